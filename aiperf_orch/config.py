@@ -1,0 +1,172 @@
+"""Settings: what a site file may say, with every default, unit and bound.
+
+The models are the format's definition. Reading files, the command line's `--set` and telling a person what is wrong
+with them is `config_loading`'s.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from aiperf_orch.units import Seconds
+
+
+class Settings(BaseModel):
+    """Base of every section: unknown keys are refused, and nothing changes once it is read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+def _one_line(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must be one line of printable characters")
+    return text
+
+
+def _positive(seconds: float) -> float:
+    if not 0 < seconds <= 366 * 86400:
+        raise ValueError("must be longer than 0 and at most a year")
+    return seconds
+
+
+Text = Annotated[str, AfterValidator(_one_line), Field(min_length=1, max_length=200)]
+Duration = Annotated[Seconds, AfterValidator(_positive)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Fraction = Annotated[float, Field(ge=0, le=1, strict=False)]
+
+
+class SystemSettings(Settings):
+    """Who measures what; these stand in result.csv."""
+
+    name: Text = "unnamed system"
+    submitter: Text = "unnamed submitter"
+    contact: Text | None = None
+
+
+class SchedulerSettings(Settings):
+    """How trials are started. The scheduler `local` runs them on this machine."""
+
+    kind: Literal["local"] = "local"
+    cores_per_trial: Count = 1
+    python: Text | None = Field(None, description="the interpreter of the trials; by default the controller's own")
+    setup: list[str] = Field([], description="shell lines (code) that run before each trial")
+    template: Text | None = Field(None, description="a site's own batch script template instead of ours")
+    poll_interval: Duration = 1.0
+    silent_after: Duration = Field(30.0, description="a trial silent for so long is asked after in the queue")
+    lost_after: Duration = Field(20.0, description="grace for a job that left the queue without an end line")
+    stop_grace: Duration = Field(15.0, description="how long a trial that was told to end may take to end")
+
+
+class CampaignSettings(Settings):
+    """How long, how many at once, and from which seed."""
+
+    duration: Duration = 12 * 3600.0
+    concurrency: Count = 2
+    max_trials: Count | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    max_attempts: Annotated[int, Field(ge=1, le=9)] = 3
+    pause_after_failures: Count = Field(10, description="so many like failures in a row pause the campaign")
+    group_readable: bool = Field(False, description="the campaign directory gets mode 0750 instead of 0700")
+    keep_weights: Count = Field(64, description="weights of so many best trials are kept for inheritance")
+
+
+class DataSettings(Settings):
+    """The data set that trials train and validate on."""
+
+    name: Literal["digits"] = "digits"
+
+
+class NetworkSettings(Settings):
+    """The network that the search begins with, and the bounds of those it may propose."""
+
+    seed: Literal["small_residual", "resnet50"] = "small_residual"
+    max_layers: Count = 300
+    max_parameters: Count | None = None
+    max_operations: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="operations to train one image, forward and backward"
+    )
+
+
+class SearchSettings(Settings):
+    """Architecture search and hyperparameter search (Ren et al. 2021; Jin et al. 2019)."""
+
+    kernel_sizes: Annotated[list[Literal[1, 3, 5, 7]], Field(min_length=1)] = [3, 5, 7]
+    max_dropout: Fraction = 0.2
+    batch_size: Annotated[list[Count], Field(min_length=2, max_length=2)] = Field(
+        [32, 128], description="smallest and largest batch of one accelerator"
+    )
+    first_batch_size: Count | None = Field(None, description="of the first point; by default the largest")
+    tpe_from_round: Annotated[int, Field(ge=0)] = 3
+    max_edits: Annotated[int, Field(ge=1, le=20)] = Field(
+        3, description="edits from the seed to a child before any trial has ended"
+    )
+    neighbours: Count = 8
+    beta: Annotated[float, Field(gt=0, strict=False)] = 2.576
+    forecast_epoch: Count = 90
+    candidates: Count = Field(32, description="networks that annealing weighs for one proposal")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> SearchSettings:
+        low, high = self.batch_size
+        if low > high:
+            raise ValueError(f"batch_size: the smallest, {low}, is above the largest, {high}")
+        if self.first_batch_size is not None and not low <= self.first_batch_size <= high:
+            raise ValueError(f"first_batch_size: {self.first_batch_size} is not within batch_size [{low}, {high}]")
+        return self
+
+
+class SimulatedSettings(Settings):
+    """The simulated trainer: learning curves from a seeded model instead of training."""
+
+    epoch_seconds: Annotated[float, Field(ge=0, le=3600, strict=False)] = Field(
+        0.05, description="what an epoch of the seed network takes; 0 does not wait at all"
+    )
+    failure_rate: Fraction = Field(0.0, description="share of the attempts that fail")
+    failure_reason: Literal["TRAINING_DIVERGED", "TRIAL_ERROR", "BAD_DATA", "LOST"] = "TRIAL_ERROR"
+
+
+class TrainingSettings(Settings):
+    """The training recipe; the defaults are the paper's."""
+
+    trainer: Literal["torch", "simulated"] = "torch"
+    warmup_epochs: list[Count] = Field([15, 30, 45], description="epochs of the first rounds")
+    epochs: Count = Field(60, description="epochs of all later rounds; also the learning rate's horizon")
+    patience: Count = Field(6, description="epochs without improvement that round 0 waits")
+    patience_per_round: Annotated[int, Field(ge=0)] = 2
+    max_patience: Count = 20
+    min_delta: Fraction = 0.001
+    learning_rate: Annotated[float, Field(gt=0, le=100, strict=False)] = 0.1
+    final_learning_rate: Annotated[float, Field(ge=0, le=100, strict=False)] = 0.0
+    momentum: Fraction = 0.9
+    weight_decay: Fraction = 1e-4
+    label_smoothing: Fraction = 0.1
+    precision: Literal["fp32", "bf16"] = "fp32"
+    inherit_weights: bool = True
+    simulated: SimulatedSettings = SimulatedSettings()
+
+    def epochs_of_round(self, number: int) -> int:
+        """How many epochs a trial of this round (from 0) trains at most."""
+        return self.warmup_epochs[number] if number < len(self.warmup_epochs) else self.epochs
+
+    def patience_of_round(self, number: int) -> int:
+        """After how many epochs without improvement a trial of this round (from 0) stops."""
+        return min(self.patience + self.patience_per_round * number, self.max_patience)
+
+
+class SiteSettings(Settings):
+    """A whole site file."""
+
+    system: SystemSettings = SystemSettings()
+    scheduler: SchedulerSettings = SchedulerSettings()
+    campaign: CampaignSettings = CampaignSettings()
+    data: DataSettings = DataSettings()
+    network: NetworkSettings = NetworkSettings()
+    search: SearchSettings = SearchSettings()
+    training: TrainingSettings = TrainingSettings()
+
+    @property
+    def simulated(self) -> bool:
+        """Whether trials are simulated, which makes every number of the campaign a simulated one."""
+        return self.training.trainer == "simulated"

@@ -1,0 +1,39 @@
+"""The one family of errors that a person sees.
+
+Each carries the exit status that the command line ends with. A message says what was wrong, where (file, line,
+key) and what to do; anything that reaches the terminal as a traceback instead is a bug.
+"""
+
+
+class AiperfError(Exception):
+    """Base of every error of ours; ends a command with exit status 1."""
+
+    exit_status = 1
+
+
+class UsageError(AiperfError):
+    """Wrong use: a setting, an argument or a directory that cannot be what was meant."""
+
+    exit_status = 2
+
+
+class NetworkError(UsageError):
+    """A network that is not valid: a shape that does not fit, a cycle, an unknown layer, an impossible edit."""
+
+
+class RecordError(AiperfError):
+    """A record on disk that cannot be trusted: garbage in it, or a broken chain."""
+
+
+class LockedError(AiperfError):
+    """Another controller holds the campaign."""
+
+
+class SchedulerUnreachable(AiperfError):
+    """The scheduler did not answer in time; nothing is known, so nothing is concluded."""
+
+    exit_status = 3
+
+
+class SubmitRefused(AiperfError):
+    """The scheduler answered, and refused the job; what it said is the message."""

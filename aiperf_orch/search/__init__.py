@@ -1,0 +1,1 @@
+"""Which network and which hyperparameters next, without torch."""

@@ -1,0 +1,85 @@
+"""Durations and times as people write them: `12h`, `90s`, `1-12:30:00`; UTC times with milliseconds."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timezone
+from typing import Annotated, Any, Final
+
+from pydantic import AwareDatetime, BeforeValidator, PlainSerializer
+
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_PARTS: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_CLOCK: Final = re.compile(r"(?:(\d+)-)?(\d{1,2}):(\d{2}):(\d{2})")
+
+
+def parse_duration(value: Any) -> float:
+    """Seconds of a duration such as `90s`, `12h`, `1h30m`, `12:00:00` or `1-12:00:00` (days first).
+
+    Raises:
+        ValueError: for anything else; a number without a unit too, since nobody can tell its unit.
+    """
+    text = str(value).strip()
+    clock = _CLOCK.fullmatch(text)
+    if clock:
+        days, hours, minutes, seconds = (int(part or 0) for part in clock.groups())
+        if minutes < 60 and seconds < 60:
+            return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
+    elif _PARTS.sub("", text) == "" and text:
+        return sum(float(number) * _UNITS[unit] for number, unit in _PARTS.findall(text))
+    hint = f"; did you mean {text}s, {text}m or {text}h?" if re.fullmatch(r"\d+(\.\d+)?", text) else ""
+    raise ValueError(f"{text!r} is not a duration such as 90s, 12h, 1h30m or 1-12:00:00{hint}")
+
+
+def format_duration(seconds: float) -> str:
+    """A duration for people: `45s`, `2m30s`, `12h`, `1d02h`; two units at most below a day's precision."""
+    if seconds < 0:
+        return "-" + format_duration(-seconds)
+    if seconds < 60:
+        return f"{seconds:.0f}s" if seconds == int(seconds) or seconds >= 10 else f"{seconds:.1f}s"
+    for unit, size, lower, lower_size in (("d", 86400, "h", 3600), ("h", 3600, "m", 60), ("m", 60, "s", 1)):
+        if seconds >= size:
+            whole, rest = divmod(int(seconds), size)
+            part = rest // lower_size
+            return f"{whole}{unit}{part:02d}{lower}" if part else f"{whole}{unit}"
+    raise AssertionError("unreachable")
+
+
+def now() -> datetime:
+    """The present, in UTC, to the millisecond."""
+    return _to_milliseconds(datetime.now(timezone.utc))
+
+
+def format_time(time: datetime) -> str:
+    """A time as it stands on disk: `2026-01-02T03:04:05.678Z`."""
+    return time.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _to_milliseconds(time: datetime) -> datetime:
+    return time.replace(microsecond=time.microsecond // 1000 * 1000)
+
+
+def _duration(value: Any) -> float:
+    return value if isinstance(value, float) else parse_duration(value)
+
+
+def _exact_duration(seconds: float) -> str:
+    return f"{int(seconds)}s" if seconds == int(seconds) else f"{seconds!r}s"
+
+
+_OPS_PREFIXES: Final = ("", "Kilo-", "Mega-", "Giga-", "Tera-", "Peta-", "Exa-", "Zetta-")
+
+
+def format_ops(ops_per_second: float) -> str:
+    """Operations per second for people, in the paper's words: `56.1 Tera-OPS`."""
+    value, prefix = ops_per_second, 0
+    while value >= 1000 and prefix < len(_OPS_PREFIXES) - 1:
+        value, prefix = value / 1000, prefix + 1
+    return f"{value:.4g} {_OPS_PREFIXES[prefix]}OPS"
+
+
+Seconds = Annotated[float, BeforeValidator(_duration), PlainSerializer(_exact_duration, return_type=str)]
+"""A setting that is a duration: written with its unit, held in seconds."""
+
+Timestamp = Annotated[AwareDatetime, PlainSerializer(format_time, return_type=str)]
+"""A time in a record: with its zone, written in UTC to the millisecond."""
