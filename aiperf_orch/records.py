@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from aiperf_orch.config import DataSettings, TrainingSettings
 from aiperf_orch.units import Timestamp
@@ -30,6 +30,13 @@ class Record(BaseModel):
     def to_line(self) -> str:
         """The record as one line of JSON, without its newline."""
         return self.model_dump_json()
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first thing that a validation found, as `key: what is wrong`."""
+    fault: Any = error.errors()[0]
+    key = ".".join(map(str, fault["loc"]))
+    return f"{key}: {fault['msg']}" if key else str(fault["msg"])
 
 
 class EndReason(str, Enum):
@@ -96,7 +103,11 @@ class _Event(Record):
 
 
 class Begin(_Event):
-    """A trial's first line, written as it claims its attempt, before it trains."""
+    """A trial's first line, written when all is prepared and before it trains; the campaign's clock starts with it.
+
+    `inherited` tells whether the trial began with its parent's weights, `batch` what one accelerator really takes, and
+    `clock_skew` how many seconds the node's clock is ahead of the file server's.
+    """
 
     type: Literal["begin"] = "begin"
     time: Timestamp
@@ -108,6 +119,8 @@ class Begin(_Event):
     device: str
     precision: str
     cores: Positive
+    inherited: bool
+    clock_skew: float
     versions: dict[str, str]
 
 
@@ -134,9 +147,197 @@ class End(_Event):
     best_error: Error | None = None
     best_epoch: Positive | None = None
     weights_sha256: Sha256 | None = None
-    inherited: bool = False
     message: str = ""
 
 
 Event = Annotated[Begin | Epoch | End, Field(discriminator="type")]
 event_adapter: TypeAdapter[Begin | Epoch | End] = TypeAdapter(Event)
+
+
+class ProposalRecord(Record):
+    """What the search proposed for a trial, as the journal keeps it: enough to rebuild the search."""
+
+    round: Natural
+    parent: Natural | None
+    edits: list[dict[str, Any]]
+    network_hash: Sha256
+    operations: OperationsPerImage
+    hyperparameters: Hyperparameters
+
+
+class AttemptRecord(Record):
+    """An attempt about to be submitted. The first attempt of a trial carries its proposal."""
+
+    trial: Natural
+    attempt: Positive
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{2,14}$")]
+    spec_sha256: Sha256
+    proposal: ProposalRecord | None = None
+
+
+class JobRecord(Record):
+    """The scheduler's id of an attempt's job."""
+
+    trial: Natural
+    attempt: Positive
+    job: str
+
+
+class BeganRecord(Record):
+    """A begin line that the controller has seen."""
+
+    trial: Natural
+    attempt: Positive
+    run: Natural
+    time: Timestamp
+    hosts: list[str]
+    job: str
+
+
+class EventsFile(Record):
+    """The part of an events file that counts: its first `size` bytes, and their SHA-256."""
+
+    run: Natural
+    size: Natural
+    sha256: Sha256
+
+
+class AttemptEnd(Record):
+    """An attempt that is over. With `final` the trial is over too, and the numbers are those of the whole trial.
+
+    Epochs, images and operations count each epoch once, the earlier of two ends.
+    """
+
+    trial: Natural
+    attempt: Positive
+    reason: EndReason
+    message: str
+    final: bool
+    epochs: Natural = 0
+    train_images: Natural = 0
+    val_images: Natural = 0
+    ops: Natural = 0
+    best_error: Error | None = None
+    best_epoch: Positive | None = None
+    predicted_error: Error | None = None
+    first_begin: Timestamp | None = None
+    last_end: Timestamp | None = None
+    files: list[EventsFile] = []
+
+
+class _Entry(Record):
+    """Every journal line: its number from 0, its time, who wrote it, and the SHA-256 of the line before it."""
+
+    seq: Natural
+    time: Timestamp
+    generation: Natural
+    prev: Sha256
+
+
+class Created(_Entry):
+    """The journal's first line."""
+
+    type: Literal["created"] = "created"
+    settings_sha256: Sha256
+    version: str
+
+
+class Opened(_Entry):
+    """A controller took the campaign up."""
+
+    type: Literal["opened"] = "opened"
+    host: str
+    pid: Positive
+
+
+class Submitting(_Entry):
+    """Written before the scheduler is called: these attempts may exist from now on."""
+
+    type: Literal["submitting"] = "submitting"
+    attempts: list[AttemptRecord]
+
+
+class Submitted(_Entry):
+    """The scheduler took these jobs."""
+
+    type: Literal["submitted"] = "submitted"
+    jobs: list[JobRecord]
+
+
+class Began(_Entry):
+    """These attempts were claimed by their jobs."""
+
+    type: Literal["began"] = "began"
+    attempts: list[BeganRecord]
+
+
+class AttemptId(Record):
+    """Names one attempt."""
+
+    trial: Natural
+    attempt: Positive
+
+
+class Missing(_Entry):
+    """These jobs are not in the queue and have written no end line; the grace before LOST begins."""
+
+    type: Literal["missing"] = "missing"
+    attempts: list[AttemptId]
+
+
+class Cancelling(_Entry):
+    """These attempts were told to end, and why."""
+
+    type: Literal["cancelling"] = "cancelling"
+    attempts: list[AttemptId]
+    reason: EndReason
+
+
+class Ended(_Entry):
+    """These attempts are over."""
+
+    type: Literal["ended"] = "ended"
+    attempts: list[AttemptEnd]
+
+
+class Paused(_Entry):
+    """Nothing is submitted any more until a person has looked, and runs the campaign again."""
+
+    type: Literal["paused"] = "paused"
+    reason: str
+
+
+class Resumed(_Entry):
+    """A paused or stopped campaign goes on."""
+
+    type: Literal["resumed"] = "resumed"
+
+
+class Stopped(_Entry):
+    """A person stopped the campaign; running it again goes on."""
+
+    type: Literal["stopped"] = "stopped"
+
+
+class Finished(_Entry):
+    """The campaign is over: its deadline has passed, or it has had all its trials."""
+
+    type: Literal["finished"] = "finished"
+    reason: str
+
+
+Entry = (
+    Created
+    | Opened
+    | Submitting
+    | Submitted
+    | Began
+    | Missing
+    | Cancelling
+    | Ended
+    | Paused
+    | Resumed
+    | Stopped
+    | Finished
+)
+entry_adapter: TypeAdapter[Entry] = TypeAdapter(Annotated[Entry, Field(discriminator="type")])

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timezone
+from decimal import Decimal
 from typing import Annotated, Any, Final
 
 from pydantic import AwareDatetime, BeforeValidator, PlainSerializer
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_PARTS: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-_CLOCK: Final = re.compile(r"(?:(\d+)-)?(\d{1,2}):(\d{2}):(\d{2})")
+_PARTS: Final = re.compile(r"(\d{1,20}(?:\.\d+)?)(ms|s|m|h|d)")
+_CLOCK: Final = re.compile(r"(?:(\d{1,9})-)?(\d{1,2}):(\d{2}):(\d{2})")
 
 
 def parse_duration(value: Any) -> float:
@@ -28,21 +29,22 @@ def parse_duration(value: Any) -> float:
     elif _PARTS.sub("", text) == "" and text:
         return sum(float(number) * _UNITS[unit] for number, unit in _PARTS.findall(text))
     hint = f"; did you mean {text}s, {text}m or {text}h?" if re.fullmatch(r"\d+(\.\d+)?", text) else ""
-    raise ValueError(f"{text!r} is not a duration such as 90s, 12h, 1h30m or 1-12:00:00{hint}")
+    raise ValueError(f"{text!r} is not a duration such as 90s, 12h, 1h30m, 12:00:00 or 1-12:00:00{hint}")
 
 
 def format_duration(seconds: float) -> str:
-    """A duration for people: `45s`, `2m30s`, `12h`, `1d02h`; two units at most below a day's precision."""
+    """A finite duration for people: `4.5s`, `45s`, `2m30s`, `12h`, `1d02h`; what is below its two units is left out."""
     if seconds < 0:
         return "-" + format_duration(-seconds)
-    if seconds < 60:
-        return f"{seconds:.0f}s" if seconds == int(seconds) or seconds >= 10 else f"{seconds:.1f}s"
+    if seconds < 10 and seconds != int(seconds):
+        return f"{seconds:.1f}s"
+    rounded = round(seconds)
     for unit, size, lower, lower_size in (("d", 86400, "h", 3600), ("h", 3600, "m", 60), ("m", 60, "s", 1)):
-        if seconds >= size:
-            whole, rest = divmod(int(seconds), size)
+        if rounded >= size:
+            whole, rest = divmod(rounded, size)
             part = rest // lower_size
             return f"{whole}{unit}{part:02d}{lower}" if part else f"{whole}{unit}"
-    raise AssertionError("unreachable")
+    return f"{rounded}s"
 
 
 def now() -> datetime:
@@ -64,7 +66,7 @@ def _duration(value: Any) -> float:
 
 
 def _exact_duration(seconds: float) -> str:
-    return f"{int(seconds)}s" if seconds == int(seconds) else f"{seconds!r}s"
+    return f"{Decimal(repr(seconds)):f}".removesuffix(".0") + "s"  # all its digits, and never an exponent
 
 
 _OPS_PREFIXES: Final = ("", "Kilo-", "Mega-", "Giga-", "Tera-", "Peta-", "Exa-", "Zetta-")
@@ -73,7 +75,7 @@ _OPS_PREFIXES: Final = ("", "Kilo-", "Mega-", "Giga-", "Tera-", "Peta-", "Exa-",
 def format_ops(ops_per_second: float) -> str:
     """Operations per second for people, in the paper's words: `56.1 Tera-OPS`."""
     value, prefix = ops_per_second, 0
-    while value >= 1000 and prefix < len(_OPS_PREFIXES) - 1:
+    while float(f"{value:.4g}") >= 1000 and prefix < len(_OPS_PREFIXES) - 1:
         value, prefix = value / 1000, prefix + 1
     return f"{value:.4g} {_OPS_PREFIXES[prefix]}OPS"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,7 +32,7 @@ ATTRIBUTES: Final[Mapping[str, tuple[str, ...]]] = {
     "dense": ("units",),
 }
 MERGES: Final = frozenset({"add", "concat"})
-_MAX_SIDE: Final = 1 << 20  # bounds what a hostile file can ask for, far above any real network
+MAX_SIDE: Final = 1 << 20  # of maps, kernels and channels: bounds what a hostile file can ask for, far above any need
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +120,10 @@ class Graph:
         """Output shape (height, width, channels) of each layer, by id; (1, 1, units) after a dense layer."""
         if not self.layers or self.layers[0].kind != "input":
             raise NetworkError("a network's first layer must be its input")
-        if any(not 1 <= side <= _MAX_SIDE for side in self.input_shape):
-            raise NetworkError(f"input shape {self.input_shape}: each side must be between 1 and {_MAX_SIDE}")
+        if any(not 1 <= side <= MAX_SIDE for side in self.input_shape):
+            raise NetworkError(
+                f"input shape {reprlib.repr(self.input_shape)}: each side must be between 1 and {MAX_SIDE}"
+            )
         shapes: dict[int, Shape] = {}
         for layer in self.layers:
             if layer.id in shapes:
@@ -153,24 +156,21 @@ class Graph:
 
         Each layer's label is refined by what it reads (in order, but for add) and by what reads it, twice in both
         directions (Weisfeiler and Leman's colour refinement along a directed graph); the sorted labels are hashed.
+        Different structures get different hashes, but for contrived ones of many identical branches that differ only
+        in which of them meet in which add.
         """
+        # by layer, what reads it and in which places of its inputs; all places of an add are alike
+        reads: dict[int, dict[int, list[int]]] = {layer.id: {} for layer in self.layers}
+        for layer in self.layers:
+            for place, source in enumerate(layer.inputs):
+                reads[source].setdefault(layer.id, []).append(0 if layer.kind == "add" else place)
         labels = {layer.id: _digest(layer.kind, *layer.attributes().values()) for layer in self.layers}
         for _ in range(2):
             for layer in self.layers:
                 sources = [labels[source] for source in layer.inputs]
                 labels[layer.id] = _digest(labels[layer.id], *(sorted(sources) if layer.kind == "add" else sources))
             for layer in reversed(self.layers):
-                readers = [
-                    _digest(
-                        labels[reader],
-                        *(
-                            slot
-                            for slot, source in enumerate(self.by_id[reader].inputs)
-                            if source == layer.id and self.by_id[reader].kind != "add"
-                        ),
-                    )
-                    for reader in self.consumers[layer.id]
-                ]
+                readers = [_digest(labels[reader], *places) for reader, places in reads[layer.id].items()]
                 labels[layer.id] = _digest(labels[layer.id], *sorted(readers))
         text = repr((FORMAT, self.input_shape, [label.hex() for label in sorted(labels.values())]))
         return hashlib.sha256(text.encode()).hexdigest()
@@ -197,7 +197,7 @@ class Graph:
             raise NetworkError(f'not a network: an object with "format": "{FORMAT}" was expected')
         shape, layers = value.get("input_shape"), value.get("layers")
         if not (isinstance(shape, list) and len(shape) == 3 and all(type(side) is int for side in shape)):
-            raise NetworkError(f"input_shape must be [height, width, channels], not {shape!r}")
+            raise NetworkError(f"input_shape must be [height, width, channels], not {reprlib.repr(shape)}")
         if not isinstance(layers, list):
             raise NetworkError("layers must be a list")
         return cls((shape[0], shape[1], shape[2]), [_layer_from_json(item) for item in layers])
@@ -212,21 +212,24 @@ class Graph:
 
 def _layer_from_json(item: object) -> Layer:
     if not isinstance(item, dict):
-        raise NetworkError(f"a layer must be an object, not {item!r:.80}")
+        raise NetworkError(f"a layer must be an object, not {reprlib.repr(item)}")
     kind, inputs = item.get("kind"), item.get("inputs")
+    where = f"layer {reprlib.repr(item.get('id'))}"
     if not isinstance(kind, str) or kind not in ATTRIBUTES:
-        raise NetworkError(f"layer {item.get('id')!r:.20}: unknown kind {kind!r:.40}; known: {', '.join(ATTRIBUTES)}")
+        raise NetworkError(f"{where}: unknown kind {reprlib.repr(kind)}; known: {', '.join(ATTRIBUTES)}")
     expected = {"id", "kind", "inputs", *ATTRIBUTES[kind]}
     if set(item) != expected:
+        lacking, unknown = sorted(expected - set(item)), sorted(map(str, set(item) - expected))
         raise NetworkError(
-            f"layer {item.get('id')!r:.20} ({kind}) must have exactly {sorted(expected)}, not {sorted(map(str, item))}"
+            f"{where} ({kind}) must have exactly {', '.join(sorted(expected))}: "
+            f"{reprlib.repr(lacking)} missing, {reprlib.repr(unknown)} unknown"
         )
     if not (isinstance(inputs, list) and all(type(source) is int for source in inputs)):
-        raise NetworkError(f"layer {item['id']!r:.20} ({kind}): inputs must be a list of layer ids")
+        raise NetworkError(f"{where} ({kind}): inputs must be a list of layer ids, not {reprlib.repr(inputs)}")
     numbers = {name: item[name] for name in ("id", *ATTRIBUTES[kind])}
     for name, number in numbers.items():
         if type(number) is not int:
-            raise NetworkError(f"layer {item['id']!r:.20} ({kind}): {name} must be a whole number, not {number!r:.40}")
+            raise NetworkError(f"{where} ({kind}): {name} must be a whole number, not {reprlib.repr(number)}")
     return Layer(kind=kind, inputs=tuple(inputs), **numbers)
 
 
@@ -237,8 +240,8 @@ def _output_shape(layer: Layer, inputs: list[Shape]) -> Shape:
     if (len(inputs) < 2) if layer.kind in MERGES else (len(inputs) != 1):
         raise NetworkError(f"{where} reads {len(inputs)} layers")
     for name, number in layer.attributes().items():
-        if not 1 <= number <= _MAX_SIDE:
-            raise NetworkError(f"{where}: {name} must be between 1 and {_MAX_SIDE}, not {number}")
+        if not 1 <= number <= MAX_SIDE:
+            raise NetworkError(f"{where}: {name} must be between 1 and {MAX_SIDE}, not {reprlib.repr(number)}")
     height, width, channels = inputs[0]
     match layer.kind:
         case "conv":
@@ -253,12 +256,15 @@ def _output_shape(layer: Layer, inputs: list[Shape]) -> Shape:
             return 1, 1, layer.units
         case "add":
             if any(shape != inputs[0] for shape in inputs):
-                raise NetworkError(f"{where} adds different shapes: {inputs}")
+                raise NetworkError(f"{where} adds different shapes: {reprlib.repr(inputs)}")
             return inputs[0]
         case "concat":
             if any(shape[:2] != inputs[0][:2] for shape in inputs):
-                raise NetworkError(f"{where} concatenates maps of different sides: {inputs}")
-            return height, width, sum(shape[2] for shape in inputs)
+                raise NetworkError(f"{where} concatenates maps of different sides: {reprlib.repr(inputs)}")
+            channels = sum(shape[2] for shape in inputs)
+            if channels > MAX_SIDE:
+                raise NetworkError(f"{where} gives more than {MAX_SIDE} channels")
+            return height, width, channels
         case _:  # batch_norm, relu
             return inputs[0]
 

@@ -14,7 +14,8 @@ Edits:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import reprlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, get_args
 
@@ -23,7 +24,7 @@ import numpy.typing as npt
 
 from aiperf_orch.errors import NetworkError
 from aiperf_orch.network import counts
-from aiperf_orch.network.graph import Graph, Layer
+from aiperf_orch.network.graph import MAX_SIDE, Graph, Layer
 
 EditKind = Literal["deeper", "wider", "skip_add", "skip_concat"]
 KINDS: Final[tuple[EditKind, ...]] = get_args(EditKind)
@@ -56,11 +57,13 @@ class Edit:
     def from_json(cls, value: object) -> Edit:
         """Read an edit from a decoded JSON object; NetworkError when it is not one."""
         if not isinstance(value, dict) or value.get("kind") not in KINDS:
-            raise NetworkError(f"not an edit: {value!r:.120}; its kind must be one of {', '.join(KINDS)}")
+            raise NetworkError(f"not an edit: {reprlib.repr(value)}; its kind must be one of {', '.join(KINDS)}")
         kind = value["kind"]
         names = {"at"} | ({"to"} if kind.startswith("skip") else set()) | ({"kernel"} if kind == "deeper" else set())
         if set(value) != names | {"kind"} or any(type(value[name]) is not int for name in names):
-            raise NetworkError(f"edit {kind}: must have whole numbers for exactly {sorted(names)}, not {value!r:.120}")
+            raise NetworkError(
+                f"edit {kind}: must have whole numbers for exactly {sorted(names)}, not {reprlib.repr(value)}"
+            )
         return cls(**value)
 
 
@@ -107,21 +110,13 @@ def apply_all(graph: Graph, edits: Iterable[Edit]) -> Graph:
 
 def candidates(graph: Graph, kind: EditKind, kernel: int) -> Sequence[Edit]:
     """Every edit of a kind that fits the graph, in topological order; `kernel` is what deepening adds."""
-    if kind == "deeper":
-        return [Edit("deeper", layer.id, kernel=kernel) for layer in graph.layers if layer.kind == "relu"]
-    if kind == "wider":
-        return [
-            Edit("wider", layer.id)
-            for layer in graph.layers
-            if layer.kind == "conv" and _duplicated_or_none(graph, layer.id) is not None
-        ]
-    return list(_skips(graph, kind))
+    return [edit for start in _starts(graph, kind) for edit in _edits_at(graph, kind, start, kernel)]
 
 
 def random_edit(graph: Graph, kernel: int, generator: np.random.Generator) -> Edit | None:
     """A random edit that fits the graph: the kind first, uniformly, then its place; None when nothing fits."""
-    for kind in generator.permutation(np.array(KINDS)):
-        edit = _random_of_kind(graph, kind, kernel, generator)
+    for index in generator.permutation(len(KINDS)):
+        edit = _random_of_kind(graph, KINDS[index], kernel, generator)
         if edit is not None:
             return edit
     return None
@@ -139,7 +134,7 @@ def duplicated_channels(graph: Graph, convolution: int) -> dict[int, Mask]:
         that mixes channels (convolution, dense) has the mask of its own output, not of its input.
 
     Raises:
-        NetworkError: when the channels are tied to the network's input or output.
+        NetworkError: when the channels are tied to the network's input or output, or would be too many.
     """
     masks: dict[int, Mask] = {}
     todo = [(convolution, np.ones(graph.shapes[convolution][2], dtype=np.bool_))]
@@ -151,8 +146,10 @@ def duplicated_channels(graph: Graph, convolution: int) -> dict[int, Mask]:
             continue
         masks[layer_id] = merged
         layer = graph.by_id[layer_id]
-        if layer.kind in ("input", "dense"):
+        if layer.kind in ("input", "dense") or layer is graph.output:
             raise NetworkError(f"widening layer {convolution} would change the channels of layer {layer_id}")
+        if merged.size + int(merged.sum()) > MAX_SIDE:
+            raise NetworkError(f"widening layer {convolution} gives layer {layer_id} more than {MAX_SIDE} channels")
         todo.extend(_tied_inputs(graph, layer, merged))
         for reader in graph.consumers[layer_id]:
             todo.extend(_tied_output(graph, graph.by_id[reader], layer_id, merged))
@@ -167,7 +164,7 @@ def widened_from(mask: Mask) -> npt.NDArray[np.intp]:
 def skip_stride(graph: Graph, source: int, target: int) -> int | None:
     """The stride that takes the source's sides to the target's, or None when none does."""
     (height, width, _), (out_height, out_width, _) = graph.shapes[source], graph.shapes[target]
-    stride = -(-height // out_height)
+    stride = max(-(-height // out_height), -(-width // out_width))  # the least that brings neither side out too long
     fits = -(-height // stride) == out_height and -(-width // stride) == out_width
     return stride if fits else None
 
@@ -264,40 +261,47 @@ def _expect_skip(graph: Graph, edit: Edit) -> int:
     return stride
 
 
-def _skips(graph: Graph, kind: EditKind) -> Iterator[Edit]:
-    for source in graph.layers:
-        if source.kind == "relu":
-            yield from _skips_from(graph, kind, source.id)
+def _starts(graph: Graph, kind: EditKind) -> list[int]:
+    """The layers that an edit of a kind can begin at, if it fits there."""
+    return [layer.id for layer in graph.layers if layer.kind == ("conv" if kind == "wider" else "relu")]
 
 
-def _skips_from(graph: Graph, kind: EditKind, source: int) -> Iterator[Edit]:
-    for target in graph.layers[graph.position[source] + 1 :]:
-        if target.kind == "batch_norm" and skip_stride(graph, source, target.id) is not None:
-            yield Edit(kind, source, to=target.id)
+def _edits_at(graph: Graph, kind: EditKind, start: int, kernel: int) -> list[Edit]:
+    """Every edit of a kind that fits the graph and begins at a layer."""
+    match kind:
+        case "deeper":
+            return [Edit("deeper", start, kernel=kernel)] if start != graph.output.id else []
+        case "wider":
+            return [Edit("wider", start)] if _can_widen(graph, start) else []
+        case "skip_add" | "skip_concat":
+            return [
+                Edit(kind, start, to=end.id)
+                for end in graph.layers[graph.position[start] + 1 : -1]
+                if end.kind == "batch_norm" and _can_skip(graph, kind, start, end.id)
+            ]
+
+
+def _can_widen(graph: Graph, convolution: int) -> bool:
+    try:
+        duplicated_channels(graph, convolution)
+    except NetworkError:
+        return False
+    return True
+
+
+def _can_skip(graph: Graph, kind: EditKind, start: int, end: int) -> bool:
+    channels = graph.shapes[start][2] + graph.shapes[end][2]
+    return skip_stride(graph, start, end) is not None and (kind == "skip_add" or channels <= MAX_SIDE)
 
 
 def _random_of_kind(graph: Graph, kind: EditKind, kernel: int, generator: np.random.Generator) -> Edit | None:
-    """Like a uniform choice from `candidates`, but a skip's start is chosen before its end, and nothing is listed twice."""
-    starts = [layer.id for layer in graph.layers if layer.kind == ("conv" if kind == "wider" else "relu")]
+    """A random choice from `candidates` that does not list them: where the edit begins is chosen before its end."""
+    starts = _starts(graph, kind)
     for index in generator.permutation(len(starts)):
-        start = starts[index]
-        if kind == "deeper":
-            return Edit("deeper", start, kernel=kernel)
-        if kind == "wider":
-            if _duplicated_or_none(graph, start) is not None:
-                return Edit("wider", start)
-            continue
-        ends = list(_skips_from(graph, kind, start))
-        if ends:
-            return ends[generator.integers(len(ends))]
+        edits = _edits_at(graph, kind, starts[index], kernel)
+        if edits:
+            return edits[generator.integers(len(edits))]
     return None
-
-
-def _duplicated_or_none(graph: Graph, convolution: int) -> Mapping[int, Mask] | None:
-    try:
-        return duplicated_channels(graph, convolution)
-    except NetworkError:
-        return None
 
 
 def _tied_inputs(graph: Graph, layer: Layer, mask: Mask) -> Iterator[tuple[int, Mask]]:

@@ -1,0 +1,220 @@
+"""A campaign's directory: where each file lies, the frozen settings, trial specifications."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import yaml
+from pydantic import ValidationError
+
+import aiperf_orch
+from aiperf_orch.campaign.files import explained, replace_file, write_once
+from aiperf_orch.campaign.trust import check_trusted
+from aiperf_orch.config import SiteSettings
+from aiperf_orch.config_loading import differences, parse_yaml
+from aiperf_orch.errors import RecordError, UsageError
+from aiperf_orch.records import Record, TrialSpec, first_fault
+from aiperf_orch.units import Timestamp, now
+
+_FOLDERS: Final = ("trials", "events", "jobs", "weights")
+_TAG_LETTERS: Final = "abcdefghjkmnpqrstuvwxyz"
+_HEADER: Final = """\
+# The settings of this campaign, frozen when it was made. The journal holds this file's SHA-256: never edit it.
+"""
+
+
+class Frozen(Record):
+    """campaign.yaml: everything that was decided when the campaign was made, and where each setting came from."""
+
+    version: Literal[1] = 1
+    tag: str
+    created: Timestamp
+    versions: dict[str, str]
+    settings: SiteSettings
+    origins: dict[str, str]
+
+
+@dataclass(frozen=True)
+class CampaignDirectory:
+    """A campaign's directory that was checked and opened. `settings_sha256` is of campaign.yaml's bytes."""
+
+    path: Path
+    frozen: Frozen
+    settings_sha256: str
+
+    @classmethod
+    def create(cls, path: Path, settings: SiteSettings, origins: Mapping[str, str]) -> CampaignDirectory:
+        """Make a campaign's directory and freeze its settings.
+
+        Raises:
+            UsageError: when the directory holds something else, or cannot be trusted.
+        """
+        path = path.absolute()  # jobs start elsewhere
+        mode = 0o750 if settings.campaign.group_readable else 0o700
+        with explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                path.mkdir(mode=mode)
+            except FileExistsError:
+                if not path.is_dir():
+                    raise UsageError(f"{path}: is not a directory") from None
+                if any(not item.name.startswith(".") for item in path.iterdir()):
+                    raise UsageError(f"{path}: is not a campaign directory, and not empty") from None
+        check_trusted(path)
+        with explained(path):
+            path.chmod(mode)
+            for folder in _FOLDERS:
+                (path / folder).mkdir(mode=mode, exist_ok=True)
+        frozen = Frozen(
+            tag=secrets.choice(_TAG_LETTERS) + "".join(secrets.choice(_TAG_LETTERS + "23456789") for _ in range(4)),
+            created=now(),
+            versions={"aiperf-orch": aiperf_orch.__version__, "python": platform.python_version()},
+            settings=settings,
+            origins=dict(origins),
+        )
+        text = yaml.safe_dump(frozen.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+        write_once(path / "campaign.yaml", (_HEADER + text).encode())
+        return cls.open(path)
+
+    @classmethod
+    def open(cls, path: Path) -> CampaignDirectory:
+        """Open a campaign's directory.
+
+        Raises:
+            UsageError: when there is none, or it cannot be trusted.
+            RecordError: when its frozen settings cannot be read.
+        """
+        path = path.absolute()
+        file = path / "campaign.yaml"
+        try:
+            data = file.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            raise UsageError(f"{path}: is not a campaign directory: it has no campaign.yaml") from None
+        except PermissionError:
+            raise UsageError(f"{path}: this campaign directory cannot be read: it belongs to somebody else") from None
+        check_trusted(path)
+        try:
+            frozen = Frozen.model_validate(parse_yaml(data.decode(), str(file))[0])
+        except UnicodeDecodeError:
+            raise RecordError(f"{file}: damaged: not UTF-8 text") from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise RecordError(f"{file}: {where}: {first['msg']}: the frozen settings were edited or damaged") from None
+        return cls(path, frozen, hashlib.sha256(data).hexdigest())
+
+    @classmethod
+    def exists(cls, path: Path) -> bool:
+        """Whether there is a campaign here already."""
+        return os.path.lexists(path / "campaign.yaml")
+
+    def check_same_settings(self, settings: SiteSettings) -> None:
+        """Refuse to go on with other settings than those that were frozen; UsageError lists what differs."""
+        changed = differences(self.frozen.settings, settings)
+        if changed:
+            listing = "\n".join(f"  {line}" for line in changed)
+            raise UsageError(
+                f"{self.path}: this campaign was made by other settings:\n{listing}\n"
+                "give the same settings, or another --campaign-dir"
+            )
+
+    @property
+    def settings(self) -> SiteSettings:
+        """The frozen settings."""
+        return self.frozen.settings
+
+    @property
+    def journal(self) -> Path:
+        """The journal's file."""
+        return self.path / "journal.jsonl"
+
+    @property
+    def lock(self) -> Path:
+        """The controller's lock."""
+        return self.path / "controller.lock"
+
+    @property
+    def stop_request(self) -> Path:
+        """A file that asks the controller to stop."""
+        return self.path / "stop.request"
+
+    @property
+    def leaderboard(self) -> Path:
+        """One row a trial."""
+        return self.path / "leaderboard.csv"
+
+    @property
+    def result(self) -> Path:
+        """One row: the campaign's result."""
+        return self.path / "result.csv"
+
+    @property
+    def series(self) -> Path:
+        """The result over time."""
+        return self.path / "series.csv"
+
+    def attempt_name(self, trial: int, attempt: int) -> str:
+        """The job's name, unique for the user, at most 15 characters: `qk3f9-00042-1`."""
+        return f"{self.frozen.tag}-{trial:05d}-{attempt}"
+
+    def spec(self, trial: int) -> Path:
+        """A trial's specification."""
+        return self.path / "trials" / f"{trial:05d}.json"
+
+    def events(self, trial: int, attempt: int, run: int) -> Path:
+        """The events of one run of an attempt."""
+        return self.path / "events" / f"{trial:05d}-{attempt}.{run}.jsonl"
+
+    def job_folder(self, trial: int, attempt: int) -> Path:
+        """Script, log and submitit's files of an attempt."""
+        return self.path / "jobs" / f"{trial:05d}-{attempt}"
+
+    def log(self, trial: int, attempt: int) -> Path:
+        """The output of an attempt's job."""
+        return self.job_folder(trial, attempt) / "log"
+
+    def weights(self, trial: int) -> Path:
+        """A trial's best weights."""
+        return self.path / "weights" / f"{trial:05d}.safetensors"
+
+    def checkpoint(self, trial: int) -> Path:
+        """What a trial's next attempt goes on from; deleted at the trial's end."""
+        return self.path / "weights" / f"{trial:05d}.checkpoint"
+
+    def write_spec(self, spec: TrialSpec) -> str:
+        """Write a trial's specification; returns the SHA-256 of its bytes.
+
+        The journal holds that hash, and from then on the file never changes. One that a crash left here before the
+        journal knew of it was never used, and is replaced.
+        """
+        data = (spec.model_dump_json() + "\n").encode()
+        replace_file(self.spec(spec.trial), data)
+        return hashlib.sha256(data).hexdigest()
+
+    def request_stop(self) -> None:
+        """Ask the live controller to stop."""
+        replace_file(self.stop_request, b"")
+
+
+def read_spec(path: Path) -> tuple[TrialSpec, str]:
+    """A trial's specification from its file, and the SHA-256 of its bytes.
+
+    Raises:
+        UsageError: when there is no such file.
+        RecordError: naming the field that is wrong.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+    try:
+        return TrialSpec.model_validate_json(data), hashlib.sha256(data).hexdigest()
+    except ValidationError as error:
+        raise RecordError(f"{path}: not a trial specification: {first_fault(error)}") from None

@@ -1,0 +1,208 @@
+"""Events of running trials: claiming an attempt, appending to its events, reading them as they grow, counting epochs.
+
+Creating `events/TRIAL-ATTEMPT.RUN.jsonl` is the claim, and exactly one process manages it. The next run's file
+supersedes the run before: that is how a requeued job goes on, and how the controller takes an attempt from a job that
+it has given up (`revoke`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
+
+from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.campaign.files import AppendFile, explained, read_whole_lines
+from aiperf_orch.records import (
+    Begin,
+    End,
+    EndReason,
+    Epoch,
+    EventsFile,
+    OperationsPerImage,
+    event_adapter,
+    first_fault,
+)
+from aiperf_orch.units import now
+
+_MAX_RUNS: Final = 1000
+
+
+class EventWriter:
+    """The events file of an attempt that this process claimed.
+
+    `clock_skew` is how far this node's clock is ahead of the file server's, in seconds, seen at the claim.
+    """
+
+    def __init__(self, directory: CampaignDirectory, trial: int, attempt: int, run: int) -> None:
+        """Claim the run of an attempt.
+
+        Raises:
+            FileExistsError: when another process has claimed it.
+        """
+        self._next_run = directory.events(trial, attempt, run + 1)
+        with explained(directory.path, passing=FileExistsError):
+            self._file = AppendFile(directory.events(trial, attempt, run), exclusive=True)
+        self.clock_skew = round(time.time() - os.fstat(self._file.descriptor).st_mtime, 3)
+
+    def append(self, event: Begin | Epoch | End) -> None:
+        """Append an event; it is on disk when this returns."""
+        self._file.append(event.to_line() + "\n")
+
+    def superseded(self) -> bool:
+        """Whether the attempt was given up, or goes on in a later run: then this one must exit at once."""
+        return is_there(self._next_run)
+
+
+def is_there(path: Path) -> bool:
+    """Whether a file can be opened: on a network file system only this tells."""
+    try:
+        path.open("rb").close()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def revoke(directory: CampaignDirectory, trial: int, attempt: int, reason: EndReason, message: str) -> None:
+    """Take an attempt from its job, wherever that may be: claim its next run, and end it."""
+    for run in range(_MAX_RUNS):
+        try:
+            writer = EventWriter(directory, trial, attempt, run)
+        except FileExistsError:
+            continue
+        writer.append(End(trial=trial, attempt=attempt, run=run, time=now(), reason=reason, message=message))
+        return
+    raise AssertionError(f"attempt {trial}-{attempt} has had {_MAX_RUNS} runs")
+
+
+@dataclass
+class RunEvents:
+    """The events of one run, read as its file grows. A line that cannot count is a fault, and the rest still counts.
+
+    `operations` and `max_epoch` are the specification's: an epoch line that contradicts them is a fault.
+    """
+
+    path: Path
+    trial: int
+    attempt: int
+    run: int
+    operations: OperationsPerImage
+    max_epoch: int
+    begin: Begin | None = None
+    epochs: list[Epoch] = field(default_factory=list)
+    end: End | None = None
+    faults: list[str] = field(default_factory=list)
+    size: int = 0
+    claimed: bool = False
+    _lines: int = 0
+    _hash: hashlib._Hash = field(default_factory=hashlib.sha256)
+
+    def poll(self, limit: int | None = None) -> bool:
+        """Read what has been added, up to a size in bytes if one is given; tells whether there was anything."""
+        try:
+            data, _ = read_whole_lines(self.path, self.size)
+        except FileNotFoundError:  # on a network file system only opening it tells
+            return False
+        self.claimed = True
+        if limit is not None:
+            data = data[: max(limit - self.size, 0)]
+        for line in data.split(b"\n")[:-1]:
+            self._lines += 1
+            fault = self._take(line)
+            if fault:
+                self.faults.append(f"{self.path}:{self._lines}: {fault}")
+        self._hash.update(data)
+        self.size += len(data)
+        return bool(data)
+
+    def recorded(self) -> EventsFile:
+        """What of the file has been read: its size and SHA-256."""
+        return EventsFile(run=self.run, size=self.size, sha256=self._hash.hexdigest())
+
+    def _take(self, line: bytes) -> str | None:
+        try:
+            event = event_adapter.validate_json(line)
+        except ValidationError as error:
+            return f"not an event: {first_fault(error)}: the line does not count"
+        if (event.trial, event.attempt, event.run) != (self.trial, self.attempt, self.run):
+            return f"trial {event.trial}, attempt {event.attempt}, run {event.run} stand in another's file"
+        if self.end:
+            return f"{event.type}: stands after the end line, and does not count"
+        match event:
+            case Begin():
+                if self.begin:
+                    return "begin: stands twice"
+                self.begin = event
+            case Epoch():
+                fault = self._epoch_fault(event)
+                if fault:
+                    return f"epoch {event.epoch}: {fault}, and does not count"
+                self.epochs.append(event)
+            case End():
+                self.end = event
+        return None
+
+    def _epoch_fault(self, event: Epoch) -> str | None:
+        expected = event.train_images * self.operations.train + event.val_images * self.operations.forward
+        wrong = round(event.error * event.val_images)
+        if self.begin is None:
+            return "stands before the begin line"
+        if event.ops != expected:
+            return f"ops: {event.ops} stated, but its images need {expected}"
+        if event.error != wrong / event.val_images:
+            return f"error: {event.error} is not a whole number of {event.val_images} images"
+        if event.end < event.start or event.start < self.begin.time:
+            return "ends before it starts, or starts before the trial"
+        if event.epoch > self.max_epoch or (self.epochs and event.epoch <= self.epochs[-1].epoch):
+            return f"out of order, or beyond the {self.max_epoch} epochs of its specification"
+        return None
+
+
+def read_attempt(
+    directory: CampaignDirectory, trial: int, attempt: int, operations: OperationsPerImage, max_epoch: int
+) -> list[RunEvents]:
+    """The events of every run of an attempt so far."""
+    runs: list[RunEvents] = []
+    poll_attempt(directory, trial, attempt, operations, max_epoch, runs)
+    return runs
+
+
+def poll_attempt(
+    directory: CampaignDirectory,
+    trial: int,
+    attempt: int,
+    operations: OperationsPerImage,
+    max_epoch: int,
+    runs: list[RunEvents],
+) -> bool:
+    """Read on in the last known run of an attempt, and in new runs after it; tells whether there was anything new."""
+    news = runs[-1].poll() if runs else False
+    while True:
+        run = len(runs)
+        events = RunEvents(directory.events(trial, attempt, run), trial, attempt, run, operations, max_epoch)
+        news = events.poll() or news
+        if not events.claimed:
+            return news
+        runs.append(events)
+
+
+def count_epochs(epochs: Iterable[Epoch], deadline: datetime | None = None) -> dict[int, Epoch]:
+    """The epochs of one trial that count: each once, the earlier of two ends, and none that ended past the deadline."""
+    counted: dict[int, Epoch] = {}
+    for epoch in epochs:
+        known = counted.get(epoch.epoch)
+        if (deadline is None or epoch.end <= deadline) and (known is None or epoch.end < known.end):
+            counted[epoch.epoch] = epoch
+    return dict(sorted(counted.items()))
+
+
+def best_epoch(counted: Iterable[Epoch]) -> Epoch | None:
+    """The epoch of least validation error, the earliest of equals."""
+    return min(counted, key=lambda epoch: (epoch.error, epoch.epoch), default=None)

@@ -1,0 +1,105 @@
+"""The journal: append-only, one writer, each line chained to the one before it by SHA-256."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from pydantic import ValidationError
+
+from aiperf_orch.campaign.files import AppendFile, explained, read_whole_lines
+from aiperf_orch.errors import LockedError, RecordError
+from aiperf_orch.records import Entry, entry_adapter, first_fault
+from aiperf_orch.units import now
+
+_FIRST: Final = "0" * 64
+E_co = TypeVar("E_co", bound=Entry)
+
+
+def read_journal(path: Path) -> list[Entry]:
+    """The journal's entries; a torn last line is not yet one.
+
+    Raises:
+        RecordError: naming the line that is garbage, out of order, or does not follow from the one before it.
+    """
+    try:
+        entries, _, _ = _read(path)
+    except FileNotFoundError:
+        return []
+    return entries
+
+
+class Journal:
+    """The journal, open for writing by the one controller."""
+
+    def __init__(self, path: Path, check_ours: Callable[[], None], generation: int) -> None:
+        """Open it, and drop a torn last line.
+
+        Args:
+            path: the journal's file, made when there is none.
+            check_ours: raises when another controller has taken the campaign over; called before each append.
+            generation: of our lock; stands in each entry.
+
+        Raises:
+            RecordError: when it is damaged.
+            LockedError: when another process of this host is writing it.
+        """
+        self._check_ours = check_ours
+        self._generation = generation
+        with explained(path):
+            self._file = AppendFile(path, exclusive=False)
+        try:
+            fcntl.flock(self._file.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LockedError(f"{path}: another controller is writing this journal") from None
+        except OSError:
+            pass  # a file system without locks: controller.lock alone guards it
+        check_ours()
+        self.entries, self._last, size = _read(path)
+        if size < path.stat().st_size:
+            self._file.truncate(size)
+
+    def append(self, kind: type[E_co], **fields: Any) -> E_co:
+        """Append one entry; it is on disk when this returns.
+
+        Raises:
+            LockedError: when the campaign is no longer ours.
+            AiperfError: when the disk refuses.
+        """
+        self._check_ours()
+        entry = kind(seq=len(self.entries), time=now(), generation=self._generation, prev=self._last, **fields)
+        line = entry.to_line()
+        self._file.append(line + "\n")
+        self._last = hashlib.sha256(line.encode()).hexdigest()
+        self.entries.append(entry)
+        return entry
+
+    def close(self) -> None:
+        """Close the file, and let go of it."""
+        self._file.close()
+
+
+def _read(path: Path) -> tuple[list[Entry], str, int]:
+    data, size = read_whole_lines(path)
+    entries: list[Entry] = []
+    last = _FIRST
+    for number, line in enumerate(data.split(b"\n")[:-1], start=1):
+        where = f"{path}:{number}"
+        try:
+            entry = entry_adapter.validate_json(line)
+        except ValidationError as error:
+            raise RecordError(
+                f"{where}: not a journal entry: {first_fault(error)}: the journal is damaged from here on; "
+                "restore it from a copy (nothing was changed)"
+            ) from None
+        if entry.seq != len(entries) or entry.prev != last:
+            raise RecordError(
+                f"{where}: seq {entry.seq} does not follow from the line before it: a line was changed, removed or "
+                "added by hand; restore the journal from a copy (nothing was changed)"
+            )
+        last = hashlib.sha256(line).hexdigest()
+        entries.append(entry)
+    return entries, last, size

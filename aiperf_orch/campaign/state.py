@@ -1,0 +1,189 @@
+"""The state of a campaign as its journal tells it: a fold over the entries, without opening any other file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import Enum
+
+from aiperf_orch.records import (
+    AttemptEnd,
+    Began,
+    BeganRecord,
+    Cancelling,
+    Created,
+    Ended,
+    EndReason,
+    Entry,
+    Finished,
+    Missing,
+    Opened,
+    Paused,
+    ProposalRecord,
+    Resumed,
+    Stopped,
+    Submitted,
+    Submitting,
+)
+
+
+class Phase(str, Enum):
+    """What the campaign as a whole is doing."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    STOPPED = "stopped"
+    FINISHED = "finished"
+
+
+@dataclass
+class Attempt:
+    """One attempt. `job` is None between the journal's "submitting" and the scheduler's answer."""
+
+    trial: int
+    attempt: int
+    name: str
+    submitted: datetime
+    job: str | None = None
+    began: BeganRecord | None = None
+    missing_since: datetime | None = None
+    cancelling: EndReason | None = None
+    cancelling_since: datetime | None = None
+    end: AttemptEnd | None = None
+
+    @property
+    def unsure(self) -> bool:
+        """Whether only the queue can tell how it stands: no id yet, gone from the queue, or told to end."""
+        return self.job is None or self.missing_since is not None or self.cancelling is not None
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """Trial and attempt."""
+        return self.trial, self.attempt
+
+
+@dataclass
+class Trial:
+    """One trial with its attempts; `end` is that of the attempt that ended it."""
+
+    trial: int
+    proposal: ProposalRecord
+    spec_sha256: str
+    attempts: list[Attempt] = field(default_factory=list)
+    end: AttemptEnd | None = None
+
+
+@dataclass
+class CampaignState:
+    """Everything the journal tells.
+
+    `live` holds the attempts that have not ended, by trial and attempt; `retries` the trials that are not over and have
+    no live attempt, so that their next one is due; `begins` and `ends` every begin and end of an attempt in the journal's order. `operations`,
+    `last_end` and `best_error` sum up the trials that are over.
+    """
+
+    trials: dict[int, Trial] = field(default_factory=dict)
+    live: dict[tuple[int, int], Attempt] = field(default_factory=dict)
+    retries: dict[int, Trial] = field(default_factory=dict)
+    settings_sha256: str | None = None
+    first_begin: datetime | None = None
+    phase: Phase = Phase.RUNNING
+    phase_reason: str = ""
+    opened: Opened | None = None
+    begins: list[Attempt] = field(default_factory=list)
+    ends: list[AttemptEnd] = field(default_factory=list)
+    operations: int = 0
+    last_end: datetime | None = None
+    best_error: float | None = None
+    any_epoch: bool = False
+    failures_in_a_row: int = 0
+    last_failure: AttemptEnd | None = None
+
+    @classmethod
+    def of(cls, entries: Iterable[Entry]) -> CampaignState:
+        """The state after these entries."""
+        state = cls()
+        for entry in entries:
+            state.apply(entry)
+        return state
+
+    def deadline(self, duration: float) -> datetime | None:
+        """The absolute end of the campaign, `duration` seconds after its first begin; None before that."""
+        return None if self.first_begin is None else self.first_begin + timedelta(seconds=duration)
+
+    @property
+    def trials_ended(self) -> int:
+        """How many trials are over."""
+        return len(self.trials) - len(self.live) - len(self.retries)
+
+    def apply(self, entry: Entry) -> None:
+        """Fold one more entry in."""
+        match entry:
+            case Created():
+                self.settings_sha256 = entry.settings_sha256
+            case Opened():
+                self.opened = entry
+            case Submitting():
+                self._submitting(entry)
+            case Submitted():
+                for job in entry.jobs:
+                    self.live[job.trial, job.attempt].job = job.job
+            case Began():
+                for began in entry.attempts:
+                    attempt = self.live[began.trial, began.attempt]
+                    attempt.began, attempt.missing_since = began, None
+                    attempt.job = attempt.job or began.job
+                    self.begins.append(attempt)
+                    self.first_begin = min(self.first_begin or began.time, began.time)
+            case Missing():
+                for missing in entry.attempts:
+                    self.live[missing.trial, missing.attempt].missing_since = entry.time
+            case Cancelling():
+                for cancelled in entry.attempts:
+                    attempt = self.live[cancelled.trial, cancelled.attempt]
+                    attempt.cancelling, attempt.cancelling_since = entry.reason, entry.time
+            case Ended():
+                for end in entry.attempts:
+                    self._ended(end)
+            case Paused():
+                self.phase, self.phase_reason = Phase.PAUSED, entry.reason
+            case Resumed():
+                self.phase, self.phase_reason, self.failures_in_a_row = Phase.RUNNING, "", 0
+            case Stopped():
+                self.phase, self.phase_reason = Phase.STOPPED, "stopped by a person"
+            case Finished():
+                self.phase, self.phase_reason = Phase.FINISHED, entry.reason
+
+    def _submitting(self, entry: Submitting) -> None:
+        for record in entry.attempts:
+            if record.proposal is not None:
+                self.trials[record.trial] = Trial(record.trial, record.proposal, record.spec_sha256)
+            attempt = Attempt(record.trial, record.attempt, record.name, entry.time)
+            self.trials[record.trial].attempts.append(attempt)
+            self.live[attempt.key] = attempt
+            self.retries.pop(record.trial, None)
+
+    def _ended(self, end: AttemptEnd) -> None:
+        attempt = self.live.pop((end.trial, end.attempt))
+        attempt.end = end
+        self.ends.append(end)
+        self.any_epoch = self.any_epoch or end.epochs > 0
+        if not end.final:
+            self.retries[end.trial] = self.trials[end.trial]
+            return
+        self.trials[end.trial].end = end
+        self.operations += end.ops
+        if end.last_end is not None and end.best_error is not None:
+            self.last_end = max(self.last_end or end.last_end, end.last_end)
+            self.best_error = min(end.best_error, 1.0 if self.best_error is None else self.best_error)
+        if end.reason in SUCCESSES:
+            self.failures_in_a_row, self.last_failure = 0, None
+        elif end.reason not in UNCOUNTED:
+            same = self.last_failure is not None and self.last_failure.reason == end.reason
+            self.failures_in_a_row = self.failures_in_a_row + 1 if same else 1
+            self.last_failure = end
+
+
+SUCCESSES = frozenset({EndReason.COMPLETED, EndReason.EARLY_STOPPED})
+UNCOUNTED = frozenset({EndReason.CAMPAIGN_ENDED, EndReason.STOPPED, EndReason.CANCELLED})

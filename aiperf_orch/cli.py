@@ -1,0 +1,153 @@
+"""The command line: parse, call, print. What costs to import is imported by the command that needs it.
+
+Data goes to standard output, messages to standard error. Exit status: 0 done, 1 failed, 2 wrong use or configuration,
+3 scheduler not reachable, 4 not finished yet, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+import aiperf_orch
+from aiperf_orch.errors import AiperfError
+
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+_FORMATS = click.Choice(["table", "csv", "json"])
+
+
+class _Commands(click.Group):
+    """Lists commands in the order of their use, and turns our errors into one clear message."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except AiperfError as error:
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(error.exit_status)
+        except BrokenPipeError:
+            sys.stderr.close()
+            ctx.exit(1)
+
+
+@click.group(cls=_Commands, context_settings=_CONTEXT)
+@click.version_option(aiperf_orch.__version__, prog_name="aiperf-orch")
+def main() -> None:
+    """Run the AIPerf AI-HPC benchmark: an architecture search whose operations are counted and scored."""
+
+
+_CAMPAIGN = click.argument("campaign_dir", type=click.Path(path_type=Path))
+_SITE = click.argument("site", type=click.Path(path_type=Path))
+_SET = click.option(
+    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change any setting, as campaign.duration=2h."
+)
+_FORMAT = click.option("--format", "form", type=_FORMATS, default="table", show_default=True, help="What to print.")
+_TAKE_OVER = click.option("--take-over", is_flag=True, help="Take the campaign from another host's dead controller.")
+
+
+@main.command()
+@_SITE
+@click.option("--campaign-dir", type=click.Path(path_type=Path), help="Where the campaign lies or will lie.")
+@click.option("--duration", metavar="TIME", help="How long, as 12h or 1-12:00:00.")
+@click.option("--concurrency", metavar="N", help="Trials at once.")
+@click.option("--max-trials", metavar="N", help="End after so many trials.")
+@click.option("--seed", metavar="S", help="Of the search.")
+@_SET
+@_TAKE_OVER
+def run(
+    site: Path,
+    campaign_dir: Path | None,
+    duration: str | None,
+    concurrency: str | None,
+    max_trials: str | None,
+    seed: str | None,
+    assignments: tuple[str, ...],
+    take_over: bool,
+) -> None:
+    """Run a campaign with the settings of a SITE file, or go on with one.
+
+    Without --campaign-dir a new directory under ./campaigns is made. Ctrl-C ends the running trials and stops; the same
+    command with the same --campaign-dir goes on.
+    """
+    from aiperf_orch.commands import campaign, settings
+
+    options = {
+        "campaign.duration": ("--duration", duration),
+        "campaign.concurrency": ("--concurrency", concurrency),
+        "campaign.max_trials": ("--max-trials", max_trials),
+        "campaign.seed": ("--seed", seed),
+    }
+    loaded = settings.load(site, assignments, options)
+    sys.exit(campaign.run(loaded, site, campaign_dir, take_over=take_over))
+
+
+@main.command()
+@_CAMPAIGN
+@_TAKE_OVER
+def tick(campaign_dir: Path, take_over: bool) -> None:
+    """Take one step of a campaign: what `run` does in a loop, for cron."""
+    from aiperf_orch.commands import campaign
+
+    sys.exit(campaign.tick(campaign_dir, take_over=take_over))
+
+
+@main.command()
+@_CAMPAIGN
+@_FORMAT
+def status(campaign_dir: Path, form: str) -> None:
+    """Show how a campaign and its trials stand; changes nothing."""
+    from aiperf_orch.commands import status as view
+
+    click.echo(view.status(campaign_dir, form), nl=False)
+
+
+@main.command()
+@_CAMPAIGN
+@_TAKE_OVER
+def stop(campaign_dir: Path, take_over: bool) -> None:
+    """End a campaign's running trials and stop it; running it again goes on."""
+    from aiperf_orch.commands import campaign
+
+    sys.exit(campaign.stop(campaign_dir, take_over=take_over))
+
+
+@main.command()
+@_CAMPAIGN
+@_FORMAT
+def score(campaign_dir: Path, form: str) -> None:
+    """Compute a campaign's score from its records, and write its CSV files anew."""
+    from aiperf_orch.commands import score as scoring
+
+    click.echo(scoring.score(campaign_dir, form), nl=False)
+
+
+@main.command()
+@_SITE
+@_SET
+def render(site: Path, assignments: tuple[str, ...]) -> None:
+    """Print the batch script that a trial of this SITE would get; submits nothing."""
+    from aiperf_orch.commands import render as rendering
+    from aiperf_orch.commands import settings
+
+    click.echo(rendering.render(settings.load(site, assignments, {})), nl=False)
+
+
+@main.command()
+@click.argument("network")
+@click.option("--by-layer", is_flag=True, help="A row a layer.")
+@_FORMAT
+def ops(network: str, by_layer: bool, form: str) -> None:
+    """Count a NETWORK's operations per image: a graph's JSON file (ours, v1.0's or a trial's), or a seed's name."""
+    from aiperf_orch.commands import ops as counting
+
+    click.echo(counting.report(network, form, by_layer=by_layer), nl=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""`run`, `tick` and `stop`: the commands that take a campaign up."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.campaign.journal import read_journal
+from aiperf_orch.campaign.lock import read_holder
+from aiperf_orch.campaign.state import CampaignState, Phase
+from aiperf_orch.commands.score import summary, write_score
+from aiperf_orch.commands.terminal import PlainLines, display
+from aiperf_orch.config_loading import LoadedSettings
+from aiperf_orch.controller.controller import Controller
+from aiperf_orch.controller.loop import run as run_loop
+from aiperf_orch.controller.proposals import make_search
+from aiperf_orch.errors import UsageError
+from aiperf_orch.schedulers import make_scheduler
+from aiperf_orch.units import format_duration, now
+
+_DONE: Final = 0
+_FAILED: Final = 1
+_NOT_FINISHED: Final = 4
+_INTERRUPTED: Final = 130
+
+
+class _Signals:
+    """Ctrl-C once asks for a clean stop, twice to leave at once; TERM and HUP leave at once, and trials run on."""
+
+    def __init__(self) -> None:
+        self.interrupts = 0
+        self.leave = False
+
+    def stop_wanted(self) -> bool:
+        return self.interrupts > 0
+
+    def leave_wanted(self) -> bool:
+        return self.leave or self.interrupts > 1
+
+    @contextmanager
+    def handled(self) -> Iterator[None]:
+        def handle(number: int, _frame: FrameType | None) -> None:
+            if number == signal.SIGINT:
+                self.interrupts += 1
+            else:
+                self.leave = True
+
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        before = {number: signal.signal(number, handle) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def run(loaded: LoadedSettings, site: Path, campaign_dir: Path | None, *, take_over: bool) -> int:
+    """Run a campaign, new or resumed; returns the exit status."""
+    settings = loaded.settings
+    make_search(settings)  # a seed network beyond the limits is refused before anything is made
+    path = campaign_dir or _new_path(site)
+    if CampaignDirectory.exists(path):
+        directory = CampaignDirectory.open(path)
+        directory.check_same_settings(settings)
+        _say(f"going on with the campaign in {path}")
+    else:
+        directory = CampaignDirectory.create(path, settings, loaded.origins)
+        _say(f"new campaign in {path}, for {format_duration(settings.campaign.duration)}")
+    if CampaignState.of(read_journal(directory.journal)).phase is Phase.FINISHED:
+        return _finish(directory, Phase.FINISHED, site)
+    phase, signals = _control(directory, take_over=take_over)
+    return _finish(directory, phase, site, interrupted=signals.stop_wanted())
+
+
+def tick(campaign_dir: Path, *, take_over: bool) -> int:
+    """One step of a campaign; returns the exit status."""
+    directory = CampaignDirectory.open(campaign_dir)
+    lines = PlainLines()
+    controller = Controller(
+        directory, make_scheduler(directory.settings.scheduler), resume=False, take_over=take_over, warn=lines.warn
+    )
+    try:
+        lines.show(controller)
+        phase = controller.tick()
+        lines.show(controller)
+    finally:
+        controller.close()
+    _say(
+        f"{directory.path}: {phase.value}, {len(controller.state.live)} running, {controller.state.trials_ended} ended"
+    )
+    if phase is Phase.RUNNING or controller.state.live:
+        return _NOT_FINISHED
+    if phase is Phase.FINISHED:
+        write_score(directory)
+    return {Phase.FINISHED: _DONE, Phase.PAUSED: _FAILED}.get(phase, _NOT_FINISHED)
+
+
+def stop(campaign_dir: Path, *, take_over: bool) -> int:
+    """Stop a campaign, by its live controller or in its place; returns the exit status."""
+    directory = CampaignDirectory.open(campaign_dir)
+    state = CampaignState.of(read_journal(directory.journal))
+    if state.phase is Phase.FINISHED or (state.phase is Phase.STOPPED and not state.live):
+        _say(f"{directory.path}: is {state.phase.value} already")
+        return _DONE
+    directory.request_stop()
+    holder = read_holder(directory.lock)
+    patience = time.monotonic() + 3 * directory.settings.scheduler.stop_grace
+    while holder and holder.alive() and time.monotonic() < patience:
+        time.sleep(0.1)
+        holder = read_holder(directory.lock)
+    if holder and holder.alive():
+        _say(f"{directory.path}: its controller was asked to stop, and is still ending trials")
+        return _NOT_FINISHED
+    if CampaignState.of(read_journal(directory.journal)).live:
+        _control(directory, take_over=take_over, resume=False)
+    _say(f"{directory.path}: stopped")
+    return _DONE
+
+
+def _control(directory: CampaignDirectory, *, take_over: bool, resume: bool = True) -> tuple[Phase, _Signals]:
+    """Be the campaign's controller until nothing is left to do, or a person ends it."""
+    signals = _Signals()
+    with signals.handled(), display() as view:
+        controller = Controller(
+            directory,
+            make_scheduler(directory.settings.scheduler),
+            resume=resume,
+            take_over=take_over,
+            warn=view.warn,
+        )
+        try:
+            phase = run_loop(
+                controller,
+                observe=lambda: view.show(controller),
+                stop_wanted=signals.stop_wanted,
+                leave_wanted=signals.leave_wanted,
+            )
+        finally:
+            controller.close()
+    return phase, signals
+
+
+def _finish(directory: CampaignDirectory, phase: Phase, site: Path, *, interrupted: bool = False) -> int:
+    """Score what there is, tell the person, and choose the exit status."""
+    result = write_score(directory)
+    print(summary(result), flush=True)
+    again = f"aiperf-orch run {shlex.quote(str(site))} ... --campaign-dir {shlex.quote(str(directory.path))}"
+    match phase:
+        case Phase.FINISHED:
+            return _DONE
+        case Phase.PAUSED:
+            _say(f"error: paused: {result.state.phase_reason}\nwhen that is mended, go on: {again}")
+            return _FAILED
+        case Phase.STOPPED:
+            _say(f"stopped; go on, to the same deadline: {again}")
+        case Phase.RUNNING:
+            _say(f"left; {len(result.state.live)} trial(s) run on; go on: {again}")
+    return _INTERRUPTED if interrupted else _NOT_FINISHED
+
+
+def _new_path(site: Path) -> Path:
+    """A directory under ./campaigns that is not there yet."""
+    stem = f"{site.stem}-{now():%Y%m%d-%H%M%S}"
+    for suffix in ("", *(f"-{number}" for number in range(2, 100))):
+        path = Path("campaigns") / f"{stem}{suffix}"
+        if not path.exists():
+            return path
+    raise UsageError(f"campaigns/{stem}: a hundred campaigns began this second; give --campaign-dir")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,64 @@
+"""`score`: computes a campaign's result, writes its tables, and says it in words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.commands.tabulate import render_rows
+from aiperf_orch.results import rules
+from aiperf_orch.results.result import Result, compute
+from aiperf_orch.units import format_duration, format_ops
+
+
+def score(campaign_dir: Path, form: str) -> str:
+    """Score a campaign anew; returns the summary (`table`), or the row of result.csv (`csv`, `json`)."""
+    from aiperf_orch.results.tables import result_row
+
+    result = write_score(CampaignDirectory.open(campaign_dir))
+    if form == "table":
+        return summary(result) + "\n"
+    row = result_row(result)
+    return json.dumps(row, indent=2) + "\n" if form == "json" else render_rows([row], form)
+
+
+def write_score(directory: CampaignDirectory) -> Result:
+    """Compute the result and write the tables."""
+    from aiperf_orch.results.tables import write_tables
+
+    result = compute(directory)
+    write_tables(result)
+    return result
+
+
+def summary(result: Result) -> str:
+    """The result in words: score, error, regulated score, verdict, and where the files are."""
+    score = result.score
+    mark = " (SIMULATED: no training took place)" if result.simulated else ""
+    networks = {records.trial.proposal.network_hash for records in result.collected.trials if records.epochs}
+    lines = [
+        "",
+        f"score            {format_ops(score.score)}{mark}",
+        f"error            {'none measured' if score.error is None else f'{score.error:.2%}'}"
+        + (f" (counted as 1 / (2 x validation images): {_bound(result)})" if score.error_is_zero else ""),
+        f"regulated score  {'none' if score.regulated is None else format_ops(score.regulated)}",
+        f"                 {score.operations:,} operations in {format_duration(score.seconds)}: {score.epochs} epochs of "
+        f"{len(result.collected.trials)} trials, {len(networks)} networks",
+    ]
+    missed = rules.misses(result)
+    if missed:
+        lines.append(f"not rankable     by the rules {rules.VERSION}:")
+        width = max(len(miss.rule.id) for miss in missed)
+        lines += [f"  {miss.rule.id.ljust(width)}  {miss.rule.sentence}; {miss.why}" for miss in missed]
+    else:
+        lines.append(f"rankable         by the rules {rules.VERSION}")
+    lines += [f"warning: {fault}" for fault in result.faults]
+    directory = result.directory
+    files = ", ".join(path.name for path in (directory.result, directory.leaderboard, directory.series))
+    lines.append(f"files            {directory.path}: {files}")
+    return "\n".join(lines)
+
+
+def _bound(result: Result) -> str:
+    return f"{1 / (2 * max(result.validation_sizes)):.3%}"

@@ -1,0 +1,23 @@
+"""Settings of a command: a site file with the command line's changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from aiperf_orch.config_loading import LoadedSettings, Override, load_site
+
+
+def load(site: Path, assignments: Iterable[str], options: Mapping[str, tuple[str, str | None]]) -> LoadedSettings:
+    """Load a site file.
+
+    Args:
+        site: its path.
+        assignments: the texts given to `--set`.
+        options: for a dotted key, the option that sets it and the option's value, None when it was not given.
+
+    Raises:
+        UsageError: naming file or option, key, and what is wrong.
+    """
+    given = [Override(key, text, option) for key, (option, text) in options.items() if text is not None]
+    return load_site(site, [*(Override.parse(assignment) for assignment in assignments), *given])

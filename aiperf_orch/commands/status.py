@@ -1,0 +1,84 @@
+"""`status`: how a campaign and its trials stand, from its journal and the events of what runs; changes nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.campaign.events import best_epoch, count_epochs, read_attempt
+from aiperf_orch.campaign.journal import read_journal
+from aiperf_orch.campaign.lock import read_holder
+from aiperf_orch.campaign.state import CampaignState, Phase, Trial
+from aiperf_orch.commands.tabulate import render_rows
+from aiperf_orch.units import format_duration, format_time, now
+
+
+def status(campaign_dir: Path, form: str) -> str:
+    """A row a trial; as a table with a heading, as JSON within an object that describes the campaign."""
+    directory = CampaignDirectory.open(campaign_dir)
+    state = CampaignState.of(read_journal(directory.journal))
+    rows = [_row(directory, trial) for trial in state.trials.values()]
+    if form == "csv":
+        return render_rows(rows, form)
+    heading = _heading(directory, state)
+    if form == "json":
+        return json.dumps(heading | {"trials": rows}, indent=2) + "\n"
+    for row in rows:
+        row["error"] = None if row["error"] is None else f"{row['error']:.2%}"
+        row["network"] = row["network"][:8]
+    lines = [f"{key:<11}{value}\n" for key, value in heading.items() if value is not None]
+    return "".join(lines) + ("\n" + render_rows(rows, form) if rows else "no trials yet\n")
+
+
+def _heading(directory: CampaignDirectory, state: CampaignState) -> dict[str, Any]:
+    deadline = state.deadline(directory.settings.campaign.duration)
+    holder = read_holder(directory.lock)
+    alive = holder.alive() if holder else False
+    controller = {True: "alive", False: "none", None: "on another host"}[alive]
+    if holder and alive is not False:
+        controller += f": process {holder.pid} on {holder.host}"
+    remaining = None
+    if deadline is not None and state.phase is not Phase.FINISHED:
+        left = int((deadline - now()).total_seconds())
+        remaining = format_duration(left) if left > 0 else "past its deadline"
+    best = None if state.best_error is None else f"{state.best_error:.2%}"
+    return {
+        "campaign": str(directory.path),
+        "state": state.phase.value + (f": {state.phase_reason}" if state.phase_reason else ""),
+        "simulated": "yes: no training takes place" if directory.settings.simulated else None,
+        "controller": controller,
+        "began": format_time(state.first_begin) if state.first_begin else None,
+        "deadline": format_time(deadline) if deadline else None,
+        "remaining": remaining,
+        "best error": best,
+    }
+
+
+def _row(directory: CampaignDirectory, trial: Trial) -> dict[str, Any]:
+    last = trial.attempts[-1]
+    planned = directory.settings.training.epochs_of_round(trial.proposal.round)
+    if last.end:
+        state, epochs, error = last.end.reason.value, last.end.epochs, last.end.best_error
+    else:
+        runs = [
+            run
+            for attempt in trial.attempts
+            for run in read_attempt(directory, attempt.trial, attempt.attempt, trial.proposal.operations, planned)
+        ]
+        counted = count_epochs(epoch for run in runs for epoch in run.epochs)
+        best = best_epoch(counted.values())
+        state = "ENDING" if last.cancelling else "RUNNING" if last.began else "SUBMITTED"
+        epochs, error = len(counted), best.error if best else None
+    return {
+        "trial": trial.trial,
+        "state": state,
+        "epoch": f"{epochs}/{planned}",
+        "error": error,
+        "network": trial.proposal.network_hash,
+        "parent": trial.proposal.parent,
+        "attempts": len(trial.attempts),
+        "job": last.job,
+        "host": " ".join(last.began.hosts) if last.began else None,
+    }

@@ -1,0 +1,161 @@
+"""What a person sees of a running campaign: a view redrawn in place, or plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Protocol
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from aiperf_orch.campaign.state import Phase, Trial
+from aiperf_orch.controller.controller import Controller
+from aiperf_orch.controller.progress import progress_of
+from aiperf_orch.records import AttemptEnd
+from aiperf_orch.units import format_duration, format_ops, now
+
+_RECENT = 8
+_SUMMARY_EVERY = timedelta(seconds=30)
+
+
+class Display(Protocol):
+    """Shows a campaign to a person."""
+
+    def show(self, controller: Controller) -> None:
+        """Show how it stands now; called after each tick."""
+
+    def warn(self, message: str) -> None:
+        """Show a message."""
+
+
+@contextmanager
+def display() -> Iterator[Display]:
+    """The display for where standard error goes."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield PlainLines()
+        return
+    with Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False) as live:
+        yield LiveView(live, console)
+
+
+class LiveView:
+    """Elapsed and remaining time, running and finished trials, best error and OPS so far, redrawn in place."""
+
+    def __init__(self, live: Live, console: Console) -> None:
+        self._live, self._console = live, console
+
+    def warn(self, message: str) -> None:
+        """Print a message above the view."""
+        self._console.print(f"warning: {message}", style="yellow", markup=False, highlight=False)
+
+    def show(self, controller: Controller) -> None:
+        """Redraw the view."""
+        self._live.update(Group(_heading(controller), _running(controller), _finished(controller)), refresh=True)
+
+
+class PlainLines:
+    """A line for each trial that begins or ends, and now and then how the campaign stands."""
+
+    def __init__(self, write: Callable[[str], None] | None = None) -> None:
+        self._write = write or (lambda line: print(line, file=sys.stderr, flush=True))
+        self._begins_seen = 0
+        self._next_summary = now() + _SUMMARY_EVERY
+        self._ends_seen: int | None = None
+
+    def warn(self, message: str) -> None:
+        """Log a message."""
+        self._line(f"warning: {message}")
+
+    def show(self, controller: Controller) -> None:
+        """Log what is new."""
+        state = controller.state
+        if self._ends_seen is None:
+            # what an earlier controller has seen is no news
+            self._begins_seen, self._ends_seen = len(state.begins), len(state.ends)
+        for attempt in state.begins[self._begins_seen :]:
+            hosts = ", ".join(attempt.began.hosts) if attempt.began else ""
+            self._line(f"trial {attempt.trial} began on {hosts}: {_origin(state.trials[attempt.trial])}")
+        for end in state.ends[self._ends_seen :]:
+            self._line(f"trial {end.trial} ended: {_outcome(end)}")
+        self._begins_seen, self._ends_seen = len(state.begins), len(state.ends)
+        if now() >= self._next_summary:
+            self._next_summary = now() + _SUMMARY_EVERY
+            self._line(_heading(controller).plain)
+
+    def _line(self, text: str) -> None:
+        self._write(f"{now():%H:%M:%S} {text}")
+
+
+def _heading(controller: Controller) -> Text:
+    state, settings = controller.state, controller.settings
+    parts = [f"campaign {controller.directory.path}"]
+    if settings.simulated:
+        parts.append("SIMULATED")
+    if state.first_begin is not None and controller.deadline is not None:
+        elapsed, left = now() - state.first_begin, controller.deadline - now()
+        parts.append(f"elapsed {_span(elapsed)}, remaining {_span(max(left, timedelta(0)))}")
+    else:
+        parts.append("waiting for the first trial to begin")
+    parts.append(f"{len(state.live)} running, {state.trials_ended} ended")
+    progress = progress_of(controller)
+    best = progress.best_error
+    parts.append(f"best error {best:.2%}" if best is not None else "no error yet")
+    parts.append(format_ops(progress.ops))
+    if state.phase is not Phase.RUNNING:
+        parts.append(f"{state.phase.value}: {state.phase_reason}")
+    return Text(" · ".join(parts), style="bold")
+
+
+def _running(controller: Controller) -> Table:
+    table = Table(box=None, pad_edge=False, title="running", title_justify="left", header_style="dim")
+    for column, right in (("trial", True), ("network", False), ("epoch", True), ("error", True), ("best", True)):
+        table.add_column(column, justify="right" if right else "left")
+    for watched in sorted(controller.watched.values(), key=lambda each: each.attempt.key)[:40]:
+        epochs = watched.epochs
+        progress = f"{epochs[-1].epoch if epochs else 0}/{watched.epochs_planned}"
+        best = min((epoch.error for epoch in epochs), default=None)
+        table.add_row(
+            str(watched.attempt.trial),
+            _origin(watched.trial) if watched.begin else "starting",
+            progress,
+            _percent(epochs[-1].error if epochs else None),
+            _percent(best),
+        )
+    return table
+
+
+def _finished(controller: Controller) -> Table:
+    table = Table(box=None, pad_edge=False, title="ended, newest first", title_justify="left", header_style="dim")
+    for column, right in (("trial", True), ("outcome", False)):
+        table.add_column(column, justify="right" if right else "left")
+    for end in reversed(controller.state.ends[-_RECENT:]):
+        table.add_row(str(end.trial), _outcome(end))
+    return table
+
+
+def _origin(trial: Trial) -> str:
+    proposal = trial.proposal
+    came = "the seed" if proposal.parent is None else f"trial {proposal.parent}"
+    edits = ", ".join(str(edit["kind"]) for edit in proposal.edits)
+    return f"network {proposal.network_hash[:8]} from {came}" + (f" by {edits}" if edits else "")
+
+
+def _outcome(end: AttemptEnd) -> str:
+    retry = "" if end.final else "; another attempt follows"
+    message = f" ({end.message})" if end.message and end.best_error is None else ""
+    error = "no error measured" if end.best_error is None else f"error {end.best_error:.2%} at epoch {end.best_epoch}"
+    return f"{end.reason.value}, {error}, {end.epochs} epochs{message}{retry}"
+
+
+def _percent(error: float | None) -> str:
+    return "" if error is None else f"{error:.2%}"
+
+
+def _span(span: timedelta) -> str:
+    return format_duration(int(span.total_seconds()))

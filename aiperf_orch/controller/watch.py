@@ -1,0 +1,151 @@
+"""Watches the live attempts' events, and sums up an attempt that ended. Reads files only; decides nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.campaign.events import RunEvents, best_epoch, count_epochs, poll_attempt, read_attempt
+from aiperf_orch.campaign.state import Attempt, Trial
+from aiperf_orch.controller.policy import is_final
+from aiperf_orch.records import AttemptEnd, BeganRecord, Begin, End, EndReason, Epoch
+from aiperf_orch.search.forecast import forecast_error
+from aiperf_orch.units import now
+
+_LONGEST_WAIT: Final = timedelta(seconds=30)
+_LOG_TAIL: Final = 400  # bytes
+
+
+@dataclass
+class Watched:
+    """A live attempt and its events so far. `heard` is when it last gave a sign, `due` when it is worth a look."""
+
+    attempt: Attempt
+    trial: Trial
+    epochs_planned: int
+    heard: datetime
+    due: datetime
+    earlier: list[Epoch]
+    runs: list[RunEvents] = field(default_factory=list)
+    reported_run: int = -1
+    reported_faults: int = 0
+
+    @property
+    def epochs(self) -> list[Epoch]:
+        """The trial's epochs so far that count, in order, with those of earlier attempts."""
+        found = [epoch for run in self.runs for epoch in run.epochs]
+        return list(count_epochs([*self.earlier, *found]).values())
+
+    @property
+    def begin(self) -> Begin | None:
+        """The begin line of the latest run."""
+        return self.runs[-1].begin if self.runs else None
+
+    @property
+    def end(self) -> End | None:
+        """The end line of the latest run."""
+        return self.runs[-1].end if self.runs else None
+
+    def poll(self, directory: CampaignDirectory) -> None:
+        """Read what its jobs have written since, unless it is too early for a next epoch."""
+        time = now()
+        if time < self.due:
+            return
+        operations = self.trial.proposal.operations
+        if poll_attempt(
+            directory, self.attempt.trial, self.attempt.attempt, operations, self.epochs_planned, self.runs
+        ):
+            self.heard = time
+            last = self.runs[-1].epochs[-1] if self.runs[-1].epochs else None
+            if last and self.end is None:
+                self.due = min(last.end + (last.end - last.start) / 2, time + _LONGEST_WAIT)
+
+    def reason(self) -> tuple[EndReason, str]:
+        """The typed reason and the message of its end line: told to end by us, or by somebody else."""
+        if self.end is None:
+            raise AssertionError("asked for the reason of an attempt that has not ended")
+        if self.end.reason is EndReason.STOPPED:
+            return self.attempt.cancelling or EndReason.CANCELLED, self.end.message
+        return self.end.reason, self.end.message
+
+    def new_begin(self) -> BeganRecord | None:
+        """The begin of a run that has not been reported yet."""
+        begin = self.begin
+        if begin is None or begin.run <= self.reported_run:
+            return None
+        self.reported_run = begin.run
+        return BeganRecord(
+            trial=begin.trial,
+            attempt=begin.attempt,
+            run=begin.run,
+            time=begin.time,
+            hosts=begin.hosts,
+            job=begin.job,
+        )
+
+    def new_faults(self) -> list[str]:
+        """Faults of its events files that have not been reported yet."""
+        faults = [fault for run in self.runs for fault in run.faults]
+        fresh, self.reported_faults = faults[self.reported_faults :], len(faults)
+        return fresh
+
+    def sum_up(
+        self,
+        reason: EndReason,
+        message: str,
+        *,
+        deadline: datetime | None,
+        max_attempts: int,
+        forecast_epoch: int,
+    ) -> AttemptEnd:
+        """The record of this attempt's end, with the totals of the whole trial so far."""
+        counted = count_epochs(self.epochs, deadline)
+        epochs = list(counted.values())
+        best = best_epoch(epochs)
+        predicted = forecast_error([epoch.error for epoch in epochs], forecast_epoch, best.error) if best else None
+        begins = [run.begin.time for run in self.runs if run.begin]
+        return AttemptEnd(
+            trial=self.attempt.trial,
+            attempt=self.attempt.attempt,
+            reason=reason,
+            message=message,
+            final=is_final(reason, self.attempt.attempt, max_attempts),
+            epochs=len(epochs),
+            train_images=sum(epoch.train_images for epoch in epochs),
+            val_images=sum(epoch.val_images for epoch in epochs),
+            ops=sum(epoch.ops for epoch in epochs),
+            best_error=best.error if best else None,
+            best_epoch=best.epoch if best else None,
+            predicted_error=predicted,
+            first_begin=min(begins, default=None),
+            last_end=max((epoch.end for epoch in epochs), default=None),
+            files=[run.recorded() for run in self.runs],
+        )
+
+
+def watch(directory: CampaignDirectory, attempt: Attempt, trial: Trial, epochs_planned: int) -> Watched:
+    """Begin to watch a live attempt, also one that another controller submitted."""
+    earlier: list[Epoch] = []
+    for before in trial.attempts:
+        if before.attempt < attempt.attempt:
+            for run in read_attempt(directory, before.trial, before.attempt, trial.proposal.operations, epochs_planned):
+                earlier.extend(run.epochs)
+    time = now()
+    watched = Watched(attempt, trial, epochs_planned, heard=attempt.submitted, due=time, earlier=earlier)
+    watched.reported_run = attempt.began.run if attempt.began else -1
+    return watched
+
+
+def last_line(log: Path) -> str:
+    """The last line of a job's log, for the message about its loss; empty when there is none."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(log.stat().st_size - _LOG_TAIL, 0))
+            lines = file.read().decode(errors="replace").split("\n")
+    except OSError:
+        return ""
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return f"{log} ends: {last}" if last else ""

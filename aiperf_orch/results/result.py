@@ -1,0 +1,73 @@
+"""A campaign's result: everything that its tables, its verdict and the terminal say, computed once from the records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.campaign.journal import read_journal
+from aiperf_orch.campaign.state import CampaignState, Phase
+from aiperf_orch.network.graph import Shape
+from aiperf_orch.network.seeds import DATA_SHAPES
+from aiperf_orch.results.collect import Collected, collect
+from aiperf_orch.results.score import Score, score_of
+from aiperf_orch.units import now
+
+
+@dataclass(frozen=True)
+class Result:
+    """One campaign as it stands now. Durations in seconds; `validation_sizes` are images validated an epoch."""
+
+    directory: CampaignDirectory
+    state: CampaignState
+    collected: Collected
+    score: Score
+    started: datetime | None
+    deadline_passed: bool
+    duration: float
+    phase: Phase
+    simulated: bool
+    data: str
+    input_shape: Shape
+    precisions: frozenset[str]
+    validation_sizes: frozenset[int]
+    foreign_weights: list[int]
+    clock_skew: float
+    faults: list[str]
+
+
+def compute(directory: CampaignDirectory) -> Result:
+    """The result of a campaign from its journal and events.
+
+    Raises:
+        RecordError: when the journal is damaged.
+    """
+    state = CampaignState.of(read_journal(directory.journal))
+    collected = collect(directory, state)
+    epochs = collected.epochs
+    begins = [begin for trial in collected.trials for begin in trial.begins]
+    settings = directory.settings
+    deadline = state.deadline(settings.campaign.duration)
+    return Result(
+        directory=directory,
+        state=state,
+        collected=collected,
+        score=score_of(collected.start, epochs),
+        started=collected.start,
+        deadline_passed=deadline is not None and now() >= deadline,
+        duration=settings.campaign.duration,
+        phase=state.phase,
+        simulated=settings.simulated,
+        data=settings.data.name,
+        input_shape=DATA_SHAPES[settings.data.name][0],
+        precisions=frozenset(begin.precision for begin in begins),
+        validation_sizes=frozenset(epoch.val_images for epoch in epochs),
+        foreign_weights=[
+            trial.trial.trial
+            for trial in collected.trials
+            if trial.trial.proposal.parent is None and any(begin.inherited for begin in trial.begins)
+        ],
+        clock_skew=max((abs(begin.clock_skew) for begin in begins), default=0.0),
+        faults=collected.faults,
+    )

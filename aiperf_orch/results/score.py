@@ -1,0 +1,125 @@
+"""The benchmark's arithmetic: score, error and regulated score at any time (Ren et al. 2021)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from fractions import Fraction
+from typing import Final
+
+from aiperf_orch.records import Epoch
+
+_SERIES_INTERVAL: Final = timedelta(minutes=6)
+_LEAST_POINTS: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A campaign's result at a time.
+
+    `operations` is exact; `seconds` runs from the first begin of any trial to the end of the last epoch that counts;
+    `score` is operations per second. `error` is 1 - best validation top-1 accuracy so far, None before any epoch ended;
+    `regulated` is score * -ln(error), where no error at all is taken as 1 / (2 * validation images).
+    """
+
+    operations: int = 0
+    seconds: float = 0.0
+    score: float = 0.0
+    error: float | None = None
+    regulated: float | None = None
+    error_is_zero: bool = False
+    epochs: int = 0
+    train_images: int = 0
+    val_images: int = 0
+
+
+@dataclass
+class RunningScore:
+    """Adds epochs up in the order of their ends; `at_present` is the score so far."""
+
+    start: datetime
+    operations: int = 0
+    epochs: int = 0
+    train_images: int = 0
+    val_images: int = 0
+    last_end: datetime | None = None
+    best: Epoch | None = None
+
+    def add(self, epoch: Epoch) -> None:
+        """Count one more epoch, which ended no earlier than those before it."""
+        self.operations += epoch.ops
+        self.epochs += 1
+        self.train_images += epoch.train_images
+        self.val_images += epoch.val_images
+        self.last_end = epoch.end
+        if self.best is None or epoch.error < self.best.error:
+            self.best = epoch
+
+    def at_present(self) -> Score:
+        """The score of the epochs counted so far."""
+        if self.last_end is None or self.best is None:
+            return Score()
+        seconds = _exact_seconds(self.last_end - self.start)
+        score = float(self.operations / seconds) if seconds > 0 else 0.0
+        error = self.best.error
+        return Score(
+            operations=self.operations,
+            seconds=float(seconds),
+            score=score,
+            error=error,
+            regulated=regulated_score(score, error, self.best.val_images),
+            error_is_zero=error == 0,
+            epochs=self.epochs,
+            train_images=self.train_images,
+            val_images=self.val_images,
+        )
+
+
+def regulated_score(score: float, error: float, val_images: int) -> float:
+    """Score times -ln(error); no error at all is taken as half an image, 1 / (2 * val_images)."""
+    return score * math.log(1 / error if error > 0 else 2 * val_images)
+
+
+def score_of(start: datetime | None, epochs: Iterable[Epoch]) -> Score:
+    """The score of epochs that count, ordered by their ends; `start` is the first begin of any trial."""
+    if start is None:
+        return Score()
+    running = RunningScore(start)
+    for epoch in epochs:
+        running.add(epoch)
+    return running.at_present()
+
+
+def series(start: datetime | None, epochs: list[Epoch], duration: float) -> list[tuple[float, Score]]:
+    """The score over time, every 6 minutes and at the end; of shorter campaigns at least 20 points.
+
+    Args:
+        start: the first begin of any trial.
+        epochs: epochs that count, ordered by their ends.
+        duration: of the campaign, in seconds; it sets the interval of a short one.
+
+    Returns:
+        Pairs of seconds since the start and the score then, ending with the last epoch's end.
+    """
+    if start is None or not epochs:
+        return []
+    last = epochs[-1].end
+    span = min(timedelta(seconds=duration), last - start)
+    interval = min(_SERIES_INTERVAL, span / _LEAST_POINTS) or timedelta(milliseconds=1)
+    running, points, number, index = RunningScore(start), [], 1, 0
+    while start + number * interval < last:
+        time = start + number * interval
+        while epochs[index].end <= time:
+            running.add(epochs[index])
+            index += 1
+        points.append((float(_exact_seconds(time - start)), running.at_present()))
+        number += 1
+    for epoch in epochs[index:]:
+        running.add(epoch)
+    return [*points, (float(_exact_seconds(last - start)), running.at_present())]
+
+
+def _exact_seconds(span: timedelta) -> Fraction:
+    return Fraction(span // timedelta(microseconds=1), 1_000_000)

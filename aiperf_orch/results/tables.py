@@ -1,0 +1,171 @@
+"""leaderboard.csv, result.csv and series.csv, by pandas. Operations are written as decimal digits, however many.
+
+The README documents every column.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+import aiperf_orch
+from aiperf_orch.campaign.files import replace_file
+from aiperf_orch.network import counts
+from aiperf_orch.results import rules
+from aiperf_orch.results.collect import TrialRecords
+from aiperf_orch.results.result import Result
+from aiperf_orch.results.score import series
+from aiperf_orch.units import format_time
+
+
+def write_tables(result: Result) -> None:
+    """Write the three CSV files into the campaign's directory, replacing them whole."""
+    directory = result.directory
+    for path, rows, columns in (
+        (directory.leaderboard, leaderboard_rows(result), _LEADERBOARD),
+        (directory.result, [result_row(result)], None),
+        (directory.series, series_rows(result), _SERIES),
+    ):
+        frame = pd.DataFrame(rows, columns=None if columns is None else list(columns), dtype=object)
+        replace_file(path, frame.to_csv(index=False, lineterminator="\n").encode(), mode=0o640)
+
+
+_LEADERBOARD = (
+    "rank",
+    "trial",
+    "error",
+    "network",
+    "parent",
+    "edits",
+    "round",
+    "kernel_size",
+    "dropout",
+    "batch_size",
+    "best_epoch",
+    "epochs",
+    "train_images",
+    "val_images",
+    "operations",
+    "seconds",
+    "ops",
+    "predicted_error",
+    "attempts",
+    "end_reason",
+    "simulated",
+)
+_SERIES = ("seconds", "operations", "score", "error", "regulated_score", "epochs", "simulated")
+
+
+def leaderboard_rows(result: Result) -> list[dict[str, Any]]:
+    """A row a trial, by error; those that never ended an epoch stand last, without a rank."""
+    rows = [_trial_row(records, result) for records in result.collected.trials]
+    rows.sort(key=lambda row: (row["error"] is None, row["error"] or 0.0, row["trial"]))
+    for rank, row in enumerate(rows, start=1):
+        row["rank"] = rank if row["error"] is not None else None
+    return rows
+
+
+def result_row(result: Result) -> dict[str, Any]:
+    """The one row that goes to a ranking committee."""
+    settings, score = result.directory.settings, result.score
+    missed = rules.misses(result)
+    trials = result.collected.trials
+    return {
+        "system": settings.system.name,
+        "submitter": settings.system.submitter,
+        "contact": settings.system.contact,
+        "campaign": result.directory.frozen.tag,
+        "score": score.score,
+        "error": score.error,
+        "regulated_score": score.regulated,
+        "rankable": "no" if missed else "yes",
+        "missed_rules": " ".join(miss.rule.id for miss in missed),
+        "rules": rules.VERSION,
+        "simulated": _yes(result.simulated),
+        "operations": score.operations,
+        "seconds": score.seconds,
+        "started": format_time(result.started) if result.started else None,
+        "duration_limit": result.duration,
+        "trials": len(trials),
+        "networks": len({trial.trial.proposal.network_hash for trial in trials if trial.epochs}),
+        "epochs": score.epochs,
+        "train_images": score.train_images,
+        "val_images": score.val_images,
+        "error_is_zero": _yes(score.error_is_zero),
+        "state": result.phase.value,
+        "data": result.data,
+        "precision": " ".join(sorted(result.precisions)),
+        "scheduler": settings.scheduler.kind,
+        "concurrency": settings.campaign.concurrency,
+        "seed": settings.campaign.seed,
+        "counting": counts.CONVENTION,
+        "aiperf_orch": aiperf_orch.__version__,
+        "python": platform.python_version(),
+        "settings_sha256": result.directory.settings_sha256,
+    } | _versions(trials)
+
+
+def series_rows(result: Result) -> list[dict[str, Any]]:
+    """The score over time."""
+    points: Sequence[tuple[float, Any]] = series(result.started, result.collected.epochs, result.duration)
+    return [
+        {
+            "seconds": seconds,
+            "operations": score.operations,
+            "score": score.score,
+            "error": score.error,
+            "regulated_score": score.regulated,
+            "epochs": score.epochs,
+            "simulated": _yes(result.simulated),
+        }
+        for seconds, score in points
+    ]
+
+
+def _trial_row(records: TrialRecords, result: Result) -> dict[str, Any]:
+    trial, epochs = records.trial, records.epochs
+    operations = sum(epoch.ops for epoch in epochs)
+    begins = [begin.time for begin in records.begins]
+    seconds = (max(epoch.end for epoch in epochs) - min(begins)).total_seconds() if epochs and begins else None
+    best = min(epochs, key=lambda epoch: (epoch.error, epoch.epoch), default=None)
+    end = trial.attempts[-1].end
+    point = trial.proposal.hyperparameters
+    return {
+        "trial": trial.trial,
+        "error": best.error if best else None,
+        "network": trial.proposal.network_hash,
+        "parent": trial.proposal.parent,
+        "round": trial.proposal.round,
+        "edits": " ".join(str(edit["kind"]) for edit in trial.proposal.edits),
+        "kernel_size": point.kernel_size,
+        "dropout": point.dropout,
+        "batch_size": records.begins[-1].batch if records.begins else point.batch_size,
+        "best_epoch": best.epoch if best else None,
+        "epochs": len(epochs),
+        "train_images": sum(epoch.train_images for epoch in epochs),
+        "val_images": sum(epoch.val_images for epoch in epochs),
+        "operations": operations,
+        "seconds": seconds,
+        "ops": operations / seconds if seconds else None,
+        "predicted_error": end.predicted_error if end else None,
+        "attempts": len(trial.attempts),
+        "end_reason": end.reason.value if end else "RUNNING",
+        "simulated": _yes(result.simulated),
+    }
+
+
+def _versions(trials: Sequence[TrialRecords]) -> dict[str, Any]:
+    """Versions of what trained, as the trials' begin lines state them."""
+    found: dict[str, set[str]] = {"torch": set()}
+    for trial in trials:
+        for begin in trial.begins:
+            for name, version in begin.versions.items():
+                found.setdefault(name, set()).add(version)
+    return {name: " ".join(sorted(versions)) for name, versions in sorted(found.items())}
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"

@@ -1,0 +1,152 @@
+"""The local scheduler: trials are processes of this machine, each held to its own cores.
+
+Built on submitit's local executor, with our batch script in place of its process tree. The queue is the process table:
+every process of a job carries the job's name in its environment, so that a new controller finds what an old one
+started, and an id that the system has given to somebody else is never mistaken for a job.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import psutil
+import submitit
+from submitit.local import local as submitit_local
+
+from aiperf_orch.config import SchedulerSettings
+from aiperf_orch.errors import SubmitRefused
+from aiperf_orch.schedulers.base import JobRequest, JobState, JobStatus, Scheduler
+from aiperf_orch.schedulers.script import render_script
+
+_NAME: Final = "AIPERF_ORCH_JOB"
+_CPUS: Final = "AIPERF_ORCH_CPUS"
+
+
+class LocalExecutor(submitit_local.LocalExecutor):
+    """submitit's local executor, starting our rendered script in a session of its own."""
+
+    def __init__(self, request: JobRequest, settings: SchedulerSettings, cpus: list[int]) -> None:
+        super().__init__(folder=request.folder, python=shlex.quote(settings.python or sys.executable))
+        self._request, self._settings, self._cpus = request, settings, cpus
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def name(cls) -> str:
+        """What the job's environment calls this executor."""
+        return "local"
+
+    def _make_submission_file_text(self, command: str, uid: str) -> str:  # noqa: ARG002  submitit's signature
+        return render_script(
+            "local.sh.j2",
+            self._settings.template,
+            name=self._request.name,
+            campaign=self._request.folder.parent.parent,
+            folder=self._request.folder,
+            cpus=self._cpus,
+            setup=self._settings.setup,
+            command=command,
+        )
+
+    def _submit_command(self, command: str) -> submitit_local.LocalJob[Any]:
+        script = self._request.folder / "job.sh"
+        script.write_text(self._make_submission_file_text(command, ""))
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("SUBMITIT_")}
+        environment |= {_NAME: self._request.name, _CPUS: ",".join(map(str, self._cpus))}
+        with (self._request.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                ["bash", str(script)],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        return submitit_local.LocalJob(folder=self.folder, job_id=str(self.process.pid), process=self.process)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A process of a job, seen in the process table."""
+
+    process: psutil.Process
+    name: str
+    cpus: frozenset[int]
+
+
+class LocalScheduler(Scheduler):
+    """Runs jobs on this machine at once; nothing ever waits in its queue."""
+
+    def __init__(self, settings: SchedulerSettings) -> None:
+        self._settings = settings
+        self._started: dict[str, subprocess.Popen[bytes]] = {}
+
+    def render(self, request: JobRequest) -> str:
+        """The script, on the cores that would be taken now."""
+        executor = LocalExecutor(request, self._settings, self._free_cores())
+        return executor._make_submission_file_text(executor._submitit_command_str, "")
+
+    def submit(self, request: JobRequest) -> str:
+        """Start a job on cores that no other job has; when all are taken, on those with the fewest jobs."""
+        executor = LocalExecutor(request, self._settings, self._free_cores())
+        try:
+            job = executor.submit(submitit.helpers.CommandFunction(list(request.command), verbose=True))
+        except OSError as error:
+            raise SubmitRefused(f"this machine cannot start {request.name}: {error}") from error
+        if executor.process is not None:
+            self._started[request.name] = executor.process
+        return str(job.job_id)
+
+    def query(self, names: Collection[str]) -> Mapping[str, JobStatus]:
+        """Jobs found in the process table, and the ends of those that this scheduler object started."""
+        statuses: dict[str, JobStatus] = {}
+        for name in names:
+            process = self._started.get(name)
+            code = process.poll() if process else None  # also reaps it
+            if process and code is not None:
+                detail = f"ended by signal {-code}" if code < 0 else f"exit status {code}"
+                statuses[name] = JobStatus(name, str(process.pid), JobState.ENDED, detail)
+        for found in _processes(names):
+            leader = os.getsid(found.process.pid)
+            statuses[found.name] = JobStatus(found.name, str(leader), JobState.RUNNING)
+        return statuses
+
+    def cancel(self, names: Collection[str], *, force: bool) -> None:
+        """Send SIGTERM, or with `force` SIGKILL, to every process of these jobs."""
+        for found in _processes(names):
+            try:
+                if force:
+                    found.process.kill()
+                else:
+                    found.process.terminate()
+            except psutil.NoSuchProcess:
+                continue
+
+    def _free_cores(self) -> list[int]:
+        """The cores for one more job: those with the fewest jobs on them."""
+        load = dict.fromkeys(sorted(os.sched_getaffinity(0)), 0)
+        for cpus in {found.name: found.cpus for found in _processes()}.values():
+            for cpu in cpus & load.keys():
+                load[cpu] += 1
+        chosen = sorted(load, key=lambda cpu: (load[cpu], cpu))[: self._settings.cores_per_trial]
+        return sorted(chosen)
+
+
+def _processes(names: Collection[str] | None = None) -> Iterator[_Found]:
+    """Processes of our jobs, with these names or with any."""
+    for process in psutil.process_iter():
+        try:
+            if process.uids().effective != os.geteuid():
+                continue
+            environment = process.environ()
+        except psutil.Error:
+            continue  # gone, or not ours to see
+        name = environment.get(_NAME)
+        if name is not None and (names is None or name in names):
+            cpus = frozenset(int(cpu) for cpu in environment.get(_CPUS, "").split(",") if cpu.isdigit())
+            yield _Found(process, name, cpus)

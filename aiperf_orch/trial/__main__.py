@@ -1,0 +1,86 @@
+"""`python -m aiperf_orch.trial SPEC [--attempt N]`: what a job runs; a person too.
+
+With `--attempt` the specification is one of a campaign and the attempt is claimed there. Without it a person runs the
+trial by hand: events go to standard output as JSON lines, and the campaign's records are only read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+
+from aiperf_orch.campaign.directory import CampaignDirectory, read_spec
+from aiperf_orch.campaign.events import EventWriter
+from aiperf_orch.errors import AiperfError
+from aiperf_orch.network.graph import Graph
+from aiperf_orch.records import Begin, End, Epoch, TrialSpec
+from aiperf_orch.trial.lifecycle import Attempt, EventSink, Files, earlier_epochs, run_to_exit_status
+from aiperf_orch.trial.simulated import SimulatedTrainer
+from aiperf_orch.trial.trainer import Trainer
+
+
+class _Terminal:
+    """Events as JSON lines on standard output."""
+
+    clock_skew = 0.0
+
+    def append(self, event: Begin | Epoch | End) -> None:
+        """Print the event."""
+        print(event.to_line(), flush=True)
+
+    def superseded(self) -> bool:
+        """Nobody else runs a trial that is run by hand."""
+        return False
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one trial; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m aiperf_orch.trial", description=__doc__)
+    parser.add_argument("spec", type=Path, help="a trial's specification, trials/NNNNN.json of a campaign")
+    parser.add_argument("--attempt", type=int, help="claim this attempt in the campaign (the controller's jobs do)")
+    parser.add_argument("--run", type=int, default=0, help="number of this start of the same job, from 0")
+    parser.add_argument("--weights", type=Path, help="by hand: where to keep the best weights")
+    options = parser.parse_args(arguments)
+    try:
+        spec, sha256 = read_spec(options.spec)
+        # a job that lost the race for its attempt, or comes too late, must not even load torch
+        directory = CampaignDirectory.open(options.spec.resolve().parent.parent) if options.attempt else None
+        sink: EventSink = EventWriter(directory, spec.trial, options.attempt, options.run) if directory else _Terminal()
+    except FileExistsError:
+        print(f"attempt {options.attempt} of {options.spec} is claimed already: leaving it", file=sys.stderr)
+        return 0
+    except AiperfError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_status
+    with tempfile.TemporaryDirectory() as scratch:
+        if directory:
+            files = Files(directory.weights(spec.trial), directory.checkpoint(spec.trial))
+            earlier = earlier_epochs(directory, spec, options.attempt, options.run)
+        else:
+            files = Files(options.weights or Path(scratch) / "weights", Path(scratch) / "checkpoint")
+            earlier = []
+        trainer = _make_trainer(spec, options.spec, options.attempt or 1)
+        attempt = Attempt(spec, sha256, options.attempt or 1, options.run, trainer, sink, files)
+        return run_to_exit_status(partial(attempt.run, earlier))
+
+
+def _make_trainer(spec: TrialSpec, path: Path, attempt: int) -> Trainer:
+    if spec.training.trainer == "simulated":
+        return SimulatedTrainer(spec, attempt)
+    from aiperf_orch.trial.torch_trainer import TorchTrainer
+
+    weights, parent = None, None
+    if spec.parent is not None and spec.training.inherit_weights:
+        weights = path.resolve().parent.parent / "weights" / f"{spec.parent:05d}.safetensors"
+        parent = Graph.from_json(read_spec(path.with_name(f"{spec.parent:05d}.json"))[0].network)
+        if not weights.exists():
+            print(f"{weights}: the parent's weights are gone: training from new ones", file=sys.stderr)
+            weights = None
+    return TorchTrainer(spec, weights, parent)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

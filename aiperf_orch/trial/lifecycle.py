@@ -1,0 +1,225 @@
+"""The life of one attempt: claim it, begin, train epoch by epoch, stop early or be told to, end; every step an event.
+
+Which trainer does the epochs is a setting; this module imports neither.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Protocol
+
+from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.campaign.events import best_epoch, count_epochs, read_attempt
+from aiperf_orch.errors import AiperfError
+from aiperf_orch.records import Begin, End, EndReason, Epoch, TrialSpec
+from aiperf_orch.trial.trainer import Equipment, Trainer, TrialFailure
+from aiperf_orch.units import now
+
+_JOB_ID_VARIABLES = ("SLURM_JOB_ID", "PBS_JOBID", "SUBMITIT_LOCAL_JOB_ID")
+
+
+class Told(Exception):
+    """The attempt was told to end by a signal."""
+
+
+class Superseded(Exception):
+    """The attempt was given up, or goes on in a later run: nothing more may be written."""
+
+
+class EventSink(Protocol):
+    """Where events go: the claimed file of a campaign, or the terminal of a person who runs a trial by hand."""
+
+    clock_skew: float
+
+    def append(self, event: Begin | Epoch | End) -> None:
+        """Write an event."""
+
+    def superseded(self) -> bool:
+        """Whether another took the attempt over."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where the trial's weights and checkpoint go."""
+
+    weights: Path
+    checkpoint: Path
+
+
+class Attempt:
+    """Runs one attempt of a trial from its begin to its end."""
+
+    def __init__(
+        self, spec: TrialSpec, spec_sha256: str, attempt: int, run: int, trainer: Trainer, sink: EventSink, files: Files
+    ) -> None:
+        self._spec, self._spec_sha256 = spec, spec_sha256
+        self._attempt, self._run = attempt, run
+        self._trainer, self._sink, self._files = trainer, sink, files
+        self._signal: int | None = None
+        self._weights_sha256: str | None = None
+        self._epochs: list[Epoch] = []
+
+    def run(self, earlier: list[Epoch]) -> EndReason:
+        """Train until an end, and write it.
+
+        Args:
+            earlier: epochs that former attempts of this trial ended; the trial goes on from its checkpoint if there
+                is a usable one, else from the beginning.
+
+        Raises:
+            Superseded: when the attempt is no longer ours.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        try:
+            reason, message = self._train(earlier), ""
+        except TrialFailure as failure:
+            reason, message = failure.reason, str(failure)
+        except Told:
+            reason, message = EndReason.STOPPED, f"told to end by {signal.Signals(self._signal or 0).name}"
+        except Superseded:
+            raise
+        except Exception as error:
+            traceback.print_exc()
+            reason, message = EndReason.TRIAL_ERROR, f"{type(error).__name__}: {error}"
+        self._write_end(reason, message)
+        return reason
+
+    def _train(self, earlier: list[Epoch]) -> EndReason:
+        spec = self._spec
+        equipment = self._trainer.prepare()
+        done = self._resume(earlier)
+        self._sink.append(self._begin(equipment))
+        for number in range(done + 1, spec.epochs + 1):
+            if self._exhausted():
+                return EndReason.EARLY_STOPPED
+            start = now()
+            result = self._trainer.run_epoch(number, self._check)
+            end = now()
+            if not math.isfinite(result.loss):
+                raise TrialFailure(EndReason.TRAINING_DIVERGED, f"the training loss of epoch {number} is {result.loss}")
+            if self._sink.superseded():
+                raise Superseded
+            epoch = Epoch(
+                trial=spec.trial,
+                attempt=self._attempt,
+                run=self._run,
+                epoch=number,
+                start=start,
+                end=end,
+                train_images=result.train_images,
+                val_images=result.val_images,
+                loss=result.loss,
+                error=result.wrong / result.val_images,
+                ops=result.train_images * spec.operations.train + result.val_images * spec.operations.forward,
+            )
+            self._sink.append(epoch)
+            self._epochs.append(epoch)
+            if best_epoch(self._epochs) is epoch:
+                self._weights_sha256 = self._trainer.save_weights(self._files.weights)
+            self._trainer.save_checkpoint(self._files.checkpoint, number)
+            print(f"epoch {number}: loss {epoch.loss:.4f}, error {epoch.error:.4f}", file=sys.stderr, flush=True)
+        return EndReason.COMPLETED
+
+    def _resume(self, earlier: list[Epoch]) -> int:
+        """Take up what former attempts left; returns the last epoch that need not be trained again."""
+        if not earlier:
+            return 0
+        try:
+            done = self._trainer.load_checkpoint(self._files.checkpoint)
+        except (OSError, ValueError) as error:
+            print(f"no usable checkpoint ({error}): training from the beginning", file=sys.stderr, flush=True)
+            return 0
+        self._epochs = [epoch for epoch in earlier if epoch.epoch <= done]
+        if self._files.weights.exists():
+            self._weights_sha256 = hashlib.sha256(self._files.weights.read_bytes()).hexdigest()
+        return done
+
+    def _exhausted(self) -> bool:
+        """Whether the error has not improved for as many epochs as patience allows."""
+        waited, best = 0, math.inf
+        for epoch in self._epochs:
+            if epoch.error < best - self._spec.training.min_delta:
+                waited, best = 0, epoch.error
+            else:
+                waited += 1
+        return waited >= self._spec.patience
+
+    def _begin(self, equipment: Equipment) -> Begin:
+        job = next((os.environ[name] for name in _JOB_ID_VARIABLES if name in os.environ), "by hand")
+        return Begin(
+            trial=self._spec.trial,
+            attempt=self._attempt,
+            run=self._run,
+            time=now(),
+            hosts=[socket.gethostname()],
+            job=job,
+            batch=equipment.batch,
+            spec_sha256=self._spec_sha256,
+            trainer=self._spec.training.trainer,
+            device=equipment.device,
+            precision=equipment.precision,
+            cores=equipment.cores,
+            inherited=equipment.inherited,
+            clock_skew=self._sink.clock_skew,
+            versions=equipment.versions,
+        )
+
+    def _write_end(self, reason: EndReason, message: str) -> None:
+        if self._sink.superseded():
+            raise Superseded
+        best = best_epoch(self._epochs)
+        self._sink.append(
+            End(
+                trial=self._spec.trial,
+                attempt=self._attempt,
+                run=self._run,
+                time=now(),
+                reason=reason,
+                best_error=best.error if best else None,
+                best_epoch=best.epoch if best else None,
+                weights_sha256=self._weights_sha256,
+                message=message[:2000],
+            )
+        )
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self._signal = number
+
+    def _check(self) -> None:
+        if self._signal is not None:
+            raise Told
+
+
+def earlier_epochs(directory: CampaignDirectory, spec: TrialSpec, attempt: int, run: int) -> list[Epoch]:
+    """The epochs that count of all runs before this one, in order."""
+    found: list[Epoch] = []
+    for number in range(1, attempt + 1):
+        for events in read_attempt(directory, spec.trial, number, spec.operations, spec.epochs):
+            if number < attempt or events.run < run:
+                found.extend(events.epochs)
+    return list(count_epochs(found).values())
+
+
+def run_to_exit_status(train: Callable[[], EndReason]) -> int:
+    """Exit status of a trial's process: 0 for an end that the training chose, 1 for a failure."""
+    try:
+        reason = train()
+    except Superseded:
+        print("this attempt was given up or goes on elsewhere: leaving it", file=sys.stderr)
+        return 0
+    except AiperfError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_status
+    fine = (EndReason.COMPLETED, EndReason.EARLY_STOPPED, EndReason.STOPPED)
+    return 0 if reason in fine else 1

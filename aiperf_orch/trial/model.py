@@ -1,0 +1,150 @@
+"""The trainable model of a network graph: convolutions, batch-norms and dense layers keyed by the graph's layer ids.
+
+A state dict's keys are `<layer id>.<name>`, such as "12.weight", so that weights can follow a layer through morphisms
+(`inherit`). Training is left to `torch_trainer`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from aiperf_orch.network.graph import Graph, Layer
+
+
+class _Step(NamedTuple):
+    """One layer's computation, and the layers whose output nobody reads after it."""
+
+    layer: Layer
+    compute: Callable[..., Tensor]
+    finished: tuple[int, ...]
+
+
+class Model(nn.Module):
+    """Computes a graph: images (N, channels, height, width) to logits (N, classes).
+
+    `dropout` is the rate just before each dense layer. Parameters are as PyTorch leaves them; `build` initialises
+    them. Made under `torch.device("meta")` it takes no memory, which is enough for counting operations.
+    """
+
+    def __init__(self, graph: Graph, dropout: float = 0.0) -> None:
+        super().__init__()
+        last_reader = {source: layer.id for layer in graph.layers for source in layer.inputs}
+        self._input = graph.layers[0].id
+        self._output = graph.output.id
+        self._steps: list[_Step] = []
+        for layer in graph.layers[1:]:
+            module = _module(graph, layer, dropout)
+            if module is not None:
+                self.add_module(str(layer.id), module)
+            finished = {source for source in layer.inputs if last_reader[source] == layer.id}
+            self._steps.append(_Step(layer, module or _function(graph, layer), tuple(finished)))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, classes) of images (N, channels, height, width)."""
+        values = {self._input: images}
+        for layer, compute, finished in self._steps:
+            values[layer.id] = compute(*[values[source] for source in layer.inputs])
+            for source in finished:
+                del values[source]
+        return values[self._output].flatten(1)
+
+
+class _Dense(nn.Linear):
+    """Dropout and a dense layer over a flattened map (channel, row, column); gives a map of side 1."""
+
+    def __init__(self, inputs: int, units: int, dropout: float) -> None:
+        super().__init__(inputs, units)
+        self.dropout = dropout
+
+    def forward(self, maps: Tensor) -> Tensor:
+        flat = maps.flatten(1)
+        if self.dropout > 0:
+            flat = functional.dropout(flat, self.dropout, self.training)
+        return super().forward(flat)[:, :, None, None]
+
+
+def build(graph: Graph, dropout: float, generator: torch.Generator) -> Model:
+    """A model on the CPU with fresh weights, the same for the same state of the generator."""
+    with torch.device("meta"):
+        model = Model(graph, dropout)
+    model.to_empty(device="cpu")
+    for module in model.children():
+        if isinstance(module, nn.Conv2d):
+            initialise_convolution(module.weight, generator)
+        elif isinstance(module, nn.BatchNorm2d):
+            module.reset_parameters()
+        elif isinstance(module, nn.Linear):
+            # no ReLU follows, so without He's factor of 2
+            nn.init.kaiming_normal_(module.weight, nonlinearity="linear", generator=generator)
+            nn.init.zeros_(module.bias)
+    return model
+
+
+def initialise_convolution(weight: Tensor, generator: torch.Generator) -> Tensor:
+    """Fill a weight (filters, channels, k, k) as He et al. 2015 (fan out, ReLU) and return it."""
+    return nn.init.kaiming_normal_(weight, mode="fan_out", nonlinearity="relu", generator=generator)
+
+
+def _module(graph: Graph, layer: Layer, dropout: float) -> nn.Module | None:
+    """The module of a layer that has parameters, None for any other."""
+    height, width, channels = graph.shapes[layer.inputs[0]]
+    match layer.kind:
+        case "conv":
+            return nn.Conv2d(
+                channels, layer.filters, layer.kernel, stride=layer.stride, padding=layer.kernel // 2, bias=False
+            )
+        case "batch_norm":
+            return nn.BatchNorm2d(channels)
+        case "dense":
+            return _Dense(height * width * channels, layer.units, dropout)
+        case _:
+            return None
+
+
+def _function(graph: Graph, layer: Layer) -> Callable[..., Tensor]:
+    """The function of a layer without parameters."""
+    match layer.kind:
+        case "relu":
+            source = graph.by_id[layer.inputs[0]]
+            # neither keeps its output for the backward pass, so it may be overwritten when nobody else reads it
+            alone = source.kind in ("batch_norm", "add") and graph.consumers[source.id] == [layer.id]
+            return torch.relu_ if alone else torch.relu
+        case "add":
+            return _add
+        case "concat":
+            return _concatenate
+        case "max_pool":
+            return partial(_max_pool, kernel=layer.kernel, stride=layer.stride)
+        case "global_avg_pool":
+            return _global_average
+    raise AssertionError(f"no function for a layer of kind {layer.kind}")
+
+
+def _add(first: Tensor, *others: Tensor) -> Tensor:
+    for other in others:
+        first = first + other
+    return first
+
+
+def _concatenate(*maps: Tensor) -> Tensor:
+    return torch.cat(maps, dim=1)
+
+
+def _global_average(maps: Tensor) -> Tensor:
+    return maps.mean(dim=(2, 3), keepdim=True)
+
+
+def _max_pool(maps: Tensor, kernel: int, stride: int) -> Tensor:
+    if kernel % 2 == 1:
+        return functional.max_pool2d(maps, kernel, stride, padding=kernel // 2)
+    # an even window cannot be centred: it begins at its own place, and may reach over the right and lower edge
+    bottom, right = (max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in maps.shape[2:])
+    if bottom or right:
+        maps = functional.pad(maps, (0, right, 0, bottom), value=float("-inf"))
+    return functional.max_pool2d(maps, kernel, stride)

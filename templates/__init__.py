@@ -1,0 +1,1 @@
+"""The batch script templates, shipped inside the package as aiperf_orch.templates."""

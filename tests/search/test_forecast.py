@@ -1,0 +1,62 @@
+"""The paper's rule for ranking trials that trained a short time."""
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aiperf_orch.search.forecast import forecast_error
+
+
+def curve(epochs, a=0.08, b=2.0, c=0.3):
+    return [1 - (a * math.log2(epoch + b) + c) for epoch in range(1, epochs + 1)]
+
+
+@pytest.mark.parametrize("epochs", [4, 15, 60])
+def test_goes_on_as_the_logarithm_does(epochs):
+    errors = curve(epochs)
+    assert forecast_error(errors, 90, min(errors)) == pytest.approx(curve(90)[-1], abs=2e-3)
+
+
+def test_noise_makes_it_more_careful():
+    noise = np.random.default_rng(0).normal(0, 0.01, 30)
+    noisy = list(np.array(curve(30)) + noise)
+    forecast = forecast_error(noisy, 90, min(noisy))
+    assert forecast is not None
+    assert curve(90)[-1] < forecast < min(noisy)
+
+
+@pytest.mark.parametrize(
+    "errors",
+    [
+        [],
+        curve(3),
+        [0.5] * 20,
+        [0.3 + 0.01 * epoch for epoch in range(20)],
+        [*curve(10), math.nan],
+        [*curve(10), math.inf],
+        [0.9, 0.1] * 10,
+        [1 - 0.09 * epoch for epoch in range(1, 11)],
+    ],
+    ids=["empty", "short", "flat", "worse and worse", "NaN", "infinite", "zigzag", "above accuracy 1"],
+)
+def test_is_left_out_where_it_says_nothing(errors):
+    assert forecast_error(errors, 90, min(errors, default=1.0)) is None
+
+
+def test_does_not_repeat_what_was_already_reached():
+    errors = curve(60)
+    assert forecast_error(errors, 90, 0.01) is None
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.floats(0, 1), max_size=60), st.integers(1, 200))
+def test_any_curve_gives_a_better_error_or_none_and_no_warning(errors, epoch):
+    best = min(errors, default=1.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        forecast = forecast_error(errors, epoch, best)
+    assert forecast is None or 0 <= forecast < best

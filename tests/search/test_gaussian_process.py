@@ -1,0 +1,61 @@
+"""What the Gaussian process expects of networks that were not measured."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aiperf_orch.search.gaussian_process import NOISE, SMALLEST_SCALE, GaussianProcess
+
+
+def between(first, second):
+    """Distances of points on a line, for which exp(-distance) is a valid kernel."""
+    return np.abs(np.subtract.outer(first, second))
+
+
+def test_equals_the_textbook_formula_where_the_kernel_is_valid():
+    generator = np.random.default_rng(0)
+    places, errors = generator.uniform(0, 20, 12), generator.random(12)
+    process = GaussianProcess(between(places, places), errors)
+    length = np.median(between(places, places)[np.triu_indices(12, 1)])
+    inverse = np.linalg.inv(np.exp(-between(places, places) / length) + NOISE * np.eye(12))
+    for place in generator.uniform(-5, 25, 20):
+        covariance = np.exp(-np.abs(places - place) / length)
+        mean, deviation = process.predict(np.abs(places - place))
+        expected = errors.mean() + covariance @ inverse @ (errors - errors.mean())
+        assert mean == pytest.approx(expected)
+        assert deviation == pytest.approx(errors.std() * np.sqrt(1 - covariance @ inverse @ covariance))
+
+
+def test_knows_what_was_measured_and_nothing_far_away():
+    places, errors = np.array([0.0, 5.0, 10.0, 30.0]), np.array([0.1, 0.4, 0.2, 0.5])
+    process = GaussianProcess(between(places, places), errors)
+    for place, error in zip(places, errors, strict=True):
+        mean, deviation = process.predict(np.abs(places - place))
+        assert mean == pytest.approx(error, abs=0.01)
+        assert deviation < 0.15 * errors.std()
+    mean, deviation = process.predict(np.full(4, 1e6))
+    assert (mean, deviation) == (pytest.approx(errors.mean()), pytest.approx(errors.std()))
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 30))
+def test_distances_that_make_no_valid_kernel_still_give_numbers(seed, size):
+    generator = np.random.default_rng(seed)
+    distances = np.triu(generator.uniform(0, 10, (size, size)), 1)
+    process = GaussianProcess(distances + distances.T, generator.random(size))
+    mean, deviation = process.predict(generator.uniform(0, 10, size))
+    assert np.isfinite(mean)
+    assert 0 <= deviation <= process.scale
+
+
+def test_equal_errors_and_a_single_one_leave_doubt():
+    for errors in (np.array([0.3]), np.full(4, 0.3)):
+        process = GaussianProcess(np.ones((errors.size,) * 2) - np.eye(errors.size), errors)
+        mean, deviation = process.predict(np.full(errors.size, 100.0))
+        assert (mean, deviation) == (pytest.approx(0.3), pytest.approx(SMALLEST_SCALE))
+
+
+def test_networks_at_distance_zero_are_averaged():
+    process = GaussianProcess(np.zeros((2, 2)), np.array([0.2, 0.4]))
+    assert process.predict(np.zeros(2))[0] == pytest.approx(0.3)

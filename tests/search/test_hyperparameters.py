@@ -1,0 +1,79 @@
+"""Points come from TPE, within their bounds, without a trace in Optuna's settings."""
+
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import optuna
+import pytest
+
+from aiperf_orch.config import SearchSettings
+from aiperf_orch.records import Hyperparameters
+from aiperf_orch.search.history import Trial
+from aiperf_orch.search.hyperparameters import first_point, sample
+
+SETTINGS = SearchSettings()
+
+
+def trials(number: int, seed: int = 0) -> list[Trial]:
+    """Trials for which less dropout and a larger batch is better; every seventh failed, the last two run."""
+    generator = np.random.default_rng(seed)
+    made = []
+    for index in range(number):
+        point = Hyperparameters(
+            kernel_size=int(generator.choice([3, 5, 7])),
+            dropout=float(generator.uniform(0, 0.2)),
+            batch_size=int(generator.integers(32, 128, endpoint=True)),
+        )
+        error = 0.1 + 3 * point.dropout + (128 - point.batch_size) / 1000
+        running = index >= number - 2
+        made.append(Trial(0, (), point, running, None if running or index % 7 == 6 else error))
+    return made
+
+
+def test_the_first_point():
+    assert first_point(SETTINGS) == Hyperparameters(kernel_size=3, dropout=0, batch_size=128)
+    own = SearchSettings(kernel_sizes=[7, 5], batch_size=[8, 64], first_batch_size=32)
+    assert first_point(own) == Hyperparameters(kernel_size=5, dropout=0, batch_size=32)
+
+
+@pytest.mark.parametrize("known", [0, 1, 30])
+def test_points_stay_within_their_bounds(known):
+    for seed in range(20):
+        point = sample(SETTINGS, trials(known), seed)
+        assert point.kernel_size in SETTINGS.kernel_sizes
+        assert 0 <= point.dropout <= 0.2
+        assert 32 <= point.batch_size <= 128
+
+
+def test_a_setting_that_leaves_no_choice_is_obeyed():
+    only = SearchSettings(kernel_sizes=[5], max_dropout=0.0, batch_size=[64, 64])
+    fixed = Hyperparameters(kernel_size=5, dropout=0, batch_size=64)
+    known = [Trial(None, (), fixed, False, 0.1 + index / 100) for index in range(20)]
+    assert sample(only, known, 1) == fixed
+
+
+def test_the_same_seed_and_trials_give_the_same_point():
+    assert sample(SETTINGS, trials(30), 5) == sample(SETTINGS, trials(30), 5)
+    assert len({sample(SETTINGS, trials(30), seed) for seed in range(10)}) > 1
+
+
+def test_points_come_from_where_trials_were_good():
+    points = [sample(SETTINGS, trials(60), seed) for seed in range(20)]
+    assert np.mean([point.dropout for point in points]) < 0.07
+
+
+def test_optuna_is_left_as_it_was_and_says_nothing(capfd):
+    before = optuna.logging.get_verbosity()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sample(SETTINGS, trials(15), 0)
+    assert optuna.logging.get_verbosity() == before
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_search_is_imported_without_what_takes_long():
+    code = "import sys, aiperf_orch.search; print([m for m in ('optuna', 'torch', 'pandas', 'sklearn') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

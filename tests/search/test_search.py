@@ -1,0 +1,254 @@
+"""The search as the controller sees it: proposals, starts and ends in any order, and restarts."""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from aiperf_orch.config import SearchSettings
+from aiperf_orch.errors import NetworkError
+from aiperf_orch.network import morphisms, seeds
+from aiperf_orch.network.graph import Graph
+from aiperf_orch.network.morphisms import Limits
+from aiperf_orch.records import Hyperparameters
+from aiperf_orch.search import Proposal, Search
+
+QUICK = SearchSettings(candidates=6, neighbours=3)
+SEED_NETWORK = seeds.small_residual(width=4)
+WIDE = Limits()
+
+
+def begin(settings=QUICK, limits=WIDE, *, seed=0, concurrency=4, keep=64) -> Search:
+    return Search(SEED_NETWORK, settings, limits, seed=seed, concurrency=concurrency, keep=keep)
+
+
+def error_of(graph: Graph) -> float:
+    """An invented error: each doubling of the parameters is good, each layer is a little bad."""
+    return float(np.clip(0.9 - 0.05 * np.log2(graph.parameters) + 0.004 * graph.depth, 0, 1))
+
+
+@dataclass
+class Campaign:
+    """Feeds a search as a controller would; keeps the calls, so that they can be made again after a restart."""
+
+    search: Search
+    calls: list = field(default_factory=list)
+    proposals: list[Proposal] = field(default_factory=list)
+
+    def start(self) -> None:
+        made = self.search.propose(len(self.proposals))
+        self.proposals.append(made)
+        self.call("started", made.trial, made.parent, made.edits, made.hyperparameters, made.graph.hash)
+
+    def end(self, trial: int, error: float | None, predicted: float | None = None) -> None:
+        self.call("ended", trial, error, predicted)
+
+    def call(self, name: str, *arguments) -> None:
+        getattr(self.search, name)(*arguments)
+        self.calls.append((name, arguments))
+
+    def run(self, trials: int, concurrency: int = 4, failing: float = 0.0) -> "Campaign":
+        """Trials end in a random order, some without an error, some with a forecast."""
+        generator = np.random.default_rng(99)
+        running: list[int] = []
+        while len(self.proposals) < trials:
+            while len(running) < concurrency and len(self.proposals) < trials:
+                running.append(len(self.proposals))
+                self.start()
+            ending = running.pop(int(generator.integers(len(running))))
+            error = error_of(self.proposals[ending].graph)
+            failed = generator.random() < failing
+            predicted = error / 2 if generator.random() < 0.2 and not failed else None
+            self.end(ending, None if failed else error, predicted)
+        return self
+
+
+def replayed(calls) -> Search:
+    search = begin()
+    for name, arguments in calls:
+        getattr(search, name)(*arguments)
+    return search
+
+
+def test_trial_0_is_the_seed_network_at_the_first_point():
+    made = begin().propose(0)
+    first = Hyperparameters(kernel_size=3, dropout=0, batch_size=128)
+    assert made == Proposal(0, 0, None, (), SEED_NETWORK, first)
+
+
+def test_the_first_wave_differs_and_needs_no_weights():
+    campaign = Campaign(begin(concurrency=30))
+    for _ in range(30):
+        campaign.start()
+    assert len({made.graph.hash for made in campaign.proposals}) == 30
+    assert all(made.parent is None for made in campaign.proposals)
+    assert {len(made.edits) for made in campaign.proposals[1:]} == {1, 2, 3}
+    assert {made.hyperparameters.kernel_size for made in campaign.proposals} == {3, 5, 7}
+    assert {(made.hyperparameters.dropout, made.hyperparameters.batch_size) for made in campaign.proposals} == {
+        (0, 128)
+    }
+
+
+def test_a_proposal_is_its_parent_and_edits_and_says_its_kernel_and_round():
+    campaign = Campaign(begin()).run(40)
+    graphs = {made.trial: made.graph for made in campaign.proposals}
+    for made in campaign.proposals:
+        parent = SEED_NETWORK if made.parent is None else graphs[made.parent]
+        assert morphisms.apply_all(parent, made.edits) == made.graph
+        assert {edit.kernel for edit in made.edits if edit.kernel} <= {made.hyperparameters.kernel_size}
+        assert made.round == made.trial // 4
+    assert sum(made.parent is not None for made in campaign.proposals) > 30
+
+
+def test_nothing_is_proposed_twice_nor_beyond_the_limits():
+    limits = Limits(max_layers=60, max_parameters=60_000, max_operations=4_000_000)
+    campaign = Campaign(begin(SearchSettings(candidates=4, neighbours=2), limits)).run(200, failing=0.1)
+    assert len({made.graph.hash for made in campaign.proposals}) == 200
+    assert all(limits.admit(made.graph) for made in campaign.proposals)
+
+
+def test_the_same_history_gives_the_same_proposals():
+    first, second = Campaign(begin()).run(20), Campaign(begin()).run(20)
+    assert first.proposals == second.proposals
+    other = Campaign(begin(seed=1)).run(20)
+    assert first.proposals != other.proposals
+
+
+def test_a_restart_at_any_point_changes_nothing():
+    campaign = Campaign(begin()).run(32, failing=0.2)
+    starts = [index for index, (name, _) in enumerate(campaign.calls) if name == "started"]
+    for trial in (1, 3, 5, 11, 12, 13, 20, 31):  # before and after TPE begins with trial 12
+        assert replayed(campaign.calls[: starts[trial]]).propose(trial) == campaign.proposals[trial]
+
+
+def test_proposing_changes_nothing():
+    campaign = Campaign(begin()).run(18)
+    for trial in (30, 18, 19, 18):
+        assert campaign.search.propose(trial) == replayed(campaign.calls).propose(trial)
+
+
+def test_one_at_a_time_repeats_too():
+    def run() -> list[Proposal]:
+        campaign = Campaign(begin(concurrency=1))
+        return campaign.run(12, concurrency=1).proposals
+
+    made = run()
+    assert made == run()
+    assert [each.round for each in made] == list(range(12))
+
+
+def test_tpe_begins_in_its_round():
+    campaign = Campaign(begin()).run(40)
+    points = [made.hyperparameters for made in campaign.proposals]
+    assert all((point.dropout, point.batch_size) == (0, 128) for point in points[:12])
+    later = points[12:]
+    assert sum(point.dropout > 0 for point in later) > 20
+    assert all(0 <= point.dropout <= 0.2 and 32 <= point.batch_size <= 128 for point in later)
+    assert {point.kernel_size for point in later} == {3, 5, 7}
+
+
+def test_before_tpe_a_child_has_the_point_of_its_parent():
+    campaign = Campaign(begin()).run(12)
+    children = [made for made in campaign.proposals if made.parent is not None]
+    assert children
+    for made in children:
+        assert made.hyperparameters == campaign.proposals[made.parent].hyperparameters
+
+
+def test_failed_trials_are_no_parents_and_stop_nothing():
+    campaign = Campaign(begin())
+    for trial in range(20):
+        campaign.start()
+        campaign.end(trial, None)
+    assert campaign.search.parents == []
+    assert all(made.parent is None for made in campaign.proposals)
+    campaign.start()
+    campaign.end(20, 0.5)
+    campaign.start()
+    assert campaign.proposals[-1].parent == 20
+
+
+def test_parents_are_the_best_by_measured_or_predicted_error():
+    campaign = Campaign(begin(keep=3))
+    for error, predicted in [(0.5, None), (0.4, None), (0.45, 0.1), (None, None), (0.3, None), (0.4, None)]:
+        campaign.start()
+        campaign.end(len(campaign.proposals) - 1, error, predicted)
+    assert campaign.search.parents == [2, 4, 1]
+    for _ in range(5):
+        campaign.start()
+        assert campaign.proposals[-1].parent in (2, 4, 1)
+
+
+def reachable(limits: Limits, kernel_sizes: list[int]) -> set[str]:
+    """Hashes of all networks within the limits, by trying every edit of every one."""
+    found, waiting = {SEED_NETWORK.hash}, deque([SEED_NETWORK])
+    while waiting:
+        graph = waiting.popleft()
+        for kind in morphisms.KINDS:
+            for kernel in kernel_sizes:
+                for edit in morphisms.candidates(graph, kind, kernel):
+                    child = morphisms.apply(graph, edit)
+                    if limits.admit(child) and child.hash not in found:
+                        found.add(child.hash)
+                        waiting.append(child)
+    return found
+
+
+@pytest.mark.parametrize("ending", [0.5, None], ids=["ended", "failed"])
+@pytest.mark.parametrize(
+    "limits",
+    [
+        Limits(max_layers=SEED_NETWORK.depth, max_parameters=4146),
+        Limits(max_layers=SEED_NETWORK.depth + 3, max_parameters=1532),
+    ],
+    ids=["wider only", "one layer more"],
+)
+def test_every_network_within_the_limits_is_found_and_then_the_search_says_so(limits, ending):
+    settings = SearchSettings(candidates=6, neighbours=3, kernel_sizes=[3, 5])
+    expected = reachable(limits, settings.kernel_sizes)
+    assert len(expected) > 10
+    campaign = Campaign(begin(settings, limits))
+    for trial in range(len(expected)):
+        campaign.start()
+        campaign.end(trial, ending)
+    assert {made.graph.hash for made in campaign.proposals} == expected
+    with pytest.raises(NetworkError, match="max_layers"):
+        campaign.search.propose(len(expected))
+
+
+def test_a_seed_network_beyond_the_limits_is_refused():
+    with pytest.raises(NetworkError, match="seed network"):
+        begin(limits=Limits(max_layers=3))
+
+
+def test_calls_that_cannot_be_are_refused():
+    search, first = begin(), begin().propose(0)
+    with pytest.raises(ValueError, match="does not run"):
+        search.ended(0, 0.5, None)
+    with pytest.raises(ValueError, match="parent 7"):
+        search.started(8, 7, (), first.hyperparameters, first.graph.hash)
+    search.started(0, None, (), first.hyperparameters, first.graph.hash)
+    with pytest.raises(ValueError, match="started before"):
+        search.started(0, None, (), first.hyperparameters, first.graph.hash)
+
+
+def test_finds_better_networks_than_random_edits_do():
+    limits = Limits(max_layers=60, max_parameters=200_000)
+
+    def random_best(seed: int) -> float:
+        generator = np.random.default_rng(seed)
+        graphs = [SEED_NETWORK]
+        while len(graphs) < 20:
+            graph = graphs[generator.integers(len(graphs))]
+            for _ in range(generator.integers(1, 4)):
+                graph = morphisms.apply(graph, morphisms.random_edit(graph, 3, generator))
+            if limits.admit(graph):
+                graphs.append(graph)
+        return min(map(error_of, graphs))
+
+    def search_best(seed: int) -> float:
+        campaign = Campaign(begin(SearchSettings(candidates=16), limits, seed=seed)).run(20)
+        return min(error_of(made.graph) for made in campaign.proposals)
+
+    assert np.mean([search_best(seed) for seed in range(3)]) < np.mean([random_best(seed) for seed in range(3)]) - 0.02

@@ -1,0 +1,82 @@
+"""Data sets: what is in them, and how a bad one ends a trial."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from aiperf_orch.network import seeds
+from aiperf_orch.records import EndReason
+from aiperf_orch.trial import data
+from aiperf_orch.trial.trainer import TrialFailure
+
+
+def test_digits() -> None:
+    digits = data.load("digits", seeds.small_residual())
+    assert digits.input_shape == (8, 8, 1)
+    assert digits.classes == 10
+    assert digits.train_images.shape == (1437, 1, 8, 8)
+    assert digits.val_images.shape == (360, 1, 8, 8)
+    assert digits.train_images.dtype == digits.val_images.dtype == torch.float32
+    assert digits.train_labels.dtype == digits.val_labels.dtype == torch.int64
+    assert digits.train_images.mean().item() == pytest.approx(0, abs=1e-5)
+    assert digits.train_images.std().item() == pytest.approx(1, abs=1e-5)
+    assert set(digits.train_labels.tolist()) == set(digits.val_labels.tolist()) == set(range(10))
+
+
+def test_the_last_images_validate() -> None:
+    from sklearn.datasets import load_digits
+
+    digits = data.load("digits", seeds.small_residual())
+    assert digits.val_labels.tolist() == load_digits().target[-360:].tolist()
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (seeds.small_residual((8, 8, 3), 10), r"\(8, 8, 1\).*\(8, 8, 3\)"),
+        (seeds.small_residual((9, 8, 1), 10), "images of"),
+        (seeds.small_residual((8, 8, 1), 11), "10 classes.*11 outputs"),
+    ],
+)
+def test_a_network_that_does_not_fit_the_data(network: seeds.Graph, message: str) -> None:
+    with pytest.raises(TrialFailure, match=message) as failure:
+        data.load("digits", network)
+    assert failure.value.reason is EndReason.BAD_DATA
+
+
+def test_an_unknown_name_says_the_known_ones() -> None:
+    with pytest.raises(TrialFailure, match=r"'digit'.*digits") as failure:
+        data.load("digit", seeds.small_residual())
+    assert failure.value.reason is EndReason.BAD_DATA
+
+
+def test_missing_data_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    with pytest.raises(TrialFailure, match=r"cannot be loaded.*install") as failure:
+        data.load("digits", seeds.small_residual())
+    assert failure.value.reason is EndReason.BAD_DATA
+
+
+def test_a_damaged_file_is_bad_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> object:
+        raise EOFError("Compressed file ended before the end-of-stream marker was reached")
+
+    monkeypatch.setattr("sklearn.datasets.load_digits", broken)
+    with pytest.raises(TrialFailure, match="EOFError") as failure:
+        data.load("digits", seeds.small_residual())
+    assert failure.value.reason is EndReason.BAD_DATA
+
+
+def test_digits_do_not_need_torchvision() -> None:
+    code = (
+        "import sys; sys.modules['torchvision'] = None\n"
+        "from aiperf_orch.network import seeds\n"
+        "from aiperf_orch.trial import data\n"
+        "print(len(data.load('digits', seeds.small_residual()).val_labels))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout == "360\n", done.stderr

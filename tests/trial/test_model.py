@@ -1,0 +1,145 @@
+"""The model computes what its graph says: shapes, padding, dropout, initial weights."""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from aiperf_orch.network import morphisms, seeds
+from aiperf_orch.network.graph import Graph, Layer
+from aiperf_orch.trial.model import Model, build
+
+
+def _generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def _random_morph(graph: Graph, edits: int, seed: int) -> Graph:
+    generator = np.random.default_rng(seed)
+    for _ in range(edits):
+        edit = morphisms.random_edit(graph, int(generator.choice([3, 5, 7])), generator)
+        assert edit is not None
+        graph = morphisms.apply(graph, edit)
+    return graph
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 9), st.integers(1, 9), st.integers(0, 6))
+def test_every_layer_has_the_shape_that_the_graph_says(seed: int, height: int, width: int, edits: int) -> None:
+    graph = _random_morph(seeds.small_residual((height, width, 2), 5, width=3), edits, seed)
+    model = build(graph, 0.0, _generator()).eval()
+    seen: dict[str, tuple[int, ...]] = {}
+
+    def remember(name: str) -> object:
+        return lambda _module, _inputs, output: seen.__setitem__(name, tuple(output.shape[1:]))
+
+    for name, module in model.named_children():
+        module.register_forward_hook(remember(name))
+    logits = model(torch.randn(2, 2, height, width))
+    assert logits.shape == (2, graph.classes)
+    for name, shape in seen.items():
+        rows, columns, channels = graph.shapes[int(name)]
+        assert shape == (channels, rows, columns)
+    assert sum(parameter.numel() for parameter in model.parameters()) == graph.parameters
+
+
+@pytest.mark.parametrize(("kernel", "stride", "side"), [*itertools.product((1, 2, 3, 4), (1, 2, 3), (1, 2, 5, 6))])
+def test_max_pool_has_ceil_sides_and_its_padding_never_wins(kernel: int, stride: int, side: int) -> None:
+    layers = [
+        Layer(0, "input"),
+        Layer(1, "max_pool", (0,), kernel=kernel, stride=stride),
+        Layer(2, "dense", (1,), units=1),
+    ]
+    graph = Graph((side, side + 1, 1), layers)
+    model = build(graph, 0.0, _generator()).eval()
+    nn.init.ones_(model.get_parameter("2.weight"))
+    rows, columns, _ = graph.shapes[1]
+    pooled = model(torch.full((1, 1, side, side + 1), -1.0))  # a sum over the map, by the weights of one
+    assert pooled.item() == -rows * columns
+
+
+def test_dense_reads_a_map_channel_by_channel() -> None:
+    graph = Graph((2, 3, 2), [Layer(0, "input"), Layer(1, "dense", (0,), units=12)])
+    model = build(graph, 0.0, _generator())
+    model.load_state_dict({"1.weight": torch.eye(12), "1.bias": torch.zeros(12)})
+    image = torch.arange(12.0).reshape(1, 2, 2, 3)
+    assert model(image.to(memory_format=torch.channels_last)).flatten().tolist() == list(range(12))
+
+
+def test_state_is_keyed_by_layer_id() -> None:
+    graph = seeds.small_residual()
+    names = set(build(graph, 0.1, _generator()).state_dict())
+    ids = {layer.id for layer in graph.layers if layer.kind in ("conv", "batch_norm", "dense")}
+    assert {int(name.split(".")[0]) for name in names} == ids
+    assert {"1.weight", "2.weight", "2.bias", "2.running_mean", "2.running_var"} <= names
+    assert "1.bias" not in names
+
+
+def test_initial_weights_are_he_and_only_depend_on_the_generator() -> None:
+    graph = seeds.small_residual((8, 8, 1), 10, width=64)
+    before = torch.get_rng_state()
+    first, again, other = (build(graph, 0.0, _generator(seed)).state_dict() for seed in (3, 3, 4))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["1.weight"], other["1.weight"])
+    # fan out of a 3x3 convolution with 64 filters
+    assert first["4.weight"].std().item() == pytest.approx((2 / (9 * 64)) ** 0.5, rel=0.03)
+
+
+def test_the_meta_device_is_enough_for_a_large_network() -> None:
+    with torch.device("meta"):
+        logits = Model(seeds.resnet50())(torch.empty(2, 3, 224, 224))
+    assert logits.is_meta
+    assert logits.shape == (2, 1000)
+
+
+def test_dropout_stands_only_before_dense_layers() -> None:
+    graph = seeds.small_residual((8, 8, 1), 10, width=4)
+    model = build(graph, 0.5, _generator()).train()
+    read: list[Tensor] = []
+    model.get_submodule(str(graph.output.id)).register_forward_hook(
+        lambda _module, inputs, _out: read.append(inputs[0])
+    )
+    images = torch.randn(8, 1, 8, 8, generator=_generator())
+    first, second = model(images), model(images)
+    assert torch.equal(read[0], read[1])
+    assert not torch.equal(first, second)
+    model.eval()
+    assert torch.equal(model(images), model(images))
+
+
+def test_a_map_is_freed_when_its_last_reader_has_read_it() -> None:
+    graph = seeds.small_residual((8, 8, 1), 10, width=4)
+    model = build(graph, 0.0, _generator()).eval()
+    alive: list[weakref.ref[Tensor]] = []
+    left = []
+
+    def count(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+        left.append(sum(reference() is not None for reference in alive))
+        alive.append(weakref.ref(output))
+
+    for module in model.children():
+        module.register_forward_hook(count)
+    with torch.no_grad():
+        model(torch.randn(1, 1, 8, 8))
+    assert len(left) > 10
+    assert max(left) <= 2  # what is being read, and a shortcut
+
+
+def test_relu_leaves_alone_what_others_read_too() -> None:
+    layers = [
+        Layer(0, "input"),
+        Layer(1, "batch_norm", (0,)),
+        Layer(2, "relu", (1,)),
+        Layer(3, "add", (1, 2, 1)),
+        Layer(4, "global_avg_pool", (3,)),
+    ]
+    model = build(Graph((1, 1, 1), layers), 0.0, _generator()).eval()
+    assert model(torch.full((1, 1, 1, 1), -1.0)).item() == pytest.approx(-2, abs=1e-4)

@@ -1,0 +1,309 @@
+"""Training with PyTorch: it learns, goes on exactly where it was, halves its batch, and fails for typed reasons."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from aiperf_orch.config import DataSettings, TrainingSettings
+from aiperf_orch.network import counts, morphisms, seeds
+from aiperf_orch.network.graph import Graph
+from aiperf_orch.network.morphisms import Edit
+from aiperf_orch.records import EndReason, Hyperparameters, OperationsPerImage, TrialSpec
+from aiperf_orch.trial import data, torch_trainer
+from aiperf_orch.trial.model import Model
+from aiperf_orch.trial.torch_trainer import TorchTrainer, batch_sizes
+from aiperf_orch.trial.trainer import EpochResult, TrialFailure
+
+SEED_NETWORK = seeds.small_residual(width=4)
+EDITS = [Edit("wider", 4), Edit("deeper", 3, kernel=5), Edit("skip_add", 3, to=12), Edit("skip_concat", 3, to=15)]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0})
+
+
+def _spec(
+    network: Graph = SEED_NETWORK,
+    edits: Sequence[Edit] = (),
+    *,
+    batch: int = 64,
+    dropout: float = 0.0,
+    seed: int = 1,
+    **training: Any,
+) -> TrialSpec:
+    operations = counts.count(network)
+    return TrialSpec(
+        campaign="test",
+        trial=1,
+        round=0,
+        seed=seed,
+        parent=0 if edits else None,
+        edits=[edit.to_json() for edit in edits],
+        network_hash=network.hash,
+        operations=OperationsPerImage(forward=operations.forward, train=operations.train),
+        hyperparameters=Hyperparameters(kernel_size=3, dropout=dropout, batch_size=batch),
+        epochs=4,
+        patience=6,
+        data=DataSettings(),
+        training=TrainingSettings(**{"epochs": 4, **training}),
+        network=network.to_json(),
+    )
+
+
+def _check() -> None:
+    """Nothing asks the trial to end."""
+
+
+def _prepared(spec: TrialSpec, parent_weights: Path | None = None, parent: Graph | None = None) -> TorchTrainer:
+    trainer = TorchTrainer(spec, parent_weights, parent)
+    trainer.prepare()
+    return trainer
+
+
+def _run(trainer: TorchTrainer, epochs: Sequence[int]) -> list[EpochResult]:
+    return [trainer.run_epoch(epoch, _check) for epoch in epochs]
+
+
+@torch.no_grad()
+def _logits(network: Graph, weights: Path) -> Tensor:
+    model = Model(network)
+    model.load_state_dict(safetensors.torch.load_file(weights))
+    return model.eval()(data.load("digits", network).val_images)
+
+
+@pytest.fixture
+def parent_weights(tmp_path: Path) -> Path:
+    path = tmp_path / "parent.safetensors"
+    trainer = _prepared(_spec())
+    _run(trainer, [1])
+    trainer.save_weights(path)
+    return path
+
+
+def test_equipment_says_what_is_used() -> None:
+    equipment = TorchTrainer(_spec(batch=48), None, None).prepare()
+    assert (equipment.batch, equipment.cores, equipment.precision, equipment.inherited) == (48, 1, "fp32", False)
+    assert equipment.versions["torch"] == torch.__version__
+    assert TorchTrainer(_spec(batch=5000), None, None).prepare().batch == 1437
+
+
+def test_it_learns_and_counts_every_image() -> None:
+    results = _run(_prepared(_spec()), [1, 2, 3])
+    assert all((result.train_images, result.val_images) == (1437, 360) for result in results)
+    assert results[2].loss < results[1].loss < results[0].loss < math.log(10)
+    assert results[2].wrong < 180  # half, where chance is nine tenths
+
+
+def test_bf16_learns_too() -> None:
+    result = _prepared(_spec(precision="bf16")).run_epoch(1, _check)
+    assert result.loss < math.log(10)
+
+
+def test_going_on_from_a_checkpoint_is_the_same_as_not_having_stopped(tmp_path: Path) -> None:
+    spec = _spec(dropout=0.2, seed=5)
+    whole = _prepared(spec)
+    expected = _run(whole, [1, 2, 3])
+
+    first = _prepared(spec)
+    assert _run(first, [1]) == expected[:1]
+    first.save_checkpoint(tmp_path / "checkpoint", 1)
+    second = TorchTrainer(spec, None, None)
+    second.prepare()
+    assert second.load_checkpoint(tmp_path / "checkpoint") == 1
+    assert _run(second, [2, 3]) == expected[1:]
+    assert second.save_weights(tmp_path / "second") == whole.save_weights(tmp_path / "whole")
+
+
+def test_another_seed_is_another_training() -> None:
+    first, second = (_prepared(_spec(seed=seed)).run_epoch(1, _check) for seed in (1, 2))
+    assert first.loss != second.loss
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 torn"])
+def test_an_unusable_checkpoint_leaves_the_trainer_as_it_was(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "checkpoint"
+    path.write_bytes(content)
+    trainer = _prepared(_spec())
+    before = trainer.save_weights(tmp_path / "weights")
+    with pytest.raises(ValueError, match="not a checkpoint of this trial"):
+        trainer.load_checkpoint(path)
+    assert trainer.save_weights(tmp_path / "weights") == before
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
+    _prepared(_spec(seeds.small_residual(width=5))).save_checkpoint(tmp_path / "checkpoint", 3)
+    trainer = _prepared(_spec())
+    before = trainer.save_weights(tmp_path / "weights")
+    with pytest.raises(ValueError, match="not a checkpoint of this trial"):
+        trainer.load_checkpoint(tmp_path / "checkpoint")
+    assert trainer.save_weights(tmp_path / "weights") == before
+    with pytest.raises(FileNotFoundError):
+        trainer.load_checkpoint(tmp_path / "missing")
+
+
+def test_weights_are_replaced_whole_and_their_digest_is_the_files(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(b"older")
+    digest = _prepared(_spec()).save_weights(path)
+    assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert [file.name for file in tmp_path.iterdir()] == ["weights.safetensors"]
+    assert _logits(SEED_NETWORK, path).shape == (360, 10)
+
+
+def test_a_child_begins_as_its_parent_ended(parent_weights: Path, tmp_path: Path) -> None:
+    child = morphisms.apply_all(SEED_NETWORK, EDITS)
+    trainer = TorchTrainer(_spec(child, EDITS), parent_weights, SEED_NETWORK)
+    assert trainer.prepare().inherited
+    trainer.save_weights(tmp_path / "child")
+    expected = _logits(SEED_NETWORK, parent_weights)
+    torch.testing.assert_close(_logits(child, tmp_path / "child"), expected, rtol=1e-4, atol=1e-4)
+    assert trainer.run_epoch(1, _check).loss < 2
+
+
+def test_without_a_parents_file_weights_are_fresh(parent_weights: Path, tmp_path: Path) -> None:
+    child = morphisms.apply_all(SEED_NETWORK, EDITS)
+    assert not TorchTrainer(_spec(child, EDITS), None, SEED_NETWORK).prepare().inherited
+    assert not TorchTrainer(_spec(child, EDITS), tmp_path / "pruned", SEED_NETWORK).prepare().inherited
+    refusing = _spec(child, EDITS, inherit_weights=False)
+    assert not TorchTrainer(refusing, parent_weights, SEED_NETWORK).prepare().inherited
+
+
+def test_weights_of_another_network_are_refused(parent_weights: Path) -> None:
+    other = seeds.small_residual(width=5)
+    spec = _spec(morphisms.apply_all(other, EDITS), EDITS)
+    with pytest.raises(TrialFailure, match=r"cannot be inherited: tensor '1\.weight' is \(4, 1, 3, 3\)") as failure:
+        TorchTrainer(spec, parent_weights, other).prepare()
+    assert failure.value.reason is EndReason.TRIAL_ERROR
+
+
+def test_damaged_weights_are_refused(parent_weights: Path) -> None:
+    parent_weights.write_bytes(parent_weights.read_bytes()[:-100])
+    spec = _spec(morphisms.apply_all(SEED_NETWORK, EDITS), EDITS)
+    with pytest.raises(TrialFailure, match="cannot be inherited") as failure:
+        TorchTrainer(spec, parent_weights, SEED_NETWORK).prepare()
+    assert failure.value.reason is EndReason.TRIAL_ERROR
+
+
+def test_edits_that_do_not_make_the_network_are_refused(parent_weights: Path) -> None:
+    spec = _spec(morphisms.apply_all(SEED_NETWORK, EDITS), EDITS[:1])
+    with pytest.raises(TrialFailure, match="cannot be inherited") as failure:
+        TorchTrainer(spec, parent_weights, SEED_NETWORK).prepare()
+    assert failure.value.reason is EndReason.TRIAL_ERROR
+
+
+def test_a_diverged_loss_is_reported_as_it_is(parent_weights: Path) -> None:
+    state = safetensors.torch.load_file(parent_weights)
+    state["1.weight"].fill_(math.nan)
+    safetensors.torch.save_file(state, parent_weights)
+    child = morphisms.apply_all(SEED_NETWORK, EDITS)
+    result = _prepared(_spec(child, EDITS), parent_weights, SEED_NETWORK).run_epoch(1, _check)
+    assert math.isnan(result.loss)
+
+
+def test_data_that_do_not_fit_end_the_trial_before_training() -> None:
+    with pytest.raises(TrialFailure, match="classes") as failure:
+        TorchTrainer(_spec(seeds.small_residual(classes=12)), None, None).prepare()
+    assert failure.value.reason is EndReason.BAD_DATA
+
+
+@pytest.mark.parametrize("leave_at", [1, 3, 24])  # the first step, a later one, the first of validation
+def test_check_leaves_at_once(leave_at: int) -> None:
+    class Told(Exception):
+        pass
+
+    calls = 0
+
+    def check() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == leave_at:
+            raise Told
+
+    with pytest.raises(Told):
+        _prepared(_spec()).run_epoch(1, check)  # 23 steps
+    assert calls == leave_at
+
+
+def _limit_batch(monkeypatch: pytest.MonkeyPatch, limit: int, error: Exception) -> None:
+    real = torch.nn.functional.cross_entropy
+
+    def limited(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
+        if len(labels) > limit:
+            raise error
+        return real(logits, labels, label_smoothing=label_smoothing)
+
+    monkeypatch.setattr(torch_trainer.functional, "cross_entropy", limited)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."),
+        MemoryError(),
+    ],
+)
+def test_a_batch_that_does_not_fit_is_halved(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    expected = _prepared(_spec(batch=64)).run_epoch(1, _check)
+    _limit_batch(monkeypatch, 65, error)
+    assert _prepared(_spec(batch=256)).run_epoch(1, _check) == expected
+
+
+def test_a_halved_batch_outlives_a_checkpoint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    spec = _spec(batch=256)
+    trainer = _prepared(spec)
+    with monkeypatch.context() as patch:
+        _limit_batch(patch, 65, torch.OutOfMemoryError())
+        trainer.run_epoch(1, _check)
+    trainer.save_checkpoint(tmp_path / "checkpoint", 1)
+    resumed = _prepared(spec)
+    resumed.load_checkpoint(tmp_path / "checkpoint")
+    assert _run(resumed, [2]) == _run(trainer, [2])
+
+
+def test_no_memory_for_a_single_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    _limit_batch(monkeypatch, 0, torch.OutOfMemoryError())
+    with pytest.raises(TrialFailure, match="one image") as failure:
+        _prepared(_spec()).run_epoch(1, _check)
+    assert failure.value.reason is EndReason.OUT_OF_MEMORY
+
+
+def test_other_errors_come_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    _limit_batch(monkeypatch, 0, RuntimeError("something else"))
+    with pytest.raises(RuntimeError, match="something else"):
+        _prepared(_spec()).run_epoch(1, _check)
+
+
+def test_the_learning_rate_stays_at_its_end(tmp_path: Path) -> None:
+    """From 0.1 to 0 within one epoch: afterwards no trained parameter moves."""
+    trainer = _prepared(_spec(epochs=1))
+    states = []
+    for epoch in (1, 2):
+        trainer.run_epoch(epoch, _check)
+        trainer.save_weights(tmp_path / "weights")
+        states.append(safetensors.torch.load_file(tmp_path / "weights"))
+    moved = {name for name in states[0] if not torch.equal(states[0][name], states[1][name])}
+    assert {name.split(".")[1] for name in moved} == {"running_mean", "running_var", "num_batches_tracked"}
+
+
+@given(st.integers(1, 3000), st.integers(1, 600))
+def test_batches_hold_every_image_and_none_is_alone(images: int, batch: int) -> None:
+    sizes = batch_sizes(images, batch)
+    assert sum(sizes) == images
+    assert max(sizes) <= batch + 1
+    if min(images, batch) > 1:
+        assert min(sizes) > 1
