@@ -61,10 +61,6 @@ def _to_milliseconds(time: datetime) -> datetime:
     return time.replace(microsecond=time.microsecond // 1000 * 1000)
 
 
-def _duration(value: Any) -> float:
-    return value if isinstance(value, float) else parse_duration(value)
-
-
 def _exact_duration(seconds: float) -> str:
     return f"{Decimal(repr(seconds)):f}".removesuffix(".0") + "s"  # all its digits, and never an exponent
 
@@ -80,7 +76,7 @@ def format_ops(ops_per_second: float) -> str:
     return f"{value:.4g} {_OPS_PREFIXES[prefix]}OPS"
 
 
-Seconds = Annotated[float, BeforeValidator(_duration), PlainSerializer(_exact_duration, return_type=str)]
+Seconds = Annotated[float, BeforeValidator(parse_duration), PlainSerializer(_exact_duration, return_type=str)]
 """A setting that is a duration: written with its unit, held in seconds."""
 
 Timestamp = Annotated[AwareDatetime, PlainSerializer(format_time, return_type=str)]

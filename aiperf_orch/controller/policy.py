@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final
 
+from aiperf_orch.campaign.state import Trial
 from aiperf_orch.records import EndReason
 
 
@@ -35,10 +36,18 @@ CONSEQUENCES: Final[dict[EndReason, Consequence]] = {
     EndReason.SUBMIT_REFUSED: Consequence.PAUSE,
 }
 
+MOST_ATTEMPTS: Final = 99
+"""What a job's name of 15 characters has room for."""
+
 CHOSEN: Final = frozenset({EndReason.STOPPED, EndReason.CAMPAIGN_ENDED, EndReason.CANCELLED})
 """Ends that somebody chose, which are no failures."""
 
 
-def is_final(reason: EndReason, attempt: int, max_attempts: int) -> bool:
-    """Whether an attempt that ended so was the trial's last."""
-    return CONSEQUENCES[reason] is not Consequence.RETRY or attempt >= max_attempts
+def is_final(reason: EndReason, trial: Trial, max_attempts: int) -> bool:
+    """Whether a trial is over when its latest attempt ends so.
+
+    Attempts that no job ever was known of (the controller was killed while it submitted) are not held against it.
+    """
+    spent = sum(1 for attempt in trial.attempts if attempt.job is not None)
+    spent_all = spent >= max_attempts or len(trial.attempts) >= MOST_ATTEMPTS
+    return CONSEQUENCES[reason] is not Consequence.RETRY or spent_all

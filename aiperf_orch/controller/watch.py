@@ -112,7 +112,7 @@ class Watched:
             attempt=self.attempt.attempt,
             reason=reason,
             message=message,
-            final=is_final(reason, self.attempt.attempt, max_attempts),
+            final=is_final(reason, self.trial, max_attempts),
             epochs=len(epochs),
             train_images=sum(epoch.train_images for epoch in epochs),
             val_images=sum(epoch.val_images for epoch in epochs),

@@ -1,0 +1,289 @@
+"""Whole campaigns with the simulated trainer: how they end, stop, resume, fail and repeat."""
+
+import os
+import signal
+from datetime import timedelta
+
+import pytest
+
+from aiperf_orch.campaign.state import Phase
+from aiperf_orch.errors import LockedError, RecordError
+from aiperf_orch.records import EndReason
+from aiperf_orch.results.result import compute
+
+
+def reasons(state):
+    return {end.reason for end in state.ends}
+
+
+def test_a_campaign_ends_after_its_trials_and_is_scored(make_campaign):
+    campaign = make_campaign(campaign__max_trials=5)
+    phase, state = campaign.run()
+    assert phase is Phase.FINISHED
+    assert len(state.trials) == 5
+    assert len({trial.proposal.network_hash for trial in state.trials.values()}) == 5
+    result = compute(campaign.directory)
+    assert result.faults == []
+    assert result.score.epochs == sum(end.epochs for end in state.ends)
+    assert result.score.operations == sum(end.ops for end in state.ends) == state.operations
+    assert result.score.error == state.best_error
+    assert campaign.leaves_nothing_running()
+
+
+def test_a_campaign_ends_at_its_deadline_and_nothing_after_it_counts(make_campaign):
+    campaign = make_campaign(
+        campaign__duration="3s", campaign__max_trials=None, training__epochs=50, training__simulated_epoch_seconds=0.2
+    )
+    phase, state = campaign.run()
+    assert phase is Phase.FINISHED
+    assert EndReason.CAMPAIGN_ENDED in reasons(state)
+    assert campaign.leaves_nothing_running()
+    deadline = state.first_begin + timedelta(seconds=3)
+    assert all(epoch.end <= deadline for epoch in compute(campaign.directory).collected.epochs)
+
+
+def test_the_first_trial_runs_alone_until_it_has_ended_an_epoch(make_campaign):
+    campaign = make_campaign(training__simulated_epoch_seconds=0.5)
+    _, state = campaign.run(until=lambda controller: len(controller.state.live) > 1)
+    second = state.trials[1].attempts[0].submitted.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    first_epoch = campaign.events()["00000-1.0.jsonl"][1]
+    assert first_epoch["type"] == "epoch"
+    assert first_epoch["end"] <= second
+
+
+def test_stopping_counts_what_was_completed_and_a_second_run_goes_on_to_the_same_deadline(make_campaign):
+    campaign = make_campaign(training__epochs=40, training__warmup_epochs=[40], training__simulated_epoch_seconds=0.1)
+
+    def some_epochs(controller):
+        return sum(len(watched.epochs) for watched in controller.watched.values()) >= 3
+
+    wanted = []
+    phase, state = campaign.run(
+        stop=lambda controller: bool(wanted) or (some_epochs(controller) and not wanted.append(1))
+    )
+    assert phase is Phase.STOPPED
+    assert reasons(state) == {EndReason.STOPPED}
+    assert campaign.leaves_nothing_running()
+    before = compute(campaign.directory)
+    assert before.score.epochs >= 3
+    first_begin = state.first_begin
+
+    phase, state = campaign.run(until=lambda controller: len(controller.state.trials) == 3)
+    assert state.first_begin == first_begin
+    after = compute(campaign.directory)
+    kept = {(epoch.trial, epoch.epoch): epoch for epoch in after.collected.epochs}
+    assert all(kept[epoch.trial, epoch.epoch] == epoch for epoch in before.collected.epochs)
+
+
+def test_a_stop_request_file_is_obeyed(make_campaign, wait_for):
+    campaign = make_campaign(training__epochs=40, training__warmup_epochs=[40], training__simulated_epoch_seconds=0.1)
+
+    def ask(controller):
+        if controller.watched and any(watched.begin for watched in controller.watched.values()):
+            campaign.directory.request_stop()
+        return False
+
+    phase, _ = campaign.run(until=ask)
+    assert phase is Phase.STOPPED
+
+
+def test_at_concurrency_one_a_campaign_repeats(make_campaign):
+    first, second = (
+        make_campaign(name, campaign__concurrency=1, campaign__max_trials=6, training__warmup_epochs=[2])
+        for name in "ab"
+    )
+    first.run()
+    second.run(until=lambda controller: controller.state.trials_ended >= 3)  # and with a restart in between
+    second.run()
+    assert first.specs() == second.specs()
+    errors = [[end.best_error for end in compute(each.directory).state.ends] for each in (first, second)]
+    assert errors[0] == errors[1]
+
+
+def test_another_seed_gives_other_networks(make_campaign):
+    first, second = (
+        make_campaign(name, campaign__seed=seed, campaign__max_trials=2) for name, seed in (("a", 1), ("b", 2))
+    )
+    first.run()
+    second.run()
+    assert first.specs()[1]["network_hash"] != second.specs()[1]["network_hash"]
+
+
+def test_a_job_that_is_killed_is_retried_from_its_checkpoint(make_campaign):
+    campaign = make_campaign(
+        campaign__max_trials=1,
+        training__warmup_epochs=[12],
+        training__simulated_epoch_seconds=0.2,
+        training__patience=20,
+    )
+    killed = []
+
+    def kill_once(controller):
+        if not killed and any(len(watched.epochs) >= 3 for watched in controller.watched.values()):
+            killed.extend(campaign.processes(trial=0))
+            for process in killed:
+                os.kill(process.pid, signal.SIGKILL)
+        return False
+
+    phase, state = campaign.run(until=kill_once)
+    assert phase is Phase.FINISHED
+    first, second = state.ends
+    assert (first.reason, first.final) == (EndReason.LOST, False)
+    assert "without an end line" in first.message
+    assert (second.reason, second.epochs) == (EndReason.COMPLETED, 12)
+    events = campaign.events()
+    done = [event["epoch"] for event in events["00000-1.0.jsonl"] if event["type"] == "epoch"]
+    again = [event["epoch"] for event in events["00000-2.0.jsonl"] if event["type"] == "epoch"]
+    assert done + again == list(range(1, 13))
+    assert events["00000-1.1.jsonl"][0]["reason"] == "LOST"  # the attempt was taken from its job
+
+
+def test_a_broken_site_costs_one_job_and_pauses_the_campaign(make_campaign):
+    campaign = make_campaign(
+        campaign__concurrency=2, campaign__max_attempts=1, scheduler__python="/no/such/python", campaign__max_trials=9
+    )
+    phase, state = campaign.run()
+    assert phase is Phase.PAUSED
+    assert len(state.trials) == 1
+    assert "No such file" in state.phase_reason
+
+
+def test_bad_data_pauses_the_campaign_at_once(make_campaign):
+    campaign = make_campaign(training__simulated_failure_rate=1.0, training__simulated_failure_reason="BAD_DATA")
+    phase, state = campaign.run()
+    assert phase is Phase.PAUSED
+    assert state.phase_reason.startswith("trial 0 ended BAD_DATA")
+
+
+def test_like_failures_in_a_row_pause_the_campaign_and_running_again_goes_on(make_campaign):
+    campaign = make_campaign(
+        campaign__max_trials=None,
+        campaign__pause_after_failures=3,
+        training__warmup_epochs=[30],
+        training__epochs=30,
+        training__patience=30,
+        training__simulated_epoch_seconds=0.0,
+        training__simulated_failure_rate=1.0,
+        training__simulated_failure_reason="TRAINING_DIVERGED",
+    )
+    phase, state = campaign.run()
+    assert phase is Phase.PAUSED
+    assert "3 trials in a row ended TRAINING_DIVERGED" in state.phase_reason
+    trials = len(state.trials)
+    phase, state = campaign.run()
+    assert phase is Phase.PAUSED
+    assert len(state.trials) >= trials + 3
+
+
+def test_a_trial_gets_no_more_attempts_than_the_settings_allow(make_campaign):
+    campaign = make_campaign(
+        campaign__max_trials=1,
+        campaign__max_attempts=2,
+        training__simulated_failure_rate=1.0,
+        training__simulated_failure_reason="TRIAL_ERROR",
+    )
+    _, state = campaign.run()
+    assert [(end.attempt, end.reason, end.final) for end in state.ends] == [
+        (1, EndReason.TRIAL_ERROR, False),
+        (2, EndReason.TRIAL_ERROR, True),
+    ]
+
+
+def test_a_job_that_somebody_ends_by_hand_is_cancelled_not_retried(make_campaign):
+    campaign = make_campaign(
+        campaign__max_trials=1, training__warmup_epochs=[90], training__simulated_epoch_seconds=0.1
+    )
+    told = []
+
+    def terminate_once(controller):
+        if not told and any(watched.epochs for watched in controller.watched.values()):
+            told.extend(campaign.processes(trial=0))
+            for process in told:
+                os.kill(process.pid, signal.SIGTERM)
+        return False
+
+    _, state = campaign.run(until=terminate_once)
+    assert [(end.reason, end.final) for end in state.ends] == [(EndReason.CANCELLED, True)]
+
+
+def test_a_garbage_line_in_events_is_named_and_the_rest_counts(make_campaign):
+    campaign = make_campaign(campaign__max_trials=1, training__warmup_epochs=[6], training__simulated_epoch_seconds=0.2)
+    spoilt = []
+
+    def spoil_once(controller):
+        path = campaign.directory.events(0, 1, 0)
+        if not spoilt and any(watched.epochs for watched in controller.watched.values()):
+            with path.open("a") as file:
+                file.write("\x00garbage\n")
+            spoilt.append(path)
+        return False
+
+    phase, state = campaign.run(until=spoil_once)
+    assert phase is Phase.FINISHED
+    assert state.ends[0].epochs == 6
+    assert any(str(spoilt[0]) in warning and "not an event" in warning for warning in campaign.warnings)
+    result = compute(campaign.directory)
+    assert len(result.faults) == 1
+
+
+def test_two_controllers_cannot_have_one_campaign(make_campaign):
+    campaign = make_campaign()
+    controller = campaign.controller()
+    try:
+        with pytest.raises(LockedError, match="live controller"):
+            campaign.controller()
+    finally:
+        controller.close()
+
+
+def test_settings_that_were_edited_after_freezing_are_refused(make_campaign):
+    campaign = make_campaign(campaign__max_trials=1)
+    campaign.run()
+    file = campaign.directory.path / "campaign.yaml"
+    file.write_text(file.read_text().replace("seed: 7", "seed: 8"))
+    edited = type(campaign.directory).open(campaign.directory.path)
+    campaign.directory = edited
+    with pytest.raises(RecordError, match="changed after the campaign was made"):
+        campaign.controller()
+
+
+def test_only_the_best_weights_and_no_checkpoint_are_kept(make_campaign):
+    campaign = make_campaign(campaign__max_trials=6, campaign__keep_weights=2)
+    _, state = campaign.run()
+    best = sorted(state.ends, key=lambda end: min(end.best_error, end.predicted_error or 1))[:2]
+    kept = sorted(path.name for path in (campaign.directory.path / "weights").iterdir())
+    assert kept == sorted(f"{end.trial:05d}.safetensors" for end in best)
+
+
+def test_ticks_alone_run_a_campaign_to_its_end(make_campaign, wait_for):
+    campaign = make_campaign(campaign__max_trials=2)
+
+    def tick():
+        controller = campaign.controller(resume=False)
+        try:
+            return controller.tick() is Phase.FINISHED
+        finally:
+            controller.close()
+
+    wait_for(tick, seconds=40)
+    assert compute(campaign.directory).score.epochs == 6
+
+
+def test_a_tick_does_not_wake_a_stopped_campaign(make_campaign):
+    campaign = make_campaign()
+    campaign.run(stop=lambda controller: True)
+    controller = campaign.controller(resume=False)
+    try:
+        assert controller.tick() is Phase.STOPPED
+    finally:
+        controller.close()
+    assert campaign.leaves_nothing_running()
+
+
+def test_files_on_disk_stay_within_eight_a_trial(make_campaign):
+    campaign = make_campaign(campaign__max_trials=4)
+    campaign.run()
+    for trial in range(4):
+        name = f"{trial:05d}"
+        files = [path for path in campaign.directory.path.rglob("*") if path.is_file() and name in str(path)]
+        assert len(files) <= 8, files

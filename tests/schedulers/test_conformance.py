@@ -1,0 +1,193 @@
+"""What every scheduler must do, held against each in turn with real jobs. A new scheduler adds itself to `SCHEDULERS`."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+from aiperf_orch.config import SchedulerSettings
+from aiperf_orch.schedulers import make_scheduler
+from aiperf_orch.schedulers.base import JobRequest, JobState
+
+SCHEDULERS = ["local"]
+
+
+@pytest.fixture(params=SCHEDULERS)
+def settings(request):
+    return SchedulerSettings(kind=request.param)
+
+
+@pytest.fixture
+def scheduler(settings):
+    return make_scheduler(settings)
+
+
+@pytest.fixture
+def jobs(tmp_path, scheduler):
+    """Makes job requests in a campaign directory whose name needs quoting, and ends what is left of them."""
+    campaign = tmp_path / "a campaign's directory $HOME"
+    campaign.mkdir(mode=0o700)
+    names = []
+
+    def make(name, script):
+        folder = campaign / "jobs" / name
+        folder.mkdir(parents=True)
+        names.append(name)
+        return JobRequest(name, folder, (sys.executable, "-c", textwrap.dedent(script)))
+
+    yield make
+    scheduler.cancel(names, force=True)
+
+
+def wait_for(condition, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def is_live(scheduler, name):
+    status = scheduler.query([name]).get(name)
+    return status is not None and status.state is not JobState.ENDED
+
+
+WAITING = "import time; open('started', 'w').close(); time.sleep(120)"
+
+
+def test_a_job_runs_in_its_folder_and_its_output_is_in_the_log(scheduler, jobs):
+    request = jobs("conf1-00000-1", "import os; print('hello from', os.getcwd())")
+    job = scheduler.submit(request)
+    assert job
+    wait_for(lambda: not is_live(scheduler, request.name))
+    assert f"hello from {request.folder}" in (request.folder / "log").read_text()
+
+
+def test_a_running_job_is_found_by_name_with_its_id(scheduler, jobs):
+    request = jobs("conf1-00001-1", WAITING)
+    job = scheduler.submit(request)
+    wait_for((request.folder / "started").exists)
+    status = scheduler.query([request.name, "conf1-99999-1"])
+    assert set(status) == {request.name}
+    assert (status[request.name].state, status[request.name].job) == (JobState.RUNNING, job)
+
+
+def test_a_new_scheduler_object_finds_the_job_of_an_old_one(scheduler, settings, jobs):
+    request = jobs("conf1-00002-1", WAITING)
+    job = scheduler.submit(request)
+    wait_for((request.folder / "started").exists)
+    assert make_scheduler(settings).query([request.name])[request.name].job == job
+
+
+def test_cancelling_sends_sigterm_first(scheduler, jobs):
+    request = jobs(
+        "conf1-00003-1",
+        """
+        import signal, sys, time
+        signal.signal(signal.SIGTERM, lambda *_: (open('told', 'w').close(), sys.exit(0)))
+        open('started', 'w').close()
+        time.sleep(120)
+        """,
+    )
+    scheduler.submit(request)
+    wait_for((request.folder / "started").exists)
+    scheduler.cancel([request.name], force=False)
+    wait_for(lambda: not is_live(scheduler, request.name))
+    assert (request.folder / "told").exists()
+
+
+def test_force_ends_a_job_that_ignores_sigterm(scheduler, jobs):
+    request = jobs(
+        "conf1-00004-1",
+        """
+        import signal, time
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        open('started', 'w').close()
+        time.sleep(120)
+        """,
+    )
+    scheduler.submit(request)
+    wait_for((request.folder / "started").exists)
+    scheduler.cancel([request.name], force=False)
+    time.sleep(0.5)
+    assert is_live(scheduler, request.name)
+    scheduler.cancel([request.name], force=True)
+    wait_for(lambda: not is_live(scheduler, request.name))
+
+
+def test_cancelling_ends_only_the_jobs_named(scheduler, jobs):
+    first, second = jobs("conf1-00005-1", WAITING), jobs("conf1-00006-1", WAITING)
+    for request in (first, second):
+        scheduler.submit(request)
+        wait_for((request.folder / "started").exists)
+    scheduler.cancel([first.name, "conf1-99999-1"], force=False)
+    wait_for(lambda: not is_live(scheduler, first.name))
+    assert is_live(scheduler, second.name)
+
+
+def test_a_failing_command_is_not_lost(scheduler, jobs):
+    request = jobs("conf1-00007-1", "import sys; sys.exit('it went wrong')")
+    scheduler.submit(request)
+    wait_for(lambda: not is_live(scheduler, request.name))
+    assert "it went wrong" in (request.folder / "log").read_text()
+    status = scheduler.query([request.name]).get(request.name)
+    assert status is None or (status.state is JobState.ENDED and "1" in status.detail)
+
+
+def test_the_script_refuses_a_campaign_that_others_can_write(scheduler, jobs):
+    request = jobs("conf1-00008-1", "open('ran', 'w').close()")
+    request.folder.parent.parent.chmod(0o770)
+    scheduler.submit(request)
+    wait_for(lambda: not is_live(scheduler, request.name))
+    assert "refused" in (request.folder / "log").read_text()
+    assert not (request.folder / "ran").exists()
+
+
+def test_rendering_submits_nothing(scheduler, jobs):
+    request = jobs("conf1-00009-1", "open('ran', 'w').close()")
+    assert request.name in scheduler.render(request)
+    assert list(request.folder.iterdir()) == []
+    assert not scheduler.query([request.name])
+
+
+def test_a_job_outlives_the_process_that_submitted_it(scheduler, settings, jobs):
+    request = jobs("conf1-00010-1", WAITING)
+    program = f"""
+import os, signal
+from pathlib import Path
+from aiperf_orch.config import SchedulerSettings
+from aiperf_orch.schedulers import make_scheduler
+from aiperf_orch.schedulers.base import JobRequest
+make_scheduler(SchedulerSettings(kind={settings.kind!r})).submit(
+    JobRequest({request.name!r}, Path({str(request.folder)!r}), {request.command!r}))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == -signal.SIGKILL
+    wait_for((request.folder / "started").exists)
+    assert is_live(scheduler, request.name)
+
+
+def test_the_submitters_submitit_variables_do_not_leak_in(scheduler, jobs, monkeypatch):
+    monkeypatch.setenv("SUBMITIT_FOLDER", "/elsewhere")
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
+    request = jobs("conf1-00011-1", "import os; print('executor', os.environ['SUBMITIT_EXECUTOR'])")
+    scheduler.submit(request)
+    wait_for(lambda: not is_live(scheduler, request.name))
+    assert f"executor {scheduler._settings.kind}" in (request.folder / "log").read_text()
+
+
+def test_local_jobs_are_held_to_cores_of_their_own(jobs):
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("needs two cores")
+    scheduler = make_scheduler(SchedulerSettings())
+    report = "import os, time; open('cores', 'w').write(str(sorted(os.sched_getaffinity(0)))); time.sleep(120)"
+    first, second = jobs("conf1-00012-1", report), jobs("conf1-00013-1", report)
+    for request in (first, second):
+        scheduler.submit(request)
+        wait_for(lambda request=request: (request.folder / "cores").exists() and (request.folder / "cores").read_text())
+    cores = [(request.folder / "cores").read_text() for request in (first, second)]
+    assert len(set(cores)) == 2
+    assert all("," not in each for each in cores)
