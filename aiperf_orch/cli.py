@@ -34,6 +34,12 @@ class _Commands(click.Group):
         except BrokenPipeError:
             sys.stderr.close()
             ctx.exit(1)
+        except OSError as error:
+            click.echo(f"error: {error.filename or 'the operating system refused'}: {error.strerror}", err=True)
+            ctx.exit(1)
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            ctx.exit(130)
 
 
 @click.group(cls=_Commands, context_settings=_CONTEXT)
@@ -75,7 +81,7 @@ def run(
     Without --campaign-dir a new directory under ./campaigns is made. Ctrl-C ends the running trials and stops; the same
     command with the same --campaign-dir goes on.
     """
-    from aiperf_orch.commands import campaign, settings
+    from aiperf_orch.commands import settings
 
     options = {
         "campaign.duration": ("--duration", duration),
@@ -84,6 +90,8 @@ def run(
         "campaign.seed": ("--seed", seed),
     }
     loaded = settings.load(site, assignments, options)
+    from aiperf_orch.commands import campaign  # slower to import than a mistake in the settings is to find
+
     sys.exit(campaign.run(loaded, site, campaign_dir, take_over=take_over))
 
 

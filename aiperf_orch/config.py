@@ -25,13 +25,20 @@ def _one_line(text: str) -> str:
     return text
 
 
+def _no_formula(text: str) -> str:
+    if text[0] in "=+-@":
+        raise ValueError(f"must not begin with {text[0]}: a spreadsheet would take it for a formula")
+    return text
+
+
 def _positive(seconds: float) -> float:
     if not 0 < seconds <= 366 * 86400:
         raise ValueError("must be longer than 0 and at most a year")
     return seconds
 
 
-Text = Annotated[str, AfterValidator(_one_line), Field(min_length=1, max_length=200)]
+Text = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_one_line)]
+CsvText = Annotated[Text, AfterValidator(_no_formula)]
 Duration = Annotated[Seconds, AfterValidator(_positive)]
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Fraction = Annotated[float, Field(ge=0, le=1, strict=False)]
@@ -40,9 +47,9 @@ Fraction = Annotated[float, Field(ge=0, le=1, strict=False)]
 class SystemSettings(Settings):
     """Who measures what; these stand in result.csv."""
 
-    name: Text = "unnamed system"
-    submitter: Text = "unnamed submitter"
-    contact: Text | None = None
+    name: CsvText = "unnamed system"
+    submitter: CsvText = "unnamed submitter"
+    contact: CsvText | None = None
 
 
 class SchedulerSettings(Settings):

@@ -1,6 +1,6 @@
 """Reads site files and the command line's changes to them, and tells a person exactly what is wrong and where.
 
-YAML is read as YAML 1.2 has it: `12:00:00` and `no` are text, and a key that stands twice is refused.
+YAML is read and written as YAML 1.2 has it: `12:00:00` and `no` are text. A key that stands twice is refused.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from pydantic import BaseModel, ValidationError
 from aiperf_orch.config import SiteSettings
 from aiperf_orch.errors import UsageError
 
-_MAX_BYTES: Final = 1 << 20
+_MAX_BYTES: Final = 1 << 16
+_MAX_NODES: Final = 10_000  # an alias counts as often as it is used
+_MAX_NUMBER: Final = 100  # characters
+_MAX_FAULTS: Final = 20
 Key = tuple[str | int, ...]
 
 
@@ -64,7 +67,9 @@ def load_site(path: Path, overrides: Iterable[Override] = ()) -> LoadedSettings:
     try:
         settings = SiteSettings.model_validate(data)
     except ValidationError as error:
-        raise UsageError("\n".join(_explain(item, origins, str(path)) for item in error.errors())) from None
+        faults = [_explain(item, origins, str(path)) for item in error.errors()[:_MAX_FAULTS]]
+        more = [f"and {error.error_count() - _MAX_FAULTS} more"] if error.error_count() > _MAX_FAULTS else []
+        raise UsageError("\n".join([*faults, *more])) from None
     leaves = {".".join(map(str, key)): origin for key, origin in origins.items() if _is_leaf(data, key)}
     return LoadedSettings(settings, leaves)
 
@@ -75,7 +80,11 @@ def parse_yaml(text: str, name: str) -> tuple[Any, dict[Key, int]]:
     Raises:
         UsageError: for malformed YAML, naming `name`, line and column.
     """
-    loader = _Loader(text)
+    try:
+        loader = _Loader(text)
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise UsageError(f"{name}:{line}: not valid YAML: the character {error.character:#x} is not allowed") from None
     try:
         node = loader.get_single_node()
         lines: dict[Key, int] = {}
@@ -85,11 +94,16 @@ def parse_yaml(text: str, name: str) -> tuple[Any, dict[Key, int]]:
         where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
         raise UsageError(f"{where}: not valid YAML: {error.problem}") from None
     except yaml.YAMLError as error:
-        raise UsageError(f"{name}: not valid YAML: {str(error).splitlines()[0]}") from None
+        raise UsageError(f"{name}: not valid YAML: {error}") from None
     except RecursionError:
         raise UsageError(f"{name}: nested too deeply to be a settings file") from None
     finally:
         loader.dispose()
+
+
+def dump_yaml(value: Any) -> str:
+    """A value as YAML text that `parse_yaml` reads back as it was."""
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
 def differences(frozen: SiteSettings, present: SiteSettings) -> list[str]:
@@ -106,6 +120,11 @@ class _Loader(yaml.SafeLoader):
     """SafeLoader with the plain scalars of YAML 1.2's core schema."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+    nodes = 0
+
+
+class _Dumper(yaml.SafeDumper):
+    """SafeDumper that also quotes text which only YAML 1.2 takes for a number, as 1e3 and 08."""
 
 
 for _tag, _pattern, _first in (
@@ -114,15 +133,22 @@ for _tag, _pattern, _first in (
     ("float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan", "-+0123456789."),
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
 ):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first))
+    for _class in (_Loader, _Dumper):
+        _class.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first))
 
 
 def _construct(loader: _Loader, node: yaml.Node, key: Key, lines: dict[Key, int], name: str) -> Any:
+    line = node.start_mark.line + 1
+    loader.nodes += 1
+    if loader.nodes > _MAX_NODES:
+        raise UsageError(f"{name}:{line}: more than {_MAX_NODES} values, which is too much for a settings file")
     if isinstance(node, yaml.MappingNode):
         mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
-            child = str(loader.construct_object(key_node, deep=True))
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise UsageError(f"{name}:{line}: a key must be a word, not a list or a mapping")
+            child = key_node.value
             if child in mapping:
                 raise UsageError(f"{name}:{line}: {'.'.join(map(str, (*key, child)))} stands twice")
             lines[*key, child] = line
@@ -130,12 +156,15 @@ def _construct(loader: _Loader, node: yaml.Node, key: Key, lines: dict[Key, int]
         return mapping
     if isinstance(node, yaml.SequenceNode):
         return [_construct(loader, item, (*key, index), lines, name) for index, item in enumerate(node.value)]
-    if node.tag.endswith(":int") and not node.value.lower().startswith("0x"):
-        try:
-            return int(node.value)  # YAML 1.1 would read 010 as eight
-        except ValueError:
-            raise UsageError(f"{name}:{node.start_mark.line + 1}: a number that is too long") from None
-    return loader.construct_object(node, deep=True)
+    kind = node.tag.rpartition(":")[2]
+    if kind in ("int", "float") and len(node.value) > _MAX_NUMBER:
+        raise UsageError(f"{name}:{line}: {'.'.join(map(str, key))}: a number that is too long")
+    try:
+        if kind == "int":
+            return int(node.value, 16 if node.value.startswith("0x") else 10)  # YAML 1.1 would read 010 as eight
+        return loader.construct_object(node, deep=True)
+    except (ValueError, LookupError, AttributeError):  # PyYAML trusts a tag that a person wrote
+        raise UsageError(f"{name}:{line}: {'.'.join(map(str, key))}: {node.value!r:.60} is no {kind}") from None
 
 
 def _read(path: Path) -> str:
@@ -161,17 +190,19 @@ def _packaged() -> str:
 
 
 def _apply(data: dict[str, Any], override: Override, origins: dict[Key, str]) -> None:
-    parts = override.key.split(".")
-    value, _ = parse_yaml(override.text, override.option)
+    parts = tuple(override.key.split("."))
+    value, keys = parse_yaml(override.text, override.option)
     target = data
     for part in parts[:-1]:
         if not isinstance(target.get(part), dict):
             target[part] = {}
         target = target[part]
     target[parts[-1]] = value
-    origins[tuple(parts)] = override.option
     for end in range(1, len(parts)):
-        origins.setdefault(tuple(parts[:end]), override.option)
+        origins.setdefault(parts[:end], override.option)
+    for key in [key for key in origins if key[: len(parts)] == parts]:
+        del origins[key]  # of what was replaced
+    origins.update(dict.fromkeys([parts, *((*parts, *key) for key in keys)], override.option))
 
 
 def _explain(error: Any, origins: Mapping[Key, str], path: str) -> str:

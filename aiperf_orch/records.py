@@ -20,6 +20,8 @@ Error = Annotated[float, Field(ge=0, le=1)]
 Natural = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
+Version = Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+_-]{0,79}$")]
 
 
 class Record(BaseModel):
@@ -117,11 +119,11 @@ class Begin(_Event):
     spec_sha256: Sha256
     trainer: Literal["torch", "simulated"]
     device: str
-    precision: str
+    precision: Name
     cores: Positive
     inherited: bool
     clock_skew: float
-    versions: dict[str, str]
+    versions: dict[Name, Version]
 
 
 class Epoch(_Event):

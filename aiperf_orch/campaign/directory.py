@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-import yaml
 from pydantic import ValidationError
 
 import aiperf_orch
 from aiperf_orch.campaign.files import explained, replace_file, write_once
 from aiperf_orch.campaign.trust import check_trusted
 from aiperf_orch.config import SiteSettings
-from aiperf_orch.config_loading import differences, parse_yaml
+from aiperf_orch.config_loading import differences, dump_yaml, parse_yaml
 from aiperf_orch.errors import RecordError, UsageError
 from aiperf_orch.records import Record, TrialSpec, first_fault
 from aiperf_orch.units import Timestamp, now
@@ -57,6 +56,8 @@ class CampaignDirectory:
             UsageError: when the directory holds something else, or cannot be trusted.
         """
         path = path.absolute()  # jobs start elsewhere
+        if not str(path).isprintable():
+            raise UsageError(f"{str(path)!r}: the path of a campaign directory must be printable UTF-8 text")
         mode = 0o750 if settings.campaign.group_readable else 0o700
         with explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,7 +66,7 @@ class CampaignDirectory:
             except FileExistsError:
                 if not path.is_dir():
                     raise UsageError(f"{path}: is not a directory") from None
-                if any(not item.name.startswith(".") for item in path.iterdir()):
+                if not all(_is_ours(item) for item in path.iterdir()):
                     raise UsageError(f"{path}: is not a campaign directory, and not empty") from None
         check_trusted(path)
         with explained(path):
@@ -79,8 +80,7 @@ class CampaignDirectory:
             settings=settings,
             origins=dict(origins),
         )
-        text = yaml.safe_dump(frozen.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
-        write_once(path / "campaign.yaml", (_HEADER + text).encode())
+        write_once(path / "campaign.yaml", (_HEADER + dump_yaml(frozen.model_dump(mode="json"))).encode())
         return cls.open(path)
 
     @classmethod
@@ -123,6 +123,14 @@ class CampaignDirectory:
             raise UsageError(
                 f"{self.path}: this campaign was made by other settings:\n{listing}\n"
                 "give the same settings, or another --campaign-dir"
+            )
+
+    def check_unchanged(self, settings_sha256: str | None) -> None:
+        """Refuse a campaign.yaml whose SHA-256 is not the journal's (None before there is one) with a RecordError."""
+        if settings_sha256 not in (None, self.settings_sha256):
+            raise RecordError(
+                f"{self.path / 'campaign.yaml'}: was changed after the campaign was made: its SHA-256 is not the one in "
+                "the journal; restore it (nothing was changed)"
             )
 
     @property
@@ -201,6 +209,11 @@ class CampaignDirectory:
     def request_stop(self) -> None:
         """Ask the live controller to stop."""
         replace_file(self.stop_request, b"")
+
+
+def _is_ours(item: Path) -> bool:
+    """Whether it is what a creation that was interrupted left behind."""
+    return item.name.startswith(".") or (item.name in _FOLDERS and item.is_dir() and not any(item.iterdir()))
 
 
 def read_spec(path: Path) -> tuple[TrialSpec, str]:

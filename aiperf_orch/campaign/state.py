@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
 
+from aiperf_orch.errors import RecordError
 from aiperf_orch.records import (
     AttemptEnd,
     Began,
@@ -102,10 +103,20 @@ class CampaignState:
 
     @classmethod
     def of(cls, entries: Iterable[Entry]) -> CampaignState:
-        """The state after these entries."""
+        """The state after these entries.
+
+        Raises:
+            RecordError: when an entry speaks of a trial or attempt that the entries before it do not know.
+        """
         state = cls()
         for entry in entries:
-            state.apply(entry)
+            try:
+                state.apply(entry)
+            except KeyError as error:
+                raise RecordError(
+                    f"journal.jsonl:{entry.seq + 1}: {entry.type}: speaks of {error.args[0]}, which the lines before it "
+                    "do not know; restore the journal from a copy (nothing was changed)"
+                ) from None
         return state
 
     def deadline(self, duration: float) -> datetime | None:

@@ -26,7 +26,7 @@ def check_trusted(directory: Path) -> None:
             f"{directory}: can be written by others (mode {stat.S_IMODE(status.st_mode):04o}), and what stands in it "
             f"is run as you: chmod go-w {directory}"
         )
-    for parent in directory.resolve().parents:
+    for parent in dict.fromkeys([*directory.absolute().parents, *directory.resolve().parents]):
         status = parent.stat()
         others_write = status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX
         if others_write or status.st_uid not in (0, os.geteuid(), _NOBODY):

@@ -83,6 +83,10 @@ def run(loaded: LoadedSettings, site: Path, campaign_dir: Path | None, *, take_o
 def tick(campaign_dir: Path, *, take_over: bool) -> int:
     """One step of a campaign; returns the exit status."""
     directory = CampaignDirectory.open(campaign_dir)
+    if CampaignState.of(read_journal(directory.journal)).phase is Phase.FINISHED:
+        write_score(directory)
+        _say(f"{directory.path}: is finished already")
+        return _DONE
     lines = PlainLines()
     controller = Controller(
         directory, make_scheduler(directory.settings.scheduler), resume=False, take_over=take_over, warn=lines.warn

@@ -19,6 +19,7 @@ def status(campaign_dir: Path, form: str) -> str:
     """A row a trial; as a table with a heading, as JSON within an object that describes the campaign."""
     directory = CampaignDirectory.open(campaign_dir)
     state = CampaignState.of(read_journal(directory.journal))
+    directory.check_unchanged(state.settings_sha256)
     rows = [_row(directory, trial) for trial in state.trials.values()]
     if form == "csv":
         return render_rows(rows, form)

@@ -22,7 +22,7 @@ from aiperf_orch.campaign.state import Attempt, CampaignState, Phase
 from aiperf_orch.controller.policy import CHOSEN, CONSEQUENCES, Consequence
 from aiperf_orch.controller.proposals import Proposer
 from aiperf_orch.controller.watch import Watched, last_line, watch
-from aiperf_orch.errors import NetworkError, RecordError, SchedulerUnreachable, SubmitRefused
+from aiperf_orch.errors import NetworkError, SchedulerUnreachable, SubmitRefused
 from aiperf_orch.records import (
     AttemptEnd,
     AttemptId,
@@ -134,14 +134,9 @@ class Controller:
         return self.state.deadline(self.settings.campaign.duration)
 
     def _take_up(self, resume: bool) -> None:
-        digest = self.directory.settings_sha256
+        self.directory.check_unchanged(self.state.settings_sha256)
         if not self._journal.entries:
-            self._append(Created, settings_sha256=digest, version=aiperf_orch.__version__)
-        elif self.state.settings_sha256 != digest:
-            raise RecordError(
-                f"{self.directory.path / 'campaign.yaml'}: was changed after the campaign was made: its SHA-256 is not "
-                "the one in the journal; restore it (nothing was changed)"
-            )
+            self._append(Created, settings_sha256=self.directory.settings_sha256, version=aiperf_orch.__version__)
         self._append(Opened, host=self._lock.holder.host, pid=self._lock.holder.pid)
         if resume:
             self.directory.stop_request.unlink(missing_ok=True)

@@ -23,7 +23,10 @@ class TrialRecords:
 
 @dataclass(frozen=True)
 class Collected:
-    """All trials of a campaign. `start` is the first begin of any; `faults` name file and line of what cannot count."""
+    """All trials of a campaign. `start` is the first begin of any, also of one whose events cannot count.
+
+    `faults` name file and line of what cannot count.
+    """
 
     trials: list[TrialRecords]
     start: datetime | None
@@ -48,7 +51,8 @@ def collect(directory: CampaignDirectory, state: CampaignState) -> Collected:
         runs = [run for attempt in trial.attempts for run in _runs(directory, trial, attempt, faults)]
         begins = [run.begin for run in runs if run.begin]
         read.append((trial, begins, [epoch for run in runs for epoch in run.epochs]))
-    start = min((begin.time for _, begins, _ in read for begin in begins), default=None)
+    times = [begin.time for _, begins, _ in read for begin in begins]
+    start = min([*times, *([state.first_begin] if state.first_begin else [])], default=None)
     deadline = state.deadline(directory.settings.campaign.duration)
     trials = [
         TrialRecords(trial, begins, list(count_epochs(epochs, deadline).values())) for trial, begins, epochs in read

@@ -41,9 +41,10 @@ def compute(directory: CampaignDirectory) -> Result:
     """The result of a campaign from its journal and events.
 
     Raises:
-        RecordError: when the journal is damaged.
+        RecordError: when the journal is damaged, or the frozen settings were changed.
     """
     state = CampaignState.of(read_journal(directory.journal))
+    directory.check_unchanged(state.settings_sha256)
     collected = collect(directory, state)
     epochs = collected.epochs
     begins = [begin for trial in collected.trials for begin in trial.begins]

@@ -73,7 +73,7 @@ def result_row(result: Result) -> dict[str, Any]:
     settings, score = result.directory.settings, result.score
     missed = rules.misses(result)
     trials = result.collected.trials
-    return {
+    row = {
         "system": settings.system.name,
         "submitter": settings.system.submitter,
         "contact": settings.system.contact,
@@ -105,7 +105,8 @@ def result_row(result: Result) -> dict[str, Any]:
         "aiperf_orch": aiperf_orch.__version__,
         "python": platform.python_version(),
         "settings_sha256": result.directory.settings_sha256,
-    } | _versions(trials)
+    }
+    return row | {name: text for name, text in _versions(trials).items() if name not in row}
 
 
 def series_rows(result: Result) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import curve_fit
 
 from aiperf_orch.search.forecast import forecast_error
 
@@ -60,3 +61,21 @@ def test_any_curve_gives_a_better_error_or_none_and_no_warning(errors, epoch):
         warnings.simplefilter("error")
         forecast = forecast_error(errors, epoch, best)
     assert forecast is None or 0 <= forecast < best
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 10_000), st.integers(8, 60))
+def test_fits_no_worse_than_scipy_does(seed, epochs):
+    noise = np.random.default_rng(seed).normal(0, 0.005, epochs)
+    accuracies = 1 - np.array(curve(epochs)) + noise
+
+    def model(epoch, a, b, c):
+        return a * np.log2(epoch + b) + c
+
+    bounds = ([-np.inf, 1e-3, -np.inf], [np.inf, 90, np.inf])
+    seen = np.arange(1.0, epochs + 1)
+    parameters, _ = curve_fit(model, seen, accuracies, p0=(0.08, 2, 0.3), bounds=bounds, max_nfev=10_000)
+    spread = np.sqrt(np.mean((model(seen, *parameters) - accuracies) ** 2))
+    expected = model(90, *parameters) - 2 * spread
+    forecast = forecast_error(list(1 - accuracies), 90, 1.0)
+    assert forecast == (pytest.approx(1 - expected, abs=5e-3) if expected <= 1 else None)

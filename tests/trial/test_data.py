@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -27,11 +30,16 @@ def test_digits() -> None:
     assert set(digits.train_labels.tolist()) == set(digits.val_labels.tolist()) == set(range(10))
 
 
-def test_the_last_images_validate() -> None:
+def test_they_are_scikit_learns_digits_and_the_last_images_validate() -> None:
     from sklearn.datasets import load_digits
 
-    digits = data.load("digits", seeds.small_residual())
-    assert digits.val_labels.tolist() == load_digits().target[-360:].tolist()
+    digits, loaded = data.load("digits", seeds.small_residual()), load_digits()
+    assert digits.train_labels.tolist() == loaded.target[:-360].tolist()
+    assert digits.val_labels.tolist() == loaded.target[-360:].tolist()
+    pixels = torch.cat([digits.train_images, digits.val_images])[:, 0].double()
+    expected = torch.from_numpy(loaded.images)
+    train = expected[:-360]
+    assert torch.allclose(pixels * train.std() + train.mean(), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -55,17 +63,20 @@ def test_an_unknown_name_says_the_known_ones() -> None:
 
 
 def test_missing_data_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(TrialFailure, match=r"cannot be loaded.*install") as failure:
         data.load("digits", seeds.small_residual())
     assert failure.value.reason is EndReason.BAD_DATA
 
 
-def test_a_damaged_file_is_bad_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken() -> object:
-        raise EOFError("Compressed file ended before the end-of-stream marker was reached")
+def test_a_damaged_file_is_bad_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import sklearn
 
-    monkeypatch.setattr("sklearn.datasets.load_digits", broken)
+    file = Path("datasets") / "data" / "digits.csv.gz"
+    whole = (Path(sklearn.__file__).parent / file).read_bytes()
+    (tmp_path / file).parent.mkdir(parents=True)
+    (tmp_path / file).write_bytes(whole[: len(whole) // 2])
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: SimpleNamespace(origin=str(tmp_path / "__init__.py")))
     with pytest.raises(TrialFailure, match="EOFError") as failure:
         data.load("digits", seeds.small_residual())
     assert failure.value.reason is EndReason.BAD_DATA
