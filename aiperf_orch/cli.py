@@ -76,7 +76,9 @@ def run(
     assignments: tuple[str, ...],
     take_over: bool,
 ) -> None:
-    """Run a campaign with the settings of a SITE file, or go on with one.
+    """Run a campaign, new or resumed.
+
+    SITE is a site file with the settings, as site_configs/local.yaml.
 
     Without --campaign-dir a new directory under ./campaigns is made. Ctrl-C ends the running trials and stops; the same
     command with the same --campaign-dir goes on.
@@ -99,7 +101,10 @@ def run(
 @_CAMPAIGN
 @_TAKE_OVER
 def tick(campaign_dir: Path, take_over: bool) -> None:
-    """Take one step of a campaign: what `run` does in a loop, for cron."""
+    """Take one step of a campaign, for cron.
+
+    It is the step that `run` repeats. Exit status 4 says that the campaign goes on.
+    """
     from aiperf_orch.commands import campaign
 
     sys.exit(campaign.tick(campaign_dir, take_over=take_over))
@@ -109,7 +114,7 @@ def tick(campaign_dir: Path, take_over: bool) -> None:
 @_CAMPAIGN
 @_FORMAT
 def status(campaign_dir: Path, form: str) -> None:
-    """Show how a campaign and its trials stand; changes nothing."""
+    """Show how a campaign and its trials stand."""
     from aiperf_orch.commands import status as view
 
     click.echo(view.status(campaign_dir, form), nl=False)
@@ -119,7 +124,7 @@ def status(campaign_dir: Path, form: str) -> None:
 @_CAMPAIGN
 @_TAKE_OVER
 def stop(campaign_dir: Path, take_over: bool) -> None:
-    """End a campaign's running trials and stop it; running it again goes on."""
+    """End running trials; `run` goes on later."""
     from aiperf_orch.commands import campaign
 
     sys.exit(campaign.stop(campaign_dir, take_over=take_over))
@@ -129,7 +134,7 @@ def stop(campaign_dir: Path, take_over: bool) -> None:
 @_CAMPAIGN
 @_FORMAT
 def score(campaign_dir: Path, form: str) -> None:
-    """Compute a campaign's score from its records, and write its CSV files anew."""
+    """Score a campaign and write its CSV files anew."""
     from aiperf_orch.commands import score as scoring
 
     click.echo(scoring.score(campaign_dir, form), nl=False)
@@ -139,7 +144,7 @@ def score(campaign_dir: Path, form: str) -> None:
 @_SITE
 @_SET
 def render(site: Path, assignments: tuple[str, ...]) -> None:
-    """Print the batch script that a trial of this SITE would get; submits nothing."""
+    """Print a trial's batch script; submits nothing."""
     from aiperf_orch.commands import render as rendering
     from aiperf_orch.commands import settings
 
@@ -151,7 +156,11 @@ def render(site: Path, assignments: tuple[str, ...]) -> None:
 @click.option("--by-layer", is_flag=True, help="A row a layer.")
 @_FORMAT
 def ops(network: str, by_layer: bool, form: str) -> None:
-    """Count a NETWORK's operations per image: a graph's JSON file (ours, v1.0's or a trial's), or a seed's name."""
+    """Count a network's operations per image.
+
+    NETWORK is a graph's JSON file (ours, one of AIPerf v1.0, or a trial's specification), or the name of a seed
+    network: resnet50, small_residual.
+    """
     from aiperf_orch.commands import ops as counting
 
     click.echo(counting.report(network, form, by_layer=by_layer), nl=False)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -258,3 +259,33 @@ def contents() -> Callable[[Path], dict[str, bytes]]:
         }
 
     return read
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of its own of half a megabyte, which only root can make."""
+    disk = tmp_path / "disk"
+    disk.mkdir(mode=0o700)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=512k,mode=0700", "tmpfs", str(disk)]
+    try:
+        made = subprocess.run(mount, capture_output=True, timeout=20, check=False).returncode == 0
+    except OSError:
+        made = False
+    if not made:
+        pytest.skip("a small disk cannot be mounted here")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], timeout=20, check=True)
+
+
+@pytest.fixture
+def fill() -> Callable[[Path], None]:
+    """Fills the small disk to its last byte."""
+
+    def fill(disk: Path) -> None:
+        with (disk / "filler").open("wb", buffering=0) as file:
+            for size in (4096, 1):
+                with contextlib.suppress(OSError):
+                    while True:
+                        file.write(b"x" * size)
+
+    return fill

@@ -16,6 +16,7 @@ from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.journal import read_journal
 from aiperf_orch.campaign.lock import read_holder
 from aiperf_orch.campaign.state import CampaignState, Phase
+from aiperf_orch.commands.render import render
 from aiperf_orch.commands.score import summary, write_score
 from aiperf_orch.commands.terminal import PlainLines, display
 from aiperf_orch.config_loading import LoadedSettings
@@ -65,7 +66,8 @@ class _Signals:
 def run(loaded: LoadedSettings, site: Path, campaign_dir: Path | None, *, take_over: bool) -> int:
     """Run a campaign, new or resumed; returns the exit status."""
     settings = loaded.settings
-    make_search(settings)  # a seed network beyond the limits is refused before anything is made
+    make_search(settings)  # a seed network beyond the limits, or a template that cannot be rendered,
+    render(loaded)  # is refused before anything is made
     path = campaign_dir or _new_path(site)
     if CampaignDirectory.exists(path):
         directory = CampaignDirectory.open(path)

@@ -93,20 +93,20 @@ class PlainLines:
 
 
 def _heading(controller: Controller) -> Text:
-    state, settings = controller.state, controller.settings
-    parts = [f"campaign {controller.directory.path}"]
-    if settings.simulated:
-        parts.append("SIMULATED")
-    if state.first_begin is not None and controller.deadline is not None:
-        elapsed, left = now() - state.first_begin, controller.deadline - now()
-        parts.append(f"elapsed {_span(elapsed)}, remaining {_span(max(left, timedelta(0)))}")
-    else:
-        parts.append("waiting for the first trial to begin")
-    parts.append(f"{len(state.live)} running, {state.trials_ended} ended")
-    progress = progress_of(controller)
+    state, progress = controller.state, progress_of(controller)
     best = progress.best_error
-    parts.append(f"best error {best:.2%}" if best is not None else "no error yet")
-    parts.append(format_ops(progress.ops))
+    parts = [
+        f"{len(state.live)} running, {state.trials_ended} ended",
+        "no error yet" if best is None else f"best error {best:.2%}",
+        format_ops(progress.ops),
+    ]
+    if state.first_begin is None or controller.deadline is None:
+        parts.insert(0, "waiting for the first trial to begin")
+    else:
+        elapsed, left = now() - state.first_begin, controller.deadline - now()
+        parts.insert(0, f"elapsed {_span(elapsed)}, remaining {_span(max(left, timedelta(0)))}")
+    if controller.settings.simulated:
+        parts.insert(0, "SIMULATED")
     if state.phase is not Phase.RUNNING:
         parts.append(f"{state.phase.value}: {state.phase_reason}")
     return Text(" · ".join(parts), style="bold")
@@ -115,7 +115,7 @@ def _heading(controller: Controller) -> Text:
 def _running(controller: Controller) -> Table:
     table = Table(box=None, pad_edge=False, title="running", title_justify="left", header_style="dim")
     for column, right in (("trial", True), ("network", False), ("epoch", True), ("error", True), ("best", True)):
-        table.add_column(column, justify="right" if right else "left")
+        table.add_column(column, justify="right" if right else "left", no_wrap=True)
     for watched in sorted(controller.watched.values(), key=lambda each: each.attempt.key)[:40]:
         epochs = watched.epochs
         progress = f"{epochs[-1].epoch if epochs else 0}/{watched.epochs_planned}"
@@ -133,7 +133,7 @@ def _running(controller: Controller) -> Table:
 def _finished(controller: Controller) -> Table:
     table = Table(box=None, pad_edge=False, title="ended, newest first", title_justify="left", header_style="dim")
     for column, right in (("trial", True), ("outcome", False)):
-        table.add_column(column, justify="right" if right else "left")
+        table.add_column(column, justify="right" if right else "left", no_wrap=True)
     for end in reversed(controller.state.ends[-_RECENT:]):
         table.add_row(str(end.trial), _outcome(end))
     return table

@@ -64,7 +64,7 @@ def test_any_curve_gives_a_better_error_or_none_and_no_warning(errors, epoch):
 
 
 @settings(deadline=None, max_examples=30)
-@given(st.integers(0, 10_000), st.integers(8, 60))
+@given(st.integers(0, 10_000), st.integers(15, 60))
 def test_fits_no_worse_than_scipy_does(seed, epochs):
     noise = np.random.default_rng(seed).normal(0, 0.005, epochs)
     accuracies = 1 - np.array(curve(epochs)) + noise

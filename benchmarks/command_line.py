@@ -1,0 +1,59 @@
+"""Whole commands against a bare Python: `--help`, `ops resnet50`, and `status` of a campaign that has finished.
+
+Each command is a fresh process; they take turns, so that a machine that changes its speed changes all of them.
+
+    python benchmarks/command_line.py [--runs 10] [--trials 12]
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+SITE = Path(__file__).parents[1] / "site_configs" / "local.yaml"
+AIPERF = [sys.executable, "-m", "aiperf_orch.cli"]
+
+
+def seconds(command):
+    start = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True)
+    return time.perf_counter() - start
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=10, help="counted runs of each command")
+    parser.add_argument("--trials", type=int, default=12, help="trials of the (simulated) campaign that status shows")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        campaign = Path(scratch) / "campaign"
+        simulated = ["--set", "training.trainer=simulated", "--set", "training.simulated.epoch_seconds=0"]
+        subprocess.run(
+            [*AIPERF, "run", SITE, "--campaign-dir", campaign, "--max-trials", str(options.trials), *simulated],
+            check=True,
+            capture_output=True,
+        )
+        commands = {
+            "python -c pass": [sys.executable, "-c", "pass"],
+            "aiperf-orch --help": [*AIPERF, "--help"],
+            "aiperf-orch ops resnet50": [*AIPERF, "ops", "resnet50"],
+            f"aiperf-orch status ({options.trials} trials)": [*AIPERF, "status", campaign],
+        }
+        times = {name: [] for name in commands}
+        for run in range(options.runs + 1):
+            for name, command in commands.items():
+                taken = seconds(command)
+                if run:  # the first warms the file cache
+                    times[name].append(taken)
+    bare = statistics.median(times["python -c pass"])
+    print(f"{'command':<36}{'median s':>10}{'worst s':>10}{'x bare':>8}")
+    for name, taken in times.items():
+        median = statistics.median(taken)
+        print(f"{name:<36}{median:>10.3f}{max(taken):>10.3f}{median / bare:>8.1f}")
+
+
+if __name__ == "__main__":
+    main()

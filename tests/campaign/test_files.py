@@ -1,0 +1,140 @@
+"""The three ways to write a file, and what is left when the disk refuses."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from aiperf_orch.campaign.files import AppendFile, explained, read_whole_lines, replace_file, write_once
+from aiperf_orch.errors import AiperfError
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(item.name for item in folder.iterdir())
+
+
+def test_an_immutable_file_is_written_once(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_once(path, b"one")
+    write_once(path, b"one")
+    with pytest.raises(AiperfError, match="is already there with other contents, and is never overwritten"):
+        write_once(path, b"two")
+    assert path.read_bytes() == b"one"
+    assert _mode(path) == 0o600
+    assert _names(tmp_path) == ["file"]
+
+
+def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    replace_file(path, b"one")
+    replace_file(path, b"two", mode=0o640)
+    assert path.read_bytes() == b"two"
+    assert _mode(path) == 0o640
+    assert _names(tmp_path) == ["file"]
+
+
+def test_modes_do_not_depend_on_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        replace_file(tmp_path / "file", b"")
+        AppendFile(tmp_path / "lines", exclusive=True).close()
+    finally:
+        os.umask(before)
+    assert (_mode(tmp_path / "file"), _mode(tmp_path / "lines")) == (0o600, 0o600)
+
+
+def test_a_file_that_cannot_be_replaced_is_explained_and_nothing_is_left_over(tmp_path: Path) -> None:
+    (tmp_path / "file" / "inside").mkdir(parents=True)
+    with pytest.raises(AiperfError, match="file: cannot be written: "):
+        replace_file(tmp_path / "file", b"one")
+    with pytest.raises(AiperfError, match="nowhere/file: cannot be written: No such file or directory"):
+        replace_file(tmp_path / "nowhere" / "file", b"one")
+    assert _names(tmp_path) == ["file"]
+
+
+def test_exactly_one_creates_a_file_exclusively(tmp_path: Path) -> None:
+    first = AppendFile(tmp_path / "file", exclusive=True)
+    first.append("ours\n")
+    with pytest.raises(FileExistsError):
+        AppendFile(tmp_path / "file", exclusive=True)
+    first.close()
+    assert (tmp_path / "file").read_text() == "ours\n"
+
+
+def test_lines_are_appended_and_read_as_far_as_they_are_whole(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    file = AppendFile(path, exclusive=False)
+    file.append("one\n")
+    assert read_whole_lines(path) == (b"one\n", 4)
+    file.append("two\nthree\n")
+    assert read_whole_lines(path, 4) == (b"two\nthree\n", 14)
+    assert read_whole_lines(path, 14) == (b"", 14)
+    with path.open("ab") as other:
+        other.write(b"torn")
+    assert read_whole_lines(path, 14) == (b"", 14)
+    file.truncate(14)
+    file.append("four\n")
+    assert read_whole_lines(path) == (b"one\ntwo\nthree\nfour\n", 19)
+    file.close()
+
+
+def test_a_line_of_a_size_limit_is_taken_back(tmp_path: Path) -> None:
+    """A limit on file sizes makes the operating system refuse in the middle of a write, as a full disk does."""
+    path = tmp_path / "file"
+    script = f"""
+import resource
+from pathlib import Path
+from aiperf_orch.campaign.files import AppendFile, replace_file
+from aiperf_orch.errors import AiperfError
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+file = AppendFile(Path({str(path)!r}), exclusive=True)
+file.append("x" * 59 + "\\n")
+for attempt in (lambda: file.append("y" * 59 + "\\n"), lambda: replace_file(Path({str(path)!r}), b"z" * 200)):
+    try:
+        attempt()
+    except AiperfError as error:
+        print(error)
+file.append("short\\n")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.splitlines() == [f"{path}: cannot be written: File too large"] * 2
+    assert path.read_text() == "x" * 59 + "\nshort\n"
+    assert _names(tmp_path) == ["file"]
+
+
+def test_a_full_disk_is_explained_and_leaves_what_was_there(small_disk: Path, fill: Callable[[Path], None]) -> None:
+    path, other = small_disk / "file", small_disk / "other"
+    replace_file(other, b"before")
+    file = AppendFile(path, exclusive=True)
+    file.append("one\n")
+    fill(small_disk)
+    with pytest.raises(
+        AiperfError, match="file: cannot be written: the disk is full: free some room, then run the same"
+    ):
+        file.append("x" * 10_000 + "\n")
+    with pytest.raises(AiperfError, match="other: cannot be written: the disk is full"):
+        replace_file(other, b"x" * 10_000)
+    with pytest.raises(AiperfError, match="new: cannot be written: the disk is full"):
+        write_once(small_disk / "new", b"x" * 10_000)
+    file.close()
+    assert (path.read_text(), other.read_text()) == ("one\n", "before")
+    assert _names(small_disk) == ["file", "filler", "other"]
+
+
+def test_errors_that_are_meant_pass() -> None:
+    with pytest.raises(FileExistsError), explained(Path("x"), passing=FileExistsError):
+        raise FileExistsError
+    with pytest.raises(AiperfError, match="x: cannot be written: the file system is read-only"), explained(Path("x")):
+        raise OSError(30, "Read-only")
+    with pytest.raises(AiperfError, match="x: cannot be written: permission denied"), explained(Path("x")):
+        raise PermissionError(13, "Permission denied")

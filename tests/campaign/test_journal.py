@@ -1,0 +1,207 @@
+"""The journal: its chain, its torn last line, and every kind of damage."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from aiperf_orch.campaign.journal import Journal, read_journal
+from aiperf_orch.errors import AiperfError, LockedError, RecordError
+from aiperf_orch.records import Created, Opened, Paused, Stopped
+
+
+def _ours() -> None:
+    """Nobody else wants the campaign."""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A journal of four lines."""
+    path = tmp_path / "journal.jsonl"
+    journal = Journal(path, _ours, 1)
+    journal.append(Created, settings_sha256="1" * 64, version="0.1.0")
+    journal.append(Opened, host="n1", pid=3)
+    journal.append(Paused, reason="two\nlines \N{SNOWMAN}")
+    journal.append(Stopped)
+    journal.close()
+    return path
+
+
+def _lines(path: Path) -> list[bytes]:
+    return path.read_bytes().splitlines(keepends=True)
+
+
+def test_each_line_holds_the_hash_of_the_one_before(path: Path) -> None:
+    lines = _lines(path)
+    entries = [json.loads(line) for line in lines]
+    assert [entry["seq"] for entry in entries] == [0, 1, 2, 3]
+    assert entries[0]["prev"] == "0" * 64
+    for before, entry in zip(lines, entries[1:], strict=False):
+        assert entry["prev"] == hashlib.sha256(before.removesuffix(b"\n")).hexdigest()
+    assert [entry.to_line().encode() + b"\n" for entry in read_journal(path)] == lines
+
+
+def test_there_is_none_at_first(tmp_path: Path) -> None:
+    assert read_journal(tmp_path / "journal.jsonl") == []
+
+
+def test_a_new_writer_goes_on(path: Path) -> None:
+    journal = Journal(path, _ours, 2)
+    assert len(journal.entries) == 4
+    entry = journal.append(Stopped)
+    journal.close()
+    assert (entry.seq, entry.generation) == (4, 2)
+    assert read_journal(path)[-1] == entry
+
+
+@pytest.mark.parametrize("torn", [b'{"seq":4,"ti', b"\x00\x00\x00", b"{}", b"garbage"])
+def test_a_torn_last_line_is_not_yet_and_the_next_writer_drops_it(path: Path, torn: bytes) -> None:
+    whole = path.read_bytes()
+    path.write_bytes(whole + torn)
+    assert len(read_journal(path)) == 4
+    assert path.read_bytes() == whole + torn
+    journal = Journal(path, _ours, 2)
+    assert path.read_bytes() == whole
+    journal.append(Stopped)
+    journal.close()
+    assert len(read_journal(path)) == 5
+
+
+def test_any_torn_end_is_read_as_far_as_it_is_whole(path: Path, tmp_path: Path) -> None:
+    data = path.read_bytes()
+    copy = tmp_path / "copy"
+    for size in range(len(data) + 1):
+        copy.write_bytes(data[:size])
+        assert len(read_journal(copy)) == data[:size].count(b"\n")
+
+
+def _garbage_in_the_middle(lines: list[bytes]) -> int:
+    lines[1] = b"garbage\n"
+    return 2
+
+
+def _garbage_at_the_end(lines: list[bytes]) -> int:
+    lines.append(b"garbage\n")
+    return 5
+
+
+def _empty_line(lines: list[bytes]) -> int:
+    lines.insert(3, b"\n")
+    return 4
+
+
+def _zeros(lines: list[bytes]) -> int:
+    lines.append(b"\x00" * 64 + b"\n")
+    return 5
+
+
+def _changed(lines: list[bytes]) -> int:
+    lines[1] = lines[1].replace(b'"n1"', b'"n2"')
+    return 3  # the line after it tells
+
+
+def _removed(lines: list[bytes]) -> int:
+    del lines[2]
+    return 3
+
+
+def _swapped(lines: list[bytes]) -> int:
+    lines[1], lines[2] = lines[2], lines[1]
+    return 2
+
+
+def _repeated(lines: list[bytes]) -> int:
+    lines.append(lines[-1])
+    return 5
+
+
+def _first_removed(lines: list[bytes]) -> int:
+    del lines[0]
+    return 1
+
+
+def _unknown_field(lines: list[bytes]) -> int:
+    lines[2] = lines[2].replace(b'"type"', b'"more":1,"type"')
+    return 3
+
+
+def _glued(lines: list[bytes]) -> int:
+    lines[1] = lines[1].removesuffix(b"\n")
+    return 2
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _garbage_in_the_middle, _garbage_at_the_end, _empty_line, _zeros, _changed, _removed, _swapped, _repeated,
+        _first_removed, _unknown_field, _glued,
+    ],
+)  # fmt: skip
+def test_damage_is_told_with_its_line_and_nothing_is_changed(path: Path, damage: Callable[[list[bytes]], int]) -> None:
+    lines = _lines(path)
+    number = damage(lines)
+    path.write_bytes(b"".join(lines))
+    for read in (lambda: read_journal(path), lambda: Journal(path, _ours, 2)):
+        with pytest.raises(RecordError, match=f"^{path}:{number}: .*restore .* from a copy") as caught:
+            read()
+        assert caught.value.exit_status == 1
+    assert path.read_bytes() == b"".join(lines)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_no_changed_byte_goes_unnoticed_before_the_last_line(path: Path, tmp_path: Path, data: st.DataObject) -> None:
+    original = path.read_bytes()
+    last = original.rfind(b"\n", 0, -1) + 1
+    place = data.draw(st.integers(0, last - 1))
+    byte = data.draw(st.integers(0, 255).filter(lambda byte: byte != original[place]))
+    copy = tmp_path / "copy"
+    copy.write_bytes(original[:place] + bytes([byte]) + original[place + 1 :])
+    with pytest.raises(RecordError):
+        read_journal(copy)
+
+
+def test_an_append_is_refused_once_the_campaign_is_anothers(path: Path) -> None:
+    answers: list[Any] = [None, LockedError("taken over")]
+
+    def ours() -> None:
+        answer = answers.pop(0)
+        if answer:
+            raise answer
+
+    before = path.read_bytes()
+    journal = Journal(path, ours, 2)
+    with pytest.raises(LockedError, match="taken over"):
+        journal.append(Stopped)
+    journal.close()
+    assert path.read_bytes() == before
+
+
+def test_two_writers_of_one_host_never_share_it(path: Path) -> None:
+    journal = Journal(path, _ours, 2)
+    with pytest.raises(LockedError, match="another controller is writing this journal"):
+        Journal(path, _ours, 3)
+    journal.close()
+    Journal(path, _ours, 3).close()
+
+
+def test_a_full_disk_loses_nothing(small_disk: Path, fill: Callable[[Path], None]) -> None:
+    path = small_disk / "journal.jsonl"
+    journal = Journal(path, _ours, 1)
+    journal.append(Created, settings_sha256="1" * 64, version="0.1.0")
+    before = path.read_bytes()
+    fill(small_disk)
+    with pytest.raises(AiperfError, match=r"journal\.jsonl: cannot be written: the disk is full"):
+        journal.append(Paused, reason="x" * 10_000)
+    assert path.read_bytes() == before
+    (small_disk / "filler").unlink()
+    journal.append(Stopped)
+    journal.close()
+    assert [entry.type for entry in read_journal(path)] == ["created", "stopped"]

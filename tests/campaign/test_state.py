@@ -1,0 +1,143 @@
+"""The campaign's state as the journal tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from aiperf_orch.campaign.journal import read_journal
+from aiperf_orch.campaign.state import CampaignState, Phase
+from aiperf_orch.errors import RecordError
+from aiperf_orch.records import (
+    AttemptId,
+    Cancelling,
+    EndReason,
+    Finished,
+    JobRecord,
+    Missing,
+    Opened,
+    Paused,
+    Resumed,
+    Stopped,
+    Submitted,
+)
+
+
+@pytest.fixture
+def made(campaign: Callable[..., Any]) -> Any:
+    return campaign()
+
+
+def _state(made: Any) -> CampaignState:
+    return CampaignState.of(read_journal(made.directory.journal))
+
+
+def test_a_new_campaign(made: Any) -> None:
+    state = _state(made)
+    assert (state.phase, state.trials, state.first_begin, state.deadline(60)) == (Phase.RUNNING, {}, None, None)
+    assert state.settings_sha256 == made.directory.settings_sha256
+
+
+def test_the_life_of_an_attempt(made: Any) -> None:
+    made.submit()
+    made.submit(1)
+    assert list(_state(made).live) == [(0, 1), (1, 1)]
+    made.began(3, 1)
+    made.began(2)
+    state = _state(made)
+    assert state.first_begin == made.at(2)
+    assert state.deadline(60) == made.at(62)
+    made.ended(epochs=2, ops=440, best_error=0.25, best_epoch=1, last_end=made.at(9))
+    state = _state(made)
+    assert list(state.live) == [(1, 1)]
+    assert (state.trials_ended, state.operations, state.best_error, state.last_end) == (1, 440, 0.25, made.at(9))
+    assert state.trials[0].end is not None
+    assert state.any_epoch
+
+
+def test_the_first_begin_counts_from_the_earliest_clock(made: Any) -> None:
+    made.trial(0, [], at=5)
+    made.trial(1, [], at=4)
+    assert _state(made).first_begin == made.at(4)
+
+
+def test_an_attempt_is_sure_once_its_job_is_known(made: Any) -> None:
+    made.submit()
+    attempt = _state(made).live[0, 1]
+    assert (attempt.job, attempt.unsure) == ("123", False)
+    made.write(Missing, attempts=[AttemptId(trial=0, attempt=1)])
+    assert _state(made).live[0, 1].unsure
+    made.began()
+    assert not _state(made).live[0, 1].unsure
+    made.write(Cancelling, attempts=[AttemptId(trial=0, attempt=1)], reason=EndReason.STOPPED)
+    attempt = _state(made).live[0, 1]
+    assert (attempt.unsure, attempt.cancelling) == (True, EndReason.STOPPED)
+
+
+def test_a_trial_that_is_not_over_waits_for_its_next_attempt(made: Any) -> None:
+    made.submit()
+    made.ended(reason="LOST", final=False)
+    state = _state(made)
+    assert list(state.retries) == [0]
+    assert state.trials_ended == 0
+    made.submit(attempt=2)
+    state = _state(made)
+    assert (list(state.retries), list(state.live), len(state.trials[0].attempts)) == ([], [(0, 2)], 2)
+
+
+def test_like_failures_in_a_row_are_counted(made: Any) -> None:
+    counts = []
+    for trial, reason in enumerate(
+        ["TRIAL_ERROR", "TRIAL_ERROR", "CANCELLED", "TRIAL_ERROR", "OUT_OF_MEMORY", "COMPLETED", "OUT_OF_MEMORY"]
+    ):
+        made.submit(trial)
+        made.ended(trial, reason=reason)
+        counts.append(_state(made).failures_in_a_row)
+    assert counts == [1, 2, 2, 3, 1, 0, 1]
+
+
+def test_phases_follow_each_other(made: Any) -> None:
+    made.write(Opened, host="n1", pid=3)
+    phases = []
+    for kind, fields in (
+        (Paused, {"reason": "why"}),
+        (Resumed, {}),
+        (Stopped, {}),
+        (Resumed, {}),
+        (Finished, {"reason": "x"}),
+    ):
+        made.write(kind, **fields)
+        state = _state(made)
+        phases.append((state.phase.value, state.phase_reason))
+    assert phases == [
+        ("paused", "why"),
+        ("running", ""),
+        ("stopped", "stopped by a person"),
+        ("running", ""),
+        ("finished", "x"),
+    ]
+
+
+@pytest.mark.parametrize("write", ["began", "ended", "submitted", "second attempt"])
+def test_a_line_about_what_never_was_is_told_with_its_number(made: Any, write: str) -> None:
+    match write:
+        case "began":
+            made.began()
+        case "ended":
+            made.ended()
+        case "submitted":
+            made.write(Submitted, jobs=[JobRecord(trial=0, attempt=1, job="1")])
+        case _:
+            made.submit(attempt=2)
+    with pytest.raises(RecordError, match=r"journal.jsonl:2: \w+: speaks of .* the lines before it do not know"):
+        _state(made)
+
+
+def test_an_attempt_ends_once(made: Any) -> None:
+    made.submit()
+    made.ended()
+    made.ended()
+    with pytest.raises(RecordError, match="ended: speaks of"):
+        _state(made)
