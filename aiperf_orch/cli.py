@@ -66,6 +66,7 @@ _TAKE_OVER = click.option("--take-over", is_flag=True, help="Take the campaign f
 @click.option("--seed", metavar="S", help="Of the search.")
 @_SET
 @_TAKE_OVER
+@click.option("-n", "--dry-run", is_flag=True, help="Check and print the settings; make and start nothing.")
 def run(
     site: Path,
     campaign_dir: Path | None,
@@ -75,6 +76,7 @@ def run(
     seed: str | None,
     assignments: tuple[str, ...],
     take_over: bool,
+    dry_run: bool,
 ) -> None:
     """Run a campaign, new or resumed.
 
@@ -94,6 +96,10 @@ def run(
     loaded = settings.load(site, assignments, options)
     from aiperf_orch.commands import campaign  # slower to import than a mistake in the settings is to find
 
+    if dry_run:
+        campaign.check(loaded, campaign_dir)
+        click.echo(settings.describe(loaded), nl=False)
+        return
     sys.exit(campaign.run(loaded, site, campaign_dir, take_over=take_over))
 
 

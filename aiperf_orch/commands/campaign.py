@@ -63,19 +63,31 @@ class _Signals:
                 signal.signal(number, handler)
 
 
+def check(loaded: LoadedSettings, campaign_dir: Path | None) -> CampaignDirectory | None:
+    """Refuse what cannot be run before anything is made; returns the campaign that is there already, if any.
+
+    Raises:
+        UsageError: for a seed network beyond the limits, a template that cannot be rendered, or a campaign directory
+            that is not one, is not ours, or was made by other settings.
+    """
+    make_search(loaded.settings)
+    render(loaded)
+    if campaign_dir is None or not CampaignDirectory.exists(campaign_dir):
+        return None
+    directory = CampaignDirectory.open(campaign_dir)
+    directory.check_same_settings(loaded.settings)
+    return directory
+
+
 def run(loaded: LoadedSettings, site: Path, campaign_dir: Path | None, *, take_over: bool) -> int:
     """Run a campaign, new or resumed; returns the exit status."""
     settings = loaded.settings
-    make_search(settings)  # a seed network beyond the limits, or a template that cannot be rendered,
-    render(loaded)  # is refused before anything is made
-    path = campaign_dir or _new_path(site)
-    if CampaignDirectory.exists(path):
-        directory = CampaignDirectory.open(path)
-        directory.check_same_settings(settings)
-        _say(f"going on with the campaign in {path}")
+    directory = check(loaded, campaign_dir)
+    if directory:
+        _say(f"going on with the campaign in {directory.path}")
     else:
-        directory = CampaignDirectory.create(path, settings, loaded.origins)
-        _say(f"new campaign in {path}, for {format_duration(settings.campaign.duration)}")
+        directory = CampaignDirectory.create(campaign_dir or _new_path(site), settings, loaded.origins)
+        _say(f"new campaign in {directory.path}, for {format_duration(settings.campaign.duration)}")
     if CampaignState.of(read_journal(directory.journal)).phase is Phase.FINISHED:
         return _finish(directory, Phase.FINISHED, site)
     phase, signals = _control(directory, take_over=take_over)

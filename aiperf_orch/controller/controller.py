@@ -272,8 +272,8 @@ class Controller:
             if watched.end is None:
                 reason = watched.attempt.cancelling or EndReason.LOST
                 attempt = watched.attempt
-                last = last_line(self.directory.log(*attempt.key))
-                message = ", ".join(filter(None, ["left the queue without an end line", detail, last]))
+                parts = ["left the queue without an end line", detail, last_line(self.directory.log(*attempt.key))]
+                message = parts[0] if attempt.cancelling else ", ".join(filter(None, parts))
                 revoke(self.directory, attempt.trial, attempt.attempt, reason, message)
                 watched.due = now()
                 watched.poll(self.directory)

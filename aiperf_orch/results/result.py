@@ -12,12 +12,15 @@ from aiperf_orch.network.graph import Shape
 from aiperf_orch.network.seeds import DATA_SHAPES
 from aiperf_orch.results.collect import Collected, collect
 from aiperf_orch.results.score import Score, score_of
-from aiperf_orch.units import now
 
 
 @dataclass(frozen=True)
 class Result:
-    """One campaign as it stands now. Durations in seconds; `validation_sizes` are images validated an epoch."""
+    """One campaign as its records have it, whenever they are read.
+
+    Durations in seconds; `validation_sizes` are images validated an epoch; `deadline_passed` tells whether the journal
+    goes on to the deadline.
+    """
 
     directory: CampaignDirectory
     state: CampaignState
@@ -43,7 +46,8 @@ def compute(directory: CampaignDirectory) -> Result:
     Raises:
         RecordError: when the journal is damaged, or the frozen settings were changed.
     """
-    state = CampaignState.of(read_journal(directory.journal))
+    entries = read_journal(directory.journal)
+    state = CampaignState.of(entries)
     directory.check_unchanged(state.settings_sha256)
     collected = collect(directory, state)
     epochs = collected.epochs
@@ -56,7 +60,7 @@ def compute(directory: CampaignDirectory) -> Result:
         collected=collected,
         score=score_of(collected.start, epochs),
         started=collected.start,
-        deadline_passed=deadline is not None and now() >= deadline,
+        deadline_passed=deadline is not None and entries[-1].time >= deadline,
         duration=settings.campaign.duration,
         phase=state.phase,
         simulated=settings.simulated,

@@ -73,7 +73,8 @@ def result_row(result: Result) -> dict[str, Any]:
     settings, score = result.directory.settings, result.score
     missed = rules.misses(result)
     trials = result.collected.trials
-    row = {
+    begins = [begin for trial in trials for begin in trial.begins]
+    return {
         "system": settings.system.name,
         "submitter": settings.system.submitter,
         "contact": settings.system.contact,
@@ -104,9 +105,9 @@ def result_row(result: Result) -> dict[str, Any]:
         "counting": counts.CONVENTION,
         "aiperf_orch": aiperf_orch.__version__,
         "python": platform.python_version(),
+        "torch": " ".join(sorted({begin.versions["torch"] for begin in begins if "torch" in begin.versions})),
         "settings_sha256": result.directory.settings_sha256,
     }
-    return row | {name: text for name, text in _versions(trials).items() if name not in row}
 
 
 def series_rows(result: Result) -> list[dict[str, Any]]:
@@ -156,16 +157,6 @@ def _trial_row(records: TrialRecords, result: Result) -> dict[str, Any]:
         "end_reason": end.reason.value if end else "RUNNING",
         "simulated": _yes(result.simulated),
     }
-
-
-def _versions(trials: Sequence[TrialRecords]) -> dict[str, Any]:
-    """Versions of what trained, as the trials' begin lines state them."""
-    found: dict[str, set[str]] = {"torch": set()}
-    for trial in trials:
-        for begin in trial.begins:
-            for name, version in begin.versions.items():
-                found.setdefault(name, set()).add(version)
-    return {name: " ".join(sorted(versions)) for name, versions in sorted(found.items())}
 
 
 def _yes(value: bool) -> str:

@@ -32,7 +32,7 @@ class LocalExecutor(submitit_local.LocalExecutor):
     """submitit's local executor, starting our rendered script in a session of its own."""
 
     def __init__(self, request: JobRequest, settings: SchedulerSettings, cpus: list[int]) -> None:
-        super().__init__(folder=request.folder, python=shlex.quote(settings.python or sys.executable))
+        super().__init__(folder=request.folder, python=_python(settings))
         self._request, self._settings, self._cpus = request, settings, cpus
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -42,16 +42,7 @@ class LocalExecutor(submitit_local.LocalExecutor):
         return "local"
 
     def _make_submission_file_text(self, command: str, uid: str) -> str:  # noqa: ARG002  submitit's signature
-        return render_script(
-            "local.sh.j2",
-            self._settings.template,
-            name=self._request.name,
-            campaign=self._request.folder.parent.parent,
-            folder=self._request.folder,
-            cpus=self._cpus,
-            setup=self._settings.setup,
-            command=command,
-        )
+        return _script(self._request, self._settings, self._cpus, command)
 
     def _submit_command(self, command: str) -> submitit_local.LocalJob[Any]:
         script = self._request.folder / "job.sh"
@@ -88,8 +79,9 @@ class LocalScheduler(Scheduler):
 
     def render(self, request: JobRequest) -> str:
         """The script, on the cores that would be taken now."""
-        executor = LocalExecutor(request, self._settings, self._free_cores())
-        return executor._make_submission_file_text(executor._submitit_command_str, "")
+        # making an executor would make the job's folder too
+        command = f"{_python(self._settings)} -u -m submitit.core._submit {shlex.quote(str(request.folder))}"
+        return _script(request, self._settings, self._free_cores(), command)
 
     def submit(self, request: JobRequest) -> str:
         """Start a job on cores that no other job has; when all are taken, on those with the fewest jobs."""
@@ -135,6 +127,23 @@ class LocalScheduler(Scheduler):
                 load[cpu] += 1
         chosen = sorted(load, key=lambda cpu: (load[cpu], cpu))[: self._settings.cores_per_trial]
         return sorted(chosen)
+
+
+def _script(request: JobRequest, settings: SchedulerSettings, cpus: list[int], command: str) -> str:
+    return render_script(
+        "local.sh.j2",
+        settings.template,
+        name=request.name,
+        campaign=request.folder.parent.parent,
+        folder=request.folder,
+        cpus=cpus,
+        setup=settings.setup,
+        command=command,
+    )
+
+
+def _python(settings: SchedulerSettings) -> str:
+    return shlex.quote(settings.python or sys.executable)
 
 
 def _processes(names: Collection[str] | None = None) -> Iterator[_Found]:

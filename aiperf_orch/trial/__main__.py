@@ -63,9 +63,9 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             files = Files(options.weights or Path(scratch) / "weights", Path(scratch) / "checkpoint")
             earlier = []
-        trainer = _make_trainer(spec, options.spec, options.attempt or 1)
-        attempt = Attempt(spec, sha256, options.attempt or 1, options.run, trainer, sink, files)
-        return run_to_exit_status(partial(attempt.run, earlier))
+        attempt = Attempt(spec, sha256, options.attempt or 1, options.run, sink, files)
+        make_trainer = partial(_make_trainer, spec, options.spec, options.attempt or 1)
+        return run_to_exit_status(partial(attempt.run, make_trainer, earlier))
 
 
 def _make_trainer(spec: TrialSpec, path: Path, attempt: int) -> Trainer:

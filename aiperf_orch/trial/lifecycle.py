@@ -28,8 +28,8 @@ from aiperf_orch.units import now
 _JOB_ID_VARIABLES = ("SLURM_JOB_ID", "PBS_JOBID", "SUBMITIT_LOCAL_JOB_ID")
 
 
-class Told(Exception):
-    """The attempt was told to end by a signal."""
+class Told(BaseException):
+    """The attempt was told to end by a signal; no library's `except Exception` may swallow that."""
 
 
 class Superseded(Exception):
@@ -60,29 +60,31 @@ class Attempt:
     """Runs one attempt of a trial from its begin to its end."""
 
     def __init__(
-        self, spec: TrialSpec, spec_sha256: str, attempt: int, run: int, trainer: Trainer, sink: EventSink, files: Files
+        self, spec: TrialSpec, spec_sha256: str, attempt: int, run: int, sink: EventSink, files: Files
     ) -> None:
         self._spec, self._spec_sha256 = spec, spec_sha256
         self._attempt, self._run = attempt, run
-        self._trainer, self._sink, self._files = trainer, sink, files
+        self._sink, self._files = sink, files
+        self._preparing = True
         self._signal: int | None = None
         self._weights_sha256: str | None = None
         self._epochs: list[Epoch] = []
 
-    def run(self, earlier: list[Epoch]) -> EndReason:
+    def run(self, make_trainer: Callable[[], Trainer], earlier: list[Epoch]) -> EndReason:
         """Train until an end, and write it.
 
         Args:
+            make_trainer: makes the trainer, and may take its time: told to end meanwhile, the trial ends at once.
             earlier: epochs that former attempts of this trial ended; the trial goes on from its checkpoint if there
                 is a usable one, else from the beginning.
 
         Raises:
             Superseded: when the attempt is no longer ours.
         """
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
         try:
-            reason, message = self._train(earlier), ""
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, self._on_signal)
+            reason, message = self._train(make_trainer(), earlier), ""
         except TrialFailure as failure:
             reason, message = failure.reason, str(failure)
         except Told:
@@ -95,16 +97,17 @@ class Attempt:
         self._write_end(reason, message)
         return reason
 
-    def _train(self, earlier: list[Epoch]) -> EndReason:
+    def _train(self, trainer: Trainer, earlier: list[Epoch]) -> EndReason:
         spec = self._spec
-        equipment = self._trainer.prepare()
-        done = self._resume(earlier)
+        equipment = trainer.prepare()
+        done = self._resume(trainer, earlier)
+        self._preparing = False
         self._sink.append(self._begin(equipment))
         for number in range(done + 1, spec.epochs + 1):
             if self._exhausted():
                 return EndReason.EARLY_STOPPED
             start = now()
-            result = self._trainer.run_epoch(number, self._check)
+            result = trainer.run_epoch(number, self._check)
             end = now()
             if not math.isfinite(result.loss):
                 raise TrialFailure(EndReason.TRAINING_DIVERGED, f"the training loss of epoch {number} is {result.loss}")
@@ -126,17 +129,17 @@ class Attempt:
             self._sink.append(epoch)
             self._epochs.append(epoch)
             if best_epoch(self._epochs) is epoch:
-                self._weights_sha256 = self._trainer.save_weights(self._files.weights)
-            self._trainer.save_checkpoint(self._files.checkpoint, number)
+                self._weights_sha256 = trainer.save_weights(self._files.weights)
+            trainer.save_checkpoint(self._files.checkpoint, number)
             print(f"epoch {number}: loss {epoch.loss:.4f}, error {epoch.error:.4f}", file=sys.stderr, flush=True)
         return EndReason.COMPLETED
 
-    def _resume(self, earlier: list[Epoch]) -> int:
+    def _resume(self, trainer: Trainer, earlier: list[Epoch]) -> int:
         """Take up what former attempts left; returns the last epoch that need not be trained again."""
         if not earlier:
             return 0
         try:
-            done = self._trainer.load_checkpoint(self._files.checkpoint)
+            done = trainer.load_checkpoint(self._files.checkpoint)
         except (OSError, ValueError) as error:
             print(f"no usable checkpoint ({error}): training from the beginning", file=sys.stderr, flush=True)
             return 0
@@ -195,6 +198,9 @@ class Attempt:
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         self._signal = number
+        if self._preparing:  # later a step is never torn apart, only ended after
+            self._preparing = False
+            raise Told
 
     def _check(self) -> None:
         if self._signal is not None:

@@ -1,0 +1,149 @@
+"""Which epochs of a campaign count, and what is said of those that do not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from aiperf_orch.errors import RecordError
+from aiperf_orch.results.result import Result, compute
+
+
+@pytest.fixture
+def made(campaign: Callable[..., Any]) -> Any:
+    return campaign()
+
+
+def _counted(result: Result) -> list[tuple[int, int, int]]:
+    return [(epoch.trial, epoch.attempt, epoch.epoch) for epoch in result.collected.epochs]
+
+
+def test_a_campaign_that_has_not_begun(made: Any) -> None:
+    result = compute(made.directory)
+    assert (result.started, _counted(result), result.score.operations, result.faults) == (None, [], 0, [])
+    assert not result.deadline_passed
+
+
+def test_epochs_of_all_trials_count_by_their_ends(made: Any) -> None:
+    made.trial(0, [(2, 0.5), (8, 0.3)])
+    made.trial(1, [(4, 0.2)], at=1)
+    result = compute(made.directory)
+    assert _counted(result) == [(0, 1, 1), (1, 1, 1), (0, 1, 2)]
+    assert (result.started, result.score.score, result.score.error) == (made.start, 82.5, 0.2)
+
+
+def test_the_clock_begins_with_the_first_begin_of_any_trial(made: Any) -> None:
+    made.trial(0, [(12, 0.5)], at=5)
+    made.trial(1, [], at=2, reason="TRIAL_ERROR")
+    result = compute(made.directory)
+    assert result.started == made.at(2)
+    assert result.score.score == 22.0
+
+
+def test_what_ended_past_the_deadline_does_not_count(made: Any) -> None:
+    made.trial(0, [(1800, 0.5), (3600, 0.3), (3600.001, 0.1)])
+    result = compute(made.directory)
+    assert result.deadline_passed
+    assert (result.score.operations, result.score.seconds, result.score.error) == (440, 3600.0, 0.3)
+
+
+def test_the_deadline_is_absolute_for_late_trials_too(made: Any) -> None:
+    made.trial(0, [(1, 0.5)])
+    made.trial(1, [(3599, 0.4), (3601, 0.1)], at=3000)
+    assert compute(made.directory).score.epochs == 2
+
+
+def test_an_epoch_of_two_attempts_counts_once_by_the_earlier_end(made: Any) -> None:
+    made.submit()
+    made.events(made.begin(), made.epoch(1, 2, 0.5), made.epoch(2, 9, 0.4))
+    made.began()
+    made.ended(reason="LOST", final=False)
+    made.submit(attempt=2)
+    second = [made.epoch(2, 8, 0.3, attempt=2), made.epoch(3, 10, 0.2, attempt=2)]
+    made.events(made.begin(3, attempt=2), *second, made.end(11, attempt=2), attempt=2)
+    made.began(3, attempt=2)
+    made.ended(attempt=2)
+    result = compute(made.directory)
+    assert _counted(result) == [(0, 1, 1), (0, 2, 2), (0, 2, 3)]
+    assert result.score.operations == 660
+    assert result.score.error == 0.2
+
+
+def test_a_running_trial_counts_as_far_as_it_is(made: Any) -> None:
+    made.submit()
+    made.events(made.begin(), made.epoch(1, 2, 0.5), made.epoch(2, 4).to_line().encode())
+    result = compute(made.directory)
+    assert _counted(result) == [(0, 1, 1)]
+    assert result.started == made.start
+    assert result.faults == []
+
+
+def test_what_was_written_after_the_attempt_was_given_up_does_not_count(made: Any) -> None:
+    made.submit()
+    path = made.events(made.begin(), made.epoch(1, 2, 0.5))
+    made.began()
+    made.ended(reason="LOST")
+    with path.open("a") as file:
+        file.write(made.epoch(2, 3, 0.1).to_line() + "\n")
+    result = compute(made.directory)
+    assert (_counted(result), result.faults) == ([(0, 1, 1)], [])
+
+
+def test_a_claim_that_came_after_the_end_does_not_count(made: Any) -> None:
+    made.trial(0, [(2, 0.5)])
+    made.events(made.begin(3, run=1), made.epoch(1, 1, 0.0, run=1), run=1)
+    assert _counted(compute(made.directory)) == [(0, 1, 1)]
+
+
+def test_events_that_were_changed_after_the_end_do_not_count_and_keep_the_clock(made: Any) -> None:
+    made.trial(0, [(2, 0.5)])
+    made.trial(1, [(12, 0.4)], at=10)
+    path = made.directory.events(0, 1, 0)
+    path.write_text(path.read_text().replace('"error":0.5', '"error":0.0'))
+    result = compute(made.directory)
+    assert _counted(result) == [(1, 1, 1)]
+    assert result.started == made.start  # a begin that is gone must not make the campaign faster
+    assert result.faults == [f"{path}: is not what the journal recorded when the attempt ended: none of it counts"]
+    path.unlink()
+    assert len(compute(made.directory).faults) == 1
+
+
+def test_faults_name_file_and_line(made: Any) -> None:
+    made.submit()
+    lie = json.dumps(json.loads(made.epoch(1, 2).to_line()) | {"ops": 10**9})
+    path = made.events(made.begin(), lie, "garbage", made.epoch(2, 3, 0.5))
+    made.began()
+    made.ended()
+    result = compute(made.directory)
+    assert _counted(result) == [(0, 1, 2)]
+    assert [fault.split(": ")[0] for fault in result.faults] == [f"{path}:2", f"{path}:3"]
+
+
+def test_skew_precision_and_versions_come_from_the_begin_lines(made: Any) -> None:
+    made.trial(0, [(1, 0.5)], clock_skew=-3.5, precision="bf16")
+    made.trial(1, [(1, 0.5)], clock_skew=1.0, precision="fp32", inherited=True)
+    result = compute(made.directory)
+    assert result.clock_skew == 3.5
+    assert result.precisions == {"bf16", "fp32"}
+    assert result.validation_sizes == {10}
+    assert result.foreign_weights == [1]  # it has no parent
+
+
+def test_a_damaged_journal_is_not_scored(made: Any) -> None:
+    with made.directory.journal.open("a") as file:
+        file.write("garbage\n")
+    with pytest.raises(RecordError, match=r"journal\.jsonl:2: not a journal entry"):
+        compute(made.directory)
+
+
+def test_edited_settings_are_not_scored(made: Any) -> None:
+    made.trial(0, [(1, 0.5), (4000, 0.1)])
+    file = made.path / "campaign.yaml"
+    file.write_text(file.read_text().replace("duration: 3600s", "duration: 7200s"))
+    edited = type(made.directory).open(made.path)
+    assert edited.settings.campaign.duration == 7200
+    with pytest.raises(RecordError, match=r"campaign\.yaml: was changed after the campaign was made"):
+        compute(edited)

@@ -1,0 +1,102 @@
+"""The rules of a ranked result: one that keeps them all, and each missed alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from aiperf_orch.campaign.state import Phase
+from aiperf_orch.records import Finished
+from aiperf_orch.results import rules
+from aiperf_orch.results.result import Result, compute
+from aiperf_orch.results.score import Score
+from aiperf_orch.units import now
+
+
+@pytest.fixture
+def rankable(campaign: Callable[..., Any]) -> Result:
+    """A result that keeps every rule."""
+    return replace(
+        compute(campaign().directory),
+        score=Score(operations=10, seconds=3600.0, score=1.0, error=0.30, regulated=1.0, epochs=1),
+        phase=Phase.FINISHED,
+        duration=3600.0,
+        deadline_passed=True,
+        simulated=False,
+        data="imagenet",
+        input_shape=(224, 224, 3),
+        validation_sizes=frozenset({50_000}),
+        precisions=frozenset({"bf16"}),
+        foreign_weights=[],
+        clock_skew=1.999,
+        faults=[],
+    )
+
+
+def test_a_result_that_keeps_every_rule_is_rankable(rankable: Result) -> None:
+    assert rules.misses(rankable) == []
+
+
+def _short(seconds: float) -> Score:
+    return Score(operations=10, seconds=seconds, score=1.0, error=0.2, regulated=1.0, epochs=1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule", "why"),
+    [
+        ({"score": _short(3500), "duration": 3599.0}, "duration", "it measured 58m20s"),
+        ({"score": _short(3500), "deadline_passed": False}, "duration", "it measured 58m20s"),
+        ({"phase": Phase.RUNNING}, "ended", "it is running"),
+        ({"phase": Phase.STOPPED}, "ended", "it is stopped"),
+        ({"simulated": True}, "trained", "its trials were simulated"),
+        ({"precisions": frozenset({"fp32", "fp8", "int8"})}, "precision", "trials computed in fp8, int8"),
+        ({"data": "digits"}, "data", "its data set is digits"),
+        (
+            {"validation_sizes": frozenset({50_000, 360})},
+            "data",
+            "its images are (224, 224, 3), and it validated on 360",
+        ),
+        ({"input_shape": (32, 32, 3)}, "data", "its images are (32, 32, 3), and it validated on 50000"),
+        ({"foreign_weights": [3, 4]}, "weights", "trials 3, 4 began with weights of no trial of it"),
+        ({"score": replace(_short(3600), error=0.3001)}, "error", "its error is 30.01%"),
+        ({"score": replace(_short(3600), error=None)}, "error", "no epoch has ended"),
+        ({"clock_skew": 2.0}, "clocks", "a node's clock is 2.0 s off"),
+        ({"faults": ["x:3: y", "z"]}, "records", "2 line(s) do not count; the first: x:3: y"),
+    ],
+)
+def test_each_rule_is_missed_alone_and_says_why(rankable: Result, changes: Any, rule: str, why: str) -> None:
+    [miss] = rules.misses(replace(rankable, **changes))
+    assert (miss.rule.id, miss.why) == (rule, why)
+
+
+def test_an_hour_whose_last_epoch_ended_earlier_is_long_enough(rankable: Result) -> None:
+    assert rules.misses(replace(rankable, score=_short(3500))) == []
+
+
+def test_a_short_campaign_does_not_grow_long_by_waiting(campaign: Callable[..., Any]) -> None:
+    made = campaign(campaign__duration="300ms")
+    made.start = now()
+    made.trial(0, [(0.01, 0.1)])
+    made.write(Finished, reason="its 1 trials have ended")
+    results = [compute(made.directory)]
+    time.sleep(0.5)
+    results.append(compute(made.directory))
+    assert results[0] == results[1]
+    assert not results[1].deadline_passed
+
+
+def test_rules_are_named_once_and_versioned() -> None:
+    ids = [rule.id for rule in rules.RULES]
+    assert len(set(ids)) == len(ids)
+    assert rules.VERSION == "aiperf-1.0"
+
+
+def test_a_campaign_on_digits_is_never_rankable(campaign: Callable[..., Any]) -> None:
+    made = campaign()
+    made.trial(0, [(3600, 0.1)])
+    missed = [miss.rule.id for miss in rules.misses(compute(made.directory))]
+    assert missed == ["ended", "trained", "data"]

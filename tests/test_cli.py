@@ -1,0 +1,508 @@
+"""The command line as a person meets it, above all with bad input: a clear message, the exit status, and nothing lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aiperf_orch.campaign.lock import Lock
+from aiperf_orch.records import Finished
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+_FAILED, _WRONG_USE, _NOT_FINISHED = 1, 2, 4
+
+
+@pytest.fixture
+def refused(aiperf: Run) -> Callable[..., str]:
+    """Runs a command that must end with a status and say why; gives what it said."""
+
+    def refused(status: int, *arguments: Any, **options: Any) -> str:
+        done = aiperf(*arguments, **options)
+        assert done.returncode == status, done.stderr
+        assert done.stdout == ""
+        message = done.stderr.partition("error: ")[2]
+        assert message, done.stderr
+        return message.strip()
+
+    return refused
+
+
+@pytest.fixture
+def over(campaign: Callable[..., Any]) -> Any:
+    """A campaign of one trial whose deadline has passed; its next controller finishes and scores it."""
+    made = campaign()
+    made.trial(0, [(2, 0.5), (8, 0.2)])
+    return made
+
+
+def _go_on(made: Any, *options: str) -> list[Any]:
+    return ["run", made.site, "--campaign-dir", made.path, *options]
+
+
+# help
+
+
+def test_help_lists_the_commands_in_the_order_of_their_use(aiperf: Run) -> None:
+    done = aiperf("--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    commands = [line.split()[0] for line in done.stdout.partition("Commands:\n")[2].splitlines()]
+    assert commands == ["run", "tick", "status", "stop", "score", "render", "ops"]
+
+
+@pytest.mark.parametrize("command", ["run", "tick", "status", "stop", "score", "render", "ops"])
+def test_every_command_has_help(aiperf: Run, command: str) -> None:
+    done = aiperf(command, "-h")
+    assert done.returncode == 0
+    assert f"aiperf-orch.cli {command} [OPTIONS]" in done.stdout or f"{command} [OPTIONS]" in done.stdout
+
+
+def test_the_version(aiperf: Run) -> None:
+    assert aiperf("--version").stdout.startswith("aiperf-orch, version ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["launch"], "No such command 'launch'"),
+        (["run"], "Missing argument 'SITE'"),
+        (["run", "a", "b"], "unexpected extra argument"),
+        (["status", "x", "--format", "xml"], "'xml' is not one of"),
+        (["ops", "resnet50", "--by-layers"], "No such option"),
+    ],
+)
+def test_wrong_use_is_status_2(aiperf: Run, arguments: list[str], message: str) -> None:
+    done = aiperf(*arguments)
+    assert done.returncode == _WRONG_USE
+    assert message in done.stderr
+
+
+# site files
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        (
+            "campaign:\n  concurency: 3\n",
+            [],
+            "site.yaml:2: campaign.concurency: unknown key; did you mean concurrency?",
+        ),
+        (
+            "campaign:\n  concurrency: two\n  duration: -5m\n",
+            ["--max-trials", "0", "--seed", "x", "--set", "search.betta=1"],
+            "site.yaml:2: campaign.concurrency: must be a whole number, not 'two'\n"
+            "site.yaml:3: campaign.duration: '-5m' is not a duration such as 90s, 12h, 1h30m, 12:00:00 or 1-12:00:00\n"
+            "--max-trials: campaign.max_trials: must be greater than or equal to 1, not 0\n"
+            "--seed: campaign.seed: must be a whole number, not 'x'\n"
+            "--set search.betta: search.betta: unknown key; did you mean beta?",
+        ),
+        ("", ["--concurrency", "0"], "--concurrency: campaign.concurrency: must be greater than or equal to 1, not 0"),
+        ("", ["--duration", "12"], "--duration: campaign.duration: '12' is not a duration such as"),
+        ("campaign: [\n", [], "site.yaml:2:1: not valid YAML: "),
+        ("- a\n", [], "site.yaml: a site file is a mapping of sections"),
+        ("a: !!python/object/apply:os._exit [7]\n", [], "site.yaml:1: a: unknown key"),
+    ],
+)
+def test_a_wrong_site_file(refused: Callable[..., str], tmp_path: Path, text: str, options: Any, message: str) -> None:
+    (tmp_path / "site.yaml").write_text(text)
+    told = refused(_WRONG_USE, "run", "site.yaml", *options)
+    assert sorted(told.splitlines()) == sorted(message.splitlines()) or told.startswith(message)
+    assert [path.name for path in tmp_path.iterdir()] == ["site.yaml"]
+
+
+def test_a_missing_site_file(refused: Callable[..., str], tmp_path: Path) -> None:
+    told = refused(_WRONG_USE, "run", "nowhere.yaml")
+    assert told.startswith("nowhere.yaml: there is no such site file")
+    assert "local.yaml" in told
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_seed_network_beyond_the_limits(refused: Callable[..., str], tmp_path: Path, write_site: Any) -> None:
+    told = refused(_WRONG_USE, "run", write_site(), "--set", "network.max_layers=1")
+    assert "the seed network" in told
+    assert not (tmp_path / "campaigns").exists()
+
+
+# campaign directories that cannot be used
+
+
+@pytest.mark.parametrize("command", ["tick", "status", "stop", "score"])
+def test_what_is_no_campaign_directory(refused: Callable[..., str], tmp_path: Path, command: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    for path in ("nowhere", ".", "file"):
+        assert "is not a campaign directory: it has no campaign.yaml" in refused(_WRONG_USE, command, path)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_run_leaves_a_directory_of_something_else_alone(
+    refused: Callable[..., str], tmp_path: Path, write_site: Any, contents: Any
+) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "thesis.tex").write_text("mine")
+    site = write_site()
+    before = contents(tmp_path)
+    told = refused(_WRONG_USE, "run", site, "--campaign-dir", "thesis")
+    assert told.endswith("thesis: is not a campaign directory, and not empty")
+    assert refused(_WRONG_USE, "run", site, "--campaign-dir", site) == f"{site}: is not a directory"
+    assert refused(_FAILED, "run", site, "--campaign-dir", site / "sub").startswith(f"{site}/sub: cannot be written")
+    assert "must be printable" in refused(_WRONG_USE, "run", site, "--campaign-dir", os.fsdecode(b"bad\xff"))
+    assert contents(tmp_path) == before
+
+
+def test_other_settings_are_refused(refused: Callable[..., str], over: Any, contents: Any) -> None:
+    before = contents(over.path)
+    told = refused(_WRONG_USE, *_go_on(over, "--duration", "2h"))
+    assert f"{over.path}: this campaign was made by other settings:\n" in told
+    assert "  campaign.duration: '3600s' there, '7200s' now\n" in told
+    assert contents(over.path) == before
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o707])
+def test_a_campaign_that_others_can_write_is_refused(
+    refused: Callable[..., str], over: Any, contents: Any, mode: int
+) -> None:
+    before = contents(over.path)
+    over.path.chmod(mode)
+    for arguments in (_go_on(over), ["score", over.path]):
+        assert f"{over.path}: can be written by others (mode {mode:04o})" in refused(_WRONG_USE, *arguments)
+    assert contents(over.path) == before
+
+
+def test_a_campaign_below_what_others_can_write_is_refused(
+    refused: Callable[..., str], over: Any, tmp_path: Path
+) -> None:
+    tmp_path.chmod(0o777)
+    told = refused(_WRONG_USE, *_go_on(over))
+    assert told.startswith(f"{tmp_path}: others could replace {over.path} through this parent directory")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_campaign_of_another_user_is_refused(refused: Callable[..., str], over: Any, contents: Any) -> None:
+    before = contents(over.path)
+    os.chown(over.path, 12345, -1)
+    for arguments in (_go_on(over), ["status", over.path]):
+        assert f"{over.path}: belongs to user id 12345, not to you" in refused(_WRONG_USE, *arguments)
+    assert contents(over.path) == before
+
+
+# locks
+
+
+def test_a_campaign_of_a_live_controller_is_refused(
+    refused: Callable[..., str], aiperf: Run, over: Any, contents: Any
+) -> None:
+    lock = Lock.acquire(over.directory.lock, take_over=False)
+    before = contents(over.path)
+    for arguments in (_go_on(over), _go_on(over, "--take-over"), ["tick", over.path]):
+        told = refused(_FAILED, *arguments)
+        assert f"controller.lock: a live controller holds this campaign (process {os.getpid()} on " in told
+    assert contents(over.path) == before
+    lock.check_ours()
+    status = aiperf("status", over.path)
+    assert status.returncode == 0
+    assert f"controller alive: process {os.getpid()} on " in status.stdout
+
+
+def test_a_live_controller_that_does_not_stop_in_time(aiperf: Run, campaign: Callable[..., Any]) -> None:
+    made = campaign(scheduler__stop_grace="50ms")
+    Lock.acquire(made.directory.lock, take_over=False)
+    done = aiperf("stop", made.path)
+    assert done.returncode == _NOT_FINISHED
+    assert "is still ending trials" in done.stderr
+    assert made.directory.stop_request.exists()
+
+
+def _edit_lock(made: Any, **fields: Any) -> None:
+    Lock.acquire(made.directory.lock, take_over=False)
+    made.directory.lock.write_text(json.dumps(json.loads(made.directory.lock.read_text()) | fields))
+
+
+def test_a_lock_of_another_host_is_taken_over_only_when_told(
+    refused: Callable[..., str], aiperf: Run, over: Any, contents: Any
+) -> None:
+    _edit_lock(over, host="elsewhere")
+    before = contents(over.path)
+    told = refused(_FAILED, *_go_on(over))
+    assert "controller.lock: a controller on elsewhere " in told
+    assert told.endswith("give --take-over")
+    assert contents(over.path) == before
+    assert aiperf(*_go_on(over, "--take-over")).returncode == 0
+
+
+def test_a_lock_of_a_dead_process_is_taken_over(aiperf: Run, over: Any) -> None:
+    _edit_lock(over, started=1)
+    done = aiperf(*_go_on(over))
+    assert done.returncode == 0
+    assert json.loads(over.directory.lock.read_text())["generation"] == 2
+    assert "score            82.5 OPS" in done.stdout or "440 operations in 8s" in done.stdout
+
+
+def test_a_garbage_lock_is_told(refused: Callable[..., str], over: Any) -> None:
+    over.directory.lock.write_text("garbage")
+    assert f"{over.directory.lock}: cannot be read as a lock" in refused(_FAILED, *_go_on(over))
+    assert over.directory.lock.read_text() == "garbage"
+
+
+# damage
+
+
+def test_a_torn_last_journal_line_is_dropped_by_the_next_controller(aiperf: Run, over: Any) -> None:
+    whole = over.directory.journal.read_bytes()
+    over.directory.journal.write_bytes(whole + b'{"seq":99,"time":"2026')
+    assert aiperf("status", over.path).returncode == 0
+    assert over.directory.journal.read_bytes() == whole + b'{"seq":99,"time":"2026'
+    done = aiperf(*_go_on(over))
+    assert done.returncode == 0
+    assert "440 operations in 8s: 2 epochs of 1 trials" in done.stdout
+    journal = over.directory.journal.read_bytes()
+    assert journal.startswith(whole)
+    assert all(json.loads(line) for line in journal.splitlines())
+
+
+def _garbage(lines: list[str]) -> None:
+    lines[1] = "garbage"
+
+
+def _garbage_at_the_end(lines: list[str]) -> None:
+    lines.append("garbage")
+
+
+def _changed(lines: list[str]) -> None:
+    lines[3] = lines[3].replace("n1", "n2")
+
+
+def _removed(lines: list[str]) -> None:
+    del lines[2]
+
+
+@pytest.mark.parametrize(
+    ("damage", "number", "commands"),
+    [
+        (_garbage, 2, ["run", "tick", "status", "stop", "score"]),
+        (_garbage_at_the_end, 6, ["run", "score"]),
+        (_changed, 5, ["run", "score"]),
+        (_removed, 3, ["run", "score"]),
+    ],
+)
+def test_a_damaged_journal_is_told_with_its_line(
+    refused: Callable[..., str], over: Any, contents: Any, damage: Any, number: int, commands: list[str]
+) -> None:
+    lines = over.journal_lines()
+    damage(lines)
+    over.directory.journal.write_text("".join(line + "\n" for line in lines))
+    before = contents(over.path)
+    for command in commands:
+        told = refused(_FAILED, *(_go_on(over) if command == "run" else [command, over.path]))
+        assert told.startswith(f"{over.directory.journal}:{number}: ")
+        assert "(nothing was changed)" in told
+    assert contents(over.path) == before
+
+
+def test_a_journal_about_what_never_was_is_told(refused: Callable[..., str], over: Any) -> None:
+    over.began(1, trial=7)
+    assert refused(_FAILED, "status", over.path).startswith("journal.jsonl:6: began: speaks of (7, 1)")
+
+
+def test_what_the_system_refuses_is_told_with_the_file(refused: Callable[..., str], over: Any) -> None:
+    over.directory.journal.unlink()
+    over.directory.journal.mkdir()
+    assert refused(_FAILED, "status", over.path) == f"{over.directory.journal}: Is a directory"
+
+
+def test_frozen_settings_that_were_edited_are_refused(refused: Callable[..., str], over: Any, contents: Any) -> None:
+    file = over.path / "campaign.yaml"
+    file.write_text(file.read_text() + "# a note\n")
+    before = contents(over.path)
+    for arguments in (_go_on(over), ["tick", over.path], ["score", over.path], ["status", over.path]):
+        told = refused(_FAILED, *arguments)
+        assert told.startswith(f"{file}: was changed after the campaign was made")
+    assert contents(over.path) == before
+
+
+def test_frozen_settings_that_are_damaged_are_told_with_their_key(refused: Callable[..., str], over: Any) -> None:
+    file = over.path / "campaign.yaml"
+    file.write_text(file.read_text().replace("concurrency: 2", "concurrency: two"))
+    assert refused(_FAILED, "score", over.path).startswith(f"{file}: settings.campaign.concurrency: ")
+
+
+def test_events_that_cannot_count_are_told_and_the_rest_is_scored(aiperf: Run, campaign: Callable[..., Any]) -> None:
+    made = campaign()
+    made.submit()
+    lie = json.dumps(json.loads(made.epoch(2, 3).to_line()) | {"ops": 10**12})
+    nan = made.epoch(3, 4).to_line().replace('"loss":1.0', '"loss":NaN')
+    torn = made.epoch(5, 6).to_line().encode()
+    path = made.events(
+        made.begin(), made.epoch(1, 2), "garbage", lie, nan, made.epoch(1, 5), made.epoch(4, 5, 0.4), torn
+    )
+    made.began()
+    made.ended()
+    before = path.read_bytes()
+    done = aiperf("score", made.path)
+    assert done.returncode == 0
+    assert "440 operations in 5s: 2 epochs of 1 trials" in done.stdout
+    for number in (3, 4, 5, 6):
+        assert f"warning: {path}:{number}: " in done.stdout
+    assert "records" in done.stdout
+    [row] = json.loads(f"[{aiperf('score', made.path, '--format', 'json').stdout}]")
+    assert (row["score"], row["error"], row["operations"]) == (88.0, 0.4, 440)
+    assert "records" in row["missed_rules"].split()
+    assert path.read_bytes() == before
+
+
+def test_a_data_set_that_fails_pauses_the_campaign(aiperf: Run, write_site: Any, tmp_path: Path) -> None:
+    site = write_site(training__simulated={"epoch_seconds": 0, "failure_rate": 1, "failure_reason": "BAD_DATA"})
+    done = aiperf("run", site, "--campaign-dir", tmp_path / "campaign")
+    assert done.returncode == _FAILED
+    assert "error: paused: trial 0 ended BAD_DATA: a simulated failure" in done.stderr
+    assert "when that is mended, go on: aiperf-orch run" in done.stderr
+
+
+# a full disk
+
+
+def test_a_full_disk_is_told_and_what_was_there_stays(
+    refused: Callable[..., str], aiperf: Run, campaign: Any, small_disk: Path, fill: Any, contents: Any
+) -> None:
+    made = campaign("disk/campaign")
+    made.trial(0, [(2, 0.5), (8, 0.2)])
+    before = contents(made.path)
+    fill(small_disk)
+    assert ": cannot be written: the disk is full: free some room" in refused(_FAILED, *_go_on(made))
+    assert ": cannot be written: the disk is full: free some room" in refused(_FAILED, "score", made.path)
+    assert contents(made.path) == before
+    (small_disk / "filler").unlink()
+    assert aiperf(*_go_on(made)).returncode == 0
+
+
+def test_a_disk_that_fills_while_a_campaign_runs(aiperf: Run, write_site: Any, small_disk: Path, fill: Any) -> None:
+    site = write_site(
+        scheduler__poll_interval="50ms",
+        scheduler__silent_after="300ms",
+        scheduler__lost_after="200ms",
+        campaign__max_trials=1,
+        training__warmup_epochs=[20],
+        training__simulated={"epoch_seconds": 0.1},
+    )
+    path = small_disk / "campaign"
+    arguments = ["run", str(site), "--campaign-dir", str(path)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "aiperf_orch.cli", *arguments],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    events, journal = path / "events" / "00000-1.0.jsonl", path / "journal.jsonl"
+    try:
+        deadline = time.monotonic() + 20
+        while not (events.exists() and events.read_text().count("\n") >= 3 and '"began"' in journal.read_text()):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        fill(small_disk)
+        message = process.communicate(timeout=30)[1]
+    finally:
+        process.kill()
+        process.wait(10)
+    before, entries = events.read_text(), journal.read_text()
+    assert process.returncode == _FAILED
+    assert "error: " in message
+    assert "the disk is full" in message
+    assert "Traceback" not in message
+    (small_disk / "filler").unlink()
+    done = aiperf(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert events.read_text().startswith(before)
+    assert journal.read_text().startswith(entries[: entries.rfind("\n") + 1])
+    assert "20 epochs of 1 trials" in done.stdout
+
+
+# what is printed, and where
+
+
+def test_a_finished_campaign_is_scored_again_and_again(aiperf: Run, over: Any, contents: Any) -> None:
+    over.write(Finished, reason="its 1h are over")
+    first = aiperf(*_go_on(over))
+    before = contents(over.path)
+    assert first.returncode == 0
+    assert "SIMULATED" in first.stdout
+    assert "not rankable" in first.stdout
+    for arguments in (_go_on(over), ["tick", over.path], ["stop", over.path], ["score", over.path]):
+        assert aiperf(*arguments).returncode == 0
+    assert contents(over.path) == before
+
+
+def test_status_as_json_and_csv(aiperf: Run, over: Any, contents: Any) -> None:
+    before = contents(over.path)
+    document = json.loads(aiperf("status", over.path, "--format", "json").stdout)
+    assert document["state"] == "running"
+    assert [trial["error"] for trial in document["trials"]] == [0.2]
+    assert aiperf("status", over.path, "--format", "csv").stdout.splitlines()[0].startswith("trial,state,epoch,error,")
+    assert contents(over.path) == before
+
+
+def test_operations_as_json(aiperf: Run) -> None:
+    document = json.loads(aiperf("ops", "resnet50", "--format", "json").stdout)
+    assert (document["forward"], document["backward"], document["train"]) == (
+        7_806_583_495,
+        15_246_874_820,
+        23_053_458_315,
+    )
+
+
+def test_operations_of_what_is_no_network(refused: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "bad.json").write_text("{")
+    assert refused(_WRONG_USE, "ops", "bad.json").startswith("bad.json: not JSON: ")
+    assert refused(_WRONG_USE, "ops", "nowhere").startswith("nowhere: no such file, and no seed network")
+
+
+def test_a_reader_that_goes_away_is_no_traceback() -> None:
+    command = f"{sys.executable} -m aiperf_orch.cli ops resnet50 --by-layer | true"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=30, check=False)
+    assert "Traceback" not in done.stderr
+
+
+# what is imported
+
+
+def test_torch_is_imported_by_a_trial_only() -> None:
+    script = """
+import importlib, pkgutil, sys
+import aiperf_orch
+needs_torch = {f"aiperf_orch.trial.{name}" for name in ("model", "inherit", "data", "torch_trainer")}
+names = [module.name for module in pkgutil.walk_packages(aiperf_orch.__path__, "aiperf_orch.")]
+assert needs_torch <= set(names), names
+for name in set(names) - needs_torch:
+    importlib.import_module(name)
+    assert "torch" not in sys.modules and "torchvision" not in sys.modules, name
+print(len(names))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 30
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["ops", "resnet50"], ["status"]], ids=lambda arguments: arguments[0])
+def test_quick_commands_import_nothing_heavy(over: Any, arguments: list[str]) -> None:
+    script = """
+import sys
+from aiperf_orch.cli import main
+try:
+    main(sys.argv[1:], standalone_mode=False)
+except SystemExit:
+    pass
+heavy = {"torch", "torchvision", "pandas", "optuna", "sklearn", "scipy", "submitit", "matplotlib"}
+sys.exit(" ".join(sorted(heavy & set(sys.modules))) or 0)
+"""
+    arguments = [*arguments, str(over.path)] if arguments == ["status"] else arguments
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
