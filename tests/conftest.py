@@ -160,6 +160,7 @@ class MadeCampaign:
         for run in range(runs):
             path = self.directory.events(trial, attempt, run)
             data = path.read_bytes() if path.exists() else b""
+            data = data[: data.rfind(b"\n") + 1]  # a torn line is not seen
             files.append(EventsFile(run=run, size=len(data), sha256=hashlib.sha256(data).hexdigest()))
         fields = {"message": "", "final": True, "files": files} | fields
         self.write(Ended, attempts=[AttemptEnd(trial=trial, attempt=attempt, reason=EndReason(reason), **fields)])
