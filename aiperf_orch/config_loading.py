@@ -124,8 +124,13 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """SafeDumper that also quotes text which only YAML 1.2 takes for a number, as 1e3 and 08."""
+    """SafeDumper that also quotes text which only YAML 1.2 takes for a number, as 1e3 and 08, and escapes odd breaks."""
 
+    def text(self, text: str) -> yaml.ScalarNode:
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"')
+
+
+_Dumper.add_representer(str, _Dumper.text)
 
 for _tag, _pattern, _first in (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),

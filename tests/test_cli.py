@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -384,7 +385,7 @@ def test_a_disk_that_fills_while_a_campaign_runs(aiperf: Run, write_site: Any, s
         scheduler__silent_after="300ms",
         scheduler__lost_after="200ms",
         campaign__max_trials=1,
-        training__warmup_epochs=[20],
+        training__warmup_epochs=[10],
         training__simulated={"epoch_seconds": 0.1},
     )
     path = small_disk / "campaign"
@@ -416,7 +417,7 @@ def test_a_disk_that_fills_while_a_campaign_runs(aiperf: Run, write_site: Any, s
     assert done.returncode == 0, done.stderr
     assert events.read_text().startswith(before)
     assert journal.read_text().startswith(entries[: entries.rfind("\n") + 1])
-    assert "20 epochs of 1 trials" in done.stdout
+    assert "10 epochs of 1 trials" in done.stdout
 
 
 # what is printed, and where
@@ -462,6 +463,32 @@ def test_a_reader_that_goes_away_is_no_traceback() -> None:
     command = f"{sys.executable} -m aiperf_orch.cli ops resnet50 --by-layer | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=30, check=False)
     assert "Traceback" not in done.stderr
+
+
+def test_an_interrupt_is_status_130(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    command = [sys.executable, "-m", "aiperf_orch.cli", "ops", str(pipe)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        writer = _open_for_writing(pipe)  # from now on it reads
+        process.send_signal(signal.SIGINT)
+        message = process.communicate(timeout=30)[1]
+        os.close(writer)
+    finally:
+        process.kill()
+        process.wait(10)
+    assert (process.returncode, message) == (130, "interrupted\n")
+
+
+def _open_for_writing(pipe: Path) -> int:
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:  # nobody reads yet
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
 
 
 # what is imported

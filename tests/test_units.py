@@ -74,7 +74,7 @@ class Settings(BaseModel):
 @settings(deadline=None)
 @given(st.floats(0, 1e9) | st.integers(0, 10**9).map(float))
 def test_a_setting_is_written_so_that_it_is_read_back_exactly(seconds: float) -> None:
-    text = Settings(duration=seconds).model_dump()["duration"]
+    text = Settings.model_construct(duration=seconds).model_dump()["duration"]
     assert text.endswith("s")
     assert parse_duration(text) == seconds
     assert Settings(duration=text).duration == seconds

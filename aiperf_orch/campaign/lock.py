@@ -6,6 +6,7 @@ the same host. From another host nobody can tell: it is refused, unless a person
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from aiperf_orch.campaign.files import replace_file
-from aiperf_orch.errors import LockedError
+from aiperf_orch.errors import AiperfError, LockedError
 from aiperf_orch.records import Natural, Positive, Record
 from aiperf_orch.units import Timestamp, format_time, now
 
@@ -87,9 +88,10 @@ class Lock:
             raise LockedError(f"{self.path}: the campaign was taken over by {who}; this controller leaves it alone")
 
     def release(self) -> None:
-        """Let go; the generation stays on disk."""
-        if read_holder(self.path) == self.holder:
-            replace_file(self.path, self.holder.model_copy(update={"released": True}).to_line().encode() + b"\n")
+        """Let go; the generation stays on disk. Where that cannot be written, the lock is a dead process's soon."""
+        with contextlib.suppress(AiperfError):
+            if read_holder(self.path) == self.holder:
+                replace_file(self.path, self.holder.model_copy(update={"released": True}).to_line().encode() + b"\n")
 
 
 def read_holder(path: Path) -> Holder | None:

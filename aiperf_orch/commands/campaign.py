@@ -131,11 +131,13 @@ def stop(campaign_dir: Path, *, take_over: bool) -> int:
     directory.request_stop()
     holder = read_holder(directory.lock)
     patience = time.monotonic() + 3 * directory.settings.scheduler.stop_grace
-    while holder and holder.alive() and time.monotonic() < patience:
+    while holder and holder.alive() is not False and time.monotonic() < patience and not take_over:
         time.sleep(0.1)
         holder = read_holder(directory.lock)
-    if holder and holder.alive():
-        _say(f"{directory.path}: its controller was asked to stop, and is still ending trials")
+    if holder and holder.alive() is not False and not take_over:
+        _say(
+            f"{directory.path}: its controller (process {holder.pid} on {holder.host}) was asked to stop, and is still ending trials"
+        )
         return _NOT_FINISHED
     if CampaignState.of(read_journal(directory.journal)).live:
         _control(directory, take_over=take_over, resume=False)

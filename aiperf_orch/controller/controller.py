@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any, Final, TypeVar
 
@@ -79,23 +80,26 @@ class Controller:
         self.scheduler = scheduler
         self.settings = directory.settings
         self._warn = warn
-        self._lock = Lock.acquire(directory.lock, take_over=take_over)
-        self._journal = Journal(directory.journal, self._lock.check_ours, self._lock.holder.generation)
-        self.state = CampaignState.of(self._journal.entries)
         self._proposer: Proposer | None = None
-        self._weights = {trial.trial for trial in self.state.trials.values() if trial.end}
         self._told: set[tuple[int, int]] = set()
         self._next_question = now()
         self._unanswered = 0
-        self._take_up(resume)
-        self.watched: dict[tuple[int, int], Watched] = {}
-        for attempt in self.state.live.values():
-            self._watch(attempt)
+        with ExitStack() as undo:
+            self._lock = Lock.acquire(directory.lock, take_over=take_over)
+            undo.callback(self._lock.release)
+            self._journal = Journal(directory.journal, self._lock.check_ours, self._lock.holder.generation)
+            undo.callback(self._journal.close)
+            self.state = CampaignState.of(self._journal.entries)
+            self._weights = {trial.trial for trial in self.state.trials.values() if trial.end}
+            self._take_up(resume)
+            self.watched: dict[tuple[int, int], Watched] = {}
+            for attempt in self.state.live.values():
+                self._watch(attempt)
+            self._held = undo.pop_all()
 
     def close(self) -> None:
         """Let go of the campaign; jobs run on."""
-        self._journal.close()
-        self._lock.release()
+        self._held.close()
 
     def tick(self, *, stop: bool = False) -> Phase:
         """One step: read events, ask after silent jobs, end what must end, submit what can run.

@@ -111,7 +111,7 @@ class Watched:
             trial=self.attempt.trial,
             attempt=self.attempt.attempt,
             reason=reason,
-            message=message,
+            message="".join(letter if letter.isprintable() else " " for letter in message),
             final=is_final(reason, self.trial, max_attempts),
             epochs=len(epochs),
             train_images=sum(epoch.train_images for epoch in epochs),

@@ -77,11 +77,17 @@ class Limits:
 
     def admit(self, graph: Graph) -> bool:
         """Whether the graph is within all limits."""
-        return (
-            graph.depth <= self.max_layers
-            and (self.max_parameters is None or graph.parameters <= self.max_parameters)
-            and (self.max_operations is None or counts.count(graph).train <= self.max_operations)
-        )
+        return self.exceeded(graph) is None
+
+    def exceeded(self, graph: Graph) -> str | None:
+        """The first limit that the graph exceeds, and by what; None when it is within all."""
+        if graph.depth > self.max_layers:
+            return f"max_layers: {graph.depth} layers are more than {self.max_layers}"
+        if self.max_parameters is not None and graph.parameters > self.max_parameters:
+            return f"max_parameters: {graph.parameters} parameters are more than {self.max_parameters}"
+        if self.max_operations is not None and (train := counts.count(graph).train) > self.max_operations:
+            return f"max_operations: {train} operations to train an image are more than {self.max_operations}"
+        return None
 
 
 def apply(graph: Graph, edit: Edit) -> Graph:

@@ -7,8 +7,10 @@ started, and an id that the system has given to somebody else is never mistaken 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Collection, Iterator, Mapping
@@ -99,25 +101,35 @@ class LocalScheduler(Scheduler):
         statuses: dict[str, JobStatus] = {}
         for name in names:
             process = self._started.get(name)
-            code = process.poll() if process else None  # also reaps it
-            if process and code is not None:
+            if process is None:
+                continue
+            code = process.poll()  # also reaps it
+            if code is None:
+                statuses[name] = JobStatus(name, str(process.pid), JobState.RUNNING)
+            else:
                 detail = f"ended by signal {-code}" if code < 0 else f"exit status {code}"
                 statuses[name] = JobStatus(name, str(process.pid), JobState.ENDED, detail)
         for found in _processes(names):
-            leader = os.getsid(found.process.pid)
+            try:
+                leader = os.getsid(found.process.pid)
+            except ProcessLookupError:
+                continue
             statuses[found.name] = JobStatus(found.name, str(leader), JobState.RUNNING)
         return statuses
 
     def cancel(self, names: Collection[str], *, force: bool) -> None:
         """Send SIGTERM, or with `force` SIGKILL, to every process of these jobs."""
-        for found in _processes(names):
-            try:
-                if force:
-                    found.process.kill()
-                else:
-                    found.process.terminate()
-            except psutil.NoSuchProcess:
-                continue
+        number = signal.SIGKILL if force else signal.SIGTERM
+        elsewhere = []
+        for name in names:
+            process = self._started.get(name)
+            if process and process.poll() is None:  # its session is ours: no process of it is missed
+                os.killpg(process.pid, number)
+            else:
+                elsewhere.append(name)
+        for found in _processes(elsewhere):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found.process.send_signal(number)
 
     def _free_cores(self) -> list[int]:
         """The cores for one more job: those with the fewest jobs on them."""

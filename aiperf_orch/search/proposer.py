@@ -66,8 +66,9 @@ class Search:
         Raises:
             NetworkError: when the seed network itself exceeds the limits.
         """
-        if not limits.admit(seed_network):
-            raise NetworkError(f"the seed network ({seed_network!r}) exceeds the limits {limits}")
+        exceeded = limits.exceeded(seed_network)
+        if exceeded:
+            raise NetworkError(f"network.{exceeded}, in the seed network already")
         self._seed_network = seed_network
         self._settings = settings
         self._limits = limits
