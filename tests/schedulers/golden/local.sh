@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# qk3f9-00042-1: one attempt of one trial of an AIPerf campaign, on this machine, on 2 core(s) of its own.
+set -euo pipefail
+umask 077
+
+campaign=/scratch/me/campaign
+if (( 8#$(stat --format=%a -- "$campaign") & 8#022 )); then
+    echo "refused: others can write $campaign" >&2
+    exit 78
+fi
+cd -- /scratch/me/campaign/jobs/00042-1
+
+export OMP_NUM_THREADS=2 MKL_NUM_THREADS=2
+export SUBMITIT_EXECUTOR=local SUBMITIT_LOCAL_JOB_ID=$$ SUBMITIT_LOCAL_JOB_NUM_NODES=1 SUBMITIT_LOCAL_NTASKS=1
+export SUBMITIT_LOCAL_NODEID=0 SUBMITIT_LOCAL_GLOBALID=0 SUBMITIT_LOCAL_LOCALID=0
+module load python
+export LANG=C
+
+exec taskset --cpu-list 2,3 /opt/python/bin/python -u -m submitit.core._submit /scratch/me/campaign/jobs/00042-1

@@ -1,0 +1,68 @@
+"""The rendered batch scripts: golden files, and what a template or a setting may not do."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from aiperf_orch.config import SchedulerSettings
+from aiperf_orch.errors import UsageError
+from aiperf_orch.schedulers import local
+from aiperf_orch.schedulers.base import JobRequest
+from aiperf_orch.schedulers.local import LocalScheduler
+from aiperf_orch.schedulers.script import render_script
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def rendered(monkeypatch, campaign="/scratch/me/campaign", **settings):
+    monkeypatch.setattr(local.LocalScheduler, "_free_cores", lambda self: [2, 3])
+    scheduler = LocalScheduler(SchedulerSettings.model_validate({"python": "/opt/python/bin/python"} | settings))
+    folder = Path(campaign) / "jobs" / "00042-1"
+    return scheduler.render(JobRequest("qk3f9-00042-1", folder, ("python", "-m", "aiperf_orch.trial")))
+
+
+def test_the_local_script_is_the_golden_one(monkeypatch):
+    script = rendered(monkeypatch, cores_per_trial=2, setup=["module load python", "export LANG=C"])
+    assert script == (GOLDEN / "local.sh").read_text()
+
+
+@pytest.mark.parametrize(
+    "name", ["a b", "it's", 'double "quotes"', "$(touch pwned)", "`touch pwned`", "; touch pwned #", "ü"]
+)
+def test_no_path_can_inject_a_command(monkeypatch, tmp_path, name):
+    campaign = tmp_path / name
+    (campaign / "jobs" / "00042-1").mkdir(parents=True)
+    campaign.chmod(0o700)
+    script = rendered(monkeypatch, campaign=str(campaign), python="/bin/true " + name)
+    assert subprocess.run(["bash", "-n"], input=script, text=True, capture_output=True).returncode == 0
+    subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, timeout=20)
+    assert not list(tmp_path.rglob("pwned"))
+
+
+def test_a_sites_own_template_is_used(monkeypatch, tmp_path):
+    (tmp_path / "own.sh.j2").write_text("#!/bin/sh\n# {{ name }}\ncd {{ folder | sh }} && {{ command }}\n")
+    assert rendered(monkeypatch, template=str(tmp_path / "own.sh.j2")).startswith(
+        "#!/bin/sh\n# qk3f9-00042-1\ncd /scratch"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("line\n{{ nmae }}\n", "'nmae' is undefined"),
+        ("line\n{% for %}\n", r":2: not a valid template"),
+        ("{{ name.missing.deeper }}", "cannot be rendered"),
+    ],
+)
+def test_a_broken_template_is_named_with_its_fault(tmp_path, text, message):
+    own = tmp_path / "own.sh.j2"
+    own.write_text(text)
+    with pytest.raises(UsageError, match=message) as error:
+        render_script("local.sh.j2", str(own), name="x")
+    assert str(own) in str(error.value)
+
+
+def test_a_missing_template_is_named(tmp_path):
+    with pytest.raises(UsageError, match=r"scheduler.template: .*no.j2: cannot be read: No such file"):
+        render_script("local.sh.j2", str(tmp_path / "no.j2"))
