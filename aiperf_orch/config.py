@@ -63,6 +63,7 @@ class SchedulerSettings(Settings):
     poll_interval: Duration = 1.0
     silent_after: Duration = Field(30.0, description="a trial silent for so long is asked after in the queue")
     lost_after: Duration = Field(20.0, description="grace for a job that left the queue without an end line")
+    begin_within: Duration = Field(600.0, description="a job that runs so long without a begin line is hung")
     stop_grace: Duration = Field(15.0, description="how long a trial that was told to end may take to end")
 
 
@@ -70,7 +71,7 @@ class CampaignSettings(Settings):
     """How long, how many at once, and from which seed."""
 
     duration: Duration = 12 * 3600.0
-    concurrency: Count = 2
+    concurrency: Annotated[int, Field(ge=1, le=100_000)] = 2
     max_trials: Count | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     max_attempts: Annotated[int, Field(ge=1, le=9)] = 3
@@ -101,7 +102,7 @@ class SearchSettings(Settings):
 
     kernel_sizes: Annotated[list[Literal[1, 3, 5, 7]], Field(min_length=1)] = [3, 5, 7]
     max_dropout: Fraction = 0.2
-    batch_size: Annotated[list[Count], Field(min_length=2, max_length=2)] = Field(
+    batch_size: Annotated[list[Annotated[int, Field(ge=2, le=10**9)]], Field(min_length=2, max_length=2)] = Field(
         [32, 128], description="smallest and largest batch of one accelerator"
     )
     first_batch_size: Count | None = Field(None, description="of the first point; by default the largest")

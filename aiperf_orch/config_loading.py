@@ -174,9 +174,11 @@ def _construct(loader: _Loader, node: yaml.Node, key: Key, lines: dict[Key, int]
 
 def _read(path: Path) -> str:
     try:
-        if path.stat().st_size > _MAX_BYTES:
+        with path.open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+        if len(data) > _MAX_BYTES:
             raise UsageError(f"{path}: larger than a settings file can be ({_MAX_BYTES} bytes)")
-        return path.read_text(encoding="utf-8")
+        return data.decode()
     except FileNotFoundError:
         raise UsageError(
             f"{path}: there is no such site file; those that come with aiperf-orch:\n{_packaged()}"
@@ -226,6 +228,7 @@ def _explain(error: Any, origins: Mapping[Key, str], path: str) -> str:
             return f"{where}: {dotted}: a section with keys is expected, not {error['input']!r:.60}"
         case _:
             message = error["msg"].replace("Input should be", "must be").replace("a valid integer", "a whole number")
+            message = message.replace("List should have", "must have").replace(" after validation", "")
             return f"{where}: {dotted}: {message}, not {error['input']!r:.60}"
 
 

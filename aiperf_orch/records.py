@@ -107,7 +107,7 @@ class _Event(Record):
 class Begin(_Event):
     """A trial's first line, written when all is prepared and before it trains; the campaign's clock starts with it.
 
-    `inherited` tells whether the trial began with its parent's weights, `batch` what one accelerator really takes, and
+    `inherited` tells whether the trial began with its parent's weights, `batch` what one accelerator begins with, and
     `clock_skew` how many seconds the node's clock is ahead of the file server's.
     """
 
@@ -127,7 +127,10 @@ class Begin(_Event):
 
 
 class Epoch(_Event):
-    """One epoch that was trained and validated. `error` is top-1, wrong images / `val_images`."""
+    """One epoch that was trained and validated.
+
+    `error` is top-1, wrong images / `val_images`; `batch` what one accelerator took, after any halving for want of memory.
+    """
 
     type: Literal["epoch"] = "epoch"
     epoch: Positive
@@ -138,6 +141,7 @@ class Epoch(_Event):
     loss: float
     error: Error
     ops: Natural
+    batch: Positive
 
 
 class End(_Event):
@@ -260,7 +264,7 @@ class Submitting(_Entry):
 
 
 class Submitted(_Entry):
-    """The scheduler took these jobs."""
+    """The scheduler took these jobs, or they were found in its queue again."""
 
     type: Literal["submitted"] = "submitted"
     jobs: list[JobRecord]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timezone
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Annotated, Any, Final
 
@@ -20,7 +22,7 @@ def parse_duration(value: Any) -> float:
     Raises:
         ValueError: for anything else; a number without a unit too, since nobody can tell its unit.
     """
-    text = str(value).strip()
+    text = "" if value is None else str(value).strip()
     clock = _CLOCK.fullmatch(text)
     if clock:
         days, hours, minutes, seconds = (int(part or 0) for part in clock.groups())
@@ -50,6 +52,12 @@ def format_duration(seconds: float) -> str:
 def now() -> datetime:
     """The present, in UTC, to the millisecond."""
     return _to_milliseconds(datetime.now(timezone.utc))
+
+
+def steady_clock() -> Callable[[], datetime]:
+    """A clock that begins with the present and then never steps, whatever is done to the system's clock meanwhile."""
+    begun, origin = datetime.now(timezone.utc), time.monotonic()
+    return lambda: _to_milliseconds(begun + timedelta(seconds=time.monotonic() - origin))
 
 
 def format_time(time: datetime) -> str:

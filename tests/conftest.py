@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -115,6 +116,7 @@ class MadeCampaign:
             loss=1.0,
             error=error,
             ops=train_images * operations.train + val_images * operations.forward,
+            batch=32,
         )
 
     def end(self, at: float, trial: int = 0, attempt: int = 1, run: int = 0, reason: str = "COMPLETED") -> End:
@@ -260,6 +262,20 @@ def contents() -> Callable[[Path], dict[str, bytes]]:
         }
 
     return read
+
+
+@pytest.fixture
+def at_once() -> Iterator[None]:
+    """Fails the test when it blocks, as opening or reading a pipe that nobody writes would."""
+
+    def blocked(_number: int, _frame: Any) -> None:
+        pytest.fail("it blocks")
+
+    before = signal.signal(signal.SIGALRM, blocked)
+    signal.alarm(20)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture

@@ -179,7 +179,7 @@ def test_a_campaign_below_what_others_can_write_is_refused(
 ) -> None:
     tmp_path.chmod(0o777)
     told = refused(_WRONG_USE, *_go_on(over))
-    assert told.startswith(f"{tmp_path}: others could replace {over.path} through this parent directory")
+    assert told.startswith(f"{tmp_path}: everybody could replace {over.path} through this parent directory (mode 0777)")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
@@ -218,7 +218,8 @@ def test_a_live_controller_that_does_not_stop_in_time(aiperf: Run, campaign: Cal
 
 
 def _edit_lock(made: Any, **fields: Any) -> None:
-    Lock.acquire(made.directory.lock, take_over=False)
+    """A lock that was left behind, by a process that is gone."""
+    os.close(Lock.acquire(made.directory.lock, take_over=False).guard)
     made.directory.lock.write_text(json.dumps(json.loads(made.directory.lock.read_text()) | fields))
 
 
@@ -311,7 +312,7 @@ def test_a_journal_about_what_never_was_is_told(refused: Callable[..., str], ove
 def test_what_the_system_refuses_is_told_with_the_file(refused: Callable[..., str], over: Any) -> None:
     over.directory.journal.unlink()
     over.directory.journal.mkdir()
-    assert refused(_FAILED, "status", over.path) == f"{over.directory.journal}: Is a directory"
+    assert refused(_FAILED, "status", over.path) == f"{over.directory.journal}: cannot be read: Is a directory"
 
 
 def test_frozen_settings_that_were_edited_are_refused(refused: Callable[..., str], over: Any, contents: Any) -> None:
@@ -359,7 +360,7 @@ def test_a_data_set_that_fails_pauses_the_campaign(aiperf: Run, write_site: Any,
     done = aiperf("run", site, "--campaign-dir", tmp_path / "campaign")
     assert done.returncode == _FAILED
     assert "error: paused: trial 0 ended BAD_DATA: a simulated failure" in done.stderr
-    assert "when that is mended, go on: aiperf-orch run" in done.stderr
+    assert "go on (a changed setting needs a new campaign): aiperf-orch run" in done.stderr
 
 
 # a full disk

@@ -32,6 +32,7 @@ _EPOCH = {
     "type": "epoch", "trial": 42, "attempt": 1, "run": 0, "epoch": 3, "start": "2026-01-02T03:04:05.678Z",
     "end": "2026-01-02T03:04:06.000Z", "train_images": 1437, "val_images": 360, "loss": 0.41, "error": 0.05,
     "ops": 123456789012,
+    "batch": 64,
 }  # fmt: skip
 _BEGIN = {
     "type": "begin", "trial": 42, "attempt": 1, "run": 0, "time": "2026-01-02T03:04:05.678Z", "hosts": ["n1"],
@@ -152,6 +153,7 @@ def test_an_epoch_survives_being_written(
     epoch = Epoch(
         trial=trial, attempt=1, run=0, epoch=number, start=time, end=time, train_images=ops, val_images=number,
         loss=loss, error=error, ops=ops,
+ batch=1,
     )  # fmt: skip
     assert event_adapter.validate_json(epoch.to_line()) == epoch
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from pydantic import ValidationError
 
 import aiperf_orch
 from aiperf_orch.campaign.files import explained, replace_file, write_once
+from aiperf_orch.campaign.layout import Layout
+from aiperf_orch.campaign.reading import read_regular
 from aiperf_orch.campaign.trust import check_trusted
 from aiperf_orch.config import SiteSettings
 from aiperf_orch.config_loading import differences, dump_yaml, parse_yaml
@@ -41,10 +44,9 @@ class Frozen(Record):
 
 
 @dataclass(frozen=True)
-class CampaignDirectory:
+class CampaignDirectory(Layout):
     """A campaign's directory that was checked and opened. `settings_sha256` is of campaign.yaml's bytes."""
 
-    path: Path
     frozen: Frozen
     settings_sha256: str
 
@@ -58,6 +60,8 @@ class CampaignDirectory:
         path = path.absolute()  # jobs start elsewhere
         if not str(path).isprintable():
             raise UsageError(f"{str(path)!r}: the path of a campaign directory must be printable UTF-8 text")
+        if "%" in str(path):  # submitit takes %j and its like for the job's id
+            raise UsageError(f"{path}: the path of a campaign directory must not contain %")
         mode = 0o750 if settings.campaign.group_readable else 0o700
         with explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +84,7 @@ class CampaignDirectory:
             settings=settings,
             origins=dict(origins),
         )
-        write_once(path / "campaign.yaml", (_HEADER + dump_yaml(frozen.model_dump(mode="json"))).encode())
+        write_once(Layout(path).frozen_settings, (_HEADER + dump_yaml(frozen.model_dump(mode="json"))).encode())
         return cls.open(path)
 
     @classmethod
@@ -92,9 +96,9 @@ class CampaignDirectory:
             RecordError: when its frozen settings cannot be read.
         """
         path = path.absolute()
-        file = path / "campaign.yaml"
+        file = Layout(path).frozen_settings
         try:
-            data = file.read_bytes()
+            data = read_regular(file)
         except (FileNotFoundError, NotADirectoryError):
             raise UsageError(f"{path}: is not a campaign directory: it has no campaign.yaml") from None
         except PermissionError:
@@ -113,7 +117,7 @@ class CampaignDirectory:
     @classmethod
     def exists(cls, path: Path) -> bool:
         """Whether there is a campaign here already."""
-        return os.path.lexists(path / "campaign.yaml")
+        return os.path.lexists(Layout(path).frozen_settings)
 
     def check_same_settings(self, settings: SiteSettings) -> None:
         """Refuse to go on with other settings than those that were frozen; UsageError lists what differs."""
@@ -129,7 +133,7 @@ class CampaignDirectory:
         """Refuse a campaign.yaml whose SHA-256 is not the journal's (None before there is one) with a RecordError."""
         if settings_sha256 not in (None, self.settings_sha256):
             raise RecordError(
-                f"{self.path / 'campaign.yaml'}: was changed after the campaign was made: its SHA-256 is not the one in "
+                f"{self.frozen_settings}: was changed after the campaign was made: its SHA-256 is not the one in "
                 "the journal; restore it (nothing was changed)"
             )
 
@@ -138,63 +142,26 @@ class CampaignDirectory:
         """The frozen settings."""
         return self.frozen.settings
 
-    @property
-    def journal(self) -> Path:
-        """The journal's file."""
-        return self.path / "journal.jsonl"
-
-    @property
-    def lock(self) -> Path:
-        """The controller's lock."""
-        return self.path / "controller.lock"
-
-    @property
-    def stop_request(self) -> Path:
-        """A file that asks the controller to stop."""
-        return self.path / "stop.request"
-
-    @property
-    def leaderboard(self) -> Path:
-        """One row a trial."""
-        return self.path / "leaderboard.csv"
-
-    @property
-    def result(self) -> Path:
-        """One row: the campaign's result."""
-        return self.path / "result.csv"
-
-    @property
-    def series(self) -> Path:
-        """The result over time."""
-        return self.path / "series.csv"
-
     def attempt_name(self, trial: int, attempt: int) -> str:
         """The job's name, unique for the user, at most 15 characters: `qk3f9-00042-1`."""
         return f"{self.frozen.tag}-{trial:05d}-{attempt}"
 
-    def spec(self, trial: int) -> Path:
-        """A trial's specification."""
-        return self.path / "trials" / f"{trial:05d}.json"
+    def check_complete(self, attempts: Mapping[int, int]) -> None:
+        """Refuse a journal that has lost its end: it must know of every attempt that events were written for.
 
-    def events(self, trial: int, attempt: int, run: int) -> Path:
-        """The events of one run of an attempt."""
-        return self.path / "events" / f"{trial:05d}-{attempt}.{run}.jsonl"
+        Args:
+            attempts: for each trial in the journal, how many attempts it had.
 
-    def job_folder(self, trial: int, attempt: int) -> Path:
-        """Script, log and submitit's files of an attempt."""
-        return self.path / "jobs" / f"{trial:05d}-{attempt}"
-
-    def log(self, trial: int, attempt: int) -> Path:
-        """The output of an attempt's job."""
-        return self.job_folder(trial, attempt) / "log"
-
-    def weights(self, trial: int) -> Path:
-        """A trial's best weights."""
-        return self.path / "weights" / f"{trial:05d}.safetensors"
-
-    def checkpoint(self, trial: int) -> Path:
-        """What a trial's next attempt goes on from; deleted at the trial's end."""
-        return self.path / "weights" / f"{trial:05d}.checkpoint"
+        Raises:
+            RecordError: naming the events that the journal does not know.
+        """
+        for file in sorted((self.path / "events").iterdir()):
+            known = re.fullmatch(r"(\d+)-(\d+)\.\d+\.jsonl", file.name)
+            if known and int(known[2]) > attempts.get(int(known[1]), 0):
+                raise RecordError(
+                    f"{self.journal}: ends before the attempt that wrote {file}: lines are missing at its end; restore "
+                    "the newest copy of the journal (nothing was changed)"
+                )
 
     def write_spec(self, spec: TrialSpec) -> str:
         """Write a trial's specification; returns the SHA-256 of its bytes.
@@ -224,7 +191,7 @@ def read_spec(path: Path) -> tuple[TrialSpec, str]:
         RecordError: naming the field that is wrong.
     """
     try:
-        data = path.read_bytes()
+        data = read_regular(path)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
     try:

@@ -33,12 +33,13 @@ from aiperf_orch.records import (
 from aiperf_orch.units import now
 
 _MAX_RUNS: Final = 1000
+_MAX_FAULTS: Final = 20  # told of one file
 
 
 class EventWriter:
     """The events file of an attempt that this process claimed.
 
-    `clock_skew` is how far this node's clock is ahead of the file server's, in seconds, seen at the claim.
+    `clock_skew` is how far this node's clock is ahead of the file server's, at least, in seconds, seen at the claim.
     """
 
     def __init__(self, directory: CampaignDirectory, trial: int, attempt: int, run: int) -> None:
@@ -48,9 +49,13 @@ class EventWriter:
             FileExistsError: when another process has claimed it.
         """
         self._next_run = directory.events(trial, attempt, run + 1)
+        before = time.time()
         with explained(directory.path, passing=FileExistsError):
             self._file = AppendFile(directory.events(trial, attempt, run), exclusive=True)
-        self.clock_skew = round(time.time() - os.fstat(self._file.descriptor).st_mtime, 3)
+        created = os.fstat(self._file.descriptor).st_mtime
+        earliest, latest = before - created, time.time() - created
+        # the file was made somewhere between the two looks at our clock: only what is outside is skew
+        self.clock_skew = round(max(earliest, 0.0) + min(latest, 0.0), 3)
 
     def append(self, event: Begin | Epoch | End) -> None:
         """Append an event; it is on disk when this returns."""
@@ -82,19 +87,24 @@ def revoke(directory: CampaignDirectory, trial: int, attempt: int, reason: EndRe
     raise AssertionError(f"attempt {trial}-{attempt} has had {_MAX_RUNS} runs")
 
 
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What a trial's specification says of its events: a line that contradicts it is a fault."""
+
+    operations: OperationsPerImage
+    epochs: int
+    spec_sha256: str
+
+
 @dataclass
 class RunEvents:
-    """The events of one run, read as its file grows. A line that cannot count is a fault, and the rest still counts.
-
-    `operations` and `max_epoch` are the specification's: an epoch line that contradicts them is a fault.
-    """
+    """The events of one run, read as its file grows. A line that cannot count is a fault, and the rest still counts."""
 
     path: Path
     trial: int
     attempt: int
     run: int
-    operations: OperationsPerImage
-    max_epoch: int
+    planned: Planned
     begin: Begin | None = None
     epochs: list[Epoch] = field(default_factory=list)
     end: End | None = None
@@ -116,8 +126,10 @@ class RunEvents:
         for line in data.split(b"\n")[:-1]:
             self._lines += 1
             fault = self._take(line)
-            if fault:
+            if fault and len(self.faults) < _MAX_FAULTS:
                 self.faults.append(f"{self.path}:{self._lines}: {fault}")
+            elif fault and len(self.faults) == _MAX_FAULTS:
+                self.faults.append(f"{self.path}: has more lines that do not count")
         self._hash.update(data)
         self.size += len(data)
         return bool(data)
@@ -139,6 +151,8 @@ class RunEvents:
             case Begin():
                 if self.begin:
                     return "begin: stands twice"
+                if event.spec_sha256 != self.planned.spec_sha256:
+                    return "begin: its specification is not the one in the journal: nothing of this run counts"
                 self.begin = event
             case Epoch():
                 fault = self._epoch_fault(event)
@@ -150,7 +164,9 @@ class RunEvents:
         return None
 
     def _epoch_fault(self, event: Epoch) -> str | None:
-        expected = event.train_images * self.operations.train + event.val_images * self.operations.forward
+        expected = (
+            event.train_images * self.planned.operations.train + event.val_images * self.planned.operations.forward
+        )
         wrong = round(event.error * event.val_images)
         if self.begin is None:
             return "stands before the begin line"
@@ -160,33 +176,26 @@ class RunEvents:
             return f"error: {event.error} is not a whole number of {event.val_images} images"
         if event.end < event.start or event.start < self.begin.time:
             return "ends before it starts, or starts before the trial"
-        if event.epoch > self.max_epoch or (self.epochs and event.epoch <= self.epochs[-1].epoch):
-            return f"out of order, or beyond the {self.max_epoch} epochs of its specification"
+        if event.epoch > self.planned.epochs or (self.epochs and event.epoch <= self.epochs[-1].epoch):
+            return f"out of order, or beyond the {self.planned.epochs} epochs of its specification"
         return None
 
 
-def read_attempt(
-    directory: CampaignDirectory, trial: int, attempt: int, operations: OperationsPerImage, max_epoch: int
-) -> list[RunEvents]:
+def read_attempt(directory: CampaignDirectory, trial: int, attempt: int, planned: Planned) -> list[RunEvents]:
     """The events of every run of an attempt so far."""
     runs: list[RunEvents] = []
-    poll_attempt(directory, trial, attempt, operations, max_epoch, runs)
+    poll_attempt(directory, trial, attempt, planned, runs)
     return runs
 
 
 def poll_attempt(
-    directory: CampaignDirectory,
-    trial: int,
-    attempt: int,
-    operations: OperationsPerImage,
-    max_epoch: int,
-    runs: list[RunEvents],
+    directory: CampaignDirectory, trial: int, attempt: int, planned: Planned, runs: list[RunEvents]
 ) -> bool:
     """Read on in the last known run of an attempt, and in new runs after it; tells whether there was anything new."""
     news = runs[-1].poll() if runs else False
     while True:
         run = len(runs)
-        events = RunEvents(directory.events(trial, attempt, run), trial, attempt, run, operations, max_epoch)
+        events = RunEvents(directory.events(trial, attempt, run), trial, attempt, run, planned)
         news = events.poll() or news
         if not events.claimed:
             return news

@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from aiperf_orch.campaign.reading import read_regular
 from aiperf_orch.errors import AiperfError
 
-_MODE = 0o600
+_MODE = 0o640  # the directory's own mode decides whether the group gets there
 
 
 def write_once(path: Path, data: bytes) -> None:
@@ -40,14 +41,14 @@ def write_once(path: Path, data: bytes) -> None:
         _sync_directory(path.parent)
 
 
-def replace_file(path: Path, data: bytes, *, mode: int = _MODE) -> None:
+def replace_file(path: Path, data: bytes) -> None:
     """Write a file whole, replacing what was there at once.
 
     Raises:
         AiperfError: when the disk refuses; what was there before is still there.
     """
     with explained(path):
-        temporary = _write_temporary(path, data, mode)
+        temporary = _write_temporary(path, data)
         try:
             Path(temporary).replace(path)
         except OSError:
@@ -72,8 +73,8 @@ class AppendFile:
         self.path = path
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | (os.O_EXCL if exclusive else 0)
         self.descriptor = os.open(path, flags, _MODE)
-        if exclusive:
-            _sync_directory(path.parent)
+        os.fchmod(self.descriptor, _MODE)
+        _sync_directory(path.parent)
 
     def append(self, text: str) -> None:
         """Append whole lines; `text` ends with a newline.
@@ -112,16 +113,16 @@ def read_whole_lines(path: Path, offset: int = 0) -> tuple[bytes, int]:
 
     Raises:
         FileNotFoundError: when there is no such file.
+        AiperfError: when it cannot be read.
     """
-    with path.open("rb") as file:
-        file.seek(offset)
-        data = file.read()
+    with explained(path, passing=FileNotFoundError, deed="read"):
+        data = read_regular(path, offset=offset)
     whole = data[: data.rfind(b"\n") + 1]
     return whole, offset + len(whole)
 
 
 @contextmanager
-def explained(path: Path, passing: type[OSError] | tuple[()] = ()) -> Iterator[None]:
+def explained(path: Path, passing: type[OSError] | tuple[()] = (), deed: str = "written") -> Iterator[None]:
     """Turn what the operating system says of a file into a message for a person, but let errors of `passing` through."""
     try:
         yield
@@ -135,16 +136,16 @@ def explained(path: Path, passing: type[OSError] | tuple[()] = ()) -> Iterator[N
             errno.EROFS: "the file system is read-only",
             errno.EACCES: "permission denied",
         }.get(error.errno or 0, error.strerror or str(error))
-        raise AiperfError(f"{path}: cannot be written: {advice}") from error
+        raise AiperfError(f"{path}: cannot be {deed}: {advice}") from error
 
 
-def _write_temporary(path: Path, data: bytes, mode: int = _MODE) -> str:
+def _write_temporary(path: Path, data: bytes) -> str:
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
-            os.fchmod(descriptor, mode)
+            os.fchmod(descriptor, _MODE)
             os.fsync(descriptor)
     except OSError:
         Path(temporary).unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
@@ -11,12 +10,12 @@ from typing import Any, Final, TypeVar
 from pydantic import ValidationError
 
 from aiperf_orch.campaign.files import AppendFile, explained, read_whole_lines
-from aiperf_orch.errors import LockedError, RecordError
+from aiperf_orch.errors import RecordError
 from aiperf_orch.records import Entry, entry_adapter, first_fault
 from aiperf_orch.units import now
 
 _FIRST: Final = "0" * 64
-E_co = TypeVar("E_co", bound=Entry)
+AnyEntry = TypeVar("AnyEntry", bound=Entry)
 
 
 def read_journal(path: Path) -> list[Entry]:
@@ -45,24 +44,18 @@ class Journal:
 
         Raises:
             RecordError: when it is damaged.
-            LockedError: when another process of this host is writing it.
+            LockedError: when the campaign is not ours.
         """
         self._check_ours = check_ours
         self._generation = generation
         with explained(path):
             self._file = AppendFile(path, exclusive=False)
-        try:
-            fcntl.flock(self._file.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LockedError(f"{path}: another controller is writing this journal") from None
-        except OSError:
-            pass  # a file system without locks: controller.lock alone guards it
         check_ours()
         self.entries, self._last, size = _read(path)
         if size < path.stat().st_size:
             self._file.truncate(size)
 
-    def append(self, kind: type[E_co], **fields: Any) -> E_co:
+    def append(self, kind: type[AnyEntry], **fields: Any) -> AnyEntry:
         """Append one entry; it is on disk when this returns.
 
         Raises:

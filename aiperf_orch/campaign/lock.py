@@ -7,6 +7,7 @@ the same host. From another host nobody can tell: it is refused, unless a person
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import socket
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from aiperf_orch.units import Timestamp, format_time, now
 
 
 class Holder(Record):
-    """Who holds the lock. `started` is the process's start in clock ticks since boot; None once it was let go."""
+    """Who holds the lock. `started` is the process's start in clock ticks since boot; `released` that it was let go."""
 
     host: str
     boot: str
@@ -42,10 +43,11 @@ class Holder(Record):
 
 @dataclass(frozen=True)
 class Lock:
-    """A lock that we took."""
+    """A lock that we took. `guard` is the open directory, locked against other controllers on this host."""
 
     path: Path
     holder: Holder
+    guard: int
 
     @classmethod
     def acquire(cls, path: Path, *, take_over: bool) -> Lock:
@@ -54,6 +56,22 @@ class Lock:
         Raises:
             LockedError: when a live controller holds it, or perhaps does (another host) and `take_over` is not given.
         """
+        guard = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            return cls._acquire(path, guard, take_over=take_over)
+        except BaseException:
+            os.close(guard)
+            raise
+
+    @classmethod
+    def _acquire(cls, path: Path, guard: int, *, take_over: bool) -> Lock:
+        guarded = True
+        try:
+            fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of two that start at once, one goes no further
+        except BlockingIOError:
+            guarded = False
+        except OSError:
+            pass  # a file system without locks
         before = read_holder(path)
         alive = before.alive() if before else False
         if before and alive:
@@ -61,6 +79,8 @@ class Lock:
                 f"{path}: a live controller holds this campaign (process {before.pid} on {before.host} since "
                 f"{format_time(before.time)}): `aiperf-orch status` shows it, `aiperf-orch stop` ends it"
             )
+        if not guarded:
+            raise LockedError(f"{path}: another controller takes this campaign up at this moment")
         if before and alive is None and not take_over:
             raise LockedError(
                 f"{path}: a controller on {before.host} (process {before.pid}) took this campaign at "
@@ -76,7 +96,7 @@ class Lock:
             time=now(),
         )
         replace_file(path, holder.to_line().encode() + b"\n")
-        lock = cls(path, holder)
+        lock = cls(path, holder, guard)
         lock.check_ours()
         return lock
 
@@ -92,6 +112,7 @@ class Lock:
         with contextlib.suppress(AiperfError):
             if read_holder(self.path) == self.holder:
                 replace_file(self.path, self.holder.model_copy(update={"released": True}).to_line().encode() + b"\n")
+        os.close(self.guard)
 
 
 def read_holder(path: Path) -> Holder | None:

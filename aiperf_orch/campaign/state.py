@@ -139,7 +139,8 @@ class CampaignState:
                 self._submitting(entry)
             case Submitted():
                 for job in entry.jobs:
-                    self.live[job.trial, job.attempt].job = job.job
+                    attempt = self.live[job.trial, job.attempt]
+                    attempt.job, attempt.missing_since = job.job, None
             case Began():
                 for began in entry.attempts:
                     attempt = self.live[began.trial, began.attempt]
@@ -161,6 +162,8 @@ class CampaignState:
                 self.phase, self.phase_reason = Phase.PAUSED, entry.reason
             case Resumed():
                 self.phase, self.phase_reason, self.failures_in_a_row = Phase.RUNNING, "", 0
+                for attempt in self.live.values():  # who was told to end and did not may go on
+                    attempt.cancelling = attempt.cancelling_since = None
             case Stopped():
                 self.phase, self.phase_reason = Phase.STOPPED, "stopped by a person"
             case Finished():
@@ -179,6 +182,8 @@ class CampaignState:
         attempt = self.live.pop((end.trial, end.attempt))
         attempt.end = end
         self.ends.append(end)
+        if end.first_begin is not None:
+            self.first_begin = min(self.first_begin or end.first_begin, end.first_begin)
         self.any_epoch = self.any_epoch or end.epochs > 0
         if not end.final:
             self.retries[end.trial] = self.trials[end.trial]
@@ -190,11 +195,12 @@ class CampaignState:
             self.best_error = min(end.best_error, 1.0 if self.best_error is None else self.best_error)
         if end.reason in SUCCESSES:
             self.failures_in_a_row, self.last_failure = 0, None
-        elif end.reason not in UNCOUNTED:
+        elif end.reason not in CHOSEN:
             same = self.last_failure is not None and self.last_failure.reason == end.reason
             self.failures_in_a_row = self.failures_in_a_row + 1 if same else 1
             self.last_failure = end
 
 
 SUCCESSES = frozenset({EndReason.COMPLETED, EndReason.EARLY_STOPPED})
-UNCOUNTED = frozenset({EndReason.CAMPAIGN_ENDED, EndReason.STOPPED, EndReason.CANCELLED})
+CHOSEN = frozenset({EndReason.CAMPAIGN_ENDED, EndReason.STOPPED, EndReason.CANCELLED})
+"""Ends that somebody chose: neither successes nor failures."""

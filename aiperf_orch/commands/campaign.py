@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import sys
@@ -13,17 +14,21 @@ from types import FrameType
 from typing import Final
 
 from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.campaign.files import explained
 from aiperf_orch.campaign.journal import read_journal
 from aiperf_orch.campaign.lock import read_holder
 from aiperf_orch.campaign.state import CampaignState, Phase
+from aiperf_orch.campaign.trust import doubts
 from aiperf_orch.commands.render import render
 from aiperf_orch.commands.score import summary, write_score
 from aiperf_orch.commands.terminal import PlainLines, display
+from aiperf_orch.config import SiteSettings
 from aiperf_orch.config_loading import LoadedSettings
 from aiperf_orch.controller.controller import Controller
 from aiperf_orch.controller.loop import run as run_loop
 from aiperf_orch.controller.proposals import make_search
 from aiperf_orch.errors import UsageError
+from aiperf_orch.results.result import compute
 from aiperf_orch.schedulers import make_scheduler
 from aiperf_orch.units import format_duration, now
 
@@ -71,6 +76,8 @@ def check(loaded: LoadedSettings, campaign_dir: Path | None) -> CampaignDirector
             that is not one, is not ours, or was made by other settings.
     """
     make_search(loaded.settings)
+    for warning in make_scheduler(loaded.settings.scheduler).check(loaded.settings.campaign.concurrency):
+        _say(f"warning: {warning}")
     render(loaded)
     if campaign_dir is None or not CampaignDirectory.exists(campaign_dir):
         return None
@@ -81,17 +88,19 @@ def check(loaded: LoadedSettings, campaign_dir: Path | None) -> CampaignDirector
 
 def run(loaded: LoadedSettings, site: Path, campaign_dir: Path | None, *, take_over: bool) -> int:
     """Run a campaign, new or resumed; returns the exit status."""
-    settings = loaded.settings
+    _restrict(loaded.settings)
     directory = check(loaded, campaign_dir)
     if directory:
         _say(f"going on with the campaign in {directory.path}")
     else:
-        directory = CampaignDirectory.create(campaign_dir or _new_path(site), settings, loaded.origins)
-        _say(f"new campaign in {directory.path}, for {format_duration(settings.campaign.duration)}")
+        directory = CampaignDirectory.create(campaign_dir or _new_path(site), loaded.settings, loaded.origins)
+        for doubt in doubts(directory.path):
+            _say(f"warning: {doubt}")
+        _say(f"new campaign in {directory.path}, for {format_duration(loaded.settings.campaign.duration)}")
     if CampaignState.of(read_journal(directory.journal)).phase is Phase.FINISHED:
-        return _finish(directory, Phase.FINISHED, site)
+        return _finish(directory, Phase.FINISHED)
     phase, signals = _control(directory, take_over=take_over)
-    return _finish(directory, phase, site, interrupted=signals.stop_wanted())
+    return _finish(directory, phase, interrupted=signals.stop_wanted())
 
 
 def tick(campaign_dir: Path, *, take_over: bool) -> int:
@@ -101,6 +110,7 @@ def tick(campaign_dir: Path, *, take_over: bool) -> int:
         write_score(directory)
         _say(f"{directory.path}: is finished already")
         return _DONE
+    _restrict(directory.settings)
     lines = PlainLines()
     controller = Controller(
         directory, make_scheduler(directory.settings.scheduler), resume=False, take_over=take_over, warn=lines.warn
@@ -139,7 +149,8 @@ def stop(campaign_dir: Path, *, take_over: bool) -> int:
             f"{directory.path}: its controller (process {holder.pid} on {holder.host}) was asked to stop, and is still ending trials"
         )
         return _NOT_FINISHED
-    if CampaignState.of(read_journal(directory.journal)).live:
+    state = CampaignState.of(read_journal(directory.journal))
+    if state.live or state.phase is Phase.RUNNING:
         _control(directory, take_over=take_over, resume=False)
     _say(f"{directory.path}: stopped")
     return _DONE
@@ -148,6 +159,7 @@ def stop(campaign_dir: Path, *, take_over: bool) -> int:
 def _control(directory: CampaignDirectory, *, take_over: bool, resume: bool = True) -> tuple[Phase, _Signals]:
     """Be the campaign's controller until nothing is left to do, or a person ends it."""
     signals = _Signals()
+    _restrict(directory.settings)
     with signals.handled(), display() as view:
         controller = Controller(
             directory,
@@ -168,16 +180,27 @@ def _control(directory: CampaignDirectory, *, take_over: bool, resume: bool = Tr
     return phase, signals
 
 
-def _finish(directory: CampaignDirectory, phase: Phase, site: Path, *, interrupted: bool = False) -> int:
+def _restrict(settings: SiteSettings) -> None:
+    """Nothing that this process writes can be written by others, whatever the person's umask."""
+    os.umask(0o027 if settings.campaign.group_readable else 0o077)
+
+
+def _finish(directory: CampaignDirectory, phase: Phase, *, interrupted: bool = False) -> int:
     """Score what there is, tell the person, and choose the exit status."""
-    result = write_score(directory)
-    print(summary(result), flush=True)
-    again = f"aiperf-orch run {shlex.quote(str(site))} ... --campaign-dir {shlex.quote(str(directory.path))}"
+    from aiperf_orch.results.tables import write_tables
+
+    result = compute(directory)
+    print(summary(result), flush=True)  # first: a disk that is full must not keep the score from a person
+    write_tables(result)
+    again = _again(directory.path)
     match phase:
         case Phase.FINISHED:
             return _DONE
         case Phase.PAUSED:
-            _say(f"error: paused: {result.state.phase_reason}\nwhen that is mended, go on: {again}")
+            _say(
+                f"error: paused: {result.state.phase_reason}\n"
+                f"mend that and go on (a changed setting needs a new campaign): {again}"
+            )
             return _FAILED
         case Phase.STOPPED:
             _say(f"stopped; go on, to the same deadline: {again}")
@@ -186,13 +209,25 @@ def _finish(directory: CampaignDirectory, phase: Phase, site: Path, *, interrupt
     return _INTERRUPTED if interrupted else _NOT_FINISHED
 
 
+def _again(path: Path) -> str:
+    """The command that goes on with this campaign: the one that was given, with the campaign's directory."""
+    given = ["aiperf-orch", *sys.argv[1:]]
+    named = any(word.startswith("--campaign-dir") for word in given)
+    return shlex.join(given if named else [*given, "--campaign-dir", str(path)])
+
+
 def _new_path(site: Path) -> Path:
-    """A directory under ./campaigns that is not there yet."""
+    """Make a new directory under ./campaigns, which no other campaign that begins now gets too."""
     stem = f"{site.stem}-{now():%Y%m%d-%H%M%S}"
     for suffix in ("", *(f"-{number}" for number in range(2, 100))):
         path = Path("campaigns") / f"{stem}{suffix}"
-        if not path.exists():
-            return path
+        try:
+            with explained(path, passing=FileExistsError):
+                path.parent.mkdir(exist_ok=True)
+                path.mkdir(mode=0o700)
+        except FileExistsError:
+            continue
+        return path
     raise UsageError(f"campaigns/{stem}: a hundred campaigns began this second; give --campaign-dir")
 
 

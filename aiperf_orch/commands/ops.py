@@ -10,10 +10,9 @@ from aiperf_orch.commands.tabulate import render_rows
 from aiperf_orch.errors import NetworkError, UsageError
 from aiperf_orch.network import counts, v1_import
 from aiperf_orch.network.graph import Graph
-from aiperf_orch.network.seeds import SEEDS, resnet50, small_residual
+from aiperf_orch.network.seeds import SEEDS
 
 _MAX_BYTES: Final = 64 << 20
-_SEEDS: Final = {"resnet50": resnet50, "small_residual": small_residual}
 
 
 def report(network: str, form: str, *, by_layer: bool) -> str:
@@ -45,11 +44,13 @@ def report(network: str, form: str, *, by_layer: bool) -> str:
 def load(network: str) -> Graph:
     """A network from a file (our format, v1.0's, or a trial's specification) or by a seed's name."""
     if network in SEEDS and not Path(network).exists():
-        return _SEEDS[network]()
+        return SEEDS[network]()
     try:
-        if Path(network).stat().st_size > _MAX_BYTES:
+        with Path(network).open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+        if len(data) > _MAX_BYTES:
             raise UsageError(f"{network}: larger than a network can be ({_MAX_BYTES} bytes)")
-        value = json.loads(Path(network).read_bytes())
+        value = json.loads(data)
     except FileNotFoundError:
         raise UsageError(f"{network}: no such file, and no seed network ({', '.join(SEEDS)})") from None
     except OSError as error:

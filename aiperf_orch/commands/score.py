@@ -36,15 +36,14 @@ def summary(result: Result) -> str:
     """The result in words: score, error, regulated score, verdict, and where the files are."""
     score = result.score
     mark = " (SIMULATED: no training took place)" if result.simulated else ""
-    networks = {records.trial.proposal.network_hash for records in result.collected.trials if records.epochs}
     lines = [
         "",
         f"score            {format_ops(score.score)}{mark}",
         f"error            {'none measured' if score.error is None else f'{score.error:.2%}'}"
-        + (f" (counted as 1 / (2 x validation images): {_bound(result)})" if score.error_is_zero else ""),
+        + (f" (counted as half a validation image, {score.error_counted:.3%})" if score.error_is_zero else ""),
         f"regulated score  {'none' if score.regulated is None else format_ops(score.regulated)}",
         f"                 {score.operations:,} operations in {format_duration(score.seconds)}: {score.epochs} epochs of "
-        f"{len(result.collected.trials)} trials, {len(networks)} networks",
+        f"{len(result.collected.trials)} trials, {result.networks} networks",
     ]
     missed = rules.misses(result)
     if missed:
@@ -58,7 +57,3 @@ def summary(result: Result) -> str:
     files = ", ".join(path.name for path in (directory.result, directory.leaderboard, directory.series))
     lines.append(f"files            {directory.path}: {files}")
     return "\n".join(lines)
-
-
-def _bound(result: Result) -> str:
-    return f"{1 / (2 * max(result.validation_sizes)):.3%}"

@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from aiperf_orch.campaign.counted import counted_runs
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.campaign.events import best_epoch, count_epochs, read_attempt
+from aiperf_orch.campaign.events import best_epoch, count_epochs
 from aiperf_orch.campaign.journal import read_journal
 from aiperf_orch.campaign.lock import read_holder
 from aiperf_orch.campaign.state import CampaignState, Phase, Trial
@@ -23,17 +24,28 @@ def status(campaign_dir: Path, form: str) -> str:
     rows = [_row(directory, trial) for trial in state.trials.values()]
     if form == "csv":
         return render_rows(rows, form)
-    heading = _heading(directory, state)
+    heading = _heading(directory, state, rows)
     if form == "json":
         return json.dumps(heading | {"trials": rows}, indent=2) + "\n"
+    shown = {
+        "campaign": heading["campaign"],
+        "state": ": ".join(filter(None, [heading["state"], heading["reason"]])),
+        "simulated": "yes: no training takes place" if heading["simulated"] else None,
+        "controller": heading["controller"],
+        "began": heading["began"],
+        "deadline": heading["deadline"],
+        "remaining": None if heading["remaining"] is None else format_duration(heading["remaining"]),
+        "best error": None if heading["best_error"] is None else f"{heading['best_error']:.2%}",
+    }
     for row in rows:
         row["error"] = None if row["error"] is None else f"{row['error']:.2%}"
         row["network"] = row["network"][:8]
-    lines = [f"{key:<11}{value}\n" for key, value in heading.items() if value is not None]
+    lines = [f"{key:<11}{value}\n" for key, value in shown.items() if value is not None]
     return "".join(lines) + ("\n" + render_rows(rows, form) if rows else "no trials yet\n")
 
 
-def _heading(directory: CampaignDirectory, state: CampaignState) -> dict[str, Any]:
+def _heading(directory: CampaignDirectory, state: CampaignState, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The campaign as a whole, for programs: times in UTC, `remaining` in seconds, errors as fractions."""
     deadline = state.deadline(directory.settings.campaign.duration)
     holder = read_holder(directory.lock)
     alive = holder.alive() if holder else False
@@ -42,18 +54,17 @@ def _heading(directory: CampaignDirectory, state: CampaignState) -> dict[str, An
         controller += f": process {holder.pid} on {holder.host}"
     remaining = None
     if deadline is not None and state.phase is not Phase.FINISHED:
-        left = int((deadline - now()).total_seconds())
-        remaining = format_duration(left) if left > 0 else "past its deadline"
-    best = None if state.best_error is None else f"{state.best_error:.2%}"
+        remaining = max(int((deadline - now()).total_seconds()), 0)
     return {
         "campaign": str(directory.path),
-        "state": state.phase.value + (f": {state.phase_reason}" if state.phase_reason else ""),
-        "simulated": "yes: no training takes place" if directory.settings.simulated else None,
+        "state": state.phase.value,
+        "reason": state.phase_reason or None,
+        "simulated": directory.settings.simulated,
         "controller": controller,
         "began": format_time(state.first_begin) if state.first_begin else None,
         "deadline": format_time(deadline) if deadline else None,
         "remaining": remaining,
-        "best error": best,
+        "best_error": min((row["error"] for row in rows if row["error"] is not None), default=None),
     }
 
 
@@ -63,11 +74,7 @@ def _row(directory: CampaignDirectory, trial: Trial) -> dict[str, Any]:
     if last.end:
         state, epochs, error = last.end.reason.value, last.end.epochs, last.end.best_error
     else:
-        runs = [
-            run
-            for attempt in trial.attempts
-            for run in read_attempt(directory, attempt.trial, attempt.attempt, trial.proposal.operations, planned)
-        ]
+        runs = [run for attempt in trial.attempts for run in counted_runs(directory, trial, attempt)[0]]
         counted = count_epochs(epoch for run in runs for epoch in run.epochs)
         best = best_epoch(counted.values())
         state = "ENDING" if last.cancelling else "RUNNING" if last.began else "SUBMITTED"

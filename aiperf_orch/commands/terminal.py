@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Protocol
 
@@ -20,6 +20,7 @@ from aiperf_orch.records import AttemptEnd
 from aiperf_orch.units import format_duration, format_ops, now
 
 _RECENT = 8
+_MOST_ROWS = 40
 _SUMMARY_EVERY = timedelta(seconds=30)
 
 
@@ -37,7 +38,7 @@ class Display(Protocol):
 def display() -> Iterator[Display]:
     """The display for where standard error goes."""
     console = Console(stderr=True)
-    if not console.is_terminal:
+    if not console.is_terminal or console.is_dumb_terminal:
         yield PlainLines()
         return
     with Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False) as live:
@@ -63,7 +64,7 @@ class PlainLines:
     """A line for each trial that begins or ends, and now and then how the campaign stands."""
 
     def __init__(self, write: Callable[[str], None] | None = None) -> None:
-        self._write = write or (lambda line: print(line, file=sys.stderr, flush=True))
+        self._write = write or _write_line
         self._begins_seen = 0
         self._next_summary = now() + _SUMMARY_EVERY
         self._ends_seen: int | None = None
@@ -92,6 +93,11 @@ class PlainLines:
         self._write(f"{now():%H:%M:%S} {text}")
 
 
+def _write_line(line: str) -> None:
+    with suppress(OSError):  # a log that is full or closed must not end a campaign
+        print(line, file=sys.stderr, flush=True)
+
+
 def _heading(controller: Controller) -> Text:
     state, progress = controller.state, progress_of(controller)
     best = progress.best_error
@@ -113,17 +119,14 @@ def _heading(controller: Controller) -> Text:
 
 
 def _running(controller: Controller) -> Table:
-    table = Table(box=None, pad_edge=False, title="running", title_justify="left", header_style="dim")
-    for column, right in (("trial", True), ("network", False), ("epoch", True), ("error", True), ("best", True)):
-        table.add_column(column, justify="right" if right else "left", no_wrap=True)
-    for watched in sorted(controller.watched.values(), key=lambda each: each.attempt.key)[:40]:
+    table = _table("running", ["trial"], "network", ["epoch", "error", "best"])
+    for watched in sorted(controller.watched.values(), key=lambda each: each.attempt.key)[:_MOST_ROWS]:
         epochs = watched.epochs
-        progress = f"{epochs[-1].epoch if epochs else 0}/{watched.epochs_planned}"
         best = min((epoch.error for epoch in epochs), default=None)
         table.add_row(
             str(watched.attempt.trial),
             _origin(watched.trial) if watched.begin else "starting",
-            progress,
+            f"{epochs[-1].epoch if epochs else 0}/{watched.planned.epochs}",
             _percent(epochs[-1].error if epochs else None),
             _percent(best),
         )
@@ -131,11 +134,20 @@ def _running(controller: Controller) -> Table:
 
 
 def _finished(controller: Controller) -> Table:
-    table = Table(box=None, pad_edge=False, title="ended, newest first", title_justify="left", header_style="dim")
-    for column, right in (("trial", True), ("outcome", False)):
-        table.add_column(column, justify="right" if right else "left", no_wrap=True)
+    table = _table("ended, newest first", ["trial"], "outcome", [])
     for end in reversed(controller.state.ends[-_RECENT:]):
         table.add_row(str(end.trial), _outcome(end))
+    return table
+
+
+def _table(title: str, before: list[str], text: str, after: list[str]) -> Table:
+    """Columns of numbers around one of text, which alone gives way on a narrow terminal."""
+    table = Table(box=None, pad_edge=False, title=title, title_justify="left", header_style="dim", expand=True)
+    for column in before:
+        table.add_column(column, justify="right", no_wrap=True, min_width=5)
+    table.add_column(text, no_wrap=True, overflow="ellipsis", ratio=1)
+    for column in after:
+        table.add_column(column, justify="right", no_wrap=True, min_width=6)
     return table
 
 

@@ -7,23 +7,23 @@ the next one finds out by the jobs' names.
 
 from __future__ import annotations
 
-import random
-import sys
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from datetime import timedelta
-from typing import Any, Final, TypeVar
+from datetime import datetime, timedelta
+from time import monotonic
+from typing import Any, TypeVar
 
 import aiperf_orch
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.campaign.events import revoke
+from aiperf_orch.campaign.events import is_there, revoke
 from aiperf_orch.campaign.journal import Journal
 from aiperf_orch.campaign.lock import Lock
-from aiperf_orch.campaign.state import Attempt, CampaignState, Phase
-from aiperf_orch.controller.policy import CHOSEN, CONSEQUENCES, Consequence
+from aiperf_orch.campaign.state import CHOSEN, Attempt, CampaignState, Phase
+from aiperf_orch.controller.policy import CONSEQUENCES, Consequence
 from aiperf_orch.controller.proposals import Proposer
+from aiperf_orch.controller.queue import Queue
 from aiperf_orch.controller.watch import Watched, last_line, watch
-from aiperf_orch.errors import NetworkError, SchedulerUnreachable, SubmitRefused
+from aiperf_orch.errors import LockedError, NetworkError, SchedulerUnreachable, SubmitRefused
 from aiperf_orch.records import (
     AttemptEnd,
     AttemptId,
@@ -44,11 +44,10 @@ from aiperf_orch.records import (
     Submitted,
     Submitting,
 )
-from aiperf_orch.schedulers.base import JobRequest, JobState, JobStatus, Scheduler
+from aiperf_orch.schedulers.base import JobRequest, JobState, Scheduler, trial_command
 from aiperf_orch.units import format_duration, now
 
-E_co = TypeVar("E_co", bound=Entry)
-_LONGEST_BACK_OFF: Final = 300.0
+AnyEntry = TypeVar("AnyEntry", bound=Entry)
 
 
 class Controller:
@@ -82,8 +81,8 @@ class Controller:
         self._warn = warn
         self._proposer: Proposer | None = None
         self._told: set[tuple[int, int]] = set()
-        self._next_question = now()
-        self._unanswered = 0
+        self._queue = Queue(scheduler, self.settings.scheduler.poll_interval, warn)
+        self._exhausted_at = -1
         with ExitStack() as undo:
             self._lock = Lock.acquire(directory.lock, take_over=take_over)
             undo.callback(self._lock.release)
@@ -115,7 +114,8 @@ class Controller:
         """
         self._read_events()
         self._ask_queue()
-        stop = stop or self.directory.stop_request.exists()
+        self._insist()
+        stop = stop or is_there(self.directory.stop_request)
         deadline = self.deadline
         if self.state.phase is Phase.FINISHED:
             return self.state.phase
@@ -123,22 +123,26 @@ class Controller:
             self._end_all(EndReason.CAMPAIGN_ENDED)
             if not self.state.live:
                 duration = format_duration(self.settings.campaign.duration)
-                self._append(Finished, reason=f"its {duration} are over")
+                self._finish(f"its {duration} are over")
         elif stop:
             self._end_all(EndReason.STOPPED)
-            if not self.state.live:
+            if not self.state.live and self.state.phase is not Phase.STOPPED:
                 self._append(Stopped)
         elif self.state.phase is Phase.RUNNING:
             self._submit()
         return self.state.phase
 
     @property
-    def deadline(self) -> Any:
+    def deadline(self) -> datetime | None:
         """When the campaign ends; None until its first trial has begun."""
         return self.state.deadline(self.settings.campaign.duration)
 
     def _take_up(self, resume: bool) -> None:
         self.directory.check_unchanged(self.state.settings_sha256)
+        self.directory.check_complete({trial.trial: len(trial.attempts) for trial in self.state.trials.values()})
+        opened, host = self.state.opened, self._lock.holder.host
+        if self.settings.scheduler.kind == "local" and self.state.live and opened and opened.host != host:
+            raise LockedError(f"{self.directory.path}: its trials run on {opened.host}: go on with the campaign there")
         if not self._journal.entries:
             self._append(Created, settings_sha256=self.directory.settings_sha256, version=aiperf_orch.__version__)
         self._append(Opened, host=self._lock.holder.host, pid=self._lock.holder.pid)
@@ -147,15 +151,13 @@ class Controller:
             if self.state.phase in (Phase.PAUSED, Phase.STOPPED):
                 self._append(Resumed)
 
-    def _append(self, kind: type[E_co], **fields: Any) -> E_co:
+    def _append(self, kind: type[AnyEntry], **fields: Any) -> AnyEntry:
         entry = self._journal.append(kind, **fields)
         self.state.apply(entry)
         return entry
 
     def _watch(self, attempt: Attempt) -> None:
-        trial = self.state.trials[attempt.trial]
-        planned = self.settings.training.epochs_of_round(trial.proposal.round)
-        self.watched[attempt.key] = watch(self.directory, attempt, trial, planned)
+        self.watched[attempt.key] = watch(self.directory, attempt, self.state.trials[attempt.trial])
 
     # observe and record
 
@@ -186,6 +188,7 @@ class Controller:
         entry = self._append(Ended, attempts=records)
         if self._proposer:
             self._proposer.feed(entry)
+        self.scheduler.release([self.watched[record.trial, record.attempt].attempt.name for record in records])
         for record in records:
             del self.watched[record.trial, record.attempt]
             if record.final:
@@ -199,8 +202,9 @@ class Controller:
             return
         limit = self.settings.campaign.pause_after_failures
         for record in records:
-            failed = record.final and record.best_error is None and record.reason not in CHOSEN
-            if CONSEQUENCES[record.reason] is Consequence.PAUSE or (failed and not self.state.any_epoch):
+            failed = record.best_error is None and record.reason not in CHOSEN
+            ran = self.state.trials[record.trial].attempts[-1].job is not None
+            if CONSEQUENCES[record.reason] is Consequence.PAUSE or (failed and ran and not self._proven()):
                 why = f"trial {record.trial} ended {record.reason.value}: {record.message or 'no message'}"
             elif self.state.failures_in_a_row >= limit and self.state.last_failure:
                 why = (
@@ -225,53 +229,45 @@ class Controller:
     def _ask_queue(self) -> None:
         """Ask after silent jobs, in one question, and draw the consequences for those that are gone."""
         scheduler = self.settings.scheduler
-        time = now()
-        silence = timedelta(seconds=scheduler.silent_after)
+        time, present = monotonic(), now()
         silent = [
-            watched for watched in self.watched.values() if time - watched.heard >= silence or watched.attempt.unsure
+            watched
+            for watched in self.watched.values()
+            if time - watched.heard >= scheduler.silent_after or watched.attempt.unsure
         ]
-        if not silent or time < self._next_question:
+        if not silent:
             return
-        statuses = self._ask([watched.attempt.name for watched in silent])
+        statuses = self._queue.ask([watched.attempt.name for watched in silent])
         if statuses is None:
             return
-        gone, lost = [], []
+        gone, lost, hung = [], [], []
         found: list[JobRecord] = []
         for watched in silent:
             status = statuses.get(watched.attempt.name)
             if status is not None and status.state is not JobState.ENDED:
-                if watched.attempt.job is None:
+                if watched.attempt.job is None or watched.attempt.missing_since is not None:
                     found.append(_job_record(watched.attempt, status.job))
-                watched.heard = time
-                watched.due = time
+                watched.heard = watched.due = time
+                if status.state is JobState.RUNNING and watched.begin is None and not watched.attempt.cancelling:
+                    watched.running_since = watched.running_since or time
+                    if time - watched.running_since >= scheduler.begin_within:
+                        hung.append(watched.attempt)
             elif watched.attempt.missing_since is None:
                 gone.append(watched.attempt)
-            elif time - watched.attempt.missing_since >= timedelta(seconds=scheduler.lost_after):
+            elif present - watched.attempt.missing_since >= timedelta(seconds=scheduler.lost_after):
                 lost.append((watched, status.detail if status else ""))
         if found:
             self._append(Submitted, jobs=found)
         if gone:
             self._append(Missing, attempts=[_attempt_id(attempt) for attempt in gone])
+        self._tell_to_end(hung, EndReason.HUNG)
         self._give_up(lost)
-
-    def _ask(self, names: Collection[str]) -> Mapping[str, JobStatus] | None:
-        """What the queue says, or None while the scheduler cannot be reached: then nothing is concluded."""
-        try:
-            statuses = self.scheduler.query(names)
-        except SchedulerUnreachable as error:
-            self._unanswered += 1
-            wait = min(self.settings.scheduler.poll_interval * 2**self._unanswered, _LONGEST_BACK_OFF)
-            self._next_question = now() + timedelta(seconds=wait * random.uniform(0.8, 1.2))
-            self._warn(f"{error}; asking again in {format_duration(wait)}")
-            return None
-        self._unanswered = 0
-        return statuses
 
     def _give_up(self, lost: Iterable[tuple[Watched, str]]) -> None:
         """Take attempts from jobs that are gone, after one more look at their events."""
         ends = []
         for watched, detail in lost:
-            watched.due = now()
+            watched.due = 0.0
             watched.poll(self.directory)
             if watched.end is None:
                 reason = watched.attempt.cancelling or EndReason.LOST
@@ -279,7 +275,7 @@ class Controller:
                 parts = ["left the queue without an end line", detail, last_line(self.directory.log(*attempt.key))]
                 message = parts[0] if attempt.cancelling else ", ".join(filter(None, parts))
                 revoke(self.directory, attempt.trial, attempt.attempt, reason, message)
-                watched.due = now()
+                watched.due = 0.0
                 watched.poll(self.directory)
             ends.append((watched, *watched.reason()))
         self._record_ends(ends)
@@ -287,12 +283,20 @@ class Controller:
     # end and submit
 
     def _end_all(self, reason: EndReason) -> None:
-        """Tell every live attempt to end; insist when it does not."""
-        fresh = [attempt for attempt in self.state.live.values() if attempt.cancelling is None]
-        if fresh:
-            self._append(Cancelling, attempts=[_attempt_id(attempt) for attempt in fresh], reason=reason)
+        """Tell every live attempt to end."""
+        self._tell_to_end([attempt for attempt in self.state.live.values() if attempt.cancelling is None], reason)
+        self._insist()
+
+    def _tell_to_end(self, attempts: Iterable[Attempt], reason: EndReason) -> None:
+        """Write down that attempts are to end, and why; `_insist` tells their jobs."""
+        ids = [_attempt_id(attempt) for attempt in attempts]
+        if ids:
+            self._append(Cancelling, attempts=ids, reason=reason)
+
+    def _insist(self) -> None:
+        """Tell the jobs of attempts that are to end, also after a restart; end those that do not within the grace."""
         grace = timedelta(seconds=self.settings.scheduler.stop_grace)
-        live = self.state.live.values()
+        live = [attempt for attempt in self.state.live.values() if attempt.cancelling_since]
         untold = [attempt for attempt in live if attempt.key not in self._told]
         stubborn = [
             attempt for attempt in live if attempt.cancelling_since and now() - attempt.cancelling_since > grace
@@ -324,15 +328,25 @@ class Controller:
         if campaign.max_trials is not None:
             wanted = min(wanted, campaign.max_trials - next_trial)
             if next_trial >= campaign.max_trials and not self.state.live and not self.state.retries:
-                self._append(Finished, reason=f"its {campaign.max_trials} trials have ended")
+                self._finish(f"its {campaign.max_trials} trials have ended")
                 return
+        if len(self.state.ends) == self._exhausted_at:
+            wanted = 0  # only another end could give the search something to propose
         try:
             records.extend(self._propose(trial) for trial in range(next_trial, next_trial + wanted))
         except NetworkError as error:
-            self._append(Paused, reason=f"the search proposes nothing more: {error}")
+            self._exhausted_at = len(self.state.ends)
+            if not records and not self.state.live:
+                self._finish(f"the search proposes nothing more: {error}")
         if records:
             entry = self._append(Submitting, attempts=records)
             self._start([self.state.live[record.trial, record.attempt] for record in entry.attempts])
+
+    def _finish(self, reason: str) -> None:
+        """The campaign is over; trials that still waited for another attempt get none."""
+        self._append(Finished, reason=reason)
+        for trial in self.state.retries:
+            self.directory.checkpoint(trial).unlink(missing_ok=True)
 
     def _propose(self, trial: int) -> AttemptRecord:
         spec, record = self._search.propose(trial, self.state)
@@ -364,11 +378,9 @@ class Controller:
     def request(self, attempt: Attempt) -> JobRequest:
         """The job of an attempt; makes its folder."""
         folder = self.directory.job_folder(*attempt.key)
-        folder.mkdir(exist_ok=True)
-        python = self.settings.scheduler.python or sys.executable
-        spec = self.directory.spec(attempt.trial)
-        command = (python, "-P", "-m", "aiperf_orch.trial", str(spec), "--attempt", str(attempt.attempt))
-        return JobRequest(attempt.name, folder, command)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        command = trial_command(self.settings.scheduler.python, self.directory.spec(attempt.trial), attempt.attempt)
+        return JobRequest(attempt.name, folder, self.directory.path, command)
 
     def _proven(self) -> bool:
         """Whether any trial has ended an epoch: then the site works."""

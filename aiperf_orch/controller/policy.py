@@ -39,9 +39,6 @@ CONSEQUENCES: Final[dict[EndReason, Consequence]] = {
 MOST_ATTEMPTS: Final = 99
 """What a job's name of 15 characters has room for."""
 
-CHOSEN: Final = frozenset({EndReason.STOPPED, EndReason.CAMPAIGN_ENDED, EndReason.CANCELLED})
-"""Ends that somebody chose, which are no failures."""
-
 
 def is_final(reason: EndReason, trial: Trial, max_attempts: int) -> bool:
     """Whether a trial is over when its latest attempt ends so.

@@ -3,41 +3,44 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
+from time import monotonic
 from typing import Final
 
+from aiperf_orch.campaign.counted import counted_runs, planned_of
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.campaign.events import RunEvents, best_epoch, count_epochs, poll_attempt, read_attempt
+from aiperf_orch.campaign.events import Planned, RunEvents, best_epoch, count_epochs, poll_attempt
 from aiperf_orch.campaign.state import Attempt, Trial
 from aiperf_orch.controller.policy import is_final
 from aiperf_orch.records import AttemptEnd, BeganRecord, Begin, End, EndReason, Epoch
 from aiperf_orch.search.forecast import forecast_error
 from aiperf_orch.units import now
 
-_LONGEST_WAIT: Final = timedelta(seconds=30)
+_LONGEST_WAIT: Final = 30.0  # seconds
 _LOG_TAIL: Final = 400  # bytes
 
 
 @dataclass
 class Watched:
-    """A live attempt and its events so far. `heard` is when it last gave a sign, `due` when it is worth a look."""
+    """A live attempt and its events so far.
+
+    `heard` is when it last gave a sign and `due` when it is worth the next look (`looked` is the last), all by the monotonic clock, which nobody can
+    set back. `epochs` are the trial's epochs so far that count, in order, with those of earlier attempts.
+    """
 
     attempt: Attempt
     trial: Trial
-    epochs_planned: int
-    heard: datetime
-    due: datetime
+    planned: Planned
+    heard: float
+    due: float
     earlier: list[Epoch]
+    epochs: list[Epoch] = field(default_factory=list)
     runs: list[RunEvents] = field(default_factory=list)
     reported_run: int = -1
     reported_faults: int = 0
-
-    @property
-    def epochs(self) -> list[Epoch]:
-        """The trial's epochs so far that count, in order, with those of earlier attempts."""
-        found = [epoch for run in self.runs for epoch in run.epochs]
-        return list(count_epochs([*self.earlier, *found]).values())
+    looked: float = 0.0
+    running_since: float | None = None
 
     @property
     def begin(self) -> Begin | None:
@@ -51,17 +54,18 @@ class Watched:
 
     def poll(self, directory: CampaignDirectory) -> None:
         """Read what its jobs have written since, unless it is too early for a next epoch."""
-        time = now()
+        time = monotonic()
         if time < self.due:
             return
-        operations = self.trial.proposal.operations
-        if poll_attempt(
-            directory, self.attempt.trial, self.attempt.attempt, operations, self.epochs_planned, self.runs
-        ):
+        if poll_attempt(directory, *self.attempt.key, self.planned, self.runs):
             self.heard = time
-            last = self.runs[-1].epochs[-1] if self.runs[-1].epochs else None
-            if last and self.end is None:
-                self.due = min(last.end + (last.end - last.start) / 2, time + _LONGEST_WAIT)
+            found = [epoch for run in self.runs for epoch in run.epochs]
+            self.epochs = list(count_epochs([*self.earlier, *found]).values())
+        elif self.runs and self.runs[-1].epochs and self.heard == self.looked:
+            # nothing came right behind the last epoch, so not its end: the next one takes about as long as that one
+            last = self.runs[-1].epochs[-1]
+            self.due = time + min((last.end - last.start).total_seconds() / 2, _LONGEST_WAIT)
+        self.looked = time
 
     def reason(self) -> tuple[EndReason, str]:
         """The typed reason and the message of its end line: told to end by us, or by somebody else."""
@@ -105,7 +109,9 @@ class Watched:
         counted = count_epochs(self.epochs, deadline)
         epochs = list(counted.values())
         best = best_epoch(epochs)
-        predicted = forecast_error([epoch.error for epoch in epochs], forecast_epoch, best.error) if best else None
+        whole = [epoch.epoch for epoch in epochs] == list(range(1, len(epochs) + 1))
+        errors = [epoch.error for epoch in epochs]
+        predicted = forecast_error(errors, forecast_epoch, best.error) if best and whole else None
         begins = [run.begin.time for run in self.runs if run.begin]
         return AttemptEnd(
             trial=self.attempt.trial,
@@ -126,17 +132,25 @@ class Watched:
         )
 
 
-def watch(directory: CampaignDirectory, attempt: Attempt, trial: Trial, epochs_planned: int) -> Watched:
+def watch(directory: CampaignDirectory, attempt: Attempt, trial: Trial) -> Watched:
     """Begin to watch a live attempt, also one that another controller submitted."""
-    earlier: list[Epoch] = []
-    for before in trial.attempts:
-        if before.attempt < attempt.attempt:
-            for run in read_attempt(directory, before.trial, before.attempt, trial.proposal.operations, epochs_planned):
-                earlier.extend(run.epochs)
-    time = now()
-    watched = Watched(attempt, trial, epochs_planned, heard=attempt.submitted, due=time, earlier=earlier)
-    watched.reported_run = attempt.began.run if attempt.began else -1
-    return watched
+    earlier = [
+        epoch
+        for before in trial.attempts
+        if before.attempt < attempt.attempt
+        for run in counted_runs(directory, trial, before)[0]
+        for epoch in run.epochs
+    ]
+    silent = max((now() - attempt.submitted).total_seconds(), 0.0)
+    return Watched(
+        attempt,
+        trial,
+        planned_of(directory, trial),
+        heard=monotonic() - silent,
+        due=monotonic(),
+        earlier=earlier,
+        reported_run=attempt.began.run if attempt.began else -1,
+    )
 
 
 def last_line(log: Path) -> str:

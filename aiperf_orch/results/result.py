@@ -18,8 +18,7 @@ from aiperf_orch.results.score import Score, score_of
 class Result:
     """One campaign as its records have it, whenever they are read.
 
-    Durations in seconds; `validation_sizes` are images validated an epoch; `deadline_passed` tells whether the journal
-    goes on to the deadline.
+    Durations in seconds; `validation_sizes` are images validated an epoch; `networks` ended an epoch.
     """
 
     directory: CampaignDirectory
@@ -27,7 +26,7 @@ class Result:
     collected: Collected
     score: Score
     started: datetime | None
-    deadline_passed: bool
+    longest_epoch: float
     duration: float
     phase: Phase
     simulated: bool
@@ -35,6 +34,7 @@ class Result:
     input_shape: Shape
     precisions: frozenset[str]
     validation_sizes: frozenset[int]
+    networks: int
     foreign_weights: list[int]
     clock_skew: float
     faults: list[str]
@@ -46,21 +46,19 @@ def compute(directory: CampaignDirectory) -> Result:
     Raises:
         RecordError: when the journal is damaged, or the frozen settings were changed.
     """
-    entries = read_journal(directory.journal)
-    state = CampaignState.of(entries)
+    state = CampaignState.of(read_journal(directory.journal))
     directory.check_unchanged(state.settings_sha256)
     collected = collect(directory, state)
     epochs = collected.epochs
     begins = [begin for trial in collected.trials for begin in trial.begins]
     settings = directory.settings
-    deadline = state.deadline(settings.campaign.duration)
     return Result(
         directory=directory,
         state=state,
         collected=collected,
         score=score_of(collected.start, epochs),
         started=collected.start,
-        deadline_passed=deadline is not None and entries[-1].time >= deadline,
+        longest_epoch=max(((epoch.end - epoch.start).total_seconds() for epoch in epochs), default=0.0),
         duration=settings.campaign.duration,
         phase=state.phase,
         simulated=settings.simulated,
@@ -68,6 +66,7 @@ def compute(directory: CampaignDirectory) -> Result:
         input_shape=DATA_SHAPES[settings.data.name][0],
         precisions=frozenset(begin.precision for begin in begins),
         validation_sizes=frozenset(epoch.val_images for epoch in epochs),
+        networks=len({trial.trial.proposal.network_hash for trial in collected.trials if trial.epochs}),
         foreign_weights=[
             trial.trial.trial
             for trial in collected.trials

@@ -35,7 +35,8 @@ def misses(result: Result) -> list[Miss]:
 
 def _duration(result: Result) -> str | None:
     least = 3600
-    if result.score.seconds >= least or (result.deadline_passed and result.duration >= least):
+    # what is measured ends with the last epoch before the deadline, so up to one epoch earlier
+    if result.duration >= least and result.score.seconds + result.longest_epoch >= least:
         return None
     return f"it measured {format_duration(result.score.seconds)}"
 

@@ -21,7 +21,7 @@ class Score:
 
     `operations` is exact; `seconds` runs from the first begin of any trial to the end of the last epoch that counts;
     `score` is operations per second. `error` is 1 - best validation top-1 accuracy so far, None before any epoch ended;
-    `regulated` is score * -ln(error), where no error at all is taken as 1 / (2 * validation images).
+    `regulated` is score * -ln(`error_counted`), which is the error, or 1 / (2 * validation images) for no error at all.
     """
 
     operations: int = 0
@@ -29,10 +29,15 @@ class Score:
     score: float = 0.0
     error: float | None = None
     regulated: float | None = None
-    error_is_zero: bool = False
+    error_counted: float | None = None
     epochs: int = 0
     train_images: int = 0
     val_images: int = 0
+
+    @property
+    def error_is_zero(self) -> bool:
+        """Whether there was no error at all, so that the regulated score uses the bound."""
+        return self.error == 0
 
 
 @dataclass
@@ -64,22 +69,23 @@ class RunningScore:
         seconds = _exact_seconds(self.last_end - self.start)
         score = float(self.operations / seconds) if seconds > 0 else 0.0
         error = self.best.error
+        counted = error if error > 0 else 1 / (2 * self.best.val_images)
         return Score(
             operations=self.operations,
             seconds=float(seconds),
             score=score,
             error=error,
-            regulated=regulated_score(score, error, self.best.val_images),
-            error_is_zero=error == 0,
+            regulated=regulated_score(score, counted),
+            error_counted=counted,
             epochs=self.epochs,
             train_images=self.train_images,
             val_images=self.val_images,
         )
 
 
-def regulated_score(score: float, error: float, val_images: int) -> float:
-    """Score times -ln(error); no error at all is taken as half an image, 1 / (2 * val_images)."""
-    return score * math.log(1 / error if error > 0 else 2 * val_images)
+def regulated_score(score: float, error: float) -> float:
+    """Score times -ln(error), for an error above 0."""
+    return score * math.log(1 / error)
 
 
 def score_of(start: datetime | None, epochs: Iterable[Epoch]) -> Score:

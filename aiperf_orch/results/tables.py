@@ -30,7 +30,7 @@ def write_tables(result: Result) -> None:
         (directory.series, series_rows(result), _SERIES),
     ):
         frame = pd.DataFrame(rows, columns=None if columns is None else list(columns), dtype=object)
-        replace_file(path, frame.to_csv(index=False, lineterminator="\n").encode(), mode=0o640)
+        replace_file(path, frame.to_csv(index=False, lineterminator="\n").encode())
 
 
 _LEADERBOARD = (
@@ -91,7 +91,7 @@ def result_row(result: Result) -> dict[str, Any]:
         "started": format_time(result.started) if result.started else None,
         "duration_limit": result.duration,
         "trials": len(trials),
-        "networks": len({trial.trial.proposal.network_hash for trial in trials if trial.epochs}),
+        "networks": result.networks,
         "epochs": score.epochs,
         "train_images": score.train_images,
         "val_images": score.val_images,
@@ -144,7 +144,7 @@ def _trial_row(records: TrialRecords, result: Result) -> dict[str, Any]:
         "edits": " ".join(str(edit["kind"]) for edit in trial.proposal.edits),
         "kernel_size": point.kernel_size,
         "dropout": point.dropout,
-        "batch_size": records.begins[-1].batch if records.begins else point.batch_size,
+        "batch_size": epochs[-1].batch if epochs else point.batch_size,
         "best_epoch": best.epoch if best else None,
         "epochs": len(epochs),
         "train_images": sum(epoch.train_images for epoch in epochs),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -29,11 +30,24 @@ class JobStatus:
 
 @dataclass(frozen=True, slots=True)
 class JobRequest:
-    """A job to submit: its name, its own folder (made by the caller), and the command that it runs."""
+    """A job to submit: its name, its own folder (made by the caller), its campaign's, and the command that it runs."""
 
     name: str
     folder: Path
+    campaign: Path
     command: tuple[str, ...]
+
+
+def trial_command(python: str | None, spec: Path, attempt: int) -> tuple[str, ...]:
+    """The command that a job runs: one attempt of the trial with this specification.
+
+    Args:
+        python: the site's interpreter for trials; None is this one.
+        spec: the trial's specification, absolute.
+        attempt: from 1.
+    """
+    # -P: a file in the job's folder is no module
+    return (python or sys.executable, "-P", "-m", "aiperf_orch.trial", str(spec), "--attempt", str(attempt))
 
 
 class Scheduler(ABC):
@@ -47,6 +61,14 @@ class Scheduler(ABC):
     """
 
     @abstractmethod
+    def check(self, concurrency: int) -> list[str]:
+        """Whether so many jobs at once can be served: warnings for a person.
+
+        Raises:
+            UsageError: when not even one job can be.
+        """
+
+    @abstractmethod
     def render(self, request: JobRequest) -> str:
         """The whole batch script, as it would be submitted."""
 
@@ -57,6 +79,10 @@ class Scheduler(ABC):
         Raises:
             SubmitRefused: when the scheduler will not have it, with what it said.
         """
+
+    @abstractmethod
+    def release(self, names: Collection[str]) -> None:
+        """The controller has seen these jobs' ends: whatever of them still exits holds no place."""
 
     @abstractmethod
     def query(self, names: Collection[str]) -> Mapping[str, JobStatus]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ import submitit
 from submitit.local import local as submitit_local
 
 from aiperf_orch.config import SchedulerSettings
-from aiperf_orch.errors import SubmitRefused
+from aiperf_orch.errors import SubmitRefused, UsageError
 from aiperf_orch.schedulers.base import JobRequest, JobState, JobStatus, Scheduler
 from aiperf_orch.schedulers.script import render_script
 
@@ -34,7 +35,7 @@ class LocalExecutor(submitit_local.LocalExecutor):
     """submitit's local executor, starting our rendered script in a session of its own."""
 
     def __init__(self, request: JobRequest, settings: SchedulerSettings, cpus: list[int]) -> None:
-        super().__init__(folder=request.folder, python=_python(settings))
+        super().__init__(folder=request.folder)
         self._request, self._settings, self._cpus = request, settings, cpus
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -42,6 +43,10 @@ class LocalExecutor(submitit_local.LocalExecutor):
     def name(cls) -> str:
         """What the job's environment calls this executor."""
         return "local"
+
+    @property
+    def _submitit_command_str(self) -> str:
+        return _submitit_command(self._request, self._settings)
 
     def _make_submission_file_text(self, command: str, uid: str) -> str:  # noqa: ARG002  submitit's signature
         return _script(self._request, self._settings, self._cpus, command)
@@ -78,12 +83,23 @@ class LocalScheduler(Scheduler):
     def __init__(self, settings: SchedulerSettings) -> None:
         self._settings = settings
         self._started: dict[str, subprocess.Popen[bytes]] = {}
+        self._over: set[str] = set()
+
+    def check(self, concurrency: int) -> list[str]:
+        """Refuse trials that want more cores than there are, and warn where trials will share cores."""
+        if self._settings.python and not shutil.which(self._settings.python):
+            raise UsageError(f"scheduler.python: {self._settings.python}: there is no such program here")
+        wanted, there = self._settings.cores_per_trial, len(os.sched_getaffinity(0))
+        if wanted > there:
+            raise UsageError(f"scheduler.cores_per_trial: a trial wants {wanted} cores, and this machine gives {there}")
+        if concurrency * wanted > there:
+            return [f"{concurrency} trials at once want {concurrency * wanted} cores, and here are {there}: they share"]
+        return []
 
     def render(self, request: JobRequest) -> str:
         """The script, on the cores that would be taken now."""
-        # making an executor would make the job's folder too
-        command = f"{_python(self._settings)} -u -m submitit.core._submit {shlex.quote(str(request.folder))}"
-        return _script(request, self._settings, self._free_cores(), command)
+        # not by an executor: making one would make the job's folder too
+        return _script(request, self._settings, self._free_cores(), _submitit_command(request, self._settings))
 
     def submit(self, request: JobRequest) -> str:
         """Start a job on cores that no other job has; when all are taken, on those with the fewest jobs."""
@@ -95,6 +111,14 @@ class LocalScheduler(Scheduler):
         if executor.process is not None:
             self._started[request.name] = executor.process
         return str(job.job_id)
+
+    def release(self, names: Collection[str]) -> None:
+        """Their cores are free, though submitit takes a moment to exit; and reap what has."""
+        self._over.update(names)
+        for name in self._over & self._started.keys():
+            if self._started[name].poll() is not None:
+                del self._started[name]
+                self._over.discard(name)
 
     def query(self, names: Collection[str]) -> Mapping[str, JobStatus]:
         """Jobs found in the process table, and the ends of those that this scheduler object started."""
@@ -134,7 +158,7 @@ class LocalScheduler(Scheduler):
     def _free_cores(self) -> list[int]:
         """The cores for one more job: those with the fewest jobs on them."""
         load = dict.fromkeys(sorted(os.sched_getaffinity(0)), 0)
-        for cpus in {found.name: found.cpus for found in _processes()}.values():
+        for cpus in {found.name: found.cpus for found in _processes() if found.name not in self._over}.values():
             for cpu in cpus & load.keys():
                 load[cpu] += 1
         chosen = sorted(load, key=lambda cpu: (load[cpu], cpu))[: self._settings.cores_per_trial]
@@ -146,7 +170,7 @@ def _script(request: JobRequest, settings: SchedulerSettings, cpus: list[int], c
         "local.sh.j2",
         settings.template,
         name=request.name,
-        campaign=request.folder.parent.parent,
+        campaign=request.campaign,
         folder=request.folder,
         cpus=cpus,
         setup=settings.setup,
@@ -154,8 +178,11 @@ def _script(request: JobRequest, settings: SchedulerSettings, cpus: list[int], c
     )
 
 
-def _python(settings: SchedulerSettings) -> str:
-    return shlex.quote(settings.python or sys.executable)
+def _submitit_command(request: JobRequest, settings: SchedulerSettings) -> str:
+    """What submitit starts in the job; -P: a file in the job's folder is no module."""
+    return shlex.join(
+        [settings.python or sys.executable, "-P", "-u", "-m", "submitit.core._submit", str(request.folder)]
+    )
 
 
 def _processes(names: Collection[str] | None = None) -> Iterator[_Found]:

@@ -135,7 +135,7 @@ class Search:
 
     def _child_of_seed(self, point: Hyperparameters | None, generator: np.random.Generator) -> Candidate:
         """While nothing is known: some random edits of the seed network."""
-        kernel_size = int(generator.choice(self._settings.kernel_sizes)) if point is None else point.kernel_size
+        kernel_size = (point or points.first_point(self._settings)).kernel_size
         start = Candidate(None, self._seed_network, kernel_size)
         found = random_descendant(
             start,

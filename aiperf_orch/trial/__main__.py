@@ -15,6 +15,7 @@ from pathlib import Path
 
 from aiperf_orch.campaign.directory import CampaignDirectory, read_spec
 from aiperf_orch.campaign.events import EventWriter
+from aiperf_orch.campaign.layout import Layout
 from aiperf_orch.errors import AiperfError
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.records import Begin, End, Epoch, TrialSpec
@@ -48,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         spec, sha256 = read_spec(options.spec)
         # a job that lost the race for its attempt, or comes too late, must not even load torch
-        directory = CampaignDirectory.open(options.spec.resolve().parent.parent) if options.attempt else None
+        directory = CampaignDirectory.open(Layout.of_spec(options.spec).path) if options.attempt else None
         sink: EventSink = EventWriter(directory, spec.trial, options.attempt, options.run) if directory else _Terminal()
     except FileExistsError:
         print(f"attempt {options.attempt} of {options.spec} is claimed already: leaving it", file=sys.stderr)
@@ -59,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         if directory:
             files = Files(directory.weights(spec.trial), directory.checkpoint(spec.trial))
-            earlier = earlier_epochs(directory, spec, options.attempt, options.run)
+            earlier = earlier_epochs(directory, spec, sha256, options.attempt, options.run)
         else:
             files = Files(options.weights or Path(scratch) / "weights", Path(scratch) / "checkpoint")
             earlier = []
@@ -75,11 +76,9 @@ def _make_trainer(spec: TrialSpec, path: Path, attempt: int) -> Trainer:
 
     weights, parent = None, None
     if spec.parent is not None and spec.training.inherit_weights:
-        weights = path.resolve().parent.parent / "weights" / f"{spec.parent:05d}.safetensors"
-        parent = Graph.from_json(read_spec(path.with_name(f"{spec.parent:05d}.json"))[0].network)
-        if not weights.exists():
-            print(f"{weights}: the parent's weights are gone: training from new ones", file=sys.stderr)
-            weights = None
+        layout = Layout.of_spec(path)
+        weights = layout.weights(spec.parent)
+        parent = Graph.from_json(read_spec(layout.spec(spec.parent))[0].network)
     return TorchTrainer(spec, weights, parent)
 
 

@@ -57,10 +57,10 @@ def load(name: str, network: Graph) -> DataSet:
         TrialFailure: BAD_DATA, when it cannot be loaded, or when its image shape or number of classes is not the
             network's.
     """
+    if name not in LOADERS:
+        raise _bad(f"unknown data set {name!r}; set data.name to one of: {', '.join(LOADERS)}")
     try:
         data = LOADERS[name]()
-    except KeyError:
-        raise _bad(f"unknown data set {name!r}; set data.name to one of: {', '.join(LOADERS)}") from None
     except (ImportError, OSError, EOFError, ValueError, zlib.error) as error:
         raise _bad(
             f"data set {name!r} cannot be loaded ({type(error).__name__}: {error}); "

@@ -5,6 +5,7 @@ Which trainer does the epochs is a setting; this module imports neither.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import os
@@ -19,11 +20,11 @@ from types import FrameType
 from typing import Protocol
 
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.campaign.events import best_epoch, count_epochs, read_attempt
+from aiperf_orch.campaign.events import Planned, best_epoch, count_epochs, read_attempt
 from aiperf_orch.errors import AiperfError
 from aiperf_orch.records import Begin, End, EndReason, Epoch, TrialSpec
 from aiperf_orch.trial.trainer import Equipment, Trainer, TrialFailure
-from aiperf_orch.units import now
+from aiperf_orch.units import steady_clock
 
 _JOB_ID_VARIABLES = ("SLURM_JOB_ID", "PBS_JOBID", "SUBMITIT_LOCAL_JOB_ID")
 
@@ -66,6 +67,7 @@ class Attempt:
         self._attempt, self._run = attempt, run
         self._sink, self._files = sink, files
         self._preparing = True
+        self._clock = steady_clock()
         self._signal: int | None = None
         self._weights_sha256: str | None = None
         self._epochs: list[Epoch] = []
@@ -94,6 +96,7 @@ class Attempt:
         except Exception as error:
             traceback.print_exc()
             reason, message = EndReason.TRIAL_ERROR, f"{type(error).__name__}: {error}"
+        self._preparing = False
         self._write_end(reason, message)
         return reason
 
@@ -106,9 +109,9 @@ class Attempt:
         for number in range(done + 1, spec.epochs + 1):
             if self._exhausted():
                 return EndReason.EARLY_STOPPED
-            start = now()
+            start = self._clock()
             result = trainer.run_epoch(number, self._check)
-            end = now()
+            end = self._clock()
             if not math.isfinite(result.loss):
                 raise TrialFailure(EndReason.TRAINING_DIVERGED, f"the training loss of epoch {number} is {result.loss}")
             if self._sink.superseded():
@@ -125,9 +128,12 @@ class Attempt:
                 loss=result.loss,
                 error=result.wrong / result.val_images,
                 ops=result.train_images * spec.operations.train + result.val_images * spec.operations.forward,
+                batch=result.batch,
             )
             self._sink.append(epoch)
             self._epochs.append(epoch)
+            if self._sink.superseded():  # between the last look and the line: weights and checkpoint are another's now
+                raise Superseded
             if best_epoch(self._epochs) is epoch:
                 self._weights_sha256 = trainer.save_weights(self._files.weights)
             trainer.save_checkpoint(self._files.checkpoint, number)
@@ -144,7 +150,7 @@ class Attempt:
             print(f"no usable checkpoint ({error}): training from the beginning", file=sys.stderr, flush=True)
             return 0
         self._epochs = [epoch for epoch in earlier if epoch.epoch <= done]
-        if self._files.weights.exists():
+        with contextlib.suppress(FileNotFoundError):
             self._weights_sha256 = hashlib.sha256(self._files.weights.read_bytes()).hexdigest()
         return done
 
@@ -164,7 +170,7 @@ class Attempt:
             trial=self._spec.trial,
             attempt=self._attempt,
             run=self._run,
-            time=now(),
+            time=self._clock(),
             hosts=[socket.gethostname()],
             job=job,
             batch=equipment.batch,
@@ -187,7 +193,7 @@ class Attempt:
                 trial=self._spec.trial,
                 attempt=self._attempt,
                 run=self._run,
-                time=now(),
+                time=self._clock(),
                 reason=reason,
                 best_error=best.error if best else None,
                 best_epoch=best.epoch if best else None,
@@ -207,11 +213,14 @@ class Attempt:
             raise Told
 
 
-def earlier_epochs(directory: CampaignDirectory, spec: TrialSpec, attempt: int, run: int) -> list[Epoch]:
-    """The epochs that count of all runs before this one, in order."""
+def earlier_epochs(
+    directory: CampaignDirectory, spec: TrialSpec, spec_sha256: str, attempt: int, run: int
+) -> list[Epoch]:
+    """The epochs of all runs before this one, each once, in order."""
+    planned = Planned(spec.operations, spec.epochs, spec_sha256)
     found: list[Epoch] = []
     for number in range(1, attempt + 1):
-        for events in read_attempt(directory, spec.trial, number, spec.operations, spec.epochs):
+        for events in read_attempt(directory, spec.trial, number, planned):
             if number < attempt or events.run < run:
                 found.extend(events.epochs)
     return list(count_epochs(found).values())

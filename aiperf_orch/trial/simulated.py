@@ -62,7 +62,13 @@ class SimulatedTrainer:
         learnt = math.exp(-epoch / _EPOCHS_TO_LEARN)
         error = self._floor + (self._start - self._floor) * learnt
         noisy = min(max(error * (0.9 + 0.2 * self._uniform(f"error {epoch}")), 0.0), 1.0)
-        return EpochResult(_TRAIN_IMAGES, _VAL_IMAGES, 2.3 * noisy + 0.5, round(noisy * _VAL_IMAGES))
+        return EpochResult(
+            _TRAIN_IMAGES,
+            _VAL_IMAGES,
+            2.3 * noisy + 0.5,
+            round(noisy * _VAL_IMAGES),
+            self._spec.hyperparameters.batch_size,
+        )
 
     def save_weights(self, path: Path) -> str:
         """Write what stands for weights: the network's hash."""

@@ -31,6 +31,7 @@ from aiperf_orch.trial.inherit import State, inherit
 from aiperf_orch.trial.model import Model, build
 from aiperf_orch.trial.trainer import EpochResult, Equipment, TrialFailure
 
+_SMALLEST_BATCH = 2  # of one image a batch-norm over maps of side 1 has no statistics
 _VALIDATION_BATCH = 512  # at most, and at most four times the training batch: no gradients take memory
 
 
@@ -42,6 +43,8 @@ class TorchTrainer:
     _data: data.DataSet
     _device: torch.device
     _batch: int
+    _saved: bytes = b""
+    _saved_epoch: int | None = None
 
     def __init__(self, spec: TrialSpec, parent_weights: Path | None, parent_network: Graph | None) -> None:
         """Keep what to train; nothing is loaded yet.
@@ -102,9 +105,9 @@ class TorchTrainer:
         When memory does not suffice the batch is halved, for good, and the epoch begins again.
 
         Raises:
-            TrialFailure: OUT_OF_MEMORY when not even a batch of one image fits.
+            TrialFailure: OUT_OF_MEMORY when not even the smallest batch fits.
         """
-        before = self._pack(epoch - 1)
+        before = self._saved if self._saved_epoch == epoch - 1 else self._pack(epoch - 1)
         while True:
             try:
                 loss = self._train(epoch, check)
@@ -112,12 +115,12 @@ class TorchTrainer:
             except (RuntimeError, MemoryError) as error:
                 if not _out_of_memory(error):
                     raise
-                if self._batch == 1:
+                if self._batch < 2 * _SMALLEST_BATCH:
                     raise TrialFailure(
-                        EndReason.OUT_OF_MEMORY, f"not even a batch of one image fits into memory: {error}"
+                        EndReason.OUT_OF_MEMORY, f"not even a batch of {self._batch} images fits into memory: {error}"
                     ) from error
             else:
-                return EpochResult(len(self._data.train_labels), len(self._data.val_labels), loss, wrong)
+                return EpochResult(len(self._data.train_labels), len(self._data.val_labels), loss, wrong, self._batch)
             # outside the handler, whose traceback keeps the step's tensors alive
             batch = self._batch // 2
             self._optimizer.zero_grad(set_to_none=True)
@@ -135,7 +138,8 @@ class TorchTrainer:
 
     def save_checkpoint(self, path: Path, epoch: int) -> None:
         """Write all that is needed to go on after `epoch`, replacing the file whole."""
-        replace_file(path, self._pack(epoch))
+        self._saved, self._saved_epoch = self._pack(epoch), epoch
+        replace_file(path, self._saved)
 
     def load_checkpoint(self, path: Path) -> int:
         """Go on from a checkpoint; returns the epoch it was written after.

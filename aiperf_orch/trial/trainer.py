@@ -35,12 +35,13 @@ class Equipment:
 
 @dataclass(frozen=True, slots=True)
 class EpochResult:
-    """One epoch: images really trained and validated, mean training loss, and how many validation images were wrong."""
+    """One epoch: images really trained and validated, mean training loss, wrong validation images, and the batch."""
 
     train_images: int
     val_images: int
     loss: float
     wrong: int
+    batch: int
 
 
 class Trainer(Protocol):

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from aiperf_orch.campaign.events import (
     EventWriter,
+    Planned,
     RunEvents,
     best_epoch,
     count_epochs,
@@ -36,7 +37,7 @@ def read(made: Any) -> Callable[..., RunEvents]:
 
     def read(*lines: Any) -> RunEvents:
         made.events(*lines)
-        [run] = read_attempt(made.directory, 0, 1, made.operations, 5)
+        [run] = read_attempt(made.directory, 0, 1, Planned(made.operations, 5, "0" * 64))
         return run
 
     return read
@@ -63,7 +64,7 @@ def test_a_run_is_claimed_once(made: Any) -> None:
     writer.append(made.begin())
     assert not writer.superseded()
     assert abs(writer.clock_skew) < 5
-    [run] = read_attempt(made.directory, 0, 1, made.operations, 5)
+    [run] = read_attempt(made.directory, 0, 1, Planned(made.operations, 5, "0" * 64))
     assert run.begin == made.begin()
 
 
@@ -95,7 +96,7 @@ def test_an_attempt_that_is_given_up_is_ended_in_its_next_run(made: Any) -> None
     writer.append(made.begin())
     revoke(made.directory, 0, 1, EndReason.LOST, "gone")
     assert writer.superseded()
-    first, second = read_attempt(made.directory, 0, 1, made.operations, 5)
+    first, second = read_attempt(made.directory, 0, 1, Planned(made.operations, 5, "0" * 64))
     assert first.end is None
     assert second.end is not None
     assert (second.end.reason, second.end.message) == (EndReason.LOST, "gone")
@@ -115,7 +116,7 @@ def test_a_claim_on_a_full_disk_is_explained(campaign: Callable[..., Any], small
     with pytest.raises(AiperfError, match="the disk is full"):
         writer.append(End(trial=0, attempt=1, run=0, time=made.start, reason=EndReason.LOST, message="x" * 10_000))
     (small_disk / "filler").unlink()
-    [run] = read_attempt(made.directory, 0, 1, made.operations, 5)
+    [run] = read_attempt(made.directory, 0, 1, Planned(made.operations, 5, "0" * 64))
     assert run.begin == made.begin()
     assert (run.end, run.faults) == (None, [])
 
@@ -127,7 +128,7 @@ def test_a_file_is_read_on_as_it_grows(made: Any) -> None:
     runs: list[RunEvents] = []
 
     def poll() -> bool:
-        return poll_attempt(made.directory, 0, 1, made.operations, 5, runs)
+        return poll_attempt(made.directory, 0, 1, Planned(made.operations, 5, "0" * 64), runs)
 
     assert not poll()
     assert runs == []
@@ -152,7 +153,7 @@ def test_a_file_is_read_on_as_it_grows(made: Any) -> None:
 def test_what_the_journal_recorded_is_told_from_what_came_later(made: Any, read: Callable[..., RunEvents]) -> None:
     before = read(made.begin(), made.epoch(1, 1)).recorded()
     made.events(made.begin(), made.epoch(1, 1), made.epoch(2, 2))
-    again = RunEvents(made.directory.events(0, 1, 0), 0, 1, 0, made.operations, 5)
+    again = RunEvents(made.directory.events(0, 1, 0), 0, 1, 0, Planned(made.operations, 5, "0" * 64))
     again.poll(limit=before.size)
     assert again.recorded() == before
     assert _numbers(again) == [1]
@@ -168,7 +169,7 @@ def test_however_it_is_written_it_is_read_the_same(made: Any, read: Callable[...
     data = path.read_bytes()
     places = sorted(min(cut, len(data)) for cut in cuts)
     path.write_bytes(b"")
-    run = RunEvents(path, 0, 1, 0, made.operations, 5)
+    run = RunEvents(path, 0, 1, 0, Planned(made.operations, 5, "0" * 64))
     for start, stop in zip([0, *places], [*places, len(data)], strict=True):
         with path.open("ab") as file:
             file.write(data[start:stop])
@@ -266,7 +267,7 @@ def test_an_epoch_without_a_begin_does_not_count(made: Any, read: Callable[..., 
 @given(data=st.binary(max_size=300))
 def test_any_bytes_are_read_without_an_error(made: Any, data: bytes) -> None:
     made.events(made.begin(), data, b"\n", made.epoch(1, 1))
-    [run] = read_attempt(made.directory, 0, 1, made.operations, 5)
+    [run] = read_attempt(made.directory, 0, 1, Planned(made.operations, 5, "0" * 64))
     assert run.begin == made.begin()
     assert _numbers(run) == [1]
     assert len(run.faults) == data.count(b"\n") + 1

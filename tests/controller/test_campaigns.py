@@ -2,8 +2,10 @@
 
 import os
 import signal
+import time
 from datetime import timedelta
 
+import psutil
 import pytest
 
 from aiperf_orch.campaign.state import Phase
@@ -139,12 +141,10 @@ def test_a_job_that_is_killed_is_retried_from_its_checkpoint(make_campaign):
 
 
 def test_a_broken_site_costs_one_job_and_pauses_the_campaign(make_campaign):
-    campaign = make_campaign(
-        campaign__concurrency=2, campaign__max_attempts=1, scheduler__python="/no/such/python", campaign__max_trials=9
-    )
+    campaign = make_campaign(campaign__concurrency=2, scheduler__python="/no/such/python", campaign__max_trials=9)
     phase, state = campaign.run()
     assert phase is Phase.PAUSED
-    assert len(state.trials) == 1
+    assert [(end.trial, end.attempt) for end in state.ends] == [(0, 1)]
     assert "No such file" in state.phase_reason
 
 
@@ -287,3 +287,86 @@ def test_files_on_disk_stay_within_eight_a_trial(make_campaign):
         name = f"{trial:05d}"
         files = [path for path in campaign.directory.path.rglob("*") if path.is_file() and name in str(path)]
         assert len(files) <= 8, files
+
+
+def test_once_a_trial_has_ended_an_epoch_the_first_failure_of_another_pauses_nothing(make_campaign):
+    campaign = make_campaign(
+        campaign__max_trials=3, training__warmup_epochs=[20, 3], training__simulated_epoch_seconds=0.2
+    )
+    ended = []
+
+    def fail_trial_one(controller):
+        watched = controller.watched.get((1, 1))
+        if not ended and watched and watched.begin and not watched.epochs:
+            ended.extend(campaign.processes(trial=1))
+            for process in ended:
+                os.kill(process.pid, signal.SIGKILL)
+        return controller.state.trials_ended >= 1
+
+    phase, state = campaign.run(until=fail_trial_one)
+    assert ended
+    assert phase is Phase.RUNNING
+    assert (state.ends[0].trial, state.ends[0].reason) == (1, EndReason.LOST)
+
+
+def test_a_job_that_never_begins_is_hung_and_ended(make_campaign):
+    campaign = make_campaign(
+        scheduler__setup=["sleep 1000"], scheduler__silent_after="200ms", scheduler__begin_within="1s"
+    )
+    phase, state = campaign.run()
+    assert phase is Phase.PAUSED
+    assert [end.reason for end in state.ends] == [EndReason.HUNG]
+    assert campaign.leaves_nothing_running()
+
+
+def test_a_job_that_was_missed_once_and_found_again_gets_the_whole_grace_again(make_campaign):
+    campaign = make_campaign(scheduler__silent_after="100ms", training__simulated_epoch_seconds=30)
+    controller = campaign.controller()
+    query = controller.scheduler.query
+    try:
+        controller.tick()
+        time.sleep(0.2)
+        controller.scheduler.query = lambda names: {}
+        controller.tick()
+        (attempt,) = controller.state.live.values()
+        assert attempt.missing_since is not None
+        controller.scheduler.query = query
+        controller.tick()
+        assert attempt.missing_since is None
+        assert not attempt.unsure
+    finally:
+        controller.close()
+
+
+def test_a_search_with_nothing_left_ends_the_campaign(make_campaign):
+    campaign = make_campaign(campaign__max_trials=None, network__max_layers=21, network__max_operations=3_300_000)
+    phase, state = campaign.run()
+    assert phase is Phase.FINISHED
+    assert "the search proposes nothing more" in state.phase_reason
+    assert len(state.trials) == 1
+
+
+def test_a_journal_that_lost_its_end_is_refused_and_nothing_changes(make_campaign):
+    campaign = make_campaign()
+    campaign.run()
+    lines = campaign.directory.journal.read_bytes().splitlines(keepends=True)
+    specs, events = campaign.specs(), campaign.events()
+    for kept in (lines[:4], []):
+        campaign.directory.journal.write_bytes(b"".join(kept))
+        with pytest.raises(RecordError, match="lines are missing at its end"):
+            campaign.controller()
+        assert campaign.directory.journal.read_bytes() == b"".join(kept)
+    assert (campaign.specs(), campaign.events()) == (specs, events)
+
+
+def test_ended_jobs_are_reaped_and_hold_no_core(make_campaign):
+    campaign = make_campaign(campaign__max_trials=6)
+    zombies = []
+
+    def count(controller):
+        children = psutil.Process().children()
+        zombies.append(sum(child.status() == psutil.STATUS_ZOMBIE for child in children))
+        return False
+
+    campaign.run(until=count)
+    assert max(zombies) <= 3

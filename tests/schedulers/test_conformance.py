@@ -37,7 +37,7 @@ def jobs(tmp_path, scheduler):
         folder = campaign / "jobs" / name
         folder.mkdir(parents=True)
         names.append(name)
-        return JobRequest(name, folder, (sys.executable, "-c", textwrap.dedent(script)))
+        return JobRequest(name, folder, campaign, (sys.executable, "-c", textwrap.dedent(script)))
 
     yield make
     scheduler.cancel(names, force=True)
@@ -163,7 +163,7 @@ from aiperf_orch.config import SchedulerSettings
 from aiperf_orch.schedulers import local, make_scheduler
 from aiperf_orch.schedulers.base import JobRequest
 make_scheduler(SchedulerSettings(kind={settings.kind!r})).submit(
-    JobRequest({request.name!r}, Path({str(request.folder)!r}), {request.command!r}))
+    JobRequest({request.name!r}, Path({str(request.folder)!r}), Path({str(request.campaign)!r}), {request.command!r}))
 os.kill(os.getpid(), signal.SIGKILL)
 """
     assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == -signal.SIGKILL

@@ -19,7 +19,7 @@ def rendered(monkeypatch, campaign="/scratch/me/campaign", **settings):
     monkeypatch.setattr(local.LocalScheduler, "_free_cores", lambda self: [2, 3])
     scheduler = LocalScheduler(SchedulerSettings.model_validate({"python": "/opt/python/bin/python"} | settings))
     folder = Path(campaign) / "jobs" / "00042-1"
-    return scheduler.render(JobRequest("qk3f9-00042-1", folder, ("python", "-m", "aiperf_orch.trial")))
+    return scheduler.render(JobRequest("qk3f9-00042-1", folder, Path(campaign), ("python", "-m", "aiperf_orch.trial")))
 
 
 def test_the_local_script_is_the_golden_one(monkeypatch):

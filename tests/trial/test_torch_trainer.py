@@ -275,9 +275,9 @@ def test_a_halved_batch_outlives_a_checkpoint(monkeypatch: pytest.MonkeyPatch, t
     assert _run(resumed, [2]) == _run(trainer, [2])
 
 
-def test_no_memory_for_a_single_image(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_memory_for_the_smallest_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     _limit_batch(monkeypatch, 0, torch.OutOfMemoryError())
-    with pytest.raises(TrialFailure, match="one image") as failure:
+    with pytest.raises(TrialFailure, match="a batch of 2 images") as failure:
         _prepared(_spec()).run_epoch(1, _check)
     assert failure.value.reason is EndReason.OUT_OF_MEMORY
 

@@ -4,8 +4,8 @@ set -euo pipefail
 umask 077
 
 campaign=/scratch/me/campaign
-if (( 8#$(stat --format=%a -- "$campaign") & 8#022 )); then
-    echo "refused: others can write $campaign" >&2
+if [[ ! -O $campaign ]] || (( 8#$(stat --format=%a -- "$campaign") & 8#022 )); then
+    echo "refused: $campaign is somebody else's, or others can write it" >&2
     exit 78
 fi
 cd -- /scratch/me/campaign/jobs/00042-1
@@ -16,4 +16,4 @@ export SUBMITIT_LOCAL_NODEID=0 SUBMITIT_LOCAL_GLOBALID=0 SUBMITIT_LOCAL_LOCALID=
 module load python
 export LANG=C
 
-exec taskset --cpu-list 2,3 /opt/python/bin/python -u -m submitit.core._submit /scratch/me/campaign/jobs/00042-1
+exec taskset --cpu-list 2,3 /opt/python/bin/python -P -u -m submitit.core._submit /scratch/me/campaign/jobs/00042-1

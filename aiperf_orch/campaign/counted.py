@@ -1,0 +1,36 @@
+"""Which events of a trial count, by what the journal says of its attempts: the same for the controller and the score."""
+
+from __future__ import annotations
+
+from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.campaign.events import Planned, RunEvents, read_attempt
+from aiperf_orch.campaign.state import Attempt, Trial
+
+
+def planned_of(directory: CampaignDirectory, trial: Trial) -> Planned:
+    """What a trial's specification says of its events, without opening it."""
+    epochs = directory.settings.training.epochs_of_round(trial.proposal.round)
+    return Planned(trial.proposal.operations, epochs, trial.spec_sha256)
+
+
+def counted_runs(directory: CampaignDirectory, trial: Trial, attempt: Attempt) -> tuple[list[RunEvents], list[str]]:
+    """The runs of an attempt that count, and faults that name file and line.
+
+    Of an attempt that has ended, what counts is what the controller saw when it ended: the part of its events whose
+    size and SHA-256 stand in the journal. A job that was given up and wrote on all the same adds nothing.
+    """
+    planned = planned_of(directory, trial)
+    if attempt.end is None:
+        runs = read_attempt(directory, attempt.trial, attempt.attempt, planned)
+        return runs, [fault for run in runs for fault in run.faults]
+    runs, faults = [], []
+    for file in attempt.end.files:
+        path = directory.events(attempt.trial, attempt.attempt, file.run)
+        events = RunEvents(path, attempt.trial, attempt.attempt, file.run, planned)
+        events.poll(limit=file.size)
+        if events.recorded() == file:
+            runs.append(events)
+            faults += events.faults
+        else:
+            faults.append(f"{path}: is not what the journal recorded when the attempt ended: none of it counts")
+    return runs, faults

@@ -1,0 +1,77 @@
+"""Where each file of a campaign lies, under which name: the only place that knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The paths of a campaign's files, whether there is a campaign or not."""
+
+    path: Path
+
+    @classmethod
+    def of_spec(cls, spec: Path) -> Layout:
+        """The layout of the campaign that a trial's specification lies in."""
+        return cls(spec.resolve().parent.parent)
+
+    @property
+    def frozen_settings(self) -> Path:
+        """The frozen settings."""
+        return self.path / "campaign.yaml"
+
+    @property
+    def journal(self) -> Path:
+        """The journal's file."""
+        return self.path / "journal.jsonl"
+
+    @property
+    def lock(self) -> Path:
+        """The controller's lock."""
+        return self.path / "controller.lock"
+
+    @property
+    def stop_request(self) -> Path:
+        """A file that asks the controller to stop."""
+        return self.path / "stop.request"
+
+    @property
+    def leaderboard(self) -> Path:
+        """One row a trial."""
+        return self.path / "leaderboard.csv"
+
+    @property
+    def result(self) -> Path:
+        """One row: the campaign's result."""
+        return self.path / "result.csv"
+
+    @property
+    def series(self) -> Path:
+        """The result over time."""
+        return self.path / "series.csv"
+
+    def spec(self, trial: int) -> Path:
+        """A trial's specification."""
+        return self.path / "trials" / f"{trial:05d}.json"
+
+    def events(self, trial: int, attempt: int, run: int) -> Path:
+        """The events of one run of an attempt."""
+        return self.path / "events" / f"{trial:05d}-{attempt}.{run}.jsonl"
+
+    def job_folder(self, trial: int, attempt: int) -> Path:
+        """Script, log and submitit's files of an attempt."""
+        return self.path / "jobs" / f"{trial:05d}-{attempt}"
+
+    def log(self, trial: int, attempt: int) -> Path:
+        """The output of an attempt's job."""
+        return self.job_folder(trial, attempt) / "log"
+
+    def weights(self, trial: int) -> Path:
+        """A trial's best weights."""
+        return self.path / "weights" / f"{trial:05d}.safetensors"
+
+    def checkpoint(self, trial: int) -> Path:
+        """What a trial's next attempt goes on from; deleted at the trial's end."""
+        return self.path / "weights" / f"{trial:05d}.checkpoint"

@@ -1,0 +1,26 @@
+"""Reads files where only a regular one belongs: opening a pipe or a device that was put there could block for ever."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+
+def read_regular(path: Path, *, offset: int = 0) -> bytes:
+    """A regular file's bytes.
+
+    Args:
+        path: the file.
+        offset: in bytes, where to begin.
+
+    Raises:
+        OSError: when it cannot be read, or is a pipe, a device or a directory, which could block for ever.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        file.seek(offset)
+        return file.read()

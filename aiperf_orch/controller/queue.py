@@ -1,0 +1,39 @@
+"""Asks the scheduler's queue, and asks less often while it does not answer."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Collection, Mapping
+from time import monotonic
+from typing import Final
+
+from aiperf_orch.errors import SchedulerUnreachable
+from aiperf_orch.schedulers.base import JobStatus, Scheduler
+from aiperf_orch.units import format_duration
+
+_LONGEST_BACK_OFF: Final = 300.0  # seconds
+
+
+class Queue:
+    """Questions to one scheduler. While it cannot be reached nothing is concluded, and `warn` tells a person."""
+
+    def __init__(self, scheduler: Scheduler, interval: float, warn: Callable[[str], None]) -> None:
+        """Args: the scheduler, the least seconds between an unanswered question and the next, and `warn`."""
+        self._scheduler, self._interval, self._warn = scheduler, interval, warn
+        self._unanswered = 0
+        self._not_before = 0.0
+
+    def ask(self, names: Collection[str]) -> Mapping[str, JobStatus] | None:
+        """What the queue says of jobs with these names; None while it is not to be asked, or does not answer."""
+        if monotonic() < self._not_before:
+            return None
+        try:
+            statuses = self._scheduler.query(names)
+        except SchedulerUnreachable as error:
+            self._unanswered += 1
+            wait = min(self._interval * 2**self._unanswered, _LONGEST_BACK_OFF) * random.uniform(0.8, 1.2)
+            self._not_before = monotonic() + wait
+            self._warn(f"{error}; asking again in {format_duration(wait)}")
+            return None
+        self._unanswered = 0
+        return statuses
