@@ -326,10 +326,11 @@ class Stopped(_Entry):
 
 
 class Finished(_Entry):
-    """The campaign is over: its deadline has passed, or it has had all its trials."""
+    """The campaign is over: its deadline has passed, or (not `by_deadline`) there is nothing left to try."""
 
     type: Literal["finished"] = "finished"
     reason: str
+    by_deadline: bool
 
 
 Entry = (

@@ -312,7 +312,7 @@ def test_a_journal_about_what_never_was_is_told(refused: Callable[..., str], ove
 def test_what_the_system_refuses_is_told_with_the_file(refused: Callable[..., str], over: Any) -> None:
     over.directory.journal.unlink()
     over.directory.journal.mkdir()
-    assert refused(_FAILED, "status", over.path) == f"{over.directory.journal}: cannot be read: Is a directory"
+    assert refused(_FAILED, "status", over.path) == f"{over.directory.journal}: cannot be read: not a regular file"
 
 
 def test_frozen_settings_that_were_edited_are_refused(refused: Callable[..., str], over: Any, contents: Any) -> None:
@@ -425,7 +425,7 @@ def test_a_disk_that_fills_while_a_campaign_runs(aiperf: Run, write_site: Any, s
 
 
 def test_a_finished_campaign_is_scored_again_and_again(aiperf: Run, over: Any, contents: Any) -> None:
-    over.write(Finished, reason="its 1h are over")
+    over.write(Finished, reason="its 1h are over", by_deadline=True)
     first = aiperf(*_go_on(over))
     before = contents(over.path)
     assert first.returncode == 0

@@ -103,6 +103,8 @@ class CampaignDirectory(Layout):
             raise UsageError(f"{path}: is not a campaign directory: it has no campaign.yaml") from None
         except PermissionError:
             raise UsageError(f"{path}: this campaign directory cannot be read: it belongs to somebody else") from None
+        except OSError as error:
+            raise RecordError(f"{file}: cannot be read: {error.strerror}") from None
         check_trusted(path)
         try:
             frozen = Frozen.model_validate(parse_yaml(data.decode(), str(file))[0])
@@ -146,22 +148,15 @@ class CampaignDirectory(Layout):
         """The job's name, unique for the user, at most 15 characters: `qk3f9-00042-1`."""
         return f"{self.frozen.tag}-{trial:05d}-{attempt}"
 
-    def check_complete(self, attempts: Mapping[int, int]) -> None:
-        """Refuse a journal that has lost its end: it must know of every attempt that events were written for.
-
-        Args:
-            attempts: for each trial in the journal, how many attempts it had.
-
-        Raises:
-            RecordError: naming the events that the journal does not know.
-        """
-        for file in sorted((self.path / "events").iterdir()):
-            known = re.fullmatch(r"(\d+)-(\d+)\.\d+\.jsonl", file.name)
-            if known and int(known[2]) > attempts.get(int(known[1]), 0):
-                raise RecordError(
-                    f"{self.journal}: ends before the attempt that wrote {file}: lines are missing at its end; restore "
-                    "the newest copy of the journal (nothing was changed)"
-                )
+    def attempts_on_disk(self) -> dict[int, int]:
+        """For each trial that events were written for, its latest attempt."""
+        latest: dict[int, int] = {}
+        for file in (self.path / "events").iterdir():
+            named = re.fullmatch(r"(\d+)-(\d+)\.\d+\.jsonl", file.name)
+            if named:
+                trial, attempt = int(named[1]), int(named[2])
+                latest[trial] = max(attempt, latest.get(trial, 0))
+        return latest
 
     def write_spec(self, spec: TrialSpec) -> str:
         """Write a trial's specification; returns the SHA-256 of its bytes.

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.files import AppendFile, explained, read_whole_lines
+from aiperf_orch.errors import AiperfError
 from aiperf_orch.records import (
     Begin,
     End,
@@ -112,6 +113,7 @@ class RunEvents:
     size: int = 0
     claimed: bool = False
     _lines: int = 0
+    _foreign: bool = False
     _hash: hashlib._Hash = field(default_factory=hashlib.sha256)
 
     def poll(self, limit: int | None = None) -> bool:
@@ -119,6 +121,9 @@ class RunEvents:
         try:
             data, _ = read_whole_lines(self.path, self.size)
         except FileNotFoundError:  # on a network file system only opening it tells
+            return False
+        except AiperfError as error:  # not a file, or not ours to read: nothing of it counts
+            self.claimed, self.faults = True, [str(error)]
             return False
         self.claimed = True
         if limit is not None:
@@ -145,6 +150,8 @@ class RunEvents:
             return f"not an event: {first_fault(error)}: the line does not count"
         if (event.trial, event.attempt, event.run) != (self.trial, self.attempt, self.run):
             return f"trial {event.trial}, attempt {event.attempt}, run {event.run} stand in another's file"
+        if self._foreign and not isinstance(event, End):
+            return f"{event.type}: stands in a run of another specification, and does not count"
         if self.end:
             return f"{event.type}: stands after the end line, and does not count"
         match event:
@@ -152,6 +159,7 @@ class RunEvents:
                 if self.begin:
                     return "begin: stands twice"
                 if event.spec_sha256 != self.planned.spec_sha256:
+                    self._foreign = True
                     return "begin: its specification is not the one in the journal: nothing of this run counts"
                 self.begin = event
             case Epoch():

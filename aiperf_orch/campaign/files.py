@@ -35,7 +35,6 @@ def write_once(path: Path, data: bytes) -> None:
             if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK):
                 raise
             Path(temporary).rename(path)  # a file system without hard links
-            return
         finally:
             Path(temporary).unlink(missing_ok=True)
         _sync_directory(path.parent)
@@ -71,7 +70,7 @@ class AppendFile:
             FileExistsError: when `exclusive` and it is there already.
         """
         self.path = path
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | (os.O_EXCL if exclusive else 0)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | (os.O_EXCL if exclusive else 0)
         self.descriptor = os.open(path, flags, _MODE)
         os.fchmod(self.descriptor, _MODE)
         _sync_directory(path.parent)

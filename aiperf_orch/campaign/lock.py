@@ -16,6 +16,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from aiperf_orch.campaign.files import replace_file
+from aiperf_orch.campaign.reading import read_regular
 from aiperf_orch.errors import AiperfError, LockedError
 from aiperf_orch.records import Natural, Positive, Record
 from aiperf_orch.units import Timestamp, format_time, now
@@ -122,7 +123,7 @@ def read_holder(path: Path) -> Holder | None:
         LockedError: when the file cannot be understood.
     """
     try:
-        return Holder.model_validate_json(path.read_bytes())
+        return Holder.model_validate_json(read_regular(path))
     except FileNotFoundError:
         return None
     except (ValidationError, OSError) as error:

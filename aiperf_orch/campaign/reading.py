@@ -19,8 +19,9 @@ def read_regular(path: Path, *, offset: int = 0) -> bytes:
         OSError: when it cannot be read, or is a pipe, a device or a directory, which could block for ever.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
         file.seek(offset)
         return file.read()

@@ -91,6 +91,7 @@ class CampaignState:
     first_begin: datetime | None = None
     phase: Phase = Phase.RUNNING
     phase_reason: str = ""
+    by_deadline: bool = False
     opened: Opened | None = None
     begins: list[Attempt] = field(default_factory=list)
     ends: list[AttemptEnd] = field(default_factory=list)
@@ -168,6 +169,7 @@ class CampaignState:
                 self.phase, self.phase_reason = Phase.STOPPED, "stopped by a person"
             case Finished():
                 self.phase, self.phase_reason = Phase.FINISHED, entry.reason
+                self.by_deadline = entry.by_deadline
 
     def _submitting(self, entry: Submitting) -> None:
         for record in entry.attempts:

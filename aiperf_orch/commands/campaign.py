@@ -15,9 +15,9 @@ from typing import Final
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.files import explained
-from aiperf_orch.campaign.journal import read_journal
 from aiperf_orch.campaign.lock import read_holder
-from aiperf_orch.campaign.state import CampaignState, Phase
+from aiperf_orch.campaign.opening import read_state
+from aiperf_orch.campaign.state import Phase
 from aiperf_orch.campaign.trust import doubts
 from aiperf_orch.commands.render import render
 from aiperf_orch.commands.score import summary, write_score
@@ -97,7 +97,7 @@ def run(loaded: LoadedSettings, site: Path, campaign_dir: Path | None, *, take_o
         for doubt in doubts(directory.path):
             _say(f"warning: {doubt}")
         _say(f"new campaign in {directory.path}, for {format_duration(loaded.settings.campaign.duration)}")
-    if CampaignState.of(read_journal(directory.journal)).phase is Phase.FINISHED:
+    if read_state(directory).phase is Phase.FINISHED:
         return _finish(directory, Phase.FINISHED)
     phase, signals = _control(directory, take_over=take_over)
     return _finish(directory, phase, interrupted=signals.stop_wanted())
@@ -106,7 +106,7 @@ def run(loaded: LoadedSettings, site: Path, campaign_dir: Path | None, *, take_o
 def tick(campaign_dir: Path, *, take_over: bool) -> int:
     """One step of a campaign; returns the exit status."""
     directory = CampaignDirectory.open(campaign_dir)
-    if CampaignState.of(read_journal(directory.journal)).phase is Phase.FINISHED:
+    if read_state(directory).phase is Phase.FINISHED:
         write_score(directory)
         _say(f"{directory.path}: is finished already")
         return _DONE
@@ -134,7 +134,7 @@ def tick(campaign_dir: Path, *, take_over: bool) -> int:
 def stop(campaign_dir: Path, *, take_over: bool) -> int:
     """Stop a campaign, by its live controller or in its place; returns the exit status."""
     directory = CampaignDirectory.open(campaign_dir)
-    state = CampaignState.of(read_journal(directory.journal))
+    state = read_state(directory)
     if state.phase is Phase.FINISHED or (state.phase is Phase.STOPPED and not state.live):
         _say(f"{directory.path}: is {state.phase.value} already")
         return _DONE
@@ -149,7 +149,7 @@ def stop(campaign_dir: Path, *, take_over: bool) -> int:
             f"{directory.path}: its controller (process {holder.pid} on {holder.host}) was asked to stop, and is still ending trials"
         )
         return _NOT_FINISHED
-    state = CampaignState.of(read_journal(directory.journal))
+    state = read_state(directory)
     if state.live or state.phase is Phase.RUNNING:
         _control(directory, take_over=take_over, resume=False)
     _say(f"{directory.path}: stopped")
@@ -205,7 +205,8 @@ def _finish(directory: CampaignDirectory, phase: Phase, *, interrupted: bool = F
         case Phase.STOPPED:
             _say(f"stopped; go on, to the same deadline: {again}")
         case Phase.RUNNING:
-            _say(f"left; {len(result.state.live)} trial(s) run on; go on: {again}")
+            what = "were told to end" if interrupted else "run on"
+            _say(f"left; {len(result.state.live)} trial(s) {what}; go on: {again}")
     return _INTERRUPTED if interrupted else _NOT_FINISHED
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from aiperf_orch.campaign.counted import counted_runs
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.events import best_epoch, count_epochs
-from aiperf_orch.campaign.journal import read_journal
 from aiperf_orch.campaign.lock import read_holder
+from aiperf_orch.campaign.opening import read_state
 from aiperf_orch.campaign.state import CampaignState, Phase, Trial
 from aiperf_orch.commands.tabulate import render_rows
 from aiperf_orch.units import format_duration, format_time, now
@@ -19,8 +19,7 @@ from aiperf_orch.units import format_duration, format_time, now
 def status(campaign_dir: Path, form: str) -> str:
     """A row a trial; as a table with a heading, as JSON within an object that describes the campaign."""
     directory = CampaignDirectory.open(campaign_dir)
-    state = CampaignState.of(read_journal(directory.journal))
-    directory.check_unchanged(state.settings_sha256)
+    state = read_state(directory)
     rows = [_row(directory, trial) for trial in state.trials.values()]
     if form == "csv":
         return render_rows(rows, form)

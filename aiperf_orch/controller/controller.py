@@ -18,6 +18,7 @@ from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.events import is_there, revoke
 from aiperf_orch.campaign.journal import Journal
 from aiperf_orch.campaign.lock import Lock
+from aiperf_orch.campaign.opening import check_complete
 from aiperf_orch.campaign.state import CHOSEN, Attempt, CampaignState, Phase
 from aiperf_orch.controller.policy import CONSEQUENCES, Consequence
 from aiperf_orch.controller.proposals import Proposer
@@ -123,7 +124,7 @@ class Controller:
             self._end_all(EndReason.CAMPAIGN_ENDED)
             if not self.state.live:
                 duration = format_duration(self.settings.campaign.duration)
-                self._finish(f"its {duration} are over")
+                self._finish(f"its {duration} are over", by_deadline=True)
         elif stop:
             self._end_all(EndReason.STOPPED)
             if not self.state.live and self.state.phase is not Phase.STOPPED:
@@ -139,7 +140,7 @@ class Controller:
 
     def _take_up(self, resume: bool) -> None:
         self.directory.check_unchanged(self.state.settings_sha256)
-        self.directory.check_complete({trial.trial: len(trial.attempts) for trial in self.state.trials.values()})
+        check_complete(self.directory, self.directory.attempts_on_disk(), self.state)
         opened, host = self.state.opened, self._lock.holder.host
         if self.settings.scheduler.kind == "local" and self.state.live and opened and opened.host != host:
             raise LockedError(f"{self.directory.path}: its trials run on {opened.host}: go on with the campaign there")
@@ -342,9 +343,9 @@ class Controller:
             entry = self._append(Submitting, attempts=records)
             self._start([self.state.live[record.trial, record.attempt] for record in entry.attempts])
 
-    def _finish(self, reason: str) -> None:
+    def _finish(self, reason: str, *, by_deadline: bool = False) -> None:
         """The campaign is over; trials that still waited for another attempt get none."""
-        self._append(Finished, reason=reason)
+        self._append(Finished, reason=reason, by_deadline=by_deadline)
         for trial in self.state.retries:
             self.directory.checkpoint(trial).unlink(missing_ok=True)
 

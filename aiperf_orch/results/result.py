@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.campaign.journal import read_journal
+from aiperf_orch.campaign.opening import read_state
 from aiperf_orch.campaign.state import CampaignState, Phase
 from aiperf_orch.network.graph import Shape
 from aiperf_orch.network.seeds import DATA_SHAPES
@@ -44,10 +44,9 @@ def compute(directory: CampaignDirectory) -> Result:
     """The result of a campaign from its journal and events.
 
     Raises:
-        RecordError: when the journal is damaged, or the frozen settings were changed.
+        RecordError: when the journal is damaged or has lost its end, or the frozen settings were changed.
     """
-    state = CampaignState.of(read_journal(directory.journal))
-    directory.check_unchanged(state.settings_sha256)
+    state = read_state(directory)
     collected = collect(directory, state)
     epochs = collected.epochs
     begins = [begin for trial in collected.trials for begin in trial.begins]

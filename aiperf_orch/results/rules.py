@@ -35,8 +35,9 @@ def misses(result: Result) -> list[Miss]:
 
 def _duration(result: Result) -> str | None:
     least = 3600
-    # what is measured ends with the last epoch before the deadline, so up to one epoch earlier
-    if result.duration >= least and result.score.seconds + result.longest_epoch >= least:
+    # where the deadline cut an epoch off, what is measured ends up to one epoch earlier
+    cut_off = result.longest_epoch if result.state.by_deadline and result.duration >= least else 0
+    if result.score.seconds + cut_off >= least:
         return None
     return f"it measured {format_duration(result.score.seconds)}"
 

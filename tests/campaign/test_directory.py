@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import stat
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from aiperf_orch.campaign.directory import CampaignDirectory, read_spec
+from aiperf_orch.campaign.layout import Layout
 from aiperf_orch.config import DataSettings, SiteSettings, TrainingSettings
 from aiperf_orch.errors import AiperfError, RecordError, UsageError
 from aiperf_orch.records import Hyperparameters, OperationsPerImage, TrialSpec
@@ -35,7 +37,7 @@ def test_a_new_directory_is_for_its_owner_only(tmp_path: Path) -> None:
     made = CampaignDirectory.create(tmp_path / "a" / "b", SiteSettings(), {})
     folders = [made.path, *(path for path in made.path.iterdir() if path.is_dir())]
     assert [_mode(folder) for folder in folders] == [0o700] * 5
-    assert _mode(made.path / "campaign.yaml") == 0o600
+    assert _mode(made.path / "campaign.yaml") == 0o640  # its directory keeps the group out
 
 
 def test_a_group_may_read_when_the_site_says_so(tmp_path: Path) -> None:
@@ -43,6 +45,26 @@ def test_a_group_may_read_when_the_site_says_so(tmp_path: Path) -> None:
     made = CampaignDirectory.create(tmp_path / "campaign", settings, {})
     folders = [made.path, *(path for path in made.path.iterdir() if path.is_dir())]
     assert [_mode(folder) for folder in folders] == [0o750] * 5
+    made.write_spec(_spec())
+    made.request_stop()
+    files = [path for path in made.path.rglob("*") if path.is_file()]
+    assert [_mode(file) for file in files] == [0o640] * 3
+
+
+def test_every_file_lies_in_its_place(tmp_path: Path) -> None:
+    made = CampaignDirectory.create(tmp_path / "campaign", SiteSettings(), {})
+    layout = Layout(made.path)
+    assert Layout.of_spec(layout.spec(42)) == Layout(made.path.resolve())
+    for of in (made, layout):
+        paths = [
+            of.frozen_settings, of.journal, of.lock, of.stop_request, of.leaderboard, of.result, of.series, of.spec(42),
+            of.events(42, 1, 0), of.job_folder(42, 1), of.log(42, 1), of.weights(42), of.checkpoint(42),
+        ]  # fmt: skip
+        assert [str(path.relative_to(made.path)) for path in paths] == [
+            "campaign.yaml", "journal.jsonl", "controller.lock", "stop.request", "leaderboard.csv", "result.csv",
+            "series.csv", "trials/00042.json", "events/00042-1.0.jsonl", "jobs/00042-1", "jobs/00042-1/log",
+            "weights/00042.safetensors", "weights/00042.checkpoint",
+        ]  # fmt: skip
 
 
 def test_what_was_frozen_is_read_back(tmp_path: Path) -> None:
@@ -112,6 +134,13 @@ def test_a_path_that_no_script_can_name_is_refused(tmp_path: Path, name: str) ->
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["50%", "%j", "a%/b"])
+def test_a_path_that_submitit_would_change_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match=rf"{name}: the path of a campaign directory must not contain %$"):
+        CampaignDirectory.create(tmp_path / name, SiteSettings(), {})
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("make", [lambda path: None, Path.mkdir, Path.touch])
 def test_opening_what_is_no_campaign(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / "x")
@@ -145,6 +174,24 @@ def test_damaged_frozen_settings_are_told_with_file_and_key(
     assert file.read_bytes() == data
 
 
+@pytest.mark.usefixtures("at_once")
+def test_a_pipe_is_no_campaign(tmp_path: Path) -> None:
+    made = CampaignDirectory.create(tmp_path / "campaign", SiteSettings(), {})
+    made.frozen_settings.unlink()
+    os.mkfifo(made.frozen_settings)
+    with pytest.raises((AiperfError, OSError)) as caught:  # either is a message and no traceback
+        CampaignDirectory.open(made.path)
+    assert "not a regular file" in str(caught.value)
+    assert "campaign.yaml" in str(caught.value)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_pipe_is_no_specification(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "00042.json")
+    with pytest.raises(UsageError, match=r"00042\.json: cannot be read: not a regular file"):
+        read_spec(tmp_path / "00042.json")
+
+
 def test_an_empty_frozen_file_is_told(tmp_path: Path) -> None:
     made = CampaignDirectory.create(tmp_path / "campaign", SiteSettings(), {})
     (made.path / "campaign.yaml").write_bytes(b"")
@@ -170,6 +217,15 @@ def test_an_edited_frozen_file_is_refused(tmp_path: Path) -> None:
     made.check_unchanged(made.settings_sha256)
     with pytest.raises(RecordError, match=r"campaign.yaml: was changed after the campaign was made: .*restore it"):
         made.check_unchanged("0" * 64)
+
+
+def test_the_latest_attempt_of_each_trial_is_found_by_its_events(tmp_path: Path) -> None:
+    made = CampaignDirectory.create(tmp_path / "campaign", SiteSettings(), {})
+    assert made.attempts_on_disk() == {}
+    for trial, attempt, run in ((0, 1, 0), (0, 2, 0), (0, 2, 1), (3, 1, 0), (123_456, 10, 0)):
+        made.events(trial, attempt, run).touch()
+    (made.path / "events" / ".nfs0001").touch()  # a file system's own
+    assert made.attempts_on_disk() == {0: 2, 3: 1, 123_456: 10}
 
 
 def test_attempts_have_names_that_schedulers_take(tmp_path: Path) -> None:

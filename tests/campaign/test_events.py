@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -66,6 +69,38 @@ def test_a_run_is_claimed_once(made: Any) -> None:
     assert abs(writer.clock_skew) < 5
     [run] = read_attempt(made.directory, 0, 1, Planned(made.operations, 5, "0" * 64))
     assert run.begin == made.begin()
+
+
+@pytest.mark.parametrize(
+    ("looks", "skew"),
+    [
+        ((0, 0), 0),
+        ((-50, 50), 0),  # a file server that took long to answer
+        ((-50, 0), 0),
+        ((0, 50), 0),
+        ((20, 30), 20),  # our clock is ahead
+        ((-30, -20), -20),  # and behind
+    ],
+)
+def test_only_what_is_outside_of_two_looks_at_our_clock_is_skew(
+    made: Any, monkeypatch: pytest.MonkeyPatch, looks: tuple[float, float], skew: float
+) -> None:
+    created = 1_000_000_000.0
+    clock = iter(created + look for look in looks)
+    monkeypatch.setattr("aiperf_orch.campaign.events.time", SimpleNamespace(time=lambda: next(clock)))
+    monkeypatch.setattr(
+        "aiperf_orch.campaign.events.os", SimpleNamespace(fstat=lambda _: SimpleNamespace(st_mtime=created))
+    )
+    assert EventWriter(made.directory, 0, 1, 0).clock_skew == skew
+
+
+def test_a_node_whose_clock_is_wrong_is_seen(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = time.time
+    for run, ahead in enumerate((100.0, -100.0)):
+        monkeypatch.setattr(
+            "aiperf_orch.campaign.events.time", SimpleNamespace(time=lambda ahead=ahead: real() + ahead)
+        )
+        assert EventWriter(made.directory, 0, 1, run).clock_skew == pytest.approx(ahead, abs=5)
 
 
 def test_of_many_processes_exactly_one_claims(made: Any) -> None:
@@ -179,6 +214,13 @@ def test_however_it_is_written_it_is_read_the_same(made: Any, read: Callable[...
     assert len(run.faults) == 1
 
 
+@pytest.mark.usefixtures("at_once")
+def test_a_pipe_is_no_events_file(made: Any) -> None:
+    os.mkfifo(made.directory.events(0, 1, 0))
+    [run] = read_attempt(made.directory, 0, 1, Planned(made.operations, 5, "0" * 64))
+    assert (run.epochs, run.faults) == ([], [f"{run.path}: cannot be read: not a regular file"])
+
+
 # lines that cannot count
 
 
@@ -263,6 +305,33 @@ def test_an_epoch_without_a_begin_does_not_count(made: Any, read: Callable[..., 
     assert "1: epoch 1: stands before the begin line, and does not count" in run.faults[0]
 
 
+def test_nothing_of_a_run_by_another_specification_counts(made: Any, read: Callable[..., RunEvents]) -> None:
+    run = read(made.begin(spec_sha256="1" * 64), made.epoch(1, 1), made.epoch(2, 2), made.end(3))
+    assert (run.begin, run.epochs) == (None, [])
+    assert run.end is not None  # it has ended all the same
+    assert [fault.removeprefix(f"{run.path}:") for fault in run.faults] == [
+        "1: begin: its specification is not the one in the journal: nothing of this run counts",
+        "2: epoch: stands in a run of another specification, and does not count",
+        "3: epoch: stands in a run of another specification, and does not count",
+    ]
+
+
+@pytest.mark.parametrize("faults", [19, 20, 21, 22, 500])
+def test_no_more_than_20_faults_of_a_file_are_told(made: Any, faults: int) -> None:
+    path = made.events(made.begin(), *["garbage"] * faults, made.epoch(1, 1))
+    run = RunEvents(path, 0, 1, 0, Planned(made.operations, 5, "0" * 64))
+    run.poll()
+    assert _numbers(run) == [1]
+    told = [fault.removeprefix(f"{path}:").partition(":")[0] for fault in run.faults]
+    lines = [str(2 + number) for number in range(min(faults, 20))]
+    assert told == lines + [" has more lines that do not count"] * (faults > 20)
+    with path.open("a") as file:  # the file grows: it is said once
+        file.write("garbage\n" * 30)
+    run.poll()
+    assert len(run.faults) == 21
+    assert len({fault for fault in run.faults if fault.endswith("has more lines that do not count")}) == 1
+
+
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.binary(max_size=300))
 def test_any_bytes_are_read_without_an_error(made: Any, data: bytes) -> None:
@@ -270,7 +339,7 @@ def test_any_bytes_are_read_without_an_error(made: Any, data: bytes) -> None:
     [run] = read_attempt(made.directory, 0, 1, Planned(made.operations, 5, "0" * 64))
     assert run.begin == made.begin()
     assert _numbers(run) == [1]
-    assert len(run.faults) == data.count(b"\n") + 1
+    assert len(run.faults) == min(data.count(b"\n") + 1, 21)
 
 
 # counting

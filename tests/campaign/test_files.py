@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from aiperf_orch.campaign.files import AppendFile, explained, read_whole_lines, replace_file, write_once
+from aiperf_orch.campaign.reading import read_regular
 from aiperf_orch.errors import AiperfError
 
 
@@ -30,27 +31,32 @@ def test_an_immutable_file_is_written_once(tmp_path: Path) -> None:
     with pytest.raises(AiperfError, match="is already there with other contents, and is never overwritten"):
         write_once(path, b"two")
     assert path.read_bytes() == b"one"
-    assert _mode(path) == 0o600
+    assert _mode(path) == 0o640
     assert _names(tmp_path) == ["file"]
 
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     path = tmp_path / "file"
     replace_file(path, b"one")
-    replace_file(path, b"two", mode=0o640)
+    path.chmod(0o600)
+    replace_file(path, b"two")
     assert path.read_bytes() == b"two"
     assert _mode(path) == 0o640
     assert _names(tmp_path) == ["file"]
 
 
-def test_modes_do_not_depend_on_the_umask(tmp_path: Path) -> None:
-    before = os.umask(0)
+@pytest.mark.parametrize("umask", [0, 0o027, 0o077, 0o777])
+def test_the_group_may_read_every_file_whatever_the_umask_and_nobody_else(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
     try:
+        write_once(tmp_path / "once", b"")
         replace_file(tmp_path / "file", b"")
-        AppendFile(tmp_path / "lines", exclusive=True).close()
+        for exclusive in (True, False):
+            AppendFile(tmp_path / f"lines{exclusive}", exclusive=exclusive).close()
     finally:
         os.umask(before)
-    assert (_mode(tmp_path / "file"), _mode(tmp_path / "lines")) == (0o600, 0o600)
+    assert {_mode(path) for path in tmp_path.iterdir()} == {0o640}
+    assert len(_names(tmp_path)) == 4
 
 
 def test_a_file_that_cannot_be_replaced_is_explained_and_nothing_is_left_over(tmp_path: Path) -> None:
@@ -86,6 +92,27 @@ def test_lines_are_appended_and_read_as_far_as_they_are_whole(tmp_path: Path) ->
     file.append("four\n")
     assert read_whole_lines(path) == (b"one\ntwo\nthree\nfour\n", 19)
     file.close()
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/null")])
+@pytest.mark.usefixtures("at_once")
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    path = tmp_path / "file"
+    make(path)
+    with pytest.raises(OSError, match=r"not a regular file|Is a directory"):
+        read_regular(path)
+    with pytest.raises(AiperfError, match=r"file: cannot be read: (not a regular file|Is a directory)"):
+        read_whole_lines(path)
+
+
+def test_a_part_of_a_regular_file_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"0123456789")
+    assert read_regular(path) == b"0123456789"
+    assert read_regular(path, offset=3) == b"3456789"
+    assert read_regular(path, offset=20) == b""
+    with pytest.raises(FileNotFoundError):
+        read_regular(tmp_path / "nowhere")
 
 
 def test_a_line_of_a_size_limit_is_taken_back(tmp_path: Path) -> None:

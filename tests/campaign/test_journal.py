@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aiperf_orch.campaign.journal import Journal, read_journal
+from aiperf_orch.campaign.lock import Lock
 from aiperf_orch.errors import AiperfError, LockedError, RecordError
 from aiperf_orch.records import Created, Opened, Paused, Stopped
 
@@ -184,12 +186,38 @@ def test_an_append_is_refused_once_the_campaign_is_anothers(path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_two_writers_of_one_host_never_share_it(path: Path) -> None:
-    journal = Journal(path, _ours, 2)
-    with pytest.raises(LockedError, match="another controller is writing this journal"):
-        Journal(path, _ours, 3)
+def test_who_does_not_hold_the_campaign_cannot_open_it(path: Path) -> None:
+    def theirs() -> None:
+        raise LockedError("taken over")
+
+    path.write_bytes(path.read_bytes() + b"torn")  # of a live writer: not for us to drop
+    before = path.read_bytes()
+    with pytest.raises(LockedError, match="taken over"):
+        Journal(path, theirs, 3)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("take_over", [False, True])
+def test_two_writers_of_one_host_never_share_it(path: Path, tmp_path: Path, take_over: bool) -> None:
+    lock = Lock.acquire(tmp_path / "controller.lock", take_over=False)
+    journal = Journal(path, lock.check_ours, 2)
+    with pytest.raises(LockedError, match="a live controller holds this campaign"):
+        Lock.acquire(tmp_path / "controller.lock", take_over=take_over)
+    journal.append(Stopped)
     journal.close()
-    Journal(path, _ours, 3).close()
+    lock.release()
+    second = Lock.acquire(tmp_path / "controller.lock", take_over=take_over)
+    Journal(path, second.check_ours, 3).close()
+    with pytest.raises(LockedError, match="was taken over"):
+        Journal(path, lock.check_ours, 2)
+    second.release()
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_pipe_is_no_journal(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "journal.jsonl")
+    with pytest.raises(AiperfError, match=r"journal\.jsonl: cannot be read: not a regular file"):
+        read_journal(tmp_path / "journal.jsonl")
 
 
 def test_a_full_disk_loses_nothing(small_disk: Path, fill: Callable[[Path], None]) -> None:

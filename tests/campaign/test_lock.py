@@ -1,11 +1,14 @@
-"""The controller's lock: alive, dead, of another host, garbage."""
+"""The controller's lock: alive, dead, of another host, garbage, and two that start at once."""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,12 @@ def path(tmp_path: Path) -> Path:
 
 def _change(path: Path, **fields: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+def _leave_behind(path: Path, **fields: Any) -> None:
+    """A lock as a crash leaves it: the operating system let go of its directory, the file stays."""
+    os.close(Lock.acquire(path, take_over=False).guard)
+    _change(path, **fields)
 
 
 def test_nobody_holds_it_at_first(path: Path) -> None:
@@ -67,26 +76,24 @@ def test_a_dead_process_leaves_it_to_the_next(path: Path) -> None:
 
 @pytest.mark.parametrize("changes", [{"started": 1}, {"boot": "another"}, {"pid": 2**60}])
 def test_a_process_of_the_same_number_is_not_the_holder(path: Path, changes: dict[str, Any]) -> None:
-    Lock.acquire(path, take_over=False)
-    _change(path, **changes)
+    _leave_behind(path, **changes)
     assert Lock.acquire(path, take_over=False).holder.generation == 2
 
 
 def test_a_zombie_is_dead(path: Path) -> None:
-    Lock.acquire(path, take_over=False)
     child = subprocess.Popen([sys.executable, "-c", ""])
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # ended, and not yet reaped
     started = int(Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[19])
-    _change(path, pid=child.pid, started=started)
+    _leave_behind(path, pid=child.pid, started=started)
     holder = read_holder(path)
     assert holder is not None
     assert holder.alive() is False
+    assert Lock.acquire(path, take_over=False).holder.generation == 2
     child.wait(10)
 
 
 def test_another_hosts_controller_is_asked_after(path: Path) -> None:
-    Lock.acquire(path, take_over=False)
-    _change(path, host="elsewhere", generation=7)
+    _leave_behind(path, host="elsewhere", generation=7)
     holder = read_holder(path)
     assert holder is not None
     assert holder.alive() is None
@@ -100,8 +107,7 @@ def test_another_hosts_controller_is_asked_after(path: Path) -> None:
 
 
 def test_another_hosts_controller_that_let_go_is_gone(path: Path) -> None:
-    Lock.acquire(path, take_over=False)
-    _change(path, host="elsewhere", released=True)
+    _leave_behind(path, host="elsewhere", released=True)
     assert Lock.acquire(path, take_over=False).holder.generation == 2
 
 
@@ -125,3 +131,101 @@ def test_garbage_is_no_lock(path: Path, data: bytes) -> None:
         with pytest.raises(LockedError, match=r"controller.lock: cannot be read as a lock .* delete it"):
             Lock.acquire(path, take_over=take_over)
     assert path.read_bytes() == data
+
+
+# two that start at once
+
+_RACER = """
+import sys, time
+from pathlib import Path
+from aiperf_orch.campaign.lock import Lock
+from aiperf_orch.errors import LockedError
+held = []
+print("ready", flush=True)
+for line in sys.stdin:
+    start, path = line.rstrip("\\n").split(" ", 1)
+    while time.monotonic() < float(start):
+        pass
+    try:
+        held.append(Lock.acquire(Path(path), take_over=False))
+    except LockedError as error:
+        print("lost:", error, flush=True)
+    else:
+        held[-1].check_ours()
+        print("won:", held[-1].holder.generation, flush=True)
+"""
+
+
+@pytest.mark.parametrize("left_behind", [False, True])
+def test_of_two_that_start_at_once_exactly_one_gets_it(tmp_path: Path, left_behind: bool) -> None:
+    racers = [
+        subprocess.Popen([sys.executable, "-c", _RACER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    try:
+        for racer in racers:
+            assert racer.stdout is not None
+            assert racer.stdout.readline() == "ready\n"
+        for number in range(15):
+            path = tmp_path / str(number) / "controller.lock"
+            path.parent.mkdir()
+            if left_behind:
+                _leave_behind(path, boot="another")
+            start = time.monotonic() + 0.02
+            for racer in racers:
+                assert racer.stdin is not None
+                racer.stdin.write(f"{start} {path}\n")
+                racer.stdin.flush()
+            said = [racer.stdout.readline().strip() for racer in racers if racer.stdout]
+            lost, won = sorted(said)
+            assert won == f"won: {2 if left_behind else 1}", said
+            assert lost.startswith(f"lost: {path}: "), said
+            assert "another controller takes this campaign up" in lost or "a live controller holds" in lost, said
+            holder = read_holder(path)
+            assert holder is not None
+            assert holder.pid == racers[said.index(won)].pid
+    finally:
+        for racer in racers:
+            racer.communicate(timeout=30)
+    assert [racer.returncode for racer in racers] == [0, 0]
+
+
+@pytest.mark.parametrize("take_over", [False, True])
+def test_a_controller_that_is_about_to_take_it_is_not_overtaken(path: Path, take_over: bool) -> None:
+    guard = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(guard, fcntl.LOCK_EX)
+    with pytest.raises(LockedError, match="another controller takes this campaign up at this moment"):
+        Lock.acquire(path, take_over=take_over)
+    assert not path.exists()
+    os.close(guard)
+    assert Lock.acquire(path, take_over=take_over).holder.generation == 1
+
+
+def test_deleting_the_file_robs_no_live_holder(path: Path) -> None:
+    Lock.acquire(path, take_over=False)
+    path.unlink()
+    with pytest.raises(LockedError, match="another controller takes this campaign up"):
+        Lock.acquire(path, take_over=True)
+    assert not path.exists()
+
+
+def test_who_is_refused_holds_nothing_back(path: Path) -> None:
+    _leave_behind(path, host="elsewhere")
+    for _ in range(2):
+        with pytest.raises(LockedError, match="a controller on elsewhere"):  # and not that another one takes it up
+            Lock.acquire(path, take_over=False)
+    guard = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(guard)
+
+
+def test_a_file_system_without_locks_is_left_to_the_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    lock = Lock.acquire(path, take_over=False)
+    with pytest.raises(LockedError, match="a live controller holds this campaign"):
+        Lock.acquire(path, take_over=False)
+    lock.release()
+    assert Lock.acquire(path, take_over=False).holder.generation == 2

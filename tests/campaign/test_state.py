@@ -76,6 +76,51 @@ def test_an_attempt_is_sure_once_its_job_is_known(made: Any) -> None:
     assert (attempt.unsure, attempt.cancelling) == (True, EndReason.STOPPED)
 
 
+def test_a_job_that_is_found_again_is_not_missing(made: Any) -> None:
+    made.submit()
+    made.write(Missing, attempts=[AttemptId(trial=0, attempt=1)])
+    made.write(Submitted, jobs=[JobRecord(trial=0, attempt=1, job="124")])
+    attempt = _state(made).live[0, 1]
+    assert (attempt.job, attempt.missing_since, attempt.unsure) == ("124", None, False)
+
+
+def test_who_was_told_to_end_and_did_not_goes_on_with_the_campaign(made: Any) -> None:
+    for trial in range(3):
+        made.submit(trial)
+    told = [AttemptId(trial=trial, attempt=1) for trial in (0, 1)]
+    made.write(Cancelling, attempts=told, reason=EndReason.STOPPED)
+    made.ended(1, reason="STOPPED")
+    made.write(Stopped)
+    state = _state(made)
+    assert (state.live[0, 1].cancelling, state.live[2, 1].cancelling) == (EndReason.STOPPED, None)
+    assert state.live[0, 1].cancelling_since is not None
+    made.write(Resumed)
+    state = _state(made)
+    assert list(state.live) == [(0, 1), (2, 1)]
+    for attempt in state.live.values():
+        assert (attempt.cancelling, attempt.cancelling_since, attempt.unsure) == (None, None, False)
+    assert state.trials[1].attempts[0].end is not None  # who did end stays ended
+    assert state.trials[1].attempts[0].end.reason is EndReason.STOPPED
+    made.write(Cancelling, attempts=[AttemptId(trial=0, attempt=1)], reason=EndReason.HUNG)
+    assert _state(made).live[0, 1].cancelling is EndReason.HUNG
+
+
+def test_a_begin_that_only_its_end_tells_of_moves_the_clock(made: Any) -> None:
+    made.submit()
+    made.ended(reason="TRIAL_ERROR", first_begin=made.at(7))  # over before the controller looked
+    assert _state(made).first_begin == made.at(7)
+    made.submit(1)
+    made.ended(1, first_begin=made.at(5))
+    assert _state(made).first_begin == made.at(5)
+    made.submit(2)
+    made.began(6, 2)
+    made.ended(2, first_begin=made.at(6))
+    made.submit(3)
+    made.ended(3)  # it never began
+    assert _state(made).first_begin == made.at(5)
+    assert _state(made).deadline(60) == made.at(65)
+
+
 def test_a_trial_that_is_not_over_waits_for_its_next_attempt(made: Any) -> None:
     made.submit()
     made.ended(reason="LOST", final=False)
@@ -106,7 +151,7 @@ def test_phases_follow_each_other(made: Any) -> None:
         (Resumed, {}),
         (Stopped, {}),
         (Resumed, {}),
-        (Finished, {"reason": "x"}),
+        (Finished, {"reason": "x", "by_deadline": False}),
     ):
         made.write(kind, **fields)
         state = _state(made)

@@ -8,6 +8,11 @@ from typing import Any
 
 import pytest
 
+from aiperf_orch.campaign.counted import counted_runs, planned_of
+from aiperf_orch.campaign.events import Planned
+from aiperf_orch.campaign.journal import read_journal
+from aiperf_orch.campaign.state import CampaignState
+from aiperf_orch.controller.watch import watch
 from aiperf_orch.errors import RecordError
 from aiperf_orch.results.result import Result, compute
 
@@ -24,7 +29,7 @@ def _counted(result: Result) -> list[tuple[int, int, int]]:
 def test_a_campaign_that_has_not_begun(made: Any) -> None:
     result = compute(made.directory)
     assert (result.started, _counted(result), result.score.operations, result.faults) == (None, [], 0, [])
-    assert not result.deadline_passed
+    assert (result.longest_epoch, result.networks) == (0.0, 0)
 
 
 def test_epochs_of_all_trials_count_by_their_ends(made: Any) -> None:
@@ -46,7 +51,7 @@ def test_the_clock_begins_with_the_first_begin_of_any_trial(made: Any) -> None:
 def test_what_ended_past_the_deadline_does_not_count(made: Any) -> None:
     made.trial(0, [(1800, 0.5), (3600, 0.3), (3600.001, 0.1)])
     result = compute(made.directory)
-    assert result.deadline_passed
+    assert _counted(result) == [(0, 1, 1), (0, 1, 2)]
     assert (result.score.operations, result.score.seconds, result.score.error) == (440, 3600.0, 0.3)
 
 
@@ -54,6 +59,33 @@ def test_the_deadline_is_absolute_for_late_trials_too(made: Any) -> None:
     made.trial(0, [(1, 0.5)])
     made.trial(1, [(3599, 0.4), (3601, 0.1)], at=3000)
     assert compute(made.directory).score.epochs == 2
+
+
+def test_a_begin_that_only_an_end_tells_of_sets_clock_and_deadline(made: Any) -> None:
+    made.submit()
+    made.events(made.begin(), trial=0)
+    made.ended(reason="NODE_FAILURE", first_begin=made.start)  # over before the controller saw it begin
+    made.directory.events(0, 1, 0).unlink()
+    made.trial(1, [(3000, 0.5), (3600, 0.4), (3601, 0.1), (4090, 0.0)], at=500)
+    result = compute(made.directory)
+    assert result.started == made.start
+    assert _counted(result) == [(1, 1, 1), (1, 1, 2)]
+    assert (result.score.seconds, result.score.error) == (3600.0, 0.4)
+
+
+def test_the_longest_epoch_is_one_that_counts(made: Any) -> None:
+    made.submit()
+    epochs = [made.epoch(1, 70, start=10), made.epoch(2, 100, start=70), made.epoch(3, 3700, start=100)]
+    made.events(made.begin(), *epochs)
+    assert compute(made.directory).longest_epoch == 60.0
+
+
+def test_a_network_of_several_trials_is_one(made: Any) -> None:
+    for trial, network in enumerate("aab"):
+        made.submit(trial, network_hash=network * 64)
+        made.events(made.begin(trial=trial), made.epoch(1, 1 + trial, trial=trial), trial=trial)
+    made.trial(3, [], reason="TRIAL_ERROR")  # it ended no epoch
+    assert compute(made.directory).networks == 2
 
 
 def test_an_epoch_of_two_attempts_counts_once_by_the_earlier_end(made: Any) -> None:
@@ -90,6 +122,66 @@ def test_what_was_written_after_the_attempt_was_given_up_does_not_count(made: An
         file.write(made.epoch(2, 3, 0.1).to_line() + "\n")
     result = compute(made.directory)
     assert (_counted(result), result.faults) == ([(0, 1, 1)], [])
+
+
+def test_the_controller_counts_an_ended_attempt_as_the_score_does(made: Any) -> None:
+    """What its job wrote after its recorded size adds nothing, whoever counts: later attempts, status, the score."""
+    made.submit()
+    path = made.events(made.begin(), made.epoch(1, 2, 0.5))
+    made.began()
+    made.ended(reason="LOST", final=False)
+    with path.open("a") as file:
+        file.write(made.epoch(2, 3, 0.1).to_line() + "\ngarbage\n")
+    made.events(made.begin(3, run=1), made.epoch(3, 4, 0.0, run=1), run=1)  # nor does a run that came after the end
+    made.submit(attempt=2)
+    made.events(made.begin(5, attempt=2), made.epoch(2, 6, 0.4, attempt=2), attempt=2)
+    state = CampaignState.of(read_journal(made.directory.journal))
+    trial = state.trials[0]
+    [run], faults = counted_runs(made.directory, trial, trial.attempts[0])
+    assert ([epoch.epoch for epoch in run.epochs], faults) == ([1], [])
+    assert trial.attempts[0].end is not None
+    assert [run.recorded()] == trial.attempts[0].end.files
+    earlier = watch(made.directory, trial.attempts[1], trial).earlier
+    assert [(epoch.attempt, epoch.epoch) for epoch in earlier] == [(1, 1)]
+    result = compute(made.directory)
+    assert (_counted(result), result.faults) == ([(0, 1, 1), (0, 2, 2)], [])
+    assert result.score.error == 0.4
+
+
+def test_a_live_attempt_counts_as_far_as_it_is_written_whole(made: Any) -> None:
+    made.submit()
+    path = made.events(made.begin(), made.epoch(1, 2), "garbage", made.epoch(2, 3).to_line().encode())
+    trial = CampaignState.of(read_journal(made.directory.journal)).trials[0]
+    [run], [fault] = counted_runs(made.directory, trial, trial.attempts[0])
+    assert [epoch.epoch for epoch in run.epochs] == [1]
+    assert fault.startswith(f"{path}:3: not an event")
+
+
+@pytest.mark.parametrize("over", [False, True])
+def test_a_run_by_another_specification_than_the_journals_does_not_count(made: Any, over: bool) -> None:
+    made.submit()
+    path = made.events(
+        made.begin(1, spec_sha256="f" * 64, precision="fp8"), made.epoch(1, 2, 0.0), made.epoch(2, 3, 0.0), made.end(4)
+    )
+    if over:
+        made.ended()
+    made.trial(1, [(9, 0.5)], at=5)
+    result = compute(made.directory)
+    assert _counted(result) == [(1, 1, 1)]
+    assert (result.score.error, result.precisions) == (0.5, {"fp32"})
+    assert result.faults[0] == (
+        f"{path}:1: begin: its specification is not the one in the journal: nothing of this run counts"
+    )
+    assert len(result.faults) == 3
+
+
+def test_what_a_specification_says_of_its_events_stands_in_the_journal(campaign: Callable[..., Any]) -> None:
+    made = campaign(training__warmup_epochs=[2, 4], training__epochs=5)
+    for trial, round_ in enumerate((0, 1, 2)):
+        made.submit(trial, round=round_)
+    trials = CampaignState.of(read_journal(made.directory.journal)).trials.values()
+    planned = [planned_of(made.directory, trial) for trial in trials]
+    assert planned == [Planned(made.operations, epochs, "0" * 64) for epochs in (2, 4, 5)]
 
 
 def test_a_claim_that_came_after_the_end_does_not_count(made: Any) -> None:

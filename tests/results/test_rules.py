@@ -19,13 +19,15 @@ from aiperf_orch.units import now
 
 @pytest.fixture
 def rankable(campaign: Callable[..., Any]) -> Result:
-    """A result that keeps every rule."""
+    """A result that keeps every rule, of a campaign that its deadline ended."""
+    made = campaign()
+    made.write(Finished, reason="its 1h are over", by_deadline=True)
     return replace(
-        compute(campaign().directory),
+        compute(made.directory),
         score=Score(operations=10, seconds=3600.0, score=1.0, error=0.30, regulated=1.0, epochs=1),
         phase=Phase.FINISHED,
         duration=3600.0,
-        deadline_passed=True,
+        longest_epoch=100.0,
         simulated=False,
         data="imagenet",
         input_shape=(224, 224, 3),
@@ -49,7 +51,9 @@ def _short(seconds: float) -> Score:
     ("changes", "rule", "why"),
     [
         ({"score": _short(3500), "duration": 3599.0}, "duration", "it measured 58m20s"),
-        ({"score": _short(3500), "deadline_passed": False}, "duration", "it measured 58m20s"),
+        ({"score": _short(3500), "longest_epoch": 99.999}, "duration", "it measured 58m20s"),
+        ({"score": _short(3499.999)}, "duration", "it measured 58m20s"),
+        ({"score": Score(error=0.2), "longest_epoch": 0.0}, "duration", "it measured 0s"),
         ({"phase": Phase.RUNNING}, "ended", "it is running"),
         ({"phase": Phase.STOPPED}, "ended", "it is stopped"),
         ({"simulated": True}, "trained", "its trials were simulated"),
@@ -75,6 +79,33 @@ def test_each_rule_is_missed_alone_and_says_why(rankable: Result, changes: Any, 
 
 def test_an_hour_whose_last_epoch_ended_earlier_is_long_enough(rankable: Result) -> None:
     assert rules.misses(replace(rankable, score=_short(3500))) == []
+    assert rules.misses(replace(rankable, score=_short(3600), longest_epoch=0.0)) == []
+    assert rules.misses(replace(rankable, score=_short(1900), longest_epoch=1700.0, duration=7200.0)) == []
+
+
+def test_the_epoch_that_the_deadline_cut_off_may_have_been_as_long_as_the_longest(campaign: Callable[..., Any]) -> None:
+    made = campaign()
+    made.trial(0, [])
+    made.submit(1)
+    epochs = [made.epoch(1, 600, trial=1, start=300), made.epoch(2, 3400, trial=1, start=3290)]
+    made.events(made.begin(trial=1), *epochs, trial=1)
+    result = compute(made.directory)
+    assert (result.score.seconds, result.longest_epoch) == (3400.0, 300.0)
+    assert "duration" in [miss.rule.id for miss in rules.misses(result)]  # it may yet train on
+    made.write(Finished, reason="its 1h are over", by_deadline=True)
+    result = compute(made.directory)
+    assert "duration" not in [miss.rule.id for miss in rules.misses(result)]
+    assert "duration" in [miss.rule.id for miss in rules.misses(replace(result, longest_epoch=110.0))]
+
+
+def test_trials_that_ran_out_before_the_hour_are_not_an_hour(campaign: Callable[..., Any]) -> None:
+    made = campaign(campaign__max_trials=1)
+    made.submit(0)
+    made.events(made.begin(), made.epoch(1, 1810, start=1))
+    made.write(Finished, reason="its 1 trials have ended", by_deadline=False)
+    result = compute(made.directory)
+    assert result.score.seconds + result.longest_epoch > 3600
+    assert "duration" in [miss.rule.id for miss in rules.misses(result)]
 
 
 def test_a_short_campaign_does_not_grow_long_by_waiting(
@@ -83,7 +114,7 @@ def test_a_short_campaign_does_not_grow_long_by_waiting(
     made = campaign()
     made.start = now()
     made.trial(0, [(0.01, 0.1)])
-    made.write(Finished, reason="its 1 trials have ended")
+    made.write(Finished, reason="its 1 trials have ended", by_deadline=False)
     result = compute(made.directory)
     monkeypatch.setattr("aiperf_orch.results.result.now", lambda: now() + timedelta(hours=2), raising=False)
     assert compute(made.directory) == result

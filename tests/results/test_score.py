@@ -30,7 +30,7 @@ def test_a_small_example(made: Any) -> None:
         score=82.5,
         error=0.2,
         regulated=82.5 * math.log(5),
-        error_is_zero=False,
+        error_counted=0.2,
         epochs=3,
         train_images=12,
         val_images=30,
@@ -66,6 +66,8 @@ def test_there_is_none_before_an_epoch_has_ended(made: Any) -> None:
     assert score_of(None, []) == score_of(made.start, []) == Score()
     assert Score().error is None
     assert Score().regulated is None
+    assert Score().error_counted is None
+    assert not Score().error_is_zero
 
 
 def test_an_epoch_that_took_no_time_does_not_divide_by_zero(made: Any) -> None:
@@ -75,17 +77,32 @@ def test_an_epoch_that_took_no_time_does_not_divide_by_zero(made: Any) -> None:
 
 @pytest.mark.parametrize(
     ("error", "factor"),
-    [(1.0, 0.0), (0.5, math.log(2)), (0.1, math.log(10)), (0.0, math.log(720)), (1 / 360, math.log(360))],
+    [(1.0, 0.0), (0.5, math.log(2)), (0.1, math.log(10)), (1 / 720, math.log(720)), (1 / 360, math.log(360))],
 )
 def test_the_regulated_score(error: float, factor: float) -> None:
-    assert regulated_score(1000.0, error, 360) == pytest.approx(1000 * factor, rel=1e-12, abs=0)
-    assert math.copysign(1, regulated_score(1000.0, error, 360)) == 1  # not -0.0
+    assert regulated_score(1000.0, error) == pytest.approx(1000 * factor, rel=1e-12, abs=0)
+    assert math.copysign(1, regulated_score(1000.0, error)) == 1  # not -0.0
+
+
+@pytest.mark.parametrize(("error", "counted"), [(1.0, 1.0), (0.5, 0.5), (0.1, 0.1), (0.0, 1 / 720), (1 / 360, 1 / 360)])
+def test_no_error_at_all_counts_as_half_an_image(made: Any, error: float, counted: float) -> None:
+    score = score_of(made.start, [made.epoch(1, 1, error, train_images=100, val_images=360)])
+    assert (score.error, score.error_counted) == (error, counted)
+    assert score.error_is_zero is (error == 0)
+    assert score.score == 6600.0
+    assert score.regulated == pytest.approx(6600 * math.log(1 / counted), rel=1e-12, abs=0)
 
 
 def test_no_error_at_all_is_said(made: Any) -> None:
     score = score_of(made.start, [made.epoch(1, 1, 0.0)])
-    assert (score.error, score.error_is_zero) == (0.0, True)
+    assert (score.error, score.error_is_zero, score.error_counted) == (0.0, True, 1 / 20)
     assert score.regulated == 220 * math.log(20)
+
+
+def test_half_an_image_is_of_the_epoch_without_an_error(made: Any) -> None:
+    epochs = [made.epoch(1, 1, 0.1, val_images=1000), made.epoch(2, 2, 0.0, val_images=50), made.epoch(3, 3, 0.0)]
+    score = score_of(made.start, epochs)
+    assert (score.error, score.error_counted) == (0.0, 1 / 100)
 
 
 # over time

@@ -65,10 +65,22 @@ def test_a_trial_that_failed_keeps_its_row(made: Any) -> None:
 def test_a_running_trial_is_listed(campaign: Callable[..., Any]) -> None:
     made = campaign()
     made.submit()
-    made.events(made.begin(batch=16), made.epoch(1, 2, 0.5))
+    made.events(made.begin(), made.epoch(1, 2, 0.5))
     write_tables(compute(made.directory))
     [row] = _rows(made.directory.leaderboard)
-    assert (row["rank"], row["end_reason"], row["batch_size"]) == ("1", "RUNNING", "16")
+    assert (row["rank"], row["end_reason"], row["batch_size"]) == ("1", "RUNNING", "32")
+
+
+def test_the_batch_size_is_that_of_the_last_epoch_that_counts(campaign: Callable[..., Any]) -> None:
+    made = campaign()
+    made.submit()  # all were to begin with 32
+    ends = {1: (2, 32), 2: (9, 16), 3: (20, 8), 4: (3601, 4)}  # halved for want of memory; the last is too late
+    epochs = [made.epoch(number, end).model_copy(update={"batch": batch}) for number, (end, batch) in ends.items()]
+    made.events(made.begin(batch=64), *epochs)
+    made.submit(1)
+    made.events(made.begin(trial=1, batch=16), trial=1)
+    write_tables(compute(made.directory))
+    assert [row["batch_size"] for row in _rows(made.directory.leaderboard)] == ["8", "32"]
 
 
 def test_the_result_is_one_row(made: Any) -> None:
@@ -90,7 +102,7 @@ def test_the_result_is_one_row(made: Any) -> None:
         "yes",
         "aiperf-1.0",
     )
-    assert row["missed_rules"] == "ended trained data"
+    assert row["missed_rules"] == "duration ended trained data"
     assert (row["trials"], row["networks"], row["epochs"], row["error_is_zero"]) == ("4", "3", "4", "no")
     assert row["settings_sha256"] == made.directory.settings_sha256
     assert {"aiperf_orch", "python", "torch"} <= set(row)
