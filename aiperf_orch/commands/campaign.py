@@ -169,6 +169,7 @@ def _control(directory: CampaignDirectory, *, take_over: bool, resume: bool = Tr
             warn=view.warn,
         )
         try:
+            view.show(controller)  # what is new is counted from here
             phase = run_loop(
                 controller,
                 observe=lambda: view.show(controller),

@@ -57,7 +57,10 @@ class LiveView:
 
     def show(self, controller: Controller) -> None:
         """Redraw the view."""
-        self._live.update(Group(_heading(controller), _running(controller), _finished(controller)), refresh=True)
+        self._live.update(
+            Group(Text("\n".join(_heading(controller)), style="bold"), _running(controller), _finished(controller)),
+            refresh=True,
+        )
 
 
 class PlainLines:
@@ -87,7 +90,7 @@ class PlainLines:
         self._begins_seen, self._ends_seen = len(state.begins), len(state.ends)
         if now() >= self._next_summary:
             self._next_summary = now() + _SUMMARY_EVERY
-            self._line(_heading(controller).plain)
+            self._line(" · ".join(_heading(controller)))
 
     def _line(self, text: str) -> None:
         self._write(f"{now():%H:%M:%S} {text}")
@@ -98,24 +101,21 @@ def _write_line(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
 
-def _heading(controller: Controller) -> Text:
+def _heading(controller: Controller) -> list[str]:
+    """How the campaign stands, in two lines that fit a narrow terminal."""
     state, progress = controller.state, progress_of(controller)
-    best = progress.best_error
-    parts = [
-        f"{len(state.live)} running, {state.trials_ended} ended",
-        "no error yet" if best is None else f"best error {best:.2%}",
-        format_ops(progress.ops),
-    ]
     if state.first_begin is None or controller.deadline is None:
-        parts.insert(0, "waiting for the first trial to begin")
+        times = "waiting for the first trial to begin"
     else:
         elapsed, left = now() - state.first_begin, controller.deadline - now()
-        parts.insert(0, f"elapsed {_span(elapsed)}, remaining {_span(max(left, timedelta(0)))}")
+        times = f"elapsed {_span(elapsed)}, remaining {_span(max(left, timedelta(0)))}"
     if controller.settings.simulated:
-        parts.insert(0, "SIMULATED")
+        times += " · SIMULATED"
     if state.phase is not Phase.RUNNING:
-        parts.append(f"{state.phase.value}: {state.phase_reason}")
-    return Text(" · ".join(parts), style="bold")
+        times += f" · {state.phase.value}: {state.phase_reason}"
+    best = "no error yet" if progress.best_error is None else f"best error {progress.best_error:.2%}"
+    trials = f"{len(state.live)} running, {state.trials_ended} ended"
+    return [times, f"{trials} · {best} · {format_ops(progress.ops)}"]
 
 
 def _running(controller: Controller) -> Table:
@@ -159,7 +159,7 @@ def _origin(trial: Trial) -> str:
 
 
 def _outcome(end: AttemptEnd) -> str:
-    retry = "" if end.final else "; another attempt follows"
+    retry = "" if end.final else "; to be tried again"
     message = f" ({end.message})" if end.message and end.best_error is None else ""
     error = "no error measured" if end.best_error is None else f"error {end.best_error:.2%} at epoch {end.best_epoch}"
     return f"{end.reason.value}, {error}, {end.epochs} epochs{message}{retry}"

@@ -24,6 +24,7 @@ from aiperf_orch.controller.policy import CONSEQUENCES, Consequence
 from aiperf_orch.controller.proposals import Proposer
 from aiperf_orch.controller.queue import Queue
 from aiperf_orch.controller.watch import Watched, last_line, watch
+from aiperf_orch.controller.weights import WeightFiles
 from aiperf_orch.errors import LockedError, NetworkError, SchedulerUnreachable, SubmitRefused
 from aiperf_orch.records import (
     AttemptEnd,
@@ -90,8 +91,8 @@ class Controller:
             self._journal = Journal(directory.journal, self._lock.check_ours, self._lock.holder.generation)
             undo.callback(self._journal.close)
             self.state = CampaignState.of(self._journal.entries)
-            self._weights = {trial.trial for trial in self.state.trials.values() if trial.end}
             self._take_up(resume)
+            self._weights = WeightFiles(directory, (trial.trial for trial in self.state.trials.values() if trial.end))
             self.watched: dict[tuple[int, int], Watched] = {}
             for attempt in self.state.live.values():
                 self._watch(attempt)
@@ -192,10 +193,9 @@ class Controller:
         self.scheduler.release([self.watched[record.trial, record.attempt].attempt.name for record in records])
         for record in records:
             del self.watched[record.trial, record.attempt]
-            if record.final:
-                self._weights.add(record.trial)
-                self.directory.checkpoint(record.trial).unlink(missing_ok=True)
-        self._drop_weights()
+        self._weights.over(record.trial for record in records if record.final)
+        unfinished = [*self.state.retries.values(), *(watched.trial for watched in self.watched.values())]
+        self._weights.keep_only(self._search.parents | {trial.proposal.parent for trial in unfinished})
         self._pause_if_hopeless(records)
 
     def _pause_if_hopeless(self, records: Iterable[AttemptEnd]) -> None:
@@ -216,14 +216,6 @@ class Controller:
                 continue
             self._append(Paused, reason=why)
             return
-
-    def _drop_weights(self) -> None:
-        """Delete weights that nobody can inherit any more."""
-        unfinished = [*self.state.retries.values(), *(watched.trial for watched in self.watched.values())]
-        keep = self._search.parents | {trial.proposal.parent for trial in unfinished}
-        for trial in self._weights - keep:
-            self.directory.weights(trial).unlink(missing_ok=True)
-        self._weights &= keep
 
     # the queue
 
@@ -273,8 +265,13 @@ class Controller:
             if watched.end is None:
                 reason = watched.attempt.cancelling or EndReason.LOST
                 attempt = watched.attempt
-                parts = ["left the queue without an end line", detail, last_line(self.directory.log(*attempt.key))]
-                message = parts[0] if attempt.cancelling else ", ".join(filter(None, parts))
+                gone, log = "left the queue without an end line", last_line(self.directory.log(*attempt.key))
+                if reason is EndReason.HUNG:
+                    begin_within = format_duration(self.settings.scheduler.begin_within)
+                    gone, detail = f"did not begin within {begin_within} (scheduler.begin_within)", ""
+                elif attempt.cancelling:
+                    detail, log = "", ""
+                message = ", ".join(filter(None, [gone, detail, log]))
                 revoke(self.directory, attempt.trial, attempt.attempt, reason, message)
                 watched.due = 0.0
                 watched.poll(self.directory)
@@ -345,9 +342,8 @@ class Controller:
 
     def _finish(self, reason: str, *, by_deadline: bool = False) -> None:
         """The campaign is over; trials that still waited for another attempt get none."""
+        self._weights.over(self.state.retries)
         self._append(Finished, reason=reason, by_deadline=by_deadline)
-        for trial in self.state.retries:
-            self.directory.checkpoint(trial).unlink(missing_ok=True)
 
     def _propose(self, trial: int) -> AttemptRecord:
         spec, record = self._search.propose(trial, self.state)

@@ -98,3 +98,13 @@ def test_a_campaign_survives_being_killed_again_and_again(make_campaign, at_appe
     assert lives >= 4
     assert sum(entry["type"] == "opened" for entry in campaign.journal()) == lives
     check_nothing_lost_and_nothing_twice(campaign, trials=3)
+
+
+def test_what_a_killed_controller_did_not_come_to_delete_is_deleted_by_the_next(make_campaign):
+    campaign = make_campaign(campaign__max_trials=2)
+    campaign.run(until=lambda controller: controller.state.trials_ended >= 1)
+    left = campaign.directory.checkpoint(0)
+    left.write_text("3")
+    campaign.run()
+    assert not left.exists()
+    assert not list((campaign.directory.path / "weights").glob("*.checkpoint"))
