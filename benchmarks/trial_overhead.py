@@ -22,7 +22,7 @@ from aiperf_orch.campaign.state import CampaignState
 from aiperf_orch.config import SiteSettings
 from aiperf_orch.controller.proposals import Proposer
 from aiperf_orch.schedulers import make_scheduler
-from aiperf_orch.schedulers.base import JobRequest, JobState
+from aiperf_orch.schedulers.base import JobRequest, JobState, trial_command
 from aiperf_orch.trial.torch_trainer import TorchTrainer
 
 
@@ -32,12 +32,11 @@ def through_the_scheduler(directory, attempt):
     name = directory.attempt_name(0, attempt)
     folder = directory.job_folder(0, attempt)
     folder.mkdir()
-    command = (sys.executable, "-P", "-m", "aiperf_orch.trial", str(directory.spec(0)), "--attempt", str(attempt))
     directory.checkpoint(0).unlink(missing_ok=True)
     submitted = time.time()
-    scheduler.submit(JobRequest(name, folder, command))
+    scheduler.submit(JobRequest(name, folder, directory.path, trial_command(None, directory.spec(0), attempt)))
     while (status := scheduler.query([name]).get(name)) is not None and status.state is not JobState.ENDED:
-        time.sleep(0.01)
+        time.sleep(0.05)
     gone = time.time()
     events = directory.events(0, attempt, 0)
     lines = [json.loads(line) for line in events.read_text().splitlines()]
@@ -58,12 +57,16 @@ def through_the_scheduler(directory, attempt):
 
 def in_process(spec):
     """Seconds of the same epochs in this process, held to as many cores as a trial has."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})  # a trial's one core; elsewhere this process must not share the job's
     trainer = TorchTrainer(spec, None, None)
     trainer.prepare()
     start = time.perf_counter()
     for epoch in range(1, spec.epochs + 1):
         trainer.run_epoch(epoch, lambda: None)
-    return time.perf_counter() - start
+    taken = time.perf_counter() - start
+    os.sched_setaffinity(0, cores)
+    return taken
 
 
 def imports():
@@ -79,7 +82,6 @@ def main():
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     settings = SiteSettings.model_validate(
         {
             "training": {"warmup_epochs": [options.epochs], "patience": 99, "max_patience": 99},
