@@ -76,6 +76,10 @@ class OperationsPerImage(Record):
     forward: Natural
     train: Natural
 
+    def of_images(self, *, trained: int, validated: int) -> int:
+        """Operations of an epoch that trained and validated so many images."""
+        return trained * self.train + validated * self.forward
+
 
 class TrialSpec(Record):
     """All that a trial needs to run, again and again, anywhere: trials/NNNNN.json."""

@@ -111,9 +111,8 @@ class CampaignDirectory(Layout):
         except UnicodeDecodeError:
             raise RecordError(f"{file}: damaged: not UTF-8 text") from None
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise RecordError(f"{file}: {where}: {first['msg']}: the frozen settings were edited or damaged") from None
+            fault = first_fault(error)
+            raise RecordError(f"{file}: {fault}: the frozen settings were edited or damaged") from None
         return cls(path, frozen, hashlib.sha256(data).hexdigest())
 
     @classmethod

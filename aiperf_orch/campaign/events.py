@@ -172,9 +172,7 @@ class RunEvents:
         return None
 
     def _epoch_fault(self, event: Epoch) -> str | None:
-        expected = (
-            event.train_images * self.planned.operations.train + event.val_images * self.planned.operations.forward
-        )
+        expected = self.planned.operations.of_images(trained=event.train_images, validated=event.val_images)
         wrong = round(event.error * event.val_images)
         if self.begin is None:
             return "stands before the begin line"

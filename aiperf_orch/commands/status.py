@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from aiperf_orch.campaign.counted import counted_runs
+from aiperf_orch.campaign.counted import counted_runs, planned_of
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.events import best_epoch, count_epochs
 from aiperf_orch.campaign.lock import read_holder
@@ -69,7 +69,7 @@ def _heading(directory: CampaignDirectory, state: CampaignState, rows: list[dict
 
 def _row(directory: CampaignDirectory, trial: Trial) -> dict[str, Any]:
     last = trial.attempts[-1]
-    planned = directory.settings.training.epochs_of_round(trial.proposal.round)
+    planned = planned_of(directory, trial).epochs
     if last.end:
         state, epochs, error = last.end.reason.value, last.end.epochs, last.end.best_error
     else:

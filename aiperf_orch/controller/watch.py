@@ -25,8 +25,8 @@ _LOG_TAIL: Final = 400  # bytes
 class Watched:
     """A live attempt and its events so far.
 
-    `heard` is when it last gave a sign and `due` when it is worth the next look (`looked` is the last), all by the monotonic clock, which nobody can
-    set back. `epochs` are the trial's epochs so far that count, in order, with those of earlier attempts.
+    `heard` is when it last gave a sign, `looked` the last look and `due` when the next is worth it, all by the monotonic
+    clock, which nobody can set back. `epochs` are the trial's epochs so far that count, in order, with those of earlier attempts.
     """
 
     attempt: Attempt

@@ -29,10 +29,6 @@ class Operations:
     def __add__(self, other: Operations) -> Operations:
         return Operations(self.forward + other.forward, self.backward + other.backward)
 
-    def of_images(self, *, trained: int, validated: int) -> int:
-        """Operations of an epoch that trained and validated so many images."""
-        return trained * self.train + validated * self.forward
-
 
 @dataclass(frozen=True, slots=True)
 class LayerOperations:

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 import aiperf_orch
+from aiperf_orch.campaign.events import best_epoch
 from aiperf_orch.campaign.files import replace_file
 from aiperf_orch.network import counts
 from aiperf_orch.results import rules
@@ -132,7 +133,7 @@ def _trial_row(records: TrialRecords, result: Result) -> dict[str, Any]:
     operations = sum(epoch.ops for epoch in epochs)
     begins = [begin.time for begin in records.begins]
     seconds = (max(epoch.end for epoch in epochs) - min(begins)).total_seconds() if epochs and begins else None
-    best = min(epochs, key=lambda epoch: (epoch.error, epoch.epoch), default=None)
+    best = best_epoch(epochs)
     end = trial.attempts[-1].end
     point = trial.proposal.hyperparameters
     return {

@@ -127,7 +127,7 @@ class Attempt:
                 val_images=result.val_images,
                 loss=result.loss,
                 error=result.wrong / result.val_images,
-                ops=result.train_images * spec.operations.train + result.val_images * spec.operations.forward,
+                ops=spec.operations.of_images(trained=result.train_images, validated=result.val_images),
                 batch=result.batch,
             )
             self._sink.append(epoch)
