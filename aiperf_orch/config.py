@@ -1,47 +1,17 @@
 """Settings: what a site file may say, with every default, unit and bound.
 
-The models are the format's definition. Reading files, the command line's `--set` and telling a person what is wrong
-with them is `config_loading`'s.
+The models are the format's definition; those of the scheduler's section stand in `config_schedulers`. Reading files, the
+command line's `--set` and telling a person what is wrong with them is `config_loading`'s.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from aiperf_orch.units import Seconds
-
-
-class Settings(BaseModel):
-    """Base of every section: unknown keys are refused, and nothing changes once it is read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-def _one_line(text: str) -> str:
-    if not text.isprintable():
-        raise ValueError("must be one line of printable characters")
-    return text
-
-
-def _no_formula(text: str) -> str:
-    if text[0] in "=+-@":
-        raise ValueError(f"must not begin with {text[0]}: a spreadsheet would take it for a formula")
-    return text
-
-
-def _positive(seconds: float) -> float:
-    if not 0 < seconds <= 366 * 86400:
-        raise ValueError("must be longer than 0 and at most a year")
-    return seconds
-
-
-Text = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_one_line)]
-CsvText = Annotated[Text, AfterValidator(_no_formula)]
-Duration = Annotated[Seconds, AfterValidator(_positive)]
-Count = Annotated[int, Field(ge=1, le=10**9)]
-Fraction = Annotated[float, Field(ge=0, le=1, strict=False)]
+from aiperf_orch.config_base import Count, CsvText, Duration, Fraction, Settings
+from aiperf_orch.config_schedulers import LocalSettings, SchedulerSettings, SlurmSettings
 
 
 class SystemSettings(Settings):
@@ -50,21 +20,6 @@ class SystemSettings(Settings):
     name: CsvText = "unnamed system"
     submitter: CsvText = "unnamed submitter"
     contact: CsvText | None = None
-
-
-class SchedulerSettings(Settings):
-    """How trials are started. The scheduler `local` runs them on this machine."""
-
-    kind: Literal["local"] = "local"
-    cores_per_trial: Count = 1
-    python: Text | None = Field(None, description="the interpreter of the trials; by default the controller's own")
-    setup: list[str] = Field([], description="shell lines (code) that run before each trial")
-    template: Text | None = Field(None, description="a site's own batch script template instead of ours")
-    poll_interval: Duration = 1.0
-    silent_after: Duration = Field(30.0, description="a trial silent for so long is asked after in the queue")
-    lost_after: Duration = Field(20.0, description="grace for a job that left the queue without an end line")
-    begin_within: Duration = Field(600.0, description="a job that runs so long without a begin line is hung")
-    stop_grace: Duration = Field(15.0, description="how long a trial that was told to end may take to end")
 
 
 class CampaignSettings(Settings):
@@ -163,11 +118,23 @@ class TrainingSettings(Settings):
         return min(self.patience + self.patience_per_round * number, self.max_patience)
 
 
+def _kind(section: Any) -> str | None:
+    """Which scheduler a section is of; without `kind` it is the local one."""
+    kind = section.get("kind", "local") if isinstance(section, dict) else getattr(section, "kind", "local")
+    return kind if isinstance(kind, str) else None
+
+
+SCHEDULERS: dict[str, type[SchedulerSettings]] = {"local": LocalSettings, "slurm": SlurmSettings}
+AnyScheduler = Annotated[
+    Annotated[LocalSettings, Tag("local")] | Annotated[SlurmSettings, Tag("slurm")], Discriminator(_kind)
+]
+
+
 class SiteSettings(Settings):
     """A whole site file."""
 
     system: SystemSettings = SystemSettings()
-    scheduler: SchedulerSettings = SchedulerSettings()
+    scheduler: AnyScheduler = LocalSettings()
     campaign: CampaignSettings = CampaignSettings()
     data: DataSettings = DataSettings()
     network: NetworkSettings = NetworkSettings()

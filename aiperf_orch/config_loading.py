@@ -15,7 +15,7 @@ from typing import Any, Final
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from aiperf_orch.config import SiteSettings
+from aiperf_orch.config import SCHEDULERS, SiteSettings
 from aiperf_orch.errors import UsageError
 
 _MAX_BYTES: Final = 1 << 16
@@ -214,14 +214,22 @@ def _apply(data: dict[str, Any], override: Override, origins: dict[Key, str]) ->
 
 def _explain(error: Any, origins: Mapping[Key, str], path: str) -> str:
     location: Key = tuple(error["loc"])
+    kind = str(location[1]) if location[0] == "scheduler" and location[1:2] and location[1] in SCHEDULERS else None
+    if kind:  # pydantic names the model among the keys
+        location = (location[0], *location[2:])
     where = next((origins[location[:end]] for end in range(len(location), 0, -1) if location[:end] in origins), path)
     dotted = ".".join(map(str, location))
     match error["type"]:
         case "extra_forbidden":
-            known = _fields_at(location[:-1])
+            known = _fields_at(location[:-1], kind)
             close = _elsewhere(location[-1]) or difflib.get_close_matches(str(location[-1]), known, n=1)
             hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
             return f"{where}: {dotted}: unknown key; {hint}"
+        case "union_tag_invalid":
+            kinds = ", ".join(SCHEDULERS)
+            return f"{where}: {dotted}.kind: must be one of {kinds}, not {error['input'].get('kind')!r:.60}"
+        case "union_tag_not_found":
+            return f"{where}: {dotted}: a section with keys is expected, its kind one of {', '.join(SCHEDULERS)}"
         case "value_error":
             return f"{where}: {dotted}: {error['ctx']['error']}"
         case "model_type":
@@ -232,7 +240,10 @@ def _explain(error: Any, origins: Mapping[Key, str], path: str) -> str:
             return f"{where}: {dotted}: {message}, not {error['input']!r:.60}"
 
 
-def _fields_at(location: Sequence[str | int]) -> list[str]:
+def _fields_at(location: Sequence[str | int], kind: str | None) -> list[str]:
+    """The keys of a section; `kind` chooses the scheduler's."""
+    if kind:
+        return list(SCHEDULERS[kind].model_fields)
     model: Any = SiteSettings
     for part in location:
         field = model.model_fields.get(str(part)) if isinstance(model, type) and issubclass(model, BaseModel) else None
@@ -241,8 +252,10 @@ def _fields_at(location: Sequence[str | int]) -> list[str]:
 
 
 def _elsewhere(name: str | int) -> list[str]:
-    """A key of that name in another section."""
-    return [key for key in _flatten(SiteSettings().model_dump()) if key.rpartition(".")[2] == name]
+    """A key of that name in another section, or of another scheduler."""
+    found = [key for key in _flatten(SiteSettings().model_dump()) if key.rpartition(".")[2] == name]
+    kinds = [kind for kind, model in SCHEDULERS.items() if name in model.model_fields]
+    return found or [f"scheduler.{name} (of {' or '.join(kinds)})" for _ in kinds[:1]]
 
 
 def _is_leaf(data: Any, key: Key) -> bool:

@@ -37,3 +37,7 @@ class SchedulerUnreachable(AiperfError):
 
 class SubmitRefused(AiperfError):
     """The scheduler answered, and refused the job; what it said is the message."""
+
+
+class QueueFull(AiperfError):
+    """The scheduler takes no more jobs for now; what it said is the message."""

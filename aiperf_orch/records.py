@@ -176,11 +176,14 @@ class ProposalRecord(Record):
 
 
 class AttemptRecord(Record):
-    """An attempt about to be submitted. The first attempt of a trial carries its proposal."""
+    """An attempt about to be submitted. The first attempt of a trial carries its proposal.
+
+    `name` is its job's, `array[index]` for an array's element.
+    """
 
     trial: Natural
     attempt: Positive
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{2,14}$")]
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{2,14}(\[\d{1,7}\])?$")]
     spec_sha256: Sha256
     proposal: ProposalRecord | None = None
 
@@ -215,7 +218,8 @@ class EventsFile(Record):
 class AttemptEnd(Record):
     """An attempt that is over. With `final` the trial is over too, and the numbers are those of the whole trial.
 
-    Epochs, images and operations count each epoch once, the earlier of two ends.
+    Epochs, images and operations count each epoch once, the earlier of two ends. `hosts` are the nodes it ran on, as far
+    as anybody knows; `progressed` tells whether it ended an epoch that no earlier attempt had.
     """
 
     trial: Natural
@@ -233,6 +237,8 @@ class AttemptEnd(Record):
     first_begin: Timestamp | None = None
     last_end: Timestamp | None = None
     files: list[EventsFile] = []
+    hosts: list[str] = []
+    progressed: bool = False
 
 
 class _Entry(Record):

@@ -34,7 +34,8 @@ def through_the_scheduler(directory, attempt):
     folder.mkdir()
     directory.checkpoint(0).unlink(missing_ok=True)
     submitted = time.time()
-    scheduler.submit(JobRequest(name, folder, directory.path, trial_command(None, directory.spec(0), attempt)))
+    command = trial_command(None, directory.spec(0), attempt)
+    scheduler.submit([JobRequest(name, folder, folder, directory.path, command)])
     while (status := scheduler.query([name]).get(name)) is not None and status.state is not JobState.ENDED:
         time.sleep(0.05)
     gone = time.time()

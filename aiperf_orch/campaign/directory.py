@@ -147,6 +147,10 @@ class CampaignDirectory(Layout):
         """The job's name, unique for the user, at most 15 characters: `qk3f9-00042-1`."""
         return f"{self.frozen.tag}-{trial:05d}-{attempt}"
 
+    def array_name(self, first: int) -> str:
+        """The name of an array of jobs, the first attempts of trials from this one on: `qk3f9-w00001`."""
+        return f"{self.frozen.tag}-w{first:05d}"
+
     def attempts_on_disk(self) -> dict[int, int]:
         """For each trial that events were written for, its latest attempt."""
         latest: dict[int, int] = {}

@@ -7,10 +7,12 @@ it has given up (`revoke`).
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -65,6 +67,21 @@ class EventWriter:
     def superseded(self) -> bool:
         """Whether the attempt was given up, or goes on in a later run: then this one must exit at once."""
         return is_there(self._next_run)
+
+
+def claim(directory: CampaignDirectory, trial: int, attempt: int, run: int) -> EventWriter:
+    """Claim a run of an attempt, and with it the runs before it that were ended before they could claim theirs.
+
+    Raises:
+        FileExistsError: when another process has claimed it, or the attempt has ended.
+    """
+    for earlier in range(run):
+        path = directory.events(trial, attempt, earlier)
+        with suppress(FileExistsError):
+            EventWriter(directory, trial, attempt, earlier)
+        if b'"type":"end"' in read_whole_lines(path)[0]:
+            raise FileExistsError(errno.EEXIST, "the attempt has ended", str(path))
+    return EventWriter(directory, trial, attempt, run)
 
 
 def is_there(path: Path) -> bool:

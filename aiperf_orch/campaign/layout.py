@@ -64,6 +64,10 @@ class Layout:
         """Script, log and submitit's files of an attempt."""
         return self.path / "jobs" / f"{trial:05d}-{attempt}"
 
+    def array_folder(self, array: str) -> Path:
+        """Script of an array of jobs; each element has a folder of its own."""
+        return self.path / "jobs" / array
+
     def log(self, trial: int, attempt: int) -> Path:
         """The output of an attempt's job."""
         return self.job_folder(trial, attempt) / "log"

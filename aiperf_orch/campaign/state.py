@@ -59,6 +59,11 @@ class Attempt:
         return self.job is None or self.missing_since is not None or self.cancelling is not None
 
     @property
+    def suspects(self) -> frozenset[str]:
+        """Nodes that its end speaks against."""
+        return frozenset(self.end.hosts) if self.end and self.end.reason in SUSPICIOUS else frozenset()
+
+    @property
     def key(self) -> tuple[int, int]:
         """Trial and attempt."""
         return self.trial, self.attempt
@@ -80,7 +85,8 @@ class CampaignState:
     """Everything the journal tells.
 
     `live` holds the attempts that have not ended, by trial and attempt; `retries` the trials that are not over and have
-    no live attempt, so that their next one is due; `begins` and `ends` every begin and end of an attempt in the journal's order. `operations`,
+    no live attempt, so that their next one is due; `node_failures` how many attempts ended suspiciously on a node since one
+    ended well there; `begins` and `ends` every begin and end of an attempt in the journal's order. `operations`,
     `last_end` and `best_error` sum up the trials that are over.
     """
 
@@ -99,6 +105,7 @@ class CampaignState:
     last_end: datetime | None = None
     best_error: float | None = None
     any_epoch: bool = False
+    node_failures: dict[str, int] = field(default_factory=dict)
     failures_in_a_row: int = 0
     last_failure: AttemptEnd | None = None
 
@@ -187,6 +194,11 @@ class CampaignState:
         if end.first_begin is not None:
             self.first_begin = min(self.first_begin or end.first_begin, end.first_begin)
         self.any_epoch = self.any_epoch or end.epochs > 0
+        for host in end.hosts:
+            if end.reason in SUSPICIOUS:
+                self.node_failures[host] = self.node_failures.get(host, 0) + 1
+            elif end.reason in SUCCESSES:
+                self.node_failures.pop(host, None)
         if not end.final:
             self.retries[end.trial] = self.trials[end.trial]
             return
@@ -206,3 +218,6 @@ class CampaignState:
 SUCCESSES = frozenset({EndReason.COMPLETED, EndReason.EARLY_STOPPED})
 CHOSEN = frozenset({EndReason.CAMPAIGN_ENDED, EndReason.STOPPED, EndReason.CANCELLED})
 """Ends that somebody chose: neither successes nor failures."""
+
+SUSPICIOUS = frozenset({EndReason.NODE_FAILURE, EndReason.LOST, EndReason.HUNG, EndReason.TRIAL_ERROR})
+"""Ends that may be the node's fault."""

@@ -124,7 +124,7 @@ def tick(campaign_dir: Path, *, take_over: bool) -> int:
     _say(
         f"{directory.path}: {phase.value}, {len(controller.state.live)} running, {controller.state.trials_ended} ended"
     )
-    if phase is Phase.RUNNING or controller.state.live:
+    if phase is Phase.RUNNING or controller.busy:
         return _NOT_FINISHED
     if phase is Phase.FINISHED:
         write_score(directory)

@@ -17,6 +17,7 @@ def render(loaded: LoadedSettings) -> str:
     request = JobRequest(
         name="abcde-00000-1",
         folder=example.job_folder(0, 1),
+        submit_folder=example.job_folder(0, 1),
         campaign=example.path,
         command=trial_command(settings.python, example.spec(0), 1),
     )

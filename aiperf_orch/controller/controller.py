@@ -7,7 +7,7 @@ the next one finds out by the jobs' names.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from time import monotonic
@@ -19,13 +19,15 @@ from aiperf_orch.campaign.events import is_there, revoke
 from aiperf_orch.campaign.journal import Journal
 from aiperf_orch.campaign.lock import Lock
 from aiperf_orch.campaign.opening import check_complete
-from aiperf_orch.campaign.state import CHOSEN, Attempt, CampaignState, Phase
-from aiperf_orch.controller.policy import CONSEQUENCES, Consequence
+from aiperf_orch.campaign.state import Attempt, CampaignState, Phase
+from aiperf_orch.controller.policy import NODE_FAILURES, hopeless, nodes_given_up
 from aiperf_orch.controller.proposals import Proposer
 from aiperf_orch.controller.queue import Queue
-from aiperf_orch.controller.watch import Watched, last_line, watch
+from aiperf_orch.controller.requests import make_request, wave_names
+from aiperf_orch.controller.verdicts import how_it_went, job_record, judge
+from aiperf_orch.controller.watch import Watched, watch
 from aiperf_orch.controller.weights import WeightFiles
-from aiperf_orch.errors import LockedError, NetworkError, SchedulerUnreachable, SubmitRefused
+from aiperf_orch.errors import LockedError, NetworkError, SchedulerUnreachable
 from aiperf_orch.records import (
     AttemptEnd,
     AttemptId,
@@ -37,7 +39,6 @@ from aiperf_orch.records import (
     EndReason,
     Entry,
     Finished,
-    JobRecord,
     Missing,
     Opened,
     Paused,
@@ -46,7 +47,7 @@ from aiperf_orch.records import (
     Submitted,
     Submitting,
 )
-from aiperf_orch.schedulers.base import JobRequest, JobState, Scheduler, trial_command
+from aiperf_orch.schedulers.base import Scheduler
 from aiperf_orch.units import format_duration, now
 
 AnyEntry = TypeVar("AnyEntry", bound=Entry)
@@ -82,7 +83,9 @@ class Controller:
         self.settings = directory.settings
         self._warn = warn
         self._proposer: Proposer | None = None
-        self._told: set[tuple[int, int]] = set()
+        self._told: dict[tuple[int, int], float] = {}
+        self._waiting: dict[tuple[int, int], str] = {}
+        self._submit_not_before, self._full = 0.0, False
         self._queue = Queue(scheduler, self.settings.scheduler.poll_interval, warn)
         self._exhausted_at = -1
         with ExitStack() as undo:
@@ -139,6 +142,11 @@ class Controller:
         """When the campaign ends; None until its first trial has begun."""
         return self.state.deadline(self.settings.campaign.duration)
 
+    @property
+    def busy(self) -> bool:
+        """Whether any attempt runs or waits in the queue."""
+        return self.state.live.keys() != self._waiting.keys()
+
     def _take_up(self, resume: bool) -> None:
         self.directory.check_unchanged(self.state.settings_sha256)
         check_complete(self.directory, self.directory.attempts_on_disk(), self.state)
@@ -169,16 +177,21 @@ class Controller:
             for fault in watched.new_faults():
                 self._warn(fault)
         begins = [begin for watched in self.watched.values() if (begin := watched.new_begin())]
+        for begin in begins:
+            self._waiting.pop((begin.trial, begin.attempt), None)
         if begins:
             self._append(Began, attempts=begins)
-        ended = [watched for watched in self.watched.values() if watched.end]
+        ended = [watched for watched in self.watched.values() if watched.end and not watched.ended_by_others]
         self._record_ends((watched, *watched.reason()) for watched in ended)
 
-    def _record_ends(self, ends: Iterable[tuple[Watched, EndReason, str]]) -> None:
+    def _record_ends(
+        self, ends: Iterable[tuple[Watched, EndReason, str]], hosts: Mapping[str, Sequence[str]] = {}
+    ) -> None:
         records: list[AttemptEnd] = [
             watched.sum_up(
                 reason,
                 message,
+                hosts.get(watched.attempt.name, ()),
                 deadline=self.deadline,
                 max_attempts=self.settings.campaign.max_attempts,
                 forecast_epoch=self.settings.search.forecast_epoch,
@@ -193,90 +206,76 @@ class Controller:
         self.scheduler.release([self.watched[record.trial, record.attempt].attempt.name for record in records])
         for record in records:
             del self.watched[record.trial, record.attempt]
+            self._waiting.pop((record.trial, record.attempt), None)
+        if self._full:  # a place in the queue is free
+            self._submit_not_before, self._full = 0.0, False
+        if self.scheduler.avoids_nodes:
+            for node in nodes_given_up(records, self.state):
+                self._warn(f"node {node}: {NODE_FAILURES} trials failed on it: it gets no more of them")
         self._weights.over(record.trial for record in records if record.final)
         unfinished = [*self.state.retries.values(), *(watched.trial for watched in self.watched.values())]
         self._weights.keep_only(self._search.parents | {trial.proposal.parent for trial in unfinished})
         self._pause_if_hopeless(records)
 
-    def _pause_if_hopeless(self, records: Iterable[AttemptEnd]) -> None:
-        if self.state.phase is not Phase.RUNNING:
-            return
-        limit = self.settings.campaign.pause_after_failures
-        for record in records:
-            failed = record.best_error is None and record.reason not in CHOSEN
-            ran = self.state.trials[record.trial].attempts[-1].job is not None
-            if CONSEQUENCES[record.reason] is Consequence.PAUSE or (failed and ran and not self._proven()):
-                why = f"trial {record.trial} ended {record.reason.value}: {record.message or 'no message'}"
-            elif self.state.failures_in_a_row >= limit and self.state.last_failure:
-                why = (
-                    f"{self.state.failures_in_a_row} trials in a row ended {record.reason.value}; "
-                    f"the last one, {record.trial}: {record.message or 'no message'}"
-                )
-            else:
-                continue
-            self._append(Paused, reason=why)
-            return
+    def _pause_if_hopeless(self, records: Sequence[AttemptEnd]) -> None:
+        if self.state.phase is Phase.RUNNING:
+            limit = self.settings.campaign.pause_after_failures
+            reason = hopeless(records, self.state, limit, proven=self._proven())
+            if reason is not None:
+                self._append(Paused, reason=reason)
 
     # the queue
 
     def _ask_queue(self) -> None:
         """Ask after silent jobs, in one question, and draw the consequences for those that are gone."""
-        scheduler = self.settings.scheduler
-        time, present = monotonic(), now()
+        scheduler, time = self.settings.scheduler, monotonic()
         silent = [
             watched
             for watched in self.watched.values()
-            if time - watched.heard >= scheduler.silent_after or watched.attempt.unsure
+            if watched.attempt.key not in self._waiting
+            and (time - watched.heard >= scheduler.silent_after or watched.attempt.unsure or watched.ended_by_others)
         ]
         if not silent:
             return
         statuses = self._queue.ask([watched.attempt.name for watched in silent])
         if statuses is None:
             return
-        gone, lost, hung = [], [], []
-        found: list[JobRecord] = []
-        for watched in silent:
-            status = statuses.get(watched.attempt.name)
-            if status is not None and status.state is not JobState.ENDED:
-                if watched.attempt.job is None or watched.attempt.missing_since is not None:
-                    found.append(_job_record(watched.attempt, status.job))
-                watched.heard = watched.due = time
-                if status.state is JobState.RUNNING and watched.begin is None and not watched.attempt.cancelling:
-                    watched.running_since = watched.running_since or time
-                    if time - watched.running_since >= scheduler.begin_within:
-                        hung.append(watched.attempt)
-            elif watched.attempt.missing_since is None:
-                gone.append(watched.attempt)
-            elif present - watched.attempt.missing_since >= timedelta(seconds=scheduler.lost_after):
-                lost.append((watched, status.detail if status else ""))
-        if found:
-            self._append(Submitted, jobs=found)
-        if gone:
-            self._append(Missing, attempts=[_attempt_id(attempt) for attempt in gone])
-        self._tell_to_end(hung, EndReason.HUNG)
-        self._give_up(lost)
+        verdicts = judge(silent, statuses, scheduler, now())
+        if verdicts.found:
+            self._append(Submitted, jobs=verdicts.found)
+        if verdicts.missing:
+            self._append(Missing, attempts=[_attempt_id(attempt) for attempt in verdicts.missing])
+        self._waiting.update({watched.attempt.key: "the scheduler does not have it" for watched in verdicts.never})
+        self._tell_to_end(verdicts.hung, EndReason.HUNG)
+        self._tell_to_end(verdicts.held, EndReason.HELD)
+        self._give_up(verdicts.gone)
 
-    def _give_up(self, lost: Iterable[tuple[Watched, str]]) -> None:
-        """Take attempts from jobs that are gone, after one more look at their events."""
+    def _give_up(self, gone: Sequence[Watched]) -> None:
+        """Take attempts from jobs that are gone, after one more look at their events, for the reason that the queue knows."""
+        if not gone:
+            return
+        try:
+            known = self.scheduler.explain({each.attempt.name: each.attempt.job for each in gone if each.attempt.job})
+        except SchedulerUnreachable as error:
+            self._warn(str(error))  # asked again with the next question
+            return
         ends = []
-        for watched, detail in lost:
-            watched.due = 0.0
-            watched.poll(self.directory)
+        for watched in gone:
+            attempt, end = watched.attempt, known.get(watched.attempt.name)
+            self._look_again(watched)
             if watched.end is None:
-                reason = watched.attempt.cancelling or EndReason.LOST
-                attempt = watched.attempt
-                gone, log = "left the queue without an end line", last_line(self.directory.log(*attempt.key))
-                if reason is EndReason.HUNG:
-                    begin_within = format_duration(self.settings.scheduler.begin_within)
-                    gone, detail = f"did not begin within {begin_within} (scheduler.begin_within)", ""
-                elif attempt.cancelling:
-                    detail, log = "", ""
-                message = ", ".join(filter(None, [gone, detail, log]))
-                revoke(self.directory, attempt.trial, attempt.attempt, reason, message)
-                watched.due = 0.0
-                watched.poll(self.directory)
+                reason, message = how_it_went(watched, end, self.settings.scheduler, self.directory.log(*attempt.key))
+                revoke(self.directory, *attempt.key, reason, message)
+                self._look_again(watched)
+            elif watched.ended_by_others and end is not None and end.reason is not None:
+                ends.append((watched, end.reason, ", ".join(filter(None, [watched.end.message, end.detail]))))
+                continue
             ends.append((watched, *watched.reason()))
-        self._record_ends(ends)
+        self._record_ends(ends, {name: end.hosts for name, end in known.items()})
+
+    def _look_again(self, watched: Watched) -> None:
+        watched.due = 0.0
+        watched.poll(self.directory)
 
     # end and submit
 
@@ -295,22 +294,44 @@ class Controller:
         """Tell the jobs of attempts that are to end, also after a restart; end those that do not within the grace."""
         grace = timedelta(seconds=self.settings.scheduler.stop_grace)
         live = [attempt for attempt in self.state.live.values() if attempt.cancelling_since]
+        unsubmitted = [self.watched[attempt.key] for attempt in live if attempt.key in self._waiting]
+        self._give_up(unsubmitted)
+        live = [attempt for attempt in live if attempt.end is None]
         untold = [attempt for attempt in live if attempt.key not in self._told]
         stubborn = [
-            attempt for attempt in live if attempt.cancelling_since and now() - attempt.cancelling_since > grace
+            attempt
+            for attempt in live
+            if attempt.cancelling_since
+            and now() - attempt.cancelling_since > grace
+            and monotonic() >= self._told.get(attempt.key, 0.0) + grace.total_seconds()
         ]
         for attempts, force in ((untold, False), (stubborn, True)):
-            if attempts:
-                try:
-                    self.scheduler.cancel([attempt.name for attempt in attempts], force=force)
-                    self._told.update(attempt.key for attempt in attempts)
-                except SchedulerUnreachable as error:
-                    self._warn(str(error))
+            if not attempts:
+                continue
+            try:
+                never = self.scheduler.cancel([attempt.name for attempt in attempts], force=force)
+            except SchedulerUnreachable as error:
+                self._warn(str(error))
+                return
+            self._told.update(dict.fromkeys([attempt.key for attempt in attempts], monotonic()))
+            self._give_up([self.watched[attempt.key] for attempt in attempts if attempt.name in never])
 
     def _submit(self) -> None:
-        """Fill the free places: first the next attempts of trials that are not over, then new trials."""
+        """Fill the free places: first what could not be submitted, then next attempts, then new trials."""
+        if monotonic() < self._submit_not_before:
+            return
+        if self._waiting and not self._start([self.state.live[key] for key in self._waiting]):
+            return
+        records = self._next_attempts()
+        if records:
+            entry = self._append(Submitting, attempts=records)
+            self._start([self.state.live[record.trial, record.attempt] for record in entry.attempts])
+
+    def _next_attempts(self) -> list[AttemptRecord]:
+        """What is to be submitted into the free places."""
         campaign = self.settings.campaign
-        places = campaign.concurrency if self._proven() else 1  # a canary first: a broken site costs one job
+        # a canary first: a broken site costs one job
+        places = campaign.concurrency + self.scheduler.lookahead if self._proven() else 1
         places -= len(self.state.live)
         records = [
             AttemptRecord(
@@ -327,57 +348,68 @@ class Controller:
             wanted = min(wanted, campaign.max_trials - next_trial)
             if next_trial >= campaign.max_trials and not self.state.live and not self.state.retries:
                 self._finish(f"its {campaign.max_trials} trials have ended")
-                return
+                return []
         if len(self.state.ends) == self._exhausted_at:
             wanted = 0  # only another end could give the search something to propose
+        first_wave = next_trial <= 1 and wanted > 1
+        names = self._wave_names(next_trial, wanted) if first_wave else {}
         try:
-            records.extend(self._propose(trial) for trial in range(next_trial, next_trial + wanted))
+            records.extend(self._propose(trial, names.get(trial)) for trial in range(next_trial, next_trial + wanted))
         except NetworkError as error:
             self._exhausted_at = len(self.state.ends)
             if not records and not self.state.live:
                 self._finish(f"the search proposes nothing more: {error}")
-        if records:
-            entry = self._append(Submitting, attempts=records)
-            self._start([self.state.live[record.trial, record.attempt] for record in entry.attempts])
+        return records
+
+    def _wave_names(self, first: int, number: int) -> dict[int, str]:
+        """Names for the first wave, whose jobs are elements of arrays where the scheduler has them."""
+        try:
+            return wave_names(self.directory, first, number, self.scheduler.array_limit())
+        except SchedulerUnreachable as error:
+            self._warn(str(error))
+            return {}
 
     def _finish(self, reason: str, *, by_deadline: bool = False) -> None:
         """The campaign is over; trials that still waited for another attempt get none."""
         self._weights.over(self.state.retries)
         self._append(Finished, reason=reason, by_deadline=by_deadline)
 
-    def _propose(self, trial: int) -> AttemptRecord:
+    def _propose(self, trial: int, name: str | None) -> AttemptRecord:
         spec, record = self._search.propose(trial, self.state)
         return AttemptRecord(
             trial=trial,
             attempt=1,
-            name=self.directory.attempt_name(trial, 1),
+            name=name or self.directory.attempt_name(trial, 1),
             spec_sha256=self.directory.write_spec(spec),
             proposal=record,
         )
 
-    def _start(self, attempts: Iterable[Attempt]) -> None:
-        """Submit what the journal says is being submitted."""
-        jobs: list[JobRecord] = []
-        refused: list[tuple[Watched, EndReason, str]] = []
+    def _start(self, attempts: Sequence[Attempt]) -> bool:
+        """Submit what the journal says is being submitted; tells whether the scheduler would have taken more."""
         for attempt in attempts:
-            self._watch(attempt)
-            try:
-                jobs.append(_job_record(attempt, self.scheduler.submit(self.request(attempt))))
-            except SchedulerUnreachable as error:
-                self._warn(f"{attempt.name}: {error}")  # perhaps accepted all the same: the queue will tell
-            except SubmitRefused as error:
-                revoke(self.directory, *attempt.key, EndReason.SUBMIT_REFUSED, str(error))
-                refused.append((self.watched[attempt.key], EndReason.SUBMIT_REFUSED, str(error)))
-        if jobs:
-            self._append(Submitted, jobs=jobs)
+            if attempt.key not in self.watched:
+                self._watch(attempt)
+        by_name = {attempt.name: attempt for attempt in attempts}
+        done = self.scheduler.submit([make_request(self.directory, self.state, each) for each in attempts])
+        for name in done.jobs.keys() | done.refused.keys() | done.unsure.keys():
+            self._waiting.pop(by_name[name].key, None)
+        self._waiting.update({by_name[name].key: why for name, why in done.waiting.items()})
+        if done.jobs:
+            self._append(Submitted, jobs=[job_record(by_name[name], job) for name, job in done.jobs.items()])
+        refused = []
+        for name, why in done.refused.items():
+            revoke(self.directory, *by_name[name].key, EndReason.SUBMIT_REFUSED, why)
+            refused.append((self.watched[by_name[name].key], EndReason.SUBMIT_REFUSED, why))
+        if done.unsure:  # perhaps accepted all the same: the queue will tell
+            self._warn(f"{len(done.unsure)} job(s) perhaps not submitted: {next(iter(done.unsure.values()))}")
+        elif done.waiting and not refused:
+            why = next(iter(done.waiting.values()))
+            self._warn(f"{len(done.waiting)} trial(s) wait to be submitted: {why}")
+        if done.unsure or done.waiting:
+            pause = max(self.scheduler.query_interval, self.settings.scheduler.poll_interval)
+            self._submit_not_before, self._full = monotonic() + pause, not done.unsure
         self._record_ends(refused)
-
-    def request(self, attempt: Attempt) -> JobRequest:
-        """The job of an attempt; makes its folder."""
-        folder = self.directory.job_folder(*attempt.key)
-        folder.mkdir(mode=0o700, exist_ok=True)
-        command = trial_command(self.settings.scheduler.python, self.directory.spec(attempt.trial), attempt.attempt)
-        return JobRequest(attempt.name, folder, self.directory.path, command)
+        return not done.waiting and not done.unsure
 
     def _proven(self) -> bool:
         """Whether any trial has ended an epoch: then the site works."""
@@ -392,7 +424,3 @@ class Controller:
 
 def _attempt_id(attempt: Attempt) -> AttemptId:
     return AttemptId(trial=attempt.trial, attempt=attempt.attempt)
-
-
-def _job_record(attempt: Attempt, job: str) -> JobRecord:
-    return JobRecord(trial=attempt.trial, attempt=attempt.attempt, job=job)

@@ -31,7 +31,7 @@ def run(
     while True:
         phase = controller.tick(stop=stop_wanted())
         observe()
-        if leave_wanted() or (phase is not Phase.RUNNING and not controller.state.live):
+        if leave_wanted() or (phase is not Phase.RUNNING and not controller.busy):
             return phase
         wait_until = time.monotonic() + interval
         was_stopping = stop_wanted()

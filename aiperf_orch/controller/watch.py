@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -26,7 +27,8 @@ class Watched:
     """A live attempt and its events so far.
 
     `heard` is when it last gave a sign, `looked` the last look and `due` when the next is worth it, all by the monotonic
-    clock, which nobody can set back. `epochs` are the trial's epochs so far that count, in order, with those of earlier attempts.
+    clock, which nobody can set back. `epochs` are the trial's epochs so far that count, in order, with those of earlier
+    attempts. `note` is what the queue said of its job last, for a person: why it waits, that it is suspended.
     """
 
     attempt: Attempt
@@ -40,7 +42,7 @@ class Watched:
     reported_run: int = -1
     reported_faults: int = 0
     looked: float = 0.0
-    running_since: float | None = None
+    note: str = ""
 
     @property
     def begin(self) -> Begin | None:
@@ -75,6 +77,11 @@ class Watched:
             return self.attempt.cancelling or EndReason.CANCELLED, self.end.message
         return self.end.reason, self.end.message
 
+    @property
+    def ended_by_others(self) -> bool:
+        """Whether its end line says that it was told to end, and not by us: only the queue can tell by whom, and why."""
+        return self.end is not None and self.end.reason is EndReason.STOPPED and self.attempt.cancelling is None
+
     def new_begin(self) -> BeganRecord | None:
         """The begin of a run that has not been reported yet."""
         begin = self.begin
@@ -100,12 +107,16 @@ class Watched:
         self,
         reason: EndReason,
         message: str,
+        hosts: Sequence[str],
         *,
         deadline: datetime | None,
         max_attempts: int,
         forecast_epoch: int,
     ) -> AttemptEnd:
-        """The record of this attempt's end, with the totals of the whole trial so far."""
+        """The record of this attempt's end, with the totals of the whole trial so far.
+
+        `hosts` are those that the queue knows of; those of the begin line come first.
+        """
         counted = count_epochs(self.epochs, deadline)
         epochs = list(counted.values())
         best = best_epoch(epochs)
@@ -113,12 +124,13 @@ class Watched:
         errors = [epoch.error for epoch in epochs]
         predicted = forecast_error(errors, forecast_epoch, best.error) if best and whole else None
         begins = [run.begin.time for run in self.runs if run.begin]
+        progressed = bool({epoch.epoch for epoch in epochs} - {epoch.epoch for epoch in self.earlier})
         return AttemptEnd(
             trial=self.attempt.trial,
             attempt=self.attempt.attempt,
             reason=reason,
             message="".join(letter if letter.isprintable() else " " for letter in message),
-            final=is_final(reason, self.trial, max_attempts),
+            final=is_final(reason, self.trial, max_attempts, progressed=progressed),
             epochs=len(epochs),
             train_images=sum(epoch.train_images for epoch in epochs),
             val_images=sum(epoch.val_images for epoch in epochs),
@@ -129,6 +141,8 @@ class Watched:
             first_begin=min(begins, default=None),
             last_end=max((epoch.end for epoch in epochs), default=None),
             files=[run.recorded() for run in self.runs],
+            hosts=list(self.begin.hosts if self.begin else hosts),
+            progressed=progressed,
         )
 
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from aiperf_orch.config import SchedulerSettings
+from aiperf_orch.config_schedulers import LocalSettings, SchedulerSettings, SlurmSettings
 from aiperf_orch.schedulers.base import Scheduler
 
 
 def make_scheduler(settings: SchedulerSettings) -> Scheduler:
-    """The scheduler that the settings name."""
-    from aiperf_orch.schedulers.local import LocalScheduler
+    """The scheduler that the settings are of."""
+    match settings:
+        case LocalSettings():
+            from aiperf_orch.schedulers.local import LocalScheduler
 
-    match settings.kind:
-        case "local":
             return LocalScheduler(settings)
+        case SlurmSettings():
+            from aiperf_orch.schedulers.slurm.scheduler import SlurmScheduler
+
+            return SlurmScheduler(settings)
+        case _:
+            raise AssertionError(f"no scheduler is of kind {settings.kind}")

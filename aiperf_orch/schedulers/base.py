@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+
+from aiperf_orch.records import EndReason
 
 
 class JobState(str, Enum):
@@ -20,22 +23,68 @@ class JobState(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
-    """A job as the queue shows it; `detail` is for a person (an exit status, a signal, a pending reason)."""
+    """A job as the queue shows it.
+
+    `detail` is for a person (why it waits, that it is suspended, how it ended), `running_for` the seconds that it has
+    run. `stuck` says that it will never run by itself, and why in words is then its `detail`.
+    """
 
     name: str
     job: str
     state: JobState
     detail: str = ""
+    running_for: float | None = None
+    stuck: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnd:
+    """Why a job that wrote no end line, or was told to end by somebody else, is gone; None when nobody knows."""
+
+    reason: EndReason | None
+    detail: str = ""
+    hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class JobRequest:
-    """A job to submit: its name, its own folder (made by the caller), its campaign's, and the command that it runs."""
+    """A job to submit.
+
+    `name` is the job's, or `array[index]` of an array's element; `folder` is its own, `submit_folder` the one that its
+    script lies in (the same, or one that all elements of an array share); both are made by the caller. `time_limit`
+    are the seconds that it may take where the scheduler has limits, `exclude` nodes that it must not get.
+    """
 
     name: str
     folder: Path
+    submit_folder: Path
     campaign: Path
     command: tuple[str, ...]
+    time_limit: float | None = None
+    exclude: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Submission:
+    """What became of requests, by name: `jobs` were accepted, with the id as the scheduler prints it.
+
+    `refused` will never be accepted as they are. `unsure` may have been accepted: the queue will tell. The rest,
+    `waiting`, are certainly not in the queue and may be submitted later. Each with what the scheduler said.
+    """
+
+    jobs: dict[str, str] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    unsure: dict[str, str] = field(default_factory=dict)
+    waiting: dict[str, str] = field(default_factory=dict)
+
+
+_ELEMENT = re.compile(r"(.+)\[(\d+)\]")
+
+
+def array_element(name: str) -> tuple[str, int] | None:
+    """Array and index of an element's name, `qk3f9-w00001[17]`; None for a job of its own."""
+    match = _ELEMENT.fullmatch(name)
+    return (match[1], int(match[2])) if match else None
 
 
 def trial_command(python: str | None, spec: Path, attempt: int) -> tuple[str, ...]:
@@ -55,10 +104,20 @@ class Scheduler(ABC):
 
     A batch script must: refuse to start when others can write the campaign directory; write its output to the file
     `log` in the job's folder; run the command on its allocation in the folder, and lose none of its failures; not be
-    run a second time by itself. A job is ours by its name, whatever its id.
+    run a second time by itself, unless the site asks for that. A job is ours by its name, whatever its id. What a
+    script tells the trial of its allocation stands in `aiperf_orch.trial.allocation`.
 
-    Every method may raise `SchedulerUnreachable`, after which nothing has been concluded.
+    Every method but `submit` may raise `SchedulerUnreachable`, after which nothing has been concluded.
     """
+
+    query_interval: float = 0.0
+    """Seconds between two questions to the queue, at least."""
+
+    lookahead: int = 0
+    """How many jobs should wait in the queue beyond those that run."""
+
+    avoids_nodes: bool = False
+    """Whether a job can be kept off nodes."""
 
     @abstractmethod
     def check(self, concurrency: int) -> list[str]:
@@ -73,12 +132,15 @@ class Scheduler(ABC):
         """The whole batch script, as it would be submitted."""
 
     @abstractmethod
-    def submit(self, request: JobRequest) -> str:
-        """Submit a job; returns its id as the scheduler prints it.
+    def submit(self, requests: Sequence[JobRequest]) -> Submission:
+        """Submit jobs; elements of one array together.
 
-        Raises:
-            SubmitRefused: when the scheduler will not have it, with what it said.
+        After the first refusal, or the first time without an answer, the rest is left for later.
         """
+
+    def array_limit(self) -> int:
+        """How many jobs an array may have, 1 where there are none."""
+        return 1
 
     @abstractmethod
     def release(self, names: Collection[str]) -> None:
@@ -92,5 +154,13 @@ class Scheduler(ABC):
         """
 
     @abstractmethod
-    def cancel(self, names: Collection[str], *, force: bool) -> None:
-        """Tell jobs to end (SIGTERM), or with `force` end them; names that are no longer there are left out."""
+    def explain(self, jobs: Mapping[str, str]) -> Mapping[str, JobEnd]:
+        """Why jobs, ids by name, have ended, in one question; those that have not ended, or are unknown, are left out."""
+
+    @abstractmethod
+    def cancel(self, names: Collection[str], *, force: bool) -> Collection[str]:
+        """Tell jobs to end (SIGTERM), or with `force` end them; names that are no longer there are left out.
+
+        Returns:
+            Names of those that had not begun and now never will.
+        """

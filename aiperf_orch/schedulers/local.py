@@ -13,8 +13,8 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
-from collections.abc import Collection, Iterator, Mapping
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,10 +22,11 @@ import psutil
 import submitit
 from submitit.local import local as submitit_local
 
-from aiperf_orch.config import SchedulerSettings
-from aiperf_orch.errors import SubmitRefused, UsageError
-from aiperf_orch.schedulers.base import JobRequest, JobState, JobStatus, Scheduler
-from aiperf_orch.schedulers.script import render_script
+from aiperf_orch.config_schedulers import LocalSettings
+from aiperf_orch.errors import UsageError
+from aiperf_orch.records import EndReason
+from aiperf_orch.schedulers.base import JobEnd, JobRequest, JobState, JobStatus, Scheduler, Submission
+from aiperf_orch.schedulers.script import render_script, submitit_command
 
 _NAME: Final = "AIPERF_ORCH_JOB"
 _CPUS: Final = "AIPERF_ORCH_CPUS"
@@ -34,7 +35,7 @@ _CPUS: Final = "AIPERF_ORCH_CPUS"
 class LocalExecutor(submitit_local.LocalExecutor):
     """submitit's local executor, starting our rendered script in a session of its own."""
 
-    def __init__(self, request: JobRequest, settings: SchedulerSettings, cpus: list[int]) -> None:
+    def __init__(self, request: JobRequest, settings: LocalSettings, cpus: list[int]) -> None:
         super().__init__(folder=request.folder)
         self._request, self._settings, self._cpus = request, settings, cpus
         self.process: subprocess.Popen[bytes] | None = None
@@ -80,7 +81,7 @@ class _Found:
 class LocalScheduler(Scheduler):
     """Runs jobs on this machine at once; nothing ever waits in its queue."""
 
-    def __init__(self, settings: SchedulerSettings) -> None:
+    def __init__(self, settings: LocalSettings) -> None:
         self._settings = settings
         self._started: dict[str, subprocess.Popen[bytes]] = {}
         self._over: set[str] = set()
@@ -101,16 +102,22 @@ class LocalScheduler(Scheduler):
         # not by an executor: making one would make the job's folder too
         return _script(request, self._settings, self._free_cores(), _submitit_command(request, self._settings))
 
-    def submit(self, request: JobRequest) -> str:
-        """Start a job on cores that no other job has; when all are taken, on those with the fewest jobs."""
-        executor = LocalExecutor(request, self._settings, self._free_cores())
-        try:
-            job = executor.submit(submitit.helpers.CommandFunction(list(request.command), verbose=True))
-        except OSError as error:
-            raise SubmitRefused(f"this machine cannot start {request.name}: {error}") from error
-        if executor.process is not None:
-            self._started[request.name] = executor.process
-        return str(job.job_id)
+    def submit(self, requests: Sequence[JobRequest]) -> Submission:
+        """Start jobs, each on cores that no other job has; when all are taken, on those with the fewest jobs."""
+        done = Submission()
+        for request in requests:
+            executor = LocalExecutor(request, self._settings, self._free_cores())
+            try:
+                job = executor.submit(submitit.helpers.CommandFunction(list(request.command), verbose=True))
+            except OSError as error:
+                done.refused[request.name] = f"this machine cannot start {request.name}: {error}"
+                break
+            if executor.process is not None:
+                self._started[request.name] = executor.process
+            done.jobs[request.name] = str(job.job_id)
+        left = [request.name for request in requests if request.name not in done.jobs | done.refused]
+        done.waiting.update(dict.fromkeys(left, "another job could not be started"))
+        return done
 
     def release(self, names: Collection[str]) -> None:
         """Their cores are free, though submitit takes a moment to exit; and reap what has."""
@@ -129,19 +136,28 @@ class LocalScheduler(Scheduler):
                 continue
             code = process.poll()  # also reaps it
             if code is None:
-                statuses[name] = JobStatus(name, str(process.pid), JobState.RUNNING)
+                statuses[name] = _running(name, process.pid)
             else:
-                detail = f"ended by signal {-code}" if code < 0 else f"exit status {code}"
-                statuses[name] = JobStatus(name, str(process.pid), JobState.ENDED, detail)
+                statuses[name] = JobStatus(name, str(process.pid), JobState.ENDED, _how(code))
         for found in _processes(names):
             try:
                 leader = os.getsid(found.process.pid)
             except ProcessLookupError:
                 continue
-            statuses[found.name] = JobStatus(found.name, str(leader), JobState.RUNNING)
+            statuses[found.name] = _running(found.name, leader)
         return statuses
 
-    def cancel(self, names: Collection[str], *, force: bool) -> None:
+    def explain(self, jobs: Mapping[str, str]) -> Mapping[str, JobEnd]:
+        """The exit statuses of jobs that this scheduler object started; of others nobody knows."""
+        ends = {}
+        for name in jobs:
+            process = self._started.get(name)
+            code = process.poll() if process else None
+            if code is not None:
+                ends[name] = JobEnd(EndReason.TRIAL_ERROR if code > 0 else None, _how(code))
+        return ends
+
+    def cancel(self, names: Collection[str], *, force: bool) -> Collection[str]:
         """Send SIGTERM, or with `force` SIGKILL, to every process of these jobs."""
         number = signal.SIGKILL if force else signal.SIGTERM
         elsewhere = []
@@ -154,6 +170,7 @@ class LocalScheduler(Scheduler):
         for found in _processes(elsewhere):
             with contextlib.suppress(psutil.NoSuchProcess):
                 found.process.send_signal(number)
+        return ()
 
     def _free_cores(self) -> list[int]:
         """The cores for one more job: those with the fewest jobs on them."""
@@ -165,7 +182,19 @@ class LocalScheduler(Scheduler):
         return sorted(chosen)
 
 
-def _script(request: JobRequest, settings: SchedulerSettings, cpus: list[int], command: str) -> str:
+def _running(name: str, leader: int) -> JobStatus:
+    try:
+        running_for = time.time() - psutil.Process(leader).create_time()
+    except psutil.Error:  # what it started runs on
+        running_for = None
+    return JobStatus(name, str(leader), JobState.RUNNING, running_for=running_for)
+
+
+def _how(code: int) -> str:
+    return f"ended by signal {-code}" if code < 0 else f"exit status {code}"
+
+
+def _script(request: JobRequest, settings: LocalSettings, cpus: list[int], command: str) -> str:
     return render_script(
         "local.sh.j2",
         settings.template,
@@ -178,11 +207,8 @@ def _script(request: JobRequest, settings: SchedulerSettings, cpus: list[int], c
     )
 
 
-def _submitit_command(request: JobRequest, settings: SchedulerSettings) -> str:
-    """What submitit starts in the job; -P: a file in the job's folder is no module."""
-    return shlex.join(
-        [settings.python or sys.executable, "-P", "-u", "-m", "submitit.core._submit", str(request.folder)]
-    )
+def _submitit_command(request: JobRequest, settings: LocalSettings) -> str:
+    return submitit_command(settings.python, shlex.quote(str(request.folder)))
 
 
 def _processes(names: Collection[str] | None = None) -> Iterator[_Found]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import sys
+from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,8 @@ def render_script(template: str, own: str | None, **fields: Any) -> str:
     Args:
         template: name of our template in templates/.
         own: path of a site's own template to be used instead.
-        **fields: what the template may use; its filter `sh` quotes a field for the shell.
+        **fields: what the template may use; its filter `sh` quotes a field for the shell, `ranges` writes numbers
+            as `0-3,7`.
 
     Raises:
         UsageError: naming template and line.
@@ -36,9 +39,32 @@ def render_script(template: str, own: str | None, **fields: Any) -> str:
         autoescape=False,  # noqa: S701  shell, not HTML: data goes through the filter `sh`
     )
     environment.filters["sh"] = lambda value: shlex.quote(str(value))
+    environment.filters["ranges"] = ranges
     try:
         return environment.from_string(source).render(fields)
     except jinja2.TemplateSyntaxError as error:
         raise UsageError(f"{name}:{error.lineno}: not a valid template: {error.message}") from None
     except jinja2.TemplateError as error:
         raise UsageError(f"{name}: cannot be rendered: {error}") from None
+
+
+def submitit_command(python: str | None, folder: str) -> str:
+    """What a batch script runs: submitit, which starts the CommandFunction that lies in the job's folder.
+
+    Args:
+        python: the site's interpreter; None is this one.
+        folder: the job's folder as a word of the shell.
+    """
+    # -P: a file in the job's folder is no module
+    return f"{shlex.quote(python or sys.executable)} -P -u -m submitit.core._submit {folder}"
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Whole numbers as batch systems write them: `0-3,7`."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1][1:] = [number]
+        else:
+            runs.append([number])
+    return ",".join("-".join(map(str, run)) for run in runs)

@@ -14,11 +14,12 @@ from functools import partial
 from pathlib import Path
 
 from aiperf_orch.campaign.directory import CampaignDirectory, read_spec
-from aiperf_orch.campaign.events import EventWriter
+from aiperf_orch.campaign.events import claim
 from aiperf_orch.campaign.layout import Layout
 from aiperf_orch.errors import AiperfError
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.records import Begin, End, Epoch, TrialSpec
+from aiperf_orch.trial.allocation import Allocation
 from aiperf_orch.trial.lifecycle import Attempt, EventSink, Files, earlier_epochs, run_to_exit_status
 from aiperf_orch.trial.simulated import SimulatedTrainer
 from aiperf_orch.trial.trainer import Trainer
@@ -43,16 +44,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m aiperf_orch.trial", description=__doc__)
     parser.add_argument("spec", type=Path, help="a trial's specification, trials/NNNNN.json of a campaign")
     parser.add_argument("--attempt", type=int, help="claim this attempt in the campaign (the controller's jobs do)")
-    parser.add_argument("--run", type=int, default=0, help="number of this start of the same job, from 0")
     parser.add_argument("--weights", type=Path, help="by hand: where to keep the best weights")
     options = parser.parse_args(arguments)
+    allocation = Allocation.present()
+    if allocation.rank > 0:
+        print(f"task {allocation.rank}: the trial runs in task 0", file=sys.stderr)
+        return 0
     try:
         spec, sha256 = read_spec(options.spec)
         # a job that lost the race for its attempt, or comes too late, must not even load torch
         directory = CampaignDirectory.open(Layout.of_spec(options.spec).path) if options.attempt else None
-        sink: EventSink = EventWriter(directory, spec.trial, options.attempt, options.run) if directory else _Terminal()
+        sink: EventSink = claim(directory, spec.trial, options.attempt, allocation.run) if directory else _Terminal()
     except FileExistsError:
-        print(f"attempt {options.attempt} of {options.spec} is claimed already: leaving it", file=sys.stderr)
+        print(f"attempt {options.attempt} of {options.spec} is claimed already, or over: leaving it", file=sys.stderr)
         return 0
     except AiperfError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -60,11 +64,11 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         if directory:
             files = Files(directory.weights(spec.trial), directory.checkpoint(spec.trial))
-            earlier = earlier_epochs(directory, spec, sha256, options.attempt, options.run)
+            earlier = earlier_epochs(directory, spec, sha256, options.attempt, allocation.run)
         else:
             files = Files(options.weights or Path(scratch) / "weights", Path(scratch) / "checkpoint")
             earlier = []
-        attempt = Attempt(spec, sha256, options.attempt or 1, options.run, sink, files)
+        attempt = Attempt(spec, sha256, options.attempt or 1, allocation, sink, files)
         make_trainer = partial(_make_trainer, spec, options.spec, options.attempt or 1)
         return run_to_exit_status(partial(attempt.run, make_trainer, earlier))
 

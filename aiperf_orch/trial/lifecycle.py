@@ -8,9 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
-import os
 import signal
-import socket
 import sys
 import traceback
 from collections.abc import Callable
@@ -23,14 +21,20 @@ from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.events import Planned, best_epoch, count_epochs, read_attempt
 from aiperf_orch.errors import AiperfError
 from aiperf_orch.records import Begin, End, EndReason, Epoch, TrialSpec
+from aiperf_orch.trial.allocation import Allocation
 from aiperf_orch.trial.trainer import Equipment, Trainer, TrialFailure
 from aiperf_orch.units import steady_clock
 
-_JOB_ID_VARIABLES = ("SLURM_JOB_ID", "PBS_JOBID", "SUBMITIT_LOCAL_JOB_ID")
+_WARNING = signal.SIGUSR1
+"""What a batch system sends some time before the job's time limit."""
 
 
 class Told(BaseException):
     """The attempt was told to end by a signal; no library's `except Exception` may swallow that."""
+
+
+class Interrupted(Exception):
+    """The job was told to end, but may be run again by the scheduler, and then goes on: no end line is written."""
 
 
 class Superseded(Exception):
@@ -61,10 +65,10 @@ class Attempt:
     """Runs one attempt of a trial from its begin to its end."""
 
     def __init__(
-        self, spec: TrialSpec, spec_sha256: str, attempt: int, run: int, sink: EventSink, files: Files
+        self, spec: TrialSpec, spec_sha256: str, attempt: int, allocation: Allocation, sink: EventSink, files: Files
     ) -> None:
         self._spec, self._spec_sha256 = spec, spec_sha256
-        self._attempt, self._run = attempt, run
+        self._attempt, self._run, self._allocation = attempt, allocation.run, allocation
         self._sink, self._files = sink, files
         self._preparing = True
         self._clock = steady_clock()
@@ -82,15 +86,16 @@ class Attempt:
 
         Raises:
             Superseded: when the attempt is no longer ours.
+            Interrupted: when it was told to end, and its job may be run again.
         """
         try:
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in (signal.SIGTERM, signal.SIGINT, _WARNING):
                 signal.signal(number, self._on_signal)
             reason, message = self._train(make_trainer(), earlier), ""
         except TrialFailure as failure:
             reason, message = failure.reason, str(failure)
         except Told:
-            reason, message = EndReason.STOPPED, f"told to end by {signal.Signals(self._signal or 0).name}"
+            reason, message = self._told()
         except Superseded:
             raise
         except Exception as error:
@@ -165,14 +170,13 @@ class Attempt:
         return waited >= self._spec.patience
 
     def _begin(self, equipment: Equipment) -> Begin:
-        job = next((os.environ[name] for name in _JOB_ID_VARIABLES if name in os.environ), "by hand")
         return Begin(
             trial=self._spec.trial,
             attempt=self._attempt,
             run=self._run,
             time=self._clock(),
-            hosts=[socket.gethostname()],
-            job=job,
+            hosts=list(self._allocation.hosts),
+            job=self._allocation.job,
             batch=equipment.batch,
             spec_sha256=self._spec_sha256,
             trainer=self._spec.training.trainer,
@@ -201,6 +205,14 @@ class Attempt:
                 message=message[:2000],
             )
         )
+
+    def _told(self) -> tuple[EndReason, str]:
+        """What follows from the signal that came."""
+        if self._signal == _WARNING:
+            return EndReason.TIME_LIMIT, "the job's time limit is near"
+        if self._allocation.may_run_again:
+            raise Interrupted
+        return EndReason.STOPPED, f"told to end by {signal.Signals(self._signal or 0).name}"
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         self._signal = number
@@ -233,8 +245,11 @@ def run_to_exit_status(train: Callable[[], EndReason]) -> int:
     except Superseded:
         print("this attempt was given up or goes on elsewhere: leaving it", file=sys.stderr)
         return 0
+    except Interrupted:
+        print("told to end: the scheduler may run this job again, and it will go on", file=sys.stderr)
+        return 128 + signal.SIGTERM
     except AiperfError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status
-    fine = (EndReason.COMPLETED, EndReason.EARLY_STOPPED, EndReason.STOPPED)
+    fine = (EndReason.COMPLETED, EndReason.EARLY_STOPPED, EndReason.STOPPED, EndReason.TIME_LIMIT)
     return 0 if reason in fine else 1

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from aiperf_orch.config import SchedulerSettings
+from aiperf_orch.config import LocalSettings
 from aiperf_orch.schedulers import local, make_scheduler
 from aiperf_orch.schedulers.base import JobRequest, JobState
 
@@ -18,7 +18,7 @@ SCHEDULERS = ["local"]
 
 @pytest.fixture(params=SCHEDULERS)
 def settings(request):
-    return SchedulerSettings(kind=request.param)
+    return LocalSettings(kind=request.param)
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def jobs(tmp_path, scheduler):
         folder = campaign / "jobs" / name
         folder.mkdir(parents=True)
         names.append(name)
-        return JobRequest(name, folder, campaign, (sys.executable, "-c", textwrap.dedent(script)))
+        return JobRequest(name, folder, folder, campaign, (sys.executable, "-c", textwrap.dedent(script)))
 
     yield make
     scheduler.cancel(names, force=True)
@@ -60,7 +60,7 @@ WAITING = "import time; open('started', 'w').close(); time.sleep(120)"
 
 def test_a_job_runs_in_its_folder_and_its_output_is_in_the_log(scheduler, jobs):
     request = jobs("conf1-00000-1", "import os; print('hello from', os.getcwd())")
-    job = scheduler.submit(request)
+    job = scheduler.submit([request]).jobs[request.name]
     assert job
     wait_for(lambda: not is_live(scheduler, request.name))
     assert f"hello from {request.folder}" in (request.folder / "log").read_text()
@@ -68,7 +68,7 @@ def test_a_job_runs_in_its_folder_and_its_output_is_in_the_log(scheduler, jobs):
 
 def test_a_running_job_is_found_by_name_with_its_id(scheduler, jobs):
     request = jobs("conf1-00001-1", WAITING)
-    job = scheduler.submit(request)
+    job = scheduler.submit([request]).jobs[request.name]
     wait_for((request.folder / "started").exists)
     status = scheduler.query([request.name, "conf1-99999-1"])
     assert set(status) == {request.name}
@@ -77,7 +77,7 @@ def test_a_running_job_is_found_by_name_with_its_id(scheduler, jobs):
 
 def test_a_new_scheduler_object_finds_the_job_of_an_old_one(scheduler, settings, jobs):
     request = jobs("conf1-00002-1", WAITING)
-    job = scheduler.submit(request)
+    job = scheduler.submit([request]).jobs[request.name]
     wait_for((request.folder / "started").exists)
     assert make_scheduler(settings).query([request.name])[request.name].job == job
 
@@ -92,7 +92,7 @@ def test_cancelling_sends_sigterm_first(scheduler, jobs):
         time.sleep(120)
         """,
     )
-    scheduler.submit(request)
+    scheduler.submit([request])
     wait_for((request.folder / "started").exists)
     scheduler.cancel([request.name], force=False)
     wait_for(lambda: not is_live(scheduler, request.name))
@@ -109,7 +109,7 @@ def test_force_ends_a_job_that_ignores_sigterm(scheduler, jobs):
         time.sleep(120)
         """,
     )
-    scheduler.submit(request)
+    scheduler.submit([request])
     wait_for((request.folder / "started").exists)
     scheduler.cancel([request.name], force=False)
     time.sleep(0.5)
@@ -121,7 +121,7 @@ def test_force_ends_a_job_that_ignores_sigterm(scheduler, jobs):
 def test_cancelling_ends_only_the_jobs_named(scheduler, jobs):
     first, second = jobs("conf1-00005-1", WAITING), jobs("conf1-00006-1", WAITING)
     for request in (first, second):
-        scheduler.submit(request)
+        scheduler.submit([request])
         wait_for((request.folder / "started").exists)
     scheduler.cancel([first.name, "conf1-99999-1"], force=False)
     wait_for(lambda: not is_live(scheduler, first.name))
@@ -130,7 +130,7 @@ def test_cancelling_ends_only_the_jobs_named(scheduler, jobs):
 
 def test_a_failing_command_is_not_lost(scheduler, jobs):
     request = jobs("conf1-00007-1", "import sys; sys.exit('it went wrong')")
-    scheduler.submit(request)
+    scheduler.submit([request])
     wait_for(lambda: not is_live(scheduler, request.name))
     assert "it went wrong" in (request.folder / "log").read_text()
     status = scheduler.query([request.name]).get(request.name)
@@ -140,7 +140,7 @@ def test_a_failing_command_is_not_lost(scheduler, jobs):
 def test_the_script_refuses_a_campaign_that_others_can_write(scheduler, jobs):
     request = jobs("conf1-00008-1", "open('ran', 'w').close()")
     request.folder.parent.parent.chmod(0o770)
-    scheduler.submit(request)
+    scheduler.submit([request])
     wait_for(lambda: not is_live(scheduler, request.name))
     assert "refused" in (request.folder / "log").read_text()
     assert not (request.folder / "ran").exists()
@@ -159,11 +159,11 @@ def test_a_job_outlives_the_process_that_submitted_it(scheduler, settings, jobs)
     program = f"""
 import os, signal
 from pathlib import Path
-from aiperf_orch.config import SchedulerSettings
+from aiperf_orch.config import SiteSettings
 from aiperf_orch.schedulers import local, make_scheduler
 from aiperf_orch.schedulers.base import JobRequest
-make_scheduler(SchedulerSettings(kind={settings.kind!r})).submit(
-    JobRequest({request.name!r}, Path({str(request.folder)!r}), Path({str(request.campaign)!r}), {request.command!r}))
+make_scheduler(SiteSettings.model_validate({{"scheduler": {settings.model_dump(mode="json")!r}}}).scheduler).submit([
+    JobRequest({request.name!r}, *map(Path, {[str(request.folder)] * 2 + [str(request.campaign)]!r}), {request.command!r})])
 os.kill(os.getpid(), signal.SIGKILL)
 """
     assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == -signal.SIGKILL
@@ -175,7 +175,7 @@ def test_the_submitters_submitit_variables_do_not_leak_in(scheduler, jobs, monke
     monkeypatch.setenv("SUBMITIT_FOLDER", "/elsewhere")
     monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
     request = jobs("conf1-00011-1", "import os; print('executor', os.environ['SUBMITIT_EXECUTOR'])")
-    scheduler.submit(request)
+    scheduler.submit([request])
     wait_for(lambda: not is_live(scheduler, request.name))
     assert f"executor {scheduler._settings.kind}" in (request.folder / "log").read_text()
 
@@ -184,11 +184,11 @@ def test_local_jobs_are_held_to_cores_of_their_own(jobs, monkeypatch):
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("needs two cores")
     monkeypatch.setattr(local, "_NAME", "AIPERF_ORCH_TEST_JOB")  # other campaigns on this machine hold cores, too
-    scheduler = make_scheduler(SchedulerSettings())
+    scheduler = make_scheduler(LocalSettings())
     report = "import os, time; open('cores', 'w').write(str(sorted(os.sched_getaffinity(0)))); time.sleep(120)"
     first, second = jobs("conf1-00012-1", report), jobs("conf1-00013-1", report)
     for request in (first, second):
-        scheduler.submit(request)
+        scheduler.submit([request])
         wait_for(lambda request=request: (request.folder / "cores").exists() and (request.folder / "cores").read_text())
     cores = [(request.folder / "cores").read_text() for request in (first, second)]
     assert len(set(cores)) == 2

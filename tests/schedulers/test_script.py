@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from aiperf_orch.config import SchedulerSettings
+from aiperf_orch.config import LocalSettings
 from aiperf_orch.errors import UsageError
 from aiperf_orch.schedulers import local
 from aiperf_orch.schedulers.base import JobRequest
@@ -17,9 +17,11 @@ GOLDEN = Path(__file__).parent / "golden"
 
 def rendered(monkeypatch, campaign="/scratch/me/campaign", **settings):
     monkeypatch.setattr(local.LocalScheduler, "_free_cores", lambda self: [2, 3])
-    scheduler = LocalScheduler(SchedulerSettings.model_validate({"python": "/opt/python/bin/python"} | settings))
+    scheduler = LocalScheduler(LocalSettings.model_validate({"python": "/opt/python/bin/python"} | settings))
     folder = Path(campaign) / "jobs" / "00042-1"
-    return scheduler.render(JobRequest("qk3f9-00042-1", folder, Path(campaign), ("python", "-m", "aiperf_orch.trial")))
+    return scheduler.render(
+        JobRequest("qk3f9-00042-1", folder, folder, Path(campaign), ("python", "-m", "aiperf_orch.trial"))
+    )
 
 
 def test_the_local_script_is_the_golden_one(monkeypatch):

@@ -1,0 +1,40 @@
+"""What every section of the settings is made of: the strict base model, and checked kinds of text and number."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from aiperf_orch.units import Seconds
+
+
+class Settings(BaseModel):
+    """Base of every section: unknown keys are refused, and nothing changes once it is read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+def _one_line(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must be one line of printable characters")
+    return text
+
+
+def _no_formula(text: str) -> str:
+    if text[0] in "=+-@":
+        raise ValueError(f"must not begin with {text[0]}: a spreadsheet would take it for a formula")
+    return text
+
+
+def _positive(seconds: float) -> float:
+    if not 0 < seconds <= 366 * 86400:
+        raise ValueError("must be longer than 0 and at most a year")
+    return seconds
+
+
+Text = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_one_line)]
+CsvText = Annotated[Text, AfterValidator(_no_formula)]
+Duration = Annotated[Seconds, AfterValidator(_positive)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Fraction = Annotated[float, Field(ge=0, le=1, strict=False)]

@@ -1,0 +1,122 @@
+"""Settings of the scheduler's section: what all schedulers share, what batch systems share, and each one's own.
+
+Data fields (names, numbers, paths) are checked so that none can add a line to a script or an option to a directive. What
+is code (`setup`, `directives`, `container`, `launcher_options`) goes in as it stands.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
+
+from aiperf_orch.config_base import Count, Duration, Settings, Text
+
+
+def _code_line(line: str) -> str:
+    if "\n" in line or "\r" in line or "\0" in line:
+        raise ValueError("must be one line")
+    return line
+
+
+Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:@+/-]*$", max_length=120)]
+"""A name that a scheduler knows: no white space, no quotes, no leading dash."""
+
+Words = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:@+/,-]*$", max_length=500)]
+"""Names with commas between them."""
+
+Expression = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9_(\[!][A-Za-z0-9_.:@+/,&|!*()\[\]-]*$", max_length=500)
+]
+"""A constraint, or a list of nodes, in the scheduler's own language."""
+
+Remark = Annotated[str, StringConstraints(pattern=r"""^[^'"\\`$]+$""", max_length=200), AfterValidator(_code_line)]
+"""Free text in a directive: no quotes, no backslash."""
+
+Memory = Annotated[str, StringConstraints(pattern=r"^(0|[1-9][0-9]{0,8}[KMGT])$")]
+"""An amount of memory, as 64G; 0 is all that a node has."""
+
+CodeLine = Annotated[str, AfterValidator(_code_line), Field(max_length=4000)]
+
+
+class SchedulerSettings(Settings):
+    """How trials are started and watched, whatever starts them."""
+
+    kind: str
+    python: Text | None = Field(None, description="the interpreter of the trials; by default the controller's own")
+    setup: list[str] = Field([], description="shell lines (code) that run before each trial")
+    template: Text | None = Field(None, description="a site's own batch script template instead of ours")
+    poll_interval: Duration = 1.0
+    silent_after: Duration = Field(30.0, description="a trial silent for so long is asked after in the queue")
+    lost_after: Duration = Field(20.0, description="grace for a job that left the queue without an end line")
+    begin_within: Duration = Field(600.0, description="a job that runs so long without a begin line is hung")
+    stop_grace: Duration = Field(15.0, description="how long a trial that was told to end may take to end")
+
+
+class LocalSettings(SchedulerSettings):
+    """The scheduler `local` runs trials as processes of this machine."""
+
+    kind: Literal["local"] = "local"
+    cores_per_trial: Count = 1
+
+
+class ClusterSettings(SchedulerSettings):
+    """What all batch systems share: the allocation of a trial, and how the queue is treated."""
+
+    nodes: Annotated[int, Field(ge=1, le=100_000)] = Field(1, description="nodes of one trial")
+    time_limit: Duration = Field(4 * 3600.0, description="of one job; a trial that needs more goes on in another")
+    warn_before: Duration = Field(120.0, description="a trial is told so long before its time limit")
+    requeue: bool = Field(False, description="the scheduler may run a job again by itself, after a preemption")
+    modules: list[Word] = Field([], description="environment modules that are loaded")
+    container: CodeLine | None = Field(None, description="command (code) before the trial's, as `apptainer exec IMAGE`")
+    directives: list[CodeLine] = Field([], description="further options (code) of the batch script, a line each")
+    account: Word | None = None
+    comment: Remark | None = None
+    mail_user: Word | None = None
+    lookahead: Annotated[int, Field(ge=0, le=10_000)] = Field(
+        1, description="so many trials wait in the queue beyond those that run"
+    )
+    poll_interval: Duration = 5.0
+    query_interval: Duration = Field(30.0, description="the queue is asked at most so often")
+    command_timeout: Duration = Field(60.0, description="how long a command of the scheduler may take")
+    silent_after: Duration = Field(60.0, description="a trial silent for so long is asked after in the queue")
+    lost_after: Duration = Field(60.0, description="grace for a job that left the queue without an end line")
+    begin_within: Duration = Field(900.0, description="a job that runs so long without a begin line is hung")
+    stop_grace: Duration = Field(60.0, description="how long a trial that was told to end may take to end")
+
+    @model_validator(mode="after")
+    def _warned_in_time(self) -> ClusterSettings:
+        if self.warn_before >= self.time_limit:
+            raise ValueError("warn_before: must be shorter than time_limit")
+        return self
+
+
+class SlurmSettings(ClusterSettings):
+    """Slurm: options of sbatch and srun."""
+
+    kind: Literal["slurm"] = "slurm"
+    partition: Words | None = None
+    qos: Word | None = None
+    constraint: Expression | None = None
+    reservation: Words | None = None
+    cluster: Words | None = Field(None, description="another cluster than the login node's own (-M)")
+    exclude: Expression | None = Field(None, description="nodes that are never used")
+    cpus_per_task: Count | None = None
+    memory: Memory | None = Field(None, description="of each node, as 64G; 0 is all of it")
+    gpus_per_node: Annotated[int, Field(ge=1, le=1024)] | None = None
+    gpu_type: Word | None = None
+    gpu_option: Literal["gres", "gpus-per-node"] = Field("gres", description="how sbatch is asked for GPUs")
+    exclusive: bool = False
+    mail_type: Words | None = Field(None, description="as FAIL,END")
+    launcher: Literal["srun", "none"] = "srun"
+    launcher_options: list[CodeLine] = Field([], description="further options (code) of srun")
+
+    @model_validator(mode="after")
+    def _complete(self) -> SlurmSettings:
+        if self.gpu_type and self.gpus_per_node is None:
+            raise ValueError("gpu_type: says of which type, but gpus_per_node does not say how many")
+        if self.launcher == "none" and self.nodes > 1:
+            raise ValueError("launcher: without srun a trial is held to one node")
+        if bool(self.mail_user) != bool(self.mail_type):
+            raise ValueError("mail_user and mail_type: one without the other sends nothing")
+        return self

@@ -1,0 +1,1 @@
+"""Slurm: a submitit executor for our batch script, and the queue as pairs of command builder and output parser."""

@@ -1,0 +1,228 @@
+"""Slurm's queue: builders of squeue, sacct and scontrol commands, and parsers of what they print. Runs nothing.
+
+The sets of states are complete as of Slurm 24.11; a state that is in none of them is no end.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from aiperf_orch.records import EndReason
+from aiperf_orch.schedulers.base import JobEnd, JobState, JobStatus
+from aiperf_orch.schedulers.slurm.reasons import STUCK, in_words
+
+PENDING: Final = frozenset(
+    {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"}
+)
+RUNNING: Final = frozenset(
+    {
+        "RUNNING",
+        "COMPLETING",
+        "SUSPENDED",
+        "STOPPED",
+        "RESIZING",
+        "SIGNALING",
+        "STAGE_OUT",
+        "EXPEDITING",
+        "POWER_UP_NODE",
+    }
+)
+ENDED: Final[Mapping[str, EndReason | None]] = {
+    "COMPLETED": None,
+    "FAILED": None,  # its exit code tells more
+    "CANCELLED": EndReason.CANCELLED,
+    "TIMEOUT": EndReason.TIME_LIMIT,
+    "DEADLINE": EndReason.TIME_LIMIT,
+    "NODE_FAIL": EndReason.NODE_FAILURE,
+    "BOOT_FAIL": EndReason.NODE_FAILURE,
+    "LAUNCH_FAILED": EndReason.NODE_FAILURE,
+    "PREEMPTED": EndReason.PREEMPTED,
+    "OUT_OF_MEMORY": EndReason.OUT_OF_MEMORY,
+    "REVOKED": None,  # runs on another cluster of a federation, or did
+}
+_STUCK_STATES: Final = frozenset({"REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"})
+_SQUEUE_FORMAT: Final = "%i|%F|%K|%T|%M|%r|%N|%j"  # the name last: our names have no bar, others' may
+_SACCT_FIELDS: Final = "JobID,State,ExitCode,NodeList"
+
+
+@dataclass(frozen=True, slots=True)
+class QueueRow:
+    """A job as squeue shows it, an array's element under the name `array[index]`."""
+
+    name: str
+    job: str
+    state: str
+    seconds: float | None
+    reason: str
+    nodes: str
+
+    @property
+    def status(self) -> JobStatus:
+        """What it means to us."""
+        if self.state in ENDED:
+            return JobStatus(self.name, self.job, JobState.ENDED, self.state)
+        if self.state in PENDING:
+            stuck = self.state in _STUCK_STATES or self.reason in STUCK
+            return JobStatus(self.name, self.job, JobState.PENDING, in_words(self.reason), stuck=stuck)
+        detail = "" if self.state == "RUNNING" else self.state
+        return JobStatus(self.name, self.job, JobState.RUNNING, detail, running_for=self.seconds)
+
+
+def squeue_command(uid: int, cluster: str | None) -> list[str]:
+    """Every job of a user in one question, also those that ended not long ago."""
+    return [
+        "squeue", "--noheader", "--array", "--states=all", f"--user={uid}", f"--format={_SQUEUE_FORMAT}", *_on(cluster)
+    ]  # fmt: skip
+
+
+def parse_squeue(output: str) -> Iterator[QueueRow]:
+    """The rows of squeue's output; lines of another form (`CLUSTER: name`) are passed over."""
+    for line in output.splitlines():
+        fields = line.split("|", 7)
+        if len(fields) != 8:
+            continue
+        job, array, index, state, used, reason, nodes, name = (field.strip() for field in fields)
+        if index.isdigit():
+            name, job = f"{name}[{index}]", f"{array}_{index}"
+        yield QueueRow(name, job, state, parse_elapsed(used), reason, nodes)
+
+
+def statuses(rows: Collection[QueueRow], names: Collection[str]) -> dict[str, JobStatus]:
+    """What the queue says of jobs with these names; of two with the same name the one that has not ended counts."""
+    wanted = set(names)
+    found: dict[str, JobStatus] = {}
+    for row in rows:
+        if row.name in wanted:
+            known = found.get(row.name)
+            if known is None or known.state is JobState.ENDED:
+                found[row.name] = row.status
+    return found
+
+
+def parse_elapsed(text: str) -> float | None:
+    """Seconds of a time as squeue prints it: `5:07`, `1:02:03`, `2-03:04:05`; None for anything else."""
+    match = re.fullmatch(r"(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)", text)
+    if not match:
+        return None
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
+
+
+def format_limit(seconds: float) -> str:
+    """A time limit as sbatch reads it, `D-HH:MM:SS`, not shorter than a minute."""
+    whole = max(int(-(-seconds // 1)), 60)
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    return f"{days}-{hours:02d}:{minutes:02d}:{rest:02d}"
+
+
+def sacct_command(jobs: Collection[str], cluster: str | None) -> list[str]:
+    """The records of jobs and of their steps: of an out-of-memory job only a step says so."""
+    return [
+        "sacct",
+        "--noheader",
+        "--parsable2",
+        f"--jobs={','.join(jobs)}",
+        f"--format={_SACCT_FIELDS}",
+        *_on(cluster),
+    ]
+
+
+def parse_sacct(output: str) -> dict[str, JobEnd]:
+    """Why jobs have ended, by id; those that have not are left out."""
+    jobs: dict[str, tuple[str, str, str]] = {}
+    steps: dict[str, list[tuple[str, str]]] = {}
+    for line in output.splitlines():
+        fields = line.split("|")
+        if len(fields) != 4:
+            continue
+        ident, state, code, nodes = (field.strip() for field in fields)
+        job, dot, _step = ident.partition(".")
+        if dot:
+            steps.setdefault(job, []).append((state, code))
+        else:
+            jobs[job] = (state, code, nodes)
+    ends = {}
+    for job, (state, code, nodes) in jobs.items():
+        end = end_of(state, code, nodes, steps.get(job, ()))
+        if end is not None:
+            ends[job] = end
+    return ends
+
+
+def scontrol_command(job: str | None, cluster: str | None) -> list[str]:
+    """What the controller still knows of one job, or of all jobs."""
+    return ["scontrol", *_on(cluster), "--oneliner", "show", *(["jobs"] if job is None else ["job", job])]
+
+
+def parse_scontrol(output: str) -> dict[str, JobEnd]:
+    """Why jobs have ended, by id, from `scontrol --oneliner show`; those that have not are left out."""
+    ends = {}
+    for line in output.splitlines():
+        fields = dict(re.findall(r"(?:^|\s)(JobId|ArrayJobId|ArrayTaskId|JobState|ExitCode|NodeList)=(\S+)", line))
+        if "JobState" not in fields or "JobId" not in fields:
+            continue
+        job = fields["JobId"]
+        if fields.get("ArrayTaskId", "").isdigit():
+            job = f"{fields['ArrayJobId']}_{fields['ArrayTaskId']}"
+        nodes = "" if fields.get("NodeList") == "(null)" else fields.get("NodeList", "")
+        end = end_of(fields["JobState"], fields.get("ExitCode", ""), nodes, ())
+        if end is not None:
+            ends[job] = end
+    return ends
+
+
+def end_of(state: str, exit_code: str, nodes: str, steps: Sequence[tuple[str, str]]) -> JobEnd | None:
+    """The typed end of a job.
+
+    Args:
+        state: as sacct or scontrol print it, `CANCELLED by 1000` too.
+        exit_code: `status:signal`.
+        nodes: its list of nodes, compressed.
+        steps: state and exit code of each of its steps.
+
+    Returns:
+        None when the job has not ended.
+    """
+    word = state.split()[0] if state.split() else ""
+    if word not in ENDED:
+        return None
+    reason = ENDED[word]
+    said = [state if word == "CANCELLED" else word]
+    if any(step == "OUT_OF_MEMORY" or code == "0:125" for step, code in [(word, exit_code), *steps]):
+        reason, said = EndReason.OUT_OF_MEMORY, ["a step ran out of memory"]
+    elif word == "FAILED":
+        status, _, signal = exit_code.partition(":")
+        killed = int(signal) if signal.isdigit() and signal != "0" else int(status) - 128 if status.isdigit() else 0
+        if 0 < killed < 65:
+            said.append(f"ended by signal {killed}")
+        else:
+            reason = EndReason.TRIAL_ERROR
+            said.append(f"exit status {status}")
+    return JobEnd(reason, ", ".join(said), tuple(expand_nodes(nodes)))
+
+
+def expand_nodes(nodes: str) -> list[str]:
+    """The names in a compressed list of nodes, `n[1-3,07],m5`; of one that cannot be read, none."""
+    from submitit.slurm import slurm as submitit_slurm
+
+    if nodes in ("", "(null)", "None assigned"):
+        return []
+    try:
+        return list(submitit_slurm._parse_node_list(nodes))
+    except submitit_slurm.SlurmParseException:
+        return []
+
+
+def parse_config(output: str) -> dict[str, str]:
+    """`scontrol show config` as a mapping."""
+    pairs = (line.partition("=") for line in output.splitlines() if "=" in line)
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _on(cluster: str | None) -> list[str]:
+    return [f"--clusters={cluster}"] if cluster else []

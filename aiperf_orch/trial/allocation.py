@@ -1,0 +1,40 @@
+"""What a trial's job knows of its allocation: the only module that reads the variables that our batch scripts set.
+
+A script of ours exports AIPERF_ORCH_JOB_ID, AIPERF_ORCH_HOSTS (names with commas between them), AIPERF_ORCH_RUN (how often
+the scheduler has run this job before) and AIPERF_ORCH_REQUEUE (1 when it may run it again by itself). The launcher
+numbers the tasks. Whoever sets none of them runs the trial by hand, on this machine.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+_RANKS = ("SLURM_PROCID", "AIPERF_ORCH_RANK")
+_JOB_IDS = ("AIPERF_ORCH_JOB_ID", "SUBMITIT_LOCAL_JOB_ID")
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """The job's id as the scheduler prints it, its hosts, this task's number, the job's run, and whether it may run again."""
+
+    job: str
+    hosts: tuple[str, ...]
+    rank: int
+    run: int
+    may_run_again: bool
+
+    @classmethod
+    def present(cls, environment: Mapping[str, str] | None = None) -> Allocation:
+        """The allocation that this process runs in; `environment` stands in for the process's own."""
+        given = os.environ if environment is None else environment
+        hosts = tuple(filter(None, given.get("AIPERF_ORCH_HOSTS", "").split(",")))
+        return cls(
+            job=next((given[name] for name in _JOB_IDS if given.get(name)), "by hand"),
+            hosts=hosts or (socket.gethostname(),),
+            rank=next((int(given[name]) for name in _RANKS if given.get(name, "").isdigit()), 0),
+            run=int(given.get("AIPERF_ORCH_RUN") or 0),
+            may_run_again=given.get("AIPERF_ORCH_REQUEUE") == "1",
+        )
