@@ -73,6 +73,9 @@ _TAKE_OVER = click.option("--take-over", is_flag=True, help="Take the campaign f
 @click.option("--seed", metavar="S", help="Of the search.")
 @_SET
 @_TAKE_OVER
+@click.option("-y", "--yes", is_flag=True, help="Agree to what it takes of a cluster.")
+@click.option("--detach", is_flag=True, help="Leave the controller running in the background; it survives a logout.")
+@click.option("--prepare", is_flag=True, help="Only make the campaign; `tick` takes its steps.")
 @click.option("-n", "--dry-run", is_flag=True, help="Check and print the settings; make and start nothing.")
 def run(
     site: Path,
@@ -83,6 +86,9 @@ def run(
     seed: str | None,
     assignments: tuple[str, ...],
     take_over: bool,
+    yes: bool,
+    detach: bool,
+    prepare: bool,
     dry_run: bool,
 ) -> None:
     """Run a campaign, new or resumed.
@@ -107,7 +113,8 @@ def run(
         campaign.check(loaded, campaign_dir)
         click.echo(settings.describe(loaded), nl=False)
         return
-    sys.exit(campaign.run(loaded, site, campaign_dir, take_over=take_over))
+    how = {"take_over": take_over, "yes": yes, "background": detach, "prepare": prepare}
+    sys.exit(campaign.run(loaded, site, campaign_dir, **how))
 
 
 @main.command()

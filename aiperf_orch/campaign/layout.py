@@ -33,6 +33,11 @@ class Layout:
         return self.path / "controller.lock"
 
     @property
+    def controller_log(self) -> Path:
+        """What a controller in the background says."""
+        return self.path / "controller.log"
+
+    @property
     def stop_request(self) -> Path:
         """A file that asks the controller to stop."""
         return self.path / "stop.request"

@@ -7,7 +7,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -19,11 +19,14 @@ from aiperf_orch.campaign.lock import read_holder
 from aiperf_orch.campaign.opening import read_state
 from aiperf_orch.campaign.state import Phase
 from aiperf_orch.campaign.trust import doubts
+from aiperf_orch.commands.cost import confirm
+from aiperf_orch.commands.detach import detach
 from aiperf_orch.commands.render import render
 from aiperf_orch.commands.score import summary, write_score
 from aiperf_orch.commands.terminal import PlainLines, display
 from aiperf_orch.config import SiteSettings
 from aiperf_orch.config_loading import LoadedSettings
+from aiperf_orch.config_schedulers import ClusterSettings
 from aiperf_orch.controller.controller import Controller
 from aiperf_orch.controller.loop import run as run_loop
 from aiperf_orch.controller.proposals import make_search
@@ -75,6 +78,7 @@ def check(loaded: LoadedSettings, campaign_dir: Path | None) -> CampaignDirector
         UsageError: for a seed network beyond the limits, a template that cannot be rendered, or a campaign directory
             that is not one, is not ours, or was made by other settings.
     """
+    _check_trainable(loaded.settings)
     make_search(loaded.settings)
     for warning in make_scheduler(loaded.settings.scheduler).check(loaded.settings.campaign.concurrency):
         _say(f"warning: {warning}")
@@ -86,10 +90,41 @@ def check(loaded: LoadedSettings, campaign_dir: Path | None) -> CampaignDirector
     return directory
 
 
-def run(loaded: LoadedSettings, site: Path, campaign_dir: Path | None, *, take_over: bool) -> int:
-    """Run a campaign, new or resumed; returns the exit status."""
+def _check_trainable(settings: SiteSettings) -> None:
+    """Refuse allocations that a trial could not use: idle nodes would stand in a published number."""
+    scheduler = settings.scheduler
+    if isinstance(scheduler, ClusterSettings) and scheduler.nodes > 1 and not settings.simulated:
+        raise UsageError(f"scheduler.nodes: {scheduler.nodes}: for now a trial is trained on one node; give 1")
+
+
+def run(
+    loaded: LoadedSettings,
+    site: Path,
+    campaign_dir: Path | None,
+    *,
+    take_over: bool = False,
+    yes: bool = False,
+    background: bool = False,
+    prepare: bool = False,
+) -> int:
+    """Run a campaign, new or resumed.
+
+    Args:
+        loaded: the settings.
+        site: the file that they came from.
+        campaign_dir: where the campaign lies or will lie; None is a new directory under ./campaigns.
+        take_over: take the campaign from another host's controller.
+        yes: what it takes of a cluster is agreed to.
+        background: leave the controller running in the background.
+        prepare: make the campaign only.
+
+    Returns:
+        The exit status.
+    """
     _restrict(loaded.settings)
     directory = check(loaded, campaign_dir)
+    if not prepare:
+        confirm(loaded.settings, _seconds_left(directory, loaded.settings), yes=yes)
     if directory:
         _say(f"going on with the campaign in {directory.path}")
     else:
@@ -97,8 +132,17 @@ def run(loaded: LoadedSettings, site: Path, campaign_dir: Path | None, *, take_o
         for doubt in doubts(directory.path):
             _say(f"warning: {doubt}")
         _say(f"new campaign in {directory.path}, for {format_duration(loaded.settings.campaign.duration)}")
+    if prepare:
+        _say(f"nothing was submitted; a step of it: aiperf-orch tick {shlex.quote(str(directory.path))}")
+        return _DONE
     if read_state(directory).phase is Phase.FINISHED:
         return _finish(directory, Phase.FINISHED)
+    if background:
+        process = detach(directory, _in_foreground(directory.path))
+        where = shlex.quote(str(directory.path))
+        _say(f"the controller runs in the background as process {process}; it writes {directory.controller_log}")
+        _say(f"aiperf-orch status {where} shows how it stands, aiperf-orch stop {where} ends it")
+        return _DONE
     phase, signals = _control(directory, take_over=take_over)
     return _finish(directory, phase, interrupted=signals.stop_wanted())
 
@@ -211,11 +255,25 @@ def _finish(directory: CampaignDirectory, phase: Phase, *, interrupted: bool = F
     return _INTERRUPTED if interrupted else _NOT_FINISHED
 
 
+def _seconds_left(directory: CampaignDirectory | None, settings: SiteSettings) -> float:
+    """Seconds that a campaign may still take, whether it has begun or not."""
+    deadline = read_state(directory).deadline(settings.campaign.duration) if directory else None
+    return settings.campaign.duration if deadline is None else max((deadline - now()).total_seconds(), 0.0)
+
+
 def _again(path: Path) -> str:
     """The command that goes on with this campaign: the one that was given, with the campaign's directory."""
-    given = ["aiperf-orch", *sys.argv[1:]]
+    return shlex.join(["aiperf-orch", *_with_directory(sys.argv[1:], path)])
+
+
+def _in_foreground(path: Path) -> list[str]:
+    """The arguments of the controller in the background: those that were given, and nobody is asked again."""
+    return [*(word for word in _with_directory(sys.argv[1:], path) if word not in ("--detach", "--yes")), "--yes"]
+
+
+def _with_directory(given: Sequence[str], path: Path) -> list[str]:
     named = any(word.startswith("--campaign-dir") for word in given)
-    return shlex.join(given if named else [*given, "--campaign-dir", str(path)])
+    return [*given] if named else [*given, "--campaign-dir", str(path)]
 
 
 def _new_path(site: Path) -> Path:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import textwrap
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from aiperf_orch.campaign.counted import counted_runs, planned_of
 from aiperf_orch.campaign.directory import CampaignDirectory
@@ -13,17 +15,24 @@ from aiperf_orch.campaign.lock import read_holder
 from aiperf_orch.campaign.opening import read_state
 from aiperf_orch.campaign.state import CampaignState, Phase, Trial
 from aiperf_orch.commands.tabulate import render_rows
+from aiperf_orch.config_schedulers import ClusterSettings
+from aiperf_orch.errors import SchedulerUnreachable
+from aiperf_orch.schedulers import make_scheduler
+from aiperf_orch.schedulers.base import JobState, JobStatus
 from aiperf_orch.units import format_duration, format_time, now
+
+_SHORT: Final = 60  # characters; CSV and JSON have all
 
 
 def status(campaign_dir: Path, form: str) -> str:
     """A row a trial; as a table with a heading, as JSON within an object that describes the campaign."""
     directory = CampaignDirectory.open(campaign_dir)
     state = read_state(directory)
-    rows = [_row(directory, trial) for trial in state.trials.values()]
+    queued, trouble = _ask_queue(directory, state)
+    rows = [_row(directory, trial, queued.get(trial.attempts[-1].name)) for trial in state.trials.values()]
     if form == "csv":
         return render_rows(rows, form)
-    heading = _heading(directory, state, rows)
+    heading = _heading(directory, state, rows) | ({"queue": trouble} if trouble else {})
     if form == "json":
         return json.dumps(heading | {"trials": rows}, indent=2) + "\n"
     shown = {
@@ -31,6 +40,7 @@ def status(campaign_dir: Path, form: str) -> str:
         "state": ": ".join(filter(None, [heading["state"], heading["reason"]])),
         "simulated": "yes: no training takes place" if heading["simulated"] else None,
         "controller": heading["controller"],
+        "queue": heading.get("queue"),
         "began": heading["began"],
         "deadline": heading["deadline"],
         "remaining": None if heading["remaining"] is None else format_duration(heading["remaining"]),
@@ -39,6 +49,7 @@ def status(campaign_dir: Path, form: str) -> str:
     for row in rows:
         row["error"] = None if row["error"] is None else f"{row['error']:.2%}"
         row["network"] = row["network"][:8]
+        row["why"] = row["why"] and textwrap.shorten(row["why"], _SHORT, placeholder=" …")
     lines = [f"{key:<11}{value}\n" for key, value in shown.items() if value is not None]
     return "".join(lines) + ("\n" + render_rows(rows, form) if rows else "no trials yet\n")
 
@@ -67,7 +78,20 @@ def _heading(directory: CampaignDirectory, state: CampaignState, rows: list[dict
     }
 
 
-def _row(directory: CampaignDirectory, trial: Trial) -> dict[str, Any]:
+def _ask_queue(directory: CampaignDirectory, state: CampaignState) -> tuple[Mapping[str, JobStatus], str | None]:
+    """What a batch system's queue says of jobs that have not begun; or why it could not be asked."""
+    settings = directory.settings.scheduler
+    waiting = [attempt.name for attempt in state.live.values() if attempt.began is None]
+    if not waiting or not isinstance(settings, ClusterSettings):
+        return {}, None
+    try:
+        return make_scheduler(settings).query(waiting), None
+    except SchedulerUnreachable as error:
+        return {}, f"could not be asked: {error}"
+
+
+def _row(directory: CampaignDirectory, trial: Trial, queued: JobStatus | None) -> dict[str, Any]:
+    """One trial; `queued` is what the queue says of its job."""
     last = trial.attempts[-1]
     planned = planned_of(directory, trial).epochs
     if last.end:
@@ -76,7 +100,8 @@ def _row(directory: CampaignDirectory, trial: Trial) -> dict[str, Any]:
         runs = [run for attempt in trial.attempts for run in counted_runs(directory, trial, attempt)[0]]
         counted = count_epochs(epoch for run in runs for epoch in run.epochs)
         best = best_epoch(counted.values())
-        state = "ENDING" if last.cancelling else "RUNNING" if last.began else "SUBMITTED"
+        submitted = "PENDING" if queued and queued.state is JobState.PENDING else "SUBMITTED"
+        state = "ENDING" if last.cancelling else "RUNNING" if last.began else submitted
         epochs, error = len(counted), best.error if best else None
     return {
         "trial": trial.trial,
@@ -88,4 +113,5 @@ def _row(directory: CampaignDirectory, trial: Trial) -> dict[str, Any]:
         "attempts": len(trial.attempts),
         "job": last.job,
         "host": " ".join(last.began.hosts) if last.began else None,
+        "why": (last.end.message if last.end else queued.detail if queued else "") or None,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -21,6 +22,7 @@ from aiperf_orch.units import format_duration, format_ops, now
 
 _RECENT = 8
 _MOST_ROWS = 40
+_MOST_REASONS = 3
 _SUMMARY_EVERY = timedelta(seconds=30)
 
 
@@ -102,7 +104,7 @@ def _write_line(line: str) -> None:
 
 
 def _heading(controller: Controller) -> list[str]:
-    """How the campaign stands, in two lines that fit a narrow terminal."""
+    """How the campaign stands, in two lines that fit a narrow terminal, and why jobs wait."""
     state, progress = controller.state, progress_of(controller)
     if state.first_begin is None or controller.deadline is None:
         times = "waiting for the first trial to begin"
@@ -114,8 +116,13 @@ def _heading(controller: Controller) -> list[str]:
     if state.phase is not Phase.RUNNING:
         times += f" · {state.phase.value}: {state.phase_reason}"
     best = "no error yet" if progress.best_error is None else f"best error {progress.best_error:.2%}"
-    trials = f"{len(state.live)} running, {state.trials_ended} ended"
-    return [times, f"{trials} · {best} · {format_ops(progress.ops)}"]
+    waiting = Counter(watched.note for watched in controller.watched.values() if watched.begin is None)
+    running = len(controller.watched) - waiting.total()
+    trials = (
+        f"{running} running, " + (f"{waiting.total()} waiting, " if waiting else "") + f"{state.trials_ended} ended"
+    )
+    lines = [times, f"{trials} · {best} · {format_ops(progress.ops)}"]
+    return lines + [f"{number} waiting: {why}" for why, number in waiting.most_common(_MOST_REASONS) if why]
 
 
 def _running(controller: Controller) -> Table:
@@ -125,7 +132,7 @@ def _running(controller: Controller) -> Table:
         best = min((epoch.error for epoch in epochs), default=None)
         table.add_row(
             str(watched.attempt.trial),
-            _origin(watched.trial) if watched.begin else "starting",
+            _origin(watched.trial) if watched.begin else watched.note or "starting",
             f"{epochs[-1].epoch if epochs else 0}/{watched.planned.epochs}",
             _percent(epochs[-1].error if epochs else None),
             _percent(best),
