@@ -9,16 +9,21 @@ import time
 
 import pytest
 
-from aiperf_orch.config import LocalSettings
+from aiperf_orch.config import LocalSettings, SiteSettings
+from aiperf_orch.records import EndReason
 from aiperf_orch.schedulers import local, make_scheduler
 from aiperf_orch.schedulers.base import JobRequest, JobState
 
-SCHEDULERS = ["local"]
+QUICK = {"command_timeout": "60s", "stop_grace": "10s", "time_limit": "10m"}
+SCHEDULERS = {"local": {}, "slurm": {"cpus_per_task": 1, "memory": "200M"} | QUICK}
 
 
-@pytest.fixture(params=SCHEDULERS)
+@pytest.fixture(params=[pytest.param(name, marks=getattr(pytest.mark, name)) for name in SCHEDULERS])
 def settings(request):
-    return LocalSettings(kind=request.param)
+    if request.param != "local":
+        request.getfixturevalue(request.param)  # the cluster
+    site = {"scheduler": {"kind": request.param} | SCHEDULERS[request.param]}
+    return SiteSettings.model_validate(site).scheduler
 
 
 @pytest.fixture
@@ -27,23 +32,26 @@ def scheduler(settings):
 
 
 @pytest.fixture
-def jobs(tmp_path, scheduler):
+def jobs(tmp_path, request):
     """Makes job requests in a campaign directory whose name needs quoting, and ends what is left of them."""
     campaign = tmp_path / "a campaign's directory $HOME"
     campaign.mkdir(mode=0o700)
     names = []
 
-    def make(name, script):
-        folder = campaign / "jobs" / name
+    def make(name, script, array=None):
+        folder = campaign / "jobs" / name.replace("[", "-").replace("]", "")
         folder.mkdir(parents=True)
+        submit_folder = campaign / "jobs" / array if array else folder
+        submit_folder.mkdir(exist_ok=True)
         names.append(name)
-        return JobRequest(name, folder, folder, campaign, (sys.executable, "-c", textwrap.dedent(script)))
+        return JobRequest(name, folder, submit_folder, campaign, (sys.executable, "-c", textwrap.dedent(script)))
 
     yield make
-    scheduler.cancel(names, force=True)
+    if "scheduler" in request.fixturenames:
+        request.getfixturevalue("scheduler").cancel(names, force=True)
 
 
-def wait_for(condition, seconds=20):
+def wait_for(condition, seconds=60):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
@@ -53,6 +61,13 @@ def wait_for(condition, seconds=20):
 def is_live(scheduler, name):
     status = scheduler.query([name]).get(name)
     return status is not None and status.state is not JobState.ENDED
+
+
+def explained(scheduler, name, job):
+    """Why a job has ended, as soon as the scheduler knows."""
+    ends = {}
+    wait_for(lambda: ends.update(scheduler.explain({name: job})) or name in ends)
+    return ends[name]
 
 
 WAITING = "import time; open('started', 'w').close(); time.sleep(120)"
@@ -82,6 +97,34 @@ def test_a_new_scheduler_object_finds_the_job_of_an_old_one(scheduler, settings,
     assert make_scheduler(settings).query([request.name])[request.name].job == job
 
 
+def test_a_job_that_runs_has_no_end_to_explain_and_one_that_is_unknown_neither(scheduler, jobs):
+    request = jobs("conf1-00014-1", WAITING)
+    job = scheduler.submit([request]).jobs[request.name]
+    wait_for((request.folder / "started").exists)
+    assert not scheduler.explain({request.name: job, "conf1-99999-1": "999999"})
+    status = scheduler.query([request.name])[request.name]
+    assert 0 <= status.running_for < 300
+    assert not status.stuck
+
+
+def test_jobs_that_are_submitted_together_all_run_and_each_in_its_folder(scheduler, jobs):
+    limit = min(scheduler.array_limit(), 3)
+    names = [f"conf1-w00001[{n}]" for n in range(limit)] if limit > 1 else ["conf1-00015-1", "conf1-00016-1"]
+    script = "import os; print('in', os.getcwd(), flush=True); " + WAITING
+    requests = [jobs(name, script, array="conf1-w00001" if "[" in name else None) for name in names]
+    submission = scheduler.submit(requests)
+    assert set(submission.jobs) == set(names)
+    assert len(set(submission.jobs.values())) == len(names)
+    for request in requests:
+        wait_for((request.folder / "started").exists)
+        assert f"in {request.folder}" in (request.folder / "log").read_text()
+    statuses = scheduler.query(names)
+    assert {name: status.job for name, status in statuses.items()} == submission.jobs
+    scheduler.cancel(names[:1], force=False)
+    wait_for(lambda: not is_live(scheduler, names[0]))
+    assert all(is_live(scheduler, name) for name in names[1:])
+
+
 def test_cancelling_sends_sigterm_first(scheduler, jobs):
     request = jobs(
         "conf1-00003-1",
@@ -104,15 +147,16 @@ def test_force_ends_a_job_that_ignores_sigterm(scheduler, jobs):
         "conf1-00004-1",
         """
         import signal, time
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda *_: open('told', 'w').close())
         open('started', 'w').close()
-        time.sleep(120)
+        while True:
+            time.sleep(1)
         """,
     )
     scheduler.submit([request])
     wait_for((request.folder / "started").exists)
     scheduler.cancel([request.name], force=False)
-    time.sleep(0.5)
+    wait_for((request.folder / "told").exists)
     assert is_live(scheduler, request.name)
     scheduler.cancel([request.name], force=True)
     wait_for(lambda: not is_live(scheduler, request.name))
@@ -130,11 +174,12 @@ def test_cancelling_ends_only_the_jobs_named(scheduler, jobs):
 
 def test_a_failing_command_is_not_lost(scheduler, jobs):
     request = jobs("conf1-00007-1", "import sys; sys.exit('it went wrong')")
-    scheduler.submit([request])
+    job = scheduler.submit([request]).jobs[request.name]
     wait_for(lambda: not is_live(scheduler, request.name))
     assert "it went wrong" in (request.folder / "log").read_text()
-    status = scheduler.query([request.name]).get(request.name)
-    assert status is None or (status.state is JobState.ENDED and "1" in status.detail)
+    end = explained(scheduler, request.name, job)
+    assert end.reason is EndReason.TRIAL_ERROR
+    assert "exit status 1" in end.detail
 
 
 def test_the_script_refuses_a_campaign_that_others_can_write(scheduler, jobs):
@@ -160,10 +205,10 @@ def test_a_job_outlives_the_process_that_submitted_it(scheduler, settings, jobs)
 import os, signal
 from pathlib import Path
 from aiperf_orch.config import SiteSettings
-from aiperf_orch.schedulers import local, make_scheduler
+from aiperf_orch.schedulers import make_scheduler
 from aiperf_orch.schedulers.base import JobRequest
 make_scheduler(SiteSettings.model_validate({{"scheduler": {settings.model_dump(mode="json")!r}}}).scheduler).submit([
-    JobRequest({request.name!r}, *map(Path, {[str(request.folder)] * 2 + [str(request.campaign)]!r}), {request.command!r})])
+    JobRequest({request.name!r}, *map(Path, {[*map(str, [request.folder] * 2), str(request.campaign)]!r}), {request.command!r})])
 os.kill(os.getpid(), signal.SIGKILL)
 """
     assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == -signal.SIGKILL
