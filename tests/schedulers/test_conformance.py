@@ -11,8 +11,9 @@ import pytest
 
 from aiperf_orch.config import LocalSettings, SiteSettings
 from aiperf_orch.records import EndReason
-from aiperf_orch.schedulers import local, make_scheduler
+from aiperf_orch.schedulers import local
 from aiperf_orch.schedulers.base import JobRequest, JobState
+from aiperf_orch.schedulers.choosing import make_scheduler
 
 QUICK = {"command_timeout": "60s", "stop_grace": "10s", "time_limit": "10m"}
 SCHEDULERS = {"local": {}, "slurm": {"cpus_per_task": 1, "memory": "200M"} | QUICK}
@@ -205,7 +206,7 @@ def test_a_job_outlives_the_process_that_submitted_it(scheduler, settings, jobs)
 import os, signal
 from pathlib import Path
 from aiperf_orch.config import SiteSettings
-from aiperf_orch.schedulers import make_scheduler
+from aiperf_orch.schedulers.choosing import make_scheduler
 from aiperf_orch.schedulers.base import JobRequest
 make_scheduler(SiteSettings.model_validate({{"scheduler": {settings.model_dump(mode="json")!r}}}).scheduler).submit([
     JobRequest({request.name!r}, *map(Path, {[*map(str, [request.folder] * 2), str(request.campaign)]!r}), {request.command!r})])

@@ -24,6 +24,7 @@ from aiperf_orch.schedulers.command import Answer, run_command
 from aiperf_orch.schedulers.script import render_script, submitit_command
 from aiperf_orch.schedulers.slurm import queue
 from aiperf_orch.schedulers.slurm.reasons import Complaint, classify
+from aiperf_orch.schedulers.submitting import submit_groups
 
 if TYPE_CHECKING:
     from aiperf_orch.schedulers.slurm.executor import SlurmExecutor
@@ -57,30 +58,7 @@ class SlurmScheduler(Scheduler):
 
     def submit(self, requests: Sequence[JobRequest]) -> Submission:
         """Submit jobs, elements of one array by one call of sbatch, halved while a limit refuses the whole."""
-        done = Submission()
-        groups = _groups(requests)
-        while groups:
-            group = groups.pop(0)
-            names = [request.name for request in group]
-            try:
-                job = self._executor(group).submit_all()
-            except QueueFull as error:
-                if len(group) == 1:
-                    groups.insert(0, group)
-                    return _left(done, groups, str(error))
-                middle = len(group) // 2
-                groups[:0] = [group[:middle], group[middle:]]
-            except SubmitRefused as error:
-                done.refused.update(dict.fromkeys(names, str(error)))
-                return _left(done, groups, str(error))
-            except SchedulerUnreachable as error:
-                done.unsure.update(dict.fromkeys(names, str(error)))
-                return _left(done, groups, str(error))
-            else:
-                for name in names:
-                    element = array_element(name)
-                    done.jobs[name] = f"{job}_{element[1]}" if element else job
-        return done
+        return submit_groups(requests, lambda group: self._executor(group).submit_all())
 
     def array_limit(self) -> int:
         """MaxArraySize: indices are below it."""
@@ -202,20 +180,6 @@ class SlurmScheduler(Scheduler):
 def _index(request: JobRequest) -> int | None:
     element = array_element(request.name)
     return element[1] if element else None
-
-
-def _groups(requests: Sequence[JobRequest]) -> list[list[JobRequest]]:
-    """Elements of one array together, every other job alone."""
-    groups: dict[str, list[JobRequest]] = {}
-    for request in requests:
-        element = array_element(request.name)
-        groups.setdefault(element[0] if element else request.name, []).append(request)
-    return list(groups.values())
-
-
-def _left(done: Submission, groups: Sequence[Sequence[JobRequest]], why: str) -> Submission:
-    done.waiting.update({request.name: why for group in groups for request in group})
-    return done
 
 
 def _chunks(items: Sequence[str]) -> list[Sequence[str]]:
