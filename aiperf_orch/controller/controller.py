@@ -409,10 +409,10 @@ class Controller:
             refused.append((self.watched[by_name[name].key], EndReason.SUBMIT_REFUSED, why))
         if done.unsure:  # perhaps accepted all the same: the queue will tell
             self._warn(f"{len(done.unsure)} job(s) perhaps not submitted: {next(iter(done.unsure.values()))}")
-        why = next(filter(None, done.waiting.values()), None)
-        if why and not done.unsure and not refused:
-            self._warn(f"{len(done.waiting)} trial(s) wait to be submitted: {why}")
-        if done.unsure or why:
+        limit = next(filter(None, done.waiting.values()), "")
+        if limit and not done.unsure and not refused:
+            self._warn(f"{len(done.waiting)} trial(s) wait to be submitted: {limit}")
+        if done.unsure or limit:
             pause = max(self.scheduler.query_interval, self.settings.scheduler.poll_interval)
             self._submit_not_before, self._full = monotonic() + pause, not done.unsure
         self._record_ends(refused)

@@ -44,7 +44,7 @@ def end_of(job: qstat.Job) -> JobEnd | None:
         return None
     code, comment = job.exit_status, job.comment
     reason: EndReason | None = None
-    if code in _CODES:
+    if code is not None and code in _CODES:
         reason, detail = _CODES[code]
     elif "resource walltime" in comment:  # older servers give it the code of a signal
         reason, detail = _CODES[-29]

@@ -11,6 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -61,7 +62,7 @@ class PbsInfoWatcher(core.InfoWatcher):
                 ended = self._ask(qstat.history_command([job]))
                 if ended is not None:
                     self._info_dict[job] = ended.get(job, {"State": "LEFT"})
-        self._last_status_check = core._time.time()
+        self._last_status_check = time.time()
         self._finished |= {job for job in wanted if self.is_done(job, mode="cache")}
 
     def get_state(self, job_id: str, mode: str = "standard") -> str:
@@ -170,7 +171,7 @@ class PbsExecutor(core.PicklingExecutor):
 
     def _submit_delayed(self, delayed: utils.DelayedSubmission) -> core.Job[Any]:
         self._throttle()
-        self._last_job_submitted = core._time.time()
+        self._last_job_submitted = time.time()
         folder = self._job_folder()
         delayed.set_timeout(self._parameter("walltime_min"), self.max_num_timeout)
         delayed.dump(folder / PICKLE)

@@ -117,7 +117,9 @@ def parse_server(output: str) -> dict[str, str]:
 
 def _blocks(output: str, heading: str) -> Iterator[tuple[str, dict[str, str]]]:
     """Headed blocks of `    key = value` lines; a line that begins with a tab goes on where the one before broke off."""
-    ident, attributes, last = None, {}, None
+    ident: str | None = None
+    last: str | None = None
+    attributes: dict[str, str] = {}
     # not splitlines: a value may hold characters that it takes for line ends
     for line in output.split("\n"):
         if line.startswith(heading):
