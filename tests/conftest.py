@@ -39,6 +39,7 @@ from aiperf_orch.records import (
     Submitting,
 )
 from aiperf_orch.units import now
+from pbs.instance import Pbs
 
 OPERATIONS = OperationsPerImage(forward=10, train=30)
 
@@ -306,3 +307,11 @@ def fill() -> Callable[[Path], None]:
                         file.write(b"x" * size)
 
     return fill
+
+
+@pytest.fixture
+def pbs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pbs]:
+    """A private OpenPBS stand-in of two nodes, with its programs first on PATH."""
+    with Pbs(tmp_path / "pbs") as instance:
+        monkeypatch.setenv("PATH", instance.environment["PATH"])
+        yield instance

@@ -13,7 +13,7 @@ _QDEL_USAGE = "usage:\n\tqdel [-W force|suppress_email=X] [-x] job_identifier...
 
 
 def qdel(store, arguments):
-    """Delete jobs, one after another; the last refusal is the exit status."""
+    """Delete jobs; of several refusals only the first is told."""
     force, history, ids = False, False, []
     while arguments:
         word = arguments.pop(0)
@@ -43,7 +43,7 @@ def qdel(store, arguments):
             return "", 0
         server.settle(store)
     if refusals:
-        raise Refusal("".join(each.text for each in refusals), refusals[-1].status)
+        raise refusals[0]
     return "", 0
 
 
@@ -67,7 +67,11 @@ def _hold(store, job, kind):
     attributes["Hold_Types"] = "u"
     if attributes["job_state"] == "Q":
         now = time.time()
-        attributes |= {"job_state": "H", "substate": 20, "comment": f"Job held by {store.settings['user']} on {date(now)}"}
+        attributes |= {
+            "job_state": "H",
+            "substate": 20,
+            "comment": f"Job held by {store.settings['user']} on {date(now)}",
+        }
         attributes.pop("etime", None)
     store.save(job)
 

@@ -84,13 +84,13 @@ def attribute_text(name, value, wrap=True):
     column = len(text)
     pieces = value.split(",")
     for place, piece in enumerate(pieces):
-        if column + len(piece) < 78:
+        if column + len(piece) < 79:
             text += piece
             column += len(piece)
         else:
             if place:
                 text += "\n\t"
-                column = 9
+                column = 8
             for character in piece:
                 text += character
                 column += 1

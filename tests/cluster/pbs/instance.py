@@ -7,11 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pbs import faults, processes
-from pbs.mom import task_sessions
+from pbs.mom import cookie, task_sessions
 from pbs.store import FINISHED, LIVE, Store, write
 
 _COMMANDS = "qsub qstat qselect qdel qhold qrls qrerun qsig pbsnodes pbs_tmrsh pbsdsh".split()
@@ -36,7 +37,7 @@ class Pbs:
     """
 
     def __init__(self, root: Path, nodes: int = 2, **settings: Any) -> None:
-        self.root, self.bin, self.home = root, root / "bin", root / "home"
+        self.root, self.bin, self.home, self.user = root, root / "bin", root / "home", getpass.getuser()
         for name in ("bin", "home", "spool", "aux", "mom_priv", "tasks", "tmp", LIVE, FINISHED):
             (root / name).mkdir(parents=True)
         for command in _COMMANDS:
@@ -52,7 +53,7 @@ class Pbs:
             {
                 "server": "vm",
                 "host": "localhost",
-                "user": getpass.getuser(),
+                "user": self.user,
                 "home": str(self.home),
                 "cookie": os.urandom(16).hex().upper(),
                 "next_sequence": 1,
@@ -84,7 +85,12 @@ class Pbs:
         return {**os.environ, "PATH": f"{self.bin}:{os.environ['PATH']}"}
 
     def run(
-        self, *words: Any, script: str | None = None, operator: bool = False, cwd: Path | None = None, timeout: float = 60
+        self,
+        *words: Any,
+        script: str | None = None,
+        operator: bool = False,
+        cwd: Path | None = None,
+        timeout: float = 60,
     ) -> subprocess.CompletedProcess[str]:
         """Run one of the programs, with `script` as its input; as the operator if asked."""
         return subprocess.run(
@@ -119,6 +125,13 @@ class Pbs:
             if job and job["job_state"] in state and (job["job_state"], job["substate"]) != ("R", 41):
                 return job
             assert time.monotonic() < deadline, f"{job_id} is {job}, not {state}"
+            time.sleep(0.02)
+
+    def wait_gone(self, job_id: str, seconds: float = 60) -> None:
+        """Wait until the server knows the job no more."""
+        deadline = time.monotonic() + seconds
+        while self.job(job_id):
+            assert time.monotonic() < deadline, f"{job_id} is still known"
             time.sleep(0.02)
 
     def calls(self, command: str = "") -> list[tuple[float, str, list[str]]]:
@@ -201,34 +214,39 @@ class Pbs:
 
     def _kill_job(self, job: dict[str, Any], node: str | None = None) -> None:
         """Kill a job's supervisor and processes, or only its tasks on one node."""
-        if node is None and job["supervisor"]:
+        if node is not None:
+            self._kill(lambda: processes.in_sessions(task_sessions(self._store, job["seq"], node)))
+            return
+        if job["supervisor"]:
             processes.send(job["supervisor"][0], signal.SIGKILL)
-        sessions = task_sessions(self._store, job["seq"], node)
-        if node is None and job["session"]:
-            sessions.add(job["session"])
-        for pid in processes.in_sessions(sessions):
-            processes.send(pid, signal.SIGKILL)
+        entry = f"PBS_JOBCOOKIE={cookie(self._store.settings, job)}"
+        self._kill(lambda: processes.with_environment(entry))
+
+    @staticmethod
+    def _kill(find: Callable[[], list[int]]) -> None:
+        """Kill what is found until there is nothing more."""
+        deadline = time.monotonic() + 60
+        while found := [pid for pid in find() if processes.birth(pid) is not None]:
+            assert time.monotonic() < deadline, f"these processes will not die: {found}"
+            for pid in found:
+                processes.send(pid, signal.SIGKILL)
+            time.sleep(0.01)
 
     def processes(self) -> list[int]:
         """Everything that this instance has running: jobs, their supervisors, and commands."""
         with self._store.locked():
-            cookie = self._store.settings["cookie"]
+            mark = self._store.settings["cookie"]
             sessions = {job["session"] for job in self._store.jobs() if job["session"]}
         return [
             *processes.in_sessions(sessions),
-            *processes.with_environment(f"PBS_JOBCOOKIE={cookie}"),
+            *processes.with_environment(f"PBS_JOBCOOKIE={mark}"),
             *processes.with_argument(str(self.root)),
         ]
 
     def close(self) -> None:
         """End the instance: no job starts any more, and every process of it is killed, by its id."""
         self.configure(closed=True)
-        deadline = time.monotonic() + 60
-        while found := [pid for pid in self.processes() if processes.birth(pid) is not None]:
-            assert time.monotonic() < deadline, f"these processes will not die: {found}"
-            for pid in found:
-                processes.send(pid, signal.SIGKILL)
-            time.sleep(0.01)
+        self._kill(self.processes)
         log = self.root / "mom.log"
         assert not log.exists() or not log.read_text(), log.read_text()
 

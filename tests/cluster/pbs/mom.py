@@ -10,7 +10,7 @@ import shutil
 import signal
 import time
 
-from pbs import processes, server
+from pbs import outputs, processes, server
 from pbs.forms import duration, parse_duration
 from pbs.placing import node_lines
 from pbs.store import Store
@@ -72,7 +72,7 @@ class _Run:
             store.save(job)
 
     def _become_the_shell(self, script):
-        outputs = open_outputs(self.job)
+        files = outputs.open_files(self.job)
         environment = job_environment(self.store, self.settings, self.job, self.job["allocation"][0][0])
         environment["PATH"] = "/usr/local/bin:/usr/bin:/bin"
         os.chdir(self.settings["home"])
@@ -82,8 +82,8 @@ class _Run:
             source, sink = os.pipe()
             os.write(sink, os.fsencode(script) + b"\n")
             os.dup2(source, 0)
-        os.dup2(outputs[0], 1)
-        os.dup2(outputs[1], 2)
+        os.dup2(files[0], 1)
+        os.dup2(files[1], 2)
         os.closerange(3, 64)
         if self.job["command"]:
             try:
@@ -123,7 +123,10 @@ class _Run:
     def _exceed_walltime(self):
         elapsed = int(time.monotonic() - self.started)
         with contextlib.suppress(OSError):
-            os.write(open_outputs(self.job)[1], f"=>> PBS: job killed: walltime {elapsed} exceeded limit {self.limit}\n".encode())
+            os.write(
+                outputs.open_files(self.job)[1],
+                f"=>> PBS: job killed: walltime {elapsed} exceeded limit {self.limit}\n".encode(),
+            )
         self._end("walltime")
 
     def _obey(self):
@@ -188,14 +191,13 @@ class _Run:
                     store.save(job)
                     break
             time.sleep(_TICK)
-        if not late and not lost:
-            deliver(job)
+        delivered = not late and not lost and outputs.deliver(job)
         with store.locked():
             job = store.job(self.sequence)
             if job is None:
                 return
-            if not job["keep"]:
-                job["attributes"]["Stageout_status"] = 0 if lost else 1
+            if not job["kept_at_home"]:
+                job["attributes"]["Stageout_status"] = int(delivered)
             if self.reason == "walltime":
                 job["attributes"]["comment"] += " and exceeded resource walltime"
             elif self.reason is None:
@@ -208,7 +210,7 @@ class _Run:
                 server.schedule(store)
         if late and not lost:
             time.sleep(late)
-            deliver(job)
+            outputs.deliver(job)
         shutil.rmtree(store.path("tmp", f"pbs.{job['id']}"), ignore_errors=True)
 
 
@@ -248,6 +250,11 @@ def node_file(store, job, node):
     return store.path("aux", f"{job['id']}@{node}")
 
 
+def cookie(settings, job):
+    """What marks the processes of one job of one instance."""
+    return f"{settings['cookie']}{job['seq']:08X}"
+
+
 def job_environment(store, settings, job, node):
     """The environment of a task of the job on this node, but for PATH."""
     first = job["allocation"][0][2]
@@ -263,7 +270,7 @@ def job_environment(store, settings, job, node):
         "NCPUS": threads,
         "OMP_NUM_THREADS": threads,
         "PBS_ENVIRONMENT": "PBS_BATCH",
-        "PBS_JOBCOOKIE": settings["cookie"],
+        "PBS_JOBCOOKIE": cookie(settings, job),
         "PBS_JOBDIR": settings["home"],
         "PBS_JOBID": job["id"],
         "PBS_JOBNAME": job["attributes"]["Job_Name"],
@@ -275,20 +282,3 @@ def job_environment(store, settings, job, node):
         "TMPDIR": store.path("tmp", f"pbs.{job['id']}"),
         **({"PBS_ACCOUNT": job["attributes"]["Account_Name"]} if "Account_Name" in job["attributes"] else {}),
     }
-
-
-def open_outputs(job):
-    """Descriptors of the files that stdout and stderr of the job's tasks go to, with the job's umask."""
-    os.umask(job["umask"])
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-    return [os.open(path, flags, 0o666) for path in job["written"]]
-
-
-def deliver(job):
-    """Move the output from the spool to where the user wants it."""
-    for source, target in dict(zip(job["written"], job["delivered"], strict=True)).items():
-        if source != target:
-            if os.path.isdir(target):
-                target = os.path.join(target, os.path.basename(source))
-            with contextlib.suppress(OSError):  # an output that cannot be delivered stays in the spool
-                shutil.move(source, target)

@@ -5,7 +5,9 @@ _COUNTED = ("ncpus", "ngpus", "mem")
 
 def free_resources(nodes, jobs):
     """What each node has left: by its name, a dict of counts (memory in kb), with `jobs`, how many chunks it runs."""
-    left = {name: {resource: node[resource] for resource in _COUNTED} | {"indices": set()} for name, node in nodes.items()}
+    left = {
+        name: {resource: node[resource] for resource in _COUNTED} | {"indices": set()} for name, node in nodes.items()
+    }
     for job in jobs:
         for name, index, chunk in job.get("allocation", ()):
             if name in left:
@@ -22,7 +24,9 @@ def place_job(job, nodes, left):
     `left` is what `free_resources` says; it is not changed.
     """
     words = job["place"].split(":")
-    left = {name: {**free, "indices": set(free["indices"])} for name, free in left.items() if nodes[name]["state"] == "free"}
+    left = {
+        name: {**free, "indices": set(free["indices"])} for name, free in left.items() if nodes[name]["state"] == "free"
+    }
     if "pack" in words:
         for name in left:
             allocation = _place(job["chunks"], {name: left[name]}, words)
@@ -72,7 +76,9 @@ def why_not(job, nodes):
             else:
                 shown, there = str(asked), str(total)
             return f"Can Never Run: Insufficient amount of resource: {resource} (R: {shown} A: {there} T: {there})"
-    everything = {name: {resource: node[resource] for resource in _COUNTED} | {"indices": set()} for name, node in nodes.items()}
+    everything = {
+        name: {resource: node[resource] for resource in _COUNTED} | {"indices": set()} for name, node in nodes.items()
+    }
     all_free = {name: {**node, "state": "free"} for name, node in nodes.items()}
     if any("host" in chunk or "vnode" in chunk for chunk in job["chunks"]):
         up = {name: node for name, node in nodes.items() if node["state"] == "free"}
@@ -102,7 +108,9 @@ def exec_host(allocation):
 def exec_vnode(allocation):
     """`(pbsn1:ncpus=8)+(pbsn2:ncpus=1:mem=102400kb)`."""
     return "+".join(
-        "(" + ":".join([name, *(f"{key}={chunk[key]}{'kb' * (key == 'mem')}" for key in chunk if key in _COUNTED)]) + ")"
+        "("
+        + ":".join([name, *(f"{key}={chunk[key]}{'kb' * (key == 'mem')}" for key in chunk if key in _COUNTED)])
+        + ")"
         for name, _, chunk in allocation
     )
 

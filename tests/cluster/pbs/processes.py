@@ -33,9 +33,9 @@ def in_sessions(sessions):
     return found
 
 
-def with_environment(entry):
-    """Processes, but this one, that carry `NAME=VALUE` in their environment."""
-    wanted = b"\0" + os.fsencode(entry) + b"\0"
+def with_environment(start):
+    """Processes, but this one, with an entry `NAME=VALUE...` in their environment that begins so."""
+    wanted = b"\0" + os.fsencode(start)
     return [pid for pid in pids() if pid != os.getpid() and wanted in b"\0" + _read(pid, "environ")]
 
 

@@ -30,9 +30,7 @@ def parse_request(wanted):
             raise Refusal("qsub: Cannot be used with select or place: nodes\n", 6)
         for name in wanted:
             if name in _COUNTS | _SIZES | _TEXTS:
-                raise Refusal(
-                    f'qsub: "-lresource=" cannot be used with "select" or "place", resource is: {name}\n', 5
-                )
+                raise Refusal(f'qsub: "-lresource=" cannot be used with "select" or "place", resource is: {name}\n', 5)
     for name, value in wanted.items():
         _check(f"Resource_List.{name}", name, value)
     listed = {name: duration(parse_duration(wanted[name])) for name in _TIMES & wanted.keys()}
@@ -45,7 +43,10 @@ def parse_request(wanted):
         parts = [f"{name}={value}" for name, value in wanted.items() if name in _COUNTS | _SIZES | _TEXTS]
         if "ncpus" not in wanted:
             parts.append("ncpus=1")
-        select, place = "1:" + ":".join(sorted(parts, key=lambda part: part[:5] != "ncpus")), wanted.get("place", "pack")
+        select, place = (
+            "1:" + ":".join(sorted(parts, key=lambda part: part[:5] != "ncpus")),
+            wanted.get("place", "pack"),
+        )
     _check_place(place)
     chunks, sums = _parse_select(select)
     listed |= sums | {"nodect": len(chunks), "place": place, "select": select}

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 
-from pbs import placing, processes
+from pbs import outputs, placing, processes
 from pbs.errors import ALREADY_FINISHED, UNKNOWN_JOB, Refusal, server_down
 from pbs.forms import date_in_comment
 from pbs.store import FINISHED
@@ -53,6 +53,8 @@ def settle(store):
 def schedule(store):
     """Start every queued job that fits, by priority and age, and say of the others why they wait."""
     settings = store.settings
+    if not settings["scheduling"]:
+        return
     jobs = store.jobs()
     queued = [job for job in jobs if job["attributes"]["job_state"] == "Q"]
     if not queued:
@@ -155,6 +157,7 @@ def end_on_lost_node(store, job, status):
     attributes |= {"substate": 93, "obittime": int(time.time())}
     if status == -4:
         attributes["comment"] += " and failed"
+        attributes["Stageout_status"] = int(outputs.deliver(job))
     job["allocation"] = []
     store.retire(job)
 
@@ -204,11 +207,12 @@ def parse_id(store, command, job_id):
     """The number in `33` or `33.vm`.
 
     Raises:
-        Refusal: when it is no job's id.
+        Refusal: when it is no job's id, or an array's, for there are none.
     """
     number, dot, server = job_id.partition(".")
-    if not (number.isascii() and number.isdigit()) or (dot and not server) or "," in server:
+    number, bracket, _ = number.partition("[")
+    if not (number.isascii() and number.isdigit()) or (dot and server != store.settings["server"]):
         raise Refusal(f"{command}: illegally formed job identifier: {job_id}\n", 1)
-    if dot and server != store.settings["server"]:
+    if bracket:
         raise Refusal(f"{command}: Unknown Job Id {job_id}\n", UNKNOWN_JOB)
     return int(number)

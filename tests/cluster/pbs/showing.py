@@ -44,14 +44,14 @@ def _jobs(store, letters, ids):
         text = "".join(f"qstat: PBS is not configured to maintain job history {each}\n" for each in ids or [""])
         raise Refusal(text, 0)
     refusals, jobs = [], []
-    if ids:
+    if any(ids):
         for job_id in ids:
             try:
-                jobs.append(_find(store, job_id, history))
+                jobs += _find(store, job_id, history)
             except Refusal as refusal:
                 refusals.append(refusal)
     else:
-        jobs = sorted(store.jobs() + (store.jobs(FINISHED) if history else []), key=lambda job: job["seq"])
+        jobs = _all(store, history)
     if "f" in letters:
         text = "".join(job_text(job["id"], job["attributes"], "w" not in letters) for job in jobs)
     else:
@@ -61,19 +61,25 @@ def _jobs(store, letters, ids):
     return text, 0
 
 
-def _find(store, job_id, history):
-    sequence = server.parse_id(store, "qstat", job_id)
-    job = store.job(sequence, LIVE)
-    if job is not None:
-        return job
-    job = store.job(sequence, FINISHED)
-    shown = f"{sequence}.{store.settings['server']}"
-    if job is None:
-        raise Refusal(f"qstat: Unknown Job Id {shown}\n", UNKNOWN_JOB)
-    if not history:
+def _find(store, word, history):
+    """The job with this id, or the jobs of this queue."""
+    if not word[:1].isdigit():
+        if word not in store.settings["queues"]:
+            raise Refusal(f"qstat: Unknown queue destination {word}\n", 170)
+        return [job for job in _all(store, history) if job["attributes"]["queue"] == word]
+    sequence = server.parse_id(store, "qstat", word)
+    live, finished = store.job(sequence, LIVE), store.job(sequence, FINISHED)
+    if live is None and (finished is None or not history):
+        shown = f"{sequence}.{store.settings['server']}"
+        if finished is None:
+            raise Refusal(f"qstat: Unknown Job Id {shown}\n", UNKNOWN_JOB)
         text = f"qstat: {shown} Job has finished, use -x or -H to obtain historical job information\n"
         raise Refusal(text, ALREADY_FINISHED)
-    return job
+    return [live or finished]
+
+
+def _all(store, history):
+    return sorted(store.jobs() + (store.jobs(FINISHED) if history else []), key=lambda job: job["seq"])
 
 
 def _row(job):
@@ -160,6 +166,7 @@ def _server(store, full):
         "scheduling": settings["scheduling"],
         "total_jobs": total,
         "state_count": _state_count(counts),
+        "acl_roots": "root",
         "default_queue": "workq",
         "log_events": 511,
         "mailer": "/usr/sbin/sendmail",
@@ -203,9 +210,8 @@ def qselect(store, arguments):
     with server.opened(store, "qselect"):
         if history and not store.settings["history"]:
             raise Refusal("qselect: PBS is not configured to maintain job history\n", 0)
-        jobs = store.jobs() + (store.jobs(FINISHED) if history else [])
-    chosen = [job for job in jobs if _matches(job["attributes"], wanted)]
-    return "".join(f"{job['id']}\n" for job in sorted(chosen, key=lambda job: job["seq"])), 0
+        jobs = _all(store, history)
+    return "".join(f"{job['id']}\n" for job in jobs if _matches(job["attributes"], wanted)), 0
 
 
 def _matches(attributes, wanted):

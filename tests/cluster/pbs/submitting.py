@@ -4,7 +4,7 @@ import os
 import sys
 import time
 
-from pbs import server
+from pbs import outputs, server
 from pbs.errors import Refusal, not_imitated
 from pbs.forms import parse_duration
 from pbs.resources import parse_request
@@ -20,6 +20,7 @@ usage: qsub [-a date_time] [-A account_string] [-c interval]
 """
 _WITH_VALUE, _ALONE = "aAcCejJklmMNopPqrRSuvW", "fhIVXz"
 _PRIORITIES = range(-1024, 1024)
+_NOT_IMITATED = "block depend group_list sandbox stagein stageout run_count release_nodes_on_stageout tolerate_node_failures".split()
 
 
 def qsub(store, arguments):
@@ -82,7 +83,11 @@ def _illegal(letter):
 
 def _checked(letter, value):
     """An option's value, or the refusal that the client itself makes."""
-    choices = {"r": ("y", "n"), "j": ("oe", "eo", "n"), "k": ("n", "o", "e", "oe", "eo", "d", "od", "ed", "oed", "eod", "doe")}
+    choices = {
+        "r": ("y", "n"),
+        "j": ("oe", "eo", "n"),
+        "k": ("n", "o", "e", "oe", "eo", "d", "od", "ed", "oed", "eod", "doe"),
+    }
     if value not in choices.get(letter, (value,)):
         raise _illegal(letter)
     if letter == "m" and not (value == "n" or set(value) <= set("abe")):
@@ -106,8 +111,12 @@ def _checked(letter, value):
                 raise _illegal(letter)
             pairs[name] = text
         if letter == "W":
-            for name in pairs.keys() - {"umask", "group_list"}:
+            for name in pairs.keys() - {"umask"}:
+                if name not in _NOT_IMITATED:
+                    raise Refusal("qsub: Bad UID for job execution\n", 154)  # a real one says so
                 raise not_imitated(f"qsub -W {name}")
+            if not set(pairs["umask"]) <= set("01234567"):
+                raise not_imitated("a umask that is not octal")
         return pairs
     return _variables(value) if letter == "v" else value
 
@@ -178,13 +187,17 @@ def _words(text):
 
 def _make(options, script, command, name, arguments):
     """The job as the client sends it."""
-    for letter in "aIJ":
+    if "I" in options:
+        raise Refusal("qsub:\tstandard input and output must be a terminal for\n\tinteractive job submission\n", 1)
+    for letter in "aJ":
         if letter == "J" and options.get("r") == "n" and letter in options:
             raise Refusal(f"qsub:  cannot submit non-rerunable Array Job\n{USAGE}", 2)
         if letter in options:
             raise not_imitated(f"qsub -{letter}")
     others = options.get("W", {})
-    environment = {f"PBS_O_{key}": os.environ[key] for key in ("HOME", "LANG", "LOGNAME", "PATH", "SHELL") if key in os.environ}
+    environment = {
+        f"PBS_O_{key}": os.environ[key] for key in ("HOME", "LANG", "LOGNAME", "PATH", "SHELL") if key in os.environ
+    }
     environment |= {
         "PBS_O_INTERACTIVE_AUTH_METHOD": "resvport",
         "PBS_O_INTERACTIVE_ENCRYPT_METHOD": "",
@@ -231,7 +244,11 @@ def _make(options, script, command, name, arguments):
 def _accept(store, job, options):
     """What the server adds, or its refusal."""
     settings, attributes = store.settings, job["attributes"]
-    name = options.get("q", "workq")
+    name, at, host = options.get("q", "workq").partition("@")
+    if at and host != settings["server"]:
+        raise Refusal(f"Unknown Host.\nqsub: cannot connect to server {settings['server']} (errno=15008)\n", 160)
+    if options.get("u", settings["user"]) != settings["user"]:
+        raise Refusal("qsub: Bad UID for job execution\n", 175)
     if name not in settings["queues"]:
         raise Refusal("qsub: Unknown queue\n", 170)
     queue = settings["queues"][name]
@@ -260,11 +277,13 @@ def _accept(store, job, options):
     }
     if not held:
         attributes["etime"] = now
-    _plan_output(store, job, paths)
+    outputs.plan(store, job, paths)
 
 
 def _escaped(value):
-    return value.replace("\\", "\\\\").replace(",", "\\,")
+    for character in "\\,'\"":
+        value = value.replace(character, f"\\{character}")
+    return value
 
 
 def _check_limits(store, queue, listed):
@@ -285,27 +304,3 @@ def _output_path(job, options, letter):
     """Where stdout (`o`) or stderr (`e`) shall go, absolute."""
     default = f"{job['attributes']['Job_Name']}.{letter}{job['seq']}"
     return os.path.join(job["environment"]["PBS_O_WORKDIR"], options.get(letter, default))
-
-
-def _plan_output(store, job, paths):
-    """Where each stream is written while the job runs, and where it is delivered: (stdout, stderr)."""
-    join, keep = job["attributes"]["Join_Path"], job["attributes"]["Keep_Files"]
-    written, delivered = [], []
-    for letter, suffix, path in (("o", "OU", paths[1]), ("e", "ER", paths[0])):
-        spool = store.path("spool", f"{job['id']}.{suffix}")
-        if keep == "n" or letter not in keep:
-            written.append(spool)
-            delivered.append(path)
-        elif "d" in keep:
-            direct = os.path.join(path, f"{job['id']}.{suffix}") if os.path.isdir(path) else path
-            written.append(direct)
-            delivered.append(direct)
-        else:
-            home = os.path.join(store.settings["home"], f"{job['attributes']['Job_Name']}.{letter}{job['seq']}")
-            written.append(home)
-            delivered.append(home)
-    if join == "oe":
-        written[1], delivered[1] = written[0], delivered[0]
-    elif join == "eo":
-        written[0], delivered[0] = written[1], delivered[1]
-    job |= {"written": written, "delivered": delivered, "keep": keep if keep != "n" else ""}

@@ -8,8 +8,9 @@ import contextlib
 import os
 import signal
 
+from pbs import outputs
 from pbs.errors import Refusal
-from pbs.mom import exit_status, fork, job_environment, open_outputs
+from pbs.mom import exit_status, fork, job_environment
 from pbs.placing import node_lines
 
 
@@ -85,11 +86,11 @@ def _spawn(store, job, node, rank, program):
 
     def become():
         open(store.path("tasks", str(job["seq"]), f"{os.getpid()}@{node}"), "w").close()
-        outputs = open_outputs(job)
+        files = outputs.open_files(job)
         os.chdir(settings["home"])
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(outputs[0], 1)
-        os.dup2(outputs[1], 2)
+        os.dup2(files[0], 1)
+        os.dup2(files[1], 2)
         os.closerange(3, 64)
         try:
             os.execvpe(program[0], program, environment)
