@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pbs.instance import Pbs
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.journal import Journal
@@ -39,7 +40,6 @@ from aiperf_orch.records import (
     Submitting,
 )
 from aiperf_orch.units import now
-from pbs.instance import Pbs
 
 OPERATIONS = OperationsPerImage(forward=10, train=30)
 

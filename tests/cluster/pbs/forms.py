@@ -3,13 +3,50 @@
 import time
 
 # the order in which qstat -f shows a job's attributes
-ORDER = (
-    "Job_Name Job_Owner resources_used job_state queue server Account_Name Checkpoint ctime Error_Path exec_host "
-    "exec_vnode Hold_Types Join_Path Keep_Files Mail_Points Mail_Users mtime Output_Path Priority qtime Rerunable "
-    "Resource_List stime obittime session_id Shell_Path_List jobdir substate Variable_List comment etime umask "
-    "run_count Stageout_status Exit_status Submit_arguments executable argument_list history_timestamp project "
-    "Submit_Host"
-).split()
+ORDER = [
+    "Job_Name",
+    "Job_Owner",
+    "resources_used",
+    "job_state",
+    "queue",
+    "server",
+    "Account_Name",
+    "Checkpoint",
+    "ctime",
+    "Error_Path",
+    "exec_host",
+    "exec_vnode",
+    "Hold_Types",
+    "Join_Path",
+    "Keep_Files",
+    "Mail_Points",
+    "Mail_Users",
+    "mtime",
+    "Output_Path",
+    "Priority",
+    "qtime",
+    "Rerunable",
+    "Resource_List",
+    "stime",
+    "obittime",
+    "session_id",
+    "Shell_Path_List",
+    "jobdir",
+    "substate",
+    "Variable_List",
+    "comment",
+    "etime",
+    "umask",
+    "run_count",
+    "Stageout_status",
+    "Exit_status",
+    "Submit_arguments",
+    "executable",
+    "argument_list",
+    "history_timestamp",
+    "project",
+    "Submit_Host",
+]
 _PLACES = {name: place for place, name in enumerate(ORDER)}
 TIMES = frozenset({"ctime", "mtime", "qtime", "stime", "obittime", "etime"})
 

@@ -15,7 +15,7 @@ from pbs import faults, processes
 from pbs.mom import cookie, task_sessions
 from pbs.store import FINISHED, LIVE, Store, write
 
-_COMMANDS = "qsub qstat qselect qdel qhold qrls qrerun qsig pbsnodes pbs_tmrsh pbsdsh".split()
+_COMMANDS = ["qsub", "qstat", "qselect", "qdel", "qhold", "qrls", "qrerun", "qsig", "pbsnodes", "pbs_tmrsh", "pbsdsh"]
 _MAIN = Path(__file__).parent / "main.py"
 
 
@@ -26,7 +26,7 @@ class Pbs:
     one queue, `workq`; it keeps a history. Settings that `configure` changes:
 
     - `history`: whether finished jobs can be asked for (`job_history_enable`).
-    - `kill_delay`: seconds between SIGTERM and SIGKILL. Real: 10; here 2.
+    - `kill_delay`: seconds between SIGTERM and SIGKILL; 10, as in a real one.
     - `node_fail_requeue`: seconds until the server gives up the jobs of a node that is down. Real: 310; here 1.
     - `output_delay`: seconds by which output files come later than the job's end.
     - `lose_output`: the output of jobs never comes.
@@ -58,7 +58,7 @@ class Pbs:
                 "cookie": os.urandom(16).hex().upper(),
                 "next_sequence": 1,
                 "history": True,
-                "kill_delay": 2,
+                "kill_delay": 10,
                 "node_fail_requeue": 1,
                 "output_delay": 0,
                 "lose_output": False,

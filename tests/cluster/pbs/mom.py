@@ -6,6 +6,7 @@ and writes its end into the state directory. The job's other tasks (`tasks`) hav
 
 import contextlib
 import os
+import shlex
 import shutil
 import signal
 import time
@@ -80,7 +81,7 @@ class _Run:
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         else:
             source, sink = os.pipe()
-            os.write(sink, os.fsencode(script) + b"\n")
+            os.write(sink, os.fsencode(shlex.quote(script)) + b"\n")
             os.dup2(source, 0)
         os.dup2(files[0], 1)
         os.dup2(files[1], 2)

@@ -45,9 +45,15 @@ def settle(store):
         if node["state"] == "down":
             if now - node["since"] >= settings["node_fail_requeue"]:
                 end_on_lost_node(store, job, -20)
-        elif processes.birth(job["supervisor"][0]) != job["supervisor"][1]:
+        elif not _has_supervisor(job):
             end_on_lost_node(store, job, -4)
     schedule(store)
+
+
+def _has_supervisor(job):
+    pid, birth = job["supervisor"]
+    now = processes.birth(pid)
+    return now is not None and now == birth
 
 
 def schedule(store):

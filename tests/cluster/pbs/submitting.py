@@ -20,7 +20,17 @@ usage: qsub [-a date_time] [-A account_string] [-c interval]
 """
 _WITH_VALUE, _ALONE = "aAcCejJklmMNopPqrRSuvW", "fhIVXz"
 _PRIORITIES = range(-1024, 1024)
-_NOT_IMITATED = "block depend group_list sandbox stagein stageout run_count release_nodes_on_stageout tolerate_node_failures".split()
+_NOT_IMITATED = [
+    "block",
+    "depend",
+    "group_list",
+    "sandbox",
+    "stagein",
+    "stageout",
+    "run_count",
+    "release_nodes_on_stageout",
+    "tolerate_node_failures",
+]
 
 
 def qsub(store, arguments):
