@@ -19,8 +19,8 @@ MOM_SIGNALS = (signal.SIGCHLD, signal.SIGUSR1)
 
 
 @contextlib.contextmanager
-def opened(store, command):
-    """Hold the lock of a server that is up, with everything settled that was due.
+def opened(store, command, *, settled=True):
+    """Hold the lock of a server that is up, `settled` with everything done that was due.
 
     Raises:
         Refusal: with what `command` says when the server is down.
@@ -28,7 +28,8 @@ def opened(store, command):
     with store.locked():
         if store.settings["down"] or store.settings["closed"]:
             raise server_down(command, store.settings["server"])
-        settle(store)
+        if settled:
+            settle(store)
         yield
 
 
@@ -38,7 +39,8 @@ def settle(store):
     if settings["closed"] or settings["down"]:
         return
     now = time.time()
-    for job in store.jobs():
+    jobs = store.jobs()
+    for job in jobs:
         if job["attributes"]["job_state"] not in "RES":
             continue
         node = settings["nodes"][job["allocation"][0][0]]
@@ -47,7 +49,7 @@ def settle(store):
                 end_on_lost_node(store, job, -20)
         elif not _has_supervisor(job):
             end_on_lost_node(store, job, -4)
-    schedule(store)
+    schedule(store, jobs)
 
 
 def _has_supervisor(job):
@@ -56,12 +58,15 @@ def _has_supervisor(job):
     return now is not None and now == birth
 
 
-def schedule(store):
-    """Start every queued job that fits, by priority and age, and say of the others why they wait."""
+def schedule(store, jobs=None):
+    """Start every queued job that fits, by priority and age, and say of the others why they wait.
+
+    `jobs` are all that are in the queue, where the caller has just read them.
+    """
     settings = store.settings
     if not settings["scheduling"]:
         return
-    jobs = store.jobs()
+    jobs = store.jobs() if jobs is None else jobs
     queued = [job for job in jobs if job["attributes"]["job_state"] == "Q"]
     if not queued:
         return
@@ -78,7 +83,7 @@ def schedule(store):
             comment = "Not Running: Queue not started."
         if allocation:
             _start(store, job, allocation)
-            left = placing.free_resources(settings["nodes"], store.jobs())
+            left = placing.free_resources(settings["nodes"], jobs)
         elif job["attributes"].get("comment") != comment:
             job["attributes"]["comment"] = comment
             store.save(job)

@@ -46,10 +46,10 @@ def qsub(store, arguments):
             raise Refusal(f"qsub: directive error: {' '.join(line)} \n", 1)
         options = _merge(given, options)
     job = _make(options, script, command, name, arguments)
-    with server.opened(store, "qsub"):
+    with server.opened(store, "qsub", settled=False):
         _accept(store, job, options)
         store.save(job)
-        server.schedule(store)
+        server.settle(store)
     return ("" if "z" in options else f"{job['id']}\n"), 0
 
 
