@@ -18,8 +18,10 @@ import os
 import shlex
 import signal
 import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from pbs.instance import Pbs
@@ -362,3 +364,21 @@ def test_closing_ends_every_process_also_those_that_fled(tmp_path):
     assert hung.wait(60) == -signal.SIGKILL
     assert not pbs.processes()
     assert pbs.run("qrls", "2.vm").returncode == 162
+
+
+def test_jobs_do_not_outlive_tests_that_were_killed(tmp_path):
+    program = "\n".join(
+        [
+            "import os, signal, sys",
+            f"sys.path.insert(0, {str(Path(__file__).parent)!r})",
+            "from pathlib import Path",
+            "from pbs.instance import Pbs",
+            f"pbs = Pbs(Path({str(tmp_path / 'pbs')!r}))",
+            "pbs.wait(pbs.submit('echo $$ > started; sleep 300'), 'R')",
+            "while not (pbs.home / 'started').exists() or not (pbs.home / 'started').read_text(): pass",
+            "os.kill(os.getpid(), signal.SIGKILL)",
+        ]
+    )
+    assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == -signal.SIGKILL
+    pid = int((tmp_path / "pbs" / "home" / "started").read_text())
+    wait_for(lambda: not is_alive(pid))

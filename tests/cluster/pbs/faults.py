@@ -13,6 +13,7 @@ A fault is a dict: `command` (a name, or `*`), `kind`, `times` (how often still;
 import fcntl
 import time
 
+from pbs import processes
 from pbs.errors import Refusal, server_down
 from pbs.store import read, write
 
@@ -49,13 +50,22 @@ def before(store, command, fault):
     if fault["kind"] == "refused":
         raise Refusal(f"{command}: {fault['text']}\n", fault["status"])
     if fault["kind"] in ("hang", "slow"):
-        time.sleep(fault["seconds"])
+        _sleep(store, fault["seconds"])
 
 
-def after(fault, text):
+def after(store, fault, text):
     """What a fault does to the answer."""
     if fault["kind"] == "hang_after":
-        time.sleep(fault["seconds"])
+        _sleep(store, fault["seconds"])
     if fault["kind"] == "truncated":
         return text[: int(len(text) * fault["keep"])]
     return text
+
+
+def _sleep(store, seconds):
+    """Sleep as long as the tests live."""
+    end = time.monotonic() + seconds
+    with store.locked():
+        owner = store.settings["owner"]
+    while (left := end - time.monotonic()) > 0 and processes.is_same(*owner):
+        time.sleep(min(left, 1))

@@ -33,11 +33,11 @@ class Pbs:
     - `refuse_starts`: names of jobs that no node will start; they are held after 20 tries.
     - `max_queued`: how many jobs the user may have in the queue; None: any.
 
-    Use it as a context manager, or call `close`.
+    Use it as a context manager, or call `close`. When the process that made it dies, its jobs are ended within a second.
     """
 
     def __init__(self, root: Path, nodes: int = 2, **settings: Any) -> None:
-        self.root, self.bin, self.home, self.user = root, root / "bin", root / "home", getpass.getuser()
+        self.root, self.bin, self.home, self.user = root, root / "bin", root / "home", _user()
         for name in ("bin", "home", "spool", "aux", "mom_priv", "tasks", "tmp", LIVE, FINISHED):
             (root / name).mkdir(parents=True)
         for command in _COMMANDS:
@@ -56,6 +56,7 @@ class Pbs:
                 "user": self.user,
                 "home": str(self.home),
                 "cookie": os.urandom(16).hex().upper(),
+                "owner": (os.getpid(), processes.birth(os.getpid())),
                 "next_sequence": 1,
                 "history": True,
                 "kill_delay": 10,
@@ -256,3 +257,10 @@ _QUEUE = {"enabled": True, "started": True, "max_walltime": None, "max_ncpus": N
 
 def _node() -> dict[str, Any]:
     return {"ncpus": 8, "ngpus": 2, "mem": 24684084, "state": "free", "comment": "", "since": time.time()}
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return "pbsuser"

@@ -26,7 +26,7 @@ def main(root, command, *arguments):
             faults.before(store, command, fault)
         text, status = _run(store, command, arguments)
         if fault:
-            text = faults.after(fault, text)
+            text = faults.after(store, fault, text)
         sys.stdout.write(text)
         sys.stdout.flush()
     except Refusal as refusal:

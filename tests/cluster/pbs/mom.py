@@ -75,7 +75,7 @@ class _Run:
     def _become_the_shell(self, script):
         files = outputs.open_files(self.job)
         environment = job_environment(self.store, self.settings, self.job, self.job["allocation"][0][0])
-        environment["PATH"] = "/usr/local/bin:/usr/bin:/bin"
+        environment.setdefault("PATH", "/usr/local/bin:/usr/bin:/bin")
         os.chdir(self.settings["home"])
         if self.job["command"]:
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -133,6 +133,9 @@ class _Run:
     def _obey(self):
         with self.store.locked():
             job = self.store.job(self.sequence)
+        if not processes.is_same(*self.settings["owner"]):  # the tests were killed, and nobody else cleans up
+            self._signal(signal.SIGKILL)
+            os._exit(0)
         if job is None:
             os._exit(0)  # the job was made to vanish
         if job["order"] and job["order"] != self.obeyed:
@@ -170,7 +173,7 @@ class _Run:
         store = self.store
         if self.reason == "walltime":
             status = -29
-        while True:  # an end that nobody can be told of waits for the server
+        while processes.is_same(*self.settings["owner"]):  # an end that nobody can be told of waits for the server
             with store.locked():
                 job = store.job(self.sequence)
                 if job is None or store.settings["closed"]:
@@ -192,6 +195,8 @@ class _Run:
                     store.save(job)
                     break
             time.sleep(_TICK)
+        else:
+            return
         delivered = not late and not lost and outputs.deliver(job)
         with store.locked():
             job = store.job(self.sequence)

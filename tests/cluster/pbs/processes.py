@@ -19,6 +19,12 @@ def birth(pid):
     return None if fields is None or fields[0] in b"ZX" else int(fields[19])
 
 
+def is_same(pid, began):
+    """Whether the process that began then still lives."""
+    now = birth(pid)
+    return now is not None and now == began
+
+
 def pids():
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 

@@ -47,15 +47,9 @@ def settle(store):
         if node["state"] == "down":
             if now - node["since"] >= settings["node_fail_requeue"]:
                 end_on_lost_node(store, job, -20)
-        elif not _has_supervisor(job):
+        elif not processes.is_same(*job["supervisor"]):
             end_on_lost_node(store, job, -4)
     schedule(store, jobs)
-
-
-def _has_supervisor(job):
-    pid, birth = job["supervisor"]
-    now = processes.birth(pid)
-    return now is not None and now == birth
 
 
 def schedule(store, jobs=None):
@@ -180,7 +174,9 @@ def delete(store, job, user_and_host, force):
         Refusal: when the job's node cannot be reached.
     """
     attributes = job["attributes"]
-    if attributes["job_state"] in "RES":
+    if attributes["job_state"] == "E":
+        return
+    if attributes["job_state"] in "RS":
         down = store.settings["nodes"][job["allocation"][0][0]]["state"] == "down"
         if down and not force:
             raise Refusal(f"qdel: Server could not connect to MOM {job['id']}\n", 222)

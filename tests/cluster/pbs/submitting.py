@@ -112,7 +112,9 @@ def _checked(letter, value):
         if len(value) > 230:
             raise Refusal("qsub: Job name is too long \n", 2)
     if letter in "oe" and ":" in value:
-        raise _illegal(letter)
+        host, _, value = value.partition(":")
+        if host != "localhost":
+            raise _illegal(letter)
     if letter in "lW":
         pairs = {}
         for part in value.split(","):

@@ -1,6 +1,6 @@
 """pbs_tmrsh and pbsdsh: start a job's tasks on its nodes. Both run inside a job.
 
-A task is a process in a session of its own, in $HOME, with PATH=/bin:/usr/bin, no input, and its output in the job's,
+A task is a process in a session of its own, in $HOME, with PATH=/bin:/usr/bin (or what -V brought), no input, and its output in the job's,
 wherever the command's own output goes; that is how a real one's comes.
 """
 
@@ -77,8 +77,8 @@ def _spawn(store, job, node, rank, program):
     settings = store.settings
     host = list(dict.fromkeys(name for name, _, _ in job["allocation"])).index(node)
     environment = {
-        **job_environment(store, settings, job, node),
         "PATH": "/bin:/usr/bin",
+        **job_environment(store, settings, job, node),
         "PBS_TASKNUM": f"{0x20000000 * host + 2 + rank:08X}",
     }
     for name in ("LOGNAME", "SHELL", "USER"):
