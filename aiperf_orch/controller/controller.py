@@ -270,7 +270,11 @@ class Controller:
             attempt, end = watched.attempt, known.get(watched.attempt.name)
             self._look_again(watched)
             if watched.end is None:
-                reason, message = how_it_went(watched, end, self.settings.scheduler, self.directory.log(*attempt.key))
+                logs = [
+                    self.directory.log(*attempt.key),
+                    self.directory.job_folder(*attempt.key) / self.scheduler.early_log,
+                ]
+                reason, message = how_it_went(watched, end, self.settings.scheduler, logs)
                 revoke(self.directory, *attempt.key, reason, message)
                 self._look_again(watched)
             elif watched.ended_by_others and end is not None and end.reason is not None:

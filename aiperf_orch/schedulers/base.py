@@ -120,6 +120,9 @@ class Scheduler(ABC):
     avoids_nodes: bool = False
     """Whether a job can be kept off nodes."""
 
+    early_log: str = "log"
+    """Name of the file in a job's folder that holds what its script said before it opened the log."""
+
     most_cancels: int | None = None
     """How many jobs to cancel at a time; None for any number."""
 

@@ -28,6 +28,7 @@ class PbsScheduler(Scheduler):
     """Runs each trial as a PBS job."""
 
     most_cancels = _MOST_CALLS
+    early_log = "pbs.log"
 
     def __init__(self, settings: PbsSettings) -> None:
         """Nothing is asked yet."""
@@ -156,7 +157,7 @@ class PbsScheduler(Scheduler):
             campaign=request.campaign,
             folder=request.folder,
             log="log",
-            output="pbs.log",
+            output=self.early_log,
             warn_after=max(int(limit - settings.warn_before), 1),
             command=submitit_command(settings.python, '"$folder"'),
         )
