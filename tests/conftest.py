@@ -40,6 +40,8 @@ from aiperf_orch.records import (
 )
 from aiperf_orch.units import now
 
+pytest_plugins = ["cluster.fixtures"]
+
 OPERATIONS = OperationsPerImage(forward=10, train=30)
 
 

@@ -1,0 +1,77 @@
+"""Fixtures of private clusters, for tests of every room; `tests/conftest.py` loads them.
+
+Without the system's programs the tests are skipped; with AIPERF_ORCH_REQUIRE_SLURM=1, which CI sets, they fail.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cluster.slurm import SlurmCluster, foreign_variables, missing_program
+
+
+@pytest.fixture(scope="session")
+def short_path() -> Iterator[Path]:
+    """A folder whose path is short enough for the sockets below it, as `tmp_path` need not be."""
+    temporary = tempfile.gettempdir()
+    path = Path(tempfile.mkdtemp(prefix="aiperf-", dir=temporary if len(temporary) < 40 else "/tmp"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def need_slurm():
+    """Skips a test, or fails it where Slurm is required, when a program is not installed."""
+
+    def need(*, accounting: bool = False) -> None:
+        missing = missing_program(accounting=accounting)
+        if missing is not None:
+            required = os.environ.get("AIPERF_ORCH_REQUIRE_SLURM") == "1"
+            (pytest.fail if required else pytest.skip)(f"{missing} is not installed")
+
+    return need
+
+
+def _running(need_slurm, folder: Path, *, accounting: bool) -> Iterator[SlurmCluster]:
+    need_slurm(accounting=accounting)
+    folder.mkdir()
+    with SlurmCluster(folder, accounting=accounting) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def slurm_cluster(need_slurm, short_path) -> Iterator[SlurmCluster]:
+    """The session's cluster without accounting; a test takes `slurm`."""
+    yield from _running(need_slurm, short_path / "s", accounting=False)
+
+
+@pytest.fixture(scope="session")
+def slurm_accounting_cluster(need_slurm, short_path) -> Iterator[SlurmCluster]:
+    """The session's cluster with accounting; a test takes `slurm_accounting`."""
+    yield from _running(need_slurm, short_path / "a", accounting=True)
+
+
+def _lent(cluster: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlurmCluster]:
+    for name in foreign_variables():
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("SLURM_CONF", cluster.environment["SLURM_CONF"])
+    yield cluster
+    cluster.tidy()
+
+
+@pytest.fixture
+def slurm(slurm_cluster, monkeypatch) -> Iterator[SlurmCluster]:
+    """A real Slurm cluster of 4 nodes, with no job on it. Slurm's commands ask it; afterwards it is tidied up."""
+    yield from _lent(slurm_cluster, monkeypatch)
+
+
+@pytest.fixture
+def slurm_accounting(slurm_accounting_cluster, monkeypatch) -> Iterator[SlurmCluster]:
+    """A cluster as `slurm` is, with accounting, limits and QOS."""
+    yield from _lent(slurm_accounting_cluster, monkeypatch)
