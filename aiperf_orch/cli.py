@@ -155,6 +155,37 @@ def score(campaign_dir: Path, form: str) -> None:
 
 @main.command()
 @_SITE
+@click.option("--campaign-dir", type=click.Path(path_type=Path), help="Where the campaign will lie.")
+@_SET
+@click.option("--no-job", is_flag=True, help="Do not submit the small job that looks from a node.")
+@click.option(
+    "--wait", metavar="TIME", default="5m", show_default=True, help="How long that job may wait in the queue."
+)
+@_FORMAT
+def check(
+    site: Path, campaign_dir: Path | None, assignments: tuple[str, ...], no_job: bool, wait: str, form: str
+) -> None:
+    """Look for what would keep a campaign from running.
+
+    Each line says ok, warning or fault, and what to do. Exit status: 0 without a fault, 1 with one, 3 when the scheduler
+    does not answer.
+    """
+    from aiperf_orch.commands import settings
+    from aiperf_orch.errors import UsageError
+    from aiperf_orch.units import parse_duration
+
+    try:
+        patience = parse_duration(wait)
+    except ValueError as error:
+        raise UsageError(f"--wait: {error}") from None
+    loaded = settings.load(site, assignments, {})
+    from aiperf_orch.commands import check as doctor
+
+    sys.exit(doctor.check(loaded, campaign_dir, form, job=not no_job, wait=patience))
+
+
+@main.command()
+@_SITE
 @_SET
 def render(site: Path, assignments: tuple[str, ...]) -> None:
     """Print a trial's batch script; submits nothing."""
