@@ -16,10 +16,11 @@ from aiperf_orch.errors import AiperfError
 from aiperf_orch.network.seeds import SEEDS
 from aiperf_orch.units import format_duration
 
-FILES_TRIAL_SECONDS: Final = {"digits": 10.0}  # of short trials: the more trials, the more files
+_FILES_A_TRIAL: Final = 9  # its specification, its events, its job's folder and what lies in it
 _BYTES_A_TRIAL: Final = 100_000  # those files, without weights
 _COPIES: Final = 4  # of a running trial's parameters: best weights, and a checkpoint with momentum and the best so far
-_A_TRIAL: Final = 600.0  # seconds that a trial is taken to last when nothing says how many there will be
+_GROWTH: Final = 10  # how much larger than the seed networks are taken to become, where no bound is set
+_TRIAL_SECONDS: Final = {"digits": 10.0}  # of short trials: the more trials, the more files
 
 
 def checks(settings: SiteSettings, folder: Path) -> Iterator[Finding]:
@@ -54,19 +55,20 @@ def judge_room(settings: SiteSettings, parent: Path, free_bytes: int, free_files
         free_files: how many more files it can hold, None where it has no bound.
     """
     trials, assumed = _trials(settings)
-    parameters = SEEDS[settings.network.seed]().parameters
+    parameters = settings.network.max_parameters or _GROWTH * SEEDS[settings.network.seed]().parameters
     kept = min(settings.campaign.keep_weights, trials)
-    weights = 4 * parameters * (kept + _COPIES * settings.campaign.concurrency)
-    needed = weights + trials * _BYTES_A_TRIAL
-    what = f"{trials:,} trials{assumed} with weights of the seed network"
-    message = f"{parent}: {_size(free_bytes)} free, about {_size(needed)} needed for {what}"
+    needed = 4 * parameters * (kept + _COPIES * settings.campaign.concurrency) + trials * _BYTES_A_TRIAL
+    message = (
+        f"{parent}: {_size(free_bytes)} free, about {_size(needed)} needed for {trials:,} trials{assumed} "
+        f"of up to {parameters:,} parameters"
+    )
     if free_bytes < needed:
         yield fault("disk", message, "free some room, choose another --campaign-dir, or lower campaign.keep_weights")
     elif free_bytes < 2 * needed:
-        yield warning("disk", message, "networks grow during the search, and with them their weights")
+        yield warning("disk", message, "free some room: it is an estimate")
     else:
         yield ok("disk", message)
-    files = trials * FILES_A_TRIAL
+    files = trials * _FILES_A_TRIAL
     if free_files is None:
         yield ok("files", f"{parent}: the file system has no bound of their number")
     elif free_files < files:

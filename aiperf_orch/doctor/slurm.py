@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import pwd
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from os import getuid
+from dataclasses import replace
 from pathlib import Path
 
 from aiperf_orch.config_schedulers import SlurmSettings
 from aiperf_orch.doctor.findings import Finding, fault, ok, warning
 from aiperf_orch.errors import SchedulerUnreachable
-from aiperf_orch.schedulers.command import ask, run_command
+from aiperf_orch.schedulers.command import run_command
 from aiperf_orch.schedulers.slurm import queue, site
 from aiperf_orch.schedulers.slurm.reasons import Complaint, classify
 from aiperf_orch.schedulers.slurm.scheduler import PROGRAMS
+from aiperf_orch.schedulers.slurm.survey import survey
 from aiperf_orch.units import format_duration
 
 
@@ -33,19 +33,17 @@ def checks(settings: SlurmSettings, concurrency: int, script: str) -> Iterator[F
     missing = [program for program in PROGRAMS if not shutil.which(program)]
     if missing:
         raise SchedulerUnreachable(f"{', '.join(missing)}: not found here")
-    timeout = settings.command_timeout
-    config = queue.parse_config(ask(queue.config_command(settings.cluster), timeout=timeout))
-    name = settings.cluster or config.get("ClusterName", "?")
-    yield ok("scheduler", f"Slurm {config.get('SLURM_VERSION', '?')} answers, cluster {name}")
-    partitions = list(site.parse_partitions(ask(site.partitions_command(settings.cluster), timeout=timeout)))
-    nodes = list(site.parse_nodes(ask(site.nodes_command(settings.cluster), timeout=timeout)))
-    yield from judge_partitions(settings, partitions)
-    chosen = chosen_partitions(settings, partitions)
-    yield from judge_nodes(settings, concurrency, [group for group in nodes if group.partition in chosen])
+    cluster = survey(settings.cluster, timeout=settings.command_timeout)
+    yield ok("scheduler", f"Slurm {cluster.version} answers, cluster {cluster.name}")
+    yield from judge_partitions(settings, cluster.partitions)
+    chosen = chosen_partitions(settings, cluster.partitions)
+    yield from judge_nodes(settings, concurrency, [group for group in cluster.nodes if group.partition in chosen])
     yield _would_submit(settings, script)
-    yield from judge_config(settings, concurrency, config)
-    if queue.is_accounted(config):
-        yield from _accounts(settings, concurrency, config)
+    yield from judge_config(settings, concurrency, cluster.config)
+    if cluster.without_accounting is None:
+        yield from judge_account(settings, concurrency, cluster)
+    elif queue.is_accounted(cluster.config):
+        yield warning("account", cluster.without_accounting, "accounts, QOS and their limits were not checked")
 
 
 def chosen_partitions(settings: SlurmSettings, partitions: Sequence[site.Partition]) -> list[str]:
@@ -99,16 +97,18 @@ def judge_nodes(settings: SlurmSettings, concurrency: int, nodes: Sequence[site.
     """
     if not nodes:
         return
-    fitting = [group for group in nodes if not _lacks(settings, group)]
+    fitting = [group for group in nodes if not site.lacks(settings, group)]
     if not fitting:
-        lacks = sorted({lack for group in nodes for lack in _lacks(settings, group)})
+        lacks = sorted({lack for group in nodes for lack in site.lacks(settings, group)})
         yield fault(
             "nodes", f"no node has what a trial asks for: {'; '.join(lacks)}", "ask for less, or another partition"
         )
         return
     usable = sum(group.count for group in fitting if group.is_usable)
     total = sum(group.count for group in fitting)
-    slots = sum(group.count * _trials_a_node(settings, group) for group in fitting if group.is_usable) // settings.nodes
+    slots = (
+        sum(group.count * site.trials_a_node(settings, group) for group in fitting if group.is_usable) // settings.nodes
+    )
     message = f"{usable} of {total} that fit a trial are in service; room for {slots} trials at once"
     if usable < settings.nodes:
         yield fault(
@@ -159,23 +159,9 @@ def judge_config(settings: SlurmSettings, concurrency: int, config: Mapping[str,
         yield ok("arrays", "none here (MaxArraySize): jobs are submitted one by one")
 
 
-def judge_account(
-    settings: SlurmSettings,
-    concurrency: int,
-    associations: Sequence[site.Association],
-    qos: Sequence[site.Limits],
-    *,
-    enforced: str,
-) -> Iterator[Finding]:
-    """Whether account and QOS may be used, and their limits suffice.
-
-    Args:
-        settings: the site's.
-        concurrency: how many trials shall run at once.
-        associations: the user's.
-        qos: every QOS.
-        enforced: Slurm's AccountingStorageEnforce.
-    """
+def judge_account(settings: SlurmSettings, concurrency: int, cluster: site.Cluster) -> Iterator[Finding]:
+    """Whether account and QOS may be used, and their limits suffice."""
+    associations, enforced = cluster.associations, cluster.config.get("AccountingStorageEnforce", "")
     if not associations:
         if "associations" in enforced:
             yield fault("account", "accounting knows no account of yours here", "ask the administrators for one")
@@ -196,9 +182,7 @@ def judge_account(
     yield ok("account", f"{settings.account or 'the default one'}, of {', '.join(accounts)}")
     used = settings.qos or next((each.default_qos for each in mine if each.default_qos), "")
     limits = [each.limits for each in mine[:1]] + [
-        site.Limits(f"QOS {each.name}", each.max_jobs, each.max_submit, each.max_wall)
-        for each in qos
-        if each.name == used
+        replace(each, name=f"QOS {each.name}") for each in cluster.qos if each.name == used
     ]
     found = [finding for each in limits for finding in _judge_limits(settings, concurrency, each)]
     if found and "limits" not in enforced:
@@ -232,23 +216,6 @@ def _judge_limits(settings: SlurmSettings, concurrency: int, limits: site.Limits
         )
 
 
-def _accounts(settings: SlurmSettings, concurrency: int, config: Mapping[str, str]) -> Iterator[Finding]:
-    user, cluster = pwd.getpwuid(getuid()).pw_name, settings.cluster or config.get("ClusterName", "")
-    try:
-        associations = ask(site.associations_command(user, cluster), timeout=settings.command_timeout)
-        qos = ask(site.qos_command(), timeout=settings.command_timeout)
-    except SchedulerUnreachable as error:
-        yield warning("account", f"{error}", "accounts, QOS and their limits are not checked")
-        return
-    yield from judge_account(
-        settings,
-        concurrency,
-        list(site.parse_associations(associations)),
-        list(site.parse_qos(qos)),
-        enforced=config.get("AccountingStorageEnforce", ""),
-    )
-
-
 def _would_submit(settings: SlurmSettings, script: str) -> Finding:
     """What Slurm says of the script of a trial."""
     with tempfile.TemporaryDirectory() as folder:
@@ -269,40 +236,3 @@ def _would_submit(settings: SlurmSettings, script: str) -> Finding:
                 f"refuses a trial's script: {said}",
                 "see the script with `aiperf-orch render` and change the site file",
             )
-
-
-def _lacks(settings: SlurmSettings, group: site.NodeGroup) -> list[str]:
-    """What a trial asks for and these nodes do not have."""
-    lacks = []
-    if settings.cpus_per_task and settings.cpus_per_task > group.cpus:
-        lacks.append(f"cpus_per_task {settings.cpus_per_task}, {group.count} nodes have {group.cpus}")
-    if _mebibytes(settings) > group.memory:
-        lacks.append(f"memory {settings.memory}, {group.count} nodes have {group.memory}M")
-    if settings.gpus_per_node and settings.gpus_per_node > _gpus(settings, group):
-        kind = f" of type {settings.gpu_type}" if settings.gpu_type else ""
-        has = ", ".join(f"{count} {name}".strip() for name, count in group.gpus.items()) or "none"
-        lacks.append(f"gpus_per_node {settings.gpus_per_node}{kind}, {group.count} nodes have {has}")
-    return lacks
-
-
-def _trials_a_node(settings: SlurmSettings, group: site.NodeGroup) -> int:
-    """How many trials a node of the group can hold at once, as far as the site file says what one needs."""
-    if settings.exclusive or settings.memory == "0":
-        return 1
-    bounds = [group.cpus // (settings.cpus_per_task or 1)]
-    if _mebibytes(settings):
-        bounds.append(group.memory // _mebibytes(settings))
-    if settings.gpus_per_node:
-        bounds.append(_gpus(settings, group) // settings.gpus_per_node)
-    return min(bounds)
-
-
-def _gpus(settings: SlurmSettings, group: site.NodeGroup) -> int:
-    return group.gpus.get(settings.gpu_type, 0) if settings.gpu_type else group.gpu_count
-
-
-def _mebibytes(settings: SlurmSettings) -> int:
-    """The memory that a trial asks for of each node, in MiB; 0 where it does not say, or takes all."""
-    memory = settings.memory or "0"
-    kibibytes = {"K": 1, "M": 1 << 10, "G": 1 << 20, "T": 1 << 30}
-    return int(memory[:-1]) * kibibytes[memory[-1]] // 1024 if memory != "0" else 0

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
+from aiperf_orch.config_schedulers import SlurmSettings
 from aiperf_orch.schedulers.slurm.queue import on_cluster, parse_elapsed
 
 _NODE_FORMAT: Final = "%R|%T|%D|%c|%m|%G|%f"
@@ -75,14 +76,24 @@ class Association:
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """All that `init` asks about. `associations` and `qos` are empty where accounting does not answer."""
+    """What a cluster has. Where accounting is off, or does not answer, `without_accounting` says so, None where it does."""
 
     config: Mapping[str, str]
     partitions: tuple[Partition, ...]
     nodes: tuple[NodeGroup, ...]
     associations: tuple[Association, ...] = ()
     qos: tuple[Limits, ...] = ()
-    without_accounting: str = field(default="")
+    without_accounting: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The cluster's name."""
+        return self.config.get("ClusterName", "unknown")
+
+    @property
+    def version(self) -> str:
+        """Slurm's version."""
+        return self.config.get("SLURM_VERSION", "of an unknown version")
 
 
 def partitions_command(cluster: str | None) -> list[str]:
@@ -182,6 +193,43 @@ def parse_seconds(text: str) -> float | None:
     """Seconds of a time in Slurm's configuration, `300 sec`; None for anything else."""
     match = re.match(r"(\d+)\b", text)
     return float(match[1]) if match else None
+
+
+def lacks(settings: SlurmSettings, group: NodeGroup) -> list[str]:
+    """What a trial asks for and these nodes do not have."""
+    lacks = []
+    if settings.cpus_per_task and settings.cpus_per_task > group.cpus:
+        lacks.append(f"cpus_per_task {settings.cpus_per_task}, {group.count} nodes have {group.cpus}")
+    if _mebibytes(settings) > group.memory:
+        lacks.append(f"memory {settings.memory}, {group.count} nodes have {group.memory}M")
+    if settings.gpus_per_node and settings.gpus_per_node > _gpus(settings, group):
+        kind = f" of type {settings.gpu_type}" if settings.gpu_type else ""
+        has = ", ".join(f"{count} {name}".strip() for name, count in group.gpus.items()) or "none"
+        lacks.append(f"gpus_per_node {settings.gpus_per_node}{kind}, {group.count} nodes have {has}")
+    return lacks
+
+
+def trials_a_node(settings: SlurmSettings, group: NodeGroup) -> int:
+    """How many trials a node of the group can hold at once, as far as the site file says what one needs."""
+    if settings.exclusive or settings.memory == "0":
+        return 1
+    bounds = [group.cpus // (settings.cpus_per_task or 1)]
+    if _mebibytes(settings):
+        bounds.append(group.memory // _mebibytes(settings))
+    if settings.gpus_per_node:
+        bounds.append(_gpus(settings, group) // settings.gpus_per_node)
+    return min(bounds)
+
+
+def _gpus(settings: SlurmSettings, group: NodeGroup) -> int:
+    return group.gpus.get(settings.gpu_type, 0) if settings.gpu_type else group.gpu_count
+
+
+def _mebibytes(settings: SlurmSettings) -> int:
+    """The memory that a trial asks for of each node, in MiB; 0 where it does not say, or takes all."""
+    memory = settings.memory or "0"
+    kibibytes = {"K": 1, "M": 1 << 10, "G": 1 << 20, "T": 1 << 30}
+    return int(memory[:-1]) * kibibytes[memory[-1]] // 1024 if memory != "0" else 0
 
 
 def _number(text: str) -> int | None:
