@@ -20,7 +20,7 @@ from aiperf_orch.schedulers.base import (
     Submission,
     array_element,
 )
-from aiperf_orch.schedulers.command import Answer, run_command
+from aiperf_orch.schedulers.command import Answer, ask, run_command
 from aiperf_orch.schedulers.script import render_script, submitit_command
 from aiperf_orch.schedulers.slurm import queue
 from aiperf_orch.schedulers.slurm.reasons import Complaint, classify
@@ -70,8 +70,8 @@ class SlurmScheduler(Scheduler):
 
     def query(self, names: Collection[str]) -> Mapping[str, JobStatus]:
         """One squeue for all."""
-        answer = self._ask(queue.squeue_command(os.getuid(), self._settings.cluster))
-        return queue.statuses(list(queue.parse_squeue(answer.output)), names)
+        output = self._ask(queue.squeue_command(os.getuid(), self._settings.cluster))
+        return queue.statuses(list(queue.parse_squeue(output)), names)
 
     def explain(self, jobs: Mapping[str, str]) -> Mapping[str, JobEnd]:
         """By sacct where jobs are accounted, else what the controller still knows."""
@@ -99,13 +99,11 @@ class SlurmScheduler(Scheduler):
     @property
     def has_accounting(self) -> bool:
         """Whether jobs are accounted, so that sacct knows of their ends."""
-        kind = self._config.get("AccountingStorageType", "").rpartition("/")[2]
-        return kind not in ("", "none", "(null)") and shutil.which("sacct") is not None
+        return queue.is_accounted(self._config) and shutil.which("sacct") is not None
 
     @cached_property
     def _config(self) -> dict[str, str]:
-        command = ["scontrol", *([f"--clusters={self._settings.cluster}"] if self._settings.cluster else [])]
-        return queue.parse_config(self._ask([*command, "show", "config"]).output)
+        return queue.parse_config(self._ask(queue.config_command(self._settings.cluster)))
 
     def _accounted(self, jobs: Mapping[str, str]) -> dict[str, JobEnd] | None:
         """What sacct knows, or None when it does not answer: the controller may know all the same."""
@@ -119,24 +117,16 @@ class SlurmScheduler(Scheduler):
 
     def _scancel(self, jobs: Sequence[str], *options: str) -> None:
         for ids in _chunks(jobs):
-            command = ["scancel", "--quiet", *options, *self._on_cluster, *ids]
+            command = ["scancel", "--quiet", *options, *queue.on_cluster(self._settings.cluster), *ids]
             answer = self._run(command)
             if answer.status and classify(answer.complaint) is Complaint.UNREACHABLE:
                 raise SchedulerUnreachable(f"Slurm does not answer: {answer.complaint}")
 
-    @property
-    def _on_cluster(self) -> list[str]:
-        return [f"--clusters={self._settings.cluster}"] if self._settings.cluster else []
-
     def _run(self, command: Sequence[str], folder: Path | None = None) -> Answer:
         return run_command(command, timeout=self._settings.command_timeout, folder=folder)
 
-    def _ask(self, command: Sequence[str]) -> Answer:
-        """Run a command whose failure means that Slurm does not answer."""
-        answer = self._run(command)
-        if answer.status:
-            raise SchedulerUnreachable(f"{command[0]} failed: {answer.complaint}")
-        return answer
+    def _ask(self, command: Sequence[str]) -> str:
+        return ask(command, timeout=self._settings.command_timeout)
 
     def _executor(self, group: Sequence[JobRequest]) -> SlurmExecutor:
         from aiperf_orch.schedulers.slurm.executor import SlurmExecutor  # submitit: not for those who only ask
