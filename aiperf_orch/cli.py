@@ -65,6 +65,50 @@ _TAKE_OVER = click.option("--take-over", is_flag=True, help="Take the campaign f
 
 
 @main.command()
+@click.option("--scheduler", type=click.Choice(["slurm", "local"]), help="By default the one that is here.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write this file, which must not be there yet.")
+def init(scheduler: str | None, output: Path | None) -> None:
+    """Draft a site file from what the scheduler has.
+
+    Prints it, or writes it to a file.
+    """
+    from aiperf_orch.commands import init as drafting
+
+    click.echo(drafting.init(scheduler, output), nl=False)
+
+
+@main.command()
+@_SITE
+@click.option("--campaign-dir", type=click.Path(path_type=Path), help="Where the campaign will lie.")
+@_SET
+@click.option("--no-job", is_flag=True, help="Do not submit the small job that looks from a node.")
+@click.option(
+    "--wait", metavar="TIME", default="5m", show_default=True, help="How long that job may wait in the queue."
+)
+@_FORMAT
+def check(
+    site: Path, campaign_dir: Path | None, assignments: tuple[str, ...], no_job: bool, wait: str, form: str
+) -> None:
+    """Look for what would keep a campaign from running.
+
+    Each line says ok, warning or fault, and what to do. Exit status: 0 without a fault, 1 with one, 3 when the scheduler
+    does not answer.
+    """
+    from aiperf_orch.commands import settings
+    from aiperf_orch.errors import UsageError
+    from aiperf_orch.units import parse_duration
+
+    try:
+        patience = parse_duration(wait)
+    except ValueError as error:
+        raise UsageError(f"--wait: {error}") from None
+    loaded = settings.load(site, assignments, {})
+    from aiperf_orch.commands import check as doctor
+
+    sys.exit(doctor.check(loaded, campaign_dir, form, job=not no_job, wait=patience))
+
+
+@main.command()
 @_SITE
 @click.option("--campaign-dir", type=click.Path(path_type=Path), help="Where the campaign lies or will lie.")
 @click.option("--duration", metavar="TIME", help="How long, as 12h or 1-12:00:00.")

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from aiperf_orch.config_base import Count, CsvText, Duration, Fraction, Settings
-from aiperf_orch.config_schedulers import LocalSettings, SchedulerSettings, SlurmSettings
+from aiperf_orch.config_schedulers import LocalSettings, PbsSettings, SchedulerSettings, SlurmSettings
 
 
 class SystemSettings(Settings):
@@ -124,9 +124,12 @@ def _kind(section: Any) -> str | None:
     return kind if isinstance(kind, str) else None
 
 
-SCHEDULERS: dict[str, type[SchedulerSettings]] = {"local": LocalSettings, "slurm": SlurmSettings}
+SCHEDULERS: dict[str, type[SchedulerSettings]] = {"local": LocalSettings, "slurm": SlurmSettings, "pbs": PbsSettings}
 AnyScheduler = Annotated[
-    Annotated[LocalSettings, Tag("local")] | Annotated[SlurmSettings, Tag("slurm")], Discriminator(_kind)
+    Annotated[LocalSettings, Tag("local")]
+    | Annotated[SlurmSettings, Tag("slurm")]
+    | Annotated[PbsSettings, Tag("pbs")],
+    Discriminator(_kind),
 ]
 
 

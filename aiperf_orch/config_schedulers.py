@@ -36,6 +36,9 @@ Remark = Annotated[str, StringConstraints(pattern=r"""^[^'"\\`$]+$""", max_lengt
 Memory = Annotated[str, StringConstraints(pattern=r"^(0|[1-9][0-9]{0,8}[KMGT])$")]
 """An amount of memory, as 64G; 0 is all that a node has."""
 
+PbsMemory = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,8}(kb|mb|gb|tb)$")]
+"""An amount of memory as PBS writes it: 64gb."""
+
 CodeLine = Annotated[str, AfterValidator(_code_line), Field(max_length=4000)]
 
 
@@ -120,3 +123,27 @@ class SlurmSettings(ClusterSettings):
         if bool(self.mail_user) != bool(self.mail_type):
             raise ValueError("mail_user and mail_type: one without the other sends nothing")
         return self
+
+
+class PbsSettings(ClusterSettings):
+    """PBS Pro and OpenPBS: options of qsub."""
+
+    kind: Literal["pbs"] = "pbs"
+    queue: Word | None = None
+    project: Word | None = None
+    cpus: Annotated[int, Field(ge=1, le=100_000)] = Field(1, description="ncpus of each node")
+    gpus: Annotated[int, Field(ge=1, le=1024)] | None = Field(None, description="ngpus of each node")
+    memory: PbsMemory | None = Field(None, description="of each node, as 64gb")
+    chunk: Expression | None = Field(None, description="what else a node must be, as model=milan:bigmem=True")
+    place: Expression = Field(
+        "scatter", description="as scatter or scatter:excl; without scatter nodes may share a host"
+    )
+    resources: list[CodeLine] = Field(
+        [], description="values (code) of -l in place of select and place, where a site forbids them: nodes=2:ppn=32"
+    )
+    launcher: Literal["pbs_tmrsh", "pbsdsh", "mpiexec"] = Field(
+        "pbs_tmrsh", description="what starts one task on each node of a trial of several"
+    )
+    launcher_options: list[CodeLine] = Field([], description="options (code) of mpiexec in place of `-n NODES`")
+    mail_points: Annotated[str, StringConstraints(pattern=r"^(n|[abe]{1,3})$")] = "a"
+    begin_within: Duration = Field(1800.0, description="a job that runs so long without a begin line is hung")

@@ -60,6 +60,18 @@ def steady_clock() -> Callable[[], datetime]:
     return lambda: _to_milliseconds(begun + timedelta(seconds=time.monotonic() - origin))
 
 
+def clock_ahead(before: float, stamp: float, after: float) -> float:
+    """Seconds that this machine's clock is ahead of another's, at least; negative when it is behind.
+
+    Args:
+        before: this clock, read before the other one set its stamp, in seconds since the epoch.
+        stamp: the other clock's, as a file server gives it to a new file.
+        after: this clock, read after that.
+    """
+    # the stamp was set somewhere between the two looks at our clock: only what is outside is skew
+    return round(max(before - stamp, 0.0) + min(after - stamp, 0.0), 3)
+
+
 def format_time(time: datetime) -> str:
     """A time as it stands on disk: `2026-01-02T03:04:05.678Z`."""
     return time.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -21,8 +21,8 @@ from aiperf_orch.campaign.directory import CampaignDirectory, read_spec
 from aiperf_orch.campaign.state import CampaignState
 from aiperf_orch.config import SiteSettings
 from aiperf_orch.controller.proposals import Proposer
-from aiperf_orch.schedulers import make_scheduler
 from aiperf_orch.schedulers.base import JobRequest, JobState, trial_command
+from aiperf_orch.schedulers.choosing import make_scheduler
 from aiperf_orch.trial.torch_trainer import TorchTrainer
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pbs.instance import Pbs
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.journal import Journal
@@ -308,3 +309,11 @@ def fill() -> Callable[[Path], None]:
                         file.write(b"x" * size)
 
     return fill
+
+
+@pytest.fixture
+def pbs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pbs]:
+    """A private OpenPBS stand-in of two nodes, with its programs first on PATH."""
+    with Pbs(tmp_path / "pbs") as instance:
+        monkeypatch.setenv("PATH", instance.environment["PATH"])
+        yield instance

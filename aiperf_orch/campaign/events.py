@@ -33,7 +33,7 @@ from aiperf_orch.records import (
     event_adapter,
     first_fault,
 )
-from aiperf_orch.units import now
+from aiperf_orch.units import clock_ahead, now
 
 _MAX_RUNS: Final = 1000
 _MAX_FAULTS: Final = 20  # told of one file
@@ -55,10 +55,7 @@ class EventWriter:
         before = time.time()
         with explained(directory.path, passing=FileExistsError):
             self._file = AppendFile(directory.events(trial, attempt, run), exclusive=True)
-        created = os.fstat(self._file.descriptor).st_mtime
-        earliest, latest = before - created, time.time() - created
-        # the file was made somewhere between the two looks at our clock: only what is outside is skew
-        self.clock_skew = round(max(earliest, 0.0) + min(latest, 0.0), 3)
+        self.clock_skew = clock_ahead(before, os.fstat(self._file.descriptor).st_mtime, time.time())
 
     def append(self, event: Begin | Epoch | End) -> None:
         """Append an event; it is on disk when this returns."""

@@ -32,7 +32,7 @@ from aiperf_orch.controller.loop import run as run_loop
 from aiperf_orch.controller.proposals import make_search
 from aiperf_orch.errors import UsageError
 from aiperf_orch.results.result import compute
-from aiperf_orch.schedulers import make_scheduler
+from aiperf_orch.schedulers.choosing import make_scheduler
 from aiperf_orch.units import format_duration, now
 
 _DONE: Final = 0

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from aiperf_orch.campaign.layout import Layout
 from aiperf_orch.config_loading import LoadedSettings
-from aiperf_orch.schedulers import make_scheduler
 from aiperf_orch.schedulers.base import JobRequest, trial_command
+from aiperf_orch.schedulers.choosing import make_scheduler
 
 
 def render(loaded: LoadedSettings) -> str:

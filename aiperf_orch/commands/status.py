@@ -17,8 +17,8 @@ from aiperf_orch.campaign.state import CampaignState, Phase, Trial
 from aiperf_orch.commands.tabulate import render_rows
 from aiperf_orch.config_schedulers import ClusterSettings
 from aiperf_orch.errors import SchedulerUnreachable
-from aiperf_orch.schedulers import make_scheduler
 from aiperf_orch.schedulers.base import JobState, JobStatus
+from aiperf_orch.schedulers.choosing import make_scheduler
 from aiperf_orch.units import format_duration, format_time, now
 
 _SHORT: Final = 60  # characters; CSV and JSON have all

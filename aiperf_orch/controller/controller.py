@@ -143,6 +143,12 @@ class Controller:
         return self.state.deadline(self.settings.campaign.duration)
 
     @property
+    def in_a_hurry(self) -> bool:
+        """Whether the next tick should come at once: it has more to submit or to cancel than one may."""
+        ending = any(attempt.cancelling and attempt.key not in self._told for attempt in self.state.live.values())
+        return ending or ("" in self._waiting.values() and self.state.phase is Phase.RUNNING)
+
+    @property
     def busy(self) -> bool:
         """Whether any attempt runs or waits in the queue."""
         return self.state.live.keys() != self._waiting.keys()
@@ -264,7 +270,11 @@ class Controller:
             attempt, end = watched.attempt, known.get(watched.attempt.name)
             self._look_again(watched)
             if watched.end is None:
-                reason, message = how_it_went(watched, end, self.settings.scheduler, self.directory.log(*attempt.key))
+                logs = [
+                    self.directory.log(*attempt.key),
+                    self.directory.job_folder(*attempt.key) / self.scheduler.early_log,
+                ]
+                reason, message = how_it_went(watched, end, self.settings.scheduler, logs)
                 revoke(self.directory, *attempt.key, reason, message)
                 self._look_again(watched)
             elif watched.ended_by_others and end is not None and end.reason is not None:
@@ -308,6 +318,7 @@ class Controller:
         for attempts, force in ((untold, False), (stubborn, True)):
             if not attempts:
                 continue
+            attempts = attempts[: self.scheduler.most_cancels]
             try:
                 never = self.scheduler.cancel([attempt.name for attempt in attempts], force=force)
             except SchedulerUnreachable as error:
@@ -402,10 +413,10 @@ class Controller:
             refused.append((self.watched[by_name[name].key], EndReason.SUBMIT_REFUSED, why))
         if done.unsure:  # perhaps accepted all the same: the queue will tell
             self._warn(f"{len(done.unsure)} job(s) perhaps not submitted: {next(iter(done.unsure.values()))}")
-        elif done.waiting and not refused:
-            why = next(iter(done.waiting.values()))
-            self._warn(f"{len(done.waiting)} trial(s) wait to be submitted: {why}")
-        if done.unsure or done.waiting:
+        limit = next(filter(None, done.waiting.values()), "")
+        if limit and not done.unsure and not refused:
+            self._warn(f"{len(done.waiting)} trial(s) wait to be submitted: {limit}")
+        if done.unsure or limit:
             pause = max(self.scheduler.query_interval, self.settings.scheduler.poll_interval)
             self._submit_not_before, self._full = monotonic() + pause, not done.unsure
         self._record_ends(refused)

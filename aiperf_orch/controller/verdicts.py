@@ -67,14 +67,16 @@ def judge(
     return verdicts
 
 
-def how_it_went(watched: Watched, end: JobEnd | None, settings: SchedulerSettings, log: Path) -> tuple[EndReason, str]:
+def how_it_went(
+    watched: Watched, end: JobEnd | None, settings: SchedulerSettings, logs: Iterable[Path]
+) -> tuple[EndReason, str]:
     """The reason and the message for an attempt whose job left no end line.
 
     Args:
         watched: the attempt.
         end: what the queue knows of its job's end.
         settings: the scheduler's.
-        log: the job's output.
+        logs: files with the job's output.
     """
     match watched.attempt.cancelling:
         case EndReason.HUNG as reason:
@@ -83,7 +85,7 @@ def how_it_went(watched: Watched, end: JobEnd | None, settings: SchedulerSetting
             return reason, watched.note or "the scheduler held its job"
         case None:
             gone, detail = "left the queue without an end line", end.detail if end else ""
-            message = ", ".join(filter(None, [gone, detail, last_line(log)]))
+            message = ", ".join(filter(None, [gone, detail, last_line(*logs)]))
             return (end.reason if end and end.reason else EndReason.LOST), message
         case reason:
             return reason, "its job was ended"

@@ -167,8 +167,12 @@ def watch(directory: CampaignDirectory, attempt: Attempt, trial: Trial) -> Watch
     )
 
 
-def last_line(log: Path) -> str:
-    """The last line of a job's log, for the message about its loss; empty when there is none."""
+def last_line(*logs: Path) -> str:
+    """The last line of a job's log, for the message about its loss, of the first one that has any; else empty."""
+    return next(filter(None, map(_last_line, logs)), "")
+
+
+def _last_line(log: Path) -> str:
     try:
         with log.open("rb") as file:
             file.seek(max(log.stat().st_size - _LOG_TAIL, 0))

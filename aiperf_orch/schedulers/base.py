@@ -69,7 +69,8 @@ class Submission:
     """What became of requests, by name: `jobs` were accepted, with the id as the scheduler prints it.
 
     `refused` will never be accepted as they are. `unsure` may have been accepted: the queue will tell. The rest,
-    `waiting`, are certainly not in the queue and may be submitted later. Each with what the scheduler said.
+    `waiting`, are certainly not in the queue and may be submitted later, at once where the reason is empty. Each with
+    what the scheduler said.
     """
 
     jobs: dict[str, str] = field(default_factory=dict)
@@ -118,6 +119,12 @@ class Scheduler(ABC):
 
     avoids_nodes: bool = False
     """Whether a job can be kept off nodes."""
+
+    early_log: str = "log"
+    """Name of the file in a job's folder that holds what its script said before it opened the log."""
+
+    most_cancels: int | None = None
+    """How many jobs to cancel at a time; None for any number."""
 
     @abstractmethod
     def check(self, concurrency: int) -> list[str]:

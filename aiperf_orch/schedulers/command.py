@@ -67,3 +67,15 @@ def run_command(command: Sequence[str], *, timeout: float, folder: Path | None =
     except subprocess.TimeoutExpired as error:
         raise SchedulerUnreachable(f"{command[0]} did not answer within {format_duration(timeout)}") from error
     return Answer(done.returncode, done.stdout, done.stderr)
+
+
+def ask(command: Sequence[str], *, timeout: float) -> str:
+    """What a command prints whose failure means that the scheduler does not answer.
+
+    Raises:
+        SchedulerUnreachable: when it failed, is not there, or did not end in time.
+    """
+    answer = run_command(command, timeout=timeout)
+    if answer.status:
+        raise SchedulerUnreachable(f"{command[0]} failed: {answer.complaint}")
+    return answer.output

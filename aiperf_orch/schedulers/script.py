@@ -1,4 +1,4 @@
-"""Renders batch scripts from their Jinja templates, strictly: what is undefined is an error, data is quoted."""
+"""Renders batch scripts and drafts of site files from Jinja templates, strictly: what is undefined is an error, data is quoted."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from typing import Any
 
 import jinja2
 
+from aiperf_orch.config_loading import dump_yaml
 from aiperf_orch.errors import UsageError
 
 
 def render_script(template: str, own: str | None, **fields: Any) -> str:
-    """A batch script.
+    """A batch script, or another text from a template.
 
     Args:
         template: name of our template in templates/.
         own: path of a site's own template to be used instead.
-        **fields: what the template may use; its filter `sh` quotes a field for the shell, `ranges` writes numbers
-            as `0-3,7`.
+        **fields: what the template may use; its filter `sh` quotes a field for the shell, `yaml` for YAML, `line` makes
+            one line of it, for a comment, and `ranges` writes numbers as `0-3,7`.
 
     Raises:
         UsageError: naming template and line.
@@ -40,6 +41,8 @@ def render_script(template: str, own: str | None, **fields: Any) -> str:
     )
     environment.filters["sh"] = lambda value: shlex.quote(str(value))
     environment.filters["ranges"] = ranges
+    environment.filters["yaml"] = lambda value: dump_yaml([value]).removeprefix("- ").rstrip()
+    environment.filters["line"] = lambda value: "".join(each if each.isprintable() else " " for each in str(value))
     try:
         return environment.from_string(source).render(fields)
     except jinja2.TemplateSyntaxError as error:

@@ -1,8 +1,9 @@
 """What a trial's job knows of its allocation: the only module that reads the variables that our batch scripts set.
 
 A script of ours exports AIPERF_ORCH_JOB_ID, AIPERF_ORCH_HOSTS (names with commas between them), AIPERF_ORCH_RUN (how often
-the scheduler has run this job before) and AIPERF_ORCH_REQUEUE (1 when it may run it again by itself). The launcher
-numbers the tasks. Whoever sets none of them runs the trial by hand, on this machine.
+the scheduler has run this job before), AIPERF_ORCH_REQUEUE (1 when it may run it again by itself) and, where the
+scheduler does not warn of a time limit, AIPERF_ORCH_WARN_AT (seconds since 1970). The launcher or the script numbers the
+tasks. Whoever sets none of them runs the trial by hand, on this machine.
 """
 
 from __future__ import annotations
@@ -18,13 +19,18 @@ _JOB_IDS = ("AIPERF_ORCH_JOB_ID", "SUBMITIT_LOCAL_JOB_ID")
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """The job's id as the scheduler prints it, its hosts, this task's number, the job's run, and whether it may run again."""
+    """A job's id as the scheduler prints it, its hosts, this task's number, and the number of the job's run.
+
+    `may_run_again` tells whether the scheduler may run it again by itself, `warn_at` when, in seconds since 1970, the trial
+    must remind itself of the job's time limit (None: the scheduler does).
+    """
 
     job: str
     hosts: tuple[str, ...]
     rank: int
     run: int
     may_run_again: bool
+    warn_at: float | None = None
 
     @classmethod
     def present(cls, environment: Mapping[str, str] | None = None) -> Allocation:
@@ -37,4 +43,5 @@ class Allocation:
             rank=next((int(given[name]) for name in _RANKS if given.get(name, "").isdigit()), 0),
             run=int(given.get("AIPERF_ORCH_RUN") or 0),
             may_run_again=given.get("AIPERF_ORCH_REQUEUE") == "1",
+            warn_at=float(given["AIPERF_ORCH_WARN_AT"]) if given.get("AIPERF_ORCH_WARN_AT") else None,
         )

@@ -10,6 +10,7 @@ import hashlib
 import math
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,8 +26,8 @@ from aiperf_orch.trial.allocation import Allocation
 from aiperf_orch.trial.trainer import Equipment, Trainer, TrialFailure
 from aiperf_orch.units import steady_clock
 
-_WARNING = signal.SIGUSR1
-"""What a batch system sends some time before the job's time limit."""
+_WARNINGS = (signal.SIGUSR1, signal.SIGALRM)
+"""What a batch system sends some time before the job's time limit, or the trial to itself."""
 
 
 class Told(BaseException):
@@ -89,8 +90,10 @@ class Attempt:
             Interrupted: when it was told to end, and its job may be run again.
         """
         try:
-            for number in (signal.SIGTERM, signal.SIGINT, _WARNING):
+            for number in (signal.SIGTERM, signal.SIGINT, *_WARNINGS):
                 signal.signal(number, self._on_signal)
+            if self._allocation.warn_at is not None:
+                signal.setitimer(signal.ITIMER_REAL, max(self._allocation.warn_at - time.time(), 0.001))
             reason, message = self._train(make_trainer(), earlier), ""
         except TrialFailure as failure:
             reason, message = failure.reason, str(failure)
@@ -208,7 +211,7 @@ class Attempt:
 
     def _told(self) -> tuple[EndReason, str]:
         """What follows from the signal that came."""
-        if self._signal == _WARNING:
+        if self._signal in _WARNINGS:
             return EndReason.TIME_LIMIT, "the job's time limit is near"
         if self._allocation.may_run_again:
             raise Interrupted

@@ -255,6 +255,7 @@ class SlurmCluster:
             "--auth-root-authentication-method=socket",
             f"--auth-root-socket-user={user}",
             "--skip-test-db",
+            "--force",  # also where the host name means nothing
         )
         if self._daemons.finish("mariadb-install-db") != 0:
             raise ClusterError(f"the database was not made\n{self.logs()}")

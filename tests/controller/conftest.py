@@ -14,7 +14,7 @@ from aiperf_orch.campaign.state import Phase
 from aiperf_orch.config import SiteSettings
 from aiperf_orch.controller.controller import Controller
 from aiperf_orch.controller.loop import run
-from aiperf_orch.schedulers import make_scheduler
+from aiperf_orch.schedulers.choosing import make_scheduler
 
 LOCAL = {"poll_interval": "50ms", "silent_after": "1s", "lost_after": "500ms", "stop_grace": "10s"}
 SLURM = {

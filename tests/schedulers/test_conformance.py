@@ -11,11 +11,12 @@ import pytest
 
 from aiperf_orch.config import LocalSettings, SiteSettings
 from aiperf_orch.records import EndReason
-from aiperf_orch.schedulers import local, make_scheduler
+from aiperf_orch.schedulers import local
 from aiperf_orch.schedulers.base import JobRequest, JobState
+from aiperf_orch.schedulers.choosing import make_scheduler
 
 QUICK = {"command_timeout": "60s", "stop_grace": "10s", "time_limit": "10m"}
-SCHEDULERS = {"local": {}, "slurm": {"cpus_per_task": 1, "memory": "200M"} | QUICK}
+SCHEDULERS = {"local": {}, "slurm": {"cpus_per_task": 1, "memory": "200M"} | QUICK, "pbs": QUICK}
 
 
 @pytest.fixture(params=[pytest.param(name, marks=getattr(pytest.mark, name)) for name in SCHEDULERS])
@@ -187,7 +188,8 @@ def test_the_script_refuses_a_campaign_that_others_can_write(scheduler, jobs):
     request.folder.parent.parent.chmod(0o770)
     scheduler.submit([request])
     wait_for(lambda: not is_live(scheduler, request.name))
-    assert "refused" in (request.folder / "log").read_text()
+    wait_for((request.folder / scheduler.early_log).exists)  # PBS brings it after the job's end
+    assert "refused" in (request.folder / scheduler.early_log).read_text()
     assert not (request.folder / "ran").exists()
 
 
@@ -205,7 +207,7 @@ def test_a_job_outlives_the_process_that_submitted_it(scheduler, settings, jobs)
 import os, signal
 from pathlib import Path
 from aiperf_orch.config import SiteSettings
-from aiperf_orch.schedulers import make_scheduler
+from aiperf_orch.schedulers.choosing import make_scheduler
 from aiperf_orch.schedulers.base import JobRequest
 make_scheduler(SiteSettings.model_validate({{"scheduler": {settings.model_dump(mode="json")!r}}}).scheduler).submit([
     JobRequest({request.name!r}, *map(Path, {[*map(str, [request.folder] * 2), str(request.campaign)]!r}), {request.command!r})])

@@ -74,7 +74,7 @@ class QueueRow:
 def squeue_command(uid: int, cluster: str | None) -> list[str]:
     """Every job of a user in one question, also those that ended not long ago."""
     return [
-        "squeue", "--noheader", "--array", "--states=all", f"--user={uid}", f"--format={_SQUEUE_FORMAT}", *_on(cluster)
+        "squeue", "--noheader", "--array", "--states=all", f"--user={uid}", f"--format={_SQUEUE_FORMAT}", *on_cluster(cluster)
     ]  # fmt: skip
 
 
@@ -128,7 +128,7 @@ def sacct_command(jobs: Collection[str], cluster: str | None) -> list[str]:
         "--parsable2",
         f"--jobs={','.join(jobs)}",
         f"--format={_SACCT_FIELDS}",
-        *_on(cluster),
+        *on_cluster(cluster),
     ]
 
 
@@ -156,7 +156,7 @@ def parse_sacct(output: str) -> dict[str, JobEnd]:
 
 def scontrol_command(job: str | None, cluster: str | None) -> list[str]:
     """What the controller still knows of one job, or of all jobs."""
-    return ["scontrol", *_on(cluster), "--oneliner", "show", *(["jobs"] if job is None else ["job", job])]
+    return ["scontrol", *on_cluster(cluster), "--oneliner", "show", *(["jobs"] if job is None else ["job", job])]
 
 
 def parse_scontrol(output: str) -> dict[str, JobEnd]:
@@ -218,11 +218,22 @@ def expand_nodes(nodes: str) -> list[str]:
         return []
 
 
+def config_command(cluster: str | None) -> list[str]:
+    """How Slurm is configured."""
+    return ["scontrol", *on_cluster(cluster), "show", "config"]
+
+
 def parse_config(output: str) -> dict[str, str]:
     """`scontrol show config` as a mapping."""
     pairs = (line.partition("=") for line in output.splitlines() if "=" in line)
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
-def _on(cluster: str | None) -> list[str]:
+def is_accounted(config: Mapping[str, str]) -> bool:
+    """Whether a cluster of this configuration accounts jobs, so that sacct knows of their ends."""
+    return config.get("AccountingStorageType", "").rpartition("/")[2] not in ("", "none", "(null)")
+
+
+def on_cluster(cluster: str | None) -> list[str]:
+    """The option that leads a command of Slurm to another cluster."""
     return [f"--clusters={cluster}"] if cluster else []

@@ -20,10 +20,11 @@ from aiperf_orch.schedulers.base import (
     Submission,
     array_element,
 )
-from aiperf_orch.schedulers.command import Answer, run_command
+from aiperf_orch.schedulers.command import Answer, ask, run_command
 from aiperf_orch.schedulers.script import render_script, submitit_command
 from aiperf_orch.schedulers.slurm import queue
 from aiperf_orch.schedulers.slurm.reasons import Complaint, classify
+from aiperf_orch.schedulers.submitting import submit_groups
 
 if TYPE_CHECKING:
     from aiperf_orch.schedulers.slurm.executor import SlurmExecutor
@@ -57,30 +58,7 @@ class SlurmScheduler(Scheduler):
 
     def submit(self, requests: Sequence[JobRequest]) -> Submission:
         """Submit jobs, elements of one array by one call of sbatch, halved while a limit refuses the whole."""
-        done = Submission()
-        groups = _groups(requests)
-        while groups:
-            group = groups.pop(0)
-            names = [request.name for request in group]
-            try:
-                job = self._executor(group).submit_all()
-            except QueueFull as error:
-                if len(group) == 1:
-                    groups.insert(0, group)
-                    return _left(done, groups, str(error))
-                middle = len(group) // 2
-                groups[:0] = [group[:middle], group[middle:]]
-            except SubmitRefused as error:
-                done.refused.update(dict.fromkeys(names, str(error)))
-                return _left(done, groups, str(error))
-            except SchedulerUnreachable as error:
-                done.unsure.update(dict.fromkeys(names, str(error)))
-                return _left(done, groups, str(error))
-            else:
-                for name in names:
-                    element = array_element(name)
-                    done.jobs[name] = f"{job}_{element[1]}" if element else job
-        return done
+        return submit_groups(requests, lambda group: self._executor(group).submit_all())
 
     def array_limit(self) -> int:
         """MaxArraySize: indices are below it."""
@@ -92,8 +70,8 @@ class SlurmScheduler(Scheduler):
 
     def query(self, names: Collection[str]) -> Mapping[str, JobStatus]:
         """One squeue for all."""
-        answer = self._ask(queue.squeue_command(os.getuid(), self._settings.cluster))
-        return queue.statuses(list(queue.parse_squeue(answer.output)), names)
+        output = self._ask(queue.squeue_command(os.getuid(), self._settings.cluster))
+        return queue.statuses(list(queue.parse_squeue(output)), names)
 
     def explain(self, jobs: Mapping[str, str]) -> Mapping[str, JobEnd]:
         """By sacct where jobs are accounted, else what the controller still knows."""
@@ -121,13 +99,11 @@ class SlurmScheduler(Scheduler):
     @property
     def has_accounting(self) -> bool:
         """Whether jobs are accounted, so that sacct knows of their ends."""
-        kind = self._config.get("AccountingStorageType", "").rpartition("/")[2]
-        return kind not in ("", "none", "(null)") and shutil.which("sacct") is not None
+        return queue.is_accounted(self._config) and shutil.which("sacct") is not None
 
     @cached_property
     def _config(self) -> dict[str, str]:
-        command = ["scontrol", *([f"--clusters={self._settings.cluster}"] if self._settings.cluster else [])]
-        return queue.parse_config(self._ask([*command, "show", "config"]).output)
+        return queue.parse_config(self._ask(queue.config_command(self._settings.cluster)))
 
     def _accounted(self, jobs: Mapping[str, str]) -> dict[str, JobEnd] | None:
         """What sacct knows, or None when it does not answer: the controller may know all the same."""
@@ -141,24 +117,16 @@ class SlurmScheduler(Scheduler):
 
     def _scancel(self, jobs: Sequence[str], *options: str) -> None:
         for ids in _chunks(jobs):
-            command = ["scancel", "--quiet", *options, *self._on_cluster, *ids]
+            command = ["scancel", "--quiet", *options, *queue.on_cluster(self._settings.cluster), *ids]
             answer = self._run(command)
             if answer.status and classify(answer.complaint) is Complaint.UNREACHABLE:
                 raise SchedulerUnreachable(f"Slurm does not answer: {answer.complaint}")
 
-    @property
-    def _on_cluster(self) -> list[str]:
-        return [f"--clusters={self._settings.cluster}"] if self._settings.cluster else []
-
     def _run(self, command: Sequence[str], folder: Path | None = None) -> Answer:
         return run_command(command, timeout=self._settings.command_timeout, folder=folder)
 
-    def _ask(self, command: Sequence[str]) -> Answer:
-        """Run a command whose failure means that Slurm does not answer."""
-        answer = self._run(command)
-        if answer.status:
-            raise SchedulerUnreachable(f"{command[0]} failed: {answer.complaint}")
-        return answer
+    def _ask(self, command: Sequence[str]) -> str:
+        return ask(command, timeout=self._settings.command_timeout)
 
     def _executor(self, group: Sequence[JobRequest]) -> SlurmExecutor:
         from aiperf_orch.schedulers.slurm.executor import SlurmExecutor  # submitit: not for those who only ask
@@ -202,20 +170,6 @@ class SlurmScheduler(Scheduler):
 def _index(request: JobRequest) -> int | None:
     element = array_element(request.name)
     return element[1] if element else None
-
-
-def _groups(requests: Sequence[JobRequest]) -> list[list[JobRequest]]:
-    """Elements of one array together, every other job alone."""
-    groups: dict[str, list[JobRequest]] = {}
-    for request in requests:
-        element = array_element(request.name)
-        groups.setdefault(element[0] if element else request.name, []).append(request)
-    return list(groups.values())
-
-
-def _left(done: Submission, groups: Sequence[Sequence[JobRequest]], why: str) -> Submission:
-    done.waiting.update({request.name: why for group in groups for request in group})
-    return done
 
 
 def _chunks(items: Sequence[str]) -> list[Sequence[str]]:

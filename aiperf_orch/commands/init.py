@@ -1,0 +1,54 @@
+"""`init`: a first site file, from what the scheduler here says that it has."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+
+from aiperf_orch.errors import AiperfError, UsageError
+
+_PROGRAMS: Final = {"slurm": "sbatch"}  # where there is the program, there is the scheduler
+_TIMEOUT: Final = 60.0  # seconds for one question to a scheduler
+
+
+def init(scheduler: str | None, output: Path | None) -> str:
+    """Draft a site file; returns its text, empty when it was written to a file.
+
+    Args:
+        scheduler: `slurm` or `local`; None is the one that is here.
+        output: the file, which must not be there yet; None writes none.
+
+    Raises:
+        SchedulerUnreachable: when the scheduler does not answer.
+        UsageError: when the file is there already.
+    """
+    if output and os.path.lexists(output):
+        raise UsageError(f"{output}: is there already, and is never overwritten: give another name")
+    kind = scheduler or next((kind for kind, program in _PROGRAMS.items() if shutil.which(program)), "local")
+    text = _draft(kind, str(output or "site.yaml"))
+    if output is None:
+        return text
+    try:
+        with output.open("x") as file:
+            file.write(text)
+    except OSError as error:
+        raise AiperfError(f"{output}: cannot be written: {error.strerror}") from None
+    print(f"{output}: drafted for {kind}; read it, then: aiperf-orch check {output}", file=sys.stderr)
+    return ""
+
+
+def _draft(kind: str, file: str) -> str:
+    if kind == "slurm":
+        from aiperf_orch.schedulers.slurm.draft import draft
+        from aiperf_orch.schedulers.slurm.survey import survey
+
+        return draft(survey(None, timeout=_TIMEOUT), file)
+    text = (files("aiperf_orch.site_configs") / "local.yaml").read_text()
+    cores = len(os.sched_getaffinity(0))
+    text = text.replace("name: local machine", f"name: {socket.gethostname()}")
+    return text.replace("concurrency: 2   ", f"concurrency: {cores:<4}")

@@ -1,0 +1,181 @@
+"""What the reports of the small job mean: each thing that a node saw, against what was asked and what the login node has."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from aiperf_orch.config import SiteSettings
+from aiperf_orch.config_schedulers import ClusterSettings, SlurmSettings
+from aiperf_orch.doctor.canary import Outcome
+from aiperf_orch.doctor.findings import Finding, fault, ok, warning
+from aiperf_orch.probe_records import NodeReport, Step, installed_versions
+from aiperf_orch.units import format_duration
+
+_SLOW_FILES: Final = 10.0  # seconds for a word and its answer through the shared file system
+_SLOW_IMPORT: Final = 60.0  # seconds, of which every trial loses so many
+_SKEW: Final = 1.0  # seconds between clocks
+
+
+def judge(settings: SiteSettings, outcome: Outcome) -> Iterator[Finding]:
+    """The findings of a small job, which may have failed."""
+    reports = [outcome.reports[rank] for rank in sorted(outcome.reports)]
+    named = f"job {outcome.job}" if outcome.job else "the job"
+    log = "".join(f"\n{line}" for line in outcome.log)
+    if outcome.trouble and outcome.is_slow:
+        yield warning(
+            "job", f"{named}: {outcome.trouble}; it was cancelled", "what only a job can tell was not checked"
+        )
+    elif outcome.trouble:
+        yield fault("job", f"{named}: {outcome.trouble}{log}", "its output above says why, or the administrators can")
+    else:
+        waited = format_duration(round(outcome.waited or 0.0, 1))
+        yield ok("job", f"{named} began after {waited}, on {', '.join(report.host for report in reports)}")
+    if not reports:
+        return
+    yield from _files(outcome, reports)
+    yield from _python(settings, reports)
+    yield _versions(reports)
+    yield from _gpus(settings, reports)
+    yield _cores(settings, reports)
+    yield _clock(reports)
+
+
+def _files(outcome: Outcome, reports: Sequence[NodeReport]) -> Iterator[Finding]:
+    blind = [report.host for report in reports if report.greeting != outcome.greeting]
+    advice = "the campaign must lie on a file system that login and compute nodes share: --campaign-dir"
+    if blind:
+        yield fault("files", f"what this machine wrote was not read on {', '.join(blind)}", advice)
+        return
+    first = next((report for report in reports if report.rank == 0), None)
+    if first is None:
+        return
+    if first.answered is None:
+        yield fault("files", f"{first.host} read what this machine wrote, but saw no answer within 30s", advice)
+    elif first.answered > _SLOW_FILES:
+        yield warning(
+            "files",
+            f"shared, but a word from {first.host} and its answer took {format_duration(first.answered)}",
+            "set scheduler.silent_after and lost_after well above that",
+        )
+    else:
+        yield ok("files", f"shared: a word from {first.host} and its answer took {_seconds(first.answered)}")
+
+
+def _python(settings: SiteSettings, reports: Sequence[NodeReport]) -> Iterator[Finding]:
+    yield _step("python", [(report.host, report.package) for report in reports], "aiperf_orch is imported")
+    loadings = [(report.host, report.loading) for report in reports if report.loading]
+    if loadings:
+        yield _step("torch", [(host, loading.torch) for host, loading in loadings], "torch is imported")
+        data = [(host, loading.data) for host, loading in loadings if loading.data]
+        if data:
+            yield _step("data", data, f"{settings.data.name} is loaded")
+
+
+def _step(subject: str, steps: Sequence[tuple[str, Step]], deed: str) -> Finding:
+    failed = [(host, step.fault) for host, step in steps if step.fault]
+    if failed:
+        host, why = failed[0]
+        also = f" (and on {len(failed) - 1} more nodes)" if len(failed) > 1 else ""
+        return fault(
+            subject,
+            f"{host}{also}: {why}",
+            "check that nodes see the Python environment whole, and scheduler.python and setup",
+        )
+    host, step = max(steps, key=lambda each: each[1].seconds)
+    message = f"{deed} in {_seconds(step.seconds)} on {host}"
+    if step.seconds > _SLOW_IMPORT:
+        return warning(
+            subject, message, "every trial loses so much: put the Python environment on a faster file system"
+        )
+    return ok(subject, message)
+
+
+def _versions(reports: Sequence[NodeReport]) -> Finding:
+    here = installed_versions() | {"python": platform.python_version()}
+    for report in reports:
+        there = report.versions | {"python": report.python}
+        different = [
+            f"{name} {there.get(name, 'none')} (here {here.get(name, 'none')})"
+            for name in sorted(here.keys() | there.keys())
+            if here.get(name) != there.get(name)
+        ]
+        if different:
+            make = fault if here.get("aiperf-orch") != there.get("aiperf-orch") else warning
+            advice = "let trials use the environment of the login node: scheduler.python, setup"
+            return make("versions", f"{report.host}: {', '.join(different)}", advice)
+    return ok("versions", f"as here: {', '.join(f'{name} {version}' for name, version in sorted(here.items()))}")
+
+
+def _gpus(settings: SiteSettings, reports: Sequence[NodeReport]) -> Iterator[Finding]:
+    scheduler = settings.scheduler
+    asked = (scheduler.gpus_per_node or 0) if isinstance(scheduler, SlurmSettings) else None
+    for report in reports:
+        seen = _seen(report)
+        names = f" ({', '.join(dict.fromkeys(report.loading.gpus))})" if report.loading and report.loading.gpus else ""
+        if asked and seen < asked:
+            given = _given(report)
+            if given >= asked:
+                message = f"{report.host}: torch sees {seen} of the {given} GPUs that were given"
+                yield fault(
+                    "gpus", message, "install a torch for these GPUs and their driver in the environment of the trials"
+                )
+            else:
+                message = f"{report.host}: {asked} asked, {seen} seen"
+                yield fault(
+                    "gpus", message, "see scheduler.gpus_per_node, gpu_type and gpu_option, and the node's driver"
+                )
+            return
+        if asked == 0 and seen:
+            yield warning("gpus", f"{report.host}: {seen} seen{names}, and none asked", "set scheduler.gpus_per_node")
+            return
+    seen = _seen(reports[0])
+    if asked or seen:
+        yield ok(
+            "gpus", f"{f'{asked} asked, ' if asked else ''}{seen} seen on {'each node' if asked else 'this machine'}"
+        )
+    else:
+        yield ok("gpus", "none asked, none seen: trials train on the processor's cores")
+    nodes = scheduler.nodes if isinstance(scheduler, ClusterSettings) else 1
+    if (asked or 0) * nodes > 1:
+        yield warning(
+            "gpus",
+            f"a trial gets {(asked or 0) * nodes} GPUs, and trains on one: the others would idle",
+            "set scheduler.nodes: 1 and gpus_per_node: 1, and raise campaign.concurrency",
+        )
+
+
+def _seen(report: NodeReport) -> int:
+    """The GPUs that a trial can use: those that torch sees; where torch is not wanted, those that were given."""
+    return len(report.loading.gpus) if report.loading else _given(report)
+
+
+def _given(report: NodeReport) -> int:
+    if report.visible_gpus is not None:
+        return len([item for item in report.visible_gpus.split(",") if item.strip() not in ("", "-1", "NoDevFiles")])
+    return len(report.driver_gpus or [])
+
+
+def _cores(settings: SiteSettings, reports: Sequence[NodeReport]) -> Finding:
+    scheduler = settings.scheduler
+    asked = getattr(scheduler, "cpus_per_task", None) or getattr(scheduler, "cores_per_trial", None)
+    fewest = min(reports, key=lambda report: report.cores)
+    if asked and fewest.cores < asked:
+        return warning(
+            "cores", f"{fewest.host}: {asked} asked, {fewest.cores} given", "see scheduler.launcher_options, directives"
+        )
+    return ok("cores", f"{fewest.cores} for a trial{f', {asked} asked' if asked else ''}")
+
+
+def _clock(reports: Sequence[NodeReport]) -> Finding:
+    worst = max(reports, key=lambda report: abs(report.clock_skew))
+    if abs(worst.clock_skew) > _SKEW:
+        side = "ahead of" if worst.clock_skew > 0 else "behind"
+        message = f"{worst.host} is {_seconds(abs(worst.clock_skew))} {side} the file server"
+        return warning("clock", message, "synchronise the clocks (chrony, ntp): epochs are timed by the nodes")
+    return ok("clock", f"no node is more than {_seconds(_SKEW)} off the file server's")
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.2f}s" if seconds < 1 else format_duration(round(seconds, 1))

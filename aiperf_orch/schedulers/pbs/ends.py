@@ -1,0 +1,82 @@
+"""Why a PBS job has ended, typed, from what qstat and qsub say. `Exit_status = 0` is no success: the end line is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from aiperf_orch.errors import AiperfError, QueueFull, SchedulerUnreachable, SubmitRefused
+from aiperf_orch.records import EndReason
+from aiperf_orch.schedulers.base import JobEnd, JobState, JobStatus
+from aiperf_orch.schedulers.command import Answer
+from aiperf_orch.schedulers.pbs import qstat
+
+_CODES: Final[Mapping[int, tuple[EndReason | None, str]]] = {
+    -29: (EndReason.TIME_LIMIT, "exceeded its walltime"),
+    -28: (EndReason.TRIAL_ERROR, "exceeded its processor time"),
+    -27: (EndReason.OUT_OF_MEMORY, "exceeded its memory"),
+    -26: (EndReason.TRIAL_ERROR, "exceeded its processors"),
+    -25: (EndReason.OUT_OF_MEMORY, "exceeded its virtual memory"),
+    -20: (EndReason.NODE_FAILURE, "its node was lost"),
+    -4: (EndReason.NODE_FAILURE, "PBS was restarted on its node"),
+}
+"""PBS's own exit codes, which no program can have."""
+
+_UNREACHABLE: Final = frozenset({160, 162, 222, 255})
+_FULL: Final = frozenset({38, 188})
+
+
+def status_of(job: qstat.Job) -> JobStatus:
+    """What a job's state means to us; a state that nobody knows is no end."""
+    if job.state in qstat.ENDED:
+        end = end_of(job)
+        return JobStatus(job.name, job.id, JobState.ENDED, end.detail if end else "")
+    if job.state in qstat.WAITING:
+        return JobStatus(job.name, job.id, JobState.PENDING, _why_it_waits(job), stuck=job.never_alone)
+    detail = "" if job.state in "RBE" else {"S": "suspended", "U": "suspended: its node is in use"}.get(job.state, "")
+    return JobStatus(job.name, job.id, JobState.RUNNING, detail, running_for=job.seconds)
+
+
+def end_of(job: qstat.Job) -> JobEnd | None:
+    """Why a job has ended; None when it has not."""
+    if job.state not in qstat.ENDED:
+        return None
+    code, comment = job.exit_status, job.comment
+    reason: EndReason | None = None
+    if code is not None and code in _CODES:
+        reason, detail = _CODES[code]
+    elif "resource walltime" in comment:  # older servers give it the code of a signal
+        reason, detail = _CODES[-29]
+    elif "resource mem" in comment or "resource vmem" in comment:
+        reason, detail = _CODES[-27]
+    elif job.substate == qstat.DELETED or code is None:
+        reason, detail = EndReason.CANCELLED, "deleted"
+    elif code >= 256:
+        detail = f"its shell was ended by signal {code - 256}"
+    elif code > 128:
+        detail = f"ended by signal {code - 128}"
+    elif code == 0:
+        detail = "exit status 0"
+    else:
+        reason, detail = EndReason.TRIAL_ERROR, f"exit status {code}"
+    return JobEnd(reason, f"{detail} ({comment})" if comment else detail, job.hosts)
+
+
+def complaint_of(program: str, answer: Answer) -> AiperfError:
+    """The error that a failed qsub or qdel means."""
+    message = f"{program}: {answer.complaint}"
+    if answer.status in _UNREACHABLE or re.search(r"cannot connect to server|End of File|timed out", answer.complaint):
+        return SchedulerUnreachable(message)
+    if answer.status in _FULL or "would exceed" in answer.complaint:
+        return QueueFull(message)
+    return SubmitRefused(message)
+
+
+def _why_it_waits(job: qstat.Job) -> str:
+    """A waiting job's comment, or what its state says."""
+    if job.comment:
+        return job.comment
+    holds = job.attributes.get("Hold_Types", "n")
+    words = {"H": f"held ({holds}): `qrls` lets it go on", "T": "moves to another server", "W": "its start lies ahead"}
+    return words.get(job.state, "not looked at yet")

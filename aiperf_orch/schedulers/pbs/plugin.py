@@ -1,0 +1,299 @@
+"""A submitit plugin for PBS Pro and OpenPBS: `submitit.AutoExecutor(folder, cluster="pbs")`.
+
+submitit loads this module in every job of every executor, so it imports little. The plugin's own parameters avoid
+Slurm's names: AutoExecutor maps a name without a prefix to the last executor that knows it.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar, Final
+
+from submitit.core import core, job_environment, utils
+
+from aiperf_orch.schedulers.pbs import qstat
+
+PICKLE: Final = "submitted.pkl"
+SCRIPT: Final = "job.sh"
+_TIMEOUT: Final = 120.0  # seconds that a command of PBS may take
+_DEFAULTS: Final[dict[str, Any]] = {
+    "job_name": "submitit",
+    "walltime_min": 60,
+    "nodes": 1,
+    "tasks_per_node": 1,
+    "cpus": 1,
+    "gpus": None,
+    "memory": None,
+    "queue": None,
+    "account_string": None,
+    "project": None,
+    "chunk": None,
+    "place": "scatter",
+    "resource_lines": (),
+    "directive_lines": (),
+    "setup_lines": (),
+    "launcher": "pbs_tmrsh",
+    "launcher_options": (),
+}
+
+
+class PbsInfoWatcher(core.InfoWatcher):
+    """Asks qstat after the jobs that are registered: once for all that live, and for the ends of those that left."""
+
+    def update(self) -> None:
+        """Ask, and remember the states; an answer that does not come changes nothing."""
+        wanted = self._registered - self._finished
+        if not wanted:
+            return
+        self._num_calls += 1
+        found = self._ask(qstat.list_command())
+        if found is not None:
+            left = sorted(wanted - found.keys())
+            self._info_dict.update(found)
+            for job in left[:20]:  # one id a call: of several, one that is unknown hides the others in some versions
+                ended = self._ask(qstat.history_command([job]))
+                if ended is not None:
+                    self._info_dict[job] = ended.get(job, {"State": "LEFT"})
+        self._last_status_check = time.time()
+        self._finished |= {job for job in wanted if self.is_done(job, mode="cache")}
+
+    def get_state(self, job_id: str, mode: str = "standard") -> str:
+        """A state in submitit's words: PENDING, RUNNING, COMPLETED, FAILED, CANCELLED, LEFT (no longer known), UNKNOWN."""
+        return self.get_info(job_id, mode=mode).get("State") or "UNKNOWN"
+
+    def _ask(self, command: list[str]) -> dict[str, dict[str, str]] | None:
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        if done.returncode not in (0, qstat.FINISHED, qstat.NO_SUCH_JOB):
+            return None
+        return {qstat.submitit_id(job.id): {"State": _state(job)} for job in qstat.parse_jobs(done.stdout)}
+
+
+class PbsJob(core.Job[core.R]):
+    """A job of PBS, by submitit's form of its id."""
+
+    _cancel_command = "qdel"
+    watcher = PbsInfoWatcher()
+
+
+class PbsJobEnvironment(job_environment.JobEnvironment):
+    """What a job knows of itself, from the variables that our batch script sets."""
+
+    _env: ClassVar[dict[str, str]] = {
+        "job_id": "SUBMITIT_PBS_JOB_ID",
+        "num_tasks": "SUBMITIT_PBS_NTASKS",
+        "num_nodes": "SUBMITIT_PBS_NNODES",
+        "node": "SUBMITIT_PBS_NODE",
+        "nodes": "SUBMITIT_PBS_HOSTS",
+        "global_rank": "SUBMITIT_PBS_RANK",
+        "local_rank": "SUBMITIT_PBS_LOCAL_RANK",
+    }
+
+    @property
+    def hostnames(self) -> Sequence[str]:
+        """The hosts of the allocation."""
+        return [host for host in os.environ.get("SUBMITIT_PBS_HOSTS", "").split(",") if host] or [self.hostname]
+
+    def _requeue(self, countdown: int) -> None:  # noqa: ARG002  submitit's signature
+        raise utils.UncompletedJobError(f"PBS lets no owner requeue job {self.job_id}: submit the function again")
+
+
+class PbsExecutor(core.PicklingExecutor):
+    """Submits functions as PBS jobs, one qsub each. The pickle is in its place before qsub is called.
+
+    Parameters:
+        folder: for the jobs' folders, shared with the nodes; without submitit's `%` placeholders.
+        python: the interpreter in the job, this one by default.
+    """
+
+    job_class = PbsJob
+
+    def __init__(self, folder: Path | str, max_num_timeout: int = 0, python: str | None = None) -> None:
+        super().__init__(folder, max_num_timeout=max_num_timeout)
+        if "%" in str(self.folder):
+            raise ValueError(f"{self.folder}: the folder of PBS jobs must not contain %")
+        self.python = shlex.quote(sys.executable) if python is None else python
+        self._throttling = 0.13  # PBS takes about 8 connections a second from one host
+
+    @classmethod
+    def name(cls) -> str:
+        """The cluster's name for AutoExecutor, and in the job's environment."""
+        return "pbs"
+
+    @classmethod
+    def affinity(cls) -> int:
+        """Above 0 where there is a qsub; below Slurm's, whose wrappers of qsub are common."""
+        return 1 if shutil.which("qsub") and shutil.which("qstat") else -1
+
+    @classmethod
+    def _equivalence_dict(cls) -> core.EquivalenceDict:
+        return {
+            "name": "job_name",
+            "timeout_min": "walltime_min",
+            "mem_gb": "memory",
+            "nodes": "nodes",
+            "cpus_per_task": "cpus",
+            "gpus_per_node": "gpus",
+            "tasks_per_node": "tasks_per_node",
+        }
+
+    @classmethod
+    def _valid_parameters(cls) -> set[str]:
+        return set(_DEFAULTS)
+
+    def _convert_parameters(self, params: dict[str, Any]) -> dict[str, Any]:
+        converted: dict[str, Any] = super()._convert_parameters(params)
+        if isinstance(converted.get("memory"), int | float):
+            converted["memory"] = f"{int(converted['memory'] * 1024)}mb"
+        return converted
+
+    def _internal_update_parameters(self, **kwargs: Any) -> None:
+        unknown = sorted(set(kwargs) - set(_DEFAULTS))
+        if unknown:
+            valid = "\n".join(f"  - {name} (default: {value!r})" for name, value in sorted(_DEFAULTS.items()))
+            raise ValueError(f"Unavailable parameter(s): {unknown}\nValid parameters are:\n{valid}")
+        super()._internal_update_parameters(**kwargs)
+
+    def _internal_process_submissions(self, delayed_submissions: list[utils.DelayedSubmission]) -> list[core.Job[Any]]:
+        return [self._submit_delayed(delayed) for delayed in delayed_submissions]
+
+    def _submit_delayed(self, delayed: utils.DelayedSubmission) -> core.Job[Any]:
+        self._throttle()
+        self._last_job_submitted = time.time()
+        folder = self._job_folder()
+        delayed.set_timeout(self._parameter("walltime_min"), self.max_num_timeout)
+        delayed.dump(folder / PICKLE)
+        (folder / SCRIPT).write_text(self._make_submission_file_text(self._command_in(folder), ""))
+        job = qstat.submitit_id(self._qsub(folder))
+        return self.job_class(folder, job, list(range(self._num_tasks())))
+
+    def _job_folder(self) -> Path:
+        """A new folder of the next job's own: a script gives its pickle the job's id only in the job."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for number in range(1, 10**9):
+            folder = self.folder / f"{number:05d}"
+            try:
+                folder.mkdir(mode=0o700)
+            except FileExistsError:
+                continue
+            return folder
+        raise AssertionError("a folder with a billion jobs")
+
+    def _qsub(self, folder: Path) -> str:
+        done = subprocess.run(
+            self._make_submission_command(Path(SCRIPT)),
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT,
+            check=False,
+        )
+        if done.returncode:
+            raise utils.FailedJobError(f"qsub ended with {done.returncode}: {done.stderr.strip()}")
+        return self._get_job_id_from_submission_command(done.stdout)
+
+    def _command_in(self, folder: Path) -> str:
+        return f"{self.python} -u -m submitit.core._submit {shlex.quote(str(folder))}"
+
+    def _parameter(self, name: str) -> Any:
+        return self.parameters.get(name, _DEFAULTS[name])
+
+    def _num_tasks(self) -> int:
+        return int(self._parameter("nodes") * self._parameter("tasks_per_node"))
+
+    def _make_submission_command(self, submission_file_path: Path) -> list[str]:
+        return ["qsub", str(submission_file_path)]
+
+    @staticmethod
+    def _get_job_id_from_submission_command(string: bytes | str) -> str:
+        text = string.decode() if isinstance(string, bytes) else string
+        job = text.strip().splitlines()[-1].strip() if text.strip() else ""
+        if not job[:1].isdigit():
+            raise utils.FailedSubmissionError(f"qsub printed no job id: {text!r}")
+        return job
+
+    def _make_submission_file_text(self, command: str, uid: str) -> str:  # noqa: ARG002  submitit's signature
+        from aiperf_orch.schedulers.script import render_script
+
+        folder = Path(shlex.split(command)[-1])
+        given = {name: self._parameter(name) for name in _DEFAULTS}
+        job = SimpleNamespace(
+            **given,
+            account=given["account_string"],
+            resources=given["resource_lines"],
+            directives=given["directive_lines"],
+            setup=given["setup_lines"],
+            modules=(),
+            container=None,
+            mail_user=None,
+            requeue=False,
+        )
+        job.cpus *= job.tasks_per_node  # of a node, as PBS counts
+        return render_script(
+            "pbs.sh.j2",
+            None,
+            name=given["job_name"],
+            job=job,
+            tasks_per_node=job.tasks_per_node,
+            walltime=walltime(given["walltime_min"] * 60),
+            campaign=None,
+            folder=folder,
+            log="log",
+            output="pbs.log",
+            warn_after=None,
+            command=command,
+        )
+
+
+class CampaignExecutor(PbsExecutor):
+    """The executor for one job whose folder, script and submission are given: how the scheduler submits a trial."""
+
+    def __init__(self, folder: Path, render: Callable[[], str], qsub: Callable[[Path], str]) -> None:
+        super().__init__(folder)
+        self._render, self._given_qsub = render, qsub
+        self.full_id = ""
+
+    def _job_folder(self) -> Path:
+        return self.folder
+
+    def _throttle(self) -> None:
+        """The scheduler's commands are paced already."""
+
+    def _qsub(self, folder: Path) -> str:
+        self.full_id = self._given_qsub(folder)
+        return self.full_id
+
+    def _make_submission_file_text(self, command: str, uid: str) -> str:  # noqa: ARG002  submitit's signature
+        return self._render()
+
+
+def walltime(seconds: float) -> str:
+    """A time limit as qsub reads it, `HH:MM:SS`, not shorter than a minute."""
+    minutes, rest = divmod(max(int(-(-seconds // 1)), 60), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02d}:{minutes:02d}:{rest:02d}"
+
+
+def _state(job: qstat.Job) -> str:
+    """A job's state in submitit's words."""
+    if job.state in qstat.WAITING:
+        return "PENDING"
+    if job.state in qstat.RUNNING:
+        return "RUNNING"
+    if job.state not in qstat.ENDED:
+        return "UNKNOWN"
+    if job.substate == qstat.DELETED or job.exit_status is None:
+        return "CANCELLED"
+    return "COMPLETED" if job.exit_status == 0 else "FAILED"

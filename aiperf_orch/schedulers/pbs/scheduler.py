@@ -1,0 +1,163 @@
+"""The scheduler PBS Pro / OpenPBS: one qsub a job, one qdel an id, one qstat without ids for the whole campaign."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+from aiperf_orch.config_schedulers import PbsSettings
+from aiperf_orch.errors import SchedulerUnreachable, UsageError
+from aiperf_orch.schedulers.base import JobEnd, JobRequest, JobState, JobStatus, Scheduler, Submission
+from aiperf_orch.schedulers.command import Answer, run_command
+from aiperf_orch.schedulers.pbs import qstat
+from aiperf_orch.schedulers.pbs.ends import complaint_of, end_of, status_of
+from aiperf_orch.schedulers.script import render_script, submitit_command
+from aiperf_orch.schedulers.submitting import submit_groups
+
+PROGRAMS: Final = ("qsub", "qstat", "qdel")
+_PACE: Final = 1 / 8  # seconds between two connections: each holds one of 512 ports of the host for a minute
+_MOST_CALLS: Final = 24  # of qsub or qdel at a time: three seconds
+_IDS_A_CALL: Final = 20  # of qstat: each takes the server a tenth of a second
+
+
+class PbsScheduler(Scheduler):
+    """Runs each trial as a PBS job."""
+
+    most_cancels = _MOST_CALLS
+    early_log = "pbs.log"
+
+    def __init__(self, settings: PbsSettings) -> None:
+        """Nothing is asked yet."""
+        self._settings = settings
+        self.query_interval = settings.query_interval
+        self.lookahead = settings.lookahead
+        self._next_call = 0.0
+
+    def check(self, concurrency: int) -> list[str]:  # noqa: ARG002  what a user may have is PBS's to say
+        """Refuse a machine without PBS's programs, or whose server does not answer."""
+        missing = [program for program in PROGRAMS if not shutil.which(program)]
+        if missing:
+            raise UsageError(f"scheduler.kind: pbs, but {', '.join(missing)}: not found: is this a login node?")
+        if self.has_history:
+            return []
+        return ["PBS keeps no job history here (job_history_enable): why a job ended without a word stays unknown"]
+
+    def render(self, request: JobRequest) -> str:
+        """The script of one job."""
+        return self._script(request)
+
+    def submit(self, requests: Sequence[JobRequest]) -> Submission:
+        """Submit jobs, one qsub each, so many at a time."""
+        return submit_groups(requests, self._submit, most_calls=_MOST_CALLS)
+
+    def release(self, names: Collection[str]) -> None:
+        """PBS frees an allocation itself."""
+
+    def query(self, names: Collection[str]) -> Mapping[str, JobStatus]:
+        """One qstat for all."""
+        found: dict[str, JobStatus] = {}
+        for job in qstat.parse_jobs(self._ask(qstat.list_command()).output, frozenset(names)):
+            status = status_of(job)
+            known = found.get(job.name)
+            if known is None or known.state is JobState.ENDED:
+                found[job.name] = status
+        return found
+
+    def explain(self, jobs: Mapping[str, str]) -> Mapping[str, JobEnd]:
+        """What PBS's history knows of them; nothing where it keeps none."""
+        if not jobs or not self.has_history:
+            return {}
+        names = {job: name for name, job in jobs.items()}
+        ends: dict[str, JobEnd] = {}
+        ids = list(names)
+        for start in range(0, len(ids), _IDS_A_CALL):
+            answer = self._run(qstat.history_command(ids[start : start + _IDS_A_CALL]))
+            if answer.status not in (0, qstat.NO_SUCH_JOB, qstat.FINISHED):
+                raise SchedulerUnreachable(f"qstat: {answer.complaint}")
+            for job in qstat.parse_jobs(answer.output):
+                end = end_of(job)
+                if end is not None and job.id in names:
+                    ends[names[job.id]] = end
+        return ends
+
+    def cancel(self, names: Collection[str], *, force: bool) -> Collection[str]:
+        """Delete jobs: what runs gets SIGTERM, and SIGKILL after the server's kill_delay; with `force` at once.
+
+        A job that ends already is left alone, unless it is to be forced.
+        """
+        never = []
+        for status in self.query(names).values():
+            if status.state is JobState.ENDED:
+                continue
+            answer = self._run(["qdel", *(["-W", "force"] if force else []), status.job])
+            if answer.status == 0 and status.state is JobState.PENDING:
+                never.append(status.name)
+            elif answer.status not in (0, qstat.NO_SUCH_JOB, qstat.FINISHED):
+                error = complaint_of("qdel", answer)
+                if isinstance(error, SchedulerUnreachable):
+                    raise error
+        return never
+
+    @property
+    def has_history(self) -> bool:
+        """Whether the server keeps ended jobs for a while."""
+        return self._server.get("job_history_enable", "").lower() == "true"
+
+    @cached_property
+    def _server(self) -> dict[str, str]:
+        return qstat.parse_server(self._ask(qstat.server_command()).output)
+
+    def _run(self, command: Sequence[str], folder: Path | None = None) -> Answer:
+        """Run a command, not sooner after the one before than PBS's ports allow."""
+        time.sleep(max(self._next_call - time.monotonic(), 0.0))
+        self._next_call = time.monotonic() + _PACE
+        return run_command(command, timeout=self._settings.command_timeout, folder=folder)
+
+    def _ask(self, command: Sequence[str]) -> Answer:
+        """Run a command whose failure means that PBS does not answer."""
+        answer = self._run(command)
+        if answer.status:
+            raise SchedulerUnreachable(f"{command[0]} failed with {answer.status}: {answer.complaint}")
+        return answer
+
+    def _submit(self, group: Sequence[JobRequest]) -> str:
+        import submitit  # not for those who only ask
+
+        from aiperf_orch.schedulers.pbs.plugin import CampaignExecutor
+
+        (request,) = group
+        executor = CampaignExecutor(request.folder, lambda: self._script(request), self._qsub)
+        executor.submit(submitit.helpers.CommandFunction(list(request.command)))
+        return executor.full_id
+
+    def _qsub(self, folder: Path) -> str:
+        """Submit the script in a folder; returns the job's full id."""
+        answer = self._run(["qsub", "job.sh"], folder=folder)
+        job = answer.output.strip()
+        if answer.status == 0 and job[:1].isdigit():
+            return job
+        raise complaint_of("qsub", answer) if answer.status else SchedulerUnreachable(f"qsub: {answer.complaint}")
+
+    def _script(self, request: JobRequest) -> str:
+        from aiperf_orch.schedulers.pbs.plugin import walltime
+
+        settings = self._settings
+        limit = request.time_limit or settings.time_limit
+        return render_script(
+            "pbs.sh.j2",
+            settings.template,
+            name=request.name,
+            job=settings,
+            tasks_per_node=1,
+            walltime=walltime(limit),
+            campaign=request.campaign,
+            folder=request.folder,
+            log="log",
+            output=self.early_log,
+            warn_after=max(int(limit - settings.warn_before), 1),
+            command=submitit_command(settings.python, '"$folder"'),
+        )

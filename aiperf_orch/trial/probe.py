@@ -1,0 +1,176 @@
+"""`python -m aiperf_orch.trial.probe FOLDER`: the small job of `check`, which looks at a node as a trial would see it.
+
+Every task writes one report into the folder. It judges nothing: that is `aiperf_orch.doctor`'s. torch is loaded in a
+process of its own, so that one that cannot be loaded, or crashes, is reported, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
+
+from aiperf_orch.campaign.files import replace_file
+from aiperf_orch.probe_records import (
+    ANSWER,
+    GREETING,
+    SEEN,
+    Loading,
+    NodeReport,
+    Step,
+    installed_versions,
+    report_name,
+)
+from aiperf_orch.trial.allocation import Allocation
+from aiperf_orch.units import clock_ahead
+
+_VISIBLE: Final = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL")
+_PATIENCE: Final = (
+    30.0  # seconds for the greeting, and for the answer: longer than NFS remembers that a file is not there
+)
+_LOAD_LIMIT: Final = 300.0  # seconds to load torch and the data set
+_LONGEST: Final = 300  # characters of an error that are reported
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Look, and report; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m aiperf_orch.trial.probe", description=__doc__)
+    parser.add_argument("folder", type=Path, help="holds the greeting; the reports go there")
+    parser.add_argument("--data", help="load torch and this data set, too")
+    parser.add_argument("--load", action="store_true", help=argparse.SUPPRESS)  # what the probe itself runs
+    options = parser.parse_args(arguments)
+    if options.load:
+        print(_load(options.data).to_line())
+        return 0
+    allocation = Allocation.present()
+    greeting = _read(options.folder / GREETING)
+    answered = _answered(options.folder, greeting) if allocation.rank == 0 and greeting is not None else None
+    report = NodeReport(
+        rank=allocation.rank,
+        host=socket.gethostname(),
+        job=allocation.job,
+        greeting=greeting,
+        answered=answered,
+        clock_skew=_clock_skew(options.folder, allocation.rank),
+        cores=len(os.sched_getaffinity(0)),
+        python=platform.python_version(),
+        versions=installed_versions(),
+        package=_import("aiperf_orch.trial.__main__"),
+        visible_gpus=next((os.environ[name] for name in _VISIBLE if name in os.environ), None),
+        driver_gpus=_driver_gpus(),
+        loading=_loading(options.data) if options.data else None,
+    )
+    replace_file(options.folder / report_name(allocation.rank), report.to_line().encode())
+    return 0
+
+
+def _read(path: Path) -> str | None:
+    """A file's text as soon as it is there; None when it does not come."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return path.read_text()
+        except FileNotFoundError:
+            if time.monotonic() > deadline:
+                return None
+            time.sleep(0.05)
+
+
+def _answered(folder: Path, greeting: str) -> float | None:
+    begun = time.monotonic()
+    replace_file(folder / SEEN, greeting.encode())
+    answer = _read(folder / ANSWER)
+    return round(time.monotonic() - begun, 3) if answer == greeting else None
+
+
+def _clock_skew(folder: Path, rank: int) -> float:
+    path = folder / f"clock-{rank}"
+    before = time.time()
+    path.touch(exist_ok=False)
+    return clock_ahead(before, path.stat().st_mtime, time.time())
+
+
+def _driver_gpus() -> list[str] | None:
+    try:
+        done = subprocess.run(
+            ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return [line.strip() for line in done.stdout.splitlines() if line.strip()] if done.returncode == 0 else None
+
+
+def _import(module: str) -> Step:
+    """How long a new interpreter takes to start and to import a module."""
+    begun = time.monotonic()
+    fault, _ = _python("-c", f"import {module}")
+    return Step(seconds=round(time.monotonic() - begun, 3), fault=fault)
+
+
+def _loading(data: str) -> Loading:
+    begun = time.monotonic()
+    fault, output = _python("-m", "aiperf_orch.trial.probe", ".", "--load", "--data", data)
+    seconds = round(time.monotonic() - begun, 3)
+    if not fault:
+        try:
+            return Loading.model_validate_json(output)
+        except ValidationError:
+            fault = f"printed what it should not: {output:.60}"
+    return Loading(torch=Step(seconds=seconds, fault=fault))
+
+
+def _python(*arguments: str) -> tuple[str, str]:
+    """Why a process of this interpreter failed (empty when it did not), and its output."""
+    command = [sys.executable, "-P", *arguments]
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_LOAD_LIMIT, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return f"not done within {_LOAD_LIMIT:.0f} s", ""
+    if done.returncode == 0:
+        return "", done.stdout
+    how = f"ended by signal {-done.returncode}" if done.returncode < 0 else f"exit status {done.returncode}"
+    last = (done.stderr.strip().splitlines() or ["without a word"])[-1]
+    return f"{how}: {last[:_LONGEST]}", ""
+
+
+def _load(data: str) -> Loading:
+    """Import torch and load a data set in this process."""
+    begun = time.monotonic()
+    try:
+        import torch
+    except Exception as error:  # a broken installation may raise anything
+        return Loading(torch=_failed(begun, error))
+    loaded = Step(seconds=round(time.monotonic() - begun, 3))
+    begun = time.monotonic()
+    try:
+        from aiperf_orch.trial.data import LOADERS
+
+        LOADERS[data]()
+        step = Step(seconds=round(time.monotonic() - begun, 3))
+    except Exception as error:
+        step = _failed(begun, error)
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return Loading(torch=loaded, data=step, gpus=gpus)
+
+
+def _failed(begun: float, error: Exception) -> Step:
+    said = " ".join(str(error).split())
+    return Step(seconds=round(time.monotonic() - begun, 3), fault=f"{type(error).__name__}: {said}"[:_LONGEST])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,225 @@
+"""What the server, the scheduler and a node's end decide. Every function here is for the holder of the store's lock.
+
+There is no server process: `settle` runs at the start of every command and at the end of every job.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+import time
+
+from pbs import outputs, placing, processes
+from pbs.errors import ALREADY_FINISHED, UNKNOWN_JOB, Refusal, server_down
+from pbs.forms import date_in_comment
+from pbs.store import FINISHED
+
+_MAIN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "main.py")
+MOM_SIGNALS = (signal.SIGCHLD, signal.SIGUSR1)
+
+
+@contextlib.contextmanager
+def opened(store, command, *, settled=True):
+    """Hold the lock of a server that is up, `settled` with everything done that was due.
+
+    Raises:
+        Refusal: with what `command` says when the server is down.
+    """
+    with store.locked():
+        if store.settings["down"] or store.settings["closed"]:
+            raise server_down(command, store.settings["server"])
+        if settled:
+            settle(store)
+        yield
+
+
+def settle(store):
+    """See which jobs lost their node or their supervisor, then start what can be started."""
+    settings = store.settings
+    if settings["closed"] or settings["down"]:
+        return
+    now = time.time()
+    jobs = store.jobs()
+    for job in jobs:
+        if job["attributes"]["job_state"] not in "RES":
+            continue
+        node = settings["nodes"][job["allocation"][0][0]]
+        if node["state"] == "down":
+            if now - node["since"] >= settings["node_fail_requeue"]:
+                end_on_lost_node(store, job, -20)
+        elif not processes.is_same(*job["supervisor"]):
+            end_on_lost_node(store, job, -4)
+    schedule(store, jobs)
+
+
+def schedule(store, jobs=None):
+    """Start every queued job that fits, by priority and age, and say of the others why they wait.
+
+    `jobs` are all that are in the queue, where the caller has just read them.
+    """
+    settings = store.settings
+    if not settings["scheduling"]:
+        return
+    jobs = store.jobs() if jobs is None else jobs
+    queued = [job for job in jobs if job["attributes"]["job_state"] == "Q"]
+    if not queued:
+        return
+    left = placing.free_resources(settings["nodes"], jobs)
+    for job in sorted(queued, key=lambda job: (-job["attributes"]["Priority"], job["seq"])):
+        if job["attributes"]["Job_Name"] in settings["refuse_starts"]:
+            _refuse_start(store, job)
+            continue
+        allocation = None
+        if settings["queues"][job["attributes"]["queue"]]["started"]:
+            allocation = placing.place_job(job, settings["nodes"], left)
+            comment = placing.why_not(job, settings["nodes"])
+        else:
+            comment = "Not Running: Queue not started."
+        if allocation:
+            _start(store, job, allocation)
+            left = placing.free_resources(settings["nodes"], jobs)
+        elif job["attributes"].get("comment") != comment:
+            job["attributes"]["comment"] = comment
+            store.save(job)
+
+
+def _start(store, job, allocation):
+    now = int(time.time())
+    vnodes = placing.exec_vnode(allocation)
+    job["attributes"] |= {
+        "job_state": "R",
+        "substate": 41,
+        "stime": now,
+        "exec_host": placing.exec_host(allocation),
+        "exec_vnode": vnodes,
+        "comment": f"Job run at {date_in_comment(now)} on {vnodes}",
+        "run_count": job["attributes"].get("run_count", 0) + 1,
+    }
+    job["attributes"].pop("Exit_status", None)
+    job |= {"allocation": allocation, "order": None, "session": None}
+    pid = _spawn_supervisor(store, job)
+    job["supervisor"] = (pid, processes.birth(pid))
+    store.save(job)
+
+
+def _spawn_supervisor(store, job):
+    files = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(2)]
+    log = (os.POSIX_SPAWN_OPEN, 2, store.path("mom.log"), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    return os.posix_spawn(
+        sys.executable,
+        [sys.executable, "-I", "-S", _MAIN, store.root, "mom", str(job["seq"])],
+        {"LANG": "C.UTF-8"},
+        file_actions=[*files, log],
+        setsid=True,
+        setsigmask=MOM_SIGNALS,  # it must not die of an order that comes before it listens
+        setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGPIPE],
+    )
+
+
+def _refuse_start(store, job):
+    """What a job comes to whose node refuses to start it 20 times."""
+    job["attributes"] |= {
+        "job_state": "H",
+        "substate": 20,
+        "Hold_Types": "s",
+        "comment": "job held, too many failed attempts to run",
+        "run_count": 21,
+        "resources_used.walltime": "00:00:00",
+    }
+    job["attributes"].pop("etime", None)
+    store.save(job)
+
+
+def give_order(store, job, order):
+    """Tell a running job's supervisor to end it: `delete` (SIGTERM first), `force`, `rerun`."""
+    job["order"] = order
+    store.save(job)
+    processes.send(job["supervisor"][0], signal.SIGUSR1)
+
+
+def requeue(store, job):
+    """A job that ran is queued again, to run from its beginning."""
+    attributes = job["attributes"]
+    for name in ("exec_host", "exec_vnode", "stime", "jobdir"):
+        attributes.pop(name, None)
+    for name in [name for name in attributes if name.startswith("resources_used.")]:
+        del attributes[name]
+    attributes |= {"job_state": "Q", "substate": 10, "obittime": int(time.time())}
+    job |= {"allocation": [], "order": None, "session": None, "supervisor": None}
+    store.save(job)
+
+
+def end_on_lost_node(store, job, status):
+    """What the server does with a job whose node is gone (-20) or came back without it (-4)."""
+    attributes = job["attributes"]
+    attributes["Exit_status"] = status
+    if attributes["Rerunable"] == "True" and not job["order"]:
+        requeue(store, job)
+        if status == -4:  # it came back, and knows that the job is not running
+            attributes.pop("Exit_status")
+            store.save(job)
+        return
+    attributes |= {"substate": 93, "obittime": int(time.time())}
+    if status == -4:
+        attributes["comment"] += " and failed"
+        attributes["Stageout_status"] = int(outputs.deliver(job))
+    job["allocation"] = []
+    store.retire(job)
+
+
+def delete(store, job, user_and_host, force):
+    """Delete a job that is in the queue, as `qdel` asks.
+
+    Raises:
+        Refusal: when the job's node cannot be reached.
+    """
+    attributes = job["attributes"]
+    if attributes["job_state"] == "E":
+        return
+    if attributes["job_state"] in "RS":
+        down = store.settings["nodes"][job["allocation"][0][0]]["state"] == "down"
+        if down and not force:
+            raise Refusal(f"qdel: Server could not connect to MOM {job['id']}\n", 222)
+        if not down:
+            suffix = f" and terminated by {user_and_host}"
+            if not attributes["comment"].endswith(suffix):
+                attributes["comment"] += suffix
+            give_order(store, job, "force" if force else "delete")
+            return
+        attributes["obittime"] = int(time.time())
+        job["allocation"] = []
+    attributes["substate"] = 91
+    if "comment" in attributes:
+        attributes["comment"] += " and terminated"
+    store.retire(job)
+
+
+def find(store, command, job_id):
+    """The job in the queue with this id, for a command that wants to change it.
+
+    Raises:
+        Refusal: with what `command` says of an id that is malformed, unknown, or finished.
+    """
+    sequence = parse_id(store, command, job_id)
+    job = store.job(sequence)
+    if job is None:
+        shown = f"{sequence}.{store.settings['server']}"
+        if store.job(sequence, FINISHED) is not None and command == "qdel":
+            raise Refusal(f"qdel: Job has finished {shown}\n", ALREADY_FINISHED)
+        raise Refusal(f"{command}: Unknown Job Id {shown}\n", UNKNOWN_JOB)
+    return job
+
+
+def parse_id(store, command, job_id):
+    """The number in `33` or `33.vm`.
+
+    Raises:
+        Refusal: when it is no job's id, or an array's, for there are none.
+    """
+    number, dot, server = job_id.partition(".")
+    number, bracket, _ = number.partition("[")
+    if not (number.isascii() and number.isdigit()) or (dot and server != store.settings["server"]):
+        raise Refusal(f"{command}: illegally formed job identifier: {job_id}\n", 1)
+    if bracket:
+        raise Refusal(f"{command}: Unknown Job Id {job_id}\n", UNKNOWN_JOB)
+    return int(number)

@@ -1,0 +1,101 @@
+"""pbs_tmrsh and pbsdsh: start a job's tasks on its nodes. Both run inside a job.
+
+A task is a process in a session of its own, in $HOME, with PATH=/bin:/usr/bin (or what -V brought), no input, and its output in the job's,
+wherever the command's own output goes; that is how a real one's comes.
+"""
+
+import contextlib
+import os
+import signal
+
+from pbs import outputs
+from pbs.errors import Refusal
+from pbs.mom import exit_status, fork, job_environment
+from pbs.placing import node_lines
+
+
+def pbs_tmrsh(store, arguments):
+    """Run a program on one of the job's hosts; its exit code is the exit status."""
+    if len(arguments) < 2:
+        raise Refusal("usage: pbs_tmrsh host program [args...]\n", 1)
+    host, *program = arguments
+    job = _own_job(store, "pbs_tmrsh")
+    if host not in node_lines(job["allocation"]):
+        raise Refusal(f'pbs_tmrsh: host "{host}" is not a node in job <{job["id"]}>\n', 255)
+    _, raw = os.waitpid(_spawn(store, job, host, 0, program), 0)
+    return "", exit_status(raw) & 255
+
+
+def pbsdsh(store, arguments):
+    """Run a program once for each line of the node file (or -c of them, or on node -n); exits 0 even when it fails."""
+    copies = number = None
+    words = list(arguments)
+    while words and words[0].startswith("-"):
+        word = words.pop(0)
+        if word == "--":
+            break
+        if word == "-c":
+            copies = int(words.pop(0))
+        elif word == "-n":
+            number = int(words.pop(0))
+        elif word not in ("-s", "-v"):
+            raise Refusal(f"pbsdsh: invalid option -- '{word[1:]}'\n", 1)
+    job = _own_job(store, "pbsdsh")
+    nodes = node_lines(job["allocation"])
+    nodes = [nodes[number]] if number is not None else nodes[:copies]
+    pids = {_spawn(store, job, node, rank, words): rank for rank, node in enumerate(nodes)}
+
+    def pass_on(signum, _frame):
+        for pid, rank in pids.items():
+            os.write(2, f"pbsdsh: killing task 0x{rank:08X} signal {signum}\n".encode())
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signum)
+
+    signal.signal(signal.SIGTERM, pass_on)
+    failed = {}
+    while len(failed) < len(pids):
+        pid, raw = os.wait()
+        failed[pids[pid]] = exit_status(raw)
+    lines = [f"pbsdsh: task 0x{rank:08X} exit status {failed[rank]}\n" for rank in sorted(failed) if failed[rank]]
+    if lines:
+        raise Refusal("".join(lines), 0)
+    return "", 0
+
+
+def _own_job(store, command):
+    job_id = os.environ.get("PBS_JOBID")
+    if job_id is None:
+        raise Refusal(f"{command}: not executing under PBS\n", 1)
+    with store.locked():
+        job = store.job(int(job_id.partition(".")[0]))
+    if job is None:
+        raise Refusal(f"{command}: tm_init failed, rc = TM_ESYSTEM (17000)\n", 1)
+    return job
+
+
+def _spawn(store, job, node, rank, program):
+    settings = store.settings
+    host = list(dict.fromkeys(name for name, _, _ in job["allocation"])).index(node)
+    environment = {
+        "PATH": "/bin:/usr/bin",
+        **job_environment(store, settings, job, node),
+        "PBS_TASKNUM": f"{0x20000000 * host + 2 + rank:08X}",
+    }
+    for name in ("LOGNAME", "SHELL", "USER"):
+        environment.pop(name)
+
+    def become():
+        open(store.path("tasks", str(job["seq"]), f"{os.getpid()}@{node}"), "w").close()
+        files = outputs.open_files(job)
+        os.chdir(settings["home"])
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(files[0], 1)
+        os.dup2(files[1], 2)
+        os.closerange(3, 64)
+        try:
+            os.execvpe(program[0], program, environment)
+        except OSError as error:
+            os.write(2, f"{program[0]}: {error.strerror}\n".encode())
+            os._exit(254)
+
+    return fork(become)
