@@ -8,11 +8,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from time import monotonic
 
+from aiperf_orch.campaign.events import is_there
 from aiperf_orch.campaign.state import Attempt
 from aiperf_orch.config_schedulers import SchedulerSettings
 from aiperf_orch.controller.watch import Watched, last_line
 from aiperf_orch.records import EndReason, JobRecord
-from aiperf_orch.schedulers.base import JobEnd, JobState, JobStatus
+from aiperf_orch.schedulers.base import JobEnd, JobState, JobStatus, array_element
 from aiperf_orch.units import format_duration
 
 
@@ -83,12 +84,26 @@ def how_it_went(
             return reason, f"did not begin within {format_duration(settings.begin_within)} (scheduler.begin_within)"
         case EndReason.HELD as reason:
             return reason, watched.note or "the scheduler held its job"
+        case None if _vanished_unseen(watched, end, logs):
+            return EndReason.CANCELLED, "left the queue before it began, without a trace: somebody cancelled it"
         case None:
             gone, detail = "left the queue without an end line", end.detail if end else ""
             message = ", ".join(filter(None, [gone, detail, last_line(*logs)]))
             return (end.reason if end and end.reason else EndReason.LOST), message
         case reason:
             return reason, "its job was ended"
+
+
+def _vanished_unseen(watched: Watched, end: JobEnd | None, logs: Iterable[Path]) -> bool:
+    """Whether it is an array's element that never began: Slurm forgets one at once that is cancelled while it waits."""
+    element = array_element(watched.attempt.name) is not None
+    return (
+        element
+        and end is None
+        and watched.attempt.job is not None
+        and not watched.runs
+        and not any(map(is_there, logs))
+    )
 
 
 def job_record(attempt: Attempt, job: str) -> JobRecord:

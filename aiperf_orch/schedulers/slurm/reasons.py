@@ -36,6 +36,7 @@ _WORDS: Final = {
     "JobHeldAdmin": "held by an administrator: `scontrol release` lets it go on",
     "JobHeldUser": "held by a user: `scontrol release` lets it go on",
     "JobHoldMaxRequeue": "was put back into the queue too often, and is held",
+    "job requeued in held state": "was put back into the queue and is held: `scontrol release` lets it go on",
     "launch failed requeued held": "could not be started on its node, and is held",
     "MaxRequeueExceeded": "was put back into the queue too often",
     "MaxMemPerLimit": "it asks for more memory than is allowed",

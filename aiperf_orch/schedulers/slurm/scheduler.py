@@ -77,14 +77,14 @@ class SlurmScheduler(Scheduler):
         """By sacct where jobs are accounted, else what the controller still knows."""
         if not jobs:
             return {}
-        ends = self._accounted(jobs) if self.has_accounting else None
-        if ends is None:
+        ends = self._accounted(jobs) if self.has_accounting else {}
+        ids = [job for job in jobs.values() if job not in ends]
+        if ids:  # sacct learns of an end some seconds late, and the controller forgets it some minutes later
             # of one job by its id; of several, one listing loads the controller less than many questions
-            ids = list(jobs.values())
             answer = self._run(queue.scontrol_command(ids[0] if len(ids) == 1 else None, self._settings.cluster))
             if answer.status and classify(answer.complaint) is Complaint.UNREACHABLE:
                 raise SchedulerUnreachable(f"Slurm does not answer: {answer.complaint}")
-            ends = queue.parse_scontrol(answer.output)
+            ends |= queue.parse_scontrol(answer.output)
         return {name: ends[job] for name, job in jobs.items() if job in ends}
 
     def cancel(self, names: Collection[str], *, force: bool) -> Collection[str]:
@@ -105,13 +105,13 @@ class SlurmScheduler(Scheduler):
     def _config(self) -> dict[str, str]:
         return queue.parse_config(self._ask(queue.config_command(self._settings.cluster)))
 
-    def _accounted(self, jobs: Mapping[str, str]) -> dict[str, JobEnd] | None:
-        """What sacct knows, or None when it does not answer: the controller may know all the same."""
+    def _accounted(self, jobs: Mapping[str, str]) -> dict[str, JobEnd]:
+        """What sacct knows; nothing when it does not answer: the controller may know all the same."""
         ends: dict[str, JobEnd] = {}
         for ids in _chunks(list(jobs.values())):
             answer = self._run(queue.sacct_command(ids, self._settings.cluster))
             if answer.status:
-                return None
+                return {}
             ends |= queue.parse_sacct(answer.output)
         return ends
 

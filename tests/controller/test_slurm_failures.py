@@ -1,0 +1,402 @@
+"""The failure policy on a real Slurm: what goes wrong there, why an attempt is said to have ended, and what follows."""
+
+import json
+import os
+import signal
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+
+from aiperf_orch.campaign.state import Phase
+from aiperf_orch.commands import terminal
+from aiperf_orch.commands.status import status
+from aiperf_orch.records import EndReason
+from aiperf_orch.results.result import compute
+
+pytestmark = pytest.mark.slurm
+
+
+def trained(controller, trial, attempt=1, epochs=1, run=0):
+    """A live attempt when it has ended so many epochs in this run."""
+    watched = controller.watched.get((trial, attempt))
+    return watched and len(watched.runs) > run and len(watched.runs[run].epochs) >= epochs and watched
+
+
+def ends_of(state, trial=0):
+    return [end for end in state.ends if end.trial == trial]
+
+
+def once(condition, action):
+    """Acts the first time that the condition holds of the controller. An action that says False came too late, and is tried again."""
+    done = []
+
+    def act(controller):
+        if not done and condition(controller) and action(controller) is not False:
+            done.append(True)
+        return False
+
+    act.done = done
+    return act
+
+
+def run_until(campaign, condition, *actions):
+    """Run until the condition holds, and take each action when it is due."""
+
+    def step(controller):
+        for action in actions:
+            action(controller)
+        return condition(controller)
+
+    return campaign.run(until=step)
+
+
+def epoch_numbers(campaign, name):
+    return [event["epoch"] for event in campaign.events()[name] if event["type"] == "epoch"]
+
+
+def check_goes_on(campaign, first, second):
+    """The events file `second` goes on where `first` ended, but for an epoch that was on its way."""
+    done, again = epoch_numbers(campaign, first), epoch_numbers(campaign, second)
+    assert again
+    assert again == list(range(again[0], again[0] + len(again)))
+    assert done[-1] <= again[0] <= done[-1] + 1
+    counted = [(epoch.trial, epoch.epoch) for epoch in compute(campaign.directory).collected.epochs]
+    assert len(counted) == len(set(counted))
+    assert {epoch for trial, epoch in counted if trial == int(first[:5])} >= set(done)
+
+
+def script_of(campaign, trial, attempt):
+    return (campaign.directory.job_folder(trial, attempt) / "job.sh").read_text()
+
+
+def test_a_script_that_fails_is_a_trial_error_and_is_retried_on_another_node(make_slurm_campaign):
+    campaign = make_slurm_campaign(
+        # only after a first trial has shown that the site works is a failure forgiven
+        scheduler__setup=["case $folder in *0000[12]-1) echo the module is not there >&2; exit 7 ;; esac"],
+        campaign__concurrency=1,
+    )
+    phase, state = campaign.run()
+    assert phase is Phase.FINISHED
+    for trial in (1, 2):
+        first, second = ends_of(state, trial)
+        assert (first.reason, first.final) == (EndReason.TRIAL_ERROR, False)
+        assert "exit status 7" in first.message
+        assert "the module is not there" in first.message
+        assert second.reason is EndReason.COMPLETED
+        (node,) = first.hosts
+        assert f"#SBATCH --exclude={node}\n" in script_of(campaign, trial, 2)
+        assert second.hosts != first.hosts
+
+
+def test_a_killed_trial_process_is_told_by_its_exit_status(make_slurm_campaign, long_trials):
+    campaign = make_slurm_campaign(campaign__max_trials=1, **long_trials)
+
+    def kill(_controller):
+        (trial,) = [each for each in campaign.processes(0) if "aiperf_orch.trial" in each.cmdline()]
+        os.kill(trial.pid, signal.SIGKILL)
+
+    _, state = run_until(
+        campaign,
+        lambda controller: trained(controller, 0, attempt=2),
+        once(lambda controller: trained(controller, 0, epochs=2), kill),
+    )
+    (first,) = ends_of(state)
+    assert (first.reason, first.final) == (EndReason.TRIAL_ERROR, False)
+    assert "exit status 1" in first.message
+    check_goes_on(campaign, "00000-1.0.jsonl", "00000-2.0.jsonl")
+
+
+def test_a_node_that_is_lost_costs_no_epoch_and_after_the_second_time_it_is_avoided(make_slurm_campaign, long_trials):
+    campaign = make_slurm_campaign(
+        campaign__max_trials=None,
+        campaign__concurrency=1,
+        scheduler__exclusive=True,
+        scheduler__exclude="n[3-4]",
+        **long_trials,
+    )
+    cluster, lost = campaign.cluster, []
+
+    def lose(controller, trial):
+        lost.extend(trained(controller, trial).begin.hosts)
+        cluster.kill_node(lost[-1])
+        cluster.down(lost[-1])
+
+    run_until(
+        campaign,
+        lambda controller: trained(controller, 0, attempt=2),
+        once(lambda controller: trained(controller, 0, epochs=2), lambda controller: lose(controller, 0)),
+    )
+    check_goes_on(campaign, "00000-1.0.jsonl", "00000-2.0.jsonl")
+    assert f"#SBATCH --exclude=n[3-4],{lost[0]}\n" in script_of(campaign, 0, 2)
+
+    cluster.start_node(lost[0])
+    (other,) = {"n1", "n2"} - {*lost}
+    cluster.submit("sleep 1000", f"--nodelist={other}", "--exclusive")  # the next trial gets the node that was lost
+    campaign.cancel_job(0)
+    _, state = run_until(
+        campaign,
+        lambda controller: (2, 1) in controller.state.live,
+        once(lambda controller: trained(controller, 1), lambda controller: lose(controller, 1)),
+        once(lambda controller: (1, 2) in controller.state.live, lambda _: campaign.cancel_job(1)),
+    )
+    assert lost[0] == lost[1]
+    for end in (ends_of(state, 0)[0], ends_of(state, 1)[0]):
+        assert (end.reason, end.final, end.hosts) == (EndReason.NODE_FAILURE, False, lost[:1])
+    assert [ends_of(state, trial)[1].reason for trial in (0, 1)] == [EndReason.CANCELLED] * 2  # one ran, one waited
+    assert f"#SBATCH --exclude=n[3-4],{lost[0]}\n" in script_of(campaign, 2, 1)
+    assert any(f"node {lost[0]}: 2 trials failed on it" in warning for warning in campaign.warnings)
+
+
+def test_jobs_that_wait_are_held_released_and_cancelled_by_hand(make_slurm_campaign, long_trials, monkeypatch):
+    monkeypatch.setattr(terminal, "_SUMMARY_EVERY", timedelta(0))
+    campaign = make_slurm_campaign(
+        campaign__max_trials=4, campaign__concurrency=4, scheduler__exclusive=True, **long_trials
+    )
+    cluster, log = campaign.cluster, []
+    filler = cluster.submit("sleep 1000", "--nodelist=n2,n3,n4", "--exclusive")
+    cluster.wait_for_state(filler, "RUNNING")
+    lines, seen = terminal.PlainLines(log.append), {}
+
+    def notes(controller):
+        return {watched.attempt.trial: watched.note for watched in controller.watched.values()}
+
+    def look(controller):
+        lines.show(controller)
+        found = notes(controller)
+        if "Resources" in found.get(2, "") + found.get(3, "") and 1 not in seen:
+            seen[1] = status(campaign.directory.path, "json")
+            cluster.run("scontrol", "uhold", campaign.job(2))
+        if "JobHeldUser" in found.get(2, "") and 2 not in seen:
+            seen[2] = found[2]
+            cluster.run("scancel", campaign.job(3))  # an element of an array that waits
+        if ends_of(controller.state, 3) and 3 not in seen:
+            seen[3] = True
+            cluster.run("scancel", campaign.job(0), filler)  # the canary, which runs
+        if ends_of(controller.state, 0) and trained(controller, 1) and 4 not in seen:
+            seen[4] = controller.state.live[2, 1].began
+            cluster.run("scontrol", "release", campaign.job(2))
+        return trained(controller, 2)
+
+    _, state = run_until(campaign, look)
+    assert "held by a user" in seen[2]
+    assert seen[4] is None
+    assert {(end.trial, end.reason, end.final) for end in state.ends} == {
+        (3, EndReason.CANCELLED, True),
+        (0, EndReason.CANCELLED, True),
+    }
+    waiting = [row for row in json.loads(seen[1])["trials"] if row["state"] == "PENDING"]
+    assert waiting
+    assert any("waits for nodes to become free" in row["why"] for row in waiting)
+    assert any("waiting: Resources: waits for nodes to become free" in line for line in log)
+    assert any("waiting: JobHeldUser: held by a user" in line for line in log)
+
+
+def test_a_suspended_job_has_not_failed(make_slurm_campaign, long_trials):
+    campaign = make_slurm_campaign(campaign__max_trials=1, **long_trials)
+    seen = []
+
+    def suspended(controller):
+        watched = controller.watched[0, 1]
+        if watched.note == "SUSPENDED":
+            seen.append(len(watched.epochs))
+        return len(seen) >= 15  # asked after again and again
+
+    def resume(controller):
+        campaign.cluster.run("scontrol", "resume", campaign.job(0))
+
+    _, state = run_until(
+        campaign,
+        lambda controller: seen and trained(controller, 0, epochs=seen[-1] + 2),
+        once(
+            lambda controller: trained(controller, 0),
+            lambda _: campaign.cluster.run("scontrol", "suspend", campaign.job(0)),
+        ),
+        once(suspended, resume),
+    )
+    assert len(set(seen)) == 1
+    assert state.ends == []
+    assert list(state.live) == [(0, 1)]
+
+
+def test_a_job_that_is_preempted_for_good_is_retried_from_its_checkpoint(make_slurm_campaign, long_trials):
+    campaign = make_slurm_campaign(
+        campaign__max_trials=1, campaign__max_attempts=1, scheduler__partition="lowcancel", **long_trials
+    )
+
+    def preempt(controller):
+        (node,) = trained(controller, 0).begin.hosts
+        campaign.cluster.submit("sleep 1000", f"--nodelist={node}", "--exclusive")
+
+    _, state = run_until(
+        campaign,
+        lambda controller: trained(controller, 0, attempt=2),
+        once(lambda controller: trained(controller, 0, epochs=2), preempt),
+    )
+    (end,) = ends_of(state)
+    assert (end.reason, end.final) == (EndReason.PREEMPTED, False)  # not held against its one attempt
+    assert not state.node_failures
+    check_goes_on(campaign, "00000-1.0.jsonl", "00000-2.0.jsonl")
+
+
+def test_a_site_may_let_slurm_requeue_jobs_and_then_the_attempt_goes_on(make_slurm_campaign, long_trials):
+    campaign = make_slurm_campaign(
+        campaign__max_trials=3,
+        campaign__concurrency=3,
+        scheduler__partition="low",
+        scheduler__requeue=True,
+        scheduler__exclusive=True,
+        **long_trials,
+    )
+    cluster = campaign.cluster
+
+    def all_trained(controller):
+        return all(trained(controller, trial, epochs=2) for trial in range(3))
+
+    def disturb(controller):
+        (node,) = trained(controller, 0).begin.hosts
+        cluster.submit("sleep 1000", f"--nodelist={node}", "--exclusive")  # preempts trial 0
+        cluster.run("scontrol", "requeue", campaign.job(1))
+        cluster.run("scontrol", "requeuehold", campaign.job(2))
+
+    _, state = run_until(
+        campaign,
+        lambda controller: all(trained(controller, trial, run=1) for trial in range(3)),
+        once(all_trained, disturb),
+        once(
+            lambda controller: (2, 1) in controller.watched and "is held" in controller.watched[2, 1].note,
+            lambda _: cluster.run("scontrol", "release", campaign.job(2)),
+        ),
+    )
+    assert state.ends == []
+    assert list(state.live) == [(0, 1), (1, 1), (2, 1)]
+    for trial in range(3):
+        check_goes_on(campaign, f"{trial:05d}-1.0.jsonl", f"{trial:05d}-1.1.jsonl")
+
+
+def test_the_time_limit_is_warned_of_and_is_not_held_against_a_trial(make_slurm_campaign, long_trials):
+    campaign = make_slurm_campaign(
+        campaign__max_trials=2,
+        campaign__concurrency=2,
+        campaign__max_attempts=1,
+        scheduler__warn_before="1s",
+        **long_trials,
+    )
+    stopped = []
+
+    def shorten(controller):
+        """Trial 0 will be warned in time; trial 1 hears nothing until Slurm ends it."""
+        stopped.extend(campaign.processes(1))
+        for process in stopped:
+            process.send_signal(signal.SIGSTOP)
+        campaign.cluster.run("scontrol", "update", f"jobid={campaign.job(0)}", "EndTime=now+32")
+        campaign.cluster.run("scontrol", "update", f"jobid={campaign.job(1)}", "EndTime=now")
+
+    _, state = run_until(
+        campaign,
+        lambda controller: trained(controller, 0, attempt=2) and trained(controller, 1, attempt=2),
+        once(lambda controller: all(trained(controller, trial, epochs=2) for trial in (0, 1)), shorten),
+    )
+    assert {(end.trial, end.reason, end.final) for end in state.ends} == {
+        (trial, EndReason.TIME_LIMIT, False) for trial in (0, 1)
+    }
+    assert "the job's time limit is near" in ends_of(state, 0)[0].message
+    assert not state.node_failures
+    check_goes_on(campaign, "00000-1.0.jsonl", "00000-2.0.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [({"scheduler__partition": "nosuch"}, "invalid partition"), ({"scheduler__gpus_per_node": 9}, "not available")],
+)
+def test_what_sbatch_refuses_pauses_the_campaign_with_its_words(make_slurm_campaign, setting, said):
+    campaign = make_slurm_campaign(**setting)
+    phase, state = campaign.run()
+    assert phase is Phase.PAUSED
+    assert state.phase_reason.startswith("trial 0 ended SUBMIT_REFUSED: sbatch: error:")
+    assert said in state.phase_reason
+    assert campaign.queue() == []
+
+
+def test_an_account_that_is_not_valid_pauses_the_campaign(make_accounted_campaign):
+    campaign = make_accounted_campaign(scheduler__account="nobody")
+    phase, state = campaign.run()
+    assert phase is Phase.PAUSED
+    assert "Invalid account" in state.phase_reason
+
+
+def test_nothing_fails_while_slurmctld_is_away(make_slurm_campaign):
+    campaign = make_slurm_campaign(
+        campaign__max_trials=4,
+        training__warmup_epochs=[20],
+        training__patience=20,
+        training__simulated_epoch_seconds=0.1,
+    )
+    cluster = campaign.cluster
+
+    def unsure(controller):
+        return any("perhaps not submitted" in warning for warning in campaign.warnings)
+
+    phase, state = run_until(
+        campaign,
+        lambda controller: False,
+        once(lambda controller: trained(controller, 1), lambda _: cluster.stop_controller()),
+        once(unsure, lambda _: cluster.start_controller()),
+    )
+    assert phase is Phase.FINISHED
+    assert {end.reason for end in state.ends} == {EndReason.COMPLETED}
+    assert len(state.ends) == 4
+    assert any("asking again" in warning or "perhaps" in warning for warning in campaign.warnings)
+
+
+def test_a_job_that_was_accepted_although_sbatch_timed_out_counts_once(make_slurm_campaign, tmp_path, monkeypatch):
+    slow = tmp_path / "bin" / "sbatch"
+    slow.parent.mkdir()
+    slow.write_text(f"#!/bin/sh\nPATH={os.environ['PATH']} sbatch \"$@\"\n[ -e '{tmp_path}/quick' ] || sleep 1000\n")
+    slow.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{slow.parent}:{os.environ['PATH']}")
+    campaign = make_slurm_campaign(campaign__max_trials=3, scheduler__command_timeout="3s")
+    phase, state = run_until(
+        campaign,
+        lambda controller: False,
+        once(lambda controller: controller.state.trials_ended, lambda _: (tmp_path / "quick").touch()),
+    )
+    assert phase is Phase.FINISHED
+    assert [(end.attempt, end.reason) for end in state.ends] == [(1, EndReason.COMPLETED)] * 3
+    assert any("sbatch did not answer within 3s" in warning for warning in campaign.warnings)
+    begun = [event["trial"] for events in campaign.events().values() for event in events if event["type"] == "begin"]
+    assert sorted(begun) == [0, 1, 2]
+
+
+def test_a_limit_of_jobs_in_the_queue_is_waited_for(make_accounted_campaign):
+    campaign = make_accounted_campaign(
+        campaign__max_trials=8, campaign__concurrency=6, scheduler__qos="few", training__simulated_epoch_seconds=0.0
+    )
+    phase, state = campaign.run()
+    assert phase is Phase.FINISHED
+    assert {end.reason for end in state.ends} == {EndReason.COMPLETED}
+    assert len(state.ends) == 8
+    assert any("trial(s) wait to be submitted: sbatch: error: QOSMaxSubmit" in warning for warning in campaign.warnings)
+    first = campaign.directory.array_name(1)
+    arrays = [job["job"] for entry in campaign.journal() if entry["type"] == "submitted" for job in entry["jobs"]]
+    assert any("_" in job for job in arrays), first
+
+
+def test_a_wave_wider_than_an_array_may_be_is_several_and_stop_cancels_what_waits(make_slurm_campaign, long_trials):
+    campaign = make_slurm_campaign(
+        campaign__max_trials=None, campaign__concurrency=110, scheduler__exclusive=True, **long_trials
+    )
+    cluster = campaign.cluster
+    filler = cluster.submit("sleep 1000", "--nodelist=n2,n3,n4", "--exclusive")
+    cluster.wait_for_state(filler, "RUNNING")
+    mine = cluster.submit("sleep 1000", "--hold", f"--job-name={campaign.directory.frozen.tag[:4]}")
+    run_until(campaign, lambda controller: len(controller.state.live) >= 110)
+    arrays = Counter(name for name, _ in campaign.queue() if "-w" in name)
+    name = campaign.directory.array_name
+    assert arrays == {name(1): 51, name(52): 51, name(103): 7}
+
+    phase, state = campaign.run(stop=lambda controller: True)
+    assert phase is Phase.STOPPED
+    assert {end.reason for end in state.ends} == {EndReason.STOPPED}
+    assert campaign.leaves_nothing_running()
+    assert set(cluster.alive_jobs()) == {filler, mine}
