@@ -1,4 +1,4 @@
-"""Campaigns with the simulated trainer and real local jobs."""
+"""Campaigns with the simulated trainer and real jobs, on this machine or on a private cluster."""
 
 import contextlib
 import json
@@ -16,10 +16,24 @@ from aiperf_orch.controller.controller import Controller
 from aiperf_orch.controller.loop import run
 from aiperf_orch.schedulers.choosing import make_scheduler
 
+LOCAL = {"poll_interval": "50ms", "silent_after": "1s", "lost_after": "500ms", "stop_grace": "10s"}
+SLURM = {
+    "kind": "slurm",
+    "cpus_per_task": 1,
+    "memory": "200M",
+    "time_limit": "10m",
+    "lookahead": 0,
+    "poll_interval": "100ms",
+    "query_interval": "500ms",
+    "silent_after": "1s",
+    "lost_after": "1s",
+    "stop_grace": "30s",
+}
 
-def _settings(**changes):
+
+def _settings(scheduler, **changes):
     data = {
-        "scheduler": {"poll_interval": "50ms", "silent_after": "1s", "lost_after": "500ms", "stop_grace": "10s"},
+        "scheduler": dict(scheduler),
         "campaign": {"duration": "5m", "max_trials": 3, "seed": 7},
         "network": {"max_layers": 60},
         "training": {
@@ -39,7 +53,10 @@ def _settings(**changes):
 
 
 class Campaign:
-    """A campaign on disk, controlled in this process."""
+    """A campaign of local jobs on disk, controlled in this process."""
+
+    patience = 60
+    """Seconds that a whole campaign may take."""
 
     def __init__(self, path, settings):
         self.directory = CampaignDirectory.create(path, settings, {})
@@ -49,10 +66,10 @@ class Campaign:
         scheduler = make_scheduler(self.directory.settings.scheduler)
         return Controller(self.directory, scheduler, resume=resume, take_over=take_over, warn=self.warnings.append)
 
-    def run(self, *, until=lambda controller: False, stop=lambda controller: False, seconds=60):
+    def run(self, *, until=lambda controller: False, stop=lambda controller: False, seconds=None):
         """Run until the campaign is over, or `until` holds of the controller; returns phase and state."""
         controller = self.controller()
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + (seconds or self.patience)
         try:
             phase = run(
                 controller,
@@ -62,7 +79,9 @@ class Campaign:
             )
         finally:
             controller.close()
-        assert time.monotonic() < deadline or phase is not Phase.RUNNING, "the campaign did not end in time"
+        assert time.monotonic() < deadline or phase is not Phase.RUNNING, (
+            f"it did not come so far in time: {self.warnings[-5:]}, {self.journal()[-5:]}"
+        )
         return phase, controller.state
 
     def processes(self, trial=None):
@@ -76,8 +95,29 @@ class Campaign:
                     found.append(process)
         return found
 
+    def kill_job(self, trial):
+        """Kill a trial's job with all its processes, as it stands; tells whether there was any."""
+        return self._signal(trial, signal.SIGKILL)
+
+    def cancel_job(self, trial):
+        """End a trial's job as a person would who knows nothing of the campaign."""
+        return self._signal(trial, signal.SIGTERM)
+
+    def _signal(self, trial, number):
+        processes = self.processes(trial)
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+        return bool(processes)
+
+    def end_jobs(self):
+        """End what is left of its jobs."""
+        for process in self.processes():
+            with contextlib.suppress(psutil.Error):
+                os.kill(process.pid, signal.SIGKILL)
+
     def leaves_nothing_running(self, seconds=5):
-        """Whether all processes of its jobs are gone within a moment."""
+        """Whether all its jobs and their processes are gone within a moment."""
         deadline = time.monotonic() + seconds
         while self.processes() and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -102,20 +142,89 @@ class Campaign:
         ]
 
 
+class SlurmCampaign(Campaign):
+    """A campaign whose jobs run on a private Slurm cluster."""
+
+    patience = 150
+
+    def __init__(self, path, settings, cluster):
+        super().__init__(path, settings)
+        self.cluster = cluster
+
+    def job(self, trial):
+        """The id of a trial's latest job, by the journal."""
+        lines = [entry for entry in self.journal() if entry["type"] == "submitted"]
+        return [job["job"] for entry in lines for job in entry["jobs"] if job["trial"] == trial][-1]
+
+    def queue(self):
+        """Name and id of each of its jobs that has not ended, an array's elements one by one."""
+        rows = self.cluster.run("squeue", "--noheader", "--array", "--format=%j %i").stdout.splitlines()
+        return [tuple(row.split()) for row in rows if row.startswith(self.directory.frozen.tag)]
+
+    def processes(self, trial=None):
+        """Processes of this campaign's trials, or of one trial, with submitit's around them."""
+        directory = self.directory
+        where = [directory.path / "trials", directory.path / "jobs"]
+        if trial is not None:
+            where = [directory.spec(trial), directory.job_folder(trial, "").with_name(f"{trial:05d}-")]
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                words = process.cmdline()
+                if "python" in " ".join(words[:1]) and any(word.startswith(tuple(map(str, where))) for word in words):
+                    found.append(process)
+        return found
+
+    def cancel_job(self, trial):
+        """`scancel`; tells whether Slurm took it."""
+        return self.cluster.run("scancel", self.job(trial), check=False).returncode == 0
+
+    def end_jobs(self):
+        """The cluster is tidied up anyway."""
+
+    def leaves_nothing_running(self, seconds=60):
+        deadline = time.monotonic() + seconds
+        while (self.queue() or self.processes()) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return not self.queue() and not self.processes()
+
+
 @pytest.fixture
 def make_campaign(tmp_path):
-    """Makes campaigns, and ends what is left of their jobs."""
+    """Makes campaigns on this machine, and ends what is left of their jobs."""
     made = []
 
     def make(name="campaign", **changes):
-        made.append(Campaign(tmp_path / name, _settings(**changes)))
+        made.append(Campaign(tmp_path / name, _settings(LOCAL, **changes)))
         return made[-1]
 
     yield make
     for campaign in made:
-        for process in campaign.processes():
-            with contextlib.suppress(psutil.Error):
-                os.kill(process.pid, signal.SIGKILL)
+        campaign.end_jobs()
+
+
+@pytest.fixture
+def make_slurm_campaign(tmp_path, slurm):
+    """Makes campaigns on the private Slurm cluster."""
+    return lambda name="campaign", **changes: SlurmCampaign(tmp_path / name, _settings(SLURM, **changes), slurm)
+
+
+@pytest.fixture
+def make_accounted_campaign(tmp_path, slurm_accounting):
+    """Makes campaigns on the private Slurm cluster with accounting."""
+    cluster = slurm_accounting
+    return lambda name="campaign", **changes: SlurmCampaign(tmp_path / name, _settings(SLURM, **changes), cluster)
+
+
+@pytest.fixture(
+    params=[
+        pytest.param("make_campaign", marks=pytest.mark.local, id="local"),
+        pytest.param("make_slurm_campaign", marks=pytest.mark.slurm, id="slurm"),
+    ]
+)
+def any_campaign(request):
+    """Makes campaigns on each scheduler in turn."""
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture
@@ -127,3 +236,15 @@ def wait_for():
             time.sleep(0.02)
 
     return wait
+
+
+@pytest.fixture
+def long_trials():
+    """Settings of trials that go on for longer than any test; an epoch takes a moment."""
+    return {
+        "training__warmup_epochs": [5000],
+        "training__epochs": 5000,
+        "training__patience": 5000,
+        "training__max_patience": 5000,
+        "training__simulated_epoch_seconds": 0.1,
+    }

@@ -1,4 +1,4 @@
-"""Whole campaigns with the simulated trainer: how they end, stop, resume, fail and repeat."""
+"""Whole campaigns with the simulated trainer: how they end, stop, resume, fail and repeat, on any scheduler."""
 
 import os
 import signal
@@ -18,8 +18,8 @@ def reasons(state):
     return {end.reason for end in state.ends}
 
 
-def test_a_campaign_ends_after_its_trials_and_is_scored(make_campaign):
-    campaign = make_campaign(campaign__max_trials=5)
+def test_a_campaign_ends_after_its_trials_and_is_scored(any_campaign):
+    campaign = any_campaign(campaign__max_trials=5)
     phase, state = campaign.run()
     assert phase is Phase.FINISHED
     assert len(state.trials) == 5
@@ -53,8 +53,8 @@ def test_the_first_trial_runs_alone_until_it_has_ended_an_epoch(make_campaign):
     assert first_epoch["end"] <= second
 
 
-def test_stopping_counts_what_was_completed_and_a_second_run_goes_on_to_the_same_deadline(make_campaign):
-    campaign = make_campaign(training__epochs=40, training__warmup_epochs=[40], training__simulated_epoch_seconds=0.1)
+def test_stopping_counts_what_was_completed_and_a_second_run_goes_on_to_the_same_deadline(any_campaign, long_trials):
+    campaign = any_campaign(**long_trials)
 
     def some_epochs(controller):
         return sum(len(watched.epochs) for watched in controller.watched.values()) >= 3
@@ -111,8 +111,8 @@ def test_another_seed_gives_other_networks(make_campaign):
     assert first.specs()[1]["network_hash"] != second.specs()[1]["network_hash"]
 
 
-def test_a_job_that_is_killed_is_retried_from_its_checkpoint(make_campaign):
-    campaign = make_campaign(
+def test_a_job_that_is_killed_is_retried_from_its_checkpoint(any_campaign):
+    campaign = any_campaign(
         campaign__max_trials=1,
         training__warmup_epochs=[12],
         training__simulated_epoch_seconds=0.2,
@@ -122,9 +122,8 @@ def test_a_job_that_is_killed_is_retried_from_its_checkpoint(make_campaign):
 
     def kill_once(controller):
         if not killed and any(len(watched.epochs) >= 3 for watched in controller.watched.values()):
-            killed.extend(campaign.processes(trial=0))
-            for process in killed:
-                os.kill(process.pid, signal.SIGKILL)
+            assert campaign.kill_job(0)
+            killed.append(0)
         return False
 
     phase, state = campaign.run(until=kill_once)
@@ -140,8 +139,8 @@ def test_a_job_that_is_killed_is_retried_from_its_checkpoint(make_campaign):
     assert events["00000-1.1.jsonl"][0]["reason"] == "LOST"  # the attempt was taken from its job
 
 
-def test_a_broken_site_costs_one_job_and_pauses_the_campaign(make_campaign):
-    campaign = make_campaign(campaign__concurrency=2, scheduler__python="/no/such/python", campaign__max_trials=9)
+def test_a_broken_site_costs_one_job_and_pauses_the_campaign(any_campaign):
+    campaign = any_campaign(campaign__concurrency=2, scheduler__python="/no/such/python", campaign__max_trials=9)
     phase, state = campaign.run()
     assert phase is Phase.PAUSED
     assert [(end.trial, end.attempt) for end in state.ends] == [(0, 1)]
@@ -189,20 +188,17 @@ def test_a_trial_gets_no_more_attempts_than_the_settings_allow(make_campaign):
     ]
 
 
-def test_a_job_that_somebody_ends_by_hand_is_cancelled_not_retried(make_campaign):
-    campaign = make_campaign(
-        campaign__max_trials=1, training__warmup_epochs=[90], training__simulated_epoch_seconds=0.1
-    )
+def test_a_job_that_somebody_ends_by_hand_is_cancelled_not_retried(any_campaign, long_trials):
+    campaign = any_campaign(campaign__max_trials=1, **long_trials)
     told = []
 
-    def terminate_once(controller):
+    def cancel_once(controller):
         if not told and any(watched.epochs for watched in controller.watched.values()):
-            told.extend(campaign.processes(trial=0))
-            for process in told:
-                os.kill(process.pid, signal.SIGTERM)
+            assert campaign.cancel_job(0)
+            told.append(0)
         return False
 
-    _, state = campaign.run(until=terminate_once)
+    _, state = campaign.run(until=cancel_once)
     assert [(end.reason, end.final) for end in state.ends] == [(EndReason.CANCELLED, True)]
 
 
@@ -255,8 +251,8 @@ def test_only_the_best_weights_and_no_checkpoint_are_kept(make_campaign):
     assert kept == sorted(f"{end.trial:05d}.safetensors" for end in best)
 
 
-def test_ticks_alone_run_a_campaign_to_its_end(make_campaign, wait_for):
-    campaign = make_campaign(campaign__max_trials=2)
+def test_ticks_alone_run_a_campaign_to_its_end(any_campaign, wait_for):
+    campaign = any_campaign(campaign__max_trials=2)
 
     def tick():
         controller = campaign.controller(resume=False)
@@ -265,7 +261,7 @@ def test_ticks_alone_run_a_campaign_to_its_end(make_campaign, wait_for):
         finally:
             controller.close()
 
-    wait_for(tick, seconds=40)
+    wait_for(tick, seconds=campaign.patience)
     assert compute(campaign.directory).score.epochs == 6
 
 

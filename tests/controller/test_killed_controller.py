@@ -86,8 +86,8 @@ def test_a_campaign_survives_being_killed_once_at_any_journal_line(make_campaign
 
 
 @pytest.mark.parametrize(("at_append", "torn"), [(3, True), (4, False)])
-def test_a_campaign_survives_being_killed_again_and_again(make_campaign, at_append, torn):
-    campaign = make_campaign(
+def test_a_campaign_survives_being_killed_again_and_again(any_campaign, at_append, torn):
+    campaign = any_campaign(
         campaign__max_trials=3, training__simulated_epoch_seconds=0.1, scheduler__silent_after="300ms"
     )
     deadline = time.monotonic() + DEADLINE
