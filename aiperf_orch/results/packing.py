@@ -22,15 +22,16 @@ from typing import Any, Final
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.disclosure import private_values, public_text, redacted
-from aiperf_orch.campaign.events import best_epoch
 from aiperf_orch.campaign.files import explained, read_whole_lines, replace_file
 from aiperf_orch.campaign.journal import read_journal
 from aiperf_orch.campaign.layout import Layout
 from aiperf_orch.campaign.reading import read_regular
+from aiperf_orch.campaign.state import CampaignState
 from aiperf_orch.config_loading import parse_yaml
 from aiperf_orch.errors import UsageError
 from aiperf_orch.records import AttemptEnd, EventsFile
 from aiperf_orch.results import rules
+from aiperf_orch.results.derived import best_weights, system_description
 from aiperf_orch.results.package_reading import FORMAT, MANIFEST
 from aiperf_orch.results.redaction import Redactor, pseudonyms, redact_journal, secrets_of
 from aiperf_orch.results.result import Result, compute
@@ -60,7 +61,7 @@ def write_package(directory: CampaignDirectory, path: Path, *, with_pseudonyms: 
             "campaign": directory.frozen.tag,
             "rules": {"version": rules.VERSION, "sha256": rules.RULE_SET.sha256},
             **notes,
-            "best_weights": _best_weights(result),
+            "best_weights": best_weights(result),
             "files": {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names},
         }
         _write(folder / MANIFEST, _json(manifest))
@@ -71,15 +72,6 @@ def write_package(directory: CampaignDirectory, path: Path, *, with_pseudonyms: 
 def write_derived(result: Result) -> None:
     """Write what is computed from a campaign's records, into its directory."""
     write_tables(result)
-
-
-def system_description(result: Result) -> dict[str, Any]:
-    """The system as MLPerf's description names its fields, with what the trials said of their software."""
-    system = result.directory.settings.system
-    begins = [begin for trial in result.collected.trials for begin in trial.begins]
-    described = system.model_dump(exclude={"id", "name"}, exclude_none=True)
-    frameworks = sorted({f"PyTorch {begin.versions['torch']}" for begin in begins if "torch" in begin.versions})
-    return {"system_name": system.name, "system_id": system.id, **described, "framework": ", ".join(frameworks)}
 
 
 def _stage(directory: CampaignDirectory, there: Layout, *, with_pseudonyms: bool) -> dict[str, Any]:
@@ -94,8 +86,8 @@ def _stage(directory: CampaignDirectory, there: Layout, *, with_pseudonyms: bool
     redactor = Redactor(salt, secrets_of(private_values(directory.settings)), names)
     frozen = parse_yaml(directory.frozen_settings.read_text(), str(directory.frozen_settings))[0]
     _write(there.frozen_settings, public_text(frozen).encode())
-    for spec in _sorted(directory, "trials/[0-9]*.json"):
-        _write(there.path / "trials" / spec.name, read_regular(spec))
+    for trial in CampaignState.of(entries).trials:  # a specification that was never submitted is no trial
+        _write(there.spec(trial), read_regular(directory.spec(trial)))
     for events in _sorted(directory, "events/[0-9]*.jsonl"):
         _write(there.path / "events" / events.name, redactor.events(read_whole_lines(events)[0]))
     for script in _sorted(directory, "jobs/*/job.sh"):
@@ -147,16 +139,6 @@ def _users(directory: CampaignDirectory) -> list[str]:
         with suppress(KeyError, OSError):  # an id that the system has no name for
             found.append(name())
     return [name for name in found if name]
-
-
-def _best_weights(result: Result) -> dict[str, Any] | None:
-    """The trial of the least error, and the hash of its weights as its end line states it."""
-    best = best_epoch(result.collected.epochs)
-    if best is None:
-        return None
-    ends = next(trial.ends for trial in result.collected.trials if trial.trial.trial == best.trial)
-    hashes = [end.weights_sha256 for end in ends if end.weights_sha256]
-    return {"trial": best.trial, "sha256": hashes[-1] if hashes else None}
 
 
 def _packed(folder: Path, names: list[str], top: str) -> bytes:
