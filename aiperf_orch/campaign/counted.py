@@ -27,7 +27,7 @@ def counted_runs(directory: CampaignDirectory, trial: Trial, attempt: Attempt) -
     faults: list[str] = []
     for file in attempt.end.files:
         path = directory.events(attempt.trial, attempt.attempt, file.run)
-        events = RunEvents(path, attempt.trial, attempt.attempt, file.run, planned)
+        events = RunEvents(path, attempt.trial, attempt.attempt, file.run, planned, directory.read)
         events.poll(limit=file.size)
         if events.recorded() == file:
             runs.append(events)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import attrgetter
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -20,6 +21,7 @@ from pydantic import ValidationError
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.files import AppendFile, explained, read_whole_lines
+from aiperf_orch.campaign.reading import Reader, read_regular
 from aiperf_orch.errors import AiperfError
 from aiperf_orch.records import (
     Begin,
@@ -119,6 +121,7 @@ class RunEvents:
     attempt: int
     run: int
     planned: Planned
+    read: Reader = read_regular
     begin: Begin | None = None
     epochs: list[Epoch] = field(default_factory=list)
     end: End | None = None
@@ -132,7 +135,7 @@ class RunEvents:
     def poll(self, limit: int | None = None) -> bool:
         """Read what has been added, up to a size in bytes if one is given; tells whether there was anything."""
         try:
-            data, _ = read_whole_lines(self.path, self.size)
+            data, _ = read_whole_lines(self.path, self.size, self.read)
         except FileNotFoundError:  # on a network file system only opening it tells
             return False
         except AiperfError as error:  # not a file, or not ours to read: nothing of it counts
@@ -220,7 +223,7 @@ def poll_attempt(
     news = runs[-1].poll() if runs else False
     while True:
         run = len(runs)
-        events = RunEvents(directory.events(trial, attempt, run), trial, attempt, run, planned)
+        events = RunEvents(directory.events(trial, attempt, run), trial, attempt, run, planned, directory.read)
         news = events.poll() or news
         if not events.claimed:
             return news
@@ -246,9 +249,10 @@ class EpochRow:
     @classmethod
     def of(cls, epoch: Epoch) -> EpochRow:
         """The row of a record."""
-        return cls(*(getattr(epoch, name) for name in cls.__slots__))
+        return cls(*_row(epoch))
 
 
+_row: Final = attrgetter(*EpochRow.__slots__)
 AnyEpoch = TypeVar("AnyEpoch", Epoch, EpochRow)
 
 

@@ -59,7 +59,6 @@ def _check_attempts(evidence: Evidence) -> None:
 def _specification(evidence: Evidence, trial: Trial) -> TrialSpec | None:
     """A trial's specification, held to the journal and the settings; None when there is none that can be read."""
     faults, name = evidence.faults, f"trials/{trial.trial:05d}.json"
-    path = evidence.package.folder / name
     if name not in evidence.package.hashes:
         faults.add("trial.missing", name, f"is missing, and {evidence.at_submission(trial)} knows it")
         return None
@@ -68,7 +67,7 @@ def _specification(evidence: Evidence, trial: Trial) -> TrialSpec | None:
             "trial.hash", name, f"is not the specification of {evidence.at_submission(trial)}: its SHA-256 differs"
         )
     try:
-        spec = TrialSpec.model_validate_json(path.read_bytes())
+        spec = TrialSpec.model_validate_json(evidence.package.read(name))
     except ValidationError as error:
         faults.add("trial.format", name, f"not a trial specification: {first_fault(error)}")
         return None

@@ -20,6 +20,21 @@ from aiperf_orch.results.result import Result, result_of
 
 
 @dataclass(frozen=True)
+class PackagedCampaign(CampaignDirectory):
+    """A package's files, where a campaign's would be."""
+
+    package: Package
+
+    def read(self, path: Path, *, offset: int = 0) -> bytes:
+        """From the package's copy."""
+        return self.package.read(str(path.relative_to(self.path)))[offset:]
+
+    def events_on_disk(self) -> list[str]:
+        """Those in the package."""
+        return [name.removeprefix("events/") for name in self.package.places if name.startswith("events/")]
+
+
+@dataclass(frozen=True)
 class Evidence:
     """A package's records. `submitted` and `ended` give, by trial and attempt, the journal's line and its time."""
 
@@ -57,22 +72,24 @@ class Evidence:
 
     def at_event(self, trial: int, attempt: int, kind: str, epoch: int | None = None) -> str:
         """File and line of an attempt's begin, epoch or end; looked for only when there is something to say of it."""
-        for path in sorted((self.package.folder / "events").glob(f"{trial:05d}-{attempt}.*.jsonl")):
-            for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        prefix = f"events/{trial:05d}-{attempt}"
+        for name in sorted(name for name in self.package.places if name.startswith(f"{prefix}.")):
+            for number, line in enumerate(self.package.read(name).split(b"\n"), start=1):
                 try:
                     event = event_adapter.validate_json(line)
                 except ValueError:
                     continue
                 if event.type == kind and (epoch is None or getattr(event, "epoch", None) == epoch):
-                    return f"events/{path.name}:{number}"
-        return f"events/{trial:05d}-{attempt}"
+                    return f"{name}:{number}"
+        return prefix
 
 
 def gather(package: Package, faults: Faults) -> Evidence | None:
     """Read a package's records; None, and a fault that says why, when they are not a campaign's."""
     step = "settings.format"
     try:
-        directory = CampaignDirectory.open(package.folder)
+        opened = CampaignDirectory.open(package.folder)
+        directory = PackagedCampaign(opened.path, opened.frozen, opened.settings_sha256, package)
         step = "journal.chain"
         entries = read_journal(directory.journal)
         step = "journal.order"
