@@ -8,7 +8,7 @@ The protocol, fixed before the first run:
   would; `random` takes a random earlier trial, edits it at random 1 to 3 times, and draws all hyperparameters at
   random from the same ranges. Each with the parent's weights (`inherited`) and with new ones (`fresh`). Trial 0 is the
   same in every arm: the seed network at the first point.
-- A run is 24 trials of 5 epochs; networks may take 6 times the seed network's operations.
+- A run is 20 trials of 4 epochs, of batches of 64 to 256 images; networks may take 4 times the seed network's operations.
 - What counts is the error on the final test of the trial that is best on validation so far. `best` is that after the
   last trial, `area` its mean over all trials (the area under the best-error curve). Per arm: mean over the seeds with
   a 95 % confidence interval (Student's t), and the difference random - search of the same seed with its own.
@@ -44,11 +44,11 @@ from aiperf_orch.search.hyperparameters import first_point, random_point
 from aiperf_orch.trial import data
 from aiperf_orch.trial.torch_trainer import TorchTrainer
 
-TRIALS, EPOCHS, GROWTH = 24, 5, 6
+TRIALS, EPOCHS, GROWTH = 20, 4, 4
 TEST, VALIDATION = 360, 288
-SEED_NETWORK = seeds.small_residual(width=8)
+SEED_NETWORK = seeds.small_residual(width=6)
 LIMITS = Limits(max_layers=100, max_operations=GROWTH * counts.count(SEED_NETWORK).train)
-SETTINGS = SearchSettings()
+SETTINGS = SearchSettings(batch_size=[64, 256])
 MAX_EDITS = 3
 ARMS = [(way, weights) for way in ("search", "random") for weights in ("inherited", "fresh")]
 
