@@ -1,6 +1,6 @@
 """How long a proposal takes, and how much memory the search, by the number of trials before it.
 
-Networks are of ResNet-50's size and deeper; times are those of one process on one core:
+Networks are of ResNet-50's size and deeper; times are CPU time of one process that is held to one core:
 
     python benchmarks/search.py [--history N ...] [--proposals N]
     python benchmarks/search.py --wave 4096 [--history N ...]   # so many asked at once, none ends between them
@@ -108,9 +108,9 @@ def proposals(trials: int, number: int) -> None:
     search, mebibytes = told(trials)
     seconds = []
     for trial in range(trials, trials + number):
-        begun = time.perf_counter()
+        begun = time.process_time()
         made = search.propose(trial)
-        seconds.append(time.perf_counter() - begun)
+        seconds.append(time.process_time() - begun)
         train = counts.count(made.graph).train
         search.started(trial, made.parent, made.edits, made.hyperparameters, made.graph.hash, train)
         search.ended(trial, 0.5, None)
@@ -123,13 +123,13 @@ def wave(trials: int, number: int) -> None:
     """A row: seconds of a wave."""
     search, _ = told(trials)
     hashes = set()
-    begun = time.perf_counter()
+    begun = time.process_time()
     for trial in range(trials, trials + number):
         made = search.propose(trial)
         train = counts.count(made.graph).train
         search.started(trial, made.parent, made.edits, made.hyperparameters, made.graph.hash, train)
         hashes.add(made.graph.hash)
-    print(f"{trials:>8}{number:>8}{len(hashes):>10}{time.perf_counter() - begun:>10.1f}")
+    print(f"{trials:>8}{number:>8}{len(hashes):>10}{time.process_time() - begun:>10.1f}")
 
 
 def restart(trials: int) -> None:
@@ -163,13 +163,13 @@ def restart(trials: int) -> None:
                 begun, ended = [], []
         journal.close()
         expected = search.propose(trials)
-        start = time.perf_counter()
+        start = time.process_time()
         entries = read_journal(directory.journal)
-        read = time.perf_counter()
+        read = time.process_time()
         proposer = Proposer(directory, entries)
-        rebuilt = time.perf_counter()
+        rebuilt = time.process_time()
         spec, _ = proposer.propose(trials, CampaignState.of(entries))
-        proposed = time.perf_counter()
+        proposed = time.process_time()
     same = (spec.network_hash, spec.hyperparameters) == (expected.graph.hash, expected.hyperparameters)
     print(f"{trials:>8}{read - start:>8.1f}{rebuilt - read:>10.1f}{proposed - rebuilt:>10.1f}{same!s:>10}")
 
@@ -204,7 +204,7 @@ def main() -> None:
     elif arguments.restart:
         print(f"{'trials':>8}{'read':>8}{'rebuilt':>10}{'proposal':>10}{'the same':>10}   seconds")
     else:
-        print(f"{'':>8}{'milliseconds of a proposal':^40}{'MiB of the':^20}")
+        print(f"{'':>8}{'CPU milliseconds of a proposal':^40}{'MiB of the':^20}")
         print(f"{'history':>8}{'first':>10}{'median':>10}{'p99':>10}{'max':>10}{'search':>10}{'process':>10}")
     usual = [0, 10_000] if arguments.wave else [40_000] if arguments.restart else [10, 100, 1000, 10_000, 40_000]
     for size in arguments.history or usual:
