@@ -8,6 +8,10 @@ goes by its kernel and by the size of the maps that it reads, which tells where 
 lost is the order of layers of equal maps. What is won: exp(-distance / length) is a valid covariance whatever the
 networks (the L1 distance is of negative type), a child's vector and distances are its parent's but for a few columns,
 and whole numbers make both exact, in any order of summing.
+
+Measured by `benchmarks/approximation.py`: on histories of 10 and 30 descendants of ResNet-50 the rank correlation with
+the exact method (edit distance, clipped eigenvalues) is 0.91 for distances, 0.95 and 0.88 for confidence bounds; on
+those of the small seed network 0.94 and 0.92, and 0.90 and 0.79. What it does to the final error was not measured.
 """
 
 from __future__ import annotations
