@@ -74,7 +74,7 @@ def _count_layer(graph: Graph, layer: Layer) -> tuple[int, int]:
             out_height, out_width, filters = graph.shapes[layer.id]
             weights = layer.kernel**2 * channels * filters
             outputs = out_height * out_width
-            reads_image = graph.by_id[source].kind == "input"  # then no gradient of the input is needed
+            reads_image = source == graph.layers[0].id  # then no gradient of the input is needed
             return 2 * weights * outputs, weights * ((2 if reads_image else 4) * outputs + 2)
         case "dense":
             return 2 * elements * layer.units, 4 * elements * layer.units + 2 * (elements + 1) * layer.units

@@ -66,7 +66,7 @@ class Graph:
 
     `layers` are in topological order and begin with the input. Two graphs are equal when their layers and input
     shapes are; `hash` tells whether two differently numbered graphs have the same structure. Of a child made by
-    `changed`, `touched` names the layers that are new, or not as they were, or read maps that are not.
+    `changed`, `touched` holds the layers that are new, or not as they were, or read maps that are not.
     """
 
     __slots__ = ("__dict__", "_totals", "input_shape", "layers", "touched")
@@ -79,7 +79,7 @@ class Graph:
         """
         self.input_shape = input_shape
         self.layers = tuple(layers)
-        self.touched: tuple[int, ...] = ()
+        self.touched: tuple[Layer, ...] = ()
         self._totals: dict[Measure, Amounts] = {}
         self.shapes  # noqa: B018  computing the shapes is the check
         self._check_reachable()
@@ -122,7 +122,7 @@ class Graph:
             if shape != shapes.get(layer.id):
                 shapes[layer.id] = shape
                 moved.add(layer.id)
-        child.touched = tuple(layer.id for layer in touched)
+        child.touched = tuple(touched)
         before = [self.by_id[layer.id] for layer in touched if layer.id in self.by_id]
         child._totals = {
             measure: _sums(total, _amounts(child, touched, measure), _amounts(self, before, measure))
@@ -164,6 +164,14 @@ class Graph:
     def by_id(self) -> dict[int, Layer]:
         """Layers by their id."""
         return {layer.id: layer for layer in self.layers}
+
+    @cached_property
+    def by_kind(self) -> dict[str, list[Layer]]:
+        """Layers by their kind, in topological order."""
+        found: dict[str, list[Layer]] = {kind: [] for kind in ATTRIBUTES}
+        for layer in self.layers:
+            found[layer.kind].append(layer)
+        return found
 
     @cached_property
     def position(self) -> dict[int, int]:

@@ -15,6 +15,7 @@ Edits:
 from __future__ import annotations
 
 import reprlib
+from bisect import bisect
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, get_args
@@ -284,7 +285,7 @@ def _expect_skip(graph: Graph, edit: Edit) -> int:
 
 def _starts(graph: Graph, kind: EditKind) -> list[int]:
     """The layers that an edit of a kind can begin at, if it fits there."""
-    return [layer.id for layer in graph.layers if layer.kind == ("conv" if kind == "wider" else "relu")]
+    return [layer.id for layer in graph.by_kind["conv" if kind == "wider" else "relu"]]
 
 
 def _edits_at(graph: Graph, kind: EditKind, start: int, kernel: int) -> list[Edit]:
@@ -295,11 +296,9 @@ def _edits_at(graph: Graph, kind: EditKind, start: int, kernel: int) -> list[Edi
         case "wider":
             return [Edit("wider", start)] if _can_widen(graph, start) else []
         case "skip_add" | "skip_concat":
-            return [
-                Edit(kind, start, to=end.id)
-                for end in graph.layers[graph.position[start] + 1 : -1]
-                if end.kind == "batch_norm" and _can_skip(graph, kind, start, end.id)
-            ]
+            norms = [layer.id for layer in graph.by_kind["batch_norm"] if layer is not graph.output]
+            behind = bisect(norms, graph.position[start], key=graph.position.__getitem__)
+            return [Edit(kind, start, to=end) for end in norms[behind:] if _can_skip(graph, kind, start, end)]
 
 
 def _can_widen(graph: Graph, convolution: int) -> bool:

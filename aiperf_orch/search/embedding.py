@@ -8,6 +8,10 @@ goes by its kernel and by the size of the maps that it reads, which tells where 
 lost is the order of layers of equal maps. What is won: exp(-distance / length) is a valid covariance whatever the
 networks (the L1 distance is of negative type), a child's vector and distances are its parent's but for a few columns,
 and whole numbers make both exact, in any order of summing.
+
+Measured by `benchmarks/approximation.py`: on histories of 10 and 30 descendants of ResNet-50 the rank correlation with
+the exact method (edit distance, clipped eigenvalues) is 0.91 for distances, 0.95 and 0.88 for confidence bounds; on
+those of the small seed network 0.94 and 0.92, and 0.90 and 0.79. What it does to the final error was not measured.
 """
 
 from __future__ import annotations
@@ -43,12 +47,13 @@ class Vocabulary:
 
     def vector(self, graph: Graph) -> Integers:
         """The vector (columns,) of a network."""
-        return self.added(np.zeros(0, dtype=np.int32), self._sum(graph, [layer.id for layer in graph.layers], 1, {}))
+        return self.added(np.zeros(0, dtype=np.int32), self._sum(graph, graph.layers, 1, {}))
 
     def change(self, parent: Graph, child: Graph) -> Amounts:
         """By column, what a child's vector has more than that of the parent it was made from by one edit."""
         changed = self._sum(child, child.touched, 1, {})
-        self._sum(parent, [layer_id for layer_id in child.touched if layer_id in parent.by_id], -1, changed)
+        before = [parent.by_id[layer.id] for layer in child.touched if layer.id in parent.by_id]
+        self._sum(parent, before, -1, changed)
         return {column: amount for column, amount in changed.items() if amount}
 
     def added(self, vector: Integers, change: Amounts) -> Integers:
@@ -59,9 +64,9 @@ class Vocabulary:
             found[column] += amount
         return found
 
-    def _sum(self, graph: Graph, layers: Iterable[int], sign: int, into: Amounts) -> Amounts:
-        for layer_id in layers:
-            for column, amount in self._words(graph, graph.by_id[layer_id]):
+    def _sum(self, graph: Graph, layers: Iterable[Layer], sign: int, into: Amounts) -> Amounts:
+        for layer in layers:
+            for column, amount in self._words(graph, layer):
                 into[column] = into.get(column, 0) + sign * amount
         return into
 

@@ -12,11 +12,13 @@ from that of a search that starts again.
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import cho_factor, cho_solve
+from threadpoolctl import ThreadpoolController
 
 NOISE: Final = 0.01  # variance of a measured error, as a part of the errors' variance
 SMALLEST_SCALE: Final = 0.01  # of the errors' standard deviation: few errors, or equal ones, do not make us sure
@@ -40,7 +42,9 @@ class GaussianProcess:
         self._length = max(float(np.median(between)), SMALLEST_LENGTH) if between.size else SMALLEST_LENGTH
         covariance = np.exp(-distances / self._length)
         covariance[np.diag_indices(errors.size)] += NOISE
-        self._inverse = cho_solve(cho_factor(covariance, lower=True), np.eye(errors.size))
+        # BLAS would start a thread a core, on a login node that is not ours alone, and sum in another order on each machine
+        with _blas().limit(limits=1, user_api="blas"):
+            self._inverse = cho_solve(cho_factor(covariance, lower=True), np.eye(errors.size))
         self._weights = self._inverse @ ((errors - self._mean) / self.scale)
 
     def predict(self, distances: Floats) -> tuple[float, float]:
@@ -48,3 +52,9 @@ class GaussianProcess:
         covariance = np.exp(-distances / self._length)
         mean = self._mean + self.scale * float(covariance @ self._weights)
         return mean, self.scale * math.sqrt(max(1 - float(covariance @ self._inverse @ covariance), 0.0))
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """The libraries that linear algebra runs in; found once."""
+    return ThreadpoolController()

@@ -3,7 +3,7 @@
 Kept from Optuna, whose TPE is the usual one, are its constants: the best tenth of the points (25 at most) is good, the
 25 newest weigh in full and older ones less, a prior over the whole range counts as one more point, each point's
 deviation is the wider gap to its neighbours but not below a share of the range, and the best of 24 draws from the good
-ones is taken. Not Optuna itself: asking it takes 100 times as long, most of it for building a study of the points.
+ones is taken. Not Optuna itself: after 128 trials it takes 18 ms for a point, of which this takes 0.8.
 """
 
 from __future__ import annotations
