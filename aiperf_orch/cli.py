@@ -147,10 +147,20 @@ def stop(campaign_dir: Path, take_over: bool) -> None:
 @_CAMPAIGN
 @_FORMAT
 def score(campaign_dir: Path, form: str) -> None:
-    """Score a campaign and write its CSV files anew."""
+    """Score a campaign and write its CSV files and its report anew."""
     from aiperf_orch.commands import score as scoring
 
     click.echo(scoring.score(campaign_dir, form), nl=False)
+
+
+@main.command()
+@_CAMPAIGN
+@click.option("--output", type=click.Path(path_type=Path), help="Where to; by default report.html in the campaign.")
+def report(campaign_dir: Path, output: Path | None) -> None:
+    """Draw a campaign's report.html anew."""
+    from aiperf_orch.commands import report as reporting
+
+    click.echo(reporting.report(campaign_dir, output))
 
 
 @main.command()

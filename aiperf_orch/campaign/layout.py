@@ -52,6 +52,11 @@ class Layout:
         """The result over time."""
         return self.path / "series.csv"
 
+    @property
+    def report(self) -> Path:
+        """The result for people."""
+        return self.path / "report.html"
+
     def spec(self, trial: int) -> Path:
         """A trial's specification."""
         return self.path / "trials" / f"{trial:05d}.json"

@@ -1,12 +1,14 @@
-"""`score`: computes a campaign's result, writes its tables, and says it in words."""
+"""`score`: computes a campaign's result, writes its tables and its report, and says it in words."""
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.commands.tabulate import render_rows
+from aiperf_orch.errors import AiperfError
 from aiperf_orch.results import rules
 from aiperf_orch.results.result import Result, compute
 from aiperf_orch.units import format_duration, format_ops
@@ -24,12 +26,24 @@ def score(campaign_dir: Path, form: str) -> str:
 
 
 def write_score(directory: CampaignDirectory) -> Result:
-    """Compute the result and write the tables."""
+    """Compute the result, and write the tables and the report."""
+    result = compute(directory)
+    write_files(result)
+    return result
+
+
+def write_files(result: Result) -> None:
+    """Write the tables and the report; a report that cannot be drawn is a warning, and costs nobody the score."""
     from aiperf_orch.results.tables import write_tables
 
-    result = compute(directory)
     write_tables(result)
-    return result
+    try:
+        from aiperf_orch.results.report import write_report
+
+        write_report(result)
+    except Exception as error:  # whatever a drawing library may say, also while it is imported
+        reason = error if isinstance(error, AiperfError) else f"{result.directory.report}: {error!r}"
+        print(f"warning: the report is not written, all else is: {reason}", file=sys.stderr, flush=True)
 
 
 def summary(result: Result) -> str:
@@ -54,6 +68,7 @@ def summary(result: Result) -> str:
         lines.append(f"rankable         by the rules {rules.VERSION}")
     lines += [f"warning: {fault}" for fault in result.faults]
     directory = result.directory
-    files = ", ".join(path.name for path in (directory.result, directory.leaderboard, directory.series))
+    written = (directory.result, directory.leaderboard, directory.series, directory.report)
+    files = ", ".join(path.name for path in written)
     lines.append(f"files            {directory.path}: {files}")
     return "\n".join(lines)

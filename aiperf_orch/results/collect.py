@@ -14,11 +14,15 @@ from aiperf_orch.records import Begin, Epoch
 
 @dataclass(frozen=True)
 class TrialRecords:
-    """One trial: its begin lines, and its epochs that count, in order."""
+    """One trial: its begin lines, its epochs that count, in order, and when its runs were at work.
+
+    A run is at work from its begin line to its end line; one that wrote none, to the end of its last epoch.
+    """
 
     trial: Trial
     begins: list[Begin]
     epochs: list[Epoch]
+    at_work: list[tuple[datetime, datetime]]
 
 
 @dataclass(frozen=True)
@@ -42,19 +46,25 @@ class Collected:
 def collect(directory: CampaignDirectory, state: CampaignState) -> Collected:
     """Read the events of every attempt, and keep what counts."""
     faults: list[str] = []
-    read: list[tuple[Trial, list[Begin], list[Epoch]]] = []
+    read: list[tuple[Trial, list[RunEvents]]] = []
     for trial in state.trials.values():
         runs: list[RunEvents] = []
         for attempt in trial.attempts:
             counted, faulty = counted_runs(directory, trial, attempt)
             runs += counted
             faults += faulty
-        begins = [run.begin for run in runs if run.begin]
-        read.append((trial, begins, [epoch for run in runs for epoch in run.epochs]))
-    times = [begin.time for _, begins, _ in read for begin in begins]
+        read.append((trial, runs))
+    times = [run.begin.time for _, runs in read for run in runs if run.begin]
     start = min([*times, *([state.first_begin] if state.first_begin else [])], default=None)
     deadline = start + timedelta(seconds=directory.settings.campaign.duration) if start else None
-    trials = [
-        TrialRecords(trial, begins, list(count_epochs(epochs, deadline).values())) for trial, begins, epochs in read
-    ]
-    return Collected(trials, start, faults)
+    return Collected([_records(trial, runs, deadline) for trial, runs in read], start, faults)
+
+
+def _records(trial: Trial, runs: list[RunEvents], deadline: datetime | None) -> TrialRecords:
+    counted = count_epochs((epoch for run in runs for epoch in run.epochs), deadline)
+    at_work = []
+    for run in runs:
+        last = run.end.time if run.end else max((epoch.end for epoch in run.epochs), default=None)
+        if run.begin and last:
+            at_work.append((run.begin.time, last))
+    return TrialRecords(trial, [run.begin for run in runs if run.begin], list(counted.values()), at_work)
