@@ -45,11 +45,33 @@ Fraction = Annotated[float, Field(ge=0, le=1, strict=False)]
 
 
 class SystemSettings(Settings):
-    """Who measures what; these stand in result.csv."""
+    """Who measures what; these stand in result.csv and a package's system.json.
+
+    All but `id`, `name` and `accelerator_peak_ops` are named as in the system description of MLPerf (MLCommons).
+    """
 
     name: CsvText = "unnamed system"
     submitter: CsvText = "unnamed submitter"
     contact: CsvText | None = None
+    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")] | None = None
+    division: Literal["closed", "open"] | None = None
+    status: CsvText | None = None
+    number_of_nodes: Count | None = None
+    host_processor_model_name: CsvText | None = None
+    host_processors_per_node: Count | None = None
+    host_processor_core_count: Count | None = None
+    host_memory_capacity: CsvText | None = None
+    host_networking: CsvText | None = None
+    accelerators_per_node: Count | None = None
+    accelerator_model_name: CsvText | None = None
+    accelerator_memory_capacity: CsvText | None = None
+    accelerator_interconnect: CsvText | None = None
+    accelerator_peak_ops: Annotated[float, Field(gt=0, le=1e21, strict=False)] | None = Field(
+        None, description="operations per second of one accelerator at best, in the precision that is trained in"
+    )
+    operating_system: CsvText | None = None
+    other_software_stack: CsvText | None = None
+    hw_notes: CsvText | None = None
 
 
 class SchedulerSettings(Settings):
