@@ -164,6 +164,28 @@ def report(campaign_dir: Path, output: Path | None) -> None:
 
 
 @main.command()
+@click.argument("campaigns", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--by",
+    type=click.Choice(["accelerators", "nodes", "concurrency"]),
+    help="What a size counts; by default the first that all name and that tells them apart.",
+)
+@click.option("--output", type=click.Path(path_type=Path), help="A figure: .html, .svg, .png or .pdf.")
+@click.option("--allow-differences", is_flag=True, help="Compare campaigns by different settings, and say so.")
+@_FORMAT
+def scaling(
+    campaigns: tuple[Path, ...], by: str | None, output: Path | None, allow_differences: bool, form: str
+) -> None:
+    """Weak-scaling efficiency of campaigns of different sizes.
+
+    CAMPAIGNS are campaign directories; packages and result.csv's will do.
+    """
+    from aiperf_orch.commands import scaling as comparing
+
+    click.echo(comparing.scaling(campaigns, form, by, output, allow_differences=allow_differences), nl=False)
+
+
+@main.command()
 @_SITE
 @_SET
 def render(site: Path, assignments: tuple[str, ...]) -> None:

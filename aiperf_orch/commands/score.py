@@ -9,9 +9,8 @@ from pathlib import Path
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.commands.tabulate import render_rows
 from aiperf_orch.errors import AiperfError
-from aiperf_orch.results import rules
 from aiperf_orch.results.result import Result, compute
-from aiperf_orch.units import format_duration, format_ops
+from aiperf_orch.results.words import summary_lines
 
 
 def score(campaign_dir: Path, form: str) -> str:
@@ -47,28 +46,8 @@ def write_files(result: Result) -> None:
 
 
 def summary(result: Result) -> str:
-    """The result in words: score, error, regulated score, verdict, and where the files are."""
-    score = result.score
-    mark = " (SIMULATED: no training took place)" if result.simulated else ""
-    lines = [
-        "",
-        f"score            {format_ops(score.score)}{mark}",
-        f"error            {'none measured' if score.error is None else f'{score.error:.2%}'}"
-        + (f" (counted as half a validation image, {score.error_counted:.3%})" if score.error_is_zero else ""),
-        f"regulated score  {'none' if score.regulated is None else format_ops(score.regulated)}",
-        f"                 {score.operations:,} operations in {format_duration(score.seconds)}: {score.epochs} epochs of "
-        f"{len(result.collected.trials)} trials, {result.networks} networks",
-    ]
-    missed = rules.misses(result)
-    if missed:
-        lines.append(f"not rankable     by the rules {rules.VERSION}:")
-        width = max(len(miss.rule.id) for miss in missed)
-        lines += [f"  {miss.rule.id.ljust(width)}  {miss.rule.sentence}; {miss.why}" for miss in missed]
-    else:
-        lines.append(f"rankable         by the rules {rules.VERSION}")
-    lines += [f"warning: {fault}" for fault in result.faults]
+    """The result in words, and where its files are."""
     directory = result.directory
     written = (directory.result, directory.leaderboard, directory.series, directory.report)
     files = ", ".join(path.name for path in written)
-    lines.append(f"files            {directory.path}: {files}")
-    return "\n".join(lines)
+    return "\n".join(["", *summary_lines(result), f"files            {directory.path}: {files}"])

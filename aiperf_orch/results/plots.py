@@ -19,25 +19,39 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import Formatter, MaxNLocator
 
-INK: Final = "#000001"
-_CLASSES: Final = {"#000002": "accent", "#000003": "second"}  # a colour that stands for a class of the page
-ACCENT, SECOND = _CLASSES
-_STYLE: Final[dict[Any, Any]] = {
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "font.size": 8.0,
-    "svg.fonttype": "none",  # text as text: it can be found and read aloud, and has the page's font
-    "svg.hashsalt": "aiperf-orch",
-    "text.parse_math": False,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-}
+
+@dataclass(frozen=True)
+class Palette:
+    """Colours of a picture: text and lines, and what is measured."""
+
+    ink: str
+    accent: str
+
+
+PAGE: Final = Palette("#000001", "#000002")  # no colours, but signs for the page's
+PAPER: Final = Palette("#1c2024", "#0a5fa8")
+_CLASSES: Final = {PAGE.accent: "accent"}
 _ATTRIBUTES: Final = frozenset(
     """d fill fill-opacity font-size height opacity points stroke stroke-dasharray stroke-linecap stroke-linejoin
     stroke-opacity stroke-width text-anchor transform viewBox width x y""".split()  # noqa: SIM905
 )
+_STEPS: Final = [1, 2, 2.5, 5, 10]
 _ELEMENTS: Final = frozenset({"g", "path", "text"})
+
+
+def style(palette: Palette) -> dict[Any, Any]:
+    """Settings of matplotlib for a picture, to be held while it is made and while it is written."""
+    return {
+        "axes.edgecolor": palette.ink,
+        "axes.labelcolor": palette.ink,
+        "font.size": 8.0,
+        "svg.fonttype": "none",  # text as text: it can be found and read aloud, and has the page's font
+        "svg.hashsalt": "aiperf-orch",
+        "text.parse_math": False,
+        "text.color": palette.ink,
+        "xtick.color": palette.ink,
+        "ytick.color": palette.ink,
+    }
 
 
 @dataclass(frozen=True)
@@ -66,7 +80,7 @@ def chart(
         y_format: how values are written; by default as numbers.
         size: width and height in inches of 72 px; the page scales it.
     """
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(style(PAGE)):
         figure = Figure(figsize=size, layout="constrained")
         axes = figure.add_subplot()
         for curve in curves:
@@ -76,13 +90,15 @@ def chart(
         axes.set_ylim(0, 1.08 * max(max(curve.y) for curve in curves) or 1)
         if y_format is not None:
             axes.yaxis.set_major_formatter(y_format)
-        _calm(axes)
+        calm(axes, PAGE)
+        axes.xaxis.set_major_locator(MaxNLocator(6, steps=_STEPS))
         return embed(figure, label)
 
 
 def embed(figure: Figure, label: str) -> Markup:
     """A figure as an `svg` element to stand in a page, the same for the same figure."""
-    with mpl.rc_context(_STYLE):
+    figure.patch.set_visible(False)
+    with mpl.rc_context(style(PAGE)):
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None})
     root = ElementTree.fromstring(text.getvalue())  # noqa: S314  matplotlib wrote it just now
@@ -93,29 +109,28 @@ def embed(figure: Figure, label: str) -> Markup:
 def _draw(axes: Axes, curve: Curve) -> None:
     match curve.kind:
         case "bars":
-            axes.stairs(curve.y, curve.x, fill=True, color=ACCENT, alpha=0.35, linewidth=0)
-            axes.stairs(curve.y, curve.x, color=ACCENT, linewidth=1.2, baseline=None)
+            axes.stairs(curve.y, curve.x, fill=True, color=PAGE.accent, alpha=0.35, linewidth=0)
+            axes.stairs(curve.y, curve.x, color=PAGE.accent, linewidth=1.2, baseline=None)
         case "level":
-            axes.plot(curve.x, curve.y, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), alpha=0.6, clip_on=False)
+            axes.plot(curve.x, curve.y, color=PAGE.ink, linewidth=0.9, linestyle=(0, (4, 3)), alpha=0.6, clip_on=False)
         case _:
             drawn = "steps-post" if curve.kind == "steps" else "default"
-            axes.plot(curve.x, curve.y, color=ACCENT, linewidth=1.6, drawstyle=drawn, solid_joinstyle="round")
+            axes.plot(curve.x, curve.y, color=PAGE.accent, linewidth=1.6, drawstyle=drawn, solid_joinstyle="round")
             last = [curve.x[-1]] * 2, [curve.y[-1]] * 2
-            axes.plot(*last, color=ACCENT, linewidth=5, solid_capstyle="round")  # a line of no length is a dot
+            axes.plot(*last, color=PAGE.accent, linewidth=5, solid_capstyle="round")  # a line of no length is a dot
 
 
-def _calm(axes: Axes) -> None:
+def calm(axes: Axes, palette: Palette) -> None:
     """No frame, no ticks, a faint grid: what is drawn comes first."""
     axes.patch.set_visible(False)
-    axes.figure.patch.set_visible(False)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_alpha(0.4)
     axes.tick_params(length=0, pad=4)
-    axes.grid(axis="y", color=INK, alpha=0.13, linewidth=0.7)
+    axes.grid(axis="y", color=palette.ink, alpha=0.13, linewidth=0.7)
     axes.set_axisbelow(True)
-    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
-    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    if axes.get_yscale() == "linear":
+        axes.yaxis.set_major_locator(MaxNLocator(5, steps=_STEPS))
 
 
 def _element(element: ElementTree.Element) -> str:
@@ -133,7 +148,7 @@ def _element(element: ElementTree.Element) -> str:
             attributes["font-size"] = value.split("px")[0]
         elif value in _CLASSES:
             classes.append(f"{key}-{_CLASSES[value]}")
-        elif value == INK:
+        elif value == PAGE.ink:
             attributes[key] = "currentColor"
         elif key in _ATTRIBUTES:
             attributes[key] = value
