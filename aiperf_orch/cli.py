@@ -186,6 +186,38 @@ def scaling(
 
 
 @main.command()
+@_CAMPAIGN
+@click.option(
+    "--output", required=True, type=click.Path(path_type=Path), metavar="FILE.tar.gz", help="Where the package goes."
+)
+@click.option("--pseudonyms", is_flag=True, help="Hosts and users get pseudonyms.")
+@click.option("--sign", "key", type=click.Path(path_type=Path), metavar="KEY", help="Sign it with this SSH key.")
+def package(campaign_dir: Path, output: Path, pseudonyms: bool, key: Path | None) -> None:
+    """Pack a campaign's results for a committee, and verify them."""
+    from aiperf_orch.commands import package as packing
+
+    click.echo(packing.package(campaign_dir, output, key, pseudonyms=pseudonyms), nl=False)
+
+
+@main.command()
+@click.argument("package", type=click.Path(path_type=Path))
+@click.option(
+    "--signers", type=click.Path(path_type=Path), metavar="FILE", help="Ask for a signature by one of these signers."
+)
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def verify(package: Path, signers: Path | None, form: str) -> None:
+    """Check that a package's numbers follow from its records.
+
+    Exit status: 0 verified, 1 faults were found. Whether the result is rankable too is said, and no fault.
+    """
+    from aiperf_orch.commands import verify as verifying
+
+    text, status = verifying.report(package, signers, form)
+    click.echo(text, nl=False)
+    sys.exit(status)
+
+
+@main.command()
 @_SITE
 @_SET
 def render(site: Path, assignments: tuple[str, ...]) -> None:

@@ -6,11 +6,14 @@ with them is `config_loading`'s.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from aiperf_orch.units import Seconds
+
+PRIVATE: Final[dict[str, JsonValue]] = {"private": True}
+"""Marks a setting that never leaves the machine: code, and what names people or places. Packages show a hash of it."""
 
 
 class Settings(BaseModel):
@@ -79,9 +82,13 @@ class SchedulerSettings(Settings):
 
     kind: Literal["local"] = "local"
     cores_per_trial: Count = 1
-    python: Text | None = Field(None, description="the interpreter of the trials; by default the controller's own")
-    setup: list[str] = Field([], description="shell lines (code) that run before each trial")
-    template: Text | None = Field(None, description="a site's own batch script template instead of ours")
+    python: Text | None = Field(
+        None, description="the interpreter of the trials; by default the controller's own", json_schema_extra=PRIVATE
+    )
+    setup: list[str] = Field([], description="shell lines (code) that run before each trial", json_schema_extra=PRIVATE)
+    template: Text | None = Field(
+        None, description="a site's own batch script template instead of ours", json_schema_extra=PRIVATE
+    )
     poll_interval: Duration = 1.0
     silent_after: Duration = Field(30.0, description="a trial silent for so long is asked after in the queue")
     lost_after: Duration = Field(20.0, description="grace for a job that left the queue without an end line")
@@ -200,3 +207,14 @@ class SiteSettings(Settings):
     def simulated(self) -> bool:
         """Whether trials are simulated, which makes every number of the campaign a simulated one."""
         return self.training.trainer == "simulated"
+
+
+def private_keys() -> list[tuple[str, str]]:
+    """Section and key of every private setting."""
+    return [
+        (section, key)
+        for section, field in SiteSettings.model_fields.items()
+        for model in get_args(field.annotation) or (field.annotation,)
+        for key, setting in model.model_fields.items()
+        if setting.json_schema_extra is PRIVATE
+    ]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from aiperf_orch.results.collect import TrialRecords
 from aiperf_orch.results.result import Result
 
 _INTERVALS: Final = 60
@@ -36,7 +39,7 @@ def activity_of(result: Result) -> Activity | None:
         return None
     edges = np.linspace(0.0, seconds, _INTERVALS + 1)
     epochs = result.collected.epochs
-    work = [span for trial in result.collected.trials for span in trial.at_work]
+    work = [span for trial in result.collected.trials for span in _at_work(trial)]
     busy = _until(
         edges,
         np.array([(begin - start).total_seconds() for begin, _ in work]),
@@ -52,6 +55,19 @@ def activity_of(result: Result) -> Activity | None:
     interval = seconds / _INTERVALS
     possible = seconds * result.directory.settings.campaign.concurrency
     return Activity(edges, np.diff(busy) / interval, np.diff(done) / interval, float(busy[-1] - busy[0]) / possible)
+
+
+def _at_work(trial: TrialRecords) -> Iterator[tuple[datetime, datetime]]:
+    """From each run's begin line to its end line; of a run that wrote none, to the end of its last epoch that counts."""
+    ends = {(end.attempt, end.run): end.time for end in trial.ends}
+    begins = sorted(trial.begins, key=lambda begin: begin.time)
+    for begin, after in zip(begins, [*begins[1:], None], strict=False):
+        own = (
+            epoch.end for epoch in trial.epochs if epoch.end >= begin.time and (not after or epoch.end <= after.time)
+        )
+        end = ends.get((begin.attempt, begin.run)) or max(own, default=None)
+        if end is not None:
+            yield begin.time, end
 
 
 def _until(times: _Array, begins: _Array, ends: _Array, amounts: _Array) -> _Array:

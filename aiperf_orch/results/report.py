@@ -10,9 +10,10 @@ from typing import Any, Final
 from matplotlib.ticker import Formatter, FuncFormatter
 
 import aiperf_orch
+from aiperf_orch.campaign.disclosure import redacted
 from aiperf_orch.campaign.files import replace_file
 from aiperf_orch.campaign.state import CHOSEN, SUCCESSES
-from aiperf_orch.config import SiteSettings
+from aiperf_orch.config import SiteSettings, private_keys
 from aiperf_orch.config_loading import flatten
 from aiperf_orch.network import counts
 from aiperf_orch.records import EndReason
@@ -62,7 +63,7 @@ def render_report(result: Result) -> str:
         more_trials=max(len(rows) - _MOST_TRIALS, 0),
         **_failures(result),
         system=_system(result),
-        settings=_settings(result.directory.settings),
+        settings=_settings(result.directory.settings, result.directory.frozen.salt or ""),
         software=aiperf_orch.__version__,
         ops=format_ops,
         duration=format_duration,
@@ -167,31 +168,18 @@ def _system(result: Result) -> list[tuple[str, Any]]:
     return [(name, value) for name, value in told if value not in (None, "")]
 
 
-def _settings(settings: SiteSettings) -> list[tuple[str, list[tuple[str, str, bool]]]]:
+def _settings(settings: SiteSettings, salt: str) -> list[tuple[str, list[tuple[str, str, bool]]]]:
     """Every section with its keys: name, value, and whether it is not the default."""
     given, default = settings.model_dump(mode="json"), SiteSettings().model_dump(mode="json")
     sections = []
-    for section, keys in redacted(given).items():
+    for section, keys in given.items():
+        for name in keys.keys() & {key for part, key in private_keys() if part == section}:
+            keys[name] = redacted(keys[name], salt)
         usual = flatten(default[section])
         sections.append(
             (section, [(key, _value(value), value != usual.get(key)) for key, value in flatten(keys).items()])
         )
     return sections
-
-
-def redacted(settings: dict[str, Any]) -> dict[str, Any]:
-    """Interim."""
-    import hashlib
-
-    return {
-        section: {
-            key: "sha256:" + hashlib.sha256(repr(value).encode()).hexdigest()
-            if key in ("setup", "template", "python") and value
-            else value
-            for key, value in keys.items()
-        }
-        for section, keys in settings.items()
-    }
 
 
 def _value(value: Any) -> str:

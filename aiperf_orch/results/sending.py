@@ -173,5 +173,3 @@ def _said(code: int, text: bytes | str) -> str:
     """What a server said, in one harmless line."""
     words = text.decode(errors="replace") if isinstance(text, bytes) else text
     return f"{code} " + "".join(letter if letter.isprintable() else " " for letter in words)[:300]
-
-
