@@ -200,6 +200,63 @@ def package(campaign_dir: Path, output: Path, pseudonyms: bool, key: Path | None
 
 
 @main.command()
+@_CAMPAIGN
+@click.option("--to", "recipients", multiple=True, required=True, metavar="ADDRESS", help="May be given several times.")
+@click.option("--from", "sender", metavar="ADDRESS", help="By default the site file's system.contact.")
+@click.option("--smtp", metavar="HOST[:PORT]", help="The mail server that sends it.")
+@click.option("--tls", type=click.Choice(["starttls", "tls", "none"]), default="starttls", show_default=True)
+@click.option(
+    "--login-file", type=click.Path(path_type=Path), help="For the server: two lines, user and password; mode 0600."
+)
+@click.option("--timeout", default="60s", show_default=True, metavar="TIME", help="For each answer of the server.")
+@click.option("--sendmail", is_flag=True, help="This machine's sendmail sends it.")
+@click.option("--save", type=click.Path(path_type=Path), metavar="FILE.eml", help="Write it to a file.")
+@click.option(
+    "--package-limit",
+    type=click.IntRange(0, 1024),
+    default=10,
+    show_default=True,
+    metavar="MIB",
+    help="A larger package is not attached; its SHA-256 is told.",
+)
+@click.option("--pseudonyms", is_flag=True, help="Hosts and users get pseudonyms.")
+@click.option("--yes", is_flag=True, help="Do not ask before it is sent.")
+def mail(
+    campaign_dir: Path,
+    recipients: tuple[str, ...],
+    sender: str | None,
+    smtp: str | None,
+    tls: str,
+    login_file: Path | None,
+    timeout: str,
+    sendmail: bool,
+    save: Path | None,
+    package_limit: int,
+    pseudonyms: bool,
+    yes: bool,
+) -> None:
+    """Mail a campaign's result, report and package.
+
+    What would be sent is shown first. The same result has the same Message-ID, whenever it is sent.
+    """
+    from aiperf_orch.commands import mail as mailing
+    from aiperf_orch.results.sending import read_server
+
+    server = None if smtp is None else read_server(smtp, tls, login_file, timeout)
+    mailing.mail(
+        campaign_dir,
+        recipients=recipients,
+        sender=sender,
+        server=server,
+        sendmail=sendmail,
+        save=save,
+        package_limit=package_limit,
+        pseudonyms=pseudonyms,
+        yes=yes,
+    )
+
+
+@main.command()
 @click.argument("package", type=click.Path(path_type=Path))
 @click.option(
     "--signers", type=click.Path(path_type=Path), metavar="FILE", help="Ask for a signature by one of these signers."

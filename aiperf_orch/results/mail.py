@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import tarfile
 import tempfile
 from collections.abc import Sequence
@@ -20,16 +19,12 @@ from typing import Final
 import jinja2
 
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.errors import UsageError
 from aiperf_orch.results.packing import write_package
 from aiperf_orch.results.page import visible
 from aiperf_orch.results.tables import result_row
 from aiperf_orch.results.words import summary_lines
 from aiperf_orch.units import format_ops
 
-_ATOM: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
-_ADDRESS: Final = re.compile(rf"(?!-){_ATOM}(\.{_ATOM})*@[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
-_LONGEST_ADDRESS: Final = 254  # RFC 5321
 _MIB: Final = 1 << 20
 
 
@@ -50,17 +45,6 @@ class Part:
         """For people."""
         size = len(self.data)
         return f"{size / _MIB:.1f} MiB" if size >= _MIB else f"{size / 1024:.1f} KiB"
-
-
-def check_address(address: str, option: str) -> str:
-    """A mail address as it is, `name@host`.
-
-    Raises:
-        UsageError: for anything else; nothing that could begin another header or option passes.
-    """
-    if len(address) > _LONGEST_ADDRESS or not _ADDRESS.fullmatch(address):
-        raise UsageError(f"{option}: {visible(address)!r:.100} is not a mail address such as results@example.org")
-    return address
 
 
 def compose(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import smtplib
 import ssl
@@ -11,14 +12,18 @@ import subprocess
 from dataclasses import dataclass
 from email.message import EmailMessage
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from aiperf_orch.errors import AiperfError, UsageError
+from aiperf_orch.results.page import visible
+from aiperf_orch.units import parse_duration
 
-Encryption = Literal["starttls", "tls", "none"]
 _PORTS: Final = {"starttls": 587, "tls": 465, "none": 25}
 _SENDMAIL: Final = ("/usr/sbin/sendmail", "/usr/lib/sendmail")
 _MOST_BYTES: Final = 4096
+_ATOM: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_ADDRESS: Final = re.compile(rf"(?!-){_ATOM}(\.{_ATOM})*@[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
+_LONGEST_ADDRESS: Final = 254  # RFC 5321
 
 
 @dataclass(frozen=True)
@@ -38,13 +43,30 @@ class Server:
 
     host: str
     port: int
-    encryption: Encryption
+    encryption: str
     login: Login | None
     timeout: float
 
 
-def read_server(address: str, encryption: Encryption, login_file: Path | None, timeout: float) -> Server:
-    """A server from `host` or `host:port`.
+def check_address(address: str, option: str) -> str:
+    """A mail address as it is, `name@host`.
+
+    Raises:
+        UsageError: for anything else; nothing that could begin another header or option passes.
+    """
+    if len(address) > _LONGEST_ADDRESS or not _ADDRESS.fullmatch(address):
+        raise UsageError(f"{option}: {visible(address)!r:.100} is not a mail address such as results@example.org")
+    return address
+
+
+def read_server(address: str, encryption: str, login_file: Path | None, timeout: str) -> Server:
+    """A server from what a person gave.
+
+    Args:
+        address: `host` or `host:port`; without a port, the usual one for the encryption.
+        encryption: `starttls`, `tls` or `none`.
+        login_file: user and password, a line each.
+        timeout: for each answer, a duration with its unit.
 
     Raises:
         UsageError: for an address that is none, a login without encryption, or a login file that is not secret.
@@ -59,7 +81,13 @@ def read_server(address: str, encryption: Encryption, login_file: Path | None, t
         raise UsageError(f"--smtp: {digits:.9} is not a port")
     if login_file and encryption == "none":
         raise UsageError("--login-file: a password is never sent without encryption: use --tls starttls or --tls tls")
-    return Server(host, int(digits), encryption, _read_login(login_file) if login_file else None, timeout)
+    try:
+        seconds = parse_duration(timeout)
+    except ValueError as error:
+        raise UsageError(f"--timeout: {error}") from None
+    if not 0 < seconds <= 3600:
+        raise UsageError("--timeout: must be longer than 0 and at most 1h")
+    return Server(host, int(digits), encryption, _read_login(login_file) if login_file else None, seconds)
 
 
 def send(message: EmailMessage, server: Server) -> list[str]:
@@ -96,7 +124,8 @@ def send(message: EmailMessage, server: Server) -> list[str]:
         raise AiperfError(f"{server.host}: nothing was sent: {error}; see --tls") from None
     except (smtplib.SMTPException, OSError) as error:
         known = "it is not known whether the server took the mail: ask before it is sent again"
-        reason = "it did not answer in time" if isinstance(error, TimeoutError) else str(error) or repr(error)
+        late = TimeoutError in (type(error), type(error.__context__))  # smtplib wraps some of them
+        reason = "it did not answer in time" if late else str(error) or repr(error)
         raise AiperfError(
             f"{server.host}:{server.port}: {reason}; {known if handed_over else 'nothing was sent'}"
         ) from None
