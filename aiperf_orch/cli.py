@@ -164,6 +164,32 @@ def report(campaign_dir: Path, output: Path | None) -> None:
 
 
 @main.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--withdrawn",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Withdrawn campaigns, a line each: tag or settings_sha256, and the reason.",
+)
+@click.option(
+    "--signers",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Packages must be signed by one of these signers.",
+)
+@_FORMAT
+def rank(files: tuple[Path, ...], withdrawn: Path | None, signers: Path | None, form: str) -> None:
+    """Rank packages and result.csv's by score.
+
+    FILES in the order in which they were received: of one campaign's files the last counts. A package is verified; a
+    result.csv cannot be.
+    """
+    from aiperf_orch.commands import rank as ranking
+
+    click.echo(ranking.ranking(files, form, withdrawn, signers), nl=False)
+
+
+@main.command()
 @click.argument("campaigns", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--by",

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aiperf_orch.commands.tabulate import render_rows
-from aiperf_orch.results.scaling import read_campaign, rows_of
+from aiperf_orch.errors import UsageError
+from aiperf_orch.results.scaling import FIGURES, read_campaign, rows_of
 from aiperf_orch.results.scaling import scaling as compare
 from aiperf_orch.results.submission import harmless_cells
 from aiperf_orch.units import format_ops
@@ -23,12 +24,12 @@ def scaling(paths: Sequence[Path], form: str, by: str | None, output: Path | Non
         output: where a figure goes, a page or a picture by its ending.
         allow_differences: compare campaigns by different settings, too.
     """
-    if output:
-        from aiperf_orch.results.scaling_figure import check_output, write_figure
-
-        check_output(output)
+    if output and output.suffix not in FIGURES:
+        raise UsageError(f"{output}: what it should be is told by its ending: {', '.join(FIGURES)}")
     found = compare([read_campaign(path) for path in paths], by, allow_differences=allow_differences)
     if output:
+        from aiperf_orch.results.scaling_figure import write_figure
+
         write_figure(found, output)
     for note in found.notes:
         print(f"note: {note}", file=sys.stderr)

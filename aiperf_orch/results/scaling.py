@@ -24,6 +24,8 @@ SIZES: Final[dict[str, Callable[[Row], int | None]]] = {
     "concurrency": lambda row: row.concurrency,
 }
 """What a size may be counted in, the most telling first."""
+FIGURES: Final = (".html", ".svg", ".png", ".pdf")
+"""Endings of the files that a figure can be written to."""
 _NEVER_MIXED: Final = ("simulated", "rules", "counting", "data")
 _SETTINGS: Final = ("precision", "duration_limit")  # what a row knows of them
 # settings that make the size, or say whose and which machine it is

@@ -14,25 +14,16 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 import aiperf_orch
 from aiperf_orch.campaign.files import replace_file
-from aiperf_orch.errors import UsageError
 from aiperf_orch.results.page import render_page
 from aiperf_orch.results.plots import PAGE, PAPER, Palette, calm, embed, style
 from aiperf_orch.results.scaling import Scaling, rows_of
 from aiperf_orch.units import format_ops, ops_scale
 
 _SIZE: Final = (9.4, 3.4)  # inches
-_FORMATS: Final = (".html", ".svg", ".png", ".pdf")
-
-
-def check_output(output: Path) -> None:
-    """Refuse a file whose name does not end as one that can be written, with a UsageError."""
-    if output.suffix not in _FORMATS:
-        raise UsageError(f"{output}: what it should be is told by its ending: {', '.join(_FORMATS)}")
 
 
 def write_figure(found: Scaling, output: Path) -> None:
-    """Write the figure: a page with its table, or a picture alone, by the file's ending."""
-    check_output(output)
+    """Write the figure: a page with its table, or a picture alone, by the file's ending, one of `FIGURES`."""
     if output.suffix == ".html":
         data = _page(found).encode()
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +19,14 @@ from aiperf_orch.errors import RecordError, UsageError
 from aiperf_orch.records import Error, Natural, Sha256, first_fault
 
 _MOST_BYTES: Final = 1 << 16
-_MOST_DIGITS: Final = 60
+_NUMBER: Final = re.compile(r"[0-9.eE+-]{1,60}")
 _TOLERANCE: Final = 1e-9  # of a division that another machine computed
 
 
 def _bounded(value: Any) -> Any:
-    """Digits of a number of any sensible size; Python itself refuses to read thousands of them."""
-    if isinstance(value, str) and (len(value) > _MOST_DIGITS or not value.isascii()):
-        raise ValueError("is no number of sensible length")
+    """A number as our tables write it; Python would take 1_0 for one, too, and refuses to read thousands of digits."""
+    if isinstance(value, str) and not _NUMBER.fullmatch(value):
+        raise ValueError("is not a number of sensible length")
     return value
 
 
