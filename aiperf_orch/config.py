@@ -124,6 +124,9 @@ class NetworkSettings(Settings):
     max_operations: Annotated[int, Field(ge=1)] | None = Field(
         None, description="operations to train one image, forward and backward"
     )
+    max_memory: Annotated[float, Field(gt=0, le=10**6, strict=False)] | None = Field(
+        None, description="GiB of one accelerator that training may take, by an estimate of what PyTorch's tensors take"
+    )
 
 
 class SearchSettings(Settings):

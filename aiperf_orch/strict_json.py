@@ -6,6 +6,7 @@ import json
 from typing import Any, Final, NoReturn
 
 _DEEPEST: Final = 32
+_NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
 
 
 def loads(data: bytes) -> Any:
@@ -22,7 +23,7 @@ def loads(data: bytes) -> Any:
         raise ValueError(f"not JSON: {error.msg} (character {error.pos + 1})") from None
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    if data.count(b"[") + data.count(b"{") > _DEEPEST and _depth(value) > _DEEPEST:
+    if _may_be_deep(data) and _depth(value) > _DEEPEST:
         raise ValueError("nested too deeply")
     return value
 
@@ -47,6 +48,16 @@ def _finite(text: str) -> float:
     return number
 
 
+def _may_be_deep(data: bytes) -> bool:
+    """Whether pairs of brackets are left when the innermost are taken away again and again: in text, or too deep."""
+    brackets = data.translate(None, _NO_BRACKETS)
+    for _ in range(_DEEPEST):
+        if not brackets:
+            return False
+        brackets = brackets.replace(b"[]", b"") if b"[]" in brackets else brackets.replace(b"{}", b"")
+    return bool(brackets)
+
+
 def _depth(value: Any) -> int:
     """How deep lists and objects are nested; stops looking where it is too deep anyway."""
     level, depth = [value], 0
@@ -58,4 +69,4 @@ def _depth(value: Any) -> int:
             for item in (each.values() if isinstance(each, dict) else each)
         ]
         depth += 1
-    return depth
+    return depth - 1

@@ -155,11 +155,23 @@ class CampaignDirectory(Layout):
         """The job's name, unique for the user, at most 15 characters: `qk3f9-00042-1`."""
         return f"{self.frozen.tag}-{trial:05d}-{attempt}"
 
+    def read(self, path: Path, *, offset: int = 0) -> bytes:
+        """The bytes of a specification or of events, from an offset on; FileNotFoundError where there are none."""
+        return read_regular(path, offset=offset)
+
+    def events_on_disk(self) -> list[str]:
+        """The names of all events files."""
+        return [file.name for file in (self.path / "events").iterdir()]
+
+    def scripts(self) -> list[Path]:
+        """Every batch script that was rendered."""
+        return sorted((self.path / "jobs").glob("*/job.sh"))
+
     def attempts_on_disk(self) -> dict[int, int]:
         """For each trial that events were written for, its latest attempt."""
         latest: dict[int, int] = {}
-        for file in (self.path / "events").iterdir():
-            named = re.fullmatch(r"(\d+)-(\d+)\.\d+\.jsonl", file.name)
+        for name in self.events_on_disk():
+            named = re.fullmatch(r"(\d+)-(\d+)\.\d+\.jsonl", name)
             if named:
                 trial, attempt = int(named[1]), int(named[2])
                 latest[trial] = max(attempt, latest.get(trial, 0))

@@ -6,6 +6,13 @@ import errno
 import os
 import stat
 from pathlib import Path
+from typing import Protocol
+
+
+class Reader(Protocol):
+    """Reads a file's bytes from an offset on, as `read_regular` does: FileNotFoundError where there is no such file."""
+
+    def __call__(self, path: Path, *, offset: int = 0) -> bytes: ...  # noqa: D102
 
 
 def read_regular(path: Path, *, offset: int = 0, most: int = -1) -> bytes:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cached_property
+from operator import attrgetter
 
 from aiperf_orch.campaign.counted import counted_runs
 from aiperf_orch.campaign.directory import CampaignDirectory
@@ -33,11 +35,10 @@ class Collected:
     start: datetime | None
     faults: list[str]
 
-    @property
+    @cached_property
     def epochs(self) -> list[EpochRow]:
-        """Every epoch that counts, by its end."""
-        found = (epoch for trial in self.trials for epoch in trial.epochs)
-        return sorted(found, key=lambda epoch: (epoch.end, epoch.trial, epoch.epoch))
+        """Every epoch that counts, by its end; of equal ends in the order of the trials."""
+        return sorted((epoch for trial in self.trials for epoch in trial.epochs), key=attrgetter("end"))
 
 
 def collect(directory: CampaignDirectory, state: CampaignState) -> Collected:

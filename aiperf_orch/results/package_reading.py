@@ -54,11 +54,23 @@ _CONTENTS: Final = tuple(
 
 @dataclass(frozen=True)
 class Package:
-    """An opened package: a private copy of what `verify` reads, and the SHA-256 of every file that was in it."""
+    """An opened package: a private copy of what `verify` reads, and the SHA-256 of every file that was in it.
+
+    The files of the campaign's own folder lie in `folder`; the many in folders below are `read`.
+    """
 
     folder: Path
     sha256: str
     hashes: dict[str, str]
+    spool: BinaryIO
+    places: dict[str, tuple[int, int]]
+
+    def read(self, name: str) -> bytes:
+        """A file of a folder; FileNotFoundError where there is none."""
+        if name not in self.places:
+            raise FileNotFoundError(name)
+        offset, size = self.places[name]
+        return os.pread(self.spool.fileno(), size, offset)
 
 
 class _Unreadable(Exception):
@@ -84,12 +96,13 @@ def open_package(path: Path, faults: Faults) -> Iterator[Package | None]:
         file = path.open("rb")
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
-    with file, tempfile.TemporaryDirectory(prefix="aiperf-orch-") as scratch:
+    # one file for the many: to make a file costs more than to verify it
+    with file, tempfile.TemporaryDirectory(prefix="aiperf-orch-") as scratch, tempfile.TemporaryFile() as spool:
         if not path.is_file():
             raise UsageError(f"{path}: not a file")
         package = None
         try:
-            package = _copy(file, os.fstat(file.fileno()).st_size, Path(scratch), faults)
+            package = _copy(file, spool, Path(scratch), faults)
         except _Unreadable as unreadable:
             faults.add(*unreadable.fault)
         except OSError as error:
@@ -97,11 +110,12 @@ def open_package(path: Path, faults: Faults) -> Iterator[Package | None]:
         yield package
 
 
-def _copy(file: BinaryIO, compressed: int, scratch: Path, faults: Faults) -> Package:
-    stream = _Stream(file, min(_MOST_BYTES, max(_FREE_BYTES, _BEST_RATIO * compressed)))
+def _copy(file: BinaryIO, spool: BinaryIO, scratch: Path, faults: Faults) -> Package:
+    size = os.fstat(file.fileno()).st_size
+    stream = _Stream(file, min(_MOST_BYTES, max(_FREE_BYTES, _BEST_RATIO * size)))
     hashes: dict[str, str] = {}
+    places: dict[str, tuple[int, int]] = {}
     folder: str | None = None
-    made: set[Path] = set()
     for full, size in _headers(stream):
         top, _, name = full.partition("/")
         if folder is None:
@@ -118,15 +132,15 @@ def _copy(file: BinaryIO, compressed: int, scratch: Path, faults: Faults) -> Pac
         hashes[name] = hashlib.sha256(data).hexdigest()
         if name.endswith((".json", ".jsonl")):
             _check_strict(name, data, faults)
-        if kept:
-            target = scratch / name
-            if target.parent not in made:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                made.add(target.parent)
-            target.write_bytes(data)
+        if kept and "/" in name:
+            places[name] = spool.tell(), size
+            spool.write(data)
+        elif kept:
+            (scratch / name).write_bytes(data)
+    spool.flush()
     if MANIFEST not in hashes:
         raise _Unreadable("manifest.missing", MANIFEST, "the package has no manifest")
-    return Package(scratch, stream.sha256(), hashes)
+    return Package(scratch, stream.sha256(), hashes, spool, places)
 
 
 def _headers(stream: _Stream) -> Iterator[tuple[str, int]]:

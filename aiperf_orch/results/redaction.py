@@ -64,7 +64,9 @@ class Redactor:
 
     def events(self, data: bytes) -> bytes:
         """The whole lines of an events file without it."""
-        return b"".join(self._line(line) for line in data.splitlines(keepends=True))
+        if self._pattern is None:
+            return data
+        return b"".join(self._line(line) + b"\n" for line in data.split(b"\n")[:-1])
 
     def _line(self, line: bytes) -> bytes:
         try:
@@ -72,7 +74,7 @@ class Redactor:
         except ValidationError:
             return self.text(line.decode(errors="replace")).encode() if self._pattern else line
         changed = self.record(event)
-        return line if changed is event else changed.to_line().encode() + b"\n"
+        return line if changed is event else changed.to_line().encode()
 
     def _value(self, key: str, value: Any) -> Any:
         if isinstance(value, Record):
