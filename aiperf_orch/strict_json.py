@@ -69,4 +69,4 @@ def _depth(value: Any) -> int:
             for item in (each.values() if isinstance(each, dict) else each)
         ]
         depth += 1
-    return depth - 1
+    return depth
