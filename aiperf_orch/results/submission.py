@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from aiperf_orch.campaign.reading import read_regular
-from aiperf_orch.config import CsvText
+from aiperf_orch.config_base import CsvText
 from aiperf_orch.errors import RecordError, UsageError
 from aiperf_orch.records import Error, Natural, Sha256, first_fault
 
