@@ -109,19 +109,21 @@ class Daemons:
     def finish(self, name: str, seconds: float = DEADLINE) -> int:
         """Wait for a process that ends by itself; returns its exit code."""
         try:
-            return self._running[name].wait(seconds)
+            code = self._running[name].wait(seconds)
         except subprocess.TimeoutExpired:
             raise ClusterError(f"{name} did not end within {seconds:g} s") from None
+        del self._running[name]
+        return code
 
     def terminate(self, name: str) -> None:
         """End a process in good order."""
         self._running[name].terminate()
         self.finish(name)
-        del self._running[name]
 
     def kill(self, *names: str) -> None:
         """Kill processes with all their descendants, as a power cut would."""
-        processes = [self._running.pop(name) for name in names if name in self._running]
+        # one that ended by itself has given its number away
+        processes = [self._running.pop(name) for name in names if self.is_running(name)]
         victims = _freeze([process.pid for process in processes])
         for victim in victims:
             with contextlib.suppress(psutil.NoSuchProcess):

@@ -55,7 +55,7 @@ class SlurmCluster:
     Partitions: `main` (the default), `low` and `lowcancel` (preempted by the others: requeued, cancelled), `short` (at
     most one minute). Each node has `gpus` GPUs of the type `fake`. With accounting the caller's default account is
     `science` and its default QOS `normal`; the QOS `few` takes 3 jobs a user at once, and runs 1.
-    A stopped cluster is not started again.
+    A cluster that is stopped, or that nothing refers to any more, is gone for good.
     """
 
     def __init__(
@@ -139,15 +139,21 @@ class SlurmCluster:
 
     def submit(self, command: str, *options: str) -> str:
         """Submit a shell command with options of sbatch; returns the job's id."""
-        output = self.root / "log/job-%A.out"
-        return self.run("sbatch", "--parsable", f"--output={output}", *options, f"--wrap={command}").stdout.strip()
+        places = (f"--chdir={self.root}", f"--output={self.root}/log/job-%j.out")
+        return self.run("sbatch", "--parsable", *places, *options, f"--wrap={command}").stdout.strip()
 
     def state(self, job: str) -> str:
-        """A job's state by squeue, also after its end."""
+        """A job's state by squeue, also after its end; of an array a line for each task, or for those that wait."""
         return self.run("squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T").stdout.strip()
 
     def wait_for_state(self, job: str, *states: str) -> None:
-        self._wait(lambda: self.state(job) in states, f"job {job} is {' or '.join(states)}")
+        """Wait until a job, or each task of an array, is in one of these states."""
+
+        def reached() -> bool:
+            found = set(self.state(job).split())
+            return bool(found) and found <= set(states)
+
+        self._wait(reached, f"job {job} is {' or '.join(states)}")
 
     def alive_jobs(self) -> list[str]:
         """The ids of the jobs that have not ended."""
@@ -187,7 +193,9 @@ class SlurmCluster:
         if not self._daemons.is_running("slurmctld"):
             self.start_controller()
         if self.alive_jobs():
-            self.run("scancel", f"--user={self._layout.user}")
+            user = f"--user={self._layout.user}"
+            self.run("scancel", user, "--state=RUNNING", "--full", "--signal=KILL", check=False)  # no grace
+            self.run("scancel", user)
         for name in self.nodes:
             if not self._daemons.is_running(name):
                 self._start_slurmd(name)
@@ -247,6 +255,7 @@ class SlurmCluster:
             "--auth-root-authentication-method=socket",
             f"--auth-root-socket-user={user}",
             "--skip-test-db",
+            "--force",  # also where the host name means nothing
         )
         if self._daemons.finish("mariadb-install-db") != 0:
             raise ClusterError(f"the database was not made\n{self.logs()}")

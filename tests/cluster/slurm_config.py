@@ -11,17 +11,6 @@ CLUSTER = "private"
 GPU_TYPE = "fake"
 
 
-def _own_address() -> str:
-    try:
-        return socket.gethostbyname(socket.gethostname())
-    except OSError:
-        return ""
-
-
-# Daemons listen on every address, or with these words on the host name's only, which is not always loopback's.
-_LOOPBACK = "CommunicationParameters=NoCtldInAddrAny,NoInAddrAny\n" if _own_address().startswith("127.") else ""
-
-
 @dataclass(frozen=True)
 class Layout:
     """What a cluster is made of. `cpus`, `memory` (MB) and `gpus` are of each node, and need not be there in truth."""
@@ -71,6 +60,15 @@ def write_configuration(layout: Layout) -> None:
         (etc / "my.cnf").write_text(_database_conf(layout))
 
 
+def _listening() -> str:
+    """Daemons listen on every address, or with these words on the host name's only, which may not be loopback's."""
+    try:
+        own = socket.gethostbyname(socket.gethostname())
+    except OSError:
+        return ""
+    return "CommunicationParameters=NoCtldInAddrAny,NoInAddrAny\n" if own.startswith("127.") else ""
+
+
 def _slurm_conf(layout: Layout) -> str:
     root, ports = layout.root, layout.ports
     gres = f" Gres=gpu:{GPU_TYPE}:{layout.gpus}" if layout.gpus else ""
@@ -107,7 +105,7 @@ SlurmUser={layout.user}
 SlurmdUser={layout.user}
 AuthType=auth/munge
 AuthInfo=socket={layout.munge_socket},cred_expire=10
-{_LOOPBACK}StateSaveLocation={root}/state
+{_listening()}StateSaveLocation={root}/state
 SlurmdSpoolDir={root}/spool/%n
 SlurmctldPidFile={root}/run/slurmctld.pid
 SlurmdPidFile={root}/run/%n.pid
@@ -147,7 +145,7 @@ AuthInfo=socket={layout.munge_socket}
 DbdHost=localhost
 DbdAddr=127.0.0.1
 DbdPort={layout.ports["slurmdbd"]}
-{_LOOPBACK}SlurmUser={layout.user}
+{_listening()}SlurmUser={layout.user}
 LogFile={layout.root}/log/slurmdbd.log
 PidFile={layout.root}/run/slurmdbd.pid
 StorageType=accounting_storage/mysql
