@@ -161,3 +161,14 @@ class PbsSettings(ClusterSettings):
     )
     mail_points: Annotated[str, StringConstraints(pattern=r"^(n|[abe]{1,3})$")] = "a"
     begin_within: Duration = Field(1800.0, description="a job that runs so long without a begin line is hung")
+
+    @model_validator(mode="after")
+    def _nothing_dropped(self) -> PbsSettings:
+        replaced = [name for name in ("gpus", "memory", "chunk") if getattr(self, name) is not None]
+        if self.resources and replaced:
+            raise ValueError(f"{', '.join(replaced)}: resources stands in place of it: say it there")
+        if self.launcher_options and self.launcher != "mpiexec":
+            raise ValueError(f"launcher_options: {self.launcher} takes none")
+        if self.comment is not None:
+            raise ValueError("comment: PBS has none of a job's owner")
+        return self
