@@ -55,10 +55,10 @@ def test_help_lists_the_commands_in_the_order_of_their_use(aiperf: Run) -> None:
     done = aiperf("--help")
     assert (done.returncode, done.stderr) == (0, "")
     commands = [line.split()[0] for line in done.stdout.partition("Commands:\n")[2].splitlines()]
-    assert commands == ["run", "tick", "status", "stop", "score", "render", "ops"]
+    assert commands == ["run", "tick", "status", "stop", "score", "report", "render", "ops"]
 
 
-@pytest.mark.parametrize("command", ["run", "tick", "status", "stop", "score", "render", "ops"])
+@pytest.mark.parametrize("command", ["run", "tick", "status", "stop", "score", "report", "render", "ops"])
 def test_every_command_has_help(aiperf: Run, command: str) -> None:
     done = aiperf(command, "-h")
     assert done.returncode == 0

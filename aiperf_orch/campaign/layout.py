@@ -53,6 +53,11 @@ class Layout:
         return self.path / "series.csv"
 
     @property
+    def report(self) -> Path:
+        """The result for people."""
+        return self.path / "report.html"
+
+    @property
     def accounting(self) -> Path:
         """What the queue's own accounting says of our jobs, where it keeps any: a JSON object a line."""
         return self.path / "accounting.jsonl"

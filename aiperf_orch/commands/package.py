@@ -27,9 +27,7 @@ def package(campaign_dir: Path, output: Path, key: Path | None, *, pseudonyms: b
     if not output.absolute().parent.is_dir():
         raise UsageError(f"{output}: there is no such directory")
     directory = CampaignDirectory.open(campaign_dir)
-    state = read_state(directory)
-    if state.phase is Phase.RUNNING or state.live:
-        raise NotFinished(f"{directory.path}: the campaign still runs: `aiperf-orch stop` ends it, or wait for its end")
+    check_over(directory)
     if output.absolute().resolve().is_relative_to(directory.path.resolve()):
         raise UsageError(f"{output}: lies in the campaign's directory; give a place outside")
     signature_of(output).unlink(missing_ok=True)  # a signature of what was there before
@@ -45,3 +43,10 @@ def package(campaign_dir: Path, output: Path, key: Path | None, *, pseudonyms: b
         faults = [f"  {fault.id}  {fault}" for fault in verification.faults[:20]]
         lines += [f"NOT VERIFIED     {len(verification.faults) + verification.more_faults} fault(s)", *faults]
     return "\n".join(lines) + "\n"
+
+
+def check_over(directory: CampaignDirectory) -> None:
+    """Refuse a campaign that runs with NotFinished: what leaves the machine does not change any more."""
+    state = read_state(directory)
+    if state.phase is Phase.RUNNING or state.live:
+        raise NotFinished(f"{directory.path}: the campaign still runs: `aiperf-orch stop` ends it, or wait for its end")

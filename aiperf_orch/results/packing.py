@@ -34,6 +34,7 @@ from aiperf_orch.results import rules
 from aiperf_orch.results.derived import best_weights, system_description
 from aiperf_orch.results.package_reading import FORMAT, MANIFEST
 from aiperf_orch.results.redaction import Redactor, pseudonyms, redact_journal, secrets_of
+from aiperf_orch.results.report import write_report
 from aiperf_orch.results.result import Result, compute
 from aiperf_orch.results.tables import write_tables
 
@@ -93,6 +94,7 @@ def write_package(directory: CampaignDirectory, path: Path, *, with_pseudonyms: 
 def write_derived(result: Result) -> None:
     """Write what is computed from a campaign's records, into its directory."""
     write_tables(result)
+    write_report(result)
 
 
 def _stage(
