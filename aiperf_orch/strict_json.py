@@ -16,7 +16,7 @@ def loads(data: bytes) -> Any:
         ValueError: saying what is wrong with it.
     """
     try:
-        value = json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite)
+        value = _DECODER.decode(data.decode())
     except UnicodeDecodeError as error:
         raise ValueError(f"not UTF-8 text (byte {error.start})") from None
     except json.JSONDecodeError as error:
@@ -46,6 +46,9 @@ def _finite(text: str) -> float:
     if number - number != 0:
         raise ValueError(f"{text[:40]} is too large for a number")
     return number
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite)
 
 
 def _may_be_deep(data: bytes) -> bool:

@@ -261,9 +261,13 @@ class EpochRow:
     batch: int
 
     @classmethod
-    def of(cls, epoch: Epoch) -> EpochRow:
-        """The row of a record."""
-        return cls(*_row(epoch))
+    def of(cls, epochs: Iterable[Epoch]) -> list[EpochRow]:
+        """The rows of records; whole numbers that are the same in many of them are one object."""
+        same: dict[int, int] = {}
+        return [
+            cls(*[same.setdefault(value, value) if type(value) is int else value for value in _row(epoch)])
+            for epoch in epochs
+        ]
 
 
 _row: Final = attrgetter(*EpochRow.__slots__)

@@ -53,7 +53,8 @@ def collect(directory: CampaignDirectory, state: CampaignState) -> Collected:
             faults += faulty
         begins = [run.begin for run in runs if run.begin]
         ends = [run.end for run in runs if run.end]
-        read.append(TrialRecords(trial, begins, [EpochRow.of(epoch) for run in runs for epoch in run.epochs], ends))
+        rows = EpochRow.of(epoch for run in runs for epoch in run.epochs)
+        read.append(TrialRecords(trial, begins, rows, ends))
     times = [begin.time for records in read for begin in records.begins]
     start = min([*times, *([state.first_begin] if state.first_begin else [])], default=None)
     deadline = start + timedelta(seconds=directory.settings.campaign.duration) if start else None
