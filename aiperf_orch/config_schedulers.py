@@ -30,6 +30,9 @@ Expression = Annotated[
 ]
 """A constraint, or a list of nodes, in the scheduler's own language."""
 
+Chunk = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:=@+/,-]*$", max_length=500)]
+"""What a node must be, in PBS's language: `model=milan:bigmem=True`."""
+
 Remark = Annotated[str, StringConstraints(pattern=r"""^[^'"\\`$]+$""", max_length=200), AfterValidator(_code_line)]
 """Free text in a directive: no quotes, no backslash."""
 
@@ -144,7 +147,7 @@ class PbsSettings(ClusterSettings):
     cpus: Annotated[int, Field(ge=1, le=100_000)] = Field(1, description="ncpus of each node")
     gpus: Annotated[int, Field(ge=1, le=1024)] | None = Field(None, description="ngpus of each node")
     memory: PbsMemory | None = Field(None, description="of each node, as 64gb")
-    chunk: Expression | None = Field(None, description="what else a node must be, as model=milan:bigmem=True")
+    chunk: Chunk | None = Field(None, description="what else a node must be, as model=milan:bigmem=True")
     place: Expression = Field(
         "scatter", description="as scatter or scatter:excl; without scatter nodes may share a host"
     )
