@@ -28,9 +28,9 @@ def package(campaign_dir: Path, output: Path, key: Path | None, *, pseudonyms: b
     if not output.absolute().parent.is_dir():
         raise UsageError(f"{output}: there is no such directory")
     directory = CampaignDirectory.open(campaign_dir)
-    check_over(directory)
     if output.absolute().resolve().is_relative_to(directory.path.resolve()):
         raise UsageError(f"{output}: lies in the campaign's directory; give a place outside")
+    check_over(directory)
     signature_of(output).unlink(missing_ok=True)  # a signature of what was there before
     gc.disable()  # many small objects that all stay: looking for cycles among them takes a third of the time
     lines = [summary(write_package(directory, output, with_pseudonyms=pseudonyms))]
