@@ -222,10 +222,15 @@ def report(campaign_dir: Path, output: Path | None) -> None:
 @click.option("--pseudonyms", is_flag=True, help="Hosts and users get pseudonyms.")
 @click.option("--sign", "key", type=click.Path(path_type=Path), metavar="KEY", help="Sign it with this SSH key.")
 def package(campaign_dir: Path, output: Path, pseudonyms: bool, key: Path | None) -> None:
-    """Pack a campaign's results for a committee, and verify them."""
+    """Pack a campaign's results for a committee, and verify them.
+
+    Exit status: 0 made and verified, 1 made, but its records contradict each other, 4 the campaign still runs.
+    """
     from aiperf_orch.commands import package as packing
 
-    click.echo(packing.package(campaign_dir, output, key, pseudonyms=pseudonyms), nl=False)
+    text, status = packing.package(campaign_dir, output, key, pseudonyms=pseudonyms)
+    click.echo(text, nl=False)
+    sys.exit(status)
 
 
 @main.command()

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from operator import attrgetter
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
@@ -264,10 +264,11 @@ class EpochRow:
     def of(cls, epochs: Iterable[Epoch]) -> list[EpochRow]:
         """The rows of records; whole numbers that are the same in many of them are one object."""
         same: dict[int, int] = {}
-        return [
-            cls(*[same.setdefault(value, value) if type(value) is int else value for value in _row(epoch)])
-            for epoch in epochs
-        ]
+
+        def shared(value: Any) -> Any:
+            return same.setdefault(value, value) if type(value) is int else value
+
+        return [cls(*map(shared, _row(epoch))) for epoch in epochs]
 
 
 _row: Final = attrgetter(*EpochRow.__slots__)

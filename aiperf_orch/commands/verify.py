@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from aiperf_orch.units import format_ops
 
 def report(package: Path, signers: Path | None, form: str) -> tuple[str, int]:
     """Verify a package; returns what is to be printed (`table` or `json`), and the exit status: 0 verified, 1 not."""
+    gc.disable()  # many small objects that all stay: looking for cycles among them takes a third of the time
     found = verify(package, signers)
     text = json.dumps(_document(found), indent=2) if form == "json" else _words(package, signers, found)
     return text + "\n", 0 if found.verified else 1

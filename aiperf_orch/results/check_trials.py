@@ -143,8 +143,17 @@ class _Networks:
             why = f"trial {trial.trial} descends from trial {parent}, whose network is not known before it"
             self._evidence.faults.add("network.parent", where, why)
             return None
+        if parent is not None and not self._ended_before(parent, trial):
+            why = f"trial {trial.trial} descends from trial {parent}, which had not ended then"
+            self._evidence.faults.add("network.parent", where, why)
         try:
             return apply_all(start, [Edit.from_json(edit) for edit in trial.proposal.edits])
         except NetworkError as error:
             self._evidence.faults.add("network.edits", where, f"trial {trial.trial}: {error}")
             return None
+
+    def _ended_before(self, parent: int, trial: Trial) -> bool:
+        end = self._evidence.result.state.trials[parent].end
+        if end is None:
+            return False
+        return self._evidence.ended[end.trial, end.attempt][0] < self._evidence.submitted[trial.trial, 1][0]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import Final
 
 _MOST_LISTED: Final = 200
 _LONGEST: Final = 400  # characters
-_ODD: Final = re.compile(r"[^\x20-\x7e\u00a1-\u02ff\u0370-\u03ff\u0400-\u04ff\u2018-\u201f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,4 +42,4 @@ class Faults:
 def harmless(text: str) -> str:
     """Text as one line without control or direction characters, and not longer than anyone reads."""
     cut = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
-    return _ODD.sub(lambda odd: "…" if odd[0] == "…" else odd[0].encode("unicode_escape").decode(), cut)
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in cut)

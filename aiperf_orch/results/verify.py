@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from aiperf_orch.results import rules
+from aiperf_orch.results.check_accounting import check_accounting
 from aiperf_orch.results.check_events import check_events
 from aiperf_orch.results.check_tables import check_manifest, check_tables
 from aiperf_orch.results.check_trials import check_trials
@@ -72,6 +73,7 @@ def verify(path: Path, signers: Path | None = None) -> Verification:
             return Verification(faults.listed, faults.unlisted, None, [], package.sha256, signed_by)
         check_trials(evidence)
         check_events(evidence)
+        check_accounting(evidence)
         check_tables(evidence, manifest)
         row, missed = result_row(evidence.result), [miss.rule.id for miss in rules.misses(evidence.result)]
         return Verification(faults.listed, faults.unlisted, row, missed, package.sha256, signed_by)

@@ -183,8 +183,8 @@ MANIPULATIONS: dict[str, tuple[Change, str, str, str]] = {
         "manifest.missing", "jobs/00001-1/job.sh", "stands in the manifest, and is not in the package",
     ),
     "a file was added": (
-        lambda package, _: setattr(package, "hashed", False) or package.files.update({"accounting.txt": b"<html>"}),
-        "manifest.unlisted", "accounting.txt", "does not stand in the manifest",
+        lambda package, _: setattr(package, "hashed", False) or package.files.update({"jobs/00009-1/job.sh": b""}),
+        "manifest.unlisted", "jobs/00009-1/job.sh", "does not stand in the manifest",
     ),
     "another format": (
         lambda package, _: package.manifest.update(format="other"), "manifest.format", "manifest.json", "must say",
