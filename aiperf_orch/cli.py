@@ -198,10 +198,162 @@ def stop(campaign_dir: Path, take_over: bool) -> None:
 @_CAMPAIGN
 @_FORMAT
 def score(campaign_dir: Path, form: str) -> None:
-    """Score a campaign and write its CSV files anew."""
+    """Score a campaign and write its CSV files and its report anew."""
     from aiperf_orch.commands import score as scoring
 
     click.echo(scoring.score(campaign_dir, form), nl=False)
+
+
+@main.command()
+@_CAMPAIGN
+@click.option("--output", type=click.Path(path_type=Path), help="Where to; by default report.html in the campaign.")
+def report(campaign_dir: Path, output: Path | None) -> None:
+    """Draw a campaign's report.html anew."""
+    from aiperf_orch.commands import report as reporting
+
+    click.echo(reporting.report(campaign_dir, output))
+
+
+@main.command()
+@_CAMPAIGN
+@click.option(
+    "--output", required=True, type=click.Path(path_type=Path), metavar="FILE.tar.gz", help="Where the package goes."
+)
+@click.option("--pseudonyms", is_flag=True, help="Hosts and users get pseudonyms.")
+@click.option("--sign", "key", type=click.Path(path_type=Path), metavar="KEY", help="Sign it with this SSH key.")
+def package(campaign_dir: Path, output: Path, pseudonyms: bool, key: Path | None) -> None:
+    """Pack a campaign's results for a committee, and verify them.
+
+    Exit status: 0 made and verified, 1 made, but its records contradict each other, 4 the campaign still runs.
+    """
+    from aiperf_orch.commands import package as packing
+
+    text, status = packing.package(campaign_dir, output, key, pseudonyms=pseudonyms)
+    click.echo(text, nl=False)
+    sys.exit(status)
+
+
+@main.command()
+@_CAMPAIGN
+@click.option("--to", "recipients", multiple=True, required=True, metavar="ADDRESS", help="May be given several times.")
+@click.option("--from", "sender", metavar="ADDRESS", help="By default the site file's system.contact.")
+@click.option("--smtp", metavar="HOST[:PORT]", help="The mail server that sends it.")
+@click.option("--tls", type=click.Choice(["starttls", "tls", "none"]), default="starttls", show_default=True)
+@click.option(
+    "--login-file", type=click.Path(path_type=Path), help="For the server: two lines, user and password; mode 0600."
+)
+@click.option("--timeout", default="60s", show_default=True, metavar="TIME", help="For each answer of the server.")
+@click.option("--sendmail", is_flag=True, help="This machine's sendmail sends it.")
+@click.option("--save", type=click.Path(path_type=Path), metavar="FILE.eml", help="Write it to a file.")
+@click.option(
+    "--package-limit",
+    type=click.IntRange(0, 1024),
+    default=10,
+    show_default=True,
+    metavar="MIB",
+    help="A larger package is not attached; its SHA-256 is told.",
+)
+@click.option("--pseudonyms", is_flag=True, help="Hosts and users get pseudonyms.")
+@click.option("--yes", is_flag=True, help="Do not ask before it is sent.")
+def mail(
+    campaign_dir: Path,
+    recipients: tuple[str, ...],
+    sender: str | None,
+    smtp: str | None,
+    tls: str,
+    login_file: Path | None,
+    timeout: str,
+    sendmail: bool,
+    save: Path | None,
+    package_limit: int,
+    pseudonyms: bool,
+    yes: bool,
+) -> None:
+    """Mail a campaign's result, report and package.
+
+    What would be sent is shown first. The same result has the same Message-ID, whenever it is sent.
+    """
+    from aiperf_orch.commands import mail as mailing
+    from aiperf_orch.results.sending import read_server
+
+    server = None if smtp is None else read_server(smtp, tls, login_file, timeout)
+    mailing.mail(
+        campaign_dir,
+        recipients=recipients,
+        sender=sender,
+        server=server,
+        sendmail=sendmail,
+        save=save,
+        package_limit=package_limit,
+        pseudonyms=pseudonyms,
+        yes=yes,
+    )
+
+
+@main.command()
+@click.argument("package", type=click.Path(path_type=Path))
+@click.option(
+    "--signers", type=click.Path(path_type=Path), metavar="FILE", help="Ask for a signature by one of these signers."
+)
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def verify(package: Path, signers: Path | None, form: str) -> None:
+    """Check that a package's numbers follow from its records.
+
+    Exit status: 0 verified, 1 faults were found. Whether the result is rankable too is said, and no fault.
+    """
+    from aiperf_orch.commands import verify as verifying
+
+    text, status = verifying.report(package, signers, form)
+    click.echo(text, nl=False)
+    sys.exit(status)
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--withdrawn",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Withdrawn campaigns, a line each: tag or settings_sha256, and the reason.",
+)
+@click.option(
+    "--signers",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Packages must be signed by one of these signers.",
+)
+@_FORMAT
+def rank(files: tuple[Path, ...], withdrawn: Path | None, signers: Path | None, form: str) -> None:
+    """Rank packages and result.csv's by score.
+
+    FILES in the order in which they were received: of one campaign's files the last counts. A package is verified; a
+    result.csv cannot be.
+    """
+    from aiperf_orch.commands import rank as ranking
+
+    click.echo(ranking.ranking(files, form, withdrawn, signers), nl=False)
+
+
+@main.command()
+@click.argument("campaigns", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--by",
+    type=click.Choice(["accelerators", "nodes", "concurrency"]),
+    help="What a size counts; by default the first that all name and that tells them apart.",
+)
+@click.option("--output", type=click.Path(path_type=Path), help="A figure: .html, .svg, .png or .pdf.")
+@click.option("--allow-differences", is_flag=True, help="Compare campaigns by different settings, and say so.")
+@_FORMAT
+def scaling(
+    campaigns: tuple[Path, ...], by: str | None, output: Path | None, allow_differences: bool, form: str
+) -> None:
+    """Weak-scaling efficiency of campaigns of different sizes.
+
+    CAMPAIGNS are campaign directories; packages and result.csv's will do.
+    """
+    from aiperf_orch.commands import scaling as comparing
+
+    click.echo(comparing.scaling(campaigns, form, by, output, allow_differences=allow_differences), nl=False)
 
 
 @main.command()

@@ -10,16 +10,38 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from aiperf_orch.config_base import Count, CsvText, Duration, Fraction, Settings
+from aiperf_orch.config_base import PRIVATE, Count, CsvText, Duration, Fraction, Settings
 from aiperf_orch.config_schedulers import LocalSettings, PbsSettings, SchedulerSettings, SlurmSettings
 
 
 class SystemSettings(Settings):
-    """Who measures what; these stand in result.csv."""
+    """Who measures what; these stand in result.csv and a package's system.json.
+
+    All but `id`, `name` and `accelerator_peak_ops` are named as in the system description of MLPerf (MLCommons).
+    """
 
     name: CsvText = "unnamed system"
     submitter: CsvText = "unnamed submitter"
     contact: CsvText | None = None
+    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")] | None = None
+    division: Literal["closed", "open"] | None = None
+    status: CsvText | None = None
+    number_of_nodes: Count | None = None
+    host_processor_model_name: CsvText | None = None
+    host_processors_per_node: Count | None = None
+    host_processor_core_count: Count | None = None
+    host_memory_capacity: CsvText | None = None
+    host_networking: CsvText | None = None
+    accelerators_per_node: Count | None = None
+    accelerator_model_name: CsvText | None = None
+    accelerator_memory_capacity: CsvText | None = None
+    accelerator_interconnect: CsvText | None = None
+    accelerator_peak_ops: Annotated[float, Field(gt=0, le=1e21, strict=False)] | None = Field(
+        None, description="operations per second of one accelerator at best, in the precision that is trained in"
+    )
+    operating_system: CsvText | None = None
+    other_software_stack: CsvText | None = None
+    hw_notes: CsvText | None = None
 
 
 class CampaignSettings(Settings):
@@ -49,6 +71,9 @@ class NetworkSettings(Settings):
     max_parameters: Count | None = None
     max_operations: Annotated[int, Field(ge=1)] | None = Field(
         None, description="operations to train one image, forward and backward"
+    )
+    max_memory: Annotated[float, Field(gt=0, le=10**6, strict=False)] | None = Field(
+        None, description="GiB of one accelerator that training may take, by an estimate of what PyTorch's tensors take"
     )
 
 
@@ -148,3 +173,18 @@ class SiteSettings(Settings):
     def simulated(self) -> bool:
         """Whether trials are simulated, which makes every number of the campaign a simulated one."""
         return self.training.trainer == "simulated"
+
+
+def private_keys() -> list[tuple[str, str]]:
+    """Section and key of every private setting."""
+    models = {section: [field.annotation] for section, field in SiteSettings.model_fields.items()}
+    models["scheduler"] = list(SCHEDULERS.values())
+    keys = {
+        (section, key): None
+        for section, kinds in models.items()
+        for model in kinds
+        if model is not None
+        for key, setting in model.model_fields.items()
+        if setting.json_schema_extra == PRIVATE
+    }
+    return list(keys)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 from aiperf_orch.units import Seconds
+
+PRIVATE: Final[dict[str, JsonValue]] = {"private": True}
+"""Marks a setting that never leaves the machine: code, and what names people or places. Packages show a hash of it."""
 
 
 class Settings(BaseModel):

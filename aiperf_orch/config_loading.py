@@ -108,7 +108,7 @@ def dump_yaml(value: Any) -> str:
 
 def differences(frozen: SiteSettings, present: SiteSettings) -> list[str]:
     """What differs between two settings, a line a key: `campaign.duration: 12h there, 2h now`."""
-    before, after = _flatten(frozen.model_dump(mode="json")), _flatten(present.model_dump(mode="json"))
+    before, after = flatten(frozen.model_dump(mode="json")), flatten(present.model_dump(mode="json"))
     return [
         f"{key}: {before.get(key)!r} there, {after.get(key)!r} now"
         for key in sorted(before.keys() | after.keys())
@@ -253,7 +253,7 @@ def _fields_at(location: Sequence[str | int], kind: str | None) -> list[str]:
 
 def _elsewhere(name: str | int) -> list[str]:
     """A key of that name in another section, or of another scheduler."""
-    found = [key for key in _flatten(SiteSettings().model_dump()) if key.rpartition(".")[2] == name]
+    found = [key for key in flatten(SiteSettings().model_dump()) if key.rpartition(".")[2] == name]
     kinds = [kind for kind, model in SCHEDULERS.items() if name in model.model_fields]
     return found or [f"scheduler.{name} (of {' or '.join(kinds)})" for _ in kinds[:1]]
 
@@ -264,11 +264,12 @@ def _is_leaf(data: Any, key: Key) -> bool:
     return not isinstance(data, dict) and not any(isinstance(part, int) for part in key)
 
 
-def _flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in data.items():
         if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{key}.")
+            flat |= flatten(value, f"{prefix}{key}.")
         else:
             flat[prefix + key] = value
     return flat

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from aiperf_orch.config_base import Count, Duration, Settings, Text
+from aiperf_orch.config_base import PRIVATE, Count, Duration, Settings, Text
 
 
 def _code_line(line: str) -> str:
@@ -30,6 +30,9 @@ Expression = Annotated[
 ]
 """A constraint, or a list of nodes, in the scheduler's own language."""
 
+Chunk = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:=@+/,-]*$", max_length=500)]
+"""What a node must be, in PBS's language: `model=milan:bigmem=True`."""
+
 Remark = Annotated[str, StringConstraints(pattern=r"""^[^'"\\`$]+$""", max_length=200), AfterValidator(_code_line)]
 """Free text in a directive: no quotes, no backslash."""
 
@@ -46,9 +49,13 @@ class SchedulerSettings(Settings):
     """How trials are started and watched, whatever starts them."""
 
     kind: str
-    python: Text | None = Field(None, description="the interpreter of the trials; by default the controller's own")
-    setup: list[str] = Field([], description="shell lines (code) that run before each trial")
-    template: Text | None = Field(None, description="a site's own batch script template instead of ours")
+    python: Text | None = Field(
+        None, description="the interpreter of the trials; by default the controller's own", json_schema_extra=PRIVATE
+    )
+    setup: list[str] = Field([], description="shell lines (code) that run before each trial", json_schema_extra=PRIVATE)
+    template: Text | None = Field(
+        None, description="a site's own batch script template instead of ours", json_schema_extra=PRIVATE
+    )
     poll_interval: Duration = 1.0
     silent_after: Duration = Field(30.0, description="a trial silent for so long is asked after in the queue")
     lost_after: Duration = Field(20.0, description="grace for a job that left the queue without an end line")
@@ -71,11 +78,15 @@ class ClusterSettings(SchedulerSettings):
     warn_before: Duration = Field(120.0, description="a trial is told so long before its time limit")
     requeue: bool = Field(False, description="the scheduler may run a job again by itself, after a preemption")
     modules: list[Word] = Field([], description="environment modules that are loaded")
-    container: CodeLine | None = Field(None, description="command (code) before the trial's, as `apptainer exec IMAGE`")
-    directives: list[CodeLine] = Field([], description="further options (code) of the batch script, a line each")
-    account: Word | None = None
-    comment: Remark | None = None
-    mail_user: Word | None = None
+    container: CodeLine | None = Field(
+        None, description="command (code) before the trial's, as `apptainer exec IMAGE`", json_schema_extra=PRIVATE
+    )
+    directives: list[CodeLine] = Field(
+        [], description="further options (code) of the batch script, a line each", json_schema_extra=PRIVATE
+    )
+    account: Word | None = Field(None, json_schema_extra=PRIVATE)
+    comment: Remark | None = Field(None, json_schema_extra=PRIVATE)
+    mail_user: Word | None = Field(None, json_schema_extra=PRIVATE)
     lookahead: Annotated[int, Field(ge=0, le=10_000)] = Field(
         1, description="so many trials wait in the queue beyond those that run"
     )
@@ -101,9 +112,9 @@ class SlurmSettings(ClusterSettings):
     partition: Words | None = None
     qos: Word | None = None
     constraint: Expression | None = None
-    reservation: Words | None = None
+    reservation: Words | None = Field(None, json_schema_extra=PRIVATE)
     cluster: Words | None = Field(None, description="another cluster than the login node's own (-M)")
-    exclude: Expression | None = Field(None, description="nodes that are never used")
+    exclude: Expression | None = Field(None, description="nodes that are never used", json_schema_extra=PRIVATE)
     cpus_per_task: Count | None = None
     memory: Memory | None = Field(None, description="of each node, as 64G; 0 is all of it")
     gpus_per_node: Annotated[int, Field(ge=1, le=1024)] | None = None
@@ -112,7 +123,9 @@ class SlurmSettings(ClusterSettings):
     exclusive: bool = False
     mail_type: Words | None = Field(None, description="as FAIL,END")
     launcher: Literal["srun", "none"] = "srun"
-    launcher_options: list[CodeLine] = Field([], description="further options (code) of srun")
+    launcher_options: list[CodeLine] = Field(
+        [], description="further options (code) of srun", json_schema_extra=PRIVATE
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> SlurmSettings:
@@ -130,20 +143,35 @@ class PbsSettings(ClusterSettings):
 
     kind: Literal["pbs"] = "pbs"
     queue: Word | None = None
-    project: Word | None = None
+    project: Word | None = Field(None, json_schema_extra=PRIVATE)
     cpus: Annotated[int, Field(ge=1, le=100_000)] = Field(1, description="ncpus of each node")
     gpus: Annotated[int, Field(ge=1, le=1024)] | None = Field(None, description="ngpus of each node")
     memory: PbsMemory | None = Field(None, description="of each node, as 64gb")
-    chunk: Expression | None = Field(None, description="what else a node must be, as model=milan:bigmem=True")
+    chunk: Chunk | None = Field(None, description="what else a node must be, as model=milan:bigmem=True")
     place: Expression = Field(
         "scatter", description="as scatter or scatter:excl; without scatter nodes may share a host"
     )
     resources: list[CodeLine] = Field(
-        [], description="values (code) of -l in place of select and place, where a site forbids them: nodes=2:ppn=32"
+        [],
+        description="values (code) of -l in place of select and place, where a site forbids them: nodes=2:ppn=32",
+        json_schema_extra=PRIVATE,
     )
     launcher: Literal["pbs_tmrsh", "pbsdsh", "mpiexec"] = Field(
         "pbs_tmrsh", description="what starts one task on each node of a trial of several"
     )
-    launcher_options: list[CodeLine] = Field([], description="options (code) of mpiexec in place of `-n NODES`")
+    launcher_options: list[CodeLine] = Field(
+        [], description="options (code) of mpiexec in place of `-n NODES`", json_schema_extra=PRIVATE
+    )
     mail_points: Annotated[str, StringConstraints(pattern=r"^(n|[abe]{1,3})$")] = "a"
     begin_within: Duration = Field(1800.0, description="a job that runs so long without a begin line is hung")
+
+    @model_validator(mode="after")
+    def _nothing_dropped(self) -> PbsSettings:
+        replaced = [name for name in ("gpus", "memory", "chunk") if getattr(self, name) is not None]
+        if self.resources and replaced:
+            raise ValueError(f"{', '.join(replaced)}: resources stands in place of it: say it there")
+        if self.launcher_options and self.launcher != "mpiexec":
+            raise ValueError(f"launcher_options: {self.launcher} takes none")
+        if self.comment is not None:
+            raise ValueError("comment: PBS has none of a job's owner")
+        return self

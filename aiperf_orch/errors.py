@@ -35,6 +35,12 @@ class SchedulerUnreachable(AiperfError):
     exit_status = 3
 
 
+class NotFinished(AiperfError):
+    """The campaign goes on: what was asked for can only be done when it has ended."""
+
+    exit_status = 4
+
+
 class SubmitRefused(AiperfError):
     """The scheduler answered, and refused the job; what it said is the message."""
 

@@ -90,10 +90,16 @@ _OPS_PREFIXES: Final = ("", "Kilo-", "Mega-", "Giga-", "Tera-", "Peta-", "Exa-",
 
 def format_ops(ops_per_second: float) -> str:
     """Operations per second for people, in the paper's words: `56.1 Tera-OPS`."""
+    scale, unit = ops_scale(ops_per_second)
+    return f"{ops_per_second / scale:.4g} {unit}"
+
+
+def ops_scale(ops_per_second: float) -> tuple[float, str]:
+    """How many operations per second the unit that suits such a number is, and its name: `(1e12, "Tera-OPS")`."""
     value, prefix = ops_per_second, 0
     while float(f"{value:.4g}") >= 1000 and prefix < len(_OPS_PREFIXES) - 1:
         value, prefix = value / 1000, prefix + 1
-    return f"{value:.4g} {_OPS_PREFIXES[prefix]}OPS"
+    return 1000.0**prefix, f"{_OPS_PREFIXES[prefix]}OPS"
 
 
 Seconds = Annotated[float, BeforeValidator(parse_duration), PlainSerializer(_exact_duration, return_type=str)]

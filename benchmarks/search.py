@@ -1,124 +1,216 @@
-"""How long a proposal takes, by the number of trials that ended before it, on networks of ResNet-50's size.
+"""How long a proposal takes, and how much memory the search, by the number of trials before it.
 
-Beside it the same proposals with distances computed pair by pair in plain Python, in the same run:
+Networks are of ResNet-50's size and deeper; times are CPU time of one process that is held to one core:
 
-    python benchmarks/search.py [--history N] [--proposals N]
+    python benchmarks/search.py [--history N ...] [--proposals N]
+    python benchmarks/search.py --wave 4096 [--history N ...]   # so many asked at once, none ends between them
+    python benchmarks/search.py --restart [--history N ...]     # the search rebuilt from a journal
+
+A history is made of one to three random edits of one of the 128 trials before, or of the seed network where the limits
+leave no more, with random errors. Each row comes from a process of its own.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
-import statistics
+import gc
+import os
+import resource
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Sequence
-from unittest import mock
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
-from aiperf_orch.config import SearchSettings
-from aiperf_orch.network import morphisms, seeds
+from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.campaign.journal import Journal, read_journal
+from aiperf_orch.campaign.state import CampaignState
+from aiperf_orch.config import SiteSettings
+from aiperf_orch.controller.proposals import Proposer, make_search, seed_network
+from aiperf_orch.network import counts, morphisms
+from aiperf_orch.network.graph import Graph
 from aiperf_orch.network.morphisms import Limits
-from aiperf_orch.search import Search, edit_distance
-from aiperf_orch.search.edit_distance import Features, Floats
+from aiperf_orch.records import (
+    AttemptEnd,
+    AttemptRecord,
+    Ended,
+    EndReason,
+    Hyperparameters,
+    OperationsPerImage,
+    ProposalRecord,
+    Submitting,
+)
+from aiperf_orch.search import Search
 
-PLAIN_UP_TO = 50  # trials: the distances within a longer history would take minutes
+AT_ONCE = 64
+KEPT = 128
+SETTINGS = SiteSettings.model_validate({"campaign": {"concurrency": AT_ONCE}, "network": {"seed": "resnet50"}})
 
-
-class PlainNetworks:
-    """Stands in for edit_distance.Networks; the Hungarian algorithm is SciPy's in both."""
-
-    def __init__(self, networks: Sequence[Features]) -> None:
-        self._networks = [(each.layers.tolist(), each.skips.tolist()) for each in networks]
-
-    def distances(self, network: Features) -> Floats:
-        """As edit_distance.Networks.distances, but for its rounding."""
-        layers, skips = network.layers.tolist(), network.skips.tolist()
-        return np.array(
-            [
-                _alignment(layers, their_layers) + _matching(skips, their_skips)
-                for their_layers, their_skips in self._networks
-            ]
-        )
+Past = tuple[int, ProposalRecord, float]
 
 
-def _alignment(ours: list[list[int]], theirs: list[list[int]]) -> float:
-    above = [float(column) for column in range(len(theirs) + 1)]
-    for row, layer in enumerate(ours, start=1):
-        here = [float(row)]
-        for column, other in enumerate(theirs, start=1):
-            cost = 1.0
-            if layer[0] == other[0]:
-                cost = max(abs(a - b) / max(a, b, 1) for a, b in zip(layer[1:], other[1:], strict=True))
-            here.append(min(above[column] + 1, here[-1] + 1, above[column - 1] + cost))
-        above = here
-    return above[-1]
-
-
-def _matching(ours: list[list[int]], theirs: list[list[int]]) -> float:
-    costs = np.ones((len(ours), len(theirs)))
-    for (row, (kind, *ranks)), (column, (other, *others)) in itertools.product(enumerate(ours), enumerate(theirs)):
-        if kind == other:
-            largest = sum(map(max, ranks, others))
-            costs[row, column] = sum(abs(a - b) for a, b in zip(ranks, others, strict=True)) / max(largest, 1)
-    matched = edit_distance.linear_sum_assignment(costs)
-    return float(costs[matched].sum()) + abs(len(ours) - len(theirs))
-
-
-def with_history(trials: int) -> Search:
-    """A search after so many trials ended: each a ResNet-50 or one to three random edits of an earlier trial."""
-    search = Search(seeds.resnet50(), SearchSettings(), Limits(), seed=0, concurrency=1, keep=64)
+def history(trials: int) -> Iterator[Past]:
+    """Trials as the journal would have them, with an error of each."""
     generator = np.random.default_rng(0)
-    point = search.propose(0).hyperparameters
-    graphs = [seeds.resnet50()]
-    search.started(0, None, (), point, graphs[0].hash)
-    for trial in range(1, trials):
-        parent = int(generator.integers(trial))
-        edits, graph = [], graphs[parent]
-        for _ in range(generator.integers(1, 4)):
-            edit = morphisms.random_edit(graph, 3, generator)
-            assert edit is not None
-            edits.append(edit)
-            graph = morphisms.apply(graph, edit)
-        graphs.append(graph)
-        search.started(trial, parent, edits, point, graph.hash)
+    recent: list[tuple[int, Graph]] = []
     for trial in range(trials):
-        search.ended(trial, float(generator.random()), None)
-    return search
+        parent, edits, graph = None, [], seed_network(SETTINGS)
+        if recent:
+            parent, graph = recent[generator.integers(len(recent))]
+            if not Limits(max_layers=280).admit(graph):
+                parent, graph = None, seed_network(SETTINGS)
+            for _ in range(generator.integers(1, 4)):
+                edit = morphisms.random_edit(graph, int(generator.choice([3, 5, 7])), generator)
+                assert edit is not None
+                edits.append(edit)
+                graph = morphisms.apply(graph, edit)
+        recent = [*recent[-KEPT:], (trial, graph)]
+        operations = counts.count(graph)
+        record = ProposalRecord(
+            round=trial // AT_ONCE,
+            parent=parent,
+            edits=[edit.to_json() for edit in edits],
+            network_hash=graph.hash,
+            operations=OperationsPerImage(forward=operations.forward, train=operations.train),
+            hyperparameters=Hyperparameters(
+                kernel_size=3, dropout=generator.uniform(0, 0.2), batch_size=int(generator.integers(32, 128))
+            ),
+        )
+        yield trial, record, float(generator.random())
 
 
-def proposal_seconds(history: int, proposals: int) -> list[float]:
-    """Seconds of each proposal; the first also finds the distances within the history, as after a restart."""
-    search = with_history(history)
+def tell(search: Search, past: Past) -> None:
+    """Tell a search of a trial that began and ended."""
+    trial, record, error = past
+    edits = [morphisms.Edit.from_json(edit) for edit in record.edits]
+    search.started(trial, record.parent, edits, record.hyperparameters, record.network_hash, record.operations.train)
+    search.ended(trial, error, None)
+
+
+def told(trials: int) -> tuple[Search, float]:
+    """A search after a history, and the MiB by which it made this process grow."""
+    search = make_search(SETTINGS)
+    made = list(history(min(trials, 4)))  # what is loaded once is no part of the search
+    gc.collect()
+    before = _resident()
+    del made
+    for past in history(trials):
+        tell(search, past)
+    gc.collect()
+    return search, _resident() - before
+
+
+def proposals(trials: int, number: int) -> None:
+    """A row: seconds of proposals with one trial ending between them, and memory."""
+    search, mebibytes = told(trials)
     seconds = []
-    for trial in range(history, history + proposals):
-        begun = time.perf_counter()
-        search.propose(trial)
-        seconds.append(time.perf_counter() - begun)
-    return seconds
+    for trial in range(trials, trials + number):
+        begun = time.process_time()
+        made = search.propose(trial)
+        seconds.append(time.process_time() - begun)
+        train = counts.count(made.graph).train
+        search.started(trial, made.parent, made.edits, made.hyperparameters, made.graph.hash, train)
+        search.ended(trial, 0.5, None)
+    first, *others = (1000 * each for each in seconds)
+    median, most, longest = np.percentile(others, [50, 99, 100])
+    print(f"{trials:>8}{first:>10.1f}{median:>10.1f}{most:>10.1f}{longest:>10.1f}{mebibytes:>10.0f}{_peak():>10.0f}")
+
+
+def wave(trials: int, number: int) -> None:
+    """A row: seconds of a wave."""
+    search, _ = told(trials)
+    hashes = set()
+    begun = time.process_time()
+    for trial in range(trials, trials + number):
+        made = search.propose(trial)
+        train = counts.count(made.graph).train
+        search.started(trial, made.parent, made.edits, made.hyperparameters, made.graph.hash, train)
+        hashes.add(made.graph.hash)
+    print(f"{trials:>8}{number:>8}{len(hashes):>10}{time.process_time() - begun:>10.1f}")
+
+
+def restart(trials: int) -> None:
+    """A row: seconds to read a journal, to rebuild the search from it, and until its first proposal."""
+    search = make_search(SETTINGS)
+    with tempfile.TemporaryDirectory() as scratch:
+        directory = CampaignDirectory.create(Path(scratch) / "campaign", SETTINGS, {})
+        journal = Journal(directory.journal, lambda: None, 0)
+        begun: list[AttemptRecord] = []
+        ended: list[AttemptEnd] = []
+        for past in history(trials):
+            trial, record, error = past
+            name = directory.attempt_name(trial, 1)
+            begun.append(AttemptRecord(trial=trial, attempt=1, name=name, spec_sha256="0" * 64, proposal=record))
+            ended.append(
+                AttemptEnd(
+                    trial=trial,
+                    attempt=1,
+                    reason=EndReason.COMPLETED,
+                    message="",
+                    final=True,
+                    epochs=1,
+                    best_error=error,
+                    best_epoch=1,
+                )
+            )
+            tell(search, past)
+            if len(begun) == AT_ONCE or trial == trials - 1:
+                journal.append(Submitting, attempts=begun)
+                journal.append(Ended, attempts=ended)
+                begun, ended = [], []
+        journal.close()
+        expected = search.propose(trials)
+        start = time.process_time()
+        entries = read_journal(directory.journal)
+        read = time.process_time()
+        proposer = Proposer(directory, entries)
+        rebuilt = time.process_time()
+        spec, _ = proposer.propose(trials, CampaignState.of(entries))
+        proposed = time.process_time()
+    same = (spec.network_hash, spec.hyperparameters) == (expected.graph.hash, expected.hyperparameters)
+    print(f"{trials:>8}{read - start:>8.1f}{rebuilt - read:>10.1f}{proposed - rebuilt:>10.1f}{same!s:>10}")
+
+
+def _resident() -> float:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--history", type=int, action="append", help="ended trials; may be given again (5 and 20)")
-    parser.add_argument(
-        "--proposals", type=int, default=10, help="proposals timed at each size, 2 at least (%(default)s)"
-    )
+    parser.add_argument("--history", type=int, action="append", help="trials that ended before; may be given again")
+    parser.add_argument("--proposals", type=int, default=200, help="timed at each size (%(default)s)")
+    parser.add_argument("--wave", type=int, help="ask for so many at once instead")
+    parser.add_argument("--restart", action="store_true", help="rebuild the search from a journal instead")
+    parser.add_argument("--row", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    print("seconds a proposal")
-    print(f"{'history':>8}{'first':>8}{'median':>8}{'max':>8}{'plain':>8}{'ratio':>8}")
-    import optuna  # noqa: F401  or the first proposal would wait for it
-
-    for history in arguments.history or [5, 20]:
-        first, *others = proposal_seconds(history, arguments.proposals)
-        median = statistics.median(others)
-        print(f"{history:8}{first:8.3f}{median:8.3f}{max(others):8.3f}", end="", flush=True)
-        if history > PLAIN_UP_TO:
-            print(f"{'-':>8}{'-':>8}")
-            continue
-        with mock.patch.object(edit_distance, "Networks", PlainNetworks):
-            plain = proposal_seconds(history, 2)[1]
-        print(f"{plain:8.2f}{plain / median:8.1f}", flush=True)
+    if arguments.row is not None:
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        if arguments.wave:
+            wave(arguments.row, arguments.wave)
+        elif arguments.restart:
+            restart(arguments.row)
+        else:
+            proposals(arguments.row, arguments.proposals)
+        return
+    if arguments.wave:
+        print(f"{'history':>8}{'asked':>8}{'different':>10}{'seconds':>10}")
+    elif arguments.restart:
+        print(f"{'trials':>8}{'read':>8}{'rebuilt':>10}{'proposal':>10}{'the same':>10}   seconds")
+    else:
+        print(f"{'':>8}{'CPU milliseconds of a proposal':^40}{'MiB of the':^20}")
+        print(f"{'history':>8}{'first':>10}{'median':>10}{'p99':>10}{'max':>10}{'search':>10}{'process':>10}")
+    usual = [0, 10_000] if arguments.wave else [40_000] if arguments.restart else [10, 100, 1000, 10_000, 40_000]
+    for size in arguments.history or usual:
+        command = [sys.executable, __file__, "--row", str(size), "--proposals", str(arguments.proposals)]
+        command += ["--wave", str(arguments.wave)] if arguments.wave else []
+        subprocess.run([*command, *(["--restart"] if arguments.restart else [])], check=True)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,23 @@ from aiperf_orch.records import Finished
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 _FAILED, _WRONG_USE, _NOT_FINISHED = 1, 2, 4
+_COMMANDS = [
+    "init",
+    "check",
+    "run",
+    "tick",
+    "status",
+    "stop",
+    "score",
+    "report",
+    "package",
+    "mail",
+    "verify",
+    "rank",
+    "scaling",
+    "render",
+    "ops",
+]
 
 
 @pytest.fixture
@@ -55,10 +72,10 @@ def test_help_lists_the_commands_in_the_order_of_their_use(aiperf: Run) -> None:
     done = aiperf("--help")
     assert (done.returncode, done.stderr) == (0, "")
     commands = [line.split()[0] for line in done.stdout.partition("Commands:\n")[2].splitlines()]
-    assert commands == ["run", "tick", "status", "stop", "score", "render", "ops"]
+    assert commands == _COMMANDS
 
 
-@pytest.mark.parametrize("command", ["run", "tick", "status", "stop", "score", "render", "ops"])
+@pytest.mark.parametrize("command", _COMMANDS)
 def test_every_command_has_help(aiperf: Run, command: str) -> None:
     done = aiperf(command, "-h")
     assert done.returncode == 0
@@ -317,7 +334,9 @@ def test_what_the_system_refuses_is_told_with_the_file(refused: Callable[..., st
 
 def test_frozen_settings_that_were_edited_are_refused(refused: Callable[..., str], over: Any, contents: Any) -> None:
     file = over.path / "campaign.yaml"
-    file.write_text(file.read_text() + "# a note\n")
+    edited = file.read_text().replace("concurrency: 2", "concurrency: 3")
+    assert edited != file.read_text()
+    file.write_text(edited)
     before = contents(over.path)
     for arguments in (_go_on(over), ["score", over.path], ["status", over.path]):
         told = refused(_FAILED, *arguments)

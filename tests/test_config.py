@@ -84,7 +84,9 @@ def test_settings_never_change() -> None:
 def test_an_impossible_value_is_refused_at_its_key(section: str, key: str, value: Any) -> None:
     with pytest.raises(ValidationError) as caught:
         SiteSettings.model_validate({section: {key: value}})
-    assert all(error["loc"][:2] == (section, key) for error in caught.value.errors())
+    for error in caught.value.errors():
+        place = [part for part in error["loc"] if part != "local"]  # pydantic names the kind of scheduler, too
+        assert place[:2] == [section, key] or (key == "kind" and place == [section])
 
 
 @pytest.mark.parametrize("text", ['=cmd|" /C calc"!A0', "+1", "-2+3", "@SUM(A1)"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.campaign.events import Planned, RunEvents, read_attempt
+from aiperf_orch.campaign.events import LineFault, Planned, RunEvents, read_attempt
 from aiperf_orch.campaign.state import Attempt, Trial
 
 
@@ -21,16 +21,21 @@ def counted_runs(directory: CampaignDirectory, trial: Trial, attempt: Attempt) -
     """
     planned = planned_of(directory, trial)
     if attempt.end is None:
-        runs = read_attempt(directory, attempt.trial, attempt.attempt, planned)
-        return runs, [fault for run in runs for fault in run.faults]
-    runs, faults = [], []
+        live = read_attempt(directory, attempt.trial, attempt.attempt, planned)
+        return live, [fault for run in live for fault in run.faults]
+    runs: list[RunEvents] = []
+    faults: list[str] = []
     for file in attempt.end.files:
         path = directory.events(attempt.trial, attempt.attempt, file.run)
-        events = RunEvents(path, attempt.trial, attempt.attempt, file.run, planned)
+        events = RunEvents(path, attempt.trial, attempt.attempt, file.run, planned, directory.read)
         events.poll(limit=file.size)
         if events.recorded() == file:
             runs.append(events)
             faults += events.faults
+        elif not events.claimed:
+            why = f"is missing: the journal recorded {file.size} bytes of it when the attempt ended"
+            faults.append(LineFault.at("events.missing", path, why))
         else:
-            faults.append(f"{path}: is not what the journal recorded when the attempt ended: none of it counts")
+            why = "is not what the journal recorded when the attempt ended: none of it counts"
+            faults.append(LineFault.at("events.hash", path, why))
     return runs, faults

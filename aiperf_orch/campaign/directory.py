@@ -10,11 +10,12 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 import aiperf_orch
+from aiperf_orch.campaign.disclosure import public_text
 from aiperf_orch.campaign.files import explained, replace_file, write_once
 from aiperf_orch.campaign.layout import Layout
 from aiperf_orch.campaign.reading import read_regular
@@ -22,7 +23,7 @@ from aiperf_orch.campaign.trust import check_trusted
 from aiperf_orch.config import SiteSettings
 from aiperf_orch.config_loading import differences, dump_yaml, parse_yaml
 from aiperf_orch.errors import RecordError, UsageError
-from aiperf_orch.records import Record, TrialSpec, first_fault
+from aiperf_orch.records import Name, Record, TrialSpec, Version, first_fault
 from aiperf_orch.units import Timestamp, now
 
 _FOLDERS: Final = ("trials", "events", "jobs", "weights")
@@ -33,19 +34,23 @@ _HEADER: Final = """\
 
 
 class Frozen(Record):
-    """campaign.yaml: everything that was decided when the campaign was made, and where each setting came from."""
+    """campaign.yaml: everything that was decided when the campaign was made, and where each setting came from.
+
+    Only a package's copy has no `salt`: private values are hashed with it there.
+    """
 
     version: Literal[1] = 1
-    tag: str
+    tag: Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{4}$")]
+    salt: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None
     created: Timestamp
-    versions: dict[str, str]
+    versions: dict[Name, Version]
     settings: SiteSettings
     origins: dict[str, str]
 
 
 @dataclass(frozen=True)
 class CampaignDirectory(Layout):
-    """A campaign's directory that was checked and opened. `settings_sha256` is of campaign.yaml's bytes."""
+    """A campaign's directory that was opened. `settings_sha256` is of campaign.yaml as a package shows it."""
 
     frozen: Frozen
     settings_sha256: str
@@ -79,6 +84,7 @@ class CampaignDirectory(Layout):
                 (path / folder).mkdir(mode=mode, exist_ok=True)
         frozen = Frozen(
             tag=secrets.choice(_TAG_LETTERS) + "".join(secrets.choice(_TAG_LETTERS + "23456789") for _ in range(4)),
+            salt=secrets.token_hex(16),
             created=now(),
             versions={"aiperf-orch": aiperf_orch.__version__, "python": platform.python_version()},
             settings=settings,
@@ -107,13 +113,15 @@ class CampaignDirectory(Layout):
             raise RecordError(f"{file}: cannot be read: {error.strerror}") from None
         check_trusted(path)
         try:
-            frozen = Frozen.model_validate(parse_yaml(data.decode(), str(file))[0])
+            content = parse_yaml(data.decode(), str(file))[0]
+            frozen = Frozen.model_validate(content)
         except UnicodeDecodeError:
             raise RecordError(f"{file}: damaged: not UTF-8 text") from None
         except ValidationError as error:
             fault = first_fault(error)
             raise RecordError(f"{file}: {fault}: the frozen settings were edited or damaged") from None
-        return cls(path, frozen, hashlib.sha256(data).hexdigest())
+        shown = public_text(content).encode() if frozen.salt else data
+        return cls(path, frozen, hashlib.sha256(shown).hexdigest())
 
     @classmethod
     def exists(cls, path: Path) -> bool:
@@ -151,11 +159,23 @@ class CampaignDirectory(Layout):
         """The name of an array of jobs, the first attempts of trials from this one on: `qk3f9-w00001`."""
         return f"{self.frozen.tag}-w{first:05d}"
 
+    def read(self, path: Path, *, offset: int = 0) -> bytes:
+        """The bytes of a specification or of events, from an offset on; FileNotFoundError where there are none."""
+        return read_regular(path, offset=offset)
+
+    def events_on_disk(self) -> list[str]:
+        """The names of all events files."""
+        return [file.name for file in (self.path / "events").iterdir()]
+
+    def scripts(self) -> list[Path]:
+        """Every batch script that was rendered."""
+        return sorted((self.path / "jobs").glob("*/job.sh"))
+
     def attempts_on_disk(self) -> dict[int, int]:
         """For each trial that events were written for, its latest attempt."""
         latest: dict[int, int] = {}
-        for file in (self.path / "events").iterdir():
-            named = re.fullmatch(r"(\d+)-(\d+)\.\d+\.jsonl", file.name)
+        for name in self.events_on_disk():
+            named = re.fullmatch(r"(\d+)-(\d+)\.\d+\.jsonl", name)
             if named:
                 trial, attempt = int(named[1]), int(named[2])
                 latest[trial] = max(attempt, latest.get(trial, 0))

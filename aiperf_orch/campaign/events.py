@@ -15,13 +15,15 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import attrgetter
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.files import AppendFile, explained, read_whole_lines
+from aiperf_orch.campaign.reading import Reader, read_regular
 from aiperf_orch.errors import AiperfError
 from aiperf_orch.records import (
     Begin,
@@ -111,6 +113,19 @@ class Planned:
     spec_sha256: str
 
 
+class LineFault(str):
+    """Why a line cannot count, as `file:line: why` for a person; `kind` names it for programs, as `epoch.operations`."""
+
+    kind: str
+
+    @classmethod
+    def at(cls, kind: str, where: object, why: str) -> LineFault:
+        """The fault of a kind at a place."""
+        fault = cls(f"{where}: {why}")
+        fault.kind = kind
+        return fault
+
+
 @dataclass
 class RunEvents:
     """The events of one run, read as its file grows. A line that cannot count is a fault, and the rest still counts."""
@@ -120,6 +135,7 @@ class RunEvents:
     attempt: int
     run: int
     planned: Planned
+    read: Reader = read_regular
     begin: Begin | None = None
     epochs: list[Epoch] = field(default_factory=list)
     end: End | None = None
@@ -133,7 +149,7 @@ class RunEvents:
     def poll(self, limit: int | None = None) -> bool:
         """Read what has been added, up to a size in bytes if one is given; tells whether there was anything."""
         try:
-            data, _ = read_whole_lines(self.path, self.size)
+            data, _ = read_whole_lines(self.path, self.size, self.read)
         except FileNotFoundError:  # on a network file system only opening it tells
             return False
         except AiperfError as error:  # not a file, or not ours to read: nothing of it counts
@@ -146,9 +162,10 @@ class RunEvents:
             self._lines += 1
             fault = self._take(line)
             if fault and len(self.faults) < _MAX_FAULTS:
-                self.faults.append(f"{self.path}:{self._lines}: {fault}")
+                kind, why = fault
+                self.faults.append(LineFault.at(kind, f"{self.path}:{self._lines}", why))
             elif fault and len(self.faults) == _MAX_FAULTS:
-                self.faults.append(f"{self.path}: has more lines that do not count")
+                self.faults.append(LineFault.at("events.line", self.path, "has more lines that do not count"))
         self._hash.update(data)
         self.size += len(data)
         return bool(data)
@@ -157,47 +174,52 @@ class RunEvents:
         """What of the file has been read: its size and SHA-256."""
         return EventsFile(run=self.run, size=self.size, sha256=self._hash.hexdigest())
 
-    def _take(self, line: bytes) -> str | None:
+    def _take(self, line: bytes) -> tuple[str, str] | None:
+        """Keep what a line says, or tell the kind of its fault and why it does not count."""
         try:
             event = event_adapter.validate_json(line)
         except ValidationError as error:
-            return f"not an event: {first_fault(error)}: the line does not count"
+            return "events.line", f"not an event: {first_fault(error)}: the line does not count"
         if (event.trial, event.attempt, event.run) != (self.trial, self.attempt, self.run):
-            return f"trial {event.trial}, attempt {event.attempt}, run {event.run} stand in another's file"
+            stands = f"trial {event.trial}, attempt {event.attempt}, run {event.run} stand in another's file"
+            return "events.place", stands
         if self._foreign and not isinstance(event, End):
-            return f"{event.type}: stands in a run of another specification, and does not count"
+            return "events.specification", f"{event.type}: stands in a run of another specification, and does not count"
         if self.end:
-            return f"{event.type}: stands after the end line, and does not count"
+            return "events.order", f"{event.type}: stands after the end line, and does not count"
         match event:
             case Begin():
                 if self.begin:
-                    return "begin: stands twice"
+                    return "events.order", "begin: stands twice"
                 if event.spec_sha256 != self.planned.spec_sha256:
                     self._foreign = True
-                    return "begin: its specification is not the one in the journal: nothing of this run counts"
+                    why = "begin: its specification is not the one in the journal: nothing of this run counts"
+                    return "events.specification", why
                 self.begin = event
             case Epoch():
                 fault = self._epoch_fault(event)
                 if fault:
-                    return f"epoch {event.epoch}: {fault}, and does not count"
+                    return fault[0], f"epoch {event.epoch}: {fault[1]}, and does not count"
                 self.epochs.append(event)
             case End():
                 self.end = event
         return None
 
-    def _epoch_fault(self, event: Epoch) -> str | None:
+    def _epoch_fault(self, event: Epoch) -> tuple[str, str] | None:
         expected = self.planned.operations.of_images(trained=event.train_images, validated=event.val_images)
         wrong = round(event.error * event.val_images)
         if self.begin is None:
-            return "stands before the begin line"
+            return "epoch.order", "stands before the begin line"
         if event.ops != expected:
-            return f"ops: {event.ops} stated, but its images need {expected}"
+            return "epoch.operations", f"ops: {event.ops} stated, but its images need {expected}"
         if event.error != wrong / event.val_images:
-            return f"error: {event.error} is not a whole number of {event.val_images} images"
+            return "epoch.error", f"error: {event.error} is not a whole number of {event.val_images} images"
         if event.end < event.start or event.start < self.begin.time:
-            return "ends before it starts, or starts before the trial"
+            return "epoch.time", "ends before it starts, or starts before the trial"
         if event.epoch > self.planned.epochs or (self.epochs and event.epoch <= self.epochs[-1].epoch):
-            return f"out of order, or beyond the {self.planned.epochs} epochs of its specification"
+            return "epoch.order", f"out of order, or beyond the {self.planned.epochs} epochs of its specification"
+        if self.epochs and event.start < self.epochs[-1].end:
+            return "epoch.overlap", "starts before the epoch before it has ended"
         return None
 
 
@@ -215,16 +237,47 @@ def poll_attempt(
     news = runs[-1].poll() if runs else False
     while True:
         run = len(runs)
-        events = RunEvents(directory.events(trial, attempt, run), trial, attempt, run, planned)
+        events = RunEvents(directory.events(trial, attempt, run), trial, attempt, run, planned, directory.read)
         news = events.poll() or news
         if not events.claimed:
             return news
         runs.append(events)
 
 
-def count_epochs(epochs: Iterable[Epoch], deadline: datetime | None = None) -> dict[int, Epoch]:
+@dataclass(frozen=True, slots=True)
+class EpochRow:
+    """What an epoch line says, in a fifth of the record's memory: a score of many trials holds all of theirs."""
+
+    trial: int
+    attempt: int
+    epoch: int
+    start: datetime
+    end: datetime
+    train_images: int
+    val_images: int
+    loss: float
+    error: float
+    ops: int
+    batch: int
+
+    @classmethod
+    def of(cls, epochs: Iterable[Epoch]) -> list[EpochRow]:
+        """The rows of records; whole numbers that are the same in many of them are one object."""
+        same: dict[int, int] = {}
+
+        def shared(value: Any) -> Any:
+            return same.setdefault(value, value) if type(value) is int else value
+
+        return [cls(*map(shared, _row(epoch))) for epoch in epochs]
+
+
+_row: Final = attrgetter(*EpochRow.__slots__)
+AnyEpoch = TypeVar("AnyEpoch", Epoch, EpochRow)
+
+
+def count_epochs(epochs: Iterable[AnyEpoch], deadline: datetime | None = None) -> dict[int, AnyEpoch]:
     """The epochs of one trial that count: each once, the earlier of two ends, and none that ended past the deadline."""
-    counted: dict[int, Epoch] = {}
+    counted: dict[int, AnyEpoch] = {}
     for epoch in epochs:
         known = counted.get(epoch.epoch)
         if (deadline is None or epoch.end <= deadline) and (known is None or epoch.end < known.end):
@@ -232,6 +285,6 @@ def count_epochs(epochs: Iterable[Epoch], deadline: datetime | None = None) -> d
     return dict(sorted(counted.items()))
 
 
-def best_epoch(counted: Iterable[Epoch]) -> Epoch | None:
+def best_epoch(counted: Iterable[AnyEpoch]) -> AnyEpoch | None:
     """The epoch of least validation error, the earliest of equals."""
     return min(counted, key=lambda epoch: (epoch.error, epoch.epoch), default=None)

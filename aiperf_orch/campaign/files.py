@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from aiperf_orch.campaign.reading import read_regular
+from aiperf_orch.campaign.reading import Reader, read_regular
 from aiperf_orch.errors import AiperfError
 
 _MODE = 0o640  # the directory's own mode decides whether the group gets there
@@ -105,17 +105,17 @@ class AppendFile:
         os.close(self.descriptor)
 
 
-def read_whole_lines(path: Path, offset: int = 0) -> tuple[bytes, int]:
+def read_whole_lines(path: Path, offset: int = 0, read: Reader = read_regular) -> tuple[bytes, int]:
     """The complete lines of a growing file from a byte offset on, and the offset behind them.
 
-    A torn last line is left for the next time.
+    A torn last line is left for the next time. `read` reads the file, wherever it really is.
 
     Raises:
         FileNotFoundError: when there is no such file.
         AiperfError: when it cannot be read.
     """
     with explained(path, passing=FileNotFoundError, deed="read"):
-        data = read_regular(path, offset=offset)
+        data = read(path, offset=offset)
     whole = data[: data.rfind(b"\n") + 1]
     return whole, offset + len(whole)
 

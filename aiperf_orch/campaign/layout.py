@@ -57,6 +57,16 @@ class Layout:
         """The result over time."""
         return self.path / "series.csv"
 
+    @property
+    def report(self) -> Path:
+        """The result for people."""
+        return self.path / "report.html"
+
+    @property
+    def accounting(self) -> Path:
+        """What the queue's own accounting says of our jobs, where it keeps any: a JSON object a line."""
+        return self.path / "accounting.jsonl"
+
     def spec(self, trial: int) -> Path:
         """A trial's specification."""
         return self.path / "trials" / f"{trial:05d}.json"

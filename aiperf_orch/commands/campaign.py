@@ -22,7 +22,7 @@ from aiperf_orch.campaign.trust import doubts
 from aiperf_orch.commands.cost import confirm
 from aiperf_orch.commands.detach import detach
 from aiperf_orch.commands.render import render
-from aiperf_orch.commands.score import summary, write_score
+from aiperf_orch.commands.score import summary, write_files, write_score
 from aiperf_orch.commands.terminal import PlainLines, display
 from aiperf_orch.config import SiteSettings
 from aiperf_orch.config_loading import LoadedSettings
@@ -232,11 +232,9 @@ def _restrict(settings: SiteSettings) -> None:
 
 def _finish(directory: CampaignDirectory, phase: Phase, *, interrupted: bool = False) -> int:
     """Score what there is, tell the person, and choose the exit status."""
-    from aiperf_orch.results.tables import write_tables
-
     result = compute(directory)
     print(summary(result), flush=True)  # first: a disk that is full must not keep the score from a person
-    write_tables(result)
+    write_files(result)
     again = _again(directory.path)
     match phase:
         case Phase.FINISHED:

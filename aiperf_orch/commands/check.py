@@ -19,7 +19,7 @@ from aiperf_orch.doctor import canary, place
 from aiperf_orch.doctor.findings import Finding, Level, fault, ok, warning
 from aiperf_orch.doctor.judge import judge
 from aiperf_orch.errors import AiperfError, SchedulerUnreachable, UsageError
-from aiperf_orch.schedulers import make_scheduler
+from aiperf_orch.schedulers.choosing import make_scheduler
 
 _INDENT: Final = " " * 9
 

@@ -12,7 +12,7 @@ from aiperf_orch.network import counts
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.network.morphisms import Edit, Limits
 from aiperf_orch.network.seeds import DATA_SHAPES, SEEDS
-from aiperf_orch.records import Ended, Entry, OperationsPerImage, ProposalRecord, Submitting, TrialSpec
+from aiperf_orch.records import Ended, EndReason, Entry, OperationsPerImage, ProposalRecord, Submitting, TrialSpec
 from aiperf_orch.search import Proposal, Search
 
 
@@ -37,6 +37,8 @@ class Proposer:
                 for end in entry.attempts:
                     if end.final:
                         self._search.ended(end.trial, end.best_error, end.predicted_error)
+                        if end.reason is EndReason.OUT_OF_MEMORY:
+                            self._search.ran_out_of_memory(end.trial)
 
     def propose(self, trial: int, state: CampaignState) -> tuple[TrialSpec, ProposalRecord]:
         """The specification of the next trial, number `trial`, and what the journal keeps of it.
@@ -68,7 +70,9 @@ class Proposer:
 
     def _started(self, trial: int, record: ProposalRecord) -> None:
         edits = [Edit.from_json(edit) for edit in record.edits]
-        self._search.started(trial, record.parent, edits, record.hyperparameters, record.network_hash)
+        self._search.started(
+            trial, record.parent, edits, record.hyperparameters, record.network_hash, record.operations.train
+        )
 
     def _specification(self, proposal: Proposal, record: ProposalRecord, state: CampaignState) -> TrialSpec:
         settings = self._settings
@@ -97,10 +101,23 @@ def make_search(settings: SiteSettings) -> Search:
     return Search(
         seed_network(settings),
         settings.search,
-        Limits(settings.network.max_layers, settings.network.max_parameters, settings.network.max_operations),
+        limits_of(settings),
         seed=settings.campaign.seed,
         concurrency=settings.campaign.concurrency,
         keep=settings.campaign.keep_weights,
+    )
+
+
+def limits_of(settings: SiteSettings) -> Limits:
+    """What a network of a campaign with these settings may not exceed; it must be trainable with the smallest batch."""
+    network = settings.network
+    return Limits(
+        network.max_layers,
+        network.max_parameters,
+        network.max_operations,
+        None if network.max_memory is None else int(network.max_memory * 2**30),
+        settings.search.batch_size[0],
+        settings.training.precision,
     )
 
 

@@ -147,8 +147,8 @@ def _gpus(settings: SiteSettings, reports: Sequence[NodeReport]) -> Iterator[Fin
 
 
 def _seen(report: NodeReport) -> int:
-    """The GPUs that a trial can use: those that torch sees; where torch is not wanted, those that were given."""
-    return len(report.loading.gpus) if report.loading else _given(report)
+    """The GPUs that a trial can use: those that torch sees; without torch (whose own line says why), those that were given."""
+    return len(report.loading.gpus) if report.loading and not report.loading.torch.fault else _given(report)
 
 
 def _given(report: NodeReport) -> int:

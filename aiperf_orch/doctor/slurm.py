@@ -180,10 +180,11 @@ def judge_account(settings: SlurmSettings, concurrency: int, cluster: site.Clust
         yield fault("qos", f"{settings.qos}: you may not use it", f"set scheduler.qos: one of {', '.join(allowed)}")
         return
     yield ok("account", f"{settings.account or 'the default one'}, of {', '.join(accounts)}")
-    used = settings.qos or next((each.default_qos for each in mine if each.default_qos), "")
-    limits = [each.limits for each in mine[:1]] + [
-        replace(each, name=f"QOS {each.name}") for each in cluster.qos if each.name == used
-    ]
+    # of several accounts Slurm chooses the default one, which the associations do not tell
+    defaults = {each.default_qos for each in mine}
+    used = settings.qos or (defaults.pop() if len(defaults) == 1 else "")
+    limits = [each.limits for each in mine] if len(mine) == 1 else []
+    limits += [replace(each, name=f"QOS {each.name}") for each in cluster.qos if each.name == used]
     found = [finding for each in limits for finding in _judge_limits(settings, concurrency, each)]
     if found and "limits" not in enforced:
         yield ok("limits", "account and QOS have some, which Slurm is not told to enforce")

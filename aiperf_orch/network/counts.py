@@ -41,22 +41,31 @@ class LayerOperations:
 
 def count(graph: Graph) -> Operations:
     """Operations per image of the whole network."""
-    return sum((row.operations for row in count_by_layer(graph)), Operations(0, 0))
+    return Operations(*graph.total(_forward_and_backward))
 
 
 def count_by_layer(graph: Graph) -> list[LayerOperations]:
     """Operations per image, a row a layer, in topological order."""
     rows = []
     for layer in graph.layers[1:]:
-        rows.append(LayerOperations(layer.id, layer.kind, _count_layer(graph, layer)))
+        rows.append(LayerOperations(layer.id, layer.kind, Operations(*_count_layer(graph, layer))))
         if layer.kind == "dense":
-            units = layer.units
-            softmax = Operations(8 * units + (units - 1) + 4 * units, 0)
-            rows.append(LayerOperations(layer.id, "softmax", softmax))
+            rows.append(LayerOperations(layer.id, "softmax", Operations(_count_softmax(layer), 0)))
     return rows
 
 
-def _count_layer(graph: Graph, layer: Layer) -> Operations:
+def _forward_and_backward(graph: Graph, layer: Layer) -> tuple[int, int]:
+    """What a layer adds to the network's operations; one softmax counts with each dense layer."""
+    forward, backward = _count_layer(graph, layer)
+    return (forward + _count_softmax(layer), backward) if layer.kind == "dense" else (forward, backward)
+
+
+def _count_softmax(layer: Layer) -> int:
+    return 8 * layer.units + (layer.units - 1) + 4 * layer.units
+
+
+def _count_layer(graph: Graph, layer: Layer) -> tuple[int, int]:
+    """Operations forward and backward."""
     source = layer.inputs[0]
     height, width, channels = graph.shapes[source]
     elements = height * width * channels
@@ -65,21 +74,21 @@ def _count_layer(graph: Graph, layer: Layer) -> Operations:
             out_height, out_width, filters = graph.shapes[layer.id]
             weights = layer.kernel**2 * channels * filters
             outputs = out_height * out_width
-            reads_image = graph.by_id[source].kind == "input"  # then no gradient of the input is needed
-            return Operations(2 * weights * outputs, weights * ((2 if reads_image else 4) * outputs + 2))
+            reads_image = source == graph.layers[0].id  # then no gradient of the input is needed
+            return 2 * weights * outputs, weights * ((2 if reads_image else 4) * outputs + 2)
         case "dense":
-            return Operations(2 * elements * layer.units, 4 * elements * layer.units + 2 * (elements + 1) * layer.units)
+            return 2 * elements * layer.units, 4 * elements * layer.units + 2 * (elements + 1) * layer.units
         case "batch_norm":
-            return Operations(7 * elements, 36)
+            return 7 * elements, 36
         case "relu":
-            return Operations(elements, 0)
+            return elements, 0
         case "add":
             # an add of n inputs is n - 1 additions of maps
-            return Operations(elements * (len(layer.inputs) - 1), 0)
+            return elements * (len(layer.inputs) - 1), 0
         case "max_pool":
-            return Operations(elements * layer.kernel**2 // layer.stride**2, 0)
+            return elements * layer.kernel**2 // layer.stride**2, 0
         case "global_avg_pool":
-            return Operations((height * width - 1) * channels + 4 * channels, 0)
+            return (height * width - 1) * channels + 4 * channels, 0
         case "concat":
-            return Operations(0, 0)
+            return 0, 0
     raise AssertionError(f"no count for a layer of kind {layer.kind}")

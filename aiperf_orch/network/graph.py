@@ -1,23 +1,27 @@
-"""A convolutional network as an immutable graph of layers with shapes; JSON both ways; a canonical hash.
+"""A convolutional network as an immutable graph of layers with shapes; JSON both ways; sums over layers.
 
 Shapes are (height, width, channels) of one image. Convolutions and pooling are "same" padded: an output side is
-ceil(side / stride). Weights, training and operation counts are left to others.
+ceil(side / stride). The child of a morphism is made by `changed`, which computes only what the change touches. Its
+canonical hash is `canonical`'s; weights, training and what a layer's operations or memory are is left to others.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 import reprlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
 from aiperf_orch.errors import NetworkError
+from aiperf_orch.network import canonical
 
 FORMAT: Final = "aiperf-network-1"
 Shape = tuple[int, int, int]
+Amounts = tuple[int, ...]
+Measure = Callable[["Graph", "Layer"], Amounts]
+"""What one layer of a graph amounts to, by the layer, the shapes and the kinds of what it reads, and its own shape."""
 
 # kind -> the integer attributes it has, each at least 1
 ATTRIBUTES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -47,6 +51,11 @@ class Layer:
     stride: int = 0
     units: int = 0
 
+    @property
+    def numbers(self) -> tuple[int, int, int, int]:
+        """All attributes, 0 where a kind has none."""
+        return self.filters, self.kernel, self.stride, self.units
+
     def attributes(self) -> dict[str, int]:
         """The attributes that this kind of layer has, by name."""
         return {name: getattr(self, name) for name in ATTRIBUTES[self.kind]}
@@ -56,10 +65,11 @@ class Graph:
     """A valid network: one input, one output (its last layer), every layer on a path between them.
 
     `layers` are in topological order and begin with the input. Two graphs are equal when their layers and input
-    shapes are; `hash` tells whether two differently numbered graphs have the same structure.
+    shapes are; `hash` tells whether two differently numbered graphs have the same structure. Of a child made by
+    `changed`, `touched` holds the layers that are new, or not as they were, or read maps that are not.
     """
 
-    __slots__ = ("__dict__", "input_shape", "layers")
+    __slots__ = ("__dict__", "_totals", "input_shape", "layers", "touched")
 
     def __init__(self, input_shape: Shape, layers: Iterable[Layer]) -> None:
         """Check and keep the layers, which must come in topological order.
@@ -69,8 +79,62 @@ class Graph:
         """
         self.input_shape = input_shape
         self.layers = tuple(layers)
+        self.touched: tuple[Layer, ...] = ()
+        self._totals: dict[Measure, Amounts] = {}
         self.shapes  # noqa: B018  computing the shapes is the check
         self._check_reachable()
+
+    def changed(self, replaced: Mapping[int, Layer], new: Sequence[Layer] = (), after: int = -1) -> Graph:
+        """The graph after a morphism: the same as checking and computing all of it anew, at a fraction of the cost.
+
+        Only shapes that the change can reach are computed and checked, and `total` is carried over. That every layer is
+        still read, and that the new ids are new, is the caller's promise.
+
+        Args:
+            replaced: by id, layers in place of those with the same ids.
+            new: layers that come directly behind `after` in the topological order.
+            after: id of a layer.
+
+        Raises:
+            NetworkError: naming the layer that does not fit.
+        """
+        layers = list(self.layers)
+        first = len(layers)
+        for layer_id, layer in replaced.items():
+            place = self.position[layer_id]
+            layers[place] = layer
+            first = min(first, place)
+        if new:
+            place = self.position[after] + 1
+            layers[place:place] = new
+            first = min(first, place)
+        child = object.__new__(Graph)
+        child.input_shape, child.layers = self.input_shape, tuple(layers)
+        child.__dict__["shapes"] = shapes = dict(self.shapes)
+        moved: set[int] = set()  # layers whose shape is another, or that are new
+        touched: list[Layer] = []
+        fresh = {layer.id for layer in new}.union(replaced)
+        for layer in layers[first:]:
+            if layer.id not in fresh and moved.isdisjoint(layer.inputs):
+                continue
+            touched.append(layer)
+            shape = _output_shape(layer, [shapes[source] for source in layer.inputs])
+            if shape != shapes.get(layer.id):
+                shapes[layer.id] = shape
+                moved.add(layer.id)
+        child.touched = tuple(touched)
+        before = [self.by_id[layer.id] for layer in touched if layer.id in self.by_id]
+        child._totals = {
+            measure: _sums(total, _amounts(child, touched, measure), _amounts(self, before, measure))
+            for measure, total in self._totals.items()
+        }
+        return child
+
+    def total(self, measure: Measure) -> Amounts:
+        """The sums of a measure over all layers but the input; kept, and for children found by what changed."""
+        if measure not in self._totals:
+            self._totals[measure] = tuple(map(sum, zip(*_amounts(self, self.layers[1:], measure), strict=True)))
+        return self._totals[measure]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Graph) and self.input_shape == other.input_shape and self.layers == other.layers
@@ -100,6 +164,14 @@ class Graph:
     def by_id(self) -> dict[int, Layer]:
         """Layers by their id."""
         return {layer.id: layer for layer in self.layers}
+
+    @cached_property
+    def by_kind(self) -> dict[str, list[Layer]]:
+        """Layers by their kind, in topological order."""
+        found: dict[str, list[Layer]] = {kind: [] for kind in ATTRIBUTES}
+        for layer in self.layers:
+            found[layer.kind].append(layer)
+        return found
 
     @cached_property
     def position(self) -> dict[int, int]:
@@ -137,43 +209,15 @@ class Graph:
             shapes[layer.id] = self.input_shape if layer is self.layers[0] else _output_shape(layer, inputs)
         return shapes
 
-    @cached_property
+    @property
     def parameters(self) -> int:
         """Number of trainable parameters: convolutions without bias, batch-norm scale and shift, dense with bias."""
-        total = 0
-        for layer in self.layers:
-            if layer.kind == "conv":
-                total += layer.kernel**2 * self.shapes[layer.inputs[0]][2] * layer.filters
-            elif layer.kind == "batch_norm":
-                total += 2 * self.shapes[layer.id][2]
-            elif layer.kind == "dense":
-                total += (math.prod(self.shapes[layer.inputs[0]]) + 1) * layer.units
-        return total
+        return self.total(_parameters)[0]
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 that is equal for equal structure whatever the numbering and order (64 hex digits).
-
-        Each layer's label is refined by what it reads (in order, but for add) and by what reads it, twice in both
-        directions (Weisfeiler and Leman's colour refinement along a directed graph); the sorted labels are hashed.
-        Different structures get different hashes, but for contrived ones of many identical branches that differ only
-        in which of them meet in which add.
-        """
-        # by layer, what reads it and in which places of its inputs; all places of an add are alike
-        reads: dict[int, dict[int, list[int]]] = {layer.id: {} for layer in self.layers}
-        for layer in self.layers:
-            for place, source in enumerate(layer.inputs):
-                reads[source].setdefault(layer.id, []).append(0 if layer.kind == "add" else place)
-        labels = {layer.id: _digest(layer.kind, *layer.attributes().values()) for layer in self.layers}
-        for _ in range(2):
-            for layer in self.layers:
-                sources = [labels[source] for source in layer.inputs]
-                labels[layer.id] = _digest(labels[layer.id], *(sorted(sources) if layer.kind == "add" else sources))
-            for layer in reversed(self.layers):
-                readers = [_digest(labels[reader], *places) for reader, places in reads[layer.id].items()]
-                labels[layer.id] = _digest(labels[layer.id], *sorted(readers))
-        text = repr((FORMAT, self.input_shape, [label.hex() for label in sorted(labels.values())]))
-        return hashlib.sha256(text.encode()).hexdigest()
+        """Equal for equal structure whatever the numbering and order (64 hex digits); see `canonical`."""
+        return canonical.structure_hash(self.input_shape, self.layers)
 
     def to_json(self) -> dict[str, Any]:
         """The graph as a JSON object; `from_json` reads it back unchanged."""
@@ -269,5 +313,28 @@ def _output_shape(layer: Layer, inputs: list[Shape]) -> Shape:
             return inputs[0]
 
 
-def _digest(*parts: bytes | str | int) -> bytes:
-    return hashlib.blake2b(repr(parts).encode(), digest_size=16).digest()
+def _parameters(graph: Graph, layer: Layer) -> Amounts:
+    match layer.kind:
+        case "conv":
+            return (layer.kernel**2 * graph.shapes[layer.inputs[0]][2] * layer.filters,)
+        case "batch_norm":
+            return (2 * graph.shapes[layer.id][2],)
+        case "dense":
+            return ((math.prod(graph.shapes[layer.inputs[0]]) + 1) * layer.units,)
+        case _:
+            return (0,)
+
+
+def _amounts(graph: Graph, layers: Iterable[Layer], measure: Measure) -> list[Amounts]:
+    return [measure(graph, layer) for layer in layers]
+
+
+def _sums(total: Amounts, added: Iterable[Amounts], removed: Iterable[Amounts]) -> Amounts:
+    sums = list(total)
+    for amounts in added:
+        for index, amount in enumerate(amounts):
+            sums[index] += amount
+    for amounts in removed:
+        for index, amount in enumerate(amounts):
+            sums[index] -= amount
+    return tuple(sums)

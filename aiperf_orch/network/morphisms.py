@@ -15,6 +15,7 @@ Edits:
 from __future__ import annotations
 
 import reprlib
+from bisect import bisect
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, get_args
@@ -23,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aiperf_orch.errors import NetworkError
-from aiperf_orch.network import counts
+from aiperf_orch.network import counts, memory
 from aiperf_orch.network.graph import MAX_SIDE, Graph, Layer
 
 EditKind = Literal["deeper", "wider", "skip_add", "skip_concat"]
@@ -69,11 +70,18 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a network may not exceed; None is no limit. Parameters and operations (`train`) are exact counts."""
+    """What a network may not exceed; None is no limit. Parameters and operations (`train`) are exact counts.
+
+    `max_memory` is in bytes, and held against the estimate of what training takes with a batch of `batch` images in
+    `precision`.
+    """
 
     max_layers: int = 300
     max_parameters: int | None = None
     max_operations: int | None = None
+    max_memory: int | None = None
+    batch: int = 1
+    precision: str = "fp32"
 
     def admit(self, graph: Graph) -> bool:
         """Whether the graph is within all limits."""
@@ -87,6 +95,13 @@ class Limits:
             return f"max_parameters: {graph.parameters} parameters are more than {self.max_parameters}"
         if self.max_operations is not None and (train := counts.count(graph).train) > self.max_operations:
             return f"max_operations: {train} operations to train an image are more than {self.max_operations}"
+        if self.max_memory is not None:
+            needed = memory.estimate(graph, self.precision).at(self.batch)
+            if needed > self.max_memory:
+                return (
+                    f"max_memory: {needed / 2**30:.3f} GiB, the estimate for a batch of {self.batch}, are more than "
+                    f"{self.max_memory / 2**30:.3f}"
+                )
         return None
 
 
@@ -191,13 +206,14 @@ def _wider(graph: Graph, edit: Edit) -> Graph:
     """No new layers."""
     _expect(graph, edit, edit.at, "conv")
     masks = duplicated_channels(graph, edit.at)
-    layers = [
-        replace(layer, filters=layer.filters + int(masks[layer.id].sum()))
-        if layer.kind == "conv" and layer.id in masks
-        else layer
-        for layer in graph.layers
-    ]
-    return Graph(graph.input_shape, layers)
+    layers = [graph.by_id[layer_id] for layer_id in masks]
+    return graph.changed(
+        {
+            layer.id: replace(layer, filters=layer.filters + int(masks[layer.id].sum()))
+            for layer in layers
+            if layer.kind == "conv"
+        }
+    )
 
 
 def _skip_add(graph: Graph, edit: Edit) -> Graph:
@@ -233,18 +249,18 @@ def _insert(graph: Graph, after: int, new: Sequence[Layer]) -> Graph:
     """Place new layers directly behind `after`; whatever read it reads the last of them instead."""
     if graph.output.id == after:
         raise NetworkError(f"layer {after} is the network's output: nothing can stand behind it")
-    index = graph.position[after] + 1
-    readers = [
-        replace(layer, inputs=tuple(new[-1].id if source == after else source for source in layer.inputs))
-        if after in layer.inputs
-        else layer
-        for layer in graph.layers[index:]
-    ]
-    return Graph(graph.input_shape, [*graph.layers[:index], *new, *readers])
+    readers = {
+        reader: _reading(graph.by_id[reader], after, new[-1].id) for reader in dict.fromkeys(graph.consumers[after])
+    }
+    return graph.changed(readers, new, after)
+
+
+def _reading(layer: Layer, instead_of: int, source: int) -> Layer:
+    return replace(layer, inputs=tuple(source if each == instead_of else each for each in layer.inputs))
 
 
 def _next_id(graph: Graph) -> int:
-    return max(layer.id for layer in graph.layers) + 1
+    return max(graph.by_id) + 1
 
 
 def _expect(graph: Graph, edit: Edit, layer_id: int, kind: str) -> None:
@@ -269,7 +285,7 @@ def _expect_skip(graph: Graph, edit: Edit) -> int:
 
 def _starts(graph: Graph, kind: EditKind) -> list[int]:
     """The layers that an edit of a kind can begin at, if it fits there."""
-    return [layer.id for layer in graph.layers if layer.kind == ("conv" if kind == "wider" else "relu")]
+    return [layer.id for layer in graph.by_kind["conv" if kind == "wider" else "relu"]]
 
 
 def _edits_at(graph: Graph, kind: EditKind, start: int, kernel: int) -> list[Edit]:
@@ -280,11 +296,9 @@ def _edits_at(graph: Graph, kind: EditKind, start: int, kernel: int) -> list[Edi
         case "wider":
             return [Edit("wider", start)] if _can_widen(graph, start) else []
         case "skip_add" | "skip_concat":
-            return [
-                Edit(kind, start, to=end.id)
-                for end in graph.layers[graph.position[start] + 1 : -1]
-                if end.kind == "batch_norm" and _can_skip(graph, kind, start, end.id)
-            ]
+            norms = [layer.id for layer in graph.by_kind["batch_norm"] if layer is not graph.output]
+            behind = bisect(norms, graph.position[start], key=graph.position.__getitem__)
+            return [Edit(kind, start, to=end) for end in norms[behind:] if _can_skip(graph, kind, start, end)]
 
 
 def _can_widen(graph: Graph, convolution: int) -> bool:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cached_property
+from operator import attrgetter
 
 from aiperf_orch.campaign.counted import counted_runs
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.campaign.events import RunEvents, count_epochs
+from aiperf_orch.campaign.events import EpochRow, RunEvents, count_epochs
 from aiperf_orch.campaign.state import CampaignState, Trial
-from aiperf_orch.records import Begin, Epoch
+from aiperf_orch.records import Begin, End
 
 
 @dataclass(frozen=True)
 class TrialRecords:
-    """One trial: its begin lines, and its epochs that count, in order."""
+    """One trial: its begin and end lines, and its epochs that count, in order."""
 
     trial: Trial
     begins: list[Begin]
-    epochs: list[Epoch]
+    epochs: list[EpochRow]
+    ends: list[End]
 
 
 @dataclass(frozen=True)
@@ -32,17 +35,16 @@ class Collected:
     start: datetime | None
     faults: list[str]
 
-    @property
-    def epochs(self) -> list[Epoch]:
-        """Every epoch that counts, by its end."""
-        found = (epoch for trial in self.trials for epoch in trial.epochs)
-        return sorted(found, key=lambda epoch: (epoch.end, epoch.trial, epoch.epoch))
+    @cached_property
+    def epochs(self) -> list[EpochRow]:
+        """Every epoch that counts, by its end; of equal ends in the order of the trials."""
+        return sorted((epoch for trial in self.trials for epoch in trial.epochs), key=attrgetter("end"))
 
 
 def collect(directory: CampaignDirectory, state: CampaignState) -> Collected:
     """Read the events of every attempt, and keep what counts."""
     faults: list[str] = []
-    read: list[tuple[Trial, list[Begin], list[Epoch]]] = []
+    read: list[TrialRecords] = []
     for trial in state.trials.values():
         runs: list[RunEvents] = []
         for attempt in trial.attempts:
@@ -50,11 +52,11 @@ def collect(directory: CampaignDirectory, state: CampaignState) -> Collected:
             runs += counted
             faults += faulty
         begins = [run.begin for run in runs if run.begin]
-        read.append((trial, begins, [epoch for run in runs for epoch in run.epochs]))
-    times = [begin.time for _, begins, _ in read for begin in begins]
+        ends = [run.end for run in runs if run.end]
+        rows = EpochRow.of(epoch for run in runs for epoch in run.epochs)
+        read.append(TrialRecords(trial, begins, rows, ends))
+    times = [begin.time for records in read for begin in records.begins]
     start = min([*times, *([state.first_begin] if state.first_begin else [])], default=None)
     deadline = start + timedelta(seconds=directory.settings.campaign.duration) if start else None
-    trials = [
-        TrialRecords(trial, begins, list(count_epochs(epochs, deadline).values())) for trial, begins, epochs in read
-    ]
+    trials = [replace(records, epochs=list(count_epochs(records.epochs, deadline).values())) for records in read]
     return Collected(trials, start, faults)

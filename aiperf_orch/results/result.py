@@ -46,7 +46,11 @@ def compute(directory: CampaignDirectory) -> Result:
     Raises:
         RecordError: when the journal is damaged or has lost its end, or the frozen settings were changed.
     """
-    state = read_state(directory)
+    return result_of(directory, read_state(directory))
+
+
+def result_of(directory: CampaignDirectory, state: CampaignState) -> Result:
+    """The result of a campaign in this state."""
     collected = collect(directory, state)
     epochs = collected.epochs
     begins = [begin for trial in collected.trials for begin in trial.begins]

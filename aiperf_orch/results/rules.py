@@ -1,23 +1,46 @@
-"""The rules of a ranked result as data, versioned: which a campaign misses, and why."""
+"""The rules of a ranked result: which a campaign misses, and why.
+
+The rules are data: `aiperf-1.0.json` beside this module holds each one's id, sentence and numbers, and is frozen. Where
+that file is not the frozen one, its version's name says so, and with it every result row that it judged.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from importlib.resources import files
+from typing import Any, Final
 
 from aiperf_orch.campaign.state import Phase
 from aiperf_orch.results.result import Result
 from aiperf_orch.units import format_duration
 
+FROZEN: Final = {"aiperf-1.0": "140e0f0a1e062d45eea9a87c4e5aec3b7e8caafa4cea4309040d24d6600476c3"}
+"""By version, the SHA-256 of the rules as canonical JSON."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule: its id, its sentence, and `why_missed`, which gives the reason for a campaign that misses it."""
+    """One rule: its id, its sentence, and the numbers that it judges by."""
 
     id: str
     sentence: str
-    why_missed: Callable[[Result], str | None]
+    limits: Mapping[str, Any]
+
+    def why_missed(self, result: Result) -> str | None:
+        """Why a result misses the rule; None when it does not."""
+        return _JUDGES[self.id](result, self.limits)
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSet:
+    """Rules of one version. `version` says `modified` where they are not the frozen ones; `sha256` is of their data."""
+
+    version: str
+    sha256: str
+    rules: tuple[Rule, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +51,23 @@ class Miss:
     why: str
 
 
+def read_rules(text: str) -> RuleSet:
+    """A rule set from the JSON text that defines it."""
+    data = json.loads(text)
+    digest = hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    version = data["version"]
+    if FROZEN.get(version) != digest:
+        version = f"{version}-modified-{digest[:12]}"
+    return RuleSet(version, digest, tuple(Rule(**rule) for rule in data["rules"]))
+
+
 def misses(result: Result) -> list[Miss]:
     """The rules that a result misses; it is rankable when there are none."""
     return [Miss(rule, why) for rule in RULES if (why := rule.why_missed(result)) is not None]
 
 
-def _duration(result: Result) -> str | None:
-    least = 3600
+def _duration(result: Result, limits: Mapping[str, Any]) -> str | None:
+    least = limits["least_seconds"]
     # where the deadline cut an epoch off, what is measured ends up to one epoch earlier
     cut_off = result.longest_epoch if result.state.by_deadline and result.duration >= least else 0
     if result.score.seconds + cut_off >= least:
@@ -42,60 +75,62 @@ def _duration(result: Result) -> str | None:
     return f"it measured {format_duration(result.score.seconds)}"
 
 
-def _ended(result: Result) -> str | None:
+def _ended(result: Result, _limits: Mapping[str, Any]) -> str | None:
     return None if result.phase is Phase.FINISHED else f"it is {result.phase.value}"
 
 
-def _trained(result: Result) -> str | None:
+def _trained(result: Result, _limits: Mapping[str, Any]) -> str | None:
     return "its trials were simulated" if result.simulated else None
 
 
-def _precision(result: Result) -> str | None:
-    low = sorted(result.precisions - {"fp32", "tf32", "bf16", "fp16"})
+def _precision(result: Result, limits: Mapping[str, Any]) -> str | None:
+    low = sorted(result.precisions.difference(limits["precisions"]))
     return f"trials computed in {', '.join(low)}" if low else None
 
 
-def _data(result: Result) -> str | None:
-    if result.data != "imagenet":
+def _data(result: Result, limits: Mapping[str, Any]) -> str | None:
+    if result.data != limits["data"]:
         return f"its data set is {result.data}"
-    sizes = sorted(result.validation_sizes - {50_000})
-    if sizes or result.input_shape != (224, 224, 3):
+    sizes = sorted(result.validation_sizes - {limits["validation_images"]})
+    if sizes or list(result.input_shape) != limits["input_shape"]:
         return f"its images are {result.input_shape}, and it validated on {', '.join(map(str, sizes)) or '50000'}"
     return None
 
 
-def _weights(result: Result) -> str | None:
+def _weights(result: Result, _limits: Mapping[str, Any]) -> str | None:
     if result.foreign_weights:
         return f"trials {', '.join(map(str, result.foreign_weights[:5]))} began with weights of no trial of it"
     return None
 
 
-def _error(result: Result) -> str | None:
-    most = 0.30
+def _error(result: Result, limits: Mapping[str, Any]) -> str | None:
     error = result.score.error
     if error is None:
         return "no epoch has ended"
-    return None if error <= most else f"its error is {error:.2%}"
+    return None if error <= limits["highest_error"] else f"its error is {error:.2%}"
 
 
-def _clocks(result: Result) -> str | None:
-    most = 2.0
-    return None if result.clock_skew < most else f"a node's clock is {result.clock_skew:.1f} s off"
+def _clocks(result: Result, limits: Mapping[str, Any]) -> str | None:
+    return (
+        None if result.clock_skew < limits["skew_below_seconds"] else f"a node's clock is {result.clock_skew:.1f} s off"
+    )
 
 
-def _records(result: Result) -> str | None:
+def _records(result: Result, _limits: Mapping[str, Any]) -> str | None:
     return f"{len(result.faults)} line(s) do not count; the first: {result.faults[0]}" if result.faults else None
 
 
-VERSION: Final = "aiperf-1.0"
-RULES: Final = (
-    Rule("duration", "the campaign lasts at least 1 hour", _duration),
-    Rule("ended", "the campaign has ended by its time limit or its number of trials", _ended),
-    Rule("trained", "the trials are trained, not simulated", _trained),
-    Rule("precision", "the precision is not below 16 bit", _precision),
-    Rule("data", "ImageNet-1k at 224 x 224, validated on all 50,000 images", _data),
-    Rule("weights", "no weights come from outside the campaign", _weights),
-    Rule("error", "the error is at most 30 %", _error),
-    Rule("clocks", "clock skew is below 2 s", _clocks),
-    Rule("records", "every recorded line counts", _records),
-)
+_JUDGES: Final[dict[str, Callable[[Result, Mapping[str, Any]], str | None]]] = {
+    "duration": _duration,
+    "ended": _ended,
+    "trained": _trained,
+    "precision": _precision,
+    "data": _data,
+    "weights": _weights,
+    "error": _error,
+    "clocks": _clocks,
+    "records": _records,
+}
+RULE_SET: Final = read_rules((files(__package__) / "aiperf-1.0.json").read_text())
+VERSION: Final = RULE_SET.version
+RULES: Final = RULE_SET.rules

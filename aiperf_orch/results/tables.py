@@ -5,13 +5,11 @@ The README documents every column.
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
-import aiperf_orch
 from aiperf_orch.campaign.events import best_epoch
 from aiperf_orch.campaign.files import replace_file
 from aiperf_orch.network import counts
@@ -71,14 +69,20 @@ def leaderboard_rows(result: Result) -> list[dict[str, Any]]:
 
 def result_row(result: Result) -> dict[str, Any]:
     """The one row that goes to a ranking committee."""
-    settings, score = result.directory.settings, result.score
+    settings, score, versions = result.directory.settings, result.score, result.directory.frozen.versions
+    system = settings.system
     missed = rules.misses(result)
     trials = result.collected.trials
     begins = [begin for trial in trials for begin in trial.begins]
     return {
-        "system": settings.system.name,
-        "submitter": settings.system.submitter,
-        "contact": settings.system.contact,
+        "system": system.name,
+        "submitter": system.submitter,
+        "contact": system.contact,
+        "system_id": system.id,
+        "division": system.division,
+        "number_of_nodes": system.number_of_nodes,
+        "accelerators_per_node": system.accelerators_per_node,
+        "accelerator_model_name": system.accelerator_model_name,
         "campaign": result.directory.frozen.tag,
         "score": score.score,
         "error": score.error,
@@ -104,8 +108,8 @@ def result_row(result: Result) -> dict[str, Any]:
         "concurrency": settings.campaign.concurrency,
         "seed": settings.campaign.seed,
         "counting": counts.CONVENTION,
-        "aiperf_orch": aiperf_orch.__version__,
-        "python": platform.python_version(),
+        "aiperf_orch": versions.get("aiperf-orch"),
+        "python": versions.get("python"),
         "torch": " ".join(sorted({begin.versions["torch"] for begin in begins if "torch" in begin.versions})),
         "settings_sha256": result.directory.settings_sha256,
     }

@@ -12,7 +12,18 @@ from typing import Final
 from aiperf_orch.errors import SchedulerUnreachable
 from aiperf_orch.units import format_duration
 
-_DROPPED: Final = ("SLURM_", "SBATCH_", "SALLOC_", "SRUN_", "SQUEUE_", "SACCT_", "SCANCEL_", "SINFO_", "SUBMITIT_")
+_DROPPED: Final = (
+    "SLURM_",
+    "SBATCH_",
+    "SALLOC_",
+    "SRUN_",
+    "SQUEUE_",
+    "SACCT_",
+    "SCANCEL_",
+    "SINFO_",
+    "SUBMITIT_",
+    "PBS_DPREFIX",
+)
 _KEPT: Final = frozenset({"SLURM_CONF"})  # where the cluster is
 
 

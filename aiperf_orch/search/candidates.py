@@ -3,7 +3,8 @@
 Kept from Auto-Keras (Jin et al. 2019): a priority queue that begins with the parents; the most promising network is
 taken out and edited at random, a child goes into the queue by the rule of simulated annealing, and the best child of
 all is proposed. Different: the number of children in all is bounded, and the temperature falls with their number, from
-1 to 0.01 prior standard deviations of the Gaussian process, not by a factor a step.
+1 to 0.01 prior standard deviations of the Gaussian process, not by a factor a step. Whether a child is new is asked
+only when it would be taken: its bound costs less than its hash.
 """
 
 from __future__ import annotations
@@ -12,19 +13,22 @@ import heapq
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
 from aiperf_orch.errors import NetworkError
-from aiperf_orch.network import morphisms
+from aiperf_orch.network import counts, morphisms
 from aiperf_orch.network.graph import Graph
-from aiperf_orch.network.morphisms import Edit, Limits
+from aiperf_orch.network.morphisms import Edit
+from aiperf_orch.search.surrogate import Place, Surrogate
 
 LAST_TEMPERATURE: Final = 0.01
 RANDOM_TRIES: Final = 64
+_TRIES_A_CHILD: Final = 4  # children made for each that is weighed, at most: the others are beyond the limits
+
+Test = Callable[[Graph], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +57,27 @@ class Candidate:
         return None if edit is None else self.child(edit)
 
 
+class Distinct:
+    """Some networks, no two of equal structure."""
+
+    def __init__(self) -> None:
+        self._by_operations: dict[int, list[Graph]] = {}
+
+    def add(self, graph: Graph) -> bool:
+        """Take a network in, unless there is an equal one; whether it was taken."""
+        alike = self._by_operations.setdefault(counts.count(graph).train, [])
+        if any(other.hash == graph.hash for other in alike):
+            return False
+        alike.append(graph)
+        return True
+
+
 def anneal(
-    starts: Iterable[tuple[float, Candidate]],
-    bound: Callable[[Graph], float],
+    starts: Sequence[tuple[float, Callable[[], Candidate]]],
+    surrogate: Surrogate,
     *,
-    tried: AbstractSet[str],
-    limits: Limits,
-    scale: float,
+    is_new: Test,
+    admits: Test,
     neighbours: int,
     number: int,
     generator: np.random.Generator,
@@ -67,11 +85,10 @@ def anneal(
     """The new network with the lowest bound that simulated annealing meets.
 
     Args:
-        starts: parents with their errors.
-        bound: lower confidence bound of a network's error.
-        tried: hashes of the networks that are not new.
-        limits: what a network may not exceed.
-        scale: the first temperature, in units of the error.
+        starts: errors of the parents, and what makes each: most are never taken.
+        surrogate: bounds the error of a network from below.
+        is_new: whether a network was not tried.
+        admits: whether a network is within the limits.
         neighbours: children tried of each network that is taken from the queue.
         number: children weighed in all, at most.
         generator: where all randomness comes from.
@@ -79,39 +96,50 @@ def anneal(
     Returns:
         None when no child of what was taken from the queue is new and within the limits.
     """
-    queue = [(error, order, start) for order, (error, start) in enumerate(starts)]
+    queue: list[tuple[float, int, Callable[[], Candidate], Place | None]] = [
+        (error, order, start, None) for order, (error, start) in enumerate(starts)
+    ]
     heapq.heapify(queue)
     pushed = len(queue)
-    weighed: set[str] = set()
+    queued = Distinct()
     best, lowest = None, math.inf
-    while queue and len(weighed) < number:
-        _, _, taken = heapq.heappop(queue)
-        for _ in range(min(neighbours, number - len(weighed))):
-            child = taken.random_child(generator)
-            if child is None or not limits.admit(child.graph):
+    weighed = made = 0
+    while queue and weighed < number and made < _TRIES_A_CHILD * number:
+        _, _, make, place = heapq.heappop(queue)
+        taken = make()
+        place = place or surrogate.locate(taken.graph)
+        for _ in range(min(neighbours, number - weighed)):
+            child, made = taken.random_child(generator), made + 1
+            if child is None or not admits(child.graph):
                 continue
-            if child.graph.hash in tried or child.graph.hash in weighed:
+            there = surrogate.moved(place, taken.graph, child.graph)
+            value = surrogate.bound(there)
+            temperature = surrogate.scale * LAST_TEMPERATURE ** (weighed / number)
+            weighed += 1
+            if value >= lowest and generator.random() >= math.exp((lowest - value) / temperature):
                 continue
-            temperature = scale * LAST_TEMPERATURE ** (len(weighed) / number)
-            weighed.add(child.graph.hash)
-            value = bound(child.graph)
-            if value < lowest or generator.random() < math.exp((lowest - value) / temperature):
-                heapq.heappush(queue, (value, pushed, child))
-                pushed += 1
+            if not is_new(child.graph) or not queued.add(child.graph):
+                continue
+            heapq.heappush(queue, (value, pushed, _as_it_is(child), there))
+            pushed += 1
             if value < lowest:
                 best, lowest = child, value
     return best
 
 
+def _as_it_is(candidate: Candidate) -> Callable[[], Candidate]:
+    return lambda: candidate
+
+
 def random_descendant(
-    start: Candidate, *, tried: AbstractSet[str], limits: Limits, max_edits: int, generator: np.random.Generator
+    starts: Sequence[Candidate], *, is_new: Test, admits: Test, max_edits: int, generator: np.random.Generator
 ) -> Candidate | None:
-    """A new network some random edits (at most `max_edits`) away; None when no try of 64 found one."""
+    """A new network some random edits (at most `max_edits`) from one of the starts; None when no try of 64 found one."""
     for _ in range(RANDOM_TRIES):
-        found: Candidate | None = start
+        found: Candidate | None = starts[int(generator.integers(len(starts)))] if len(starts) > 1 else starts[0]
         for _ in range(generator.integers(1, max_edits, endpoint=True)):
             found = found and found.random_child(generator)
-        if found and limits.admit(found.graph) and found.graph.hash not in tried:
+        if found and admits(found.graph) and is_new(found.graph):
             return found
     return None
 
@@ -120,18 +148,18 @@ def walk(
     starts: Iterable[Candidate],
     kernel_sizes: Sequence[int],
     *,
-    tried: AbstractSet[str],
-    limits: Limits,
+    is_new: Test,
+    admits: Test,
     generator: np.random.Generator,
-) -> Candidate:
+) -> Candidate | None:
     """The first new network that is met by every edit of the starts, then every edit of those, and so on.
 
     Edits only let a network grow, so what is beyond the limits need not be followed, and what is within them was
     either tried or is what we look for: the walk goes only through networks that were tried, and ends. A chain of
     edits may deepen with several kernel sizes; the candidate's is then the last.
 
-    Raises:
-        NetworkError: when every network within the limits was tried.
+    Returns:
+        None when every network within the limits was tried.
     """
     queue = deque(starts)
     met = {start.graph.hash for start in queue}
@@ -145,13 +173,10 @@ def walk(
         ]
         for index in generator.permutation(len(edits)):
             child = taken.child(edits[index])
-            if child is None or not limits.admit(child.graph) or child.graph.hash in met:
+            if child is None or not admits(child.graph) or child.graph.hash in met:
                 continue
-            if child.graph.hash not in tried:
+            if is_new(child.graph):
                 return child
             met.add(child.graph.hash)
             queue.append(child)
-    raise NetworkError(
-        f"the limits leave no new network, {len(tried)} were tried: raise network.max_layers, network.max_parameters "
-        "or network.max_operations"
-    )
+    return None

@@ -1,23 +1,18 @@
-"""Which hyperparameters a trial gets: the first point, and later Optuna's tree-structured Parzen estimator (TPE).
-
-Each point is sampled from a study of its own, in memory, made of the trials so far: a proposal changes nothing, and
-it is the same after a restart. Optuna is imported only when the first point is sampled.
-"""
+"""Which hyperparameters a trial gets: the first point, and later one by TPE (`parzen`) after a bounded set of trials."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
 
 from aiperf_orch.config import SearchSettings
 from aiperf_orch.records import Hyperparameters
+from aiperf_orch.search import parzen
 from aiperf_orch.search.history import Trial
 
-if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
-    from optuna.trial import FrozenTrial
+_RANDOM_UP_TO: Final = 10  # points that are known: fewer say nothing
 
 
 def first_point(settings: SearchSettings) -> Hyperparameters:
@@ -26,52 +21,48 @@ def first_point(settings: SearchSettings) -> Hyperparameters:
     return Hyperparameters(kernel_size=min(settings.kernel_sizes), dropout=0.0, batch_size=batch_size)
 
 
-def sample(settings: SearchSettings, trials: Iterable[Trial], seed: int) -> Hyperparameters:
-    """A point by TPE after these trials; running ones count as bad (constant liar), failed ones not at all."""
-    import optuna
+def sample(settings: SearchSettings, trials: Sequence[Trial], generator: np.random.Generator) -> Hyperparameters:
+    """A point by TPE after these trials; running ones count as bad (constant liar), failed ones not at all.
 
-    distributions = _distributions(settings)
-    with _quiet():
-        sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
-        study = optuna.create_study(sampler=sampler, storage=optuna.storages.InMemoryStorage())
-        study.add_trials([_frozen(trial, distributions) for trial in trials])
-        asked = study.ask(distributions)
-    return Hyperparameters(**asked.params)
-
-
-def _distributions(settings: SearchSettings) -> dict[str, BaseDistribution]:
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
+    Args:
+        settings: the bounds of each hyperparameter.
+        trials: what is known, oldest first.
+        generator: where all randomness comes from.
+    """
+    known = [trial for trial in trials if trial.running or trial.error is not None]
+    if len(known) < _RANDOM_UP_TO:
+        return random_point(settings, generator)
+    errors = sorted(trial.error for trial in known if trial.error is not None)
+    good: list[Hyperparameters] = []
+    bad: list[Hyperparameters] = []
+    wanted = parzen.good_of(len(errors))
+    for trial in known:
+        is_good = trial.error is not None and len(good) < wanted and trial.error <= errors[wanted - 1]
+        (good if is_good else bad).append(trial.hyperparameters)
+    kernels = settings.kernel_sizes
+    kernel = parzen.sample_choice(
+        [kernels.index(point.kernel_size) for point in good if point.kernel_size in kernels],
+        [kernels.index(point.kernel_size) for point in bad if point.kernel_size in kernels],
+        len(kernels),
+        generator,
+    )
+    dropout = parzen.sample_number(
+        [point.dropout for point in good], [point.dropout for point in bad], 0.0, settings.max_dropout, generator
+    )
     low, high = settings.batch_size
-    return {
-        "kernel_size": CategoricalDistribution(settings.kernel_sizes),
-        "dropout": FloatDistribution(0.0, settings.max_dropout),
-        "batch_size": IntDistribution(low, high),
-    }
-
-
-def _frozen(trial: Trial, distributions: dict[str, BaseDistribution]) -> FrozenTrial:
-    from optuna.trial import TrialState, create_trial
-
-    ended = TrialState.FAIL if trial.error is None else TrialState.COMPLETE
-    return create_trial(
-        state=TrialState.RUNNING if trial.running else ended,
-        value=trial.error,
-        params=trial.hyperparameters.model_dump(),
-        distributions=distributions,
+    batch_size = parzen.sample_number(
+        [point.batch_size for point in good], [point.batch_size for point in bad], low - 0.5, high + 0.5, generator
+    )
+    return Hyperparameters(
+        kernel_size=kernels[kernel], dropout=dropout, batch_size=min(max(round(batch_size), low), high)
     )
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Optuna neither logs nor warns of what is experimental; afterwards it does as before."""
-    import optuna
-
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            yield
-    finally:
-        optuna.logging.set_verbosity(verbosity)
+def random_point(settings: SearchSettings, generator: np.random.Generator) -> Hyperparameters:
+    """A point that any within the bounds is as likely as."""
+    low, high = settings.batch_size
+    return Hyperparameters(
+        kernel_size=settings.kernel_sizes[generator.integers(len(settings.kernel_sizes))],
+        dropout=float(generator.uniform(0, settings.max_dropout)),
+        batch_size=int(generator.integers(low, high, endpoint=True)),
+    )

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiperf_orch.errors import NetworkError
-from aiperf_orch.network import counts
+from aiperf_orch.network import counts, memory
 from aiperf_orch.network.graph import MAX_SIDE, Graph, Layer
 from aiperf_orch.network.morphisms import (
     KINDS,
@@ -456,3 +456,27 @@ def test_widening_without_end_is_refused_not_overflowed() -> None:
     assert graph.by_id[1].filters == MAX_SIDE
     with pytest.raises(NetworkError, match=f"more than {MAX_SIDE} channels"):
         apply(graph, Edit("wider", 1))
+
+
+@settings(max_examples=4, deadline=None)
+@given(seed=SEED_NUMBERS)
+def test_a_long_chain_of_children_is_what_making_each_anew_would_give(seed: int) -> None:
+    """Shapes, sums and the hash follow the edits exactly, up to 300 layers."""
+    generator, limits = np.random.default_rng(seed), Limits(max_parameters=10**9)
+    graph = small_residual(width=4)
+    graph.parameters, counts.count(graph), memory.estimate(graph, "fp32")  # children then carry them over
+    for _ in range(1000):
+        edit = random_edit(graph, int(generator.choice([3, 5, 7])), generator)
+        assert edit is not None
+        child = apply(graph, edit)
+        if limits.admit(child):
+            graph = child
+        if graph.depth >= 298:
+            break
+    anew = Graph(graph.input_shape, graph.layers)
+    assert graph.shapes == anew.shapes
+    assert graph.parameters == anew.parameters
+    assert counts.count(graph) == counts.count(anew)
+    assert memory.estimate(graph, "fp32") == memory.estimate(anew, "fp32")
+    assert graph.hash == anew.hash
+    assert graph.consumers == anew.consumers

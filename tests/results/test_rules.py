@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from importlib.resources import files
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from aiperf_orch.records import Finished
 from aiperf_orch.results import rules
 from aiperf_orch.results.result import Result, compute
 from aiperf_orch.results.score import Score
+from aiperf_orch.results.tables import result_row
 from aiperf_orch.units import now
 
 
@@ -125,6 +128,29 @@ def test_rules_are_named_once_and_versioned() -> None:
     ids = [rule.id for rule in rules.RULES]
     assert len(set(ids)) == len(ids)
     assert rules.VERSION == "aiperf-1.0"
+    assert rules.RULE_SET.sha256 == rules.FROZEN["aiperf-1.0"]
+
+
+_TEXT = (files("aiperf_orch.results") / "aiperf-1.0.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("was", "now"),
+    [("3600", "60"), ("0.3}", "0.5}"), ("at most 30 %", "at most 35 %"), ("50000", "5000"), ('"fp16"', '"fp8"')],
+)
+def test_rules_that_a_site_changed_are_not_called_by_their_version(was: str, now: str) -> None:
+    assert was in _TEXT
+    changed = rules.read_rules(_TEXT.replace(was, now))
+    assert changed.version.startswith("aiperf-1.0-modified-")
+    assert rules.read_rules(json.dumps(json.loads(_TEXT))).version == "aiperf-1.0"  # written otherwise, the same rules
+
+
+def test_every_row_says_that_the_rules_were_changed(rankable: Result, monkeypatch: pytest.MonkeyPatch) -> None:
+    changed = rules.read_rules(_TEXT.replace("0.3}", "0.5}"))
+    monkeypatch.setattr(rules, "RULES", changed.rules)
+    monkeypatch.setattr(rules, "VERSION", changed.version)
+    row = result_row(replace(rankable, score=replace(_short(3600), error=0.4)))
+    assert (row["rankable"], row["rules"]) == ("yes", changed.version)
 
 
 def test_a_campaign_on_digits_is_never_rankable(campaign: Callable[..., Any]) -> None:

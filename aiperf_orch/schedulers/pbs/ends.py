@@ -16,15 +16,17 @@ _CODES: Final[Mapping[int, tuple[EndReason | None, str]]] = {
     -29: (EndReason.TIME_LIMIT, "exceeded its walltime"),
     -28: (EndReason.TRIAL_ERROR, "exceeded its processor time"),
     -27: (EndReason.OUT_OF_MEMORY, "exceeded its memory"),
-    -26: (EndReason.TRIAL_ERROR, "exceeded its processors"),
-    -25: (EndReason.OUT_OF_MEMORY, "exceeded its virtual memory"),
+    -26: (EndReason.OUT_OF_MEMORY, "exceeded its virtual memory"),
+    -25: (EndReason.TRIAL_ERROR, "exceeded its processors"),
+    -24: (EndReason.TRIAL_ERROR, "exceeded its processors for a moment"),
     -20: (EndReason.NODE_FAILURE, "its node was lost"),
     -4: (EndReason.NODE_FAILURE, "PBS was restarted on its node"),
 }
 """PBS's own exit codes, which no program can have."""
 
 _UNREACHABLE: Final = frozenset({160, 162, 222, 255})
-_FULL: Final = frozenset({38, 188})
+_FULL: Final = frozenset({38, 198})  # not 188: more than the queue allows a job, which no waiting changes
+_MOST_SIGNALS: Final = 64
 
 
 def status_of(job: qstat.Job) -> JobStatus:
@@ -50,11 +52,15 @@ def end_of(job: qstat.Job) -> JobEnd | None:
         reason, detail = _CODES[-29]
     elif "resource mem" in comment or "resource vmem" in comment:
         reason, detail = _CODES[-27]
-    elif job.substate == qstat.DELETED or code is None:
+    elif job.state == "M":
+        detail = "moved to another server"
+    elif job.substate == qstat.DELETED or code is None or "terminated by" in comment:
         reason, detail = EndReason.CANCELLED, "deleted"
-    elif code >= 256:
+    elif code < 0:  # no program's: the node, or a hook on it, would not run the job
+        reason, detail = EndReason.NODE_FAILURE, f"PBS could not run it (exit status {code})"
+    elif 256 < code <= 256 + _MOST_SIGNALS:
         detail = f"its shell was ended by signal {code - 256}"
-    elif code > 128:
+    elif 128 < code <= 128 + _MOST_SIGNALS:
         detail = f"ended by signal {code - 128}"
     elif code == 0:
         detail = "exit status 0"

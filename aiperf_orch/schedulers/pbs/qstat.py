@@ -110,6 +110,11 @@ def parse_jobs(output: str, names: Collection[str] | None = None) -> Iterator[Jo
         yield from (Job(ident, attributes) for ident, attributes in _blocks("Job Id: " + block, "Job Id: "))
 
 
+def is_whole(output: str) -> bool:
+    """Whether an answer of `qstat -f` did not break off: an empty line follows every job."""
+    return not output.strip() or output.endswith("\n\n")
+
+
 def parse_server(output: str) -> dict[str, str]:
     """The attributes of the first server of `qstat -B -f`."""
     return dict(next((attributes for _, attributes in _blocks(output, "Server: ")), {}))

@@ -60,7 +60,7 @@ class PbsScheduler(Scheduler):
     def query(self, names: Collection[str]) -> Mapping[str, JobStatus]:
         """One qstat for all."""
         found: dict[str, JobStatus] = {}
-        for job in qstat.parse_jobs(self._ask(qstat.list_command()).output, frozenset(names)):
+        for job in qstat.parse_jobs(_whole(self._ask(qstat.list_command())), frozenset(names)):
             status = status_of(job)
             known = found.get(job.name)
             if known is None or known.state is JobState.ENDED:
@@ -78,7 +78,7 @@ class PbsScheduler(Scheduler):
             answer = self._run(qstat.history_command(ids[start : start + _IDS_A_CALL]))
             if answer.status not in (0, qstat.NO_SUCH_JOB, qstat.FINISHED):
                 raise SchedulerUnreachable(f"qstat: {answer.complaint}")
-            for job in qstat.parse_jobs(answer.output):
+            for job in qstat.parse_jobs(_whole(answer)):
                 end = end_of(job)
                 if end is not None and job.id in names:
                     ends[names[job.id]] = end
@@ -161,3 +161,10 @@ class PbsScheduler(Scheduler):
             warn_after=max(int(limit - settings.warn_before), 1),
             command=submitit_command(settings.python, '"$folder"'),
         )
+
+
+def _whole(answer: Answer) -> str:
+    """What qstat printed; nothing may be concluded from half of it."""
+    if not qstat.is_whole(answer.output):
+        raise SchedulerUnreachable("qstat: its answer broke off")
+    return answer.output

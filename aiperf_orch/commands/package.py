@@ -1,0 +1,56 @@
+"""`package`: makes the one file that leaves the machine, and verifies it before anyone else does."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+
+from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.campaign.opening import read_state
+from aiperf_orch.campaign.state import Phase
+from aiperf_orch.commands.score import summary
+from aiperf_orch.errors import NotFinished, UsageError
+
+
+def package(campaign_dir: Path, output: Path, key: Path | None, *, pseudonyms: bool) -> tuple[str, int]:
+    """Make a campaign's package; returns what it holds, in words, and the exit status: 0 verified, 1 not.
+
+    Raises:
+        NotFinished: while the campaign runs.
+        UsageError: when the output is no place for a package, or the key does not sign.
+    """
+    from aiperf_orch.results.packing import write_package
+    from aiperf_orch.results.signature import sign, signature_of
+    from aiperf_orch.results.verify import verify
+
+    if not output.name.endswith(".tar.gz") or output.is_dir():
+        raise UsageError(f"{output}: --output must name a file that ends with .tar.gz")
+    if not output.absolute().parent.is_dir():
+        raise UsageError(f"{output}: there is no such directory")
+    directory = CampaignDirectory.open(campaign_dir)
+    if output.absolute().resolve().is_relative_to(directory.path.resolve()):
+        raise UsageError(f"{output}: lies in the campaign's directory; give a place outside")
+    check_over(directory)
+    signature_of(output).unlink(missing_ok=True)  # a signature of what was there before
+    gc.disable()  # many small objects that all stay: looking for cycles among them takes a third of the time
+    lines = [summary(write_package(directory, output, with_pseudonyms=pseudonyms))]
+    found = verify(output)
+    lines += [
+        f"package          {output}: {output.stat().st_size:,} bytes",
+        f"                 SHA-256 {found.sha256}",
+    ]
+    if key is not None:
+        lines.append(f"signature        {sign(output, key)}")
+    if found.verified:
+        lines.append("verified         every number in it follows from its records")
+    else:
+        faults = [f"  {fault.id}  {fault}" for fault in found.faults[:20]]
+        lines += [f"NOT VERIFIED     {len(found.faults) + found.more_faults} fault(s)", *faults]
+    return "\n".join(lines) + "\n", 0 if found.verified else 1
+
+
+def check_over(directory: CampaignDirectory) -> None:
+    """Refuse a campaign that runs with NotFinished: what leaves the machine does not change any more."""
+    state = read_state(directory)
+    if state.phase is Phase.RUNNING or state.live:
+        raise NotFinished(f"{directory.path}: the campaign still runs: `aiperf-orch stop` ends it, or wait for its end")

@@ -1,0 +1,65 @@
+"""`verify`: says of a package whether its numbers follow from its records, and whether it meets the rules."""
+
+from __future__ import annotations
+
+import gc
+import json
+from pathlib import Path
+
+from aiperf_orch.results.faults import harmless
+from aiperf_orch.results.rules import RULES, VERSION
+from aiperf_orch.results.verify import Verification, verify
+from aiperf_orch.units import format_ops
+
+
+def report(package: Path, signers: Path | None, form: str) -> tuple[str, int]:
+    """Verify a package; returns what is to be printed (`table` or `json`), and the exit status: 0 verified, 1 not."""
+    gc.disable()  # many small objects that all stay: looking for cycles among them takes a third of the time
+    found = verify(package, signers)
+    text = json.dumps(_document(found), indent=2) if form == "json" else _words(package, signers, found)
+    return text + "\n", 0 if found.verified else 1
+
+
+def _document(found: Verification) -> dict[str, object]:
+    return {
+        "verified": found.verified,
+        "rankable": found.rankable,
+        "missed_rules": found.missed_rules,
+        "rules": VERSION,
+        "sha256": found.sha256,
+        "signed_by": found.signed_by,
+        "faults": [{"id": fault.id, "where": fault.where, "message": fault.message} for fault in found.faults],
+        "more_faults": found.more_faults,
+        "result": found.result_row,
+    }
+
+
+def _words(package: Path, signers: Path | None, found: Verification) -> str:
+    number = len(found.faults) + found.more_faults
+    lines = [f"{'verified' if found.verified else 'NOT VERIFIED':<16} {package}"]
+    lines += [f"  {fault.id}  {fault}" for fault in found.faults]
+    if found.more_faults:
+        lines.append(f"  and {found.more_faults:,} more")
+    if number:
+        lines[0] += f": {number:,} fault{'s' if number > 1 else ''}"
+    row = found.result_row
+    if row is None:
+        return "\n".join(lines)
+    if found.rankable:
+        lines.append(f"{'rankable':<16} by the rules {VERSION}")
+    else:
+        lines.append(f"{'not rankable':<16} by the rules {VERSION}:")
+        lines += [f"  {rule.id:<10} {rule.sentence}" for rule in RULES if rule.id in found.missed_rules]
+    mark = " (SIMULATED: no training took place)" if row["simulated"] == "yes" else ""
+    regulated = "none" if row["regulated_score"] is None else format_ops(row["regulated_score"])
+    lines += [
+        f"{'system':<16} {harmless(row['system'])}, by {harmless(row['submitter'])}",
+        f"{'score':<16} {format_ops(row['score'])}{mark}",
+        f"{'error':<16} {'none measured' if row['error'] is None else format(row['error'], '.2%')}",
+        f"{'regulated score':<16} {regulated}",
+    ]
+    if found.signed_by is not None:
+        lines.append(f"{'signed by':<16} {harmless(found.signed_by)}")
+    elif signers is None:
+        lines.append(f"{'signature':<16} not looked at: --signers FILE asks for one")
+    return "\n".join(lines)

@@ -1,0 +1,158 @@
+"""Checks what the trials did: times, images, ends, sums and speed, each against the journal and the settings.
+
+Lines that contradict themselves or their trial's plan were told when they were read (`campaign.events`).
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+from aiperf_orch.campaign.events import EpochRow, best_epoch
+from aiperf_orch.campaign.state import Attempt
+from aiperf_orch.records import AttemptEnd, Begin, End, EndReason
+from aiperf_orch.results.collect import TrialRecords
+from aiperf_orch.results.evidence import Evidence
+from aiperf_orch.units import format_duration, format_ops, format_time
+
+# images that train and validate, of each data set that is always the same
+_DATA_SIZES: Final = {"digits": (1437, 360), "imagenet": (1_281_167, 50_000)}
+_CLOCKS_APART: Final = 10.0
+"""Seconds that a node's clock may differ from the controller's, beyond the skew that its begin line states."""
+_ENDED_BY_US: Final = frozenset({EndReason.CAMPAIGN_ENDED, EndReason.STOPPED, EndReason.CANCELLED, EndReason.HUNG})
+
+
+def check_events(evidence: Evidence) -> None:
+    """Check every attempt, every trial's sums, every epoch, and the journal's own time."""
+    _check_journal_times(evidence)
+    for records in evidence.trials:
+        begins = {(begin.attempt, begin.run): begin for begin in records.begins}
+        ends = {end.attempt: end for end in records.ends}
+        for attempt in records.trial.attempts:
+            own = [begin for (number, _), begin in begins.items() if number == attempt.attempt]
+            _check_begins(evidence, attempt, own)
+            if attempt.end is not None:
+                _check_end(evidence, attempt, attempt.end, ends.get(attempt.attempt), own)
+        _check_sums(evidence, records)
+        _check_epochs(evidence, records)
+    _check_system(evidence)
+
+
+def _check_journal_times(evidence: Evidence) -> None:
+    latest = evidence.entries[0].time
+    for entry in evidence.entries:
+        if entry.time < latest - timedelta(seconds=_CLOCKS_APART):
+            why = f"{format_time(entry.time)} is earlier than a line before it, {format_time(latest)}"
+            evidence.faults.add("journal.time", f"journal.jsonl:{entry.seq + 1}", why)
+        latest = max(latest, entry.time)
+
+
+def _check_begins(evidence: Evidence, attempt: Attempt, begins: list[Begin]) -> None:
+    line, submitted = evidence.submitted[attempt.key]
+    for begin in begins:
+        apart = timedelta(seconds=_CLOCKS_APART + abs(begin.clock_skew))
+        if begin.time < submitted - apart:
+            where = evidence.at_event(*attempt.key, "begin")
+            why = f"begins at {format_time(begin.time)}, before journal.jsonl:{line} submitted it ({format_time(submitted)})"
+            evidence.faults.add("attempt.time", where, why)
+    began = attempt.began
+    seen = next((begin for begin in begins if began is not None and begin.run == began.run), None)
+    if began is not None and seen is not None:
+        for field in ("time", "hosts", "job"):
+            if getattr(began, field) != getattr(seen, field):
+                why = f"{field}: is not what the journal saw when the attempt began"
+                evidence.faults.add("attempt.began", evidence.at_event(*attempt.key, "begin"), why)
+
+
+def _check_end(evidence: Evidence, attempt: Attempt, end: AttemptEnd, line: End | None, begins: list[Begin]) -> None:
+    journal, time = evidence.ended[attempt.key]
+    where = f"journal.jsonl:{journal}"
+    if line is None:
+        evidence.faults.add("attempt.end", where, f"attempt {attempt.attempt} of trial {attempt.trial} has no end line")
+        return
+    told = line.reason is EndReason.STOPPED and end.reason in _ENDED_BY_US
+    if line.reason is not end.reason and not told:
+        why = f"reason: {line.reason.value}, and {where} says {end.reason.value}"
+        evidence.faults.add("attempt.reason", evidence.at_event(*attempt.key, "end"), why)
+    apart = timedelta(seconds=_CLOCKS_APART + max((abs(begin.clock_skew) for begin in begins), default=0.0))
+    if line.time > time + apart:
+        why = f"ends at {format_time(line.time)}, after {where} saw it end ({format_time(time)})"
+        evidence.faults.add("attempt.time", evidence.at_event(*attempt.key, "end"), why)
+    if begins and line.time < max(begin.time for begin in begins):
+        evidence.faults.add("attempt.time", evidence.at_event(*attempt.key, "end"), "ends before it begins")
+
+
+def _check_sums(evidence: Evidence, records: TrialRecords) -> None:
+    """The sums of a trial that is over, as the journal has them."""
+    end = records.trial.end
+    if end is None:
+        return
+    best = best_epoch(records.epochs)
+    expected = {
+        "epochs": len(records.epochs),
+        "train_images": sum(epoch.train_images for epoch in records.epochs),
+        "val_images": sum(epoch.val_images for epoch in records.epochs),
+        "ops": sum(epoch.ops for epoch in records.epochs),
+        "best_error": best.error if best else None,
+        "best_epoch": best.epoch if best else None,
+        "last_end": max((epoch.end for epoch in records.epochs), default=None),
+    }
+    for field, value in expected.items():
+        stated = getattr(end, field)
+        if stated != value:
+            why = f"trial {end.trial}: {field}: {stated} stated; by its events it is {value}"
+            evidence.faults.add("attempt.sums", evidence.at_end(end.trial, end.attempt), why)
+    last = records.ends[-1] if records.ends else None
+    alone = len(records.trial.attempts) == 1 and len(records.begins) == 1
+    if alone and last and best and end.reason in (EndReason.COMPLETED, EndReason.EARLY_STOPPED):
+        late = last.time >= (evidence.result.started or last.time) + timedelta(seconds=evidence.result.duration)
+        if (last.best_error, last.best_epoch) != (best.error, best.epoch) and not late:
+            why = f"best_error {last.best_error} at epoch {last.best_epoch} stated; by its epochs {best.error} at {best.epoch}"
+            evidence.faults.add("attempt.best", evidence.at_event(end.trial, end.attempt, "end"), why)
+
+
+def _check_epochs(evidence: Evidence, records: TrialRecords) -> None:
+    sizes = _DATA_SIZES.get(evidence.directory.settings.data.name)
+    peaks = _peaks(evidence, records)
+    ends = {end.attempt: end for end in records.ends}
+    for epoch in records.epochs:
+        if sizes and (epoch.train_images > sizes[0] or epoch.val_images > sizes[1]):
+            why = f"epoch {epoch.epoch}: {epoch.train_images} and {epoch.val_images} images; the data set has {sizes}"
+            evidence.faults.add("epoch.images", _at(evidence, epoch), why)
+        end = ends.get(epoch.attempt)
+        if end is not None and epoch.end > end.time:
+            evidence.faults.add("epoch.time", _at(evidence, epoch), f"epoch {epoch.epoch}: ends after its attempt")
+        peak = peaks.get(epoch.attempt)
+        seconds = (epoch.end - epoch.start).total_seconds()
+        if peak is not None and epoch.ops > peak * seconds:
+            speed = format_ops(epoch.ops / seconds) if seconds else "no time"
+            why = f"epoch {epoch.epoch}: {speed}, and its accelerators reach {format_ops(peak)} at best"
+            evidence.faults.add("speed.peak", _at(evidence, epoch), why)
+
+
+def _at(evidence: Evidence, epoch: EpochRow) -> str:
+    return evidence.at_event(epoch.trial, epoch.attempt, "epoch", epoch.epoch)
+
+
+def _peaks(evidence: Evidence, records: TrialRecords) -> dict[int, float]:
+    """By attempt, the operations per second that its accelerators can reach; empty where the system does not say."""
+    system = evidence.directory.settings.system
+    if system.accelerator_peak_ops is None or system.accelerators_per_node is None:
+        return {}
+    node = system.accelerator_peak_ops * system.accelerators_per_node
+    return {begin.attempt: node * max(len(begin.hosts), 1) for begin in records.begins}
+
+
+def _check_system(evidence: Evidence) -> None:
+    system, score = evidence.directory.settings.system, evidence.result.score
+    if system.number_of_nodes is None:
+        return
+    hosts = {host for records in evidence.trials for begin in records.begins for host in begin.hosts}
+    if len(hosts) > system.number_of_nodes:
+        why = f"number_of_nodes: {system.number_of_nodes}, and trials ran on {len(hosts)} hosts"
+        evidence.faults.add("system.nodes", "campaign.yaml", why)
+    if system.accelerator_peak_ops is not None and system.accelerators_per_node is not None:
+        peak = system.accelerator_peak_ops * system.accelerators_per_node * system.number_of_nodes
+        if score.score > peak:
+            why = f"score: {format_ops(score.score)} over {format_duration(score.seconds)}, and the system reaches {format_ops(peak)}"
+            evidence.faults.add("speed.system", "result.csv:2", why)

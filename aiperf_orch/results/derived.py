@@ -1,0 +1,27 @@
+"""What a package states beside the tables, computed from the records: the packer writes it, the verifier compares."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiperf_orch.campaign.events import best_epoch
+from aiperf_orch.results.result import Result
+
+
+def system_description(result: Result) -> dict[str, Any]:
+    """The system as MLPerf's description names its fields, with what the trials said of their software."""
+    system = result.directory.settings.system
+    begins = [begin for trial in result.collected.trials for begin in trial.begins]
+    described = system.model_dump(exclude={"id", "name"}, exclude_none=True)
+    frameworks = sorted({f"PyTorch {begin.versions['torch']}" for begin in begins if "torch" in begin.versions})
+    return {"system_name": system.name, "system_id": system.id, **described, "framework": ", ".join(frameworks)}
+
+
+def best_weights(result: Result) -> dict[str, Any] | None:
+    """The trial of the least error, and the hash of its best weights as its end line states it."""
+    best = best_epoch(result.collected.epochs)
+    if best is None:
+        return None
+    ends = next(trial.ends for trial in result.collected.trials if trial.trial.trial == best.trial)
+    hashes = [end.weights_sha256 for end in ends if end.weights_sha256]
+    return {"trial": best.trial, "sha256": hashes[-1] if hashes else None}

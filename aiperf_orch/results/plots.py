@@ -1,0 +1,165 @@
+"""Pictures as SVG that stands inside an HTML page: no ids, no styles of its own, nothing that loads.
+
+Their colours are the page's: ink is `currentColor`, and what is drawn has the class `accent` or `second`, which the page's
+style sheet colours, so that one picture serves light, dark and paper. matplotlib draws; it is costly to import, so
+import this module where a picture is needed.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+from xml.etree import ElementTree
+
+import matplotlib as mpl
+from markupsafe import Markup, escape
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import Formatter, MaxNLocator
+
+
+@dataclass(frozen=True)
+class Palette:
+    """Colours of a picture: text and lines, and what is measured."""
+
+    ink: str
+    accent: str
+
+
+PAGE: Final = Palette("#000001", "#000002")  # no colours, but signs for the page's
+PAPER: Final = Palette("#1c2024", "#0a5fa8")
+_CLASSES: Final = {PAGE.accent: "accent"}
+_ATTRIBUTES: Final = frozenset(
+    """d fill fill-opacity font-size height opacity points stroke stroke-dasharray stroke-linecap stroke-linejoin
+    stroke-opacity stroke-width text-anchor transform viewBox width x y""".split()  # noqa: SIM905
+)
+_STEPS: Final = [1, 2, 2.5, 5, 10]
+_ELEMENTS: Final = frozenset({"g", "path", "text"})
+
+
+def style(palette: Palette) -> dict[Any, Any]:
+    """Settings of matplotlib for a picture, to be held while it is made and while it is written."""
+    return {
+        "axes.edgecolor": palette.ink,
+        "axes.labelcolor": palette.ink,
+        "font.size": 8.0,
+        "svg.fonttype": "none",  # text as text: it can be found and read aloud, and has the page's font
+        "svg.hashsalt": "aiperf-orch",
+        "text.parse_math": False,
+        "text.color": palette.ink,
+        "xtick.color": palette.ink,
+        "ytick.color": palette.ink,
+    }
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One curve of a chart. `steps` holds each value until the next point; `level` is a dashed line for comparison."""
+
+    x: Sequence[float]
+    y: Sequence[float]
+    kind: Literal["line", "steps", "bars", "level"] = "line"
+
+
+def chart(
+    curves: Sequence[Curve],
+    *,
+    label: str,
+    x_label: str,
+    y_format: Formatter | None = None,
+    size: tuple[float, float] = (4.6, 2.4),
+) -> Markup:
+    """A chart with zero at the bottom left, as an `svg` element.
+
+    Args:
+        curves: what it shows; the first has the page's accent.
+        label: what it shows, for who cannot see it.
+        x_label: name and unit of the horizontal axis.
+        y_format: how values are written; by default as numbers.
+        size: width and height in inches of 72 px; the page scales it.
+    """
+    with mpl.rc_context(style(PAGE)):
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.add_subplot()
+        for curve in curves:
+            _draw(axes, curve)
+        axes.set_xlabel(x_label)
+        axes.set_xlim(0, 1.02 * max(max(curve.x) for curve in curves))
+        axes.set_ylim(0, 1.08 * max(max(curve.y) for curve in curves) or 1)
+        if y_format is not None:
+            axes.yaxis.set_major_formatter(y_format)
+        calm(axes, PAGE)
+        axes.xaxis.set_major_locator(MaxNLocator(6, steps=_STEPS))
+        return embed(figure, label)
+
+
+def embed(figure: Figure, label: str) -> Markup:
+    """A figure as an `svg` element to stand in a page, the same for the same figure."""
+    figure.patch.set_visible(False)
+    with mpl.rc_context(style(PAGE)):
+        text = io.StringIO()
+        figure.savefig(text, format="svg", metadata={"Date": None})
+    root = ElementTree.fromstring(text.getvalue())  # noqa: S314  matplotlib wrote it just now
+    inside = "".join(_element(child) for child in root if _name(child) in _ELEMENTS)
+    return Markup(f'<svg viewBox="{root.get("viewBox")}" role="img" aria-label="{escape(label)}">{inside}</svg>')  # noqa: S704
+
+
+def _draw(axes: Axes, curve: Curve) -> None:
+    match curve.kind:
+        case "bars":
+            axes.stairs(curve.y, curve.x, fill=True, color=PAGE.accent, alpha=0.35, linewidth=0)
+            axes.stairs(curve.y, curve.x, color=PAGE.accent, linewidth=1.2, baseline=None)
+        case "level":
+            axes.plot(curve.x, curve.y, color=PAGE.ink, linewidth=0.9, linestyle=(0, (4, 3)), alpha=0.6, clip_on=False)
+        case _:
+            drawn = "steps-post" if curve.kind == "steps" else "default"
+            axes.plot(curve.x, curve.y, color=PAGE.accent, linewidth=1.6, drawstyle=drawn, solid_joinstyle="round")
+            last = [curve.x[-1]] * 2, [curve.y[-1]] * 2
+            axes.plot(*last, color=PAGE.accent, linewidth=5, solid_capstyle="round")  # a line of no length is a dot
+
+
+def calm(axes: Axes, palette: Palette) -> None:
+    """No frame, no ticks, a faint grid: what is drawn comes first."""
+    axes.patch.set_visible(False)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_alpha(0.4)
+    axes.tick_params(length=0, pad=4)
+    axes.grid(axis="y", color=palette.ink, alpha=0.13, linewidth=0.7)
+    axes.set_axisbelow(True)
+    if axes.get_yscale() == "linear":
+        axes.yaxis.set_major_locator(MaxNLocator(5, steps=_STEPS))
+
+
+def _element(element: ElementTree.Element) -> str:
+    """An element of matplotlib's SVG without ids, references and styles; a style becomes attributes and classes."""
+    name = _name(element)
+    if name not in _ELEMENTS:
+        return ""
+    attributes = {key: value for key, value in element.attrib.items() if key in _ATTRIBUTES}
+    if attributes.get("transform", "").startswith("rotate(-0 "):
+        del attributes["transform"]
+    classes = []
+    for part in filter(None, (part.strip() for part in element.get("style", "").split(";"))):
+        key, _, value = (piece.strip() for piece in part.partition(":"))
+        if key == "font":  # as older versions of matplotlib have it
+            attributes["font-size"] = value.split("px")[0]
+        elif value in _CLASSES:
+            classes.append(f"{key}-{_CLASSES[value]}")
+        elif value == PAGE.ink:
+            attributes[key] = "currentColor"
+        elif key in _ATTRIBUTES:
+            attributes[key] = value
+    if name == "text" and not classes:
+        attributes.setdefault("fill", "currentColor")
+    if classes:
+        attributes["class"] = " ".join(classes)
+    written = "".join(f' {key}="{escape(value)}"' for key, value in attributes.items())
+    inside = str(escape((element.text or "").strip())) + "".join(_element(child) for child in element)
+    return f"<{name}{written}>{inside}</{name}>" if inside or name != "g" else ""
+
+
+def _name(element: ElementTree.Element) -> str:
+    return str(element.tag).rpartition("}")[2]

@@ -1,0 +1,211 @@
+"""report.html: a campaign's result for people, as one file. What it says is `result`'s, how it looks the template's."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from matplotlib.ticker import Formatter, FuncFormatter
+
+import aiperf_orch
+from aiperf_orch.campaign.disclosure import redacted
+from aiperf_orch.campaign.files import replace_file
+from aiperf_orch.campaign.state import CHOSEN, SUCCESSES
+from aiperf_orch.config import SiteSettings, private_keys
+from aiperf_orch.config_loading import flatten
+from aiperf_orch.network import counts
+from aiperf_orch.records import EndReason
+from aiperf_orch.results import rules
+from aiperf_orch.results.activity import activity_of
+from aiperf_orch.results.page import render_page
+from aiperf_orch.results.plots import Curve, chart
+from aiperf_orch.results.result import Result
+from aiperf_orch.results.score import series
+from aiperf_orch.results.tables import leaderboard_rows, result_row
+from aiperf_orch.units import format_duration, format_ops, ops_scale
+
+_MOST_TRIALS: Final = 25
+_MOST_FAILURES: Final = 25
+_MOST_FAULTS: Final = 10
+_MOST_CHARACTERS: Final = 200
+_WIDE: Final = (9.4, 2.5)  # inches
+
+
+def write_report(result: Result, path: Path | None = None) -> Path:
+    """Write the report, replacing it whole; returns its path, by default the campaign's report.html."""
+    path = path or result.directory.report
+    replace_file(path, render_report(result).encode())
+    return path
+
+
+def render_report(result: Result) -> str:
+    """The report as HTML, the same for the same records."""
+    score = result.score
+    missed = {miss.rule.id: _public(miss.why, result) for miss in rules.misses(result)}
+    rows = leaderboard_rows(result)
+    return render_page(
+        "report.html.j2",
+        row=result_row(result),
+        score=score,
+        started=f"{result.started:%Y-%m-%d %H:%M} UTC" if result.started else None,
+        version=rules.VERSION,
+        counting=counts.CONVENTION,
+        rules=[(rule, missed.get(rule.id)) for rule in rules.RULES],
+        missed=missed,
+        faults=[_public(fault, result) for fault in result.faults[:_MOST_FAULTS]],
+        more_faults=max(len(result.faults) - _MOST_FAULTS, 0),
+        simulated=result.simulated,
+        pictures=_pictures(result),
+        activity=_activity_pictures(result),
+        trials=[row | {"edits": Counter(row["edits"].split())} for row in rows[:_MOST_TRIALS]],
+        more_trials=max(len(rows) - _MOST_TRIALS, 0),
+        **_failures(result),
+        system=_system(result),
+        settings=_settings(result.directory.settings, result.directory.frozen.salt or ""),
+        software=aiperf_orch.__version__,
+        ops=format_ops,
+        duration=format_duration,
+    )
+
+
+def _pictures(result: Result) -> dict[str, str] | None:
+    """Score, error and regulated score over time; None before there is anything to draw."""
+    points = [point for point in series(result.started, result.collected.epochs, result.duration) if point[1].epochs]
+    if not points:
+        return None
+    unit, divisor = _time_unit(result.score.seconds)
+    times = [seconds / divisor for seconds, _ in points]
+    rates, word = _ops_format(max(score.score for _, score in points))
+    regulated, regulated_word = _ops_format(max(score.regulated or 0 for _, score in points))
+    over = f"{unit} since the first trial began"
+    score = Curve(times, [score.score for _, score in points])
+    error = Curve(times, [score.error or 0.0 for _, score in points], "steps")
+    product = Curve(times, [score.regulated or 0.0 for _, score in points])
+    return {
+        "score": chart([score], label=f"Score over time, {word}", x_label=over, y_format=rates, size=_WIDE),
+        "error": chart(
+            [error],
+            label="Error over time",
+            x_label=over,
+            y_format=FuncFormatter(lambda value, _: f"{100 * value:g} %"),
+        ),
+        "regulated": chart(
+            [product], label=f"Regulated score over time, {regulated_word}", x_label=over, y_format=regulated
+        ),
+        "score_unit": word,
+        "regulated_unit": regulated_word,
+    }
+
+
+def _activity_pictures(result: Result) -> dict[str, Any] | None:
+    """Throughput and trials at work over time, and the share of possible work; None before there is any."""
+    activity = activity_of(result)
+    if activity is None:
+        return None
+    unit, divisor = _time_unit(result.score.seconds)
+    edges = [float(edge) / divisor for edge in activity.edges]
+    over = f"{unit} since the first trial began"
+    rates, word = _ops_format(float(activity.ops.max()))
+    concurrency = result.directory.settings.campaign.concurrency
+    span = [edges[0], edges[-1]]
+    done = [Curve(edges, activity.ops.tolist(), "bars"), Curve(span, [result.score.score] * 2, "level")]
+    work = [Curve(edges, activity.trials.tolist(), "bars"), Curve(span, [float(concurrency)] * 2, "level")]
+    return {
+        "utilisation": activity.utilisation,
+        "concurrency": concurrency,
+        "ops_unit": word,
+        "interval": format_duration(float(activity.edges[1])),
+        "ops": chart(done, label=f"Operations per second over time, {word}", x_label=over, y_format=rates),
+        "trials": chart(work, label="Trials at work over time", x_label=over),
+    }
+
+
+def _failures(result: Result) -> dict[str, Any]:
+    """How attempts ended, and those that failed, newest first."""
+    ends = result.state.ends
+    failed = [end for end in ends if end.reason not in SUCCESSES | CHOSEN]
+    number, bad = Counter(end.reason for end in ends), {end.reason for end in failed}
+    return {
+        "attempts": sum(len(trial.attempts) for trial in result.state.trials.values()),
+        "retried": sum(len(trial.attempts) > 1 for trial in result.state.trials.values()),
+        "failed": len(failed),
+        "reasons": [(reason.value, number[reason], reason in bad) for reason in EndReason if number[reason]],
+        "failures": [
+            {
+                "trial": end.trial,
+                "attempt": end.attempt,
+                "reason": end.reason.value,
+                "message": _public(end.message, result),
+                "then": "given up" if end.final else "tried again",
+                "epochs": end.epochs,
+            }
+            for end in failed[: -_MOST_FAILURES - 1 : -1]
+        ],
+        "more_failures": max(len(failed) - _MOST_FAILURES, 0),
+    }
+
+
+def _system(result: Result) -> list[tuple[str, Any]]:
+    """What the trials ran on, as their begin lines tell it."""
+    begins = [begin for trial in result.collected.trials for begin in trial.begins]
+    settings = result.directory.settings
+    versions = {f"{name} {version}" for begin in begins for name, version in begin.versions.items()}
+    told: list[tuple[str, Any]] = [
+        ("System", settings.system.name),
+        ("Submitter", settings.system.submitter),
+        ("Contact", settings.system.contact),
+        ("Scheduler", settings.scheduler.kind),
+        ("Hosts that trials began on", len({host for begin in begins for host in begin.hosts})),
+        ("Devices", _listed({begin.device for begin in begins})),
+        ("CPU cores of a trial", _listed({str(begin.cores) for begin in begins})),
+        ("Precision", _listed(set(result.precisions))),
+        ("Trainer", _listed({begin.trainer for begin in begins})),
+        ("Software of the trials", _listed(versions)),
+        ("Largest clock skew", f"{result.clock_skew:.3f} s"),
+    ]
+    return [(name, value) for name, value in told if value not in (None, "")]
+
+
+def _settings(settings: SiteSettings, salt: str) -> list[tuple[str, list[tuple[str, str, bool]]]]:
+    """Every section with its keys: name, value, and whether it is not the default."""
+    given, default = settings.model_dump(mode="json"), SiteSettings().model_dump(mode="json")
+    sections = []
+    for section, keys in given.items():
+        for name in keys.keys() & {key for part, key in private_keys() if part == section}:
+            keys[name] = redacted(keys[name], salt)
+        usual = flatten(default[section])
+        sections.append(
+            (section, [(key, _value(value), value != usual.get(key)) for key, value in flatten(keys).items()])
+        )
+    return sections
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    if value is None:
+        return "none"
+    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
+
+
+def _public(text: str, result: Result) -> str:
+    """A message in one line of bounded length, without the place where the campaign lies."""
+    line = " ".join(text.replace(f"{result.directory.path}/", "").split())
+    return line if len(line) <= _MOST_CHARACTERS else line[: _MOST_CHARACTERS - 1] + "…"
+
+
+def _listed(values: set[str]) -> str:
+    return ", ".join(sorted(values)[:12]) + (f" and {len(values) - 12} more" if len(values) > 12 else "")
+
+
+def _time_unit(seconds: float) -> tuple[str, float]:
+    return ("hours", 3600.0) if seconds > 7200 else ("minutes", 60.0) if seconds > 180 else ("seconds", 1.0)
+
+
+def _ops_format(most: float) -> tuple[Formatter, str]:
+    """How operations per second are written on an axis that reaches so far, and the unit."""
+    divisor, unit = ops_scale(most)
+    write: Callable[[float, object], str] = lambda value, _: f"{value / divisor:g}"  # noqa: E731
+    return FuncFormatter(write), unit

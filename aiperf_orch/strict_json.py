@@ -1,0 +1,75 @@
+"""JSON as strangers may send it, read strictly: no NaN, no infinity, no key twice, not nested beyond all need."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final, NoReturn
+
+_DEEPEST: Final = 32
+_NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
+
+
+def loads(data: bytes) -> Any:
+    """The value of a JSON text in UTF-8.
+
+    Raises:
+        ValueError: saying what is wrong with it.
+    """
+    try:
+        value = _DECODER.decode(data.decode())
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8 text (byte {error.start})") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON: {error.msg} (character {error.pos + 1})") from None
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if _may_be_deep(data) and _depth(value) > _DEEPEST:
+        raise ValueError("nested too deeply")
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice[:60]!r} stands twice")
+    return found
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number - number != 0:
+        raise ValueError(f"{text[:40]} is too large for a number")
+    return number
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite)
+
+
+def _may_be_deep(data: bytes) -> bool:
+    """Whether pairs of brackets are left when the innermost are taken away again and again: in text, or too deep."""
+    brackets = data.translate(None, _NO_BRACKETS)
+    for _ in range(_DEEPEST):
+        if not brackets:
+            return False
+        brackets = brackets.replace(b"[]", b"") if b"[]" in brackets else brackets.replace(b"{}", b"")
+    return bool(brackets)
+
+
+def _depth(value: Any) -> int:
+    """How deep lists and objects are nested; stops looking where it is too deep anyway."""
+    level, depth = [value], 0
+    while level and depth <= _DEEPEST:
+        level = [
+            item
+            for each in level
+            if isinstance(each, dict | list)
+            for item in (each.values() if isinstance(each, dict) else each)
+        ]
+        depth += 1
+    return depth

@@ -1,0 +1,238 @@
+"""`check` and `init` as an administrator meets them: on this machine, and on a real Slurm cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aiperf_orch.config_loading import load_site
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+_DEADLINE = 120
+
+
+@pytest.fixture
+def check(aiperf: Run) -> Callable[..., tuple[int, dict[str, dict[str, str]], str]]:
+    """Runs `check`; gives its exit status, its findings by subject (the worst of each), and its messages."""
+
+    def check(site: Path, *options: Any) -> tuple[int, dict[str, dict[str, str]], str]:
+        done = aiperf("check", site, "--format", "json", *options, timeout=_DEADLINE)
+        order = ["ok", "warning", "fault"]
+        rows = sorted(json.loads(done.stdout), key=lambda row: order.index(row["level"]))
+        return done.returncode, {row["subject"]: row for row in rows}, done.stderr
+
+    return check
+
+
+@pytest.fixture
+def slurm_site(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a site file of simulated trials on Slurm; keywords are the scheduler's settings."""
+
+    def write(**scheduler: Any) -> Path:
+        fields = {"kind": "slurm", "query_interval": "1s"} | scheduler
+        path = tmp_path / "site.yaml"
+        path.write_text(json.dumps({"scheduler": fields, "training": {"trainer": "simulated"}}))
+        return path
+
+    return write
+
+
+def levels(found: dict[str, dict[str, str]]) -> dict[str, str]:
+    return {subject: row["level"] for subject, row in found.items() if row["level"] != "ok"}
+
+
+# this machine
+
+
+def test_this_machine_is_looked_at_by_a_trial_with_torch(aiperf: Run, tmp_path: Path) -> None:
+    site = tmp_path / "site.yaml"
+    site.write_text("campaign: {concurrency: 1}\n")
+    done = aiperf("check", site, timeout=_DEADLINE)
+    assert done.returncode == 0, done.stdout
+    assert "ok       torch: torch is imported in " in done.stdout
+    assert "ok       data: digits is loaded in " in done.stdout
+    assert "ok       files: shared: " in done.stdout
+    assert "0 fault(s)" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["site.yaml"]  # nothing is left behind
+
+
+def test_a_python_that_lacks_the_package_is_told_with_the_jobs_own_words(
+    check: Any, tmp_path: Path, write_site: Callable[..., Path]
+) -> None:
+    bare = tmp_path / "python"
+    bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S -E "$@"\n')
+    bare.chmod(0o700)
+    status, found, _ = check(write_site(scheduler__python=str(bare)))
+    assert status == 1
+    assert levels(found) == {"job": "fault"}
+    assert "No module named" in found["job"]["message"]
+
+
+def test_a_place_that_others_can_change_is_told_and_no_job_is_started(
+    check: Any, tmp_path: Path, write_site: Callable[..., Path]
+) -> None:
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    status, found, _ = check(write_site(), "--campaign-dir", tmp_path / "open" / "campaign")
+    assert status == 1
+    assert levels(found) == {"place": "fault"}
+    assert "job" not in found
+
+
+def test_without_a_job(check: Any, write_site: Callable[..., Path]) -> None:
+    status, found, _ = check(write_site(), "--no-job")
+    assert status == 0
+    assert "job" not in found
+
+
+def test_a_wait_that_is_no_duration_is_refused(aiperf: Run, write_site: Callable[..., Path]) -> None:
+    done = aiperf("check", write_site(), "--wait", "5")
+    assert done.returncode == 2
+    assert "--wait: '5' is not a duration" in done.stderr
+
+
+def test_a_machine_without_slurm_is_status_3(
+    aiperf: Run, slurm_site: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    done = aiperf("check", slurm_site())
+    assert done.returncode == 3
+    assert "fault    scheduler: sbatch, srun, squeue, scancel, scontrol: not found here" in done.stdout
+    assert "ok       disk: " in done.stdout  # what can be looked at all the same
+
+
+def test_init_drafts_a_file_for_this_machine(aiperf: Run, tmp_path: Path) -> None:
+    done = aiperf("init", "--scheduler", "local")
+    (tmp_path / "site.yaml").write_text(done.stdout)
+    settings = load_site(tmp_path / "site.yaml").settings
+    assert settings.campaign.concurrency == len(os.sched_getaffinity(0))
+    assert settings.system.name not in ("", "local machine")
+
+
+def test_init_never_overwrites(aiperf: Run, tmp_path: Path) -> None:
+    (tmp_path / "site.yaml").write_text("mine")
+    done = aiperf("init", "--scheduler", "local", "-o", "site.yaml")
+    assert done.returncode == 2
+    assert "site.yaml: is there already, and is never overwritten" in done.stderr
+    assert (tmp_path / "site.yaml").read_text() == "mine"
+
+
+# a real cluster
+
+
+@pytest.mark.slurm
+def test_a_cluster_as_it_should_be(slurm: Any, check: Any, slurm_site: Callable[..., Path]) -> None:
+    status, found, _ = check(slurm_site(partition="main", nodes=2, cpus_per_task=1, memory="1G"))
+    assert (status, levels(found)) == (0, {})
+    assert {"partition", "nodes", "sbatch", "accounting", "MinJobAge", "job", "files", "python"} <= found.keys()
+    assert "off" in found["accounting"]["message"]
+    assert not slurm.alive_jobs()
+
+
+@pytest.mark.slurm
+def test_gpus_are_counted_on_the_node(slurm: Any, check: Any, slurm_site: Callable[..., Path]) -> None:
+    status, found, _ = check(slurm_site(gpus_per_node=1, gpu_type="fake", cpus_per_task=1))
+    assert (status, levels(found)) == (0, {})
+    assert found["gpus"]["message"] == "1 asked, 1 seen on each node"
+
+
+@pytest.mark.slurm
+@pytest.mark.parametrize(
+    ("scheduler", "subject", "message", "advice"),
+    [
+        ({"partition": "nowhere"}, "partition", "nowhere: there is none here", "low"),
+        ({"partition": "short"}, "partition", "short: a job may take 1m", "scheduler.time_limit: 1m"),
+        ({"gpus_per_node": 9}, "nodes", "gpus_per_node 9, 4 nodes have 4 fake", "ask for less"),
+        ({"gpus_per_node": 1, "gpu_type": "big"}, "nodes", "gpus_per_node 1 of type big", "ask for less"),
+        ({"nodes": 5}, "sbatch", "refuses a trial's script", "aiperf-orch render"),
+        ({"constraint": "none_such"}, "sbatch", "refuses a trial's script", "aiperf-orch render"),
+    ],
+)
+def test_what_slurm_would_refuse_is_told(
+    slurm: Any, check: Any, slurm_site: Any, scheduler: dict[str, Any], subject: str, message: str, advice: str
+) -> None:
+    status, found, _ = check(slurm_site(**scheduler), "--no-job")
+    assert status == 1
+    assert found[subject]["level"] == "fault"
+    assert message in found[subject]["message"]
+    assert advice in found[subject]["advice"]
+
+
+@pytest.mark.slurm
+def test_a_job_that_does_not_start_in_time_is_cancelled(slurm: Any, check: Any, slurm_site: Any) -> None:
+    slurm.submit("sleep 600", "--nodes=4", "--exclusive")
+    status, found, said = check(slurm_site(), "--wait", "4s")
+    assert status == 0
+    assert levels(found)["job"] == "warning"
+    assert "did not start within 4s" in found["job"]["message"]
+    assert " waits: " in said
+    assert len(slurm.alive_jobs()) == 1
+
+
+@pytest.mark.slurm
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_check_leaves_no_job(slurm: Any, slurm_site: Any, tmp_path: Path, number: int) -> None:
+    slurm.submit("sleep 600", "--nodes=4", "--exclusive")
+    command = [sys.executable, "-m", "aiperf_orch.cli", "check", str(slurm_site())]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 60
+        while len(slurm.alive_jobs()) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        process.send_signal(number)
+        message = process.communicate(timeout=60)[1]
+    finally:
+        process.kill()
+        process.wait(10)
+    assert process.returncode == 130
+    assert "Traceback" not in message
+    assert len(slurm.alive_jobs()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["site.yaml"]
+
+
+@pytest.mark.slurm
+def test_a_controller_that_is_down_is_status_3(slurm: Any, check: Any, slurm_site: Any) -> None:
+    slurm.stop_controller()
+    try:
+        status, found, _ = check(slurm_site(command_timeout="5s"))
+    finally:
+        slurm.start_controller()
+    assert status == 3
+    assert found["scheduler"]["level"] == "fault"
+    assert "job" not in found
+
+
+@pytest.mark.slurm
+def test_init_drafts_what_check_then_finds_well(slurm: Any, aiperf: Run, check: Any, tmp_path: Path) -> None:
+    done = aiperf("init", "-o", "site.yaml")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "drafted for slurm" in done.stderr
+    scheduler: Any = load_site(tmp_path / "site.yaml").settings.scheduler
+    assert (scheduler.partition, scheduler.gpu_type, scheduler.gpus_per_node) == ("main", "fake", 1)
+    status, found, _ = check(tmp_path / "site.yaml", "--no-job")
+    assert (status, levels(found)) == (0, {})
+
+
+@pytest.mark.slurm
+def test_accounts_and_limits(slurm_accounting: Any, aiperf: Run, check: Any, slurm_site: Any) -> None:
+    status, found, _ = check(slurm_site(account="art"), "--no-job")
+    assert status == 1
+    assert found["account"]["message"] == "art: is none of yours"
+    assert "set scheduler.account: one of " in found["account"]["advice"]
+    assert "science" in found["account"]["advice"]
+    status, found, _ = check(slurm_site(qos="few"), "--no-job", "--set", "campaign.concurrency=5")
+    assert levels(found) == {"limits": "warning"}
+    assert "QOS few: " in found["limits"]["message"]
+    status, found, _ = check(slurm_site(account="science"))
+    assert (status, levels(found)) == (0, {})
+    assert "science; without this key your default one" in aiperf("init").stdout

@@ -1,0 +1,285 @@
+"""A campaign of two-node trials to which everything happens: nodes, jobs, the scheduler and the controller are lost."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import pytest
+import yaml
+from pbs.instance import Pbs
+
+from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.campaign.journal import read_journal
+from aiperf_orch.campaign.state import CampaignState, Phase
+from aiperf_orch.records import EndReason
+from aiperf_orch.results.result import compute
+
+TRIALS = 40
+PATIENCE = 420  # seconds; some 60 on an idle machine
+
+
+class OnSlurm:
+    """Faults of a real Slurm cluster."""
+
+    scheduler = {"kind": "slurm", "cpus_per_task": 1, "memory": "200M", "exclusive": True}
+    concurrency = 2
+
+    def __init__(self, cluster):
+        self._cluster = cluster
+
+    def lose_node(self, name):
+        self._cluster.kill_node(name)
+        self._cluster.down(name)  # Slurm would find out within half a minute
+
+    def bring_back(self, name):
+        self._cluster.start_node(name)
+
+    def cancel(self, job):
+        self._cluster.run("scancel", job, check=False)
+
+    def stop_server(self):
+        self._cluster.stop_controller()
+
+    def start_server(self):
+        self._cluster.start_controller()
+
+    def jobs(self):
+        return self._cluster.alive_jobs()
+
+
+class OnPbs:
+    """Faults of the PBS stand-in."""
+
+    scheduler = {"kind": "pbs", "cpus": 4}
+    concurrency = 3
+
+    def __init__(self, instance):
+        self._instance = instance
+
+    def lose_node(self, name):
+        self._instance.node_down(name)
+
+    def bring_back(self, name):
+        self._instance.node_up(name)
+
+    def cancel(self, job):
+        self._instance.run("qdel", job)
+
+    def stop_server(self):
+        self._instance.stop_server()
+
+    def start_server(self):
+        self._instance.start_server()
+
+    def jobs(self):
+        return [line for line in self._instance.run("qstat").stdout.splitlines() if line[:1].isdigit()]
+
+
+@pytest.fixture(params=[pytest.param("slurm", marks=pytest.mark.slurm), pytest.param("pbs", marks=pytest.mark.pbs)])
+def batch_system(request, tmp_path, monkeypatch):
+    if request.param == "slurm":
+        yield OnSlurm(request.getfixturevalue("slurm"))
+        return
+    with Pbs(tmp_path / "pbs", nodes=4) as instance:
+        monkeypatch.setenv("PATH", instance.environment["PATH"])
+        yield OnPbs(instance)
+
+
+class Watched:
+    """A campaign that is run by a process of its own, seen from outside through its files."""
+
+    def __init__(self, folder, settings):
+        self.path = folder / "campaign"
+        self._site = folder / "site.yaml"
+        self._site.write_text(yaml.safe_dump(settings))
+        self._log_file = folder / "controller.log"
+        self._log = self._log_file.open("ab")
+        self._deadline = time.monotonic() + PATIENCE
+        self.start()
+
+    def start(self):
+        command = [sys.executable, "-m", "aiperf_orch.cli", "run", self._site, "--campaign-dir", self.path, "--yes"]
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log)
+
+    def kill(self):
+        """kill -9 of the controller, wherever it stands, and another one."""
+        assert self.process.poll() is None, self.said()
+        self.process.kill()
+        self.process.wait()
+        self.start()
+
+    def said(self):
+        return self._log_file.read_text(errors="replace")[-3000:]
+
+    @property
+    def state(self):
+        return CampaignState.of(read_journal(CampaignDirectory.open(self.path).journal))
+
+    def wait_for(self, condition):
+        """Wait until `condition` holds of the campaign's state; returns what it gave."""
+        while True:
+            found = condition(self.state) if (self.path / "campaign.yaml").exists() else None
+            if found:
+                return found
+            assert time.monotonic() < self._deadline, f"waited in vain\n{self.said()}"
+            assert self.process.poll() is None, f"the controller ended\n{self.said()}"
+            time.sleep(0.2)
+
+    def wait_for_ends(self, number):
+        self.wait_for(lambda state: state.trials_ended >= number)
+
+    def close(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(60)
+        self._log.close()
+
+
+@pytest.fixture
+def campaign(tmp_path, batch_system):
+    settings = {
+        "scheduler": batch_system.scheduler
+        | {
+            "nodes": 2,
+            "time_limit": "10m",
+            "poll_interval": "200ms",
+            "query_interval": "1s",
+            "silent_after": "1s",
+            "lost_after": "2s",
+            "stop_grace": "30s",
+        },
+        "campaign": {
+            "duration": "1h",
+            "concurrency": batch_system.concurrency,
+            "max_trials": TRIALS,
+            "max_attempts": 9,
+            "seed": 7,
+        },
+        "network": {"max_layers": 60},
+        "training": {
+            "trainer": "simulated",
+            "warmup_epochs": [4],
+            "epochs": 4,
+            "patience": 9,
+            "simulated": {"epoch_seconds": 0.3},
+        },
+    }
+    watched = Watched(tmp_path, settings)
+    yield watched
+    watched.close()
+
+
+def running(state):
+    """Attempts that train, the newest first: those have longest to go."""
+    begun = [attempt for attempt in state.live.values() if attempt.began and not attempt.cancelling]
+    return sorted(begun, key=lambda attempt: attempt.began.time, reverse=True)
+
+
+def ends(state, reason):
+    return sum(end.reason is reason for end in state.ends)
+
+
+def lose_a_node_under_a_trial(campaign, batch_system):
+    """Cut the power of a node that a trial runs on, until one is hit: it may have ended the moment before."""
+    before = ends(campaign.state, EndReason.NODE_FAILURE)
+    for _ in range(10):
+        (node, *_), key = campaign.wait_for(
+            lambda state: [(each.began.hosts, each.key) for each in running(state)][:1]
+        )[0]
+        batch_system.lose_node(node)
+        campaign.wait_for(lambda state, key=key: key not in state.live)
+        batch_system.bring_back(node)
+        if ends(campaign.state, EndReason.NODE_FAILURE) > before:
+            return
+    pytest.fail("no trial was hit")
+
+
+def cancel_a_running_job(campaign, batch_system):
+    """Delete a running trial's job as a person would, until one is hit."""
+    before = ends(campaign.state, EndReason.CANCELLED)
+    for _ in range(10):
+        job, key = campaign.wait_for(lambda state: [(each.job, each.key) for each in running(state)][:1])[0]
+        batch_system.cancel(job)
+        campaign.wait_for(lambda state, key=key: key not in state.live)
+        if ends(campaign.state, EndReason.CANCELLED) > before:
+            return
+    pytest.fail("no job was hit")
+
+
+def test_a_campaign_to_which_everything_happens_ends_scored(campaign, batch_system):
+    campaign.wait_for_ends(3)
+    campaign.kill()
+    campaign.wait_for_ends(6)
+    lose_a_node_under_a_trial(campaign, batch_system)
+    campaign.wait_for_ends(14)
+    campaign.kill()
+    campaign.wait_for_ends(17)
+    cancel_a_running_job(campaign, batch_system)
+    campaign.wait_for_ends(22)
+    batch_system.stop_server()
+    time.sleep(3)  # some questions and submissions in vain
+    batch_system.start_server()
+    campaign.wait_for_ends(27)
+    campaign.kill()
+    assert campaign.process.wait(PATIENCE) == 0, campaign.said()
+
+    directory = CampaignDirectory.open(campaign.path)
+    result = compute(directory)
+    state = result.state
+    assert state.phase is Phase.FINISHED
+    assert len(state.trials) == TRIALS
+    assert all(trial.end is not None for trial in state.trials.values())
+    reasons = Counter(end.reason for end in state.ends)
+    assert reasons.keys() <= {EndReason.COMPLETED, EndReason.NODE_FAILURE, EndReason.CANCELLED}, reasons
+    assert reasons[EndReason.NODE_FAILURE] >= 1
+    assert reasons[EndReason.CANCELLED] >= 1
+    for trial in state.trials.values():
+        assert trial.end.reason in (EndReason.COMPLETED, EndReason.CANCELLED)
+        assert all(attempt.end.reason is EndReason.NODE_FAILURE for attempt in trial.attempts[:-1])
+        assert all(len(attempt.began.hosts) == 2 for attempt in trial.attempts if attempt.began)
+
+    files = (directory.path / "events").iterdir()
+    on_disk = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    finished = {(event["trial"], event["epoch"]) for event in on_disk if event["type"] == "epoch"}
+    counted = Counter((epoch.trial, epoch.epoch) for epoch in result.collected.epochs)
+    assert set(counted) == finished  # no epoch is lost
+    assert set(counted.values()) == {1}  # and none counts twice
+    assert result.score.operations == sum(epoch.ops for epoch in result.collected.epochs)
+    assert result.score.score > 0
+    assert result.faults == []
+    assert (directory.path / "result.csv").exists()
+
+    deadline = time.monotonic() + 60
+    while batch_system.jobs() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not batch_system.jobs()
+
+
+@pytest.mark.slurm
+def test_a_short_campaign_trains_on_slurm(tmp_path, slurm):
+    settings = {
+        "scheduler": {
+            "kind": "slurm",
+            "cpus_per_task": 1,
+            "memory": "2000M",
+            "time_limit": "10m",
+            "poll_interval": "500ms",
+            "lookahead": 0,
+        },
+        "campaign": {"duration": "1h", "max_trials": 2, "seed": 1},
+        "search": {"batch_size": [32, 64]},
+        "training": {"warmup_epochs": [2], "epochs": 2},
+    }
+    campaign = Watched(tmp_path, settings)
+    assert campaign.process.wait(PATIENCE) == 0, campaign.said()
+    campaign.close()
+    result = compute(CampaignDirectory.open(campaign.path))
+    assert not result.simulated
+    assert [trial.end.reason for trial in result.state.trials.values()] == [EndReason.COMPLETED] * 2
+    assert result.score.epochs == 4
+    assert result.score.error < 0.9
+    assert result.faults == []
+    assert not slurm.alive_jobs()

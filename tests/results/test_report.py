@@ -1,0 +1,318 @@
+"""report.html as a person opens it, in a real browser, and as a stranger's text would like to use it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aiperf_orch.config import SiteSettings
+from aiperf_orch.records import Finished
+from aiperf_orch.results.page import visible
+from aiperf_orch.results.plots import Curve, chart
+from aiperf_orch.results.report import render_report, write_report
+from aiperf_orch.results.result import compute
+
+_HOSTILE = "</style></svg>\"'><script>alert(1)</script><img src=https://example.org/x onerror=alert(1)>{{ 7*7 }}&lt;"
+_TURNS = "a\u202egnp.exe\u2066\u200f\x1b[31m"
+
+
+def _report(made: Any) -> str:
+    return write_report(compute(made.directory)).read_text()
+
+
+class _Text(HTMLParser):
+    """The text of a page as a person reads it, and every tag with its attributes."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words += data.split()
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.words)
+
+
+def _text(page: str) -> str:
+    return _Text(page.partition("</style>")[2]).text
+
+
+@pytest.fixture
+def made(campaign: Callable[..., Any]) -> Any:
+    """Four trials, of which one failed and was tried again; simulated, as all that are made by hand."""
+    made = campaign(system__name="Größe & Co", system__submitter="a <b>", scheduler__setup=["export TOKEN=s3cret"])
+    made.trial(0, [(2, 0.5), (8, 0.3)])
+    made.trial(1, [(4, 0.2)], at=1)
+    made.submit(2)
+    made.events(made.begin(2, 2), made.end(3, 2, reason="TRIAL_ERROR"), trial=2)
+    made.began(2, 2)
+    made.ended(2, reason="TRIAL_ERROR", message=f"{made.path}/jobs/00002-1/log:\nno luck", final=False)
+    made.submit(2, attempt=2)
+    made.trial(3, [(5, 0.4)], at=3)
+    return made
+
+
+def test_the_verdict_comes_first_with_every_rule(made: Any) -> None:
+    text = _text(_report(made))
+    assert text.startswith("SIMULATED No training took place.")
+    order = [
+        "Größe & Co",
+        "a <b>",
+        "Score",
+        "110 OPS",
+        "Error",
+        "20.00 %",
+        "Regulated score",
+        "177 OPS",
+        "Not rankable",
+    ]
+    order += ["missed duration", "it measured 8s", "missed ended", "it is running", "missed trained", "Over time"]
+    order += ["Throughput", "Leaderboard", "Failures and retries", "System", "Settings"]
+    places = [text.index(word) for word in order]
+    assert places == sorted(places)
+    assert "✓ met precision" in text
+    assert "4 of 9 missed" in text
+
+
+def test_a_campaign_that_meets_every_rule_says_so(
+    campaign: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = campaign()
+    made.trial(0, [(3600, 0.2)])
+    monkeypatch.setattr("aiperf_orch.results.rules.RULES", ())
+    text = _text(_report(made))
+    assert "Rankable by the rules aiperf-1.0" in text
+    assert "Not rankable" not in text
+
+
+def test_what_trained_is_not_called_simulated(campaign: Callable[..., Any]) -> None:
+    made = campaign(training__trainer="torch")
+    made.trial(0, [(3600, 0.2)])
+    assert "SIMULATED" not in _report(made)
+
+
+def test_failures_say_why_what_and_what_followed(made: Any) -> None:
+    text = _text(_report(made))
+    assert "5 attempts of 4 trials; 1 failed, and 1 trials were tried more than once" in text
+    assert "2 1 TRIAL_ERROR jobs/00002-1/log: no luck 0 tried again" in text
+    assert str(made.path) not in text
+
+
+def test_code_leaves_as_its_hash_alone(made: Any) -> None:
+    page = _report(made)
+    assert "s3cret" not in page
+    assert re.search(r"setup</dt><dd class=\"given\"><bdi>sha256:[0-9a-f]{64}</bdi>", page)
+    assert made.directory.settings_sha256 in page
+
+
+def test_every_setting_stands_in_it(made: Any) -> None:
+    text = _text(_report(made))
+    for section, keys in SiteSettings().model_dump().items():
+        assert section in text
+        assert all(key in text for key in keys)
+    assert "1234" not in text
+
+
+def test_a_long_leaderboard_says_how_many_more(campaign: Callable[..., Any]) -> None:
+    made = campaign()
+    for trial in range(30):
+        made.trial(trial, [(2 + trial, 0.5)], at=trial)
+    text = _text(_report(made))
+    assert "The best 25 of 30 trials by error; the 5 others stand in leaderboard.csv." in text
+
+
+def test_a_campaign_without_an_epoch_has_a_report(campaign: Callable[..., Any]) -> None:
+    made = campaign()
+    assert "No trial has been submitted yet." in _text(_report(made))
+    made.submit()
+    made.events(made.begin())
+    text = _text(_report(made))
+    assert "No epoch has ended yet." in text
+    assert "none measured" in text
+
+
+def test_an_error_of_nothing_says_what_is_counted(campaign: Callable[..., Any]) -> None:
+    made = campaign()
+    made.trial(0, [(2, 0.0)])
+    assert "counts half a validation image, 5.000 %" in _text(_report(made))
+
+
+def test_utilisation_is_the_share_of_what_could_have_been_at_work(campaign: Callable[..., Any]) -> None:
+    made = campaign(campaign__concurrency=2)
+    made.trial(0, [(10, 0.5)])
+    made.trial(1, [(10, 0.4)], at=5)
+    assert "Trials were at work for 75.0 % of the time that 2 at once could have been" in _text(_report(made))
+
+
+def test_the_same_records_give_the_same_bytes(made: Any) -> None:
+    assert _report(made) == _report(made)
+
+
+def test_records_that_do_not_count_are_told(made: Any) -> None:
+    path = made.directory.events(3, 1, 0)
+    path.write_text(path.read_text().replace('"error":0.4', '"error":0.0'))
+    text = _text(_report(made))
+    assert "events/00003-1.0.jsonl: is not what the journal recorded when the attempt ended" in text
+    assert str(made.path) not in text
+
+
+# strangers' text
+
+
+@pytest.fixture
+def hostile(campaign: Callable[..., Any]) -> Any:
+    """A campaign whose every text is an attack, on the page or on who reads it."""
+    made = campaign(
+        system__name=_HOSTILE,
+        system__submitter="ab<script>alert(2)</script>",
+        system__contact="x'\"><b onclick=alert(3)>",
+    )
+    made.submit(0, edits=[{"kind": _HOSTILE}, {"kind": _TURNS}])
+    begin = made.begin(hosts=[_HOSTILE], job=_HOSTILE, device=_HOSTILE + _TURNS)
+    made.events(begin, made.epoch(1, 2), made.end(3, reason="TRIAL_ERROR"))
+    made.began()
+    made.ended(reason="TRIAL_ERROR", message=_HOSTILE + _TURNS)
+    made.write(Finished, reason=_HOSTILE, by_deadline=False)
+    return made
+
+
+def test_hostile_text_is_only_text(hostile: Any) -> None:
+    page = _report(hostile)
+    known = {
+        "html", "head", "meta", "title", "style", "body", "p", "strong", "header", "h1", "h2", "h3", "bdi", "code", "main",
+        "section", "dl", "div", "dt", "dd", "small", "span", "ul", "li", "em", "figure", "figcaption", "b", "svg", "g",
+        "path", "text", "table", "thead", "tbody", "tr", "th", "td", "footer",
+    }  # fmt: skip
+    tags = _Text(page).tags
+    assert {tag for tag, _ in tags} <= known
+    assert not [
+        name
+        for _, attributes in tags
+        for name in attributes
+        if name.startswith("on") or name in ("src", "href", "style")
+    ]
+    assert all(letter.isprintable() or letter == "\n" for letter in page)
+    assert _HOSTILE.split()[0] in _text(page)
+    assert "\\u202e" in page
+
+
+def test_a_browser_opens_it_quietly(chromium: Any, made: Any) -> None:
+    page = write_report(compute(made.directory))
+    chromium.open(page)
+    assert chromium.complaints() == []
+    assert chromium.requests() == [page.as_uri()]
+    assert chromium.evaluate("document.querySelectorAll('figure svg path').length") > 20
+    width = "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+    for size in (360, 1200):
+        chromium.call("Emulation.setDeviceMetricsOverride", width=size, height=800, deviceScaleFactor=1, mobile=False)
+        needed, there = chromium.evaluate(width)
+        assert needed <= there, f"at {size} pixels it must be scrolled sideways"
+
+
+def test_a_browser_runs_and_loads_nothing_of_a_hostile_one(chromium: Any, hostile: Any) -> None:
+    page = write_report(compute(hostile.directory))
+    chromium.open(page)
+    assert chromium.complaints() == []
+    assert chromium.requests() == [page.as_uri()]
+    assert chromium.evaluate("document.querySelectorAll('script, img, iframe, [onerror], [onclick]').length") == 0
+
+
+def test_even_what_escaped_our_escaping_would_not_run(chromium: Any, made: Any) -> None:
+    page = made.path / "broken.html"
+    attack = "<script>document.title = 'run'</script><img src='https://localhost:1/x'><p id=x style='color: red'>x</p>"
+    page.write_text(render_report(compute(made.directory)).replace("<main>", "<main>" + attack))
+    chromium.open(page)
+    assert chromium.evaluate("document.title") != "run"
+    assert len([line for line in chromium.complaints() if "Content Security Policy" in line]) == 3
+    assert chromium.requests() == [page.as_uri()]  # the image was blocked before anything was sent
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_can_be_read_in_light_and_dark(chromium: Any, made: Any, scheme: str) -> None:
+    """Every text and every curve has a contrast of at least 4.5 (text) or 3 (curves), as WCAG 2.1 asks."""
+    chromium.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+    chromium.open(write_report(compute(made.directory)))
+    colours = "[...document.querySelectorAll('main *')].filter(e => e.childNodes.length && getComputedStyle(e).display != 'none')"
+    texts = set(chromium.evaluate(f"{colours}.map(e => getComputedStyle(e).color)"))
+    curves = set(
+        chromium.evaluate("[...document.querySelectorAll('.stroke-accent')].map(e => getComputedStyle(e).stroke)")
+    )
+    paper = chromium.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert _luminance(paper) < 0.1 if scheme == "dark" else _luminance(paper) > 0.9
+    assert texts
+    assert curves
+    assert min(_contrast(colour, paper) for colour in texts) >= 4.5
+    assert min(_contrast(colour, paper) for colour in curves) >= 3
+
+
+def _luminance(colour: str) -> float:
+    parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+    red, green, blue = (part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def _contrast(first: str, second: str) -> float:
+    light, dark = sorted((_luminance(first), _luminance(second)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.text())
+def test_any_text_becomes_visible(text: str) -> None:
+    assert visible(text).isprintable()
+    assert visible(visible(text)) == visible(text)
+    if text.isprintable():
+        assert visible(text) == text
+
+
+# pictures
+
+
+def test_a_picture_is_the_same_each_time_and_names_nothing() -> None:
+    curves = [Curve([0, 1, 2], [1.0, 3.0, 2.0]), Curve([0, 1, 2], [1.0, 2.0], "bars"), Curve([0, 2], [2, 2], "level")]
+    pictures = [chart(curves, label="a <b>", x_label="hours") for _ in range(2)]
+    assert pictures[0] == pictures[1]
+    assert 'aria-label="a &lt;b&gt;"' in pictures[0]
+    assert not re.search(r"\b(id|href|style|class=\"[^\"]*[^a-z\" -])=", pictures[0])
+    assert "#" not in pictures[0]  # every colour is the page's
+
+
+# the commands
+
+
+def test_score_and_report_write_it(aiperf: Any, made: Any, tmp_path: Path) -> None:
+    done = aiperf("score", made.path)
+    assert (done.returncode, done.stderr) == (0, "")
+    first = made.directory.report.read_bytes()
+    done = aiperf("report", made.path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{made.directory.report}\n", "")
+    assert made.directory.report.read_bytes() == first
+    done = aiperf("report", made.path, "--output", tmp_path / "out.html")
+    assert (tmp_path / "out.html").read_bytes() == first
+
+
+def test_a_report_that_cannot_be_drawn_costs_nobody_the_score(aiperf: Any, made: Any) -> None:
+    made.directory.report.mkdir()
+    done = aiperf("score", made.path)
+    assert done.returncode == 0
+    assert "score            110 OPS" in done.stdout
+    assert made.directory.result.exists()
+    assert done.stderr.startswith("warning: the report is not written, all else is: ")
+    assert "report.html" in done.stderr
+    done = aiperf("report", made.path)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {made.directory.report}: cannot be written: ")

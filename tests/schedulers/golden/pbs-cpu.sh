@@ -1,0 +1,38 @@
+#!/bin/bash
+#PBS -N qk3f9-00042-1
+#PBS -q workq
+#PBS -l select=1:ncpus=64:mpiprocs=1
+#PBS -l place=scatter:excl
+#PBS -l walltime=04:00:00
+#PBS -r n
+#PBS -j oe
+#PBS -o pbs.log
+#PBS -W umask=077
+#PBS -m n
+
+# qk3f9-00042-1: one attempt of one trial of an AIPerf campaign
+set -euo pipefail
+umask 077
+
+campaign=/scratch/me/campaign
+if [[ ! -O $campaign ]] || (( 8#$(stat --format=%a -- "$campaign") & 8#022 )); then
+    echo "refused: $campaign is somebody else's, or others can write it" >&2
+    exit 78
+fi
+folder=/scratch/me/campaign/jobs/00042-1
+cd -- "$folder"
+exec >>log 2>&1
+job=${PBS_JOBID%%.*}
+hosts=$(awk '!seen[$0]++' "$PBS_NODEFILE" | paste -sd, -)
+rank=0
+warn_at=$(( $(date +%s) + 14280 ))
+ln -sf submitted.pkl "${job}_submitted.pkl"
+
+export SUBMITIT_EXECUTOR=pbs SUBMITIT_PBS_JOB_ID=$job SUBMITIT_PBS_RANK=$rank SUBMITIT_PBS_NTASKS=1
+export SUBMITIT_PBS_NNODES=1 SUBMITIT_PBS_HOSTS=$hosts
+export SUBMITIT_PBS_NODE=$(( rank / 1 )) SUBMITIT_PBS_LOCAL_RANK=$(( rank % 1 ))
+export AIPERF_ORCH_JOB_ID=$PBS_JOBID AIPERF_ORCH_HOSTS=$hosts AIPERF_ORCH_RANK=$rank AIPERF_ORCH_WARN_AT=$warn_at
+export AIPERF_ORCH_REQUEUE=0 AIPERF_ORCH_RUN=0
+export OMP_NUM_THREADS=64
+
+exec /opt/python/bin/python -P -u -m submitit.core._submit "$folder"

@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+#SBATCH --job-name=qk3f9-w00000
+#SBATCH --array=0-2,7
+#SBATCH --partition=gpu
+#SBATCH --reservation=aiperf
+#SBATCH --constraint=[rack1|rack2]
+#SBATCH --clusters=big
+#SBATCH --exclude=n7,n3,n4
+#SBATCH --nodes=2
+#SBATCH --ntasks-per-node=1
+#SBATCH --gpus-per-node=h100:4
+#SBATCH --time=0-00:01:30
+#SBATCH --signal=USR1@120
+#SBATCH --no-requeue
+#SBATCH --output=log
+#SBATCH --open-mode=append
+
+# qk3f9-w00000: 4 trials of an AIPerf campaign.
+set -euo pipefail
+umask 077
+
+campaign=/scratch/me/campaign
+if [[ ! -O $campaign ]] || (( 8#$(stat --format=%a -- "$campaign") & 8#022 )); then
+    echo "refused: $campaign is somebody else's, or others can write it" >&2
+    exit 78
+fi
+folders=(
+    [0]=/scratch/me/campaign/jobs/00000-1
+    [1]=/scratch/me/campaign/jobs/00001-1
+    [2]=/scratch/me/campaign/jobs/00002-1
+    [7]=/scratch/me/campaign/jobs/00007-1
+)
+folder=${folders[SLURM_ARRAY_TASK_ID]}
+job=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
+cd -- "$folder"
+exec >>log 2>&1
+ln -sf submitted.pkl "${job}_submitted.pkl"
+
+export SUBMITIT_EXECUTOR=slurm
+export AIPERF_ORCH_JOB_ID=$job AIPERF_ORCH_RUN=${SLURM_RESTART_COUNT:-0}
+export AIPERF_ORCH_REQUEUE=0
+AIPERF_ORCH_HOSTS=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | paste -sd, -)
+export AIPERF_ORCH_HOSTS
+
+exec srun --nodes=2 --ntasks-per-node=1 --kill-on-bad-exit=1 --unbuffered \
+bash -c 'trap "" USR1; exec "$@"' trial \
+    /opt/python/bin/python -P -u -m submitit.core._submit "$folder"

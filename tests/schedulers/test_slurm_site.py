@@ -1,0 +1,78 @@
+"""What Slurm says of itself, as recorded from 22.05.8, and what its other forms are read as."""
+
+from __future__ import annotations
+
+import pytest
+
+from aiperf_orch.schedulers.slurm import site
+
+PARTITIONS = """\
+PartitionName=main AllowGroups=ALL AllowAccounts=ALL AllowQos=ALL AllocNodes=ALL Default=YES QoS=N/A DefaultTime=00:10:00 \
+DisableRootJobs=NO ExclusiveUser=NO GraceTime=0 Hidden=NO MaxNodes=UNLIMITED MaxTime=UNLIMITED MinNodes=0 LLN=NO \
+MaxCPUsPerNode=UNLIMITED Nodes=n[1-4] PriorityJobFactor=1 PriorityTier=10 RootOnly=NO ReqResv=NO OverSubscribe=NO \
+OverTimeLimit=NONE PreemptMode=OFF State=UP TotalCPUs=16 TotalNodes=4 SelectTypeParameters=NONE JobDefaults=(null)
+PartitionName=short AllowGroups=ALL Default=NO QoS=N/A DefaultTime=00:01:00 MaxNodes=2 MaxTime=1-00:01:00 State=DRAIN
+"""
+
+
+def test_partitions() -> None:
+    assert list(site.parse_partitions(PARTITIONS)) == [
+        site.Partition("main", True, "UP", None, None),
+        site.Partition("short", False, "DRAIN", 86460.0, 2),
+    ]
+
+
+def test_nodes() -> None:
+    output = "CLUSTER: lab\nmain|idle|4|4|16000|gpu:fake:4|(null)\nmain|down*|1|64+|1|(null)|ib,nvlink\nrubbish\n"
+    assert list(site.parse_nodes(output)) == [
+        site.NodeGroup("main", "idle", 4, 4, 16000, {"fake": 4}),
+        site.NodeGroup("main", "down*", 1, 64, 1, {}, ("ib", "nvlink")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("state", "usable"),
+    [
+        ("idle", True),
+        ("mixed", True),
+        ("allocated+", True),
+        ("idle~", True),
+        ("planned", True),
+        ("idle*", False),
+        ("down", False),
+        ("down*", False),
+        ("drained", False),
+        ("draining", False),
+        ("maint", False),
+        ("inval", False),
+        ("unknown", False),
+    ],
+)
+def test_nodes_that_take_jobs(state: str, usable: bool) -> None:
+    assert site.NodeGroup("p", state, 1, 1, 1, {}).is_usable is usable
+
+
+@pytest.mark.parametrize(
+    ("gres", "gpus"),
+    [
+        ("(null)", {}),
+        ("", {}),
+        ("gpu", {"": 1}),
+        ("gpu:4", {"": 4}),
+        ("gpu:a100:4(S:0-1)", {"a100": 4}),
+        ("gpu:a100:2(S:0,3),gpu:v100:1,nvme:1", {"a100": 2, "v100": 1}),
+        ("craynetwork:4,gpu:h100:8", {"h100": 8}),
+    ],
+)
+def test_gpus(gres: str, gpus: dict[str, int]) -> None:
+    assert site.parse_gpus(gres) == gpus
+
+
+def test_associations_and_qos() -> None:
+    [one, other] = site.parse_associations("science||few,normal|normal|||\nphysics|gpu|normal||10|20|1-00:00:00\n")
+    assert one == site.Association("science", "", ("few", "normal"), "normal", site.Limits("account science"))
+    assert other.limits == site.Limits("account physics", 10, 20, 86400.0)
+    assert list(site.parse_qos("normal|||\nfew|1|3|00:30:00\n")) == [
+        site.Limits("normal"),
+        site.Limits("few", 1, 3, 1800.0),
+    ]
