@@ -164,54 +164,6 @@ def report(campaign_dir: Path, output: Path | None) -> None:
 
 
 @main.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--withdrawn",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Withdrawn campaigns, a line each: tag or settings_sha256, and the reason.",
-)
-@click.option(
-    "--signers",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Packages must be signed by one of these signers.",
-)
-@_FORMAT
-def rank(files: tuple[Path, ...], withdrawn: Path | None, signers: Path | None, form: str) -> None:
-    """Rank packages and result.csv's by score.
-
-    FILES in the order in which they were received: of one campaign's files the last counts. A package is verified; a
-    result.csv cannot be.
-    """
-    from aiperf_orch.commands import rank as ranking
-
-    click.echo(ranking.ranking(files, form, withdrawn, signers), nl=False)
-
-
-@main.command()
-@click.argument("campaigns", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--by",
-    type=click.Choice(["accelerators", "nodes", "concurrency"]),
-    help="What a size counts; by default the first that all name and that tells them apart.",
-)
-@click.option("--output", type=click.Path(path_type=Path), help="A figure: .html, .svg, .png or .pdf.")
-@click.option("--allow-differences", is_flag=True, help="Compare campaigns by different settings, and say so.")
-@_FORMAT
-def scaling(
-    campaigns: tuple[Path, ...], by: str | None, output: Path | None, allow_differences: bool, form: str
-) -> None:
-    """Weak-scaling efficiency of campaigns of different sizes.
-
-    CAMPAIGNS are campaign directories; packages and result.csv's will do.
-    """
-    from aiperf_orch.commands import scaling as comparing
-
-    click.echo(comparing.scaling(campaigns, form, by, output, allow_differences=allow_differences), nl=False)
-
-
-@main.command()
 @_CAMPAIGN
 @click.option(
     "--output", required=True, type=click.Path(path_type=Path), metavar="FILE.tar.gz", help="Where the package goes."
@@ -303,6 +255,54 @@ def verify(package: Path, signers: Path | None, form: str) -> None:
     text, status = verifying.report(package, signers, form)
     click.echo(text, nl=False)
     sys.exit(status)
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--withdrawn",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Withdrawn campaigns, a line each: tag or settings_sha256, and the reason.",
+)
+@click.option(
+    "--signers",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Packages must be signed by one of these signers.",
+)
+@_FORMAT
+def rank(files: tuple[Path, ...], withdrawn: Path | None, signers: Path | None, form: str) -> None:
+    """Rank packages and result.csv's by score.
+
+    FILES in the order in which they were received: of one campaign's files the last counts. A package is verified; a
+    result.csv cannot be.
+    """
+    from aiperf_orch.commands import rank as ranking
+
+    click.echo(ranking.ranking(files, form, withdrawn, signers), nl=False)
+
+
+@main.command()
+@click.argument("campaigns", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--by",
+    type=click.Choice(["accelerators", "nodes", "concurrency"]),
+    help="What a size counts; by default the first that all name and that tells them apart.",
+)
+@click.option("--output", type=click.Path(path_type=Path), help="A figure: .html, .svg, .png or .pdf.")
+@click.option("--allow-differences", is_flag=True, help="Compare campaigns by different settings, and say so.")
+@_FORMAT
+def scaling(
+    campaigns: tuple[Path, ...], by: str | None, output: Path | None, allow_differences: bool, form: str
+) -> None:
+    """Weak-scaling efficiency of campaigns of different sizes.
+
+    CAMPAIGNS are campaign directories; packages and result.csv's will do.
+    """
+    from aiperf_orch.commands import scaling as comparing
+
+    click.echo(comparing.scaling(campaigns, form, by, output, allow_differences=allow_differences), nl=False)
 
 
 @main.command()

@@ -19,6 +19,21 @@ from aiperf_orch.records import Finished
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 _FAILED, _WRONG_USE, _NOT_FINISHED = 1, 2, 4
+_COMMANDS = [
+    "run",
+    "tick",
+    "status",
+    "stop",
+    "score",
+    "report",
+    "package",
+    "mail",
+    "verify",
+    "rank",
+    "scaling",
+    "render",
+    "ops",
+]
 
 
 @pytest.fixture
@@ -55,10 +70,10 @@ def test_help_lists_the_commands_in_the_order_of_their_use(aiperf: Run) -> None:
     done = aiperf("--help")
     assert (done.returncode, done.stderr) == (0, "")
     commands = [line.split()[0] for line in done.stdout.partition("Commands:\n")[2].splitlines()]
-    assert commands == ["run", "tick", "status", "stop", "score", "report", "render", "ops"]
+    assert commands == _COMMANDS
 
 
-@pytest.mark.parametrize("command", ["run", "tick", "status", "stop", "score", "report", "render", "ops"])
+@pytest.mark.parametrize("command", _COMMANDS)
 def test_every_command_has_help(aiperf: Run, command: str) -> None:
     done = aiperf(command, "-h")
     assert done.returncode == 0

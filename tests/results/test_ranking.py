@@ -16,8 +16,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiperf_orch.errors import RecordError, UsageError
-from aiperf_orch.records import Finished
-from aiperf_orch.results.packing import write_package
 from aiperf_orch.results.ranking import Entry, rank, read_withdrawals, rows_of
 from aiperf_orch.results.result import compute
 from aiperf_orch.results.submission import Row, Submission, harmless_cells, read_result_csv, read_submission
@@ -194,23 +192,6 @@ def test_an_empty_campaigns_result_csv_is_read(campaign: Callable[..., Any]) -> 
     write_tables(compute(made.directory))
     row = read_result_csv(made.directory.result)
     assert (row.score, row.error, row.started) == (0.0, None, None)
-
-
-def test_a_result_csv_is_never_verified_and_a_package_is(campaign: Callable[..., Any], tmp_path: Path) -> None:
-    made = campaign()
-    made.trial(0, [(2, 0.5), (8, 0.3)])
-    made.write(Finished, reason="over", by_deadline=False)
-    write_package(made.directory, tmp_path / "p.tar.gz", with_pseudonyms=False)
-    write_tables(compute(made.directory))
-    package, row = read_submission(tmp_path / "p.tar.gz"), read_submission(made.directory.result)
-    assert (package.verified, row.verified) == (True, None)
-    assert package.row == row.row
-    data = bytearray((tmp_path / "p.tar.gz").read_bytes())
-    data[len(data) // 2] ^= 0xFF
-    (tmp_path / "p.tar.gz").write_bytes(data)
-    broken = read_submission(tmp_path / "p.tar.gz")
-    assert not broken.verified
-    assert broken.fault
 
 
 @pytest.mark.parametrize(

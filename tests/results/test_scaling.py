@@ -13,11 +13,8 @@ import pytest
 
 from aiperf_orch.errors import UsageError
 from aiperf_orch.records import Finished
-from aiperf_orch.results.packing import write_package
-from aiperf_orch.results.result import compute
 from aiperf_orch.results.scaling import Scaling, read_campaign, rows_of, scaling
 from aiperf_orch.results.scaling_figure import write_figure
-from aiperf_orch.results.tables import write_tables
 
 
 @pytest.fixture
@@ -100,22 +97,6 @@ def test_what_cannot_be_compared(sized: Any, campaign: Any) -> None:
         _scaling(one, two, by="nodes")
     with pytest.raises(UsageError, match="has no score: no epoch has ended"):
         _scaling(one, campaign("empty"))
-
-
-def test_a_package_will_do_and_a_result_csv_is_doubted(sized: Any, tmp_path: Path) -> None:
-    small, large = sized("a", 1), sized("b", 2)
-    write_package(large.directory, tmp_path / "b.tar.gz", with_pseudonyms=False)
-    write_tables(compute(small.directory))
-    campaigns = [read_campaign(small.directory.result), read_campaign(tmp_path / "b.tar.gz")]
-    found = scaling(campaigns, None, allow_differences=False)
-    assert [point.efficiency for point in found.points] == [1.0, 1.0]
-    assert [note.partition(": ")[2] for note in found.notes[:1]] == [
-        "a result.csv alone: nothing shows that its numbers were measured"
-    ]
-    assert found.notes[1].startswith("settings are compared between campaign directories alone")
-    (tmp_path / "b.tar.gz").write_bytes((tmp_path / "b.tar.gz").read_bytes()[:-9])
-    with pytest.raises(UsageError, match=r"b\.tar\.gz: "):
-        read_campaign(tmp_path / "b.tar.gz")
 
 
 # the figure

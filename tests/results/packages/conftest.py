@@ -312,6 +312,23 @@ def true_campaign(tmp_path_factory: pytest.TempPathFactory) -> CampaignDirectory
     return made.directory
 
 
+@pytest.fixture
+def make_true(tmp_path: Path) -> Callable[..., TrueCampaign]:
+    """Makes campaigns whose records are all true; `system__name="a"` changes a setting, `empty` leaves the trials out."""
+
+    def make(name: str = "campaign", *, empty: bool = False, **changes: Any) -> TrueCampaign:
+        settings = {section: dict(keys) for section, keys in _SETTINGS.items()}
+        for key, value in changes.items():
+            section, _, field = key.partition("__")
+            settings.setdefault(section, {})[field] = value
+        made = TrueCampaign(tmp_path / name, settings)
+        if not empty:
+            fill(made)
+        return made
+
+    return make
+
+
 @pytest.fixture(scope="session")
 def true_package(true_campaign: CampaignDirectory, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Its package."""

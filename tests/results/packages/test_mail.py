@@ -25,12 +25,12 @@ from hypothesis import strategies as st
 
 from aiperf_orch.commands.mail import preview
 from aiperf_orch.errors import AiperfError, UsageError
-from aiperf_orch.records import Finished
 from aiperf_orch.results.mail import compose
 from aiperf_orch.results.packing import write_package
+from aiperf_orch.results.result import compute
 from aiperf_orch.results.sending import check_address, read_server, send, send_locally
 from aiperf_orch.results.verify import verify
-from aiperf_orch.units import now
+from aiperf_orch.units import format_ops, now
 
 # aiosmtpd does not see TLS that is there from the first byte on
 pytestmark = pytest.mark.filterwarnings("ignore:Requiring AUTH")
@@ -136,12 +136,9 @@ def start(authority: Any) -> Iterator[Callable[..., _MailServer]]:
 
 
 @pytest.fixture
-def made(campaign: Callable[..., Any]) -> Any:
+def made(make_true: Callable[..., Any]) -> Any:
     """A campaign that is over, with something private in its settings."""
-    made = campaign(system__name="Größe 1", scheduler__setup=["export TOKEN=s3cret-token"])
-    made.trial(0, [(2, 0.5), (8, 0.2)])
-    made.write(Finished, reason="over", by_deadline=False)
-    return made
+    return make_true(system__name="Größe 1", scheduler__setup=["export TOKEN=s3cret-token"])
 
 
 @pytest.fixture
@@ -150,7 +147,7 @@ def mail(aiperf: Callable[..., Any], made: Any, authority: Any) -> Callable[...,
 
     def mail(*options: Any, to: str = _TO) -> Any:
         environment = os.environ | {"SSL_CERT_FILE": str(authority.file)}
-        words = ("mail", made.path, "--to", to, "--from", _FROM, *options)
+        words = ("mail", made.directory.path, "--to", to, "--from", _FROM, *options)
         return aiperf(*words, env=environment, stdin=subprocess.DEVNULL)
 
     return mail
@@ -185,17 +182,18 @@ def test_a_committee_gets_the_words_the_row_the_report_and_a_package_that_verifi
     done = mail("--save", "result.eml")
     assert (done.returncode, done.stdout) == (0, "result.eml\n")
     message = _read((tmp_path / "result.eml").read_bytes())
+    ops = format_ops(compute(made.directory).score.score)
     assert (message["From"], message["To"]) == (_FROM, _TO)
-    assert message["Subject"] == "AIPerf result (SIMULATED, 55 OPS): Größe 1"
+    assert message["Subject"] == f"AIPerf result (SIMULATED, {ops}): Größe 1"
     body = message.get_body(("plain",))
     assert body is not None
     text = body.get_content()
-    for words in ("SIMULATED", "Größe 1", "score            55 OPS", "20.00%", "not rankable", "duration", "SHA-256"):
+    for words in ("SIMULATED", "Größe 1", f"score            {ops}", "1.94%", "not rankable", "trained", "SHA-256"):
         assert words in text
     parts = {part.get_filename(): part.get_content() for part in message.iter_attachments()}
     package = f"aiperf-{made.directory.frozen.tag}.tar.gz"
     assert list(parts) == ["result.csv", "report.html", package]
-    assert "55.0" in parts["result.csv"]
+    assert repr(compute(made.directory).score.score) in parts["result.csv"]
     assert parts["report.html"].startswith("<!DOCTYPE html>")
     (tmp_path / "got.tar.gz").write_bytes(parts[package])
     found = verify(tmp_path / "got.tar.gz")
@@ -210,7 +208,7 @@ def test_the_same_result_has_the_same_message_id_and_another_has_another(made: A
     first = _compose(made)["Message-ID"]
     assert _compose(made, time=now() + timedelta(days=1), recipients=["x@else.example"])["Message-ID"] == first
     assert first.startswith(f"<aiperf.{made.directory.frozen.tag}.")
-    made.trial(1, [(9, 0.1)])
+    made.attempt(4, 1, 300, {1: 4})
     assert _compose(made)["Message-ID"] != first
 
 
@@ -228,7 +226,7 @@ def test_what_is_sent_is_shown_first_and_nobody_is_asked_without_a_terminal(mail
     server = start()
     done = mail("--smtp", f"127.0.0.1:{server.port}", "--tls", "none")
     assert done.returncode == 2
-    for words in (f"From: {_FROM}", f"To: {_TO}", "Message-ID: <aiperf.", "score            55 OPS", "report.html"):
+    for words in (f"From: {_FROM}", f"To: {_TO}", "Message-ID: <aiperf.", "score  ", "report.html"):
         assert words in done.stderr
     assert "nobody can be asked here; --yes sends without asking" in done.stderr
     assert server.inbox.mails == []
@@ -237,7 +235,7 @@ def test_what_is_sent_is_shown_first_and_nobody_is_asked_without_a_terminal(mail
 @pytest.mark.parametrize(("answer", "sent"), [("y\n", 1), ("\n", 0)])
 def test_a_person_is_asked(made: Any, start: Any, answer: str, sent: int) -> None:
     server = start()
-    command = [sys.executable, "-m", "aiperf_orch.cli", "mail", str(made.path), "--to", _TO, "--from", _FROM]
+    command = [sys.executable, "-m", "aiperf_orch.cli", "mail", str(made.directory.path), "--to", _TO, "--from", _FROM]
     command += ["--smtp", f"127.0.0.1:{server.port}", "--tls", "none"]
     ours, theirs = os.openpty()
     os.write(ours, answer.encode())
@@ -463,19 +461,16 @@ def test_a_server_by_its_ipv6_address() -> None:
     assert read_server("[::1]:2525", "starttls", None, "1s").host == "::1"
 
 
-def test_a_campaign_that_still_runs_is_not_mailed(aiperf: Any, campaign: Any) -> None:
-    made = campaign()
-    made.submit()
-    done = aiperf("mail", made.path, "--to", _TO, "--from", _FROM, "--save", "x.eml")
+def test_a_campaign_that_still_runs_is_not_mailed(aiperf: Any, make_true: Any) -> None:
+    made = make_true(empty=True)
+    done = aiperf("mail", made.directory.path, "--to", _TO, "--from", _FROM, "--save", "x.eml")
     assert done.returncode == 4
     assert "the campaign still runs" in done.stderr
 
 
-def test_the_sender_is_the_contact(aiperf: Any, campaign: Any) -> None:
-    made = campaign(system__contact="ops@site.example")
-    made.trial(0, [(2, 0.5)])
-    made.write(Finished, reason="over", by_deadline=False)
-    done = aiperf("mail", made.path, "--to", _TO, "--save", "x.eml")
+def test_the_sender_is_the_contact(aiperf: Any, make_true: Any) -> None:
+    made = make_true(system__contact="ops@site.example")
+    done = aiperf("mail", made.directory.path, "--to", _TO, "--save", "x.eml")
     assert "From: ops@site.example" in done.stderr
 
 
