@@ -167,7 +167,7 @@ def parse_scontrol(output: str) -> dict[str, JobEnd]:
         if "JobState" not in fields or "JobId" not in fields:
             continue
         job = fields["JobId"]
-        if fields.get("ArrayTaskId", "").isdigit():
+        if "ArrayJobId" in fields and fields.get("ArrayTaskId", "").isdigit():
             job = f"{fields['ArrayJobId']}_{fields['ArrayTaskId']}"
         nodes = "" if fields.get("NodeList") == "(null)" else fields.get("NodeList", "")
         end = end_of(fields["JobState"], fields.get("ExitCode", ""), nodes, ())
@@ -197,7 +197,7 @@ def end_of(state: str, exit_code: str, nodes: str, steps: Sequence[tuple[str, st
         reason, said = EndReason.OUT_OF_MEMORY, ["a step ran out of memory"]
     elif word == "FAILED":
         status, _, signal = exit_code.partition(":")
-        killed = int(signal) if signal.isdigit() and signal != "0" else int(status) - 128 if status.isdigit() else 0
+        killed = int(signal) if signal.isdecimal() and signal != "0" else int(status) - 128 if status.isdecimal() else 0
         if 0 < killed < 65:
             said.append(f"ended by signal {killed}")
         else:
