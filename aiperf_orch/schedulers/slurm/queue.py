@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from aiperf_orch.records import EndReason
-from aiperf_orch.schedulers.base import JobEnd, JobState, JobStatus
+from aiperf_orch.schedulers.base import AccountedJob, JobEnd, JobState, JobStatus
 from aiperf_orch.schedulers.slurm.reasons import STUCK, in_words
 
 PENDING: Final = frozenset(
@@ -152,6 +152,25 @@ def parse_sacct(output: str) -> dict[str, JobEnd]:
         if end is not None:
             ends[job] = end
     return ends
+
+
+def accounting_command(jobs: Collection[str], cluster: str | None) -> list[str]:
+    """The records of jobs without their steps, times in UTC: sacct drops the zone of a format that asks for it."""
+    fields = "JobID,State,ExitCode,Start,End,NodeList"
+    command = ["sacct", "--allocations", "--noheader", "--parsable2", f"--jobs={','.join(jobs)}", f"--format={fields}"]
+    return ["env", "TZ=UTC", "SLURM_TIME_FORMAT=standard", *command, *on_cluster(cluster)]
+
+
+def parse_accounting(output: str, names: Mapping[str, str]) -> list[AccountedJob]:
+    """The jobs among `names` (by id) of which accounting knows."""
+    jobs = []
+    for line in output.splitlines():
+        fields = [field.strip() for field in line.split("|")]
+        if len(fields) == 6 and fields[0] in names:
+            job, state, code, start, end, nodes = fields
+            begun, over = (f"{time}Z" if time[:1].isdigit() else None for time in (start, end))
+            jobs.append(AccountedJob(names[job], job, state, code, begun, over, tuple(expand_nodes(nodes))))
+    return jobs
 
 
 def scontrol_command(job: str | None, cluster: str | None) -> list[str]:
