@@ -17,8 +17,10 @@ from aiperf_orch.units import Timestamp
 VERSION: Final = 1
 
 Error = Annotated[float, Field(ge=0, le=1)]
-Natural = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
+# what is larger was invented, and is refused before arithmetic overflows on it
+Natural = Annotated[int, Field(ge=0, lt=10**60)]
+Positive = Annotated[int, Field(ge=1, lt=10**60)]
+Operations = Annotated[int, Field(ge=0, lt=10**60)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
 Version = Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+_-]{0,79}$")]
@@ -73,8 +75,8 @@ class Hyperparameters(Record):
 class OperationsPerImage(Record):
     """Operations of one image: `forward` to evaluate it, `train` (forward and backward) to train it."""
 
-    forward: Natural
-    train: Natural
+    forward: Annotated[int, Field(ge=0, lt=10**36)]
+    train: Annotated[int, Field(ge=0, lt=10**36)]
 
     def of_images(self, *, trained: int, validated: int) -> int:
         """Operations of an epoch that trained and validated so many images."""
@@ -144,7 +146,7 @@ class Epoch(_Event):
     val_images: Positive
     loss: float
     error: Error
-    ops: Natural
+    ops: Operations
     batch: Positive
 
 
@@ -230,7 +232,7 @@ class AttemptEnd(Record):
     epochs: Natural = 0
     train_images: Natural = 0
     val_images: Natural = 0
-    ops: Natural = 0
+    ops: Operations = 0
     best_error: Error | None = None
     best_epoch: Positive | None = None
     predicted_error: Error | None = None

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Annotated, Any, Final
 
-from pydantic import AwareDatetime, BeforeValidator, PlainSerializer
+from pydantic import AwareDatetime, BeforeValidator, Field, PlainSerializer
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PARTS: Final = re.compile(r"(\d{1,20}(?:\.\d+)?)(ms|s|m|h|d)")
@@ -105,5 +105,7 @@ def ops_scale(ops_per_second: float) -> tuple[float, str]:
 Seconds = Annotated[float, BeforeValidator(parse_duration), PlainSerializer(_exact_duration, return_type=str)]
 """A setting that is a duration: written with its unit, held in seconds."""
 
-Timestamp = Annotated[AwareDatetime, PlainSerializer(format_time, return_type=str)]
-"""A time in a record: with its zone, written in UTC to the millisecond."""
+_EARLIEST: Final = datetime(2000, 1, 1, tzinfo=timezone.utc)
+_LATEST: Final = datetime(2200, 1, 1, tzinfo=timezone.utc)  # so far from the ends of time that durations can be added
+Timestamp = Annotated[AwareDatetime, Field(ge=_EARLIEST, lt=_LATEST), PlainSerializer(format_time, return_type=str)]
+"""A time in a record: of this age, with its zone, written in UTC to the millisecond."""

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import gc
+import json
+import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.campaign.files import replace_file
 from aiperf_orch.campaign.opening import read_state
 from aiperf_orch.campaign.state import Phase
 from aiperf_orch.commands.score import summary
-from aiperf_orch.errors import NotFinished, UsageError
+from aiperf_orch.errors import NotFinished, SchedulerUnreachable, UsageError
+from aiperf_orch.schedulers.choosing import make_scheduler
 
 
 def package(campaign_dir: Path, output: Path, key: Path | None, *, pseudonyms: bool) -> tuple[str, int]:
@@ -31,6 +36,7 @@ def package(campaign_dir: Path, output: Path, key: Path | None, *, pseudonyms: b
     if output.absolute().resolve().is_relative_to(directory.path.resolve()):
         raise UsageError(f"{output}: lies in the campaign's directory; give a place outside")
     check_over(directory)
+    _keep_accounting(directory)
     signature_of(output).unlink(missing_ok=True)  # a signature of what was there before
     gc.disable()  # many small objects that all stay: looking for cycles among them takes a third of the time
     lines = [summary(write_package(directory, output, with_pseudonyms=pseudonyms))]
@@ -54,3 +60,19 @@ def check_over(directory: CampaignDirectory) -> None:
     state = read_state(directory)
     if state.phase is Phase.RUNNING or state.live:
         raise NotFinished(f"{directory.path}: the campaign still runs: `aiperf-orch stop` ends it, or wait for its end")
+
+
+def _keep_accounting(directory: CampaignDirectory) -> None:
+    """Write down what the queue's own accounting says of the campaign's jobs, as long as it still knows."""
+    attempts = [attempt for trial in read_state(directory).trials.values() for attempt in trial.attempts]
+    jobs = {attempt.name: attempt.job for attempt in attempts if attempt.job}
+    try:
+        accounted = make_scheduler(directory.settings.scheduler).accounting(jobs)
+    except SchedulerUnreachable as error:
+        print(f"warning: {error}: the package holds no accounting of the queue", file=sys.stderr)
+        return
+    if accounted:
+        lines = [
+            json.dumps({key: value for key, value in asdict(job).items() if value is not None}) for job in accounted
+        ]
+        replace_file(directory.accounting, "".join(f"{line}\n" for line in lines).encode())

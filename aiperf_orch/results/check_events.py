@@ -19,6 +19,7 @@ from aiperf_orch.units import format_duration, format_ops, format_time
 _DATA_SIZES: Final = {"digits": (1437, 360), "imagenet": (1_281_167, 50_000)}
 _CLOCKS_APART: Final = 10.0
 """Seconds that a node's clock may differ from the controller's, beyond the skew that its begin line states."""
+_LARGEST_SKEW: Final = 86400.0
 _ENDED_BY_US: Final = frozenset({EndReason.CAMPAIGN_ENDED, EndReason.STOPPED, EndReason.CANCELLED, EndReason.HUNG})
 
 
@@ -50,8 +51,7 @@ def _check_journal_times(evidence: Evidence) -> None:
 def _check_begins(evidence: Evidence, attempt: Attempt, begins: list[Begin]) -> None:
     line, submitted = evidence.submitted[attempt.key]
     for begin in begins:
-        apart = timedelta(seconds=_CLOCKS_APART + abs(begin.clock_skew))
-        if begin.time < submitted - apart:
+        if begin.time < submitted - _apart([begin]):
             where = evidence.at_event(*attempt.key, "begin")
             why = f"begins at {format_time(begin.time)}, before journal.jsonl:{line} submitted it ({format_time(submitted)})"
             evidence.faults.add("attempt.time", where, why)
@@ -64,6 +64,12 @@ def _check_begins(evidence: Evidence, attempt: Attempt, begins: list[Begin]) -> 
                 evidence.faults.add("attempt.began", evidence.at_event(*attempt.key, "begin"), why)
 
 
+def _apart(begins: list[Begin]) -> timedelta:
+    """How far the clocks of an attempt's nodes may be from the controller's."""
+    stated = max((abs(begin.clock_skew) for begin in begins), default=0.0)
+    return timedelta(seconds=_CLOCKS_APART + min(stated, _LARGEST_SKEW))
+
+
 def _check_end(evidence: Evidence, attempt: Attempt, end: AttemptEnd, line: End | None, begins: list[Begin]) -> None:
     journal, time = evidence.ended[attempt.key]
     where = f"journal.jsonl:{journal}"
@@ -74,7 +80,7 @@ def _check_end(evidence: Evidence, attempt: Attempt, end: AttemptEnd, line: End 
     if line.reason is not end.reason and not told:
         why = f"reason: {line.reason.value}, and {where} says {end.reason.value}"
         evidence.faults.add("attempt.reason", evidence.at_event(*attempt.key, "end"), why)
-    apart = timedelta(seconds=_CLOCKS_APART + max((abs(begin.clock_skew) for begin in begins), default=0.0))
+    apart = _apart(begins)
     if line.time > time + apart:
         why = f"ends at {format_time(line.time)}, after {where} saw it end ({format_time(time)})"
         evidence.faults.add("attempt.time", evidence.at_event(*attempt.key, "end"), why)

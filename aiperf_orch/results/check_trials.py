@@ -156,4 +156,4 @@ class _Networks:
         end = self._evidence.result.state.trials[parent].end
         if end is None:
             return False
-        return self._evidence.ended[end.trial, end.attempt][0] < self._evidence.submitted[trial.trial, 1][0]
+        return self._evidence.ended[end.trial, end.attempt][0] < self._evidence.submitted[trial.attempts[0].key][0]

@@ -64,7 +64,7 @@ class Evidence:
 
     def at_submission(self, trial: Trial) -> str:
         """The journal's line that a trial was proposed in."""
-        return f"journal.jsonl:{self.submitted[trial.trial, 1][0]}"
+        return f"journal.jsonl:{self.submitted[trial.attempts[0].key][0]}"
 
     def at_end(self, trial: int, attempt: int) -> str:
         """The journal's line that an attempt's end stands in."""

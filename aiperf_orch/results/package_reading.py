@@ -92,14 +92,14 @@ def open_package(path: Path, faults: Faults) -> Iterator[Package | None]:
         UsageError: when there is no such file.
         AiperfError: when there is no room for the copy.
     """
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path}: cannot be read: it is not a file")
     try:
         file = path.open("rb")
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
     # one file for the many: to make a file costs more than to verify it
     with file, tempfile.TemporaryDirectory(prefix="aiperf-orch-") as scratch, tempfile.TemporaryFile() as spool:
-        if not path.is_file():
-            raise UsageError(f"{path}: not a file")
         package = None
         try:
             package = _copy(file, spool, Path(scratch), faults)

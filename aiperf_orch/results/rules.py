@@ -93,7 +93,7 @@ def _data(result: Result, limits: Mapping[str, Any]) -> str | None:
         return f"its data set is {result.data}"
     sizes = sorted(result.validation_sizes - {limits["validation_images"]})
     if sizes or list(result.input_shape) != limits["input_shape"]:
-        return f"its images are {result.input_shape}, and it validated on {', '.join(map(str, sizes)) or '50000'}"
+        return f"its images are {result.input_shape}, and it validated on {', '.join(map(str, sizes)) or limits['validation_images']}"
     return None
 
 

@@ -47,6 +47,19 @@ class JobEnd:
 
 
 @dataclass(frozen=True, slots=True)
+class AccountedJob:
+    """A job as the queue's accounting knows it: independent of what its trial wrote. Times in UTC."""
+
+    name: str
+    job: str
+    state: str
+    exit_code: str
+    start: str | None
+    end: str | None
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class JobRequest:
     """A job to submit.
 
@@ -163,6 +176,10 @@ class Scheduler(ABC):
     @abstractmethod
     def explain(self, jobs: Mapping[str, str]) -> Mapping[str, JobEnd]:
         """Why jobs, ids by name, have ended, in one question; those that have not ended, or are unknown, are left out."""
+
+    def accounting(self, jobs: Mapping[str, str]) -> list[AccountedJob]:  # noqa: ARG002  for those that account
+        """What the queue's own accounting says of jobs, ids by name; nothing where it keeps none."""
+        return []
 
     @abstractmethod
     def cancel(self, names: Collection[str], *, force: bool) -> Collection[str]:

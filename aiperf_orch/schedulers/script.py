@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterable
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,17 @@ def render_script(template: str, own: str | None, **fields: Any) -> str:
         source = Path(own).read_text() if own else (files("aiperf_orch.templates") / template).read_text()
     except OSError as error:
         raise UsageError(f"scheduler.template: {name}: cannot be read: {error.strerror}") from None
+    try:
+        return _compiled(source).render(fields)
+    except jinja2.TemplateSyntaxError as error:
+        raise UsageError(f"{name}:{error.lineno}: not a valid template: {error.message}") from None
+    except jinja2.TemplateError as error:
+        raise UsageError(f"{name}: cannot be rendered: {error}") from None
+
+
+@lru_cache(maxsize=8)
+def _compiled(source: str) -> jinja2.Template:
+    """A template by its text: to compile one takes longer than sbatch does, and every job of a campaign has the same."""
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
@@ -43,12 +55,7 @@ def render_script(template: str, own: str | None, **fields: Any) -> str:
     environment.filters["ranges"] = ranges
     environment.filters["yaml"] = lambda value: dump_yaml([value]).removeprefix("- ").rstrip()
     environment.filters["line"] = lambda value: "".join(each if each.isprintable() else " " for each in str(value))
-    try:
-        return environment.from_string(source).render(fields)
-    except jinja2.TemplateSyntaxError as error:
-        raise UsageError(f"{name}:{error.lineno}: not a valid template: {error.message}") from None
-    except jinja2.TemplateError as error:
-        raise UsageError(f"{name}: cannot be rendered: {error}") from None
+    return environment.from_string(source)
 
 
 def submitit_command(python: str | None, folder: str) -> str:

@@ -65,6 +65,13 @@ def test_a_broken_template_is_named_with_its_fault(tmp_path, text, message):
     assert str(own) in str(error.value)
 
 
+def test_a_template_that_was_edited_is_used_as_it_now_is(tmp_path):
+    own = tmp_path / "own.sh.j2"
+    for text in ("first {{ x }}\n", "second {{ x }}\n"):
+        own.write_text(text)
+        assert render_script("local.sh.j2", str(own), x=1) == text.replace("{{ x }}", "1")
+
+
 def test_a_missing_template_is_named(tmp_path):
     with pytest.raises(UsageError, match=r"scheduler.template: .*no.j2: cannot be read: No such file"):
         render_script("local.sh.j2", str(tmp_path / "no.j2"))

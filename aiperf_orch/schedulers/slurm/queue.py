@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from aiperf_orch.records import EndReason
-from aiperf_orch.schedulers.base import JobEnd, JobState, JobStatus
+from aiperf_orch.schedulers.base import AccountedJob, JobEnd, JobState, JobStatus
 from aiperf_orch.schedulers.slurm.reasons import STUCK, in_words
 
 PENDING: Final = frozenset(
@@ -154,6 +154,25 @@ def parse_sacct(output: str) -> dict[str, JobEnd]:
     return ends
 
 
+def accounting_command(jobs: Collection[str], cluster: str | None) -> list[str]:
+    """The records of jobs without their steps, times in UTC: sacct drops the zone of a format that asks for it."""
+    fields = "JobID,State,ExitCode,Start,End,NodeList"
+    command = ["sacct", "--allocations", "--noheader", "--parsable2", f"--jobs={','.join(jobs)}", f"--format={fields}"]
+    return ["env", "TZ=UTC", "SLURM_TIME_FORMAT=standard", *command, *on_cluster(cluster)]
+
+
+def parse_accounting(output: str, names: Mapping[str, str]) -> list[AccountedJob]:
+    """The jobs among `names` (by id) of which accounting knows."""
+    jobs = []
+    for line in output.splitlines():
+        fields = [field.strip() for field in line.split("|")]
+        if len(fields) == 6 and fields[0] in names:
+            job, state, code, start, end, nodes = fields
+            begun, over = (f"{time}Z" if time[:1].isdigit() else None for time in (start, end))
+            jobs.append(AccountedJob(names[job], job, state, code, begun, over, tuple(expand_nodes(nodes))))
+    return jobs
+
+
 def scontrol_command(job: str | None, cluster: str | None) -> list[str]:
     """What the controller still knows of one job, or of all jobs."""
     return ["scontrol", *on_cluster(cluster), "--oneliner", "show", *(["jobs"] if job is None else ["job", job])]
@@ -167,7 +186,7 @@ def parse_scontrol(output: str) -> dict[str, JobEnd]:
         if "JobState" not in fields or "JobId" not in fields:
             continue
         job = fields["JobId"]
-        if fields.get("ArrayTaskId", "").isdigit():
+        if "ArrayJobId" in fields and fields.get("ArrayTaskId", "").isdigit():
             job = f"{fields['ArrayJobId']}_{fields['ArrayTaskId']}"
         nodes = "" if fields.get("NodeList") == "(null)" else fields.get("NodeList", "")
         end = end_of(fields["JobState"], fields.get("ExitCode", ""), nodes, ())
@@ -197,7 +216,7 @@ def end_of(state: str, exit_code: str, nodes: str, steps: Sequence[tuple[str, st
         reason, said = EndReason.OUT_OF_MEMORY, ["a step ran out of memory"]
     elif word == "FAILED":
         status, _, signal = exit_code.partition(":")
-        killed = int(signal) if signal.isdigit() and signal != "0" else int(status) - 128 if status.isdigit() else 0
+        killed = int(signal) if signal.isdecimal() and signal != "0" else int(status) - 128 if status.isdecimal() else 0
         if 0 < killed < 65:
             said.append(f"ended by signal {killed}")
         else:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from aiperf_orch.config_schedulers import SlurmSettings
 from aiperf_orch.errors import QueueFull, SchedulerUnreachable, SubmitRefused, UsageError
 from aiperf_orch.schedulers.base import (
+    AccountedJob,
     JobEnd,
     JobRequest,
     JobState,
@@ -86,6 +87,16 @@ class SlurmScheduler(Scheduler):
                 raise SchedulerUnreachable(f"Slurm does not answer: {answer.complaint}")
             ends |= queue.parse_scontrol(answer.output)
         return {name: ends[job] for name, job in jobs.items() if job in ends}
+
+    def accounting(self, jobs: Mapping[str, str]) -> list[AccountedJob]:
+        """What sacct knows, where jobs are accounted."""
+        if not jobs or not self.has_accounting:
+            return []
+        names = {job: name for name, job in jobs.items()}
+        found = []
+        for ids in _chunks(list(names)):
+            found += queue.parse_accounting(self._ask(queue.accounting_command(ids, self._settings.cluster)), names)
+        return found
 
     def cancel(self, names: Collection[str], *, force: bool) -> Collection[str]:
         """Cancel what waits, send SIGTERM to what runs; with `force` cancel it, which ends it after KillWait."""

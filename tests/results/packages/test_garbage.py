@@ -25,7 +25,7 @@ _JSON = st.recursive(
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=10,
 )
-_quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+_quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @_quick
@@ -58,6 +58,46 @@ def test_a_file_of_garbage_in_a_package_is_told(tampered: Any, tmp_path: Path, d
     assert all(str(fault).isprintable() for fault in found.faults)
     if changed and name.startswith(("events/", "trials/", "journal")):
         assert not found.verified
+
+
+_EXTREME = st.sampled_from(
+    [
+        10**400, 10**59, 2**63, -1, 0, 1, 1e308, -1e308, 5e-324, True, None, "", "x", [], {}, [[]], "0" * 64,
+        "9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z", "2199-12-31T00:00:00Z", "2000-01-01T00:00:00Z", "LOST",
+    ]
+)  # fmt: skip
+
+
+@settings(_quick, max_examples=80)
+@given(data=st.data())
+def test_an_extreme_value_anywhere_in_the_records_is_told(tampered: Any, tmp_path: Path, data: st.DataObject) -> None:
+    """One value of a record is replaced, whatever its type, and the hashes are made right."""
+    before = dict(tampered.files)
+    value = data.draw(_EXTREME)
+
+    def change(records: Any) -> None:
+        while True:
+            keys = sorted(records) if isinstance(records, dict) else range(len(records))
+            if not keys:
+                return
+            key = data.draw(st.sampled_from(keys))
+            if isinstance(records[key], dict | list) and data.draw(st.integers(0, 3)):
+                records = records[key]
+                continue
+            records[key] = value
+            return
+
+    with contextlib.suppress(TypeError, AttributeError, KeyError, IndexError):  # what the hand itself cannot make right
+        match data.draw(st.sampled_from(["journal", "events", "spec"])):
+            case "journal":
+                tampered.journal(lambda entries: change(entries[data.draw(st.integers(0, len(entries) - 1))]))
+            case "events":
+                tampered.events("00001-2.0.jsonl", lambda lines: change(lines[data.draw(st.integers(0, 2))]))
+            case "spec":
+                tampered.spec(data.draw(st.integers(0, 3)), change)
+    for fault in verify(tampered.write(tmp_path / "p.tar.gz")).faults:
+        assert str(fault).isprintable()
+    tampered.files = before
 
 
 @_quick

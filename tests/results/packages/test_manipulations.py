@@ -250,6 +250,14 @@ MANIPULATIONS: dict[str, tuple[Change, str, str, str]] = {
     "a failed attempt dropped": (
         _drop_failed_attempt, "journal.complete", "journal.jsonl", "ends before the attempt that wrote events/00001-2.0",
     ),
+    "a first attempt that is called the second": (
+        lambda package, _: package.each(
+            "submitting", lambda item: item.update(attempt=2) if (item["trial"], item["attempt"]) == (3, 1) else None
+        ),
+        "journal.order",
+        "journal.jsonl:20",
+        "do not know",
+    ),
     "a failed attempt's events dropped": (
         lambda package, _: package.files.pop("events/00001-1.0.jsonl"),
         "events.missing", "events/00001-1.0.jsonl", "is missing",

@@ -1,0 +1,157 @@
+"""Submitting to Slurm: the first wave as one array, and jobs one by one, against a bare sbatch of the same scripts.
+
+A private cluster, real but on this machine, takes the jobs and runs none: its partition is down. Our side is what the
+controller does with specifications that are ready: requests, folders, pickles, scripts, sbatch. The alternative calls
+sbatch on a script that lies there already. The sides take turns, each first as often as the other, on the same queue.
+
+    python benchmarks/submission.py [--wave 1000] [--waves 4] [--jobs 300] [--block 25]
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.campaign.state import Attempt, CampaignState, Trial
+from aiperf_orch.config import SiteSettings
+from aiperf_orch.controller.proposals import Proposer
+from aiperf_orch.controller.requests import make_request, wave_names
+from aiperf_orch.schedulers.choosing import make_scheduler
+from aiperf_orch.schedulers.slurm.executor import SCRIPT
+from aiperf_orch.units import now
+from cluster.slurm import SlurmCluster, foreign_variables, missing_program
+
+SETTINGS = SiteSettings.model_validate(
+    {"scheduler": {"kind": "slurm", "cpus_per_task": 1, "memory": "200M", "time_limit": "10m", "command_timeout": "5m"}}
+)
+
+
+class Campaign:
+    """A campaign whose specifications are ready; its jobs are numbered, from 1 on."""
+
+    def __init__(self, path):
+        self.directory, self.state = CampaignDirectory.create(path, SETTINGS, {}), CampaignState()
+        self.scheduler = make_scheduler(SETTINGS.scheduler)
+        _, self.proposal = Proposer(self.directory, []).propose(0, self.state)
+
+    def attempts(self, names):
+        """First attempts of trials, by their numbers and names."""
+        attempts = [Attempt(trial, 1, name, now()) for trial, name in names.items()]
+        for each in attempts:  # every trial has the same network: the scheduler never looks into it
+            self.state.trials[each.trial] = Trial(each.trial, self.proposal, "0" * 64, [each])
+        return attempts
+
+    def wave(self, number):
+        """The first wave's attempts, elements of one array."""
+        names = wave_names(self.directory, 1, number, self.scheduler.array_limit())
+        if len({name.partition("[")[0] for name in names.values()}) != 1:
+            sys.exit(f"{number} jobs are more than one array takes")
+        return self.attempts(names)
+
+    def singles(self, first, number):
+        """Attempts that are jobs of their own."""
+        return self.attempts({each: self.directory.attempt_name(each, 1) for each in range(first, first + number)})
+
+    def submit(self, attempts):
+        """Submit as the controller does; returns the seconds and the folder of the first job's script."""
+        start = time.perf_counter()
+        requests = [make_request(self.directory, self.state, each) for each in attempts]
+        done = self.scheduler.submit(requests)
+        taken = time.perf_counter() - start
+        if len(done.jobs) != len(attempts):
+            sys.exit(f"not all were submitted: {done.refused or done.unsure or done.waiting}")
+        return taken, requests[0].submit_folder
+
+
+def bare(folder, times):
+    """Seconds of so many sbatch of the script in a folder."""
+    start = time.perf_counter()
+    for _ in range(times):
+        subprocess.run(["sbatch", "--parsable", SCRIPT], cwd=folder, check=True, capture_output=True)
+    return time.perf_counter() - start
+
+
+def in_turn(turn, ours, theirs):
+    """Both measured, ours first in even turns."""
+    if turn % 2:
+        alternative = theirs()
+        return ours(), alternative
+    return ours(), theirs()
+
+
+def empty(cluster, expected):
+    """Cancel everything, after a look whether everything was there."""
+    queued = cluster.run("squeue", "--noheader", "--array", "--states=pending", "--format=%i").stdout.split()
+    if len(queued) != expected:
+        sys.exit(f"{len(queued)} jobs are in the queue, not {expected}")
+    cluster.run("scancel", "--partition=main")
+
+
+def measure_waves(cluster, scratch, options):
+    """Seconds of each wave, ours and sbatch's."""
+    campaign = Campaign(scratch / "first")  # it warms the file cache, and leaves the script for the alternative
+    _, folder = campaign.submit(campaign.wave(options.wave))
+    empty(cluster, options.wave)
+    rows = []
+    for turn in range(options.waves):
+        campaign = Campaign(scratch / f"wave{turn}")
+        attempts = campaign.wave(options.wave)
+        rows.append(in_turn(turn, lambda: campaign.submit(attempts)[0], lambda: bare(folder, 1)))  # noqa: B023  called at once
+        empty(cluster, 2 * options.wave)
+    return rows
+
+
+def measure_singles(cluster, scratch, options):
+    """Seconds of each block, ours and sbatch's."""
+    campaign = Campaign(scratch / "singles")
+    _, folder = campaign.submit(campaign.singles(1, 1))
+    starts = range(2, 2 + options.jobs, options.block)
+    rows = []
+    for turn, start in enumerate(starts):
+        attempts = campaign.singles(start, options.block)
+        rows.append(in_turn(turn, lambda: campaign.submit(attempts)[0], lambda: bare(folder, options.block)))  # noqa: B023  called at once
+    empty(cluster, 1 + 2 * options.block * len(starts))
+    return rows
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--wave", type=int, default=1000, help="jobs of the first wave")
+    parser.add_argument("--waves", type=int, default=4, help="how often it is submitted, best an even number")
+    parser.add_argument("--jobs", type=int, default=300, help="jobs one by one")
+    parser.add_argument("--block", type=int, default=25, help="of which so many before the other side's turn")
+    options = parser.parse_args()
+    if missing := missing_program(accounting=False):
+        sys.exit(f"{missing} is not installed")
+    for name in foreign_variables():
+        del os.environ[name]
+    with tempfile.TemporaryDirectory(prefix="aiperf-", dir="/tmp") as folder:  # a short path: it holds sockets
+        root = Path(folder)
+        (root / "c").mkdir()
+        with SlurmCluster(root / "c", max_array_size=options.wave + 1, extra_conf="MaxJobCount=100000") as cluster:
+            os.environ["SLURM_CONF"] = cluster.environment["SLURM_CONF"]
+            cluster.run("scontrol", "update", "partitionname=main", "state=down")
+            waves = measure_waves(cluster, root, options)
+            singles = measure_singles(cluster, root, options)
+    load = os.getloadavg()[0]
+    print(f"load {load:.1f} on {os.cpu_count()} cores")
+    print(f"{'':<40}{'ours':>10}{'sbatch':>10}{'ours - sbatch':>16}{'sbatch / ours':>16}")
+    ours, theirs = (statistics.median(column) for column in zip(*waves, strict=True))
+    added = statistics.median(mine - its for mine, its in waves)
+    wave = f"array of {options.wave}, s, median of {len(waves)}"
+    print(f"{wave:<40}{ours:>10.3f}{theirs:>10.3f}{added:>16.3f}{theirs / ours:>16.2f}")
+    number = options.block * len(singles)
+    ours, theirs = (sum(column) / number for column in zip(*singles, strict=True))
+    one = f"one by one, ms a job, mean of {number}"
+    print(f"{one:<40}{1e3 * ours:>10.1f}{1e3 * theirs:>10.1f}{1e3 * (ours - theirs):>16.1f}{theirs / ours:>16.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,317 @@
+"""What squeue, sacct and scontrol print, and what follows from it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from aiperf_orch.records import EndReason
+from aiperf_orch.schedulers.base import JobEnd, JobState, JobStatus
+from aiperf_orch.schedulers.slurm import queue
+from aiperf_orch.schedulers.slurm.queue import QueueRow
+
+# what squeue prints for %i|%F|%K|%T|%M|%r|%N|%j
+SQUEUE = """\
+CLUSTER: lab
+12|12|N/A|RUNNING|1:02:03|None|n1|qk3f9-00000-01
+17|13|4|RUNNING|5:07|None|n[2-3]|qk3f9-w00001
+13_5|13|5|PENDING|0:00|Resources||qk3f9-w00001
+14|14|N/A|COMPLETED|2-03:04:05|None|n1|a|name|with bars
+slurm_load_jobs error: something
+"""
+
+
+def row(state: str, *, job: str = "12", name: str = "mine", reason: str = "None") -> str:
+    return f"{job}|{job}|N/A|{state}|5:07|{reason}|n1|{name}\n"
+
+
+def statuses(output: str, *names: str) -> dict[str, JobStatus]:
+    return queue.statuses(list(queue.parse_squeue(output)), names)
+
+
+def test_rows_of_squeue() -> None:
+    assert list(queue.parse_squeue(SQUEUE)) == [
+        QueueRow("qk3f9-00000-01", "12", "RUNNING", 3723.0, "None", "n1"),
+        QueueRow("qk3f9-w00001[4]", "13_4", "RUNNING", 307.0, "None", "n[2-3]"),
+        QueueRow("qk3f9-w00001[5]", "13_5", "PENDING", 0.0, "Resources", ""),
+        QueueRow("a|name|with bars", "14", "COMPLETED", 183845.0, "None", "n1"),
+    ]
+
+
+def test_only_jobs_of_the_names_that_were_asked_for() -> None:
+    found = statuses(SQUEUE, "qk3f9-00000-01", "qk3f9-w00001[5]", "qk3f9-w00001[6]", "a")
+    assert found == {
+        "qk3f9-00000-01": JobStatus("qk3f9-00000-01", "12", JobState.RUNNING, "", running_for=3723.0),
+        "qk3f9-w00001[5]": JobStatus(
+            "qk3f9-w00001[5]", "13_5", JobState.PENDING, "Resources: waits for nodes to become free"
+        ),
+    }
+
+
+def test_states_are_of_one_kind_each() -> None:
+    assert not queue.PENDING & queue.RUNNING
+    assert not (queue.PENDING | queue.RUNNING) & queue.ENDED.keys()
+
+
+@pytest.mark.parametrize(
+    ("state", "kind"),
+    [
+        *((state, JobState.PENDING) for state in sorted(queue.PENDING)),
+        *((state, JobState.RUNNING) for state in sorted(queue.RUNNING)),
+        *((state, JobState.ENDED) for state in sorted(queue.ENDED)),
+        ("OF_A_LATER_SLURM", JobState.RUNNING),  # no end: nothing is given up for a word that nobody knows
+        ("", JobState.RUNNING),
+    ],
+)
+def test_states_of_squeue(state: str, kind: JobState) -> None:
+    assert statuses(row(state), "mine")["mine"].state is kind
+    assert (queue.end_of(state, "1:0", "", ()) is None) is (kind is not JobState.ENDED)
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "stuck"),
+    [
+        ("PENDING", "Priority", False),
+        ("PENDING", "DependencyNeverSatisfied", True),
+        ("PENDING", "launch failed requeued held", True),
+        ("REQUEUE_HOLD", "None", True),
+        ("SPECIAL_EXIT", "None", True),
+        ("REQUEUED", "None", False),
+        ("RUNNING", "JobHoldMaxRequeue", False),
+    ],
+)
+def test_jobs_that_will_never_run_by_themselves(state: str, reason: str, stuck: bool) -> None:
+    assert statuses(row(state, reason=reason), "mine")["mine"].stuck is stuck
+
+
+def test_a_suspended_job_is_told_as_such() -> None:
+    assert statuses(row("SUSPENDED"), "mine")["mine"].detail == "SUSPENDED"
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        row("COMPLETED", job="12") + row("RUNNING", job="13"),
+        row("RUNNING", job="13") + row("COMPLETED", job="12"),
+        row("TIMEOUT", job="11") + row("RUNNING", job="13") + row("NODE_FAIL", job="12"),
+    ],
+)
+def test_of_two_jobs_of_one_name_the_live_one_counts(output: str) -> None:
+    found = statuses(output, "mine")["mine"]
+    assert (found.job, found.state) == ("13", JobState.RUNNING)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0:00", 0.0),
+        ("5:07", 307.0),
+        ("59:59", 3599.0),
+        ("1:02:03", 3723.0),
+        ("2-03:04:05", 183845.0),
+        ("INVALID", None),
+        ("UNLIMITED", None),
+        ("5", None),
+        ("-1:00", None),
+        ("1:2:3:4", None),
+        ("", None),
+    ],
+)
+def test_elapsed_times(text: str, seconds: float | None) -> None:
+    assert queue.parse_elapsed(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("seconds", "limit"),
+    [
+        (1, "0-00:01:00"),
+        (60, "0-00:01:00"),
+        (60.2, "0-00:01:01"),
+        (4 * 3600, "0-04:00:00"),
+        (86400, "1-00:00:00"),
+        (183845, "2-03:04:05"),
+    ],
+)
+def test_time_limits(seconds: float, limit: str) -> None:
+    assert queue.format_limit(seconds) == limit
+
+
+@given(st.integers(min_value=60, max_value=10**8))
+@settings(deadline=None)
+def test_a_time_limit_is_read_as_it_was_meant(seconds: int) -> None:
+    assert queue.parse_elapsed(queue.format_limit(seconds)) == seconds
+
+
+@pytest.mark.parametrize(
+    ("output", "end"),
+    [
+        (
+            "12|FAILED|1:0|n[1-2]\n12.batch|FAILED|1:0|n1\n12.0|OUT_OF_MEMORY|0:125|n[1-2]\n",
+            JobEnd(EndReason.OUT_OF_MEMORY, "a step ran out of memory", ("n1", "n2")),
+        ),
+        (
+            "12|FAILED|1:0|n1\n12.0|FAILED|0:125|n1\n",
+            JobEnd(EndReason.OUT_OF_MEMORY, "a step ran out of memory", ("n1",)),
+        ),
+        (
+            "12.0|OUT_OF_MEMORY|0:125|n1\n12|FAILED|1:0|n1\n",
+            JobEnd(EndReason.OUT_OF_MEMORY, "a step ran out of memory", ("n1",)),
+        ),
+        (
+            "12|OUT_OF_MEMORY|0:125|n1\n",
+            JobEnd(EndReason.OUT_OF_MEMORY, "a step ran out of memory", ("n1",)),
+        ),
+        ("12|CANCELLED by 0|0:0|n1\n", JobEnd(EndReason.CANCELLED, "CANCELLED by 0", ("n1",))),
+        ("12|CANCELLED|0:15|None assigned\n", JobEnd(EndReason.CANCELLED, "CANCELLED")),
+        (
+            "12|TIMEOUT|0:0|n1\n12.batch|CANCELLED|0:15|n1\n",
+            JobEnd(EndReason.TIME_LIMIT, "TIMEOUT", ("n1",)),
+        ),
+        ("12|DEADLINE|0:0|n1\n", JobEnd(EndReason.TIME_LIMIT, "DEADLINE", ("n1",))),
+        ("12|NODE_FAIL|1:0|n1\n", JobEnd(EndReason.NODE_FAILURE, "NODE_FAIL", ("n1",))),
+        ("12|BOOT_FAIL|1:0|n1\n", JobEnd(EndReason.NODE_FAILURE, "BOOT_FAIL", ("n1",))),
+        ("12|PREEMPTED|0:0|n1\n", JobEnd(EndReason.PREEMPTED, "PREEMPTED", ("n1",))),
+        ("12|FAILED|3:0|n1\n", JobEnd(EndReason.TRIAL_ERROR, "FAILED, exit status 3", ("n1",))),
+        ("12|FAILED|255:0|n1\n", JobEnd(EndReason.TRIAL_ERROR, "FAILED, exit status 255", ("n1",))),
+        ("12|FAILED|137:0|n1\n", JobEnd(None, "FAILED, ended by signal 9", ("n1",))),
+        ("12|FAILED|0:9|n1\n", JobEnd(None, "FAILED, ended by signal 9", ("n1",))),
+        ("12|COMPLETED|0:0|n1\n", JobEnd(None, "COMPLETED", ("n1",))),  # 0 is no success: the end line is
+        ("12|REVOKED|0:0|\n", JobEnd(None, "REVOKED")),
+    ],
+)
+def test_why_a_job_ended_by_sacct(output: str, end: JobEnd) -> None:
+    assert queue.parse_sacct(output) == {"12": end}
+
+
+def test_sacct_of_several_jobs() -> None:
+    output = (
+        "12_4|TIMEOUT|0:0|n1\n12_4.batch|CANCELLED|0:15|n1\n12_5|RUNNING|0:0|n2\n12_5.0|OUT_OF_MEMORY|0:125|n2\n"
+        "13|PENDING|0:0|None assigned\n14|FAILED|3:0|n1\n15||0:0|\nsacct: error: rubbish\n"
+    )
+    assert {job: end.reason for job, end in queue.parse_sacct(output).items()} == {
+        "12_4": EndReason.TIME_LIMIT,
+        "14": EndReason.TRIAL_ERROR,
+    }
+
+
+SCONTROL = (
+    "JobId=12 JobName=qk3f9-00000-01 UserId=me(1000) JobState=TIMEOUT Reason=TimeLimit ExitCode=0:0 "
+    "ReqNodeList=(null) ExcNodeList=n9 NodeList=n[1-2] BatchHost=n1\n"
+    "JobId=17 ArrayJobId=13 ArrayTaskId=4 JobName=qk3f9-w00001 JobState=FAILED Reason=NonZeroExitCode ExitCode=3:0 "
+    "NodeList=n3\n"
+    "JobId=13 ArrayJobId=13 ArrayTaskId=5-9 JobName=qk3f9-w00001 JobState=PENDING ExitCode=0:0 NodeList=(null)\n"
+    "JobId=18 JobName=x JobState=CANCELLED ExitCode=0:15 ReqNodeList=n7 ExcNodeList=(null) NodeList=(null)\n"
+    "JobId=19 JobName=x JobState=RUNNING ExitCode=0:0 NodeList=n1\n"
+    "JobId=20 JobName=x\n"
+    "No jobs in the system\n"
+)
+
+
+def test_why_jobs_ended_by_scontrol() -> None:
+    assert queue.parse_scontrol(SCONTROL) == {
+        "12": JobEnd(EndReason.TIME_LIMIT, "TIMEOUT", ("n1", "n2")),
+        "13_4": JobEnd(EndReason.TRIAL_ERROR, "FAILED, exit status 3", ("n3",)),
+        "18": JobEnd(EndReason.CANCELLED, "CANCELLED"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("nodes", "names"),
+    [
+        ("n1", ["n1"]),
+        ("n[1-3,07],m5", ["n1", "n2", "n3", "n07", "m5"]),
+        ("n[08-11]", ["n08", "n09", "n10", "n11"]),
+        ("", []),
+        ("(null)", []),
+        ("None assigned", []),
+        ("n[1-", []),
+    ],
+)
+def test_lists_of_nodes(nodes: str, names: list[str]) -> None:
+    assert queue.expand_nodes(nodes) == names
+
+
+@pytest.mark.parametrize(
+    ("kind", "accounted"),
+    [
+        ("accounting_storage/slurmdbd", True),
+        ("accounting_storage/none", False),
+        ("none", False),
+        ("(null)", False),
+        (None, False),
+    ],
+)
+def test_whether_jobs_are_accounted(kind: str | None, accounted: bool) -> None:
+    output = "Configuration data as of 2026-01-01T00:00:00\nMaxArraySize            = 1001\n"
+    config = queue.parse_config(output + (f"AccountingStorageType   = {kind}\n" if kind else ""))
+    assert config["MaxArraySize"] == "1001"
+    assert queue.is_accounted(config) is accounted
+
+
+CODES = st.sampled_from(["", "3", "3:0", "0:9", "0:125", "²:0", "0:²", "-1:0", "x:y"])
+STATES = st.sampled_from(["", "RUNNING", "PENDING", "FAILED", "CANCELLED by 0", "OUT_OF_MEMORY"])
+NODES = st.sampled_from(["", "n1", "n[1-2]", "n[1", "n[²]", "n[a-b]", "n[3-1]", "]"]) | st.text(
+    "n[]-,019² ()", max_size=8
+)
+
+
+def output_of(*fields: st.SearchStrategy[str], separator: str = "|") -> st.SearchStrategy[str]:
+    """Any text, and lines whose fields are nearly what is expected."""
+    line = st.tuples(*fields).map(separator.join)
+    return st.text() | st.lists(line | st.text(max_size=20), max_size=4).map("\n".join)
+
+
+NUMBERS = st.sampled_from(["", "12", "²", "N/A", "x"])
+
+
+@given(
+    output_of(NUMBERS, NUMBERS, NUMBERS, STATES, st.text(max_size=6), st.text(max_size=6), NODES, st.text(max_size=6))
+)
+@settings(deadline=None)
+def test_no_output_of_squeue_is_too_odd(output: str) -> None:
+    for each in queue.parse_squeue(output):
+        assert each.status.name == each.name
+
+
+@given(output_of(st.sampled_from(["", "12", "12.0", "."]), STATES, CODES, NODES))
+@example("12|FAILED|0:²|n1")
+@example("12|FAILED|²:0|n1")
+@settings(deadline=None)
+def test_no_output_of_sacct_is_too_odd(output: str) -> None:
+    assert all(isinstance(end, JobEnd) for end in queue.parse_sacct(output).values())
+
+
+def named(name: str, values: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return st.just("") | values.map(f"{name}={{}}".format)
+
+
+@given(
+    output_of(
+        named("JobId", NUMBERS),
+        named("ArrayJobId", NUMBERS),
+        named("ArrayTaskId", NUMBERS),
+        named("JobState", STATES),
+        named("ExitCode", CODES),
+        named("NodeList", NODES),
+        separator=" ",
+    )
+)
+@example("JobId=12 ArrayTaskId=4 JobState=FAILED ExitCode=1:0")
+@settings(deadline=None)
+def test_no_output_of_scontrol_is_too_odd(output: str) -> None:
+    assert all(isinstance(end, JobEnd) for end in queue.parse_scontrol(output).values())
+    assert isinstance(queue.parse_config(output), dict)
+
+
+@given(NODES)
+@settings(deadline=None)
+def test_no_list_of_nodes_is_too_odd(nodes: str) -> None:
+    assert all(isinstance(name, str) for name in queue.expand_nodes(nodes))
+
+
+@given(st.text() | st.text("0123456789:-²٣", max_size=12))
+@settings(deadline=None)
+def test_no_time_is_too_odd(text: str) -> None:
+    seconds = queue.parse_elapsed(text)
+    assert seconds is None or seconds >= 0
