@@ -195,6 +195,17 @@ def test_sacct_of_several_jobs() -> None:
     }
 
 
+def test_elements_of_an_array_that_were_cancelled_before_they_ran() -> None:
+    cancelled = JobEnd(EndReason.CANCELLED, "CANCELLED by 0")
+    found = queue.parse_sacct("13_4|TIMEOUT|0:0|n1\n13_[5-6,9%2]|CANCELLED by 0|0:0|None assigned\n")
+    assert {job: end for job, end in found.items() if job != "13_4"} == dict.fromkeys(
+        ["13_5", "13_6", "13_9"], cancelled
+    )
+    line = "JobId=13 ArrayJobId=13 ArrayTaskId=5-6,9%2 ArrayTaskThrottle=2 JobState=CANCELLED ExitCode=0:0"
+    assert list(queue.parse_scontrol(line)) == ["13_5", "13_6", "13_9"]
+    assert "--jobs=13,14" in queue.sacct_command(["13_5", "13_6", "14"], None)
+
+
 SCONTROL = (
     "JobId=12 JobName=qk3f9-00000-01 UserId=me(1000) JobState=TIMEOUT Reason=TimeLimit ExitCode=0:0 "
     "ReqNodeList=(null) ExcNodeList=n9 NodeList=n[1-2] BatchHost=n1\n"

@@ -121,12 +121,16 @@ def format_limit(seconds: float) -> str:
 
 
 def sacct_command(jobs: Collection[str], cluster: str | None) -> list[str]:
-    """The records of jobs and of their steps: of an out-of-memory job only a step says so."""
+    """The records of jobs and of their steps: of an out-of-memory job only a step says so.
+
+    Arrays are asked for whole: elements that never ran have one record together, which is not found by theirs.
+    """
+    ids = dict.fromkeys(job.partition("_")[0] for job in jobs)
     return [
         "sacct",
         "--noheader",
         "--parsable2",
-        f"--jobs={','.join(jobs)}",
+        f"--jobs={','.join(ids)}",
         f"--format={_SACCT_FIELDS}",
         *on_cluster(cluster),
     ]
@@ -146,11 +150,11 @@ def parse_sacct(output: str) -> dict[str, JobEnd]:
             steps.setdefault(job, []).append((state, code))
         else:
             jobs[job] = (state, code, nodes)
-    ends = {}
+    ends: dict[str, JobEnd] = {}
     for job, (state, code, nodes) in jobs.items():
         end = end_of(state, code, nodes, steps.get(job, ()))
         if end is not None:
-            ends[job] = end
+            ends |= dict.fromkeys(_jobs_of(job), end)
     return ends
 
 
@@ -180,19 +184,24 @@ def scontrol_command(job: str | None, cluster: str | None) -> list[str]:
 
 def parse_scontrol(output: str) -> dict[str, JobEnd]:
     """Why jobs have ended, by id, from `scontrol --oneliner show`; those that have not are left out."""
-    ends = {}
+    ends: dict[str, JobEnd] = {}
     for line in output.splitlines():
         fields = dict(re.findall(r"(?:^|\s)(JobId|ArrayJobId|ArrayTaskId|JobState|ExitCode|NodeList)=(\S+)", line))
         if "JobState" not in fields or "JobId" not in fields:
             continue
         job = fields["JobId"]
-        if "ArrayJobId" in fields and fields.get("ArrayTaskId", "").isdigit():
-            job = f"{fields['ArrayJobId']}_{fields['ArrayTaskId']}"
+        if "ArrayJobId" in fields and "ArrayTaskId" in fields:
+            job = f"{fields['ArrayJobId']}_[{fields['ArrayTaskId']}]"
         nodes = "" if fields.get("NodeList") == "(null)" else fields.get("NodeList", "")
         end = end_of(fields["JobState"], fields.get("ExitCode", ""), nodes, ())
         if end is not None:
-            ends[job] = end
+            ends |= dict.fromkeys(_jobs_of(job), end)
     return ends
+
+
+def _jobs_of(ident: str) -> list[str]:
+    """The ids of all that a record is of: of one job, or of elements of an array that never ran, `13_[5-9%2]`."""
+    return expand_nodes(re.sub(r"%\d+(?=\]$)", "", ident)) or [ident]
 
 
 def end_of(state: str, exit_code: str, nodes: str, steps: Sequence[tuple[str, str]]) -> JobEnd | None:
