@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ def render_script(template: str, own: str | None, **fields: Any) -> str:
     """
     name = own or template
     try:
-        source = Path(own).read_text() if own else (files("aiperf_orch.templates") / template).read_text()
+        source = Path(own).read_text() if own else _ours(template)
     except OSError as error:
         raise UsageError(f"scheduler.template: {name}: cannot be read: {error.strerror}") from None
     try:
@@ -39,6 +39,12 @@ def render_script(template: str, own: str | None, **fields: Any) -> str:
         raise UsageError(f"{name}:{error.lineno}: not a valid template: {error.message}") from None
     except jinja2.TemplateError as error:
         raise UsageError(f"{name}: cannot be rendered: {error}") from None
+
+
+@cache
+def _ours(template: str) -> str:
+    """The text of one of our templates, which does not change while we run."""
+    return (files("aiperf_orch.templates") / template).read_text()
 
 
 @lru_cache(maxsize=8)
