@@ -42,7 +42,7 @@ class Layout:
 def write_configuration(layout: Layout) -> None:
     """Write slurm.conf and what belongs to it below the cluster's root."""
     etc = layout.root / "etc"
-    for name in ("etc", "run", "log", "state", "spool", "dev"):
+    for name in ("etc", "run", "log", "state", "spool", "dev", "tmp"):
         (layout.root / name).mkdir()
     hosts = Path("/etc/hosts").read_text() if Path("/etc/hosts").exists() else "127.0.0.1 localhost\n"
     (etc / "hosts").write_text(f"{hosts.rstrip()}\n127.0.0.1 {' '.join(layout.nodes)}\n")
@@ -161,6 +161,7 @@ def _database_conf(layout: Layout) -> str:
 [mariadbd]
 user={layout.user}
 datadir={layout.root}/db
+tmpdir={layout.root}/tmp
 socket={layout.database_socket}
 pid-file={layout.root}/run/mariadbd.pid
 log-error={layout.root}/log/mariadbd.log

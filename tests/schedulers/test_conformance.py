@@ -173,6 +173,20 @@ def test_cancelling_ends_only_the_jobs_named(scheduler, jobs):
     assert is_live(scheduler, second.name)
 
 
+@pytest.mark.slurm
+def test_cancelling_a_waiting_element_leaves_the_rest_of_its_array_waiting(slurm, jobs):
+    site = {"scheduler": {"kind": "slurm", "directives": ["--hold"]} | SCHEDULERS["slurm"]}
+    scheduler = make_scheduler(SiteSettings.model_validate(site).scheduler)
+    names = [f"conf1-w00020[{index}]" for index in range(3)]
+    requests = [jobs(name, WAITING, array="conf1-w00020") for name in names]
+    scheduler.submit(requests)
+    assert {status.state for status in scheduler.query(names).values()} == {JobState.PENDING}
+    assert list(scheduler.cancel(names[:1], force=False)) == names[:1]
+    wait_for(lambda: not is_live(scheduler, names[0]))
+    assert all(is_live(scheduler, name) for name in names[1:])
+    scheduler.cancel(names, force=True)
+
+
 def test_a_failing_command_is_not_lost(scheduler, jobs):
     request = jobs("conf1-00007-1", "import sys; sys.exit('it went wrong')")
     job = scheduler.submit([request]).jobs[request.name]

@@ -99,11 +99,12 @@ class SlurmScheduler(Scheduler):
         return found
 
     def cancel(self, names: Collection[str], *, force: bool) -> Collection[str]:
-        """Cancel what waits, send SIGTERM to what runs; with `force` cancel it, which ends it after KillWait."""
+        """Cancel what waits, and send SIGTERM to what runs; with `force` cancel it too, which ends it after KillWait."""
         live = [status for status in self.query(names).values() if status.state is not JobState.ENDED]
         waiting = [status for status in live if status.state is JobState.PENDING]
         running = [status.job for status in live if status.state is JobState.RUNNING]
-        self._scancel([status.job for status in waiting], "--state=PENDING")
+        # not --state=PENDING: of a waiting array's element that cancels the whole array
+        self._scancel([status.job for status in waiting])
         self._scancel(running, *([] if force else ["--signal=TERM"]))
         return [status.name for status in waiting]
 
