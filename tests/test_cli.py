@@ -332,7 +332,7 @@ def test_what_the_system_refuses_is_told_with_the_file(refused: Callable[..., st
 
 def test_frozen_settings_that_were_edited_are_refused(refused: Callable[..., str], over: Any, contents: Any) -> None:
     file = over.path / "campaign.yaml"
-    file.write_text(file.read_text() + "# a note\n")
+    file.write_text(file.read_text().replace("python: ", "python: 0", 1))
     before = contents(over.path)
     for arguments in (_go_on(over), ["score", over.path], ["status", over.path]):
         told = refused(_FAILED, *arguments)
