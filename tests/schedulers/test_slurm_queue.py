@@ -176,6 +176,15 @@ def test_a_time_limit_is_read_as_it_was_meant(seconds: int) -> None:
         ("12|FAILED|255:0|n1\n", JobEnd(EndReason.TRIAL_ERROR, "FAILED, exit status 255", ("n1",))),
         ("12|FAILED|137:0|n1\n", JobEnd(None, "FAILED, ended by signal 9", ("n1",))),
         ("12|FAILED|0:9|n1\n", JobEnd(None, "FAILED, ended by signal 9", ("n1",))),
+        # a task that was killed, and a script that ended with 9
+        (
+            "12|FAILED|9:0|n1\n12.batch|FAILED|9:0|n1\n12.0|CANCELLED|0:9|n1\n",
+            JobEnd(None, "FAILED, ended by signal 9", ("n1",)),
+        ),
+        (
+            "12|FAILED|9:0|n1\n12.batch|FAILED|9:0|n1\n12.0|FAILED|9:0|n1\n",
+            JobEnd(EndReason.TRIAL_ERROR, "FAILED, exit status 9", ("n1",)),
+        ),
         ("12|COMPLETED|0:0|n1\n", JobEnd(None, "COMPLETED", ("n1",))),  # 0 is no success: the end line is
         ("12|REVOKED|0:0|\n", JobEnd(None, "REVOKED")),
     ],

@@ -224,14 +224,24 @@ def end_of(state: str, exit_code: str, nodes: str, steps: Sequence[tuple[str, st
     if any(step == "OUT_OF_MEMORY" or code == "0:125" for step, code in [(word, exit_code), *steps]):
         reason, said = EndReason.OUT_OF_MEMORY, ["a step ran out of memory"]
     elif word == "FAILED":
-        status, _, signal = exit_code.partition(":")
-        killed = int(signal) if signal.isdecimal() and signal != "0" else int(status) - 128 if status.isdecimal() else 0
+        status = exit_code.partition(":")[0]
+        killed = _signal_of(exit_code)
+        if any(str(_signal_of(code)) == status != "0" for _, code in steps):
+            killed = int(status)  # sacct's status of a script that ended with 128 + a signal has lost the 128
         if 0 < killed < 65:
             said.append(f"ended by signal {killed}")
         else:
             reason = EndReason.TRIAL_ERROR
             said.append(f"exit status {status}")
     return JobEnd(reason, ", ".join(said), tuple(expand_nodes(nodes)))
+
+
+def _signal_of(exit_code: str) -> int:
+    """The signal that ended a job or a step, by its `status:signal`, of which a shell makes the status 128 + it; or 0."""
+    status, _, signal = exit_code.partition(":")
+    if signal.isdecimal() and int(signal):
+        return int(signal)
+    return max(int(status) - 128, 0) if status.isdecimal() else 0
 
 
 def expand_nodes(nodes: str) -> list[str]:

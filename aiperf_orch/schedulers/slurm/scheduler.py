@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -59,7 +60,16 @@ class SlurmScheduler(Scheduler):
 
     def submit(self, requests: Sequence[JobRequest]) -> Submission:
         """Submit jobs, elements of one array by one call of sbatch, halved while a limit refuses the whole."""
-        return submit_groups(requests, lambda group: self._executor(group).submit_all())
+        return submit_groups(requests, self._submit)
+
+    def _submit(self, group: Sequence[JobRequest]) -> str:
+        """Submit one job, or elements of one array. To avoid nodes is a wish: perhaps too few others are left."""
+        try:
+            return self._executor(group).submit_all()
+        except SubmitRefused:
+            if not any(request.exclude for request in group):
+                raise
+        return self._executor([replace(request, exclude=()) for request in group]).submit_all()
 
     def array_limit(self) -> int:
         """MaxArraySize: indices are below it."""
