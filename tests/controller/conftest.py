@@ -104,7 +104,8 @@ class Campaign:
         return self._signal(trial, signal.SIGTERM)
 
     def _signal(self, trial, number):
-        processes = self.processes(trial)
+        # the oldest first: submitit must not live to tell how its child ended; ids may have begun anew in between
+        processes = sorted(self.processes(trial), key=lambda process: process.create_time())
         for process in processes:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(number)
