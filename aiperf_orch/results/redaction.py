@@ -142,6 +142,9 @@ def pseudonyms(entries: Iterable[Entry], begins: Iterable[Begin], users: Iterabl
         for began in entry.attempts if isinstance(entry, Began) else ():
             for host in [*began.hosts, began.job.partition(".")[2]]:
                 meet(host)
+        for end in entry.attempts if isinstance(entry, Ended) else ():
+            for host in end.hosts:
+                meet(host)
     for begin in begins:
         for host in [*begin.hosts, begin.job.partition(".")[2]]:
             meet(host)

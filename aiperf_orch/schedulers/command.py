@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,26 +61,42 @@ def run_command(command: Sequence[str], *, timeout: float, folder: Path | None =
     Raises:
         SchedulerUnreachable: when the program is not there, or did not end in time.
     """
+    late = threading.Event()
     try:
-        done = subprocess.run(
+        # in a session of its own: the person's Ctrl-C is not the command's, and at the time-out all of it is ended
+        with subprocess.Popen(
             command,
             env=clean_environment(),
             cwd=folder,
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            timeout=timeout,
-            check=False,
-        )
+            start_new_session=True,
+        ) as process:
+            # a watchdog, since a wait with a time-out would look for the end a thousand times a second
+            watchdog = threading.Timer(timeout, _end, [process, late])
+            watchdog.start()
+            try:
+                output, errors = process.communicate()
+            finally:
+                watchdog.cancel()
     except FileNotFoundError as error:
         missing = folder if folder and not folder.is_dir() else command[0]
         raise SchedulerUnreachable(f"{missing}: not found: is this a login node of the cluster?") from error
     except OSError as error:
         raise SchedulerUnreachable(f"{command[0]}: cannot be run: {error.strerror}") from error
-    except subprocess.TimeoutExpired as error:
-        raise SchedulerUnreachable(f"{command[0]} did not answer within {format_duration(timeout)}") from error
-    return Answer(done.returncode, done.stdout, done.stderr)
+    if late.is_set():
+        raise SchedulerUnreachable(f"{command[0]} did not answer within {format_duration(timeout)}")
+    return Answer(process.returncode, output, errors)
+
+
+def _end(process: subprocess.Popen[str], late: threading.Event) -> None:
+    """End a command with all that it started."""
+    late.set()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def ask(command: Sequence[str], *, timeout: float) -> str:
