@@ -75,8 +75,8 @@ class Hyperparameters(Record):
 class OperationsPerImage(Record):
     """Operations of one image: `forward` to evaluate it, `train` (forward and backward) to train it."""
 
-    forward: Annotated[int, Field(ge=0, lt=10**36)]
-    train: Annotated[int, Field(ge=0, lt=10**36)]
+    forward: Annotated[int, Field(ge=0, lt=10**40)]
+    train: Annotated[int, Field(ge=0, lt=10**40)]
 
     def of_images(self, *, trained: int, validated: int) -> int:
         """Operations of an epoch that trained and validated so many images."""
