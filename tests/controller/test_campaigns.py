@@ -135,7 +135,11 @@ def test_a_job_that_is_killed_is_retried_from_its_checkpoint(any_campaign):
     events = campaign.events()
     done = [event["epoch"] for event in events["00000-1.0.jsonl"] if event["type"] == "epoch"]
     again = [event["epoch"] for event in events["00000-2.0.jsonl"] if event["type"] == "epoch"]
-    assert done + again == list(range(1, 13))
+    assert done == list(range(1, len(done) + 1))
+    assert (
+        done[-1] <= again[0] <= done[-1] + 1
+    )  # killed between an epoch's line and its checkpoint, it does that one again
+    assert again == list(range(again[0], 13))
     assert events["00000-1.1.jsonl"][0]["reason"] == "LOST"  # the attempt was taken from its job
 
 
