@@ -86,6 +86,8 @@ class Controller:
         self._told: dict[tuple[int, int], float] = {}
         self._waiting: dict[tuple[int, int], str] = {}
         self._submit_not_before, self._full = 0.0, False
+        self._cancel_not_before = 0.0
+        self._pause = max(scheduler.query_interval, self.settings.scheduler.poll_interval)
         self._queue = Queue(scheduler, self.settings.scheduler.poll_interval, warn)
         self._exhausted_at = -1
         with ExitStack() as undo:
@@ -145,8 +147,10 @@ class Controller:
     @property
     def in_a_hurry(self) -> bool:
         """Whether the next tick should come at once: it has more to submit or to cancel than one may."""
-        ending = any(attempt.cancelling and attempt.key not in self._told for attempt in self.state.live.values())
-        return ending or ("" in self._waiting.values() and self.state.phase is Phase.RUNNING)
+        untold = any(attempt.cancelling and attempt.key not in self._told for attempt in self.state.live.values())
+        return (untold and monotonic() >= self._cancel_not_before) or (
+            "" in self._waiting.values() and self.state.phase is Phase.RUNNING
+        )
 
     @property
     def busy(self) -> bool:
@@ -307,6 +311,8 @@ class Controller:
         unsubmitted = [self.watched[attempt.key] for attempt in live if attempt.key in self._waiting]
         self._give_up(unsubmitted)
         live = [attempt for attempt in live if attempt.end is None]
+        if monotonic() < self._cancel_not_before:
+            return
         untold = [attempt for attempt in live if attempt.key not in self._told]
         stubborn = [
             attempt
@@ -322,7 +328,8 @@ class Controller:
             try:
                 never = self.scheduler.cancel([attempt.name for attempt in attempts], force=force)
             except SchedulerUnreachable as error:
-                self._warn(str(error))
+                self._cancel_not_before = monotonic() + self._pause
+                self._warn(f"{error}; telling them again in {format_duration(self._pause)}")
                 return
             self._told.update(dict.fromkeys([attempt.key for attempt in attempts], monotonic()))
             self._give_up([self.watched[attempt.key] for attempt in attempts if attempt.name in never])
@@ -417,8 +424,7 @@ class Controller:
         if limit and not done.unsure and not refused:
             self._warn(f"{len(done.waiting)} trial(s) wait to be submitted: {limit}")
         if done.unsure or limit:
-            pause = max(self.scheduler.query_interval, self.settings.scheduler.poll_interval)
-            self._submit_not_before, self._full = monotonic() + pause, not done.unsure
+            self._submit_not_before, self._full = monotonic() + self._pause, not done.unsure
         self._record_ends(refused)
         return not done.waiting and not done.unsure
 
