@@ -19,7 +19,8 @@ from aiperf_orch.search.forecast import forecast_error
 from aiperf_orch.units import now
 
 _LONGEST_WAIT: Final = 30.0  # seconds
-_LOG_TAIL: Final = 400  # bytes
+_LOG_TAIL: Final = 1000  # bytes
+_LAUNCHERS: Final = ("srun: ", "slurmstepd")  # what these say after a failure explains nothing
 
 
 @dataclass
@@ -168,7 +169,7 @@ def watch(directory: CampaignDirectory, attempt: Attempt, trial: Trial) -> Watch
 
 
 def last_line(*logs: Path) -> str:
-    """The last line of a job's log, for the message about its loss, of the first one that has any; else empty."""
+    """The last line of a job's log that its launcher did not write, of the first log that has any; else empty."""
     return next(filter(None, map(_last_line, logs)), "")
 
 
@@ -179,5 +180,6 @@ def _last_line(log: Path) -> str:
             lines = file.read().decode(errors="replace").split("\n")
     except OSError:
         return ""
-    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    said = [line.strip() for line in lines if line.strip()]
+    last = next((line for line in reversed(said) if not line.startswith(_LAUNCHERS)), said[-1] if said else "")
     return f"{log} ends: {last}" if last else ""
