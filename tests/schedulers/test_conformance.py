@@ -118,7 +118,7 @@ def test_jobs_that_are_submitted_together_all_run_and_each_in_its_folder(schedul
     assert len(set(submission.jobs.values())) == len(names)
     for request in requests:
         wait_for((request.folder / "started").exists)
-        assert f"in {request.folder}" in (request.folder / "log").read_text()
+        wait_for(lambda request=request: f"in {request.folder}" in (request.folder / "log").read_text())
     statuses = scheduler.query(names)
     assert {name: status.job for name, status in statuses.items()} == submission.jobs
     scheduler.cancel(names[:1], force=False)
