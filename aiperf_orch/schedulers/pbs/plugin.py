@@ -19,10 +19,9 @@ from typing import Any, ClassVar, Final
 
 from submitit.core import core, job_environment, utils
 
+from aiperf_orch.schedulers.job_files import PICKLE, SCRIPT
 from aiperf_orch.schedulers.pbs import qstat
 
-PICKLE: Final = "submitted.pkl"
-SCRIPT: Final = "job.sh"
 _TIMEOUT: Final = 120.0  # seconds that a command of PBS may take
 _DEFAULTS: Final[dict[str, Any]] = {
     "job_name": "submitit",
