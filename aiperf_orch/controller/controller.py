@@ -326,13 +326,16 @@ class Controller:
                 continue
             attempts = attempts[: self.scheduler.most_cancels]
             try:
-                never = self.scheduler.cancel([attempt.name for attempt in attempts], force=force)
+                done = self.scheduler.cancel([attempt.name for attempt in attempts], force=force)
             except SchedulerUnreachable as error:
                 self._cancel_not_before = monotonic() + self._pause
                 self._warn(f"{error}; telling them again in {format_duration(self._pause)}")
                 return
             self._told.update(dict.fromkeys([attempt.key for attempt in attempts], monotonic()))
-            self._give_up([self.watched[attempt.key] for attempt in attempts if attempt.name in never])
+            if done.refused:
+                name, why = next(iter(done.refused.items()))
+                self._warn(f"{len(done.refused)} job(s) not told to end, as {name}: {why}")
+            self._give_up([self.watched[attempt.key] for attempt in attempts if attempt.name in done.never])
 
     def _submit(self) -> None:
         """Fill the free places: first what could not be submitted, then next attempts, then new trials."""

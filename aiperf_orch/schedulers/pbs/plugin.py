@@ -218,8 +218,8 @@ class PbsExecutor(core.PicklingExecutor):
     @staticmethod
     def _get_job_id_from_submission_command(string: bytes | str) -> str:
         text = string.decode() if isinstance(string, bytes) else string
-        job = text.strip().splitlines()[-1].strip() if text.strip() else ""
-        if not job[:1].isdigit():
+        job = qstat.submitted_id(text)
+        if job is None:
             raise utils.FailedSubmissionError(f"qsub printed no job id: {text!r}")
         return job
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pbs import faults, processes
+from pbs import faults, processes, server
 from pbs.mom import cookie, task_sessions
 from pbs.store import FINISHED, LIVE, Store, write
 
@@ -205,6 +205,20 @@ class Pbs:
             else:
                 self._kill_job(job)
             self._store.forget(job)
+
+    def preempt(self, job_id: str) -> None:
+        """The scheduler deletes a running job for another one's sake, as where preempt_order is D."""
+        with self._store.locked():
+            job = self._store.job(int(job_id.partition(".")[0]))
+            assert job is not None, f"{job_id} is not in the queue"
+            server.delete(self._store, job, f"Scheduler@{self._store.settings['host']}", force=False)
+
+    def exceed_walltime(self, job_id: str) -> None:
+        """A running job's walltime is over, whatever it asked for."""
+        with self._store.locked():
+            job = self._store.job(int(job_id.partition(".")[0]))
+            assert job is not None, f"{job_id} is not in the queue"
+            server.give_order(self._store, job, "walltime")
 
     def crash_mom(self, job_id: str) -> None:
         """The node's daemon crashes and is started again: it ends the job and reports it lost."""
