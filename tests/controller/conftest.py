@@ -31,7 +31,12 @@ SLURM = {
     "stop_grace": "30s",
 }
 
-PBS = {name: value for name, value in SLURM.items() if name not in ("cpus_per_task", "memory")} | {"kind": "pbs"}
+PBS = {name: value for name, value in SLURM.items() if name not in ("cpus_per_task", "memory")} | {
+    "kind": "pbs",
+    "query_interval": "300ms",
+    "silent_after": "500ms",
+    "lost_after": "500ms",
+}
 
 
 def _settings(scheduler, **changes):

@@ -98,7 +98,8 @@ def _utc(job: qstat.Job, attribute: str) -> str | None:
 
 def complaint_of(program: str, answer: Answer) -> AiperfError:
     """The error that a failed qsub or qdel means."""
-    message = f"{program}: {answer.complaint}"
+    said = answer.complaint
+    message = said if program in said else f"{program}: {said}"
     if answer.status in _UNREACHABLE or re.search(r"cannot connect to server|End of File|timed out", answer.complaint):
         return SchedulerUnreachable(message)
     if answer.status in _FULL or "would exceed" in answer.complaint:
