@@ -161,7 +161,7 @@ def test_what_befalls_waiting_jobs(make_pbs_campaign, long_trials):
     ("settings", "said"),
     [
         ({"scheduler__cpus": 99}, "trial 0 ended HELD: Can Never Run: Insufficient amount of resource: ncpus"),
-        ({"scheduler__queue": "nosuch"}, "trial 0 ended SUBMIT_REFUSED: qsub: qsub: Unknown queue"),
+        ({"scheduler__queue": "nosuch"}, "trial 0 ended SUBMIT_REFUSED: qsub: Unknown queue"),
         ({"scheduler__queue": "off"}, "Queue is not enabled"),
         ({"scheduler__queue": "short"}, "Job violates queue and/or server resource limits"),
         ({"scheduler__chunk": "nosuch=1"}, "Unknown resource: nosuch"),

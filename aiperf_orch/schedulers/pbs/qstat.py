@@ -113,7 +113,7 @@ def parse_jobs(output: str, names: Collection[str] | None = None) -> Iterator[Jo
             line = block.find(_NAME_LINE)
             if line < 0 or block[line + len(_NAME_LINE) : block.find("\n", line + 1)] not in names:
                 continue
-        yield from (Job(ident, attributes) for ident, attributes in _blocks("Job Id: " + block, "Job Id: "))
+        yield from (Job(ident, attributes) for ident, attributes in blocks("Job Id: " + block, "Job Id: "))
 
 
 def is_whole(output: str) -> bool:
@@ -123,10 +123,10 @@ def is_whole(output: str) -> bool:
 
 def parse_server(output: str) -> dict[str, str]:
     """The attributes of the first server of `qstat -B -f`."""
-    return dict(next((attributes for _, attributes in _blocks(output, "Server: ")), {}))
+    return dict(next((attributes for _, attributes in blocks(output, "Server: ")), {}))
 
 
-def _blocks(output: str, heading: str) -> Iterator[tuple[str, dict[str, str]]]:
+def blocks(output: str, heading: str) -> Iterator[tuple[str, dict[str, str]]]:
     """Headed blocks of `    key = value` lines; a line that begins with a tab goes on where the one before broke off."""
     ident: str | None = None
     last: str | None = None
