@@ -150,7 +150,7 @@ class Pbs:
             self._store.change_settings(**settings)
 
     def add_queue(self, name: str, **limits: Any) -> None:
-        """Add a queue; `enabled`, `started`, `max_walltime` (seconds), `max_ncpus`, `max_queued`."""
+        """Add a queue; `enabled`, `started`, `max_walltime` (seconds), `max_ncpus`, `max_queued`, `users`."""
         with self._store.locked():
             self._store.change_settings(queues=self._store.settings["queues"] | {name: _QUEUE | limits})
 
@@ -266,7 +266,7 @@ class Pbs:
         assert not log.exists() or not log.read_text(), log.read_text()
 
 
-_QUEUE = {"enabled": True, "started": True, "max_walltime": None, "max_ncpus": None, "max_queued": None}
+_QUEUE = {"enabled": True, "started": True, "max_walltime": None, "max_ncpus": None, "max_queued": None, "users": None}
 
 
 def _node() -> dict[str, Any]:
