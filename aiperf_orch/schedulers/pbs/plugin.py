@@ -24,7 +24,7 @@ from aiperf_orch.schedulers.pbs import qstat
 
 _TIMEOUT: Final = 120.0  # seconds that a command of PBS may take
 _DEFAULTS: Final[dict[str, Any]] = {
-    "job_name": "submitit",
+    "name": "submitit",
     "walltime_min": 60,
     "nodes": 1,
     "tasks_per_node": 1,
@@ -41,6 +41,7 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "setup_lines": (),
     "launcher": "pbs_tmrsh",
     "launcher_options": (),
+    "stderr_to_stdout": False,
 }
 
 
@@ -139,13 +140,14 @@ class PbsExecutor(core.PicklingExecutor):
     @classmethod
     def _equivalence_dict(cls) -> core.EquivalenceDict:
         return {
-            "name": "job_name",
+            "name": "name",
             "timeout_min": "walltime_min",
             "mem_gb": "memory",
             "nodes": "nodes",
             "cpus_per_task": "cpus",
             "gpus_per_node": "gpus",
             "tasks_per_node": "tasks_per_node",
+            "stderr_to_stdout": "stderr_to_stdout",
         }
 
     @classmethod
@@ -243,7 +245,7 @@ class PbsExecutor(core.PicklingExecutor):
         return render_script(
             "pbs.sh.j2",
             None,
-            name=given["job_name"],
+            name=given["name"],
             job=job,
             tasks_per_node=job.tasks_per_node,
             walltime=walltime(given["walltime_min"] * 60),

@@ -15,7 +15,20 @@ from pbs import faults, processes, server
 from pbs.mom import cookie, task_sessions
 from pbs.store import FINISHED, LIVE, Store, write
 
-_COMMANDS = ["qsub", "qstat", "qselect", "qdel", "qhold", "qrls", "qrerun", "qsig", "pbsnodes", "pbs_tmrsh", "pbsdsh"]
+_COMMANDS = [
+    "qsub",
+    "qstat",
+    "qselect",
+    "qdel",
+    "qhold",
+    "qrls",
+    "qrerun",
+    "qsig",
+    "pbsnodes",
+    "pbs_tmrsh",
+    "pbsdsh",
+    "mpiexec",
+]
 _MAIN = Path(__file__).parent / "main.py"
 
 
