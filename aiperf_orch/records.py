@@ -113,8 +113,9 @@ class _Event(Record):
 class Begin(_Event):
     """A trial's first line, written when all is prepared and before it trains; the campaign's clock starts with it.
 
-    `inherited` tells whether the trial began with its parent's weights, `batch` what one accelerator begins with, and
-    `clock_skew` how many seconds the node's clock is ahead of the file server's.
+    `inherited` tells whether the trial began with its parent's weights, `batch` what one accelerator begins with,
+    `clock_skew` how many seconds the node's clock is ahead of the file server's. `workers` train together, one on each
+    accelerator; `data_sha256` is the digest of the data set's listing.
     """
 
     type: Literal["begin"] = "begin"
@@ -128,6 +129,9 @@ class Begin(_Event):
     precision: Name
     cores: Positive
     inherited: bool
+    workers: Positive = 1
+    compiled: bool = False
+    data_sha256: Sha256 | None = None
     clock_skew: float
     versions: dict[Name, Version]
 
@@ -136,6 +140,8 @@ class Epoch(_Event):
     """One epoch that was trained and validated.
 
     `error` is top-1, wrong images / `val_images`; `batch` what one accelerator took, after any halving for want of memory.
+    `skipped` training images could not be read, and count nowhere. `data_wait` is the share of the time that steps waited
+    for data, `energy` what all nodes took, in joules; None where nobody knows.
     """
 
     type: Literal["epoch"] = "epoch"
@@ -148,6 +154,9 @@ class Epoch(_Event):
     error: Error
     ops: Operations
     batch: Positive
+    skipped: Natural = 0
+    data_wait: Error | None = None
+    energy: Annotated[float, Field(ge=0)] | None = None
 
 
 class End(_Event):

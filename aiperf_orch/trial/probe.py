@@ -157,9 +157,11 @@ def _load(data: str) -> Loading:
     loaded = Step(seconds=round(time.monotonic() - begun, 3))
     begun = time.monotonic()
     try:
-        from aiperf_orch.trial.data import LOADERS
+        from aiperf_orch.config import DataSettings
+        from aiperf_orch.trial.datasets.opening import SOURCES
+        from aiperf_orch.trial.world import World
 
-        LOADERS[data]()
+        SOURCES[data](DataSettings.model_validate({"name": data}), torch.device("cpu"), World())
         step = Step(seconds=round(time.monotonic() - begun, 3))
     except Exception as error:
         step = _failed(begun, error)
