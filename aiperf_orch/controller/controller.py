@@ -189,6 +189,7 @@ class Controller:
         begins = [begin for watched in self.watched.values() if (begin := watched.new_begin())]
         for begin in begins:
             self._waiting.pop((begin.trial, begin.attempt), None)
+            self._told.pop((begin.trial, begin.attempt), None)  # what it was told before it began, nobody heard
         if begins:
             self._append(Began, attempts=begins)
         ended = [watched for watched in self.watched.values() if watched.end and not watched.ended_by_others]

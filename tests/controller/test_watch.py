@@ -73,3 +73,14 @@ def test_a_trial_that_was_told_to_end_is_looked_at_every_time(watched, looks):
     trial.attempt.cancelling = EndReason.STOPPED
     go_on(60)
     assert len(looks) - before == 60 / TICK
+
+
+def test_the_last_word_of_a_log_is_not_its_launchers(tmp_path):
+    log = tmp_path / "log"
+    log.write_text(
+        "epoch 1\nbash: exec: /no/such/python: No such file\nsrun: error: n1: task 0: Exited\nslurmstepd-n1: x\n\n"
+    )
+    assert watch.last_line(tmp_path / "none", log) == f"{log} ends: bash: exec: /no/such/python: No such file"
+    log.write_text("srun: error: only this\n")
+    assert watch.last_line(log) == f"{log} ends: srun: error: only this"
+    assert watch.last_line(tmp_path / "none") == ""
