@@ -27,9 +27,10 @@ _LAUNCHERS: Final = ("srun: ", "slurmstepd")  # what these say after a failure e
 class Watched:
     """A live attempt and its events so far.
 
-    `heard` is when it last gave a sign, `news` when its events last grew and `due` when the next look is worth it, all by
-    the monotonic clock, which nobody can set back. `epochs` are the trial's epochs so far that count, in order, with those of earlier
-    attempts. `note` is what the queue said of its job last, for a person: why it waits, that it is suspended.
+    `heard` is when it last gave a sign, `news` when its events last grew and `due` when the next look is worth it, all
+    by the monotonic clock, which nobody can set back. `epochs` are the trial's epochs so far that count, in order, with
+    those of earlier attempts. `note` is what the queue said of its job last, for a person: why it waits, that it is
+    suspended.
     """
 
     attempt: Attempt
