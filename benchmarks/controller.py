@@ -12,6 +12,8 @@ the resident memory. Then, each in a process of its own: the campaign taken up a
 `status`, and `score`, with their greatest memory. Ratios are to the first window of the same run.
 """
 
+# ruff: noqa: ARG002, D102  the methods are explained at `Scheduler`
+
 from __future__ import annotations
 
 import argparse
