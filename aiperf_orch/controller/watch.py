@@ -71,6 +71,11 @@ class Watched:
             left = (last.end - last.start).total_seconds() - (time - self.news)
             self.due = time + min(max(left, 0.0) / 2, _LONGEST_WAIT)
 
+    def look_again(self, directory: CampaignDirectory) -> None:
+        """Read on, however lately it was looked at."""
+        self.due = 0.0
+        self.poll(directory)
+
     def reason(self) -> tuple[EndReason, str]:
         """The typed reason and the message of its end line: told to end by us, or by somebody else."""
         if self.end is None:
