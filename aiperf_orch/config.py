@@ -78,6 +78,17 @@ class DataSettings(Settings):
         10, description="so many unreadable training images are skipped in an epoch; one more ends the trial"
     )
 
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of an image as networks read it."""
+        fixed = {"digits": (8, 8, 1), "cifar10": (32, 32, 3)}
+        return fixed.get(self.name, (self.image_size, self.image_size, 3))
+
+    @property
+    def outputs(self) -> int:
+        """How many classes a network tells apart."""
+        return self.classes if self.name in ("imagenet", "synthetic") else 10
+
 
 class NetworkSettings(Settings):
     """The network that the search begins with, and the bounds of those it may propose."""

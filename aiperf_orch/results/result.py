@@ -9,7 +9,6 @@ from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.opening import read_state
 from aiperf_orch.campaign.state import CampaignState, Phase
 from aiperf_orch.network.graph import Shape
-from aiperf_orch.network.seeds import DATA_SHAPES
 from aiperf_orch.results.collect import Collected, collect
 from aiperf_orch.results.efficiency import Efficiency, efficiency_of
 from aiperf_orch.results.score import Score, score_of
@@ -70,7 +69,7 @@ def result_of(directory: CampaignDirectory, state: CampaignState) -> Result:
         phase=state.phase,
         simulated=settings.simulated,
         data=settings.data.name,
-        input_shape=DATA_SHAPES[settings.data.name][0],
+        input_shape=settings.data.input_shape,
         precisions=frozenset(begin.precision for begin in begins),
         validation_sizes=frozenset(epoch.val_images for epoch in epochs),
         networks=len({trial.trial.proposal.network_hash for trial in collected.trials if trial.epochs}),

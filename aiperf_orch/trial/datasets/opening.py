@@ -14,6 +14,7 @@ from aiperf_orch.records import EndReason
 from aiperf_orch.trial.datasets.digits import digits
 from aiperf_orch.trial.datasets.in_memory import InMemory
 from aiperf_orch.trial.datasets.source import Source
+from aiperf_orch.trial.datasets.synthetic import Synthetic
 from aiperf_orch.trial.trainer import TrialFailure
 from aiperf_orch.trial.world import World
 
@@ -51,7 +52,14 @@ def _digits(_settings: DataSettings, device: torch.device, _world: World) -> Sou
     return InMemory(digits(), device)
 
 
-SOURCES: Final[dict[str, Callable[[DataSettings, torch.device, World], Source]]] = {"digits": _digits}
+def _synthetic(settings: DataSettings, device: torch.device, _world: World) -> Source:
+    return Synthetic(settings, device)
+
+
+SOURCES: Final[dict[str, Callable[[DataSettings, torch.device, World], Source]]] = {
+    "digits": _digits,
+    "synthetic": _synthetic,
+}
 
 
 def _bad(message: str) -> TrialFailure:
