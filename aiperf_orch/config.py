@@ -79,6 +79,15 @@ class DataSettings(Settings):
     )
 
     @property
+    def needs_path(self) -> bool:
+        """Whether the data set lies in a folder that the settings must name."""
+        return self.name in ("cifar10", "imagenet")
+
+    def without_places(self) -> DataSettings:
+        """The settings without what is private: as a specification, which leaves the machine, has them."""
+        return self.model_copy(update={"path": None, "stage": None})
+
+    @property
     def input_shape(self) -> tuple[int, int, int]:
         """(height, width, channels) of an image as networks read it."""
         fixed = {"digits": (8, 8, 1), "cifar10": (32, 32, 3)}
@@ -199,6 +208,12 @@ class SiteSettings(Settings):
     network: NetworkSettings = NetworkSettings()
     search: SearchSettings = SearchSettings()
     training: TrainingSettings = TrainingSettings()
+
+    @model_validator(mode="after")
+    def _has_data(self) -> SiteSettings:
+        if self.data.needs_path and self.data.path is None and not self.simulated:
+            raise ValueError(f"data.path: {self.data.name} needs the folder that it lies in, as the nodes see it")
+        return self
 
     @property
     def simulated(self) -> bool:

@@ -90,7 +90,7 @@ class Proposer:
             hyperparameters=proposal.hyperparameters,
             epochs=settings.training.epochs_of_round(proposal.round),
             patience=settings.training.patience_of_round(proposal.round),
-            data=settings.data,
+            data=settings.data.without_places(),
             training=settings.training,
             network=proposal.graph.to_json(),
         )

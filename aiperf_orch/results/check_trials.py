@@ -80,7 +80,7 @@ def _specification(evidence: Evidence, trial: Trial) -> TrialSpec | None:
         "trial": trial.trial,
         "epochs": settings.training.epochs_of_round(proposal.round),
         "patience": settings.training.patience_of_round(proposal.round),
-        "data": settings.data,
+        "data": settings.data.without_places(),
         "training": settings.training,
         "parent_error": _parent_error(evidence, trial),
     }

@@ -31,7 +31,7 @@ class Synthetic:
         pool = max(2, min(_POOL_IMAGES, _POOL_BYTES // (4 * height * width * channels)))
         # drawn on the CPU, whose numbers are the same whatever the device
         images = torch.randn(pool, channels, height, width, generator=torch.Generator().manual_seed(0))
-        self._images = images.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._images = images.to(device, memory_format=torch.channels_last)
         self._device = device
 
     def training(self, batches: Sequence[Indices], seed: int) -> Iterator[Batch]:  # noqa: ARG002 (nothing is drawn)
