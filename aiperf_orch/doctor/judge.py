@@ -14,9 +14,9 @@ from aiperf_orch.probe_records import NodeReport, Step, installed_versions
 from aiperf_orch.units import format_duration
 
 _SLOW_FILES: Final = 10.0  # seconds for a word and its answer through the shared file system
-_SLOW_IMPORT: Final = 60.0  # seconds, of which every trial loses so many
 _CORES: Final = ("cpus_per_task", "cpus", "cores_per_trial")
 """How the settings of each scheduler name the cores of a trial."""
+_SLOW: Final = 20.0  # seconds, of which every trial loses so many
 _SKEW: Final = 1.0  # seconds between clocks
 
 
@@ -86,11 +86,11 @@ def _step(subject: str, steps: Sequence[tuple[str, Step]], deed: str) -> Finding
             "check that nodes see the Python environment whole, and scheduler.python and setup",
         )
     host, step = max(steps, key=lambda each: each[1].seconds)
-    message = f"{deed} in {_seconds(step.seconds)} on {host}"
-    if step.seconds > _SLOW_IMPORT:
-        return warning(
-            subject, message, "every trial loses so much: put the Python environment on a faster file system"
-        )
+    files = f", {step.files:,} files," if step.files is not None else ""
+    message = f"{deed} in {_seconds(step.seconds)}{files} on {host}"
+    if step.seconds > _SLOW:
+        what = "data (data.stage)" if step.files is None else "Python environment (README, Start-up at scale)"
+        return warning(subject, message, f"every trial loses so much: stage the {what} on the nodes' own disks")
     return ok(subject, message)
 
 

@@ -346,3 +346,23 @@ def test_a_wave_wider_than_an_array_may_be_is_several_and_stop_cancels_what_wait
     assert {end.reason for end in state.ends} == {EndReason.STOPPED}
     assert campaign.leaves_nothing_running()
     assert set(cluster.alive_jobs()) == {filler, mine}
+
+
+def test_a_job_that_is_stopped_before_its_trial_can_hear_it_is_told_again(make_slurm_campaign, long_trials):
+    campaign = make_slurm_campaign(
+        scheduler__setup=["sleep 3"],  # Slurm signals steps, and there is none yet
+        scheduler__stop_grace="10m",
+        **long_trials,
+    )
+    wanted = []
+
+    def stop(controller):
+        if not wanted and controller.state.live and campaign.cluster.state(campaign.job(0)) == "RUNNING":
+            wanted.append(True)
+        return bool(wanted)
+
+    phase, state = campaign.run(stop=stop)
+    assert phase is Phase.STOPPED
+    (end,) = state.ends
+    assert (end.reason, end.message) == (EndReason.STOPPED, "told to end by SIGTERM")
+    assert campaign.leaves_nothing_running()

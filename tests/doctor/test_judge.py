@@ -61,7 +61,13 @@ def test_a_node_as_it_should_be() -> None:
             "python",
             "No module named 'numpy'",
         ),
-        ({"package": Step(seconds=90)}, Level.WARNING, "python", "in 1m30s on n1"),
+        ({"package": Step(seconds=90, files=1412)}, Level.WARNING, "python", "in 1m30s, 1,412 files, on n1"),
+        (
+            {"loading": Loading(torch=Step(seconds=1), data=Step(seconds=21.0), gpus=["x"])},
+            Level.WARNING,
+            "data",
+            "loaded in 21s on n1",
+        ),
         ({"loading": Loading(torch=Step(seconds=1, fault="ended by signal 4"))}, Level.FAULT, "torch", "signal 4"),
         (
             {"loading": Loading(torch=Step(seconds=1), data=Step(seconds=1, fault="OSError: gone"), gpus=["x"])},
