@@ -20,7 +20,7 @@ from aiperf_orch.units import now
 
 _LONGEST_WAIT: Final = 30.0  # seconds
 _LOG_TAIL: Final = 1000  # bytes
-_LAUNCHERS: Final = ("srun: ", "slurmstepd")  # what these say after a failure explains nothing
+_LAUNCHERS: Final = ("srun: ", "slurmstepd", "pbsdsh: ")  # what these say after a failure explains nothing
 
 
 @dataclass
