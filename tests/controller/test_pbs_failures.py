@@ -106,8 +106,8 @@ def test_the_trials_own_alarm_comes_before_the_walltime(make_pbs_campaign, long_
     campaign = make_pbs_campaign(
         campaign__max_trials=1,
         campaign__max_attempts=1,
-        scheduler__time_limit="64s",
-        scheduler__warn_before="61s",
+        scheduler__time_limit="70s",
+        scheduler__warn_before="60s",
         **long_trials,
     )
     _, state = run_until(campaign, lambda controller: trained(controller, 0, attempt=2))
