@@ -42,7 +42,7 @@ from aiperf_orch.controller.controller import Controller
 from aiperf_orch.controller.proposals import Proposer
 from aiperf_orch.controller.watch import Watched
 from aiperf_orch.controller.weights import WeightFiles
-from aiperf_orch.schedulers.base import JobEnd, JobRequest, JobStatus, Scheduler, Submission
+from aiperf_orch.schedulers.base import Cancellation, JobEnd, JobRequest, JobStatus, Scheduler, Submission
 from aiperf_orch.trial.allocation import Allocation
 from aiperf_orch.trial.lifecycle import Attempt, Files
 from aiperf_orch.trial.simulated import SimulatedTrainer
@@ -76,8 +76,8 @@ class Here(Scheduler):
     def explain(self, jobs: Mapping[str, str]) -> Mapping[str, JobEnd]:
         return {}
 
-    def cancel(self, names: Collection[str], *, force: bool) -> Collection[str]:
-        return []
+    def cancel(self, names: Collection[str], *, force: bool) -> Cancellation:
+        return Cancellation()
 
     def run(self, directory: CampaignDirectory) -> None:
         """Run what was submitted."""

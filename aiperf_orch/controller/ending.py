@@ -50,12 +50,16 @@ class Ender:
                 continue
             chosen = chosen[: self._scheduler.most_cancels]
             try:
-                never += self._scheduler.cancel([attempt.name for attempt in chosen], force=force)
+                done = self._scheduler.cancel([attempt.name for attempt in chosen], force=force)
             except SchedulerUnreachable as error:
                 self._not_before = monotonic() + self._pause
                 self._warn(f"{error}; telling them again in {format_duration(self._pause)}")
                 break
             self._told.update(dict.fromkeys([attempt.key for attempt in chosen], monotonic()))
+            never += done.never
+            if done.refused:
+                name, why = next(iter(done.refused.items()))
+                self._warn(f"{len(done.refused)} job(s) not told to end, as {name}: {why}")
         return never
 
     def more_to_tell(self, attempts: Iterable[Attempt]) -> bool:
