@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from aiperf_orch.config_base import PRIVATE, Count, CsvText, Duration, Fraction, Settings
+from aiperf_orch.config_base import PRIVATE, Count, CsvText, Duration, Fraction, Settings, Text
 from aiperf_orch.config_schedulers import LocalSettings, PbsSettings, SchedulerSettings, SlurmSettings
 
 
@@ -60,7 +60,43 @@ class CampaignSettings(Settings):
 class DataSettings(Settings):
     """The data set that trials train and validate on."""
 
-    name: Literal["digits"] = "digits"
+    name: Literal["digits", "synthetic", "cifar10", "imagenet"] = "digits"
+    path: Text | None = Field(
+        None, description="folder of the data set, as the nodes see it", json_schema_extra=PRIVATE
+    )
+    image_size: Annotated[int, Field(ge=8, le=4096)] = Field(
+        224, description="side of imagenet's and synthetic's images"
+    )
+    classes: Annotated[int, Field(ge=2, le=1_000_000)] = Field(1000, description="of imagenet and synthetic")
+    loaders: Annotated[int, Field(ge=0, le=1024)] | None = Field(
+        None, description="processes that decode images for one accelerator; by default its share of the cores"
+    )
+    stage: Text | None = Field(
+        None, description="folder on each node's own disk that keeps a copy of the data", json_schema_extra=PRIVATE
+    )
+    max_broken: Annotated[int, Field(ge=0)] = Field(
+        10, description="so many unreadable training images are skipped in an epoch; one more ends the trial"
+    )
+
+    @property
+    def needs_path(self) -> bool:
+        """Whether the data set lies in a folder that the settings must name."""
+        return self.name in ("cifar10", "imagenet")
+
+    def without_places(self) -> DataSettings:
+        """The settings without what is private: as a specification, which leaves the machine, has them."""
+        return self.model_copy(update={"path": None, "stage": None})
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of an image as networks read it."""
+        fixed = {"digits": (8, 8, 1), "cifar10": (32, 32, 3)}
+        return fixed.get(self.name, (self.image_size, self.image_size, 3))
+
+    @property
+    def outputs(self) -> int:
+        """How many classes a network tells apart."""
+        return self.classes if self.name in ("imagenet", "synthetic") else 10
 
 
 class NetworkSettings(Settings):
@@ -132,7 +168,11 @@ class TrainingSettings(Settings):
     momentum: Fraction = 0.9
     weight_decay: Fraction = 1e-4
     label_smoothing: Fraction = 0.1
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = Field(
+        "fp32", description="auto picks what is fast on the node, never below 16 bits"
+    )
+    compile: bool = Field(False, description="by torch.compile; what it takes counts as training time")
+    hang_after: Duration = Field(600.0, description="a trial without a finished step for so long is hung")
     inherit_weights: bool = True
     simulated: SimulatedSettings = SimulatedSettings()
 
@@ -170,6 +210,12 @@ class SiteSettings(Settings):
     network: NetworkSettings = NetworkSettings()
     search: SearchSettings = SearchSettings()
     training: TrainingSettings = TrainingSettings()
+
+    @model_validator(mode="after")
+    def _has_data(self) -> SiteSettings:
+        if self.data.needs_path and self.data.path is None and not self.simulated:
+            raise ValueError(f"data.path: {self.data.name} needs the folder that it lies in, as the nodes see it")
+        return self
 
     @property
     def simulated(self) -> bool:

@@ -56,6 +56,9 @@ class SchedulerSettings(Settings):
     template: Text | None = Field(
         None, description="a site's own batch script template instead of ours", json_schema_extra=PRIVATE
     )
+    workers_per_node: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        None, description="training processes of a trial on each node; by default one for each of its accelerators"
+    )
     poll_interval: Duration = 1.0
     silent_after: Duration = Field(30.0, description="a trial silent for so long is asked after in the queue")
     lost_after: Duration = Field(20.0, description="grace for a job that left the queue without an end line")
@@ -76,6 +79,12 @@ class ClusterSettings(SchedulerSettings):
     nodes: Annotated[int, Field(ge=1, le=100_000)] = Field(1, description="nodes of one trial")
     time_limit: Duration = Field(4 * 3600.0, description="of one job; a trial that needs more goes on in another")
     warn_before: Duration = Field(120.0, description="a trial is told so long before its time limit")
+    interface: Word | None = Field(
+        None, description="network interface that a trial's nodes meet on; by default the one of their host names"
+    )
+    ports: Annotated[list[Annotated[int, Field(ge=1024, le=65535)]], Field(min_length=2, max_length=2)] = Field(
+        [29400, 29499], description="first and last port that a trial's nodes meet on"
+    )
     requeue: bool = Field(False, description="the scheduler may run a job again by itself, after a preemption")
     modules: list[Word] = Field([], description="environment modules that are loaded")
     container: CodeLine | None = Field(
@@ -102,6 +111,8 @@ class ClusterSettings(SchedulerSettings):
     def _warned_in_time(self) -> ClusterSettings:
         if self.warn_before >= self.time_limit:
             raise ValueError("warn_before: must be shorter than time_limit")
+        if self.ports[0] > self.ports[1]:
+            raise ValueError(f"ports: the first, {self.ports[0]}, is above the last, {self.ports[1]}")
         return self
 
 

@@ -23,6 +23,8 @@ Positive = Annotated[int, Field(ge=1, lt=10**60)]
 Operations = Annotated[int, Field(ge=0, lt=10**60)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
+EnergyOf = Literal["accelerators", "processors", "accelerators+processors"]
+"""Whose energy was measured; of a processor it is that of its package."""
 Version = Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+_-]{0,79}$")]
 
 
@@ -113,8 +115,9 @@ class _Event(Record):
 class Begin(_Event):
     """A trial's first line, written when all is prepared and before it trains; the campaign's clock starts with it.
 
-    `inherited` tells whether the trial began with its parent's weights, `batch` what one accelerator begins with, and
-    `clock_skew` how many seconds the node's clock is ahead of the file server's.
+    `inherited` tells whether the trial began with its parent's weights, `batch` what one accelerator begins with,
+    `clock_skew` how many seconds the node's clock is ahead of the file server's. `workers` train together, one on each
+    accelerator; `data_sha256` is the digest of the data set's listing.
     """
 
     type: Literal["begin"] = "begin"
@@ -128,6 +131,9 @@ class Begin(_Event):
     precision: Name
     cores: Positive
     inherited: bool
+    workers: Positive = 1
+    compiled: bool = False
+    data_sha256: Sha256 | None = None
     clock_skew: float
     versions: dict[Name, Version]
 
@@ -136,6 +142,8 @@ class Epoch(_Event):
     """One epoch that was trained and validated.
 
     `error` is top-1, wrong images / `val_images`; `batch` what one accelerator took, after any halving for want of memory.
+    `skipped` training images could not be read, and count nowhere. `data_wait` is the share of the time that steps waited
+    for data, `energy` what all nodes took, in joules, of those parts that `energy_of` names; None where nobody knows.
     """
 
     type: Literal["epoch"] = "epoch"
@@ -148,6 +156,10 @@ class Epoch(_Event):
     error: Error
     ops: Operations
     batch: Positive
+    skipped: Natural = 0
+    data_wait: Error | None = None
+    energy: Annotated[float, Field(ge=0, lt=1e30)] | None = None
+    energy_of: EnergyOf | None = None
 
 
 class End(_Event):

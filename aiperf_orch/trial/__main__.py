@@ -20,6 +20,7 @@ from aiperf_orch.errors import AiperfError
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.records import Begin, End, Epoch, TrialSpec
 from aiperf_orch.trial.allocation import Allocation
+from aiperf_orch.trial.datasets.places import placed
 from aiperf_orch.trial.lifecycle import Attempt, EventSink, Files, earlier_epochs, run_to_exit_status
 from aiperf_orch.trial.simulated import SimulatedTrainer
 from aiperf_orch.trial.trainer import Trainer
@@ -45,6 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("spec", type=Path, help="a trial's specification, trials/NNNNN.json of a campaign")
     parser.add_argument("--attempt", type=int, help="claim this attempt in the campaign (the controller's jobs do)")
     parser.add_argument("--weights", type=Path, help="by hand: where to keep the best weights")
+    parser.add_argument("--data", type=Path, help="by hand: the data set's folder, in place of the campaign's")
     options = parser.parse_args(arguments)
     allocation = Allocation.present()
     if allocation.rank > 0:
@@ -52,6 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     try:
         spec, sha256 = read_spec(options.spec)
+        spec = placed(spec, options.spec, by_hand=not options.attempt, data=options.data)
         # a job that lost the race for its attempt, or comes too late, must not even load torch
         directory = CampaignDirectory.open(Layout.of_spec(options.spec).path) if options.attempt else None
         sink: EventSink = claim(directory, spec.trial, options.attempt, allocation.run) if directory else _Terminal()

@@ -137,6 +137,10 @@ class Attempt:
                 error=result.wrong / result.val_images,
                 ops=spec.operations.of_images(trained=result.train_images, validated=result.val_images),
                 batch=result.batch,
+                skipped=result.skipped,
+                data_wait=result.data_wait,
+                energy=result.energy,
+                energy_of=result.energy_of,
             )
             self._sink.append(epoch)
             self._epochs.append(epoch)
@@ -187,6 +191,9 @@ class Attempt:
             precision=equipment.precision,
             cores=equipment.cores,
             inherited=equipment.inherited,
+            workers=equipment.workers,
+            compiled=equipment.compiled,
+            data_sha256=equipment.data_sha256,
             clock_skew=self._sink.clock_skew,
             versions=equipment.versions,
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ import numpy as np
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from torch import Tensor
 from torch.nn import functional
 
 import aiperf_orch
@@ -26,10 +25,13 @@ from aiperf_orch.errors import NetworkError
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.network.morphisms import Edit
 from aiperf_orch.records import EndReason, TrialSpec
-from aiperf_orch.trial import data
+from aiperf_orch.trial import sharding
+from aiperf_orch.trial.datasets.opening import open_source
+from aiperf_orch.trial.datasets.source import SKIPPED, Indices, Source
 from aiperf_orch.trial.inherit import State, inherit
 from aiperf_orch.trial.model import Model, build
 from aiperf_orch.trial.trainer import EpochResult, Equipment, TrialFailure
+from aiperf_orch.trial.world import World
 
 _SMALLEST_BATCH = 2  # of one image a batch-norm over maps of side 1 has no statistics
 _VALIDATION_BATCH = 512  # at most, and at most four times the training batch: no gradients take memory
@@ -40,24 +42,32 @@ class TorchTrainer:
 
     _model: Model
     _optimizer: torch.optim.SGD
-    _data: data.DataSet
+    _source: Source
     _device: torch.device
     _batch: int
     _saved: bytes = b""
     _saved_epoch: int | None = None
 
-    def __init__(self, spec: TrialSpec, parent_weights: Path | None, parent_network: Graph | None) -> None:
+    def __init__(
+        self,
+        spec: TrialSpec,
+        parent_weights: Path | None,
+        parent_network: Graph | None,
+        world: World = World(),  # noqa: B008 (it is frozen)
+    ) -> None:
         """Keep what to train; nothing is loaded yet.
 
         Args:
             spec: the trial.
             parent_weights: safetensors file of the trained parent, or None to begin with fresh weights.
             parent_network: the parent's network, to which the specification's edits were applied.
+            world: this worker's place among those that train the trial together.
         """
         self._spec = spec
         self._network = Graph.from_json(spec.network)
         self._parent_weights = parent_weights
         self._parent_network = parent_network
+        self._world = world
 
     def prepare(self) -> Equipment:
         """Load data, build the model, inherit weights; called once, before any epoch.
@@ -72,9 +82,8 @@ class TorchTrainer:
         cores = len(os.sched_getaffinity(0))
         torch.set_num_threads(cores)
         self._device = _device()
-        loaded = data.load(self._spec.data.name, self._network)
-        self._data = loaded.to(self._device)
-        self._batch = min(self._spec.hyperparameters.batch_size, len(loaded.train_labels))
+        self._source = open_source(self._spec.data, self._network, self._device, self._world)
+        self._batch = min(self._spec.hyperparameters.batch_size, self._source.train_images)
 
         generator = torch.Generator().manual_seed(_mixed(self._spec.seed))
         self._model = build(self._network, self._spec.hyperparameters.dropout, generator)
@@ -96,6 +105,7 @@ class TorchTrainer:
             precision=training.precision,
             cores=cores,
             inherited=state is not None,
+            data_sha256=self._source.digest,
             versions={"aiperf-orch": aiperf_orch.__version__, "torch": torch.__version__},
         )
 
@@ -110,7 +120,7 @@ class TorchTrainer:
         before = self._saved if self._saved_epoch == epoch - 1 else self._pack(epoch - 1)
         while True:
             try:
-                loss = self._train(epoch, check)
+                trained, loss = self._train(epoch, check)
                 wrong = self._validate(check)
             except (RuntimeError, MemoryError) as error:
                 if not _out_of_memory(error):
@@ -120,7 +130,7 @@ class TorchTrainer:
                         EndReason.OUT_OF_MEMORY, f"not even a batch of {self._batch} images fits into memory: {error}"
                     ) from error
             else:
-                return EpochResult(len(self._data.train_labels), len(self._data.val_labels), loss, wrong, self._batch)
+                return EpochResult(trained, self._source.val_images, loss, wrong, self._batch)
             # outside the handler, whose traceback keeps the step's tensors alive
             batch = self._batch // 2
             self._optimizer.zero_grad(set_to_none=True)
@@ -174,43 +184,43 @@ class TorchTrainer:
             ) from error
         return state
 
-    def _train(self, epoch: int, check: Callable[[], None]) -> float:
-        """Train one epoch; the mean loss over its images."""
-        images, labels = self._data.train_images, self._data.train_labels
+    def _train(self, epoch: int, check: Callable[[], None]) -> tuple[int, float]:
+        """Train one epoch; how many images, and the mean loss over them."""
         smoothing = self._spec.training.label_smoothing
         seed = _mixed(self._spec.seed, epoch)
-        order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed)).to(self._device)
         torch.manual_seed(seed)  # dropout's
-        sizes = batch_sizes(len(labels), self._batch)
+        batches = sharding.training_batches(self._source.train_images, self._batch, self._world, seed)
+        trained = 0
         total = torch.zeros((), device=self._device)
         self._model.train()
-        for step, chosen in enumerate(torch.split(order, sizes)):
+        for step, (images, labels, skipped) in enumerate(self._source.training(batches, seed)):
             check()
-            self._optimizer.param_groups[0]["lr"] = self._learning_rate(epoch - 1 + step / len(sizes))
+            self._optimizer.param_groups[0]["lr"] = self._learning_rate(epoch - 1 + step / len(batches))
             with self._autocast():
-                logits = self._model(images[chosen])
-                loss = functional.cross_entropy(logits, labels[chosen], label_smoothing=smoothing)
+                logits = self._model(images)
+                loss = functional.cross_entropy(logits, labels, label_smoothing=smoothing, ignore_index=SKIPPED)
             self._optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
             self._optimizer.step()
-            total.add_(loss.detach(), alpha=len(chosen))
-        return float(total) / len(labels)
+            total.add_(loss.detach(), alpha=len(labels) - skipped)
+            trained += len(labels) - skipped
+        return trained, float(total) / trained
 
     def _validate(self, check: Callable[[], None]) -> int:
         """How many validation images get a wrong label."""
         wrong = torch.zeros((), dtype=torch.int64, device=self._device)
         self._model.eval()
         with torch.inference_mode():
-            for images, labels in self._validation_batches():
+            for images, labels, _ in self._source.validation(self._validation_batches()):
                 check()
                 with self._autocast():
                     logits = self._model(images)
                 wrong += (logits.argmax(1) != labels).sum()
         return int(wrong)
 
-    def _validation_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def _validation_batches(self) -> list[Indices]:
         size = min(4 * self._batch, _VALIDATION_BATCH)
-        return zip(torch.split(self._data.val_images, size), torch.split(self._data.val_labels, size), strict=True)
+        return sharding.validation_batches(self._source.val_images, size, self._world)
 
     def _learning_rate(self, epochs_done: float) -> float:
         training = self._spec.training
@@ -239,20 +249,6 @@ class TorchTrainer:
         self._model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
         return epoch
-
-
-def batch_sizes(images: int, batch: int) -> list[int]:
-    """Sizes of an epoch's batches, all images in them; a last single image joins the batch before it.
-
-    A batch-norm over maps of side 1 cannot train on one image.
-    """
-    sizes = [batch] * (images // batch)
-    rest = images % batch
-    if rest == 1 and sizes:
-        sizes[-1] += 1
-    elif rest:
-        sizes.append(rest)
-    return sizes
 
 
 def _device() -> torch.device:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from aiperf_orch.records import EndReason
+from aiperf_orch.records import EndReason, EnergyOf
 
 
 class TrialFailure(Exception):
@@ -23,25 +23,39 @@ class TrialFailure(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Equipment:
-    """What a trainer found and uses. `batch` is of one accelerator; `inherited` says whether weights came from a parent."""
+    """What a trainer found and uses: one worker an accelerator, `batch` is of each.
+
+    `inherited` says whether weights came from a parent; `data_sha256` is the digest of the data set's listing.
+    """
 
     batch: int
     device: str
     precision: str
     cores: int
     inherited: bool
+    data_sha256: str | None = None
+    workers: int = 1
+    compiled: bool = False
     versions: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class EpochResult:
-    """One epoch: images really trained and validated, mean training loss, wrong validation images, and the batch."""
+    """One epoch: images really trained and validated, mean training loss, wrong validation images, and the batch.
+
+    `skipped` training images could not be read. `data_wait` is the share of the epoch that the step waited for data, and
+    `energy` what all nodes took, in joules, of the parts that `energy_of` names; None where it is not known.
+    """
 
     train_images: int
     val_images: int
     loss: float
     wrong: int
     batch: int
+    skipped: int = 0
+    data_wait: float | None = None
+    energy: float | None = None
+    energy_of: EnergyOf | None = None
 
 
 class Trainer(Protocol):

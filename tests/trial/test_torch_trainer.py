@@ -12,8 +12,6 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor
 
 from aiperf_orch.config import DataSettings, TrainingSettings
@@ -21,9 +19,10 @@ from aiperf_orch.network import counts, morphisms, seeds
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.network.morphisms import Edit
 from aiperf_orch.records import EndReason, Hyperparameters, OperationsPerImage, TrialSpec
-from aiperf_orch.trial import data, torch_trainer
+from aiperf_orch.trial import torch_trainer
+from aiperf_orch.trial.datasets.digits import digits
 from aiperf_orch.trial.model import Model
-from aiperf_orch.trial.torch_trainer import TorchTrainer, batch_sizes
+from aiperf_orch.trial.torch_trainer import TorchTrainer
 from aiperf_orch.trial.trainer import EpochResult, TrialFailure
 
 SEED_NETWORK = seeds.small_residual(width=4)
@@ -81,7 +80,7 @@ def _run(trainer: TorchTrainer, epochs: Sequence[int]) -> list[EpochResult]:
 def _logits(network: Graph, weights: Path) -> Tensor:
     model = Model(network)
     model.load_state_dict(safetensors.torch.load_file(weights))
-    return model.eval()(data.load("digits", network).val_images)
+    return model.eval()(digits().val_images)
 
 
 @pytest.fixture
@@ -240,10 +239,10 @@ def test_check_leaves_at_once(leave_at: int) -> None:
 def _limit_batch(monkeypatch: pytest.MonkeyPatch, limit: int, error: Exception) -> None:
     real = torch.nn.functional.cross_entropy
 
-    def limited(logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
+    def limited(logits: Tensor, labels: Tensor, **options: Any) -> Tensor:
         if len(labels) > limit:
             raise error
-        return real(logits, labels, label_smoothing=label_smoothing)
+        return real(logits, labels, **options)
 
     monkeypatch.setattr(torch_trainer.functional, "cross_entropy", limited)
 
@@ -298,12 +297,3 @@ def test_the_learning_rate_stays_at_its_end(tmp_path: Path) -> None:
         states.append(safetensors.torch.load_file(tmp_path / "weights"))
     moved = {name for name in states[0] if not torch.equal(states[0][name], states[1][name])}
     assert {name.split(".")[1] for name in moved} == {"running_mean", "running_var", "num_batches_tracked"}
-
-
-@given(st.integers(1, 3000), st.integers(1, 600))
-def test_batches_hold_every_image_and_none_is_alone(images: int, batch: int) -> None:
-    sizes = batch_sizes(images, batch)
-    assert sum(sizes) == images
-    assert max(sizes) <= batch + 1
-    if min(images, batch) > 1:
-        assert min(sizes) > 1

@@ -11,14 +11,23 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from aiperf_orch.config import DataSettings
 from aiperf_orch.network import seeds
+from aiperf_orch.network.graph import Graph
 from aiperf_orch.records import EndReason
-from aiperf_orch.trial import data
+from aiperf_orch.trial.datasets.digits import digits as load
+from aiperf_orch.trial.datasets.opening import open_source
+from aiperf_orch.trial.datasets.source import Source
 from aiperf_orch.trial.trainer import TrialFailure
+from aiperf_orch.trial.world import World
+
+
+def _open(name: str, network: Graph) -> Source:
+    return open_source(DataSettings.model_construct(name=name), network, torch.device("cpu"), World())
 
 
 def test_digits() -> None:
-    digits = data.load("digits", seeds.small_residual())
+    digits = load()
     assert digits.input_shape == (8, 8, 1)
     assert digits.classes == 10
     assert digits.train_images.shape == (1437, 1, 8, 8)
@@ -33,7 +42,7 @@ def test_digits() -> None:
 def test_they_are_scikit_learns_digits_and_the_last_images_validate() -> None:
     from sklearn.datasets import load_digits
 
-    digits, loaded = data.load("digits", seeds.small_residual()), load_digits()
+    digits, loaded = load(), load_digits()
     assert digits.train_labels.tolist() == loaded.target[:-360].tolist()
     assert digits.val_labels.tolist() == loaded.target[-360:].tolist()
     pixels = torch.cat([digits.train_images, digits.val_images])[:, 0].double()
@@ -50,22 +59,22 @@ def test_they_are_scikit_learns_digits_and_the_last_images_validate() -> None:
         (seeds.small_residual((8, 8, 1), 11), "10 classes.*11 outputs"),
     ],
 )
-def test_a_network_that_does_not_fit_the_data(network: seeds.Graph, message: str) -> None:
+def test_a_network_that_does_not_fit_the_data(network: Graph, message: str) -> None:
     with pytest.raises(TrialFailure, match=message) as failure:
-        data.load("digits", network)
+        _open("digits", network)
     assert failure.value.reason is EndReason.BAD_DATA
 
 
 def test_an_unknown_name_says_the_known_ones() -> None:
     with pytest.raises(TrialFailure, match=r"'digit'.*digits") as failure:
-        data.load("digit", seeds.small_residual())
+        _open("digit", seeds.small_residual())
     assert failure.value.reason is EndReason.BAD_DATA
 
 
 def test_missing_data_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(TrialFailure, match=r"cannot be loaded.*install") as failure:
-        data.load("digits", seeds.small_residual())
+        _open("digits", seeds.small_residual())
     assert failure.value.reason is EndReason.BAD_DATA
 
 
@@ -78,16 +87,15 @@ def test_a_damaged_file_is_bad_data(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     (tmp_path / file).write_bytes(whole[: len(whole) // 2])
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: SimpleNamespace(origin=str(tmp_path / "__init__.py")))
     with pytest.raises(TrialFailure, match="EOFError") as failure:
-        data.load("digits", seeds.small_residual())
+        _open("digits", seeds.small_residual())
     assert failure.value.reason is EndReason.BAD_DATA
 
 
 def test_digits_do_not_need_torchvision() -> None:
     code = (
         "import sys; sys.modules['torchvision'] = None\n"
-        "from aiperf_orch.network import seeds\n"
-        "from aiperf_orch.trial import data\n"
-        "print(len(data.load('digits', seeds.small_residual()).val_labels))"
+        "from aiperf_orch.trial.datasets.digits import digits\n"
+        "print(len(digits().val_labels))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert done.stdout == "360\n", done.stderr

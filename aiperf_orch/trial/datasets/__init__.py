@@ -1,0 +1,1 @@
+"""The data sets that trials train and validate on."""

@@ -1,0 +1,94 @@
+"""Opening the data set that a trial's settings name, and refusing one that its network does not fit."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from typing import Final
+
+import torch
+
+from aiperf_orch.config import DataSettings
+from aiperf_orch.network.graph import Graph
+from aiperf_orch.records import EndReason
+from aiperf_orch.trial.datasets.cifar10 import Cifar10
+from aiperf_orch.trial.datasets.digits import digits
+from aiperf_orch.trial.datasets.in_memory import InMemory
+from aiperf_orch.trial.datasets.source import Source
+from aiperf_orch.trial.datasets.synthetic import Synthetic
+from aiperf_orch.trial.trainer import TrialFailure
+from aiperf_orch.trial.world import World
+
+
+def open_source(settings: DataSettings, network: Graph, device: torch.device, world: World) -> Source:
+    """Open a data set for a network.
+
+    Raises:
+        TrialFailure: BAD_DATA, when it cannot be loaded, or when its image shape or number of classes is not the
+            network's.
+    """
+    if settings.name not in SOURCES:
+        raise _bad(f"data set {settings.name!r} cannot be trained on; set data.name to one of: {', '.join(SOURCES)}")
+    try:
+        source = SOURCES[settings.name](settings, device, world)
+    except (ImportError, OSError, EOFError, ValueError, zlib.error) as error:
+        raise _bad(
+            f"data set {settings.name!r} cannot be loaded ({type(error).__name__}: {error}); "
+            "check that this node sees the Python environment whole, and install it anew if a file is missing"
+        ) from error
+    if source.input_shape != network.input_shape:
+        raise _bad(
+            f"data set {settings.name!r} has images of {source.input_shape} (height, width, channels), the network "
+            f"reads {network.input_shape}; begin the campaign anew with a seed network for this data set"
+        )
+    if source.classes != network.classes:
+        raise _bad(
+            f"data set {settings.name!r} has {source.classes} classes, the network has {network.classes} outputs; "
+            "begin the campaign anew with a seed network for this data set"
+        )
+    return source
+
+
+def _digits(_settings: DataSettings, device: torch.device, _world: World) -> Source:
+    return InMemory(digits(), device)
+
+
+def look(settings: DataSettings) -> None:
+    """Whether the data set can be trained on here, as far as a moment tells: of a large one the first images.
+
+    Raises:
+        TrialFailure: BAD_DATA, saying what is wrong with it.
+        Exception: of any kind, when this Python environment is not whole.
+    """
+    if settings.name == "imagenet":
+        from aiperf_orch.trial.datasets import imagenet
+
+        imagenet.look(settings)
+    else:
+        SOURCES[settings.name](settings, torch.device("cpu"), World()).close()
+
+
+def _synthetic(settings: DataSettings, device: torch.device, _world: World) -> Source:
+    return Synthetic(settings, device)
+
+
+def _imagenet(settings: DataSettings, device: torch.device, world: World) -> Source:
+    from aiperf_orch.trial.datasets.imagenet import ImageTree  # Pillow, which others need not wait for
+
+    return ImageTree(settings, device, world)
+
+
+def _cifar10(settings: DataSettings, device: torch.device, _world: World) -> Source:
+    return Cifar10(settings, device)
+
+
+SOURCES: Final[dict[str, Callable[[DataSettings, torch.device, World], Source]]] = {
+    "digits": _digits,
+    "synthetic": _synthetic,
+    "cifar10": _cifar10,
+    "imagenet": _imagenet,
+}
+
+
+def _bad(message: str) -> TrialFailure:
+    return TrialFailure(EndReason.BAD_DATA, message)
