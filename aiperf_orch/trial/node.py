@@ -112,15 +112,21 @@ class Node:
             for number in (signal.SIGUSR2, signal.SIGCONT):
                 _signal(worker, number)
 
-    def end(self) -> None:
-        """Kill the workers with all that they started, and wait until they are gone."""
+    def end(self, grace: float = 0.0) -> None:
+        """End the workers with all that they started, and wait until they are gone.
+
+        Args:
+            grace: seconds that they get to do so themselves.
+        """
+        self.tell(Order(do="end"))
+        if grace:
+            _wait(lambda: all(map(_has_ended, self._workers)), grace)
         for worker in self._workers:
             _signal(worker, signal.SIGKILL)
-        deadline = time.monotonic() + _PATIENCE
+        _wait(lambda: all(map(_has_ended, self._workers)), _PATIENCE)
         for worker in self._workers:
-            while os.waitpid(worker.process, os.WNOHANG)[0] == 0 and time.monotonic() < deadline:
-                time.sleep(0.01)
             worker.channel.close()
+            os.waitpid(worker.process, os.WNOHANG)
         self._workers.clear()
 
 
@@ -139,15 +145,30 @@ def reports_in(lines: Iterable[bytes]) -> Iterator[Report]:
             yield Report.model_validate_json(line)
 
 
+def _wait(condition: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def _has_ended(worker: _Worker) -> bool:
+    """Whether it is gone. Only `end` reaps it: until then its id is nobody else's, for what it started lives on."""
+    return _status(worker) is not None
+
+
+def _status(worker: _Worker) -> os.waitid_result | None:
+    return os.waitid(os.P_PID, worker.process, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+
+
 def _signal(worker: _Worker, number: int) -> None:
-    """Send a signal to a worker and what it started. It is not waited for before `end`, so its id is nobody else's."""
+    """Send a signal to a worker and what it started."""
     with suppress(ProcessLookupError):
         os.killpg(worker.process, number)
 
 
 def _death(worker: _Worker) -> Report | None:
     """What a worker died of, for a person; None while it lives."""
-    ended = os.waitid(os.P_PID, worker.process, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    ended = _status(worker)
     if ended is None:
         return None
     who = f"the worker of rank {worker.rank}" if worker.rank is not None else "a worker"

@@ -166,6 +166,9 @@ class TorchTrainer:
             self._unpack(before)
             raise ValueError(f"{path} is not a checkpoint of this trial: {error}") from error
 
+    def close(self) -> None:
+        """There is nothing to let go of."""
+
     def _inherited_state(self, generator: torch.Generator) -> State | None:
         if self._parent_weights is None or self._parent_network is None:
             return None
