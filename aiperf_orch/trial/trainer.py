@@ -21,6 +21,10 @@ class TrialFailure(Exception):
         self.reason = reason
 
 
+class Left(Exception):
+    """Another worker of the trial was told to end, and all left at the same step."""
+
+
 @dataclass(frozen=True, slots=True)
 class Equipment:
     """What a trainer found and uses: one worker an accelerator, `batch` is of each.
