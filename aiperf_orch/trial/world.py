@@ -80,7 +80,7 @@ class World:
             shared = local_size > devices
         if size == 1:
             return cls()
-        meeting = dist.TCPStore(
+        meeting = dist.TCPStore(  # type: ignore[attr-defined]
             *store, world_size=size, is_master=rank == 0, master_listen_fd=listen_fd, wait_for_workers=False
         )
         dist.init_process_group(_backend(device, shared), store=meeting, rank=rank, world_size=size, timeout=_TIMEOUT)

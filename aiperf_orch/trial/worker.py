@@ -1,0 +1,147 @@
+"""One worker: a rank of a trial, which trains as it is ordered to. Its task started it, and ends it."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+import torch
+import torch.distributed as dist
+
+from aiperf_orch.campaign.directory import read_spec
+from aiperf_orch.campaign.layout import Layout
+from aiperf_orch.network.graph import Graph
+from aiperf_orch.records import EndReason, TrialSpec
+from aiperf_orch.trial.channel import Channel
+from aiperf_orch.trial.messages import Order, Report
+from aiperf_orch.trial.torch_trainer import TorchTrainer
+from aiperf_orch.trial.trainer import EpochResult, Equipment, TrialFailure
+from aiperf_orch.trial.world import World
+
+_STEP_REPORTS: Final = 1.0  # seconds between two, at most: steps may take a millisecond
+_FRACTION: Final = 0.1  # of the time after which a trial is hung, at most
+
+
+class Worker:
+    """Obeys orders until there are no more, or it fails."""
+
+    _trainer: TorchTrainer
+
+    def __init__(
+        self,
+        channel: Channel,
+        spec: TrialSpec,
+        path: Path,
+        local_rank: int,
+        local_size: int,
+        store: socket.socket | None,
+    ) -> None:
+        """Keep where this worker stands.
+
+        Args:
+            channel: to the node's task.
+            spec: the trial.
+            path: the specification's, by which a parent's files are found.
+            local_rank: this worker's number on its node.
+            local_size: how many the node has.
+            store: of rank 0, the socket of the store where all meet; it listens.
+        """
+        self._channel, self._spec, self._path = channel, spec, path
+        self._local_rank, self._local_size, self._store = local_rank, local_size, store
+        self._rank: int | None = None
+        self._pause = min(_STEP_REPORTS, _FRACTION * spec.training.hang_after)
+        self._reported = 0.0
+
+    def run(self) -> None:
+        """Obey, one order after the other, and report."""
+        faulthandler.register(signal.SIGUSR2, all_threads=True)
+        try:
+            while line := self._channel.next_line():
+                self._report(self._obey(Order.model_validate_json(line)))
+        except TrialFailure as failure:
+            self._report(Report(kind="failed", reason=failure.reason, message=str(failure)))
+        except Exception as error:
+            if not _is_loss(error):
+                raise
+            message = f"rank {self._rank} on {socket.gethostname()} lost another: {error}"
+            self._report(Report(kind="failed", reason=EndReason.NODE_FAILURE, message=message[:2000], bereft=True))
+
+    def _obey(self, order: Order) -> Report:
+        """Do what an order says; returns the report of its end."""
+        answer: Equipment | EpochResult | str | int | None = None
+        path = Path(order.path)
+        match order.do:
+            case "join":
+                self._join(order)
+            case "prepare":
+                answer = self._trainer.prepare()
+            case "epoch":
+                answer = self._trainer.run_epoch(order.epoch, self._step)
+            case "save_weights":
+                answer = self._trainer.save_weights(path)
+            case "save_checkpoint":
+                self._trainer.save_checkpoint(path, order.epoch)
+            case "load_checkpoint":
+                try:
+                    answer = self._trainer.load_checkpoint(path)
+                except (OSError, ValueError) as error:
+                    return Report(kind="unusable", message=str(error))
+            case _:
+                raise AssertionError(f"{order.do} is no order for a worker")
+        return Report(kind="done", answer=answer)
+
+    def _join(self, order: Order) -> None:
+        """Meet the other ranks, and make the trainer."""
+        self._rank = order.rank
+        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        if accelerator and self._local_rank == 0 and self._local_size > torch.accelerator.device_count():
+            share = f"{self._local_size} workers share {torch.accelerator.device_count()} accelerators"
+            print(f"warning: {socket.gethostname()}: {share}", file=sys.stderr, flush=True)
+        if order.interface:
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", order.interface)
+            if order.interface != "lo":  # on one node nccl needs no network
+                os.environ.setdefault("NCCL_SOCKET_IFNAME", f"={order.interface}")
+        world = World()
+        if order.store:
+            world = World.join(
+                order.rank,
+                order.size,
+                self._local_rank,
+                self._local_size,
+                order.store,
+                listen_fd=self._store.detach() if self._store else None,
+                device=accelerator.type if accelerator else "cpu",
+            )
+        self._trainer = _make_trainer(self._spec, self._path, world)
+
+    def _step(self) -> None:
+        """Tell that a step is about to begin, now and then."""
+        now = time.monotonic()
+        if self._rank == 0 and now - self._reported >= self._pause:
+            self._reported = now
+            self._report(Report(kind="step"))
+
+    def _report(self, report: Report) -> None:
+        self._channel.send(report.to_line())
+
+
+def _make_trainer(spec: TrialSpec, path: Path, world: World) -> TorchTrainer:
+    weights, parent = None, None
+    if spec.parent is not None and spec.training.inherit_weights:
+        layout = Layout.of_spec(path)
+        weights = layout.weights(spec.parent)
+        parent = Graph.from_json(read_spec(layout.spec(spec.parent))[0].network)
+    return TorchTrainer(spec, weights, parent, world)
+
+
+def _is_loss(error: Exception) -> bool:
+    """Whether an error says that another rank is gone; of gloo's only the words tell."""
+    return isinstance(error, dist.DistError) or any(
+        words in str(error) for words in ("gloo/transport", "Connection closed by peer", "Broken pipe")
+    )
