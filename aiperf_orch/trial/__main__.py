@@ -60,11 +60,13 @@ def main(arguments: list[str] | None = None) -> int:
         return error.exit_status
     simulated, number = spec.training.trainer == "simulated", options.attempt or 1
     key = Key(sha256, number, allocation.job, allocation.run)
+    host = allocation.hosts[min(allocation.rank, len(allocation.hosts) - 1)]
+    telemetry_file = directory.telemetry(spec.trial, number, host) if directory else None
     if allocation.rank > 0:
         if simulated:
             print(f"task {allocation.rank}: a trial is simulated in task 0", file=sys.stderr)
         else:
-            follow(spec, options.spec, key, allocation)
+            follow(spec, options.spec, key, allocation, telemetry_file)
         return 0
     try:
         # a job that lost the race for its attempt, or comes too late, must not even load torch
@@ -88,7 +90,9 @@ def main(arguments: list[str] | None = None) -> int:
         attempt = Attempt(spec, sha256, number, allocation, sink, files)
 
         def make_trainer() -> Trainer:
-            return SimulatedTrainer(spec, number) if simulated else Workers(spec, options.spec, key, allocation)
+            if simulated:
+                return SimulatedTrainer(spec, number)
+            return Workers(spec, options.spec, key, allocation, telemetry_file)
 
         return run_to_exit_status(partial(attempt.run, make_trainer, earlier))
 
