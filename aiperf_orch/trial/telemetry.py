@@ -27,7 +27,7 @@ from aiperf_orch.units import format_time, now
 
 _INTERVAL: Final = 5.0  # seconds between two lines
 _MOST_LINES: Final = 8640  # 12 hours: 1.2 MB, and 0.6 MB more for each accelerator
-_PATIENCE: Final = 3.0  # seconds to wait for a driver's answer
+_PATIENCE: Final = 10.0  # seconds to wait for a driver's answer
 _LONGEST_GAP: Final = 60.0  # seconds after which a counter that begins anew may have done so more than once
 _POWERCAP: Final = Path("/sys/class/powercap")
 _WHOSE: Final[dict[tuple[bool, bool], EnergyOf | None]] = {
