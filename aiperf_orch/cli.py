@@ -65,7 +65,7 @@ _TAKE_OVER = click.option("--take-over", is_flag=True, help="Take the campaign f
 
 
 @main.command()
-@click.option("--scheduler", type=click.Choice(["slurm", "local"]), help="By default the one that is here.")
+@click.option("--scheduler", type=click.Choice(["slurm", "pbs", "local"]), help="By default the one that is here.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write this file, which must not be there yet.")
 def init(scheduler: str | None, output: Path | None) -> None:
     """Draft a site file from what the scheduler has.

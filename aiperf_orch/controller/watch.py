@@ -27,9 +27,10 @@ _LAUNCHERS: Final = ("srun: ", "slurmstepd")  # what these say after a failure e
 class Watched:
     """A live attempt and its events so far.
 
-    `heard` is when it last gave a sign, `looked` the last look and `due` when the next is worth it, all by the monotonic
-    clock, which nobody can set back. `epochs` are the trial's epochs so far that count, in order, with those of earlier
-    attempts. `note` is what the queue said of its job last, for a person: why it waits, that it is suspended.
+    `heard` is when it last gave a sign, `news` when its events last grew and `due` when the next look is worth it, all
+    by the monotonic clock, which nobody can set back. `epochs` are the trial's epochs so far that count, in order, with
+    those of earlier attempts. `note` is what the queue said of its job last, for a person: why it waits, that it is
+    suspended.
     """
 
     attempt: Attempt
@@ -42,7 +43,7 @@ class Watched:
     runs: list[RunEvents] = field(default_factory=list)
     reported_run: int = -1
     reported_faults: int = 0
-    looked: float = 0.0
+    news: float = 0.0
     note: str = ""
 
     @property
@@ -56,19 +57,24 @@ class Watched:
         return self.runs[-1].end if self.runs else None
 
     def poll(self, directory: CampaignDirectory) -> None:
-        """Read what its jobs have written since, unless it is too early for a next epoch."""
+        """Read what its jobs have written since, unless it is too early for a next epoch, and it was not told to end."""
         time = monotonic()
-        if time < self.due:
+        if time < self.due and self.attempt.cancelling is None:
             return
         if poll_attempt(directory, *self.attempt.key, self.planned, self.runs):
-            self.heard = time
+            self.heard = self.news = time
             found = [epoch for run in self.runs for epoch in run.epochs]
             self.epochs = list(count_epochs([*self.earlier, *found]).values())
-        elif self.runs and self.runs[-1].epochs and self.heard == self.looked:
-            # nothing came right behind the last epoch, so not its end: the next one takes about as long as that one
+        elif self.runs and self.runs[-1].epochs:
+            # no end right behind the last epoch, so the next takes about as long: a look when half of the rest is over
             last = self.runs[-1].epochs[-1]
-            self.due = time + min((last.end - last.start).total_seconds() / 2, _LONGEST_WAIT)
-        self.looked = time
+            left = (last.end - last.start).total_seconds() - (time - self.news)
+            self.due = time + min(max(left, 0.0) / 2, _LONGEST_WAIT)
+
+    def look_again(self, directory: CampaignDirectory) -> None:
+        """Read on, however lately it was looked at."""
+        self.due = 0.0
+        self.poll(directory)
 
     def reason(self) -> tuple[EndReason, str]:
         """The typed reason and the message of its end line: told to end by us, or by somebody else."""
