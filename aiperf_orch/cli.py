@@ -385,7 +385,8 @@ def ops(network: str, by_layer: bool, form: str) -> None:
 @main.command()
 @click.argument("spec", type=click.Path(path_type=Path))
 @click.option("--weights", type=click.Path(path_type=Path), metavar="FILE", help="Keep the best weights here.")
-def trial(spec: Path, weights: Path | None) -> None:
+@click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="The data set, if not the campaign's.")
+def trial(spec: Path, weights: Path | None, data: Path | None) -> None:
     """Run one trial by hand, in the present allocation.
 
     SPEC is a trial's specification, trials/NNNNN.json of a campaign, whose records are only read. Events go to standard
@@ -393,7 +394,7 @@ def trial(spec: Path, weights: Path | None) -> None:
     """
     from aiperf_orch.commands import trial as by_hand
 
-    by_hand.trial(spec, weights)
+    by_hand.trial(spec, weights, data)
 
 
 @main.command()

@@ -16,15 +16,18 @@ from aiperf_orch.config_loading import LoadedSettings
 from aiperf_orch.errors import UsageError
 
 
-def trial(spec: Path, weights: Path | None) -> NoReturn:
+def trial(spec: Path, weights: Path | None, data: Path | None) -> NoReturn:
     """Run one trial in the present allocation; does not return.
 
     Args:
         spec: the trial's specification.
         weights: where to keep the best weights.
+        data: the data set's folder, in place of the campaign's.
     """
     os.environ.update(allocation(os.environ))
-    _become(sys.executable, ["aiperf_orch.trial", str(spec), *(["--weights", str(weights)] if weights else [])])
+    given = {"--weights": weights, "--data": data}
+    options = [text for option, path in given.items() if path for text in (option, str(path))]
+    _become(sys.executable, ["aiperf_orch.trial", str(spec), *options])
 
 
 def bench(loaded: LoadedSettings | None, form: str) -> NoReturn:

@@ -203,6 +203,7 @@ def _script(request: JobRequest, settings: LocalSettings, cpus: list[int], comma
         campaign=request.campaign,
         folder=request.folder,
         cpus=cpus,
+        workers=settings.workers_per_node,
         setup=settings.setup,
         command=command,
     )

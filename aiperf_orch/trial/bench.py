@@ -43,7 +43,10 @@ _LONG_ENOUGH: Final = 5.0  # seconds of an epoch that is measured
 _MOST_CLASSES: Final = 1000
 _FAST: Final = 20_000  # images a second that loaders may reach
 _SYNTHETIC_JPEGS: Final = 192
-_CPU_SIDE, _CPU_BATCH, _BATCH = 64, 16, 128
+_BATCH: Final = 128
+_CPU_BATCH: Final = 16
+_CPU_SIDES: Final = (32, 64)  # of the images where there is no accelerator: of few cores, and of many
+_MANY_CORES: Final = 8
 
 
 class _TimeIsUp(Exception):
@@ -88,7 +91,8 @@ def measure(settings: SiteSettings | None, scale: float) -> Bench:
     training: TrainingRate | None = None
     with part("matrix product", "its peak in each precision"):
         products = _products(device or torch.device("cpu"), _PRODUCT_SECONDS * scale)
-    side = _CPU_SIDE if device is None else settings.data.image_size if settings else 224
+    cores = len(os.sched_getaffinity(0))
+    side = _CPU_SIDES[cores >= _MANY_CORES] if device is None else settings.data.image_size if settings else 224
     batch = _CPU_BATCH if device is None else _first_batch(settings.search) if settings else _BATCH
     with part("data loading", "as fast as loaders can"):
         data = _data_rate(settings, device or torch.device("cpu"), side, batch, _DATA_SECONDS * scale)
@@ -99,7 +103,7 @@ def measure(settings: SiteSettings | None, scale: float) -> Bench:
         host=socket.gethostname(),
         device=torch.cuda.get_device_name() if torch.cuda.is_available() else str(device or "cpu"),
         is_accelerator=device is not None,
-        cores=len(os.sched_getaffinity(0)),
+        cores=cores,
         torch=torch.__version__,
         products=products,
         data=data,

@@ -17,17 +17,17 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, Self, TextIO
+from typing import Any, Final, NamedTuple, Self, TextIO
 
 from aiperf_orch.records import EnergyOf
 from aiperf_orch.units import format_time, now
 
 _INTERVAL: Final = 5.0  # seconds between two lines
 _MOST_LINES: Final = 8640  # 12 hours: 1.2 MB, and 0.6 MB more for each accelerator
-_PATIENCE: Final = 3.0  # seconds to wait for a driver's answer
+_PATIENCE: Final = 10.0  # seconds to wait for a driver's answer
 _LONGEST_GAP: Final = 60.0  # seconds after which a counter that begins anew may have done so more than once
 _POWERCAP: Final = Path("/sys/class/powercap")
 _WHOSE: Final[dict[tuple[bool, bool], EnergyOf | None]] = {
@@ -38,16 +38,31 @@ _WHOSE: Final[dict[tuple[bool, bool], EnergyOf | None]] = {
 }
 
 
+class Energy(NamedTuple):
+    """Joules, and whose; None where they are not known."""
+
+    energy: float | None
+    energy_of: EnergyOf | None
+
+
+def total(nodes: Sequence[Energy]) -> Energy:
+    """What all nodes took; not known when one does not know, or they measured different parts."""
+    parts = {node.energy_of for node in nodes}
+    joules = _sum([node.energy for node in nodes])
+    whose = parts.pop() if len(parts) == 1 else None
+    return Energy(joules, whose) if joules is not None and whose else Energy(None, None)
+
+
 class Telemetry:
-    """Samples a node while it is entered. Used from one thread; `energy` may be asked at any time."""
+    """Samples a node while it is entered. Used from one thread, which starts no process by fork meanwhile."""
 
     def __init__(
-        self, path: Path, *, interval: float = _INTERVAL, nvml: Any = None, powercap: Path | None = None
+        self, path: Path | None, *, interval: float = _INTERVAL, nvml: Any = None, powercap: Path | None = None
     ) -> None:
         """Keep what to sample; nothing is opened yet.
 
         Args:
-            path: file that lines are added to, a JSON object each, 8,640 at most.
+            path: file that lines are added to, a JSON object each, 8,640 at most; None for none.
             interval: seconds between two lines.
             nvml: stands in for the module pynvml.
             powercap: stands in for the kernel's folder of energy counters. By default they are read where this process
@@ -64,13 +79,21 @@ class Telemetry:
         """Whose energy it is, as soon as `energy` has been asked; None where it is not known."""
 
     def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Begin; from here on a thread runs."""
         try:
             self._thread.start()
         except RuntimeError:  # no room for another thread
             self._over = True
-        return self
 
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """End; called once, also when it never began."""
         with self._change:
             self._over = True
             self._change.notify_all()
@@ -89,6 +112,11 @@ class Telemetry:
             self._change.notify_all()
             self._change.wait_for(lambda: self._answered >= mine or self._over, patience)
             return self._joules if self._answered >= mine else None
+
+    def since(self, before: float | None) -> Energy:
+        """What was taken since `energy` answered `before`."""
+        joules = None if before is None else self.energy()
+        return Energy(None, None) if joules is None or before is None else Energy(joules - before, self.energy_of)
 
     def _run(self) -> None:
         # a signal that this thread took would not wake the main thread, which waits for it
@@ -129,11 +157,12 @@ class Telemetry:
 class _Lines:
     """A file of JSON lines that stops at a bound, and at the first line that cannot be written."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
         self._file: TextIO | None = None
         self._left = _MOST_LINES
-        with suppress(OSError):
-            self._file = path.open("a", buffering=1)
+        if path is not None:
+            with suppress(OSError):
+                self._file = path.open("a", buffering=1)
 
     def add(self, line: Mapping[str, Any]) -> None:
         """Write one line."""
@@ -263,7 +292,7 @@ class _Accelerators:
         return uuid.decode() if isinstance(uuid, bytes) else str(uuid)
 
 
-def _sum(parts: list[float | None]) -> float | None:
+def _sum(parts: Sequence[float | None]) -> float | None:
     """The sum of parts that are all known; None of none."""
     known = [part for part in parts if part is not None]
     return sum(known) if known and len(known) == len(parts) else None

@@ -21,6 +21,10 @@ class TrialFailure(Exception):
         self.reason = reason
 
 
+class Left(Exception):
+    """Another worker of the trial was told to end, and all left at the same step."""
+
+
 @dataclass(frozen=True, slots=True)
 class Equipment:
     """What a trainer found and uses: one worker an accelerator, `batch` is of each.
@@ -61,7 +65,7 @@ class EpochResult:
 class Trainer(Protocol):
     """Trains one specification, one epoch at a call.
 
-    `check` is called at least once a step and may raise to leave the epoch at once; a trainer lets that through and
+    `check` is called at least a few times a second and may raise to leave the epoch at once; a trainer lets that through and
     is not called again. Every method may raise `TrialFailure`.
     """
 
@@ -79,3 +83,6 @@ class Trainer(Protocol):
 
     def load_checkpoint(self, path: Path) -> int:
         """Go on from a checkpoint; returns the epoch it was written after. Raises OSError or ValueError when it is unusable."""
+
+    def close(self) -> None:
+        """Let go of everything; called once, whatever happened before."""
