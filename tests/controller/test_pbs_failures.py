@@ -137,12 +137,12 @@ def test_what_befalls_waiting_jobs(make_pbs_campaign, long_trials):
             assert qhold("u", 2)
             assert qhold("s", 3)  # an administrator's
             seen[1] = campaign.cancel_job(4)
-        if "held by its user" in found.get(2, "") and {3, 4} <= {end.trial for end in controller.state.ends}:
-            if 2 not in seen:
-                seen[2] = found[2]
-                pbs.run("qrls", campaign.job(2))
-                campaign.cancel_job(0)
-                campaign.cancel_job(1)
+        held = "held by its user" in found.get(2, "") and {3, 4} <= {end.trial for end in controller.state.ends}
+        if held and 2 not in seen:
+            seen[2] = found[2]
+            pbs.run("qrls", campaign.job(2))
+            campaign.cancel_job(0)
+            campaign.cancel_job(1)
         return len(controller.state.ends) == 4 and trained(controller, 2) and trained(controller, 5)
 
     _, state = run_until(campaign, look)
