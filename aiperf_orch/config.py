@@ -78,6 +78,26 @@ class DataSettings(Settings):
         10, description="so many unreadable training images are skipped in an epoch; one more ends the trial"
     )
 
+    @property
+    def needs_path(self) -> bool:
+        """Whether the data set lies in a folder that the settings must name."""
+        return self.name in ("cifar10", "imagenet")
+
+    def without_places(self) -> DataSettings:
+        """The settings without what is private: as a specification, which leaves the machine, has them."""
+        return self.model_copy(update={"path": None, "stage": None})
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of an image as networks read it."""
+        fixed = {"digits": (8, 8, 1), "cifar10": (32, 32, 3)}
+        return fixed.get(self.name, (self.image_size, self.image_size, 3))
+
+    @property
+    def outputs(self) -> int:
+        """How many classes a network tells apart."""
+        return self.classes if self.name in ("imagenet", "synthetic") else 10
+
 
 class NetworkSettings(Settings):
     """The network that the search begins with, and the bounds of those it may propose."""
@@ -107,7 +127,9 @@ class SearchSettings(Settings):
         3, description="edits from the seed to a child before any trial has ended"
     )
     neighbours: Count = 8
-    beta: Annotated[float, Field(gt=0, strict=False)] = 2.576
+    beta: Annotated[float, Field(gt=0, strict=False)] = Field(
+        0.5, description="standard deviations below the mean that the search hopes for; the paper: 2.576"
+    )
     forecast_epoch: Count = 90
     candidates: Count = Field(32, description="networks that annealing weighs for one proposal")
 
@@ -188,6 +210,12 @@ class SiteSettings(Settings):
     network: NetworkSettings = NetworkSettings()
     search: SearchSettings = SearchSettings()
     training: TrainingSettings = TrainingSettings()
+
+    @model_validator(mode="after")
+    def _has_data(self) -> SiteSettings:
+        if self.data.needs_path and self.data.path is None and not self.simulated:
+            raise ValueError(f"data.path: {self.data.name} needs the folder that it lies in, as the nodes see it")
+        return self
 
     @property
     def simulated(self) -> bool:

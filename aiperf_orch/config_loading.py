@@ -214,6 +214,9 @@ def _apply(data: dict[str, Any], override: Override, origins: dict[Key, str]) ->
 
 def _explain(error: Any, origins: Mapping[Key, str], path: str) -> str:
     location: Key = tuple(error["loc"])
+    if not location:  # of the whole file: the message begins with the key
+        dotted, _, message = str(error["ctx"]["error"]).partition(": ")
+        return f"{origins.get(tuple(dotted.split('.'))[:1], path)}: {dotted}: {message}"
     kind = str(location[1]) if location[0] == "scheduler" and location[1:2] and location[1] in SCHEDULERS else None
     if kind:  # pydantic names the model among the keys
         location = (location[0], *location[2:])

@@ -25,7 +25,7 @@ from aiperf_orch import records
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.config import SiteSettings
 from aiperf_orch.network import counts, morphisms
-from aiperf_orch.network.seeds import DATA_SHAPES, resnet50
+from aiperf_orch.network.seeds import resnet50
 from aiperf_orch.units import now
 
 AIPERF = [sys.executable, "-m", "aiperf_orch.cli"]
@@ -73,8 +73,8 @@ def make(path, number, seed=1):
     rng, chance = np.random.default_rng(seed), random.Random(seed)
     start = now() - timedelta(hours=13)
     journal, moments = Journal(), []
-    shape, classes = DATA_SHAPES["digits"]
-    start_network, limits, errors = resnet50(shape, classes), morphisms.Limits(), {}
+    start_network = resnet50(settings.data.input_shape, settings.data.outputs)
+    limits, errors = morphisms.Limits(), {}
     parents, children = [(None, start_network)], []
     for trial in range(number):
         if trial % settings.campaign.concurrency == 0 and children:

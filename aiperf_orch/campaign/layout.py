@@ -67,6 +67,11 @@ class Layout:
         """What the queue's own accounting says of our jobs, where it keeps any: a JSON object a line."""
         return self.path / "accounting.jsonl"
 
+    @property
+    def data_index(self) -> Path:
+        """The listing of the data set, which the first trial makes."""
+        return self.path / "data.index"
+
     def spec(self, trial: int) -> Path:
         """A trial's specification."""
         return self.path / "trials" / f"{trial:05d}.json"
@@ -86,6 +91,10 @@ class Layout:
     def log(self, trial: int, attempt: int) -> Path:
         """The output of an attempt's job."""
         return self.job_folder(trial, attempt) / "log"
+
+    def telemetry(self, trial: int, attempt: int, node: str) -> Path:
+        """What a node did while an attempt ran on it."""
+        return self.job_folder(trial, attempt) / f"telemetry-{node}.jsonl"
 
     def weights(self, trial: int) -> Path:
         """A trial's best weights."""

@@ -11,7 +11,7 @@ from aiperf_orch.config import SiteSettings
 from aiperf_orch.network import counts
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.network.morphisms import Edit, Limits
-from aiperf_orch.network.seeds import DATA_SHAPES, SEEDS
+from aiperf_orch.network.seeds import SEEDS
 from aiperf_orch.records import Ended, EndReason, Entry, OperationsPerImage, ProposalRecord, Submitting, TrialSpec
 from aiperf_orch.search import Proposal, Search
 
@@ -25,6 +25,7 @@ class Proposer:
         self._search = make_search(directory.settings)
         for entry in entries:
             self.feed(entry)
+        self._search.prepare()
 
     def feed(self, entry: Entry) -> None:
         """Tell the search what the journal says."""
@@ -90,7 +91,7 @@ class Proposer:
             hyperparameters=proposal.hyperparameters,
             epochs=settings.training.epochs_of_round(proposal.round),
             patience=settings.training.patience_of_round(proposal.round),
-            data=settings.data,
+            data=settings.data.without_places(),
             training=settings.training,
             network=proposal.graph.to_json(),
         )
@@ -123,8 +124,7 @@ def limits_of(settings: SiteSettings) -> Limits:
 
 def seed_network(settings: SiteSettings) -> Graph:
     """The network that a campaign with these settings begins with, in the shape of its data set."""
-    shape, classes = DATA_SHAPES[settings.data.name]
-    return SEEDS[settings.network.seed](shape, classes)
+    return SEEDS[settings.network.seed](settings.data.input_shape, settings.data.outputs)
 
 
 def _trial_seed(seed: int, trial: int) -> int:

@@ -20,7 +20,8 @@ _FILES_A_TRIAL: Final = 9  # its specification, its events, its job's folder and
 _BYTES_A_TRIAL: Final = 100_000  # those files, without weights
 _COPIES: Final = 4  # of a running trial's parameters: best weights, and a checkpoint with momentum and the best so far
 _GROWTH: Final = 10  # how much larger than the seed networks are taken to become, where no bound is set
-_TRIAL_SECONDS: Final = {"digits": 10.0}  # of short trials: the more trials, the more files
+# of short trials: the more trials, the more files
+_TRIAL_SECONDS: Final = {"digits": 10.0, "synthetic": 10.0, "cifar10": 60.0, "imagenet": 600.0}
 
 
 def checks(settings: SiteSettings, folder: Path) -> Iterator[Finding]:

@@ -62,6 +62,3 @@ def small_residual(input_shape: Shape = (8, 8, 1), classes: int = 10, width: int
 
 
 SEEDS: Final[dict[str, Callable[..., Graph]]] = {"resnet50": resnet50, "small_residual": small_residual}
-
-# image shape (height, width, channels) and number of classes of each data set
-DATA_SHAPES: Final[dict[str, tuple[Shape, int]]] = {"digits": ((8, 8, 1), 10)}

@@ -16,7 +16,7 @@ from aiperf_orch.errors import NetworkError
 from aiperf_orch.network import counts
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.network.morphisms import Edit, Limits, apply_all
-from aiperf_orch.network.seeds import DATA_SHAPES, SEEDS
+from aiperf_orch.network.seeds import SEEDS
 from aiperf_orch.records import TrialSpec, first_fault
 from aiperf_orch.results.evidence import Evidence
 
@@ -80,7 +80,7 @@ def _specification(evidence: Evidence, trial: Trial) -> TrialSpec | None:
         "trial": trial.trial,
         "epochs": settings.training.epochs_of_round(proposal.round),
         "patience": settings.training.patience_of_round(proposal.round),
-        "data": settings.data,
+        "data": settings.data.without_places(),
         "training": settings.training,
         "parent_error": _parent_error(evidence, trial),
     }
@@ -101,8 +101,7 @@ class _Networks:
     def __init__(self, evidence: Evidence) -> None:
         self._evidence = evidence
         settings = evidence.directory.settings
-        shape, classes = DATA_SHAPES[settings.data.name]
-        self._seed = SEEDS[settings.network.seed](shape, classes)
+        self._seed = SEEDS[settings.network.seed](settings.data.input_shape, settings.data.outputs)
         bounds = settings.network
         self._limits = Limits(bounds.max_layers, bounds.max_parameters, bounds.max_operations)
         self._graphs: dict[int, Graph] = {}

@@ -19,6 +19,7 @@ from aiperf_orch.campaign.layout import Layout
 from aiperf_orch.errors import AiperfError
 from aiperf_orch.records import Begin, End, Epoch
 from aiperf_orch.trial.allocation import Allocation
+from aiperf_orch.trial.datasets.places import placed
 from aiperf_orch.trial.follower import follow
 from aiperf_orch.trial.lifecycle import Attempt, EventSink, Files, earlier_epochs, run_to_exit_status
 from aiperf_orch.trial.lifeline import Key, dismiss
@@ -47,21 +48,25 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("spec", type=Path, help="a trial's specification, trials/NNNNN.json of a campaign")
     parser.add_argument("--attempt", type=int, help="claim this attempt in the campaign (the controller's jobs do)")
     parser.add_argument("--weights", type=Path, help="by hand: where to keep the best weights")
+    parser.add_argument("--data", type=Path, help="by hand: the data set's folder, in place of the campaign's")
     options = parser.parse_args(arguments)
     allocation = Allocation.present()
     try:
         spec, sha256 = read_spec(options.spec)
+        spec = placed(spec, options.spec, by_hand=not options.attempt, data=options.data)
         directory = CampaignDirectory.open(Layout.of_spec(options.spec).path) if options.attempt else None
     except AiperfError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status
     simulated, number = spec.training.trainer == "simulated", options.attempt or 1
     key = Key(sha256, number, allocation.job, allocation.run)
+    host = allocation.hosts[min(allocation.rank, len(allocation.hosts) - 1)]
+    telemetry_file = directory.telemetry(spec.trial, number, host) if directory else None
     if allocation.rank > 0:
         if simulated:
             print(f"task {allocation.rank}: a trial is simulated in task 0", file=sys.stderr)
         else:
-            follow(spec, options.spec, key, allocation)
+            follow(spec, options.spec, key, allocation, telemetry_file)
         return 0
     try:
         # a job that lost the race for its attempt, or comes too late, must not even load torch
@@ -85,7 +90,9 @@ def main(arguments: list[str] | None = None) -> int:
         attempt = Attempt(spec, sha256, number, allocation, sink, files)
 
         def make_trainer() -> Trainer:
-            return SimulatedTrainer(spec, number) if simulated else Workers(spec, options.spec, key, allocation)
+            if simulated:
+                return SimulatedTrainer(spec, number)
+            return Workers(spec, options.spec, key, allocation, telemetry_file)
 
         return run_to_exit_status(partial(attempt.run, make_trainer, earlier))
 

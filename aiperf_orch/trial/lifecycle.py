@@ -144,6 +144,7 @@ class Attempt:
                 skipped=result.skipped,
                 data_wait=result.data_wait,
                 energy=result.energy,
+                energy_of=result.energy_of,
             )
             self._sink.append(epoch)
             self._epochs.append(epoch)

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from aiperf_orch.records import EndReason
+from aiperf_orch.records import EndReason, EnergyOf
 from aiperf_orch.trial.trainer import EpochResult, Equipment
 
 
@@ -44,7 +44,8 @@ class Report(_Message):
 
     `done` answers an order; `unusable` does too, when a checkpoint cannot be gone on from; `step` tells that a step is
     about to begin. `failed` is the last that is heard of a worker: `bereft` says that it lost others, whose reports then
-    tell more. `beat` says that a task lives.
+    tell more. `beat` says that a task lives. To the answer to an epoch a node's task adds the `energy` that the node took
+    for it.
     """
 
     kind: Literal["done", "unusable", "step", "failed", "beat"]
@@ -53,6 +54,8 @@ class Report(_Message):
     reason: EndReason = EndReason.TRIAL_ERROR
     message: str = ""
     bereft: bool = False
+    energy: float | None = None
+    energy_of: EnergyOf | None = None
 
 
 class Hello(_Message):

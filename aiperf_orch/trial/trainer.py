@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from aiperf_orch.records import EndReason
+from aiperf_orch.records import EndReason, EnergyOf
 
 
 class TrialFailure(Exception):
@@ -48,7 +48,7 @@ class EpochResult:
     """One epoch: images really trained and validated, mean training loss, wrong validation images, and the batch.
 
     `skipped` training images could not be read. `data_wait` is the share of the epoch that the step waited for data, and
-    `energy` what all nodes took, in joules; None where it is not known.
+    `energy` what all nodes took, in joules, of the parts that `energy_of` names; None where it is not known.
     """
 
     train_images: int
@@ -59,6 +59,7 @@ class EpochResult:
     skipped: int = 0
     data_wait: float | None = None
     energy: float | None = None
+    energy_of: EnergyOf | None = None
 
 
 class Trainer(Protocol):

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Final, NoReturn, cast
 
@@ -21,6 +22,7 @@ from aiperf_orch.trial.allocation import Allocation
 from aiperf_orch.trial.channel import Channel
 from aiperf_orch.trial.messages import Order, Report
 from aiperf_orch.trial.node import Node, hear_from, reports_in
+from aiperf_orch.trial.telemetry import Energy, Telemetry, total
 from aiperf_orch.trial.trainer import EpochResult, Equipment, TrialFailure
 
 _LOOK: Final = 0.2  # seconds between two calls of `check`, at most
@@ -45,10 +47,18 @@ class _Other:
 class Workers:
     """Trains by workers; `Trainer` says what the methods do, and `TrialFailure` also tells of workers and nodes lost."""
 
-    def __init__(self, spec: TrialSpec, path: Path, key: lifeline.Key, allocation: Allocation) -> None:
+    def __init__(
+        self,
+        spec: TrialSpec,
+        path: Path,
+        key: lifeline.Key,
+        allocation: Allocation,
+        telemetry_file: Path | None = None,
+    ) -> None:
         """Keep what to train and where; nothing is started yet."""
         self._spec, self._path, self._key, self._allocation = spec, path, key, allocation
         self._node = Node()
+        self._telemetry = Telemetry(telemetry_file)
         self._others: list[_Other] = []
         self._size = 0
         self._work = False  # whether orders are obeyed
@@ -79,13 +89,14 @@ class Workers:
         else:
             self._node.start(1, body)
             self._size = 1
+        self._telemetry.start()  # not before: it is a thread, and workers are forks
         join = Order(do="join", size=self._size, store=address, interface=interface)
         self._node.tell(join)
         for other in self._others:
             told = {"rank": other.first_rank, "interface": here.interface}
             other.channel.send(join.model_copy(update=told).to_line())
         self._collect(watched=False)
-        equipment = cast(Equipment, self._order(Order(do="prepare"), watched=False).answer)
+        equipment = cast(Equipment, self._order(Order(do="prepare"), watched=False)[0].answer)
         self._work = True
         return replace(equipment, workers=self._size)
 
@@ -94,11 +105,16 @@ class Workers:
 
         When `check` raises, the workers are left where they are, for `close` to tell them to end.
         """
-        return cast(EpochResult, self._order(Order(do="epoch", epoch=epoch), check).answer)
+        before = self._telemetry.energy()
+        reports = self._order(Order(do="epoch", epoch=epoch), check)
+        nodes = [self._telemetry.since(before)]
+        for first, end in pairwise([*(other.first_rank for other in self._others), self._size]):
+            nodes.append(_last(reports[rank] for rank in range(first, end)))
+        return replace(cast(EpochResult, reports[0].answer), **total(nodes)._asdict())
 
     def save_weights(self, path: Path) -> str:
         """Let rank 0 write the weights."""
-        return str(self._order(Order(do="save_weights", path=str(path))).answer)
+        return str(self._order(Order(do="save_weights", path=str(path)))[0].answer)
 
     def save_checkpoint(self, path: Path, epoch: int) -> None:
         """Let rank 0 write a checkpoint."""
@@ -106,7 +122,7 @@ class Workers:
 
     def load_checkpoint(self, path: Path) -> int:
         """Let all ranks go on from rank 0's checkpoint."""
-        report = self._order(Order(do="load_checkpoint", path=str(path)))
+        report = self._order(Order(do="load_checkpoint", path=str(path)))[0]
         if report.kind == "unusable":
             raise ValueError(report.message)
         return cast(int, report.answer)
@@ -117,6 +133,7 @@ class Workers:
             other.channel.send(Order(do="end").to_line())
             other.channel.close()
         self._node.end(GRACE if self._work else 0.0)
+        self._telemetry.close()
 
     def _meet(self, meeting: lifeline.Meeting) -> None:
         """Wait for the tasks of the other nodes, and number their workers."""
@@ -131,14 +148,16 @@ class Workers:
             self._others.append(_Other(hosts[node], channel, self._size))
             self._size += workers
 
-    def _order(self, order: Order, check: Callable[[], None] = lambda: None, *, watched: bool = True) -> Report:
-        """Give an order to every rank; returns rank 0's report when all have obeyed."""
+    def _order(
+        self, order: Order, check: Callable[[], None] = lambda: None, *, watched: bool = True
+    ) -> dict[int, Report]:
+        """Give an order to every rank; returns the report of each when all have obeyed."""
         self._node.tell(order)
         for other in self._others:
             other.channel.send(order.to_line())
         return self._collect(check, watched=watched)
 
-    def _collect(self, check: Callable[[], None] = lambda: None, *, watched: bool) -> Report:
+    def _collect(self, check: Callable[[], None] = lambda: None, *, watched: bool) -> dict[int, Report]:
         """Wait until all ranks have obeyed; `watched` says whether rank 0 must report steps meanwhile."""
         done: dict[int | None, Report] = {}
         silent = 0.0
@@ -155,7 +174,7 @@ class Workers:
                     silent = 0.0
             if watched and silent > self._spec.training.hang_after:
                 self._end_hung()
-        return done[0]
+        return {rank: report for rank, report in done.items() if rank is not None}
 
     def _check(self, check: Callable[[], None]) -> None:
         """Call `check`. A batch system may tell this task to end because a node is lost: that is then the reason."""
@@ -220,6 +239,12 @@ def work(
     from aiperf_orch.trial.worker import Worker
 
     Worker(channel, spec, path, local_rank, local_size, store).run()
+
+
+def _last(reports: Iterable[Report]) -> Energy:
+    """A node's energy for an epoch: what was known when the last of its workers reported."""
+    taken = [Energy(report.energy, report.energy_of) for report in reports]
+    return max(taken, key=lambda each: (each.energy is None, each.energy))
 
 
 def _telling(failure: Report) -> int:

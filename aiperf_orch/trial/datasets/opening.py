@@ -11,9 +11,11 @@ import torch
 from aiperf_orch.config import DataSettings
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.records import EndReason
+from aiperf_orch.trial.datasets.cifar10 import Cifar10
 from aiperf_orch.trial.datasets.digits import digits
 from aiperf_orch.trial.datasets.in_memory import InMemory
 from aiperf_orch.trial.datasets.source import Source
+from aiperf_orch.trial.datasets.synthetic import Synthetic
 from aiperf_orch.trial.trainer import TrialFailure
 from aiperf_orch.trial.world import World
 
@@ -51,7 +53,41 @@ def _digits(_settings: DataSettings, device: torch.device, _world: World) -> Sou
     return InMemory(digits(), device)
 
 
-SOURCES: Final[dict[str, Callable[[DataSettings, torch.device, World], Source]]] = {"digits": _digits}
+def look(settings: DataSettings) -> None:
+    """Whether the data set can be trained on here, as far as a moment tells: of a large one the first images.
+
+    Raises:
+        TrialFailure: BAD_DATA, saying what is wrong with it.
+        Exception: of any kind, when this Python environment is not whole.
+    """
+    if settings.name == "imagenet":
+        from aiperf_orch.trial.datasets import imagenet
+
+        imagenet.look(settings)
+    else:
+        SOURCES[settings.name](settings, torch.device("cpu"), World()).close()
+
+
+def _synthetic(settings: DataSettings, device: torch.device, _world: World) -> Source:
+    return Synthetic(settings, device)
+
+
+def _imagenet(settings: DataSettings, device: torch.device, world: World) -> Source:
+    from aiperf_orch.trial.datasets.imagenet import ImageTree  # Pillow, which others need not wait for
+
+    return ImageTree(settings, device, world)
+
+
+def _cifar10(settings: DataSettings, device: torch.device, _world: World) -> Source:
+    return Cifar10(settings, device)
+
+
+SOURCES: Final[dict[str, Callable[[DataSettings, torch.device, World], Source]]] = {
+    "digits": _digits,
+    "synthetic": _synthetic,
+    "cifar10": _cifar10,
+    "imagenet": _imagenet,
+}
 
 
 def _bad(message: str) -> TrialFailure:

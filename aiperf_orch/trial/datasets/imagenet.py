@@ -1,0 +1,206 @@
+"""Images in a tree of folders, as ImageNet is kept: decoded by processes of their own, finished on the device."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import forkserver, resource_tracker
+from multiprocessing.context import BaseContext
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from aiperf_orch.config import DataSettings
+from aiperf_orch.trial.datasets import decoding, staging
+from aiperf_orch.trial.datasets.decoding import Decoded, Decoder, Order
+from aiperf_orch.trial.datasets.listing import SPLITS, Listing, bad, class_folders, images_of, list_tree, root_of
+from aiperf_orch.trial.datasets.places import PlacedData
+from aiperf_orch.trial.datasets.source import Batch, Indices
+from aiperf_orch.trial.world import World
+
+_MEAN: Final = (0.485, 0.456, 0.406)  # of ImageNet's pixels, red, green, blue, from 0 to 1
+_DEVIATION: Final = (0.229, 0.224, 0.225)
+_LOOKED_AT: Final = 3  # classes of each split whose first image is decoded before anything is trained
+_AHEAD: Final = 4  # batches that each loader has ready
+_OURS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)
+
+
+class ImageTree:
+    """A `Source` over train/CLASS/IMAGE and val/CLASS/IMAGE."""
+
+    def __init__(self, settings: DataSettings, device: torch.device, world: World) -> None:
+        """Read the listing and look at the first images.
+
+        Raises:
+            TrialFailure: BAD_DATA, saying what is wrong with the tree and where.
+        """
+        root = root_of(settings)
+        listing = _shared(lambda: _listed(root, settings), device, world)
+        if settings.stage:
+            root = staging.staged(root, listing, Path(settings.stage))
+        self.input_shape, self.classes = settings.input_shape, len(listing.classes)
+        self.train_images, self.val_images = listing.images("train"), listing.images("val")
+        self.digest = listing.digest
+        self._listing, self._device, self._max_broken = listing, device, settings.max_broken
+        self._labels = {split: listing.labels(split) for split in SPLITS}
+        self._root = root
+        self._orders = _Orders()
+        loaders = settings.loaders
+        if loaders is None:
+            loaders = max(1, len(os.sched_getaffinity(0)) // world.local_size)
+        self._loader = DataLoader(
+            Decoder(os.fsencode(root), settings.image_size),
+            batch_size=None,
+            sampler=self._orders,
+            num_workers=loaders,
+            collate_fn=_as_is,
+            pin_memory=device.type != "cpu",
+            persistent_workers=loaders > 0,
+            prefetch_factor=_AHEAD if loaders else None,
+            multiprocessing_context=_processes() if loaders else None,
+            generator=torch.Generator(),  # else each epoch would take a number from the trainer's
+        )
+        iter(self._loader)  # nothing to decode yet: the loaders start, outside the time that is measured
+        self._mean, self._scale = (
+            torch.tensor(values, device=device).view(1, 3, 1, 1)
+            for values in ([255 * mean for mean in _MEAN], [1 / (255 * deviation) for deviation in _DEVIATION])
+        )
+
+    def training(self, batches: Sequence[Indices], seed: int) -> Iterator[Batch]:
+        """Random crops, mirrored or not, as `seed` and each image's index draw them."""
+        return self._batches("train", batches, seed)
+
+    def validation(self, batches: Sequence[Indices]) -> Iterator[Batch]:
+        """The centre of each image."""
+        return self._batches("val", batches, None)
+
+    def close(self) -> None:
+        """End the loaders; the source is of no use any more."""
+        del self._loader
+
+    def _batches(self, split: str, batches: Sequence[Indices], seed: int | None) -> Iterator[Batch]:
+        self._orders.those = (
+            Order(self._listing.paths(split, indices), self._labels[split][indices], indices, seed)
+            for indices in batches
+        )
+        decoded = self._held_to_limit(iter(self._loader), 0 if seed is None else self._max_broken)
+        return self._copied_ahead(decoded) if self._device.type == "cuda" else map(self._finished, decoded)
+
+    def _held_to_limit(self, batches: Iterator[Decoded], most: int) -> Iterator[Decoded]:
+        """The batches, as long as no more than `most` images of them are broken."""
+        skipped = 0
+        for batch in batches:
+            for path, why in batch.broken:
+                skipped += 1
+                name = os.fsdecode(path)
+                if skipped > most:
+                    limit = f": data.max_broken allows {most} in an epoch, and this is one more" if most else ""
+                    raise bad(f"{self._root / name}: cannot be read ({why}){limit}; mend or replace the image")
+                print(f"skipped {name}, which cannot be read: {why}", file=sys.stderr, flush=True)
+            yield batch
+
+    def _finished(self, decoded: Decoded) -> Batch:
+        """The batch on the device: mirrored, normalised, channels last."""
+        moved: list[Tensor] = [each.to(self._device, non_blocking=True) for each in decoded[:3]]
+        images, mirrored, labels = moved
+        images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(2), images)
+        pixels = images.permute(0, 3, 1, 2).to(torch.float32)  # of which channels are last in memory
+        return Batch(pixels.sub_(self._mean).mul_(self._scale), labels, len(decoded.broken))
+
+    def _copied_ahead(self, batches: Iterator[Decoded]) -> Iterator[Batch]:
+        """Each batch, copied to the device and finished there while the model computes on the one before."""
+        side = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        side.wait_stream(torch.cuda.current_stream(self._device))  # which made the mean
+        ready: tuple[Batch, torch.cuda.Event] | None = None
+        for decoded in batches:
+            with torch.cuda.stream(side):
+                coming = self._finished(decoded), side.record_event()
+            if ready is not None:
+                yield _handed_over(*ready)
+            ready = coming
+        if ready is not None:
+            yield _handed_over(*ready)
+
+
+def look(settings: DataSettings) -> None:
+    """Whether the tree can be trained on, as far as a moment tells: its class folders, and the first images of some.
+
+    Raises:
+        TrialFailure: BAD_DATA, saying what is wrong with it and where.
+    """
+    root = root_of(settings)
+    for name in class_folders(root, settings.outputs)[:_LOOKED_AT]:
+        for split in SPLITS:
+            path = images_of(root, split, name)[0].rpartition(b" ")[0]
+            try:
+                decoding.read_image(os.path.join(os.fsencode(root), path), settings.image_size, None)  # noqa: PTH118
+            except Exception as error:  # a broken image makes its decoder raise almost anything
+                why = f"{type(error).__name__}: {error}"
+                raise bad(f"{root / os.fsdecode(path)}: cannot be read ({why}); mend or replace the image") from None
+
+
+class _Orders:
+    """What is to be decoded next: changed before each pass over the data."""
+
+    those: Iterator[Order] = iter(())
+
+    def __iter__(self) -> Iterator[Order]:
+        return self.those
+
+
+def _listed(root: Path, settings: DataSettings) -> Listing:
+    look(settings)
+    if isinstance(settings, PlacedData):
+        return list_tree(root, settings.outputs, settings.index, keep=settings.keeps_index)
+    return list_tree(root, settings.outputs)
+
+
+def _shared(make: Callable[[], Listing], device: torch.device, world: World) -> Listing:
+    """What the first worker makes, with all: a file system is asked a million questions once, not by each."""
+    if world.size == 1:
+        return make()
+    listing = make() if world.first else None
+    packed = bytearray(listing.packed()) if listing else bytearray()
+    length = torch.tensor([len(packed)], device=device)
+    world.broadcast([length])
+    content = torch.empty(int(length), dtype=torch.uint8, device=device)
+    if listing:
+        content.copy_(torch.frombuffer(packed, dtype=torch.uint8))
+    world.broadcast([content])
+    return listing or Listing.unpacked(content.cpu().numpy().tobytes())
+
+
+def _processes() -> BaseContext:
+    """How loaders are started: forks of a process without threads or a device, which has imported what they need.
+
+    Signals are for the trainer, which ends its loaders itself, so that none loses them before it knows why.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([decoding.__name__])
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
+    try:
+        resource_tracker.ensure_running()  # which lets some through again
+        signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return context
+
+
+def _as_is(decoded: Any) -> Any:
+    return decoded
+
+
+def _handed_over(batch: Batch, made: torch.cuda.Event) -> Batch:
+    """The batch, for the stream that the model computes on."""
+    current = torch.cuda.current_stream(batch.images.device)
+    current.wait_event(made)
+    for tensor in batch[:2]:
+        tensor.record_stream(current)
+    return batch

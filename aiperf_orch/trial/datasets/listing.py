@@ -1,0 +1,224 @@
+"""The listing of an image tree (train/CLASS/IMAGE and val/CLASS/IMAGE): made once, kept as an index, checked each time.
+
+Without torch. What the files hold is `decoding`'s.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aiperf_orch.campaign.files import replace_file
+from aiperf_orch.campaign.reading import read_regular
+from aiperf_orch.config import DataSettings
+from aiperf_orch.errors import AiperfError
+from aiperf_orch.records import EndReason
+from aiperf_orch.trial.trainer import TrialFailure
+
+SPLITS: Final = ("train", "val")
+_THREADS: Final = 32  # a parallel file system answers many at once
+_IMAGES: Final = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+_FORMAT: Final = 1
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, eq=False)
+class Listing:
+    """Every image of a tree, first those that train, by class and name.
+
+    `text` has a line for each, `train/CLASS/NAME BYTES`; `counts` has, of each split, the images of each class.
+    """
+
+    text: bytes
+    classes: list[str]
+    counts: dict[str, list[int]]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the text."""
+        return hashlib.sha256(self.text).hexdigest()
+
+    def images(self, split: str) -> int:
+        """How many images a split has."""
+        return sum(self.counts[split])
+
+    def paths(self, split: str, indices: NDArray[np.int64]) -> list[bytes]:
+        """The images of a split by their indices from 0, relative to the root."""
+        offset = 0 if split == "train" else self.images("train")
+        starts = self._starts
+        lines = (self.text[starts[i] : starts[i + 1]] for i in (indices + offset).tolist())
+        return [line.rpartition(b" ")[0] for line in lines]
+
+    def labels(self, split: str) -> NDArray[np.int64]:
+        """The class of each image of a split, counted from 0 in the order of the folders' names."""
+        return np.repeat(np.arange(len(self.classes)), self.counts[split])
+
+    def files(self) -> Iterator[tuple[bytes, int]]:
+        """Every image, relative to the root, and its bytes."""
+        for line in self.text.splitlines():
+            path, _, size = line.rpartition(b" ")
+            yield path, int(size)
+
+    @cached_property
+    def _starts(self) -> NDArray[np.int64]:
+        """Where each line begins, and where the last one ends."""
+        ends = np.flatnonzero(np.frombuffer(self.text, np.uint8) == ord("\n")) + 1
+        return np.concatenate([np.zeros(1, np.int64), ends])
+
+    def packed(self, key: str = "") -> bytes:
+        """The listing as `unpacked` reads it; `key` names the tree as it was listed."""
+        header = {"format": _FORMAT, "key": key, "sha256": self.digest, "classes": self.classes, "counts": self.counts}
+        return json.dumps(header).encode() + b"\n" + zlib.compress(self.text, 1)
+
+    @classmethod
+    def unpacked(cls, data: bytes, key: str = "") -> Listing:
+        """The listing that was packed.
+
+        Raises:
+            ValueError: when it was packed by another key, or is damaged.
+        """
+        head, _, body = data.partition(b"\n")
+        try:
+            header: dict[str, Any] = json.loads(head)
+            listing = cls(zlib.decompress(body), header["classes"], header["counts"])
+            stated = header["format"], header["key"], header["sha256"]
+        except (LookupError, TypeError, zlib.error) as error:
+            raise ValueError(f"damaged: {error}") from error
+        if stated != (_FORMAT, key, listing.digest):
+            raise ValueError("of another tree, of an earlier time, or damaged")
+        return listing
+
+
+def list_tree(root: Path, outputs: int, index: Path | None = None, *, keep: bool = True) -> Listing:
+    """The listing of a tree, from its index where there is one and no class folder has changed since.
+
+    Args:
+        root: the folder that holds train and val.
+        outputs: how many classes the network tells apart.
+        index: the file that keeps the listing.
+        keep: whether the index may be written.
+
+    Raises:
+        TrialFailure: BAD_DATA, saying what is wrong with the tree.
+    """
+    folders = class_folders(root, outputs)
+    key = _key(root, folders)
+    if index is not None:
+        with suppress(OSError, ValueError):
+            return Listing.unpacked(read_regular(index), key)
+    listing = _listed(root, folders)
+    if index is not None and keep:
+        try:
+            replace_file(index, listing.packed(key))
+        except AiperfError as error:
+            print(f"the listing is not kept, and the next trial makes it anew: {error}", flush=True)
+    return listing
+
+
+def class_folders(root: Path, outputs: int) -> list[str]:
+    """The names of the class folders, sorted, the same in train and val.
+
+    Raises:
+        TrialFailure: BAD_DATA, when the tree is not one of images by class, or its classes are not the network's.
+    """
+    found: dict[str, list[str]] = {}
+    for split in SPLITS:
+        try:
+            with os.scandir(root / split) as entries:
+                found[split] = sorted(item.name for item in entries if item.name[0] != "." and item.is_dir())
+        except OSError as error:
+            raise bad(
+                f"{root / split}: cannot be read ({error.strerror}): data.path must be the folder that holds "
+                "train and val, as this node sees it"
+            ) from None
+        if not found[split]:
+            raise bad(f"{root / split}: has no class folders: each class's images belong into a folder of their own")
+    train, val = found["train"], found["val"]
+    if train != val:
+        name = min(set(train) ^ set(val))
+        where, missing = ("train", "val") if name in train else ("val", "train")
+        raise bad(f"{root}: the class folder {name!r} is in {where}, and not in {missing}: both must have the same")
+    if len(train) != outputs:
+        raise bad(
+            f"{root}: has {len(train)} class folders, and the network {outputs} outputs: begin the campaign anew "
+            f"with data.classes: {len(train)}, or mend the tree"
+        )
+    return train
+
+
+def root_of(settings: DataSettings) -> Path:
+    """The folder that the settings name.
+
+    Raises:
+        TrialFailure: BAD_DATA, when they name none.
+    """
+    if settings.path is None:
+        raise bad(f"data set {settings.name!r} needs its folder: set data.path, or by hand give --data")
+    return Path(settings.path)
+
+
+def bad(message: str) -> TrialFailure:
+    """The failure of a data set that cannot be used."""
+    return TrialFailure(EndReason.BAD_DATA, message)
+
+
+def in_threads(deed: Callable[[_Item], _Result], items: list[_Item]) -> list[_Result]:
+    """A deed on each item by many threads, in order; when one fails, those that have not begun are left."""
+    pool = ThreadPoolExecutor(_THREADS)
+    try:
+        return list(pool.map(deed, items))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _key(root: Path, folders: list[str]) -> str:
+    """What a tree is known by: where it is, and when each class folder was changed last."""
+    paths = [root / split / name for split in SPLITS for name in folders]
+    try:
+        times = in_threads(lambda path: path.stat().st_mtime_ns, paths)
+    except OSError as error:
+        raise bad(f"{error.filename}: cannot be read: {error.strerror}") from None
+    lines = [f"{path}\t{time}\n" for path, time in zip(paths, times, strict=True)]
+    return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
+
+
+def _listed(root: Path, folders: list[str]) -> Listing:
+    every = [(split, name) for split in SPLITS for name in folders]
+    lines = in_threads(lambda part: images_of(root, *part), every)
+    counts = {split: [len(lines[i]) for i, part in enumerate(every) if part[0] == split] for split in SPLITS}
+    return Listing(b"".join(line for part in lines for line in part), folders, counts)
+
+
+def images_of(root: Path, split: str, name: str) -> list[bytes]:
+    """The lines of one class, sorted.
+
+    Raises:
+        TrialFailure: BAD_DATA, when it has no images or cannot be read.
+    """
+    folder = root / split / name
+    prefix = os.fsencode(f"{split}/{name}/")
+    try:
+        with os.scandir(folder) as entries:
+            files = sorted(
+                (os.fsencode(entry.name), entry.stat().st_size)
+                for entry in entries
+                if entry.name[0] != "." and entry.name.lower().endswith(_IMAGES) and "\n" not in entry.name
+            )
+    except OSError as error:
+        raise bad(f"{error.filename or folder}: cannot be read: {error.strerror}") from None
+    if not files:
+        raise bad(f"{folder}: holds no images ({', '.join(_IMAGES)}): fill it, or remove the class everywhere")
+    return [b"%s%s %d\n" % (prefix, file, size) for file, size in files]
