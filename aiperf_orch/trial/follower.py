@@ -21,7 +21,7 @@ from aiperf_orch.trial.lifecycle import SIGNALS
 from aiperf_orch.trial.messages import Order, Report
 from aiperf_orch.trial.node import Node, hear_from
 from aiperf_orch.trial.trainer import TrialFailure
-from aiperf_orch.trial.workers import work
+from aiperf_orch.trial.workers import GRACE, work
 
 _LOOK: Final = 0.5  # seconds between two looks at the workers
 
@@ -43,7 +43,7 @@ def follow(spec: TrialSpec, path: Path, key: lifeline.Key, allocation: Allocatio
     except TrialFailure as failure:
         print(f"task {allocation.rank}: {failure}", file=sys.stderr)
     finally:
-        node.end()
+        node.end(GRACE)
 
 
 def _relay(node: Node, channel: Channel, interface: str | None) -> None:

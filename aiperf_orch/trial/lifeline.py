@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from typing import Final
 
-import psutil
 from pydantic import ValidationError
 
 from aiperf_orch.records import EndReason
@@ -70,10 +69,9 @@ def address_of(interface: str) -> str:
     Raises:
         TrialFailure: when there is none.
     """
-    known = psutil.net_if_addrs()
-    for each in known.get(interface, []):
-        if each.family == socket.AF_INET:
-            return each.address
+    known = _interfaces()
+    for address in known.get(interface, []):
+        return address
     has = ", ".join(sorted(known))
     message = (
         f"scheduler.interface: {interface}: {socket.gethostname()} has no such interface with an address; it has {has}"
@@ -83,10 +81,18 @@ def address_of(interface: str) -> str:
 
 def interface_at(address: str) -> str | None:
     """The interface that has an address."""
-    for name, addresses in psutil.net_if_addrs().items():
-        if any(each.address == address for each in addresses):
+    for name, addresses in _interfaces().items():
+        if address in addresses:
             return name
     return None
+
+
+def _interfaces() -> dict[str, list[str]]:
+    """The IPv4 addresses of each interface of this node."""
+    import psutil  # not for a trial of one worker
+
+    found = psutil.net_if_addrs()
+    return {name: [each.address for each in found[name] if each.family == socket.AF_INET] for name in found}
 
 
 class Meeting:

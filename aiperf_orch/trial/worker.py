@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import faulthandler
 import os
-import signal
 import socket
 import sys
 import time
+import traceback
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -21,11 +21,16 @@ from aiperf_orch.records import EndReason, TrialSpec
 from aiperf_orch.trial.channel import Channel
 from aiperf_orch.trial.messages import Order, Report
 from aiperf_orch.trial.torch_trainer import TorchTrainer
-from aiperf_orch.trial.trainer import EpochResult, Equipment, TrialFailure
+from aiperf_orch.trial.trainer import EpochResult, Equipment, Left, TrialFailure
 from aiperf_orch.trial.world import World
 
-_STEP_REPORTS: Final = 1.0  # seconds between two, at most: steps may take a millisecond
+_LOOK: Final = 0.2  # seconds between two looks at what the task says, and two reports: a step may take a millisecond
 _FRACTION: Final = 0.1  # of the time after which a trial is hung, at most
+_END: Final = Order(do="end")
+
+
+class _Ended(Exception):
+    """The task wants no more, or is gone."""
 
 
 class Worker:
@@ -55,49 +60,61 @@ class Worker:
         self._channel, self._spec, self._path = channel, spec, path
         self._local_rank, self._local_size, self._store = local_rank, local_size, store
         self._rank: int | None = None
-        self._pause = min(_STEP_REPORTS, _FRACTION * spec.training.hang_after)
-        self._reported = 0.0
+        self._pause = min(_LOOK, _FRACTION * spec.training.hang_after)
+        self._looked = 0.0
 
     def run(self) -> None:
-        """Obey, one order after the other, and report."""
-        faulthandler.register(signal.SIGUSR2, all_threads=True)
+        """Meet the other ranks, then obey and report until there is an end."""
         try:
-            while line := self._channel.next_line():
-                self._report(self._obey(Order.model_validate_json(line)))
+            order = self._next()
+            if order.do == "end":
+                return
+            world = self._join(order)
+            with closing(_make_trainer(self._spec, self._path, world)) as trainer:
+                self._report(Report(kind="done"))
+                while (order := self._next()).do != "end":
+                    self._report(self._obey(order, trainer))
+            world.leave()
+        except (_Ended, Left):
+            pass
         except TrialFailure as failure:
             self._report(Report(kind="failed", reason=failure.reason, message=str(failure)))
         except Exception as error:
             if not _is_loss(error):
                 raise
+            traceback.print_exc()
             message = f"rank {self._rank} on {socket.gethostname()} lost another: {error}"
             self._report(Report(kind="failed", reason=EndReason.NODE_FAILURE, message=message[:2000], bereft=True))
 
-    def _obey(self, order: Order) -> Report:
+    def _next(self) -> Order:
+        """The next order; from a task that is gone, the last."""
+        line = self._channel.next_line()
+        return Order.model_validate_json(line) if line else _END
+
+    def _obey(self, order: Order, trainer: TorchTrainer) -> Report:
         """Do what an order says; returns the report of its end."""
         answer: Equipment | EpochResult | str | int | None = None
         path = Path(order.path)
         match order.do:
-            case "join":
-                self._join(order)
             case "prepare":
-                answer = self._trainer.prepare()
+                answer = trainer.prepare()
             case "epoch":
-                answer = self._trainer.run_epoch(order.epoch, self._step)
+                answer = trainer.run_epoch(order.epoch, self._step)
             case "save_weights":
-                answer = self._trainer.save_weights(path)
+                answer = trainer.save_weights(path)
             case "save_checkpoint":
-                self._trainer.save_checkpoint(path, order.epoch)
+                trainer.save_checkpoint(path, order.epoch)
             case "load_checkpoint":
                 try:
-                    answer = self._trainer.load_checkpoint(path)
+                    answer = trainer.load_checkpoint(path)
                 except (OSError, ValueError) as error:
                     return Report(kind="unusable", message=str(error))
             case _:
                 raise AssertionError(f"{order.do} is no order for a worker")
         return Report(kind="done", answer=answer)
 
-    def _join(self, order: Order) -> None:
-        """Meet the other ranks, and make the trainer."""
+    def _join(self, order: Order) -> World:
+        """Meet the other ranks."""
         self._rank = order.rank
         accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
         if accelerator and self._local_rank == 0 and self._local_size > torch.accelerator.device_count():
@@ -107,25 +124,28 @@ class Worker:
             os.environ.setdefault("GLOO_SOCKET_IFNAME", order.interface)
             if order.interface != "lo":  # on one node nccl needs no network
                 os.environ.setdefault("NCCL_SOCKET_IFNAME", f"={order.interface}")
-        world = World()
-        if order.store:
-            world = World.join(
-                order.rank,
-                order.size,
-                self._local_rank,
-                self._local_size,
-                order.store,
-                listen_fd=self._store.detach() if self._store else None,
-                device=accelerator.type if accelerator else "cpu",
-            )
-        self._trainer = _make_trainer(self._spec, self._path, world)
+        if order.store is None:
+            return World()
+        return World.join(
+            order.rank,
+            order.size,
+            self._local_rank,
+            self._local_size,
+            order.store,
+            listen_fd=self._store.detach() if self._store else None,
+            device=accelerator.type if accelerator else "cpu",
+        )
 
     def _step(self) -> None:
-        """Tell that a step is about to begin, now and then."""
+        """Tell now and then that a step is about to begin, and see whether there is an end."""
         now = time.monotonic()
-        if self._rank == 0 and now - self._reported >= self._pause:
-            self._reported = now
+        if now - self._looked < self._pause:
+            return
+        self._looked = now
+        if self._rank == 0:
             self._report(Report(kind="step"))
+        if self._channel.receive() or self._channel.broken:  # nothing else comes before an order is obeyed
+            raise _Ended
 
     def _report(self, report: Report) -> None:
         self._channel.send(report.to_line())

@@ -27,6 +27,7 @@ _LOOK: Final = 0.2  # seconds between two calls of `check`, at most
 _LONGEST_LOOK: Final = 1.0  # seconds that one look counts for: a job that the batch system suspends does not hang
 _LAST_WORDS: Final = 0.5  # seconds in which a lost node is noticed by a task that is told to end
 _PATIENCE: Final = (0.0, 0.0, 3.0, 20.0)  # seconds for another failure to be heard of that tells more, by `_telling`
+GRACE: Final = 3.0  # seconds for workers to end what they started
 _STACKS: Final = 3.0  # seconds for workers to write their stacks
 
 
@@ -50,6 +51,7 @@ class Workers:
         self._node = Node()
         self._others: list[_Other] = []
         self._size = 0
+        self._work = False  # whether orders are obeyed
         self._beaten = 0.0
 
     def prepare(self) -> Equipment:
@@ -84,12 +86,13 @@ class Workers:
             other.channel.send(join.model_copy(update=told).to_line())
         self._collect(watched=False)
         equipment = cast(Equipment, self._order(Order(do="prepare"), watched=False).answer)
+        self._work = True
         return replace(equipment, workers=self._size)
 
     def run_epoch(self, epoch: int, check: Callable[[], None]) -> EpochResult:
         """Train and validate an epoch on all workers.
 
-        Leaving it leaves the workers where they are, for `close`: what is worth keeping stands in the last checkpoint.
+        When `check` raises, the workers are left where they are, for `close` to tell them to end.
         """
         return cast(EpochResult, self._order(Order(do="epoch", epoch=epoch), check).answer)
 
@@ -109,11 +112,11 @@ class Workers:
         return cast(int, report.answer)
 
     def close(self) -> None:
-        """End all workers, at once: nothing that they hold is wanted any more."""
+        """End all workers: in good order where they still work, else at once."""
         for other in self._others:
             other.channel.send(Order(do="end").to_line())
             other.channel.close()
-        self._node.end()
+        self._node.end(GRACE if self._work else 0.0)
 
     def _meet(self, meeting: lifeline.Meeting) -> None:
         """Wait for the tasks of the other nodes, and number their workers."""
@@ -189,6 +192,7 @@ class Workers:
 
     def _fail(self, first: Report) -> NoReturn:
         """Raise what tells most of a failure: when a rank is gone, others that lost it may say so before anybody else."""
+        self._work = False
         failures, waited = [first], 0.0
         while waited < _PATIENCE[_telling(failures[0])]:
             reports, passed = self._hear(_LOOK)
@@ -198,6 +202,7 @@ class Workers:
 
     def _end_hung(self) -> NoReturn:
         """Let all workers write where they are, and raise."""
+        self._work = False
         self._node.dump()
         for other in self._others:
             other.channel.send(Order(do="dump").to_line())
