@@ -103,6 +103,7 @@ def result_row(result: Result) -> dict[str, Any]:
         "error_is_zero": _yes(score.error_is_zero),
         "state": result.phase.value,
         "data": result.data,
+        "data_sha256": " ".join(sorted(result.data_digests)),
         "precision": " ".join(sorted(result.precisions)),
         "scheduler": settings.scheduler.kind,
         "concurrency": settings.campaign.concurrency,
