@@ -205,6 +205,7 @@ class Controller:
                 deadline=self.deadline,
                 max_attempts=self.settings.campaign.max_attempts,
                 forecast_epoch=self.settings.search.forecast_epoch,
+                horizon=self.settings.training.epochs,
             )
             for watched, reason, message in ends
         ]

@@ -20,7 +20,7 @@ from aiperf_orch.units import now
 
 _LONGEST_WAIT: Final = 30.0  # seconds
 _LOG_TAIL: Final = 1000  # bytes
-_LAUNCHERS: Final = ("srun: ", "slurmstepd")  # what these say after a failure explains nothing
+_LAUNCHERS: Final = ("srun: ", "slurmstepd", "pbsdsh: ")  # what these say after a failure explains nothing
 
 
 @dataclass
@@ -119,17 +119,20 @@ class Watched:
         deadline: datetime | None,
         max_attempts: int,
         forecast_epoch: int,
+        horizon: int,
     ) -> AttemptEnd:
         """The record of this attempt's end, with the totals of the whole trial so far.
 
-        `hosts` are those that the queue knows of; those of the begin line come first.
+        `hosts` are those that the queue knows of; those of the begin line come first. `horizon` is the epoch at which
+        the learning rate ends: a trial that got there is not short, and what it reached needs no forecast.
         """
         counted = count_epochs(self.epochs, deadline)
         epochs = list(counted.values())
         best = best_epoch(epochs)
         whole = [epoch.epoch for epoch in epochs] == list(range(1, len(epochs) + 1))
         errors = [epoch.error for epoch in epochs]
-        predicted = forecast_error(errors, forecast_epoch, best.error) if best and whole else None
+        short = whole and len(epochs) < horizon
+        predicted = forecast_error(errors, forecast_epoch, best.error) if best and short else None
         begins = [run.begin.time for run in self.runs if run.begin]
         progressed = bool({epoch.epoch for epoch in epochs} - {epoch.epoch for epoch in self.earlier})
         return AttemptEnd(

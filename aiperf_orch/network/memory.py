@@ -5,7 +5,7 @@ convolution (its batch-norm needs it), ReLU, pooling, concatenation and dense la
 maps of batch-norms and adds are overwritten by the ReLU behind them, or dropped. The fixed part is the parameters,
 their gradients and momentum. What a library takes besides (a CUDA context, a convolution's workspace, fragments) is
 left to whoever sets a limit. By `benchmarks/memory.py` it is 1.05 to 1.08 times the peak of what PyTorch allocates for
-ResNet-50 and seven descendants on a CPU, whose processes grew 1.3 to 1.5 times as much. No accelerator was measured.
+ResNet-50 and seven descendants on a CPU, whose processes grew 1.4 to 1.6 times as much. No accelerator was measured.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Final, NoReturn, cast
 
@@ -107,9 +108,8 @@ class Workers:
         before = self._telemetry.energy()
         reports = self._order(Order(do="epoch", epoch=epoch), check)
         nodes = [self._telemetry.since(before)]
-        ends = [*(other.first_rank for other in self._others[1:]), self._size]
-        for other, end in zip(self._others, ends, strict=True):
-            nodes.append(_last(reports[rank] for rank in range(other.first_rank, end)))
+        for first, end in pairwise([*(other.first_rank for other in self._others), self._size]):
+            nodes.append(_last(reports[rank] for rank in range(first, end)))
         return replace(cast(EpochResult, reports[0].answer), **total(nodes)._asdict())
 
     def save_weights(self, path: Path) -> str:

@@ -21,7 +21,7 @@ def all_trained(number):
 
 def test_what_befalls_running_jobs(make_pbs_campaign, long_trials):
     campaign = make_pbs_campaign(
-        campaign__max_trials=9, campaign__concurrency=9, campaign__max_attempts=2, **long_trials
+        campaign__max_trials=7, campaign__concurrency=7, campaign__max_attempts=2, **long_trials
     )
     pbs, seen = campaign.cluster, []
     pbs.configure(kill_delay=1)
@@ -53,7 +53,7 @@ def test_what_befalls_running_jobs(make_pbs_campaign, long_trials):
             and seen
             and trained(controller, 6, epochs=seen[-1] + 2)
         ),
-        once(all_trained(9), disturb),
+        once(all_trained(7), disturb),
         once(suspended, lambda _: pbs.run("qsig", "-s", "resume", campaign.job(6), operator=True)),
     )
     ends = {trial: ends_of(state, trial)[0] for trial in ended}
@@ -69,7 +69,7 @@ def test_what_befalls_running_jobs(make_pbs_campaign, long_trials):
     assert "PBS was restarted on its node" in ends[2].message
     assert "exceeded its walltime" in ends[5].message
     assert len(set(seen)) == 1  # it stood still
-    assert sorted(state.live) == [(1, 2), (2, 2), (3, 2), (4, 2), (5, 2), (6, 1), (7, 1), (8, 1)]
+    assert sorted(state.live) == [(1, 2), (2, 2), (3, 2), (4, 2), (5, 2), (6, 1)]
     for trial in range(1, 6):
         check_goes_on(campaign, f"{trial:05d}-1.0.jsonl", f"{trial:05d}-2.0.jsonl")
 
@@ -106,8 +106,8 @@ def test_the_trials_own_alarm_comes_before_the_walltime(make_pbs_campaign, long_
     campaign = make_pbs_campaign(
         campaign__max_trials=1,
         campaign__max_attempts=1,
-        scheduler__time_limit="64s",
-        scheduler__warn_before="61s",
+        scheduler__time_limit="70s",
+        scheduler__warn_before="60s",
         **long_trials,
     )
     _, state = run_until(campaign, lambda controller: trained(controller, 0, attempt=2))
@@ -182,8 +182,8 @@ def test_what_will_never_run_pauses_the_campaign_with_the_words_of_pbs(make_pbs_
 
 
 def test_a_job_whose_start_is_refused_again_and_again_is_retried_and_a_limit_of_jobs_is_waited_for(make_pbs_campaign):
-    campaign = make_pbs_campaign(campaign__max_trials=6, campaign__concurrency=5, training__simulated_epoch_seconds=0.0)
-    campaign.cluster.configure(max_queued=3, refuse_starts=[campaign.directory.attempt_name(2, 1)])
+    campaign = make_pbs_campaign(campaign__max_trials=5, campaign__concurrency=4, training__simulated_epoch_seconds=0.0)
+    campaign.cluster.configure(max_queued=2, refuse_starts=[campaign.directory.attempt_name(2, 1)])
     phase, state = campaign.run()
     assert phase is Phase.FINISHED
     held = ends_of(state, 2)[0]
@@ -195,7 +195,7 @@ def test_a_job_whose_start_is_refused_again_and_again_is_retried_and_a_limit_of_
 
 def test_nothing_fails_and_nothing_runs_twice_while_the_server_is_down_or_hangs(make_pbs_campaign, long_trials):
     campaign = make_pbs_campaign(
-        campaign__max_trials=4, campaign__concurrency=4, scheduler__command_timeout="2s", **long_trials
+        campaign__max_trials=3, campaign__concurrency=3, scheduler__command_timeout="2s", **long_trials
     )
     pbs = campaign.cluster
     pbs.fault("qsub", "hang_after", times=1)  # accepted, and the client never hears of it
@@ -215,12 +215,12 @@ def test_nothing_fails_and_nothing_runs_twice_while_the_server_is_down_or_hangs(
         elif stages == ["down", "hung"] and "did not answer within 2s" in said:
             pbs.heal()
             stages.append("healed")
-        return "healed" in stages and all_trained(4)(controller)
+        return "healed" in stages and all_trained(3)(controller)
 
     _, state = run_until(campaign, look)
     assert state.ends == []
-    assert len(campaign.queue()) == 4
-    assert [len(events) > 1 for events in campaign.events().values()] == [True] * 4
+    assert len(campaign.queue()) == 3
+    assert [len(events) > 1 for events in campaign.events().values()] == [True] * 3
 
 
 def test_a_site_may_let_pbs_run_jobs_again(make_pbs_campaign, long_trials):

@@ -77,14 +77,20 @@ def end_of(job: qstat.Job) -> JobEnd | None:
 
 
 def accounted(job: qstat.Job, name: str) -> AccountedJob:
-    """An ended job as its server's history has it. qstat prints times of this machine's own zone.
+    """A job as its server's history has it. qstat prints times of this machine's own zone.
 
     Of a job that was started several times PBS tells the last start only: none is given, for its trial began before.
     """
     code = job.attributes.get("Exit_status", "")
-    state = {qstat.DELETED: "DELETED"}.get(job.substate or 0, "COMPLETED" if code == "0" else "FAILED")
+    if job.state not in qstat.ENDED:
+        state = "PENDING" if job.state in qstat.WAITING else "RUNNING"
+    elif job.substate == qstat.DELETED:
+        state = "DELETED"
+    else:
+        state = "COMPLETED" if code == "0" else "FAILED"
+    end = _utc(job, "obittime") if job.state in qstat.ENDED else None
     start = _utc(job, "stime") if job.attributes.get("run_count", "1") == "1" else None
-    return AccountedJob(name, job.id, state, code, start, _utc(job, "obittime"), job.hosts)
+    return AccountedJob(name, job.id, state, code, start, end, job.hosts)
 
 
 def _utc(job: qstat.Job, attribute: str) -> str | None:

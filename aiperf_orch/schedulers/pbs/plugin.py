@@ -147,7 +147,6 @@ class PbsExecutor(core.PicklingExecutor):
             "cpus_per_task": "cpus",
             "gpus_per_node": "gpus",
             "tasks_per_node": "tasks_per_node",
-            "stderr_to_stdout": "stderr_to_stdout",  # type: ignore[typeddict-unknown-key]
         }
 
     @classmethod

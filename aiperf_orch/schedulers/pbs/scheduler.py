@@ -82,8 +82,9 @@ class PbsScheduler(Scheduler):
         return {name: end for name, job in self._remembered(jobs) if (end := end_of(job)) is not None}
 
     def accounting(self, jobs: Mapping[str, str]) -> list[AccountedJob]:
-        """What PBS's history knows of them, which it keeps for two weeks where the site says nothing else."""
-        return [accounted(job, name) for name, job in self._remembered(jobs) if job.state in qstat.ENDED]
+        """What PBS's history knows of them; nothing once it has forgotten one, for half of an account would accuse the rest."""
+        known = dict(self._remembered(jobs))
+        return [accounted(job, name) for name, job in known.items()] if known.keys() == jobs.keys() else []
 
     def cancel(self, names: Collection[str], *, force: bool) -> Cancellation:
         """Delete jobs: what runs gets SIGTERM, and SIGKILL after the server's kill_delay; with `force` at once.
