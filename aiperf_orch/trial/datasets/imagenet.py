@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import signal
@@ -15,6 +16,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from aiperf_orch.config import DataSettings
 from aiperf_orch.trial.datasets import decoding, staging
@@ -67,6 +69,7 @@ class ImageTree:
             generator=torch.Generator(),  # else each epoch would take a number from the trainer's
         )
         iter(self._loader)  # nothing to decode yet: the loaders start, outside the time that is measured
+        atexit.register(self.close)  # else the interpreter would wait for them at its end
         self._mean, self._scale = (
             torch.tensor(values, device=device).view(1, 3, 1, 1)
             for values in ([255 * mean for mean in _MEAN], [1 / (255 * deviation) for deviation in _DEVIATION])
@@ -82,7 +85,10 @@ class ImageTree:
 
     def close(self) -> None:
         """End the loaders; the source is of no use any more."""
-        del self._loader
+        atexit.unregister(self.close)
+        loading = self._loader._iterator
+        if isinstance(loading, _MultiProcessingDataLoaderIter):
+            loading._shutdown_workers()
 
     def _batches(self, split: str, batches: Sequence[Indices], seed: int | None) -> Iterator[Batch]:
         self._orders.those = (
