@@ -18,7 +18,7 @@ The protocol, the second one, fixed before its first run:
   own; at last the difference fresh - inherited of the same way.
 
 The first protocol (20 trials of 4 epochs, batches of 64 to 256 images, 360 images for the final test, 8 seeds) showed no
-difference between search and random beyond its interval. 70 networks of random morphing, each trained three times with
+difference between search and random beyond its interval (`search_quality_first.jsonl`). 70 networks of random morphing, each trained three times with
 new weights (600 images, batches of 32), said why:
 
 - Training again gives another error by as much as another network does: after 4 epochs 64 % of the variance of a final
