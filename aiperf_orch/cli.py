@@ -65,7 +65,7 @@ _TAKE_OVER = click.option("--take-over", is_flag=True, help="Take the campaign f
 
 
 @main.command()
-@click.option("--scheduler", type=click.Choice(["slurm", "local"]), help="By default the one that is here.")
+@click.option("--scheduler", type=click.Choice(["slurm", "pbs", "local"]), help="By default the one that is here.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write this file, which must not be there yet.")
 def init(scheduler: str | None, output: Path | None) -> None:
     """Draft a site file from what the scheduler has.
@@ -380,6 +380,41 @@ def ops(network: str, by_layer: bool, form: str) -> None:
     from aiperf_orch.commands import ops as counting
 
     click.echo(counting.report(network, form, by_layer=by_layer), nl=False)
+
+
+@main.command()
+@click.argument("spec", type=click.Path(path_type=Path))
+@click.option("--weights", type=click.Path(path_type=Path), metavar="FILE", help="Keep the best weights here.")
+@click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="The data set, if not the campaign's.")
+def trial(spec: Path, weights: Path | None, data: Path | None) -> None:
+    """Run one trial by hand, in the present allocation.
+
+    SPEC is a trial's specification, trials/NNNNN.json of a campaign, whose records are only read. Events go to standard
+    output, a JSON object a line. On several nodes of Slurm: srun --ntasks-per-node=1 aiperf-orch trial SPEC
+    """
+    from aiperf_orch.commands import trial as by_hand
+
+    by_hand.trial(spec, weights, data)
+
+
+@main.command()
+@click.argument("site", type=click.Path(path_type=Path), required=False)
+@_SET
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def bench_node(site: Path | None, assignments: tuple[str, ...], form: str) -> None:
+    """Measure this node in about a minute, and say what limits it.
+
+    The peak of a matrix product, the rate of loading data, and the rate of training ResNet-50, on one accelerator or the
+    processor's cores. SITE names the data set and the recipe; without it JPEGs are made and loaded. Exit status: 0
+    measured, 1 training could not be.
+    """
+    from aiperf_orch.commands import settings
+    from aiperf_orch.commands import trial as by_hand
+    from aiperf_orch.errors import UsageError
+
+    if assignments and site is None:
+        raise UsageError("--set: changes a site file's settings, and no SITE is given")
+    by_hand.bench(settings.load(site, assignments, {}) if site else None, form)
 
 
 if __name__ == "__main__":

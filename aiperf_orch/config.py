@@ -127,7 +127,9 @@ class SearchSettings(Settings):
         3, description="edits from the seed to a child before any trial has ended"
     )
     neighbours: Count = 8
-    beta: Annotated[float, Field(gt=0, strict=False)] = 2.576
+    beta: Annotated[float, Field(gt=0, strict=False)] = Field(
+        0.5, description="standard deviations below the mean that the search hopes for; the paper: 2.576"
+    )
     forecast_epoch: Count = 90
     candidates: Count = Field(32, description="networks that annealing weighs for one proposal")
 

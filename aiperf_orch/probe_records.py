@@ -24,10 +24,14 @@ def report_name(rank: int) -> str:
 
 
 class Step(Record):
-    """Something that was tried on a node: the seconds that it took, and why it failed, empty when it did not."""
+    """Something that was tried on a node: the seconds that it took, and why it failed, empty when it did not.
+
+    `files` are those that an import opened, None of anything else.
+    """
 
     seconds: float
     fault: str = ""
+    files: Natural | None = None
 
 
 class Loading(Record):

@@ -23,6 +23,8 @@ Positive = Annotated[int, Field(ge=1, lt=10**60)]
 Operations = Annotated[int, Field(ge=0, lt=10**60)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
+EnergyOf = Literal["accelerators", "processors", "accelerators+processors"]
+"""Whose energy was measured; of a processor it is that of its package."""
 Version = Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+_-]{0,79}$")]
 
 
@@ -141,7 +143,7 @@ class Epoch(_Event):
 
     `error` is top-1, wrong images / `val_images`; `batch` what one accelerator took, after any halving for want of memory.
     `skipped` training images could not be read, and count nowhere. `data_wait` is the share of the time that steps waited
-    for data, `energy` what all nodes took, in joules; None where nobody knows.
+    for data, `energy` what all nodes took, in joules, of those parts that `energy_of` names; None where nobody knows.
     """
 
     type: Literal["epoch"] = "epoch"
@@ -156,7 +158,8 @@ class Epoch(_Event):
     batch: Positive
     skipped: Natural = 0
     data_wait: Error | None = None
-    energy: Annotated[float, Field(ge=0)] | None = None
+    energy: Annotated[float, Field(ge=0, lt=1e30)] | None = None
+    energy_of: EnergyOf | None = None
 
 
 class End(_Event):

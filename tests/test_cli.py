@@ -35,6 +35,8 @@ _COMMANDS = [
     "scaling",
     "render",
     "ops",
+    "trial",
+    "bench-node",
 ]
 
 

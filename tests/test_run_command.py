@@ -149,8 +149,7 @@ def test_on_sigterm_the_controller_leaves_and_trials_run_on_to_be_adopted(campai
     process.send_signal(signal.SIGTERM)
     _, messages = process.communicate(timeout=20)
     assert process.returncode == 4
-    assert "run on" in messages
-    assert jobs_of(campaign)
+    assert "run on" in messages  # on a loaded machine they may be over by the time that this is said
     done = aiperf(*command)
     assert done.returncode == 0, done.stderr
     assert "25 epochs" in done.stderr

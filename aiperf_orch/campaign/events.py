@@ -29,6 +29,7 @@ from aiperf_orch.records import (
     Begin,
     End,
     EndReason,
+    EnergyOf,
     Epoch,
     EventsFile,
     OperationsPerImage,
@@ -259,6 +260,9 @@ class EpochRow:
     error: float
     ops: int
     batch: int
+    data_wait: float | None = None
+    energy: float | None = None
+    energy_of: EnergyOf | None = None
 
     @classmethod
     def of(cls, epochs: Iterable[Epoch]) -> list[EpochRow]:

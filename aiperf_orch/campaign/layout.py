@@ -92,6 +92,10 @@ class Layout:
         """The output of an attempt's job."""
         return self.job_folder(trial, attempt) / "log"
 
+    def telemetry(self, trial: int, attempt: int, node: str) -> Path:
+        """What a node did while an attempt ran on it."""
+        return self.job_folder(trial, attempt) / f"telemetry-{node}.jsonl"
+
     def weights(self, trial: int) -> Path:
         """A trial's best weights."""
         return self.path / "weights" / f"{trial:05d}.safetensors"

@@ -85,8 +85,8 @@ class CampaignState:
     """Everything the journal tells.
 
     `live` holds the attempts that have not ended, by trial and attempt; `retries` the trials that are not over and have
-    no live attempt, so that their next one is due; `node_failures` how many attempts ended suspiciously on a node since one
-    ended well there; `begins` and `ends` every begin and end of an attempt in the journal's order. `operations`,
+    no live attempt, so that their next one is due; `node_failures` the trials that ended suspiciously on a node since one ended
+    well there, without those that fail by themselves wherever they run; `begins` and `ends` every begin and end of an attempt in the journal's order. `operations`,
     `last_end` and `best_error` sum up the trials that are over.
     """
 
@@ -105,7 +105,7 @@ class CampaignState:
     last_end: datetime | None = None
     best_error: float | None = None
     any_epoch: bool = False
-    node_failures: dict[str, int] = field(default_factory=dict)
+    node_failures: dict[str, set[int]] = field(default_factory=dict)
     failures_in_a_row: int = 0
     last_failure: AttemptEnd | None = None
 
@@ -194,11 +194,7 @@ class CampaignState:
         if end.first_begin is not None:
             self.first_begin = min(self.first_begin or end.first_begin, end.first_begin)
         self.any_epoch = self.any_epoch or end.epochs > 0
-        for host in end.hosts:
-            if end.reason in SUSPICIOUS:
-                self.node_failures[host] = self.node_failures.get(host, 0) + 1
-            elif end.reason in SUCCESSES:
-                self.node_failures.pop(host, None)
+        self._judge_nodes(end)
         if not end.final:
             self.retries[end.trial] = self.trials[end.trial]
             return
@@ -213,6 +209,21 @@ class CampaignState:
             same = self.last_failure is not None and self.last_failure.reason == end.reason
             self.failures_in_a_row = self.failures_in_a_row + 1 if same else 1
             self.last_failure = end
+
+    def _judge_nodes(self, end: AttemptEnd) -> None:
+        """A node is suspected for trials that failed there, but not for those whose errors came on other nodes, too."""
+        if end.reason in SUCCESSES:
+            for host in end.hosts:
+                self.node_failures.pop(host, None)
+        elif end.reason in SUSPICIOUS:
+            for host in end.hosts:
+                self.node_failures.setdefault(host, set()).add(end.trial)
+        if end.reason is EndReason.TRIAL_ERROR:
+            ends = [attempt.end for attempt in self.trials[end.trial].attempts if attempt.end]
+            errors = [each.hosts for each in ends if each.reason is EndReason.TRIAL_ERROR and each.hosts]
+            if any(set(hosts).isdisjoint(end.hosts) for hosts in errors):
+                for host in {host for hosts in errors for host in hosts}:
+                    self.node_failures.get(host, set()).discard(end.trial)
 
 
 SUCCESSES = frozenset({EndReason.COMPLETED, EndReason.EARLY_STOPPED})

@@ -26,7 +26,6 @@ from aiperf_orch.commands.score import summary, write_files, write_score
 from aiperf_orch.commands.terminal import PlainLines, display
 from aiperf_orch.config import SiteSettings
 from aiperf_orch.config_loading import LoadedSettings
-from aiperf_orch.config_schedulers import ClusterSettings
 from aiperf_orch.controller.controller import Controller
 from aiperf_orch.controller.loop import run as run_loop
 from aiperf_orch.controller.proposals import make_search
@@ -78,7 +77,6 @@ def check(loaded: LoadedSettings, campaign_dir: Path | None) -> CampaignDirector
         UsageError: for a seed network beyond the limits, a template that cannot be rendered, or a campaign directory
             that is not one, is not ours, or was made by other settings.
     """
-    _check_trainable(loaded.settings)
     make_search(loaded.settings)
     for warning in make_scheduler(loaded.settings.scheduler).check(loaded.settings.campaign.concurrency):
         _say(f"warning: {warning}")
@@ -88,13 +86,6 @@ def check(loaded: LoadedSettings, campaign_dir: Path | None) -> CampaignDirector
     directory = CampaignDirectory.open(campaign_dir)
     directory.check_same_settings(loaded.settings)
     return directory
-
-
-def _check_trainable(settings: SiteSettings) -> None:
-    """Refuse allocations that a trial could not use: idle nodes would stand in a published number."""
-    scheduler = settings.scheduler
-    if isinstance(scheduler, ClusterSettings) and scheduler.nodes > 1 and not settings.simulated:
-        raise UsageError(f"scheduler.nodes: {scheduler.nodes}: for now a trial is trained on one node; give 1")
 
 
 def run(

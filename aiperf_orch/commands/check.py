@@ -14,7 +14,7 @@ from aiperf_orch.commands.render import render
 from aiperf_orch.commands.tabulate import render_rows
 from aiperf_orch.config import SiteSettings
 from aiperf_orch.config_loading import LoadedSettings
-from aiperf_orch.config_schedulers import SlurmSettings
+from aiperf_orch.config_schedulers import PbsSettings, SlurmSettings
 from aiperf_orch.doctor import canary, place
 from aiperf_orch.doctor.findings import Finding, Level, fault, ok, warning
 from aiperf_orch.doctor.judge import judge
@@ -106,6 +106,11 @@ def _scheduler(loaded: LoadedSettings) -> Iterator[Finding]:
         from aiperf_orch.doctor import slurm
 
         yield from slurm.checks(settings, concurrency, script)
+        return
+    if isinstance(settings, PbsSettings):
+        from aiperf_orch.doctor import pbs
+
+        yield from pbs.checks(settings, concurrency)
         return
     warnings = make_scheduler(settings).check(concurrency)
     yield from (warning("scheduler", message) for message in warnings)

@@ -12,7 +12,7 @@ from typing import Final
 
 from aiperf_orch.errors import AiperfError, UsageError
 
-_PROGRAMS: Final = {"slurm": "sbatch"}  # where there is the program, there is the scheduler
+_PROGRAMS: Final = {"slurm": "sbatch", "pbs": "qsub"}  # where there is the program, there is the scheduler
 _TIMEOUT: Final = 60.0  # seconds for one question to a scheduler
 
 
@@ -20,7 +20,7 @@ def init(scheduler: str | None, output: Path | None) -> str:
     """Draft a site file; returns its text, empty when it was written to a file.
 
     Args:
-        scheduler: `slurm` or `local`; None is the one that is here.
+        scheduler: `slurm`, `pbs` or `local`; None is the one that is here.
         output: the file, which must not be there yet; None writes none.
 
     Raises:
@@ -48,6 +48,11 @@ def _draft(kind: str, file: str) -> str:
         from aiperf_orch.schedulers.slurm.survey import survey
 
         return draft(survey(None, timeout=_TIMEOUT), file)
+    if kind == "pbs":
+        from aiperf_orch.schedulers.pbs.draft import draft as draft_pbs
+        from aiperf_orch.schedulers.pbs.survey import survey as survey_pbs
+
+        return draft_pbs(survey_pbs(timeout=_TIMEOUT), file)
     text = (files("aiperf_orch.site_configs") / "local.yaml").read_text()
     cores = len(os.sched_getaffinity(0))
     text = text.replace("name: local machine", f"name: {socket.gethostname()}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from datetime import datetime, timedelta
+from datetime import datetime
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -20,11 +20,12 @@ from aiperf_orch.campaign.journal import Journal
 from aiperf_orch.campaign.lock import Lock
 from aiperf_orch.campaign.opening import check_complete
 from aiperf_orch.campaign.state import Attempt, CampaignState, Phase
+from aiperf_orch.controller.ending import Ender, take_from_job
 from aiperf_orch.controller.policy import NODE_FAILURES, hopeless, nodes_given_up
 from aiperf_orch.controller.proposals import Proposer
 from aiperf_orch.controller.queue import Queue
 from aiperf_orch.controller.requests import make_request, wave_names
-from aiperf_orch.controller.verdicts import how_it_went, job_record, judge
+from aiperf_orch.controller.verdicts import job_record, judge
 from aiperf_orch.controller.watch import Watched, watch
 from aiperf_orch.controller.weights import WeightFiles
 from aiperf_orch.errors import LockedError, NetworkError, SchedulerUnreachable
@@ -83,12 +84,11 @@ class Controller:
         self.settings = directory.settings
         self._warn = warn
         self._proposer: Proposer | None = None
-        self._told: dict[tuple[int, int], float] = {}
         self._waiting: dict[tuple[int, int], str] = {}
         self._submit_not_before, self._full = 0.0, False
-        self._cancel_not_before = 0.0
         self._pause = max(scheduler.query_interval, self.settings.scheduler.poll_interval)
         self._queue = Queue(scheduler, self.settings.scheduler.poll_interval, warn)
+        self._ender = Ender(scheduler, self.settings.scheduler.stop_grace, self._pause, warn)
         self._exhausted_at = -1
         with ExitStack() as undo:
             self._lock = Lock.acquire(directory.lock, take_over=take_over)
@@ -147,8 +147,7 @@ class Controller:
     @property
     def in_a_hurry(self) -> bool:
         """Whether the next tick should come at once: it has more to submit or to cancel than one may."""
-        untold = any(attempt.cancelling and attempt.key not in self._told for attempt in self.state.live.values())
-        return (untold and monotonic() >= self._cancel_not_before) or (
+        return self._ender.more_to_tell(self.state.live.values()) or (
             "" in self._waiting.values() and self.state.phase is Phase.RUNNING
         )
 
@@ -189,6 +188,7 @@ class Controller:
         begins = [begin for watched in self.watched.values() if (begin := watched.new_begin())]
         for begin in begins:
             self._waiting.pop((begin.trial, begin.attempt), None)
+            self._ender.begun((begin.trial, begin.attempt))
         if begins:
             self._append(Began, attempts=begins)
         ended = [watched for watched in self.watched.values() if watched.end and not watched.ended_by_others]
@@ -205,6 +205,7 @@ class Controller:
                 deadline=self.deadline,
                 max_attempts=self.settings.campaign.max_attempts,
                 forecast_epoch=self.settings.search.forecast_epoch,
+                horizon=self.settings.training.epochs,
             )
             for watched, reason, message in ends
         ]
@@ -269,27 +270,10 @@ class Controller:
         except SchedulerUnreachable as error:
             self._warn(str(error))  # asked again with the next question
             return
-        ends = []
-        for watched in gone:
-            attempt, end = watched.attempt, known.get(watched.attempt.name)
-            self._look_again(watched)
-            if watched.end is None:
-                logs = [
-                    self.directory.log(*attempt.key),
-                    self.directory.job_folder(*attempt.key) / self.scheduler.early_log,
-                ]
-                reason, message = how_it_went(watched, end, self.settings.scheduler, logs)
-                revoke(self.directory, *attempt.key, reason, message)
-                self._look_again(watched)
-            elif watched.ended_by_others and end is not None and end.reason is not None:
-                ends.append((watched, end.reason, ", ".join(filter(None, [watched.end.message, end.detail]))))
-                continue
-            ends.append((watched, *watched.reason()))
+        ends = [
+            (each, *take_from_job(self.directory, self.scheduler, each, known.get(each.attempt.name))) for each in gone
+        ]
         self._record_ends(ends, {name: end.hosts for name, end in known.items()})
-
-    def _look_again(self, watched: Watched) -> None:
-        watched.due = 0.0
-        watched.poll(self.directory)
 
     # end and submit
 
@@ -306,33 +290,11 @@ class Controller:
 
     def _insist(self) -> None:
         """Tell the jobs of attempts that are to end, also after a restart; end those that do not within the grace."""
-        grace = timedelta(seconds=self.settings.scheduler.stop_grace)
         live = [attempt for attempt in self.state.live.values() if attempt.cancelling_since]
-        unsubmitted = [self.watched[attempt.key] for attempt in live if attempt.key in self._waiting]
-        self._give_up(unsubmitted)
+        self._give_up([self.watched[attempt.key] for attempt in live if attempt.key in self._waiting])
         live = [attempt for attempt in live if attempt.end is None]
-        if monotonic() < self._cancel_not_before:
-            return
-        untold = [attempt for attempt in live if attempt.key not in self._told]
-        stubborn = [
-            attempt
-            for attempt in live
-            if attempt.cancelling_since
-            and now() - attempt.cancelling_since > grace
-            and monotonic() >= self._told.get(attempt.key, 0.0) + grace.total_seconds()
-        ]
-        for attempts, force in ((untold, False), (stubborn, True)):
-            if not attempts:
-                continue
-            attempts = attempts[: self.scheduler.most_cancels]
-            try:
-                never = self.scheduler.cancel([attempt.name for attempt in attempts], force=force)
-            except SchedulerUnreachable as error:
-                self._cancel_not_before = monotonic() + self._pause
-                self._warn(f"{error}; telling them again in {format_duration(self._pause)}")
-                return
-            self._told.update(dict.fromkeys([attempt.key for attempt in attempts], monotonic()))
-            self._give_up([self.watched[attempt.key] for attempt in attempts if attempt.name in never])
+        never = self._ender.tell(live)
+        self._give_up([self.watched[attempt.key] for attempt in live if attempt.name in never])
 
     def _submit(self) -> None:
         """Fill the free places: first what could not be submitted, then next attempts, then new trials."""

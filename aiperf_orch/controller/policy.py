@@ -42,7 +42,7 @@ MOST_ATTEMPTS: Final = 99
 
 
 NODE_FAILURES: Final = 2
-"""So many suspicious ends on a node, none of them followed by a good one, and it is avoided."""
+"""So many trials that ended suspiciously on a node, none of them followed by a good end, and it is avoided."""
 
 
 def hopeless(records: Iterable[AttemptEnd], state: CampaignState, limit: int, *, proven: bool) -> str | None:
@@ -70,7 +70,7 @@ def hopeless(records: Iterable[AttemptEnd], state: CampaignState, limit: int, *,
 def nodes_given_up(records: Iterable[AttemptEnd], state: CampaignState) -> list[str]:
     """Nodes that are avoided since these ends, which the state knows of already."""
     hosts = {host for record in records if record.reason in SUSPICIOUS for host in record.hosts}
-    return sorted(host for host in hosts if state.node_failures.get(host) == NODE_FAILURES)
+    return sorted(host for host in hosts if len(state.node_failures.get(host, ())) == NODE_FAILURES)
 
 
 def is_final(reason: EndReason, trial: Trial, max_attempts: int, *, progressed: bool) -> bool:

@@ -25,6 +25,7 @@ class Proposer:
         self._search = make_search(directory.settings)
         for entry in entries:
             self.feed(entry)
+        self._search.prepare()
 
     def feed(self, entry: Entry) -> None:
         """Tell the search what the journal says."""

@@ -53,8 +53,8 @@ def _time_limit(directory: CampaignDirectory, state: CampaignState) -> float | N
 
 
 def _nodes_to_avoid(state: CampaignState, attempt: Attempt) -> tuple[str, ...]:
-    """Nodes that failed twice, and those that this trial failed on."""
-    failed = {node for node, times in state.node_failures.items() if times >= NODE_FAILURES}
+    """Nodes that failed two trials, and those that this trial failed on."""
+    failed = {node for node, trials in state.node_failures.items() if len(trials) >= NODE_FAILURES}
     for before in state.trials[attempt.trial].attempts:
         failed |= before.suspects
     return tuple(sorted(failed))

@@ -20,16 +20,17 @@ from aiperf_orch.units import now
 
 _LONGEST_WAIT: Final = 30.0  # seconds
 _LOG_TAIL: Final = 1000  # bytes
-_LAUNCHERS: Final = ("srun: ", "slurmstepd")  # what these say after a failure explains nothing
+_LAUNCHERS: Final = ("srun: ", "slurmstepd", "pbsdsh: ")  # what these say after a failure explains nothing
 
 
 @dataclass
 class Watched:
     """A live attempt and its events so far.
 
-    `heard` is when it last gave a sign, `looked` the last look and `due` when the next is worth it, all by the monotonic
-    clock, which nobody can set back. `epochs` are the trial's epochs so far that count, in order, with those of earlier
-    attempts. `note` is what the queue said of its job last, for a person: why it waits, that it is suspended.
+    `heard` is when it last gave a sign, `news` when its events last grew and `due` when the next look is worth it, all
+    by the monotonic clock, which nobody can set back. `epochs` are the trial's epochs so far that count, in order, with
+    those of earlier attempts. `note` is what the queue said of its job last, for a person: why it waits, that it is
+    suspended.
     """
 
     attempt: Attempt
@@ -42,7 +43,7 @@ class Watched:
     runs: list[RunEvents] = field(default_factory=list)
     reported_run: int = -1
     reported_faults: int = 0
-    looked: float = 0.0
+    news: float = 0.0
     note: str = ""
 
     @property
@@ -56,19 +57,24 @@ class Watched:
         return self.runs[-1].end if self.runs else None
 
     def poll(self, directory: CampaignDirectory) -> None:
-        """Read what its jobs have written since, unless it is too early for a next epoch."""
+        """Read what its jobs have written since, unless it is too early for a next epoch, and it was not told to end."""
         time = monotonic()
-        if time < self.due:
+        if time < self.due and self.attempt.cancelling is None:
             return
         if poll_attempt(directory, *self.attempt.key, self.planned, self.runs):
-            self.heard = time
+            self.heard = self.news = time
             found = [epoch for run in self.runs for epoch in run.epochs]
             self.epochs = list(count_epochs([*self.earlier, *found]).values())
-        elif self.runs and self.runs[-1].epochs and self.heard == self.looked:
-            # nothing came right behind the last epoch, so not its end: the next one takes about as long as that one
+        elif self.runs and self.runs[-1].epochs:
+            # no end right behind the last epoch, so the next takes about as long: a look when half of the rest is over
             last = self.runs[-1].epochs[-1]
-            self.due = time + min((last.end - last.start).total_seconds() / 2, _LONGEST_WAIT)
-        self.looked = time
+            left = (last.end - last.start).total_seconds() - (time - self.news)
+            self.due = time + min(max(left, 0.0) / 2, _LONGEST_WAIT)
+
+    def look_again(self, directory: CampaignDirectory) -> None:
+        """Read on, however lately it was looked at."""
+        self.due = 0.0
+        self.poll(directory)
 
     def reason(self) -> tuple[EndReason, str]:
         """The typed reason and the message of its end line: told to end by us, or by somebody else."""
@@ -113,17 +119,20 @@ class Watched:
         deadline: datetime | None,
         max_attempts: int,
         forecast_epoch: int,
+        horizon: int,
     ) -> AttemptEnd:
         """The record of this attempt's end, with the totals of the whole trial so far.
 
-        `hosts` are those that the queue knows of; those of the begin line come first.
+        `hosts` are those that the queue knows of; those of the begin line come first. `horizon` is the epoch at which
+        the learning rate ends: a trial that got there is not short, and what it reached needs no forecast.
         """
         counted = count_epochs(self.epochs, deadline)
         epochs = list(counted.values())
         best = best_epoch(epochs)
         whole = [epoch.epoch for epoch in epochs] == list(range(1, len(epochs) + 1))
         errors = [epoch.error for epoch in epochs]
-        predicted = forecast_error(errors, forecast_epoch, best.error) if best and whole else None
+        short = whole and len(epochs) < horizon
+        predicted = forecast_error(errors, forecast_epoch, best.error) if best and short else None
         begins = [run.begin.time for run in self.runs if run.begin]
         progressed = bool({epoch.epoch for epoch in epochs} - {epoch.epoch for epoch in self.earlier})
         return AttemptEnd(

@@ -201,13 +201,17 @@ def _tail(log: Path) -> list[str]:
 
 def _end(scheduler: Scheduler, name: str, *, reported: bool) -> None:
     """See the job leave the queue: one that has reported does by itself, any other is cancelled."""
+    left = f"a job with the name {name} may be left: cancel it by hand"
     try:
         if reported and _leaves(scheduler, name, _PATIENCE):
             return
-        scheduler.cancel([name], force=True)
-        _leaves(scheduler, name, _GRACE)
+        refused = scheduler.cancel([name], force=True).refused.get(name)
+        if refused is None:
+            _leaves(scheduler, name, _GRACE)
     except SchedulerUnreachable as error:
-        raise SchedulerUnreachable(f"{error}; a job with the name {name} may be left: cancel it by hand") from None
+        raise SchedulerUnreachable(f"{error}; {left}") from None
+    if refused is not None:
+        raise SchedulerUnreachable(f"{refused}; {left}")
 
 
 def _leaves(scheduler: Scheduler, name: str, patience: float) -> bool:

@@ -7,14 +7,16 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from aiperf_orch.config import SiteSettings
-from aiperf_orch.config_schedulers import ClusterSettings, SlurmSettings
+from aiperf_orch.config_schedulers import ClusterSettings, PbsSettings, SchedulerSettings, SlurmSettings
 from aiperf_orch.doctor.canary import Outcome
 from aiperf_orch.doctor.findings import Finding, fault, ok, warning
 from aiperf_orch.probe_records import NodeReport, Step, installed_versions
 from aiperf_orch.units import format_duration
 
 _SLOW_FILES: Final = 10.0  # seconds for a word and its answer through the shared file system
-_SLOW_IMPORT: Final = 60.0  # seconds, of which every trial loses so many
+_CORES: Final = ("cpus_per_task", "cpus", "cores_per_trial")
+"""How the settings of each scheduler name the cores of a trial."""
+_SLOW: Final = 20.0  # seconds, of which every trial loses so many
 _SKEW: Final = 1.0  # seconds between clocks
 _ENVIRONMENT: Final = "check that nodes see the Python environment whole, and scheduler.python and setup"
 
@@ -88,11 +90,11 @@ def _step(subject: str, steps: Sequence[tuple[str, Step]], deed: str, advice: st
         also = f" (and on {len(failed) - 1} more nodes)" if len(failed) > 1 else ""
         return fault(subject, f"{host}{also}: {why}", advice)
     host, step = max(steps, key=lambda each: each[1].seconds)
-    message = f"{deed} in {_seconds(step.seconds)} on {host}"
-    if step.seconds > _SLOW_IMPORT:
-        return warning(
-            subject, message, "every trial loses so much: put the Python environment on a faster file system"
-        )
+    files = f", {step.files:,} files," if step.files is not None else ""
+    message = f"{deed} in {_seconds(step.seconds)}{files} on {host}"
+    if step.seconds > _SLOW:
+        what = "data (data.stage)" if step.files is None else "Python environment (README, Start-up at scale)"
+        return warning(subject, message, f"every trial loses so much: stage the {what} on the nodes' own disks")
     return ok(subject, message)
 
 
@@ -114,7 +116,7 @@ def _versions(reports: Sequence[NodeReport]) -> Finding:
 
 def _gpus(settings: SiteSettings, reports: Sequence[NodeReport]) -> Iterator[Finding]:
     scheduler = settings.scheduler
-    asked = (scheduler.gpus_per_node or 0) if isinstance(scheduler, SlurmSettings) else None
+    asked, setting = _asked_gpus(scheduler)
     for report in reports:
         seen = _seen(report)
         names = f" ({', '.join(dict.fromkeys(report.loading.gpus))})" if report.loading and report.loading.gpus else ""
@@ -127,12 +129,19 @@ def _gpus(settings: SiteSettings, reports: Sequence[NodeReport]) -> Iterator[Fin
                 )
             else:
                 message = f"{report.host}: {asked} asked, {seen} seen"
-                yield fault(
-                    "gpus", message, "see scheduler.gpus_per_node, gpu_type and gpu_option, and the node's driver"
-                )
+                also = ", gpu_type and gpu_option" if isinstance(scheduler, SlurmSettings) else ""
+                yield fault("gpus", message, f"see scheduler.{setting}{also}, and the node's driver")
             return
         if asked == 0 and seen:
-            yield warning("gpus", f"{report.host}: {seen} seen{names}, and none asked", "set scheduler.gpus_per_node")
+            yield warning("gpus", f"{report.host}: {seen} seen{names}, and none asked", f"set scheduler.{setting}")
+            return
+        if isinstance(scheduler, PbsSettings) and asked and seen > asked and "excl" not in scheduler.place:
+            message = f"{report.host}: {asked} asked, {seen} seen: PBS does not tell a job which are its own"
+            advice = (
+                "trials that share a node would share its first GPU: set scheduler.place: scatter:excl, or have the \
+site set CUDA_VISIBLE_DEVICES (the hook pbs_cgroups does)"
+            )
+            yield warning("gpus", message, advice)
             return
     seen = _seen(reports[0])
     if asked or seen:
@@ -146,8 +155,19 @@ def _gpus(settings: SiteSettings, reports: Sequence[NodeReport]) -> Iterator[Fin
         yield warning(
             "gpus",
             f"a trial gets {(asked or 0) * nodes} GPUs, and trains on one: the others would idle",
-            "set scheduler.nodes: 1 and gpus_per_node: 1, and raise campaign.concurrency",
+            f"set scheduler.nodes: 1 and {setting}: 1, and raise campaign.concurrency",
         )
+
+
+def _asked_gpus(scheduler: SchedulerSettings) -> tuple[int | None, str]:
+    """The GPUs that a trial asks for on each node, None where nobody is asked, and the setting that says so."""
+    match scheduler:
+        case SlurmSettings():
+            return scheduler.gpus_per_node or 0, "gpus_per_node"
+        case PbsSettings(resources=[]):
+            return scheduler.gpus or 0, "gpus"
+        case _:
+            return None, ""
 
 
 def _seen(report: NodeReport) -> int:
@@ -163,7 +183,7 @@ def _given(report: NodeReport) -> int:
 
 def _cores(settings: SiteSettings, reports: Sequence[NodeReport]) -> Finding:
     scheduler = settings.scheduler
-    asked = getattr(scheduler, "cpus_per_task", None) or getattr(scheduler, "cores_per_trial", None)
+    asked = next(filter(None, (getattr(scheduler, name, None) for name in _CORES)), None)
     fewest = min(reports, key=lambda report: report.cores)
     if asked and fewest.cores < asked:
         return warning(

@@ -5,7 +5,7 @@ convolution (its batch-norm needs it), ReLU, pooling, concatenation and dense la
 maps of batch-norms and adds are overwritten by the ReLU behind them, or dropped. The fixed part is the parameters,
 their gradients and momentum. What a library takes besides (a CUDA context, a convolution's workspace, fragments) is
 left to whoever sets a limit. By `benchmarks/memory.py` it is 1.05 to 1.08 times the peak of what PyTorch allocates for
-ResNet-50 and seven descendants on a CPU, whose processes grew 1.3 to 1.5 times as much. No accelerator was measured.
+ResNet-50 and seven descendants on a CPU, whose processes grew 1.4 to 1.6 times as much. No accelerator was measured.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import Final
 from aiperf_orch.network.graph import Graph, Layer
 
 _KEPT: Final = frozenset({"conv", "relu", "concat", "max_pool", "global_avg_pool", "dense"})
-_VALUE_BYTES: Final = {"fp32": 4, "bf16": 2}
+_VALUE_BYTES: Final = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2, "auto": 4}
+_COPY_BYTES: Final = {"fp32": 0, "tf32": 0, "bf16": 2, "fp16": 2, "auto": 2}  # of a parameter, for 16-bit arithmetic
 _STATE_BYTES: Final = 3 * 4  # a parameter, its gradient and its momentum, in 32 bits whatever the precision
 _INDEX_BYTES: Final = 8  # of where a maximum was
 
@@ -39,12 +40,16 @@ class Memory:
 
 
 def estimate(graph: Graph, precision: str) -> Memory:
-    """The memory to train a network with SGD and momentum, in the precision `fp32` or `bf16`."""
+    """The memory to train a network with SGD and momentum, in a precision that the settings name.
+
+    What `auto` will take is known on the nodes only: the estimate is the most that any precision takes.
+    """
     values, indices = graph.total(_kept)
     value_bytes = _VALUE_BYTES[precision]
-    copies = 0 if precision == "fp32" else value_bytes  # of each parameter, for the 16-bit arithmetic
     values += math.prod(graph.input_shape)
-    return Memory(graph.parameters * (_STATE_BYTES + copies), values * value_bytes + indices * _INDEX_BYTES)
+    return Memory(
+        graph.parameters * (_STATE_BYTES + _COPY_BYTES[precision]), values * value_bytes + indices * _INDEX_BYTES
+    )
 
 
 def _kept(graph: Graph, layer: Layer) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from aiperf_orch.network import counts
 from aiperf_orch.records import EndReason
 from aiperf_orch.results import rules
 from aiperf_orch.results.activity import activity_of
+from aiperf_orch.results.efficiency import in_words
 from aiperf_orch.results.page import render_page
 from aiperf_orch.results.plots import Curve, chart
 from aiperf_orch.results.result import Result
@@ -59,6 +60,7 @@ def render_report(result: Result) -> str:
         simulated=result.simulated,
         pictures=_pictures(result),
         activity=_activity_pictures(result),
+        cost=in_words(result.efficiency),
         trials=[row | {"edits": Counter(row["edits"].split())} for row in rows[:_MOST_TRIALS]],
         more_trials=max(len(rows) - _MOST_TRIALS, 0),
         **_failures(result),

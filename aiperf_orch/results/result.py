@@ -10,6 +10,7 @@ from aiperf_orch.campaign.opening import read_state
 from aiperf_orch.campaign.state import CampaignState, Phase
 from aiperf_orch.network.graph import Shape
 from aiperf_orch.results.collect import Collected, collect
+from aiperf_orch.results.efficiency import Efficiency, efficiency_of
 from aiperf_orch.results.score import Score, score_of
 
 
@@ -24,6 +25,7 @@ class Result:
     state: CampaignState
     collected: Collected
     score: Score
+    efficiency: Efficiency
     started: datetime | None
     longest_epoch: float
     duration: float
@@ -56,11 +58,13 @@ def result_of(directory: CampaignDirectory, state: CampaignState) -> Result:
     epochs = collected.epochs
     begins = [begin for trial in collected.trials for begin in trial.begins]
     settings = directory.settings
+    score = score_of(collected.start, epochs)
     return Result(
         directory=directory,
         state=state,
         collected=collected,
-        score=score_of(collected.start, epochs),
+        score=score,
+        efficiency=efficiency_of(epochs, score.seconds),
         started=collected.start,
         longest_epoch=max(((epoch.end - epoch.start).total_seconds() for epoch in epochs), default=0.0),
         duration=settings.campaign.duration,

@@ -6,7 +6,7 @@ The README documents every column.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 
@@ -15,6 +15,7 @@ from aiperf_orch.campaign.files import replace_file
 from aiperf_orch.network import counts
 from aiperf_orch.results import rules
 from aiperf_orch.results.collect import TrialRecords
+from aiperf_orch.results.efficiency import efficiency_of
 from aiperf_orch.results.result import Result
 from aiperf_orch.results.score import series
 from aiperf_orch.units import format_time
@@ -50,11 +51,19 @@ _LEADERBOARD = (
     "operations",
     "seconds",
     "ops",
+    "images_per_second",
+    "data_wait",
     "predicted_error",
     "attempts",
     "end_reason",
     "simulated",
 )
+LATER_COLUMNS: Final = {
+    "result.csv": {"images_per_second", "data_wait", "energy_joules", "energy_of", "operations_per_joule"},
+    "leaderboard.csv": {"images_per_second", "data_wait"},
+    "series.csv": set[str](),
+}
+"""Columns that tables of earlier versions do not have."""
 _SERIES = ("seconds", "operations", "score", "error", "regulated_score", "epochs", "simulated")
 
 
@@ -70,6 +79,7 @@ def leaderboard_rows(result: Result) -> list[dict[str, Any]]:
 def result_row(result: Result) -> dict[str, Any]:
     """The one row that goes to a ranking committee."""
     settings, score, versions = result.directory.settings, result.score, result.directory.frozen.versions
+    efficiency = result.efficiency
     system = settings.system
     missed = rules.misses(result)
     trials = result.collected.trials
@@ -100,6 +110,11 @@ def result_row(result: Result) -> dict[str, Any]:
         "epochs": score.epochs,
         "train_images": score.train_images,
         "val_images": score.val_images,
+        "images_per_second": efficiency.images_per_second,
+        "data_wait": efficiency.data_wait,
+        "energy_joules": efficiency.energy,
+        "energy_of": efficiency.energy_of,
+        "operations_per_joule": efficiency.operations_per_joule,
         "error_is_zero": _yes(score.error_is_zero),
         "state": result.phase.value,
         "data": result.data,
@@ -138,6 +153,7 @@ def _trial_row(records: TrialRecords, result: Result) -> dict[str, Any]:
     operations = sum(epoch.ops for epoch in epochs)
     begins = [begin.time for begin in records.begins]
     seconds = (max(epoch.end for epoch in epochs) - min(begins)).total_seconds() if epochs and begins else None
+    efficiency = efficiency_of(epochs, seconds)
     best = best_epoch(epochs)
     end = trial.attempts[-1].end
     point = trial.proposal.hyperparameters
@@ -158,6 +174,8 @@ def _trial_row(records: TrialRecords, result: Result) -> dict[str, Any]:
         "operations": operations,
         "seconds": seconds,
         "ops": operations / seconds if seconds else None,
+        "images_per_second": efficiency.images_per_second,
+        "data_wait": efficiency.data_wait,
         "predicted_error": end.predicted_error if end else None,
         "attempts": len(trial.attempts),
         "end_reason": end.reason.value if end else "RUNNING",

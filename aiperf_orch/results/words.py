@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from aiperf_orch.results import rules
+from aiperf_orch.results.efficiency import in_words
 from aiperf_orch.results.result import Result
 from aiperf_orch.units import format_duration, format_ops
 
@@ -19,6 +20,8 @@ def summary_lines(result: Result) -> list[str]:
         f"                 {score.operations:,} operations in {format_duration(score.seconds)}: {score.epochs} epochs of "
         f"{len(result.collected.trials)} trials, {result.networks} networks",
     ]
+    if cost := in_words(result.efficiency):
+        lines.append(f"                 {cost}")
     missed = rules.misses(result)
     if missed:
         lines.append(f"not rankable     by the rules {rules.VERSION}:")

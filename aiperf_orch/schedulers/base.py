@@ -92,6 +92,17 @@ class Submission:
     waiting: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class Cancellation:
+    """What became of jobs that were to end, by name: `never` had not begun and now never will, `refused` will not be ended.
+
+    Each of `refused` with what the scheduler said.
+    """
+
+    never: list[str] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+
+
 _ELEMENT = re.compile(r"(.+)\[(\d+)\]")
 
 
@@ -182,9 +193,5 @@ class Scheduler(ABC):
         return []
 
     @abstractmethod
-    def cancel(self, names: Collection[str], *, force: bool) -> Collection[str]:
-        """Tell jobs to end (SIGTERM), or with `force` end them; names that are no longer there are left out.
-
-        Returns:
-            Names of those that had not begun and now never will.
-        """
+    def cancel(self, names: Collection[str], *, force: bool) -> Cancellation:
+        """Tell jobs to end (SIGTERM), or with `force` end them; names that are no longer there are left out."""

@@ -25,7 +25,8 @@ from submitit.local import local as submitit_local
 from aiperf_orch.config_schedulers import LocalSettings
 from aiperf_orch.errors import UsageError
 from aiperf_orch.records import EndReason
-from aiperf_orch.schedulers.base import JobEnd, JobRequest, JobState, JobStatus, Scheduler, Submission
+from aiperf_orch.schedulers.base import Cancellation, JobEnd, JobRequest, JobState, JobStatus, Scheduler, Submission
+from aiperf_orch.schedulers.job_files import SCRIPT
 from aiperf_orch.schedulers.script import render_script, submitit_command
 
 _NAME: Final = "AIPERF_ORCH_JOB"
@@ -53,7 +54,7 @@ class LocalExecutor(submitit_local.LocalExecutor):
         return _script(self._request, self._settings, self._cpus, command)
 
     def _submit_command(self, command: str) -> submitit_local.LocalJob[Any]:
-        script = self._request.folder / "job.sh"
+        script = self._request.folder / SCRIPT
         script.write_text(self._make_submission_file_text(command, ""))
         environment = {key: value for key, value in os.environ.items() if not key.startswith("SUBMITIT_")}
         environment |= {_NAME: self._request.name, _CPUS: ",".join(map(str, self._cpus))}
@@ -157,7 +158,7 @@ class LocalScheduler(Scheduler):
                 ends[name] = JobEnd(EndReason.TRIAL_ERROR if code > 0 else None, _how(code))
         return ends
 
-    def cancel(self, names: Collection[str], *, force: bool) -> Collection[str]:
+    def cancel(self, names: Collection[str], *, force: bool) -> Cancellation:
         """Send SIGTERM, or with `force` SIGKILL, to every process of these jobs."""
         number = signal.SIGKILL if force else signal.SIGTERM
         elsewhere = []
@@ -170,7 +171,7 @@ class LocalScheduler(Scheduler):
         for found in _processes(elsewhere):
             with contextlib.suppress(psutil.NoSuchProcess):
                 found.process.send_signal(number)
-        return ()
+        return Cancellation()
 
     def _free_cores(self) -> list[int]:
         """The cores for one more job: those with the fewest jobs on them."""
@@ -202,6 +203,7 @@ def _script(request: JobRequest, settings: LocalSettings, cpus: list[int], comma
         campaign=request.campaign,
         folder=request.folder,
         cpus=cpus,
+        workers=settings.workers_per_node,
         setup=settings.setup,
         command=command,
     )

@@ -14,6 +14,7 @@ import jinja2
 
 from aiperf_orch.config_loading import dump_yaml
 from aiperf_orch.errors import UsageError
+from aiperf_orch.schedulers.job_files import PICKLE, SCRIPT
 
 
 def render_script(template: str, own: str | None, **fields: Any) -> str:
@@ -21,9 +22,10 @@ def render_script(template: str, own: str | None, **fields: Any) -> str:
 
     Args:
         template: name of our template in templates/.
-        own: path of a site's own template to be used instead.
-        **fields: what the template may use; its filter `sh` quotes a field for the shell, `yaml` for YAML, `line` makes
-            one line of it, for a comment, and `ranges` writes numbers as `0-3,7`.
+        own: path of a site's own template to be used instead; it may include parts of ours, as `guard.sh.j2`.
+        **fields: what the template may use, beside the names of the `pickle` and the `script`; its filter `sh` quotes a
+            field for the shell, `yaml` for YAML, `line` makes one line of it, for a comment, and `ranges` writes numbers
+            as `0-3,7`.
 
     Raises:
         UsageError: naming template and line.
@@ -47,16 +49,26 @@ def _ours(template: str) -> str:
     return (files("aiperf_orch.templates") / template).read_text()
 
 
+def _part(name: str) -> str | None:
+    """The text of one of our templates that another one includes; None where there is none."""
+    try:
+        return _ours(name)
+    except OSError:
+        return None
+
+
 @lru_cache(maxsize=8)
 def _compiled(source: str) -> jinja2.Template:
     """A template by its text: to compile one takes longer than sbatch does, and every job of a campaign has the same."""
     environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_part),  # for parts that several templates include
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
         trim_blocks=True,
         lstrip_blocks=True,
         autoescape=False,  # noqa: S701  shell, not HTML: data goes through the filter `sh`
     )
+    environment.globals.update(pickle=PICKLE, script=SCRIPT)
     environment.filters["sh"] = lambda value: shlex.quote(str(value))
     environment.filters["ranges"] = ranges
     environment.filters["yaml"] = lambda value: dump_yaml([value]).removeprefix("- ").rstrip()

@@ -9,9 +9,12 @@ lost is the order of layers of equal maps. What is won: exp(-distance / length) 
 networks (the L1 distance is of negative type), a child's vector and distances are its parent's but for a few columns,
 and whole numbers make both exact, in any order of summing.
 
-Measured by `benchmarks/approximation.py`: on histories of 10 and 30 descendants of ResNet-50 the rank correlation with
-the exact method (edit distance, clipped eigenvalues) is 0.91 for distances, 0.95 and 0.88 for confidence bounds; on
-those of the small seed network 0.94 and 0.92, and 0.90 and 0.79. What it does to the final error was not measured.
+Measured by `benchmarks/approximation.py` against the exact method (edit distance, clipped eigenvalues): on histories of
+10 and 30 descendants of ResNet-50 the rank correlation is 0.91 for distances, 0.95 and 0.87 for confidence bounds; on
+those of the small seed network 0.94 and 0.92, and 0.88 and 0.79. In the median our distance is 0.88 to 0.90 of theirs, in
+nine of ten cases between 0.53 and 1.33. Of 8 searches of 60 trials each from the small seed network, for an invented
+error, ours ended at 3.24 % and those by the exact method at 3.33 %, a difference of -0.09 with a 95 % confidence interval
+of 0.86.
 """
 
 from __future__ import annotations

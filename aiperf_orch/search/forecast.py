@@ -3,7 +3,10 @@
 Kept from Ren et al. 2021: a * log2(epoch + b) + c is fitted to the accuracies, evaluated at a far epoch, and twice the
 RMS error of the fit is subtracted; the forecast counts only above the best accuracy seen, and at most at 1. Different:
 their fit has an invented point (120, 0.75) beside the measured ones, ours has only these, and b ends at the far epoch
-(beyond it the curve is a straight line that nothing holds).
+(beyond it the curve is a straight line that nothing holds). And only a trial that did not reach the learning rate's
+end is forecast at all (`controller.watch`): of one that did the curve is over, and the forecast says less than the
+measured error. Of 210 trainings on digits to their sixth and last epoch, forecasts for epoch 9 were used in 13 %, and
+with them the rank correlation with a network's mean error over trainings fell from 0.70 to 0.50.
 
 The curve is linear in a and c. So only b is searched (from a coarse grid, then by SciPy's bounded minimisation), with
 the best a and c of each: unlike a fit of all three this ends for any curve, in about a millisecond.

@@ -143,6 +143,12 @@ class Search:
             fitted = max((self._least_memory(self._history.graph(parent)) for parent in self.parents), default=0)
             self._learnt = max(learnt, fitted)
 
+    def prepare(self) -> None:
+        """Compute now what the next proposal would have to: after a rebuild that is the 128 networks it learns from."""
+        errors = self._history.modelled()
+        if errors:
+            self._surrogate.fit(errors, self._history.graph)
+
     def propose(self, trial: int) -> Proposal:
         """What trial number `trial` is to be.
 

@@ -17,13 +17,15 @@ from aiperf_orch.campaign.directory import CampaignDirectory, read_spec
 from aiperf_orch.campaign.events import claim
 from aiperf_orch.campaign.layout import Layout
 from aiperf_orch.errors import AiperfError
-from aiperf_orch.network.graph import Graph
-from aiperf_orch.records import Begin, End, Epoch, TrialSpec
+from aiperf_orch.records import Begin, End, Epoch
 from aiperf_orch.trial.allocation import Allocation
 from aiperf_orch.trial.datasets.places import placed
+from aiperf_orch.trial.follower import follow
 from aiperf_orch.trial.lifecycle import Attempt, EventSink, Files, earlier_epochs, run_to_exit_status
+from aiperf_orch.trial.lifeline import Key, dismiss
 from aiperf_orch.trial.simulated import SimulatedTrainer
 from aiperf_orch.trial.trainer import Trainer
+from aiperf_orch.trial.workers import Workers
 
 
 class _Terminal:
@@ -49,48 +51,54 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, help="by hand: the data set's folder, in place of the campaign's")
     options = parser.parse_args(arguments)
     allocation = Allocation.present()
-    if allocation.rank > 0:
-        print(f"task {allocation.rank}: the trial runs in task 0", file=sys.stderr)
-        return 0
     try:
         spec, sha256 = read_spec(options.spec)
         spec = placed(spec, options.spec, by_hand=not options.attempt, data=options.data)
-        # a job that lost the race for its attempt, or comes too late, must not even load torch
         directory = CampaignDirectory.open(Layout.of_spec(options.spec).path) if options.attempt else None
-        sink: EventSink = claim(directory, spec.trial, options.attempt, allocation.run) if directory else _Terminal()
-    except FileExistsError:
-        print(f"attempt {options.attempt} of {options.spec} is claimed already, or over: leaving it", file=sys.stderr)
-        return 0
     except AiperfError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status
+    simulated, number = spec.training.trainer == "simulated", options.attempt or 1
+    key = Key(sha256, number, allocation.job, allocation.run)
+    host = allocation.hosts[min(allocation.rank, len(allocation.hosts) - 1)]
+    telemetry_file = directory.telemetry(spec.trial, number, host) if directory else None
+    if allocation.rank > 0:
+        if simulated:
+            print(f"task {allocation.rank}: a trial is simulated in task 0", file=sys.stderr)
+        else:
+            follow(spec, options.spec, key, allocation, telemetry_file)
+        return 0
+    try:
+        # a job that lost the race for its attempt, or comes too late, must not even load torch
+        sink: EventSink = claim(directory, spec.trial, number, allocation.run) if directory else _Terminal()
+    except (FileExistsError, AiperfError) as error:
+        lost = isinstance(error, FileExistsError)
+        say = (
+            f"attempt {number} of {options.spec} is claimed already, or over: leaving it" if lost else f"error: {error}"
+        )
+        print(say, file=sys.stderr, flush=True)
+        if not simulated:
+            dismiss(allocation, key)
+        return error.exit_status if isinstance(error, AiperfError) else 0
     with tempfile.TemporaryDirectory() as scratch:
         if directory:
             files = Files(directory.weights(spec.trial), directory.checkpoint(spec.trial))
-            earlier = earlier_epochs(directory, spec, sha256, options.attempt, allocation.run)
+            earlier = earlier_epochs(directory, spec, sha256, number, allocation.run)
         else:
             files = Files(options.weights or Path(scratch) / "weights", Path(scratch) / "checkpoint")
             earlier = []
-        attempt = Attempt(spec, sha256, options.attempt or 1, allocation, sink, files)
-        make_trainer = partial(_make_trainer, spec, options.spec, options.attempt or 1)
+        attempt = Attempt(spec, sha256, number, allocation, sink, files)
+
+        def make_trainer() -> Trainer:
+            if simulated:
+                return SimulatedTrainer(spec, number)
+            return Workers(spec, options.spec, key, allocation, telemetry_file)
+
         return run_to_exit_status(partial(attempt.run, make_trainer, earlier))
-
-
-def _make_trainer(spec: TrialSpec, path: Path, attempt: int) -> Trainer:
-    if spec.training.trainer == "simulated":
-        return SimulatedTrainer(spec, attempt)
-    from aiperf_orch.trial.torch_trainer import TorchTrainer
-
-    weights, parent = None, None
-    if spec.parent is not None and spec.training.inherit_weights:
-        layout = Layout.of_spec(path)
-        weights = layout.weights(spec.parent)
-        parent = Graph.from_json(read_spec(layout.spec(spec.parent))[0].network)
-    return TorchTrainer(spec, weights, parent)
 
 
 if __name__ == "__main__":
     status = main()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(status)  # all is on disk: taking torch down in order would cost each trial another second
+    os._exit(status)  # all is on disk

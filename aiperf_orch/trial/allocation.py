@@ -2,8 +2,9 @@
 
 A script of ours exports AIPERF_ORCH_JOB_ID, AIPERF_ORCH_HOSTS (names with commas between them), AIPERF_ORCH_RUN (how often
 the scheduler has run this job before), AIPERF_ORCH_REQUEUE (1 when it may run it again by itself) and, where the
-scheduler does not warn of a time limit, AIPERF_ORCH_WARN_AT (seconds since 1970). The launcher or the script numbers the
-tasks. Whoever sets none of them runs the trial by hand, on this machine.
+scheduler does not warn of a time limit, AIPERF_ORCH_WARN_AT (seconds since 1970); of a site's settings AIPERF_ORCH_WORKERS
+(of each node), AIPERF_ORCH_INTERFACE and AIPERF_ORCH_PORTS (first-last). The launcher or the script numbers the tasks, one a
+node. Whoever sets none of them runs the trial by hand, on this machine.
 """
 
 from __future__ import annotations
@@ -12,15 +13,35 @@ import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 _RANKS = ("SLURM_PROCID", "AIPERF_ORCH_RANK")
 _JOB_IDS = ("AIPERF_ORCH_JOB_ID", "SUBMITIT_LOCAL_JOB_ID")
+_GPUS = Path("/proc/driver/nvidia/gpus")
+_PORTS = "29400-29499"
+
+
+def _ports(text: str) -> tuple[int, int]:
+    first, _, last = text.partition("-")
+    return int(first), int(last)
+
+
+def _accelerators(given: Mapping[str, str]) -> int:
+    """How many NVIDIA GPUs this task may use: those that it was given, else those that the driver shows."""
+    visible = given.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([name for name in visible.split(",") if name.strip() not in ("", "-1", "NoDevFiles")])
+    try:
+        return len(list(_GPUS.iterdir()))
+    except OSError:
+        return 0
 
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
     """A job's id as the scheduler prints it, its hosts, this task's number, and the number of the job's run.
 
+    `workers` train on this node. Nodes meet on `interface` (None: their host names') at one of `ports`, first and last.
     `may_run_again` tells whether the scheduler may run it again by itself, `warn_at` when, in seconds since 1970, the trial
     must remind itself of the job's time limit (None: the scheduler does).
     """
@@ -31,6 +52,9 @@ class Allocation:
     run: int
     may_run_again: bool
     warn_at: float | None = None
+    workers: int = 1
+    interface: str | None = None
+    ports: tuple[int, int] = _ports(_PORTS)
 
     @classmethod
     def present(cls, environment: Mapping[str, str] | None = None) -> Allocation:
@@ -43,5 +67,8 @@ class Allocation:
             rank=next((int(given[name]) for name in _RANKS if given.get(name, "").isdigit()), 0),
             run=int(given.get("AIPERF_ORCH_RUN") or 0),
             may_run_again=given.get("AIPERF_ORCH_REQUEUE") == "1",
+            workers=int(given.get("AIPERF_ORCH_WORKERS") or 0) or max(_accelerators(given), 1),
+            interface=given.get("AIPERF_ORCH_INTERFACE") or None,
+            ports=_ports(given.get("AIPERF_ORCH_PORTS") or _PORTS),
             warn_at=float(given["AIPERF_ORCH_WARN_AT"]) if given.get("AIPERF_ORCH_WARN_AT") else None,
         )

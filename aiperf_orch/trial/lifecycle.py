@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Protocol
+from typing import Final, Protocol
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.events import Planned, best_epoch, count_epochs, read_attempt
@@ -28,6 +28,9 @@ from aiperf_orch.units import steady_clock
 
 _WARNINGS = (signal.SIGUSR1, signal.SIGALRM)
 """What a batch system sends some time before the job's time limit, or the trial to itself."""
+
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, *_WARNINGS)
+"""What tells a trial to end."""
 
 
 class Told(BaseException):
@@ -81,7 +84,7 @@ class Attempt:
         """Train until an end, and write it.
 
         Args:
-            make_trainer: makes the trainer, and may take its time: told to end meanwhile, the trial ends at once.
+            make_trainer: makes the trainer. Its preparing may take its time: told to end meanwhile, the trial ends at once.
             earlier: epochs that former attempts of this trial ended; the trial goes on from its checkpoint if there
                 is a usable one, else from the beginning.
 
@@ -90,11 +93,12 @@ class Attempt:
             Interrupted: when it was told to end, and its job may be run again.
         """
         try:
-            for number in (signal.SIGTERM, signal.SIGINT, *_WARNINGS):
+            for number in SIGNALS:
                 signal.signal(number, self._on_signal)
             if self._allocation.warn_at is not None:
                 signal.setitimer(signal.ITIMER_REAL, max(self._allocation.warn_at - time.time(), 0.001))
-            reason, message = self._train(make_trainer(), earlier), ""
+            with contextlib.closing(make_trainer()) as trainer:
+                reason, message = self._train(trainer, earlier), ""
         except TrialFailure as failure:
             reason, message = failure.reason, str(failure)
         except Told:
@@ -140,6 +144,7 @@ class Attempt:
                 skipped=result.skipped,
                 data_wait=result.data_wait,
                 energy=result.energy,
+                energy_of=result.energy_of,
             )
             self._sink.append(epoch)
             self._epochs.append(epoch)

@@ -39,6 +39,14 @@ _PATIENCE: Final = (
 )
 _LOAD_LIMIT: Final = 300.0  # seconds to load torch and the data set
 _LONGEST: Final = 300  # characters of an error that are reported
+# a file that is opened by Python, or a compiled module; the shared libraries that such a module needs are not seen
+_COUNTING: Final = """
+import sys
+opened = 0
+def count(event, arguments):
+    global opened
+    opened += event == "open" or (event == "import" and arguments[1] is not None)
+sys.addaudithook(count)"""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -114,10 +122,11 @@ def _driver_gpus() -> list[str] | None:
 
 
 def _import(module: str) -> Step:
-    """How long a new interpreter takes to start and to import a module."""
+    """How long a new interpreter takes to start and to import a module, and how many files that opens."""
     begun = time.monotonic()
-    fault, _ = _python("-c", f"import {module}")
-    return Step(seconds=round(time.monotonic() - begun, 3), fault=fault)
+    fault, output = _python("-c", f"{_COUNTING}\nimport {module}\nprint(opened)")
+    seconds = round(time.monotonic() - begun, 3)
+    return Step(seconds=seconds, fault=fault, files=int(output) if output.strip().isdigit() else None)
 
 
 def _loading(folder: Path) -> Loading:
@@ -150,12 +159,14 @@ def _python(*arguments: str) -> tuple[str, str]:
 
 def _load(data: Path) -> Loading:
     """Import torch and look at the data set of these settings in this process."""
+    counted: dict[str, int] = {}
+    exec(_COUNTING, counted)  # noqa: S102  the same text as in a process of its own
     begun = time.monotonic()
     try:
         import torch
     except Exception as error:  # a broken installation may raise anything
         return Loading(torch=_failed(begun, error))
-    loaded = Step(seconds=round(time.monotonic() - begun, 3))
+    loaded = Step(seconds=round(time.monotonic() - begun, 3), files=counted["opened"])
     begun = time.monotonic()
     try:
         from aiperf_orch.config import DataSettings

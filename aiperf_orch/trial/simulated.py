@@ -84,6 +84,9 @@ class SimulatedTrainer:
         """Read the epoch."""
         return int(path.read_text())
 
+    def close(self) -> None:
+        """There is nothing to let go of."""
+
     def _fail(self, reason: EndReason) -> None:
         if reason is EndReason.LOST:
             os._exit(3)  # a process that dies and says nothing

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from aiperf_orch.records import EndReason
+from aiperf_orch.records import EndReason, EnergyOf
 
 
 class TrialFailure(Exception):
@@ -19,6 +19,10 @@ class TrialFailure(Exception):
     def __init__(self, reason: EndReason, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class Left(Exception):
+    """Another worker of the trial was told to end, and all left at the same step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,7 @@ class EpochResult:
     """One epoch: images really trained and validated, mean training loss, wrong validation images, and the batch.
 
     `skipped` training images could not be read. `data_wait` is the share of the epoch that the step waited for data, and
-    `energy` what all nodes took, in joules; None where it is not known.
+    `energy` what all nodes took, in joules, of the parts that `energy_of` names; None where it is not known.
     """
 
     train_images: int
@@ -55,12 +59,13 @@ class EpochResult:
     skipped: int = 0
     data_wait: float | None = None
     energy: float | None = None
+    energy_of: EnergyOf | None = None
 
 
 class Trainer(Protocol):
     """Trains one specification, one epoch at a call.
 
-    `check` is called at least once a step and may raise to leave the epoch at once; a trainer lets that through and
+    `check` is called at least a few times a second and may raise to leave the epoch at once; a trainer lets that through and
     is not called again. Every method may raise `TrialFailure`.
     """
 
@@ -78,3 +83,6 @@ class Trainer(Protocol):
 
     def load_checkpoint(self, path: Path) -> int:
         """Go on from a checkpoint; returns the epoch it was written after. Raises OSError or ValueError when it is unusable."""
+
+    def close(self) -> None:
+        """Let go of everything; called once, whatever happened before."""

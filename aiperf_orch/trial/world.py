@@ -80,7 +80,7 @@ class World:
             shared = local_size > devices
         if size == 1:
             return cls()
-        meeting = dist.TCPStore(
+        meeting = dist.TCPStore(  # type: ignore[attr-defined]
             *store, world_size=size, is_master=rank == 0, master_listen_fd=listen_fd, wait_for_workers=False
         )
         dist.init_process_group(_backend(device, shared), store=meeting, rank=rank, world_size=size, timeout=_TIMEOUT)
@@ -110,11 +110,6 @@ class World:
         if self._group:
             for work in [dist.broadcast(tensor, src=0, async_op=True) for tensor in tensors]:
                 work.wait()
-
-    def leave(self) -> None:
-        """End the process group, when all have done what they had to."""
-        if self._group:
-            dist.destroy_process_group()
 
 
 def _backend(device: str, shared: bool) -> str | None:

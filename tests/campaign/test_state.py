@@ -105,6 +105,29 @@ def test_who_was_told_to_end_and_did_not_goes_on_with_the_campaign(made: Any) ->
     assert _state(made).live[0, 1].cancelling is EndReason.HUNG
 
 
+def _failed(made: Any, trial: int, attempt: int, host: str, reason: str = "TRIAL_ERROR") -> dict[str, set[int]]:
+    """What is held against nodes after an attempt's end."""
+    made.submit(trial, attempt)
+    made.ended(trial, attempt, reason=reason, hosts=[host], final=attempt == 3)
+    return {node: trials for node, trials in _state(made).node_failures.items() if trials}
+
+
+def test_a_trial_that_fails_everywhere_is_held_against_no_node(made: Any) -> None:
+    assert _failed(made, 0, 1, "n1") == {"n1": {0}}
+    assert _failed(made, 0, 2, "n2") == {}
+    assert _failed(made, 0, 3, "n3") == {}
+    assert _failed(made, 1, 1, "n1") == {"n1": {1}}
+    assert _failed(made, 1, 2, "n1") == {"n1": {1}}  # nowhere else yet: one trial, however often
+
+
+def test_trials_that_fail_on_one_node_only_are_held_against_it_until_one_ends_well_there(made: Any) -> None:
+    _failed(made, 0, 1, "n1")
+    _failed(made, 0, 2, "n2", "COMPLETED")
+    assert _failed(made, 1, 1, "n1", "LOST") == {"n1": {0, 1}}
+    assert _failed(made, 2, 1, "n1", "TIME_LIMIT") == {"n1": {0, 1}}
+    assert _failed(made, 3, 1, "n1", "COMPLETED") == {}
+
+
 def test_a_begin_that_only_its_end_tells_of_moves_the_clock(made: Any) -> None:
     made.submit()
     made.ended(reason="TRIAL_ERROR", first_begin=made.at(7))  # over before the controller looked

@@ -1,4 +1,4 @@
-"""`check` and `init` as an administrator meets them: on this machine, and on a real Slurm cluster."""
+"""`check` and `init` as an administrator meets them: on this machine, on a real Slurm cluster, and on PBS's stand-in."""
 
 from __future__ import annotations
 
@@ -39,6 +39,19 @@ def slurm_site(tmp_path: Path) -> Callable[..., Path]:
 
     def write(**scheduler: Any) -> Path:
         fields = {"kind": "slurm", "query_interval": "1s"} | scheduler
+        path = tmp_path / "site.yaml"
+        path.write_text(json.dumps({"scheduler": fields, "training": {"trainer": "simulated"}}))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def pbs_site(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a site file of simulated trials on PBS; keywords are the scheduler's settings."""
+
+    def write(**scheduler: Any) -> Path:
+        fields = {"kind": "pbs", "query_interval": "1s"} | scheduler
         path = tmp_path / "site.yaml"
         path.write_text(json.dumps({"scheduler": fields, "training": {"trainer": "simulated"}}))
         return path
@@ -236,3 +249,35 @@ def test_accounts_and_limits(slurm_accounting: Any, aiperf: Run, check: Any, slu
     status, found, _ = check(slurm_site(account="science"))
     assert (status, levels(found)) == (0, {})
     assert "science; without this key your default one" in aiperf("init").stdout
+
+
+# PBS
+
+
+@pytest.mark.pbs
+def test_a_pbs_complex_as_init_drafts_it_and_check_finds_it(pbs: Any, aiperf: Run, check: Any, tmp_path: Path) -> None:
+    pbs.add_queue("debug", max_walltime=1800)
+    text = aiperf("init", "--scheduler", "pbs").stdout
+    assert "queue: workq                    # 2 nodes with 8 cores, 23.5 GiB, 2 GPUs; jobs of any length" in text
+    (tmp_path / "site.yaml").write_text(text.replace("  gpus: 1", "  # gpus: 1").replace("cpus: 4", "cpus: 1"))
+    status, found, _ = check(tmp_path / "site.yaml", "--set", "training.trainer=simulated")
+    assert (status, levels(found)) == (0, {})
+    assert {"queue", "nodes", "limits", "history", "job", "files", "python"} <= found.keys()
+    assert pbs.run("qstat").stdout == ""
+
+
+@pytest.mark.pbs
+def test_what_pbs_would_refuse_is_told(pbs: Any, check: Any, pbs_site: Callable[..., Path], tmp_path: Path) -> None:
+    pbs.add_queue("debug", max_walltime=1800)
+    pbs.add_queue("theirs", users=["somebody"])
+    for queue, message in (("debug", "a job may take 30m"), ("theirs", "you are not among its users")):
+        status, found, _ = check(pbs_site(queue=queue), "--no-job")
+        assert (status, found["queue"]["level"]) == (1, "fault")
+        assert message in found["queue"]["message"]
+    status, found, _ = check(pbs_site(chunk="nosuch=1"))  # only qsub itself can tell
+    assert status == 1
+    assert "qsub: Unknown resource: nosuch" in found["job"]["message"]
+    pbs.stop_server()
+    status, found, _ = check(pbs_site())
+    assert (status, found["scheduler"]["level"]) == (3, "fault")
+    assert "cannot connect to server" in found["scheduler"]["message"]

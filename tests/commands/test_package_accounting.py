@@ -1,4 +1,4 @@
-"""A package of a campaign on Slurm holds what Slurm's own accounting says of its jobs."""
+"""A package holds what the batch system's own accounting says of the campaign's jobs."""
 
 import json
 import tarfile
@@ -10,18 +10,27 @@ import pytest
 import yaml
 
 _SITE = {
-    "scheduler": {"kind": "slurm", "cpus_per_task": 1, "memory": "200M", "poll_interval": "200ms"},
+    "scheduler": {"poll_interval": "200ms"},
     "campaign": {"duration": "1h", "max_trials": 3, "seed": 7},
     "network": {"max_layers": 60},
     "training": {"trainer": "simulated", "warmup_epochs": [2], "epochs": 2, "simulated": {"epoch_seconds": 0.1}},
 }
 
 
-@pytest.mark.slurm
+_KINDS = {
+    "slurm": ("slurm_accounting", {"kind": "slurm", "cpus_per_task": 1, "memory": "200M"}),
+    "pbs": ("pbs", {"kind": "pbs"}),
+}
+
+
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=getattr(pytest.mark, kind)) for kind in _KINDS])
 def test_a_package_holds_the_queues_own_accounting(
-    slurm_accounting: Any, aiperf: Callable[..., Any], tmp_path: Path
+    kind: str, request: Any, aiperf: Callable[..., Any], tmp_path: Path
 ) -> None:
-    (tmp_path / "site.yaml").write_text(yaml.safe_dump(_SITE))
+    fixture, scheduler = _KINDS[kind]
+    cluster = request.getfixturevalue(fixture)
+    site = {**_SITE, "scheduler": _SITE["scheduler"] | scheduler}
+    (tmp_path / "site.yaml").write_text(yaml.safe_dump(site))
     ran = aiperf("run", "site.yaml", "--campaign-dir", "campaign", "--yes", timeout=180)
     assert ran.returncode == 0, ran.stderr
     packed = aiperf("package", "campaign", "--output", "p.tar.gz", "--pseudonyms", timeout=120)
@@ -33,5 +42,5 @@ def test_a_package_holds_the_queues_own_accounting(
         jobs = [json.loads(line) for line in file.read().splitlines()]
     assert len(jobs) == 3
     assert {job["state"] for job in jobs} <= {"COMPLETED", "RUNNING", "COMPLETING"}
-    assert all(job["start"] and not {*job["nodes"]} & {*slurm_accounting.nodes} for job in jobs)
+    assert all(job["start"] and not {*job["nodes"]} & {*getattr(cluster, "nodes", ["pbsn1", "pbsn2"])} for job in jobs)
     assert aiperf("verify", "p.tar.gz").returncode == 0

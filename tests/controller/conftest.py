@@ -15,6 +15,7 @@ from aiperf_orch.config import SiteSettings
 from aiperf_orch.controller.controller import Controller
 from aiperf_orch.controller.loop import run
 from aiperf_orch.schedulers.choosing import make_scheduler
+from aiperf_orch.schedulers.pbs import qstat
 
 LOCAL = {"poll_interval": "50ms", "silent_after": "1s", "lost_after": "500ms", "stop_grace": "10s"}
 SLURM = {
@@ -28,6 +29,13 @@ SLURM = {
     "silent_after": "1s",
     "lost_after": "1s",
     "stop_grace": "30s",
+}
+
+PBS = {name: value for name, value in SLURM.items() if name not in ("cpus_per_task", "memory")} | {
+    "kind": "pbs",
+    "query_interval": "300ms",
+    "silent_after": "500ms",
+    "lost_after": "500ms",
 }
 
 
@@ -143,8 +151,8 @@ class Campaign:
         ]
 
 
-class SlurmCampaign(Campaign):
-    """A campaign whose jobs run on a private Slurm cluster."""
+class ClusterCampaign(Campaign):
+    """A campaign whose jobs run on a private cluster, which is tidied up anyway."""
 
     patience = 150
 
@@ -156,11 +164,6 @@ class SlurmCampaign(Campaign):
         """The id of a trial's latest job, by the journal."""
         lines = [entry for entry in self.journal() if entry["type"] == "submitted"]
         return [job["job"] for entry in lines for job in entry["jobs"] if job["trial"] == trial][-1]
-
-    def queue(self):
-        """Name and id of each of its jobs that has not ended, an array's elements one by one."""
-        rows = self.cluster.run("squeue", "--noheader", "--array", "--format=%j %i").stdout.splitlines()
-        return [tuple(row.split()) for row in rows if row.startswith(self.directory.frozen.tag)]
 
     def processes(self, trial=None):
         """Processes of this campaign's trials, or of one trial, with submitit's around them."""
@@ -176,10 +179,6 @@ class SlurmCampaign(Campaign):
                     found.append(process)
         return found
 
-    def cancel_job(self, trial):
-        """`scancel`; tells whether Slurm took it."""
-        return self.cluster.run("scancel", self.job(trial), check=False).returncode == 0
-
     def end_jobs(self):
         """The cluster is tidied up anyway."""
 
@@ -188,6 +187,32 @@ class SlurmCampaign(Campaign):
         while (self.queue() or self.processes()) and time.monotonic() < deadline:
             time.sleep(0.1)
         return not self.queue() and not self.processes()
+
+
+class SlurmCampaign(ClusterCampaign):
+    """A campaign whose jobs run on a private Slurm cluster."""
+
+    def queue(self):
+        """Name and id of each of its jobs that has not ended, an array's elements one by one."""
+        rows = self.cluster.run("squeue", "--noheader", "--array", "--format=%j %i").stdout.splitlines()
+        return [tuple(row.split()) for row in rows if row.startswith(self.directory.frozen.tag)]
+
+    def cancel_job(self, trial):
+        """`scancel`; tells whether Slurm took it."""
+        return self.cluster.run("scancel", self.job(trial), check=False).returncode == 0
+
+
+class PbsCampaign(ClusterCampaign):
+    """A campaign whose jobs run on the PBS stand-in."""
+
+    def queue(self):
+        """Name and id of each of its jobs that has not ended."""
+        jobs = qstat.parse_jobs(self.cluster.run("qstat", "-f").stdout)
+        return [(job.name, job.id) for job in jobs if job.name.startswith(self.directory.frozen.tag)]
+
+    def cancel_job(self, trial):
+        """`qdel`; tells whether PBS took it."""
+        return self.cluster.run("qdel", self.job(trial)).returncode == 0
 
 
 @pytest.fixture
@@ -215,6 +240,12 @@ def make_accounted_campaign(tmp_path, slurm_accounting):
     """Makes campaigns on the private Slurm cluster with accounting."""
     cluster = slurm_accounting
     return lambda name="campaign", **changes: SlurmCampaign(tmp_path / name, _settings(SLURM, **changes), cluster)
+
+
+@pytest.fixture
+def make_pbs_campaign(tmp_path, pbs):
+    """Makes campaigns on the PBS stand-in."""
+    return lambda name="campaign", **changes: PbsCampaign(tmp_path / name, _settings(PBS, **changes), pbs)
 
 
 @pytest.fixture(

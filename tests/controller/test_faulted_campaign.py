@@ -269,7 +269,7 @@ def test_a_short_campaign_trains_on_slurm(tmp_path, slurm):
             "poll_interval": "500ms",
             "lookahead": 0,
         },
-        "campaign": {"duration": "1h", "max_trials": 2, "seed": 1},
+        "campaign": {"duration": "1h", "max_trials": 1, "seed": 1},
         "search": {"batch_size": [32, 64]},
         "training": {"warmup_epochs": [2], "epochs": 2},
     }
@@ -278,8 +278,8 @@ def test_a_short_campaign_trains_on_slurm(tmp_path, slurm):
     campaign.close()
     result = compute(CampaignDirectory.open(campaign.path))
     assert not result.simulated
-    assert [trial.end.reason for trial in result.state.trials.values()] == [EndReason.COMPLETED] * 2
-    assert result.score.epochs == 4
+    assert [trial.end.reason for trial in result.state.trials.values()] == [EndReason.COMPLETED]
+    assert result.score.epochs == 2
     assert result.score.error < 0.9
     assert result.faults == []
     assert not slurm.alive_jobs()

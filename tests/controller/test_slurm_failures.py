@@ -12,58 +12,9 @@ from aiperf_orch.campaign.state import Phase
 from aiperf_orch.commands import terminal
 from aiperf_orch.commands.status import status
 from aiperf_orch.records import EndReason
-from aiperf_orch.results.result import compute
+from controller.following import check_goes_on, ends_of, once, run_until, trained
 
 pytestmark = pytest.mark.slurm
-
-
-def trained(controller, trial, attempt=1, epochs=1, run=0):
-    """A live attempt when it has ended so many epochs in this run."""
-    watched = controller.watched.get((trial, attempt))
-    return watched and len(watched.runs) > run and len(watched.runs[run].epochs) >= epochs and watched
-
-
-def ends_of(state, trial=0):
-    return [end for end in state.ends if end.trial == trial]
-
-
-def once(condition, action):
-    """Acts the first time that the condition holds of the controller. An action that says False came too late, and is tried again."""
-    done = []
-
-    def act(controller):
-        if not done and condition(controller) and action(controller) is not False:
-            done.append(True)
-        return False
-
-    act.done = done
-    return act
-
-
-def run_until(campaign, condition, *actions):
-    """Run until the condition holds, and take each action when it is due."""
-
-    def step(controller):
-        for action in actions:
-            action(controller)
-        return condition(controller)
-
-    return campaign.run(until=step)
-
-
-def epoch_numbers(campaign, name):
-    return [event["epoch"] for event in campaign.events()[name] if event["type"] == "epoch"]
-
-
-def check_goes_on(campaign, first, second):
-    """The events file `second` goes on where `first` ended, but for an epoch that was on its way."""
-    done, again = epoch_numbers(campaign, first), epoch_numbers(campaign, second)
-    assert again
-    assert again == list(range(again[0], again[0] + len(again)))
-    assert done[-1] <= again[0] <= done[-1] + 1
-    counted = [(epoch.trial, epoch.epoch) for epoch in compute(campaign.directory).collected.epochs]
-    assert len(counted) == len(set(counted))
-    assert {epoch for trial, epoch in counted if trial == int(first[:5])} >= set(done)
 
 
 def script_of(campaign, trial, attempt):
@@ -395,3 +346,23 @@ def test_a_wave_wider_than_an_array_may_be_is_several_and_stop_cancels_what_wait
     assert {end.reason for end in state.ends} == {EndReason.STOPPED}
     assert campaign.leaves_nothing_running()
     assert set(cluster.alive_jobs()) == {filler, mine}
+
+
+def test_a_job_that_is_stopped_before_its_trial_can_hear_it_is_told_again(make_slurm_campaign, long_trials):
+    campaign = make_slurm_campaign(
+        scheduler__setup=["sleep 3"],  # Slurm signals steps, and there is none yet
+        scheduler__stop_grace="10m",
+        **long_trials,
+    )
+    wanted = []
+
+    def stop(controller):
+        if not wanted and controller.state.live and campaign.cluster.state(campaign.job(0)) == "RUNNING":
+            wanted.append(True)
+        return bool(wanted)
+
+    phase, state = campaign.run(stop=stop)
+    assert phase is Phase.STOPPED
+    (end,) = state.ends
+    assert (end.reason, end.message) == (EndReason.STOPPED, "told to end by SIGTERM")
+    assert campaign.leaves_nothing_running()

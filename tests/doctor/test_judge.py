@@ -69,7 +69,13 @@ def test_a_node_as_it_should_be() -> None:
             "python",
             "No module named 'numpy'",
         ),
-        ({"package": Step(seconds=90)}, Level.WARNING, "python", "in 1m30s on n1"),
+        ({"package": Step(seconds=90, files=1412)}, Level.WARNING, "python", "in 1m30s, 1,412 files, on n1"),
+        (
+            {"loading": Loading(torch=Step(seconds=1), data=Step(seconds=21.0), gpus=["x"])},
+            Level.WARNING,
+            "data",
+            "loaded in 21s on n1",
+        ),
         ({"loading": Loading(torch=Step(seconds=1, fault="ended by signal 4"))}, Level.FAULT, "torch", "signal 4"),
         (
             {"loading": Loading(torch=Step(seconds=1), data=Step(seconds=1, fault="OSError: gone"), gpus=["x"])},
@@ -129,3 +135,14 @@ def test_a_job_that_did_not_start_is_a_warning_and_one_that_failed_a_fault() -> 
     assert (finding.level, finding.subject) == (Level.WARNING, "job")
     [finding] = judged(trouble="it ended: exit status 1")
     assert (finding.level, finding.subject) == (Level.FAULT, "job")
+
+
+@pytest.mark.parametrize(("scheduler", "level"), [({}, Level.WARNING), ({"place": "scatter:excl"}, Level.OK)])
+def test_pbs_does_not_tell_trials_that_share_a_node_which_gpus_are_theirs(scheduler: Any, level: Level) -> None:
+    settings = SiteSettings.model_validate({"scheduler": {"kind": "pbs", "gpus": 1} | scheduler})
+    seen = report(visible_gpus=None, loading=Loading(torch=Step(seconds=1.0), gpus=["Big GPU"] * 4))
+    found = {each.subject: each for each in judge(settings, Outcome("7", "hello", 1, 1.5, {0: seen}))}["gpus"]
+    assert found.level is level
+    if level is Level.WARNING:
+        assert "1 asked, 4 seen" in found.message
+        assert "scatter:excl" in found.advice

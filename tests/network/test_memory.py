@@ -1,9 +1,12 @@
 """The estimate of training memory counts what PyTorch keeps, and grows with the network and the batch."""
 
+from typing import get_args, get_type_hints
+
 import pytest
 import torch
 from torch.nn import functional
 
+from aiperf_orch.config import TrainingSettings
 from aiperf_orch.network import memory, seeds
 from aiperf_orch.trial.model import build
 
@@ -36,3 +39,12 @@ def test_the_fixed_part_is_parameters_gradients_and_momentum():
     assert full.largest_batch(full.at(10)) == 10
     assert full.largest_batch(full.at(10) - 1) == 9
     assert full.largest_batch(0) == 0
+
+
+def test_every_precision_has_an_estimate_and_auto_takes_the_most_of_any():
+    graph = seeds.resnet50((64, 64, 3), 10)
+    estimates = {name: memory.estimate(graph, name) for name in get_args(get_type_hints(TrainingSettings)["precision"])}
+    assert estimates["tf32"] == estimates["fp32"]
+    assert estimates["fp16"] == estimates["bf16"]
+    assert estimates["auto"].fixed == max(each.fixed for each in estimates.values())
+    assert estimates["auto"].per_image == max(each.per_image for each in estimates.values())

@@ -52,7 +52,8 @@ def test_a_row_of_the_leaderboard(made: Any) -> None:
     assert row == {
         "rank": "3", "trial": "0", "error": "0.3", "parent": "", "edits": "", "round": "0", "kernel_size": "3",
         "dropout": "0.0", "batch_size": "32", "best_epoch": "2", "epochs": "2", "train_images": "8", "val_images": "20",
-        "operations": "440", "seconds": "8.0", "ops": "55.0", "predicted_error": "", "attempts": "1",
+        "operations": "440", "seconds": "8.0", "ops": "55.0", "images_per_second": "3.5",
+        "data_wait": "", "predicted_error": "", "attempts": "1",
         "end_reason": "COMPLETED", "simulated": "yes",
     }  # fmt: skip
 
@@ -106,6 +107,44 @@ def test_the_result_is_one_row(made: Any) -> None:
     assert (row["trials"], row["networks"], row["epochs"], row["error_is_zero"]) == ("4", "3", "4", "no")
     assert row["settings_sha256"] == made.directory.settings_sha256
     assert {"aiperf_orch", "python", "torch"} <= set(row)
+
+
+def _epochs_that_tell(made: Any, *changes: dict[str, Any]) -> Any:
+    """A trial of an epoch of two seconds for each change, which another epoch follows that ends too late to count."""
+    told = {"data_wait": 0.25, "energy": 20.0, "energy_of": "accelerators"}
+    epochs = [
+        made.epoch(number, 2 * number, start=2 * number - 2).model_copy(update=told | change)
+        for number, change in enumerate(changes, start=1)
+    ]
+    made.submit()
+    made.events(made.begin(), *epochs, made.epoch(len(changes) + 1, 4000))
+    write_tables(compute(made.directory))
+    return _rows(made.directory.result)[0], _rows(made.directory.leaderboard)[0]
+
+
+def test_what_epochs_cost_is_of_those_that_count(campaign: Callable[..., Any]) -> None:
+    result, trial = _epochs_that_tell(campaign(), {}, {"data_wait": 0.75, "energy": 2.0})
+    assert (result["energy_joules"], result["energy_of"], result["operations_per_joule"]) == (
+        "22.0",
+        "accelerators",
+        "20.0",
+    )
+    assert (result["images_per_second"], result["data_wait"]) == ("7.0", "0.5")
+    assert (trial["images_per_second"], trial["data_wait"]) == ("7.0", "0.5")
+
+
+@pytest.mark.parametrize("change", [{"energy": None}, {"energy_of": "processors"}, {"energy_of": None}])
+def test_energy_is_blank_unless_every_epoch_measured_the_same(
+    campaign: Callable[..., Any], change: dict[str, Any]
+) -> None:
+    result, _ = _epochs_that_tell(campaign(), {}, change)
+    assert {result[column] for column in ("energy_joules", "energy_of", "operations_per_joule")} == {""}
+    assert result["data_wait"] == "0.25"
+
+
+def test_the_wait_for_data_is_blank_unless_every_epoch_tells(campaign: Callable[..., Any]) -> None:
+    result, trial = _epochs_that_tell(campaign(), {}, {"data_wait": None})
+    assert result["data_wait"] == trial["data_wait"] == ""
 
 
 def test_the_series_ends_with_the_result(made: Any) -> None:

@@ -1,5 +1,7 @@
 """What OpenPBS showed of a job, and what follows from it."""
 
+import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from aiperf_orch.records import EndReason
 from aiperf_orch.schedulers.base import JobState
 from aiperf_orch.schedulers.command import Answer
 from aiperf_orch.schedulers.pbs import qstat
-from aiperf_orch.schedulers.pbs.ends import complaint_of, end_of, status_of
+from aiperf_orch.schedulers.pbs.ends import accounted, complaint_of, end_of, status_of
 
 SHOWN = Path(__file__).parent / "pbs"
 
@@ -118,3 +120,35 @@ def test_nothing_that_qstat_prints_raises(output):
     for job in qstat.parse_jobs(output):
         status_of(job)
         end_of(job)
+
+
+@pytest.mark.parametrize(
+    ("name", "state", "start", "end"),
+    [
+        ("finished_ok", "COMPLETED", True, True),
+        ("finished_exit3", "FAILED", True, True),
+        ("qdel_running", "DELETED", True, True),
+        ("qdel_queued", "DELETED", False, False),
+        ("running", "RUNNING", True, False),
+        ("qrerun", "RUNNING", False, False),  # it ran before: PBS tells the last start only
+    ],
+)
+def test_what_the_history_accounts_for(name, state, start, end, monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        job = accounted(shown(name), "trial")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert (job.name, job.state, job.start is not None, job.end is not None) == ("trial", state, start, end)
+    if start:
+        shown_hour = int(shown(name).attributes["stime"].split()[3][:2])
+        assert datetime.fromisoformat(job.start).hour == (shown_hour - 9) % 24
+
+
+def test_who_preempted_and_who_suspended():
+    by_scheduler = shown("qdel_running", comment="Job run at Mon Nov 23 and terminated by Scheduler@vm")
+    assert end_of(by_scheduler).reason is EndReason.PREEMPTED
+    assert status_of(shown("suspended")).detail == "suspended: `qsig -s resume` lets it go on"
+    assert status_of(shown("suspended", substate="45")).detail == "suspended for a job of higher priority"

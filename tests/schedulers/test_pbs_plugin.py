@@ -4,17 +4,19 @@ import importlib.metadata
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 import submitit
 
-from aiperf_orch.schedulers.pbs.plugin import PbsExecutor, PbsJobEnvironment
+from aiperf_orch.schedulers.pbs.plugin import PbsExecutor, PbsJob, PbsJobEnvironment
 
 pytestmark = pytest.mark.pbs
 
 
 @pytest.fixture
 def executor(pbs, tmp_path):
+    PbsJob.watcher.clear()  # each instance's jobs have the same ids
     executor = submitit.AutoExecutor(tmp_path / "a folder's $HOME", cluster="pbs")
     executor.update_parameters(timeout_min=5)
     return executor
@@ -35,10 +37,72 @@ def test_an_error_in_the_job_comes_back(executor):
         executor.submit(divmod, 1, 0).result()
 
 
-@pytest.mark.parametrize("launcher", ["pbs_tmrsh", "pbsdsh"])
+@pytest.mark.parametrize("launcher", ["pbs_tmrsh", "pbsdsh", "mpiexec"])
 def test_each_task_of_each_node_runs_once(executor, launcher):
     executor.update_parameters(nodes=2, tasks_per_node=2, pbs_launcher=launcher)
     assert executor.submit(os.getenv, "SUBMITIT_PBS_RANK").results() == ["0", "1", "2", "3"]
+
+
+def speaker(rank_that_fails=None):
+    """A function that its pickle holds whole: jobs cannot import the tests."""
+
+    def speak():
+        import os
+        import sys
+
+        rank = os.environ["SUBMITIT_PBS_RANK"]
+        print("out of", rank, flush=True)
+        print("error of", rank, file=sys.stderr, flush=True)
+        if rank == rank_that_fails:
+            os._exit(5)
+
+    return speak
+
+
+def test_what_the_tasks_say_is_their_stdout_and_stderr(executor):
+    executor.update_parameters(nodes=2)
+    job = executor.submit(speaker())
+    job.results()
+    assert [task.stdout().count(f"out of {rank}\n") for rank, task in enumerate(job._sub_jobs)] == [1, 1]
+    assert [task.stderr().count(f"error of {rank}\n") for rank, task in enumerate(job._sub_jobs)] == [1, 1]
+    executor.update_parameters(nodes=1, stderr_to_stdout=True)
+    job = executor.submit(speaker())
+    job.result()
+    assert {"out of 0", "error of 0"} <= {*job.stdout().splitlines()}
+
+
+@pytest.mark.parametrize("launcher", ["pbs_tmrsh", "pbsdsh", "mpiexec"])
+def test_the_failure_of_one_task_is_the_jobs(executor, pbs, launcher):
+    executor.update_parameters(nodes=2, pbs_launcher=launcher)
+    job = executor.submit(speaker("1"))
+    shown = pbs.wait(f"{job.job_id}.vm")
+    assert shown["Exit_status"] != 0
+    job.watcher.update()
+    assert job.done()
+    assert job.state == "FAILED"
+    assert "out of 1" in job._sub_jobs[1].stdout()
+
+
+def test_a_job_is_cancelled(executor, pbs):
+    job = executor.submit(time.sleep, 300)
+    pbs.wait(f"{job.job_id}.vm", "R")
+    job.cancel()
+    assert pbs.wait(f"{job.job_id}.vm")["substate"] == 91
+    job.watcher.update()
+    assert job.done()
+    assert job.state == "CANCELLED"
+
+
+def test_a_hook_of_the_site_may_print_beside_the_id():
+    said = "Welcome to the cluster!\nproject 12 has 300 hours left\n123.pbs01.example.org\n"
+    assert PbsExecutor._get_job_id_from_submission_command(said) == "123.pbs01.example.org"
+    with pytest.raises(submitit.core.utils.FailedSubmissionError, match="no job id"):
+        PbsExecutor._get_job_id_from_submission_command("Welcome!\n")
+
+
+def test_no_unprefixed_parameter_of_slurm_is_taken_over():
+    ours, slurm = PbsExecutor._valid_parameters(), submitit.SlurmExecutor._valid_parameters()
+    assert ours & slurm <= submitit.AutoExecutor._valid_parameters()  # submitit maps a name to the last who knows it
 
 
 def test_an_unknown_parameter_is_refused_with_the_valid_ones(executor):

@@ -75,3 +75,12 @@ def test_a_template_that_was_edited_is_used_as_it_now_is(tmp_path):
 def test_a_missing_template_is_named(tmp_path):
     with pytest.raises(UsageError, match=r"scheduler.template: .*no.j2: cannot be read: No such file"):
         render_script("local.sh.j2", str(tmp_path / "no.j2"))
+
+
+def test_a_sites_template_may_include_parts_of_ours_and_is_told_of_one_that_is_not_there(tmp_path):
+    own = tmp_path / "own.sh.j2"
+    own.write_text('{% include "guard.sh.j2" %}\necho ours\n')
+    assert "refused: $campaign is somebody else's" in render_script("local.sh.j2", str(own), campaign="/c")
+    own.write_text('{% include "nothing.j2" %}\n')
+    with pytest.raises(UsageError, match=r"own\.sh\.j2: cannot be rendered: nothing\.j2"):
+        render_script("local.sh.j2", str(own))

@@ -53,8 +53,8 @@ class Campaign:
         getattr(self.search, name)(*arguments)
         self.calls.append((name, arguments))
 
-    def run(self, trials: int, concurrency: int = 4, failing: float = 0.0) -> "Campaign":
-        """Trials end in a random order, some without an error, some with a forecast."""
+    def run(self, trials: int, concurrency: int = 4, failing: float = 0.0, too_large: float = 0.0) -> "Campaign":
+        """Trials end in a random order, some without an error, some out of memory, some with a forecast."""
         generator = np.random.default_rng(99)
         running: list[int] = []
         while len(self.proposals) < trials:
@@ -66,6 +66,8 @@ class Campaign:
             failed = generator.random() < failing
             predicted = error / 2 if generator.random() < 0.2 and not failed else None
             self.end(ending, None if failed else error, predicted)
+            if failed and generator.random() < too_large:
+                self.call("ran_out_of_memory", ending)
         return self
 
 
@@ -73,6 +75,7 @@ def replayed(calls) -> Search:
     search = begin()
     for name, arguments in calls:
         getattr(search, name)(*arguments)
+    search.prepare()
     return search
 
 
@@ -119,10 +122,22 @@ def test_the_same_history_gives_the_same_proposals():
 
 
 def test_a_restart_at_any_point_changes_nothing():
-    campaign = Campaign(begin()).run(32, failing=0.2)
-    starts = [index for index, (name, _) in enumerate(campaign.calls) if name == "started"]
-    for trial in (1, 3, 5, 11, 12, 13, 20, 31):  # before and after TPE begins with trial 12
+    campaign = Campaign(begin()).run(60, failing=0.3, too_large=0.5)
+    names = [name for name, _ in campaign.calls]
+    assert names.count("ran_out_of_memory") > 3
+    assert any(name == "ended" and call[2] is not None for name, call in campaign.calls)  # a forecast
+    starts = [index for index, name in enumerate(names) if name == "started"]
+    for trial in (1, 3, 5, 11, 12, 13, *range(20, 60, 3)):  # before and after TPE begins with trial 12
         assert replayed(campaign.calls[: starts[trial]]).propose(trial) == campaign.proposals[trial]
+
+
+def test_a_restart_amid_a_wave_proposes_the_rest_of_it():
+    campaign = Campaign(begin()).run(30, concurrency=6, failing=0.3, too_large=0.5)
+    told = len(campaign.calls)
+    for _ in range(9):  # a wave, while others run and wait
+        campaign.start()
+    for after in (0, 4, 8):
+        assert replayed(campaign.calls[: told + after]).propose(30 + after) == campaign.proposals[30 + after]
 
 
 def test_proposing_changes_nothing():

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
+from datetime import datetime, timezone
 from typing import Final
 
 from aiperf_orch.errors import AiperfError, QueueFull, SchedulerUnreachable, SubmitRefused
 from aiperf_orch.records import EndReason
-from aiperf_orch.schedulers.base import JobEnd, JobState, JobStatus
+from aiperf_orch.schedulers.base import AccountedJob, JobEnd, JobState, JobStatus
 from aiperf_orch.schedulers.command import Answer
 from aiperf_orch.schedulers.pbs import qstat
 
@@ -24,7 +26,7 @@ _CODES: Final[Mapping[int, tuple[EndReason | None, str]]] = {
 }
 """PBS's own exit codes, which no program can have."""
 
-_UNREACHABLE: Final = frozenset({160, 162, 222, 255})
+_UNREACHABLE: Final = frozenset({160, 162, 255})
 _FULL: Final = frozenset({38, 198})  # not 188: more than the queue allows a job, which no waiting changes
 _MOST_SIGNALS: Final = 64
 
@@ -36,7 +38,10 @@ def status_of(job: qstat.Job) -> JobStatus:
         return JobStatus(job.name, job.id, JobState.ENDED, end.detail if end else "")
     if job.state in qstat.WAITING:
         return JobStatus(job.name, job.id, JobState.PENDING, _why_it_waits(job), stuck=job.never_alone)
-    detail = "" if job.state in "RBE" else {"S": "suspended", "U": "suspended: its node is in use"}.get(job.state, "")
+    suspended = (
+        "suspended for a job of higher priority" if job.is_preempted else "suspended: `qsig -s resume` lets it go on"
+    )
+    detail = {"S": suspended, "U": "suspended: its node is in use"}.get(job.state, "")
     return JobStatus(job.name, job.id, JobState.RUNNING, detail, running_for=job.seconds)
 
 
@@ -52,6 +57,8 @@ def end_of(job: qstat.Job) -> JobEnd | None:
         reason, detail = _CODES[-29]
     elif "resource mem" in comment or "resource vmem" in comment:
         reason, detail = _CODES[-27]
+    elif job.is_preempted:
+        reason, detail = EndReason.PREEMPTED, "preempted"
     elif job.state == "M":
         detail = "moved to another server"
     elif job.substate == qstat.DELETED or code is None or "terminated by" in comment:
@@ -69,9 +76,36 @@ def end_of(job: qstat.Job) -> JobEnd | None:
     return JobEnd(reason, f"{detail} ({comment})" if comment else detail, job.hosts)
 
 
+def accounted(job: qstat.Job, name: str) -> AccountedJob:
+    """A job as its server's history has it. qstat prints times of this machine's own zone.
+
+    Of a job that was started several times PBS tells the last start only: none is given, for its trial began before.
+    """
+    code = job.attributes.get("Exit_status", "")
+    if job.state not in qstat.ENDED:
+        state = "PENDING" if job.state in qstat.WAITING else "RUNNING"
+    elif job.substate == qstat.DELETED:
+        state = "DELETED"
+    else:
+        state = "COMPLETED" if code == "0" else "FAILED"
+    end = _utc(job, "obittime") if job.state in qstat.ENDED else None
+    start = _utc(job, "stime") if job.attributes.get("run_count", "1") == "1" else None
+    return AccountedJob(name, job.id, state, code, start, end, job.hosts)
+
+
+def _utc(job: qstat.Job, attribute: str) -> str | None:
+    """A time as `Mon Nov 23 13:53:29 2026` in UTC; None when the job has none, as one that never ran."""
+    try:
+        local = time.strptime(job.attributes.get(attribute, ""), "%a %b %d %H:%M:%S %Y")
+    except ValueError:
+        return None
+    return f"{datetime.fromtimestamp(time.mktime(local), timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
+
+
 def complaint_of(program: str, answer: Answer) -> AiperfError:
     """The error that a failed qsub or qdel means."""
-    message = f"{program}: {answer.complaint}"
+    said = answer.complaint
+    message = said if program in said else f"{program}: {said}"
     if answer.status in _UNREACHABLE or re.search(r"cannot connect to server|End of File|timed out", answer.complaint):
         return SchedulerUnreachable(message)
     if answer.status in _FULL or "would exceed" in answer.complaint:
@@ -80,9 +114,14 @@ def complaint_of(program: str, answer: Answer) -> AiperfError:
 
 
 def _why_it_waits(job: qstat.Job) -> str:
-    """A waiting job's comment, or what its state says."""
-    if job.comment:
-        return job.comment
+    """A waiting job's comment, or what its state says; of a held one, who can let it go on."""
+    said = [job.comment] if job.comment else []
     holds = job.attributes.get("Hold_Types", "n")
-    words = {"H": f"held ({holds}): `qrls` lets it go on", "T": "moves to another server", "W": "its start lies ahead"}
-    return words.get(job.state, "not looked at yet")
+    if job.state == "H" and job.attributes.get("depend"):
+        said.append("waits for another job")
+    elif job.state == "H" and holds == "u":
+        said.append("held by its user: `qrls` lets it go on")
+    elif job.state == "H":
+        said.append(f"held by the system or an operator ({holds}), who alone can let it go on")
+    words = {"T": "moves to another server", "W": "its start lies ahead"}
+    return ": ".join(said) or words.get(job.state, "not looked at yet")

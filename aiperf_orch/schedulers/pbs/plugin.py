@@ -19,13 +19,12 @@ from typing import Any, ClassVar, Final
 
 from submitit.core import core, job_environment, utils
 
+from aiperf_orch.schedulers.job_files import PICKLE, SCRIPT
 from aiperf_orch.schedulers.pbs import qstat
 
-PICKLE: Final = "submitted.pkl"
-SCRIPT: Final = "job.sh"
 _TIMEOUT: Final = 120.0  # seconds that a command of PBS may take
 _DEFAULTS: Final[dict[str, Any]] = {
-    "job_name": "submitit",
+    "name": "submitit",
     "walltime_min": 60,
     "nodes": 1,
     "tasks_per_node": 1,
@@ -42,6 +41,7 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "setup_lines": (),
     "launcher": "pbs_tmrsh",
     "launcher_options": (),
+    "stderr_to_stdout": False,
 }
 
 
@@ -140,7 +140,7 @@ class PbsExecutor(core.PicklingExecutor):
     @classmethod
     def _equivalence_dict(cls) -> core.EquivalenceDict:
         return {
-            "name": "job_name",
+            "name": "name",
             "timeout_min": "walltime_min",
             "mem_gb": "memory",
             "nodes": "nodes",
@@ -219,8 +219,8 @@ class PbsExecutor(core.PicklingExecutor):
     @staticmethod
     def _get_job_id_from_submission_command(string: bytes | str) -> str:
         text = string.decode() if isinstance(string, bytes) else string
-        job = text.strip().splitlines()[-1].strip() if text.strip() else ""
-        if not job[:1].isdigit():
+        job = qstat.submitted_id(text)
+        if job is None:
             raise utils.FailedSubmissionError(f"qsub printed no job id: {text!r}")
         return job
 
@@ -244,7 +244,7 @@ class PbsExecutor(core.PicklingExecutor):
         return render_script(
             "pbs.sh.j2",
             None,
-            name=given["job_name"],
+            name=given["name"],
             job=job,
             tasks_per_node=job.tasks_per_node,
             walltime=walltime(given["walltime_min"] * 60),

@@ -23,6 +23,7 @@ ENDED: Final = frozenset("FXM")  # M went to another server: nobody here will he
 DELETED: Final = 91
 """Substate of a job that was deleted."""
 
+_SUSPENDED_BY_SCHEDULER: Final = 45  # 43 is by a person
 _NAME_LINE: Final = "\n    Job_Name = "
 _CAN_NEVER_RUN: Final = "Can Never Run"
 _SYSTEM_HOLD: Final = "s"
@@ -59,6 +60,11 @@ class Job:
     def substate(self) -> int | None:
         """A number that says more than the state."""
         return _whole(self.attributes.get("substate"))
+
+    @property
+    def is_preempted(self) -> bool:
+        """Whether it ended, or is suspended, for another job's sake: PBS's scheduler did it, not a person."""
+        return self.substate == _SUSPENDED_BY_SCHEDULER or "terminated by Scheduler@" in self.comment
 
     @property
     def never_alone(self) -> bool:
@@ -107,7 +113,7 @@ def parse_jobs(output: str, names: Collection[str] | None = None) -> Iterator[Jo
             line = block.find(_NAME_LINE)
             if line < 0 or block[line + len(_NAME_LINE) : block.find("\n", line + 1)] not in names:
                 continue
-        yield from (Job(ident, attributes) for ident, attributes in _blocks("Job Id: " + block, "Job Id: "))
+        yield from (Job(ident, attributes) for ident, attributes in blocks("Job Id: " + block, "Job Id: "))
 
 
 def is_whole(output: str) -> bool:
@@ -117,10 +123,10 @@ def is_whole(output: str) -> bool:
 
 def parse_server(output: str) -> dict[str, str]:
     """The attributes of the first server of `qstat -B -f`."""
-    return dict(next((attributes for _, attributes in _blocks(output, "Server: ")), {}))
+    return dict(next((attributes for _, attributes in blocks(output, "Server: ")), {}))
 
 
-def _blocks(output: str, heading: str) -> Iterator[tuple[str, dict[str, str]]]:
+def blocks(output: str, heading: str) -> Iterator[tuple[str, dict[str, str]]]:
     """Headed blocks of `    key = value` lines; a line that begins with a tab goes on where the one before broke off."""
     ident: str | None = None
     last: str | None = None
@@ -142,6 +148,12 @@ def _blocks(output: str, heading: str) -> Iterator[tuple[str, dict[str, str]]]:
 
 def _whole(text: str | None) -> int | None:
     return int(text) if text is not None and re.fullmatch(r"-?\d{1,9}", text.strip()) else None
+
+
+def submitted_id(output: str) -> str | None:
+    """The id in what qsub printed, in its last line of that form (a site's hook or wrapper may print, too); None without one."""
+    found = [line.strip() for line in output.splitlines() if re.fullmatch(r"\s*\d+(\[\d*\])?(\.\S+)?\s*", line)]
+    return found[-1] if found else None
 
 
 def submitit_id(job: str) -> str:

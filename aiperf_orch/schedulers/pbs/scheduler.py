@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Final
 
 from aiperf_orch.config_schedulers import PbsSettings
 from aiperf_orch.errors import SchedulerUnreachable, UsageError
-from aiperf_orch.schedulers.base import JobEnd, JobRequest, JobState, JobStatus, Scheduler, Submission
+from aiperf_orch.schedulers.base import (
+    AccountedJob,
+    Cancellation,
+    JobEnd,
+    JobRequest,
+    JobState,
+    JobStatus,
+    Scheduler,
+    Submission,
+)
 from aiperf_orch.schedulers.command import Answer, run_command
+from aiperf_orch.schedulers.job_files import SCRIPT
 from aiperf_orch.schedulers.pbs import qstat
-from aiperf_orch.schedulers.pbs.ends import complaint_of, end_of, status_of
+from aiperf_orch.schedulers.pbs.ends import accounted, complaint_of, end_of, status_of
 from aiperf_orch.schedulers.script import render_script, submitit_command
 from aiperf_orch.schedulers.submitting import submit_groups
 
@@ -69,38 +79,43 @@ class PbsScheduler(Scheduler):
 
     def explain(self, jobs: Mapping[str, str]) -> Mapping[str, JobEnd]:
         """What PBS's history knows of them; nothing where it keeps none."""
-        if not jobs or not self.has_history:
-            return {}
-        names = {job: name for name, job in jobs.items()}
-        ends: dict[str, JobEnd] = {}
-        ids = list(names)
-        for start in range(0, len(ids), _IDS_A_CALL):
-            answer = self._run(qstat.history_command(ids[start : start + _IDS_A_CALL]))
-            if answer.status not in (0, qstat.NO_SUCH_JOB, qstat.FINISHED):
-                raise SchedulerUnreachable(f"qstat: {answer.complaint}")
-            for job in qstat.parse_jobs(_whole(answer)):
-                end = end_of(job)
-                if end is not None and job.id in names:
-                    ends[names[job.id]] = end
-        return ends
+        return {name: end for name, job in self._remembered(jobs) if (end := end_of(job)) is not None}
 
-    def cancel(self, names: Collection[str], *, force: bool) -> Collection[str]:
+    def accounting(self, jobs: Mapping[str, str]) -> list[AccountedJob]:
+        """What PBS's history knows of them; nothing once it has forgotten one, for half of an account would accuse the rest."""
+        known = dict(self._remembered(jobs))
+        return [accounted(job, name) for name, job in known.items()] if known.keys() == jobs.keys() else []
+
+    def cancel(self, names: Collection[str], *, force: bool) -> Cancellation:
         """Delete jobs: what runs gets SIGTERM, and SIGKILL after the server's kill_delay; with `force` at once.
 
         A job that ends already is left alone, unless it is to be forced.
         """
-        never = []
+        done = Cancellation()
         for status in self.query(names).values():
             if status.state is JobState.ENDED:
                 continue
             answer = self._run(["qdel", *(["-W", "force"] if force else []), status.job])
             if answer.status == 0 and status.state is JobState.PENDING:
-                never.append(status.name)
+                done.never.append(status.name)
             elif answer.status not in (0, qstat.NO_SUCH_JOB, qstat.FINISHED):
                 error = complaint_of("qdel", answer)
                 if isinstance(error, SchedulerUnreachable):
                     raise error
-        return never
+                done.refused[status.name] = str(error)
+        return done
+
+    def _remembered(self, jobs: Mapping[str, str]) -> Iterator[tuple[str, qstat.Job]]:
+        """Those of these jobs, ids by name, that PBS still knows, also when they have ended; none without a history."""
+        if not jobs or not self.has_history:
+            return
+        names = {job: name for name, job in jobs.items()}
+        ids = list(names)
+        for start in range(0, len(ids), _IDS_A_CALL):
+            answer = self._run(qstat.history_command(ids[start : start + _IDS_A_CALL]))
+            if answer.status not in (0, qstat.NO_SUCH_JOB, qstat.FINISHED):
+                raise SchedulerUnreachable(f"qstat: {answer.complaint}")
+            yield from ((names[job.id], job) for job in qstat.parse_jobs(_whole(answer)) if job.id in names)
 
     @property
     def has_history(self) -> bool:
@@ -136,9 +151,9 @@ class PbsScheduler(Scheduler):
 
     def _qsub(self, folder: Path) -> str:
         """Submit the script in a folder; returns the job's full id."""
-        answer = self._run(["qsub", "job.sh"], folder=folder)
-        job = answer.output.strip()
-        if answer.status == 0 and job[:1].isdigit():
+        answer = self._run(["qsub", SCRIPT], folder=folder)
+        job = qstat.submitted_id(answer.output)
+        if answer.status == 0 and job is not None:
             return job
         raise complaint_of("qsub", answer) if answer.status else SchedulerUnreachable(f"qsub: {answer.complaint}")
 

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import submitit
 from submitit.core.utils import DelayedSubmission
 from submitit.slurm import slurm as submitit_slurm
 
 from aiperf_orch.schedulers.base import JobRequest, array_element
-
-PICKLE: Final = "submitted.pkl"
-SCRIPT: Final = "job.sh"
+from aiperf_orch.schedulers.job_files import PICKLE, SCRIPT
 
 
 class SlurmExecutor(submitit_slurm.SlurmExecutor):

@@ -14,6 +14,7 @@ from aiperf_orch.config_schedulers import SlurmSettings
 from aiperf_orch.errors import QueueFull, SchedulerUnreachable, SubmitRefused, UsageError
 from aiperf_orch.schedulers.base import (
     AccountedJob,
+    Cancellation,
     JobEnd,
     JobRequest,
     JobState,
@@ -108,7 +109,7 @@ class SlurmScheduler(Scheduler):
             found += queue.parse_accounting(self._ask(queue.accounting_command(ids, self._settings.cluster)), names)
         return found
 
-    def cancel(self, names: Collection[str], *, force: bool) -> Collection[str]:
+    def cancel(self, names: Collection[str], *, force: bool) -> Cancellation:
         """Cancel what waits, and send SIGTERM to what runs; with `force` cancel it too, which ends it after KillWait."""
         live = [status for status in self.query(names).values() if status.state is not JobState.ENDED]
         waiting = [status for status in live if status.state is JobState.PENDING]
@@ -116,7 +117,7 @@ class SlurmScheduler(Scheduler):
         # not --state=PENDING: of a waiting array's element that cancels the whole array
         self._scancel([status.job for status in waiting])
         self._scancel(running, *([] if force else ["--signal=TERM"]))
-        return [status.name for status in waiting]
+        return Cancellation(never=[status.name for status in waiting])
 
     @property
     def has_accounting(self) -> bool:

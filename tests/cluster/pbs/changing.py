@@ -64,7 +64,7 @@ def qhold(store, arguments):
 def _hold(store, job, kind):
     _allow_only("u", kind, "qhold", job)
     attributes = job["attributes"]
-    attributes["Hold_Types"] = "u"
+    attributes["Hold_Types"] = kind or "u"
     if attributes["job_state"] == "Q":
         now = time.time()
         attributes |= {
@@ -84,7 +84,7 @@ def qrls(store, arguments):
 def _release(store, job, kind):
     _allow_only("u", kind, "qrls", job)
     attributes = job["attributes"]
-    if attributes["Hold_Types"] == "u":
+    if attributes["Hold_Types"] == (kind or "u"):
         attributes["Hold_Types"] = "n"
         if attributes["job_state"] == "H":
             attributes |= {"job_state": "Q", "substate": 10, "etime": int(time.time())}

@@ -11,11 +11,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pbs import faults, processes
+from pbs import faults, processes, server
 from pbs.mom import cookie, task_sessions
 from pbs.store import FINISHED, LIVE, Store, write
 
-_COMMANDS = ["qsub", "qstat", "qselect", "qdel", "qhold", "qrls", "qrerun", "qsig", "pbsnodes", "pbs_tmrsh", "pbsdsh"]
+_COMMANDS = [
+    "qsub",
+    "qstat",
+    "qselect",
+    "qdel",
+    "qhold",
+    "qrls",
+    "qrerun",
+    "qsig",
+    "pbsnodes",
+    "pbs_tmrsh",
+    "pbsdsh",
+    "mpiexec",
+]
 _MAIN = Path(__file__).parent / "main.py"
 
 
@@ -150,7 +163,7 @@ class Pbs:
             self._store.change_settings(**settings)
 
     def add_queue(self, name: str, **limits: Any) -> None:
-        """Add a queue; `enabled`, `started`, `max_walltime` (seconds), `max_ncpus`, `max_queued`."""
+        """Add a queue; `enabled`, `started`, `max_walltime` (seconds), `max_ncpus`, `max_queued`, `users`."""
         with self._store.locked():
             self._store.change_settings(queues=self._store.settings["queues"] | {name: _QUEUE | limits})
 
@@ -206,6 +219,20 @@ class Pbs:
                 self._kill_job(job)
             self._store.forget(job)
 
+    def preempt(self, job_id: str) -> None:
+        """The scheduler deletes a running job for another one's sake, as where preempt_order is D."""
+        with self._store.locked():
+            job = self._store.job(int(job_id.partition(".")[0]))
+            assert job is not None, f"{job_id} is not in the queue"
+            server.delete(self._store, job, f"Scheduler@{self._store.settings['host']}", force=False)
+
+    def exceed_walltime(self, job_id: str) -> None:
+        """A running job's walltime is over, whatever it asked for."""
+        with self._store.locked():
+            job = self._store.job(int(job_id.partition(".")[0]))
+            assert job is not None, f"{job_id} is not in the queue"
+            server.give_order(self._store, job, "walltime")
+
     def crash_mom(self, job_id: str) -> None:
         """The node's daemon crashes and is started again: it ends the job and reports it lost."""
         with self._store.locked():
@@ -252,7 +279,7 @@ class Pbs:
         assert not log.exists() or not log.read_text(), log.read_text()
 
 
-_QUEUE = {"enabled": True, "started": True, "max_walltime": None, "max_ncpus": None, "max_queued": None}
+_QUEUE = {"enabled": True, "started": True, "max_walltime": None, "max_ncpus": None, "max_queued": None, "users": None}
 
 
 def _node() -> dict[str, Any]:

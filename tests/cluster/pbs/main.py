@@ -52,7 +52,7 @@ def _run(store, command, arguments):
         run = getattr(showing, command)
     elif command == "pbsnodes":
         from pbs.showing_nodes import pbsnodes as run
-    elif command in ("pbs_tmrsh", "pbsdsh"):
+    elif command in ("pbs_tmrsh", "pbsdsh", "mpiexec"):
         from pbs import tasks
 
         run = getattr(tasks, command)

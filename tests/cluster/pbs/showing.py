@@ -138,6 +138,8 @@ def _limits(queue):
     shown = {}
     if queue["max_queued"] is not None:
         shown["max_queued"] = f"[u:PBS_GENERIC={queue['max_queued']}]"
+    if queue["users"] is not None:
+        shown |= {"acl_user_enable": True, "acl_users": ",".join(queue["users"])}
     if queue["max_ncpus"] is not None:
         shown["resources_max.ncpus"] = queue["max_ncpus"]
     if queue["max_walltime"] is not None:

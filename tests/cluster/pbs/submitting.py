@@ -267,6 +267,8 @@ def _accept(store, job, options):
     listed, job["chunks"], job["place"] = parse_request(options.get("l", {}))
     if not queue["enabled"]:
         raise Refusal("qsub: Queue is not enabled\n", 173)
+    if queue["users"] is not None and settings["user"] not in queue["users"]:
+        raise Refusal("qsub: Unauthorized Request \n", 159)
     _check_limits(store, queue, listed)
     now, sequence = int(time.time()), store.next_sequence()
     held = attributes["Hold_Types"] != "n"

@@ -1,4 +1,4 @@
-"""pbs_tmrsh and pbsdsh: start a job's tasks on its nodes. Both run inside a job.
+"""pbs_tmrsh, pbsdsh and mpiexec: start a job's tasks on its nodes. All run inside a job.
 
 A task is a process in a session of its own, in $HOME, with PATH=/bin:/usr/bin (or what -V brought), no input, and its output in the job's,
 wherever the command's own output goes; that is how a real one's comes.
@@ -9,7 +9,7 @@ import os
 import signal
 
 from pbs import outputs
-from pbs.errors import Refusal
+from pbs.errors import Refusal, not_imitated
 from pbs.mom import exit_status, fork, job_environment
 from pbs.placing import node_lines
 
@@ -62,6 +62,33 @@ def pbsdsh(store, arguments):
     return "", 0
 
 
+def mpiexec(store, arguments):
+    """Run a program `-n` times over the lines of the node file, as an MPI that uses PBS's task manager does (Hydra).
+
+    Each task knows its rank, its output is mpiexec's own, and the first that fails ends all with its exit code. What a
+    real one also does, the exchange between ranks, is not imitated.
+    """
+    if arguments[:1] != ["-n"] or len(arguments) < 3 or arguments[2].startswith("-"):
+        raise not_imitated(f"mpiexec {' '.join(arguments)}")
+    number, program = int(arguments[1]), arguments[2:]
+    job = _own_job(store, "mpiexec")
+    nodes = node_lines(job["allocation"])
+    ranks = {
+        _spawn(store, job, nodes[rank % len(nodes)], rank, program, {"PMI_RANK": str(rank), "PMI_SIZE": str(number)})
+        for rank in range(number)
+    }
+    status = 0
+    while ranks:
+        pid, raw = os.wait()
+        ranks.discard(pid)
+        if raw and not status:
+            status = exit_status(raw) & 255
+            for other in ranks:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(other, signal.SIGKILL)
+    return "", status
+
+
 def _own_job(store, command):
     job_id = os.environ.get("PBS_JOBID")
     if job_id is None:
@@ -73,7 +100,7 @@ def _own_job(store, command):
     return job
 
 
-def _spawn(store, job, node, rank, program):
+def _spawn(store, job, node, rank, program, more=None):
     settings = store.settings
     host = list(dict.fromkeys(name for name, _, _ in job["allocation"])).index(node)
     environment = {
@@ -83,14 +110,16 @@ def _spawn(store, job, node, rank, program):
     }
     for name in ("LOGNAME", "SHELL", "USER"):
         environment.pop(name)
+    environment |= more or {}
 
     def become():
         open(store.path("tasks", str(job["seq"]), f"{os.getpid()}@{node}"), "w").close()
         files = outputs.open_files(job)
         os.chdir(settings["home"])
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(files[0], 1)
-        os.dup2(files[1], 2)
+        if more is None:
+            os.dup2(files[0], 1)
+            os.dup2(files[1], 2)
         os.closerange(3, 64)
         try:
             os.execvpe(program[0], program, environment)

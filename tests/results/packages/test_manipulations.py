@@ -6,6 +6,7 @@ specifications are made right, and where it matters the tables too. What is foun
 
 from __future__ import annotations
 
+import csv
 import gzip
 import hashlib
 import io
@@ -19,6 +20,7 @@ from typing import Any
 import pytest
 
 from aiperf_orch.results import package_reading
+from aiperf_orch.results.tables import LATER_COLUMNS
 from aiperf_orch.results.verify import verify
 
 Change = Callable[[Any, Path], Any]
@@ -70,6 +72,19 @@ def _cell(name: str, line: int, column: str, value: str) -> Change:
         rows = [row.split(",") for row in package.files[name].decode().splitlines()]
         rows[line - 1][rows[0].index(column)] = value
         package.files[name] = ("\n".join(map(",".join, rows)) + "\n").encode()
+
+    return change
+
+
+def _without(name: str, *columns: str) -> Change:
+    def change(package: Any, _: Path) -> None:
+        rows = list(csv.DictReader(io.StringIO(package.files[name].decode())))
+        text = io.StringIO()
+        kept = [column for column in rows[0] if column not in columns]
+        writer = csv.DictWriter(text, kept, lineterminator="\n", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+        package.files[name] = text.getvalue().encode()
 
     return change
 
@@ -408,6 +423,10 @@ MANIPULATIONS: dict[str, tuple[Change, str, str, str]] = {
     "a script for a name": (_names_with_scripts, "name.markup", "events/00000-1.0.jsonl", "<script>"),
     # tables
     "a higher score": (_cell("result.csv", 2, "score", "9.9e15"), "table.result", "result.csv:2", "score: '9.9e15' stated"),
+    "energy nobody measured": (
+        _cell("result.csv", 2, "energy_joules", "1.0"), "table.result", "result.csv:2", "energy_joules: '1.0' stated",
+    ),
+    "one column less": (_without("result.csv", "energy_of"), "table.format", "result.csv:2", "columns"),
     "a rankable result": (_cell("result.csv", 2, "rankable", "yes"), "table.result", "result.csv:2", "rankable: 'yes'"),
     "a better trial": (
         _cell("leaderboard.csv", 3, "error", "0.001"), "table.leaderboard", "leaderboard.csv:3", "error: '0.001'",
@@ -443,6 +462,14 @@ def test_the_hand_that_manipulates_leaves_no_trace_by_itself(tampered: Any, tmp_
         tampered.spec(trial, lambda spec: None)
     tampered.restate(tmp_path / "restated")
     found = verify(tampered.write(tmp_path / "again.tar.gz"))
+    assert list(map(str, found.faults)) == []
+
+
+def test_tables_of_an_earlier_version_lack_its_later_columns(tampered: Any, tmp_path: Path) -> None:
+    for name, columns in LATER_COLUMNS.items():
+        _without(name, *columns)(tampered, tmp_path)
+    assert b"energy_joules" not in tampered.files["result.csv"]
+    found = verify(tampered.write(tmp_path / "earlier.tar.gz"))
     assert list(map(str, found.faults)) == []
 
 

@@ -1,0 +1,25 @@
+"""Asks a PBS server what its complex has. What is asked and how the answers are read is `site`'s."""
+
+from __future__ import annotations
+
+from aiperf_orch.errors import SchedulerUnreachable
+from aiperf_orch.schedulers.command import ask
+from aiperf_orch.schedulers.pbs import qstat, site
+
+
+def survey(*, timeout: float) -> site.Complex:
+    """What the complex has; pbsnodes may be silent, as where users may not run it.
+
+    Args:
+        timeout: seconds that each question may take.
+
+    Raises:
+        SchedulerUnreachable: when the server does not answer.
+    """
+    server = site.parse_server(ask(qstat.server_command(), timeout=timeout))
+    queues = site.parse_queues(ask(site.queues_command(), timeout=timeout))
+    try:
+        nodes = tuple(site.parse_nodes(ask(site.nodes_command(), timeout=timeout)))
+    except SchedulerUnreachable as error:
+        return site.Complex(server, queues, (), without_nodes=str(error))
+    return site.Complex(server, queues, nodes)

@@ -1,0 +1,221 @@
+"""A model with its optimiser: the step that trains it, on one worker or many, and the state that a checkpoint keeps.
+
+No step waits for the device: losses stay there until an epoch's end, and fp16's scale is looked after there, too. Which
+images come when is `torch_trainer`'s.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.nn.parallel import DistributedDataParallel
+
+from aiperf_orch.config import TrainingSettings
+from aiperf_orch.network.graph import Shape
+from aiperf_orch.trial.datasets.source import SKIPPED
+from aiperf_orch.trial.model import Model
+from aiperf_orch.trial.precision import Precision
+from aiperf_orch.trial.world import World
+
+_FUSED: Final = frozenset({"cpu", "cuda", "mps", "xpu"})  # devices whose SGD is one kernel
+
+
+class Learner:
+    """Trains a model by SGD with momentum and label smoothing, alike on all workers."""
+
+    def __init__(
+        self, model: Model, settings: TrainingSettings, precision: Precision, device: torch.device, world: World
+    ) -> None:
+        """Take a model over and move it to its device.
+
+        Channels last suits tensor cores, and is a tenth faster on CPUs.
+        """
+        self.model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.device = device
+        self._smoothing = settings.label_smoothing
+        self._precision, self._world = precision, world
+        self._optimizer = torch.optim.SGD(
+            self.model.parameters(),
+            lr=settings.learning_rate,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+            fused=device.type in _FUSED,
+        )
+        if settings.momentum:  # from the beginning, so that memory is known and workers can give it to each other
+            for parameter in self.model.parameters():
+                self._optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        self._scaler = precision.scaler()
+        self._forward: Callable[[Tensor], Tensor] = self.model
+        self._compiled: Callable[[Tensor], Tensor] | None = None
+
+    def connect(self, *, compiled: bool) -> None:
+        """Make the model ready for its first step: gradients will be averaged over all workers.
+
+        `compiled` wants full batches computed by torch.compile. It compiles in the first step, and where that fails a
+        warning says so and training goes on without.
+        """
+        if self._world.size > 1:
+            # all begin alike, and statistics of batch-norms are made equal once an epoch: neither needs DDP
+            self._forward = DistributedDataParallel(
+                self.model,
+                broadcast_buffers=False,
+                init_sync=False,
+                gradient_as_bucket_view=True,
+                static_graph=not compiled,  # which torch.compile's cutting at buckets does not know
+            )
+        if compiled:
+            # validation costs little, and the last step of an epoch is of another size: neither is worth compiling
+            self._compiled = torch.compile(self._forward, dynamic=False)
+
+    def train(self, images: Tensor, labels: Tensor, *, of: int, full: bool, learning_rate: float) -> Tensor:
+        """Take one step.
+
+        Args:
+            images: this worker's share.
+            labels: of it; what is SKIPPED adds nothing to the gradient.
+            of: how many images the step has on all workers together: the gradient is the mean over them, whatever
+                the workers' shares are.
+            full: whether the share is a whole batch.
+            learning_rate: of this step.
+
+        Returns:
+            The sum of this worker's losses, on the device.
+        """
+        self._optimizer.param_groups[0]["lr"] = learning_rate
+        weight = self._world.size / of  # DDP takes the mean over workers
+        loss = self._backward(images, labels, weight, full=full)
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        return loss
+
+    @torch.inference_mode()
+    def wrong(self, images: Tensor, labels: Tensor) -> Tensor:
+        """How many images get a wrong label, on the device. The model must be in evaluation mode."""
+        with self._precision.autocast():
+            logits = self.model(images)
+        wrong: Tensor = (logits.argmax(1) != labels).sum()
+        return wrong
+
+    def try_memory(self, shape: Shape, batch: int) -> None:
+        """Do the work of a step on this worker alone, on black images, and leave everything as it was.
+
+        Only before `connect`.
+
+        Raises:
+            RuntimeError, MemoryError: when memory does not suffice (see `out_of_memory`).
+        """
+        height, width, channels = shape
+        buffers = [buffer.clone() for buffer in self.model.buffers()]
+        self.model.train()
+        try:
+            images = torch.zeros(batch, channels, height, width, device=self.device)
+            labels = torch.zeros(batch, dtype=torch.int64, device=self.device)
+            self._backward(images.contiguous(memory_format=torch.channels_last), labels, 1 / batch, full=False)
+        finally:
+            self.forget_step()
+            for buffer, before in zip(self.model.buffers(), buffers, strict=True):
+                buffer.copy_(before)
+
+    def forget_step(self) -> None:
+        """Let go of gradients, and of memory that the device's allocator keeps."""
+        self._optimizer.zero_grad(set_to_none=True)
+        if self.device.type != "cpu":
+            torch.get_device_module(self.device).empty_cache()
+
+    def average_statistics(self) -> None:
+        """Give every worker the mean of all workers' batch-norm statistics."""
+        buffers = [buffer for buffer in self.model.buffers() if buffer.is_floating_point()]
+        if self._world.size == 1 or not buffers:
+            return
+        mean = self._world.sum(torch.cat(buffers)) / self._world.size
+        for buffer, part in zip(buffers, torch.split(mean, [len(buffer) for buffer in buffers]), strict=True):
+            buffer.copy_(part)
+
+    def share(self) -> None:
+        """Give every worker the state of the first."""
+        if self._world.size == 1:
+            return
+        momenta = [state["momentum_buffer"] for state in self._optimizer.state.values()]
+        self._world.broadcast([*self.model.state_dict().values(), *momenta])
+        scale = self._scaler.state_dict()
+        if scale:
+            numbers = torch.tensor([scale["scale"], scale["_growth_tracker"]], dtype=torch.float64)
+            self._world.broadcast([numbers])
+            scale |= {"scale": float(numbers[0]), "_growth_tracker": int(numbers[1])}
+            self._scaler.load_state_dict(scale)
+
+    def state(self) -> dict[str, Any]:
+        """All that training goes on from; the tensors are the learner's own."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "scaler": self._scaler.state_dict(),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a state. What it raises on another network's is torch's; the learner is then of no use."""
+        self.model.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._scaler.load_state_dict(state["scaler"])
+
+    def _backward(self, images: Tensor, labels: Tensor, weight: float, *, full: bool) -> Tensor:
+        """Compute the gradients of `weight` x the sum of the losses; returns the sum."""
+        if full and self._compiled is not None:
+            try:
+                return self._gradients(self._compiled, images, labels, weight)
+            except Exception as error:
+                if out_of_memory(error):
+                    raise
+                self._compiled = None
+                warn_uncompiled(error)  # what is not compiling's fault comes again, without
+        return self._gradients(self._forward, images, labels, weight)
+
+    def _gradients(self, forward: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, weight: float) -> Tensor:
+        self._optimizer.zero_grad(set_to_none=True)
+        with self._precision.autocast():
+            logits = forward(images)
+            loss = functional.cross_entropy(
+                logits, labels, label_smoothing=self._smoothing, ignore_index=SKIPPED, reduction="sum"
+            )
+        torch.autograd.backward(self._scaler.scale(loss * weight))
+        return loss.detach()
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory did not suffice; on the CPU only its message tells."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
+        text in str(error) for text in ("not enough memory", "can't allocate memory")
+    )
+
+
+def compiles(device: torch.device) -> bool:
+    """Whether torch.compile finds what it needs on this node, by a function that is compiled at once.
+
+    Where it does not, a warning says so.
+    """
+    try:
+        values = torch.ones(8, device=device, requires_grad=True)
+        torch.autograd.backward(torch.compile(_small)(values))
+    except Exception as error:  # a compiler that is missing, too old, or has no place to write: all raise differently
+        warn_uncompiled(error)
+        return False
+    return True
+
+
+def warn_uncompiled(error: Exception) -> None:
+    """Say that training goes on without torch.compile, and why."""
+    lines = str(error).strip().splitlines()
+    print(
+        f"warning: torch.compile failed, training goes on without ({type(error).__name__}: {lines[0] if lines else ''})",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _small(values: Tensor) -> Tensor:
+    return (values.relu() * 2 + 1).sum()

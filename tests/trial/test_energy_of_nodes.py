@@ -1,0 +1,66 @@
+"""Two nodes train one trial, by real processes; each takes joules by a stand-in for NVIDIA's library, and all are counted."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.campaign.state import CampaignState
+from aiperf_orch.config import SiteSettings
+from aiperf_orch.controller.proposals import Proposer
+from aiperf_orch.trial.telemetry import Energy, total
+
+_DEADLINE = 240
+# each reading is so many millijoules more as the node's task says by a variable
+_PYNVML = """
+import itertools, os
+counter = itertools.count(0, int(os.environ["STEP"]))
+def nvmlInit(): pass
+def nvmlDeviceGetCount(): return 1
+def nvmlDeviceGetHandleByIndex(index): return index
+def nvmlDeviceGetUUID(handle): return "GPU-aaaa"
+def nvmlDeviceGetTotalEnergyConsumption(handle):
+    return next(counter)
+"""
+
+
+def test_an_epoch_takes_what_all_nodes_take(tmp_path: Path) -> None:
+    (tmp_path / "library").mkdir()
+    (tmp_path / "library" / "pynvml.py").write_text(_PYNVML)
+    settings = SiteSettings.model_validate({"training": {"warmup_epochs": [1]}})
+    directory = CampaignDirectory.create(tmp_path / "campaign", settings, {})
+    directory.write_spec(Proposer(directory, []).propose(0, CampaignState())[0])
+    directory.job_folder(0, 1).mkdir(parents=True)
+    command = [sys.executable, "-P", "-m", "aiperf_orch.trial", str(directory.spec(0)), "--attempt", "1"]
+    environment = os.environ | {
+        "PYTHONPATH": str(tmp_path / "library"),
+        "AIPERF_ORCH_HOSTS": "n1,n2",
+        "AIPERF_ORCH_WORKERS": "1",
+        "AIPERF_ORCH_INTERFACE": "lo",
+        "SLURM_CPUS_ON_NODE": "0",  # packages of this machine's processors are another matter
+    }
+    environment.pop("CUDA_VISIBLE_DEVICES", None)
+    steps = ["1", "1000000000"]
+    tasks = [
+        subprocess.Popen(command, env=environment | {"AIPERF_ORCH_RANK": str(rank), "STEP": step})
+        for rank, step in enumerate(steps)
+    ]
+    assert [task.wait(_DEADLINE) for task in tasks] == [0, 0]
+    events = [json.loads(line) for line in directory.events(0, 1, 0).read_text().splitlines()]
+    epoch = next(event for event in events if event["type"] == "epoch")
+    assert epoch["energy_of"] == "accelerators"
+    assert epoch["energy"] > 1e6
+    assert epoch["energy"] % 1e6 > 0
+    for host in ("n1", "n2"):
+        lines = directory.telemetry(0, 1, host).read_text().splitlines()
+        assert json.loads(lines[0])["energy_joules"] is not None
+
+
+def test_nodes_that_measure_different_parts_have_no_sum() -> None:
+    gpus, both, unknown = Energy(2.0, "accelerators"), Energy(3.0, "accelerators+processors"), Energy(None, None)
+    assert total([gpus, gpus]) == (4.0, "accelerators")
+    assert total([gpus, both]) == total([gpus, unknown]) == total([]) == unknown

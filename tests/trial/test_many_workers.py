@@ -1,0 +1,156 @@
+"""Two workers train one trial: as one process that imitates their shares would, and leaving, resuming and fitting together."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from aiperf_orch.config import DataSettings, TrainingSettings
+from aiperf_orch.network import counts, seeds
+from aiperf_orch.network.graph import Graph
+from aiperf_orch.records import Hyperparameters, OperationsPerImage, TrialSpec
+from aiperf_orch.trial.datasets.digits import digits
+from aiperf_orch.trial.model import Model
+from aiperf_orch.trial.sharding import training_batches
+from aiperf_orch.trial.torch_trainer import TorchTrainer, _mixed
+from aiperf_orch.trial.world import World
+
+NETWORK = seeds.small_residual(width=4)
+BATCH = 64  # what rank 1 has memory for, of the 128 that the specification asks
+
+
+@pytest.fixture(scope="module")
+def spec() -> TrialSpec:
+    operations = counts.count(NETWORK)
+    return TrialSpec(
+        campaign="test",
+        trial=1,
+        round=0,
+        seed=3,
+        parent=None,
+        edits=[],
+        network_hash=NETWORK.hash,
+        operations=OperationsPerImage(forward=operations.forward, train=operations.train),
+        hyperparameters=Hyperparameters(kernel_size=3, dropout=0.0, batch_size=2 * BATCH),
+        epochs=4,
+        patience=6,
+        data=DataSettings(),
+        training=TrainingSettings(epochs=4),
+        network=NETWORK.to_json(),
+    )
+
+
+@pytest.fixture(scope="module")
+def ranks(spec: TrialSpec, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any]], Path]:
+    """What two ranks said, and the folder of their files."""
+    folder = tmp_path_factory.mktemp("ranks")
+    (folder / "spec.json").write_text(spec.to_line())
+    program = [sys.executable, str(Path(__file__).with_name("rank.py")), str(folder / "spec.json")]
+    with socket.create_server(("127.0.0.1", 0)) as store:
+        rest = [str(store.getsockname()[1]), str(store.fileno()), str(folder)]
+        processes = [
+            subprocess.Popen([*program, str(rank), *rest], stdout=subprocess.PIPE, pass_fds=[store.fileno()])
+            for rank in (0, 1)
+        ]
+    try:
+        said = [json.loads(process.communicate(timeout=120)[0]) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    return said, folder
+
+
+def _one_process(spec: TrialSpec) -> tuple[float, Model]:
+    """Mean loss and model of a first epoch, in one process that takes the ranks' shares one after the other."""
+    alone = TorchTrainer(spec, None, None)
+    alone.prepare()
+    model = alone._learner.model
+    twin = copy.deepcopy(model)  # rank 1's, for its batch-norms' statistics
+    data, training = digits(), spec.training
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=1.0, momentum=training.momentum, weight_decay=training.weight_decay
+    )
+    shares = [training_batches(1437, BATCH, World(rank, 2), _mixed(spec.seed, 1)) for rank in (0, 1)]
+    assert [len(share[-1]) for share in shares] == [15, 14]  # not equal
+    total = 0.0
+    for step, taken in enumerate(zip(*shares, strict=True)):
+        losses: list[Tensor] = []
+        for each, indices in zip((model, twin), taken, strict=True):
+            logits = each(data.train_images[indices])
+            losses.append(
+                functional.cross_entropy(
+                    logits, data.train_labels[indices], reduction="sum", label_smoothing=training.label_smoothing
+                )
+            )
+        optimizer.zero_grad()
+        twin.zero_grad()
+        torch.autograd.backward([loss / sum(map(len, taken)) for loss in losses])
+        for parameter, other in zip(model.parameters(), twin.parameters(), strict=True):
+            parameter.grad = parameter.grad + other.grad
+        optimizer.param_groups[0]["lr"] = training.learning_rate * (1 - step / len(shares[0]) / training.epochs)
+        optimizer.step()
+        with torch.no_grad():
+            for parameter, other in zip(model.parameters(), twin.parameters(), strict=True):
+                other.copy_(parameter)
+        total += sum(float(loss.detach()) for loss in losses)
+    for buffer, other in zip(model.buffers(), twin.buffers(), strict=True):
+        if buffer.is_floating_point():
+            buffer.copy_((buffer + other) / 2)
+    return total / 1437, model
+
+
+def test_they_compute_what_one_process_does_that_imitates_their_shares(spec, ranks, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0})  # one thread, as each rank has
+    (first, second), folder = ranks
+    loss, model = _one_process(spec)
+    assert first["first"] == second["first"]
+    trained, validated, mean, wrong, batch = first["first"]
+    assert (trained, validated, batch) == (1437, 360, BATCH)
+    assert mean == pytest.approx(loss, rel=1e-4)
+    written = safetensors.torch.load_file(folder / "weights")
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(written[name], value, rtol=1e-2, atol=1e-3)
+    model = Model(Graph.from_json(spec.network)).eval()
+    model.load_state_dict(written)
+    with torch.inference_mode():
+        found = int((model(digits().val_images).argmax(1) != digits().val_labels).sum())
+    assert abs(found - wrong) <= 1  # in batches of another size, whose rounding differs
+
+
+def test_they_take_the_batch_that_fits_into_the_memory_of_both(ranks):
+    said, _ = ranks
+    assert [each["equipment"] for each in said] == [[2, BATCH], [2, BATCH]]
+
+
+def test_they_have_the_same_weights_and_statistics_and_only_the_first_writes(ranks):
+    (first, second), folder = ranks
+    assert first["states"] == second["states"]
+    assert first["states"][0] == first["states"][1]  # also after reading the checkpoint
+    assert first["digest"]
+    assert not second["digest"]
+    assert sorted(path.name for path in folder.iterdir()) == ["checkpoint", "spec.json", "weights"]
+
+
+def test_they_go_on_from_the_first_ones_checkpoint_as_if_they_had_not_stopped(ranks):
+    said, _ = ranks
+    assert [each["done"] for each in said] == [1, 1]
+    assert [each["goes_on_alike"] for each in said] == [True, True]
+    assert [each["refused"] for each in said] == ["FileNotFoundError", "ValueError"]
+
+
+def test_when_one_is_told_to_leave_both_leave_at_the_same_step(ranks):
+    said, _ = ranks
+    assert [each["left"] for each in said] == [["Left", 6], ["Told", 5]]  # the sixth time, it is not asked any more
