@@ -63,8 +63,8 @@ def main(arguments: list[str] | None = None) -> int:
     host = allocation.hosts[min(allocation.rank, len(allocation.hosts) - 1)]
     telemetry_file = directory.telemetry(spec.trial, number, host) if directory else None
     if allocation.rank > 0:
-        if simulated:
-            print(f"task {allocation.rank}: a trial is simulated in task 0", file=sys.stderr)
+        if simulated or allocation.rank >= len(allocation.hosts):
+            print(f"task {allocation.rank}: the trial runs in task 0", file=sys.stderr)
         else:
             follow(spec, options.spec, key, allocation, telemetry_file)
         return 0
