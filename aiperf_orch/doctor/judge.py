@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from aiperf_orch.config import SiteSettings
-from aiperf_orch.config_schedulers import ClusterSettings, PbsSettings, SchedulerSettings, SlurmSettings
+from aiperf_orch.config_schedulers import PbsSettings, SchedulerSettings, SlurmSettings
 from aiperf_orch.doctor.canary import Outcome
 from aiperf_orch.doctor.findings import Finding, fault, ok, warning
 from aiperf_orch.probe_records import NodeReport, Step, installed_versions
@@ -150,13 +150,11 @@ site set CUDA_VISIBLE_DEVICES (the hook pbs_cgroups does)"
         )
     else:
         yield ok("gpus", "none asked, none seen: trials train on the processor's cores")
-    nodes = scheduler.nodes if isinstance(scheduler, ClusterSettings) else 1
-    if (asked or 0) * nodes > 1:
-        yield warning(
-            "gpus",
-            f"a trial gets {(asked or 0) * nodes} GPUs, and trains on one: the others would idle",
-            f"set scheduler.nodes: 1 and {setting}: 1, and raise campaign.concurrency",
-        )
+    workers = scheduler.workers_per_node
+    if asked and workers and workers != asked:
+        what = f"{asked - workers} would idle" if workers < asked else "several workers share one"
+        message = f"a trial gets {asked} GPUs on a node, and trains by {workers} workers there: {what}"
+        yield warning("gpus", message, "leave scheduler.workers_per_node out: one worker a GPU is started")
 
 
 def _asked_gpus(scheduler: SchedulerSettings) -> tuple[int | None, str]:

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -205,18 +205,18 @@ def _training_rate(recipe: TrainingSettings, side: int, batch: int, scale: float
     """The second epoch's rate, of an epoch that is long enough to tell."""
     classes, enough = 2, _LONG_ENOUGH * scale
     while True:
-        trainer = TorchTrainer(_specification(recipe, side, batch, classes), None, None)
-        precision = trainer.prepare().precision
         deadline = time.monotonic() + _TRAINING_SECONDS * scale
 
         def check(deadline: float = deadline) -> None:
             if time.monotonic() > deadline:
                 raise _TimeIsUp
 
-        trainer.run_epoch(1, check)
-        begun = time.monotonic()
-        result = trainer.run_epoch(2, check)
-        seconds = time.monotonic() - begun
+        with closing(TorchTrainer(_specification(recipe, side, batch, classes), None, None)) as trainer:
+            precision = trainer.prepare().precision
+            trainer.run_epoch(1, check)
+            begun = time.monotonic()
+            result = trainer.run_epoch(2, check)
+            seconds = time.monotonic() - begun
         if seconds >= enough / 2 or classes == _MOST_CLASSES:
             break
         classes = min(math.ceil(classes * enough / seconds), _MOST_CLASSES)

@@ -7,6 +7,7 @@ group of its own, with whatever it starts itself, and the kernel ends it when it
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import os
 import selectors
 import signal
@@ -26,6 +27,9 @@ from aiperf_orch.trial.channel import Channel
 from aiperf_orch.trial.messages import Order, Report
 
 _PR_SET_PDEATHSIG: Final = 1
+_DUMPING: Final = 2.0  # seconds for all workers to write their stacks
+_LINE: Final = 0.2  # seconds for the rest of them
+_LONGEST_STACKS: Final = 1 << 18  # bytes of one worker's
 _PATIENCE: Final = 10.0  # seconds for killed workers to be gone: a driver may have much to free
 
 Body = Callable[[Channel, int, int, socket.socket | None], None]
@@ -34,10 +38,11 @@ Body = Callable[[Channel, int, int, socket.socket | None], None]
 
 @dataclass(slots=True)
 class _Worker:
-    """A process of ours; it is `over` when its last report is known."""
+    """A process of ours; it is `over` when its last report is known. Its `stacks` are a file in memory."""
 
     process: int
     channel: Channel
+    stacks: int
     rank: int | None = None
     over: bool = False
 
@@ -66,6 +71,7 @@ class Node:
         """
         for local_rank in range(count):
             ours, theirs = socket.socketpair()
+            stacks = os.memfd_create("stacks")
             # a signal must not find the fork half done, nor its child with the task's handlers
             before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
             task = os.getpid()
@@ -75,10 +81,10 @@ class Node:
                     worker.channel.close()
                 for each in (ours, *close, *([store] if store and local_rank else [])):
                     each.close()
-                _become_worker(task)
+                _become_worker(task, stacks)
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
                 _live(body, Channel(theirs), local_rank, count, None if local_rank else store)
-            self._workers.append(_Worker(process, Channel(ours)))
+            self._workers.append(_Worker(process, Channel(ours), stacks))
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             theirs.close()
 
@@ -107,10 +113,17 @@ class Node:
         return reports
 
     def dump(self) -> None:
-        """Let each worker write its stacks to the log; one that was stopped, too."""
+        """Write to the log where each worker is; one that was stopped is woken for it."""
         for worker in self._workers:
             for number in (signal.SIGUSR2, signal.SIGCONT):
                 _signal(worker, number)
+        _wait(lambda: all(os.fstat(worker.stacks).st_size for worker in self._workers), _DUMPING)
+        time.sleep(_LINE)  # the first of a stack is there
+        for worker in self._workers:
+            written = os.pread(worker.stacks, _LONGEST_STACKS, 0).decode(errors="replace")
+            who = f"the stacks of rank {worker.rank} on {socket.gethostname()}"
+            print(f"{who}:\n{written}" if written else f"{who} did not come", file=sys.stderr)
+        sys.stderr.flush()
 
     def end(self, grace: float = 0.0) -> None:
         """End the workers with all that they started, and wait until they are gone.
@@ -126,6 +139,7 @@ class Node:
         _wait(lambda: all(map(_has_ended, self._workers)), _PATIENCE)
         for worker in self._workers:
             worker.channel.close()
+            os.close(worker.stacks)
             os.waitpid(worker.process, os.WNOHANG)
         self._workers.clear()
 
@@ -184,7 +198,7 @@ def _death(worker: _Worker) -> Report | None:
     return Report(kind="failed", rank=worker.rank, reason=reason, message=message)
 
 
-def _become_worker(task: int) -> None:
+def _become_worker(task: int, stacks: int) -> None:
     """In the fork: a process group of its own that the task's signals do not reach, and no life after the task's."""
     os.setpgid(0, 0)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -192,6 +206,7 @@ def _become_worker(task: int) -> None:
         os._exit(1)  # it died before the kernel was told
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGALRM):
         signal.signal(number, signal.SIG_IGN)  # batch systems send them to all processes; the task decides what follows
+    faulthandler.register(signal.SIGUSR2, stacks)  # whatever the interpreter is waiting for
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)

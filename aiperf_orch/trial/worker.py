@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import faulthandler
 import os
-import signal
 import socket
 import sys
 import time
@@ -67,13 +65,16 @@ class Worker:
 
     def run(self) -> None:
         """Meet the other ranks, then obey and report until there is an end."""
-        faulthandler.register(signal.SIGUSR2, all_threads=True)
         try:
-            world = self._join(self._next())
+            order = self._next()
+            if order.do == "end":
+                return
+            world = self._join(order)
             with closing(_make_trainer(self._spec, self._path, world)) as trainer:
                 self._report(Report(kind="done"))
-                while True:
-                    self._report(self._obey(self._next(), trainer))
+                while (order := self._next()).do != "end":
+                    self._report(self._obey(order, trainer))
+            world.leave()
         except (_Ended, Left):
             pass
         except TrialFailure as failure:
@@ -86,12 +87,9 @@ class Worker:
             self._report(Report(kind="failed", reason=EndReason.NODE_FAILURE, message=message[:2000], bereft=True))
 
     def _next(self) -> Order:
-        """The next order; raises when it is the last."""
+        """The next order; from a task that is gone, the last."""
         line = self._channel.next_line()
-        order = Order.model_validate_json(line) if line else _END
-        if order.do == "end":
-            raise _Ended
-        return order
+        return Order.model_validate_json(line) if line else _END
 
     def _obey(self, order: Order, trainer: TorchTrainer) -> Report:
         """Do what an order says; returns the report of its end."""

@@ -111,6 +111,11 @@ class World:
             for work in [dist.broadcast(tensor, src=0, async_op=True) for tensor in tensors]:
                 work.wait()
 
+    def leave(self) -> None:
+        """End the process group, when all have done what they had to."""
+        if self._group:
+            dist.destroy_process_group()
+
 
 def _backend(device: str, shared: bool) -> str | None:
     """What carries tensors; None is what PyTorch takes for that kind of device."""

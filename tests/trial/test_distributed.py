@@ -1,0 +1,188 @@
+"""A trial on several nodes, imitated by tasks of this machine: what its workers compute together, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+from torch.nn import functional
+
+from aiperf_orch.campaign.directory import CampaignDirectory, read_spec
+from aiperf_orch.campaign.state import CampaignState
+from aiperf_orch.config import SiteSettings
+from aiperf_orch.controller.proposals import Proposer
+from aiperf_orch.network.graph import Graph
+from aiperf_orch.records import TrialSpec
+from aiperf_orch.trial.datasets.digits import digits
+from aiperf_orch.trial.model import build
+from aiperf_orch.trial.sharding import training_batches
+from aiperf_orch.trial.torch_trainer import _mixed
+from aiperf_orch.trial.world import World
+
+DEADLINE = 180  # seconds
+BATCH = 16
+
+
+def _wait(condition: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain until {what}"
+        time.sleep(0.02)
+
+
+class _Trial:
+    """A trial of digits and its tasks, each of which believes to be on a node of its own."""
+
+    def __init__(self, path: Path, *, nodes: int, **training: Any) -> None:
+        settings = {
+            "training": {"warmup_epochs": [60], "epochs": 60, "patience": 60, "max_patience": 60} | training,
+            "search": {"batch_size": [BATCH, BATCH], "max_dropout": 0.0},
+        }
+        self.directory = CampaignDirectory.create(path, SiteSettings.model_validate(settings), {})
+        proposed, _ = Proposer(self.directory, []).propose(0, CampaignState())
+        self.directory.write_spec(proposed)
+        self.spec: TrialSpec = read_spec(self.directory.spec(0))[0]
+        self.log = path / "log"
+        self._nodes = nodes
+        self.tasks: list[psutil.Popen] = []
+
+    def start(self, attempt: int) -> None:
+        """Start an attempt; returns when an epoch of it is over, and the workers are known."""
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        told = {
+            "AIPERF_ORCH_JOB_ID": f"job{attempt}",
+            "AIPERF_ORCH_HOSTS": ",".join(["localhost"] * self._nodes),
+            "AIPERF_ORCH_WORKERS": "2",
+            "AIPERF_ORCH_INTERFACE": "lo",
+            "AIPERF_ORCH_PORTS": f"{port}-{min(port + 50, 65535)}",
+        }
+        command = [sys.executable, "-P", "-m", "aiperf_orch.trial", self.directory.spec(0), "--attempt", str(attempt)]
+        with self.log.open("ab") as log:
+            self.tasks = [
+                psutil.Popen(command, env=os.environ | told | {"AIPERF_ORCH_RANK": str(node)}, stderr=log)
+                for node in range(self._nodes)
+            ]
+        _wait(lambda: self.over() or self.epochs(attempt), "an epoch ended")
+        assert not self.over(), self.log.read_text()
+
+    def over(self) -> bool:
+        return any(task.poll() is not None for task in self.tasks)
+
+    def workers(self, node: int) -> list[psutil.Process]:
+        return sorted(self.tasks[node].children(), key=lambda process: process.create_time())
+
+    def events(self, attempt: int) -> list[dict[str, Any]]:
+        path = self.directory.events(0, attempt, 0)
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def epochs(self, attempt: int) -> list[dict[str, Any]]:
+        return [event for event in self.events(attempt) if event["type"] == "epoch"]
+
+    def end(self, attempt: int, workers: list[psutil.Process]) -> tuple[dict[str, Any], list[int]]:
+        """The end line of an attempt, and its tasks' exit statuses, when they and the workers are all gone."""
+        _wait(lambda: all(task.poll() is not None for task in self.tasks), "the tasks ended")
+        assert not any(worker.is_running() for worker in workers)
+        end = self.events(attempt)[-1]
+        assert end["type"] == "end"
+        return end, [task.returncode for task in self.tasks]
+
+    def kill(self) -> None:
+        for task in self.tasks:
+            if task.poll() is None:
+                task.kill()
+                task.wait()
+
+
+@pytest.fixture
+def make_trial(tmp_path: Path) -> Iterator[Callable[..., _Trial]]:
+    made: list[_Trial] = []
+
+    def make(**settings: Any) -> _Trial:
+        made.append(_Trial(tmp_path / "campaign", **settings))
+        return made[-1]
+
+    yield make
+    for trial in made:
+        trial.kill()
+
+
+def _imitated_loss(spec: TrialSpec, ranks: int) -> float:
+    """Mean loss of the first epoch in one process: each rank's share goes through the model alone, then all take a step."""
+    generator = torch.Generator().manual_seed(_mixed(spec.seed))
+    model = build(Graph.from_json(spec.network), 0.0, generator).to(memory_format=torch.channels_last)
+    training = spec.training
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=training.learning_rate, momentum=training.momentum, weight_decay=training.weight_decay
+    )
+    data, order = digits(), _mixed(spec.seed, 1)
+    shares = [training_batches(len(data.train_labels), BATCH, World(rank, ranks), order) for rank in range(ranks)]
+    total = 0.0
+    for step, taken in enumerate(zip(*shares, strict=True)):
+        optimizer.param_groups[0]["lr"] = training.learning_rate * (1 - step / len(shares[0]) / training.epochs)
+        optimizer.zero_grad()
+        for indices in taken:  # statistics of batch-norms are of the share alone
+            loss = functional.cross_entropy(
+                model(data.train_images[indices]),
+                data.train_labels[indices],
+                reduction="sum",
+                label_smoothing=training.label_smoothing,
+            )
+            torch.autograd.backward(loss / sum(map(len, taken)))
+            total += loss.item()
+        optimizer.step()
+    return total / len(data.train_labels)
+
+
+def test_two_nodes_train_as_one_process_would_and_go_on_after_one_lost_a_worker(make_trial):
+    trial = make_trial(nodes=2, learning_rate=0.01)
+    trial.start(1)
+    begin, first = trial.events(1)[:2]
+    assert (begin["workers"], begin["batch"], begin["hosts"]) == (4, BATCH, ["localhost", "localhost"])
+    assert (first["epoch"], first["train_images"], first["val_images"]) == (1, 1437, 360)
+    assert first["loss"] == pytest.approx(_imitated_loss(trial.spec, 4), rel=1e-4)
+
+    workers = trial.workers(0) + trial.workers(1)
+    assert len(workers) == 4
+    killed = time.monotonic()
+    workers[-1].kill()
+    end, statuses = trial.end(1, workers)
+    assert time.monotonic() - killed < 60
+    assert end["reason"] == "NODE_FAILURE"
+    assert "rank 3" in end["message"]
+    assert "killed" in end["message"]
+    assert statuses == [1, 0]
+
+    trial.start(2)
+    gone_on = trial.epochs(2)[0]["epoch"]
+    assert 1 < gone_on <= trial.epochs(1)[-1]["epoch"] + 1
+    workers = trial.workers(0) + trial.workers(1)
+    for process in (*trial.tasks, *workers):  # as a batch system does that tells all of a job
+        process.send_signal(signal.SIGTERM)
+    end, statuses = trial.end(2, workers)
+    assert end["reason"] == "STOPPED"
+    assert statuses == [0, 0]
+
+
+def test_a_trial_that_hangs_says_where_and_ends(make_trial):
+    trial = make_trial(nodes=1, hang_after="3s")
+    trial.start(1)
+    workers = trial.workers(0)
+    workers[1].suspend()
+    end, _ = trial.end(1, workers)
+    assert end["reason"] == "HUNG"
+    log = trial.log.read_text()
+    for rank in (0, 1):
+        stack = log.partition(f"the stacks of rank {rank} on ")[2].split("\n\n")[0]
+        assert "most recent call first" in stack
+        assert "aiperf_orch/trial/worker.py" in stack
