@@ -8,9 +8,12 @@ from __future__ import annotations
 import errno
 import io
 import math
+import multiprocessing
 import os
+import threading
 import warnings
-from typing import Final, NamedTuple
+from multiprocessing.process import BaseProcess
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -79,6 +82,23 @@ class Decoder(Dataset[Decoded]):
                 if chance is not None:
                     mirrored[place] = bool(chance.random() < 0.5)
         return Decoded(images, mirrored, labels, broken)
+
+
+def as_it_is(decoded: Any) -> Any:
+    """What a loader made, unchanged."""
+    return decoded
+
+
+def die_with_parent(_loader: int) -> None:
+    """Let this loader end with the worker that it loads for, whose death its own parent, a server of forks, outlives."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+
+
+def _follow(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
 
 
 def read_image(path: bytes, size: int, chance: np.random.Generator | None) -> NDArray[np.uint8]:

@@ -13,7 +13,7 @@ from itertools import chain, islice
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import BaseContext
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
@@ -75,7 +75,8 @@ class ImageTree:
             batch_size=None,
             sampler=self._orders,
             num_workers=loaders,
-            collate_fn=_as_is,
+            collate_fn=decoding.as_it_is,
+            worker_init_fn=decoding.die_with_parent,
             pin_memory=device.type != "cpu",
             persistent_workers=loaders > 0,
             prefetch_factor=_AHEAD if loaders else None,
@@ -219,17 +220,15 @@ def _processes() -> BaseContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([decoding.__name__])
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
+    sys.warnoptions.append("ignore:resource_tracker:UserWarning")  # of what a killed worker leaves, and it clears away
     try:
         resource_tracker.ensure_running()  # which lets some through again
         signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
         forkserver.ensure_running()
     finally:
+        sys.warnoptions.pop()
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context
-
-
-def _as_is(decoded: Any) -> Any:
-    return decoded
 
 
 def _handed_over(batch: Batch, made: torch.cuda.Event) -> Batch:

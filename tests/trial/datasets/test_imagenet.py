@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from PIL import Image
@@ -199,6 +202,28 @@ def test_a_broken_image_is_skipped_to_a_limit_and_ends_a_validation(
     (tree / "val/cat/1.JPEG").write_bytes(whole[:99])
     with pytest.raises(TrialFailure, match=r"val/cat/1.JPEG: cannot be read"):
         list(source.validation([np.arange(6)]))
+
+
+_LOADING = """
+import os, sys, torch
+from aiperf_orch.config import DataSettings
+from aiperf_orch.trial.datasets.imagenet import ImageTree
+from aiperf_orch.trial.world import World
+data = DataSettings(name="imagenet", path=sys.argv[1], image_size=16, classes=3, loaders=1)
+source = ImageTree(data, torch.device("cpu"), World())
+print(*(worker.pid for worker in source._loader._iterator._workers), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_loaders_end_with_a_worker_that_is_killed(tree: Path) -> None:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", _LOADING, str(tree)], **pipes) as worker:  # type: ignore[call-overload]
+        loader = psutil.Process(int(worker.stdout.readline()))
+        server = loader.parent()
+        worker.kill()
+    _, alive = psutil.wait_procs([loader, server], timeout=60)
+    assert not alive
 
 
 def test_a_node_that_lacks_the_data_is_told_from_data_that_nobody_has(
