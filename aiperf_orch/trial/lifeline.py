@@ -174,6 +174,8 @@ def find(allocation: Allocation, key: Key, over: Callable[[], bool]) -> Channel 
 
 def dismiss(allocation: Allocation, key: Key) -> None:
     """For a first task that does not run its trial: let the others go, who come within a while."""
+    if len(allocation.hosts) == 1:
+        return
     deadline = time.monotonic() + _DISMISSING
     with suppress(TrialFailure), closing(Meeting(allocation, key)) as meeting:
         while meeting.missing and time.monotonic() < deadline:

@@ -181,8 +181,11 @@ class Workers:
         try:
             check()
         except BaseException:
-            if self._others:
-                for report in self._hear(_LAST_WORDS)[0]:
+            waited = 0.0
+            while self._others and waited < _LAST_WORDS:
+                reports, passed = self._hear(_LOOK)
+                waited += max(passed, 0.001)
+                for report in reports:
                     if report.kind == "failed":
                         self._fail(report)
             raise

@@ -1,0 +1,111 @@
+"""How the tasks of a trial find each other, among others that listen or come."""
+
+import socket
+import threading
+
+import pytest
+
+from aiperf_orch.trial import lifeline
+from aiperf_orch.trial.allocation import Allocation
+from aiperf_orch.trial.lifeline import Key, Meeting
+from aiperf_orch.trial.messages import Order
+from aiperf_orch.trial.trainer import TrialFailure
+
+SPEC = "0" * 64
+
+
+@pytest.fixture
+def ports():
+    """A range of ports of which the first is taken by something that says nothing we know."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+
+        def greet():
+            try:
+                while True:
+                    with other.accept()[0] as guest:
+                        guest.sendall(b"220 mail at your service\n")
+            except OSError:
+                return
+
+        threading.Thread(target=greet, daemon=True).start()
+        yield f"{port}-{min(port + 50, 65535)}"
+        other.shutdown(socket.SHUT_RDWR)
+
+
+def task(rank, ports, workers=1):
+    told = {"HOSTS": "localhost,localhost", "RANK": rank, "PORTS": ports, "INTERFACE": "lo", "WORKERS": workers}
+    return Allocation.present({f"AIPERF_ORCH_{name}": str(value) for name, value in told.items()})
+
+
+def looking(allocation, key, found):
+    """A thread in which a task looks for the first one."""
+    over = threading.Event()
+    thread = threading.Thread(target=lambda: found.append(lifeline.find(allocation, key, over.is_set)))
+    thread.start()
+    return thread, over
+
+
+def test_a_task_finds_its_own_trial_on_a_node_where_others_listen(ports):
+    ours, theirs = Key(SPEC, 1, "job1", 0), Key(SPEC, 1, "job2", 0)
+    found, wrong = [], []
+    foreign = Meeting(task(0, ports), theirs)
+    meeting = Meeting(task(0, ports), ours)
+    own, _ = looking(task(1, ports, workers=3), ours, found)
+    stranger, over = looking(task(1, ports), Key("1" * 64, 1, "job1", 0), wrong)
+    port = meeting.socket.getsockname()[1]
+    with socket.create_connection(("127.0.0.1", port)) as scanner:
+        scanner.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        while own.is_alive() or meeting.missing:
+            meeting.wait(0.05)
+            foreign.wait(0.05)
+    over.set()
+    while stranger.is_alive():
+        meeting.wait(0.05)
+        foreign.wait(0.05)
+    assert wrong == [None]
+    assert foreign.missing == {1}
+    (channel,) = found
+    their_end, workers = meeting.found[1]
+    assert workers == 3
+    their_end.send(Order(do="epoch", epoch=7).to_line())
+    assert Order.model_validate_json(channel.next_line(60)).epoch == 7
+    their_end.close()
+    assert channel.next_line(60) == b""
+    assert channel.broken
+    meeting.close()
+    foreign.close()
+
+
+def test_a_first_task_that_does_not_run_its_trial_lets_the_others_go(ports):
+    key, found = Key(SPEC, 1, "job1", 0), []
+    thread, _ = looking(task(1, ports), key, found)
+    lifeline.dismiss(task(0, ports), key)
+    thread.join(60)
+    assert Order.model_validate_json(found[0].next_line(60)).do == "end"
+
+
+def test_an_interface_that_is_not_there_is_named_with_those_that_are(ports):
+    with pytest.raises(TrialFailure, match=r"scheduler.interface: ib7: .* has no such interface .*; it has .*lo"):
+        lifeline.listen("ib7", task(0, ports).ports)
+
+
+def test_without_a_free_port_the_setting_is_named():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(TrialFailure, match=rf"scheduler.ports: {port} to {port}: none is free"):
+            lifeline.listen("lo", (port, port))
+
+
+@pytest.mark.parametrize(
+    ("variables", "workers"),
+    [
+        ({"AIPERF_ORCH_WORKERS": "4", "CUDA_VISIBLE_DEVICES": "0,1"}, 4),
+        ({"CUDA_VISIBLE_DEVICES": "0,1"}, 2),
+        ({"CUDA_VISIBLE_DEVICES": "MIG-1a,MIG-2b,GPU-3c"}, 3),
+        ({"CUDA_VISIBLE_DEVICES": ""}, 1),
+        ({"CUDA_VISIBLE_DEVICES": "-1"}, 1),
+    ],
+)
+def test_a_node_has_as_many_workers_as_told_else_one_for_each_gpu(variables, workers):
+    assert Allocation.present(variables).workers == workers
