@@ -33,6 +33,14 @@ def report(rank: int = 0, **changes: Any) -> NodeReport:
     return NodeReport(**fields | changes)
 
 
+def test_of_a_large_data_set_only_the_first_images_are_read() -> None:
+    settings = SiteSettings.model_validate({"data": {"name": "imagenet", "path": "/data"}})
+    [finding] = [
+        each for each in judge(settings, Outcome("7", "hello", 1, 1.5, {0: report()})) if each.subject == "data"
+    ]
+    assert finding.message.startswith("imagenet's folders and first images are read in ")
+
+
 def judged(*reports: NodeReport, trouble: str = "", is_slow: bool = False, **scheduler: Any) -> list[Finding]:
     """The findings of a job for one GPU and four cores of a Slurm node."""
     fields = {"kind": "slurm", "cpus_per_task": 4, "gpus_per_node": 1} | scheduler

@@ -71,7 +71,7 @@ def _short(seconds: float) -> Score:
         ),
         ({"data": "synthetic"}, "data", "its data set is synthetic"),
         ({"classes": 100}, "data", "its images are of 100 classes"),
-        ({"data_digests": frozenset({"1" * 64, "2" * 64})}, "data", "its trials read 2 different listings"),
+        ({"data_digests": frozenset({"1" * 64, "2" * 64})}, "data", "its trials read 2 different listings of the data"),
         ({"input_shape": (32, 32, 3)}, "data", "its images are (32, 32, 3), and it validated on 50000"),
         ({"foreign_weights": [3, 4]}, "weights", "trials 3, 4 began with weights of no trial of it"),
         ({"score": replace(_short(3600), error=0.3001)}, "error", "its error is 30.01%"),

@@ -5,6 +5,7 @@ What is random is drawn from the seed and the image's index alone, so that it do
 
 from __future__ import annotations
 
+import errno
 import io
 import math
 import os
@@ -23,6 +24,8 @@ from aiperf_orch.trial.datasets.source import SKIPPED, Indices
 _SCALE: Final = (0.08, 1.0)  # of the image's area that a training crop takes
 _RATIO: Final = (3 / 4, 4 / 3)  # of its width to its height
 _TRIES: Final = 10
+_LOST: Final = (errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ESHUTDOWN, errno.ETIMEDOUT, errno.EHOSTDOWN)
+"""What a file system says that a node has lost."""
 _MARGIN: Final = 256 / 224  # the short side that a validation image is resized to, to the side that is cut from it
 Box = tuple[float, float, float, float]
 """Left, upper, right, lower, in pixels."""
@@ -40,13 +43,14 @@ class Order(NamedTuple):
 class Decoded(NamedTuple):
     """Images (N, height, width, 3) in uint8, whether each is to be mirrored (N,), and labels (N,).
 
-    `broken` tells what is wrong with those that could not be read; they are black, and have the label SKIPPED.
+    `broken` tells what is wrong with those that could not be read, and whether it is the node that cannot; they are black,
+    and have the label SKIPPED.
     """
 
     images: Tensor
     mirrored: Tensor
     labels: Tensor
-    broken: list[tuple[bytes, str]]
+    broken: list[tuple[bytes, str, bool]]
 
 
 class Decoder(Dataset[Decoded]):
@@ -70,7 +74,8 @@ class Decoder(Dataset[Decoded]):
                     pixels[place] = read_image(os.path.join(self._root, path), self._size, chance)  # noqa: PTH118
                 except Exception as error:  # a broken image makes its decoder raise almost anything
                     labels[place] = SKIPPED
-                    broken.append((path, f"{type(error).__name__}: {' '.join(str(error).split())}"))
+                    lost = isinstance(error, OSError) and error.errno in _LOST
+                    broken.append((path, f"{type(error).__name__}: {' '.join(str(error).split())}", lost))
                 if chance is not None:
                     mirrored[place] = bool(chance.random() < 0.5)
         return Decoded(images, mirrored, labels, broken)

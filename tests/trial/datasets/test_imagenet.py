@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from aiperf_orch.records import EndReason
 from aiperf_orch.trial.datasets import decoding, imagenet, staging
 from aiperf_orch.trial.datasets.listing import Listing, list_tree
 from aiperf_orch.trial.datasets.opening import open_source
+from aiperf_orch.trial.datasets.places import PlacedData
 from aiperf_orch.trial.datasets.source import SKIPPED, Source
 from aiperf_orch.trial.datasets.staging import staged
 from aiperf_orch.trial.trainer import TrialFailure
@@ -197,6 +199,24 @@ def test_a_broken_image_is_skipped_to_a_limit_and_ends_a_validation(
     (tree / "val/cat/1.JPEG").write_bytes(whole[:99])
     with pytest.raises(TrialFailure, match=r"val/cat/1.JPEG: cannot be read"):
         list(source.validation([np.arange(6)]))
+
+
+def test_a_node_that_lacks_the_data_is_told_from_data_that_nobody_has(
+    tree: Path, tmp_path: Path, opened: Callable[..., Source], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fields = {"name": "imagenet", "path": str(tree), "image_size": 32, "classes": 3, "loaders": 0, "max_broken": 0}
+    settings = PlacedData(**fields, index=tmp_path / "data.index", keeps_index=True)
+    source = imagenet.ImageTree(settings, torch.device("cpu"), World())
+    monkeypatch.setattr(
+        decoding, "read_image", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "Input/output error"))
+    )
+    with pytest.raises(TrialFailure, match="fails on this node") as raised:
+        list(source.training(BATCHES, seed=1))
+    assert raised.value.reason is EndReason.NODE_FAILURE
+    shutil.rmtree(tree)
+    with pytest.raises(TrialFailure, match="this node lacks it") as raised:
+        imagenet.ImageTree(settings, torch.device("cpu"), World())
+    assert raised.value.reason is EndReason.NODE_FAILURE
 
 
 def test_a_node_copies_the_data_once(tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
