@@ -151,12 +151,10 @@ site set CUDA_VISIBLE_DEVICES (the hook pbs_cgroups does)"
     else:
         yield ok("gpus", "none asked, none seen: trials train on the processor's cores")
     workers = scheduler.workers_per_node
-    if asked and workers and workers < asked:
-        yield warning(
-            "gpus",
-            f"a trial gets {asked} GPUs on each node, and {workers} workers: the others would idle",
-            "leave scheduler.workers_per_node out: each GPU then gets its worker",
-        )
+    if asked and workers and workers != asked:
+        what = f"{asked - workers} would idle" if workers < asked else "several workers share one"
+        message = f"a trial gets {asked} GPUs on a node, and trains by {workers} workers there: {what}"
+        yield warning("gpus", message, "leave scheduler.workers_per_node out: one worker a GPU is started")
 
 
 def _asked_gpus(scheduler: SchedulerSettings) -> tuple[int | None, str]:
