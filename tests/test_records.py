@@ -31,7 +31,7 @@ _TIME = datetime(2026, 1, 2, 3, 4, 5, 678_000, timezone.utc)
 _EPOCH = {
     "type": "epoch", "trial": 42, "attempt": 1, "run": 0, "epoch": 3, "start": "2026-01-02T03:04:05.678Z",
     "end": "2026-01-02T03:04:06.000Z", "train_images": 1437, "val_images": 360, "loss": 0.41, "error": 0.05,
-    "ops": 123456789012, "batch": 64, "skipped": 0, "data_wait": 0.02, "energy": 51234.5,
+    "ops": 123456789012, "batch": 64, "skipped": 0, "data_wait": 0.02, "energy": 51234.5, "energy_of": "accelerators",
 }  # fmt: skip
 _BEGIN = {
     "type": "begin", "trial": 42, "attempt": 1, "run": 0, "time": "2026-01-02T03:04:05.678Z", "hosts": ["n1"],
