@@ -260,6 +260,7 @@ class EpochRow:
     error: float
     ops: int
     batch: int
+    skipped: int = 0
     data_wait: float | None = None
     energy: float | None = None
     energy_of: EnergyOf | None = None

@@ -18,7 +18,8 @@ from aiperf_orch.results.score import Score, score_of
 class Result:
     """One campaign as its records have it, whenever they are read.
 
-    Durations in seconds; `validation_sizes` are images validated an epoch, `data_digests` what trials stated of their data; `networks` ended an epoch.
+    Durations in seconds; `training_sizes` and `validation_sizes` are images an epoch,
+    those that could not be read among them, `data_digests` what trials stated of their data; `networks` ended an epoch.
     """
 
     directory: CampaignDirectory
@@ -36,6 +37,7 @@ class Result:
     classes: int
     data_digests: frozenset[str]
     precisions: frozenset[str]
+    training_sizes: frozenset[int]
     validation_sizes: frozenset[int]
     networks: int
     foreign_weights: list[int]
@@ -75,6 +77,7 @@ def result_of(directory: CampaignDirectory, state: CampaignState) -> Result:
         classes=settings.data.outputs,
         data_digests=frozenset(begin.data_sha256 for begin in begins if begin.data_sha256),
         precisions=frozenset(begin.precision for begin in begins),
+        training_sizes=frozenset(epoch.train_images + epoch.skipped for epoch in epochs),
         validation_sizes=frozenset(epoch.val_images for epoch in epochs),
         networks=len({trial.trial.proposal.network_hash for trial in collected.trials if trial.epochs}),
         foreign_weights=[
