@@ -1,7 +1,7 @@
 """What the small job of `check` and the login node write to each other, and the names of the files that it stands in.
 
 The login node writes GREETING before it submits. Every task of the job reads it and reports; the first one also writes
-what it read to SEEN, which the login node answers with ANSWER.
+what it read to SEEN, which the login node answers with ANSWER. DATA holds the settings of the data set, where trials load one.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from aiperf_orch.records import Natural, Record
 GREETING: Final = "greeting"
 SEEN: Final = "seen"
 ANSWER: Final = "answer"
+DATA: Final = "data.json"
 _PACKAGES: Final = ("aiperf-orch", "numpy", "pydantic", "submitit", "torch")
 
 

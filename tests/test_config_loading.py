@@ -150,7 +150,10 @@ def test_ten_with_a_zero_before_it_is_ten(load: Callable[..., LoadedSettings]) -
             "training:\n  simulated:\n    epoch_secs: 3\n",
             "SITE:3: training.simulated.epoch_secs: unknown key; did you mean epoch_seconds?",
         ),
-        ("data:\n  zzz: 3\n", "SITE:2: data.zzz: unknown key; known here: name"),
+        (
+            "data:\n  zzz: 3\n",
+            "SITE:2: data.zzz: unknown key; known here: name, path, image_size, classes, loaders, stage, max_broken",
+        ),
         ("campaign:\n  concurrency: two\n", "SITE:2: campaign.concurrency: must be a whole number, not 'two'"),
         ("campaign:\n  concurrency: 2.5\n", "SITE:2: campaign.concurrency: must be a whole number, not 2.5"),
         (
@@ -162,7 +165,14 @@ def test_ten_with_a_zero_before_it_is_ten(load: Callable[..., LoadedSettings]) -
         ("campaign:\n", "SITE:1: campaign: a section with keys is expected, not None"),
         ("scheduler: {setup: ls}", "SITE:1: scheduler.setup: must be a valid list, not 'ls'"),
         ("scheduler:\n  setup:\n    - a\n    - 3\n", "SITE:2: scheduler.setup.1: must be a valid string, not 3"),
-        ("data: {name: mnist}", "SITE:1: data.name: must be 'digits', not 'mnist'"),
+        (
+            "data: {name: mnist}",
+            "SITE:1: data.name: must be 'digits', 'synthetic', 'cifar10' or 'imagenet', not 'mnist'",
+        ),
+        (
+            "campaign: {}\ndata: {name: imagenet}",
+            "SITE:2: data.path: imagenet needs the folder that it lies in, as the nodes see it",
+        ),
         (
             "system:\n  name: '=1+1'\n",
             "SITE:2: system.name: must not begin with =: a spreadsheet would take it for a formula",

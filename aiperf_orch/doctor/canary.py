@@ -22,7 +22,7 @@ from aiperf_orch.campaign.files import explained, replace_file
 from aiperf_orch.config import SiteSettings
 from aiperf_orch.config_schedulers import ClusterSettings
 from aiperf_orch.errors import SchedulerUnreachable
-from aiperf_orch.probe_records import ANSWER, GREETING, SEEN, NodeReport, report_name
+from aiperf_orch.probe_records import ANSWER, DATA, GREETING, SEEN, NodeReport, report_name
 from aiperf_orch.schedulers.base import JobRequest, JobState, JobStatus, Scheduler
 from aiperf_orch.units import format_duration
 
@@ -77,7 +77,7 @@ def request_of(settings: SiteSettings, folder: Path) -> JobRequest:
     scheduler = settings.scheduler
     command = [scheduler.python or sys.executable, "-P", "-m", "aiperf_orch.trial.probe", str(folder / "files")]
     if settings.training.trainer == "torch":
-        command += ["--data", settings.data.name]
+        command.append("--data")
     limit = min(TIME_LIMIT, scheduler.time_limit) if isinstance(scheduler, ClusterSettings) else None
     return JobRequest(folder.name, folder / "job", folder / "job", folder, tuple(command), time_limit=limit)
 
@@ -103,6 +103,7 @@ def run(
     with explained(folder):
         request.folder.mkdir(mode=0o700)
         files.mkdir(mode=0o700)
+    replace_file(files / DATA, settings.data.model_dump_json().encode())
     replace_file(files / GREETING, greeting.encode())
     outcome = Outcome("", greeting, nodes)
     try:

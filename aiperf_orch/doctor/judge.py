@@ -18,6 +18,7 @@ _CORES: Final = ("cpus_per_task", "cpus", "cores_per_trial")
 """How the settings of each scheduler name the cores of a trial."""
 _SLOW: Final = 20.0  # seconds, of which every trial loses so many
 _SKEW: Final = 1.0  # seconds between clocks
+_ENVIRONMENT: Final = "check that nodes see the Python environment whole, and scheduler.python and setup"
 
 
 def judge(settings: SiteSettings, outcome: Outcome) -> Iterator[Finding]:
@@ -72,19 +73,22 @@ def _python(settings: SiteSettings, reports: Sequence[NodeReport]) -> Iterator[F
         yield _step("torch", [(host, loading.torch) for host, loading in loadings], "torch is imported")
         data = [(host, loading.data) for host, loading in loadings if loading.data]
         if data:
-            yield _step("data", data, f"{settings.data.name} is loaded")
+            large = settings.data.name == "imagenet"
+            deed = (
+                f"{settings.data.name}'s folders and first images are read"
+                if large
+                else f"{settings.data.name} is loaded"
+            )
+            advice = "check data.path, and that nodes see what lies there" if settings.data.needs_path else _ENVIRONMENT
+            yield _step("data", data, deed, advice)
 
 
-def _step(subject: str, steps: Sequence[tuple[str, Step]], deed: str) -> Finding:
+def _step(subject: str, steps: Sequence[tuple[str, Step]], deed: str, advice: str = _ENVIRONMENT) -> Finding:
     failed = [(host, step.fault) for host, step in steps if step.fault]
     if failed:
         host, why = failed[0]
         also = f" (and on {len(failed) - 1} more nodes)" if len(failed) > 1 else ""
-        return fault(
-            subject,
-            f"{host}{also}: {why}",
-            "check that nodes see the Python environment whole, and scheduler.python and setup",
-        )
+        return fault(subject, f"{host}{also}: {why}", advice)
     host, step = max(steps, key=lambda each: each[1].seconds)
     files = f", {step.files:,} files," if step.files is not None else ""
     message = f"{deed} in {_seconds(step.seconds)}{files} on {host}"
@@ -147,12 +151,10 @@ site set CUDA_VISIBLE_DEVICES (the hook pbs_cgroups does)"
     else:
         yield ok("gpus", "none asked, none seen: trials train on the processor's cores")
     workers = scheduler.workers_per_node
-    if asked and workers and workers < asked:
-        yield warning(
-            "gpus",
-            f"a trial gets {asked} GPUs on each node, and {workers} workers: the others would idle",
-            "leave scheduler.workers_per_node out: each GPU then gets its worker",
-        )
+    if asked and workers and workers != asked:
+        what = f"{asked - workers} would idle" if workers < asked else "several workers share one"
+        message = f"a trial gets {asked} GPUs on a node, and trains by {workers} workers there: {what}"
+        yield warning("gpus", message, "leave scheduler.workers_per_node out: one worker a GPU is started")
 
 
 def _asked_gpus(scheduler: SchedulerSettings) -> tuple[int | None, str]:

@@ -15,8 +15,12 @@ from aiperf_orch.results.collect import TrialRecords
 from aiperf_orch.results.evidence import Evidence
 from aiperf_orch.units import format_duration, format_ops, format_time
 
-# images that train and validate, of each data set that is always the same
-_DATA_SIZES: Final = {"digits": (1437, 360), "imagenet": (1_281_167, 50_000)}
+# images that train and validate, by data set and classes, of each that is always the same
+_DATA_SIZES: Final = {
+    ("digits", 10): (1437, 360),
+    ("cifar10", 10): (50_000, 10_000),
+    ("imagenet", 1000): (1_281_167, 50_000),
+}
 _CLOCKS_APART: Final = 10.0
 """Seconds that a node's clock may differ from the controller's, beyond the skew that its begin line states."""
 _LARGEST_SKEW: Final = 86400.0
@@ -36,7 +40,18 @@ def check_events(evidence: Evidence) -> None:
                 _check_end(evidence, attempt, attempt.end, ends.get(attempt.attempt), own)
         _check_sums(evidence, records)
         _check_epochs(evidence, records)
+    _check_data(evidence)
     _check_system(evidence)
+
+
+def _check_data(evidence: Evidence) -> None:
+    """All trials must have read the same data: the first that states another listing is told."""
+    begins = [begin for records in evidence.trials for begin in records.begins]
+    first = begins[0] if begins else None
+    other = next((begin for begin in begins if first and begin.data_sha256 != first.data_sha256), None)
+    if first and other:
+        why = f"data_sha256: {other.data_sha256}, and trial {first.trial} read {first.data_sha256}: other data"
+        evidence.faults.add("data.digest", evidence.at_event(other.trial, other.attempt, "begin"), why)
 
 
 def _check_journal_times(evidence: Evidence) -> None:
@@ -118,7 +133,8 @@ def _check_sums(evidence: Evidence, records: TrialRecords) -> None:
 
 
 def _check_epochs(evidence: Evidence, records: TrialRecords) -> None:
-    sizes = _DATA_SIZES.get(evidence.directory.settings.data.name)
+    data = evidence.directory.settings.data
+    sizes = _DATA_SIZES.get((data.name, data.outputs))
     peaks = _peaks(evidence, records)
     ends = {end.attempt: end for end in records.ends}
     for epoch in records.epochs:

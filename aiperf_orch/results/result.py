@@ -18,7 +18,7 @@ from aiperf_orch.results.score import Score, score_of
 class Result:
     """One campaign as its records have it, whenever they are read.
 
-    Durations in seconds; `validation_sizes` are images validated an epoch; `networks` ended an epoch.
+    Durations in seconds; `validation_sizes` are images validated an epoch, `data_digests` what trials stated of their data; `networks` ended an epoch.
     """
 
     directory: CampaignDirectory
@@ -33,6 +33,8 @@ class Result:
     simulated: bool
     data: str
     input_shape: Shape
+    classes: int
+    data_digests: frozenset[str]
     precisions: frozenset[str]
     validation_sizes: frozenset[int]
     networks: int
@@ -70,6 +72,8 @@ def result_of(directory: CampaignDirectory, state: CampaignState) -> Result:
         simulated=settings.simulated,
         data=settings.data.name,
         input_shape=settings.data.input_shape,
+        classes=settings.data.outputs,
+        data_digests=frozenset(begin.data_sha256 for begin in begins if begin.data_sha256),
         precisions=frozenset(begin.precision for begin in begins),
         validation_sizes=frozenset(epoch.val_images for epoch in epochs),
         networks=len({trial.trial.proposal.network_hash for trial in collected.trials if trial.epochs}),

@@ -19,6 +19,7 @@ from aiperf_orch.units import format_duration
 
 FROZEN: Final = {"aiperf-1.0": "140e0f0a1e062d45eea9a87c4e5aec3b7e8caafa4cea4309040d24d6600476c3"}
 """By version, the SHA-256 of the rules as canonical JSON."""
+_IMAGENET_1K: Final = 1000  # classes: what its name says
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,10 @@ def _precision(result: Result, limits: Mapping[str, Any]) -> str | None:
 def _data(result: Result, limits: Mapping[str, Any]) -> str | None:
     if result.data != limits["data"]:
         return f"its data set is {result.data}"
+    if result.classes != _IMAGENET_1K:
+        return f"its images are of {result.classes} classes"
+    if len(result.data_digests) > 1:
+        return f"its trials read {len(result.data_digests)} different listings of the data"
     sizes = sorted(result.validation_sizes - {limits["validation_images"]})
     if sizes or list(result.input_shape) != limits["input_shape"]:
         return f"its images are {result.input_shape}, and it validated on {', '.join(map(str, sizes)) or limits['validation_images']}"

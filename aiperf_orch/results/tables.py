@@ -59,7 +59,14 @@ _LEADERBOARD = (
     "simulated",
 )
 LATER_COLUMNS: Final = {
-    "result.csv": {"images_per_second", "data_wait", "energy_joules", "energy_of", "operations_per_joule"},
+    "result.csv": {
+        "data_sha256",
+        "images_per_second",
+        "data_wait",
+        "energy_joules",
+        "energy_of",
+        "operations_per_joule",
+    },
     "leaderboard.csv": {"images_per_second", "data_wait"},
     "series.csv": set[str](),
 }
@@ -118,6 +125,7 @@ def result_row(result: Result) -> dict[str, Any]:
         "error_is_zero": _yes(score.error_is_zero),
         "state": result.phase.value,
         "data": result.data,
+        "data_sha256": " ".join(sorted(result.data_digests)),
         "precision": " ".join(sorted(result.precisions)),
         "scheduler": settings.scheduler.kind,
         "concurrency": settings.campaign.concurrency,

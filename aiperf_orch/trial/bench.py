@@ -11,12 +11,13 @@ import itertools
 import json
 import math
 import os
+import signal
 import socket
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -38,6 +39,7 @@ from aiperf_orch.trial.world import World
 
 _PRODUCT_SECONDS: Final = 1.5  # of each precision
 _DATA_SECONDS: Final = 12.0
+_OPENING_SECONDS: Final = 60.0  # with the listing of a large tree, after which loading is given up
 _TRAINING_SECONDS: Final = 45.0  # after which it is given up
 _LONG_ENOUGH: Final = 5.0  # seconds of an epoch that is measured
 _MOST_CLASSES: Final = 1000
@@ -94,7 +96,7 @@ def measure(settings: SiteSettings | None, scale: float) -> Bench:
     cores = len(os.sched_getaffinity(0))
     side = _CPU_SIDES[cores >= _MANY_CORES] if device is None else settings.data.image_size if settings else 224
     batch = _CPU_BATCH if device is None else _first_batch(settings.search) if settings else _BATCH
-    with part("data loading", "as fast as loaders can"):
+    with part("data loading", "as fast as loaders can"), _alarm(_OPENING_SECONDS):
         data = _data_rate(settings, device or torch.device("cpu"), side, batch, _DATA_SECONDS * scale)
     with part("training", f"ResNet-50 at {side} px"):
         recipe = settings.training if settings else TrainingSettings(precision="auto")
@@ -110,6 +112,22 @@ def measure(settings: SiteSettings | None, scale: float) -> Bench:
         training=training,
         missing=missing,
     )
+
+
+@contextmanager
+def _alarm(seconds: float) -> Iterator[None]:
+    """Give up what takes longer, wherever it is."""
+
+    def ring(_number: int, _frame: object) -> None:
+        raise _TimeIsUp
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _products(device: torch.device, seconds: float) -> list[MatrixProduct]:
@@ -205,18 +223,18 @@ def _training_rate(recipe: TrainingSettings, side: int, batch: int, scale: float
     """The second epoch's rate, of an epoch that is long enough to tell."""
     classes, enough = 2, _LONG_ENOUGH * scale
     while True:
-        trainer = TorchTrainer(_specification(recipe, side, batch, classes), None, None)
-        precision = trainer.prepare().precision
         deadline = time.monotonic() + _TRAINING_SECONDS * scale
 
         def check(deadline: float = deadline) -> None:
             if time.monotonic() > deadline:
                 raise _TimeIsUp
 
-        trainer.run_epoch(1, check)
-        begun = time.monotonic()
-        result = trainer.run_epoch(2, check)
-        seconds = time.monotonic() - begun
+        with closing(TorchTrainer(_specification(recipe, side, batch, classes), None, None)) as trainer:
+            precision = trainer.prepare().precision
+            trainer.run_epoch(1, check)
+            begun = time.monotonic()
+            result = trainer.run_epoch(2, check)
+            seconds = time.monotonic() - begun
         if seconds >= enough / 2 or classes == _MOST_CLASSES:
             break
         classes = min(math.ceil(classes * enough / seconds), _MOST_CLASSES)

@@ -52,6 +52,7 @@ class Learner:
         self._scaler = precision.scaler()
         self._forward: Callable[[Tensor], Tensor] = self.model
         self._compiled: Callable[[Tensor], Tensor] | None = None
+        self._proven = False  # whether a step of the compiled model has succeeded
 
     def connect(self, *, compiled: bool) -> None:
         """Make the model ready for its first step: gradients will be averaged over all workers.
@@ -167,12 +168,15 @@ class Learner:
         """Compute the gradients of `weight` x the sum of the losses; returns the sum."""
         if full and self._compiled is not None:
             try:
-                return self._gradients(self._compiled, images, labels, weight)
+                loss = self._gradients(self._compiled, images, labels, weight)
             except Exception as error:
-                if out_of_memory(error):
+                if self._proven or out_of_memory(error):
                     raise
                 self._compiled = None
                 warn_uncompiled(error)  # what is not compiling's fault comes again, without
+            else:
+                self._proven = True
+                return loss
         return self._gradients(self._forward, images, labels, weight)
 
     def _gradients(self, forward: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, weight: float) -> Tensor:

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from aiperf_orch.campaign.files import replace_file
 from aiperf_orch.probe_records import (
     ANSWER,
+    DATA,
     GREETING,
     SEEN,
     Loading,
@@ -52,11 +53,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Look, and report; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m aiperf_orch.trial.probe", description=__doc__)
     parser.add_argument("folder", type=Path, help="holds the greeting; the reports go there")
-    parser.add_argument("--data", help="load torch and this data set, too")
+    parser.add_argument("--data", action="store_true", help=f"load torch and the data set of {DATA}, too")
     parser.add_argument("--load", action="store_true", help=argparse.SUPPRESS)  # what the probe itself runs
     options = parser.parse_args(arguments)
     if options.load:
-        print(_load(options.data).to_line())
+        print(_load(options.folder / DATA).to_line())
         return 0
     allocation = Allocation.present()
     greeting = _read(options.folder / GREETING)
@@ -74,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
         package=_import("aiperf_orch.trial.__main__"),
         visible_gpus=next((os.environ[name] for name in _VISIBLE if name in os.environ), None),
         driver_gpus=_driver_gpus(),
-        loading=_loading(options.data) if options.data else None,
+        loading=_loading(options.folder) if options.data else None,
     )
     replace_file(options.folder / report_name(allocation.rank), report.to_line().encode())
     return 0
@@ -128,9 +129,9 @@ def _import(module: str) -> Step:
     return Step(seconds=seconds, fault=fault, files=int(output) if output.strip().isdigit() else None)
 
 
-def _loading(data: str) -> Loading:
+def _loading(folder: Path) -> Loading:
     begun = time.monotonic()
-    fault, output = _python("-m", "aiperf_orch.trial.probe", ".", "--load", "--data", data)
+    fault, output = _python("-m", "aiperf_orch.trial.probe", str(folder), "--load")
     seconds = round(time.monotonic() - begun, 3)
     if not fault:
         try:
@@ -156,8 +157,8 @@ def _python(*arguments: str) -> tuple[str, str]:
     return f"{how}: {last[:_LONGEST]}", ""
 
 
-def _load(data: str) -> Loading:
-    """Import torch and load a data set in this process."""
+def _load(data: Path) -> Loading:
+    """Import torch and look at the data set of these settings in this process."""
     counted: dict[str, int] = {}
     exec(_COUNTING, counted)  # noqa: S102  the same text as in a process of its own
     begun = time.monotonic()
@@ -169,10 +170,9 @@ def _load(data: str) -> Loading:
     begun = time.monotonic()
     try:
         from aiperf_orch.config import DataSettings
-        from aiperf_orch.trial.datasets.opening import SOURCES
-        from aiperf_orch.trial.world import World
+        from aiperf_orch.trial.datasets.opening import look
 
-        SOURCES[data](DataSettings.model_validate({"name": data}), torch.device("cpu"), World())
+        look(DataSettings.model_validate_json(data.read_bytes()))
         step = Step(seconds=round(time.monotonic() - begun, 3))
     except Exception as error:
         step = _failed(begun, error)

@@ -7,6 +7,7 @@ status 99 and "not imitated":
   qalter, qmove; the JSON and dsv forms, and the tables of `qstat -a`, `-n` and `-s`;
 - users: everybody is the same one; what only an operator may is asked with PBS_STANDIN_OPERATOR=1;
 - hosts: all nodes are this machine, so `hostname` in a job is not the node's name, and nodes share their file systems;
+- an MPI: `mpiexec` starts its tasks and tells them their rank, and they cannot talk to each other;
 - limits other than the walltime (memory, cput), CPU binding, cgroups, and the use of resources: it is shown as 0;
 - delays: a scheduling cycle is immediate, a running job's substate 42 comes at once, the walltime is checked to the
   second (a real mom: every 10 to 120 s), the server's 0.2 s for those who ask twice a second, its limit of connections;

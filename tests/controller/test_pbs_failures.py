@@ -126,25 +126,24 @@ def test_what_befalls_waiting_jobs(make_pbs_campaign, long_trials):
         scheduler__place="scatter:excl",
         **long_trials,
     )
-    pbs, seen, notes = campaign.cluster, {}, {}
+    pbs, seen = campaign.cluster, {}
 
     def qhold(kind, trial):
         return pbs.run("qhold", "-h", kind, campaign.job(trial), operator=True).returncode == 0
 
     def look(controller):
         found = {watched.attempt.trial: watched.note for watched in controller.watched.values()}
-        notes.update({trial: note for trial, note in found.items() if note})
         if len(campaign.queue()) == 6 and found.get(5, "").startswith("Not Running") and 1 not in seen:
             assert qhold("u", 2)
             assert qhold("s", 3)  # an administrator's
             seen[1] = campaign.cancel_job(4)
-        if "held by its user" in found.get(2, "") and {3, 4} <= {end.trial for end in controller.state.ends}:
-            if 2 not in seen:
-                pbs.run("qrls", campaign.job(2))
-                campaign.cancel_job(0)
-                campaign.cancel_job(1)
-            seen[2] = True
-        return trained(controller, 2) and trained(controller, 5)
+        held = "held by its user" in found.get(2, "") and {3, 4} <= {end.trial for end in controller.state.ends}
+        if held and 2 not in seen:
+            seen[2] = found[2]
+            pbs.run("qrls", campaign.job(2))
+            campaign.cancel_job(0)
+            campaign.cancel_job(1)
+        return len(controller.state.ends) == 4 and trained(controller, 2) and trained(controller, 5)
 
     _, state = run_until(campaign, look)
     assert {end.trial: (end.reason, end.final) for end in state.ends} == {
@@ -153,7 +152,7 @@ def test_what_befalls_waiting_jobs(make_pbs_campaign, long_trials):
         3: (EndReason.HELD, True),
         4: (EndReason.CANCELLED, True),
     }
-    assert "`qrls` lets it go on" in notes[2]
+    assert "`qrls` lets it go on" in seen[2]
     assert "held by the system or an operator (s)" in ends_of(state, 3)[0].message
 
 

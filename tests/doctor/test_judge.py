@@ -33,6 +33,14 @@ def report(rank: int = 0, **changes: Any) -> NodeReport:
     return NodeReport(**fields | changes)
 
 
+def test_of_a_large_data_set_only_the_first_images_are_read() -> None:
+    settings = SiteSettings.model_validate({"data": {"name": "imagenet", "path": "/data"}})
+    [finding] = [
+        each for each in judge(settings, Outcome("7", "hello", 1, 1.5, {0: report()})) if each.subject == "data"
+    ]
+    assert finding.message.startswith("imagenet's folders and first images are read in ")
+
+
 def judged(*reports: NodeReport, trouble: str = "", is_slow: bool = False, **scheduler: Any) -> list[Finding]:
     """The findings of a job for one GPU and four cores of a Slurm node."""
     fields = {"kind": "slurm", "cpus_per_task": 4, "gpus_per_node": 1} | scheduler
@@ -109,11 +117,16 @@ def test_gpus_that_nobody_asked_for_are_told() -> None:
     assert (finding.subject, finding.message) == ("gpus", "n1: 1 seen (Big GPU), and none asked")
 
 
-def test_more_gpus_than_a_trial_has_workers_are_told() -> None:
+@pytest.mark.parametrize(
+    ("workers", "message"), [(1, "1 workers there: 1 would idle"), (4, "several workers share one")]
+)
+def test_workers_that_are_not_one_a_gpu_are_told(workers: int, message: str) -> None:
     given = report(loading=Loading(torch=Step(seconds=1), data=Step(seconds=1), gpus=["a", "b"]))
+    [finding] = [
+        each for each in judged(given, gpus_per_node=2, workers_per_node=workers) if each.level is not Level.OK
+    ]
+    assert message in finding.message
     assert all(each.level is Level.OK for each in judged(given, gpus_per_node=2))
-    [finding] = [each for each in judged(given, gpus_per_node=2, workers_per_node=1) if each.level is not Level.OK]
-    assert finding.message == "a trial gets 2 GPUs on each node, and 1 workers: the others would idle"
 
 
 def test_the_worst_of_several_nodes_is_named() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,12 @@ from aiperf_orch.network.graph import Graph
 from aiperf_orch.network.morphisms import Edit
 from aiperf_orch.records import EndReason, Hyperparameters, OperationsPerImage, TrialSpec
 from aiperf_orch.trial import learner
+from aiperf_orch.trial.datasets import opening
 from aiperf_orch.trial.datasets.digits import digits
+from aiperf_orch.trial.datasets.in_memory import InMemory
+from aiperf_orch.trial.datasets.source import SKIPPED, Batch, Indices
 from aiperf_orch.trial.model import Model
+from aiperf_orch.trial.precision import choose
 from aiperf_orch.trial.torch_trainer import TorchTrainer
 from aiperf_orch.trial.trainer import EpochResult, TrialFailure
 
@@ -108,13 +113,100 @@ def test_it_learns_and_counts_every_image() -> None:
     assert results[2].wrong < 180  # half, where chance is nine tenths
 
 
-def test_bf16_learns_too() -> None:
-    result = _prepared(_spec(precision="bf16")).run_epoch(1, _check)
-    assert result.loss < math.log(10)
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_learns_too(precision: str) -> None:
+    trainer = TorchTrainer(_spec(precision=precision), None, None)
+    assert trainer.prepare().precision == precision
+    assert trainer.run_epoch(1, _check).loss < math.log(10)
 
 
-def test_going_on_from_a_checkpoint_is_the_same_as_not_having_stopped(tmp_path: Path) -> None:
-    spec = _spec(dropout=0.2, seed=5)
+def test_precision_auto_is_the_fastest_of_the_device_for_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu, gpu = torch.device("cpu"), torch.device("cuda", 0)
+    small, large = SEED_NETWORK, seeds.resnet50((64, 64, 3), 10)
+    for has_bf16, expected in ((False, ["fp32", "fp32"]), (True, ["fp32", "bf16"])):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda has=has_bf16: has)
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+        assert [choose("auto", cpu, network).name for network in (small, large)] == expected
+    for capability, expected in (((9, 0), "bf16"), ((7, 0), "fp16"), ((6, 1), "fp32")):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device, now=capability: now)
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, now=capability: now >= (8, 0))
+        assert choose("auto", gpu, small).name == expected
+
+
+def test_tf32_where_there_is_none_is_fp32_and_said(capfd: pytest.CaptureFixture[str]) -> None:
+    assert TorchTrainer(_spec(precision="tf32"), None, None).prepare().precision == "fp32"
+    assert "warning: cpu does not compute in tf32" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("fails_at", ["preparing", "first step"])
+def test_where_compiling_fails_training_goes_on_without(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], fails_at: str
+) -> None:
+    expected = _run(_prepared(_spec()), [1])
+
+    def compile_badly(function: Any, **_options: Any) -> Any:
+        def fail(*_arguments: Any) -> Any:
+            raise RuntimeError("no compiler\nat all")
+
+        return function if fails_at == "first step" and not isinstance(function, Model) else fail
+
+    monkeypatch.setattr(torch, "compile", compile_badly)
+    trainer = TorchTrainer(_spec(compile=True), None, None)
+    assert trainer.prepare().compiled == (fails_at == "first step")
+    assert _run(trainer, [1]) == expected
+    assert (
+        capfd.readouterr().err.count("torch.compile failed, training goes on without (RuntimeError: no compiler)") == 1
+    )
+
+
+def test_what_is_compiled_computes_the_same_in_full_batches_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiling itself takes half a minute; what is tried here is what it is given."""
+    expected, shapes = _run(_prepared(_spec()), [1]), []
+
+    def compile_nothing(function: Any, **_options: Any) -> Any:
+        def computed(values: Tensor) -> Any:
+            shapes.append(len(values))
+            return function(values)
+
+        return computed
+
+    monkeypatch.setattr(torch, "compile", compile_nothing)
+    trainer = TorchTrainer(_spec(compile=True), None, None)
+    assert trainer.prepare().compiled
+    shapes.clear()
+    assert _run(trainer, [1]) == expected
+    assert shapes == [64] * 22
+
+
+def test_broken_images_count_nowhere_but_among_the_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken(InMemory):
+        def training(self, batches: Sequence[Indices], seed: int) -> Iterator[Batch]:
+            for images, labels, _ in super().training(batches, seed):
+                labels[:2] = SKIPPED
+                yield Batch(images, labels, 2)
+
+    monkeypatch.setitem(opening.SOURCES, "digits", lambda _settings, device, _world: Broken(digits(), device))
+    result = _prepared(_spec()).run_epoch(1, _check)  # in 23 steps
+    assert (result.train_images, result.skipped, result.val_images) == (1437 - 46, 46, 360)
+    assert 1 < result.loss < math.log(10)
+
+
+def test_the_time_that_steps_wait_for_data_is_a_share_of_the_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(InMemory):
+        def training(self, batches: Sequence[Indices], seed: int) -> Iterator[Batch]:
+            time.sleep(0.5)
+            yield from super().training(batches, seed)
+
+    monkeypatch.setitem(opening.SOURCES, "digits", lambda _settings, device, _world: Slow(digits(), device))
+    start = time.perf_counter()
+    share = _prepared(_spec()).run_epoch(1, _check).data_wait
+    assert share is not None
+    assert 0.5 / (time.perf_counter() - start) <= share <= 1
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])  # fp16 has a scale besides, which grows and shrinks
+def test_going_on_from_a_checkpoint_is_the_same_as_not_having_stopped(tmp_path: Path, precision: str) -> None:
+    spec = _spec(dropout=0.2, seed=5, precision=precision)
     whole = _prepared(spec)
     expected = _run(whole, [1, 2, 3])
 

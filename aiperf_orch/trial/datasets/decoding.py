@@ -5,11 +5,15 @@ What is random is drawn from the seed and the image's index alone, so that it do
 
 from __future__ import annotations
 
+import errno
 import io
 import math
+import multiprocessing
 import os
+import threading
 import warnings
-from typing import Final, NamedTuple
+from multiprocessing.process import BaseProcess
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +27,8 @@ from aiperf_orch.trial.datasets.source import SKIPPED, Indices
 _SCALE: Final = (0.08, 1.0)  # of the image's area that a training crop takes
 _RATIO: Final = (3 / 4, 4 / 3)  # of its width to its height
 _TRIES: Final = 10
+_LOST: Final = (errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ESHUTDOWN, errno.ETIMEDOUT, errno.EHOSTDOWN)
+"""What a file system says that a node has lost."""
 _MARGIN: Final = 256 / 224  # the short side that a validation image is resized to, to the side that is cut from it
 Box = tuple[float, float, float, float]
 """Left, upper, right, lower, in pixels."""
@@ -40,13 +46,14 @@ class Order(NamedTuple):
 class Decoded(NamedTuple):
     """Images (N, height, width, 3) in uint8, whether each is to be mirrored (N,), and labels (N,).
 
-    `broken` tells what is wrong with those that could not be read; they are black, and have the label SKIPPED.
+    `broken` tells what is wrong with those that could not be read, and whether it is the node that cannot; they are black,
+    and have the label SKIPPED.
     """
 
     images: Tensor
     mirrored: Tensor
     labels: Tensor
-    broken: list[tuple[bytes, str]]
+    broken: list[tuple[bytes, str, bool]]
 
 
 class Decoder(Dataset[Decoded]):
@@ -70,10 +77,28 @@ class Decoder(Dataset[Decoded]):
                     pixels[place] = read_image(os.path.join(self._root, path), self._size, chance)  # noqa: PTH118
                 except Exception as error:  # a broken image makes its decoder raise almost anything
                     labels[place] = SKIPPED
-                    broken.append((path, f"{type(error).__name__}: {' '.join(str(error).split())}"))
+                    lost = isinstance(error, OSError) and error.errno in _LOST
+                    broken.append((path, f"{type(error).__name__}: {' '.join(str(error).split())}", lost))
                 if chance is not None:
                     mirrored[place] = bool(chance.random() < 0.5)
         return Decoded(images, mirrored, labels, broken)
+
+
+def as_it_is(decoded: Any) -> Any:
+    """What a loader made, unchanged."""
+    return decoded
+
+
+def die_with_parent(_loader: int) -> None:
+    """Let this loader end with the worker that it loads for, whose death its own parent, a server of forks, outlives."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+
+
+def _follow(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
 
 
 def read_image(path: bytes, size: int, chance: np.random.Generator | None) -> NDArray[np.uint8]:

@@ -2,32 +2,48 @@
 
 from __future__ import annotations
 
+import atexit
+import math
 import multiprocessing
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, islice
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import BaseContext
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from aiperf_orch.config import DataSettings
+from aiperf_orch.records import EndReason
 from aiperf_orch.trial.datasets import decoding, staging
 from aiperf_orch.trial.datasets.decoding import Decoded, Decoder, Order
-from aiperf_orch.trial.datasets.listing import SPLITS, Listing, bad, class_folders, images_of, list_tree, root_of
+from aiperf_orch.trial.datasets.listing import (
+    SPLITS,
+    Listing,
+    Unseen,
+    bad,
+    class_folders,
+    images_of,
+    list_tree,
+    root_of,
+)
 from aiperf_orch.trial.datasets.places import PlacedData
 from aiperf_orch.trial.datasets.source import Batch, Indices
+from aiperf_orch.trial.trainer import TrialFailure
 from aiperf_orch.trial.world import World
 
 _MEAN: Final = (0.485, 0.456, 0.406)  # of ImageNet's pixels, red, green, blue, from 0 to 1
 _DEVIATION: Final = (0.229, 0.224, 0.225)
 _LOOKED_AT: Final = 3  # classes of each split whose first image is decoded before anything is trained
-_AHEAD: Final = 4  # batches that each loader has ready
+_PIECE: Final = 64  # images that a loader decodes at a time: less than a batch, so that the first one comes soon
+_AHEAD: Final = 4  # pieces that each loader has ready
 _OURS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)
 
 
@@ -59,7 +75,8 @@ class ImageTree:
             batch_size=None,
             sampler=self._orders,
             num_workers=loaders,
-            collate_fn=_as_is,
+            collate_fn=decoding.as_it_is,
+            worker_init_fn=decoding.die_with_parent,
             pin_memory=device.type != "cpu",
             persistent_workers=loaders > 0,
             prefetch_factor=_AHEAD if loaders else None,
@@ -67,6 +84,7 @@ class ImageTree:
             generator=torch.Generator(),  # else each epoch would take a number from the trainer's
         )
         iter(self._loader)  # nothing to decode yet: the loaders start, outside the time that is measured
+        atexit.register(self.close)  # else the interpreter would wait for them at its end
         self._mean, self._scale = (
             torch.tensor(values, device=device).view(1, 3, 1, 1)
             for values in ([255 * mean for mean in _MEAN], [1 / (255 * deviation) for deviation in _DEVIATION])
@@ -82,45 +100,56 @@ class ImageTree:
 
     def close(self) -> None:
         """End the loaders; the source is of no use any more."""
-        del self._loader
+        atexit.unregister(self.close)
+        loading = self._loader._iterator
+        if isinstance(loading, _MultiProcessingDataLoaderIter):
+            loading._shutdown_workers()
 
     def _batches(self, split: str, batches: Sequence[Indices], seed: int | None) -> Iterator[Batch]:
+        pieces = [np.array_split(indices, math.ceil(len(indices) / _PIECE)) for indices in batches]
         self._orders.those = (
             Order(self._listing.paths(split, indices), self._labels[split][indices], indices, seed)
-            for indices in batches
+            for indices in chain.from_iterable(pieces)
         )
         decoded = self._held_to_limit(iter(self._loader), 0 if seed is None else self._max_broken)
-        return self._copied_ahead(decoded) if self._device.type == "cuda" else map(self._finished, decoded)
+        whole = (list(islice(decoded, len(parts))) for parts in pieces)
+        return self._copied_ahead(whole) if self._device.type == "cuda" else map(self._finished, whole)
 
-    def _held_to_limit(self, batches: Iterator[Decoded], most: int) -> Iterator[Decoded]:
-        """The batches, as long as no more than `most` images of them are broken."""
+    def _held_to_limit(self, pieces: Iterator[Decoded], most: int) -> Iterator[Decoded]:
+        """The pieces, as long as no more than `most` images of them are broken."""
         skipped = 0
-        for batch in batches:
-            for path, why in batch.broken:
+        for piece in pieces:
+            for path, why, lost in piece.broken:
                 skipped += 1
                 name = os.fsdecode(path)
+                if skipped > most and lost:
+                    why = f"{self._root / name}: cannot be read ({why}): the file system fails on this node"
+                    raise TrialFailure(EndReason.NODE_FAILURE, why)
                 if skipped > most:
                     limit = f": data.max_broken allows {most} in an epoch, and this is one more" if most else ""
                     raise bad(f"{self._root / name}: cannot be read ({why}){limit}; mend or replace the image")
                 print(f"skipped {name}, which cannot be read: {why}", file=sys.stderr, flush=True)
-            yield batch
+            yield piece
 
-    def _finished(self, decoded: Decoded) -> Batch:
-        """The batch on the device: mirrored, normalised, channels last."""
-        moved: list[Tensor] = [each.to(self._device, non_blocking=True) for each in decoded[:3]]
-        images, mirrored, labels = moved
+    def _finished(self, pieces: list[Decoded]) -> Batch:
+        """The batch on the device: whole, mirrored, normalised, channels last."""
+        columns = zip(*(piece[:3] for piece in pieces), strict=True)
+        images, mirrored, labels = (
+            torch.cat([part.to(self._device, non_blocking=True) for part in column]) for column in columns
+        )
         images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(2), images)
         pixels = images.permute(0, 3, 1, 2).to(torch.float32)  # of which channels are last in memory
-        return Batch(pixels.sub_(self._mean).mul_(self._scale), labels, len(decoded.broken))
+        skipped = sum(len(piece.broken) for piece in pieces)
+        return Batch(pixels.sub_(self._mean).mul_(self._scale), labels, skipped)
 
-    def _copied_ahead(self, batches: Iterator[Decoded]) -> Iterator[Batch]:
+    def _copied_ahead(self, batches: Iterator[list[Decoded]]) -> Iterator[Batch]:
         """Each batch, copied to the device and finished there while the model computes on the one before."""
         side = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream(self._device))  # which made the mean
         ready: tuple[Batch, torch.cuda.Event] | None = None
-        for decoded in batches:
+        for pieces in batches:
             with torch.cuda.stream(side):
-                coming = self._finished(decoded), side.record_event()
+                coming = self._finished(pieces), side.record_event()
             if ready is not None:
                 yield _handed_over(*ready)
             ready = coming
@@ -155,10 +184,17 @@ class _Orders:
 
 
 def _listed(root: Path, settings: DataSettings) -> Listing:
-    look(settings)
-    if isinstance(settings, PlacedData):
+    if not isinstance(settings, PlacedData) or settings.index is None:
+        look(settings)
+        return list_tree(root, settings.outputs)
+    try:
+        look(settings)
         return list_tree(root, settings.outputs, settings.index, keep=settings.keeps_index)
-    return list_tree(root, settings.outputs)
+    except Unseen as failure:
+        if settings.index.exists():
+            seen = f"{failure}; an earlier trial of this campaign has read it, so this node lacks it"
+            raise TrialFailure(EndReason.NODE_FAILURE, seen) from None
+        raise
 
 
 def _shared(make: Callable[[], Listing], device: torch.device, world: World) -> Listing:
@@ -184,17 +220,15 @@ def _processes() -> BaseContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([decoding.__name__])
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
+    sys.warnoptions.append("ignore:resource_tracker:UserWarning")  # of what a killed worker leaves, and it clears away
     try:
         resource_tracker.ensure_running()  # which lets some through again
         signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
         forkserver.ensure_running()
     finally:
+        sys.warnoptions.pop()
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context
-
-
-def _as_is(decoded: Any) -> Any:
-    return decoded
 
 
 def _handed_over(batch: Batch, made: torch.cuda.Event) -> Batch:

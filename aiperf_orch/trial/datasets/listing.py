@@ -35,6 +35,13 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
+class Unseen(TrialFailure):
+    """BAD_DATA: a folder cannot be read, be it the data set's fault or the node's."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(EndReason.BAD_DATA, message)
+
+
 @dataclass(frozen=True, eq=False)
 class Listing:
     """Every image of a tree, first those that train, by class and name.
@@ -140,7 +147,7 @@ def class_folders(root: Path, outputs: int) -> list[str]:
             with os.scandir(root / split) as entries:
                 found[split] = sorted(item.name for item in entries if item.name[0] != "." and item.is_dir())
         except OSError as error:
-            raise bad(
+            raise Unseen(
                 f"{root / split}: cannot be read ({error.strerror}): data.path must be the folder that holds "
                 "train and val, as this node sees it"
             ) from None
@@ -190,7 +197,7 @@ def _key(root: Path, folders: list[str]) -> str:
     try:
         times = in_threads(lambda path: path.stat().st_mtime_ns, paths)
     except OSError as error:
-        raise bad(f"{error.filename}: cannot be read: {error.strerror}") from None
+        raise Unseen(f"{error.filename}: cannot be read: {error.strerror}") from None
     lines = [f"{path}\t{time}\n" for path, time in zip(paths, times, strict=True)]
     return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
 
@@ -218,7 +225,7 @@ def images_of(root: Path, split: str, name: str) -> list[bytes]:
                 if entry.name[0] != "." and entry.name.lower().endswith(_IMAGES) and "\n" not in entry.name
             )
     except OSError as error:
-        raise bad(f"{error.filename or folder}: cannot be read: {error.strerror}") from None
+        raise Unseen(f"{error.filename or folder}: cannot be read: {error.strerror}") from None
     if not files:
         raise bad(f"{folder}: holds no images ({', '.join(_IMAGES)}): fill it, or remove the class everywhere")
     return [b"%s%s %d\n" % (prefix, file, size) for file, size in files]

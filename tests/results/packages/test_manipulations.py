@@ -404,6 +404,10 @@ MANIPULATIONS: dict[str, tuple[Change, str, str, str]] = {
         _events("00002-1.0.jsonl", lambda lines: lines.append(lines[1] | {"epoch": 3})),
         "events.order", "events/00002-1.0.jsonl:5", "stands after the end line",
     ),
+    "other data": (
+        _events("00002-1.0.jsonl", lambda lines: lines[0].update(data_sha256="1" * 64)),
+        "data.digest", "events/00002-1.0.jsonl:1", "and trial 0 read None",
+    ),
     "a better best": (
         _events("00000-1.0.jsonl", lambda lines: lines[-1].update(best_error=0.0, best_epoch=1)),
         "attempt.best", "events/00000-1.0.jsonl:5", "best_error 0.0 at epoch 1 stated",

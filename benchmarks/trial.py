@@ -1,0 +1,233 @@
+"""How fast a trial trains, against a plain PyTorch loop on the same network and images, taken in turns in the same run.
+
+The plain loop computes in fp32 as PyTorch's tutorials write it: one process, no compiling, the default memory layout. It reads
+the trial's own source, so that only training differs, and never waits for a loss. Both also validate. On an accelerator a loop
+that knows all its tricks (bf16, channels last, compiled, fused SGD) takes its turns, too, and the trial compiles.
+
+    python benchmarks/trial.py [--cores 1] [--rounds 5]                     # digits, and ResNet-50 at 64 px
+    python benchmarks/trial.py --workers 2                                  # besides: so many workers against one
+    python benchmarks/trial.py --case resnet50-224 [--jpeg FOLDER]          # on an accelerator, FOLDER as `data.path`
+
+`images/s` are of wall time, medians of the rounds; `ratio` is the median of the rounds' ratios to the plain loop of the same
+round. Where other processes crowd the machine `per CPU s` says more: the ratio in images a second of computing, on a CPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from datetime import datetime
+from pathlib import Path
+
+import torch
+from torch.nn import functional
+
+from aiperf_orch.config import DataSettings, TrainingSettings
+from aiperf_orch.network import counts, seeds
+from aiperf_orch.network.graph import Graph
+from aiperf_orch.records import Hyperparameters, OperationsPerImage, TrialSpec
+from aiperf_orch.trial.datasets.opening import open_source
+from aiperf_orch.trial.devices import device_of, name_of
+from aiperf_orch.trial.model import build
+from aiperf_orch.trial.sharding import training_batches, validation_batches
+from aiperf_orch.trial.torch_trainer import TorchTrainer
+from aiperf_orch.trial.world import World
+
+CASES = {  # network, data, batch
+    "digits": (seeds.small_residual(), DataSettings(name="digits"), 64),
+    "resnet50-64": (
+        seeds.resnet50((64, 64, 3), 4),
+        DataSettings(name="synthetic", image_size=64, classes=4),
+        32,
+    ),
+    "resnet50-224": (seeds.resnet50(), DataSettings(name="synthetic"), 256),
+}
+CLOCKS = (time.perf_counter, time.process_time)
+Epoch = Callable[[int], int]  # trains and validates the epoch of that number; how many images were trained
+
+
+def specification(graph: Graph, data: DataSettings, batch: int, **training: object) -> TrialSpec:
+    operations = counts.count(graph)
+    return TrialSpec(
+        campaign="benchmark",
+        trial=0,
+        round=0,
+        seed=1,
+        parent=None,
+        edits=[],
+        network_hash=graph.hash,
+        operations=OperationsPerImage(forward=operations.forward, train=operations.train),
+        hyperparameters=Hyperparameters(kernel_size=3, dropout=0.0, batch_size=batch),
+        epochs=4,
+        patience=99,
+        data=data,
+        training=TrainingSettings.model_validate({"precision": "auto", "learning_rate": 0.01} | training),
+        network=graph.to_json(),
+    )
+
+
+def plain_loop(spec: TrialSpec, device: torch.device, *, tuned: bool) -> Epoch:
+    """An epoch by a loop of PyTorch's own parts."""
+    graph, training, batch = Graph.from_json(spec.network), spec.training, spec.hyperparameters.batch_size
+    source = open_source(spec.data, graph, device, World())
+    layout = torch.channels_last if tuned else torch.contiguous_format
+    model = build(graph, 0.0, torch.Generator().manual_seed(0)).to(device, memory_format=layout)
+    optimizer = torch.optim.SGD(
+        model.parameters(),
+        lr=training.learning_rate,
+        momentum=training.momentum,
+        weight_decay=training.weight_decay,
+        fused=tuned,
+    )
+    forward = torch.compile(model) if tuned else model
+
+    def computing() -> object:
+        return torch.autocast(device.type, torch.bfloat16) if tuned else nullcontext()
+
+    def epoch(number: int) -> int:
+        batches = training_batches(source.train_images, batch, World(), number)
+        total, trained = torch.zeros((), device=device), 0
+        model.train()
+        for images, labels, _ in source.training(batches, number):
+            with computing():
+                logits = forward(images.contiguous(memory_format=layout))
+                loss = functional.cross_entropy(logits, labels, label_smoothing=training.label_smoothing)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.detach()
+            trained += len(labels)
+        model.eval()
+        wrong = torch.zeros((), dtype=torch.int64, device=device)
+        with torch.no_grad():
+            for images, labels, _ in source.validation(validation_batches(source.val_images, batch, World())):
+                with computing():
+                    wrong += (model(images.contiguous(memory_format=layout)).argmax(1) != labels).sum()
+        float(total), int(wrong)
+        return trained
+
+    return epoch
+
+
+def compare(name: str, spec: TrialSpec, rounds: int) -> None:
+    """Take turns, and print a line for each way."""
+    device = device_of(World())
+    trainer = TorchTrainer(spec, None, None)
+    equipment = trainer.prepare()
+    waits = []
+
+    def trial(number: int) -> int:
+        result = trainer.run_epoch(number, lambda: None)
+        waits.append(result.data_wait or 0.0)
+        return result.train_images
+
+    ways = {"plain loop, fp32": plain_loop(spec, device, tuned=False), "trial": trial}
+    if device.type != "cpu":
+        ways["plain loop, all tricks"] = plain_loop(spec, device, tuned=True)
+    taken: dict[str, list[tuple[float, ...]]] = {way: [] for way in ways}
+    for number in range(rounds + 1):
+        for way, epoch in ways.items():
+            # the trial's precision is set for the process: the plain loop has PyTorch's defaults
+            torch.backends.cudnn.allow_tf32 = way != "trial" or equipment.precision == "tf32"
+            before = [clock() for clock in CLOCKS]
+            images = epoch(number + 1)
+            seconds = [clock() - begun for clock, begun in zip(CLOCKS, before, strict=True)]
+            if number:  # the first warms up, and compiles
+                taken[way].append(tuple(images / each for each in seconds))
+    trainer.close()
+    print(f"\n{name}: batch {equipment.batch}, {name_of(device)}, {torch.get_num_threads()} thread(s), {rounds} rounds")
+    print(f"trial in {equipment.precision}, compiled: {equipment.compiled}, data-wait {statistics.median(waits):.1%}")
+    print(f"{'':<24}{'images/s':>10}{'OPS':>12}{'ratio':>8}{'per CPU s':>11}")
+    plain = taken["plain loop, fp32"]
+    for way, rates in taken.items():
+        wall, cpu = (
+            statistics.median(mine[k] / its[k] for mine, its in zip(rates, plain, strict=True)) for k in (0, 1)
+        )
+        speed = statistics.median(rate[0] for rate in rates)
+        per_cpu = f"{cpu:>11.2f}" if device.type == "cpu" else f"{'':>11}"
+        print(f"{way:<24}{speed:>10.1f}{speed * spec.operations.train:>12.3g}{wall:>8.2f}{per_cpu}", flush=True)
+    if device.type != "cpu":
+        peak = product_peak(device)
+        speed = statistics.median(rate[0] for rate in taken["trial"])
+        print(
+            f"bf16 matrix products: {peak:.3g} OPS at best; the trial's are {speed * spec.operations.train / peak:.1%}"
+        )
+
+
+def product_peak(device: torch.device) -> float:
+    """Operations per second of products of large matrices in bf16: 2 n^3 each, the best of several tries."""
+    side, repeats = 8192, 20
+    first, second = (torch.randn(side, side, dtype=torch.bfloat16, device=device) for _ in range(2))
+    best = 0.0
+    for _ in range(5):
+        torch.accelerator.synchronize()
+        start = time.perf_counter()
+        for _ in range(repeats):
+            first @ second
+        torch.accelerator.synchronize()
+        best = max(best, repeats * 2 * side**3 / (time.perf_counter() - start))
+    return best
+
+
+def workers_rate(spec: TrialSpec, workers: int) -> float:
+    """Images per second of a whole trial with so many workers, by the events of its epochs but the first."""
+    cores = sorted(os.sched_getaffinity(0))[:workers]  # on a CPU: one for each worker
+    on_cpu = device_of(World()).type == "cpu"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "00000.json"
+        path.write_text(spec.to_line())
+        done = subprocess.run(
+            [sys.executable, "-m", "aiperf_orch.trial", str(path)],
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+            env=os.environ | {"AIPERF_ORCH_WORKERS": str(workers)},
+            preexec_fn=(lambda: os.sched_setaffinity(0, cores)) if on_cpu else None,
+        )
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert events[0]["workers"] == workers, events[0]
+    rates = [
+        event["train_images"]
+        / (datetime.fromisoformat(event["end"]) - datetime.fromisoformat(event["start"])).total_seconds()
+        for event in events
+        if event["type"] == "epoch"
+    ]
+    return statistics.median(rates[1:])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--case", action="append", choices=CASES, help="digits and resnet50-64 if none is named")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--cores", type=int, help="of this machine; by default all")
+    parser.add_argument(
+        "--jpeg", type=Path, help="with resnet50-224: an ImageFolder tree, in place of synthetic images"
+    )
+    parser.add_argument("--batch", type=int)
+    parser.add_argument("--workers", type=int, help="also compare so many workers with one")
+    options = parser.parse_args()
+    all_cores = os.sched_getaffinity(0)
+    for name in options.case or ["digits", "resnet50-64"]:
+        graph, data, batch = CASES[name]
+        if options.jpeg and name == "resnet50-224":
+            data = DataSettings(name="imagenet", path=str(options.jpeg))
+        on_accelerator = torch.accelerator.is_available()
+        spec = specification(graph, data, options.batch or batch, compile=on_accelerator)
+        os.sched_setaffinity(0, sorted(all_cores)[: options.cores])
+        compare(name, spec, options.rounds)
+        os.sched_setaffinity(0, all_cores)
+        if options.workers:
+            one, many = (workers_rate(spec, workers) for workers in (1, options.workers))
+            print(f"{options.workers} workers: {many:.1f} images/s, one: {one:.1f}; {many / one:.2f} x", flush=True)
+
+
+if __name__ == "__main__":
+    main()
