@@ -7,6 +7,7 @@ images come when is `torch_trainer`'s.
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -62,13 +63,15 @@ class Learner:
         """
         if self._world.size > 1:
             # all begin alike, and statistics of batch-norms are made equal once an epoch: neither needs DDP
-            self._forward = DistributedDataParallel(
-                self.model,
-                broadcast_buffers=False,
-                init_sync=False,
-                gradient_as_bucket_view=True,
-                static_graph=not compiled,  # which torch.compile's cutting at buckets does not know
-            )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # PyTorch 2.13 renames an option that 2.7 knows as this
+                self._forward = DistributedDataParallel(
+                    self.model,
+                    broadcast_buffers=False,
+                    init_sync=False,
+                    gradient_as_bucket_view=True,
+                    static_graph=not compiled,  # which torch.compile's cutting at buckets does not know
+                )
         if compiled:
             # validation costs little, and the last step of an epoch is of another size: neither is worth compiling
             self._compiled = torch.compile(self._forward, dynamic=False)
