@@ -12,8 +12,8 @@ the resident memory. Then, each in a process of its own: the campaign taken up a
 `status`, and `score`, with their greatest memory. Ratios are to the first window of the same run.
 
 Measured to the end beside other work (load 4 to 20 on 2 cores), at nice 15, in memory (/dev/shm): 11.5 ms of CPU time a trial in the
-first window, of which the search 10.7 and all else 0.8; in the others 11.7 to 15.6, but for six that other work crowded
-(to 21.4), and all else 0.6 to 0.9. The mean window has 1.25 times the first's, whose networks are the smallest; nothing
+first window, of which the search 10.7 and all else 0.8; in the others 11.7 to 15.6, but for five that other work crowded
+(to 21.4), and all else 0.6 to 1.0. The mean window has 1.25 times the first's, whose networks are the smallest; nothing
 grows from the second on. Memory grew evenly by 9 MiB in a thousand trials, from 108 to 470 MiB, the trials' own included.
 Taken up until the first tick: 7.8 s, 507 MiB; `status` 9.1 s, 456 MiB; `score` 15.4 s, 691 MiB.
 """
