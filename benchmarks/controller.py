@@ -11,10 +11,11 @@ A row a window: wall time with the trials', the controller's wall and CPU time a
 the resident memory. Then, each in a process of its own: the campaign taken up again until its first tick is over,
 `status`, and `score`, with their greatest memory. Ratios are to the first window of the same run.
 
-Measured so far only to 15,361 of 40,000 trials, with an earlier search, at nice 19 beside other work (load 8 to 15 on 2 cores), in memory (/dev/shm):
-10.4 ms of CPU time a trial in the first window and 14.0 in the last (1.35x), of which the search 9.7 and 13.2, all else 0.7
-and 0.8; between them 10.8 to 13.9, following the load. So it is not shown to be flat. Memory grew by 10 MiB in a thousand
-trials, evenly, from 109 to 250 MiB, trials' own included. Taken up, `status` and `score` were not reached.
+Measured to the end beside other work (load 4 to 20 on 2 cores), at nice 15, in memory (/dev/shm): 11.5 ms of CPU time a trial in the
+first window, of which the search 10.7 and all else 0.8; in the others 11.7 to 15.6, but for five that other work crowded
+(to 21.4), and all else 0.6 to 1.0. The mean window has 1.25 times the first's, whose networks are the smallest; nothing
+grows from the second on. Memory grew evenly by 9 MiB in a thousand trials, from 108 to 470 MiB, the trials' own included.
+Taken up until the first tick: 7.8 s, 507 MiB; `status` 9.1 s, 456 MiB; `score` 15.4 s, 691 MiB.
 """
 
 # ruff: noqa: ARG002, D102  the methods are explained at `Scheduler`

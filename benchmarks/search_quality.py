@@ -104,9 +104,8 @@ class Quick(TorchTrainer):
 
     def wrong_of(self, images: torch.Tensor, labels: torch.Tensor) -> float:
         """The share of images that get a wrong label."""
-        self._model.eval()
-        with torch.inference_mode():
-            return float((self._model(images).argmax(1) != labels).float().mean())
+        self._learner.model.eval()
+        return float(self._learner.wrong(images, labels)) / len(labels)
 
 
 class Way(Protocol):

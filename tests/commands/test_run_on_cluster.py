@@ -85,7 +85,9 @@ def test_a_person_at_the_terminal_is_asked(site, campaign, answer, status):
 
 
 def test_a_controller_in_the_background_survives_the_logout_and_is_stopped(aiperf, site, campaign, slurm):
-    options = ("--set", "training.warmup_epochs=[5000]", "--set", "training.simulated.epoch_seconds=0.2")
+    # longer than any machine takes for this test, early stopping included
+    endless = ("warmup_epochs=[5000]", "patience=5000", "max_patience=5000", "simulated.epoch_seconds=0.2")
+    options = [word for setting in endless for word in ("--set", f"training.{setting}")]
     done = aiperf("run", site, "--campaign-dir", campaign, *options, "--yes", "--detach", timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     holder = read_holder(campaign / "controller.lock")
