@@ -45,7 +45,7 @@ class _Trial:
 
     def __init__(self, path: Path, *, nodes: int, **training: Any) -> None:
         settings = {
-            "training": {"warmup_epochs": [60], "epochs": 60, "patience": 60, "max_patience": 60} | training,
+            "training": {"warmup_epochs": [2000], "epochs": 2000, "patience": 2000, "max_patience": 2000} | training,
             "search": {"batch_size": [BATCH, BATCH], "max_dropout": 0.0},
         }
         self.directory = CampaignDirectory.create(path, SiteSettings.model_validate(settings), {})
@@ -147,13 +147,13 @@ def _imitated_loss(spec: TrialSpec, ranks: int) -> float:
 def test_two_nodes_train_as_one_process_would_and_end_together(make_trial):
     trial = make_trial(nodes=2, learning_rate=0.01)
     trial.start(1)
+    workers = trial.workers(0) + trial.workers(1)
+    assert len(workers) == 4
     begin, first = trial.events(1)[:2]
     assert (begin["workers"], begin["batch"], begin["hosts"]) == (4, BATCH, ["localhost", "localhost"])
     assert (first["epoch"], first["train_images"], first["val_images"]) == (1, 1437, 360)
     assert first["loss"] == pytest.approx(_imitated_loss(trial.spec, 4), rel=1e-4)
 
-    workers = trial.workers(0) + trial.workers(1)
-    assert len(workers) == 4
     for process in (*trial.tasks, *workers):  # as a batch system does that tells all of a job
         process.send_signal(signal.SIGTERM)
     end, statuses = trial.end(1, workers)
@@ -162,7 +162,7 @@ def test_two_nodes_train_as_one_process_would_and_end_together(make_trial):
 
 
 def test_a_trial_that_hangs_says_where_and_ends(make_trial):
-    trial = make_trial(nodes=1, hang_after="3s")
+    trial = make_trial(nodes=1, hang_after="10s")
     trial.start(1)
     workers = trial.workers(0)
     workers[1].suspend()
