@@ -5,6 +5,7 @@ the trial's own source, so that only training differs, and never waits for a los
 that knows all its tricks (bf16, channels last, compiled, fused SGD) takes its turns, too, and the trial compiles.
 
     python benchmarks/trial.py [--cores 1] [--rounds 5]                     # digits, and ResNet-50 at 64 px
+    python benchmarks/trial.py --case digits --compile                      # by torch.compile, which the warm-up round pays for
     python benchmarks/trial.py --workers 2                                  # besides: so many workers against one
     python benchmarks/trial.py --case resnet50-224 [--jpeg FOLDER]          # on an accelerator, FOLDER as `data.path`
 
@@ -66,7 +67,7 @@ def specification(graph: Graph, data: DataSettings, batch: int, **training: obje
         network_hash=graph.hash,
         operations=OperationsPerImage(forward=operations.forward, train=operations.train),
         hyperparameters=Hyperparameters(kernel_size=3, dropout=0.0, batch_size=batch),
-        epochs=4,
+        epochs=8,
         patience=99,
         data=data,
         training=TrainingSettings.model_validate({"precision": "auto", "learning_rate": 0.01} | training),
@@ -212,6 +213,9 @@ def main() -> None:
         "--jpeg", type=Path, help="with resnet50-224: an ImageFolder tree, in place of synthetic images"
     )
     parser.add_argument("--batch", type=int)
+    parser.add_argument(
+        "--compile", action="store_true", help="the trial's training, as it is on an accelerator anyway"
+    )
     parser.add_argument("--workers", type=int, help="also compare so many workers with one")
     options = parser.parse_args()
     all_cores = os.sched_getaffinity(0)
@@ -220,7 +224,7 @@ def main() -> None:
         if options.jpeg and name == "resnet50-224":
             data = DataSettings(name="imagenet", path=str(options.jpeg))
         on_accelerator = torch.accelerator.is_available()
-        spec = specification(graph, data, options.batch or batch, compile=on_accelerator)
+        spec = specification(graph, data, options.batch or batch, compile=options.compile or on_accelerator)
         os.sched_setaffinity(0, sorted(all_cores)[: options.cores])
         compare(name, spec, options.rounds)
         os.sched_setaffinity(0, all_cores)

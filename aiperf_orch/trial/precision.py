@@ -19,11 +19,12 @@ from aiperf_orch.network.graph import Graph
 _HALVES: Final = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _TENSOR_CORES: Final = (7, 0)  # compute capability of the first GPUs that multiply fp16 fast
 
-_WORTH_BF16: Final = 5_000_000
+_WORTH_BF16: Final = 3_000_000
 """Operations to train an image from which bf16 is faster on a CPU with instructions for it.
 
 On a core of an AMD EPYC with avx512_bf16, small residual networks and batches of 32 and 128, bf16 was 0.98 to 1.10 times as
-fast at 3.3 million, 1.12 and 1.29 at 7.3 million, 1.20 to 1.37 at 13 million, and ResNet-50 at 64 px 1.8 times.
+fast at 3.3 million (idle, batches of 64 and 128: 1.07 and 1.14), 1.12 and 1.29 at 7.3 million, 1.20 to 1.37 at 13 million,
+and ResNet-50 at 64 px 1.8 times.
 """
 
 
