@@ -29,6 +29,7 @@ from aiperf_orch.trial.datasets.listing import (
     Listing,
     Unseen,
     bad,
+    check_whole,
     class_folders,
     images_of,
     list_tree,
@@ -58,6 +59,7 @@ class ImageTree:
         """
         root = root_of(settings)
         listing = _shared(lambda: _listed(root, settings), device, world)
+        check_whole(root, settings, listing)
         if settings.stage:
             root = staging.staged(root, listing, Path(settings.stage))
         self.input_shape, self.classes = settings.input_shape, len(listing.classes)

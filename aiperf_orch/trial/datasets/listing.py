@@ -31,6 +31,7 @@ SPLITS: Final = ("train", "val")
 _THREADS: Final = 32  # a parallel file system answers many at once
 _IMAGES: Final = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 _FORMAT: Final = 1
+_IMAGENET_1K: Final = {"train": 1_281_167, "val": 50_000}
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
@@ -164,6 +165,22 @@ def class_folders(root: Path, outputs: int) -> list[str]:
             f"with data.classes: {len(train)}, or mend the tree"
         )
     return train
+
+
+def check_whole(root: Path, settings: DataSettings, listing: Listing) -> None:
+    """Refuse a part of ImageNet-1k under its name: a campaign on it would end without a rank.
+
+    Raises:
+        TrialFailure: BAD_DATA, when images of 1000 classes at 224 pixels, as ranked, are not as many as ImageNet-1k has.
+    """
+    if (settings.outputs, settings.image_size) != (1000, 224):
+        return
+    for split, whole in _IMAGENET_1K.items():
+        if listing.images(split) != whole:
+            raise bad(
+                f"{root / split}: holds {listing.images(split):,} images, ImageNet-1k has {whole:,} there, and a ranked "
+                "result needs them all: complete the tree, or set another data.image_size for a campaign without a rank"
+            )
 
 
 def root_of(settings: DataSettings) -> Path:

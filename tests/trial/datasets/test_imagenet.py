@@ -22,7 +22,7 @@ from aiperf_orch.config import DataSettings
 from aiperf_orch.network import seeds
 from aiperf_orch.records import EndReason
 from aiperf_orch.trial.datasets import decoding, imagenet, staging
-from aiperf_orch.trial.datasets.listing import Listing, list_tree
+from aiperf_orch.trial.datasets.listing import Listing, check_whole, list_tree
 from aiperf_orch.trial.datasets.opening import open_source
 from aiperf_orch.trial.datasets.places import PlacedData
 from aiperf_orch.trial.datasets.source import SKIPPED, Source
@@ -180,6 +180,29 @@ def test_a_wrong_tree_is_told_before_training(
     change(tree)
     with pytest.raises(TrialFailure, match=message) as raised:
         opened(tree)
+    assert raised.value.reason is EndReason.BAD_DATA
+
+
+@pytest.mark.parametrize(
+    ("images", "image_size", "message"),
+    [
+        ((1_281_167, 50_000), 224, None),
+        ((1_281_167, 49_999), 224, "/data/val: holds 49,999 images, ImageNet-1k has 50,000"),
+        ((900_000, 50_000), 224, "/data/train: holds 900,000 images, ImageNet-1k has 1,281,167"),
+        ((900, 100), 64, None),
+    ],
+)
+def test_a_part_of_imagenet_is_not_trained_on_as_the_whole(
+    images: tuple[int, int], image_size: int, message: str | None
+) -> None:
+    counts = {split: [count - 999, *[1] * 999] for split, count in zip(("train", "val"), images, strict=True)}
+    listing = Listing(b"", [f"n{number:04d}" for number in range(1000)], counts)
+    settings = DataSettings(name="imagenet", path="/data", image_size=image_size)
+    if message is None:
+        check_whole(Path("/data"), settings, listing)
+        return
+    with pytest.raises(TrialFailure, match=message) as raised:
+        check_whole(Path("/data"), settings, listing)
     assert raised.value.reason is EndReason.BAD_DATA
 
 
