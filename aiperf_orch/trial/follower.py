@@ -35,7 +35,7 @@ def follow(
         signal.signal(number, signal.SIG_IGN)
     node = Node()
     node.start(allocation.workers, partial(work, spec, path))
-    telemetry = Telemetry(telemetry_file)
+    telemetry = Telemetry(telemetry_file, alone=allocation.alone)
     telemetry.start()
     deadline = time.monotonic() + lifeline.MEETING
     try:

@@ -23,6 +23,7 @@ from aiperf_orch.trial.model import Model
 from aiperf_orch.trial.precision import Precision
 from aiperf_orch.trial.world import World
 
+_NO_MEMORY: Final = ("not enough memory", "can't allocate memory", "out of memory", "ALLOC_FAILED", "CUDA calloc")
 _FUSED: Final = frozenset({"cpu", "cuda", "mps", "xpu"})  # devices whose SGD is one kernel
 
 
@@ -194,10 +195,11 @@ class Learner:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory did not suffice; on the CPU only its message tells."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(
-        text in str(error) for text in ("not enough memory", "can't allocate memory")
-    )
+    """Whether an error says that memory did not suffice.
+
+    On the CPU only its message tells, and of a device where not PyTorch's allocator but a library ran out of it.
+    """
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in _NO_MEMORY)
 
 
 def compiles(device: torch.device) -> bool:

@@ -57,18 +57,25 @@ class Telemetry:
     """Samples a node while it is entered. Used from one thread, which starts no process by fork meanwhile."""
 
     def __init__(
-        self, path: Path | None, *, interval: float = _INTERVAL, nvml: Any = None, powercap: Path | None = None
+        self,
+        path: Path | None,
+        *,
+        alone: bool = True,
+        interval: float = _INTERVAL,
+        nvml: Any = None,
+        powercap: Path | None = None,
     ) -> None:
         """Keep what to sample; nothing is opened yet.
 
         Args:
             path: file that lines are added to, a JSON object each, 8,640 at most; None for none.
+            alone: whether what the node does is this trial's; else its energy is not known.
             interval: seconds between two lines.
             nvml: stands in for the module pynvml.
             powercap: stands in for the kernel's folder of energy counters. By default they are read where this process
                 has all cores of the node.
         """
-        self._path, self._interval, self._nvml = path, interval, nvml
+        self._path, self._alone, self._interval, self._nvml = path, alone, interval, nvml
         self._powercap = powercap or (_POWERCAP if _has_all_cores(os.environ) else None)
         self._thread = threading.Thread(target=self._run, name="telemetry", daemon=True)
         self._change = threading.Condition()
@@ -105,6 +112,8 @@ class Telemetry:
 
         None where it is not known, or the driver does not answer in time.
         """
+        if not self._alone:
+            return None
         with self._change:
             patience = _PATIENCE if self._answered == self._asked else 0.0  # a driver that hangs costs that once
             self._asked += 1

@@ -58,7 +58,7 @@ class Workers:
         """Keep what to train and where; nothing is started yet."""
         self._spec, self._path, self._key, self._allocation = spec, path, key, allocation
         self._node = Node()
-        self._telemetry = Telemetry(telemetry_file)
+        self._telemetry = Telemetry(telemetry_file, alone=allocation.alone)
         self._others: list[_Other] = []
         self._size = 0
         self._work = False  # whether orders are obeyed

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from aiperf_orch.trial.allocation import Allocation
 from aiperf_orch.trial.telemetry import Telemetry
 
 _DEADLINE = 60.0  # seconds that a loaded machine may take
@@ -97,6 +98,14 @@ def test_a_line_every_so_often_of_real_processors_and_each_accelerator(tmp_path:
     assert line["cpu_watts"] is None
     assert line["accelerators"][1] == {"index": 1, "use": 0.97, "memory_bytes": 1 << 30, "watts": 350.5}
     assert line["energy_joules"] > 0
+
+
+def test_no_energy_is_a_trials_where_others_run_beside_it(tmp_path: Path, none: Path) -> None:
+    with Telemetry(tmp_path / "lines", alone=False, interval=3600, nvml=Nvml(), powercap=none) as telemetry:
+        assert telemetry.energy() is None
+        assert telemetry.since(telemetry.energy()) == (None, None)
+    assert Allocation.present({}).alone
+    assert not Allocation.present({"AIPERF_ORCH_SHARED": "1"}).alone
 
 
 def test_energy_is_read_when_it_is_asked_for_and_of_visible_accelerators(

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from aiperf_orch.config import DataSettings
+from aiperf_orch.trial.datasets.in_memory import on_device
 from aiperf_orch.trial.datasets.listing import bad, root_of
 from aiperf_orch.trial.datasets.source import Batch, Indices
 
@@ -59,12 +60,12 @@ class Cifar10:
     def training(self, batches: Sequence[Indices], seed: int) -> Iterator[Batch]:
         """The images, moved by up to 4 pixels and mirrored or not, as `seed` draws it for each."""
         chance = np.random.Generator(np.random.PCG64(seed))
-        drawn = chance.integers((2 * _PADDING + 1, 2 * _PADDING + 1, 2), size=(self.train_images, 3))
+        chances = chance.integers((2 * _PADDING + 1, 2 * _PADDING + 1, 2), size=(self.train_images, 3))
+        drawn = torch.from_numpy(chances).to(self._device)
         side = torch.arange(_SIDE, device=self._device)
         images, labels = self._train
-        for indices in batches:
-            chosen = torch.from_numpy(indices).to(self._device)
-            down, across, mirrored = torch.from_numpy(drawn[indices]).to(self._device).T.unsqueeze(2)
+        for chosen in on_device(batches, self._device):
+            down, across, mirrored = drawn[chosen].T.unsqueeze(2)
             rows, columns = down + side, across + torch.where(mirrored == 1, _SIDE - 1 - side, side)
             cut = images[chosen[:, None, None], :, rows[:, :, None], columns[:, None, :]]  # channels come last
             yield self._finished(cut.permute(0, 3, 1, 2), labels[chosen])
@@ -72,8 +73,7 @@ class Cifar10:
     def validation(self, batches: Sequence[Indices]) -> Iterator[Batch]:
         """The images, as they are."""
         images, labels = self._val
-        for indices in batches:
-            chosen = torch.from_numpy(indices).to(self._device)
+        for chosen in on_device(batches, self._device):
             yield self._finished(images[chosen], labels[chosen])
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -52,6 +53,13 @@ class InMemory:
         """There is nothing to end."""
 
     def _batches(self, images: Tensor, labels: Tensor, batches: Sequence[Indices]) -> Iterator[Batch]:
-        for indices in batches:
-            chosen = torch.from_numpy(indices).to(self._device)
+        for chosen in on_device(batches, self._device):
             yield Batch(images[chosen].contiguous(memory_format=torch.channels_last), labels[chosen])
+
+
+def on_device(batches: Sequence[Indices], device: torch.device) -> Sequence[Tensor]:
+    """The indices of each batch, copied all at once: a copy in each step would wait for the device."""
+    if not batches:
+        return ()
+    lengths = [len(indices) for indices in batches]
+    return torch.split(torch.from_numpy(np.concatenate(batches)).to(device), lengths)

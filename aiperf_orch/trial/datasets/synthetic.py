@@ -9,6 +9,7 @@ from typing import Final
 import torch
 
 from aiperf_orch.config import DataSettings
+from aiperf_orch.trial.datasets.in_memory import on_device
 from aiperf_orch.trial.datasets.source import Batch, Indices
 
 _TRAIN, _VAL = 50, 5  # images of a class
@@ -40,8 +41,7 @@ class Synthetic:
 
     def validation(self, batches: Sequence[Indices]) -> Iterator[Batch]:
         """The images of each batch."""
-        for indices in batches:
-            chosen = torch.from_numpy(indices).to(self._device)
+        for chosen in on_device(batches, self._device):
             images = self._images[chosen % len(self._images)].contiguous(memory_format=torch.channels_last)
             yield Batch(images, chosen % self.classes)
 

@@ -13,6 +13,7 @@ cd -- /scratch/me/campaign/jobs/00042-1
 export OMP_NUM_THREADS=2 MKL_NUM_THREADS=2
 export SUBMITIT_EXECUTOR=local SUBMITIT_LOCAL_JOB_ID=$$ SUBMITIT_LOCAL_JOB_NUM_NODES=1 SUBMITIT_LOCAL_NTASKS=1
 export SUBMITIT_LOCAL_NODEID=0 SUBMITIT_LOCAL_GLOBALID=0 SUBMITIT_LOCAL_LOCALID=0
+export AIPERF_ORCH_SHARED=1  # the accelerators, with trials that run beside this one: no energy is one trial's
 module load python
 export LANG=C
 
