@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timezone
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -247,7 +247,7 @@ def poll_attempt(
 
 @dataclass(frozen=True, slots=True)
 class EpochRow:
-    """What an epoch line says, in a fifth of the record's memory: a score of many trials holds all of theirs."""
+    """What counts of an epoch line, in a fifth of the record's memory: a score of many trials holds all of theirs."""
 
     trial: int
     attempt: int
@@ -256,7 +256,6 @@ class EpochRow:
     end: datetime
     train_images: int
     val_images: int
-    loss: float
     error: float
     ops: int
     batch: int
@@ -267,11 +266,13 @@ class EpochRow:
 
     @classmethod
     def of(cls, epochs: Iterable[Epoch]) -> list[EpochRow]:
-        """The rows of records; whole numbers that are the same in many of them are one object."""
+        """The rows of records; what is the same in many of them is one object: whole numbers, and the time zone."""
         same: dict[int, int] = {}
 
         def shared(value: Any) -> Any:
-            return same.setdefault(value, value) if type(value) is int else value
+            if type(value) is int:
+                return same.setdefault(value, value)
+            return value.astimezone(timezone.utc) if type(value) is datetime else value
 
         return [cls(*map(shared, _row(epoch))) for epoch in epochs]
 
