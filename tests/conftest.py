@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, settings
 from pbs.instance import Pbs
 
 from aiperf_orch.campaign.directory import CampaignDirectory
@@ -42,6 +43,10 @@ from aiperf_orch.records import (
 from aiperf_orch.units import now
 
 pytest_plugins = ["cluster.fixtures"]
+
+# a busy machine is no failure
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 OPERATIONS = OperationsPerImage(forward=10, train=30)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aiperf_orch.config import PbsSettings, SiteSettings
@@ -131,6 +131,13 @@ def test_limits_of_jobs(limits, running, queued):
     assert (place.most_jobs("run", "me"), place.most_jobs("queued", "me")) == (running, queued)
 
 
+def test_an_amount_that_a_queue_adds_to_each_chunk_is_no_mark_of_its_hosts():
+    queues = queue("gpu", default_chunk__mem="4gb", default_chunk__ncpus="2", default_chunk__Qlist="gpu")
+    nodes = node("c1", resources_available__Qlist="cpu") + node("g1", resources_available__Qlist="gpu")
+    found = made(queues, nodes)
+    assert [each.name for each in found.nodes_of(found.executing("gpu"))] == ["g1"]
+
+
 def test_one_gpu_and_its_share_of_the_node_is_drafted_in_the_queue_that_has_gpus():
     queues = queue("cpu", default_chunk__Qlist="cpu") + queue(
         "gpu", resources_max__walltime="02:00:00", default_chunk__Qlist="gpu"
@@ -166,6 +173,8 @@ def test_a_draft_of_little_is_a_valid_file_all_the_same(queues):
 
 
 @given(st.text() | st.text("abn \n=.5:,[]kQueue_type", max_size=300))
+@example("Queue: ")
+@example("Queue: a b\n    enabled = True\n")
 def test_nothing_that_pbs_prints_raises(output):
     found = made(output, output)
     drafted(found)

@@ -118,8 +118,11 @@ def queues_command() -> list[str]:
 
 
 def parse_queues(output: str) -> dict[str, Place]:
-    """The queues in `qstat -Q -f`, by name."""
-    return {name: Place(name, attributes) for name, attributes in qstat.blocks(output, "Queue: ")}
+    """The queues in `qstat -Q -f`, by name; what no queue can be called is passed over."""
+    found = qstat.blocks(output, "Queue: ")
+    return {
+        name: Place(name, attributes) for name, attributes in found if re.fullmatch(r"\w[\w.@-]{0,100}", name, re.ASCII)
+    }
 
 
 def parse_server(output: str) -> Place:
@@ -232,7 +235,7 @@ def _serves(node: Node, queue: Place) -> bool:
     wanted = {
         key.removeprefix("default_chunk."): value
         for key, value in queue.attributes.items()
-        if key.startswith("default_chunk.") and not value.isdigit()
+        if key.startswith("default_chunk.") and parse_memory(value) is None  # an amount is no mark of a host
     }
     return all(value in _listed(node.resources.get(name, "")) for name, value in wanted.items())
 
