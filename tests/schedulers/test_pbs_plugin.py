@@ -9,6 +9,8 @@ import time
 import pytest
 import submitit
 
+from aiperf_orch.schedulers.command import Answer
+from aiperf_orch.schedulers.pbs import plugin
 from aiperf_orch.schedulers.pbs.plugin import PbsExecutor, PbsJob, PbsJobEnvironment
 
 pytestmark = pytest.mark.pbs
@@ -91,6 +93,36 @@ def test_a_job_is_cancelled(executor, pbs):
     job.watcher.update()
     assert job.done()
     assert job.state == "CANCELLED"
+
+
+def test_a_job_that_has_ended_may_be_cancelled(executor, pbs):
+    job = executor.submit(pow, 2, 5)
+    assert job.result() == 32
+    pbs.wait(f"{job.job_id}.vm")
+    job.cancel()
+
+
+def test_a_map_that_meets_a_limit_says_which_jobs_there_are(executor, pbs):
+    pbs.configure(max_queued=1)
+    with pytest.raises(submitit.core.utils.FailedSubmissionError, match=r"per-user limit; submitted before it.*: \d+$"):
+        executor.map_array(time.sleep, [300, 300])
+
+
+def test_half_an_answer_ends_no_job(executor, monkeypatch):
+    whole = "Job Id: 7.vm\n    Job_Name = a\n    job_state = R\n\n"
+    watcher = plugin.PbsInfoWatcher()
+    monkeypatch.setattr(plugin, "_run", lambda *_: Answer(0, whole[:30], ""))
+    watcher.register_job("7")
+    watcher.update()
+    assert watcher.get_state("7", mode="cache") == "UNKNOWN"
+    monkeypatch.setattr(plugin, "_run", lambda *_: Answer(0, whole, ""))
+    watcher.update()
+    assert watcher.get_state("7", mode="cache") == "RUNNING"
+
+
+def test_each_task_has_its_own_share_of_the_cores(executor):
+    executor.update_parameters(tasks_per_node=2, cpus_per_task=3)
+    assert executor.submit(os.getenv, "OMP_NUM_THREADS").results() == ["3", "3"]
 
 
 def test_a_hook_of_the_site_may_print_beside_the_id():

@@ -42,6 +42,23 @@ def test_no_path_can_inject_a_command_or_a_directive(launcher, name):
     ]
 
 
+def test_a_task_that_an_mpi_started_by_ssh_needs_nothing_of_pbs(tmp_path):
+    campaign = tmp_path / "campaign"
+    folder = campaign / "jobs" / "00042-1"
+    folder.mkdir(mode=0o700, parents=True)
+    campaign.chmod(0o700)
+    python = tmp_path / "python"
+    python.write_text(
+        "#!/bin/bash\necho $AIPERF_ORCH_JOB_ID $SUBMITIT_PBS_JOB_ID $SUBMITIT_PBS_RANK of $AIPERF_ORCH_HOSTS\n"
+    )
+    python.chmod(0o700)
+    scheduler = {"kind": "pbs", "nodes": 2, "launcher": "mpiexec", "python": str(python)}
+    script = rendered(SiteSettings.model_validate({"scheduler": scheduler}).scheduler, campaign=str(campaign))
+    task = ["bash", "-c", script, "script", "task", "mpi", "7.pbs.example.org", "n1,n2", "never"]
+    subprocess.run(task, env={"PATH": "/usr/bin:/bin", "PMI_RANK": "1"}, check=True)
+    assert (folder / "log").read_text() == "7.pbs.example.org 7 1 of n1,n2\n"
+
+
 @pytest.mark.parametrize(
     "field", ["queue", "account", "project", "memory", "chunk", "place", "mail_user", "mail_points", "modules"]
 )

@@ -9,20 +9,24 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from submitit.core import core, job_environment, utils
 
+from aiperf_orch.errors import SchedulerUnreachable
 from aiperf_orch.schedulers.job_files import PICKLE, SCRIPT
 from aiperf_orch.schedulers.pbs import qstat
 
+if TYPE_CHECKING:
+    from aiperf_orch.schedulers.command import Answer
+
 _TIMEOUT: Final = 120.0  # seconds that a command of PBS may take
+_PACE: Final = 0.13  # seconds between two commands: PBS takes about 8 connections a second from one host
 _DEFAULTS: Final[dict[str, Any]] = {
     "name": "submitit",
     "walltime_min": 60,
@@ -71,14 +75,13 @@ class PbsInfoWatcher(core.InfoWatcher):
 
     def _ask(self, command: list[str]) -> dict[str, dict[str, str]] | None:
         try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT, check=False
-            )
-        except (OSError, subprocess.TimeoutExpired):
+            answer = _run(command)
+        except SchedulerUnreachable:
             return None
-        if done.returncode not in (0, qstat.FINISHED, qstat.NO_SUCH_JOB):
+        # of half an answer nothing may be concluded: where there is no history, a job that it lacks counts as ended
+        if answer.status not in (0, qstat.FINISHED, qstat.NO_SUCH_JOB) or not qstat.is_whole(answer.output):
             return None
-        return {qstat.submitit_id(job.id): {"State": _state(job)} for job in qstat.parse_jobs(done.stdout)}
+        return {qstat.submitit_id(job.id): {"State": _state(job)} for job in qstat.parse_jobs(answer.output)}
 
 
 class PbsJob(core.Job[core.R]):
@@ -86,6 +89,23 @@ class PbsJob(core.Job[core.R]):
 
     _cancel_command = "qdel"
     watcher = PbsInfoWatcher()
+
+    def cancel(self, check: bool = True) -> None:
+        """Delete the job. One that has ended is no error, as for Slurm's plugin, though qdel says so.
+
+        Raises:
+            SchedulerUnreachable: with `check`, when PBS did not answer, as when a command took too long.
+            FailedJobError: with `check`, when qdel refused.
+        """
+        time.sleep(_PACE)
+        try:
+            answer = _run([self._cancel_command, self.job_id])
+        except SchedulerUnreachable:
+            if check:
+                raise
+            return
+        if check and answer.status not in (0, qstat.FINISHED, qstat.NO_SUCH_JOB):
+            raise utils.FailedJobError(f"qdel {self.job_id} ended with {answer.status}: {answer.complaint}")
 
 
 class PbsJobEnvironment(job_environment.JobEnvironment):
@@ -125,7 +145,7 @@ class PbsExecutor(core.PicklingExecutor):
         if "%" in str(self.folder):
             raise ValueError(f"{self.folder}: the folder of PBS jobs must not contain %")
         self.python = shlex.quote(sys.executable) if python is None else python
-        self._throttling = 0.13  # PBS takes about 8 connections a second from one host
+        self._throttling = _PACE
 
     @classmethod
     def name(cls) -> str:
@@ -167,7 +187,17 @@ class PbsExecutor(core.PicklingExecutor):
         super()._internal_update_parameters(**kwargs)
 
     def _internal_process_submissions(self, delayed_submissions: list[utils.DelayedSubmission]) -> list[core.Job[Any]]:
-        return [self._submit_delayed(delayed) for delayed in delayed_submissions]
+        jobs: list[core.Job[Any]] = []
+        for delayed in delayed_submissions:
+            try:
+                jobs.append(self._submit_delayed(delayed))
+            except Exception as error:
+                if not jobs:
+                    raise
+                # as at a site's limit of jobs a user: nobody else would tell which jobs there are
+                before = " ".join(job.job_id for job in jobs)
+                raise utils.FailedSubmissionError(f"{error}; submitted before it, and still there: {before}") from error
+        return jobs
 
     def _submit_delayed(self, delayed: utils.DelayedSubmission) -> core.Job[Any]:
         self._throttle()
@@ -192,17 +222,10 @@ class PbsExecutor(core.PicklingExecutor):
         raise AssertionError("a folder with a billion jobs")
 
     def _qsub(self, folder: Path) -> str:
-        done = subprocess.run(
-            self._make_submission_command(Path(SCRIPT)),
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT,
-            check=False,
-        )
-        if done.returncode:
-            raise utils.FailedJobError(f"qsub ended with {done.returncode}: {done.stderr.strip()}")
-        return self._get_job_id_from_submission_command(done.stdout)
+        answer = _run(self._make_submission_command(Path(SCRIPT)), folder)
+        if answer.status:
+            raise utils.FailedJobError(f"qsub ended with {answer.status}: {answer.complaint}")
+        return self._get_job_id_from_submission_command(answer.output)
 
     def _command_in(self, folder: Path) -> str:
         return f"{self.python} -u -m submitit.core._submit {shlex.quote(str(folder))}"
@@ -277,6 +300,13 @@ class CampaignExecutor(PbsExecutor):
 
     def _make_submission_file_text(self, command: str, uid: str) -> str:  # noqa: ARG002  submitit's signature
         return self._render()
+
+
+def _run(command: list[str], folder: Path | None = None) -> Answer:
+    """Run a command of PBS; raises SchedulerUnreachable when it cannot be run, or takes too long."""
+    from aiperf_orch.schedulers.command import run_command  # not for jobs
+
+    return run_command(command, timeout=_TIMEOUT, folder=folder)
 
 
 def walltime(seconds: float) -> str:
