@@ -7,12 +7,15 @@ numbers of any size. Where the files lie and how they are written is `campaign`'
 from __future__ import annotations
 
 from enum import Enum
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from aiperf_orch.config import DataSettings, TrainingSettings
 from aiperf_orch.units import Timestamp
+
+if TYPE_CHECKING:
+    from aiperf_orch.network import counts
 
 VERSION: Final = 1
 
@@ -79,6 +82,11 @@ class OperationsPerImage(Record):
 
     forward: Annotated[int, Field(ge=0, lt=10**40)]
     train: Annotated[int, Field(ge=0, lt=10**40)]
+
+    @classmethod
+    def of(cls, counted: counts.Operations) -> OperationsPerImage:
+        """The operations of a network that was counted."""
+        return cls(forward=counted.forward, train=counted.train)
 
     def of_images(self, *, trained: int, validated: int) -> int:
         """Operations of an epoch that trained and validated so many images."""

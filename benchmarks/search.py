@@ -68,13 +68,12 @@ def history(trials: int) -> Iterator[Past]:
                 edits.append(edit)
                 graph = morphisms.apply(graph, edit)
         recent = [*recent[-KEPT:], (trial, graph)]
-        operations = counts.count(graph)
         record = ProposalRecord(
             round=trial // AT_ONCE,
             parent=parent,
             edits=[edit.to_json() for edit in edits],
             network_hash=graph.hash,
-            operations=OperationsPerImage(forward=operations.forward, train=operations.train),
+            operations=OperationsPerImage.of(counts.count(graph)),
             hyperparameters=Hyperparameters(
                 kernel_size=3, dropout=generator.uniform(0, 0.2), batch_size=int(generator.integers(32, 128))
             ),

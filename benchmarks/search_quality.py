@@ -188,7 +188,6 @@ def trained(
 ) -> tuple[list[float], float]:
     """Validation errors of a trial's epochs, and the test error of the best; `source`: weights to inherit, of a network."""
     seen, judging = split(seed)
-    operations = counts.count(plan.graph)
     spec = TrialSpec(
         campaign="bench",
         trial=trial,
@@ -197,7 +196,7 @@ def trained(
         parent=plan.parent,
         edits=[edit.to_json() for edit in plan.edits],
         network_hash=plan.graph.hash,
-        operations=OperationsPerImage(forward=operations.forward, train=operations.train),
+        operations=OperationsPerImage.of(counts.count(plan.graph)),
         hyperparameters=plan.hyperparameters,
         epochs=EPOCHS,
         patience=EPOCHS,

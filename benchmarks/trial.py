@@ -32,9 +32,10 @@ import torch
 from torch.nn import functional
 
 from aiperf_orch.config import DataSettings, TrainingSettings
-from aiperf_orch.network import counts, seeds
+from aiperf_orch.network import seeds
 from aiperf_orch.network.graph import Graph
-from aiperf_orch.records import Hyperparameters, OperationsPerImage, TrialSpec
+from aiperf_orch.records import TrialSpec
+from aiperf_orch.trial.bench import specification
 from aiperf_orch.trial.datasets.opening import open_source
 from aiperf_orch.trial.devices import device_of, name_of
 from aiperf_orch.trial.model import build
@@ -51,28 +52,9 @@ CASES = {  # network, data, batch
     ),
     "resnet50-224": (seeds.resnet50(), DataSettings(name="synthetic"), 256),
 }
+EPOCHS = 8  # of a whole trial by workers
 CLOCKS = (time.perf_counter, time.process_time)
 Epoch = Callable[[int], int]  # trains and validates the epoch of that number; how many images were trained
-
-
-def specification(graph: Graph, data: DataSettings, batch: int, **training: object) -> TrialSpec:
-    operations = counts.count(graph)
-    return TrialSpec(
-        campaign="benchmark",
-        trial=0,
-        round=0,
-        seed=1,
-        parent=None,
-        edits=[],
-        network_hash=graph.hash,
-        operations=OperationsPerImage(forward=operations.forward, train=operations.train),
-        hyperparameters=Hyperparameters(kernel_size=3, dropout=0.0, batch_size=batch),
-        epochs=8,
-        patience=99,
-        data=data,
-        training=TrainingSettings.model_validate({"precision": "auto", "learning_rate": 0.01} | training),
-        network=graph.to_json(),
-    )
 
 
 def plain_loop(spec: TrialSpec, device: torch.device, *, tuned: bool) -> Epoch:
@@ -224,7 +206,8 @@ def main() -> None:
         if options.jpeg and name == "resnet50-224":
             data = DataSettings(name="imagenet", path=str(options.jpeg))
         on_accelerator = torch.accelerator.is_available()
-        spec = specification(graph, data, options.batch or batch, compile=options.compile or on_accelerator)
+        training = TrainingSettings(precision="auto", learning_rate=0.01, compile=options.compile or on_accelerator)
+        spec = specification(graph, data, training, batch=options.batch or batch, epochs=EPOCHS)
         os.sched_setaffinity(0, sorted(all_cores)[: options.cores])
         compare(name, spec, options.rounds)
         os.sched_setaffinity(0, all_cores)

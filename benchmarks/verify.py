@@ -103,13 +103,12 @@ def one_trial(directory, trial, parent, edits, graph, start, chance, errors):
     round_ = trial // concurrency
     planned = settings.training.epochs_of_round(round_)
     before = sum(settings.training.epochs_of_round(number) for number in range(round_))
-    operations = counts.count(graph)
     proposal = records.ProposalRecord(
         round=round_,
         parent=parent,
         edits=edits,
         network_hash=graph.hash,
-        operations=records.OperationsPerImage(forward=operations.forward, train=operations.train),
+        operations=records.OperationsPerImage.of(counts.count(graph)),
         hyperparameters=records.Hyperparameters(kernel_size=3, dropout=0.1 * chance.random(), batch_size=64),
     )
     spec = records.TrialSpec(

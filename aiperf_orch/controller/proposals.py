@@ -51,8 +51,7 @@ class Proposer:
             NetworkError: when the limits leave no network that was not tried.
         """
         proposal = self._search.propose(trial)
-        operations = counts.count(proposal.graph)
-        per_image = OperationsPerImage(forward=operations.forward, train=operations.train)
+        per_image = OperationsPerImage.of(counts.count(proposal.graph))
         record = ProposalRecord(
             round=proposal.round,
             parent=proposal.parent,

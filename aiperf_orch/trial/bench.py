@@ -27,6 +27,7 @@ from PIL import Image
 
 from aiperf_orch.config import DataSettings, SearchSettings, SiteSettings, TrainingSettings
 from aiperf_orch.network import counts
+from aiperf_orch.network.graph import Graph
 from aiperf_orch.network.seeds import resnet50
 from aiperf_orch.records import Hyperparameters, OperationsPerImage, TrialSpec
 from aiperf_orch.trial import sharding
@@ -37,6 +38,7 @@ from aiperf_orch.trial.torch_trainer import TorchTrainer
 from aiperf_orch.trial.trainer import TrialFailure
 from aiperf_orch.trial.world import World
 
+_EPOCHS: Final = 2  # the first warms up
 _PRODUCT_SECONDS: Final = 1.5  # of each precision
 _DATA_SECONDS: Final = 12.0
 _OPENING_SECONDS: Final = 60.0  # with the listing of a large tree, after which loading is given up
@@ -221,6 +223,8 @@ def _write_jpegs(folder: Path) -> None:
 
 def _training_rate(recipe: TrainingSettings, side: int, batch: int, scale: float) -> TrainingRate:
     """The second epoch's rate, of an epoch that is long enough to tell."""
+    # without the minutes that torch.compile would take
+    training = recipe.model_copy(update={"trainer": "torch", "compile": False, "inherit_weights": False})
     classes, enough = 2, _LONG_ENOUGH * scale
     while True:
         deadline = time.monotonic() + _TRAINING_SECONDS * scale
@@ -229,16 +233,19 @@ def _training_rate(recipe: TrainingSettings, side: int, batch: int, scale: float
             if time.monotonic() > deadline:
                 raise _TimeIsUp
 
-        with closing(TorchTrainer(_specification(recipe, side, batch, classes), None, None)) as trainer:
+        network = resnet50((side, side, 3), classes)
+        data = DataSettings(name="synthetic", image_size=side, classes=classes)
+        spec = specification(network, data, training, batch=batch, epochs=_EPOCHS)
+        with closing(TorchTrainer(spec, None, None)) as trainer:
             precision = trainer.prepare().precision
             trainer.run_epoch(1, check)
             begun = time.monotonic()
-            result = trainer.run_epoch(2, check)
+            result = trainer.run_epoch(_EPOCHS, check)
             seconds = time.monotonic() - begun
         if seconds >= enough / 2 or classes == _MOST_CLASSES:
             break
         classes = min(math.ceil(classes * enough / seconds), _MOST_CLASSES)
-    operations = _operations(side, classes).of_images(trained=result.train_images, validated=result.val_images)
+    operations = spec.operations.of_images(trained=result.train_images, validated=result.val_images)
     return TrainingRate(
         image_size=side,
         precision=precision,
@@ -248,14 +255,10 @@ def _training_rate(recipe: TrainingSettings, side: int, batch: int, scale: float
     )
 
 
-def _operations(side: int, classes: int) -> OperationsPerImage:
-    total = counts.count(resnet50((side, side, 3), classes))
-    return OperationsPerImage(forward=total.forward, train=total.train)
-
-
-def _specification(recipe: TrainingSettings, side: int, batch: int, classes: int) -> TrialSpec:
-    """ResNet-50 on synthetic images, without the minutes that torch.compile would take."""
-    network = resnet50((side, side, 3), classes)
+def specification(
+    network: Graph, data: DataSettings, training: TrainingSettings, *, batch: int, epochs: int
+) -> TrialSpec:
+    """A trial of a network by itself, which belongs to no campaign: to measure with. It stops early for nothing."""
     return TrialSpec(
         campaign="bench",
         trial=0,
@@ -264,12 +267,12 @@ def _specification(recipe: TrainingSettings, side: int, batch: int, classes: int
         parent=None,
         edits=[],
         network_hash=network.hash,
-        operations=_operations(side, classes),
+        operations=OperationsPerImage.of(counts.count(network)),
         hyperparameters=Hyperparameters(kernel_size=3, dropout=0.0, batch_size=batch),
-        epochs=2,
-        patience=2,
-        data=DataSettings(name="synthetic", image_size=side, classes=classes),
-        training=recipe.model_copy(update={"trainer": "torch", "compile": False, "inherit_weights": False}),
+        epochs=epochs,
+        patience=epochs,
+        data=data,
+        training=training,
         network=network.to_json(),
     )
 

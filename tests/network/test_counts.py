@@ -116,20 +116,15 @@ def test_counts_stay_exact_far_beyond_64_bits() -> None:
     assert operations_of(graph)[1] == ("conv", forward, (2**20 - 1) ** 2 * 2**40 * (2 * 2**40 + 2))
     assert forward.bit_length() == 121
     assert count(graph).forward == forward + (2**40 - 1) * 2**20 + 4 * 2**20
-    assert per_image(count(graph)).of_images(trained=1, validated=0) % 2**40 == count(graph).train % 2**40
-
-
-def per_image(operations: Operations) -> OperationsPerImage:
-    """The same counts, as a trial's specification has them."""
-    return OperationsPerImage(forward=operations.forward, train=operations.train)
+    assert OperationsPerImage.of(count(graph)).of_images(trained=1, validated=0) % 2**40 == count(graph).train % 2**40
 
 
 def test_an_epoch_counts_what_was_trained_and_what_was_validated() -> None:
     operations = Operations(forward=10, backward=25)
     assert operations.train == 35
-    assert per_image(operations).of_images(trained=3, validated=2) == 3 * 35 + 2 * 10
-    assert per_image(operations).of_images(trained=0, validated=0) == 0
-    epoch = per_image(count(resnet50())).of_images(trained=1_281_167, validated=50_000)
+    assert OperationsPerImage.of(operations).of_images(trained=3, validated=2) == 3 * 35 + 2 * 10
+    assert OperationsPerImage.of(operations).of_images(trained=0, validated=0) == 0
+    epoch = OperationsPerImage.of(count(resnet50())).of_images(trained=1_281_167, validated=50_000)
     assert epoch == 1_281_167 * 23_053_458_315 + 50_000 * 7_806_583_495
     assert epoch * 10_000 > 2**64
 

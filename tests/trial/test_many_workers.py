@@ -33,7 +33,6 @@ BATCH = 64  # what rank 1 has memory for, of the 128 that the specification asks
 
 @pytest.fixture(scope="module")
 def spec() -> TrialSpec:
-    operations = counts.count(NETWORK)
     return TrialSpec(
         campaign="test",
         trial=1,
@@ -42,7 +41,7 @@ def spec() -> TrialSpec:
         parent=None,
         edits=[],
         network_hash=NETWORK.hash,
-        operations=OperationsPerImage(forward=operations.forward, train=operations.train),
+        operations=OperationsPerImage.of(counts.count(NETWORK)),
         hyperparameters=Hyperparameters(kernel_size=3, dropout=0.0, batch_size=2 * BATCH),
         epochs=4,
         patience=6,

@@ -49,7 +49,6 @@ def _spec(
     seed: int = 1,
     **training: Any,
 ) -> TrialSpec:
-    operations = counts.count(network)
     return TrialSpec(
         campaign="test",
         trial=1,
@@ -58,7 +57,7 @@ def _spec(
         parent=0 if edits else None,
         edits=[edit.to_json() for edit in edits],
         network_hash=network.hash,
-        operations=OperationsPerImage(forward=operations.forward, train=operations.train),
+        operations=OperationsPerImage.of(counts.count(network)),
         hyperparameters=Hyperparameters(kernel_size=3, dropout=dropout, batch_size=batch),
         epochs=4,
         patience=6,

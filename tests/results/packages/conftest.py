@@ -155,13 +155,13 @@ class TrueCampaign:
     def _propose(self, trial: int, parent: int | None, edits: tuple[Edit, ...]) -> None:
         start = small_residual() if parent is None else self._graphs[parent]
         graph = self._graphs[trial] = apply_all(start, edits)
-        operations, settings = counts.count(graph), self.directory.settings
+        settings = self.directory.settings
         proposal = ProposalRecord(
             round=trial // settings.campaign.concurrency,
             parent=parent,
             edits=[edit.to_json() for edit in edits],
             network_hash=graph.hash,
-            operations=OperationsPerImage(forward=operations.forward, train=operations.train),
+            operations=OperationsPerImage.of(counts.count(graph)),
             hyperparameters=Hyperparameters(kernel_size=3, dropout=0.1, batch_size=32),
         )
         spec = TrialSpec(
