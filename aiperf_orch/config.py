@@ -6,7 +6,7 @@ command line's `--set` and telling a person what is wrong with them is `config_l
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
@@ -57,6 +57,14 @@ class CampaignSettings(Settings):
     keep_weights: Count = Field(64, description="weights of so many best trials are kept for inheritance")
 
 
+DATA_SIZES: Final = {
+    ("digits", 10): (1437, 360),
+    ("cifar10", 10): (50_000, 10_000),
+    ("imagenet", 1000): (1_281_167, 50_000),
+}
+"""Images that train and validate, by name and classes, of each data set that is always the same."""
+
+
 class DataSettings(Settings):
     """The data set that trials train and validate on."""
 
@@ -77,6 +85,11 @@ class DataSettings(Settings):
     max_broken: Annotated[int, Field(ge=0)] = Field(
         10, description="so many unreadable training images each worker skips in an epoch; one more ends the trial"
     )
+
+    @property
+    def sizes(self) -> tuple[int, int] | None:
+        """Images that train and validate; None of a data set that may have any number."""
+        return DATA_SIZES.get((self.name, self.outputs))
 
     @property
     def needs_path(self) -> bool:

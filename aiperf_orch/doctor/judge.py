@@ -138,8 +138,8 @@ def _gpus(settings: SiteSettings, reports: Sequence[NodeReport]) -> Iterator[Fin
         if isinstance(scheduler, PbsSettings) and asked and seen > asked and "excl" not in scheduler.place:
             message = f"{report.host}: {asked} asked, {seen} seen: PBS does not tell a job which are its own"
             advice = (
-                "trials that share a node would share its first GPU: set scheduler.place: scatter:excl, or have the \
-site set CUDA_VISIBLE_DEVICES (the hook pbs_cgroups does)"
+                "trials that share a node would share its first GPU: set scheduler.place: scatter:excl, or have the "
+                "site set CUDA_VISIBLE_DEVICES (the hook pbs_cgroups does)"
             )
             yield warning("gpus", message, advice)
             return

@@ -15,12 +15,6 @@ from aiperf_orch.results.collect import TrialRecords
 from aiperf_orch.results.evidence import Evidence
 from aiperf_orch.units import format_duration, format_ops, format_time
 
-# images that train and validate, by data set and classes, of each that is always the same
-_DATA_SIZES: Final = {
-    ("digits", 10): (1437, 360),
-    ("cifar10", 10): (50_000, 10_000),
-    ("imagenet", 1000): (1_281_167, 50_000),
-}
 _CLOCKS_APART: Final = 10.0
 """Seconds that a node's clock may differ from the controller's, beyond the skew that its begin line states."""
 _LARGEST_SKEW: Final = 86400.0
@@ -133,8 +127,7 @@ def _check_sums(evidence: Evidence, records: TrialRecords) -> None:
 
 
 def _check_epochs(evidence: Evidence, records: TrialRecords) -> None:
-    data = evidence.directory.settings.data
-    sizes = _DATA_SIZES.get((data.name, data.outputs))
+    sizes = evidence.directory.settings.data.sizes
     peaks = _peaks(evidence, records)
     ends = {end.attempt: end for end in records.ends}
     for epoch in records.epochs:

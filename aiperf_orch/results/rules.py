@@ -14,12 +14,13 @@ from importlib.resources import files
 from typing import Any, Final
 
 from aiperf_orch.campaign.state import Phase
+from aiperf_orch.config import DATA_SIZES
 from aiperf_orch.results.result import Result
 from aiperf_orch.units import format_duration
 
 FROZEN: Final = {"aiperf-1.0": "140e0f0a1e062d45eea9a87c4e5aec3b7e8caafa4cea4309040d24d6600476c3"}
 """By version, the SHA-256 of the rules as canonical JSON."""
-_IMAGENET_1K: Final = 1000, 1_281_167  # classes and training images: what its name says
+_IMAGENET_1K: Final = 1000  # classes: what its name says
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +93,11 @@ def _precision(result: Result, limits: Mapping[str, Any]) -> str | None:
 def _data(result: Result, limits: Mapping[str, Any]) -> str | None:
     if result.data != limits["data"]:
         return f"its data set is {result.data}"
-    classes, images = _IMAGENET_1K
-    if result.classes != classes:
+    if result.classes != _IMAGENET_1K:
         return f"its images are of {result.classes} classes"
     if len(result.data_digests) > 1:
         return f"its trials read {len(result.data_digests)} different listings of the data"
+    images, _ = DATA_SIZES[limits["data"], _IMAGENET_1K]
     if other := sorted(result.training_sizes - {images}):
         return f"its epochs trained on {', '.join(map(str, other[:3]))} images"
     sizes = sorted(result.validation_sizes - {limits["validation_images"]})

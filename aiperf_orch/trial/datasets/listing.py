@@ -31,7 +31,7 @@ SPLITS: Final = ("train", "val")
 _THREADS: Final = 32  # a parallel file system answers many at once
 _IMAGES: Final = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 _FORMAT: Final = 1
-_IMAGENET_1K: Final = {"train": 1_281_167, "val": 50_000}
+_RANKED_SIDE: Final = 224  # pixels, of ImageNet-1k's images in a ranked result
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
@@ -173,9 +173,9 @@ def check_whole(root: Path, settings: DataSettings, listing: Listing) -> None:
     Raises:
         TrialFailure: BAD_DATA, when images of 1000 classes at 224 pixels, as ranked, are not as many as ImageNet-1k has.
     """
-    if (settings.outputs, settings.image_size) != (1000, 224):
+    if settings.sizes is None or settings.image_size != _RANKED_SIDE:
         return
-    for split, whole in _IMAGENET_1K.items():
+    for split, whole in zip(SPLITS, settings.sizes, strict=True):
         if listing.images(split) != whole:
             raise bad(
                 f"{root / split}: holds {listing.images(split):,} images, ImageNet-1k has {whole:,} there, and a ranked "
