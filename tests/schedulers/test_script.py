@@ -33,7 +33,9 @@ def test_the_local_script_is_the_golden_one(monkeypatch):
 
 def test_gpus_of_its_own_are_the_only_ones_that_a_local_trial_sees(monkeypatch):
     assert "CUDA" not in rendered(monkeypatch)
-    assert "\nexport CUDA_VISIBLE_DEVICES=GPU-2f,5\n" in rendered(monkeypatch, gpus_per_trial=2)
+    assert "\nexport AIPERF_ORCH_ACCELERATORS=2 CUDA_VISIBLE_DEVICES=GPU-2f,5\n" in rendered(
+        monkeypatch, gpus_per_trial=2
+    )
 
 
 @pytest.mark.parametrize(
