@@ -46,5 +46,5 @@ export AIPERF_ORCH_ACCELERATORS=4
 export AIPERF_ORCH_PORTS=29400-29499
 
 exec srun --nodes=2 --ntasks-per-node=1 --kill-on-bad-exit=0 --wait=0 --unbuffered \
-bash -c 'trap "" USR1; exec "$@"' trial \
+    bash -c 'trap "" USR1; exec "$@"' trial \
     /opt/python/bin/python -P -u -m submitit.core._submit "$folder"
