@@ -466,6 +466,17 @@ def test_status_as_json_and_csv(aiperf: Run, over: Any, contents: Any) -> None:
     assert contents(over.path) == before
 
 
+def test_the_table_of_a_long_campaign_has_its_latest_trials_and_counts_all(aiperf: Run, campaign: Any) -> None:
+    made = campaign()
+    for trial in range(23):
+        made.trial(trial, [(2, 0.5), (8, 0.1 if trial == 1 else 0.2)])
+    shown = aiperf("status", made.path).stdout
+    assert [int(line.split()[0]) for line in shown.partition("\ntrial ")[2].splitlines()[1:]] == list(range(3, 23))
+    assert "\nbest error 10.00%\ntrials     23 COMPLETED\n" in shown
+    assert "--format csv has all" in shown
+    assert len(aiperf("status", made.path, "--format", "csv").stdout.splitlines()) == 1 + 23
+
+
 def test_operations_as_json(aiperf: Run) -> None:
     document = json.loads(aiperf("ops", "resnet50", "--format", "json").stdout)
     assert (document["forward"], document["backward"], document["train"]) == (
