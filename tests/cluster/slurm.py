@@ -160,7 +160,7 @@ class SlurmCluster:
         return self.run("squeue", "--noheader", "--format=%i").stdout.split()
 
     def kill_node(self, name: str) -> None:
-        """Cut a node's power. Slurm finds out within half a minute, or at once by `down`."""
+        """Cut a node's power. Slurm finds out within minutes, or at once by `down`."""
         self._daemons.kill(name)
 
     def down(self, name: str) -> None:

@@ -33,7 +33,7 @@ class OnSlurm:
 
     def lose_node(self, name):
         self._cluster.kill_node(name)
-        self._cluster.down(name)  # Slurm would find out within half a minute
+        self._cluster.down(name)  # Slurm would find out within minutes
 
     def bring_back(self, name):
         self._cluster.start_node(name)

@@ -106,7 +106,7 @@ def test_the_trials_own_alarm_comes_before_the_walltime(make_pbs_campaign, long_
     campaign = make_pbs_campaign(
         campaign__max_trials=1,
         campaign__max_attempts=1,
-        scheduler__time_limit="70s",
+        scheduler__time_limit="80s",  # 20 s for an epoch
         scheduler__warn_before="60s",
         **long_trials,
     )
