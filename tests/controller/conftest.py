@@ -42,7 +42,7 @@ PBS = {name: value for name, value in SLURM.items() if name not in ("cpus_per_ta
 def _settings(scheduler, **changes):
     data = {
         "scheduler": dict(scheduler),
-        "campaign": {"duration": "5m", "max_trials": 3, "seed": 7},
+        "campaign": {"duration": "1h", "max_trials": 3, "seed": 7},
         "network": {"max_layers": 60},
         "training": {
             "trainer": "simulated",
