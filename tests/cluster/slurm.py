@@ -198,8 +198,8 @@ class SlurmCluster:
         told: set[str] = set()
 
         def is_tidy() -> bool:
-            alive = set(self.alive_jobs())
-            if alive - told:  # also what a command that outlived its test submits only now
+            alive = set(self.run("squeue", "--noheader", "--format=%i %T").stdout.splitlines())
+            if alive - told:  # also what waits again, or what a command that outlived its test submits only now
                 user = f"--user={self._layout.user}"
                 self.run("scancel", user, "--state=RUNNING", "--full", "--signal=KILL", check=False)  # no grace
                 self.run("scancel", user, check=False)
