@@ -96,7 +96,12 @@ def test_an_unknown_state_is_no_end(state):
     ("status", "text", "error"),
     [
         (162, "Connection refused\nqsub: cannot connect to server vm (errno=15010)", SchedulerUnreachable),
+        (160, "Unknown Host.\nqsub: cannot connect to server vm (errno=15008)", SchedulerUnreachable),
+        (160, "qsub: Access from host not allowed, or unknown host", SubmitRefused),
+        (185, "qsub: No free connections", SchedulerUnreachable),
+        (212, "qsub: Server is shutting down", SchedulerUnreachable),
         (38, "qsub: would exceed complex's per-user limit", QueueFull),
+        (39, "qsub: would exceed limit on resource ncpus in queue workq", QueueFull),
         (188, "qsub: Job violates queue and/or server resource limits", SubmitRefused),
         (170, "qsub: Unknown queue", SubmitRefused),
         (32, "qsub: Please give a project with -A\nsecond line of the message", SubmitRefused),
@@ -145,6 +150,11 @@ def test_what_the_history_accounts_for(name, state, start, end, monkeypatch):
     if start:
         shown_hour = int(shown(name).attributes["stime"].split()[3][:2])
         assert datetime.fromisoformat(job.start).hour == (shown_hour - 9) % 24
+
+
+def test_a_time_that_an_older_release_writes_as_a_number():
+    assert accounted(shown("finished_ok", obittime="1795441068"), "trial").end == "2026-11-23T13:37:48Z"
+    assert accounted(shown("finished_ok", obittime="0"), "trial").end is None
 
 
 def test_who_preempted_and_who_suspended():

@@ -106,7 +106,7 @@ class PbsJob(core.Job[core.R]):
             if check:
                 raise
             return
-        if check and answer.status not in (0, qstat.FINISHED, qstat.NO_SUCH_JOB):
+        if check and answer.status and answer.status not in qstat.NOTHING_TO_DELETE:
             raise utils.FailedJobError(f"qdel {self.job_id} ended with {answer.status}: {answer.complaint}")
 
 

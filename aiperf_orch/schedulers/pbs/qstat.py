@@ -17,6 +17,9 @@ NO_SUCH_JOB: Final = 153
 FINISHED: Final = 35
 """Exit status of qstat for a job that is only in the history, and of qdel for one that has ended."""
 
+NOTHING_TO_DELETE: Final = frozenset({NO_SUCH_JOB, FINISHED, 168, 237})
+"""Exit statuses of qdel for a job that has ended, ends (168: its state allows no deletion) or is being deleted already."""
+
 WAITING: Final = frozenset("HQTW")
 RUNNING: Final = frozenset("BERSU")
 ENDED: Final = frozenset("FXM")  # M went to another server: nobody here will hear of it again
