@@ -49,10 +49,11 @@ def _draft(kind: str, file: str) -> str:
 
         return draft(survey(None, timeout=_TIMEOUT), file)
     if kind == "pbs":
+        from aiperf_orch.schedulers.pbs.access import Submitter
         from aiperf_orch.schedulers.pbs.draft import draft as draft_pbs
         from aiperf_orch.schedulers.pbs.survey import survey as survey_pbs
 
-        return draft_pbs(survey_pbs(timeout=_TIMEOUT), file)
+        return draft_pbs(survey_pbs(timeout=_TIMEOUT), file, Submitter.present())
     text = (files("aiperf_orch.site_configs") / "local.yaml").read_text()
     cores = len(os.sched_getaffinity(0))
     text = text.replace("name: local machine", f"name: {socket.gethostname()}")
