@@ -86,6 +86,11 @@ def test_a_job_that_waits_says_why_and_whether_for_ever(name, stuck):
     assert status.detail
 
 
+@pytest.mark.parametrize("comment", ["No available resources on nodes", "Internal Scheduling Error"])
+def test_a_job_that_can_never_run_while_nodes_are_down_is_waited_for(comment):
+    assert not status_of(shown("queued_can_never_run", comment=f"Can Never Run: {comment}")).stuck
+
+
 @pytest.mark.parametrize("state", ["?", "", "Z"])
 def test_an_unknown_state_is_no_end(state):
     assert status_of(shown("running", job_state=state)).state is JobState.RUNNING
