@@ -263,7 +263,10 @@ def test_accounts_and_limits(slurm_accounting: Any, aiperf: Run, check: Any, slu
 @pytest.mark.pbs
 def test_a_pbs_complex_as_init_drafts_it_and_check_finds_it(pbs: Any, aiperf: Run, check: Any, tmp_path: Path) -> None:
     pbs.add_queue("debug", max_walltime=1800)
-    text = aiperf("init", "--scheduler", "pbs").stdout
+    for program in ("sbatch", "scontrol"):  # Slurm's programs are here, but no Slurm
+        (pbs.bin / program).write_text("#!/bin/sh\necho no configuration >&2\nexit 1\n")
+        (pbs.bin / program).chmod(0o755)
+    text = aiperf("init").stdout
     assert "queue: workq                    # 2 nodes with 8 cores, 23.5 GiB, 2 GPUs; jobs of any length" in text
     (tmp_path / "site.yaml").write_text(text.replace("  gpus: 1", "  # gpus: 1").replace("cpus: 4", "cpus: 1"))
     status, found, _ = check(tmp_path / "site.yaml", "--set", "training.trainer=simulated")
@@ -276,7 +279,7 @@ def test_a_pbs_complex_as_init_drafts_it_and_check_finds_it(pbs: Any, aiperf: Ru
 def test_what_pbs_would_refuse_is_told(pbs: Any, check: Any, pbs_site: Callable[..., Path], tmp_path: Path) -> None:
     pbs.add_queue("debug", max_walltime=1800)
     pbs.add_queue("theirs", users=["somebody"])
-    for queue, message in (("debug", "a job may take 30m"), ("theirs", "you are not among its users")):
+    for queue, message in (("debug", "a job may take 30m"), ("theirs", "its list does not hold you (acl_users)")):
         status, found, _ = check(pbs_site(queue=queue), "--no-job")
         assert (status, found["queue"]["level"]) == (1, "fault")
         assert message in found["queue"]["message"]
