@@ -5,8 +5,11 @@ from __future__ import annotations
 import gc
 import json
 import sys
+import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Final
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.files import replace_file
@@ -14,7 +17,11 @@ from aiperf_orch.campaign.opening import read_state
 from aiperf_orch.campaign.state import Phase
 from aiperf_orch.commands.score import summary
 from aiperf_orch.errors import NotFinished, SchedulerUnreachable, UsageError
+from aiperf_orch.schedulers.base import AccountedJob, Scheduler
 from aiperf_orch.schedulers.choosing import make_scheduler
+
+_LAG: Final = 60.0  # seconds; Slurm's database learns of a job's start and end by turns of some seconds
+_ASK_AGAIN: Final = 2.0  # seconds
 
 
 def package(campaign_dir: Path, output: Path, key: Path | None, *, pseudonyms: bool) -> tuple[str, int]:
@@ -63,16 +70,40 @@ def check_over(directory: CampaignDirectory) -> None:
 
 
 def _keep_accounting(directory: CampaignDirectory) -> None:
-    """Write down what the queue's own accounting says of the campaign's jobs, as long as it still knows."""
+    """Write down what the queue's own accounting says of the campaign's jobs, as long as it still knows all of them."""
     attempts = [attempt for trial in read_state(directory).trials.values() for attempt in trial.attempts]
     jobs = {attempt.name: attempt.job for attempt in attempts if attempt.job}
     try:
-        accounted = make_scheduler(directory.settings.scheduler).accounting(jobs)
+        accounted = _accounted(make_scheduler(directory.settings.scheduler), jobs) if jobs else None
     except SchedulerUnreachable as error:
-        print(f"warning: {error}: the package holds no accounting of the queue", file=sys.stderr)
+        _warn(directory, str(error))
         return
-    if accounted:
-        lines = [
-            json.dumps({key: value for key, value in asdict(job).items() if value is not None}) for job in accounted
-        ]
-        replace_file(directory.accounting, "".join(f"{line}\n" for line in lines).encode())
+    if accounted is None:
+        return
+    if len(accounted) < len(jobs):  # half of an account would accuse the rest
+        _warn(directory, f"the queue's accounting knows {len(accounted)} of the campaign's {len(jobs)} jobs")
+        return
+    lines = [json.dumps({key: value for key, value in asdict(job).items() if value is not None}) for job in accounted]
+    replace_file(directory.accounting, "".join(f"{line}\n" for line in lines).encode())
+
+
+def _warn(directory: CampaignDirectory, why: str) -> None:
+    held = "what it said when it was last asked" if directory.accounting.exists() else "none of the queue's accounting"
+    print(f"warning: {why}: the package holds {held}; package again when it answers for all", file=sys.stderr)
+
+
+def _accounted(scheduler: Scheduler, jobs: Mapping[str, str]) -> list[AccountedJob] | None:
+    """What accounting knows as soon as that is the end of every job, or at most `_LAG` later."""
+    deadline = time.monotonic() + _LAG
+    told = False
+    while (known := scheduler.accounting(jobs)) is not None and time.monotonic() < deadline:
+        ended = sum(job.end is not None for job in known)
+        if ended == len(jobs):
+            break
+        if not told:
+            print(
+                f"waiting for the queue's accounting: it knows the end of {ended} of {len(jobs)} jobs", file=sys.stderr
+            )
+            told = True
+        time.sleep(_ASK_AGAIN)
+    return known

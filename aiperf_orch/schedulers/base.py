@@ -188,9 +188,12 @@ class Scheduler(ABC):
     def explain(self, jobs: Mapping[str, str]) -> Mapping[str, JobEnd]:
         """Why jobs, ids by name, have ended, in one question; those that have not ended, or are unknown, are left out."""
 
-    def accounting(self, jobs: Mapping[str, str]) -> list[AccountedJob]:  # noqa: ARG002  for those that account
-        """What the queue's own accounting says of jobs, ids by name; nothing where it keeps none."""
-        return []
+    def accounting(self, jobs: Mapping[str, str]) -> list[AccountedJob] | None:  # noqa: ARG002  for those that account
+        """What the queue's own accounting says of jobs, ids by name; None where it keeps none that could be whole.
+
+        It may learn of a job, and of its end, some seconds late.
+        """
+        return None
 
     @abstractmethod
     def cancel(self, names: Collection[str], *, force: bool) -> Cancellation:

@@ -81,10 +81,10 @@ class PbsScheduler(Scheduler):
         """What PBS's history knows of them; nothing where it keeps none."""
         return {name: end for name, job in self._remembered(jobs) if (end := end_of(job)) is not None}
 
-    def accounting(self, jobs: Mapping[str, str]) -> list[AccountedJob]:
-        """What PBS's history knows of them; nothing once it has forgotten one, for half of an account would accuse the rest."""
+    def accounting(self, jobs: Mapping[str, str]) -> list[AccountedJob] | None:
+        """What PBS's history, which lags behind nothing, knows of them; None once it has forgotten one."""
         known = dict(self._remembered(jobs))
-        return [accounted(job, name) for name, job in known.items()] if known.keys() == jobs.keys() else []
+        return [accounted(job, name) for name, job in known.items()] if known.keys() == jobs.keys() else None
 
     def cancel(self, names: Collection[str], *, force: bool) -> Cancellation:
         """Delete jobs: what runs gets SIGTERM, and SIGKILL after the server's kill_delay; with `force` at once.

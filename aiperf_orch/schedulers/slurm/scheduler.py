@@ -99,10 +99,10 @@ class SlurmScheduler(Scheduler):
             ends |= queue.parse_scontrol(answer.output)
         return {name: ends[job] for name, job in jobs.items() if job in ends}
 
-    def accounting(self, jobs: Mapping[str, str]) -> list[AccountedJob]:
+    def accounting(self, jobs: Mapping[str, str]) -> list[AccountedJob] | None:
         """What sacct knows, where jobs are accounted."""
-        if not jobs or not self.has_accounting:
-            return []
+        if not self.has_accounting:
+            return None
         names = {job: name for name, job in jobs.items()}
         found = []
         for ids in _chunks(list(names)):

@@ -39,6 +39,7 @@ export SUBMITIT_PBS_NODE=$rank SUBMITIT_PBS_LOCAL_RANK=0
 export AIPERF_ORCH_JOB_ID=$id AIPERF_ORCH_HOSTS=$hosts AIPERF_ORCH_RANK=$rank AIPERF_ORCH_WARN_AT=$warn_at
 export AIPERF_ORCH_REQUEUE=0 AIPERF_ORCH_RUN=0
 export AIPERF_ORCH_WORKERS=1
+export AIPERF_ORCH_ACCELERATORS=1
 export OMP_NUM_THREADS=8
 
 exec /opt/python/bin/python -P -u -m submitit.core._submit "$folder"
