@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import secrets
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Final
 
 from pydantic import ValidationError
@@ -107,7 +109,8 @@ def run(
     replace_file(files / GREETING, greeting.encode())
     outcome = Outcome("", greeting, nodes)
     try:
-        submission = scheduler.submit([request])
+        with _uninterrupted():  # amid a submission nobody knows what there is to cancel
+            submission = scheduler.submit([request])
         not_taken = submission.refused | submission.waiting
         if not_taken:
             outcome.trouble, outcome.is_slow = not_taken[request.name], request.name in submission.waiting
@@ -120,6 +123,27 @@ def run(
     finally:
         _end(scheduler, request.name, reported=len(outcome.reports) == outcome.tasks)
     return outcome
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """What signals would do meanwhile, they do at the end."""
+    came: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        came.append(number)
+
+    numbers = [
+        number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if callable(signal.getsignal(number))
+    ]
+    before = {number: signal.signal(number, note) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for each in came:
+        signal.raise_signal(each)
 
 
 def _follow(
