@@ -137,6 +137,8 @@ def _concatenate(*maps: Tensor) -> Tensor:
 
 
 def _global_average(maps: Tensor) -> Tensor:
+    if maps.device.type == "cpu":  # the gradient of a mean is not channels last, which slows down what is before it
+        return functional.avg_pool2d(maps, maps.shape[2:])
     return maps.mean(dim=(2, 3), keepdim=True)
 
 
