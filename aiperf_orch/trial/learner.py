@@ -66,7 +66,9 @@ class Learner:
         `compiled` wants full batches computed by torch.compile. It compiles in the first step, and where that fails a
         warning says so and training goes on without.
         """
-        if self._world.size > 1:
+        if self._world.size == 1:
+            self._forward = self.model.bound()
+        else:
             # all begin alike, and statistics of batch-norms are made equal once an epoch: neither needs DDP
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # PyTorch 2.13 renames an option that 2.7 knows as this
