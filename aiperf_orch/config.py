@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from aiperf_orch.config_base import PRIVATE, Count, CsvText, Duration, Fraction, Settings, Text
+from aiperf_orch.config_base import PRIVATE, Count, CsvText, Duration, Fraction, Place, Settings
 from aiperf_orch.config_schedulers import LocalSettings, PbsSettings, SchedulerSettings, SlurmSettings
 
 
@@ -69,7 +69,7 @@ class DataSettings(Settings):
     """The data set that trials train and validate on."""
 
     name: Literal["digits", "synthetic", "cifar10", "imagenet"] = "digits"
-    path: Text | None = Field(
+    path: Place | None = Field(
         None, description="folder of the data set, as the nodes see it", json_schema_extra=PRIVATE
     )
     image_size: Annotated[int, Field(ge=8, le=4096)] = Field(
@@ -79,7 +79,7 @@ class DataSettings(Settings):
     loaders: Annotated[int, Field(ge=0, le=1024)] | None = Field(
         None, description="processes that decode images for one accelerator; by default its share of the cores"
     )
-    stage: Text | None = Field(
+    stage: Place | None = Field(
         None, description="folder on each node's own disk that keeps a copy of the data", json_schema_extra=PRIVATE
     )
     max_broken: Annotated[int, Field(ge=0)] = Field(

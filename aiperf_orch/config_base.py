@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import PurePosixPath
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
@@ -10,6 +12,10 @@ from aiperf_orch.units import Seconds
 
 PRIVATE: Final[dict[str, JsonValue]] = {"private": True}
 """Marks a setting that never leaves the machine: code, and what names people or places. Packages show a hash of it."""
+
+
+HASHED: Final = re.compile(r"sha256:[0-9a-f]{64}")
+"""A private value as packages show it."""
 
 
 class Settings(BaseModel):
@@ -30,6 +36,12 @@ def _no_formula(text: str) -> str:
     return text
 
 
+def _place(text: str) -> str:
+    if text[0] != "/" and not HASHED.fullmatch(text):
+        raise ValueError("must be a path that begins with /: trials have working directories of their own")
+    return str(PurePosixPath(text)) if text[0] == "/" else text  # as messages have it, from which packages take it
+
+
 def _positive(seconds: float) -> float:
     if not 0 < seconds <= 366 * 86400:
         raise ValueError("must be longer than 0 and at most a year")
@@ -37,6 +49,7 @@ def _positive(seconds: float) -> float:
 
 
 Text = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_one_line)]
+Place = Annotated[Text, AfterValidator(_place)]
 CsvText = Annotated[Text, AfterValidator(_no_formula)]
 Duration = Annotated[Seconds, AfterValidator(_positive)]
 Count = Annotated[int, Field(ge=1, le=10**9)]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from aiperf_orch.config import SiteSettings, TrainingSettings
+from aiperf_orch.config import DataSettings, SiteSettings, TrainingSettings
 
 
 def test_every_setting_has_a_default() -> None:
@@ -56,6 +56,8 @@ def test_settings_never_change() -> None:
         ("scheduler", "python", ""),
         ("scheduler", "poll_interval", "0s"),
         ("data", "name", "mnist"),
+        ("data", "path", "images"),
+        ("data", "stage", "~/images"),
         ("network", "max_layers", 0),
         ("network", "max_operations", 0),
         ("search", "kernel_sizes", []),
@@ -87,6 +89,11 @@ def test_an_impossible_value_is_refused_at_its_key(section: str, key: str, value
     for error in caught.value.errors():
         place = [part for part in error["loc"] if part != "local"]  # pydantic names the kind of scheduler, too
         assert place[:2] == [section, key] or (key == "kind" and place == [section])
+
+
+def test_the_datas_place_is_as_messages_name_it_and_may_be_a_hash() -> None:
+    place = DataSettings(path="/data//imagenet/", stage="sha256:" + "0" * 64)
+    assert (place.path, place.stage) == ("/data/imagenet", "sha256:" + "0" * 64)
 
 
 @pytest.mark.parametrize("text", ['=cmd|" /C calc"!A0', "+1", "-2+3", "@SUM(A1)"])

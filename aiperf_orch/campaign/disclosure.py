@@ -8,16 +8,15 @@ so that a package, which holds nothing else, can be held to it.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import Any, Final
 
 from aiperf_orch.config import SiteSettings, private_keys
+from aiperf_orch.config_base import HASHED
 from aiperf_orch.config_loading import dump_yaml
 
 _HEADER: Final = "# The settings of this campaign as a package shows them: private values are salted SHA-256 hashes.\n"
-_HASHED: Final = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 def public_text(frozen: Mapping[str, Any]) -> str:
@@ -44,7 +43,7 @@ def redacted(value: Any, salt: str) -> Any:
         return [redacted(item, salt) for item in value]
     if isinstance(value, dict):
         return {key: redacted(item, salt) for key, item in value.items()}
-    if not isinstance(value, str) or _HASHED.fullmatch(value):
+    if not isinstance(value, str) or HASHED.fullmatch(value):
         return value
     return "sha256:" + hashlib.sha256(f"{salt}\n{value}".encode()).hexdigest()
 

@@ -31,6 +31,7 @@ from aiperf_orch.probe_records import (
     report_name,
 )
 from aiperf_orch.trial.allocation import Allocation
+from aiperf_orch.trial.trainer import TrialFailure
 from aiperf_orch.units import clock_ahead
 
 _VISIBLE: Final = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL")
@@ -182,7 +183,8 @@ def _load(data: Path) -> Loading:
 
 def _failed(begun: float, error: Exception) -> Step:
     said = " ".join(str(error).split())
-    return Step(seconds=round(time.monotonic() - begun, 3), fault=f"{type(error).__name__}: {said}"[:_LONGEST])
+    fault = said if isinstance(error, TrialFailure) else f"{type(error).__name__}: {said}"
+    return Step(seconds=round(time.monotonic() - begun, 3), fault=fault[:_LONGEST])
 
 
 if __name__ == "__main__":

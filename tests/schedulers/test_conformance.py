@@ -39,6 +39,8 @@ def real_pbs():
 def settings(request):
     kind = request.param.removeprefix("real_")
     cluster = request.getfixturevalue(request.param) if kind != "local" else None
+    if request.param == "pbs":
+        cluster.configure(kill_delay=3600)  # what ends a job that is deaf is not that time went by
     own = cluster if request.param == "real_pbs" else {}
     return SiteSettings.model_validate({"scheduler": {"kind": kind} | SCHEDULERS[request.param] | own}).scheduler
 

@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -77,11 +77,23 @@ class Decoder(Dataset[Decoded]):
                     pixels[place] = read_image(os.path.join(self._root, path), self._size, chance)  # noqa: PTH118
                 except Exception as error:  # a broken image makes its decoder raise almost anything
                     labels[place] = SKIPPED
-                    lost = isinstance(error, OSError) and error.errno in _LOST
-                    broken.append((path, f"{type(error).__name__}: {' '.join(str(error).split())}", lost))
+                    broken.append((path, why_broken(error), is_lost(error)))
                 if chance is not None:
                     mirrored[place] = bool(chance.random() < 0.5)
         return Decoded(images, mirrored, labels, broken)
+
+
+def why_broken(error: Exception) -> str:
+    """What an error in reading an image says, without the path, which is known, and without what it read from."""
+    said = "it is empty, or no image" if isinstance(error, UnidentifiedImageError) else str(error)
+    if isinstance(error, OSError) and error.strerror:
+        said = error.strerror
+    return f"{type(error).__name__}: {' '.join(said.split())}"
+
+
+def is_lost(error: Exception) -> bool:
+    """Whether not the image is to blame, but this node's view of the file system."""
+    return isinstance(error, OSError) and error.errno in _LOST
 
 
 def as_it_is(decoded: Any) -> Any:

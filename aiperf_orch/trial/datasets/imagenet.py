@@ -32,6 +32,7 @@ from aiperf_orch.trial.datasets.listing import (
     check_whole,
     class_folders,
     images_of,
+    in_threads,
     list_tree,
     root_of,
 )
@@ -59,9 +60,9 @@ class ImageTree:
         """
         root = root_of(settings)
         listing = _shared(lambda: _listed(root, settings), device, world)
-        check_whole(root, settings, listing)
+        self._tree = root
         if settings.stage:
-            root = staging.staged(root, listing, Path(settings.stage))
+            root = staging.staged(root, listing, Path(settings.stage), settings.max_broken)
         self.input_shape, self.classes = settings.input_shape, len(listing.classes)
         self.train_images, self.val_images = listing.images("train"), listing.images("val")
         self.digest = listing.digest
@@ -123,15 +124,22 @@ class ImageTree:
         for piece in pieces:
             for path, why, lost in piece.broken:
                 skipped += 1
-                name = os.fsdecode(path)
-                if skipped > most and lost:
-                    why = f"{self._root / name}: cannot be read ({why}): the file system fails on this node"
-                    raise TrialFailure(EndReason.NODE_FAILURE, why)
                 if skipped > most:
+                    if self._root != self._tree:
+                        self._blame_copy(path, why)
                     limit = f": data.max_broken allows {most} in an epoch, and this is one more" if most else ""
-                    raise bad(f"{self._root / name}: cannot be read ({why}){limit}; mend or replace the image")
-                print(f"skipped {name}, which cannot be read: {why}", file=sys.stderr, flush=True)
+                    raise _unreadable(self._tree, path, f"{why}{limit}", lost=lost)
+                print(f"skipped {os.fsdecode(path)}, which cannot be read: {why}", file=sys.stderr, flush=True)
             yield piece
+
+    def _blame_copy(self, path: bytes, why: str) -> None:
+        """Raise NODE_FAILURE when an image that is broken in this node's copy is not where it was copied from."""
+        try:
+            _look_at(self._tree, path, self.input_shape[0])
+        except TrialFailure:
+            return
+        copy = f"{self._root / os.fsdecode(path)}: cannot be read ({why}), and {self._tree} has it whole"
+        raise TrialFailure(EndReason.NODE_FAILURE, f"{copy}: this node's copy is damaged: remove {self._root}")
 
     def _finished(self, pieces: list[Decoded]) -> Batch:
         """The batch on the device: whole, mirrored, normalised, channels last."""
@@ -168,12 +176,7 @@ def look(settings: DataSettings) -> None:
     root = root_of(settings)
     for name in class_folders(root, settings.outputs)[:_LOOKED_AT]:
         for split in SPLITS:
-            path = images_of(root, split, name)[0].rpartition(b" ")[0]
-            try:
-                decoding.read_image(os.path.join(os.fsencode(root), path), settings.image_size, None)  # noqa: PTH118
-            except Exception as error:  # a broken image makes its decoder raise almost anything
-                why = f"{type(error).__name__}: {error}"
-                raise bad(f"{root / os.fsdecode(path)}: cannot be read ({why}); mend or replace the image") from None
+            _look_at(root, images_of(root, split, name)[0].rpartition(b" ")[0], settings.image_size)
 
 
 class _Orders:
@@ -186,17 +189,40 @@ class _Orders:
 
 
 def _listed(root: Path, settings: DataSettings) -> Listing:
-    if not isinstance(settings, PlacedData) or settings.index is None:
-        look(settings)
-        return list_tree(root, settings.outputs)
+    """The listing; who keeps it for later trials has looked at all images that validate, of which none may be broken."""
+    index = settings.index if isinstance(settings, PlacedData) else None
     try:
         look(settings)
-        return list_tree(root, settings.outputs, settings.index, keep=settings.keeps_index)
+        listing = list_tree(root, settings.outputs, index)
     except Unseen as failure:
-        if settings.index.exists():
+        if index is not None and index.exists():
             seen = f"{failure}; an earlier trial of this campaign has read it, so this node lacks it"
             raise TrialFailure(EndReason.NODE_FAILURE, seen) from None
         raise
+    check_whole(root, settings, listing)
+    if index is not None and listing.new and isinstance(settings, PlacedData) and settings.keeps_index:
+        images = listing.images("val")
+        print(f"looking at the {images:,} images that validate, once for this campaign", file=sys.stderr, flush=True)
+        paths = listing.paths("val", np.arange(images))
+        in_threads(lambda path: _look_at(root, path, settings.image_size), paths)
+        listing.keep(index)
+    return listing
+
+
+def _look_at(root: Path, path: bytes, size: int) -> None:
+    """Raise TrialFailure when an image cannot be read."""
+    try:
+        decoding.read_image(os.path.join(os.fsencode(root), path), size, None)  # noqa: PTH118
+    except Exception as error:  # a broken image makes its decoder raise almost anything
+        raise _unreadable(root, path, decoding.why_broken(error), lost=decoding.is_lost(error)) from None
+
+
+def _unreadable(root: Path, path: bytes, why: str, *, lost: bool) -> TrialFailure:
+    """The failure that an image is; `lost` says that this node's view of the file system is to blame."""
+    message = f"{root / os.fsdecode(path)}: cannot be read ({why})"
+    if lost:
+        return TrialFailure(EndReason.NODE_FAILURE, f"{message}: the file system fails on this node")
+    return bad(f"{message}; mend or replace the image")
 
 
 def _shared(make: Callable[[], Listing], device: torch.device, world: World) -> Listing:

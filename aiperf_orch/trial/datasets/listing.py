@@ -8,11 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -47,12 +49,15 @@ class Unseen(TrialFailure):
 class Listing:
     """Every image of a tree, first those that train, by class and name.
 
-    `text` has a line for each, `train/CLASS/NAME BYTES`; `counts` has, of each split, the images of each class.
+    `text` has a line for each, `train/CLASS/NAME BYTES`; `counts` has, of each split, the images of each class. `key` names
+    the tree as it was listed, and `new` says that this was just now.
     """
 
     text: bytes
     classes: list[str]
     counts: dict[str, list[int]]
+    key: str = ""
+    new: bool = False
 
     @property
     def digest(self) -> str:
@@ -86,38 +91,50 @@ class Listing:
         ends = np.flatnonzero(np.frombuffer(self.text, np.uint8) == ord("\n")) + 1
         return np.concatenate([np.zeros(1, np.int64), ends])
 
-    def packed(self, key: str = "") -> bytes:
-        """The listing as `unpacked` reads it; `key` names the tree as it was listed."""
-        header = {"format": _FORMAT, "key": key, "sha256": self.digest, "classes": self.classes, "counts": self.counts}
+    def packed(self) -> bytes:
+        """The listing as `unpacked` reads it."""
+        header = {
+            "format": _FORMAT,
+            "key": self.key,
+            "sha256": self.digest,
+            "classes": self.classes,
+            "counts": self.counts,
+        }
         return json.dumps(header).encode() + b"\n" + zlib.compress(self.text, 1)
 
     @classmethod
-    def unpacked(cls, data: bytes, key: str = "") -> Listing:
+    def unpacked(cls, data: bytes) -> Listing:
         """The listing that was packed.
 
         Raises:
-            ValueError: when it was packed by another key, or is damaged.
+            ValueError: when it is damaged, or of another format.
         """
         head, _, body = data.partition(b"\n")
         try:
             header: dict[str, Any] = json.loads(head)
-            listing = cls(zlib.decompress(body), header["classes"], header["counts"])
-            stated = header["format"], header["key"], header["sha256"]
+            listing = cls(zlib.decompress(body), header["classes"], header["counts"], header["key"])
+            stated = header["format"], header["sha256"]
         except (LookupError, TypeError, zlib.error) as error:
             raise ValueError(f"damaged: {error}") from error
-        if stated != (_FORMAT, key, listing.digest):
-            raise ValueError("of another tree, of an earlier time, or damaged")
+        if stated != (_FORMAT, listing.digest):
+            raise ValueError("of another format, or damaged")
         return listing
 
+    def keep(self, index: Path) -> None:
+        """Write the file by which later trials need not list the tree."""
+        try:
+            replace_file(index, self.packed())
+        except AiperfError as error:
+            print(f"the listing is not kept, and the next trial makes it anew: {error}", file=sys.stderr, flush=True)
 
-def list_tree(root: Path, outputs: int, index: Path | None = None, *, keep: bool = True) -> Listing:
+
+def list_tree(root: Path, outputs: int, index: Path | None = None) -> Listing:
     """The listing of a tree, from its index where there is one and no class folder has changed since.
 
     Args:
         root: the folder that holds train and val.
         outputs: how many classes the network tells apart.
         index: the file that keeps the listing.
-        keep: whether the index may be written.
 
     Raises:
         TrialFailure: BAD_DATA, saying what is wrong with the tree.
@@ -126,14 +143,10 @@ def list_tree(root: Path, outputs: int, index: Path | None = None, *, keep: bool
     key = _key(root, folders)
     if index is not None:
         with suppress(OSError, ValueError):
-            return Listing.unpacked(read_regular(index), key)
-    listing = _listed(root, folders)
-    if index is not None and keep:
-        try:
-            replace_file(index, listing.packed(key))
-        except AiperfError as error:
-            print(f"the listing is not kept, and the next trial makes it anew: {error}", flush=True)
-    return listing
+            listing = Listing.unpacked(read_regular(index))
+            if listing.key == key:
+                return listing
+    return replace(_listed(root, folders), key=key, new=True)
 
 
 def class_folders(root: Path, outputs: int) -> list[str]:
@@ -236,11 +249,12 @@ def images_of(root: Path, split: str, name: str) -> list[bytes]:
     prefix = os.fsencode(f"{split}/{name}/")
     try:
         with os.scandir(folder) as entries:
-            files = sorted(
-                (os.fsencode(entry.name), entry.stat().st_size)
+            found = (
+                (os.fsencode(entry.name), entry.stat())
                 for entry in entries
                 if entry.name[0] != "." and entry.name.lower().endswith(_IMAGES) and "\n" not in entry.name
             )
+            files = sorted((name, status.st_size) for name, status in found if stat.S_ISREG(status.st_mode))
     except OSError as error:
         raise Unseen(f"{error.filename or folder}: cannot be read: {error.strerror}") from None
     if not files:

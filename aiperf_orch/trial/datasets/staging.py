@@ -19,23 +19,24 @@ from aiperf_orch.trial.datasets.listing import SPLITS, Listing, in_threads
 _SPARE: Final = 4096  # bytes that a file may take on the disk beyond its own
 
 
-def staged(root: Path, listing: Listing, stage: Path) -> Path:
+def staged(root: Path, listing: Listing, stage: Path, max_broken: int = 0) -> Path:
     """The root of the copy, which is made first where there is none; the tree's own root, and a warning, where it fails.
 
-    One process of the node copies; the others, of this trial or another one, wait.
+    One process of the node copies; the others, of this trial or another one, wait. Up to `max_broken` training images that
+    may not be read are as unreadable in the copy: they are no reason to copy all the others again and again.
     """
     try:
         stage.mkdir(parents=True, exist_ok=True)
         name = f"aiperf-data-{os.geteuid()}-{listing.digest[:16]}"
         with (stage / f".{name}.lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            return _copied(root, listing, stage / name)
+            return _copied(root, listing, stage / name, max_broken)
     except OSError as error:
-        _warn(root, f"{error.filename or stage}: {error.strerror or error}")
+        _warn(root, f"{os.fsdecode(error.filename or stage)}: {error.strerror or error}")
         return root
 
 
-def _copied(root: Path, listing: Listing, copy: Path) -> Path:
+def _copied(root: Path, listing: Listing, copy: Path, max_broken: int) -> Path:
     part = copy.with_name(f"{copy.name}.part")
     if copy.exists():
         if _is_ours(copy) and _is_whole(copy, listing):
@@ -60,7 +61,11 @@ def _copied(root: Path, listing: Listing, copy: Path) -> Path:
         return root
     print(f"copying {count:,} images to {part.parent}, once for this node", file=sys.stderr, flush=True)
     try:
-        in_threads(lambda files: _copy(source, target, files), missing)
+        unreadable = [
+            error for errors in in_threads(lambda files: _copy(source, target, files), missing) for error in errors
+        ]
+        if len(unreadable) > max_broken:
+            raise unreadable[0]
     except OSError:
         shutil.rmtree(part, ignore_errors=True)  # the disk may be full of it
         raise
@@ -94,10 +99,20 @@ def _has(root: bytes, path: bytes, size: int) -> bool:
         return False
 
 
-def _copy(source: bytes, target: bytes, files: list[tuple[bytes, int]]) -> None:
-    """Copy images; as long as one is not whole, its size tells."""
+def _copy(source: bytes, target: bytes, files: list[tuple[bytes, int]]) -> list[PermissionError]:
+    """Copy images; as long as one is not whole, its size tells. In place of one that may not be read, none may read."""
+    unreadable = []
     for path, _ in files:
-        shutil.copyfile(b"%s/%s" % (source, path), b"%s/%s" % (target, path))
+        copy = b"%s/%s" % (target, path)
+        try:
+            shutil.copyfile(b"%s/%s" % (source, path), copy)
+        except PermissionError as error:
+            if not path.startswith(b"train/"):
+                raise
+            unreadable.append(error)
+            with suppress(PermissionError):  # it is there from before
+                os.close(os.open(copy, os.O_WRONLY | os.O_CREAT, 0))
+    return unreadable
 
 
 def _warn(root: Path, why: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import subprocess
 import sys
@@ -114,7 +115,10 @@ def test_crops_are_as_large_and_as_wide_as_they_should() -> None:
 
 def test_the_listing_is_made_once_and_made_anew_when_a_class_folder_changed(tree: Path, tmp_path: Path) -> None:
     index = tmp_path / "data.index"
+    (tree / "train" / "ant" / "folder.jpg").mkdir()
+    os.mkfifo(tree / "train" / "ant" / "pipe.jpg")  # no image: who reads it waits for ever
     listing = list_tree(tree, 3, index)
+    listing.keep(index)
     assert listing.text.splitlines()[0] == b"train/ant/0.JPEG %d" % (tree / "train/ant/0.JPEG").stat().st_size
     assert (listing.images("train"), listing.images("val")) == (18, 6)
     assert listing.paths("val", np.array([5, 0])) == [b"val/cat/1.JPEG", b"val/ant/0.JPEG"]
@@ -122,10 +126,13 @@ def test_the_listing_is_made_once_and_made_anew_when_a_class_folder_changed(tree
     inside.write_bytes(inside.read_bytes() + b"0")  # a folder's time does not tell: so the index was read
     assert list_tree(tree, 3, index).digest == listing.digest
     shutil.copy(inside, tree / "train" / "bee" / "more.JPEG")
-    anew = list_tree(tree, 3, index, keep=False)
-    assert anew.images("train") == 19
-    assert Listing.unpacked(anew.packed("a key"), "a key").digest == anew.digest == list_tree(tree, 3).digest
+    anew = list_tree(tree, 3, index)
+    assert (anew.new, anew.images("train")) == (True, 19)
+    anew.keep(index)
+    assert not list_tree(tree, 3, index).new
+    assert Listing.unpacked(anew.packed()).digest == anew.digest == list_tree(tree, 3).digest
     moved = tree.rename(tree.with_name("moved"))
+    assert list_tree(moved, 3, index).new
     assert list_tree(moved, 3, index).digest == anew.digest
     index.write_bytes(index.read_bytes()[:-9])
     assert list_tree(moved, 3, index).digest == anew.digest
@@ -251,6 +258,22 @@ def test_the_limit_of_broken_images_is_that_of_all_workers_together(tree: Path) 
             trainer.run_epoch(2, lambda: None)
 
 
+def test_the_first_trial_looks_at_every_image_that_validates(tree: Path, tmp_path: Path) -> None:
+    fields = {"name": "imagenet", "path": str(tree), "image_size": 32, "classes": 3, "loaders": 0}
+    settings = PlacedData(**fields, index=tmp_path / "data.index", keeps_index=True)
+    whole = (tree / "val/bee/1.JPEG").read_bytes()
+    (tree / "val/bee/1.JPEG").write_bytes(whole[: len(whole) // 2])
+    for _ in range(2):  # what was found wrong is not forgotten
+        with pytest.raises(
+            TrialFailure, match=r"val/bee/1.JPEG: cannot be read \(OSError: image file is trunc"
+        ) as raised:
+            imagenet.ImageTree(settings, torch.device("cpu"), World())
+        assert raised.value.reason is EndReason.BAD_DATA
+    (tree / "val/bee/1.JPEG").write_bytes(whole)
+    source = imagenet.ImageTree(settings, torch.device("cpu"), World())
+    assert source.digest == list_tree(tree, 3).digest == list_tree(tree, 3, settings.index).digest
+
+
 _LOADING = """
 import os, sys, torch
 from aiperf_orch.config import DataSettings
@@ -291,7 +314,9 @@ def test_a_node_that_lacks_the_data_is_told_from_data_that_nobody_has(
     assert raised.value.reason is EndReason.NODE_FAILURE
 
 
-def test_a_node_copies_the_data_once(tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_node_copies_the_data_once(
+    tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     listing, stage = list_tree(tree, 3), tmp_path / "disk"
     with ThreadPoolExecutor(4) as pool:
         roots = set(pool.map(lambda _: staged(tree, listing, stage), range(4)))
@@ -306,6 +331,20 @@ def test_a_node_copies_the_data_once(tree: Path, tmp_path: Path, capsys: pytest.
     assert staged(tree, listing, stage) == root
     assert "copying 2 images" in capsys.readouterr().err
     assert list_tree(root, 3).digest == listing.digest
+
+    shutil.rmtree(root)
+    copyfile = shutil.copyfile
+
+    def copy(source: bytes, target: bytes) -> None:
+        if source.endswith(b"train/bee/3.JPEG"):  # root may read anything
+            raise PermissionError(errno.EACCES, "Permission denied", source)
+        copyfile(source, target)
+
+    monkeypatch.setattr(shutil, "copyfile", copy)
+    assert staged(tree, listing, stage) == tree
+    assert "bee/3.JPEG: Permission denied): reading from" in capsys.readouterr().err
+    assert staged(tree, listing, stage, max_broken=1) == root == staged(tree, listing, stage)
+    assert [path.name for path in root.rglob("*.JPEG") if not path.stat().st_mode & 0o400] == ["3.JPEG"]
 
     root.chmod(0o777)  # anybody may have put images there
     assert staged(tree, listing, stage) == tree
@@ -323,5 +362,14 @@ def test_a_full_disk_is_no_failure(
     monkeypatch.undo()
     copied = opened(tree, stage=str(tmp_path / "disk"))
     assert torch.equal(_images(copied, 1), _images(source, 1))
+    damaged = next((tmp_path / "disk").glob("*/val/cat")) / "1.JPEG"
+    for broken, reason, named in [
+        (damaged, EndReason.NODE_FAILURE, f"{damaged}: cannot be read .*{tree} has it whole.*remove"),
+        (tree / "val" / "cat" / "1.JPEG", EndReason.BAD_DATA, f"{tree}/val/cat/1.JPEG: cannot be read"),
+    ]:
+        broken.write_bytes(b"")
+        with pytest.raises(TrialFailure, match=named) as raised:
+            list(copied.validation([np.arange(6)]))
+        assert raised.value.reason is reason
     shutil.rmtree(tree)
     assert torch.equal(_images(copied, 2), _images(copied, 2))
