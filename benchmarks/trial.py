@@ -1,8 +1,9 @@
 """How fast a trial trains, against a plain PyTorch loop on the same network and images, taken in turns in the same run.
 
-The plain loop computes in fp32 as PyTorch's tutorials write it: one process, no compiling, the default memory layout. It reads
-the trial's own source, so that only training differs, and never waits for a loss. Both also validate. On an accelerator a loop
-that knows all its tricks (bf16, channels last, compiled, fused SGD) takes its turns, too, and the trial compiles.
+The plain loop computes in fp32 as PyTorch's tutorials write it: one process, no compiling, the default memory layout, layers
+called as modules. It reads the trial's own source, so that only training differs, and never waits for a loss. Both also
+validate. On an accelerator a loop that knows all its tricks (bf16, channels last, compiled, fused SGD) takes its turns, too,
+and the trial compiles.
 
     python benchmarks/trial.py [--cores 1] [--rounds 5]                     # digits, and ResNet-50 at 64 px
     python benchmarks/trial.py --case digits --compile                      # by torch.compile, which the warm-up round pays for
