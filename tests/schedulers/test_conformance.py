@@ -210,6 +210,8 @@ def test_a_failing_command_is_not_lost(scheduler, jobs):
     job = scheduler.submit([request]).jobs[request.name]
     wait_for(lambda: not is_live(scheduler, request.name))
     assert "it went wrong" in (request.folder / "log").read_text()
+    if not getattr(scheduler, "has_history", True):
+        return  # a PBS that keeps none, as one that is newly installed, says no more of it
     end = explained(scheduler, request.name, job)
     assert end.reason is EndReason.TRIAL_ERROR
     assert "exit status 1" in end.detail

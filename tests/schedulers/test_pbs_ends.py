@@ -125,6 +125,12 @@ def test_an_answer_that_broke_off_anywhere_is_noticed(path):
     assert not any(qstat.is_whole(text[:end]) for end in range(1, len(text)))
 
 
+def test_a_resource_may_have_a_hyphen_in_its_name():
+    text = "Job Id: 1.vm\n    Job_Name = a\n    Resource_List.net-bw = first,\n\tsecond\n    queue = q\n\n"
+    (job,) = qstat.parse_jobs(text)
+    assert job.attributes == {"Job_Name": "a", "Resource_List.net-bw": "first,second", "queue": "q"}
+
+
 @given(st.text() | st.text("JobId: \n\t=_Ejxit-s0123F", max_size=200).map(lambda text: f"Job Id: 1.vm\n{text}"))
 def test_nothing_that_qstat_prints_raises(output):
     for job in qstat.parse_jobs(output):

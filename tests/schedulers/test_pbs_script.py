@@ -79,6 +79,7 @@ def test_a_task_without_a_rank_or_on_another_tasks_host_does_not_begin(mpi_task)
     said, code = mpi_task("n1", PMI_RANK="1")
     assert ("mpiexec started task 1 on n1, not on n2" in said, code) == (True, 72)
     assert mpi_task("a-name-that-pbs-does-not-use", PMI_RANK="1")[1] == 0
+    assert mpi_task("n1", PMI_RANK="2")[1] == 0  # one too many, which the trial turns away
 
 
 @pytest.mark.parametrize(

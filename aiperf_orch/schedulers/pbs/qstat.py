@@ -148,7 +148,7 @@ def blocks(output: str, heading: str) -> Iterator[tuple[str, dict[str, str]]]:
             ident, attributes, last = line[len(heading) :].strip(), {}, None
         elif line.startswith("\t") and last is not None:
             attributes[last] += line[1:]
-        elif ident is not None and line.startswith("    ") and (match := re.match(r" {4}([\w.]+) = (.*)", line)):
+        elif ident is not None and line.startswith("    ") and (match := re.match(r" {4}([\w.-]+) = (.*)", line)):
             last = match[1]
             attributes.setdefault(last, match[2])
     if ident is not None:
