@@ -7,7 +7,9 @@ trial by hand: events go to standard output as JSON lines, and the campaign's re
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import os
+import signal
 import sys
 import tempfile
 from functools import partial
@@ -50,6 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--weights", type=Path, help="by hand: where to keep the best weights")
     parser.add_argument("--data", type=Path, help="by hand: the data set's folder, in place of the campaign's")
     options = parser.parse_args(arguments)
+    faulthandler.register(signal.SIGUSR2)  # who wants to see where the task is must not end it
     allocation = Allocation.present()
     try:
         spec, sha256 = read_spec(options.spec)
