@@ -83,7 +83,8 @@ class DataSettings(Settings):
         None, description="folder on each node's own disk that keeps a copy of the data", json_schema_extra=PRIVATE
     )
     max_broken: Annotated[int, Field(ge=0)] = Field(
-        10, description="so many unreadable training images each worker skips in an epoch; one more ends the trial"
+        10,
+        description="so many unreadable training images are skipped in an epoch, by all workers; one more ends the trial",
     )
 
     @property

@@ -71,6 +71,9 @@ class LocalSettings(SchedulerSettings):
 
     kind: Literal["local"] = "local"
     cores_per_trial: Count = 1
+    gpus_per_trial: Count | None = Field(
+        None, description="NVIDIA GPUs that each trial gets of its own; by default trials share all of them"
+    )
 
 
 class ClusterSettings(SchedulerSettings):

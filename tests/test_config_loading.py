@@ -300,7 +300,7 @@ def test_a_hostile_file_ends_soon_with_a_short_message(fault: Callable[..., str]
     told = fault(text)
     assert told.startswith(message)
     assert len(told) < 2000
-    assert time.process_time() - began < 5
+    assert time.process_time() - began < 60  # one second, or on a slow machine some; a bomb that goes off takes hours
 
 
 @settings(deadline=None, max_examples=200)

@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
-from aiperf_orch.errors import AiperfError, UsageError
+from aiperf_orch.errors import AiperfError, SchedulerUnreachable, UsageError
 
 _PROGRAMS: Final = {"slurm": "sbatch", "pbs": "qsub"}  # where there is the program, there is the scheduler
 _TIMEOUT: Final = 60.0  # seconds for one question to a scheduler
@@ -29,8 +29,8 @@ def init(scheduler: str | None, output: Path | None) -> str:
     """
     if output and os.path.lexists(output):
         raise UsageError(f"{output}: is there already, and is never overwritten: give another name")
-    kind = scheduler or next((kind for kind, program in _PROGRAMS.items() if shutil.which(program)), "local")
-    text = _draft(kind, str(output or "site.yaml"))
+    here = [kind for kind, program in _PROGRAMS.items() if shutil.which(program)]
+    kind, text = _first_draft([scheduler] if scheduler else here or ["local"], str(output or "site.yaml"))
     if output is None:
         return text
     try:
@@ -42,6 +42,17 @@ def init(scheduler: str | None, output: Path | None) -> str:
     return ""
 
 
+def _first_draft(kinds: list[str], file: str) -> tuple[str, str]:
+    """The first of these schedulers that answers, and its draft: the programs of another may lie here unused."""
+    silent: list[SchedulerUnreachable] = []
+    for kind in kinds:
+        try:
+            return kind, _draft(kind, file)
+        except SchedulerUnreachable as error:
+            silent.append(error)
+    raise silent[0] if len(silent) == 1 else SchedulerUnreachable("; ".join(map(str, silent)))
+
+
 def _draft(kind: str, file: str) -> str:
     if kind == "slurm":
         from aiperf_orch.schedulers.slurm.draft import draft
@@ -49,10 +60,11 @@ def _draft(kind: str, file: str) -> str:
 
         return draft(survey(None, timeout=_TIMEOUT), file)
     if kind == "pbs":
+        from aiperf_orch.schedulers.pbs.access import Submitter
         from aiperf_orch.schedulers.pbs.draft import draft as draft_pbs
         from aiperf_orch.schedulers.pbs.survey import survey as survey_pbs
 
-        return draft_pbs(survey_pbs(timeout=_TIMEOUT), file)
+        return draft_pbs(survey_pbs(timeout=_TIMEOUT), file, Submitter.present())
     text = (files("aiperf_orch.site_configs") / "local.yaml").read_text()
     cores = len(os.sched_getaffinity(0))
     text = text.replace("name: local machine", f"name: {socket.gethostname()}")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,14 +23,21 @@ from aiperf_orch.schedulers.choosing import make_scheduler
 from aiperf_orch.units import format_duration, format_time, now
 
 _SHORT: Final = 60  # characters; CSV and JSON have all
+_LATEST: Final = 20  # trials that are over, in the table
 
 
 def status(campaign_dir: Path, form: str) -> str:
-    """A row a trial; as a table with a heading, as JSON within an object that describes the campaign."""
+    """A row a trial; as a table with a heading, and of what is over the latest; as JSON within an object of the campaign."""
     directory = CampaignDirectory.open(campaign_dir)
     state = read_state(directory)
     queued, trouble = _ask_queue(directory, state)
-    rows = [_row(directory, trial, queued.get(trial.attempts[-1].name)) for trial in state.trials.values()]
+    over = [trial.trial for trial in state.trials.values() if trial.end]
+    left_out = set(over[:-_LATEST]) if form == "table" else set()
+    rows = [
+        _row(directory, trial, queued.get(trial.attempts[-1].name))
+        for trial in state.trials.values()
+        if trial.trial not in left_out
+    ]
     if form == "csv":
         return render_rows(rows, form)
     heading = _heading(directory, state, rows) | ({"queue": trouble} if trouble else {})
@@ -45,17 +53,28 @@ def status(campaign_dir: Path, form: str) -> str:
         "deadline": heading["deadline"],
         "remaining": None if heading["remaining"] is None else format_duration(heading["remaining"]),
         "best error": None if heading["best_error"] is None else f"{heading['best_error']:.2%}",
+        "trials": _counts(state, left_out, rows),
     }
     for row in rows:
         row["error"] = None if row["error"] is None else f"{row['error']:.2%}"
         row["network"] = row["network"][:8]
         row["why"] = row["why"] and textwrap.shorten(row["why"], _SHORT, placeholder=" …")
     lines = [f"{key:<11}{value}\n" for key, value in shown.items() if value is not None]
+    if left_out:
+        lines.append(f"{'':<11}below, of those that are over, the latest {_LATEST}: --format csv has all\n")
     return "".join(lines) + ("\n" + render_rows(rows, form) if rows else "no trials yet\n")
+
+
+def _counts(state: CampaignState, left_out: Collection[int], rows: Iterable[Mapping[str, Any]]) -> str | None:
+    """How many trials there are, by state."""
+    ends = (state.trials[trial].end for trial in left_out)
+    counts = Counter([*(end.reason.value for end in ends if end), *(row["state"] for row in rows)])
+    return ", ".join(f"{number:,} {name}" for name, number in counts.most_common()) or None
 
 
 def _heading(directory: CampaignDirectory, state: CampaignState, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """The campaign as a whole, for programs: times in UTC, `remaining` in seconds, errors as fractions."""
+    errors = (row["error"] for row in rows)
     deadline = state.deadline(directory.settings.campaign.duration)
     holder = read_holder(directory.lock)
     alive = holder.alive() if holder else False
@@ -74,7 +93,7 @@ def _heading(directory: CampaignDirectory, state: CampaignState, rows: list[dict
         "began": format_time(state.first_begin) if state.first_begin else None,
         "deadline": format_time(deadline) if deadline else None,
         "remaining": remaining,
-        "best_error": min((row["error"] for row in rows if row["error"] is not None), default=None),
+        "best_error": min((error for error in (state.best_error, *errors) if error is not None), default=None),
     }
 
 

@@ -31,7 +31,12 @@ def judge(settings: SiteSettings, outcome: Outcome) -> Iterator[Finding]:
             "job", f"{named}: {outcome.trouble}; it was cancelled", "what only a job can tell was not checked"
         )
     elif outcome.trouble:
-        yield fault("job", f"{named}: {outcome.trouble}{log}", "its output above says why, or the administrators can")
+        why = (
+            "its output above says why, or the administrators can"
+            if log
+            else "see what it says, or ask the administrators"
+        )
+        yield fault("job", f"{named}: {outcome.trouble}{log}", why)
     else:
         waited = format_duration(round(outcome.waited or 0.0, 1))
         yield ok("job", f"{named} began after {waited}, on {', '.join(report.host for report in reports)}")
@@ -184,9 +189,10 @@ def _cores(settings: SiteSettings, reports: Sequence[NodeReport]) -> Finding:
     asked = next(filter(None, (getattr(scheduler, name, None) for name in _CORES)), None)
     fewest = min(reports, key=lambda report: report.cores)
     if asked and fewest.cores < asked:
-        return warning(
-            "cores", f"{fewest.host}: {asked} asked, {fewest.cores} given", "see scheduler.launcher_options, directives"
-        )
+        advice = "see scheduler.launcher_options, directives"
+        if isinstance(scheduler, PbsSettings):
+            advice = "see scheduler.cpus, and how the site holds jobs to their cores (the hook pbs_cgroups)"
+        return warning("cores", f"{fewest.host}: {asked} asked, {fewest.cores} given", advice)
     return ok("cores", f"{fewest.cores} for a trial{f', {asked} asked' if asked else ''}")
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 import shutil
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from aiperf_orch.config_schedulers import PbsSettings
 from aiperf_orch.doctor.findings import Finding, fault, ok, warning
 from aiperf_orch.errors import SchedulerUnreachable
 from aiperf_orch.schedulers.pbs import site
+from aiperf_orch.schedulers.pbs.access import Submitter, barring_list, bars_host, job_limit
 from aiperf_orch.schedulers.pbs.scheduler import PROGRAMS
 from aiperf_orch.schedulers.pbs.survey import survey
 from aiperf_orch.units import format_duration
+
+_SETTINGS: Final = {"nodect": "nodes", "ncpus": "cpus", "ngpus": "gpus", "mem": "memory"}
+"""The setting that a trial's amount of a resource comes from."""
 
 
 def checks(settings: PbsSettings, concurrency: int) -> Iterator[Finding]:
@@ -30,17 +33,17 @@ def checks(settings: PbsSettings, concurrency: int) -> Iterator[Finding]:
     if missing:
         raise SchedulerUnreachable(f"{', '.join(missing)}: not found here")
     found = survey(timeout=settings.command_timeout)
-    user = pwd.getpwuid(os.getuid()).pw_name
+    who = Submitter.present()
     yield ok("scheduler", f"PBS {found.version} answers, server {found.name}")
     if not found.server.says("scheduling"):
         yield warning("scheduler", "the server starts no jobs now (scheduling = False)", "ask its administrators")
-    yield from judge_queue(settings, found, user)
+    yield from judge_queue(settings, found, who)
     yield from judge_nodes(settings, concurrency, found)
-    yield from judge_limits(settings, concurrency, found, user)
+    yield from judge_limits(settings, concurrency, found, who)
     yield judge_history(found)
 
 
-def judge_queue(settings: PbsSettings, found: site.Complex, user: str) -> Iterator[Finding]:
+def judge_queue(settings: PbsSettings, found: site.Complex, who: Submitter) -> Iterator[Finding]:
     """Whether the queue is there, takes jobs, lets this user in, and starts what a trial asks for."""
     name = settings.queue or found.default_queue
     others = f"set scheduler.queue: one of {', '.join(found.queues)}"
@@ -54,25 +57,36 @@ def judge_queue(settings: PbsSettings, found: site.Complex, user: str) -> Iterat
         yield fault("queue", f"{name}: takes no jobs (enabled = False)", f"wait for it, or {others}")
     elif queue.says("from_route_only"):
         yield fault("queue", f"{name}: takes jobs from a routing queue only", "set scheduler.queue to that one")
-    elif not site.may_use(queue, user):
-        yield fault("queue", f"{name}: you are not among its users (acl_users)", f"ask for access, or {others}")
+    elif barring := barring_list(found.server, who):
+        yield fault("queue", f"the server's list does not hold you ({barring})", "ask for access")
+    elif barring := barring_list(queue, who):
+        yield fault("queue", f"{name}: its list does not hold you ({barring})", f"ask for access, or {others}")
     elif not queue.says("started"):
         yield warning("queue", f"{name}: starts no jobs now (started = False)", f"wait for it, or {others}")
     else:
-        refusals = {each.name: _refusals(settings, each) for each in found.executing(name)}
-        longest = [each.walltime("max") for each in found.executing(name)]
-        if refusals and all(refusals.values()):
-            for each, said in refusals.items():
-                for message, advice in said:
+        executing = found.executing(name)
+        # a job goes where one of them takes it
+        taken = {each.name: _refusals(settings, found.held_to(each), who) for each in executing}
+        if taken and all(taken.values()):
+            for each, said_there in taken.items():
+                for message, advice in said_there:
                     yield fault("queue", f"{each}: {message}", advice)
         else:
+            longest = [found.held_to(each).walltime("max") for each in executing if not taken[each.name]]
             limit = "any time" if None in longest else f"up to {format_duration(max(filter(None, longest), default=0))}"
             yield ok("queue", f"{name}: enabled and started, jobs may take {limit}")
+    for what, place in ((f"server {found.name}", found.server), (name, queue)):
+        if place and bars_host(place, who):  # which may know this host by another name
+            message = f"{what}: its list of hosts (acl_hosts) does not hold {' or '.join(sorted(who.hosts))}"
+            yield warning("queue", message, "if qsub refuses, submit from a host of the list")
 
 
-def _refusals(settings: PbsSettings, queue: site.Place) -> list[tuple[str, str]]:
-    """Why a queue, or the server, would refuse a trial's job, and what to do about each."""
+def _refusals(settings: PbsSettings, queue: site.Place, who: Submitter) -> list[tuple[str, str]]:
+    """Why a queue would refuse a trial's job, and what to do about each."""
     found = []
+    barring = barring_list(queue, who)
+    if barring:
+        found.append((f"its list does not hold you ({barring})", "ask for access"))
     asked = settings.time_limit
     longest, shortest = queue.walltime("max"), queue.walltime("min")
     if longest is not None and asked > longest:
@@ -89,20 +103,17 @@ def _refusals(settings: PbsSettings, queue: site.Place) -> list[tuple[str, str]]
                 f"set scheduler.time_limit: {format_duration(shortest)}",
             )
         )
-    if settings.resources:
-        return found
-    wanted = {
-        "nodect": ("nodes", settings.nodes, ""),
-        "ncpus": ("cpus", settings.cpus * settings.nodes, ""),
-        "ngpus": ("gpus", (settings.gpus or 0) * settings.nodes, ""),
-        "mem": ("memory", site.memory_of(settings) * settings.nodes, "kb"),
-    }
-    for resource, (setting, amount, unit) in wanted.items():
+    for resource, amount in site.asked_for(settings).items():
         most = queue.most(resource)
         if most is not None and amount > most:
+            unit = _unit(resource)
             message = f"a job may have {resource} {most}{unit}, and a trial asks for {amount}{unit}"
-            found.append((message, f"lower scheduler.{setting}, or set another scheduler.queue"))
+            found.append((message, f"lower scheduler.{_SETTINGS[resource]}, or set another scheduler.queue"))
     return found
+
+
+def _unit(resource: str) -> str:
+    return "kb" if resource == "mem" else ""
 
 
 def judge_nodes(settings: PbsSettings, concurrency: int, found: site.Complex) -> Iterator[Finding]:
@@ -154,29 +165,33 @@ def _advice(settings: PbsSettings, nodes: Sequence[site.Node]) -> str:
     return "ask for less, or set another scheduler.queue"
 
 
-def judge_limits(settings: PbsSettings, concurrency: int, found: site.Complex, user: str) -> Iterator[Finding]:
-    """Whether server and queue let so many trials run and wait at once, and the server takes such a job."""
+def judge_limits(settings: PbsSettings, concurrency: int, found: site.Complex, who: Submitter) -> Iterator[Finding]:
+    """Whether server and queue let so many trials of this user run and wait at once."""
     name = settings.queue or found.default_queue or ""
-    queues = [found.queues[name]] if name in found.queues else []
+    executing = found.executing(name)
+    queues = {each.name: each for each in (found.queues.get(name), *(executing if len(executing) == 1 else [])) if each}
+    places = {f"server {found.name}": found.server, **{f"queue {each}": place for each, place in queues.items()}}
     wanted = concurrency + settings.lookahead
+    asked = site.asked_for(settings)
     good = True
-    for place in (found.server, *queues):
-        what = f"server {place.name}" if place is found.server else f"queue {place.name}"
-        running, queued = place.most_jobs("run", user), place.most_jobs("queued", user)
-        if place is found.server:
-            for message, advice in _refusals(settings, place):
-                good = False
-                yield fault("limits", f"{what}: {message}", advice)
-        if running is not None and running < concurrency:
+    for what, place in places.items():
+        running = job_limit(place, "run", who, settings.project, asked)
+        queued = job_limit(place, "queued", who, settings.project, asked)
+        never = next((limit for limit in (running, queued) if limit and not limit.jobs), None)
+        if never:
             good = False
-            message = f"{what}: {running} jobs of a user run at once, and campaign.concurrency is {concurrency}: the rest waits"
-            yield warning("limits", message, f"set campaign.concurrency: {max(running, 1)}")
-        if queued is not None and queued < wanted:
+            yield fault("limits", f"{what}: no trial of yours would ever run: {never.why}", "ask for less of it")
+            continue
+        if running and running.jobs < concurrency:
+            good = False
+            message = f"{what}: {running.jobs} jobs of yours run at once ({running.why}), and campaign.concurrency is {concurrency}: the rest waits"
+            yield warning("limits", message, f"set campaign.concurrency: {running.jobs}")
+        if queued and queued.jobs < wanted:
             good = False
             yield warning(
                 "limits",
-                f"{what}: {queued} jobs of a user may be in the queue, and {concurrency} trials and {settings.lookahead} "
-                "waiting would be: the rest is submitted later",
+                f"{what}: {queued.jobs} jobs of yours may be in the queue ({queued.why}), and {concurrency} trials and "
+                f"{settings.lookahead} waiting would be: the rest is submitted later",
                 "lower campaign.concurrency or scheduler.lookahead",
             )
     if good:

@@ -60,6 +60,7 @@ def run_command(command: Sequence[str], *, timeout: float, folder: Path | None =
 
     Raises:
         SchedulerUnreachable: when the program is not there, or did not end in time.
+        KeyboardInterrupt: when a person presses Ctrl-C meanwhile, but not before the command has ended.
     """
     late = threading.Event()
     try:
@@ -80,6 +81,9 @@ def run_command(command: Sequence[str], *, timeout: float, folder: Path | None =
             watchdog.start()
             try:
                 output, errors = process.communicate()
+            except KeyboardInterrupt:
+                process.communicate()  # until then nobody can know, and cancel, what it was about to submit
+                raise
             finally:
                 watchdog.cancel()
     except FileNotFoundError as error:

@@ -1,4 +1,4 @@
-"""The local scheduler: trials are processes of this machine, each held to its own cores.
+"""The local scheduler: trials are processes of this machine, each held to its own cores and, where wanted, GPUs.
 
 Built on submitit's local executor, with our batch script in place of its process tree. The queue is the process table:
 every process of a job carries the job's name in its environment, so that a new controller finds what an old one
@@ -14,8 +14,10 @@ import shutil
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import psutil
@@ -31,14 +33,34 @@ from aiperf_orch.schedulers.script import render_script, submitit_command
 
 _NAME: Final = "AIPERF_ORCH_JOB"
 _CPUS: Final = "AIPERF_ORCH_CPUS"
+_GPUS: Final = "AIPERF_ORCH_GPUS"
+_DRIVER: Final = Path("/proc/driver/nvidia/gpus")
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """What a job is held to: numbers of cores, and of GPUs as CUDA_VISIBLE_DEVICES names them."""
+
+    cpus: tuple[str, ...] = ()
+    gpus: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> _Share:
+        """That of the job that a process with this environment belongs to."""
+        return cls(*(tuple(filter(None, environment.get(name, "").split(","))) for name in (_CPUS, _GPUS)))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What tells it to those that look for what is free."""
+        return {_CPUS: ",".join(self.cpus), _GPUS: ",".join(self.gpus)}
 
 
 class LocalExecutor(submitit_local.LocalExecutor):
     """submitit's local executor, starting our rendered script in a session of its own."""
 
-    def __init__(self, request: JobRequest, settings: LocalSettings, cpus: list[int]) -> None:
+    def __init__(self, request: JobRequest, settings: LocalSettings, share: _Share) -> None:
         super().__init__(folder=request.folder)
-        self._request, self._settings, self._cpus = request, settings, cpus
+        self._request, self._settings, self._share = request, settings, share
         self.process: subprocess.Popen[bytes] | None = None
 
     @classmethod
@@ -51,13 +73,13 @@ class LocalExecutor(submitit_local.LocalExecutor):
         return _submitit_command(self._request, self._settings)
 
     def _make_submission_file_text(self, command: str, uid: str) -> str:  # noqa: ARG002  submitit's signature
-        return _script(self._request, self._settings, self._cpus, command)
+        return _script(self._request, self._settings, self._share, command)
 
     def _submit_command(self, command: str) -> submitit_local.LocalJob[Any]:
         script = self._request.folder / SCRIPT
         script.write_text(self._make_submission_file_text(command, ""))
         environment = {key: value for key, value in os.environ.items() if not key.startswith("SUBMITIT_")}
-        environment |= {_NAME: self._request.name, _CPUS: ",".join(map(str, self._cpus))}
+        environment |= {_NAME: self._request.name, **self._share.environment}
         with (self._request.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 ["bash", str(script)],
@@ -76,7 +98,7 @@ class _Found:
 
     process: psutil.Process
     name: str
-    cpus: frozenset[int]
+    share: _Share
 
 
 class LocalScheduler(Scheduler):
@@ -88,26 +110,33 @@ class LocalScheduler(Scheduler):
         self._over: set[str] = set()
 
     def check(self, concurrency: int) -> list[str]:
-        """Refuse trials that want more cores than there are, and warn where trials will share cores."""
+        """Refuse trials that want more than there is, and warn where trials will share."""
         if self._settings.python and not shutil.which(self._settings.python):
             raise UsageError(f"scheduler.python: {self._settings.python}: there is no such program here")
-        wanted, there = self._settings.cores_per_trial, len(os.sched_getaffinity(0))
-        if wanted > there:
-            raise UsageError(f"scheduler.cores_per_trial: a trial wants {wanted} cores, and this machine gives {there}")
-        if concurrency * wanted > there:
-            return [f"{concurrency} trials at once want {concurrency * wanted} cores, and here are {there}: they share"]
-        return []
+        warnings = []
+        for what, key, wanted, there in (
+            ("cores", "cores_per_trial", self._settings.cores_per_trial, len(_cores_here())),
+            ("GPUs", "gpus_per_trial", self._settings.gpus_per_trial or 0, len(_gpus_here())),
+        ):
+            if wanted > there:
+                raise UsageError(f"scheduler.{key}: a trial wants {wanted} {what}, and this machine gives {there}")
+            all_want = concurrency * wanted
+            if all_want > there:
+                warnings.append(
+                    f"{concurrency} trials at once want {all_want} {what}, and here are {there}: they share"
+                )
+        return warnings
 
     def render(self, request: JobRequest) -> str:
-        """The script, on the cores that would be taken now."""
+        """The script, on what would be taken now."""
         # not by an executor: making one would make the job's folder too
-        return _script(request, self._settings, self._free_cores(), _submitit_command(request, self._settings))
+        return _script(request, self._settings, self._free(), _submitit_command(request, self._settings))
 
     def submit(self, requests: Sequence[JobRequest]) -> Submission:
-        """Start jobs, each on cores that no other job has; when all are taken, on those with the fewest jobs."""
+        """Start jobs, each on what no other job has; when all is taken, on what the fewest jobs have."""
         done = Submission()
         for request in requests:
-            executor = LocalExecutor(request, self._settings, self._free_cores())
+            executor = LocalExecutor(request, self._settings, self._free())
             try:
                 job = executor.submit(submitit.helpers.CommandFunction(list(request.command), verbose=True))
             except OSError as error:
@@ -121,7 +150,7 @@ class LocalScheduler(Scheduler):
         return done
 
     def release(self, names: Collection[str]) -> None:
-        """Their cores are free, though submitit takes a moment to exit; and reap what has."""
+        """What they had is free, though submitit takes a moment to exit; and reap what has."""
         self._over.update(names)
         for name in self._over & self._started.keys():
             if self._started[name].poll() is not None:
@@ -173,14 +202,34 @@ class LocalScheduler(Scheduler):
                 found.process.send_signal(number)
         return Cancellation()
 
-    def _free_cores(self) -> list[int]:
-        """The cores for one more job: those with the fewest jobs on them."""
-        load = dict.fromkeys(sorted(os.sched_getaffinity(0)), 0)
-        for cpus in {found.name: found.cpus for found in _processes() if found.name not in self._over}.values():
-            for cpu in cpus & load.keys():
-                load[cpu] += 1
-        chosen = sorted(load, key=lambda cpu: (load[cpu], cpu))[: self._settings.cores_per_trial]
-        return sorted(chosen)
+    def _free(self) -> _Share:
+        """What one more job gets."""
+        shares = list({found.name: found.share for found in _processes() if found.name not in self._over}.values())
+        return _Share(
+            _least_taken(_cores_here(), [share.cpus for share in shares], self._settings.cores_per_trial),
+            _least_taken(_gpus_here(), [share.gpus for share in shares], self._settings.gpus_per_trial or 0),
+        )
+
+
+def _cores_here() -> list[str]:
+    return [str(core) for core in sorted(os.sched_getaffinity(0))]
+
+
+def _gpus_here() -> list[str]:
+    """The GPUs that we were given, else those that the driver shows, by number."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is not None:
+        return [name for part in given.split(",") if (name := part.strip()) not in ("", "-1", "NoDevFiles")]
+    with contextlib.suppress(OSError):
+        return [str(number) for number, _ in enumerate(_DRIVER.iterdir())]
+    return []
+
+
+def _least_taken(there: Sequence[str], taken: Sequence[Sequence[str]], number: int) -> tuple[str, ...]:
+    """So many of those that the fewest jobs have, in their order."""
+    jobs = Counter(each for share in taken for each in share)
+    chosen = sorted(range(len(there)), key=lambda place: (jobs[there[place]], place))[:number]
+    return tuple(there[place] for place in sorted(chosen))
 
 
 def _running(name: str, leader: int) -> JobStatus:
@@ -195,14 +244,15 @@ def _how(code: int) -> str:
     return f"ended by signal {-code}" if code < 0 else f"exit status {code}"
 
 
-def _script(request: JobRequest, settings: LocalSettings, cpus: list[int], command: str) -> str:
+def _script(request: JobRequest, settings: LocalSettings, share: _Share, command: str) -> str:
     return render_script(
         "local.sh.j2",
         settings.template,
         name=request.name,
         campaign=request.campaign,
         folder=request.folder,
-        cpus=cpus,
+        cpus=share.cpus,
+        gpus=share.gpus,
         workers=settings.workers_per_node,
         setup=settings.setup,
         command=command,
@@ -224,5 +274,4 @@ def _processes(names: Collection[str] | None = None) -> Iterator[_Found]:
             continue  # gone, or not ours to see
         name = environment.get(_NAME)
         if name is not None and (names is None or name in names):
-            cpus = frozenset(int(cpu) for cpu in environment.get(_CPUS, "").split(",") if cpu.isdigit())
-            yield _Found(process, name, cpus)
+            yield _Found(process, name, _Share.of(environment))

@@ -34,7 +34,7 @@ def follow(
     for number in SIGNALS:  # a batch system tells all tasks; what follows is the first's to decide
         signal.signal(number, signal.SIG_IGN)
     node = Node()
-    node.start(allocation.workers, partial(work, spec, path))
+    node.start(allocation.workers, partial(work, spec, path, allocation.accelerators))
     telemetry = Telemetry(telemetry_file, alone=allocation.alone)
     telemetry.start()
     deadline = time.monotonic() + lifeline.MEETING

@@ -28,7 +28,7 @@ MEETING: Final = 300.0  # seconds in which all tasks of a trial must have met
 BEAT: Final = 5.0  # seconds between two signs of life
 SILENCE: Final = 40.0  # seconds without one after which a node is lost
 DESERTED: Final = 900.0  # seconds without one after which the first task is lost: it may wait for a file system
-_ANSWER: Final = 5.0  # seconds for an answer to a greeting
+_ANSWER: Final = 5.0  # seconds for a greeting by who listens
 _DISMISSING: Final = 60.0  # seconds for the other tasks to come and be let go
 _PAUSE: Final = 0.2  # seconds between two looks for the first task
 LOOPBACK: Final = "127.0.0.1"
@@ -197,6 +197,7 @@ def _is_ours(channel: Channel, key: Key, allocation: Allocation) -> bool:
     try:
         proof = key.proof(Hello.model_validate_json(channel.next_line(_ANSWER)).nonce, node, workers)
         channel.send(Hello(nonce=nonce, proof=proof, node=node, workers=workers).to_line())
-        return key.proves(Hello.model_validate_json(channel.next_line(_ANSWER)).proof, nonce)
+        # whoever greets so answers, or hangs up: to leave sooner might be to leave when it has just let us in
+        return key.proves(Hello.model_validate_json(channel.next_line(SILENCE)).proof, nonce)
     except ValidationError:
         return False

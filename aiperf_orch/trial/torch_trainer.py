@@ -276,6 +276,10 @@ class TorchTrainer:
         # in 64 bits, on the CPU: the one time in an epoch that the device is waited for
         sums = torch.tensor([float(loss), trained, skipped, int(wrong), share], dtype=torch.float64)
         total, trained, skipped, wrong, share = self._world.sum(sums).tolist()
+        most = self._spec.data.max_broken  # a worker leaves at once when its own are more
+        if skipped > most:
+            what = f"{skipped:.0f} images cannot be read, and data.max_broken allows {most} in an epoch"
+            raise TrialFailure(EndReason.BAD_DATA, f"{what}: the trial's log names them; mend or replace them")
         return EpochResult(
             train_images=int(trained),
             val_images=self._source.val_images,

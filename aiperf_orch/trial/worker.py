@@ -44,6 +44,7 @@ class Worker:
         channel: Channel,
         spec: TrialSpec,
         path: Path,
+        accelerators: int,
         local_rank: int,
         local_size: int,
         store: socket.socket | None,
@@ -54,11 +55,13 @@ class Worker:
             channel: to the node's task.
             spec: the trial.
             path: the specification's, by which a parent's files are found.
+            accelerators: how many the node was asked for, 0 where nobody said.
             local_rank: this worker's number on its node.
             local_size: how many the node has.
             store: of rank 0, the socket of the store where all meet; it listens.
         """
         self._channel, self._spec, self._path = channel, spec, path
+        self._accelerators = accelerators
         self._local_rank, self._local_size, self._store = local_rank, local_size, store
         self._rank: int | None = None
         self._pause = min(_LOOK, _FRACTION * spec.training.hang_after)
@@ -120,8 +123,13 @@ class Worker:
         """Meet the other ranks."""
         self._rank = order.rank
         accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-        if accelerator and self._local_rank == 0 and self._local_size > torch.accelerator.device_count():
-            share = f"{self._local_size} workers share {torch.accelerator.device_count()} accelerators"
+        there = torch.accelerator.device_count() if accelerator else 0
+        if there < self._accelerators:  # training on would be slow, and on the processor perhaps for hours
+            what = f"torch sees {there} of the {self._accelerators} accelerators that the trial was given"
+            where = "this node's driver, or torch in the trials' environment, is at fault: see `aiperf-orch check`"
+            raise TrialFailure(EndReason.NODE_FAILURE, f"{socket.gethostname()}: {what}; {where}")
+        if accelerator and self._local_rank == 0 and self._local_size > there:
+            share = f"{self._local_size} workers share {there} accelerators"
             print(f"warning: {socket.gethostname()}: {share}", file=sys.stderr, flush=True)
         if order.interface:
             os.environ.setdefault("GLOO_SOCKET_IFNAME", order.interface)

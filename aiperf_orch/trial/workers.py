@@ -71,7 +71,7 @@ class Workers:
     def prepare(self) -> Equipment:
         """Start the workers, meet the other nodes, and let all prepare."""
         here, nodes = self._allocation, len(self._allocation.hosts)
-        body = partial(work, self._spec, self._path)
+        body = partial(work, self._spec, self._path, here.accelerators)
         interface, address = here.interface, None
         if nodes > 1:
             # rank 0 takes it along before the others are there, so that torch is loaded meanwhile
@@ -248,12 +248,18 @@ class Workers:
 
 
 def work(
-    spec: TrialSpec, path: Path, channel: Channel, local_rank: int, local_size: int, store: socket.socket | None
+    spec: TrialSpec,
+    path: Path,
+    accelerators: int,
+    channel: Channel,
+    local_rank: int,
+    local_size: int,
+    store: socket.socket | None,
 ) -> None:
     """What a worker does from its start on; only here torch is loaded."""
     from aiperf_orch.trial.worker import Worker
 
-    Worker(channel, spec, path, local_rank, local_size, store).run()
+    Worker(channel, spec, path, accelerators, local_rank, local_size, store).run()
 
 
 def _last(reports: Iterable[Report]) -> Energy:

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiperf_orch.campaign.events import (
@@ -195,7 +195,7 @@ def test_what_the_journal_recorded_is_told_from_what_came_later(made: Any, read:
     assert read(made.begin(), made.epoch(1, 1, 0.4)).recorded() != before
 
 
-@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=50)
 @given(cuts=st.lists(st.integers(0, 1000), max_size=6))
 def test_however_it_is_written_it_is_read_the_same(made: Any, read: Callable[..., RunEvents], cuts: list[int]) -> None:
     lines = [made.begin(), "garbage", made.epoch(1, 1), made.epoch(2, 2), made.end(3)]
@@ -332,7 +332,7 @@ def test_no_more_than_20_faults_of_a_file_are_told(made: Any, faults: int) -> No
     assert len({fault for fault in run.faults if fault.endswith("has more lines that do not count")}) == 1
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None)
 @given(data=st.binary(max_size=300))
 def test_any_bytes_are_read_without_an_error(made: Any, data: bytes) -> None:
     made.events(made.begin(), data, b"\n", made.epoch(1, 1))

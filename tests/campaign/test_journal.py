@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiperf_orch.campaign.journal import Journal, read_journal
@@ -157,7 +157,7 @@ def test_damage_is_told_with_its_line_and_nothing_is_changed(path: Path, damage:
     assert path.read_bytes() == b"".join(lines)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None)
 @given(data=st.data())
 def test_no_changed_byte_goes_unnoticed_before_the_last_line(path: Path, tmp_path: Path, data: st.DataObject) -> None:
     original = path.read_bytes()

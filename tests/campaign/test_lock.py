@@ -67,7 +67,7 @@ def test_a_dead_process_leaves_it_to_the_next(path: Path) -> None:
         f"from pathlib import Path; from aiperf_orch.campaign.lock import Lock; "
         f"Lock.acquire(Path({str(path)!r}), take_over=False)"
     )
-    subprocess.run([sys.executable, "-c", script], timeout=30, check=True)
+    subprocess.run([sys.executable, "-c", script], timeout=60, check=True)
     holder = read_holder(path)
     assert holder is not None
     assert holder.alive() is False
@@ -186,7 +186,7 @@ def test_of_two_that_start_at_once_exactly_one_gets_it(tmp_path: Path, left_behi
             assert holder.pid == racers[said.index(won)].pid
     finally:
         for racer in racers:
-            racer.communicate(timeout=30)
+            racer.communicate(timeout=60)
     assert [racer.returncode for racer in racers] == [0, 0]
 
 

@@ -96,6 +96,7 @@ JobAcctGatherType=jobacct_gather/none"""
     )
     # cred_expire: a requeued job waits until its old credential has expired, 121 s by default
     # MinJobAge: squeue knows an ended job for this long; without accounting nobody else does
+    # SlurmdTimeout, BatchStartTimeout: a node on a busy machine is late, and not lost
     # ReturnToService=1: a node that was lost comes back by itself, one that was set down does not
     return f"""
 ClusterName={CLUSTER}
@@ -121,7 +122,8 @@ DefMemPerCPU={layout.memory // layout.cpus}
 SlurmdParameters=config_overrides
 GresTypes=gpu
 ReturnToService=1
-SlurmdTimeout=10
+SlurmdTimeout=120
+BatchStartTimeout=120
 KillWait=3
 MinJobAge=3600
 MaxArraySize={layout.max_array_size}

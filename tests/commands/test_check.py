@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -60,7 +61,13 @@ def pbs_site(tmp_path: Path) -> Callable[..., Path]:
 
 
 def levels(found: dict[str, dict[str, str]]) -> dict[str, str]:
-    return {subject: row["level"] for subject, row in found.items() if row["level"] != "ok"}
+    """The subjects that are not well. That this machine is busy, and takes its time, is not meant."""
+    slow = re.compile(r"is (imported|loaded) in |and its answer took ")
+    return {
+        subject: row["level"]
+        for subject, row in found.items()
+        if row["level"] != "ok" and not (row["level"] == "warning" and slow.search(row["message"]))
+    }
 
 
 # this machine
@@ -71,9 +78,8 @@ def test_this_machine_is_looked_at_by_a_trial_with_torch(aiperf: Run, tmp_path: 
     site.write_text("campaign: {concurrency: 1}\n")
     done = aiperf("check", site, timeout=_DEADLINE)
     assert done.returncode == 0, done.stdout
-    assert "ok       torch: torch is imported in " in done.stdout
-    assert "ok       data: digits is loaded in " in done.stdout
-    assert "ok       files: shared: " in done.stdout
+    for subject in ("torch: torch is imported in ", "data: digits is loaded in ", "files: shared"):  # or too slowly
+        assert re.search(f"^(ok     |warning)  {subject}", done.stdout, re.MULTILINE)
     assert "0 fault(s)" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["site.yaml"]  # nothing is left behind
 
@@ -84,7 +90,7 @@ def test_a_python_that_lacks_the_package_is_told_with_the_jobs_own_words(
     bare = tmp_path / "python"
     bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S -E "$@"\n')
     bare.chmod(0o700)
-    status, found, _ = check(write_site(scheduler__python=str(bare)))
+    status, found, _ = check(write_site(scheduler__python=str(bare), campaign__concurrency=1))
     assert status == 1
     assert levels(found) == {"job": "fault"}
     assert "No module named" in found["job"]["message"]
@@ -95,7 +101,7 @@ def test_a_place_that_others_can_change_is_told_and_no_job_is_started(
 ) -> None:
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(0o777)
-    status, found, _ = check(write_site(), "--campaign-dir", tmp_path / "open" / "campaign")
+    status, found, _ = check(write_site(campaign__concurrency=1), "--campaign-dir", tmp_path / "open" / "campaign")
     assert status == 1
     assert levels(found) == {"place": "fault"}
     assert "job" not in found
@@ -183,10 +189,10 @@ def test_what_slurm_would_refuse_is_told(
 @pytest.mark.slurm
 def test_a_job_that_does_not_start_in_time_is_cancelled(slurm: Any, check: Any, slurm_site: Any) -> None:
     slurm.submit("sleep 600", "--nodes=4", "--exclusive")
-    status, found, said = check(slurm_site(), "--wait", "4s")
+    status, found, said = check(slurm_site(), "--wait", "8s")
     assert status == 0
     assert levels(found)["job"] == "warning"
-    assert "did not start within 4s" in found["job"]["message"]
+    assert "did not start within 8s" in found["job"]["message"]
     assert " waits: " in said
     assert len(slurm.alive_jobs()) == 1
 
@@ -257,7 +263,10 @@ def test_accounts_and_limits(slurm_accounting: Any, aiperf: Run, check: Any, slu
 @pytest.mark.pbs
 def test_a_pbs_complex_as_init_drafts_it_and_check_finds_it(pbs: Any, aiperf: Run, check: Any, tmp_path: Path) -> None:
     pbs.add_queue("debug", max_walltime=1800)
-    text = aiperf("init", "--scheduler", "pbs").stdout
+    for program in ("sbatch", "scontrol"):  # Slurm's programs are here, but no Slurm
+        (pbs.bin / program).write_text("#!/bin/sh\necho no configuration >&2\nexit 1\n")
+        (pbs.bin / program).chmod(0o755)
+    text = aiperf("init").stdout
     assert "queue: workq                    # 2 nodes with 8 cores, 23.5 GiB, 2 GPUs; jobs of any length" in text
     (tmp_path / "site.yaml").write_text(text.replace("  gpus: 1", "  # gpus: 1").replace("cpus: 4", "cpus: 1"))
     status, found, _ = check(tmp_path / "site.yaml", "--set", "training.trainer=simulated")
@@ -270,7 +279,7 @@ def test_a_pbs_complex_as_init_drafts_it_and_check_finds_it(pbs: Any, aiperf: Ru
 def test_what_pbs_would_refuse_is_told(pbs: Any, check: Any, pbs_site: Callable[..., Path], tmp_path: Path) -> None:
     pbs.add_queue("debug", max_walltime=1800)
     pbs.add_queue("theirs", users=["somebody"])
-    for queue, message in (("debug", "a job may take 30m"), ("theirs", "you are not among its users")):
+    for queue, message in (("debug", "a job may take 30m"), ("theirs", "its list does not hold you (acl_users)")):
         status, found, _ = check(pbs_site(queue=queue), "--no-job")
         assert (status, found["queue"]["level"]) == (1, "fault")
         assert message in found["queue"]["message"]

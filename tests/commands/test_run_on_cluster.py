@@ -94,8 +94,8 @@ def test_a_controller_in_the_background_survives_the_logout_and_is_stopped(aiper
     assert f"in the background as process {holder.pid}" in done.stderr
     assert holder.alive()
     assert os.getsid(holder.pid) == holder.pid  # no terminal that hangs up is its own
-    assert slurm.alive_jobs()
     wait_for(lambda: state_of(campaign).begins)
+    assert slurm.alive_jobs()
     assert "RUNNING" in aiperf("status", campaign).stdout
 
     again = aiperf("run", site, "--campaign-dir", campaign, *options, "--yes", "--detach", timeout=PATIENCE)

@@ -64,6 +64,19 @@ def test_a_trial_by_hand_has_its_own_exit_status_and_gets_signals(aiperf: Any, s
     assert broken.stderr.startswith("error: ")
 
 
+def test_a_trial_is_not_trained_on_less_than_it_was_given(
+    aiperf: Any, spec: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = spec()
+    path.write_text(path.read_text().replace('"simulated","', '"torch","'))
+    monkeypatch.setenv("AIPERF_ORCH_ACCELERATORS", "9999")
+    done = aiperf("trial", path, timeout=_DEADLINE)
+    assert done.returncode == 1
+    [end] = map(json.loads, done.stdout.splitlines())
+    assert end["reason"] == "NODE_FAILURE"
+    assert "of the 9999 accelerators that the trial was given" in end["message"]
+
+
 def test_a_step_of_slurm_on_several_nodes_tells_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scontrol = tmp_path / "scontrol"
     scontrol.write_text('#!/bin/sh\n[ "$*" = "show hostnames n[1-2]" ] && printf "n1\\nn2\\n"\n')

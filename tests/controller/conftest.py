@@ -42,7 +42,7 @@ PBS = {name: value for name, value in SLURM.items() if name not in ("cpus_per_ta
 def _settings(scheduler, **changes):
     data = {
         "scheduler": dict(scheduler),
-        "campaign": {"duration": "5m", "max_trials": 3, "seed": 7},
+        "campaign": {"duration": "1h", "max_trials": 3, "seed": 7},
         "network": {"max_layers": 60},
         "training": {
             "trainer": "simulated",
@@ -63,7 +63,7 @@ def _settings(scheduler, **changes):
 class Campaign:
     """A campaign of local jobs on disk, controlled in this process."""
 
-    patience = 60
+    patience = 300
     """Seconds that a whole campaign may take."""
 
     def __init__(self, path, settings):
@@ -125,8 +125,8 @@ class Campaign:
             with contextlib.suppress(psutil.Error):
                 os.kill(process.pid, signal.SIGKILL)
 
-    def leaves_nothing_running(self, seconds=5):
-        """Whether all its jobs and their processes are gone within a moment."""
+    def leaves_nothing_running(self, seconds=60):
+        """Whether all its jobs and their processes are gone within a moment, on a machine with nothing else to do."""
         deadline = time.monotonic() + seconds
         while self.processes() and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -153,8 +153,6 @@ class Campaign:
 
 class ClusterCampaign(Campaign):
     """A campaign whose jobs run on a private cluster, which is tidied up anyway."""
-
-    patience = 150
 
     def __init__(self, path, settings, cluster):
         super().__init__(path, settings)
@@ -261,7 +259,7 @@ def any_campaign(request):
 
 @pytest.fixture
 def wait_for():
-    def wait(condition, seconds=20):
+    def wait(condition, seconds=60):
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, "waited in vain"

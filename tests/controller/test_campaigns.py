@@ -1,7 +1,5 @@
 """Whole campaigns with the simulated trainer: how they end, stop, resume, fail and repeat, on any scheduler."""
 
-import os
-import signal
 import time
 from datetime import timedelta
 
@@ -12,6 +10,7 @@ from aiperf_orch.campaign.state import Phase
 from aiperf_orch.errors import LockedError, RecordError
 from aiperf_orch.records import EndReason
 from aiperf_orch.results.result import compute
+from controller.following import once, run_until, trained
 
 
 def reasons(state):
@@ -32,10 +31,8 @@ def test_a_campaign_ends_after_its_trials_and_is_scored(any_campaign):
     assert campaign.leaves_nothing_running()
 
 
-def test_a_campaign_ends_at_its_deadline_and_nothing_after_it_counts(make_campaign):
-    campaign = make_campaign(
-        campaign__duration="3s", campaign__max_trials=None, training__epochs=50, training__simulated_epoch_seconds=0.2
-    )
+def test_a_campaign_ends_at_its_deadline_and_nothing_after_it_counts(make_campaign, long_trials):
+    campaign = make_campaign(campaign__duration="3s", campaign__max_trials=None, **long_trials)
     phase, state = campaign.run()
     assert phase is Phase.FINISHED
     assert EndReason.CAMPAIGN_ENDED in reasons(state)
@@ -77,8 +74,8 @@ def test_stopping_counts_what_was_completed_and_a_second_run_goes_on_to_the_same
     assert all(kept[epoch.trial, epoch.epoch] == epoch for epoch in before.collected.epochs)
 
 
-def test_a_stop_request_file_is_obeyed(make_campaign, wait_for):
-    campaign = make_campaign(training__epochs=40, training__warmup_epochs=[40], training__simulated_epoch_seconds=0.1)
+def test_a_stop_request_file_is_obeyed(make_campaign, long_trials):
+    campaign = make_campaign(**long_trials)
 
     def ask(controller):
         if controller.watched and any(watched.begin for watched in controller.watched.values()):
@@ -111,27 +108,22 @@ def test_another_seed_gives_other_networks(make_campaign):
     assert first.specs()[1]["network_hash"] != second.specs()[1]["network_hash"]
 
 
-def test_a_job_that_is_killed_is_retried_from_its_checkpoint(any_campaign):
-    campaign = any_campaign(
-        campaign__max_trials=1,
-        training__warmup_epochs=[12],
-        training__simulated_epoch_seconds=0.2,
-        training__patience=20,
+def test_a_job_that_is_killed_is_retried_from_its_checkpoint(any_campaign, long_trials):
+    campaign = any_campaign(campaign__max_trials=1, **long_trials)
+
+    def kill(_controller):
+        assert campaign.kill_job(0)
+
+    run_until(
+        campaign,
+        lambda controller: trained(controller, 0, attempt=2, epochs=3),
+        once(lambda controller: trained(controller, 0, epochs=3), kill),
     )
-    killed = []
-
-    def kill_once(controller):
-        if not killed and any(len(watched.epochs) >= 3 for watched in controller.watched.values()):
-            assert campaign.kill_job(0)
-            killed.append(0)
-        return False
-
-    phase, state = campaign.run(until=kill_once)
-    assert phase is Phase.FINISHED
+    phase, state = campaign.run(stop=lambda controller: True)
+    assert phase is Phase.STOPPED
     first, second = state.ends
     assert (first.reason, first.final) == (EndReason.LOST, False)
     assert "without an end line" in first.message
-    assert (second.reason, second.epochs) == (EndReason.COMPLETED, 12)
     events = campaign.events()
     done = [event["epoch"] for event in events["00000-1.0.jsonl"] if event["type"] == "epoch"]
     again = [event["epoch"] for event in events["00000-2.0.jsonl"] if event["type"] == "epoch"]
@@ -139,7 +131,8 @@ def test_a_job_that_is_killed_is_retried_from_its_checkpoint(any_campaign):
     assert (
         done[-1] <= again[0] <= done[-1] + 1
     )  # killed between an epoch's line and its checkpoint, it does that one again
-    assert again == list(range(again[0], 13))
+    assert again == list(range(again[0], again[0] + len(again)))
+    assert (second.reason, second.epochs) == (EndReason.STOPPED, again[-1])
     assert events["00000-1.1.jsonl"][0]["reason"] == "LOST"  # the attempt was taken from its job
 
 
@@ -206,22 +199,25 @@ def test_a_job_that_somebody_ends_by_hand_is_cancelled_not_retried(any_campaign,
     assert [(end.reason, end.final) for end in state.ends] == [(EndReason.CANCELLED, True)]
 
 
-def test_a_garbage_line_in_events_is_named_and_the_rest_counts(make_campaign):
-    campaign = make_campaign(campaign__max_trials=1, training__warmup_epochs=[6], training__simulated_epoch_seconds=0.2)
-    spoilt = []
+def test_a_garbage_line_in_events_is_named_and_the_rest_counts(make_campaign, long_trials):
+    campaign = make_campaign(campaign__max_trials=1, **long_trials)
+    path = campaign.directory.events(0, 1, 0)
+    seen = []
 
-    def spoil_once(controller):
-        path = campaign.directory.events(0, 1, 0)
-        if not spoilt and any(watched.epochs for watched in controller.watched.values()):
-            with path.open("a") as file:
-                file.write("\x00garbage\n")
-            spoilt.append(path)
-        return False
+    def spoil(controller):
+        seen.append(len(trained(controller, 0).epochs))
+        with path.open("a") as file:
+            file.write("\x00garbage\n")
 
-    phase, state = campaign.run(until=spoil_once)
-    assert phase is Phase.FINISHED
-    assert state.ends[0].epochs == 6
-    assert any(str(spoilt[0]) in warning and "not an event" in warning for warning in campaign.warnings)
+    run_until(
+        campaign,
+        lambda controller: seen and trained(controller, 0, epochs=seen[0] + 3),
+        once(lambda controller: trained(controller, 0), spoil),
+    )
+    phase, state = campaign.run(stop=lambda controller: True)
+    assert phase is Phase.STOPPED
+    assert state.ends[0].epochs == path.read_text().count('"type":"epoch"') > seen[0]
+    assert any(str(path) in warning and "not an event" in warning for warning in campaign.warnings)
     result = compute(campaign.directory)
     assert len(result.faults) == 1
 
@@ -289,24 +285,18 @@ def test_files_on_disk_stay_within_eight_a_trial(make_campaign):
         assert len(files) <= 8, files
 
 
-def test_once_a_trial_has_ended_an_epoch_the_first_failure_of_another_pauses_nothing(make_campaign):
-    campaign = make_campaign(
-        campaign__max_trials=3, training__warmup_epochs=[20, 3], training__simulated_epoch_seconds=0.2
-    )
-    ended = []
+def test_once_a_trial_has_ended_an_epoch_the_first_failure_of_another_pauses_nothing(make_campaign, long_trials):
+    campaign = make_campaign(campaign__max_trials=3, campaign__concurrency=2, **long_trials)
 
     def fail_trial_one(controller):
-        watched = controller.watched.get((1, 1))
-        if not ended and watched and watched.begin and not watched.epochs:
-            ended.extend(campaign.processes(trial=1))
-            for process in ended:
-                os.kill(process.pid, signal.SIGKILL)
-        return controller.state.trials_ended >= 1
+        if (1, 1) in controller.watched:  # from its job's start on, and again: it may be about to start another process
+            campaign.kill_job(1)
+        return controller.state.ends
 
     phase, state = campaign.run(until=fail_trial_one)
-    assert ended
     assert phase is Phase.RUNNING
-    assert (state.ends[0].trial, state.ends[0].reason) == (1, EndReason.LOST)
+    (end,) = state.ends
+    assert (end.trial, end.reason, end.epochs) == (1, EndReason.LOST, 0)
 
 
 def test_a_job_that_never_begins_is_hung_and_ended(make_campaign):
@@ -320,7 +310,7 @@ def test_a_job_that_never_begins_is_hung_and_ended(make_campaign):
 
 
 def test_a_job_that_was_missed_once_and_found_again_gets_the_whole_grace_again(make_campaign):
-    campaign = make_campaign(scheduler__silent_after="100ms", training__simulated_epoch_seconds=30)
+    campaign = make_campaign(scheduler__silent_after="100ms", scheduler__setup=["sleep 1000"])
     controller = campaign.controller()
     query = controller.scheduler.query
     try:
@@ -360,7 +350,7 @@ def test_a_journal_that_lost_its_end_is_refused_and_nothing_changes(make_campaig
 
 
 def test_ended_jobs_are_reaped_and_hold_no_core(make_campaign):
-    campaign = make_campaign(campaign__max_trials=6)
+    campaign = make_campaign(campaign__max_trials=6, campaign__concurrency=1)
     zombies = []
 
     def count(controller):

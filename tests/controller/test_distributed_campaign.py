@@ -16,7 +16,7 @@ from aiperf_orch.controller.loop import run
 from aiperf_orch.records import EndReason
 from aiperf_orch.schedulers.choosing import make_scheduler
 
-PATIENCE = 420  # seconds; some 40 on an idle machine
+PATIENCE = 800  # seconds; some 40 on an idle machine
 EPOCHS = 8
 SCHEDULERS = {"slurm": {"cpus_per_task": 2, "memory": "1000M"}, "pbs": {"cpus": 2}}
 

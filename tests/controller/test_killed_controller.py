@@ -11,7 +11,7 @@ from aiperf_orch.campaign import journal as journal_module
 from aiperf_orch.campaign.state import Phase
 from aiperf_orch.results.result import compute
 
-DEADLINE = 120
+DEADLINE = 300  # seconds
 
 
 def run_and_die(campaign, at_append, torn):

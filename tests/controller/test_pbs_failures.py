@@ -106,7 +106,7 @@ def test_the_trials_own_alarm_comes_before_the_walltime(make_pbs_campaign, long_
     campaign = make_pbs_campaign(
         campaign__max_trials=1,
         campaign__max_attempts=1,
-        scheduler__time_limit="70s",
+        scheduler__time_limit="80s",  # 20 s for an epoch
         scheduler__warn_before="60s",
         **long_trials,
     )
@@ -194,7 +194,10 @@ def test_a_job_whose_start_is_refused_again_and_again_is_retried_and_a_limit_of_
 
 def test_nothing_fails_and_nothing_runs_twice_while_the_server_is_down_or_hangs(make_pbs_campaign, long_trials):
     campaign = make_pbs_campaign(
-        campaign__max_trials=3, campaign__concurrency=3, scheduler__command_timeout="2s", **long_trials
+        campaign__max_trials=3,
+        campaign__concurrency=3,
+        scheduler__command_timeout="2s",
+        **long_trials | {"training__simulated_epoch_seconds": 1.0},  # silent in between, and asked after
     )
     pbs = campaign.cluster
     pbs.fault("qsub", "hang_after", times=1)  # accepted, and the client never hears of it

@@ -277,7 +277,7 @@ def test_an_account_that_is_not_valid_pauses_the_campaign(make_accounted_campaig
 
 
 def test_nothing_fails_while_slurmctld_is_away(make_slurm_campaign, long_trials):
-    campaign = make_slurm_campaign(campaign__concurrency=3, **long_trials | {"training__simulated_epoch_seconds": 3.0})
+    campaign = make_slurm_campaign(campaign__concurrency=3, **long_trials | {"training__simulated_epoch_seconds": 5.0})
 
     def said(text):
         return lambda _controller: any(text in warning for warning in campaign.warnings)
@@ -348,15 +348,18 @@ def test_a_wave_wider_than_an_array_may_be_is_several_and_stop_cancels_what_wait
     assert set(cluster.alive_jobs()) == {filler, mine}
 
 
-def test_a_job_that_is_stopped_before_its_trial_can_hear_it_is_told_again(make_slurm_campaign, long_trials):
+def test_a_job_that_is_stopped_before_its_trial_can_hear_it_is_told_again(make_slurm_campaign, long_trials, tmp_path):
+    told = tmp_path / "told"
     campaign = make_slurm_campaign(
-        scheduler__setup=["sleep 3"],  # Slurm signals steps, and there is none yet
+        scheduler__setup=[f"until [ -e '{told}' ]; do sleep 0.1; done"],  # Slurm signals steps, and there is none yet
         scheduler__stop_grace="10m",
         **long_trials,
     )
     wanted = []
 
     def stop(controller):
+        if any(attempt.cancelling for attempt in controller.state.live.values()):
+            told.touch()
         if not wanted and controller.state.live and campaign.cluster.state(campaign.job(0)) == "RUNNING":
             wanted.append(True)
         return bool(wanted)

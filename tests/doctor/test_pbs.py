@@ -9,8 +9,10 @@ import pytest
 from aiperf_orch.config_schedulers import PbsSettings
 from aiperf_orch.doctor import pbs
 from aiperf_orch.doctor.findings import Finding, Level
+from aiperf_orch.schedulers.pbs.access import Submitter
 from aiperf_orch.schedulers.pbs.site import Complex, Node, Place
 
+ME = Submitter("me", "staff", frozenset({"staff"}), frozenset({"login1"}))
 QUEUE = {"queue_type": "Execution", "enabled": "True", "started": "True"}
 
 
@@ -35,7 +37,13 @@ def worst(findings: Any) -> Finding:
         ({"enabled": "False"}, {}, Level.FAULT, "takes no jobs", "wait for it"),
         ({"started": "False"}, {}, Level.WARNING, "starts no jobs now", "wait for it"),
         ({"from_route_only": "True"}, {}, Level.FAULT, "from a routing queue only", "set scheduler.queue"),
-        ({"acl_user_enable": "True", "acl_users": "you"}, {}, Level.FAULT, "not among its users", "ask for access"),
+        (
+            {"acl_user_enable": "True", "acl_users": "you"},
+            {},
+            Level.FAULT,
+            "does not hold you (acl_users)",
+            "ask for access",
+        ),
         (
             {"resources_max.walltime": "01:00:00"},
             {},
@@ -50,7 +58,7 @@ def worst(findings: Any) -> Finding:
     ],
 )
 def test_the_queue(attributes: Any, settings: Any, level: Level, message: str, advice: str) -> None:
-    found = worst(pbs.judge_queue(PbsSettings.model_validate(settings), complex_of({"workq": attributes}), "me"))
+    found = worst(pbs.judge_queue(PbsSettings.model_validate(settings), complex_of({"workq": attributes}), ME))
     assert (found.level, found.subject) == (level, "queue")
     assert message in found.message
     assert advice in found.advice
@@ -62,9 +70,9 @@ def test_a_routing_queue_is_good_when_one_of_its_destinations_is() -> None:
         "short": {"resources_max.walltime": "01:00:00"},
         "long": {"resources_max.walltime": "48:00:00"},
     }
-    assert worst(pbs.judge_queue(PbsSettings(), complex_of(queues), "me")).level is Level.OK
+    assert worst(pbs.judge_queue(PbsSettings(), complex_of(queues), ME)).level is Level.OK
     del queues["long"]
-    assert "short: a job may take 1h" in worst(pbs.judge_queue(PbsSettings(), complex_of(queues), "me")).message
+    assert "short: a job may take 1h" in worst(pbs.judge_queue(PbsSettings(), complex_of(queues), ME)).message
 
 
 @pytest.mark.parametrize(
@@ -87,15 +95,41 @@ def test_the_nodes(settings: Any, nodes: list[Node], level: Level, message: str,
     assert advice in found.advice
 
 
-def test_limits_of_a_user_and_of_the_server() -> None:
+def test_limits_of_a_user() -> None:
     queues = {"workq": {"max_run": "[u:PBS_GENERIC=2]", "max_queued": "[u:PBS_GENERIC=4]"}}
-    found = complex_of(queues, **{"resources_max.walltime": "01:00:00"})
-    lines = [(each.level, each.message) for each in pbs.judge_limits(PbsSettings(), 4, found, "me")]
-    assert [level for level, _ in lines] == [Level.FAULT, Level.WARNING, Level.WARNING]
-    assert "server vm: a job may take 1h" in lines[0][1]
-    assert "queue workq: 2 jobs of a user run at once" in lines[1][1]
-    assert "4 jobs of a user may be in the queue, and 4 trials and 1 waiting" in lines[2][1]
-    assert [each.level for each in pbs.judge_limits(PbsSettings(), 4, complex_of({"workq": {}}), "me")] == [Level.OK]
+    lines = [(each.level, each.message) for each in pbs.judge_limits(PbsSettings(cpus=8), 4, complex_of(queues), ME)]
+    assert [level for level, _ in lines] == [Level.WARNING, Level.WARNING]
+    assert "queue workq: 2 jobs of yours run at once (max_run = 2)" in lines[0][1]
+    assert "4 jobs of yours may be in the queue (max_queued = 4), and 4 trials and 1 waiting" in lines[1][1]
+    never = complex_of({"workq": {}}, **{"max_run_res.ncpus": "[u:PBS_GENERIC=4]"})
+    message = "server vm: no trial of yours would ever run: max_run_res.ncpus = 4, and a trial asks for 8"
+    assert [each.message for each in pbs.judge_limits(PbsSettings(cpus=8), 4, never, ME)] == [message]
+    assert [each.level for each in pbs.judge_limits(PbsSettings(), 4, complex_of({"workq": {}}), ME)] == [Level.OK]
+
+
+def test_a_queues_own_limit_stands_in_place_of_the_servers() -> None:
+    limit = {"resources_max.walltime": "01:00:00"}
+    found = worst(pbs.judge_queue(PbsSettings(), complex_of({"workq": {}}, **limit), ME))
+    assert "workq: a job may take 1h" in found.message
+    queues = {"workq": {"resources_max.walltime": "08:00:00"}}
+    assert worst(pbs.judge_queue(PbsSettings(), complex_of(queues, **limit), ME)).level is Level.OK
+
+
+def test_lists_of_the_server_of_hosts_and_of_where_a_queue_hands_jobs_on_to() -> None:
+    barred = complex_of({"workq": {}}, acl_user_enable="True", acl_users="you")
+    assert "server's list does not hold you" in worst(pbs.judge_queue(PbsSettings(), barred, ME)).message
+    hosts = complex_of({"workq": {"acl_host_enable": "True", "acl_hosts": "*.example.org"}})
+    found = list(pbs.judge_queue(PbsSettings(), hosts, ME))
+    assert [each.level for each in found] == [Level.OK, Level.WARNING]  # PBS may know this host by that name
+    assert "does not hold login1" in found[1].message
+    queues = {
+        "workq": {"queue_type": "Route", "route_destinations": "vip"},
+        "vip": {"acl_group_enable": "True", "acl_groups": "vips"},
+    }
+    assert (
+        "vip: its list does not hold you (acl_groups)"
+        in worst(pbs.judge_queue(PbsSettings(), complex_of(queues), ME)).message
+    )
 
 
 def test_a_server_without_a_history_is_told() -> None:

@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiperf_orch.records import OperationsPerImage
@@ -137,7 +137,7 @@ def test_there_is_no_series_before_an_epoch_has_ended(made: Any) -> None:
     assert series(None, [], 60) == series(made.start, [], 60) == []
 
 
-@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=50)
 @given(ends=st.lists(st.integers(1, 50_000_000), min_size=1, max_size=30))
 def test_every_point_is_the_score_of_what_had_ended(made: Any, ends: list[int]) -> None:
     epochs = [made.epoch(number, end / 1000) for number, end in enumerate(sorted(ends), start=1)]

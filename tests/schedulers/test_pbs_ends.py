@@ -86,6 +86,11 @@ def test_a_job_that_waits_says_why_and_whether_for_ever(name, stuck):
     assert status.detail
 
 
+@pytest.mark.parametrize("comment", ["No available resources on nodes", "Internal Scheduling Error"])
+def test_a_job_that_can_never_run_while_nodes_are_down_is_waited_for(comment):
+    assert not status_of(shown("queued_can_never_run", comment=f"Can Never Run: {comment}")).stuck
+
+
 @pytest.mark.parametrize("state", ["?", "", "Z"])
 def test_an_unknown_state_is_no_end(state):
     assert status_of(shown("running", job_state=state)).state is JobState.RUNNING
@@ -96,7 +101,12 @@ def test_an_unknown_state_is_no_end(state):
     ("status", "text", "error"),
     [
         (162, "Connection refused\nqsub: cannot connect to server vm (errno=15010)", SchedulerUnreachable),
+        (160, "Unknown Host.\nqsub: cannot connect to server vm (errno=15008)", SchedulerUnreachable),
+        (160, "qsub: Access from host not allowed, or unknown host", SubmitRefused),
+        (185, "qsub: No free connections", SchedulerUnreachable),
+        (212, "qsub: Server is shutting down", SchedulerUnreachable),
         (38, "qsub: would exceed complex's per-user limit", QueueFull),
+        (39, "qsub: would exceed limit on resource ncpus in queue workq", QueueFull),
         (188, "qsub: Job violates queue and/or server resource limits", SubmitRefused),
         (170, "qsub: Unknown queue", SubmitRefused),
         (32, "qsub: Please give a project with -A\nsecond line of the message", SubmitRefused),
@@ -113,6 +123,12 @@ def test_an_answer_that_broke_off_anywhere_is_noticed(path):
     text = path.read_text(errors="replace")
     assert qstat.is_whole(text)
     assert not any(qstat.is_whole(text[:end]) for end in range(1, len(text)))
+
+
+def test_a_resource_may_have_a_hyphen_in_its_name():
+    text = "Job Id: 1.vm\n    Job_Name = a\n    Resource_List.net-bw = first,\n\tsecond\n    queue = q\n\n"
+    (job,) = qstat.parse_jobs(text)
+    assert job.attributes == {"Job_Name": "a", "Resource_List.net-bw": "first,second", "queue": "q"}
 
 
 @given(st.text() | st.text("JobId: \n\t=_Ejxit-s0123F", max_size=200).map(lambda text: f"Job Id: 1.vm\n{text}"))
@@ -145,6 +161,11 @@ def test_what_the_history_accounts_for(name, state, start, end, monkeypatch):
     if start:
         shown_hour = int(shown(name).attributes["stime"].split()[3][:2])
         assert datetime.fromisoformat(job.start).hour == (shown_hour - 9) % 24
+
+
+def test_a_time_that_an_older_release_writes_as_a_number():
+    assert accounted(shown("finished_ok", obittime="1795441068"), "trial").end == "2026-11-23T13:37:48Z"
+    assert accounted(shown("finished_ok", obittime="0"), "trial").end is None
 
 
 def test_who_preempted_and_who_suspended():

@@ -34,6 +34,25 @@ def test_a_function_runs_and_its_result_comes_back(executor):
     assert executor.submit(pow, 2, 5).result() == 32
 
 
+def test_each_job_has_a_folder_of_its_own_that_its_id_names(pbs, tmp_path):
+    PbsJob.watcher.clear()
+    executor = submitit.AutoExecutor(tmp_path / "my $logs" / "log_%j", cluster="pbs")  # submitit's documented use
+    executor.update_parameters(timeout_min=5, nodes=2)
+    job = executor.submit(speaker())
+    assert job.paths.folder == tmp_path / "my $logs" / f"log_{job.job_id}"
+    assert job.submission().function.__name__ == "speak"
+    assert job.paths.submission_file.read_text().startswith("#!/bin/bash")
+    job.results()
+    assert ["out of" in task.stdout() for task in job._sub_jobs] == [True, True]
+    assert {path.name for path in (tmp_path / "my $logs").iterdir()} == {"pbs_jobs", f"log_{job.job_id}"}
+
+
+@pytest.mark.parametrize("folder", ["log_%t", "%A/%a"])
+def test_a_folder_that_no_job_of_pbs_can_have_is_refused(folder):
+    with pytest.raises(ValueError, match=r"may contain %j, but not %[at]"):
+        PbsExecutor(folder)
+
+
 def test_an_error_in_the_job_comes_back(executor):
     with pytest.raises(submitit.core.utils.FailedJobError, match="ZeroDivisionError"):
         executor.submit(divmod, 1, 0).result()

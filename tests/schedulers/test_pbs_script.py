@@ -42,21 +42,44 @@ def test_no_path_can_inject_a_command_or_a_directive(launcher, name):
     ]
 
 
-def test_a_task_that_an_mpi_started_by_ssh_needs_nothing_of_pbs(tmp_path):
-    campaign = tmp_path / "campaign"
-    folder = campaign / "jobs" / "00042-1"
+@pytest.fixture
+def mpi_task(tmp_path):
+    """Runs a task as an MPI starts it, on a host of that name; returns what it said, and its exit code."""
+    folder = tmp_path / "campaign" / "jobs" / "00042-1"
     folder.mkdir(mode=0o700, parents=True)
-    campaign.chmod(0o700)
-    python = tmp_path / "python"
+    folder.parents[1].chmod(0o700)
+    python, uname = tmp_path / "python", tmp_path / "uname"
     python.write_text(
         "#!/bin/bash\necho $AIPERF_ORCH_JOB_ID $SUBMITIT_PBS_JOB_ID $SUBMITIT_PBS_RANK of $AIPERF_ORCH_HOSTS\n"
     )
     python.chmod(0o700)
     scheduler = {"kind": "pbs", "nodes": 2, "launcher": "mpiexec", "python": str(python)}
-    script = rendered(SiteSettings.model_validate({"scheduler": scheduler}).scheduler, campaign=str(campaign))
-    task = ["bash", "-c", script, "script", "task", "mpi", "7.pbs.example.org", "n1,n2", "never"]
-    subprocess.run(task, env={"PATH": "/usr/bin:/bin", "PMI_RANK": "1"}, check=True)
-    assert (folder / "log").read_text() == "7.pbs.example.org 7 1 of n1,n2\n"
+    script = rendered(SiteSettings.model_validate({"scheduler": scheduler}).scheduler, str(folder.parents[1]))
+
+    def run(host, **environment):
+        uname.write_text(f"#!/bin/bash\necho {host}\n")
+        uname.chmod(0o700)
+        command = ["bash", "-c", script, "script", "task", "mpi", "7.pbs.example.org", "n1.example.org,n2", "never"]
+        done = subprocess.run(command, env={"PATH": f"{tmp_path}:/usr/bin:/bin", **environment}, check=False)
+        return (folder / "log").read_text(), done.returncode
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "variable", ["PALS_RANKID", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "MV2_COMM_WORLD_RANK"]
+)
+def test_a_task_that_an_mpi_started_by_ssh_needs_nothing_of_pbs(mpi_task, variable):
+    assert mpi_task("n2.example.org", **{variable: "1"}) == ("7.pbs.example.org 7 1 of n1.example.org,n2\n", 0)
+
+
+def test_a_task_without_a_rank_or_on_another_tasks_host_does_not_begin(mpi_task):
+    said, code = mpi_task("n2")
+    assert ("no rank that is known here" in said, code) == (True, 72)
+    said, code = mpi_task("n1", PMI_RANK="1")
+    assert ("mpiexec started task 1 on n1, not on n2" in said, code) == (True, 72)
+    assert mpi_task("a-name-that-pbs-does-not-use", PMI_RANK="1")[1] == 0
+    assert mpi_task("n1", PMI_RANK="2")[1] == 0  # one too many, which the trial turns away
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aiperf_orch.config import PbsSettings, SiteSettings
+from aiperf_orch.schedulers.pbs.access import Submitter
 from aiperf_orch.schedulers.pbs.draft import draft
 from aiperf_orch.schedulers.pbs.site import (
     Complex,
     Place,
     lacks,
-    may_use,
     parse_memory,
     parse_nodes,
     parse_queues,
@@ -22,6 +22,7 @@ from aiperf_orch.schedulers.pbs.site import (
 )
 
 SHOWN = Path(__file__).parent / "pbs_site"
+ME = Submitter("me", "staff", frozenset({"staff", "ai"}), frozenset({"login1"}))
 
 
 def shown(name):
@@ -50,7 +51,7 @@ def queue(name, **attributes):
 
 
 def drafted(found):
-    text = draft(found, "site.yaml")
+    text = draft(found, "site.yaml", ME)
     settings = SiteSettings.model_validate(yaml.safe_load(text))
     return settings.scheduler, settings.campaign, text
 
@@ -108,29 +109,6 @@ def test_what_a_node_lacks_and_how_many_trials_it_holds():
     assert [lack.partition(" ")[0] for lack in lacks(wants, found)] == ["cpus", "gpus", "memory", "chunk"]
 
 
-@pytest.mark.parametrize(
-    ("users", "may"),
-    [("me,you", True), ("you@login1,me@login1", True), ("+me", True), ("you", False), ("-me,+", False), ("*", True)],
-)
-def test_a_queues_list_of_users(users, may):
-    assert may_use(Place("q", {"acl_user_enable": "True", "acl_users": users}), "me") is may
-    assert may_use(Place("q", {"acl_users": users}), "me")  # a list that is not enabled
-
-
-@pytest.mark.parametrize(
-    ("limits", "running", "queued"),
-    [
-        ({}, None, None),
-        ({"max_run": "[u:PBS_GENERIC=4]", "max_queued": "[u:PBS_GENERIC=9], [u:me=2]"}, 4, 2),
-        ({"max_run": "[o:PBS_ALL=3], [u:PBS_GENERIC=4]", "max_user_run": "7"}, 3, None),
-        ({"max_user_run": "7"}, 7, None),
-    ],
-)
-def test_limits_of_jobs(limits, running, queued):
-    place = Place("q", limits)
-    assert (place.most_jobs("run", "me"), place.most_jobs("queued", "me")) == (running, queued)
-
-
 def test_an_amount_that_a_queue_adds_to_each_chunk_is_no_mark_of_its_hosts():
     queues = queue("gpu", default_chunk__mem="4gb", default_chunk__ncpus="2", default_chunk__Qlist="gpu")
     nodes = node("c1", resources_available__Qlist="cpu") + node("g1", resources_available__Qlist="gpu")
@@ -170,6 +148,29 @@ def test_a_draft_of_little_is_a_valid_file_all_the_same(queues):
     assert scheduler.kind == "pbs"
     without = Complex(found.server, found.queues, (), without_nodes="pbsnodes: not allowed")
     assert "yours to fill in: pbsnodes: not allowed" in drafted(without)[2]
+
+
+def test_a_queue_that_lets_the_user_in_is_drafted_with_what_it_lets_run():
+    queues = queue("vip", acl_group_enable="True", acl_groups="vips", resources_max__walltime="100:00:00")
+    queues += queue("test", resources_max__walltime="00:10:00", priority="100")
+    queues += queue(
+        "all", max_run_res__ngpus="[u:PBS_GENERIC=3]", resources_min__walltime="06:00:00", resources_max__ncpus="7"
+    )
+    nodes = node("g1", ncpus=64, mem="500gb", resources_available__ngpus=8)
+    scheduler, campaign, text = drafted(made(queues, nodes, default_queue="test"))
+    assert (scheduler.queue, scheduler.cpus, scheduler.time_limit, campaign.concurrency) == ("all", 7, 21600.0, 3)
+    assert "PBS runs 3 of yours at once: max_run_res.ngpus = 3, and a trial asks for 1" in text
+    assert "jobs up to 4d04h; not for you (acl_groups)" in text
+
+
+@pytest.mark.parametrize("limit", ["00:00:01", "0", "9" * 18 + ":00:00", "9" * 400])
+def test_absurd_amounts_are_drafted_as_the_nearest_that_can_be(limit):
+    queues = queue("q", resources_max__walltime=limit, resources_min__walltime=limit, resources_max__mem="1b")
+    nodes = node("n1", ncpus=10**9, mem="999999999tb", resources_available__ngpus=3)
+    nodes += node("n2", ncpus="²", mem="9" * 5000, resources_available__ngpus="9" * 5000)
+    scheduler, campaign, _ = drafted(made(queues, nodes))
+    assert 60 <= scheduler.time_limit <= 365 * 86400
+    assert (scheduler.cpus, scheduler.memory, campaign.concurrency) == (100_000, "999999999mb", 3)
 
 
 @given(st.text() | st.text("abn \n=.5:,[]kQueue_type", max_size=300))

@@ -16,7 +16,9 @@ GOLDEN = Path(__file__).parent / "golden"
 
 
 def rendered(monkeypatch, campaign="/scratch/me/campaign", **settings):
-    monkeypatch.setattr(local.LocalScheduler, "_free_cores", lambda self: [2, 3])
+    monkeypatch.setattr(local, "_cores_here", lambda: ["2", "3"])
+    monkeypatch.setattr(local, "_processes", list)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-2f, 5")
     scheduler = LocalScheduler(LocalSettings.model_validate({"python": "/opt/python/bin/python"} | settings))
     folder = Path(campaign) / "jobs" / "00042-1"
     return scheduler.render(
@@ -29,6 +31,13 @@ def test_the_local_script_is_the_golden_one(monkeypatch):
     assert script == (GOLDEN / "local.sh").read_text()
 
 
+def test_gpus_of_its_own_are_the_only_ones_that_a_local_trial_sees(monkeypatch):
+    assert "CUDA" not in rendered(monkeypatch)
+    assert "\nexport AIPERF_ORCH_ACCELERATORS=2 CUDA_VISIBLE_DEVICES=GPU-2f,5\n" in rendered(
+        monkeypatch, gpus_per_trial=2
+    )
+
+
 @pytest.mark.parametrize(
     "name", ["a b", "it's", 'double "quotes"', "$(touch pwned)", "`touch pwned`", "; touch pwned #", "ü"]
 )
@@ -38,7 +47,7 @@ def test_no_path_can_inject_a_command(monkeypatch, tmp_path, name):
     campaign.chmod(0o700)
     script = rendered(monkeypatch, campaign=str(campaign), python="/bin/true " + name)
     assert subprocess.run(["bash", "-n"], input=script, text=True, capture_output=True).returncode == 0
-    subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, timeout=20)
+    subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, timeout=60)
     assert not list(tmp_path.rglob("pwned"))
 
 

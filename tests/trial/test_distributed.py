@@ -92,7 +92,7 @@ class _Trial:
     def end(self, attempt: int, workers: list[psutil.Process]) -> tuple[dict[str, Any], list[int]]:
         """The end line of an attempt, and its tasks' exit statuses, when they and the workers are all gone."""
         _wait(lambda: all(task.poll() is not None for task in self.tasks), "the tasks ended")
-        assert not any(worker.is_running() for worker in workers)
+        assert not psutil.wait_procs(workers, DEADLINE)[1]
         end = self.events(attempt)[-1]
         assert end["type"] == "end"
         return end, [task.returncode for task in self.tasks]

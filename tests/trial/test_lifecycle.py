@@ -22,8 +22,14 @@ def directory(tmp_path):
     return make_directory(tmp_path / "campaign")
 
 
-def make_directory(path, **simulated):
-    training = {"trainer": "simulated", "warmup_epochs": [6], "simulated": {"epoch_seconds": 0.05} | simulated}
+def make_directory(path, epochs=6, **simulated):
+    training = {
+        "trainer": "simulated",
+        "warmup_epochs": [epochs],
+        "patience": epochs,
+        "max_patience": epochs,
+        "simulated": {"epoch_seconds": 0.05} | simulated,
+    }
     settings = SiteSettings.model_validate({"training": training})
     directory = CampaignDirectory.create(path, settings, {})
     spec, _ = Proposer(directory, []).propose(0, CampaignState())
@@ -71,16 +77,17 @@ def test_a_job_that_comes_after_its_attempt_was_given_up_does_nothing(directory)
     assert [event["reason"] for event in events(directory)] == ["LOST"]
 
 
-def test_a_job_whose_attempt_is_given_up_while_it_runs_exits_and_writes_nothing_more(directory):
+def test_a_job_whose_attempt_is_given_up_while_it_runs_exits_and_writes_nothing_more(tmp_path):
+    directory = make_directory(tmp_path / "long", epochs=9000)
     process = subprocess.Popen(command(directory, "--attempt", "1"), stderr=subprocess.PIPE)
     path = directory.events(0, 1, 0)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not (path.exists() and '"epoch"' in path.read_text()):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     revoke(directory, 0, 1, EndReason.LOST, "gone")
     lines = len(events(directory))
-    assert "given up" in process.communicate(timeout=30)[1].decode()
+    assert "given up" in process.communicate(timeout=60)[1].decode()
     assert process.returncode == 0
     assert len(events(directory)) <= lines + 1  # an epoch may have been on its way
     assert all(event["type"] != "end" for event in events(directory))
@@ -90,12 +97,12 @@ def test_a_job_whose_attempt_is_given_up_while_it_runs_exits_and_writes_nothing_
 def test_told_to_end_it_ends_at_once_and_says_so(tmp_path, number):
     directory = make_directory(tmp_path / "slow", epoch_seconds=30)
     process = subprocess.Popen(command(directory, "--attempt", "1"), stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not (directory.events(0, 1, 0).exists() and events(directory)):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     os.kill(process.pid, number)
-    assert process.wait(timeout=5) == 0
+    assert process.wait(timeout=60) == 0
     end = events(directory)[-1]
     assert (end["reason"], end["best_error"]) == ("STOPPED", None)
 

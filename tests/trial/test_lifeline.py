@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 
 import pytest
 
@@ -75,6 +76,25 @@ def test_a_task_finds_its_own_trial_on_a_node_where_others_listen(ports):
     assert channel.broken
     meeting.close()
     foreign.close()
+
+
+def test_a_task_that_was_greeted_is_still_there_when_a_busy_first_task_lets_it_in(ports, monkeypatch):
+    key, found = Key(SPEC, 1, "job1", 0), []
+    monkeypatch.setattr(lifeline, "_ANSWER", 0.2)
+    meeting = Meeting(task(0, ports), key)
+    thread, over = looking(task(1, ports), key, found)
+    while not meeting._greeted:
+        meeting.wait(0.05)
+    time.sleep(0.5)  # and hears nothing meanwhile
+    while meeting.missing:
+        meeting.wait(0.05)
+    their_end, _ = meeting.found[1]
+    their_end.send(Order(do="epoch", epoch=7).to_line())
+    thread.join(60)
+    over.set()
+    assert found
+    assert Order.model_validate_json(found[0].next_line(60)).epoch == 7
+    meeting.close()
 
 
 def test_a_first_task_that_does_not_run_its_trial_lets_the_others_go(ports):

@@ -26,8 +26,11 @@ _CODES: Final[Mapping[int, tuple[EndReason | None, str]]] = {
 }
 """PBS's own exit codes, which no program can have."""
 
-_UNREACHABLE: Final = frozenset({160, 162, 255})
-_FULL: Final = frozenset({38, 198})  # not 188: more than the queue allows a job, which no waiting changes
+_UNREACHABLE: Final = frozenset({13, 57, 104, 158, 162, 163, 183, 185, 186, 208, 212, 255})
+"""Exit statuses, PBS's error & 255, of what passes: the server is away, busy, full, shutting down or cannot save; or its
+answer was lost, so that nobody knows what became of the request. Not 160: a host that the queue's list does not hold."""
+
+_FULL: Final = frozenset({38, 39, 196, 198})  # not 188: more than the queue allows a job, which no waiting changes
 _MOST_SIGNALS: Final = 64
 
 
@@ -94,12 +97,19 @@ def accounted(job: qstat.Job, name: str) -> AccountedJob:
 
 
 def _utc(job: qstat.Job, attribute: str) -> str | None:
-    """A time as `Mon Nov 23 13:53:29 2026` in UTC; None when the job has none, as one that never ran."""
-    try:
-        local = time.strptime(job.attributes.get(attribute, ""), "%a %b %d %H:%M:%S %Y")
-    except ValueError:
-        return None
-    return f"{datetime.fromtimestamp(time.mktime(local), timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
+    """A time as `Mon Nov 23 13:53:29 2026`, or as seconds since 1970, in UTC; None when the job has none, as one that never ran.
+
+    Which times qstat writes out depends on the release.
+    """
+    text = job.attributes.get(attribute, "")
+    if re.fullmatch(r"[1-9]\d{8,9}", text):
+        moment = float(text)
+    else:
+        try:
+            moment = time.mktime(time.strptime(text, "%a %b %d %H:%M:%S %Y"))
+        except ValueError:
+            return None
+    return f"{datetime.fromtimestamp(moment, timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def complaint_of(program: str, answer: Answer) -> AiperfError:

@@ -6,7 +6,9 @@ Slurm's names: AutoExecutor maps a name without a prefix to the last executor th
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -18,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from submitit.core import core, job_environment, utils
 
-from aiperf_orch.errors import SchedulerUnreachable
+from aiperf_orch.errors import SchedulerUnreachable, SubmitRefused
 from aiperf_orch.schedulers.job_files import PICKLE, SCRIPT
 from aiperf_orch.schedulers.pbs import qstat
 
@@ -104,7 +106,7 @@ class PbsJob(core.Job[core.R]):
             if check:
                 raise
             return
-        if check and answer.status not in (0, qstat.FINISHED, qstat.NO_SUCH_JOB):
+        if check and answer.status and answer.status not in qstat.NOTHING_TO_DELETE:
             raise utils.FailedJobError(f"qdel {self.job_id} ended with {answer.status}: {answer.complaint}")
 
 
@@ -134,16 +136,22 @@ class PbsExecutor(core.PicklingExecutor):
     """Submits functions as PBS jobs, one qsub each. The pickle is in its place before qsub is called.
 
     Parameters:
-        folder: for the jobs' folders, shared with the nodes; without submitit's `%` placeholders.
+        folder: for the jobs' folders, shared with the nodes. With submitit's `%j` (or `%A`) in it each job's results and
+            logs are in the folder of its id; what lies there before there is an id is in `pbs_jobs` beside it.
         python: the interpreter in the job, this one by default.
+
+    Raises:
+        ValueError: for `%a` or `%t` in the folder: each job is one of its own, and its tasks share a folder.
     """
 
     job_class = PbsJob
 
     def __init__(self, folder: Path | str, max_num_timeout: int = 0, python: str | None = None) -> None:
         super().__init__(folder, max_num_timeout=max_num_timeout)
-        if "%" in str(self.folder):
-            raise ValueError(f"{self.folder}: the folder of PBS jobs must not contain %")
+        wrong = sorted(set(re.findall("%[at]", str(self.folder))))
+        if wrong:
+            raise ValueError(f"{self.folder}: the folder of PBS jobs may contain %j, but not {' or '.join(wrong)}")
+        self._named_by_id = bool(re.search("%[jA]", str(self.folder)))
         self.python = shlex.quote(sys.executable) if python is None else python
         self._throttling = _PACE
 
@@ -205,15 +213,24 @@ class PbsExecutor(core.PicklingExecutor):
         folder = self._job_folder()
         delayed.set_timeout(self._parameter("walltime_min"), self.max_num_timeout)
         delayed.dump(folder / PICKLE)
-        (folder / SCRIPT).write_text(self._make_submission_file_text(self._command_in(folder), ""))
-        job = qstat.submitit_id(self._qsub(folder))
-        return self.job_class(folder, job, list(range(self._num_tasks())))
+        (folder / SCRIPT).write_text(self._make_submission_file_text(self._command_in(folder), str(folder)))
+        number = qstat.submitit_id(self._qsub(folder))
+        job = self.job_class(self.folder if self._named_by_id else folder, number, list(range(self._num_tasks())))
+        if self._named_by_id:
+            job.paths.folder.mkdir(parents=True, exist_ok=True)
+            for there, file in ((job.paths.submitted_pickle, PICKLE), (job.paths.submission_file, SCRIPT)):
+                with contextlib.suppress(FileExistsError):  # the job has begun
+                    there.symlink_to(folder / file)
+        return job
 
     def _job_folder(self) -> Path:
         """A new folder of the next job's own: a script gives its pickle the job's id only in the job."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        above = self.folder
+        if self._named_by_id:
+            above = utils.JobPaths.get_first_id_independent_folder(self.folder) / "pbs_jobs"
+        above.mkdir(parents=True, exist_ok=True)
         for number in range(1, 10**9):
-            folder = self.folder / f"{number:05d}"
+            folder = above / f"{number:05d}"
             try:
                 folder.mkdir(mode=0o700)
             except FileExistsError:
@@ -228,7 +245,8 @@ class PbsExecutor(core.PicklingExecutor):
         return self._get_job_id_from_submission_command(answer.output)
 
     def _command_in(self, folder: Path) -> str:
-        return f"{self.python} -u -m submitit.core._submit {shlex.quote(str(folder))}"
+        results = self.folder if self._named_by_id else folder
+        return f"{self.python} -u -m submitit.core._submit {shlex.quote(str(results))}"
 
     def _parameter(self, name: str) -> Any:
         return self.parameters.get(name, _DEFAULTS[name])
@@ -247,10 +265,10 @@ class PbsExecutor(core.PicklingExecutor):
             raise utils.FailedSubmissionError(f"qsub printed no job id: {text!r}")
         return job
 
-    def _make_submission_file_text(self, command: str, uid: str) -> str:  # noqa: ARG002  submitit's signature
+    def _make_submission_file_text(self, command: str, uid: str) -> str:
+        """The script of the job whose folder is `uid`: submitit's name for what is unique."""
         from aiperf_orch.schedulers.script import render_script
 
-        folder = Path(shlex.split(command)[-1])
         given = {name: self._parameter(name) for name in _DEFAULTS}
         job = SimpleNamespace(
             **given,
@@ -272,7 +290,8 @@ class PbsExecutor(core.PicklingExecutor):
             tasks_per_node=job.tasks_per_node,
             walltime=walltime(given["walltime_min"] * 60),
             campaign=None,
-            folder=folder,
+            folder=uid,
+            own_folder=self.folder if self._named_by_id else None,
             log="log",
             output="pbs.log",
             warn_after=None,
@@ -284,6 +303,8 @@ class CampaignExecutor(PbsExecutor):
     """The executor for one job whose folder, script and submission are given: how the scheduler submits a trial."""
 
     def __init__(self, folder: Path, render: Callable[[], str], qsub: Callable[[Path], str]) -> None:
+        if "%" in str(folder):
+            raise SubmitRefused(f"{folder}: submitit fills in what follows a % in a path: use a directory without one")
         super().__init__(folder)
         self._render, self._given_qsub = render, qsub
         self.full_id = ""

@@ -17,6 +17,9 @@ NO_SUCH_JOB: Final = 153
 FINISHED: Final = 35
 """Exit status of qstat for a job that is only in the history, and of qdel for one that has ended."""
 
+NOTHING_TO_DELETE: Final = frozenset({NO_SUCH_JOB, FINISHED, 168, 237})
+"""Exit statuses of qdel for a job that has ended, ends (168: its state allows no deletion) or is being deleted already."""
+
 WAITING: Final = frozenset("HQTW")
 RUNNING: Final = frozenset("BERSU")
 ENDED: Final = frozenset("FXM")  # M went to another server: nobody here will hear of it again
@@ -26,6 +29,11 @@ DELETED: Final = 91
 _SUSPENDED_BY_SCHEDULER: Final = 45  # 43 is by a person
 _NAME_LINE: Final = "\n    Job_Name = "
 _CAN_NEVER_RUN: Final = "Can Never Run"
+_PASSES: Final = (
+    "No available resources on nodes",  # of scatter:excl, while nodes are down or offline
+    "Internal Scheduling Error",  # the server went away from its scheduler
+)
+"""What PBS's scheduler says after `Can Never Run` of jobs that do run later."""
 _SYSTEM_HOLD: Final = "s"
 
 
@@ -70,7 +78,8 @@ class Job:
     def never_alone(self) -> bool:
         """Whether it will never run by itself: impossible, or held by the system, which its owner cannot release."""
         held = self.state == "H" and _SYSTEM_HOLD in self.attributes.get("Hold_Types", "")
-        return self.comment.startswith(_CAN_NEVER_RUN) or (held and not self.attributes.get("depend"))
+        never = self.comment.startswith(_CAN_NEVER_RUN) and not any(words in self.comment for words in _PASSES)
+        return never or (held and not self.attributes.get("depend"))
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -139,7 +148,7 @@ def blocks(output: str, heading: str) -> Iterator[tuple[str, dict[str, str]]]:
             ident, attributes, last = line[len(heading) :].strip(), {}, None
         elif line.startswith("\t") and last is not None:
             attributes[last] += line[1:]
-        elif ident is not None and line.startswith("    ") and (match := re.match(r" {4}([\w.]+) = (.*)", line)):
+        elif ident is not None and line.startswith("    ") and (match := re.match(r" {4}([\w.-]+) = (.*)", line)):
             last = match[1]
             attributes.setdefault(last, match[2])
     if ident is not None:

@@ -98,7 +98,7 @@ class PbsScheduler(Scheduler):
             answer = self._run(["qdel", *(["-W", "force"] if force else []), status.job])
             if answer.status == 0 and status.state is JobState.PENDING:
                 done.never.append(status.name)
-            elif answer.status not in (0, qstat.NO_SUCH_JOB, qstat.FINISHED):
+            elif answer.status and answer.status not in qstat.NOTHING_TO_DELETE:
                 error = complaint_of("qdel", answer)
                 if isinstance(error, SchedulerUnreachable):
                     raise error

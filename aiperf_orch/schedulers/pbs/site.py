@@ -51,7 +51,7 @@ class Place:
     @property
     def destinations(self) -> list[str]:
         """Where a routing queue hands jobs on to."""
-        return [name.partition("@")[0] for name in _listed(self.attributes.get("route_destinations", ""))]
+        return [name.partition("@")[0] for name in listed(self.attributes.get("route_destinations", ""))]
 
     def says(self, attribute: str) -> bool:
         """Whether this attribute is set and true."""
@@ -63,17 +63,7 @@ class Place:
 
     def most(self, resource: str) -> int | None:
         """How much of a resource one job may have, memory in KiB; None is no limit."""
-        text = self.attributes.get(f"resources_max.{resource}", "")
-        return parse_memory(text) if resource == "mem" else _whole(text)
-
-    def most_jobs(self, kind: str, user: str) -> int | None:
-        """How many jobs of a user may run (`run`) or be in the queue (`queued`); None is no limit."""
-        attributes = self.attributes
-        limits = dict(re.findall(r"\[([a-z]:[^=\]]+)=(\d+)\]", attributes.get(f"max_{kind}", "")))
-        mine = limits.get(f"u:{user}") or limits.get("u:PBS_GENERIC")
-        older = attributes.get("max_user_run") if kind == "run" else None
-        found = [int(text) for text in (mine, limits.get("o:PBS_ALL"), older) if text and text.isdigit()]
-        return min(found, default=None)
+        return parse_amount(resource, self.attributes.get(f"resources_max.{resource}", ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +96,11 @@ class Complex:
         if queue is None:
             return []
         return [self.queues[each] for each in queue.destinations if each in self.queues] if queue.is_route else [queue]
+
+    def held_to(self, queue: Place) -> Place:
+        """A queue with the server's `resources_max` where it has none of its own: PBS holds a job to one of both."""
+        servers = {name: value for name, value in self.server.attributes.items() if name.startswith("resources_max.")}
+        return Place(queue.name, servers | dict(queue.attributes))
 
     def nodes_of(self, queues: Collection[Place]) -> list[Node]:
         """The hosts that serve one of these queues, by their own word and by what the queue adds to every chunk."""
@@ -161,13 +156,13 @@ def parse_nodes(output: str) -> Iterator[Node]:
 
 def parse_memory(text: str) -> int | None:
     """KiB in an amount as PBS writes it, `24684084kb`; None when it is none."""
-    match = re.fullmatch(r"(\d+)([kmgtp]?b)?", text.strip().lower())
+    match = re.fullmatch(r"(\d{1,18})([kmgtp]?b)?", text.strip().lower(), re.ASCII)
     return int(int(match[1]) * _KIBIBYTES[match[2] or "b"]) if match else None
 
 
 def parse_walltime(text: str) -> float | None:
     """Seconds in `HH:MM:SS`, `MM:SS` or a number; None when it is none of them."""
-    if not re.fullmatch(r"\d+(:\d+){0,2}", text.strip()):
+    if not re.fullmatch(r"\d{1,18}(:\d{1,18}){0,2}", text.strip(), re.ASCII):
         return None
     seconds = 0.0
     for part in text.strip().split(":"):
@@ -175,12 +170,26 @@ def parse_walltime(text: str) -> float | None:
     return seconds
 
 
-def may_use(queue: Place, user: str) -> bool:
-    """Whether the queue's list of users, where it has one, lets a user in."""
-    if not queue.says("acl_user_enable"):
-        return True
-    entries = [entry.partition("@")[0] for entry in _listed(queue.attributes.get("acl_users", ""))]
-    return f"-{user}" not in entries and bool({user, f"+{user}", "*", "+*", "+", ""} & {*entries})
+def parse_amount(resource: str, text: str) -> int | None:
+    """An amount of a resource, memory in KiB; None when it is none."""
+    return parse_memory(text) if resource == "mem" else _whole(text)
+
+
+def listed(text: str) -> list[str]:
+    """The items of a list with commas."""
+    return [item.strip() for item in text.split(",") if item.strip()]
+
+
+def asked_for(settings: PbsSettings) -> dict[str, int]:
+    """What a trial's job asks for, by resource, memory in KiB; nothing where the site says it in its own language."""
+    if settings.resources:
+        return {}
+    return {
+        "nodect": settings.nodes,
+        "ncpus": settings.cpus * settings.nodes,
+        "ngpus": (settings.gpus or 0) * settings.nodes,
+        "mem": memory_of(settings) * settings.nodes,
+    }
 
 
 def lacks(settings: PbsSettings, node: Node) -> list[str]:
@@ -193,7 +202,7 @@ def lacks(settings: PbsSettings, node: Node) -> list[str]:
     if memory_of(settings) > node.memory:
         lacks.append(f"memory {settings.memory}, and it has {node.memory // 1024}mb")
     for name, equals, value in (part.partition("=") for part in (settings.chunk or "").split(":") if part):
-        if equals and name in node.resources and value not in _listed(node.resources[name]):
+        if equals and name in node.resources and value not in listed(node.resources[name]):
             lacks.append(f"chunk {name}={value}, and it has {node.resources[name]}")
     return lacks
 
@@ -237,12 +246,8 @@ def _serves(node: Node, queue: Place) -> bool:
         for key, value in queue.attributes.items()
         if key.startswith("default_chunk.") and parse_memory(value) is None  # an amount is no mark of a host
     }
-    return all(value in _listed(node.resources.get(name, "")) for name, value in wanted.items())
-
-
-def _listed(text: str) -> list[str]:
-    return [item.strip() for item in text.split(",") if item.strip()]
+    return all(value in listed(node.resources.get(name, "")) for name, value in wanted.items())
 
 
 def _whole(text: str) -> int | None:
-    return int(text) if text.strip().isdigit() else None
+    return int(text) if re.fullmatch(r"\d{1,18}", text.strip(), re.ASCII) else None

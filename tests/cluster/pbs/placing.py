@@ -80,12 +80,17 @@ def why_not(job, nodes):
         name: {resource: node[resource] for resource in _COUNTED} | {"indices": set()} for name, node in nodes.items()
     }
     all_free = {name: {**node, "state": "free"} for name, node in nodes.items()}
+    up = {name: node for name, node in nodes.items() if node["state"] == "free"}
+    fits_what_is_up = place_job(job, up, {name: everything[name] for name in up}) is not None
+    words = set(job["place"].split(":"))
     if any("host" in chunk or "vnode" in chunk for chunk in job["chunks"]):
-        up = {name: node for name, node in nodes.items() if node["state"] == "free"}
-        if place_job(job, up, {name: everything[name] for name in up}) is None:
+        if not fits_what_is_up:
             return "Not Running: Insufficient amount of resource: host "
     elif place_job(job, all_free, everything) is None:
         return "Can Never Run: Not enough total nodes available"
+    elif "scatter" in words and words & {"excl", "exclhost"} and not fits_what_is_up:
+        # for whole nodes a real scheduler has another way, on which it forgets those that are down or offline
+        return "Can Never Run: No available resources on nodes"
     return "Not Running: Not enough free nodes available"
 
 

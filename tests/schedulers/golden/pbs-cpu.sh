@@ -1,5 +1,6 @@
 #!/bin/bash
 #PBS -N qk3f9-00042-1
+#PBS -S /bin/bash
 #PBS -q workq
 #PBS -l select=1:ncpus=64:mpiprocs=1
 #PBS -l place=scatter:excl

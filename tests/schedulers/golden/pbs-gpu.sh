@@ -1,5 +1,6 @@
 #!/bin/bash
 #PBS -N qk3f9-00042-1
+#PBS -S /bin/bash
 #PBS -q gpu
 #PBS -l select=1:ncpus=8:ngpus=1:mem=60gb:mpiprocs=1
 #PBS -l place=scatter
@@ -38,6 +39,7 @@ export SUBMITIT_PBS_NODE=$rank SUBMITIT_PBS_LOCAL_RANK=0
 export AIPERF_ORCH_JOB_ID=$id AIPERF_ORCH_HOSTS=$hosts AIPERF_ORCH_RANK=$rank AIPERF_ORCH_WARN_AT=$warn_at
 export AIPERF_ORCH_REQUEUE=0 AIPERF_ORCH_RUN=0
 export AIPERF_ORCH_WORKERS=1
+export AIPERF_ORCH_ACCELERATORS=1
 export OMP_NUM_THREADS=8
 
 exec /opt/python/bin/python -P -u -m submitit.core._submit "$folder"

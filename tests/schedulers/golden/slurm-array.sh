@@ -42,8 +42,9 @@ export AIPERF_ORCH_REQUEUE=0
 AIPERF_ORCH_HOSTS=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | paste -sd, -)
 export AIPERF_ORCH_HOSTS
 export AIPERF_ORCH_WORKERS=4
+export AIPERF_ORCH_ACCELERATORS=4
 export AIPERF_ORCH_PORTS=29400-29499
 
 exec srun --nodes=2 --ntasks-per-node=1 --kill-on-bad-exit=0 --wait=0 --unbuffered \
-bash -c 'trap "" USR1; exec "$@"' trial \
+    bash -c 'trap "" USR1; exec "$@"' trial \
     /opt/python/bin/python -P -u -m submitit.core._submit "$folder"

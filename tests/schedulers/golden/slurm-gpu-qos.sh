@@ -41,11 +41,12 @@ export AIPERF_ORCH_REQUEUE=1
 AIPERF_ORCH_HOSTS=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | paste -sd, -)
 export AIPERF_ORCH_HOSTS
 export AIPERF_ORCH_WORKERS=1
+export AIPERF_ORCH_ACCELERATORS=1
 export OMP_NUM_THREADS=16
 set +u  # modules and environments do use variables that are not set
 type module >/dev/null 2>&1 || { set +e; . /etc/profile; set -e; }  # it may contain commands that fail
 module load apptainer
 
 exec srun --nodes=1 --ntasks-per-node=1 --cpus-per-task=16 --kill-on-bad-exit=1 --unbuffered --cpu-bind=cores \
-bash -c 'trap "" USR1; exec "$@"' trial \
+    bash -c 'trap "" USR1; exec "$@"' trial \
     apptainer exec --nv --bind /shared /shared/aiperf.sif /opt/python/bin/python -P -u -m submitit.core._submit "$folder"

@@ -33,8 +33,9 @@ export AIPERF_ORCH_REQUEUE=0
 AIPERF_ORCH_HOSTS=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | paste -sd, -)
 export AIPERF_ORCH_HOSTS
 export AIPERF_ORCH_WORKERS=1
+export AIPERF_ORCH_ACCELERATORS=1
 export OMP_NUM_THREADS=8
 
 exec srun --nodes=1 --ntasks-per-node=1 --cpus-per-task=8 --kill-on-bad-exit=1 --unbuffered \
-bash -c 'trap "" USR1; exec "$@"' trial \
+    bash -c 'trap "" USR1; exec "$@"' trial \
     /opt/python/bin/python -P -u -m submitit.core._submit "$folder"

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from aiperf_orch.config import DataSettings
+from aiperf_orch.config import DataSettings, TrainingSettings
 from aiperf_orch.network import seeds
 from aiperf_orch.records import EndReason
+from aiperf_orch.trial.bench import specification
 from aiperf_orch.trial.datasets import decoding, imagenet, staging
 from aiperf_orch.trial.datasets.listing import Listing, check_whole, list_tree
 from aiperf_orch.trial.datasets.opening import open_source
 from aiperf_orch.trial.datasets.places import PlacedData
 from aiperf_orch.trial.datasets.source import SKIPPED, Source
 from aiperf_orch.trial.datasets.staging import staged
+from aiperf_orch.trial.torch_trainer import TorchTrainer
 from aiperf_orch.trial.trainer import TrialFailure
 from aiperf_orch.trial.world import World
 
@@ -232,6 +235,27 @@ def test_a_broken_image_is_skipped_to_a_limit_and_ends_a_validation(
     (tree / "val/cat/1.JPEG").write_bytes(whole[:99])
     with pytest.raises(TrialFailure, match=r"val/cat/1.JPEG: cannot be read"):
         list(source.validation([np.arange(6)]))
+
+
+class _OfTwo(World):
+    """The world of a worker whose only other one has the same to say."""
+
+    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor * 2
+
+
+def test_the_limit_of_broken_images_is_that_of_all_workers_together(tree: Path) -> None:
+    data = DataSettings(name="imagenet", path=str(tree), image_size=32, classes=3, loaders=0, max_broken=1)
+    spec = specification(
+        seeds.small_residual((32, 32, 3), 3), data, TrainingSettings(precision="fp32"), batch=8, epochs=2
+    )
+    (tree / "train/cat/5.JPEG").write_bytes(b"")
+    with closing(TorchTrainer(spec, None, None)) as trainer:
+        trainer.prepare()
+        assert trainer.run_epoch(1, lambda: None).skipped == 1
+        trainer._world = _OfTwo()
+        with pytest.raises(TrialFailure, match=r"2 images cannot be read, and data\.max_broken allows 1 in an epoch"):
+            trainer.run_epoch(2, lambda: None)
 
 
 def test_the_first_trial_looks_at_every_image_that_validates(tree: Path, tmp_path: Path) -> None:
