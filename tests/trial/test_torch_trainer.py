@@ -185,7 +185,8 @@ def test_broken_images_count_nowhere_but_among_the_skipped(monkeypatch: pytest.M
                 yield Batch(images, labels, 2)
 
     monkeypatch.setitem(opening.SOURCES, "digits", lambda _settings, device, _world: Broken(digits(), device))
-    result = _prepared(_spec()).run_epoch(1, _check)  # in 23 steps
+    spec = _spec().model_copy(update={"data": DataSettings(max_broken=46)})
+    result = _prepared(spec).run_epoch(1, _check)  # in 23 steps
     assert (result.train_images, result.skipped, result.val_images) == (1437 - 46, 46, 360)
     assert 1 < result.loss < math.log(10)
 
