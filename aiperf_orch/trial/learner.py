@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.sgd import sgd
 
 from aiperf_orch.config import TrainingSettings
 from aiperf_orch.network.graph import Shape
@@ -39,21 +40,24 @@ class Learner:
         """
         self.model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.device = device
-        self._smoothing = settings.label_smoothing
+        self._settings = settings
         self._precision, self._world = precision, world
+        self._parameters = list(self.model.parameters())
+        self._fused = device.type in _FUSED
         self._optimizer = torch.optim.SGD(
-            self.model.parameters(),
+            self._parameters,
             lr=settings.learning_rate,
             momentum=settings.momentum,
             weight_decay=settings.weight_decay,
-            fused=device.type in _FUSED,
+            fused=self._fused,
         )
         if settings.momentum:  # from the beginning, so that memory is known and workers can give it to each other
-            for parameter in self.model.parameters():
+            for parameter in self._parameters:
                 self._optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        self._momenta = self._momentum_buffers()
         self._scaler = precision.scaler()
         self._forward: Callable[[Tensor], Tensor] = self.model
-        self._compiled: Callable[[Tensor], Tensor] | None = None
+        self._compiled: Callable[[Tensor, Tensor], Tensor] | None = None
         self._proven = False  # whether a step of the compiled model has succeeded
 
     def connect(self, *, compiled: bool) -> None:
@@ -62,7 +66,9 @@ class Learner:
         `compiled` wants full batches computed by torch.compile. It compiles in the first step, and where that fails a
         warning says so and training goes on without.
         """
-        if self._world.size > 1:
+        if self._world.size == 1:
+            self._forward = self.model.bound()
+        else:
             # all begin alike, and statistics of batch-norms are made equal once an epoch: neither needs DDP
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # PyTorch 2.13 renames an option that 2.7 knows as this
@@ -75,7 +81,7 @@ class Learner:
                 )
         if compiled:
             # validation costs little, and the last step of an epoch is of another size: neither is worth compiling
-            self._compiled = torch.compile(self._forward, dynamic=False)
+            self._compiled = _compile(self._loss, self.device)
 
     def train(self, images: Tensor, labels: Tensor, *, of: int, full: bool, learning_rate: float) -> Tensor:
         """Take one step.
@@ -91,11 +97,9 @@ class Learner:
         Returns:
             The sum of this worker's losses, on the device.
         """
-        self._optimizer.param_groups[0]["lr"] = learning_rate
         weight = self._world.size / of  # DDP takes the mean over workers
         loss = self._backward(images, labels, weight, full=full)
-        self._scaler.step(self._optimizer)
-        self._scaler.update()
+        self._descend(learning_rate)
         return loss
 
     @torch.inference_mode()
@@ -145,7 +149,7 @@ class Learner:
         """Give every worker the state of the first."""
         if self._world.size == 1:
             return
-        momenta = [state["momentum_buffer"] for state in self._optimizer.state.values()]
+        momenta = [momentum for momentum in self._momenta if momentum is not None]
         self._world.broadcast([*self.model.state_dict().values(), *momenta])
         scale = self._scaler.state_dict()
         if scale:
@@ -166,6 +170,7 @@ class Learner:
         """Go on from a state. What it raises on another network's is torch's; the learner is then of no use."""
         self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
+        self._momenta = self._momentum_buffers()
         self._scaler.load_state_dict(state["scaler"])
 
     def _backward(self, images: Tensor, labels: Tensor, weight: float, *, full: bool) -> Tensor:
@@ -181,17 +186,51 @@ class Learner:
             else:
                 self._proven = True
                 return loss
-        return self._gradients(self._forward, images, labels, weight)
+        return self._gradients(self._loss, images, labels, weight)
 
-    def _gradients(self, forward: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, weight: float) -> Tensor:
-        self._optimizer.zero_grad(set_to_none=True)
-        with self._precision.autocast():
-            logits = forward(images)
-            loss = functional.cross_entropy(
-                logits, labels, label_smoothing=self._smoothing, ignore_index=SKIPPED, reduction="sum"
-            )
+    def _gradients(
+        self, compute: Callable[[Tensor, Tensor], Tensor], images: Tensor, labels: Tensor, weight: float
+    ) -> Tensor:
+        for parameter in self._parameters:
+            parameter.grad = None
+        loss = compute(images, labels)
         torch.autograd.backward(self._scaler.scale(loss * weight))
         return loss.detach()
+
+    def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        """The sum of the images' losses."""
+        with self._precision.autocast():
+            return functional.cross_entropy(
+                self._forward(images),
+                labels,
+                label_smoothing=self._settings.label_smoothing,
+                ignore_index=SKIPPED,
+                reduction="sum",
+            )
+
+    def _descend(self, learning_rate: float) -> None:
+        """Change the weights by their gradients."""
+        if self._scaler.is_enabled():
+            self._optimizer.param_groups[0]["lr"] = learning_rate
+            self._scaler.step(self._optimizer)
+            self._scaler.update()
+            return
+        with torch.no_grad():  # what the optimizer's step comes to, and of a small network's step a twentieth less
+            sgd(
+                self._parameters,
+                [parameter.grad for parameter in self._parameters],
+                self._momenta,
+                fused=self._fused,
+                lr=learning_rate,
+                momentum=self._settings.momentum,
+                weight_decay=self._settings.weight_decay,
+                dampening=0.0,
+                nesterov=False,
+                maximize=False,
+            )
+
+    def _momentum_buffers(self) -> list[Tensor | None]:
+        return [self._optimizer.state.get(parameter, {}).get("momentum_buffer") for parameter in self._parameters]
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -209,7 +248,7 @@ def compiles(device: torch.device) -> bool:
     """
     try:
         values = torch.ones(8, device=device, requires_grad=True)
-        torch.autograd.backward(torch.compile(_small)(values))
+        torch.autograd.backward(_compile(_small, device)(values))
     except Exception as error:  # a compiler that is missing, too old, or has no place to write: all raise differently
         warn_uncompiled(error)
         return False
@@ -224,6 +263,11 @@ def warn_uncompiled(error: Exception) -> None:
         file=sys.stderr,
         flush=True,
     )
+
+
+def _compile(function: Callable[..., Tensor], device: torch.device) -> Callable[..., Tensor]:
+    # what calls the kernels is C++ on a CPU, too: in Python it takes a twelfth of a small network's step
+    return torch.compile(function, dynamic=False, options={"cpp_wrapper": device.type == "cpu"})
 
 
 def _small(values: Tensor) -> Tensor:

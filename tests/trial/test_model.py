@@ -143,3 +143,26 @@ def test_relu_leaves_alone_what_others_read_too() -> None:
     ]
     model = build(Graph((1, 1, 1), layers), 0.0, _generator()).eval()
     assert model(torch.full((1, 1, 1, 1), -1.0)).item() == pytest.approx(-2, abs=1e-4)
+
+
+def test_bound_layers_train_as_modules_do_and_go_along_with_changes_in_place() -> None:
+    graph = _random_morph(seeds.small_residual((8, 8, 3), 5, width=4), 6, seed=2)
+    called, bound = (build(graph, 0.3, _generator(seed)).train() for seed in (1, 2))
+    compute = bound.bound()
+    bound.load_state_dict(called.state_dict())
+    images = torch.randn(6, 3, 8, 8, generator=_generator())
+    outputs = []
+    for model, forward in ((called, called), (bound, compute)):
+        for _ in range(2):
+            torch.manual_seed(3)  # dropout's
+            outputs.append(forward(images))
+            torch.autograd.backward(outputs[-1].square().sum())
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter -= 0.01 * parameter.grad
+    assert torch.equal(outputs[0], outputs[2])
+    assert torch.equal(outputs[1], outputs[3])
+    assert not torch.equal(outputs[0], outputs[1])
+    states = (model.state_dict() for model in (called, bound))
+    for (name, value), other in zip(next(states).items(), next(states).values(), strict=True):
+        assert name.endswith("num_batches_tracked") or torch.equal(value, other), name

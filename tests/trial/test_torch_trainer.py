@@ -147,7 +147,7 @@ def test_where_compiling_fails_training_goes_on_without(
         def fail(*_arguments: Any) -> Any:
             raise RuntimeError("no compiler\nat all")
 
-        return function if fails_at == "first step" and not isinstance(function, Model) else fail
+        return function if fails_at == "first step" and function is learner._small else fail
 
     monkeypatch.setattr(torch, "compile", compile_badly)
     trainer = TorchTrainer(_spec(compile=True), None, None)
@@ -163,9 +163,9 @@ def test_what_is_compiled_computes_the_same_in_full_batches_only(monkeypatch: py
     expected, shapes = _run(_prepared(_spec()), [1]), []
 
     def compile_nothing(function: Any, **_options: Any) -> Any:
-        def computed(values: Tensor) -> Any:
-            shapes.append(len(values))
-            return function(values)
+        def computed(*values: Tensor) -> Any:
+            shapes.append(len(values[0]))
+            return function(*values)
 
         return computed
 
@@ -185,8 +185,8 @@ def test_broken_images_count_nowhere_but_among_the_skipped(monkeypatch: pytest.M
                 yield Batch(images, labels, 2)
 
     monkeypatch.setitem(opening.SOURCES, "digits", lambda _settings, device, _world: Broken(digits(), device))
-    spec = _spec().model_copy(update={"data": DataSettings(max_broken=46)})
-    result = _prepared(spec).run_epoch(1, _check)  # in 23 steps
+    data = DataSettings(name="digits", max_broken=46)
+    result = _prepared(_spec().model_copy(update={"data": data})).run_epoch(1, _check)  # in 23 steps
     assert (result.train_images, result.skipped, result.val_images) == (1437 - 46, 46, 360)
     assert 1 < result.loss < math.log(10)
 
@@ -392,4 +392,4 @@ def test_the_learning_rate_stays_at_its_end(tmp_path: Path) -> None:
         trainer.save_weights(tmp_path / "weights")
         states.append(safetensors.torch.load_file(tmp_path / "weights"))
     moved = {name for name in states[0] if not torch.equal(states[0][name], states[1][name])}
-    assert {name.split(".")[1] for name in moved} == {"running_mean", "running_var", "num_batches_tracked"}
+    assert {name.split(".")[1] for name in moved} == {"running_mean", "running_var"}

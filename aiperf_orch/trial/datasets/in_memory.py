@@ -38,8 +38,8 @@ class InMemory:
         self.input_shape, self.classes, self.digest = arrays.input_shape, arrays.classes, arrays.digest
         self.train_images, self.val_images = len(arrays.train_labels), len(arrays.val_labels)
         self._device = device
-        self._train = arrays.train_images.to(device), arrays.train_labels.to(device)
-        self._val = arrays.val_images.to(device), arrays.val_labels.to(device)
+        self._train = _last(arrays.train_images).to(device), arrays.train_labels.to(device)
+        self._val = _last(arrays.val_images).to(device), arrays.val_labels.to(device)
 
     def training(self, batches: Sequence[Indices], seed: int) -> Iterator[Batch]:  # noqa: ARG002 (nothing is drawn)
         """The training images of each batch."""
@@ -54,7 +54,15 @@ class InMemory:
 
     def _batches(self, images: Tensor, labels: Tensor, batches: Sequence[Indices]) -> Iterator[Batch]:
         for chosen in on_device(batches, self._device):
-            yield Batch(images[chosen].contiguous(memory_format=torch.channels_last), labels[chosen])
+            yield Batch(images.index_select(0, chosen).permute(0, 3, 1, 2), labels[chosen])
+
+
+def _last(images: Tensor) -> Tensor:
+    """Images (N, height, width, channels): taken from these a batch is channels last by its strides, too.
+
+    Of one channel PyTorch cannot tell otherwise, and torch.compile would choose a slower layout.
+    """
+    return images.permute(0, 2, 3, 1).contiguous()
 
 
 def on_device(batches: Sequence[Indices], device: torch.device) -> Sequence[Tensor]:
