@@ -167,7 +167,7 @@ def _origin(trial: Trial) -> str:
 
 def _outcome(end: AttemptEnd) -> str:
     retry = "" if end.final else "; to be tried again"
-    message = f" ({end.message})" if end.message and end.best_error is None else ""
+    message = f" ({end.message})" if end.message else ""
     error = "no error measured" if end.best_error is None else f"error {end.best_error:.2%} at epoch {end.best_epoch}"
     return f"{end.reason.value}, {error}, {end.epochs} epochs{message}{retry}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,8 +20,10 @@ from aiperf_orch.search.forecast import forecast_error
 from aiperf_orch.units import now
 
 _LONGEST_WAIT: Final = 30.0  # seconds
-_LOG_TAIL: Final = 1000  # bytes
+_LOG_TAIL: Final = 4000  # bytes
 _LAUNCHERS: Final = ("srun: ", "slurmstepd", "pbsdsh: ")  # what these say after a failure explains nothing
+_WORDLESS: Final = "submitit.core.utils.FailedJobError"  # its last line about a process that was killed without a word
+_KILLED: Final = re.compile(r"^subprocess\.CalledProcessError: Command .* (died with .*|returned .*)$")
 
 
 @dataclass
@@ -190,5 +193,7 @@ def _last_line(log: Path) -> str:
     except OSError:
         return ""
     said = [line.strip() for line in lines if line.strip()]
+    if said and said[-1] == _WORDLESS:
+        said.extend(f"the trial's process {found[1]}" for found in [_KILLED.match(line) for line in said] if found)
     last = next((line for line in reversed(said) if not line.startswith(_LAUNCHERS)), said[-1] if said else "")
     return f"{log} ends: {last}" if last else ""

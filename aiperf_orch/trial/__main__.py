@@ -7,7 +7,9 @@ trial by hand: events go to standard output as JSON lines, and the campaign's re
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import os
+import signal
 import sys
 import tempfile
 from functools import partial
@@ -16,7 +18,7 @@ from pathlib import Path
 from aiperf_orch.campaign.directory import CampaignDirectory, read_spec
 from aiperf_orch.campaign.events import claim
 from aiperf_orch.campaign.layout import Layout
-from aiperf_orch.errors import AiperfError
+from aiperf_orch.errors import AiperfError, UsageError
 from aiperf_orch.records import Begin, End, Epoch
 from aiperf_orch.trial.allocation import Allocation
 from aiperf_orch.trial.datasets.places import placed
@@ -50,8 +52,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--weights", type=Path, help="by hand: where to keep the best weights")
     parser.add_argument("--data", type=Path, help="by hand: the data set's folder, in place of the campaign's")
     options = parser.parse_args(arguments)
+    faulthandler.register(signal.SIGUSR2)  # who wants to see where the task is must not end it
     allocation = Allocation.present()
     try:
+        if options.weights and (options.weights.is_dir() or not os.access(options.weights.parent, os.W_OK)):
+            raise UsageError(f"--weights {options.weights}: must be a file, in a folder that you may write")
         spec, sha256 = read_spec(options.spec)
         spec = placed(spec, options.spec, by_hand=not options.attempt, data=options.data)
         directory = CampaignDirectory.open(Layout.of_spec(options.spec).path) if options.attempt else None

@@ -51,6 +51,11 @@ _BATCH: Final = 128
 _CPU_BATCH: Final = 16
 _CPU_SIDES: Final = (32, 64)  # of the images where there is no accelerator: of few cores, and of many
 _MANY_CORES: Final = 8
+_SLOW: Final = {  # what an administrator may do
+    "matrix product": "is the node idle?",
+    "data loading": "where data are copied first (data.stage), what is copied stays, so try again",
+    "training": "is the node idle, and are its cores as many as a trial gets?",
+}
 
 
 class _TimeIsUp(Exception):
@@ -84,7 +89,7 @@ def measure(settings: SiteSettings | None, scale: float) -> Bench:
         try:
             yield
         except _TimeIsUp:
-            missing[name] = "took longer than its share of a minute"
+            missing[name] = f"took longer than its share of a minute: {_SLOW[name]}"
         except TrialFailure as failure:
             missing[name] = str(failure)
         except Exception as error:  # whatever a driver or a damaged file raises must leave the other parts
@@ -177,7 +182,8 @@ def _data_rate(settings: SiteSettings | None, device: torch.device, side: int, b
     with tempfile.TemporaryDirectory(prefix="aiperf-orch-") as folder:
         name = "JPEGs made here"
         if settings:
-            data = settings.data.model_copy(update={"image_size": side})
+            # images come again and again here, and broken ones with them
+            data = settings.data.model_copy(update={"image_size": side, "max_broken": sys.maxsize})
             name = data.name
         else:
             _write_jpegs(Path(folder))

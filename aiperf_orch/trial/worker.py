@@ -16,6 +16,7 @@ import torch.distributed as dist
 
 from aiperf_orch.campaign.directory import read_spec
 from aiperf_orch.campaign.layout import Layout
+from aiperf_orch.errors import AiperfError
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.records import EndReason, TrialSpec
 from aiperf_orch.trial.channel import Channel
@@ -82,6 +83,8 @@ class Worker:
             pass
         except TrialFailure as failure:
             self._report(Report(kind="failed", reason=failure.reason, message=str(failure)))
+        except AiperfError as error:  # a file that cannot be written, or read: it says which, and why
+            self._report(Report(kind="failed", message=f"{socket.gethostname()}: {error}"[:2000]))
         except Exception as error:
             if not _is_loss(error):
                 raise

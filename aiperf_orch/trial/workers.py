@@ -7,6 +7,7 @@ reason. What a worker does with an order is `worker`'s, how another node's task 
 from __future__ import annotations
 
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
@@ -30,6 +31,9 @@ _LONGEST_LOOK: Final = 1.0  # seconds that one look counts for: a job that the b
 _LAST_WORDS: Final = 0.5  # seconds in which a lost node is noticed by a task that is told to end
 _PATIENCE: Final = (0.0, 0.0, 3.0, 20.0)  # seconds for another failure to be heard of that tells more, by `_telling`
 GRACE: Final = 3.0  # seconds for workers to end what they started
+_SLOW: Final = (
+    0.5  # of the time after which a trial is hung, after which preparing is slow: data may be copied meanwhile
+)
 _STACKS: Final = 3.0  # seconds for workers to write their stacks
 
 
@@ -160,7 +164,7 @@ class Workers:
     def _collect(self, check: Callable[[], None] = lambda: None, *, watched: bool) -> dict[int, Report]:
         """Wait until all ranks have obeyed; `watched` says whether rank 0 must report steps meanwhile."""
         done: dict[int | None, Report] = {}
-        silent = 0.0
+        silent, dumped = 0.0, False
         while len(done) < self._size:
             self._check(check)
             reports, passed = self._hear(_LOOK)
@@ -174,6 +178,10 @@ class Workers:
                     silent = 0.0
             if watched and silent > self._spec.training.hang_after:
                 self._end_hung()
+            if not watched and not dumped and silent > self._spec.training.hang_after * _SLOW:
+                dumped = True  # who waits for the trial's begin ends it, where it hangs
+                print(f"warning: still preparing after {silent:.0f} s", file=sys.stderr, flush=True)
+                self._dump()
         return {rank: report for rank, report in done.items() if rank is not None}
 
     def _check(self, check: Callable[[], None]) -> None:
@@ -225,14 +233,18 @@ class Workers:
     def _end_hung(self) -> NoReturn:
         """Let all workers write where they are, and raise."""
         self._work = False
-        self._node.dump()
-        for other in self._others:
-            other.channel.send(Order(do="dump").to_line())
+        self._dump()
         waited = 0.0
         while waited < _STACKS:
             waited += max(self._hear(_LOOK)[1], 0.001)
         message = f"no step ended for {self._spec.training.hang_after:g} s: the workers' stacks stand in the job's log"
         raise TrialFailure(EndReason.HUNG, message)
+
+    def _dump(self) -> None:
+        """Let the workers of all nodes write where they are."""
+        for other in self._others:
+            other.channel.send(Order(do="dump").to_line())
+        self._node.dump()
 
 
 def work(

@@ -84,3 +84,8 @@ def test_the_last_word_of_a_log_is_not_its_launchers(tmp_path):
     log.write_text("srun: error: only this\n")
     assert watch.last_line(log) == f"{log} ends: srun: error: only this"
     assert watch.last_line(tmp_path / "none") == ""
+    log.write_text(
+        "epoch 1\nsubprocess.CalledProcessError: Command '['python', 'x']' died with <Signals.SIGKILL: 9>.\n\n"
+        "Traceback (most recent call last):\n  raise FailedJobError(stderr)\nsubmitit.core.utils.FailedJobError\n"
+    )
+    assert watch.last_line(log) == f"{log} ends: the trial's process died with <Signals.SIGKILL: 9>."

@@ -170,6 +170,6 @@ def test_a_trial_that_hangs_says_where_and_ends(make_trial):
     assert end["reason"] == "HUNG"
     log = trial.log.read_text()
     for rank in (0, 1):
-        stack = log.partition(f"the stacks of rank {rank} on ")[2].split("\n\n")[0]
+        stack = log.rpartition(f"the stacks of rank {rank} on ")[2].split("\n\n")[0]
         assert "most recent call first" in stack
         assert "aiperf_orch/trial/worker.py" in stack

@@ -6,6 +6,7 @@ import atexit
 import math
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -46,6 +47,7 @@ _DEVIATION: Final = (0.229, 0.224, 0.225)
 _LOOKED_AT: Final = 3  # classes of each split whose first image is decoded before anything is trained
 _PIECE: Final = 64  # images that a loader decodes at a time: less than a batch, so that the first one comes soon
 _AHEAD: Final = 4  # pieces that each loader has ready
+_SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108  PyTorch's choice
 _OURS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)
 
 
@@ -73,6 +75,7 @@ class ImageTree:
         loaders = settings.loaders
         if loaders is None:
             loaders = max(1, len(os.sched_getaffinity(0)) // world.local_size)
+        loaders = _that_fit(loaders, settings.image_size, world)
         self._loader = DataLoader(
             Decoder(os.fsencode(root), settings.image_size),
             batch_size=None,
@@ -114,9 +117,22 @@ class ImageTree:
             Order(self._listing.paths(split, indices), self._labels[split][indices], indices, seed)
             for indices in chain.from_iterable(pieces)
         )
-        decoded = self._held_to_limit(iter(self._loader), 0 if seed is None else self._max_broken)
+        decoded = self._held_to_limit(self._loaded(), 0 if seed is None else self._max_broken)
         whole = (list(islice(decoded, len(parts))) for parts in pieces)
         return self._copied_ahead(whole) if self._device.type == "cuda" else map(self._finished, whole)
+
+    def _loaded(self) -> Iterator[Decoded]:
+        """What the loaders make of the orders."""
+        try:
+            yield from self._loader
+        except (RuntimeError, OSError, EOFError) as error:  # OSError, EOFError: it was just handing images over
+            if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
+                raise
+            message = (
+                "a process that decodes images was killed, by nobody of the trial: the kernel does that when memory or"
+            )
+            message += f" /dev/shm does not suffice; fewer data.loaders need less ({error})"
+            raise TrialFailure(EndReason.NODE_FAILURE, message) from error
 
     def _held_to_limit(self, pieces: Iterator[Decoded], most: int) -> Iterator[Decoded]:
         """The pieces, as long as no more than `most` images of them are broken."""
@@ -186,6 +202,21 @@ class _Orders:
 
     def __iter__(self) -> Iterator[Order]:
         return self.those
+
+
+def _that_fit(loaders: int, side: int, world: World) -> int:
+    """So many loaders as /dev/shm has room for, where they lay what is ready; one that found no room would hang the trial."""
+    each = (_AHEAD + 1) * _PIECE * side * side * 3
+    try:
+        free = shutil.disk_usage(_SHARED_MEMORY).free // world.local_size
+    except OSError:
+        return loaders
+    if loaders * each <= free:
+        return loaders
+    fit = free // each
+    much = f"of {loaders} processes that decode images {fit} are started: each needs {each:,} bytes of {_SHARED_MEMORY}"
+    print(f"warning: {much}, {free:,} are free for this worker: let it be larger", file=sys.stderr, flush=True)
+    return fit
 
 
 def _listed(root: Path, settings: DataSettings) -> Listing:

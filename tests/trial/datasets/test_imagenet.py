@@ -275,6 +275,14 @@ def test_the_first_trial_looks_at_every_image_that_validates(tree: Path, tmp_pat
     assert source.digest == list_tree(tree, 3).digest == list_tree(tree, 3, settings.index).digest
 
 
+def test_no_more_loaders_are_started_than_shared_memory_has_room_for(
+    tree: Path, opened: Callable[..., Source], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(imagenet.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 0, 1000))
+    assert _images(opened(tree, loaders=2), 1).shape == (11, 3, 32, 32)
+    assert "warning: of 2 processes that decode images 0 are started" in capsys.readouterr().err
+
+
 _LOADING = """
 import os, sys, torch
 from aiperf_orch.config import DataSettings
