@@ -31,9 +31,7 @@ _LONGEST_LOOK: Final = 1.0  # seconds that one look counts for: a job that the b
 _LAST_WORDS: Final = 0.5  # seconds in which a lost node is noticed by a task that is told to end
 _PATIENCE: Final = (0.0, 0.0, 3.0, 20.0)  # seconds for another failure to be heard of that tells more, by `_telling`
 GRACE: Final = 3.0  # seconds for workers to end what they started
-_SLOW: Final = (
-    0.5  # of the time after which a trial is hung, after which preparing is slow: data may be copied meanwhile
-)
+_SLOW: Final = 0.5  # of `training.hang_after`: longer preparing is worth a look, though data may be copied meanwhile
 _STACKS: Final = 3.0  # seconds for workers to write their stacks
 
 

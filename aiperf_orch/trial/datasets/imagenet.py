@@ -128,11 +128,9 @@ class ImageTree:
         except (RuntimeError, OSError, EOFError) as error:  # OSError, EOFError: it was just handing images over
             if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
                 raise
-            message = (
-                "a process that decodes images was killed, by nobody of the trial: the kernel does that when memory or"
-            )
-            message += f" /dev/shm does not suffice; fewer data.loaders need less ({error})"
-            raise TrialFailure(EndReason.NODE_FAILURE, message) from error
+            who = "a process that decodes images was killed, by nobody of the trial"
+            why = f"the kernel does that when memory or {_SHARED_MEMORY} does not suffice; fewer data.loaders need less"
+            raise TrialFailure(EndReason.NODE_FAILURE, f"{who}: {why} ({error})") from error
 
     def _held_to_limit(self, pieces: Iterator[Decoded], most: int) -> Iterator[Decoded]:
         """The pieces, as long as no more than `most` images of them are broken."""
