@@ -183,7 +183,7 @@ class TrainingSettings(Settings):
     weight_decay: Fraction = 1e-4
     label_smoothing: Fraction = 0.1
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = Field(
-        "fp32", description="auto picks what is fast on the node, never below 16 bits"
+        "auto", description="auto picks what is fast on the node, never below 16 bits"
     )
     compile: bool = Field(False, description="by torch.compile; what it takes counts as training time")
     hang_after: Duration = Field(600.0, description="a trial without a finished step for so long is hung")

@@ -201,7 +201,7 @@ def trained(
         epochs=EPOCHS,
         patience=EPOCHS,
         data={"name": "digits"},
-        training=TrainingSettings(epochs=EPOCHS, patience=EPOCHS),
+        training=TrainingSettings(epochs=EPOCHS, patience=EPOCHS, precision="fp32"),
         network=plan.graph.to_json(),
     )
     trainer = Quick(spec, *source)

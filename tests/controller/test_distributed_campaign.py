@@ -43,7 +43,8 @@ def settings(request):
             "scheduler": scheduler | SCHEDULERS[request.param],
             "campaign": {"concurrency": 1, "max_trials": 2},
             "search": {"batch_size": [16, 16]},
-            "training": {"warmup_epochs": [EPOCHS], "epochs": EPOCHS, "patience": EPOCHS, "max_patience": EPOCHS},
+            "training": {"warmup_epochs": [EPOCHS], "epochs": EPOCHS, "patience": EPOCHS, "max_patience": EPOCHS}
+            | {"precision": "fp32"},
         }
     )
 

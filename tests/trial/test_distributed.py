@@ -45,7 +45,9 @@ class _Trial:
 
     def __init__(self, path: Path, *, nodes: int, **training: Any) -> None:
         settings = {
-            "training": {"warmup_epochs": [2000], "epochs": 2000, "patience": 2000, "max_patience": 2000} | training,
+            "training": {"warmup_epochs": [2000], "epochs": 2000, "patience": 2000, "max_patience": 2000}
+            | {"precision": "fp32"}
+            | training,
             "search": {"batch_size": [BATCH, BATCH], "max_dropout": 0.0},
         }
         self.directory = CampaignDirectory.create(path, SiteSettings.model_validate(settings), {})

@@ -22,7 +22,7 @@ from aiperf_orch.trial.trainer import EpochResult
 
 EPOCHS = 3
 SETTINGS = {
-    "training": {"warmup_epochs": [EPOCHS], "patience": 9},
+    "training": {"warmup_epochs": [EPOCHS], "patience": 9, "precision": "fp32"},
     "search": {"batch_size": [32, 64], "max_dropout": 0.3},
     "campaign": {"seed": 4},
 }
