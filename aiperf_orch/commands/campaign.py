@@ -32,6 +32,7 @@ from aiperf_orch.controller.proposals import make_search
 from aiperf_orch.errors import UsageError
 from aiperf_orch.results.result import compute
 from aiperf_orch.schedulers.choosing import make_scheduler
+from aiperf_orch.signals import handling
 from aiperf_orch.units import format_duration, now
 
 _DONE: Final = 0
@@ -61,13 +62,8 @@ class _Signals:
             else:
                 self.leave = True
 
-        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        before = {number: signal.signal(number, handle) for number in numbers}
-        try:
+        with handling((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), handle):
             yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 def check(loaded: LoadedSettings, campaign_dir: Path | None) -> CampaignDirectory | None:

@@ -20,6 +20,7 @@ from aiperf_orch.doctor.findings import Finding, Level, fault, ok, warning
 from aiperf_orch.doctor.judge import judge
 from aiperf_orch.errors import AiperfError, SchedulerUnreachable, UsageError
 from aiperf_orch.schedulers.choosing import make_scheduler
+from aiperf_orch.signals import handling
 
 _INDENT: Final = " " * 9
 
@@ -134,12 +135,8 @@ def _signals_raise() -> Iterator[None]:
     def handle(_number: int, _frame: Any) -> None:
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
+    with handling((signal.SIGTERM, signal.SIGHUP), handle):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _say(message: str) -> None:

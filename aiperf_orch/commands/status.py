@@ -74,13 +74,13 @@ def _counts(state: CampaignState, left_out: Collection[int], rows: Iterable[Mapp
 
 def _heading(directory: CampaignDirectory, state: CampaignState, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """The campaign as a whole, for programs: times in UTC, `remaining` in seconds, errors as fractions."""
-    errors = (row["error"] for row in rows)
     deadline = state.deadline(directory.settings.campaign.duration)
     holder = read_holder(directory.lock)
     alive = holder.alive() if holder else False
     controller = {True: "alive", False: "none", None: "on another host"}[alive]
     if holder and alive is not False:
         controller += f": process {holder.pid} on {holder.host}"
+    errors = [state.best_error, *(row["error"] for row in rows)]
     remaining = None
     if deadline is not None and state.phase is not Phase.FINISHED:
         remaining = max(int((deadline - now()).total_seconds()), 0)
@@ -93,7 +93,7 @@ def _heading(directory: CampaignDirectory, state: CampaignState, rows: list[dict
         "began": format_time(state.first_begin) if state.first_begin else None,
         "deadline": format_time(deadline) if deadline else None,
         "remaining": remaining,
-        "best_error": min((error for error in (state.best_error, *errors) if error is not None), default=None),
+        "best_error": min((error for error in errors if error is not None), default=None),
     }
 
 

@@ -26,6 +26,7 @@ from aiperf_orch.config_schedulers import ClusterSettings
 from aiperf_orch.errors import SchedulerUnreachable
 from aiperf_orch.probe_records import ANSWER, DATA, GREETING, SEEN, NodeReport, report_name
 from aiperf_orch.schedulers.base import JobRequest, JobState, JobStatus, Scheduler
+from aiperf_orch.signals import handling
 from aiperf_orch.units import format_duration
 
 TIME_LIMIT: Final = 900.0  # seconds that the job may run
@@ -136,12 +137,8 @@ def _uninterrupted() -> Iterator[None]:
     numbers = [
         number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if callable(signal.getsignal(number))
     ]
-    before = {number: signal.signal(number, note) for number in numbers}
-    try:
+    with handling(numbers, note):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
     for each in came:
         signal.raise_signal(each)
 

@@ -6,6 +6,7 @@ import platform
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from aiperf_orch import gpus
 from aiperf_orch.config import SiteSettings
 from aiperf_orch.config_schedulers import PbsSettings, SchedulerSettings, SlurmSettings
 from aiperf_orch.doctor.canary import Outcome
@@ -180,7 +181,7 @@ def _seen(report: NodeReport) -> int:
 
 def _given(report: NodeReport) -> int:
     if report.visible_gpus is not None:
-        return len([item for item in report.visible_gpus.split(",") if item.strip() not in ("", "-1", "NoDevFiles")])
+        return len(gpus.named(report.visible_gpus))
     return len(report.driver_gpus or [])
 
 

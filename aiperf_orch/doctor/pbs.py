@@ -106,14 +106,10 @@ def _refusals(settings: PbsSettings, queue: site.Place, who: Submitter) -> list[
     for resource, amount in site.asked_for(settings).items():
         most = queue.most(resource)
         if most is not None and amount > most:
-            unit = _unit(resource)
+            unit = site.unit_of(resource)
             message = f"a job may have {resource} {most}{unit}, and a trial asks for {amount}{unit}"
             found.append((message, f"lower scheduler.{_SETTINGS[resource]}, or set another scheduler.queue"))
     return found
-
-
-def _unit(resource: str) -> str:
-    return "kb" if resource == "mem" else ""
 
 
 def judge_nodes(settings: PbsSettings, concurrency: int, found: site.Complex) -> Iterator[Finding]:

@@ -17,13 +17,13 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import psutil
 import submitit
 from submitit.local import local as submitit_local
 
+from aiperf_orch import gpus
 from aiperf_orch.config_schedulers import LocalSettings
 from aiperf_orch.errors import UsageError
 from aiperf_orch.records import EndReason
@@ -34,7 +34,6 @@ from aiperf_orch.schedulers.script import render_script, submitit_command
 _NAME: Final = "AIPERF_ORCH_JOB"
 _CPUS: Final = "AIPERF_ORCH_CPUS"
 _GPUS: Final = "AIPERF_ORCH_GPUS"
-_DRIVER: Final = Path("/proc/driver/nvidia/gpus")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +115,7 @@ class LocalScheduler(Scheduler):
         warnings = []
         for what, key, wanted, there in (
             ("cores", "cores_per_trial", self._settings.cores_per_trial, len(_cores_here())),
-            ("GPUs", "gpus_per_trial", self._settings.gpus_per_trial or 0, len(_gpus_here())),
+            ("GPUs", "gpus_per_trial", self._settings.gpus_per_trial or 0, len(gpus.usable(os.environ))),
         ):
             if wanted > there:
                 raise UsageError(f"scheduler.{key}: a trial wants {wanted} {what}, and this machine gives {there}")
@@ -207,22 +206,12 @@ class LocalScheduler(Scheduler):
         shares = list({found.name: found.share for found in _processes() if found.name not in self._over}.values())
         return _Share(
             _least_taken(_cores_here(), [share.cpus for share in shares], self._settings.cores_per_trial),
-            _least_taken(_gpus_here(), [share.gpus for share in shares], self._settings.gpus_per_trial or 0),
+            _least_taken(gpus.usable(os.environ), [share.gpus for share in shares], self._settings.gpus_per_trial or 0),
         )
 
 
 def _cores_here() -> list[str]:
     return [str(core) for core in sorted(os.sched_getaffinity(0))]
-
-
-def _gpus_here() -> list[str]:
-    """The GPUs that we were given, else those that the driver shows, by number."""
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if given is not None:
-        return [name for part in given.split(",") if (name := part.strip()) not in ("", "-1", "NoDevFiles")]
-    with contextlib.suppress(OSError):
-        return [str(number) for number, _ in enumerate(_DRIVER.iterdir())]
-    return []
 
 
 def _least_taken(there: Sequence[str], taken: Sequence[Sequence[str]], number: int) -> tuple[str, ...]:

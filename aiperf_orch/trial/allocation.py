@@ -14,28 +14,17 @@ import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+
+from aiperf_orch import gpus
 
 _RANKS = ("SLURM_PROCID", "AIPERF_ORCH_RANK")
 _JOB_IDS = ("AIPERF_ORCH_JOB_ID", "SUBMITIT_LOCAL_JOB_ID")
-_GPUS = Path("/proc/driver/nvidia/gpus")
 _PORTS = "29400-29499"
 
 
 def _ports(text: str) -> tuple[int, int]:
     first, _, last = text.partition("-")
     return int(first), int(last)
-
-
-def _accelerators(given: Mapping[str, str]) -> int:
-    """How many NVIDIA GPUs this task may use: those that it was given, else those that the driver shows."""
-    visible = given.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return len([name for name in visible.split(",") if name.strip() not in ("", "-1", "NoDevFiles")])
-    try:
-        return len(list(_GPUS.iterdir()))
-    except OSError:
-        return 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +60,7 @@ class Allocation:
             rank=next((int(given[name]) for name in _RANKS if given.get(name, "").isdigit()), 0),
             run=int(given.get("AIPERF_ORCH_RUN") or 0),
             may_run_again=given.get("AIPERF_ORCH_REQUEUE") == "1",
-            workers=int(given.get("AIPERF_ORCH_WORKERS") or 0) or max(_accelerators(given), 1),
+            workers=int(given.get("AIPERF_ORCH_WORKERS") or 0) or max(len(gpus.usable(given)), 1),
             accelerators=int(given.get("AIPERF_ORCH_ACCELERATORS") or 0),
             interface=given.get("AIPERF_ORCH_INTERFACE") or None,
             ports=_ports(given.get("AIPERF_ORCH_PORTS") or _PORTS),

@@ -30,6 +30,7 @@ from aiperf_orch.network import counts
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.network.seeds import resnet50
 from aiperf_orch.records import Hyperparameters, OperationsPerImage, TrialSpec
+from aiperf_orch.signals import handling
 from aiperf_orch.trial import sharding
 from aiperf_orch.trial.bench_report import Bench, DataRate, MatrixProduct, TrainingRate, advice, limit, table
 from aiperf_orch.trial.datasets.opening import SOURCES
@@ -128,13 +129,12 @@ def _alarm(seconds: float) -> Iterator[None]:
     def ring(_number: int, _frame: object) -> None:
         raise _TimeIsUp
 
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    with handling([signal.SIGALRM], ring):
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _products(device: torch.device, seconds: float) -> list[MatrixProduct]:

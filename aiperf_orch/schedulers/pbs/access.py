@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from aiperf_orch.schedulers.pbs.site import Place, listed, parse_amount
+from aiperf_orch.schedulers.pbs.site import Place, listed, parse_amount, unit_of
 
 _OLDER: Final = {
     "max_run": ("max_user_run", "max_group_run", "max_running"),
@@ -98,7 +98,7 @@ def job_limit(
     for resource, amount in asked.items():
         most = _limit(place, f"max_{kind}_res", f".{resource}", who, project)
         if amount and most is not None:
-            unit = "kb" if resource == "mem" else ""
+            unit = unit_of(resource)
             why = f"max_{kind}_res.{resource} = {most}{unit}, and a trial asks for {amount}{unit}"
             found.append(JobLimit(most // amount, why))
     return min(found, key=lambda limit: limit.jobs, default=None)

@@ -175,6 +175,11 @@ def parse_amount(resource: str, text: str) -> int | None:
     return parse_memory(text) if resource == "mem" else _whole(text)
 
 
+def unit_of(resource: str) -> str:
+    """What stands behind an amount that `parse_amount` gave."""
+    return "kb" if resource == "mem" else ""
+
+
 def listed(text: str) -> list[str]:
     """The items of a list with commas."""
     return [item.strip() for item in text.split(",") if item.strip()]
