@@ -6,50 +6,19 @@ Data goes to standard output, messages to standard error. Exit status: 0 done, 1
 
 from __future__ import annotations
 
-import io
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
 import aiperf_orch
-from aiperf_orch.errors import AiperfError
+from aiperf_orch.commands.group import Commands
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 _FORMATS = click.Choice(["table", "csv", "json"])
 
 
-class _Commands(click.Group):
-    """Lists commands in the order of their use, and turns our errors into one clear message."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
-        return list(self.commands)
-
-    def main(self, *args: Any, **kwargs: Any) -> Any:
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):  # a path need not fit into the terminal's encoding
-                stream.reconfigure(errors="backslashreplace")
-        return super().main(*args, **kwargs)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except AiperfError as error:
-            click.echo(f"error: {error}", err=True)
-            ctx.exit(error.exit_status)
-        except BrokenPipeError:
-            sys.stderr.close()
-            ctx.exit(1)
-        except OSError as error:
-            click.echo(f"error: {error.filename or 'the operating system refused'}: {error.strerror}", err=True)
-            ctx.exit(1)
-        except KeyboardInterrupt:
-            click.echo("interrupted", err=True)
-            ctx.exit(130)
-
-
-@click.group(cls=_Commands, context_settings=_CONTEXT)
+@click.group(cls=Commands, context_settings=_CONTEXT)
 @click.version_option(aiperf_orch.__version__, prog_name="aiperf-orch")
 def main() -> None:
     """Run the AIPerf AI-HPC benchmark: an architecture search whose operations are counted and scored."""

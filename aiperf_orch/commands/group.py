@@ -1,0 +1,43 @@
+"""The commands as a whole: in which order they are listed, and what a person is told when one fails."""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import Any
+
+import click
+
+from aiperf_orch.errors import AiperfError
+
+
+class Commands(click.Group):
+    """Lists commands in the order of their use, and turns our errors into one clear message."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
+        """As they are declared."""
+        return list(self.commands)
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run a command, whatever bytes its paths are of."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # a path need not fit into the terminal's encoding
+                stream.reconfigure(errors="backslashreplace")
+        return super().main(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; an error of ours, or of the operating system, is a line and an exit status."""
+        try:
+            return super().invoke(ctx)
+        except AiperfError as error:
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(error.exit_status)
+        except BrokenPipeError:
+            sys.stderr.close()
+            ctx.exit(1)
+        except OSError as error:
+            click.echo(f"error: {error.filename or 'the operating system refused'}: {error.strerror}", err=True)
+            ctx.exit(1)
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            ctx.exit(130)
