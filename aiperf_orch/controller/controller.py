@@ -20,19 +20,19 @@ from aiperf_orch.campaign.journal import Journal
 from aiperf_orch.campaign.lock import Lock
 from aiperf_orch.campaign.opening import check_complete
 from aiperf_orch.campaign.state import Attempt, CampaignState, Phase
+from aiperf_orch.controller.choosing import Chooser
 from aiperf_orch.controller.ending import Ender, take_from_job
 from aiperf_orch.controller.policy import NODE_FAILURES, hopeless, nodes_given_up
 from aiperf_orch.controller.proposals import Proposer
 from aiperf_orch.controller.queue import Queue
-from aiperf_orch.controller.requests import make_request, wave_names
+from aiperf_orch.controller.requests import make_request
 from aiperf_orch.controller.verdicts import job_record, judge
 from aiperf_orch.controller.watch import Watched, watch
 from aiperf_orch.controller.weights import WeightFiles
-from aiperf_orch.errors import LockedError, NetworkError, SchedulerUnreachable
+from aiperf_orch.errors import LockedError, SchedulerUnreachable
 from aiperf_orch.records import (
     AttemptEnd,
     AttemptId,
-    AttemptRecord,
     Began,
     Cancelling,
     Created,
@@ -89,7 +89,7 @@ class Controller:
         self._pause = max(scheduler.query_interval, self.settings.scheduler.poll_interval)
         self._queue = Queue(scheduler, self.settings.scheduler.poll_interval, warn)
         self._ender = Ender(scheduler, self.settings.scheduler.stop_grace, self._pause, warn)
-        self._exhausted_at = -1
+        self._chooser = Chooser(directory, scheduler, self._get_search, warn)
         with ExitStack() as undo:
             self._lock = Lock.acquire(directory.lock, take_over=take_over)
             undo.callback(self._lock.release)
@@ -225,7 +225,7 @@ class Controller:
                 self._warn(f"node {node}: {NODE_FAILURES} trials failed on it: it gets no more of them")
         self._weights.over(record.trial for record in records if record.final)
         unfinished = [*self.state.retries.values(), *(watched.trial for watched in self.watched.values())]
-        self._weights.keep_only(self._search.parents | {trial.proposal.parent for trial in unfinished})
+        self._weights.keep_only(self._get_search().parents | {trial.proposal.parent for trial in unfinished})
         self._pause_if_hopeless(records)
 
     def _pause_if_hopeless(self, records: Sequence[AttemptEnd]) -> None:
@@ -302,67 +302,17 @@ class Controller:
             return
         if self._waiting and not self._start([self.state.live[key] for key in self._waiting]):
             return
-        records = self._next_attempts()
+        records, over = self._chooser.choose(self.state, proven=self._proven())
+        if over is not None:
+            self._finish(over)
         if records:
             entry = self._append(Submitting, attempts=records)
             self._start([self.state.live[record.trial, record.attempt] for record in entry.attempts])
-
-    def _next_attempts(self) -> list[AttemptRecord]:
-        """What is to be submitted into the free places."""
-        campaign = self.settings.campaign
-        # a canary first: a broken site costs one job
-        places = campaign.concurrency + self.scheduler.lookahead if self._proven() else 1
-        places -= len(self.state.live)
-        records = [
-            AttemptRecord(
-                trial=trial.trial,
-                attempt=len(trial.attempts) + 1,
-                name=self.directory.attempt_name(trial.trial, len(trial.attempts) + 1),
-                spec_sha256=trial.spec_sha256,
-            )
-            for trial in sorted(self.state.retries.values(), key=lambda trial: trial.trial)[: max(places, 0)]
-        ]
-        next_trial = len(self.state.trials)
-        wanted = places - len(records)
-        if campaign.max_trials is not None:
-            wanted = min(wanted, campaign.max_trials - next_trial)
-            if next_trial >= campaign.max_trials and not self.state.live and not self.state.retries:
-                self._finish(f"its {campaign.max_trials} trials have ended")
-                return []
-        if len(self.state.ends) == self._exhausted_at:
-            wanted = 0  # only another end could give the search something to propose
-        first_wave = next_trial <= 1 and wanted > 1
-        names = self._wave_names(next_trial, wanted) if first_wave else {}
-        try:
-            records.extend(self._propose(trial, names.get(trial)) for trial in range(next_trial, next_trial + wanted))
-        except NetworkError as error:
-            self._exhausted_at = len(self.state.ends)
-            if not records and not self.state.live:
-                self._finish(f"the search proposes nothing more: {error}")
-        return records
-
-    def _wave_names(self, first: int, number: int) -> dict[int, str]:
-        """Names for the first wave, whose jobs are elements of arrays where the scheduler has them."""
-        try:
-            return wave_names(self.directory, first, number, self.scheduler.array_limit())
-        except SchedulerUnreachable as error:
-            self._warn(str(error))
-            return {}
 
     def _finish(self, reason: str, *, by_deadline: bool = False) -> None:
         """The campaign is over; trials that still waited for another attempt get none."""
         self._weights.over(self.state.retries)
         self._append(Finished, reason=reason, by_deadline=by_deadline)
-
-    def _propose(self, trial: int, name: str | None) -> AttemptRecord:
-        spec, record = self._search.propose(trial, self.state)
-        return AttemptRecord(
-            trial=trial,
-            attempt=1,
-            name=name or self.directory.attempt_name(trial, 1),
-            spec_sha256=self.directory.write_spec(spec),
-            proposal=record,
-        )
 
     def _start(self, attempts: Sequence[Attempt]) -> bool:
         """Submit what the journal says is being submitted; tells whether the scheduler would have taken more."""
@@ -394,8 +344,7 @@ class Controller:
         """Whether any trial has ended an epoch: then the site works."""
         return self.state.any_epoch or any(watched.epochs for watched in self.watched.values())
 
-    @property
-    def _search(self) -> Proposer:
+    def _get_search(self) -> Proposer:
         if self._proposer is None:
             self._proposer = Proposer(self.directory, self._journal.entries)
         return self._proposer
