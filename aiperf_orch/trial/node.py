@@ -55,8 +55,8 @@ class Node:
 
     @property
     def channels(self) -> list[Channel]:
-        """What to wait on for reports."""
-        return [worker.channel for worker in self._workers if not worker.channel.broken]
+        """What to wait on for reports: not on who has said its last, whose channel is at its end for good."""
+        return [worker.channel for worker in self._workers if not (worker.channel.broken or worker.over)]
 
     def start(
         self, count: int, body: Body, store: socket.socket | None = None, close: Sequence[socket.socket] = ()

@@ -167,9 +167,8 @@ class Workers:
             self._check(check)
             reports, passed = self._hear(_LOOK)
             silent += passed
+            self._raise_failure(reports)
             for report in reports:
-                if report.kind == "failed":
-                    self._fail(report)
                 if report.kind != "step":
                     done[report.rank] = report
                 if report.rank == 0:
@@ -190,10 +189,8 @@ class Workers:
             waited = 0.0
             while self._others and waited < _LAST_WORDS:
                 reports, passed = self._hear(_LOOK)
-                waited += max(passed, 0.001)
-                for report in reports:
-                    if report.kind == "failed":
-                        self._fail(report)
+                waited += passed
+                self._raise_failure(reports)
             raise
 
     def _hear(self, seconds: float) -> tuple[list[Report], float]:
@@ -218,14 +215,19 @@ class Workers:
                 reports.append(Report(kind="failed", reason=EndReason.NODE_FAILURE, message=message))
         return reports, passed
 
-    def _fail(self, first: Report) -> NoReturn:
-        """Raise what tells most of a failure: when a rank is gone, others that lost it may say so before anybody else."""
-        self._work = False
-        failures, waited = [first], 0.0
+    def _raise_failure(self, reports: Iterable[Report]) -> None:
+        """Raise what tells most of a failure, where one is reported; others may say more of it than the first who do.
+
+        When a rank is gone, those that lost it may say so before anybody else.
+        """
+        failures = _failures(reports)
+        if not failures:
+            return
+        self._work, waited = False, 0.0
         while waited < _PATIENCE[_telling(failures[0])]:
-            reports, passed = self._hear(_LOOK)
-            waited += max(passed, 0.001)
-            failures = sorted([*failures, *(each for each in reports if each.kind == "failed")], key=_telling)
+            more, passed = self._hear(_LOOK)
+            waited += passed
+            failures = _failures([*failures, *more])
         raise TrialFailure(failures[0].reason, failures[0].message)
 
     def _end_hung(self) -> NoReturn:
@@ -234,7 +236,7 @@ class Workers:
         self._dump()
         waited = 0.0
         while waited < _STACKS:
-            waited += max(self._hear(_LOOK)[1], 0.001)
+            waited += self._hear(_LOOK)[1]
         message = f"no step ended for {self._spec.training.hang_after:g} s: the workers' stacks stand in the job's log"
         raise TrialFailure(EndReason.HUNG, message)
 
@@ -264,6 +266,11 @@ def _last(reports: Iterable[Report]) -> Energy:
     """A node's energy for an epoch: what was known when the last of its workers reported."""
     taken = [Energy(report.energy, report.energy_of) for report in reports]
     return max(taken, key=lambda each: (each.energy is None, each.energy))
+
+
+def _failures(reports: Iterable[Report]) -> list[Report]:
+    """Those that tell of a failure, the most telling first."""
+    return sorted((report for report in reports if report.kind == "failed"), key=_telling)
 
 
 def _telling(failure: Report) -> int:
