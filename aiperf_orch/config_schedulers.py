@@ -64,6 +64,9 @@ class SchedulerSettings(Settings):
     lost_after: Duration = Field(20.0, description="grace for a job that left the queue without an end line")
     begin_within: Duration = Field(600.0, description="a job that runs so long without a begin line is hung")
     stop_grace: Duration = Field(15.0, description="how long a trial that was told to end may take to end")
+    retry_submit_for: Duration = Field(
+        1800.0, description="how long a submission that is refused, not known for good, is tried again before a pause"
+    )
 
 
 class LocalSettings(SchedulerSettings):

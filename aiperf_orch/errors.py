@@ -42,7 +42,11 @@ class NotFinished(AiperfError):
 
 
 class SubmitRefused(AiperfError):
-    """The scheduler answered, and refused the job; what it said is the message."""
+    """The scheduler refused the job, for a reason that is known to be for good; what it said is the message."""
+
+
+class SubmitPostponed(AiperfError):
+    """The scheduler refused the job, for a reason that passes or is not known; what it said is the message."""
 
 
 class QueueFull(AiperfError):

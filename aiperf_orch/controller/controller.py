@@ -48,7 +48,7 @@ from aiperf_orch.records import (
     Submitted,
     Submitting,
 )
-from aiperf_orch.schedulers.base import Scheduler
+from aiperf_orch.schedulers.base import JobEnd, Scheduler
 from aiperf_orch.units import format_duration, now
 
 AnyEntry = TypeVar("AnyEntry", bound=Entry)
@@ -266,10 +266,11 @@ class Controller:
         if not gone:
             return
         try:
-            known = self.scheduler.explain({each.attempt.name: each.attempt.job for each in gone if each.attempt.job})
+            said = self.scheduler.explain({each.attempt.name: each.attempt.job for each in gone if each.attempt.job})
         except SchedulerUnreachable as error:
             self._warn(str(error))  # asked again with the next question
             return
+        known = {name: end for name, end in said.items() if isinstance(end, JobEnd)}
         ends = [
             (each, *take_from_job(self.directory, self.scheduler, each, known.get(each.attempt.name))) for each in gone
         ]

@@ -50,7 +50,7 @@ class Ender:
                 continue
             chosen = chosen[: self._scheduler.most_cancels]
             try:
-                done = self._scheduler.cancel([attempt.name for attempt in chosen], force=force)
+                done = self._scheduler.cancel({attempt.name: attempt.job for attempt in chosen}, force=force)
             except SchedulerUnreachable as error:
                 self._not_before = monotonic() + self._pause
                 self._warn(f"{error}; telling them again in {format_duration(self._pause)}")

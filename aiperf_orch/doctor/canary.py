@@ -226,7 +226,7 @@ def _end(scheduler: Scheduler, name: str, *, reported: bool) -> None:
     try:
         if reported and _leaves(scheduler, name, _PATIENCE):
             return
-        refused = scheduler.cancel([name], force=True).refused.get(name)
+        refused = scheduler.cancel({name: None}, force=True).refused.get(name)
         if refused is None:
             _leaves(scheduler, name, _GRACE)
     except SchedulerUnreachable as error:

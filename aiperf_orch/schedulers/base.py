@@ -65,7 +65,8 @@ class JobRequest:
 
     `name` is the job's, or `array[index]` of an array's element; `folder` is its own, `submit_folder` the one that its
     script lies in (the same, or one that all elements of an array share); both are made by the caller. `time_limit`
-    are the seconds that it may take where the scheduler has limits, `exclude` nodes that it must not get.
+    are the seconds that it may take where the scheduler has limits, `exclude` nodes that it must not get. `after` is
+    the id of a job that must have ended, in whatever way, before this one may start.
     """
 
     name: str
@@ -75,26 +76,28 @@ class JobRequest:
     command: tuple[str, ...]
     time_limit: float | None = None
     exclude: tuple[str, ...] = ()
+    after: str | None = None
 
 
 @dataclass(slots=True)
 class Submission:
-    """What became of requests, by name: `jobs` were accepted, with the id as the scheduler prints it.
+    """The outcome of requests, by name: `jobs` were accepted, with the id as the scheduler prints it.
 
-    `refused` will never be accepted as they are. `unsure` may have been accepted: the queue will tell. The rest,
-    `waiting`, are certainly not in the queue and may be submitted later, at once where the reason is empty. Each with
-    what the scheduler said.
+    `refused` will never be accepted as they are. `postponed` were refused for a reason that passes, or is not known to
+    be for good. `unsure` may have been accepted: the queue will tell. The rest, `waiting`, are certainly not in the
+    queue and may be submitted later, at once where the reason is empty. Each with what the scheduler said.
     """
 
     jobs: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    postponed: dict[str, str] = field(default_factory=dict)
     unsure: dict[str, str] = field(default_factory=dict)
     waiting: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class Cancellation:
-    """What became of jobs that were to end, by name: `never` had not begun and now never will, `refused` will not be ended.
+    """The outcome for jobs that were to end, by name: `never` had not begun and now never will, `refused` will not be ended.
 
     Each of `refused` with what the scheduler said.
     """
@@ -125,7 +128,10 @@ def trial_command(python: str | None, spec: Path, attempt: int) -> tuple[str, ..
 
 
 class Scheduler(ABC):
-    """Starts, watches and ends jobs. Used from one thread.
+    """Starts, watches and ends jobs.
+
+    Its methods block until the scheduler's commands have ended, so the controller calls them in threads: each method
+    in at most one thread at a time, different methods at the same time.
 
     A batch script must: refuse to start when others can write the campaign directory; write its output to the file
     `log` in the job's folder; run the command on its allocation in the folder, and lose none of its failures; not be
@@ -185,8 +191,11 @@ class Scheduler(ABC):
         """
 
     @abstractmethod
-    def explain(self, jobs: Mapping[str, str]) -> Mapping[str, JobEnd]:
-        """Why jobs, ids by name, have ended, in one question; those that have not ended, or are unknown, are left out."""
+    def explain(self, jobs: Mapping[str, str]) -> Mapping[str, JobStatus | JobEnd]:
+        """What is known of jobs, ids by name, that the queue does not list, by what knows better than the queue.
+
+        A `JobEnd` says why a job has ended, a `JobStatus` that it lives all the same; unknown jobs are left out.
+        """
 
     def accounting(self, jobs: Mapping[str, str]) -> list[AccountedJob] | None:  # noqa: ARG002  for those that account
         """What the queue's own accounting says of jobs, ids by name; None where it keeps none that could be whole.
@@ -196,5 +205,11 @@ class Scheduler(ABC):
         return None
 
     @abstractmethod
-    def cancel(self, names: Collection[str], *, force: bool) -> Cancellation:
-        """Tell jobs to end (SIGTERM), or with `force` end them; names that are no longer there are left out."""
+    def cancel(self, jobs: Mapping[str, str | None], *, force: bool) -> Cancellation:
+        """Tell jobs to end (SIGTERM), or with `force` end them; those that are no longer there are left out.
+
+        Args:
+            jobs: ids by name, None where the id is not known. A job whose id is known is told also when the queue does
+                not list it.
+            force: end them without waiting for what they do.
+        """

@@ -176,9 +176,9 @@ class LocalScheduler(Scheduler):
             statuses[found.name] = _running(found.name, leader)
         return statuses
 
-    def explain(self, jobs: Mapping[str, str]) -> Mapping[str, JobEnd]:
+    def explain(self, jobs: Mapping[str, str]) -> Mapping[str, JobStatus | JobEnd]:
         """The exit statuses of jobs that this scheduler object started; of others nobody knows."""
-        ends = {}
+        ends: dict[str, JobStatus | JobEnd] = {}
         for name in jobs:
             process = self._started.get(name)
             code = process.poll() if process else None
@@ -186,11 +186,11 @@ class LocalScheduler(Scheduler):
                 ends[name] = JobEnd(EndReason.TRIAL_ERROR if code > 0 else None, _how(code))
         return ends
 
-    def cancel(self, names: Collection[str], *, force: bool) -> Cancellation:
+    def cancel(self, jobs: Mapping[str, str | None], *, force: bool) -> Cancellation:
         """Send SIGTERM, or with `force` SIGKILL, to every process of these jobs."""
         number = signal.SIGKILL if force else signal.SIGTERM
         elsewhere = []
-        for name in names:
+        for name in jobs:
             process = self._started.get(name)
             if process and process.poll() is None:  # its session is ours: no process of it is missed
                 os.killpg(process.pid, number)

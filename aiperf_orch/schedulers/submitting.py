@@ -1,31 +1,36 @@
-"""Submits requests group by group, and sorts what became of them: what all batch systems do alike."""
+"""Submits requests group by group, and sorts them by outcome: what all batch systems do alike."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import Final
 
-from aiperf_orch.errors import QueueFull, SchedulerUnreachable, SubmitRefused
+from aiperf_orch.errors import QueueFull, SchedulerUnreachable, SubmitPostponed, SubmitRefused
 from aiperf_orch.schedulers.base import JobRequest, Submission, array_element
 
 Group = Sequence[JobRequest]
 
+_LONGEST: Final = 3.0
+"""Seconds after which no further call is begun: the controller looks at stop requests between submissions."""
 
-def submit_groups(requests: Group, submit: Callable[[Group], str], *, most_calls: int | None = None) -> Submission:
+
+def submit_groups(requests: Group, submit: Callable[[Group], str]) -> Submission:
     """Submit jobs; elements of one array by one call, halved while a limit refuses the whole.
+
+    After some seconds the rest is left for later, for no other reason than time.
 
     Args:
         requests: the jobs.
-        submit: submits one job, or elements of one array, and returns the id; raises `QueueFull`, `SubmitRefused` or
-            `SchedulerUnreachable`.
-        most_calls: after so many calls the rest is left for later, for no other reason than time.
+        submit: submits one job, or elements of one array, and returns the id; raises `QueueFull`, `SubmitRefused`,
+            `SubmitPostponed` or `SchedulerUnreachable`.
     """
-    done, groups, calls = Submission(), _groups(requests), 0
+    done, groups, until = Submission(), _groups(requests), monotonic() + _LONGEST
     while groups:
-        if calls == most_calls:
+        if done.jobs and monotonic() >= until:
             return _left(done, groups, "")
         group = groups.pop(0)
         names = [request.name for request in group]
-        calls += 1
         try:
             job = submit(group)
         except QueueFull as error:
@@ -35,6 +40,9 @@ def submit_groups(requests: Group, submit: Callable[[Group], str], *, most_calls
             groups[:0] = [group[:middle], group[middle:]]
         except SubmitRefused as error:
             done.refused.update(dict.fromkeys(names, str(error)))
+            return _left(done, groups, str(error))
+        except SubmitPostponed as error:
+            done.postponed.update(dict.fromkeys(names, str(error)))
             return _left(done, groups, str(error))
         except SchedulerUnreachable as error:
             done.unsure.update(dict.fromkeys(names, str(error)))

@@ -15,7 +15,7 @@ import yaml
 from aiperf_orch.config import LocalSettings, SiteSettings
 from aiperf_orch.records import EndReason
 from aiperf_orch.schedulers import local
-from aiperf_orch.schedulers.base import JobRequest, JobState
+from aiperf_orch.schedulers.base import JobEnd, JobRequest, JobState
 from aiperf_orch.schedulers.choosing import make_scheduler
 
 QUICK = {"command_timeout": "60s", "stop_grace": "10s", "time_limit": "10m"}
@@ -67,7 +67,7 @@ def jobs(tmp_path, request):
 
     yield make
     if "scheduler" in request.fixturenames:
-        request.getfixturevalue("scheduler").cancel(names, force=True)
+        request.getfixturevalue("scheduler").cancel(dict.fromkeys(names), force=True)
 
 
 def wait_for(condition, seconds=PATIENCE):
@@ -85,7 +85,7 @@ def is_live(scheduler, name):
 def explained(scheduler, name, job):
     """Why a job has ended, as soon as the scheduler knows."""
     ends = {}
-    wait_for(lambda: ends.update(scheduler.explain({name: job})) or name in ends)
+    wait_for(lambda: ends.update(scheduler.explain({name: job})) or isinstance(ends.get(name), JobEnd))
     return ends[name]
 
 
@@ -120,7 +120,8 @@ def test_a_job_that_runs_has_no_end_to_explain_and_one_that_is_unknown_neither(s
     request = jobs("conf1-00014-1", WAITING)
     job = scheduler.submit([request]).jobs[request.name]
     wait_for((request.folder / "started").exists)
-    assert not scheduler.explain({request.name: job, "conf1-99999-1": "999999"})
+    known = scheduler.explain({request.name: job, "conf1-99999-1": "999999"})
+    assert [each for each in known.values() if isinstance(each, JobEnd)] == []
     status = scheduler.query([request.name])[request.name]
     assert 0 <= status.running_for < 300
     assert not status.stuck
@@ -139,7 +140,7 @@ def test_jobs_that_are_submitted_together_all_run_and_each_in_its_folder(schedul
         wait_for(lambda request=request: f"in {request.folder}" in (request.folder / "log").read_text())
     statuses = scheduler.query(names)
     assert {name: status.job for name, status in statuses.items()} == submission.jobs
-    scheduler.cancel(names[:1], force=False)
+    scheduler.cancel(dict.fromkeys(names[:1]), force=False)
     wait_for(lambda: not is_live(scheduler, names[0]))
     assert all(is_live(scheduler, name) for name in names[1:])
 
@@ -156,7 +157,7 @@ def test_cancelling_sends_sigterm_first(scheduler, jobs):
     )
     scheduler.submit([request])
     wait_for((request.folder / "started").exists)
-    scheduler.cancel([request.name], force=False)
+    scheduler.cancel(dict.fromkeys([request.name]), force=False)
     wait_for(lambda: not is_live(scheduler, request.name))
     assert (request.folder / "told").exists()
 
@@ -174,10 +175,10 @@ def test_force_ends_a_job_that_ignores_sigterm(scheduler, jobs):
     )
     scheduler.submit([request])
     wait_for((request.folder / "started").exists)
-    scheduler.cancel([request.name], force=False)
+    scheduler.cancel(dict.fromkeys([request.name]), force=False)
     wait_for((request.folder / "told").exists)
     assert is_live(scheduler, request.name)
-    scheduler.cancel([request.name], force=True)
+    scheduler.cancel(dict.fromkeys([request.name]), force=True)
     wait_for(lambda: not is_live(scheduler, request.name))
 
 
@@ -186,7 +187,7 @@ def test_cancelling_ends_only_the_jobs_named(scheduler, jobs):
     for request in (first, second):
         scheduler.submit([request])
         wait_for((request.folder / "started").exists)
-    scheduler.cancel([first.name, "conf1-99999-1"], force=False)
+    scheduler.cancel(dict.fromkeys([first.name, "conf1-99999-1"]), force=False)
     wait_for(lambda: not is_live(scheduler, first.name))
     assert is_live(scheduler, second.name)
 
@@ -199,10 +200,10 @@ def test_cancelling_a_waiting_element_leaves_the_rest_of_its_array_waiting(slurm
     requests = [jobs(name, WAITING, array="conf1-w00020") for name in names]
     scheduler.submit(requests)
     assert {status.state for status in scheduler.query(names).values()} == {JobState.PENDING}
-    assert scheduler.cancel(names[:1], force=False).never == names[:1]
+    assert scheduler.cancel(dict.fromkeys(names[:1]), force=False).never == names[:1]
     wait_for(lambda: not is_live(scheduler, names[0]))
     assert all(is_live(scheduler, name) for name in names[1:])
-    scheduler.cancel(names, force=True)
+    scheduler.cancel(dict.fromkeys(names), force=True)
 
 
 def test_a_failing_command_is_not_lost(scheduler, jobs):

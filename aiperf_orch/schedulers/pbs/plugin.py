@@ -289,6 +289,7 @@ class PbsExecutor(core.PicklingExecutor):
             job=job,
             tasks_per_node=job.tasks_per_node,
             walltime=walltime(given["walltime_min"] * 60),
+            after=None,
             campaign=None,
             folder=uid,
             own_folder=self.folder if self._named_by_id else None,

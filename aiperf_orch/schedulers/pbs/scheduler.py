@@ -30,7 +30,7 @@ from aiperf_orch.schedulers.submitting import submit_groups
 
 PROGRAMS: Final = ("qsub", "qstat", "qdel")
 _PACE: Final = 1 / 8  # seconds between two connections: each holds one of 512 ports of the host for a minute
-_MOST_CALLS: Final = 24  # of qsub or qdel at a time: three seconds
+_MOST_CALLS: Final = 24  # of qdel at a time: three seconds
 _IDS_A_CALL: Final = 20  # of qstat: each takes the server a tenth of a second
 
 
@@ -61,8 +61,8 @@ class PbsScheduler(Scheduler):
         return self._script(request)
 
     def submit(self, requests: Sequence[JobRequest]) -> Submission:
-        """Submit jobs, one qsub each, so many at a time."""
-        return submit_groups(requests, self._submit, most_calls=_MOST_CALLS)
+        """Submit jobs, one qsub each."""
+        return submit_groups(requests, self._submit)
 
     def release(self, names: Collection[str]) -> None:
         """PBS frees an allocation itself."""
@@ -77,7 +77,7 @@ class PbsScheduler(Scheduler):
                 found[job.name] = status
         return found
 
-    def explain(self, jobs: Mapping[str, str]) -> Mapping[str, JobEnd]:
+    def explain(self, jobs: Mapping[str, str]) -> Mapping[str, JobStatus | JobEnd]:
         """What PBS's history knows of them; nothing where it keeps none."""
         return {name: end for name, job in self._remembered(jobs) if (end := end_of(job)) is not None}
 
@@ -86,23 +86,25 @@ class PbsScheduler(Scheduler):
         known = dict(self._remembered(jobs))
         return [accounted(job, name) for name, job in known.items()] if known.keys() == jobs.keys() else None
 
-    def cancel(self, names: Collection[str], *, force: bool) -> Cancellation:
+    def cancel(self, jobs: Mapping[str, str | None], *, force: bool) -> Cancellation:
         """Delete jobs: what runs gets SIGTERM, and SIGKILL after the server's kill_delay; with `force` at once.
 
         A job that ends already is left alone, unless it is to be forced.
         """
         done = Cancellation()
-        for status in self.query(names).values():
-            if status.state is JobState.ENDED:
-                continue
-            answer = self._run(["qdel", *(["-W", "force"] if force else []), status.job])
-            if answer.status == 0 and status.state is JobState.PENDING:
-                done.never.append(status.name)
+        listed = self.query(jobs.keys())
+        live = {name: each.job for name, each in listed.items() if each.state is not JobState.ENDED}
+        live |= {name: job for name, job in jobs.items() if job is not None and name not in listed}
+        for name, job in live.items():
+            answer = self._run(["qdel", *(["-W", "force"] if force else []), job])
+            waited = name in listed and listed[name].state is JobState.PENDING
+            if answer.status == 0 and waited:
+                done.never.append(name)
             elif answer.status and answer.status not in qstat.NOTHING_TO_DELETE:
                 error = complaint_of("qdel", answer)
                 if isinstance(error, SchedulerUnreachable):
                     raise error
-                done.refused[status.name] = str(error)
+                done.refused[name] = str(error)
         return done
 
     def _remembered(self, jobs: Mapping[str, str]) -> Iterator[tuple[str, qstat.Job]]:
@@ -169,6 +171,7 @@ class PbsScheduler(Scheduler):
             job=settings,
             tasks_per_node=1,
             walltime=walltime(limit),
+            after=request.after,
             campaign=request.campaign,
             folder=request.folder,
             log="log",

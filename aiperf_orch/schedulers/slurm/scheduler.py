@@ -85,7 +85,7 @@ class SlurmScheduler(Scheduler):
         output = self._ask(queue.squeue_command(os.getuid(), self._settings.cluster))
         return queue.statuses(list(queue.parse_squeue(output)), names)
 
-    def explain(self, jobs: Mapping[str, str]) -> Mapping[str, JobEnd]:
+    def explain(self, jobs: Mapping[str, str]) -> Mapping[str, JobStatus | JobEnd]:
         """By sacct where jobs are accounted, else what the controller still knows."""
         if not jobs:
             return {}
@@ -109,11 +109,13 @@ class SlurmScheduler(Scheduler):
             found += queue.parse_accounting(self._ask(queue.accounting_command(ids, self._settings.cluster)), names)
         return found
 
-    def cancel(self, names: Collection[str], *, force: bool) -> Cancellation:
+    def cancel(self, jobs: Mapping[str, str | None], *, force: bool) -> Cancellation:
         """Cancel what waits, and send SIGTERM to what runs; with `force` cancel it too, which ends it after KillWait."""
-        live = [status for status in self.query(names).values() if status.state is not JobState.ENDED]
+        listed = self.query(jobs.keys())
+        live = [status for status in listed.values() if status.state is not JobState.ENDED]
         waiting = [status for status in live if status.state is JobState.PENDING]
         running = [status.job for status in live if status.state is JobState.RUNNING]
+        running += [job for name, job in jobs.items() if job is not None and name not in listed]
         # not --state=PENDING: of a waiting array's element that cancels the whole array
         self._scancel([status.job for status in waiting])
         self._scancel(running, *([] if force else ["--signal=TERM"]))
@@ -184,6 +186,7 @@ class SlurmScheduler(Scheduler):
             elements=elements,
             time_limit=queue.format_limit(first.time_limit or settings.time_limit),
             exclude=",".join([*([settings.exclude] if settings.exclude else []), *first.exclude]),
+            after=first.after,
             site=settings,
             warn_before=int(settings.warn_before),
             command=submitit_command(settings.python, '"$folder"'),
