@@ -26,6 +26,7 @@ Positive = Annotated[int, Field(ge=1, lt=10**60)]
 Operations = Annotated[int, Field(ge=0, lt=10**60)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
+JobName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{2,14}(\[\d{1,7}\])?$")]
 EnergyOf = Literal["accelerators", "processors", "accelerators+processors"]
 """Whose energy was measured; of a processor it is that of its package."""
 Version = Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+_-]{0,79}$")]
@@ -200,14 +201,16 @@ class ProposalRecord(Record):
 class AttemptRecord(Record):
     """An attempt about to be submitted. The first attempt of a trial carries its proposal.
 
-    `name` is its job's, `array[index]` for an array's element.
+    `name` is its job's, `array[index]` for an array's element. A job that is to wait in the queue until another one has
+    ended names that one in `after`.
     """
 
     trial: Natural
     attempt: Positive
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{2,14}(\[\d{1,7}\])?$")]
+    name: JobName
     spec_sha256: Sha256
     proposal: ProposalRecord | None = None
+    after: JobName | None = None
 
 
 class JobRecord(Record):

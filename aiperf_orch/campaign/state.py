@@ -40,12 +40,16 @@ class Phase(str, Enum):
 
 @dataclass
 class Attempt:
-    """One attempt. `job` is None between the journal's "submitting" and the scheduler's answer."""
+    """One attempt. `job` is None between the journal's "submitting" and the scheduler's answer.
+
+    `after` is the name of the job that must have ended before its own may start, None for one that need not wait.
+    """
 
     trial: int
     attempt: int
     name: str
     submitted: datetime
+    after: str | None = None
     job: str | None = None
     began: BeganRecord | None = None
     missing_since: datetime | None = None
@@ -182,7 +186,7 @@ class CampaignState:
         for record in entry.attempts:
             if record.proposal is not None:
                 self.trials[record.trial] = Trial(record.trial, record.proposal, record.spec_sha256)
-            attempt = Attempt(record.trial, record.attempt, record.name, entry.time)
+            attempt = Attempt(record.trial, record.attempt, record.name, entry.time, record.after)
             self.trials[record.trial].attempts.append(attempt)
             self.live[attempt.key] = attempt
             self.retries.pop(record.trial, None)

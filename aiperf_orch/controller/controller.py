@@ -1,4 +1,4 @@
-"""One campaign's controller: tick() observes, records, decides and submits.
+"""One campaign's controller: step() observes, records, decides, and starts what the scheduler is to do.
 
 Everything it knows is in the journal and the events, so that a controller that was killed at any moment is replaced by
 the next one. What it writes first and does second (submitting, cancelling) may have been done or not when it is killed;
@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime
+from threading import Event
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import aiperf_orch
 from aiperf_orch.campaign.directory import CampaignDirectory
@@ -24,12 +25,13 @@ from aiperf_orch.controller.choosing import Chooser
 from aiperf_orch.controller.ending import Ender, take_from_job
 from aiperf_orch.controller.policy import NODE_FAILURES, hopeless, nodes_given_up
 from aiperf_orch.controller.proposals import Proposer
-from aiperf_orch.controller.queue import Queue
+from aiperf_orch.controller.queue import Queue, QueueAnswer
 from aiperf_orch.controller.requests import make_request
-from aiperf_orch.controller.verdicts import job_record, judge
+from aiperf_orch.controller.submitting import Submitter
+from aiperf_orch.controller.verdicts import is_over, job_record, judge
 from aiperf_orch.controller.watch import Watched, watch
 from aiperf_orch.controller.weights import WeightFiles
-from aiperf_orch.errors import LockedError, SchedulerUnreachable
+from aiperf_orch.errors import LockedError
 from aiperf_orch.records import (
     AttemptEnd,
     AttemptId,
@@ -48,14 +50,18 @@ from aiperf_orch.records import (
     Submitted,
     Submitting,
 )
-from aiperf_orch.schedulers.base import JobEnd, Scheduler
+from aiperf_orch.schedulers.base import Scheduler
 from aiperf_orch.units import format_duration, now
 
 AnyEntry = TypeVar("AnyEntry", bound=Entry)
+_PATIENCE: Final = 2.0  # seconds
 
 
 class Controller:
-    """The one controller of a campaign. `watched` holds the live attempts with their events so far."""
+    """The one controller of a campaign. `watched` holds the live attempts with their events so far.
+
+    The scheduler's commands run beside it, one of a kind at a time: however long one takes, `step` returns at once.
+    """
 
     def __init__(
         self,
@@ -72,7 +78,7 @@ class Controller:
             directory: the campaign.
             scheduler: where its jobs run.
             resume: a paused or stopped campaign goes on.
-            warn: gets messages for a person.
+            warn: gets messages for the user.
             take_over: take the lock from another host's controller.
 
         Raises:
@@ -85,11 +91,13 @@ class Controller:
         self._warn = warn
         self._proposer: Proposer | None = None
         self._waiting: dict[tuple[int, int], str] = {}
-        self._submit_not_before, self._full = 0.0, False
-        self._pause = max(scheduler.query_interval, self.settings.scheduler.poll_interval)
-        self._queue = Queue(scheduler, self.settings.scheduler.poll_interval, warn)
-        self._ender = Ender(scheduler, self.settings.scheduler.stop_grace, self._pause, warn)
-        self._chooser = Chooser(directory, scheduler, self._get_search, warn)
+        times = self.settings.scheduler
+        pause = max(scheduler.query_interval, times.poll_interval)
+        self._wake = Event()
+        self._queue = Queue(scheduler, times.poll_interval, warn, self._wake)
+        self._ender = Ender(scheduler, times.stop_grace, pause, warn, self._wake)
+        self._submitter = Submitter(scheduler, times.retry_submit_for, pause, warn, self._wake)
+        self._chooser = Chooser(directory, scheduler.lookahead, self._get_search)
         with ExitStack() as undo:
             self._lock = Lock.acquire(directory.lock, take_over=take_over)
             undo.callback(self._lock.release)
@@ -104,11 +112,23 @@ class Controller:
             self._held = undo.pop_all()
 
     def close(self) -> None:
-        """Let go of the campaign; jobs run on."""
-        self._held.close()
+        """Let go of the campaign; jobs run on. What a submission brought in the meantime is written down first."""
+        try:
+            self._submitter.join(_PATIENCE)
+            self._take_submission()
+        finally:
+            self._held.close()
 
     def tick(self, *, stop: bool = False) -> Phase:
-        """One step: read events, ask after silent jobs, end what must end, submit what can run.
+        """One whole step, which waits for the answers of the scheduler's commands; arguments and errors as of `step`."""
+        phase = self.step(stop=stop)
+        while self._awaits_scheduler:
+            self.wait(_PATIENCE)
+            phase = self.step(stop=stop)
+        return phase
+
+    def step(self, *, stop: bool = False) -> Phase:
+        """One step: read events, draw conclusions from the scheduler's answers, end what must end, submit what can run.
 
         Args:
             stop: end what runs, and then the campaign for now.
@@ -119,7 +139,9 @@ class Controller:
         Raises:
             AiperfError: when a record cannot be written; what was recorded stands, and the next controller goes on.
         """
+        self._wake.clear()
         self._read_events()
+        self._take_submission()
         self._ask_queue()
         self._insist()
         stop = stop or is_there(self.directory.stop_request)
@@ -139,6 +161,10 @@ class Controller:
             self._submit()
         return self.state.phase
 
+    def wait(self, seconds: float) -> bool:
+        """Wait until one of the scheduler's commands has ended, but not longer than this; returns whether one has."""
+        return self._wake.wait(seconds)
+
     @property
     def deadline(self) -> datetime | None:
         """When the campaign ends; None until its first trial has begun."""
@@ -146,15 +172,25 @@ class Controller:
 
     @property
     def in_a_hurry(self) -> bool:
-        """Whether the next tick should come at once: it has more to submit or to cancel than one may."""
+        """Whether the next step should come at once: it has more to submit or to cancel than one may."""
         return self._ender.more_to_tell(self.state.live.values()) or (
-            "" in self._waiting.values() and self.state.phase is Phase.RUNNING
+            "" in self._waiting.values() and self.state.phase is Phase.RUNNING and self._submitter.is_free
         )
 
     @property
     def busy(self) -> bool:
-        """Whether any attempt runs or waits in the queue."""
-        return self.state.live.keys() != self._waiting.keys()
+        """Whether any attempt runs or waits in the queue, or is being submitted."""
+        return self._submitter.in_flight or self.state.live.keys() != self._waiting.keys()
+
+    @property
+    def told_to_end(self) -> int:
+        """How many live attempts' jobs have been told to end."""
+        return sum(self._ender.is_told(attempt) for attempt in self.state.live.values() if attempt.cancelling)
+
+    @property
+    def _awaits_scheduler(self) -> bool:
+        """Whether any of the scheduler's commands runs whose result has not been taken."""
+        return self._queue.running or self._ender.running or self._submitter.running
 
     def _take_up(self, resume: bool) -> None:
         self.directory.check_unchanged(self.state.settings_sha256)
@@ -185,6 +221,10 @@ class Controller:
             watched.poll(self.directory)
             for fault in watched.new_faults():
                 self._warn(fault)
+        back = [each.attempt for each in self.watched.values() if each.attempt.missing_since and each.came_back]
+        alive = [job_record(attempt, attempt.job) for attempt in back if attempt.job]
+        if alive:  # its queue does not list the job, but the job writes on
+            self._append(Submitted, jobs=alive)
         begins = [begin for watched in self.watched.values() if (begin := watched.new_begin())]
         for begin in begins:
             self._waiting.pop((begin.trial, begin.attempt), None)
@@ -218,8 +258,7 @@ class Controller:
         for record in records:
             del self.watched[record.trial, record.attempt]
             self._waiting.pop((record.trial, record.attempt), None)
-        if self._full:  # a place in the queue is free
-            self._submit_not_before, self._full = 0.0, False
+        self._submitter.place_is_free()
         if self.scheduler.avoids_nodes:
             for node in nodes_given_up(records, self.state):
                 self._warn(f"node {node}: {NODE_FAILURES} trials failed on it: it gets no more of them")
@@ -238,20 +277,43 @@ class Controller:
     # the queue
 
     def _ask_queue(self) -> None:
-        """Ask after silent jobs, in one question, and draw the consequences for those that are gone."""
-        scheduler, time = self.settings.scheduler, monotonic()
-        silent = [
-            watched
-            for watched in self.watched.values()
-            if watched.attempt.key not in self._waiting
-            and (time - watched.heard >= scheduler.silent_after or watched.attempt.unsure or watched.ended_by_others)
-        ]
-        if not silent:
-            return
-        statuses = self._queue.ask([watched.attempt.name for watched in silent])
-        if statuses is None:
-            return
-        verdicts = judge(silent, statuses, scheduler, now())
+        """Draw the consequences of the queue's answer, and ask again after attempts that only it can tell of."""
+        answer = self._queue.answer()
+        if answer is not None:
+            self._judge(answer)
+        asked = [each for each in self.watched.values() if self._needs_queue(each)]
+        expected = [each.attempt.name for each in asked if self._is_expected_to_end(each)]
+        self._queue.ask({each.attempt.name: each.attempt.job for each in asked}, expected)
+        answer = self._queue.answer()  # of a scheduler that answers at once
+        if answer is not None:
+            self._judge(answer)
+        settings = self.settings.scheduler
+        self._take([watched for watched in self.watched.values() if is_over(watched, settings)])
+
+    def _needs_queue(self, watched: Watched) -> bool:
+        """Whether only the queue can tell how an attempt stands: it is silent, or has not begun, or is to end."""
+        attempt, scheduler = watched.attempt, self.settings.scheduler
+        if attempt.key in self._waiting or attempt.name in self._submitter.names or watched.given_up:
+            return False
+        patience = scheduler.silent_after
+        if watched.begin is None:
+            patience = min(patience, max(self.scheduler.query_interval, scheduler.poll_interval))
+        return (
+            attempt.unsure
+            or watched.ended_by_others
+            or monotonic() - watched.heard >= patience
+            or self._is_expected_to_end(watched)
+        )
+
+    def _is_expected_to_end(self, watched: Watched) -> bool:
+        """Whether news of its job may come at any moment: it was told to end, seems to be gone, or is the canary."""
+        canary = watched.begin is None and not self._proven()
+        return watched.attempt.unsure or watched.ended_by_others or watched.job_ended is not None or canary
+
+    def _judge(self, answer: QueueAnswer) -> None:
+        """Draw the consequences of an answer of the queue."""
+        asked = [each for each in self.watched.values() if each.attempt.name in answer.jobs]
+        verdicts = judge(asked, answer, self.settings.scheduler, now())
         if verdicts.found:
             self._append(Submitted, jobs=verdicts.found)
         if verdicts.missing:
@@ -259,22 +321,14 @@ class Controller:
         self._waiting.update({watched.attempt.key: "the scheduler does not have it" for watched in verdicts.never})
         self._tell_to_end(verdicts.hung, EndReason.HUNG)
         self._tell_to_end(verdicts.held, EndReason.HELD)
-        self._give_up(verdicts.gone)
+        for watched in verdicts.lost:
+            watched.given_up = True
+        self._take(verdicts.gone)
 
-    def _give_up(self, gone: Sequence[Watched]) -> None:
+    def _take(self, gone: Sequence[Watched]) -> None:
         """Take attempts from jobs that are gone, after one more look at their events, for the reason that the queue knows."""
-        if not gone:
-            return
-        try:
-            said = self.scheduler.explain({each.attempt.name: each.attempt.job for each in gone if each.attempt.job})
-        except SchedulerUnreachable as error:
-            self._warn(str(error))  # asked again with the next question
-            return
-        known = {name: end for name, end in said.items() if isinstance(end, JobEnd)}
-        ends = [
-            (each, *take_from_job(self.directory, self.scheduler, each, known.get(each.attempt.name))) for each in gone
-        ]
-        self._record_ends(ends, {name: end.hosts for name, end in known.items()})
+        ends = [(each, *take_from_job(self.directory, self.scheduler, each, each.job_end)) for each in gone]
+        self._record_ends(ends, {each.attempt.name: each.job_end.hosts for each in gone if each.job_end})
 
     # end and submit
 
@@ -291,19 +345,32 @@ class Controller:
 
     def _insist(self) -> None:
         """Tell the jobs of attempts that are to end, also after a restart; end those that do not within the grace."""
-        live = [attempt for attempt in self.state.live.values() if attempt.cancelling_since]
-        self._give_up([self.watched[attempt.key] for attempt in live if attempt.key in self._waiting])
-        live = [attempt for attempt in live if attempt.end is None]
-        never = self._ender.tell(live)
-        self._give_up([self.watched[attempt.key] for attempt in live if attempt.name in never])
+        self._hear_cancelled()
+        cancelling = [attempt for attempt in self.state.live.values() if attempt.cancelling_since]
+        self._take([self.watched[attempt.key] for attempt in cancelling if attempt.key in self._waiting])
+        told = [each for each in cancelling if each.end is None and each.name not in self._submitter.names]
+        self._ender.tell(told, [watched.attempt for watched in self.watched.values() if watched.given_up])
+        self._hear_cancelled()  # of a scheduler that answers at once
+
+    def _hear_cancelled(self) -> None:
+        """End the attempts whose jobs now never will begin, and those that were given up."""
+        done = self._ender.heard()
+        if done is not None:
+            over = done.never | {key for key in done.told if key in self.watched and self.watched[key].given_up}
+            self._take([self.watched[key] for key in sorted(over) if key in self.watched])
 
     def _submit(self) -> None:
-        """Fill the free places: first what could not be submitted, then next attempts, then new trials."""
-        if monotonic() < self._submit_not_before:
+        """Fill the room that there is: first what could not be submitted, then next attempts, then new trials."""
+        if not self._submitter.is_free:
             return
-        if self._waiting and not self._start([self.state.live[key] for key in self._waiting]):
+        if self._waiting:
+            self._start([self.state.live[key] for key in self._waiting])
             return
-        records, over = self._chooser.choose(self.state, proven=self._proven())
+        room = self._chooser.room(self.state, proven=self._proven())
+        array_limit = self._submitter.array_limit() if room.free > 1 else 1
+        if array_limit is None:
+            return
+        records, over = self._chooser.choose(self.state, room, array_limit)
         if over is not None:
             self._finish(over)
         if records:
@@ -315,31 +382,34 @@ class Controller:
         self._weights.over(self.state.retries)
         self._append(Finished, reason=reason, by_deadline=by_deadline)
 
-    def _start(self, attempts: Sequence[Attempt]) -> bool:
-        """Submit what the journal says is being submitted; tells whether the scheduler would have taken more."""
+    def _start(self, attempts: Sequence[Attempt]) -> None:
+        """Begin to submit what the journal says is being submitted."""
         for attempt in attempts:
             if attempt.key not in self.watched:
                 self._watch(attempt)
-        by_name = {attempt.name: attempt for attempt in attempts}
-        done = self.scheduler.submit([make_request(self.directory, self.state, each) for each in attempts])
+        self._submitter.start([make_request(self.directory, self.state, each) for each in attempts])
+        self._take_submission()  # of a scheduler that answers at once
+
+    def _take_submission(self) -> None:
+        """Write down the outcome of a submission that has ended."""
+        done = self._submitter.take()
+        if done is None:
+            return
+        by_name = {attempt.name: attempt for attempt in self.state.live.values()}  # a job may have ended already
         for name in done.jobs.keys() | done.refused.keys() | done.unsure.keys():
-            self._waiting.pop(by_name[name].key, None)
-        self._waiting.update({by_name[name].key: why for name, why in done.waiting.items()})
-        if done.jobs:
-            self._append(Submitted, jobs=[job_record(by_name[name], job) for name, job in done.jobs.items()])
+            if name in by_name:
+                self._waiting.pop(by_name[name].key, None)
+        self._waiting.update({by_name[name].key: why for name, why in done.waiting.items() if name in by_name})
+        jobs = [job_record(by_name[name], job) for name, job in done.jobs.items() if name in by_name]
+        if jobs:
+            self._append(Submitted, jobs=jobs)
         refused = []
         for name, why in done.refused.items():
-            revoke(self.directory, *by_name[name].key, EndReason.SUBMIT_REFUSED, why)
-            refused.append((self.watched[by_name[name].key], EndReason.SUBMIT_REFUSED, why))
-        if done.unsure:  # perhaps accepted all the same: the queue will tell
-            self._warn(f"{len(done.unsure)} job(s) perhaps not submitted: {next(iter(done.unsure.values()))}")
-        limit = next(filter(None, done.waiting.values()), "")
-        if limit and not done.unsure and not refused:
-            self._warn(f"{len(done.waiting)} trial(s) wait to be submitted: {limit}")
-        if done.unsure or limit:
-            self._submit_not_before, self._full = monotonic() + self._pause, not done.unsure
+            watched = self.watched[by_name[name].key]
+            revoke(self.directory, *watched.attempt.key, EndReason.SUBMIT_REFUSED, why)
+            watched.look_again(self.directory)  # what the journal says of its files is what lies there
+            refused.append((watched, EndReason.SUBMIT_REFUSED, why))
         self._record_ends(refused)
-        return not done.waiting and not done.unsure
 
     def _proven(self) -> bool:
         """Whether any trial has ended an epoch: then the site works."""

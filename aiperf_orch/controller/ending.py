@@ -1,80 +1,123 @@
-"""Ends jobs: tells them to, ends those that do not, and takes attempts from jobs that are gone. Who must end is decided elsewhere."""
+"""Ends jobs: tells them to end, ends those that do not, takes attempts from jobs that are gone. Which, is decided elsewhere."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
+from threading import Event
 from time import monotonic
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.events import revoke
 from aiperf_orch.campaign.state import Attempt
+from aiperf_orch.controller.background import BackgroundCall
 from aiperf_orch.controller.verdicts import how_it_went
 from aiperf_orch.controller.watch import Watched
 from aiperf_orch.errors import SchedulerUnreachable
 from aiperf_orch.records import EndReason
-from aiperf_orch.schedulers.base import JobEnd, Scheduler
+from aiperf_orch.schedulers.base import Cancellation, JobEnd, Scheduler
 from aiperf_orch.units import format_duration, now
+
+AttemptKey = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """Attempts, by trial and attempt, whose jobs were `told` to end; the jobs of `never` had not begun and now never will."""
+
+    told: frozenset[AttemptKey]
+    never: frozenset[AttemptKey]
 
 
 class Ender:
-    """Tells one scheduler's jobs to end, also after a restart. While it cannot be reached, `warn` tells a person."""
+    """Tells one scheduler's jobs to end, also after a restart. While it cannot be reached, `warn` says so."""
 
-    def __init__(self, scheduler: Scheduler, grace: float, pause: float, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        grace: float,
+        pause: float,
+        warn: Callable[[str], None],
+        wake: Event,
+    ) -> None:
         """Begin with no job told.
 
         Args:
             scheduler: of the jobs.
             grace: seconds that a job has to end by itself, and between two tries to end it by force.
             pause: seconds until the next try after one that did not reach the scheduler.
-            warn: gets messages for a person.
+            warn: gets messages for the user.
+            wake: set when a command of the scheduler has ended.
         """
         self._scheduler, self._grace, self._pause, self._warn = scheduler, grace, pause, warn
-        self._told: dict[tuple[int, int], float] = {}
+        self._call: BackgroundCall[Cancellation] = BackgroundCall(wake, at_once=scheduler.at_once)
+        self._telling: dict[str, AttemptKey] = {}
+        self._told: dict[AttemptKey, float] = {}
         self._not_before = 0.0
 
-    def tell(self, attempts: Iterable[Attempt]) -> list[str]:
-        """Tell the jobs of attempts that are to end, and end those that did not within the grace.
+    @property
+    def running(self) -> bool:
+        """Whether the outcome of a cancellation is still to come, or to be taken."""
+        return self._call.running
 
-        Returns:
-            Names of jobs that had not begun and now never will.
+    def heard(self) -> Cancelled | None:
+        """The outcome of the last cancellation, once; None while there is none."""
+        if not self._call.ended:
+            return None
+        telling, self._telling = self._telling, {}
+        try:
+            done = self._call.take()
+        except SchedulerUnreachable as error:
+            self._not_before = monotonic() + self._pause
+            self._warn(f"{error}; telling {len(telling)} job(s) to end again in {format_duration(self._pause)}")
+            return None
+        self._told.update(dict.fromkeys(telling.values(), monotonic()))
+        if done.refused:
+            name, why = next(iter(done.refused.items()))
+            self._warn(f"{len(done.refused)} job(s) not told to end, as {name}: {why}")
+        return Cancelled(
+            frozenset(telling.values()), frozenset(telling[name] for name in done.never if name in telling)
+        )
+
+    def tell(self, attempts: Iterable[Attempt], given_up: Iterable[Attempt]) -> None:
+        """Begin to tell the jobs of attempts that are to end, and to end those that did not within the grace.
+
+        Args:
+            attempts: those that are to end.
+            given_up: those whose jobs, if they live at all, are to end at once.
         """
-        never: list[str] = []
-        if monotonic() < self._not_before:
-            return never
+        if self._call.running or monotonic() < self._not_before:
+            return
         attempts = list(attempts)
         untold = [attempt for attempt in attempts if attempt.key not in self._told]
-        stubborn = [attempt for attempt in attempts if self._is_stubborn(attempt)]
-        for chosen, force in ((untold, False), (stubborn, True)):
-            if not chosen:
-                continue
-            chosen = chosen[: self._scheduler.most_cancels]
-            try:
-                done = self._scheduler.cancel({attempt.name: attempt.job for attempt in chosen}, force=force)
-            except SchedulerUnreachable as error:
-                self._not_before = monotonic() + self._pause
-                self._warn(f"{error}; telling them again in {format_duration(self._pause)}")
-                break
-            self._told.update(dict.fromkeys([attempt.key for attempt in chosen], monotonic()))
-            never += done.never
-            if done.refused:
-                name, why = next(iter(done.refused.items()))
-                self._warn(f"{len(done.refused)} job(s) not told to end, as {name}: {why}")
-        return never
+        forced = [*given_up, *(attempt for attempt in attempts if self._is_stubborn(attempt))]
+        for chosen, force in ((untold, False), (forced, True)):
+            if chosen:
+                chosen = chosen[: self._scheduler.most_cancels]
+                self._telling = {attempt.name: attempt.key for attempt in chosen}
+                jobs = {attempt.name: attempt.job for attempt in chosen}
+                self._call.start(partial(self._scheduler.cancel, jobs, force=force))
+                return
+
+    def is_told(self, attempt: Attempt) -> bool:
+        """Whether its job was told to end."""
+        return attempt.key in self._told
 
     def more_to_tell(self, attempts: Iterable[Attempt]) -> bool:
         """Whether `tell` would tell any of these now that it has not told yet."""
         untold = any(attempt.cancelling and attempt.key not in self._told for attempt in attempts)
-        return untold and monotonic() >= self._not_before
+        return untold and not self._call.running and monotonic() >= self._not_before
 
-    def begun(self, key: tuple[int, int]) -> None:
-        """An attempt has begun: what it was told before that, nobody heard."""
+    def begun(self, key: AttemptKey) -> None:
+        """An attempt has begun: its job did not hear what it was told before."""
         self._told.pop(key, None)
 
     def _is_stubborn(self, attempt: Attempt) -> bool:
         since, grace = attempt.cancelling_since, self._grace
         late = since is not None and now() - since > timedelta(seconds=grace)
-        return late and monotonic() >= self._told.get(attempt.key, 0.0) + grace
+        return late and attempt.key in self._told and monotonic() >= self._told[attempt.key] + grace
 
 
 def take_from_job(

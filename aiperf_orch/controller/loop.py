@@ -1,4 +1,4 @@
-"""run(): tick in a loop, until the campaign is over or somebody ends it."""
+"""run(): step in a loop, until the campaign is over or the user ends it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def run(
     stop_wanted: Callable[[], bool],
     leave_wanted: Callable[[], bool],
 ) -> Phase:
-    """Tick until nothing is left to do.
+    """Step until nothing is left to do.
 
     Args:
         controller: of the campaign.
-        observe: called after each tick, to show how it stands.
+        observe: called after each step, to show how it stands.
         stop_wanted: once true, running trials are ended and the campaign stops.
         leave_wanted: once true, the loop is left at once, and what runs runs on.
 
@@ -29,11 +29,12 @@ def run(
     """
     interval = controller.settings.scheduler.poll_interval
     while True:
-        phase = controller.tick(stop=stop_wanted())
+        phase = controller.step(stop=stop_wanted())
         observe()
         if leave_wanted() or (phase is not Phase.RUNNING and not controller.busy):
             return phase
         wait_until = time.monotonic() + (0.0 if controller.in_a_hurry else interval)
         was_stopping = stop_wanted()
         while time.monotonic() < wait_until and not leave_wanted() and stop_wanted() == was_stopping:
-            time.sleep(min(interval, 0.1))
+            if controller.wait(min(interval, 0.1)):
+                break

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.campaign.state import Attempt, CampaignState
+from aiperf_orch.campaign.state import Attempt, CampaignState, Trial
 from aiperf_orch.config_schedulers import ClusterSettings
 from aiperf_orch.controller.policy import NODE_FAILURES
 from aiperf_orch.schedulers.base import JobRequest, array_element, trial_command
@@ -24,20 +24,16 @@ def make_request(directory: CampaignDirectory, state: CampaignState, attempt: At
         directory.path,
         trial_command(directory.settings.scheduler.python, directory.spec(attempt.trial), attempt.attempt),
         time_limit=_time_limit(directory, state),
-        exclude=_nodes_to_avoid(state, attempt),
+        exclude=nodes_to_avoid(state, state.trials[attempt.trial]),
+        after=_leader_job(state, attempt),
     )
 
 
-def wave_names(directory: CampaignDirectory, first: int, number: int, array_limit: int) -> dict[int, str]:
-    """Names of the first attempts of `number` trials from `first` on, as elements of arrays; none without arrays."""
-    if array_limit < 2:
-        return {}
-    starts = range(first, first + number, array_limit)
-    return {
-        start + index: f"{directory.array_name(start)}[{index}]"
-        for start in starts
-        for index in range(min(array_limit, first + number - start))
-    }
+def _leader_job(state: CampaignState, attempt: Attempt) -> str | None:
+    """The id of the job that must end before this attempt's may start; None where it need not wait, or no more."""
+    if attempt.after is None:
+        return None
+    return next((leader.job for leader in state.live.values() if leader.name == attempt.after), None)
 
 
 def _time_limit(directory: CampaignDirectory, state: CampaignState) -> float | None:
@@ -52,9 +48,9 @@ def _time_limit(directory: CampaignDirectory, state: CampaignState) -> float | N
     return min(scheduler.time_limit, left + scheduler.stop_grace + scheduler.warn_before)
 
 
-def _nodes_to_avoid(state: CampaignState, attempt: Attempt) -> tuple[str, ...]:
+def nodes_to_avoid(state: CampaignState, trial: Trial) -> tuple[str, ...]:
     """Nodes that failed two trials, and those that this trial failed on."""
     failed = {node for node, trials in state.node_failures.items() if len(trials) >= NODE_FAILURES}
-    for before in state.trials[attempt.trial].attempts:
+    for before in trial.attempts:
         failed |= before.suspects
     return tuple(sorted(failed))

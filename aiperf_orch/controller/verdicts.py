@@ -1,71 +1,126 @@
-"""What follows for silent attempts from what the queue says of them. Decides nothing that only a person or a file can."""
+"""Classifies attempts by what the queue says of their jobs, and names the reason of an end that left no end line."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from time import monotonic
+from typing import Final
 
 from aiperf_orch.campaign.events import is_there
 from aiperf_orch.campaign.state import Attempt
-from aiperf_orch.config_schedulers import SchedulerSettings
+from aiperf_orch.config_schedulers import ClusterSettings, SchedulerSettings
+from aiperf_orch.controller.queue import QueueAnswer
 from aiperf_orch.controller.watch import Watched, last_line
 from aiperf_orch.records import EndReason, JobRecord
 from aiperf_orch.schedulers.base import JobEnd, JobState, JobStatus, array_element
 from aiperf_orch.units import format_duration
 
+_FILE_LAG: Final = 3.0
+"""Seconds after which what a job wrote is visible here, once the queue has said that the job ended."""
+
 
 @dataclass
 class Verdicts:
-    """Attempts by what became of them.
+    """Attempts by what an answer of the queue means for them.
 
-    `found` are in the queue though their id was not known, or though they had been missing. `missing` are not there
-    for the first time, `gone` still are not after the grace. `never` were not found either, and no scheduler ever
-    said that it had them. `hung` run without having begun, `held` will never run by themselves.
+    `found` are known to the scheduler though their id was not known, or though they had been missing. `missing` are not
+    known to it for the first time. `gone` have an end line, and their job has ended. `lost` are given up: the scheduler
+    has not known them for the whole grace, or their job outlives its end line; their job is cancelled first, in case it
+    lives. `never` were not found either, and no scheduler ever said that it had them. `hung` run without having begun,
+    `held` will never run by themselves.
     """
 
     found: list[JobRecord] = field(default_factory=list)
     missing: list[Attempt] = field(default_factory=list)
     gone: list[Watched] = field(default_factory=list)
+    lost: list[Watched] = field(default_factory=list)
     never: list[Watched] = field(default_factory=list)
     hung: list[Attempt] = field(default_factory=list)
     held: list[Attempt] = field(default_factory=list)
 
 
-def judge(
-    silent: Iterable[Watched], statuses: Mapping[str, JobStatus], settings: SchedulerSettings, present: datetime
-) -> Verdicts:
-    """Judge silent attempts, and note on each what a person should know of its job."""
-    verdicts, time = Verdicts(), monotonic()
-    grace, patience = timedelta(seconds=settings.lost_after), timedelta(seconds=settings.stop_grace)
-    for watched in silent:
-        attempt, status = watched.attempt, statuses.get(watched.attempt.name)
+def judge(asked: Iterable[Watched], answer: QueueAnswer, settings: SchedulerSettings, present: datetime) -> Verdicts:
+    """Classify attempts by an answer of the queue, and note on each what the user should know of its job.
+
+    An end that is stated is noted on the attempt, which `is_over` once its files must be visible.
+    """
+    verdicts = Verdicts()
+    for watched in asked:
+        name = watched.attempt.name
+        status, known = answer.statuses.get(name), None if answer.known is None else answer.known.get(name)
+        if status is None or status.state is JobState.ENDED:
+            if isinstance(known, JobStatus):
+                status = known
+            elif answer.known is None:
+                continue
         watched.note = status.detail if status else ""
-        lives = status is not None and status.state is not JobState.ENDED
-        if status is not None and (attempt.job is None or (lives and attempt.missing_since is not None)):
-            verdicts.found.append(job_record(attempt, status.job))
-        if (
-            watched.end is not None
-            and watched.ended_by_others
-            and (not lives or present - watched.end.time >= patience)
-        ):
-            verdicts.gone.append(watched)  # its end line is there: nothing to wait for
-        elif status is not None and lives:
-            watched.heard = watched.due = time
-            if attempt.cancelling is None:
-                begun = watched.begin is not None or status.running_for is None
-                if status.stuck:
-                    verdicts.held.append(attempt)
-                elif not begun and (status.running_for or 0.0) >= settings.begin_within:
-                    verdicts.hung.append(attempt)
-        elif attempt.missing_since is None:
-            verdicts.missing.append(attempt)
-        elif present - attempt.missing_since >= grace:
-            unknown = status is None and attempt.job is None and not watched.runs and attempt.cancelling is None
-            (verdicts.never if unknown else verdicts.gone).append(watched)
+        if status is not None and status.state is not JobState.ENDED:
+            _judge_live(verdicts, watched, status, settings, present)
+        elif status is not None or known is not None:
+            if status is not None and watched.attempt.job is None:
+                verdicts.found.append(job_record(watched.attempt, status.job))
+            watched.job_end = known if isinstance(known, JobEnd) else JobEnd(None, status.detail if status else "")
+            watched.job_ended = monotonic() if watched.job_ended is None else watched.job_ended
+            if watched.ended_by_others:
+                verdicts.gone.append(watched)  # its end line is there: nothing to wait for
+        else:
+            _judge_absent(verdicts, watched, settings, present)
     return verdicts
+
+
+def _judge_live(
+    verdicts: Verdicts, watched: Watched, status: JobStatus, settings: SchedulerSettings, present: datetime
+) -> None:
+    """Classify an attempt whose job waits or runs."""
+    attempt, time = watched.attempt, monotonic()
+    watched.job_end = watched.job_ended = None
+    if attempt.job is None or attempt.missing_since is not None:
+        verdicts.found.append(job_record(attempt, status.job))
+    if watched.end is not None and watched.ended_by_others:
+        if present - watched.end.time >= timedelta(seconds=settings.stop_grace):
+            verdicts.lost.append(watched)
+        return
+    watched.heard = watched.due = time
+    watched.stuck_since = (time if watched.stuck_since is None else watched.stuck_since) if status.stuck else None
+    if attempt.cancelling is not None:
+        return
+    stuck_for = 0.0 if watched.stuck_since is None else time - watched.stuck_since
+    begun = watched.begin is not None or status.running_for is None
+    if status.stuck and (status.final or stuck_for >= settings.begin_within):
+        verdicts.held.append(attempt)
+    elif not begun and (status.running_for or 0.0) >= settings.begin_within:
+        verdicts.hung.append(attempt)
+
+
+def _judge_absent(verdicts: Verdicts, watched: Watched, settings: SchedulerSettings, present: datetime) -> None:
+    """Classify an attempt whose job neither the queue nor what knows better has."""
+    attempt = watched.attempt
+    if attempt.missing_since is None:
+        verdicts.missing.append(attempt)
+        watched.came_back = False
+    elif present - attempt.missing_since >= timedelta(seconds=settings.lost_after):
+        unknown = attempt.job is None and not watched.runs and attempt.cancelling is None
+        (verdicts.never if unknown else verdicts.lost).append(watched)
+
+
+def is_over(watched: Watched, settings: SchedulerSettings) -> bool:
+    """Whether a job has ended by the queue's word, so long ago that whatever it wrote can be read here.
+
+    Where the site runs jobs again by itself, an end that may be followed by another run is given the grace.
+    """
+    if watched.job_ended is None:
+        return False
+    end = watched.job_end
+    again = isinstance(settings, ClusterSettings) and settings.requeue
+    passing = again and (end is None or end.reason in _MAY_RUN_AGAIN)
+    lag = settings.lost_after if passing else min(_FILE_LAG, settings.lost_after)
+    return monotonic() - watched.job_ended >= lag
+
+
+_MAY_RUN_AGAIN: Final = frozenset({None, EndReason.NODE_FAILURE, EndReason.PREEMPTED})
 
 
 def how_it_went(

@@ -16,6 +16,7 @@ from aiperf_orch.campaign.events import Planned, RunEvents, best_epoch, count_ep
 from aiperf_orch.campaign.state import Attempt, Trial
 from aiperf_orch.controller.policy import is_final
 from aiperf_orch.records import AttemptEnd, BeganRecord, Begin, End, EndReason, Epoch
+from aiperf_orch.schedulers.base import JobEnd
 from aiperf_orch.search.forecast import forecast_error
 from aiperf_orch.units import now
 
@@ -33,7 +34,9 @@ class Watched:
     `heard` is when it last gave a sign, `news` when its events last grew and `due` when the next look is worth it, all
     by the monotonic clock, which nobody can set back. `epochs` are the trial's epochs so far that count, in order, with
     those of earlier attempts. `note` is what the queue said of its job last, for a person: why it waits, that it is
-    suspended.
+    suspended. `job_end` is what the queue said of its job's end, `job_ended` when it first said so, `stuck_since` since
+    when it says that the job will never run by itself. `given_up` says that the job is cancelled, in case it lives, and
+    the attempt then ends; `came_back` that its events grew after the queue had missed its job.
     """
 
     attempt: Attempt
@@ -48,6 +51,11 @@ class Watched:
     reported_faults: int = 0
     news: float = 0.0
     note: str = ""
+    job_end: JobEnd | None = None
+    job_ended: float | None = None
+    stuck_since: float | None = None
+    given_up: bool = False
+    came_back: bool = False
 
     @property
     def begin(self) -> Begin | None:
@@ -66,6 +74,7 @@ class Watched:
             return
         if poll_attempt(directory, *self.attempt.key, self.planned, self.runs):
             self.heard = self.news = time
+            self.given_up, self.came_back = False, True
             found = [epoch for run in self.runs for epoch in run.epochs]
             self.epochs = list(count_epochs([*self.earlier, *found]).values())
         elif self.runs and self.runs[-1].epochs:

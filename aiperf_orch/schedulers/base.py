@@ -25,8 +25,9 @@ class JobState(str, Enum):
 class JobStatus:
     """A job as the queue shows it.
 
-    `detail` is for a person (why it waits, that it is suspended, how it ended), `running_for` the seconds that it has
-    run. `stuck` says that it will never run by itself, and why in words is then its `detail`.
+    `detail` is for the user (why it waits, that it is suspended, how it ended), `running_for` the seconds that it has
+    run. `stuck` says that the scheduler holds at present that it will never run by itself, `final` that no waiting
+    changes this; the reason in words is then its `detail`.
     """
 
     name: str
@@ -35,6 +36,7 @@ class JobStatus:
     detail: str = ""
     running_for: float | None = None
     stuck: bool = False
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,9 @@ class Scheduler(ABC):
 
     Every method but `submit` may raise `SchedulerUnreachable`, after which nothing has been concluded.
     """
+
+    at_once: bool = False
+    """Whether its methods never keep the caller waiting, so that they need no threads."""
 
     query_interval: float = 0.0
     """Seconds between two questions to the queue, at least."""

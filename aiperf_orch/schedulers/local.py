@@ -103,6 +103,8 @@ class _Found:
 class LocalScheduler(Scheduler):
     """Runs jobs on this machine at once; nothing ever waits in its queue."""
 
+    at_once = True
+
     def __init__(self, settings: LocalSettings) -> None:
         self._settings = settings
         self._started: dict[str, subprocess.Popen[bytes]] = {}

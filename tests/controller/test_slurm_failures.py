@@ -21,6 +21,12 @@ def script_of(campaign, trial, attempt):
     return (campaign.directory.job_folder(trial, attempt) / "job.sh").read_text()
 
 
+def is_submitted(controller, trial, attempt):
+    """Whether an attempt lives, and its job's id is known."""
+    live = controller.state.live.get((trial, attempt))
+    return live is not None and live.job is not None
+
+
 def test_a_script_that_fails_is_a_trial_error_and_is_retried_on_another_node(make_slurm_campaign):
     campaign = make_slurm_campaign(
         # only after a first trial has shown that the site works is a failure forgiven
@@ -89,7 +95,7 @@ def test_a_node_that_is_lost_costs_no_epoch_and_after_the_second_time_it_is_avoi
         campaign,
         lambda controller: (2, 1) in controller.state.live,
         once(lambda controller: trained(controller, 1), lambda controller: lose(controller, 1)),
-        once(lambda controller: (1, 2) in controller.state.live, lambda _: campaign.cancel_job(1)),
+        once(lambda controller: is_submitted(controller, 1, 2), lambda _: campaign.cancel_job(1)),
     )
     assert lost[0] == lost[1]
     for end in (ends_of(state, 0)[0], ends_of(state, 1)[0]):
@@ -360,7 +366,7 @@ def test_a_job_that_is_stopped_before_its_trial_can_hear_it_is_told_again(make_s
     def stop(controller):
         if any(attempt.cancelling for attempt in controller.state.live.values()):
             told.touch()
-        if not wanted and controller.state.live and campaign.cluster.state(campaign.job(0)) == "RUNNING":
+        if not wanted and is_submitted(controller, 0, 1) and campaign.cluster.state(campaign.job(0)) == "RUNNING":
             wanted.append(True)
         return bool(wanted)
 

@@ -66,7 +66,7 @@ class QueueRow:
             return JobStatus(self.name, self.job, JobState.ENDED, self.state)
         if self.state in PENDING:
             stuck = self.state in _STUCK_STATES or self.reason in STUCK
-            return JobStatus(self.name, self.job, JobState.PENDING, in_words(self.reason), stuck=stuck)
+            return JobStatus(self.name, self.job, JobState.PENDING, in_words(self.reason), stuck=stuck, final=stuck)
         detail = "" if self.state == "RUNNING" else self.state
         return JobStatus(self.name, self.job, JobState.RUNNING, detail, running_for=self.seconds)
 
