@@ -41,6 +41,12 @@ class NotFinished(AiperfError):
     exit_status = 4
 
 
+class LeftHanging(AiperfError):
+    """The user wanted to leave, and the file system keeps the controller from ending in order."""
+
+    exit_status = 130
+
+
 class SubmitRefused(AiperfError):
     """The scheduler refused the job, for a reason that is known to be for good; what it said is the message."""
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
 from aiperf_orch.campaign.directory import CampaignDirectory
@@ -19,51 +15,25 @@ from aiperf_orch.campaign.lock import read_holder
 from aiperf_orch.campaign.opening import read_state
 from aiperf_orch.campaign.state import Phase
 from aiperf_orch.campaign.trust import doubts
+from aiperf_orch.commands.control import Outcome, control, restrict
 from aiperf_orch.commands.cost import confirm
 from aiperf_orch.commands.detach import detach
 from aiperf_orch.commands.render import render
 from aiperf_orch.commands.score import summary, write_files, write_score
-from aiperf_orch.commands.terminal import PlainLines, display
+from aiperf_orch.commands.terminal import PlainLines
 from aiperf_orch.config import SiteSettings
 from aiperf_orch.config_loading import LoadedSettings
 from aiperf_orch.controller.controller import Controller
-from aiperf_orch.controller.loop import run as run_loop
 from aiperf_orch.controller.proposals import make_search
 from aiperf_orch.errors import UsageError
 from aiperf_orch.results.result import compute
 from aiperf_orch.schedulers.choosing import make_scheduler
-from aiperf_orch.signals import handling
 from aiperf_orch.units import format_duration, now
 
 _DONE: Final = 0
 _FAILED: Final = 1
 _NOT_FINISHED: Final = 4
 _INTERRUPTED: Final = 130
-
-
-class _Signals:
-    """Ctrl-C once asks for a clean stop, twice to leave at once; TERM and HUP leave at once, and trials run on."""
-
-    def __init__(self) -> None:
-        self.interrupts = 0
-        self.leave = False
-
-    def stop_wanted(self) -> bool:
-        return self.interrupts > 0
-
-    def leave_wanted(self) -> bool:
-        return self.leave or self.interrupts > 1
-
-    @contextmanager
-    def handled(self) -> Iterator[None]:
-        def handle(number: int, _frame: FrameType | None) -> None:
-            if number == signal.SIGINT:
-                self.interrupts += 1
-            else:
-                self.leave = True
-
-        with handling((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), handle):
-            yield
 
 
 def check(loaded: LoadedSettings, campaign_dir: Path | None) -> CampaignDirectory | None:
@@ -108,7 +78,7 @@ def run(
     Returns:
         The exit status.
     """
-    _restrict(loaded.settings)
+    restrict(loaded.settings)
     directory = check(loaded, campaign_dir)
     if not prepare:
         confirm(loaded.settings, _seconds_left(directory, loaded.settings), yes=yes)
@@ -130,8 +100,8 @@ def run(
         _say(f"the controller runs in the background as process {process}; it writes {directory.controller_log}")
         _say(f"aiperf-orch status {where} shows how it stands, aiperf-orch stop {where} ends it")
         return _DONE
-    phase, signals = _control(directory, take_over=take_over)
-    return _finish(directory, phase, interrupted=signals.stop_wanted())
+    outcome = control(directory, take_over=take_over)
+    return _finish(directory, outcome.phase, outcome)
 
 
 def tick(campaign_dir: Path, *, take_over: bool) -> int:
@@ -141,7 +111,7 @@ def tick(campaign_dir: Path, *, take_over: bool) -> int:
         write_score(directory)
         _say(f"{directory.path}: is finished already")
         return _DONE
-    _restrict(directory.settings)
+    restrict(directory.settings)
     lines = PlainLines()
     controller = Controller(
         directory, make_scheduler(directory.settings.scheduler), resume=False, take_over=take_over, warn=lines.warn
@@ -170,57 +140,49 @@ def stop(campaign_dir: Path, *, take_over: bool) -> int:
         _say(f"{directory.path}: is {state.phase.value} already")
         return _DONE
     directory.request_stop()
-    holder = read_holder(directory.lock)
-    patience = time.monotonic() + 3 * directory.settings.scheduler.stop_grace
-    while holder and holder.alive() is not False and time.monotonic() < patience and not take_over:
-        time.sleep(0.1)
-        holder = read_holder(directory.lock)
+    holder, before, outcome = read_holder(directory.lock), len(state.ends), None
     if holder and holder.alive() is not False and not take_over:
+        interval = format_duration(directory.settings.scheduler.poll_interval)
         _say(
-            f"{directory.path}: its controller (process {holder.pid} on {holder.host}) was asked to stop, and is still ending trials"
+            f"{directory.path}: asked its controller (process {holder.pid} on {holder.host}) to stop; "
+            f"it looks for the request every {interval}"
         )
-        return _NOT_FINISHED
+        if not _has_left(directory):
+            live = read_state(directory).live.values()
+            told = sum(attempt.cancelling is not None for attempt in live)
+            _say(f"{directory.path}: not stopped yet: its controller still ends {told} of {len(live)} live trial(s)")
+            return _NOT_FINISHED
     state = read_state(directory)
     if state.live or state.phase is Phase.RUNNING:
-        _control(directory, take_over=take_over, resume=False)
-    _say(f"{directory.path}: stopped")
+        _say(f"{directory.path}: no controller runs: {len(state.live)} live trial(s) are ended from here")
+        outcome = control(directory, take_over=take_over, resume=False)
+        state = read_state(directory)
+    if state.live:
+        told = outcome.told if outcome else 0
+        _say(
+            f"{directory.path}: not stopped: of {len(state.live)} live trial(s) {told} were told to end, and none is "
+            f"known to have ended; end them: aiperf-orch stop {shlex.quote(str(directory.path))}"
+        )
+        return _INTERRUPTED if outcome and outcome.interrupted else _NOT_FINISHED
+    _say(f"{directory.path}: {state.phase.value}; {len(state.ends) - before} trial(s) were ended")
     return _DONE
 
 
-def _control(directory: CampaignDirectory, *, take_over: bool, resume: bool = True) -> tuple[Phase, _Signals]:
-    """Be the campaign's controller until nothing is left to do, or a person ends it."""
-    signals = _Signals()
-    _restrict(directory.settings)
-    with signals.handled(), display() as view:
-        controller = Controller(
-            directory,
-            make_scheduler(directory.settings.scheduler),
-            resume=resume,
-            take_over=take_over,
-            warn=view.warn,
-        )
-        try:
-            view.show(controller)  # what is new is counted from here
-            phase = run_loop(
-                controller,
-                observe=lambda: view.show(controller),
-                stop_wanted=signals.stop_wanted,
-                leave_wanted=signals.leave_wanted,
-            )
-        finally:
-            controller.close()
-    return phase, signals
+def _has_left(directory: CampaignDirectory) -> bool:
+    """Whether the campaign's live controller leaves it within the time that trials may take to end."""
+    patience = time.monotonic() + 3 * directory.settings.scheduler.stop_grace
+    while time.monotonic() < patience:
+        holder = read_holder(directory.lock)
+        if holder is None or holder.alive() is False:
+            return True
+        time.sleep(0.1)
+    return False
 
 
-def _restrict(settings: SiteSettings) -> None:
-    """Nothing that this process writes can be written by others, whatever the person's umask."""
-    os.umask(0o027 if settings.campaign.group_readable else 0o077)
-
-
-def _finish(directory: CampaignDirectory, phase: Phase, *, interrupted: bool = False) -> int:
-    """Score what there is, tell the person, and choose the exit status."""
+def _finish(directory: CampaignDirectory, phase: Phase, outcome: Outcome | None = None) -> int:
+    """Score what there is, say how it stands, and choose the exit status."""
     result = compute(directory)
-    print(summary(result), flush=True)  # first: a disk that is full must not keep the score from a person
+    print(summary(result), flush=True)  # first: a disk that is full must not keep the score from the user
     write_files(result)
     again = _again(directory.path)
     match phase:
@@ -235,9 +197,10 @@ def _finish(directory: CampaignDirectory, phase: Phase, *, interrupted: bool = F
         case Phase.STOPPED:
             _say(f"stopped; go on, to the same deadline: {again}")
         case Phase.RUNNING:
-            what = "were told to end" if interrupted else "run on"
-            _say(f"left; {len(result.state.live)} trial(s) {what}; go on: {again}")
-    return _INTERRUPTED if interrupted else _NOT_FINISHED
+            live, told = (outcome.live, outcome.told) if outcome else (len(result.state.live), 0)
+            what = f"{told} of {live} live trial(s) were told to end" if told else f"{live} live trial(s) run on"
+            _say(f"left; {what}; go on: {again}")
+    return _INTERRUPTED if outcome and outcome.interrupted else _NOT_FINISHED
 
 
 def _seconds_left(directory: CampaignDirectory | None, settings: SiteSettings) -> float:

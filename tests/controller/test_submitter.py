@@ -1,0 +1,141 @@
+"""What refusals, limits and silence mean for the next submission, with a clock moved by hand."""
+
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from aiperf_orch.controller import submitting
+from aiperf_orch.controller.submitting import Submitter
+from aiperf_orch.errors import SchedulerUnreachable
+from aiperf_orch.schedulers.base import JobRequest, Submission
+from aiperf_orch.schedulers.submitting import submit_groups
+
+REFUSED = "sbatch: error: Batch job submission failed: I/O error writing script/environment to file"
+
+
+class Scheduler:
+    at_once = True
+
+    def __init__(self):
+        self.answers = []
+
+    def submit(self, requests):
+        return self.answers.pop(0)
+
+    def array_limit(self):
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    class Clock:
+        time = 1e6
+
+        def __call__(self):
+            return self.time
+
+    clock = Clock()
+    monkeypatch.setattr(submitting, "monotonic", clock)
+    return clock
+
+
+@pytest.fixture
+def scheduler():
+    return Scheduler()
+
+
+@pytest.fixture
+def warnings():
+    return []
+
+
+@pytest.fixture
+def submitter(clock, scheduler, warnings):
+    return Submitter(scheduler, 1800.0, 30.0, warnings.append, Event())
+
+
+def requests(number):
+    return [JobRequest(f"qk3f9-{each:05d}-1", Path(), Path(), Path(), ()) for each in range(number)]
+
+
+def outcome(submitter, scheduler, answer):
+    scheduler.answers.append(answer)
+    submitter.start(requests(1))
+    return submitter.take()
+
+
+def test_a_refusal_that_may_pass_is_tried_again_less_and_less_often_and_told_at_once(
+    submitter, scheduler, clock, warnings
+):
+    started, waits = clock.time, []
+    while True:
+        done = outcome(submitter, scheduler, Submission(postponed={"a": REFUSED}))
+        if done.refused:
+            break
+        assert done.waiting == {"a": REFUSED}
+        assert not submitter.is_free
+        before = clock.time
+        while not submitter.is_free:
+            clock.time += 0.5
+        waits.append(clock.time - before)
+    assert clock.time - started == 1800
+    assert waits[:7] == [2, 4, 8, 16, 32, 60, 60]
+    assert len(warnings) == len(waits)
+    assert "1 trial(s) not submitted: " + REFUSED in warnings[0]
+    assert "30m" in warnings[0]
+    assert REFUSED in done.refused["a"]
+    assert "scheduler.retry_submit_for" in done.refused["a"]
+
+
+def test_an_accepted_job_begins_the_patience_anew(submitter, scheduler, clock):
+    outcome(submitter, scheduler, Submission(postponed={"a": REFUSED}))
+    clock.time += 1799
+    outcome(submitter, scheduler, Submission(jobs={"a": "1"}))
+    assert not outcome(submitter, scheduler, Submission(postponed={"b": REFUSED})).refused
+    clock.time += 2
+    assert submitter.is_free
+
+
+def test_a_limit_is_waited_for_without_end_and_ends_with_a_place(submitter, scheduler, clock, warnings):
+    outcome(submitter, scheduler, Submission(waiting={"a": "QOSMaxSubmitJobPerUserLimit"}))
+    assert not submitter.is_free
+    submitter.place_is_free()
+    assert submitter.is_free
+    clock.time += 1e5
+    assert outcome(submitter, scheduler, Submission(waiting={"a": "QOSMaxSubmitJobPerUserLimit"})).waiting
+    assert "1 trial(s) wait to be submitted" in warnings[0]
+
+
+def test_no_answer_is_no_refusal_and_what_was_left_for_time_goes_on_at_once(submitter, scheduler, warnings):
+    done = outcome(submitter, scheduler, Submission(jobs={"a": "1"}, waiting={"b": ""}))
+    assert done.waiting == {"b": ""}
+    assert submitter.is_free
+    assert warnings == []
+    outcome(submitter, scheduler, Submission(unsure={"b": "sbatch did not answer within 1m"}))
+    assert not submitter.is_free
+    assert warnings == ["1 job(s) perhaps not submitted: sbatch did not answer within 1m"]
+
+
+def test_the_limit_of_arrays_is_asked_until_it_is_known(submitter, scheduler, warnings):
+    scheduler.answers += [SchedulerUnreachable("Slurm does not answer"), 1001]
+    assert submitter.array_limit() == 1
+    assert warnings == ["Slurm does not answer"]
+    assert [submitter.array_limit(), submitter.array_limit()] == [1001, 1001]
+
+
+def test_submissions_stop_after_some_seconds_and_the_rest_is_left_for_the_next_time(monkeypatch):
+    time = [0.0]
+    monkeypatch.setattr("aiperf_orch.schedulers.submitting.monotonic", lambda: time[0])
+
+    def slow(group):
+        time[0] += 2
+        return "7"
+
+    done = submit_groups(requests(5), slow)
+    assert len(done.jobs) == 2
+    assert set(done.waiting.values()) == {""}
+    assert len(done.waiting) == 3
