@@ -60,6 +60,8 @@ PHASES = ("search", "journal", "state", "spec", "folders", "events", "weights", 
 class Here(Scheduler):
     """Runs trials in this process, when it is told to."""
 
+    at_once = True
+
     def __init__(self) -> None:
         self._submitted: list[str] = []
 
@@ -79,10 +81,10 @@ class Here(Scheduler):
     def query(self, names: Collection[str]) -> Mapping[str, JobStatus]:
         return {}
 
-    def explain(self, jobs: Mapping[str, str]) -> Mapping[str, JobEnd]:
+    def explain(self, jobs: Mapping[str, str]) -> Mapping[str, JobStatus | JobEnd]:
         return {}
 
-    def cancel(self, names: Collection[str], *, force: bool) -> Cancellation:
+    def cancel(self, jobs: Mapping[str, str | None], *, force: bool) -> Cancellation:
         return Cancellation()
 
     def run(self, directory: CampaignDirectory) -> None:

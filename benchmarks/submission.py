@@ -21,8 +21,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.state import Attempt, CampaignState, Trial
 from aiperf_orch.config import SiteSettings
+from aiperf_orch.controller.choosing import in_arrays
 from aiperf_orch.controller.proposals import Proposer
-from aiperf_orch.controller.requests import make_request, wave_names
+from aiperf_orch.controller.requests import make_request
 from aiperf_orch.schedulers.choosing import make_scheduler
 from aiperf_orch.schedulers.slurm.executor import SCRIPT
 from aiperf_orch.units import now
@@ -50,10 +51,11 @@ class Campaign:
 
     def wave(self, number):
         """The first wave's attempts, elements of one array."""
-        names = wave_names(self.directory, 1, number, self.scheduler.array_limit())
-        if len({name.partition("[")[0] for name in names.values()}) != 1:
+        alone = [self.directory.attempt_name(each, 1) for each in range(1, number + 1)]
+        names = in_arrays(alone, self.scheduler.array_limit(), lambda start: self.directory.array_name(1 + start))
+        if len({name.partition("[")[0] for name in names}) != 1:
             sys.exit(f"{number} jobs are more than one array takes")
-        return self.attempts(names)
+        return self.attempts(dict(enumerate(names, start=1)))
 
     def singles(self, first, number):
         """Attempts that are jobs of their own."""
@@ -63,10 +65,13 @@ class Campaign:
         """Submit as the controller does; returns the seconds and the folder of the first job's script."""
         start = time.perf_counter()
         requests = [make_request(self.directory, self.state, each) for each in attempts]
-        done = self.scheduler.submit(requests)
+        left = requests
+        while left:
+            done = self.scheduler.submit(left)
+            if not done.jobs:
+                sys.exit(f"not all were submitted: {done}")
+            left = [request for request in left if request.name not in done.jobs]
         taken = time.perf_counter() - start
-        if len(done.jobs) != len(attempts):
-            sys.exit(f"not all were submitted: {done.refused or done.unsure or done.waiting}")
         return taken, requests[0].submit_folder
 
 
