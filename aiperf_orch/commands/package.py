@@ -19,6 +19,7 @@ from aiperf_orch.commands.score import summary
 from aiperf_orch.errors import NotFinished, SchedulerUnreachable, UsageError
 from aiperf_orch.schedulers.base import AccountedJob, Scheduler
 from aiperf_orch.schedulers.choosing import make_scheduler
+from aiperf_orch.text import visible
 
 _LAG: Final = 60.0  # seconds; Slurm's database learns of a job's start and end by turns of some seconds
 _ASK_AGAIN: Final = 2.0  # seconds
@@ -49,11 +50,11 @@ def package(campaign_dir: Path, output: Path, key: Path | None, *, pseudonyms: b
     lines = [summary(write_package(directory, output, with_pseudonyms=pseudonyms))]
     found = verify(output)
     lines += [
-        f"package          {output}: {output.stat().st_size:,} bytes",
+        f"package          {visible(str(output))}: {output.stat().st_size:,} bytes",
         f"                 SHA-256 {found.sha256}",
     ]
     if key is not None:
-        lines.append(f"signature        {sign(output, key)}")
+        lines.append(f"signature        {visible(str(sign(output, key)))}")
     if found.verified:
         lines.append("verified         every number in it follows from its records")
     else:

@@ -20,9 +20,9 @@ import jinja2
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.results.packing import write_package
-from aiperf_orch.results.page import visible
 from aiperf_orch.results.tables import result_row
 from aiperf_orch.results.words import summary_lines
+from aiperf_orch.text import visible, visible_lines
 from aiperf_orch.units import format_ops
 
 _MIB: Final = 1 << 20
@@ -120,6 +120,6 @@ def _text(**fields: object) -> str:
         trim_blocks=True,
         keep_trailing_newline=True,
         autoescape=False,  # noqa: S701  plain text
-        finalize=lambda value: "\n".join(map(visible, value.split("\n"))) if isinstance(value, str) else value,
+        finalize=lambda value: visible_lines(value) if isinstance(value, str) else value,
     )
     return environment.from_string((files("aiperf_orch.templates") / "mail.txt.j2").read_text()).render(fields)

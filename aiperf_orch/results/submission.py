@@ -6,7 +6,6 @@ import csv
 import io
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -169,11 +168,3 @@ def _inconsistent(row: Row) -> str | None:
     if row.simulated == "yes" and row.rankable == "yes":
         return "rankable: what is simulated never is"
     return None
-
-
-def harmless_cells(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row for CSV whose texts no spreadsheet takes for a formula: those that would be begin with an apostrophe."""
-    return {
-        key: f"'{value}" if str(value).startswith(tuple("=+-@\t\r")) and isinstance(value, str) else value
-        for key, value in row.items()
-    }

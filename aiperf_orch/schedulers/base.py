@@ -26,7 +26,8 @@ class JobStatus:
     """A job as the queue shows it.
 
     `detail` is for a person (why it waits, that it is suspended, how it ended), `running_for` the seconds that it has
-    run. `stuck` says that it will never run by itself, and why in words is then its `detail`.
+    run. `stuck` says that it will never run by itself, and why in words is then its `detail`; `suspended` that it began,
+    and stands still.
     """
 
     name: str
@@ -35,6 +36,7 @@ class JobStatus:
     detail: str = ""
     running_for: float | None = None
     stuck: bool = False
+    suspended: bool = False
 
 
 @dataclass(frozen=True, slots=True)
