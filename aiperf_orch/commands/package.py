@@ -47,7 +47,7 @@ def package(campaign_dir: Path, output: Path, key: Path | None, *, pseudonyms: b
     _keep_accounting(directory)
     signature_of(output).unlink(missing_ok=True)  # a signature of what was there before
     gc.disable()  # many small objects that all stay: looking for cycles among them takes a third of the time
-    lines = [summary(write_package(directory, output, with_pseudonyms=pseudonyms))]
+    lines = [summary(write_package(directory, output, with_pseudonyms=pseudonyms, warn=_say_warning))]
     found = verify(output)
     lines += [
         f"package          {visible(str(output))}: {output.stat().st_size:,} bytes",
@@ -91,6 +91,10 @@ def _keep_accounting(directory: CampaignDirectory) -> None:
 def _warn(directory: CampaignDirectory, why: str) -> None:
     held = "what it said when it was last asked" if directory.accounting.exists() else "none of the queue's accounting"
     print(f"warning: {why}: the package holds {held}; package again when it answers for all", file=sys.stderr)
+
+
+def _say_warning(message: str) -> None:
+    print(f"warning: {message}", file=sys.stderr, flush=True)
 
 
 def _accounted(scheduler: Scheduler, jobs: Mapping[str, str]) -> list[AccountedJob] | None:
