@@ -37,6 +37,7 @@ from aiperf_orch.results.pseudonyms import Pseudonyms
 from aiperf_orch.results.redaction import Redactor, names_of, redact_journal, secrets_of
 from aiperf_orch.results.report import write_report
 from aiperf_orch.results.result import Result, compute
+from aiperf_orch.results.scratch import scratch_folder
 from aiperf_orch.results.tables import write_tables
 
 _LEVEL: Final = 9  # of compression
@@ -79,8 +80,7 @@ def write_package(
         with_pseudonyms: hosts and users get pseudonyms.
         warn: gets messages for people.
     """
-    with tempfile.TemporaryDirectory(prefix="aiperf-orch-") as scratch:
-        folder = Path(scratch)
+    with scratch_folder() as folder:
         with explained(folder):
             leaving, notes = _stage(directory, folder, with_pseudonyms=with_pseudonyms, warn=warn)
         result = compute(leaving)

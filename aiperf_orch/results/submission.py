@@ -16,6 +16,7 @@ from aiperf_orch.campaign.reading import read_regular
 from aiperf_orch.config_base import CsvText
 from aiperf_orch.errors import RecordError, UsageError
 from aiperf_orch.records import Error, Natural, Sha256, first_fault
+from aiperf_orch.results.likely_cause import likely_cause, saved_by_a_spreadsheet
 
 _MOST_BYTES: Final = 1 << 16
 _NUMBER: Final = re.compile(r"[0-9.eE+-]{1,60}")
@@ -108,12 +109,13 @@ def read_submission(path: Path, signers: Path | None = None) -> Submission:
     try:
         is_package = read_regular(path, most=2) == b"\x1f\x8b"  # gzip's first bytes
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+        why = likely_cause(path) if path.is_dir() else None
+        raise UsageError(f"{path}: cannot be read: {f'it {why}' if why else error.strerror}") from None
     if not is_package:
         try:
             return Submission(path, read_result_csv(path), None)
         except RecordError as error:
-            return Submission(path, None, False, str(error).removeprefix(f"{path}: "))
+            return Submission(path, None, False, _with_cause(path, str(error).removeprefix(f"{path}: ")))
     from aiperf_orch.results.verify import verify
 
     found = verify(path, signers)
@@ -124,6 +126,14 @@ def read_submission(path: Path, signers: Path | None = None) -> Submission:
         return Submission(path, Row.model_validate(found.result_row), found.verified, fault)
     except ValidationError as error:  # what its settings allow, and a committee's table does not
         return Submission(path, None, False, fault or first_fault(error))
+
+
+def _with_cause(path: Path, fault: str) -> str:
+    """Why a file is no result.csv, with the likely cause and what to do where they are known."""
+    cause = likely_cause(path)
+    if cause and not cause.startswith("is a result.csv"):
+        return f"neither a package nor a result.csv: it {cause}"
+    return "; ".join(filter(None, [fault, saved_by_a_spreadsheet(read_regular(path, most=_MOST_BYTES))]))
 
 
 def read_result_csv(path: Path) -> Row:
