@@ -122,6 +122,7 @@ def _row(
     """One trial; `queued` is what the queue says of its job, None when it does not know it."""
     last = trial.attempts[-1]
     planned = planned_of(directory, trial).epochs
+    hosts = last.began.hosts if last.began else []
     if last.end:
         epochs, error = last.end.epochs, last.end.best_error  # those of the whole trial
         state, why = last.end.reason.value, last.end.message
@@ -129,11 +130,17 @@ def _row(
             state, why = "RETRY", ": ".join(filter(None, [state, why]))
     else:
         runs = [run for attempt in trial.attempts for run in counted_runs(directory, trial, attempt)[0]]
+        own = [run for run in runs if run.attempt == last.attempt]
+        hosts = next((run.begin.hosts for run in reversed(own) if run.begin), hosts)
         deadline = campaign.deadline(directory.settings.campaign.duration)
         counted = count_epochs((epoch for run in runs for epoch in run.epochs), deadline)
         best = best_epoch(counted.values())
         epochs, error = len(counted), best.error if best else None
-        state, why = live_state(last, queued, asked=asked)
+        if own and own[-1].end:
+            ended = ": ".join(filter(None, [own[-1].end.reason.value, own[-1].end.message]))
+            state, why = "ENDED", f"{ended}; not recorded by a controller yet"
+        else:
+            state, why = live_state(last, queued, begun=bool(hosts), asked=asked)
     return {
         "trial": trial.trial,
         "state": state,
@@ -143,29 +150,28 @@ def _row(
         "parent": trial.proposal.parent,
         "attempts": len(trial.attempts),
         "job": last.job,
-        "host": " ".join(last.began.hosts) if last.began and state != "PENDING" else None,
+        "host": " ".join(hosts) if hosts and state != "PENDING" else None,
         "why": why or None,
     }
 
 
-def live_state(attempt: Attempt, queued: JobStatus | None, *, asked: bool) -> tuple[str, str]:
-    """The state of an attempt that has not ended, by the journal and the queue, and why it does not run, if it does not.
+def live_state(attempt: Attempt, queued: JobStatus | None, *, begun: bool, asked: bool) -> tuple[str, str]:
+    """The state of an attempt that has not ended, by its events and the queue, and why it does not run, if it does not.
 
     Args:
         attempt: the attempt.
         queued: what the queue says of its job; None when it does not list it, or was not asked.
+        begun: whether it has written a begin line.
         asked: whether the queue was asked, and answered.
     """
-    known = "RUNNING" if attempt.began else "SUBMITTED"
+    known = "RUNNING" if begun else "SUBMITTED"
     if queued is None:
-        state, why = known, "the queue does not list its job" if attempt.began and asked else ""
+        state, why = known, "the queue does not list its job" if begun and asked else ""
     elif queued.state is JobState.ENDED:
         state, why = known, ": ".join(filter(None, ["its job has ended", queued.detail]))
     elif queued.state is JobState.PENDING:
-        state, why = (
-            "PENDING",
-            ", ".join(filter(None, ["is in the queue again" if attempt.began else "", queued.detail])),
-        )
+        again = "is in the queue again" if begun else ""
+        state, why = "PENDING", ", ".join(filter(None, [again, queued.detail]))
     elif queued.suspended:
         state, why = "SUSPENDED", _SUSPENSIONS.get(queued.detail, queued.detail)
     else:

@@ -20,7 +20,7 @@ from aiperf_orch.controller.controller import Controller
 from aiperf_orch.controller.progress import progress_of
 from aiperf_orch.records import AttemptEnd
 from aiperf_orch.text import visible, visible_lines
-from aiperf_orch.units import format_duration, format_ops, now
+from aiperf_orch.units import format_duration, format_ops, format_time, now
 
 _RECENT = 8
 _MOST_ROWS = 40
@@ -114,6 +114,8 @@ def _heading(controller: Controller) -> list[str]:
     state, progress = controller.state, progress_of(controller)
     if state.first_begin is None or controller.deadline is None:
         times = "waiting for the first trial to begin"
+    elif state.phase is Phase.FINISHED:
+        times = f"began {format_time(state.first_begin)}"
     else:
         elapsed, left = now() - state.first_begin, controller.deadline - now()
         times = f"elapsed {_span(elapsed)}, remaining {_span(max(left, timedelta(0)))}"

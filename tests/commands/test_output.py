@@ -35,7 +35,10 @@ def evil(campaign: Callable[..., Any]) -> Any:
     made.write(Opened, host=f"login{_EVIL}", pid=1)
     made.submit(0)
     made.events(
-        made.begin(hosts=[f"n1{_EVIL}"], job=_EVIL, device=_EVIL), made.epoch(1, 2), f'{{"type":"{_EVIL}"}}', trial=0
+        made.begin(hosts=[f"n1{_EVIL}\nn2"], job=_EVIL, device=_EVIL),
+        made.epoch(1, 2),
+        f'{{"type":"{_EVIL}"}}',
+        trial=0,
     )
     began = BeganRecord(trial=0, attempt=1, run=0, time=made.at(0), hosts=[f"n1{_EVIL}\nn2"], job=_EVIL)
     made.write(Began, attempts=[began])

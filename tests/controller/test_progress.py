@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import io
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from aiperf_orch.campaign.journal import read_journal
 from aiperf_orch.campaign.state import CampaignState
 from aiperf_orch.commands.status import status
-from aiperf_orch.commands.terminal import _heading
+from aiperf_orch.commands.terminal import _heading, _running
 from aiperf_orch.controller.progress import progress_of
 from aiperf_orch.controller.watch import watch
-from aiperf_orch.records import EndReason
+from aiperf_orch.records import EndReason, Finished
 from aiperf_orch.results.result import compute
 
 
@@ -103,3 +105,32 @@ def test_before_any_epoch_there_is_neither_rate_nor_error(follow, campaign):
     made = campaign()
     controller = _check(follow, made, epochs=0)
     assert "no error yet · 0 OPS" in "\n".join(_heading(controller))
+
+
+def test_a_campaign_that_is_over_has_no_time_left(follow, campaign):
+    made = campaign(campaign__duration="3h")
+    made.trial(0, [(2, 0.5)])
+    assert "remaining" in _heading(follow(made))[0]
+    made.write(Finished, reason="its 1 trials have ended", by_deadline=False)
+    heading = _heading(follow(made))[0]
+    assert "remaining" not in heading
+    assert "finished: its 1 trials have ended" in heading
+
+
+def test_the_live_view_says_why_a_trial_that_began_does_not_run(follow, campaign):
+    made = campaign()
+    made.submit()
+    made.events(made.begin(), made.epoch(1, 2))
+    made.began()
+    controller = follow(made)
+    watched = controller.watched[0, 1]
+    watched.note = "BeginTime: its [earliest] start lies ahead"
+    screen = io.StringIO()
+    Console(file=screen, width=80).print(_running(controller))
+    assert "BeginTime: its [earliest] start lies ahead" in screen.getvalue()
+    assert "0 running, 1 halted, 0 ended" in _heading(controller)[1]
+    assert "1 halted: BeginTime: its [earliest] start lies ahead" in _heading(controller)
+    made.events(made.begin(), made.epoch(1, 2), made.epoch(2, 4))
+    watched.look_again(made.directory)
+    assert watched.note == ""
+    assert "1 running, 0 ended" in _heading(controller)[1]

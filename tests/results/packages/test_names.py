@@ -163,6 +163,7 @@ def test_hosts_that_are_words_or_numbers_damage_neither(make_true: Any, tmp_path
         assert re.fullmatch(r"host-\d+", job["nodes"][0])
         assert re.fullmatch(r"\d+\.host-\d+", job["job"])
     assert '"host":"host-' in files["journal.jsonl"]
+    assert directory.settings_sha256 in files["result.csv"]  # it is known as the same campaign
 
 
 def test_without_the_option_a_short_private_name_is_a_hash_all_the_same(make_true: Any, tmp_path: Path) -> None:
