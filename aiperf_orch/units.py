@@ -92,7 +92,7 @@ _OPS_PREFIXES: Final = (
 
 
 def format_number(value: float) -> str:
-    """A number for people, to four digits or to the whole: `0.1235`, `29,921`; an exponent only below a ten-thousandth."""
+    """A number for people, to four digits or to the whole: `0.1235`, `29,921`; an exponent only below 0.0001."""
     return f"{value:,.4g}" if abs(value) < 9999.5 else f"{value:,.0f}"
 
 

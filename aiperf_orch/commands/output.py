@@ -1,7 +1,7 @@
 """What commands print: nothing that a record, a file's name or another program holds can drive the terminal.
 
-All of standard error, and of standard output where it is a terminal, passes through `VisibleStream`. What is printed for
-people passes through `show` also on its way into a file or a pipe; CSV and JSON get there as they are.
+All of standard error, and of standard output where it is a terminal, passes through `VisibleStream`. What is printed
+for people passes through `show` also on its way into a file or a pipe; CSV and JSON get there as they are.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class VisibleStream(io.TextIOBase):
 
 @contextmanager
 def visible_streams() -> Iterator[None]:
-    """Until the end of the context, standard error shows no control character, nor does a terminal's standard output."""
+    """Within the context standard error shows no control character, nor does a terminal's standard output."""
     before = sys.stdout, sys.stderr
     if sys.stdout.isatty():
         sys.stdout = _visible(sys.stdout)

@@ -19,8 +19,8 @@ class Progress:
 def progress_of(controller: Controller) -> Progress:
     """The progress of a controller's campaign, by the score's arithmetic.
 
-    Every epoch counts once, with the earlier of two ends, and none that ended past the deadline: those of trials that are
-    over, of trials whose next attempt is due, and of trials that run, each with all its attempts.
+    Every epoch counts once, with the earlier of two ends, and none that ended past the deadline: those of trials that
+    are over, of trials whose next attempt is due, and of trials that run, each with all its attempts.
     """
     state, deadline = controller.state, controller.deadline
     running = [

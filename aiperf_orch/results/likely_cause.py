@@ -43,7 +43,7 @@ _MAGIC: Final = (
 
 
 def likely_cause(path: Path) -> str | None:
-    """What a file that is no package probably is, and what to do: `is a web page ...: download it again`; None if unknown."""
+    """What a file that is no package probably is, and what to do: `is a web page ...: log in`; None if unknown."""
     if path.is_dir():
         return _of_folder(path)
     try:
@@ -60,7 +60,7 @@ def likely_cause(path: Path) -> str | None:
 
 
 def spreadsheet_signs(data: bytes) -> list[str]:
-    """What shows that a table of ours was saved by a spreadsheet or changed by a mail program; empty for one of ours."""
+    """What shows that a table of ours was saved by a spreadsheet or changed on its way; empty for one of ours."""
     signs = []
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return ["text in UTF-16"]
@@ -100,8 +100,8 @@ def _of_folder(path: Path) -> str | None:
     manifests = [path / "manifest.json", *sorted(path.glob("*/manifest.json"))[:1]]
     if any(manifest.is_file() for manifest in manifests):
         return (
-            "is an unpacked package, as some browsers unpack what they download: give the .tar.gz as it was sent; packed "
-            "again it would be another file, with another SHA-256 and without its signature"
+            "is an unpacked package, as some browsers unpack what they download: give the .tar.gz as it was sent; "
+            "packed again it would be another file, with another SHA-256 and without its signature"
         )
     return None
 
@@ -111,7 +111,7 @@ def _of_archive(path: Path, head: bytes) -> str | None:
         return _of_zip(path)
     if head[257:262] == b"ustar":
         return (
-            "is a tar archive that is not compressed, as browsers and mail programs unpack a .tar.gz while they save it: "
+            "is a tar archive that is not compressed, as browsers and mail programs unpack a .tar.gz when they save it: "
             "ask for the file as it was sent, or save it with another program (curl -O, wget)"
         )
     return None

@@ -1,9 +1,9 @@
 """Pseudonyms for whoever and whatever records name: hosts, their domains, users, accounts, the cluster.
 
 A name gets the same pseudonym in every form: short or with its domain, in capitals, with the suffix of an interface
-(`n1-ib0`), in a path, in a job's id (`123.pbs.example.edu`), in a compressed list (`n[1-4]`). Of the fields that hold a
-name and nothing else any name is replaced. In free text a name that is an ordinary word (`node`, `a`) or a number stays,
-since nothing shows there that it is a name; with its domain it is replaced there, too.
+(`n1-ib0`), in a path, in a job's id (`123.pbs.example.edu`), in a compressed list (`n[1-4]`). Of the fields that hold
+a name and nothing else any name is replaced. In free text a name that is an ordinary word (`node`, `a`) or a number
+stays, since nothing shows there that it is a name; with its domain it is replaced there, too.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _ORDINARY: Final = frozenset(
     """
     a account accounting admin administrator all an and are array as at bash batch be before bin but by cancelled case
     cluster command compute controller core cores could cpu cpus data day deleted did disk do down end ended env epoch
-    error errors exceeded exec exit failed false file files for found from gpu gpus group head held home host hosts id if
-    in into is it its job jobs killed last left limit line linux local localhost log login lost main manager master mem
+    error errors exceeded exec exit failed false file files for found from gpu gpus group head held home host hosts id
+    if in into is it its job jobs killed last left limit line linux local localhost log login lost main manager master mem
     memory message more module most name network no node nodes none not null of off ok on one or out over path pbs
     pending process python qsub queue rank reason requeue resources root run running sbatch scheduler scratch script
     server service set shell signal slurm slurmd slurmstepd some srun start state status step stopped storage stream

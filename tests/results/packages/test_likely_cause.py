@@ -1,4 +1,4 @@
-"""What mail programs, browsers and spreadsheets make of packages and tables is refused with the cause and what to do."""
+"""What mail programs, browsers and spreadsheets make of packages and tables is refused with cause and cure."""
 
 from __future__ import annotations
 
@@ -236,7 +236,8 @@ from pathlib import Path
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.results import packing
 packing.write_derived = lambda result: os.kill(os.getpid(), signal.SIGKILL)
-packing.write_package(CampaignDirectory.open(Path({str(directory.path)!r})), Path({str(tmp_path / "p.tar.gz")!r}), with_pseudonyms=True)
+directory = CampaignDirectory.open(Path({str(directory.path)!r}))
+packing.write_package(directory, Path({str(tmp_path / "p.tar.gz")!r}), with_pseudonyms=True)
 """
     environment = os.environ | {"TMPDIR": str(scratch)}
     done = subprocess.run([sys.executable, "-c", script], env=environment, timeout=120, check=False)
