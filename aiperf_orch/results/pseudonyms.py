@@ -22,9 +22,7 @@ _WORD: Final = rf"(?:(?<=/)(?P<homes>(?:home|homes|users|usr/people)\d*/))?(?P<w
 _AT: Final = r"(?:@(?P<at>[^\W_](?:[\w.-]*[^\W_])?))?"
 _TOKEN: Final = re.compile(rf"(?P<list>{_LIST})|{_WORD}{_AT}", re.IGNORECASE)
 _PART: Final = re.compile(r"[^\W_]+|[\W_]")
-_INTERFACE: Final = re.compile(
-    r"(.+)([-_.](?:ib|ipoib|opa|hsn|roce|mlx|eth|enp?|bond|mgmt|bmc|ipmi|data|fabric)[a-z0-9]*)", re.IGNORECASE
-)
+_INTERFACE: Final = re.compile(r"(.+)([-_.](?:ib|ipoib|opa|hsn|roce|mlx|eth|enp?|bond)[a-z0-9]*)", re.IGNORECASE)
 _NUMBERED: Final = re.compile(r"(.*?)(\d{1,7})")
 _ADDRESS: Final = re.compile(r"[\d.]+|[0-9a-f:.]*:[0-9a-f:.]*", re.IGNORECASE)
 _NEVER_HOSTS: Final = re.compile(
