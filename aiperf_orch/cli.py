@@ -13,6 +13,7 @@ import click
 
 import aiperf_orch
 from aiperf_orch.commands.group import Commands
+from aiperf_orch.commands.output import show
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 _FORMATS = click.Choice(["table", "csv", "json"])
@@ -43,7 +44,7 @@ def init(scheduler: str | None, output: Path | None) -> None:
     """
     from aiperf_orch.commands import init as drafting
 
-    click.echo(drafting.init(scheduler, output), nl=False)
+    show(drafting.init(scheduler, output))
 
 
 @main.command()
@@ -124,7 +125,7 @@ def run(
 
     if dry_run:
         campaign.check(loaded, campaign_dir)
-        click.echo(settings.describe(loaded), nl=False)
+        show(settings.describe(loaded))
         return
     how = {"take_over": take_over, "yes": yes, "background": detach, "prepare": prepare}
     sys.exit(campaign.run(loaded, site, campaign_dir, **how))
@@ -150,7 +151,7 @@ def status(campaign_dir: Path, form: str) -> None:
     """Show how a campaign and its trials stand."""
     from aiperf_orch.commands import status as view
 
-    click.echo(view.status(campaign_dir, form), nl=False)
+    show(view.status(campaign_dir, form), form)
 
 
 @main.command()
@@ -170,7 +171,7 @@ def score(campaign_dir: Path, form: str) -> None:
     """Score a campaign and write its CSV files and its report anew."""
     from aiperf_orch.commands import score as scoring
 
-    click.echo(scoring.score(campaign_dir, form), nl=False)
+    show(scoring.score(campaign_dir, form), form)
 
 
 @main.command()
@@ -180,7 +181,7 @@ def report(campaign_dir: Path, output: Path | None) -> None:
     """Draw a campaign's report.html anew."""
     from aiperf_orch.commands import report as reporting
 
-    click.echo(reporting.report(campaign_dir, output))
+    show(f"{reporting.report(campaign_dir, output)}\n")
 
 
 @main.command()
@@ -198,7 +199,7 @@ def package(campaign_dir: Path, output: Path, pseudonyms: bool, key: Path | None
     from aiperf_orch.commands import package as packing
 
     text, status = packing.package(campaign_dir, output, key, pseudonyms=pseudonyms)
-    click.echo(text, nl=False)
+    show(text)
     sys.exit(status)
 
 
@@ -273,7 +274,7 @@ def verify(package: Path, signers: Path | None, form: str) -> None:
     from aiperf_orch.commands import verify as verifying
 
     text, status = verifying.report(package, signers, form)
-    click.echo(text, nl=False)
+    show(text, form)
     sys.exit(status)
 
 
@@ -300,7 +301,7 @@ def rank(files: tuple[Path, ...], withdrawn: Path | None, signers: Path | None, 
     """
     from aiperf_orch.commands import rank as ranking
 
-    click.echo(ranking.ranking(files, form, withdrawn, signers), nl=False)
+    show(ranking.ranking(files, form, withdrawn, signers), form)
 
 
 @main.command()
@@ -322,7 +323,7 @@ def scaling(
     """
     from aiperf_orch.commands import scaling as comparing
 
-    click.echo(comparing.scaling(campaigns, form, by, output, allow_differences=allow_differences), nl=False)
+    show(comparing.scaling(campaigns, form, by, output, allow_differences=allow_differences), form)
 
 
 @main.command()
@@ -348,7 +349,7 @@ def ops(network: str, by_layer: bool, form: str) -> None:
     """
     from aiperf_orch.commands import ops as counting
 
-    click.echo(counting.report(network, form, by_layer=by_layer), nl=False)
+    show(counting.report(network, form, by_layer=by_layer), form)
 
 
 @main.command()

@@ -85,13 +85,21 @@ def _exact_duration(seconds: float) -> str:
     return f"{Decimal(repr(seconds)):f}".removesuffix(".0") + "s"  # all its digits, and never an exponent
 
 
-_OPS_PREFIXES: Final = ("", "Kilo-", "Mega-", "Giga-", "Tera-", "Peta-", "Exa-", "Zetta-")
+_OPS_PREFIXES: Final = (
+    *("", "Kilo-", "Mega-", "Giga-", "Tera-", "Peta-"),
+    *("Exa-", "Zetta-", "Yotta-", "Ronna-", "Quetta-"),  # SI has no larger one
+)
+
+
+def format_number(value: float) -> str:
+    """A number for people, to four digits or to the whole: `0.1235`, `29,921`; an exponent only below 0.0001."""
+    return f"{value:,.4g}" if abs(value) < 9999.5 else f"{value:,.0f}"
 
 
 def format_ops(ops_per_second: float) -> str:
     """Operations per second for people, in the paper's words: `56.1 Tera-OPS`."""
     scale, unit = ops_scale(ops_per_second)
-    return f"{ops_per_second / scale:.4g} {unit}"
+    return f"{format_number(ops_per_second / scale)} {unit}"
 
 
 def ops_scale(ops_per_second: float) -> tuple[float, str]:

@@ -10,7 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from aiperf_orch.units import Seconds, Timestamp, format_duration, format_ops, format_time, now, parse_duration
+from aiperf_orch.units import (
+    Seconds,
+    Timestamp,
+    format_duration,
+    format_number,
+    format_ops,
+    format_time,
+    now,
+    parse_duration,
+)
 
 
 @pytest.mark.parametrize(
@@ -166,8 +175,33 @@ def test_now_is_utc_to_the_millisecond() -> None:
         (56.1e12, "56.1 Tera-OPS"),
         (194.53e15, "194.5 Peta-OPS"),
         (8.4e21, "8.4 Zetta-OPS"),
-        (12_300 * 10**21, "1.23e+04 Zetta-OPS"),
+        (12_300 * 10**21, "12.3 Yotta-OPS"),
+        (1e27, "1 Ronna-OPS"),
+        (999.96e27, "1 Quetta-OPS"),
+        (29_921e30, "29,921 Quetta-OPS"),
     ],
 )
 def test_a_rate_is_written_in_the_papers_words(ops: float, text: str) -> None:
     assert format_ops(ops) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0.12345, "0.1235"),
+        (131.44, "131.4"),
+        (9999.4, "9,999"),
+        (9999.6, "10,000"),
+        (29921.4, "29,921"),
+        (-1e5, "-100,000"),
+    ],
+)
+def test_a_number_is_written_without_an_exponent(number: float, text: str) -> None:
+    assert format_number(number) == text
+
+
+@given(st.floats(1, 1e30))
+def test_every_rate_from_1_to_10_to_the_30_is_readable(ops: float) -> None:
+    number, unit = format_ops(ops).split(" ")
+    assert 1 <= float(number) < 1000
+    assert unit.endswith("OPS")

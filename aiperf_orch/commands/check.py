@@ -21,6 +21,7 @@ from aiperf_orch.doctor.judge import judge
 from aiperf_orch.errors import AiperfError, SchedulerUnreachable, UsageError
 from aiperf_orch.schedulers.choosing import make_scheduler
 from aiperf_orch.signals import handling
+from aiperf_orch.text import visible_lines
 
 _INDENT: Final = " " * 9
 
@@ -85,7 +86,7 @@ class _Sheet:
     def _take(self, finding: Finding) -> None:
         self._findings.append(finding)
         if self._form == "table":
-            print(_lines(finding), flush=True)
+            print(visible_lines(_lines(finding)), flush=True)
 
 
 def _lines(finding: Finding) -> str:

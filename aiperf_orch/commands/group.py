@@ -8,7 +8,9 @@ from typing import Any
 
 import click
 
+from aiperf_orch.commands.output import visible_streams
 from aiperf_orch.errors import AiperfError
+from aiperf_orch.text import visible
 
 
 class Commands(click.Group):
@@ -23,7 +25,8 @@ class Commands(click.Group):
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):  # a path need not fit into the terminal's encoding
                 stream.reconfigure(errors="backslashreplace")
-        return super().main(*args, **kwargs)
+        with visible_streams():
+            return super().main(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; an error of ours, or of the operating system, is a line and an exit status."""
@@ -36,7 +39,8 @@ class Commands(click.Group):
             sys.stderr.close()
             ctx.exit(1)
         except OSError as error:
-            click.echo(f"error: {error.filename or 'the operating system refused'}: {error.strerror}", err=True)
+            where = visible(str(error.filename or "the operating system refused"))
+            click.echo(f"error: {where}: {error.strerror or error}", err=True)
             ctx.exit(1)
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)

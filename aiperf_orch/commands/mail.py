@@ -12,6 +12,7 @@ import click
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.files import replace_file
+from aiperf_orch.commands.output import show
 from aiperf_orch.commands.package import check_over
 from aiperf_orch.errors import AiperfError, UsageError
 from aiperf_orch.results.sending import Server, check_address, send, send_locally
@@ -70,7 +71,7 @@ def mail(
     click.echo(preview(message), err=True, nl=False)
     if save:
         replace_file(save, message.as_bytes())
-        click.echo(save)
+        show(f"{save}\n")
     if not (server or sendmail):
         return
     if not yes and not _confirmed():
@@ -80,7 +81,7 @@ def mail(
         refused = send(message, server)
     else:
         send_locally(message, _SENDMAIL_TIMEOUT)
-    click.echo(message["Message-ID"])
+    show(f"{message['Message-ID']}\n")
     if refused:
         listing = "\n".join(f"  {line}" for line in refused)
         raise AiperfError(f"the mail was sent, but not to everybody; the server refused\n{listing}")

@@ -19,6 +19,7 @@ from aiperf_orch.commands.score import summary
 from aiperf_orch.errors import NotFinished, SchedulerUnreachable, UsageError
 from aiperf_orch.schedulers.base import AccountedJob, Scheduler
 from aiperf_orch.schedulers.choosing import make_scheduler
+from aiperf_orch.text import visible
 
 _LAG: Final = 60.0  # seconds; Slurm's database learns of a job's start and end by turns of some seconds
 _ASK_AGAIN: Final = 2.0  # seconds
@@ -46,14 +47,14 @@ def package(campaign_dir: Path, output: Path, key: Path | None, *, pseudonyms: b
     _keep_accounting(directory)
     signature_of(output).unlink(missing_ok=True)  # a signature of what was there before
     gc.disable()  # many small objects that all stay: looking for cycles among them takes a third of the time
-    lines = [summary(write_package(directory, output, with_pseudonyms=pseudonyms))]
+    lines = [summary(write_package(directory, output, with_pseudonyms=pseudonyms, warn=_say_warning))]
     found = verify(output)
     lines += [
-        f"package          {output}: {output.stat().st_size:,} bytes",
+        f"package          {visible(str(output))}: {output.stat().st_size:,} bytes",
         f"                 SHA-256 {found.sha256}",
     ]
     if key is not None:
-        lines.append(f"signature        {sign(output, key)}")
+        lines.append(f"signature        {visible(str(sign(output, key)))}")
     if found.verified:
         lines.append("verified         every number in it follows from its records")
     else:
@@ -90,6 +91,10 @@ def _keep_accounting(directory: CampaignDirectory) -> None:
 def _warn(directory: CampaignDirectory, why: str) -> None:
     held = "what it said when it was last asked" if directory.accounting.exists() else "none of the queue's accounting"
     print(f"warning: {why}: the package holds {held}; package again when it answers for all", file=sys.stderr)
+
+
+def _say_warning(message: str) -> None:
+    print(f"warning: {message}", file=sys.stderr, flush=True)
 
 
 def _accounted(scheduler: Scheduler, jobs: Mapping[str, str]) -> list[AccountedJob] | None:

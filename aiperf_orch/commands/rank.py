@@ -8,7 +8,8 @@ from pathlib import Path
 
 from aiperf_orch.commands.tabulate import render_rows
 from aiperf_orch.results.ranking import Status, rank, read_withdrawals, rows_of
-from aiperf_orch.results.submission import harmless_cells, read_submission
+from aiperf_orch.results.submission import read_submission
+from aiperf_orch.text import visible
 from aiperf_orch.units import format_ops
 
 _UNKNOWN = (Status.FAULTY.value, Status.UNREADABLE.value)
@@ -30,10 +31,8 @@ def ranking(paths: Sequence[Path], form: str, withdrawn: Path | None, signers: P
     rows = rows_of(rank([read_submission(path, signers) for path in paths], reasons))
     for row in rows:
         if row["status"] in _UNKNOWN:
-            print(f"warning: {row['file']}: {row['note']}", file=sys.stderr)
-    if form == "csv":
-        return render_rows([harmless_cells(row) for row in rows], form)
-    if form == "json":
+            print(f"warning: {row['file']}: {visible(row['note'])}", file=sys.stderr)
+    if form != "table":
         return render_rows(rows, form)
     shown = [
         {

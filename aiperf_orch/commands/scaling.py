@@ -10,7 +10,7 @@ from aiperf_orch.commands.tabulate import render_rows
 from aiperf_orch.errors import UsageError
 from aiperf_orch.results.scaling import FIGURES, read_campaign, rows_of
 from aiperf_orch.results.scaling import scaling as compare
-from aiperf_orch.results.submission import harmless_cells
+from aiperf_orch.text import visible
 from aiperf_orch.units import format_ops
 
 
@@ -32,12 +32,10 @@ def scaling(paths: Sequence[Path], form: str, by: str | None, output: Path | Non
 
         write_figure(found, output)
     for note in found.notes:
-        print(f"note: {note}", file=sys.stderr)
+        print(f"note: {visible(note)}", file=sys.stderr)
     if found.simulated:
         print("note: SIMULATED: no training took place in any of these campaigns", file=sys.stderr)
     rows = rows_of(found)
-    if form == "csv":
-        return render_rows([harmless_cells(row) for row in rows], form)
     if form == "table":
         for row in rows:
             row |= {"score": format_ops(row["score"]), "ideal_score": format_ops(row["ideal_score"])}

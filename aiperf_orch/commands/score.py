@@ -11,6 +11,7 @@ from aiperf_orch.commands.tabulate import render_rows
 from aiperf_orch.errors import AiperfError
 from aiperf_orch.results.result import Result, compute
 from aiperf_orch.results.words import summary_lines
+from aiperf_orch.text import visible
 
 
 def score(campaign_dir: Path, form: str) -> str:
@@ -50,4 +51,6 @@ def summary(result: Result) -> str:
     directory = result.directory
     written = (directory.result, directory.leaderboard, directory.series, directory.report)
     files = ", ".join(path.name for path in written)
-    return "\n".join(["", *summary_lines(result), f"files            {directory.path}: {files}"])
+    return "\n".join(
+        ["", *map(visible, summary_lines(result)), f"files            {visible(str(directory.path))}: {files}"]
+    )

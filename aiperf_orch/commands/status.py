@@ -14,16 +14,22 @@ from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.events import best_epoch, count_epochs
 from aiperf_orch.campaign.lock import read_holder
 from aiperf_orch.campaign.opening import read_state
-from aiperf_orch.campaign.state import CampaignState, Phase, Trial
+from aiperf_orch.campaign.state import Attempt, CampaignState, Phase, Trial
 from aiperf_orch.commands.tabulate import render_rows
 from aiperf_orch.config_schedulers import ClusterSettings
 from aiperf_orch.errors import SchedulerUnreachable
 from aiperf_orch.schedulers.base import JobState, JobStatus
 from aiperf_orch.schedulers.choosing import make_scheduler
+from aiperf_orch.text import visible
 from aiperf_orch.units import format_duration, format_time, now
 
 _SHORT: Final = 60  # characters; CSV and JSON have all
 _LATEST: Final = 20  # trials that are over, in the table
+_SUSPENSIONS: Final = {
+    "SUSPENDED": "suspended for another job or by an administrator: `scontrol resume` lets it go on",
+    "STOPPED": "stopped by a signal, its nodes are kept: SIGCONT lets it go on",
+}
+"""Slurm's words of jobs that stand still, for people."""
 
 
 def status(campaign_dir: Path, form: str) -> str:
@@ -31,10 +37,11 @@ def status(campaign_dir: Path, form: str) -> str:
     directory = CampaignDirectory.open(campaign_dir)
     state = read_state(directory)
     queued, trouble = _ask_queue(directory, state)
+    asked, queued = queued is not None, queued or {}
     over = [trial.trial for trial in state.trials.values() if trial.end]
     left_out = set(over[:-_LATEST]) if form == "table" else set()
     rows = [
-        _row(directory, trial, queued.get(trial.attempts[-1].name))
+        _row(directory, state, trial, queued.get(trial.attempts[-1].name), asked=asked)
         for trial in state.trials.values()
         if trial.trial not in left_out
     ]
@@ -59,7 +66,7 @@ def status(campaign_dir: Path, form: str) -> str:
         row["error"] = None if row["error"] is None else f"{row['error']:.2%}"
         row["network"] = row["network"][:8]
         row["why"] = row["why"] and textwrap.shorten(row["why"], _SHORT, placeholder=" …")
-    lines = [f"{key:<11}{value}\n" for key, value in shown.items() if value is not None]
+    lines = [f"{key:<11}{visible(str(value))}\n" for key, value in shown.items() if value is not None]
     if left_out:
         lines.append(f"{'':<11}below, of those that are over, the latest {_LATEST}: --format csv has all\n")
     return "".join(lines) + ("\n" + render_rows(rows, form) if rows else "no trials yet\n")
@@ -97,31 +104,43 @@ def _heading(directory: CampaignDirectory, state: CampaignState, rows: list[dict
     }
 
 
-def _ask_queue(directory: CampaignDirectory, state: CampaignState) -> tuple[Mapping[str, JobStatus], str | None]:
-    """What a batch system's queue says of jobs that have not begun; or why it could not be asked."""
+def _ask_queue(directory: CampaignDirectory, state: CampaignState) -> tuple[Mapping[str, JobStatus] | None, str | None]:
+    """What a batch system's queue says of all live jobs, in one question; None, and why, when it could not be asked."""
     settings = directory.settings.scheduler
-    waiting = [attempt.name for attempt in state.live.values() if attempt.began is None]
-    if not waiting or not isinstance(settings, ClusterSettings):
-        return {}, None
+    names = [attempt.name for attempt in state.live.values()]
+    if not names or not isinstance(settings, ClusterSettings):
+        return None, None
     try:
-        return make_scheduler(settings).query(waiting), None
+        return make_scheduler(settings).query(names), None
     except SchedulerUnreachable as error:
-        return {}, f"could not be asked: {error}"
+        return None, f"could not be asked: {error}"
 
 
-def _row(directory: CampaignDirectory, trial: Trial, queued: JobStatus | None) -> dict[str, Any]:
-    """One trial; `queued` is what the queue says of its job."""
+def _row(
+    directory: CampaignDirectory, campaign: CampaignState, trial: Trial, queued: JobStatus | None, *, asked: bool
+) -> dict[str, Any]:
+    """One trial; `queued` is what the queue says of its job, None when it does not know it."""
     last = trial.attempts[-1]
     planned = planned_of(directory, trial).epochs
+    hosts = last.began.hosts if last.began else []
     if last.end:
-        state, epochs, error = last.end.reason.value, last.end.epochs, last.end.best_error
+        epochs, error = last.end.epochs, last.end.best_error  # those of the whole trial
+        state, why = last.end.reason.value, last.end.message
+        if trial.end is None and campaign.phase is not Phase.FINISHED:
+            state, why = "RETRY", ": ".join(filter(None, [state, why]))
     else:
         runs = [run for attempt in trial.attempts for run in counted_runs(directory, trial, attempt)[0]]
-        counted = count_epochs(epoch for run in runs for epoch in run.epochs)
+        own = [run for run in runs if run.attempt == last.attempt]
+        hosts = next((run.begin.hosts for run in reversed(own) if run.begin), hosts)
+        deadline = campaign.deadline(directory.settings.campaign.duration)
+        counted = count_epochs((epoch for run in runs for epoch in run.epochs), deadline)
         best = best_epoch(counted.values())
-        submitted = "PENDING" if queued and queued.state is JobState.PENDING else "SUBMITTED"
-        state = "ENDING" if last.cancelling else "RUNNING" if last.began else submitted
         epochs, error = len(counted), best.error if best else None
+        if own and own[-1].end:
+            ended = ": ".join(filter(None, [own[-1].end.reason.value, own[-1].end.message]))
+            state, why = "ENDED", f"{ended}; not recorded by a controller yet"
+        else:
+            state, why = live_state(last, queued, begun=bool(hosts), asked=asked)
     return {
         "trial": trial.trial,
         "state": state,
@@ -131,6 +150,33 @@ def _row(directory: CampaignDirectory, trial: Trial, queued: JobStatus | None) -
         "parent": trial.proposal.parent,
         "attempts": len(trial.attempts),
         "job": last.job,
-        "host": " ".join(last.began.hosts) if last.began else None,
-        "why": (last.end.message if last.end else queued.detail if queued else "") or None,
+        "host": " ".join(hosts) if hosts and state != "PENDING" else None,
+        "why": why or None,
     }
+
+
+def live_state(attempt: Attempt, queued: JobStatus | None, *, begun: bool, asked: bool) -> tuple[str, str]:
+    """The state of an attempt that has not ended, by its events and the queue, and why it does not run, if it does not.
+
+    Args:
+        attempt: the attempt.
+        queued: what the queue says of its job; None when it does not list it, or was not asked.
+        begun: whether it has written a begin line.
+        asked: whether the queue was asked, and answered.
+    """
+    known = "RUNNING" if begun else "SUBMITTED"
+    if queued is None:
+        state, why = known, "the queue does not list its job" if begun and asked else ""
+    elif queued.state is JobState.ENDED:
+        state, why = known, ": ".join(filter(None, ["its job has ended", queued.detail]))
+    elif queued.state is JobState.PENDING:
+        again = "is in the queue again" if begun else ""
+        state, why = "PENDING", ", ".join(filter(None, [again, queued.detail]))
+    elif queued.suspended:
+        state, why = "SUSPENDED", _SUSPENSIONS.get(queued.detail, queued.detail)
+    else:
+        state, why = known, queued.detail
+    if attempt.cancelling:
+        told = f"was told to end: {attempt.cancelling.value}"
+        return "ENDING", ", ".join(filter(None, [told, why]))
+    return state, why

@@ -8,13 +8,17 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from aiperf_orch.text import no_formula, visible
+from aiperf_orch.units import format_number
+
 
 def render_rows(rows: Sequence[Mapping[str, Any]], form: str) -> str:
     """Rows of equal keys, ending with a newline.
 
     Args:
         rows: the keys of the first row are the columns.
-        form: `table` (aligned, numbers to the right), `csv` (with a header) or `json` (a list of objects).
+        form: `table` (aligned, numbers to the right, with every character visible), `csv` (with a header; a text that a
+            spreadsheet would take for a formula begins with an apostrophe) or `json` (a list of objects).
     """
     if form == "json":
         return json.dumps(rows, indent=2) + "\n"
@@ -23,7 +27,9 @@ def render_rows(rows: Sequence[Mapping[str, Any]], form: str) -> str:
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(
+            {key: no_formula(value) if isinstance(value, str) else value for key, value in row.items()} for row in rows
+        )
         return text.getvalue()
     cells = [[_cell(row[column]) for column in columns] for row in rows]
     widths = [max(len(column), *(len(line[i]) for line in cells), 0) for i, column in enumerate(columns)]
@@ -44,4 +50,4 @@ def _cell(value: Any) -> str:
         return "-"
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return format_number(value) if isinstance(value, float) else visible(str(value))

@@ -15,10 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from aiperf_orch.campaign.state import Phase, Trial
+from aiperf_orch.commands.output import unwrapped, visible_streams
 from aiperf_orch.controller.controller import Controller
 from aiperf_orch.controller.progress import progress_of
 from aiperf_orch.records import AttemptEnd
-from aiperf_orch.units import format_duration, format_ops, now
+from aiperf_orch.text import visible, visible_lines
+from aiperf_orch.units import format_duration, format_ops, format_time, now
 
 _RECENT = 8
 _MOST_ROWS = 40
@@ -39,11 +41,11 @@ class Display(Protocol):
 @contextmanager
 def display() -> Iterator[Display]:
     """The display for where standard error goes."""
-    console = Console(stderr=True)
+    console = Console(file=unwrapped(sys.stderr))
     if not console.is_terminal or console.is_dumb_terminal:
         yield PlainLines()
         return
-    with Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False) as live:
+    with Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False) as live, visible_streams():
         yield LiveView(live, console)
 
 
@@ -55,12 +57,16 @@ class LiveView:
 
     def warn(self, message: str) -> None:
         """Print a message above the view."""
-        self._console.print(f"warning: {message}", style="yellow", markup=False, highlight=False)
+        self._console.print(Text(visible_lines(f"warning: {message}"), style="yellow"), highlight=False)
 
     def show(self, controller: Controller) -> None:
         """Redraw the view."""
         self._live.update(
-            Group(Text("\n".join(_heading(controller)), style="bold"), _running(controller), _finished(controller)),
+            Group(
+                Text("\n".join(map(visible, _heading(controller))), style="bold"),
+                _running(controller),
+                _finished(controller),
+            ),
             refresh=True,
         )
 
@@ -95,7 +101,7 @@ class PlainLines:
             self._line(" · ".join(_heading(controller)))
 
     def _line(self, text: str) -> None:
-        self._write(f"{now():%H:%M:%S} {text}")
+        self._write(f"{now():%H:%M:%S} {visible(text)}")
 
 
 def _write_line(line: str) -> None:
@@ -108,6 +114,8 @@ def _heading(controller: Controller) -> list[str]:
     state, progress = controller.state, progress_of(controller)
     if state.first_begin is None or controller.deadline is None:
         times = "waiting for the first trial to begin"
+    elif state.phase is Phase.FINISHED:
+        times = f"began {format_time(state.first_begin)}"
     else:
         elapsed, left = now() - state.first_begin, controller.deadline - now()
         times = f"elapsed {_span(elapsed)}, remaining {_span(max(left, timedelta(0)))}"
@@ -116,13 +124,20 @@ def _heading(controller: Controller) -> list[str]:
     if state.phase is not Phase.RUNNING:
         times += f" · {state.phase.value}: {state.phase_reason}"
     best = "no error yet" if progress.best_error is None else f"best error {progress.best_error:.2%}"
-    waiting = Counter(watched.note for watched in controller.watched.values() if watched.begin is None)
-    running = len(controller.watched) - waiting.total()
-    trials = (
-        f"{running} running, " + (f"{waiting.total()} waiting, " if waiting else "") + f"{state.trials_ended} ended"
-    )
-    lines = [times, f"{trials} · {best} · {format_ops(progress.ops)}"]
-    return lines + [f"{number} waiting: {why}" for why, number in waiting.most_common(_MOST_REASONS) if why]
+    watched = controller.watched.values()
+    waiting = Counter(each.note for each in watched if each.begin is None)
+    halted = Counter(each.note for each in watched if each.begin is not None and each.note)
+    counts = {
+        "running": len(watched) - waiting.total() - halted.total(),
+        "halted": halted.total(),
+        "waiting": waiting.total(),
+        "to be tried again": len(state.retries),
+    }
+    trials = [f"{number} {name}" for name, number in counts.items() if number or name == "running"]
+    lines = [times, f"{', '.join([*trials, f'{state.trials_ended} ended'])} · {best} · {format_ops(progress.ops)}"]
+    for name, reasons in (("halted", halted), ("waiting", waiting)):
+        lines += [f"{number} {name}: {why}" for why, number in reasons.most_common(_MOST_REASONS) if why]
+    return lines
 
 
 def _running(controller: Controller) -> Table:
@@ -132,7 +147,7 @@ def _running(controller: Controller) -> Table:
         best = min((epoch.error for epoch in epochs), default=None)
         table.add_row(
             str(watched.attempt.trial),
-            _origin(watched.trial) if watched.begin else watched.note or "starting",
+            _shown(watched.note or (_origin(watched.trial) if watched.begin else "starting")),
             f"{epochs[-1].epoch if epochs else 0}/{watched.planned.epochs}",
             _percent(epochs[-1].error if epochs else None),
             _percent(best),
@@ -143,7 +158,7 @@ def _running(controller: Controller) -> Table:
 def _finished(controller: Controller) -> Table:
     table = _table("ended, newest first", ["trial"], "outcome", [])
     for end in reversed(controller.state.ends[-_RECENT:]):
-        table.add_row(str(end.trial), _outcome(end))
+        table.add_row(str(end.trial), _shown(_outcome(end)))
     return table
 
 
@@ -170,6 +185,11 @@ def _outcome(end: AttemptEnd) -> str:
     message = f" ({end.message})" if end.message else ""
     error = "no error measured" if end.best_error is None else f"error {end.best_error:.2%} at epoch {end.best_epoch}"
     return f"{end.reason.value}, {error}, {end.epochs} epochs{message}{retry}"
+
+
+def _shown(text: str) -> Text:
+    """A cell as it stands: of a plain string rich would read markup."""
+    return Text(visible(text))
 
 
 def _percent(error: float | None) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from aiperf_orch.results.faults import harmless
 from aiperf_orch.results.rules import RULES, VERSION
 from aiperf_orch.results.verify import Verification, verify
+from aiperf_orch.text import visible
 from aiperf_orch.units import format_ops
 
 
@@ -36,7 +37,7 @@ def _document(found: Verification) -> dict[str, object]:
 
 def _words(package: Path, signers: Path | None, found: Verification) -> str:
     number = len(found.faults) + found.more_faults
-    lines = [f"{'verified' if found.verified else 'NOT VERIFIED':<16} {package}"]
+    lines = [f"{'verified' if found.verified else 'NOT VERIFIED':<16} {visible(str(package))}"]
     lines += [f"  {fault.id}  {fault}" for fault in found.faults]
     if found.more_faults:
         lines.append(f"  and {found.more_faults:,} more")

@@ -18,6 +18,7 @@ from aiperf_orch.controller.policy import is_final
 from aiperf_orch.records import AttemptEnd, BeganRecord, Begin, End, EndReason, Epoch
 from aiperf_orch.schedulers.base import JobEnd
 from aiperf_orch.search.forecast import forecast_error
+from aiperf_orch.text import one_line
 from aiperf_orch.units import now
 
 _LONGEST_WAIT: Final = 30.0  # seconds
@@ -72,16 +73,23 @@ class Watched:
         time = monotonic()
         if time < self.due and self.attempt.cancelling is None:
             return
+        signs = self._signs()
         if poll_attempt(directory, *self.attempt.key, self.planned, self.runs):
             self.heard = self.news = time
             self.given_up, self.came_back = False, True
             found = [epoch for run in self.runs for epoch in run.epochs]
             self.epochs = list(count_epochs([*self.earlier, *found]).values())
+            if self._signs() > signs:
+                self.note = ""  # the job goes on, whatever the queue said of it before
         elif self.runs and self.runs[-1].epochs:
             # no end right behind the last epoch, so the next takes about as long: a look when half of the rest is over
             last = self.runs[-1].epochs[-1]
             left = (last.end - last.start).total_seconds() - (time - self.news)
             self.due = time + min(max(left, 0.0) / 2, _LONGEST_WAIT)
+
+    def _signs(self) -> int:
+        """How many begins and epochs its jobs have written."""
+        return sum((run.begin is not None) + len(run.epochs) for run in self.runs)
 
     def look_again(self, directory: CampaignDirectory) -> None:
         """Read on, however lately it was looked at."""
@@ -151,7 +159,7 @@ class Watched:
             trial=self.attempt.trial,
             attempt=self.attempt.attempt,
             reason=reason,
-            message="".join(letter if letter.isprintable() else " " for letter in message),
+            message=one_line(message),
             final=is_final(reason, self.trial, max_attempts, progressed=progressed),
             epochs=len(epochs),
             train_images=sum(epoch.train_images for epoch in epochs),
@@ -185,6 +193,7 @@ def watch(directory: CampaignDirectory, attempt: Attempt, trial: Trial) -> Watch
         heard=monotonic() - silent,
         due=monotonic(),
         earlier=earlier,
+        epochs=list(count_epochs(earlier).values()),
         reported_run=attempt.began.run if attempt.began else -1,
     )
 

@@ -27,6 +27,7 @@ from aiperf_orch.errors import SchedulerUnreachable
 from aiperf_orch.probe_records import ANSWER, DATA, GREETING, SEEN, NodeReport, report_name
 from aiperf_orch.schedulers.base import JobRequest, JobState, JobStatus, Scheduler
 from aiperf_orch.signals import handling
+from aiperf_orch.text import visible
 from aiperf_orch.units import format_duration
 
 TIME_LIMIT: Final = 900.0  # seconds that the job may run
@@ -217,7 +218,7 @@ def _why_gone(scheduler: Scheduler, name: str, outcome: Outcome) -> str:
 
 def _tail(log: Path) -> list[str]:
     lines = (_read(log) or "").splitlines()
-    return ["".join(letter if letter.isprintable() else "?" for letter in line) for line in lines[-_TAIL:]]
+    return [visible(line) for line in lines[-_TAIL:]]
 
 
 def _end(scheduler: Scheduler, name: str, *, reported: bool) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from aiperf_orch.campaign.events import EpochRow
 from aiperf_orch.records import EnergyOf
+from aiperf_orch.units import format_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +50,13 @@ def in_words(efficiency: Efficiency) -> str:
     """What is known of it, for a person: `131.4 images a second, 2.1 % of the time waiting for data`; may be empty."""
     told = []
     if efficiency.images_per_second is not None:
-        told.append(f"{efficiency.images_per_second:,.4g} images a second")
+        told.append(f"{format_number(efficiency.images_per_second)} images a second")
     if efficiency.data_wait is not None:
         told.append(f"{efficiency.data_wait:.1%} of the time waiting for data")
     if efficiency.energy is not None and efficiency.operations_per_joule is not None:
         parts = str(efficiency.energy_of).replace("+", " and ")
         told.append(
-            f"{efficiency.energy / 3.6e6:,.4g} kWh of the {parts}, {efficiency.operations_per_joule:,.4g} operations a joule"
+            f"{format_number(efficiency.energy / 3.6e6)} kWh of the {parts}, "
+            f"{format_number(efficiency.operations_per_joule)} operations a joule"
         )
     return "; ".join(told)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
+from aiperf_orch.text import visible
+
 _MOST_LISTED: Final = 200
 _LONGEST: Final = 400  # characters
 
@@ -42,4 +44,4 @@ class Faults:
 def harmless(text: str) -> str:
     """Text as one line without control or direction characters, and not longer than anyone reads."""
     cut = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in cut)
+    return visible(cut)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import tarfile
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,9 +19,10 @@ import jinja2
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.results.packing import write_package
-from aiperf_orch.results.page import visible
+from aiperf_orch.results.scratch import scratch_folder
 from aiperf_orch.results.tables import result_row
 from aiperf_orch.results.words import summary_lines
+from aiperf_orch.text import visible, visible_lines
 from aiperf_orch.units import format_ops
 
 _MIB: Final = 1 << 20
@@ -68,8 +68,8 @@ def compose(
         most_bytes: a larger package is not attached; its SHA-256 is told instead.
         with_pseudonyms: hosts and users of the package get pseudonyms.
     """
-    with tempfile.TemporaryDirectory(prefix="aiperf-orch-") as scratch:
-        path = Path(scratch) / f"aiperf-{directory.frozen.tag}.tar.gz"
+    with scratch_folder() as scratch:
+        path = scratch / f"aiperf-{directory.frozen.tag}.tar.gz"
         result = write_package(directory, path, with_pseudonyms=with_pseudonyms)
         package = Part(path.name, path.read_bytes())
         # what stands in the package, and nothing else, leaves the machine
@@ -120,6 +120,6 @@ def _text(**fields: object) -> str:
         trim_blocks=True,
         keep_trailing_newline=True,
         autoescape=False,  # noqa: S701  plain text
-        finalize=lambda value: "\n".join(map(visible, value.split("\n"))) if isinstance(value, str) else value,
+        finalize=lambda value: visible_lines(value) if isinstance(value, str) else value,
     )
     return environment.from_string((files("aiperf_orch.templates") / "mail.txt.j2").read_text()).render(fields)

@@ -23,6 +23,8 @@ from typing import BinaryIO, Final
 from aiperf_orch import strict_json
 from aiperf_orch.errors import AiperfError, UsageError
 from aiperf_orch.results.faults import Faults
+from aiperf_orch.results.likely_cause import likely_cause, saved_by_a_spreadsheet
+from aiperf_orch.results.scratch import scratch_folder
 
 MANIFEST: Final = "manifest.json"
 FORMAT: Final = "aiperf-orch-package-1"
@@ -93,18 +95,20 @@ def open_package(path: Path, faults: Faults) -> Iterator[Package | None]:
         AiperfError: when there is no room for the copy.
     """
     if path.exists() and not path.is_file():
-        raise UsageError(f"{path}: cannot be read: it is not a file")
+        raise UsageError(f"{path}: cannot be read: it {likely_cause(path) or 'is not a file'}")
     try:
         file = path.open("rb")
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
     # one file for the many: to make a file costs more than to verify it
-    with file, tempfile.TemporaryDirectory(prefix="aiperf-orch-") as scratch, tempfile.TemporaryFile() as spool:
+    with file, scratch_folder() as scratch, tempfile.TemporaryFile() as spool:
         package = None
         try:
-            package = _copy(file, spool, Path(scratch), faults)
+            package = _copy(file, spool, scratch, faults)
         except _Unreadable as unreadable:
-            faults.add(*unreadable.fault)
+            kind, where, message = unreadable.fault
+            cause = likely_cause(path) if kind == "package.format" else None
+            faults.add(kind, where, f"{message}: the file {cause}" if cause else message)
         except OSError as error:
             raise AiperfError(f"{scratch}: the package cannot be copied there: {error.strerror}; set TMPDIR") from None
         yield package
@@ -132,6 +136,8 @@ def _copy(file: BinaryIO, spool: BinaryIO, scratch: Path, faults: Faults) -> Pac
         hashes[name] = hashlib.sha256(data).hexdigest()
         if name.endswith((".json", ".jsonl")):
             _check_strict(name, data, faults)
+        elif name.endswith(".csv") and (saved := saved_by_a_spreadsheet(data)):
+            faults.add("table.format", name, saved)
         if kept and "/" in name:
             places[name] = spool.tell(), size
             spool.write(data)

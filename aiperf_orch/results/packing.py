@@ -14,7 +14,7 @@ import io
 import json
 import tarfile
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -33,12 +33,16 @@ from aiperf_orch.records import AttemptEnd, EventsFile
 from aiperf_orch.results import rules
 from aiperf_orch.results.derived import best_weights, system_description
 from aiperf_orch.results.package_reading import FORMAT, MANIFEST
-from aiperf_orch.results.redaction import Redactor, pseudonyms, redact_journal, secrets_of
+from aiperf_orch.results.pseudonyms import Pseudonyms
+from aiperf_orch.results.redaction import Redactor, names_of, redact_journal, secrets_of
 from aiperf_orch.results.report import write_report
 from aiperf_orch.results.result import Result, compute
+from aiperf_orch.results.scratch import scratch_folder
 from aiperf_orch.results.tables import write_tables
 
 _LEVEL: Final = 9  # of compression
+_NAMING: Final = ("cluster", "partition", "qos", "queue", "constraint", "chunk", "place")
+"""Settings of a scheduler, beside private ones, in which the name of a host or of the cluster can stand."""
 _TEMPLATE_NOTE: Final = "# Rendered from a site's own template, which stays there. Its salted SHA-256 is"
 
 
@@ -61,18 +65,24 @@ class _LeavingCampaign(CampaignDirectory):
         return sorted(self.original.events_on_disk())
 
 
-def write_package(directory: CampaignDirectory, path: Path, *, with_pseudonyms: bool) -> Result:
+def write_package(
+    directory: CampaignDirectory,
+    path: Path,
+    *,
+    with_pseudonyms: bool,
+    warn: Callable[[str], None] = lambda _: None,
+) -> Result:
     """Write a campaign's package; returns the result that it holds.
 
     Args:
         directory: a campaign that does not run at present.
         path: where the package goes, a .tar.gz.
         with_pseudonyms: hosts and users get pseudonyms.
+        warn: gets messages for people.
     """
-    with tempfile.TemporaryDirectory(prefix="aiperf-orch-") as scratch:
-        folder = Path(scratch)
+    with scratch_folder() as folder:
         with explained(folder):
-            leaving, notes = _stage(directory, folder, with_pseudonyms=with_pseudonyms)
+            leaving, notes = _stage(directory, folder, with_pseudonyms=with_pseudonyms, warn=warn)
         result = compute(leaving)
         write_derived(result)
         (folder / "system.json").write_bytes(_json(system_description(result)))
@@ -98,36 +108,52 @@ def write_derived(result: Result) -> None:
 
 
 def _stage(
-    directory: CampaignDirectory, folder: Path, *, with_pseudonyms: bool
+    directory: CampaignDirectory, folder: Path, *, with_pseudonyms: bool, warn: Callable[[str], None]
 ) -> tuple[_LeavingCampaign, dict[str, Any]]:
     """A campaign with what may leave, and what the manifest says of how it was made."""
     entries, salt = read_journal(directory.journal), directory.frozen.salt
     if salt is None:
         raise UsageError(f"{directory.path}: was unpacked from a package; only the campaign itself can be packed")
-    names: dict[str, str] = {}
+    names: Pseudonyms | None = None
     if with_pseudonyms:
         begins = (begin for trial in compute(directory).collected.trials for begin in trial.begins)
-        names = pseudonyms(entries, begins, _users(directory))
+        names = names_of(entries, begins, _users(directory), directory.settings.scheduler)
     redactor = Redactor(salt, secrets_of(private_values(directory.settings)), names)
     there = Layout(folder)
     frozen = parse_yaml(directory.frozen_settings.read_text(), str(directory.frozen_settings))[0]
+    if names:
+        frozen = _with_pseudonyms(frozen, names)
+        for key, value in directory.settings.system.model_dump(exclude_none=True).items():
+            if names.text(str(value)) != str(value):
+                warn(f"system.{key}: names a host, a domain or a user, and is shown as it is: {value}")
     there.frozen_settings.write_bytes(public_text(frozen).encode())
     opened = CampaignDirectory.open(folder)
     leaving = _LeavingCampaign(opened.path, opened.frozen, opened.settings_sha256, directory, redactor)
     journal = read_whole_lines(directory.journal)[0]
-    changed = redact_journal(entries, redactor, partial(_redacted_part, leaving))
+    changed = redact_journal(entries, redactor, partial(_redacted_part, leaving), opened.settings_sha256)
     rewritten = b"".join(entry.to_line().encode() + b"\n" for entry in changed or ())
     there.journal.write_bytes(rewritten or journal)
     accounting = directory.accounting.exists()
     if accounting:
         text = read_whole_lines(directory.accounting)[0].decode(errors="replace")
-        there.accounting.write_bytes(redactor.text(text).encode())
+        there.accounting.write_bytes(
+            "".join(f"{redactor.accounted(line)}\n" for line in text.split("\n")[:-1]).encode()
+        )
     return leaving, {
         "pseudonyms": with_pseudonyms,
         "journal": "written anew, chain and all, without what stays at the site" if rewritten else "as it was written",
         "original_journal": redacted(hashlib.sha256(journal).hexdigest(), salt) if rewritten else None,
         "accounting": there.accounting.name if accounting else None,
     }
+
+
+def _with_pseudonyms(frozen: Mapping[str, Any], names: Pseudonyms) -> dict[str, Any]:
+    """The frozen settings with pseudonyms in those of the scheduler; what `system` says is meant to be read."""
+    settings = dict(frozen["settings"])
+    scheduler = dict(settings.get("scheduler") or {})
+    scheduler |= {key: names.text(scheduler[key]) for key in _NAMING if isinstance(scheduler.get(key), str)}
+    origins = {key: names.text(origin) for key, origin in frozen["origins"].items()}
+    return dict(frozen) | {"settings": settings | {"scheduler": scheduler}, "origins": origins}
 
 
 def _redacted_part(leaving: _LeavingCampaign, end: AttemptEnd, file: EventsFile) -> EventsFile:

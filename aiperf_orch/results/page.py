@@ -10,6 +10,8 @@ from typing import Any, Final
 import jinja2
 from markupsafe import Markup
 
+from aiperf_orch.text import visible
+
 _STYLE: Final = "report.css"
 
 
@@ -30,7 +32,7 @@ def render_page(template: str, **fields: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        finalize=lambda value: visible(value) if isinstance(value, str) else value,
+        finalize=_shown,
     )
     style = (files("aiperf_orch.templates") / _STYLE).read_text()
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
@@ -38,8 +40,5 @@ def render_page(template: str, **fields: Any) -> str:
     return environment.get_template(template).render(fields, style=Markup(style), policy=policy)  # noqa: S704
 
 
-def visible(text: str) -> str:
-    """A text in which every character can be seen: others, as those that turn its direction, become their codes."""
-    if text.isprintable() or isinstance(text, Markup):
-        return text
-    return "".join(letter if letter.isprintable() else f"\\u{ord(letter):04x}" for letter in text)
+def _shown(value: Any) -> Any:
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value

@@ -15,8 +15,8 @@ from typing import Any, Final
 from aiperf_orch.errors import UsageError
 from aiperf_orch.network import counts
 from aiperf_orch.results import rules
-from aiperf_orch.results.page import visible
 from aiperf_orch.results.submission import Row, Submission
+from aiperf_orch.text import visible
 
 _MOST_BYTES: Final = 1 << 20
 _LONGEST_REASON: Final = 200  # characters

@@ -7,9 +7,10 @@ the journal's chain and its hashes of events: they are consistent again, and no 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final, TypeVar
@@ -17,23 +18,39 @@ from typing import Any, Final, TypeVar
 from pydantic import ValidationError
 
 from aiperf_orch.campaign.disclosure import redacted
-from aiperf_orch.records import AttemptEnd, Began, Begin, Ended, Entry, EventsFile, Opened, Record, event_adapter
+from aiperf_orch.config_schedulers import ClusterSettings, PbsSettings, SchedulerSettings, SlurmSettings
+from aiperf_orch.records import (
+    AttemptEnd,
+    Began,
+    Begin,
+    Created,
+    Ended,
+    Entry,
+    EventsFile,
+    Opened,
+    Record,
+    Submitted,
+    event_adapter,
+)
+from aiperf_orch.results.pseudonyms import Pseudonyms
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 _LONG_ENOUGH: Final = 8  # characters; a shorter private value is only looked for as a word of its own
 _SECRET_VARIABLE: Final = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_KEY", re.IGNORECASE)
 _ASSIGNED: Final = re.compile(r"""\b\w+=["']?([^\s"']{6,})""")
-_TEXTS: Final = frozenset({"host", "hosts", "nodes", "job", "message", "reason"})
+_HOSTS: Final = frozenset({"host", "hosts", "nodes"})
+"""The fields of records that hold a host and nothing else."""
+_TEXTS: Final = frozenset({"device", "message", "reason", "state", "exit_code"})
 """The fields of records in which a host, a user or a line of a log can stand."""
 
 
 @dataclass
 class Redactor:
-    """Replaces private values by their salted hashes, and names by pseudonyms."""
+    """Replaces private values by their salted hashes, and names by pseudonyms where `names` has any."""
 
     salt: str
     private: Iterable[str] = ()
-    names: Mapping[str, str] = field(default_factory=dict)
+    names: Pseudonyms | None = None
     _pattern: re.Pattern[str] | None = None
     _shown: dict[str, str] = field(default_factory=dict)
 
@@ -41,16 +58,29 @@ class Redactor:
         patterns = []
         for value in sorted(set(self.private), key=len, reverse=True):
             word = re.escape(value)
-            patterns.append(word if len(value) >= _LONG_ENOUGH else rf"(?<!\S){word}(?!\S)")
+            short = rf"(?<!\S){word}(?!\S)" if value.isdigit() else rf"(?<![^\s=:,(\"']){word}(?![^\s,;:)\"'])"
+            patterns.append(word if len(value) >= _LONG_ENOUGH else short)
             self._shown[value] = redacted(value, self.salt)
-        names = sorted(self.names, key=len, reverse=True)
-        patterns += [rf"(?<![A-Za-z0-9_-]){re.escape(name)}(?![A-Za-z0-9_-])" for name in names]
-        self._shown |= self.names
         self._pattern = re.compile("|".join(patterns)) if patterns else None
 
     def text(self, text: str) -> str:
         """The text without what must not leave."""
-        return self._pattern.sub(lambda found: self._shown[found[0]], text) if self._pattern else text
+        if self._pattern:
+            text = self._pattern.sub(lambda found: self._shown[found[0]], text)
+        return self.names.text(text) if self.names else text
+
+    @property
+    def idle(self) -> bool:
+        """Whether it has nothing to replace."""
+        return self._pattern is None and self.names is None
+
+    def field(self, key: str, text: str) -> str:
+        """The text of a record's field without what must not leave; of a field that holds no such text, as it is."""
+        if self.names and key in _HOSTS:
+            return self.names.host(text)
+        if self.names and key == "job":
+            return self.names.job(text)
+        return self.text(text) if key in _TEXTS | _HOSTS | {"job"} else text
 
     def record(self, record: AnyRecord) -> AnyRecord:
         """The record without it; the same object when there was nothing."""
@@ -64,7 +94,7 @@ class Redactor:
 
     def events(self, data: bytes) -> bytes:
         """The whole lines of an events file without it."""
-        if self._pattern is None:
+        if self.idle:
             return data
         return b"".join(self._line(line) + b"\n" for line in data.split(b"\n")[:-1])
 
@@ -72,9 +102,25 @@ class Redactor:
         try:
             event = event_adapter.validate_json(line)
         except ValidationError:
-            return self.text(line.decode(errors="replace")).encode() if self._pattern else line
+            return self.text(line.decode(errors="replace")).encode()
         changed = self.record(event)
         return line if changed is event else changed.to_line().encode()
+
+    def accounted(self, line: str) -> str:
+        """A line of the queue's accounting without it: an object whose `name` is our own, and stays."""
+        try:
+            job = json.loads(line)
+        except ValueError:
+            return self.text(line)
+        if not isinstance(job, dict):
+            return self.text(line)
+        changed = {key: self._accounted(key, value) for key, value in job.items()}
+        return line if changed == job else json.dumps(changed)
+
+    def _accounted(self, key: str, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self._accounted(key, item) for item in value]
+        return self.field(key, value) if isinstance(value, str) else value
 
     def _value(self, key: str, value: Any) -> Any:
         if isinstance(value, Record):
@@ -82,14 +128,17 @@ class Redactor:
         if isinstance(value, list):
             items = [self._value(key, item) for item in value]
             return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
-        if key in _TEXTS and isinstance(value, str) and not isinstance(value, Enum):
-            changed = self.text(value)
+        if isinstance(value, str) and not isinstance(value, Enum):
+            changed = self.field(key, value)
             return changed if changed != value else value
         return value
 
 
 def redact_journal(
-    entries: Iterable[Entry], redactor: Redactor, files: Callable[[AttemptEnd, EventsFile], EventsFile]
+    entries: Iterable[Entry],
+    redactor: Redactor,
+    files: Callable[[AttemptEnd, EventsFile], EventsFile],
+    settings_sha256: str,
 ) -> list[Entry] | None:
     """The journal's entries without what must not leave, chained anew; None when nothing had to be taken.
 
@@ -97,11 +146,14 @@ def redact_journal(
         entries: the journal.
         redactor: knows what must not leave.
         files: for a part of an events file that counts, what it is now.
+        settings_sha256: of the settings as they leave.
     """
     found: list[Entry] = []
     any_changed, last = False, "0" * 64
     for entry in entries:
         changed: Entry = redactor.record(entry)
+        if isinstance(changed, Created) and changed.settings_sha256 != settings_sha256:
+            changed = changed.model_copy(update={"settings_sha256": settings_sha256})
         if isinstance(changed, Ended):
             ends = [
                 end.model_copy(update={"files": [files(end, file) for file in end.files]}) for end in changed.attempts
@@ -123,30 +175,37 @@ def secrets_of(private: Iterable[str]) -> set[str]:
     return lines | assigned | {value for value in environment if len(value) >= _LONG_ENOUGH}
 
 
-def pseudonyms(entries: Iterable[Entry], begins: Iterable[Begin], users: Iterable[str]) -> dict[str, str]:
-    """A pseudonym for every host that a record names, in the order of their appearance, and for users.
-
-    A host keeps its pseudonym with and without its domain, and the server that a job's id names is a host too.
-    """
-    hosts: dict[str, str] = {}
-
-    def meet(name: str) -> None:
-        short = name.partition(".")[0]
-        if short and not short.isdigit():
-            pseudonym = hosts.setdefault(short, f"host-{len(set(hosts.values())) + 1}")
-            hosts.setdefault(name, pseudonym)
-
+def names_of(
+    entries: Iterable[Entry], begins: Iterable[Begin], users: Iterable[str], settings: SchedulerSettings
+) -> Pseudonyms:
+    """Every name that a campaign's records and settings give to a host, a user, an account or the cluster."""
+    names = Pseudonyms()
     for entry in entries:
         if isinstance(entry, Opened):
-            meet(entry.host)
+            names.add_host(entry.host)
+        for job in entry.jobs if isinstance(entry, Submitted) else ():
+            names.add_job(job.job)
         for began in entry.attempts if isinstance(entry, Began) else ():
-            for host in [*began.hosts, began.job.partition(".")[2]]:
-                meet(host)
+            _add(names, began.hosts, began.job)
         for end in entry.attempts if isinstance(entry, Ended) else ():
-            for host in end.hosts:
-                meet(host)
+            _add(names, end.hosts, "")
     for begin in begins:
-        for host in [*begin.hosts, begin.job.partition(".")[2]]:
-            meet(host)
-    named = {user: f"user-{number}" for number, user in enumerate(dict.fromkeys(users), start=1)}
-    return named | hosts
+        _add(names, begin.hosts, begin.job)
+    names.add_users(users)
+    if isinstance(settings, ClusterSettings):
+        names.add("account", filter(None, [settings.account]))
+        names.add_users(filter(None, [(settings.mail_user or "").partition("@")[0]]))
+    if isinstance(settings, SlurmSettings):
+        names.add("cluster", filter(None, [settings.cluster]))
+        names.add("reservation", filter(None, [settings.reservation]))
+        names.add_hosts(settings.exclude or "")
+    if isinstance(settings, PbsSettings):
+        names.add("account", filter(None, [settings.project]))
+        names.add_host((settings.queue or "").partition("@")[2])
+    return names
+
+
+def _add(names: Pseudonyms, hosts: Iterable[str], job: str) -> None:
+    for host in hosts:
+        names.add_host(host)
+    names.add_job(job)

@@ -25,7 +25,7 @@ from aiperf_orch.results.plots import Curve, chart
 from aiperf_orch.results.result import Result
 from aiperf_orch.results.score import series
 from aiperf_orch.results.tables import leaderboard_rows, result_row
-from aiperf_orch.units import format_duration, format_ops, ops_scale
+from aiperf_orch.units import format_duration, format_number, format_ops, ops_scale
 
 _MOST_TRIALS: Final = 25
 _MOST_FAILURES: Final = 25
@@ -68,6 +68,7 @@ def render_report(result: Result) -> str:
         settings=_settings(result.directory.settings, result.directory.frozen.salt or ""),
         software=aiperf_orch.__version__,
         ops=format_ops,
+        number=format_number,
         duration=format_duration,
     )
 

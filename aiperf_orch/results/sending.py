@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from aiperf_orch.errors import AiperfError, UsageError
-from aiperf_orch.results.page import visible
+from aiperf_orch.text import one_line, visible
 from aiperf_orch.units import parse_duration
 
 _PORTS: Final = {"starttls": 587, "tls": 465, "none": 25}
@@ -151,7 +151,7 @@ def send_locally(message: EmailMessage, timeout: float) -> None:
     except OSError as error:
         raise AiperfError(f"{program}: cannot be run: {error.strerror}") from None
     if done.returncode:
-        said = " ".join(done.stderr.decode(errors="replace").split())
+        said = one_line(done.stderr.decode(errors="replace"))
         raise AiperfError(f"{program}: refused the mail (exit status {done.returncode}): {said:.300}")
 
 
@@ -201,4 +201,4 @@ def _read_login(path: Path) -> Login:
 def _said(code: int, text: bytes | str) -> str:
     """What a server said, in one harmless line."""
     words = text.decode(errors="replace") if isinstance(text, bytes) else text
-    return f"{code} " + "".join(letter if letter.isprintable() else " " for letter in words)[:300]
+    return f"{code} {one_line(words):.300}"

@@ -6,7 +6,6 @@ import csv
 import io
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -17,6 +16,7 @@ from aiperf_orch.campaign.reading import read_regular
 from aiperf_orch.config_base import CsvText
 from aiperf_orch.errors import RecordError, UsageError
 from aiperf_orch.records import Error, Natural, Sha256, first_fault
+from aiperf_orch.results.likely_cause import likely_cause, saved_by_a_spreadsheet
 
 _MOST_BYTES: Final = 1 << 16
 _NUMBER: Final = re.compile(r"[0-9.eE+-]{1,60}")
@@ -109,12 +109,13 @@ def read_submission(path: Path, signers: Path | None = None) -> Submission:
     try:
         is_package = read_regular(path, most=2) == b"\x1f\x8b"  # gzip's first bytes
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+        why = likely_cause(path) if path.is_dir() else None
+        raise UsageError(f"{path}: cannot be read: {f'it {why}' if why else error.strerror}") from None
     if not is_package:
         try:
             return Submission(path, read_result_csv(path), None)
         except RecordError as error:
-            return Submission(path, None, False, str(error).removeprefix(f"{path}: "))
+            return Submission(path, None, False, _with_cause(path, str(error).removeprefix(f"{path}: ")))
     from aiperf_orch.results.verify import verify
 
     found = verify(path, signers)
@@ -125,6 +126,14 @@ def read_submission(path: Path, signers: Path | None = None) -> Submission:
         return Submission(path, Row.model_validate(found.result_row), found.verified, fault)
     except ValidationError as error:  # what its settings allow, and a committee's table does not
         return Submission(path, None, False, fault or first_fault(error))
+
+
+def _with_cause(path: Path, fault: str) -> str:
+    """Why a file is no result.csv, with the likely cause and what to do where they are known."""
+    cause = likely_cause(path)
+    if cause and not cause.startswith("is a result.csv"):
+        return f"neither a package nor a result.csv: it {cause}"
+    return "; ".join(filter(None, [fault, saved_by_a_spreadsheet(read_regular(path, most=_MOST_BYTES))]))
 
 
 def read_result_csv(path: Path) -> Row:
@@ -169,11 +178,3 @@ def _inconsistent(row: Row) -> str | None:
     if row.simulated == "yes" and row.rankable == "yes":
         return "rankable: what is simulated never is"
     return None
-
-
-def harmless_cells(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row for CSV whose texts no spreadsheet takes for a formula: those that would be begin with an apostrophe."""
-    return {
-        key: f"'{value}" if str(value).startswith(tuple("=+-@\t\r")) and isinstance(value, str) else value
-        for key, value in row.items()
-    }

@@ -27,7 +27,7 @@ class JobStatus:
 
     `detail` is for the user (why it waits, that it is suspended, how it ended), `running_for` the seconds that it has
     run. `stuck` says that the scheduler holds at present that it will never run by itself, `final` that no waiting
-    changes this; the reason in words is then its `detail`.
+    changes this; the reason in words is then its `detail`. `suspended` says that it began, and stands still.
     """
 
     name: str
@@ -37,6 +37,7 @@ class JobStatus:
     running_for: float | None = None
     stuck: bool = False
     final: bool = False
+    suspended: bool = False
 
 
 @dataclass(frozen=True, slots=True)

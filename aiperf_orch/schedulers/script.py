@@ -15,6 +15,7 @@ import jinja2
 from aiperf_orch.config_loading import dump_yaml
 from aiperf_orch.errors import UsageError
 from aiperf_orch.schedulers.job_files import PICKLE, SCRIPT
+from aiperf_orch.text import visible
 
 
 def render_script(template: str, own: str | None, **fields: Any) -> str:
@@ -72,7 +73,7 @@ def _compiled(source: str) -> jinja2.Template:
     environment.filters["sh"] = lambda value: shlex.quote(str(value))
     environment.filters["ranges"] = ranges
     environment.filters["yaml"] = lambda value: dump_yaml([value]).removeprefix("- ").rstrip()
-    environment.filters["line"] = lambda value: "".join(each if each.isprintable() else " " for each in str(value))
+    environment.filters["line"] = lambda value: visible(str(value))
     return environment.from_string(source)
 
 

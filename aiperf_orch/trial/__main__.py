@@ -20,6 +20,7 @@ from aiperf_orch.campaign.events import claim
 from aiperf_orch.campaign.layout import Layout
 from aiperf_orch.errors import AiperfError, UsageError
 from aiperf_orch.records import Begin, End, Epoch
+from aiperf_orch.text import visible_lines
 from aiperf_orch.trial.allocation import Allocation
 from aiperf_orch.trial.datasets.places import placed
 from aiperf_orch.trial.follower import follow
@@ -61,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
         spec = placed(spec, options.spec, by_hand=not options.attempt, data=options.data)
         directory = CampaignDirectory.open(Layout.of_spec(options.spec).path) if options.attempt else None
     except AiperfError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {visible_lines(str(error))}", file=sys.stderr)
         return error.exit_status
     simulated, number = spec.training.trainer == "simulated", options.attempt or 1
     key = Key(sha256, number, allocation.job, allocation.run)
@@ -81,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
         say = (
             f"attempt {number} of {options.spec} is claimed already, or over: leaving it" if lost else f"error: {error}"
         )
-        print(say, file=sys.stderr, flush=True)
+        print(visible_lines(say), file=sys.stderr, flush=True)
         if not simulated:
             dismiss(allocation, key)
         return error.exit_status if isinstance(error, AiperfError) else 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from aiperf_orch.records import Record
-from aiperf_orch.units import format_ops
+from aiperf_orch.units import format_number, format_ops
 
 _AMPLE: Final = 1.1  # so many times the training rate is what loading must reach to stay out of its way
 _MUCH_FASTER: Final = 1.3  # so many times the peak makes another precision worth a try
@@ -92,16 +92,18 @@ def advice(bench: Bench) -> list[str]:
 def table(bench: Bench) -> str:
     """All of it for a person."""
     lines = [f"{bench.host}: {bench.device}, {bench.cores} cores, torch {bench.torch}"]
-    lines += [f"matrix product   {each.precision}: {each.tflops:,.3g} TFLOPS" for each in bench.products]
+    lines += [f"matrix product   {each.precision}: {format_number(each.tflops)} TFLOPS" for each in bench.products]
     if bench.data:
         data = bench.data
-        lines.append(f"data loading     {data.name} at {data.image_size} px: {data.images_per_second:,.4g} images/s")
+        lines.append(
+            f"data loading     {data.name} at {data.image_size} px: {format_number(data.images_per_second)} images/s"
+        )
     if bench.training:
         training, ours = bench.training, peak(bench, bench.training.precision)
         share = f", {training.ops / ours:.0%} of the peak" if ours else ""
         lines.append(
             f"training         ResNet-50 at {training.image_size} px, {training.precision}, batch {training.batch}: "
-            f"{training.images_per_second:,.4g} images/s, {format_ops(training.ops)}{share}"
+            f"{format_number(training.images_per_second)} images/s, {format_ops(training.ops)}{share}"
         )
     lines += [f"not measured     {part}: {why}" for part, why in bench.missing.items()]
     if not bench.is_accelerator and bench.training:

@@ -3,12 +3,14 @@
 Much happens to one campaign at a time: its trials do not know of each other.
 """
 
+import json
 import os
 import signal
 
 import pytest
 
 from aiperf_orch.campaign.state import Phase
+from aiperf_orch.commands.status import status
 from aiperf_orch.records import EndReason
 from controller.following import check_goes_on, ends_of, epoch_numbers, once, run_until, trained
 
@@ -23,7 +25,7 @@ def test_what_befalls_running_jobs(make_pbs_campaign, long_trials):
     campaign = make_pbs_campaign(
         campaign__max_trials=7, campaign__concurrency=7, campaign__max_attempts=2, **long_trials
     )
-    pbs, seen = campaign.cluster, []
+    pbs, seen, shown = campaign.cluster, [], []
     pbs.configure(kill_delay=1)
 
     def disturb(_controller):
@@ -42,6 +44,8 @@ def test_what_befalls_running_jobs(make_pbs_campaign, long_trials):
         watched = controller.watched.get((6, 1))
         if watched and watched.note.startswith("suspended"):
             seen.append(len(watched.epochs))
+            if len(seen) == 2:
+                shown.append(status(campaign.directory.path, "json"))
         return len(seen) >= 5  # asked after again and again
 
     ended = range(6)
@@ -69,6 +73,8 @@ def test_what_befalls_running_jobs(make_pbs_campaign, long_trials):
     assert "PBS was restarted on its node" in ends[2].message
     assert "exceeded its walltime" in ends[5].message
     assert len(set(seen)) == 1  # it stood still
+    row = json.loads(shown[0])["trials"][6]
+    assert (row["state"], row["why"]) == ("SUSPENDED", "suspended: `qsig -s resume` lets it go on")
     assert sorted(state.live) == [(1, 2), (2, 2), (3, 2), (4, 2), (5, 2), (6, 1)]
     for trial in range(1, 6):
         check_goes_on(campaign, f"{trial:05d}-1.0.jsonl", f"{trial:05d}-2.0.jsonl")

@@ -11,6 +11,7 @@ import pytest
 from aiperf_orch.campaign.state import Phase
 from aiperf_orch.commands import terminal
 from aiperf_orch.commands.status import status
+from aiperf_orch.commands.terminal import _heading
 from aiperf_orch.records import EndReason
 from controller.following import check_goes_on, ends_of, once, run_until, trained
 
@@ -151,12 +152,14 @@ def test_jobs_that_wait_are_held_released_and_cancelled_by_hand(make_slurm_campa
 
 def test_a_suspended_job_has_not_failed(make_slurm_campaign, long_trials):
     campaign = make_slurm_campaign(campaign__max_trials=1, **long_trials)
-    seen = []
+    seen, shown = [], []
 
     def suspended(controller):
         watched = controller.watched[0, 1]
         if watched.note == "SUSPENDED":
             seen.append(len(watched.epochs))
+            if len(seen) == 2:
+                shown.append((status(campaign.directory.path, "json"), _heading(controller)))
         return len(seen) >= 15  # asked after again and again
 
     def resume(controller):
@@ -174,6 +177,14 @@ def test_a_suspended_job_has_not_failed(make_slurm_campaign, long_trials):
     assert len(set(seen)) == 1
     assert state.ends == []
     assert list(state.live) == [(0, 1)]
+    document, heading = shown[0]
+    (row,) = json.loads(document)["trials"]
+    assert row["state"] == "SUSPENDED"
+    assert row["why"].startswith("suspended for another job or by an administrator")
+    assert heading[1].startswith("0 running, 1 halted, 0 ended")
+    assert heading[2] == "1 halted: SUSPENDED"
+    (row,) = json.loads(status(campaign.directory.path, "json"))["trials"]
+    assert (row["state"], row["why"]) == ("RUNNING", None)  # the note of the halt is gone
 
 
 def test_a_job_that_is_preempted_for_good_is_retried_from_its_checkpoint(make_slurm_campaign, long_trials):
@@ -205,7 +216,7 @@ def test_a_site_may_let_slurm_requeue_jobs_and_then_the_attempt_goes_on(make_slu
         scheduler__exclusive=True,
         **long_trials,
     )
-    cluster = campaign.cluster
+    cluster, shown = campaign.cluster, []
 
     def all_trained(controller):
         return all(trained(controller, trial, epochs=2) for trial in range(3))
@@ -216,16 +227,24 @@ def test_a_site_may_let_slurm_requeue_jobs_and_then_the_attempt_goes_on(make_slu
         cluster.run("scontrol", "requeue", campaign.job(1))
         cluster.run("scontrol", "requeuehold", campaign.job(2))
 
+    def show_and_release(_controller):
+        shown.append(status(campaign.directory.path, "json"))
+        cluster.run("scontrol", "release", campaign.job(2))
+
     _, state = run_until(
         campaign,
         lambda controller: all(trained(controller, trial, run=1) for trial in range(3)),
         once(all_trained, disturb),
         once(
             lambda controller: (2, 1) in controller.watched and "is held" in controller.watched[2, 1].note,
-            lambda _: cluster.run("scontrol", "release", campaign.job(2)),
+            show_and_release,
         ),
     )
     assert state.ends == []
+    held = json.loads(shown[0])["trials"][2]
+    assert (held["state"], held["host"]) == ("PENDING", None)
+    assert held["why"].startswith("is in the queue again, ")
+    assert "is held" in held["why"]
     assert list(state.live) == [(0, 1), (1, 1), (2, 1)]
     for trial in range(3):
         check_goes_on(campaign, f"{trial:05d}-1.0.jsonl", f"{trial:05d}-1.1.jsonl")

@@ -45,7 +45,9 @@ def status_of(job: qstat.Job) -> JobStatus:
         "suspended for a job of higher priority" if job.is_preempted else "suspended: `qsig -s resume` lets it go on"
     )
     detail = {"S": suspended, "U": "suspended: its node is in use"}.get(job.state, "")
-    return JobStatus(job.name, job.id, JobState.RUNNING, detail, running_for=job.seconds)
+    return JobStatus(
+        job.name, job.id, JobState.RUNNING, detail, running_for=job.seconds, suspended=job.state in qstat.SUSPENDED
+    )
 
 
 def end_of(job: qstat.Job) -> JobEnd | None:

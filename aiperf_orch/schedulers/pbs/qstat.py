@@ -22,6 +22,7 @@ NOTHING_TO_DELETE: Final = frozenset({NO_SUCH_JOB, FINISHED, 168, 237})
 
 WAITING: Final = frozenset("HQTW")
 RUNNING: Final = frozenset("BERSU")
+SUSPENDED: Final = frozenset("SU")
 ENDED: Final = frozenset("FXM")  # M went to another server: nobody here will hear of it again
 DELETED: Final = 91
 """Substate of a job that was deleted."""

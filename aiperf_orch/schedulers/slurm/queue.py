@@ -43,6 +43,7 @@ ENDED: Final[Mapping[str, EndReason | None]] = {
     "OUT_OF_MEMORY": EndReason.OUT_OF_MEMORY,
     "REVOKED": None,  # runs on another cluster of a federation, or did
 }
+_SUSPENDED: Final = frozenset({"SUSPENDED", "STOPPED"})
 _STUCK_STATES: Final = frozenset({"REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"})
 _SQUEUE_FORMAT: Final = "%i|%F|%K|%T|%M|%r|%N|%j"  # the name last: our names have no bar, others' may
 _SACCT_FIELDS: Final = "JobID,State,ExitCode,NodeList"
@@ -68,7 +69,8 @@ class QueueRow:
             stuck = self.state in _STUCK_STATES or self.reason in STUCK
             return JobStatus(self.name, self.job, JobState.PENDING, in_words(self.reason), stuck=stuck, final=stuck)
         detail = "" if self.state == "RUNNING" else self.state
-        return JobStatus(self.name, self.job, JobState.RUNNING, detail, running_for=self.seconds)
+        suspended = self.state in _SUSPENDED
+        return JobStatus(self.name, self.job, JobState.RUNNING, detail, running_for=self.seconds, suspended=suspended)
 
 
 def squeue_command(uid: int, cluster: str | None) -> list[str]:

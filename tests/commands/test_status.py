@@ -1,0 +1,85 @@
+"""What `status` says of attempts that have not ended: what the queue says, with its reason."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from aiperf_orch.campaign.state import Attempt
+from aiperf_orch.commands.status import live_state, status
+from aiperf_orch.records import EndReason, Finished
+from aiperf_orch.schedulers.base import JobState, JobStatus
+from aiperf_orch.schedulers.slurm.queue import QueueRow
+from aiperf_orch.units import now
+
+_ENDED = JobStatus("a", "1", JobState.ENDED, "exit status 1")
+
+
+def _slurm(state: str, reason: str = "None") -> JobStatus:
+    return QueueRow("a", "1", state, 5.0, reason, "n1").status
+
+
+def _state(
+    queued: JobStatus | None, *, begun: bool, asked: bool = True, cancelling: EndReason | None = None
+) -> tuple[str, str]:
+    return live_state(Attempt(0, 1, "a", now(), "1", cancelling=cancelling), queued, begun=begun, asked=asked)
+
+
+@pytest.mark.parametrize(
+    ("begun", "queued", "state", "why"),
+    [
+        (True, _slurm("RUNNING"), "RUNNING", ""),
+        (True, _slurm("SUSPENDED"), "SUSPENDED", "suspended for another job or by an administrator"),
+        (True, _slurm("STOPPED"), "SUSPENDED", "stopped by a signal"),
+        (True, _slurm("PENDING", "BeginTime"), "PENDING", "is in the queue again, BeginTime: its earliest start"),
+        (True, _slurm("REQUEUE_HOLD", "job requeued in held state"), "PENDING", "is in the queue again, job requeued"),
+        (True, _slurm("COMPLETING"), "RUNNING", "COMPLETING"),
+        (True, _ENDED, "RUNNING", "its job has ended: exit status 1"),
+        (True, None, "RUNNING", "the queue does not list its job"),
+        (False, _slurm("PENDING", "Priority"), "PENDING", "Priority: jobs of higher priority"),
+        (False, _slurm("RUNNING"), "SUBMITTED", ""),
+        (False, _slurm("SUSPENDED"), "SUSPENDED", "suspended for another job"),
+        (False, None, "SUBMITTED", ""),
+    ],
+)
+def test_the_state_of_an_attempt_is_the_queues(begun: bool, queued: JobStatus | None, state: str, why: str) -> None:
+    told = _state(queued, begun=begun)
+    assert told[0] == state
+    assert told[1].startswith(why)
+    assert bool(told[1]) == bool(why)
+    ending = _state(queued, begun=begun, cancelling=EndReason.STOPPED)
+    assert ending == ("ENDING", ", ".join(filter(None, ["was told to end: STOPPED", told[1]])))
+
+
+@pytest.mark.parametrize(("begun", "state"), [(True, "RUNNING"), (False, "SUBMITTED")])
+def test_without_the_queue_the_journals_word_stands(begun: bool, state: str) -> None:
+    assert _state(None, begun=begun, asked=False) == (state, "")
+
+
+def test_events_that_no_controller_has_seen_are_shown(campaign: Callable[..., Any]) -> None:
+    made = campaign()
+    for trial in range(3):
+        made.submit(trial)
+    made.events(made.begin(1, 1), made.epoch(1, 5, 0.2, 1), trial=1)
+    made.events(made.begin(1, 2), made.epoch(1, 5, 0.1, 2), made.end(6, 2), trial=2)
+    rows = json.loads(status(made.path, "json"))["trials"]
+    assert [(row["state"], row["host"], row["error"]) for row in rows] == [
+        ("SUBMITTED", None, None),
+        ("RUNNING", "n1", 0.2),
+        ("ENDED", "n1", 0.1),
+    ]
+    assert rows[2]["why"] == "COMPLETED; not recorded by a controller yet"
+
+
+def test_a_trial_that_waits_for_its_next_attempt_is_no_trial_that_is_over(campaign: Callable[..., Any]) -> None:
+    made = campaign()
+    made.submit()
+    made.ended(runs=0, reason="LOST", message="left the queue", final=False)
+    [row] = json.loads(status(made.path, "json"))["trials"]
+    assert (row["state"], row["why"]) == ("RETRY", "LOST: left the queue")
+    made.write(Finished, reason="its 1h are over", by_deadline=True)
+    [row] = json.loads(status(made.path, "json"))["trials"]
+    assert (row["state"], row["why"]) == ("LOST", "left the queue")
