@@ -22,6 +22,8 @@ from aiperf_orch.schedulers.choosing import make_scheduler
 
 _LAG: Final = 60.0  # seconds; Slurm's database learns of a job's start and end by turns of some seconds
 _ASK_AGAIN: Final = 2.0  # seconds
+_UNFINISHED: Final = frozenset({"PENDING", "RUNNING", "SUSPENDED", "REQUEUED", "RESIZING"})
+"""States of jobs whose end accounting still has to learn of; one of another state that has no end never ran."""
 
 
 def package(campaign_dir: Path, output: Path, key: Path | None, *, pseudonyms: bool) -> tuple[str, int]:
@@ -74,7 +76,9 @@ def _keep_accounting(directory: CampaignDirectory) -> None:
     attempts = [attempt for trial in read_state(directory).trials.values() for attempt in trial.attempts]
     jobs = {attempt.name: attempt.job for attempt in attempts if attempt.job}
     try:
-        accounted = _accounted(make_scheduler(directory.settings.scheduler), jobs) if jobs else None
+        accounted = (
+            _accounted(make_scheduler(directory.settings.scheduler), jobs, _lag_left(directory)) if jobs else None
+        )
     except SchedulerUnreachable as error:
         _warn(directory, str(error))
         return
@@ -92,17 +96,24 @@ def _warn(directory: CampaignDirectory, why: str) -> None:
     print(f"warning: {why}: the package holds {held}; package again when it answers for all", file=sys.stderr)
 
 
-def _accounted(scheduler: Scheduler, jobs: Mapping[str, str]) -> list[AccountedJob] | None:
-    """What accounting knows as soon as that is the end of every job, or at most `_LAG` later."""
-    deadline = time.monotonic() + _LAG
+def _lag_left(directory: CampaignDirectory) -> float:
+    """Seconds that accounting may still need to learn of the campaign's last job; none when that ended long ago."""
+    ended = time.time() - directory.journal.stat().st_mtime
+    return min(max(_LAG - ended, 0.0), _LAG)
+
+
+def _accounted(scheduler: Scheduler, jobs: Mapping[str, str], lag: float) -> list[AccountedJob] | None:
+    """What accounting knows as soon as it has settled every job, or at most `lag` seconds later."""
+    deadline = time.monotonic() + lag
     told = False
     while (known := scheduler.accounting(jobs)) is not None and time.monotonic() < deadline:
-        ended = sum(job.end is not None for job in known)
-        if ended == len(jobs):
+        settled = sum(job.end is not None or job.state.partition(" ")[0] not in _UNFINISHED for job in known)
+        if settled == len(jobs):
             break
         if not told:
             print(
-                f"waiting for the queue's accounting: it knows the end of {ended} of {len(jobs)} jobs", file=sys.stderr
+                f"waiting for the queue's accounting: it knows the end of {settled} of {len(jobs)} jobs",
+                file=sys.stderr,
             )
             told = True
         time.sleep(_ASK_AGAIN)

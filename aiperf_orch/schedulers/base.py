@@ -26,7 +26,9 @@ class JobStatus:
     """A job as the queue shows it.
 
     `detail` is for a person (why it waits, that it is suspended, how it ended), `running_for` the seconds that it has
-    run. `stuck` says that it will never run by itself, and why in words is then its `detail`.
+    run, None while the scheduler has not measured it. `stuck` means that the scheduler says now that the job will never
+    run by itself, with the reason in `detail`. That may pass (nodes that have not reported yet): a job is given up only
+    when it has been said for some time. `final` means that no waiting changes it.
     """
 
     name: str
@@ -35,6 +37,7 @@ class JobStatus:
     detail: str = ""
     running_for: float | None = None
     stuck: bool = False
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True)
