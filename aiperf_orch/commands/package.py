@@ -22,8 +22,6 @@ from aiperf_orch.schedulers.choosing import make_scheduler
 
 _LAG: Final = 60.0  # seconds; Slurm's database learns of a job's start and end by turns of some seconds
 _ASK_AGAIN: Final = 2.0  # seconds
-_UNFINISHED: Final = frozenset({"PENDING", "RUNNING", "SUSPENDED", "REQUEUED", "RESIZING"})
-"""States of jobs whose end accounting still has to learn of; one of another state that has no end never ran."""
 
 
 def package(campaign_dir: Path, output: Path, key: Path | None, *, pseudonyms: bool) -> tuple[str, int]:
@@ -107,12 +105,12 @@ def _accounted(scheduler: Scheduler, jobs: Mapping[str, str], lag: float) -> lis
     deadline = time.monotonic() + lag
     told = False
     while (known := scheduler.accounting(jobs)) is not None and time.monotonic() < deadline:
-        settled = sum(job.end is not None or job.state.partition(" ")[0] not in _UNFINISHED for job in known)
-        if settled == len(jobs):
+        ended = len({job.name for job in known} - {job.name for job in known if not job.over})
+        if ended == len(jobs):
             break
         if not told:
             print(
-                f"waiting for the queue's accounting: it knows the end of {settled} of {len(jobs)} jobs",
+                f"waiting for the queue's accounting: it knows the end of {ended} of {len(jobs)} jobs",
                 file=sys.stderr,
             )
             told = True

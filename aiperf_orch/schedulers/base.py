@@ -25,10 +25,9 @@ class JobState(str, Enum):
 class JobStatus:
     """A job as the queue shows it.
 
-    `detail` is for a person (why it waits, that it is suspended, how it ended), `running_for` the seconds that it has
-    run, None while the scheduler has not measured it. `stuck` means that the scheduler says now that the job will never
-    run by itself, with the reason in `detail`. That may pass (nodes that have not reported yet): a job is given up only
-    when it has been said for some time. `final` means that no waiting changes it.
+    `detail` is for the user (why it waits, that it is suspended, how it ended), `running_for` the seconds that it has
+    run. `stuck` says that the scheduler holds at present that it will never run by itself, `final` that no waiting
+    changes this; the reason in words is then its `detail`.
     """
 
     name: str
@@ -49,6 +48,22 @@ class JobEnd:
     hosts: tuple[str, ...] = ()
 
 
+_LIVE_STATES = frozenset(
+    {
+        "PENDING",
+        "CONFIGURING",
+        "RUNNING",
+        "COMPLETING",
+        "REQUEUED",
+        "REQUEUE_HOLD",
+        "SUSPENDED",
+        "RESIZING",
+        "STAGE_OUT",
+    }
+)
+"""States of accounted jobs, in any batch system's words, after which a further record or an end is still to come."""
+
+
 @dataclass(frozen=True, slots=True)
 class AccountedJob:
     """A job as the queue's accounting knows it: independent of what its trial wrote. Times in UTC."""
@@ -60,6 +75,11 @@ class AccountedJob:
     start: str | None
     end: str | None
     nodes: tuple[str, ...]
+
+    @property
+    def over(self) -> bool:
+        """Whether this is the record of a run that has ended, or of a job that ended before it ran."""
+        return self.end is not None or self.state.partition(" ")[0] not in _LIVE_STATES
 
 
 @dataclass(frozen=True, slots=True)
