@@ -131,9 +131,12 @@ def test_what_befalls_waiting_jobs(make_pbs_campaign, long_trials):
     def qhold(kind, trial):
         return pbs.run("qhold", "-h", kind, campaign.job(trial), operator=True).returncode == 0
 
+    def waits(note):
+        return note.startswith(("Not Running", "waits for the end of job"))
+
     def look(controller):
         found = {watched.attempt.trial: watched.note for watched in controller.watched.values()}
-        if len(campaign.queue()) == 6 and found.get(5, "").startswith("Not Running") and 1 not in seen:
+        if len(campaign.queue()) == 6 and waits(found.get(5, "")) and 1 not in seen:
             assert qhold("u", 2)
             assert qhold("s", 3)  # an administrator's
             seen[1] = campaign.cancel_job(4)
