@@ -199,7 +199,7 @@ def test_jobs_that_follow_others_show_as_captured(pbs, submit, shows_as):
         shows_as(job_id, capture)
 
 
-def test_a_job_whose_predecessor_was_deleted_in_the_queue_shows_as_captured(pbs, shell, submit, shows_as):
+def test_a_job_whose_predecessor_was_deleted_shows_as_captured(pbs, shell, submit, shows_as):
     parent = submit("-N queued -h", "true")
     held = submit(f"-N dep -W depend=afterok:{parent} -l walltime=30", "sleep 300")
     assert shell(f"qdel {parent}").returncode == 0

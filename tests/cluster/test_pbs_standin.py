@@ -303,7 +303,7 @@ def test_a_queue_that_is_disabled_refuses_until_it_is_enabled(pbs):
     assert pbs.submit("true") == "1.vm"
 
 
-def test_an_operators_hold_names_the_operator_and_the_owner_cannot_release_it(pbs):
+def test_an_operators_hold_names_the_operator_and_is_released_by_one(pbs):
     pbs.add_queue("stop", started=False)
     job_id = pbs.submit("true", "-q", "stop")
     assert pbs.run("qhold", "-h", "s", job_id, operator=True).returncode == 0
@@ -338,7 +338,7 @@ def test_a_job_that_follows_another_runs_when_that_has_ended_in_any_way(pbs, end
 
 
 @pytest.mark.parametrize("history", [True, False])
-def test_what_follows_an_ended_job_runs_where_there_is_a_history_and_an_unknown_one_is_removed(pbs, history):
+def test_a_job_that_follows_one_that_is_gone_runs_or_is_removed(pbs, history):
     pbs.configure(history=history)
     first = pbs.submit("true")
     (pbs.wait if history else pbs.wait_gone)(first)

@@ -131,23 +131,6 @@ def test_a_job_that_runs_has_no_end_to_explain_and_one_that_is_unknown_neither(s
     assert (status.stuck, status.final) == (False, False)
 
 
-def test_a_job_that_follows_another_waits_in_the_queue_until_that_has_ended(scheduler, settings, jobs):
-    if settings.kind == "local":
-        pytest.skip("the local scheduler has no queue to wait in")
-    first, second = jobs("conf1-00017-1", WAITING), jobs("conf1-00018-1", WAITING)
-    job = scheduler.submit([first]).jobs[first.name]
-    wait_for((first.folder / "started").exists)
-    submission = scheduler.submit([replace(second, after=job)])
-    assert list(submission.jobs) == [second.name]
-    status = scheduler.query([second.name])[second.name]
-    assert (status.state, status.stuck, status.final) == (JobState.PENDING, False, False)
-    assert status.detail
-    assert not (second.folder / "started").exists()
-    scheduler.cancel(dict.fromkeys([first.name]), force=False)
-    wait_for((second.folder / "started").exists)
-    wait_for(lambda: not is_live(scheduler, first.name))
-
-
 def test_jobs_that_are_submitted_together_all_run_and_each_in_its_folder(scheduler, jobs):
     limit = min(scheduler.array_limit(), 3)
     names = [f"conf1-w00001[{n}]" for n in range(limit)] if limit > 1 else ["conf1-00015-1", "conf1-00016-1"]
@@ -211,6 +194,30 @@ def test_cancelling_ends_only_the_jobs_named(scheduler, jobs):
     scheduler.cancel(dict.fromkeys([first.name, "conf1-99999-1"]), force=False)
     wait_for(lambda: not is_live(scheduler, first.name))
     assert is_live(scheduler, second.name)
+
+
+def test_a_job_that_follows_another_waits_in_the_queue_until_that_has_ended(scheduler, jobs):
+    if not scheduler.lookahead:
+        pytest.skip("it has no queue to wait in")
+    first, second = jobs("conf1-00017-1", WAITING), jobs("conf1-00018-1", WAITING)
+    job = scheduler.submit([first]).jobs[first.name]
+    wait_for((first.folder / "started").exists)
+    assert scheduler.submit([replace(second, after=job)]).jobs
+    time.sleep(3)  # there is room for it
+    status = scheduler.query([second.name])[second.name]
+    assert (status.state, status.stuck) == (JobState.PENDING, False)
+    assert not (second.folder / "started").exists()
+    scheduler.cancel({first.name: job}, force=True)
+    wait_for((second.folder / "started").exists)
+
+
+def test_cancelling_jobs_that_are_gone_refuses_nothing(scheduler, jobs):
+    request = jobs("conf1-00019-1", "pass")
+    job = scheduler.submit([request]).jobs[request.name]
+    wait_for(lambda: not is_live(scheduler, request.name))
+    for force in (False, True):
+        done = scheduler.cancel({request.name: job, "conf1-99999-1": None}, force=force)
+        assert (done.never, done.refused) == ([], {})
 
 
 @pytest.mark.slurm

@@ -113,7 +113,7 @@ def test_whom_a_job_follows_and_who_follows_it():
     assert shown("running", depend="beforeany:60.vm@vm").follows == ()
 
 
-def test_a_job_that_was_removed_with_the_one_it_followed_was_cancelled_by_nobody():
+def test_a_job_that_was_removed_with_the_one_it_followed_is_not_cancelled():
     end = end_of(shown("depend_afterok_of_failed"))
     assert end.reason is None
     assert end.detail == "removed by PBS before it ran: it was to follow job 57.vm"

@@ -97,7 +97,7 @@ def test_explain_tells_what_lives_what_has_ended_and_what_is_unknown(scheduler, 
 
 @pytest.mark.parametrize("keep", [0.0, 0.5])
 @pytest.mark.parametrize("history", [True, False])
-def test_an_empty_or_broken_answer_concludes_nothing_whatever_its_exit_status(scheduler, pbs, history, keep):
+def test_an_empty_or_broken_answer_with_status_0_concludes_nothing(scheduler, pbs, history, keep):
     pbs.configure(history=history)
     jobs = {name: pbs.submit("true", "-h") for name in ("first", "second")}
     pbs.fault("qstat", "truncated", keep=keep)
@@ -111,7 +111,7 @@ def test_an_empty_or_broken_answer_concludes_nothing_whatever_its_exit_status(sc
     assert scheduler.explain(jobs).keys() == jobs.keys()
 
 
-def test_of_several_ids_those_that_an_answer_passes_over_are_asked_for_alone():
+def test_ids_that_an_answer_passes_over_are_asked_for_alone():
     asked = []
 
     def qstat(command):
@@ -125,7 +125,7 @@ def test_of_several_ids_those_that_an_answer_passes_over_are_asked_for_alone():
     assert asked == [["1.vm", "2.vm", "3.vm"], ["2.vm"], ["3.vm"]]
 
 
-def test_a_queue_that_is_disabled_for_a_moment_postpones_and_an_unknown_one_refuses(scheduler, pbs, request_for):
+def test_a_disabled_queue_postpones_and_an_unknown_one_refuses(scheduler, pbs, request_for):
     pbs.disable_queue()
     first, second = request_for(0), request_for(1)
     done = scheduler.submit([first, second])
@@ -166,14 +166,14 @@ def test_a_job_that_is_to_follow_one_that_is_gone_runs_without(scheduler, pbs, r
 @pytest.mark.parametrize(
     ("status", "text"), [(153, "Unknown Job Id 7.vm"), (35, "Job has finished 7.vm"), (206, "Invalid Job Dependency")]
 )
-def test_a_release_that_refuses_to_follow_what_is_gone_gets_the_job_without(scheduler, pbs, request_for, status, text):
+def test_a_job_that_may_not_follow_what_is_gone_is_submitted_without(scheduler, pbs, request_for, status, text):
     pbs.fault("qsub", "refused", times=1, status=status, text=text)
     request = request_for(0, after="7.vm")
     assert list(scheduler.submit([request]).jobs) == [request.name]
     assert "depend" not in (request.folder / "job.sh").read_text()
 
 
-def test_a_job_whose_predecessor_was_deleted_while_it_waited_is_stuck_and_says_so(scheduler, pbs, request_for):
+def test_a_job_whose_predecessor_was_deleted_in_the_queue_is_stuck(scheduler, pbs, request_for):
     first = pbs.submit("true", "-h")
     request = request_for(0, after=first)
     job = scheduler.submit([request]).jobs[request.name]
@@ -205,7 +205,7 @@ def test_an_administrators_hold_is_waited_for_and_the_servers_own_is_final(sched
     assert (second.stuck, second.final) == (True, True)
 
 
-def test_commands_of_several_threads_keep_the_pace_and_none_waits_for_the_others_series(scheduler, monkeypatch):
+def test_threads_share_the_pace_and_none_waits_for_anothers_series(scheduler, monkeypatch):
     calls, lock = [], threading.Lock()
 
     def run_command(command, **_):

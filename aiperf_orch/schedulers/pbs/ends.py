@@ -31,7 +31,7 @@ _SUSPENDED: Final[Mapping[int, str]] = {
     43: "suspended: `qsig -s resume` lets it go on",
     45: "suspended for a job of higher priority",
 }
-"""Substates of suspended jobs: 43 by a person, 45 by PBS's scheduler."""
+"""Substates of suspended jobs: 43 by an operator, 45 by PBS's scheduler."""
 
 
 def status_of(job: qstat.Job, listed: Callable[[str], bool] | None = None) -> JobStatus:

@@ -32,7 +32,7 @@ _PASSES: Final = (
 )
 """What PBS's scheduler says after `Can Never Run` of jobs that do run later."""
 _STARTS_REFUSED: Final = "job held, too many failed attempts to run"
-"""The comment of the server's own hold, after 20 refused starts; people's holds say `Job held by NAME on DATE`."""
+"""The comment of the server's own hold, after 20 refused starts; holds by hand say `Job held by NAME on DATE`."""
 _NO_HISTORY: Final = "not configured to maintain job history"
 
 
