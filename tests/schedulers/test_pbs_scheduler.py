@@ -205,6 +205,37 @@ def test_an_administrators_hold_is_waited_for_and_the_servers_own_is_final(sched
     assert (second.stuck, second.final) == (True, True)
 
 
+@pytest.mark.parametrize("history", [True, False])
+def test_what_waits_is_deleted_first_and_never_runs(scheduler, pbs, running, request_for, wait_for, history):
+    pbs.configure(history=history)
+    first = running(0)
+    request = request_for(1, after=first)
+    job = scheduler.submit([request]).jobs[request.name]
+    done = scheduler.cancel({"conf1-00000-1": first, request.name: job}, force=False)
+    assert (done.never, done.refused) == ([request.name], {})
+    assert [words for _, _, words in pbs.calls("qdel")] == [[job], [first]]
+    (pbs.wait if history else pbs.wait_gone)(first)
+    assert not (request.folder / "started").exists()
+
+
+def test_a_job_that_begins_while_it_is_deleted_is_not_said_never_to_have_run(scheduler, pbs, request_for):
+    pbs.configure(scheduling=False)
+    request = request_for(0)
+    job = scheduler.submit([request]).jobs[request.name]
+    query = scheduler.query
+
+    def late(names):
+        listed = query(names)
+        pbs.configure(scheduling=True)  # it begins after the listing
+        pbs.run("qstat")
+        pbs.wait(job, "R")
+        return listed
+
+    scheduler.query = late
+    assert scheduler.cancel({request.name: job}, force=False).never == []
+    assert pbs.wait(job)["substate"] == 91
+
+
 def test_threads_share_the_pace_and_none_waits_for_anothers_series(scheduler, monkeypatch):
     calls, lock = [], threading.Lock()
 

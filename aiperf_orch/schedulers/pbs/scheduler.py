@@ -99,23 +99,34 @@ class PbsScheduler(Scheduler):
     def cancel(self, jobs: Mapping[str, str | None], *, force: bool) -> Cancellation:
         """Delete jobs: what runs gets SIGTERM, and SIGKILL after the server's kill_delay; with `force` at once.
 
-        A job that ends already is left alone, unless it is to be forced.
+        A job that ends already is left alone, unless it is to be forced. Those that wait come first: the end of one that
+        runs would let go what follows it.
         """
         done = Cancellation()
         listed = self.query(jobs.keys())
-        live = {name: each.job for name, each in listed.items() if each.state is not JobState.ENDED}
-        live |= {name: job for name, job in jobs.items() if job is not None and name not in listed}
-        for name, job in live.items():
+        waiting = {name: each.job for name, each in listed.items() if each.state is JobState.PENDING}
+        others = {name: each.job for name, each in listed.items() if each.state is JobState.RUNNING}
+        others |= {name: job for name, job in jobs.items() if job is not None and name not in listed}
+        deleted: dict[str, str] = {}
+        for name, job in (waiting | others).items():
             answer = self._run(["qdel", *(["-W", "force"] if force else []), job])
-            waited = name in listed and listed[name].state is JobState.PENDING
-            if answer.status == 0 and waited:
-                done.never.append(name)
+            if answer.status == 0 and name in waiting:
+                deleted[name] = job
             elif answer.status and meaning_of("qdel", answer) is not Meaning.GONE:
                 error = complaint_of("qdel", answer)
                 if isinstance(error, SchedulerUnreachable):
                     raise error
                 done.refused[name] = str(error)
+        done.never += self._never_ran(deleted)
         return done
+
+    def _never_ran(self, jobs: Mapping[str, str]) -> list[str]:
+        """Those of these jobs, ids by name, that have not begun, now that they were deleted: one may have begun meanwhile."""
+        try:
+            known = self._look_up(jobs)
+        except SchedulerUnreachable:
+            return []  # the queue will tell
+        return [name for name in jobs if name not in known or known[name].never_ran]
 
     def _look_up(self, jobs: Mapping[str, str]) -> dict[str, qstat.Job]:
         """Those of these jobs, ids by name, that PBS knows, ended ones only where it keeps a history."""
