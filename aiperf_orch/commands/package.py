@@ -75,7 +75,9 @@ def _keep_accounting(directory: CampaignDirectory) -> None:
     attempts = [attempt for trial in read_state(directory).trials.values() for attempt in trial.attempts]
     jobs = {attempt.name: attempt.job for attempt in attempts if attempt.job}
     try:
-        accounted = _accounted(make_scheduler(directory.settings.scheduler), jobs) if jobs else None
+        accounted = (
+            _accounted(make_scheduler(directory.settings.scheduler), jobs, _lag_left(directory)) if jobs else None
+        )
     except SchedulerUnreachable as error:
         _warn(directory, str(error))
         return
@@ -97,17 +99,24 @@ def _say_warning(message: str) -> None:
     print(f"warning: {message}", file=sys.stderr, flush=True)
 
 
-def _accounted(scheduler: Scheduler, jobs: Mapping[str, str]) -> list[AccountedJob] | None:
-    """What accounting knows as soon as that is the end of every job, or at most `_LAG` later."""
-    deadline = time.monotonic() + _LAG
+def _lag_left(directory: CampaignDirectory) -> float:
+    """Seconds that accounting may still need to learn of the campaign's last job; none when that ended long ago."""
+    ended = time.time() - directory.journal.stat().st_mtime
+    return min(max(_LAG - ended, 0.0), _LAG)
+
+
+def _accounted(scheduler: Scheduler, jobs: Mapping[str, str], lag: float) -> list[AccountedJob] | None:
+    """What accounting knows as soon as it has settled every job, or at most `lag` seconds later."""
+    deadline = time.monotonic() + lag
     told = False
     while (known := scheduler.accounting(jobs)) is not None and time.monotonic() < deadline:
-        ended = sum(job.end is not None for job in known)
+        ended = len({job.name for job in known} - {job.name for job in known if not job.over})
         if ended == len(jobs):
             break
         if not told:
             print(
-                f"waiting for the queue's accounting: it knows the end of {ended} of {len(jobs)} jobs", file=sys.stderr
+                f"waiting for the queue's accounting: it knows the end of {ended} of {len(jobs)} jobs",
+                file=sys.stderr,
             )
             told = True
         time.sleep(_ASK_AGAIN)

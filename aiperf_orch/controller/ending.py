@@ -90,7 +90,7 @@ class Ender:
         """
         if self._call.running or monotonic() < self._not_before:
             return
-        attempts = list(attempts)
+        attempts = sorted(attempts, key=lambda attempt: attempt.began is not None)  # before those that they wait for
         untold = [attempt for attempt in attempts if attempt.key not in self._told]
         forced = [*given_up, *(attempt for attempt in attempts if self._is_stubborn(attempt))]
         for chosen, force in ((untold, False), (forced, True)):

@@ -56,7 +56,8 @@ def judge(asked: Iterable[Watched], answer: QueueAnswer, settings: SchedulerSett
                 status = known
             elif answer.known is None:
                 continue
-        watched.note = status.detail if status else ""
+        if watched.attempt.cancelling is not EndReason.HELD:  # its end says why it was held
+            watched.note = status.detail if status else ""
         if status is not None and status.state is not JobState.ENDED:
             _judge_live(verdicts, watched, status, settings, present)
         elif status is not None or known is not None:

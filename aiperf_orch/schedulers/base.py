@@ -49,6 +49,22 @@ class JobEnd:
     hosts: tuple[str, ...] = ()
 
 
+_LIVE_STATES = frozenset(
+    {
+        "PENDING",
+        "CONFIGURING",
+        "RUNNING",
+        "COMPLETING",
+        "REQUEUED",
+        "REQUEUE_HOLD",
+        "SUSPENDED",
+        "RESIZING",
+        "STAGE_OUT",
+    }
+)
+"""States of accounted jobs, in any batch system's words, after which a further record or an end is still to come."""
+
+
 @dataclass(frozen=True, slots=True)
 class AccountedJob:
     """A job as the queue's accounting knows it: independent of what its trial wrote. Times in UTC."""
@@ -60,6 +76,11 @@ class AccountedJob:
     start: str | None
     end: str | None
     nodes: tuple[str, ...]
+
+    @property
+    def over(self) -> bool:
+        """Whether this is the record of a run that has ended, or of a job that ended before it ran."""
+        return self.end is not None or self.state.partition(" ")[0] not in _LIVE_STATES
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,6 +185,27 @@ def test_jobs_that_wait_show_as_captured(pbs, shell, submit, shows_as):
     shows_as(full[0], "qdel_running")
 
 
+def test_jobs_that_follow_others_show_as_captured(pbs, submit, shows_as):
+    parent = submit("-N failing -l walltime=30", "until [ -e go ]; do sleep 0.05; done; exit 3")
+    followers = {
+        "depend_afterok_of_failed": submit(f"-N afterok -W depend=afterok:{parent} -l walltime=30", "true"),
+        "depend_afterany_of_failed": submit(f"-N afterany -W depend=afterany:{parent} -l walltime=30", "true"),
+    }
+    held = submit(f"-N dep -W depend=afterok:{parent} -l walltime=30", "sleep 300")
+    shows_as(held, "held_depend_afterok")
+    (pbs.home / "go").touch()
+    for capture, job_id in followers.items():
+        pbs.wait(job_id)
+        shows_as(job_id, capture)
+
+
+def test_a_job_whose_predecessor_was_deleted_shows_as_captured(pbs, shell, submit, shows_as):
+    parent = submit("-N queued -h", "true")
+    held = submit(f"-N dep -W depend=afterok:{parent} -l walltime=30", "sleep 300")
+    assert shell(f"qdel {parent}").returncode == 0
+    shows_as(held, "depend_parent_deleted")
+
+
 def test_jobs_that_run_show_as_captured(pbs, submit, shows_as):
     running = {
         "keep_od_running": ("-N kod -k od -l walltime=30 -j oe", "echo first; sleep 300"),

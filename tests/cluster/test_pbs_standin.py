@@ -3,12 +3,13 @@
 What it says is held to recorded sessions in test_pbs_captures.py. It does not imitate, and mostly refuses with exit
 status 99 and "not imitated":
 
-- job arrays, dependencies, `-a`, stage-in and stage-out, sandboxes, `-W block`, quotes in `-v`, reservations, hooks,
+- job arrays, dependencies but `afterany` and `afterok`, `-a`, stage-in and stage-out, sandboxes, `-W block`, quotes in `-v`, reservations, hooks,
   qalter, qmove; the JSON and dsv forms, and the tables of `qstat -a`, `-n` and `-s`;
 - users: everybody is the same one; what only an operator may is asked with PBS_STANDIN_OPERATOR=1;
 - hosts: all nodes are this machine, so `hostname` in a job is not the node's name, and nodes share their file systems;
 - an MPI: `mpiexec` starts its tasks and tells them their rank, and they cannot talk to each other;
-- limits other than the walltime (memory, cput), CPU binding, cgroups, and the use of resources: it is shown as 0;
+- limits other than the walltime (memory, cput), CPU binding, cgroups, and the use of resources: but for the walltime it
+  is shown as 0, from the second after the job's start on (a real mom reports after some seconds);
 - delays: a scheduling cycle is immediate, a running job's substate 42 comes at once, the walltime is checked to the
   second (a real mom: every 10 to 120 s), the server's 0.2 s for those who ask twice a second, its limit of connections;
 - a suspended job's walltime goes on; a job that traps SIGTERM ends as soon as all its processes have, and not only
@@ -240,6 +241,125 @@ def test_a_sister_node_takes_only_its_tasks_along(pbs):
     assert not is_alive(pid)
     assert pbs.run("qstat", job_id).returncode == 0
     assert pbs.job(job_id)["job_state"] == "R"
+
+
+@pytest.mark.parametrize("rerun", ["n", "y"])
+def test_a_node_that_is_cut_off_runs_its_job_on_until_it_is_reached_again(pbs, rerun):
+    pbs.configure(node_fail_requeue=1)
+    job_id = pbs.submit(WAITING, "-r", rerun, "-l", "select=1:host=pbsn1")
+    pid = started(pbs)
+    pbs.wait(job_id, "R")
+    pbs.cut_off("pbsn1")
+    assert pbs.run("qdel", job_id).returncode == 222
+    cut = time.time()
+    wait_for(lambda: pbs.run("qstat", job_id).returncode == 35 or pbs.job(job_id)["job_state"] == "Q")
+    job = pbs.job(job_id)
+    assert (job["job_state"], job["Exit_status"]) == ({"n": "F", "y": "Q"}[rerun], -20)
+    assert job["obittime"] >= int(cut)  # when the server gave it up
+    assert is_alive(pid)
+    pbs.run("qdel", job_id)
+    pbs.reconnect("pbsn1")
+    wait_for(lambda: not is_alive(pid))
+    assert pbs.job(job_id)["Exit_status"] == -20
+
+
+def test_a_node_that_is_cut_off_for_a_moment_brings_its_jobs_end_later(pbs):
+    pbs.configure(node_fail_requeue=3600)
+    script = "#!/bin/bash\ntouch begun; until [ -e go ]; do sleep 0.05; done; touch over; exit 4"
+    living, ending = pbs.submit(WAITING), pbs.submit(script)
+    pid = started(pbs)
+    wait_for((pbs.home / "begun").exists)
+    pbs.cut_off("pbsn1")
+    (pbs.home / "go").touch()
+    wait_for((pbs.home / "over").exists)
+    assert pbs.run("qstat", ending).returncode == 0
+    assert pbs.job(ending)["job_state"] == "R"
+    pbs.reconnect("pbsn1")
+    assert pbs.wait(ending)["Exit_status"] == 4
+    assert pbs.job(living)["job_state"] == "R"
+    assert is_alive(pid)
+
+
+def test_a_server_that_is_back_before_its_moms_says_that_no_job_can_run(pbs):
+    running = pbs.submit(WAITING)
+    started(pbs)
+    pbs.wait(running, "R")
+    pbs.restart_server()
+    waiting = pbs.submit("true")
+    comment = "Can Never Run: Insufficient amount of resource: ncpus (R: 1 A: 0 T: 0)"
+    assert (pbs.job(waiting)["job_state"], pbs.job(waiting)["comment"]) == ("Q", comment)
+    assert "pbsn1                state-unknown,down" in pbs.run("pbsnodes", "-l").stdout
+    assert pbs.job(running)["job_state"] == "R"
+    pbs.moms_report()
+    assert pbs.run("qstat").returncode == 0
+    assert pbs.wait(waiting)["Exit_status"] == 0
+
+
+def test_a_queue_that_is_disabled_refuses_until_it_is_enabled(pbs):
+    pbs.disable_queue()
+    refused = pbs.run("qsub", script="true")
+    assert (refused.returncode, refused.stderr) == (173, "qsub: Queue is not enabled\n")
+    pbs.enable_queue()
+    assert pbs.submit("true") == "1.vm"
+
+
+def test_an_operators_hold_names_the_operator_and_is_released_by_one(pbs):
+    pbs.add_queue("stop", started=False)
+    job_id = pbs.submit("true", "-q", "stop")
+    assert pbs.run("qhold", "-h", "s", job_id, operator=True).returncode == 0
+    job = pbs.job(job_id)
+    assert (job["job_state"], job["Hold_Types"], job["comment"][:20]) == ("H", "s", "Job held by root on ")
+    assert pbs.run("qrls", "-h", "s", job_id).returncode == 159
+    assert pbs.run("qrls", "-h", "s", job_id, operator=True).returncode == 0
+    assert pbs.job(job_id)["job_state"] == "Q"
+
+
+@pytest.mark.parametrize("end", ["exit", "qdel", "lost node"])
+def test_a_job_that_follows_another_runs_when_that_has_ended_in_any_way(pbs, end):
+    first = pbs.submit("#!/bin/bash\ntouch started; until [ -e go ]; do sleep 0.05; done; exit 3", "-r", "n")
+    wait_for((pbs.home / "started").exists)
+    second = pbs.submit("true", "-W", f"depend=afterany:{first}")
+    third = pbs.submit("true", "-W", f"depend=afterany:{first}:{second}")
+    job = pbs.job(second)
+    assert (job["job_state"], job["substate"], job["Hold_Types"]) == ("H", 22, "s")
+    assert job["depend"] == f"afterany:{first}@vm,beforeany:{third}@vm"
+    assert pbs.job(first)["depend"] == f"beforeany:{second}@vm:{third}@vm"
+    if end == "exit":
+        (pbs.home / "go").touch()
+    elif end == "qdel":
+        pbs.run("qdel", first)
+    else:
+        pbs.node_down("pbsn1")
+        wait_for(lambda: pbs.run("qstat", first).returncode == 35)
+    for job_id in (second, third):
+        done = pbs.wait(job_id)
+        assert (done["Exit_status"], "afterany" in done.get("depend", "")) == (0, False)
+    assert pbs.job(second)["etime"] >= pbs.job(first)["obittime"]
+
+
+@pytest.mark.parametrize("history", [True, False])
+def test_a_job_that_follows_one_that_is_gone_runs_or_is_removed(pbs, history):
+    pbs.configure(history=history)
+    first = pbs.submit("true")
+    (pbs.wait if history else pbs.wait_gone)(first)
+    after_ended, after_unknown = [pbs.submit("true", "-W", f"depend=afterany:{each}") for each in (first, "999.vm")]
+    if history:
+        assert pbs.wait(after_ended)["Exit_status"] == 0
+        job = pbs.wait(after_unknown)
+        assert (job["substate"], "Exit_status" in job, "stime" in job, job["Hold_Types"]) == (92, False, False, "n")
+    else:
+        assert [pbs.job(each) for each in (after_ended, after_unknown)] == [{}, {}]
+
+
+def test_what_follows_a_job_that_was_deleted_while_it_waited_stays_held(pbs):
+    first = pbs.submit("true", "-h")
+    second = pbs.submit("true", "-W", f"depend=afterany:{first}")
+    third = pbs.submit("true", "-W", f"depend=afterany:{second}")
+    fourth = pbs.submit("true", "-W", f"depend=afterany:{third}")
+    assert pbs.run("qdel", first).returncode == 0
+    assert pbs.job(second)["job_state"] == "H"
+    assert pbs.run("qdel", third).returncode == 0
+    assert pbs.wait(fourth)["substate"] == 92  # it follows one that followed another
 
 
 def test_offline_nodes_and_stopped_queues_get_no_new_jobs(pbs):

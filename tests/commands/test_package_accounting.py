@@ -1,16 +1,22 @@
 """A package holds what the batch system's own accounting says of the campaign's jobs."""
 
 import json
+import os
 import shutil
 import tarfile
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
+from pbs.instance import Pbs
 
 from aiperf_orch.commands import package
+from aiperf_orch.config import SiteSettings
+from aiperf_orch.schedulers.base import AccountedJob, Scheduler
+from aiperf_orch.schedulers.choosing import make_scheduler
 from tests.cluster.slurm import SlurmCluster
 
 _SITE = {
@@ -21,6 +27,8 @@ _SITE = {
 }
 
 
+_TIME = "2026-11-30T10:00:00Z"
+_WIDE = ["-l", "select=1:ncpus=99"]
 _KINDS = {
     "slurm": ("slurm_accounting", {"kind": "slurm", "cpus_per_task": 1, "memory": "200M"}),
     "pbs": ("pbs", {"kind": "pbs"}),
@@ -59,6 +67,64 @@ def test_a_package_holds_the_queues_own_accounting(
     assert all(job["start"] and job["end"] for job in jobs)
     assert not {node for job in jobs for node in job["nodes"]} & {*getattr(cluster, "nodes", ["pbsn1", "pbsn2"])}
     assert aiperf("verify", "p.tar.gz").returncode == 0
+
+
+@pytest.mark.pbs
+def test_jobs_that_were_deleted_before_they_ran_are_not_waited_for(
+    pbs: Pbs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jobs = {name: pbs.submit("true", *options) for name, options in (("ran", []), ("held", ["-h"]), ("wide", _WIDE))}
+    pbs.wait(jobs["ran"])
+    for name in ("held", "wide"):
+        assert pbs.run("qdel", jobs[name]).returncode == 0
+    scheduler = make_scheduler(SiteSettings.model_validate({"scheduler": {"kind": "pbs"}}).scheduler)
+    known = package._accounted(scheduler, jobs, lag=3600.0)
+    assert known is not None
+    assert {job.name: job.end is not None for job in known} == {"ran": True, "held": False, "wide": False}
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("state", "start", "end", "settled"),
+    [
+        ("COMPLETED", _TIME, _TIME, True),
+        ("CANCELLED by 0", None, _TIME, True),  # Slurm: before it began
+        ("CANCELLED by 0", None, None, True),
+        ("DELETED", None, None, True),  # PBS
+        ("PENDING", None, None, False),  # accounting has not heard of its end yet
+        ("RUNNING", _TIME, None, False),
+        ("SUSPENDED", _TIME, None, False),
+        ("REQUEUED", _TIME, None, False),
+    ],
+)
+def test_only_the_ends_of_jobs_that_may_still_get_one_are_waited_for(
+    state: str,
+    start: str | None,
+    end: str | None,
+    settled: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(package, "_ASK_AGAIN", 0.0)
+    asked = []
+
+    class Accounts:
+        def accounting(self, _jobs: object) -> list[AccountedJob]:
+            asked.append(1)
+            late = len(asked) > 1
+            return [AccountedJob("a", "1", "COMPLETED" if late else state, "", start, _TIME if late else end, ())]
+
+    package._accounted(cast(Scheduler, Accounts()), {"a": "1"}, lag=3600.0)
+    assert len(asked) == (1 if settled else 2)
+    assert ("waiting for the queue's accounting" in capsys.readouterr().err) == (not settled)
+
+
+def test_a_campaign_that_ended_long_ago_is_not_waited_for(campaign: Callable[..., Any]) -> None:
+    directory = campaign().directory
+    assert 50 < package._lag_left(directory) <= 60
+    an_hour_ago = time.time() - 3600
+    os.utime(directory.journal, (an_hour_ago, an_hour_ago))
+    assert package._lag_left(directory) == 0
 
 
 @pytest.mark.slurm

@@ -8,12 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiperf_orch.errors import QueueFull, SchedulerUnreachable, SubmitRefused
 from aiperf_orch.records import EndReason
 from aiperf_orch.schedulers.base import JobState
-from aiperf_orch.schedulers.command import Answer
 from aiperf_orch.schedulers.pbs import qstat
-from aiperf_orch.schedulers.pbs.ends import accounted, complaint_of, end_of, status_of
+from aiperf_orch.schedulers.pbs.ends import accounted, end_of, status_of
 
 SHOWN = Path(__file__).parent / "pbs"
 
@@ -68,22 +66,57 @@ def test_a_job_that_moved_to_another_server_was_not_cancelled():
 
 
 @pytest.mark.parametrize(
-    ("name", "stuck"),
+    ("name", "stuck", "final", "detail"),
     [
-        ("queued_can_never_run", True),
-        ("queued_can_never_run_mem", True),
-        ("held_too_many_starts", True),
-        ("held_qhold", False),
-        ("held_user_qsub_h", False),
-        ("held_depend_afterok", False),
-        ("queued_no_room", False),
-        ("waiting_a", False),
+        ("queued_can_never_run", True, False, "Can Never Run: Insufficient amount of resource: ncpus (R: 100 A: 16"),
+        ("queued_can_never_run_mem", True, False, "Can Never Run: Insufficient amount of resource: mem"),
+        ("held_too_many_starts", True, True, "job held, too many failed attempts to run: held by the system"),
+        ("start_refused_r_n", True, True, "job held, too many failed attempts to run: held by the system"),
+        ("held_qhold", False, False, "Job held by pbsuser on Mon Nov 23 13:40:11 2026: held by its user: `qrls`"),
+        ("held_user_qsub_h", False, False, "held by its user: `qrls` lets it go on"),
+        ("held_depend_afterok", False, False, "waits for the end of job 50.vm"),
+        ("depend_parent_deleted", False, False, "waits for the end of job 50.vm"),
+        ("queued_no_room", False, False, "Not Running: Not enough free nodes available"),
+        (
+            "mom_dead_rerunable_requeued",
+            False,
+            False,
+            "put back into the queue after 1 start(s), as its node was lost: ",
+        ),
+        ("waiting_a", False, False, "its start lies ahead: Tue Dec 31 23:59:00 2030"),
     ],
 )
-def test_a_job_that_waits_says_why_and_whether_for_ever(name, stuck):
+def test_a_job_that_waits_says_why_and_whether_for_ever(name, stuck, final, detail):
     status = status_of(shown(name))
-    assert (status.state, status.stuck) == (JobState.PENDING, stuck)
-    assert status.detail
+    assert (status.state, status.stuck, status.final) == (JobState.PENDING, stuck, final)
+    assert status.detail.startswith(detail)
+
+
+@pytest.mark.parametrize("kind", ["s", "o", "os", "us"])
+def test_a_hold_by_an_administrators_hand_is_waited_for_and_shown(kind):
+    comment = "Job held by root on Mon Nov 30 11:02:03 2026"
+    status = status_of(shown("held_qhold", comment=comment, Hold_Types=kind))
+    assert (status.stuck, status.final) == (False, False)
+    assert status.detail == f"{comment}: held by the system or an operator ({kind}), who alone can let it go on"
+
+
+@pytest.mark.parametrize(("there", "stuck"), [({"50.vm"}, False), (set(), True), ({"5.vm", "500.vm"}, True)])
+def test_a_job_whose_predecessor_is_not_in_the_queue_is_stuck(there, stuck):
+    status = status_of(shown("depend_parent_deleted"), there.__contains__)
+    assert (status.stuck, status.final) == (stuck, False)
+    assert ("not in the queue any more" in status.detail) == stuck
+
+
+def test_whom_a_job_follows_and_who_follows_it():
+    depend = "afterany:50.vm@vm:51.vm@vm,beforeany:60.vm@vm,afterok:52.vm@vm"
+    assert shown("running", depend=depend).follows == ("50.vm", "51.vm", "52.vm")
+    assert shown("running", depend="beforeany:60.vm@vm").follows == ()
+
+
+def test_a_job_that_was_removed_with_the_one_it_followed_is_not_cancelled():
+    end = end_of(shown("depend_afterok_of_failed"))
+    assert end.reason is None
+    assert end.detail == "removed by PBS before it ran: it was to follow job 57.vm"
 
 
 @pytest.mark.parametrize("comment", ["No available resources on nodes", "Internal Scheduling Error"])
@@ -95,27 +128,6 @@ def test_a_job_that_can_never_run_while_nodes_are_down_is_waited_for(comment):
 def test_an_unknown_state_is_no_end(state):
     assert status_of(shown("running", job_state=state)).state is JobState.RUNNING
     assert end_of(shown("running", job_state=state)) is None
-
-
-@pytest.mark.parametrize(
-    ("status", "text", "error"),
-    [
-        (162, "Connection refused\nqsub: cannot connect to server vm (errno=15010)", SchedulerUnreachable),
-        (160, "Unknown Host.\nqsub: cannot connect to server vm (errno=15008)", SchedulerUnreachable),
-        (160, "qsub: Access from host not allowed, or unknown host", SubmitRefused),
-        (185, "qsub: No free connections", SchedulerUnreachable),
-        (212, "qsub: Server is shutting down", SchedulerUnreachable),
-        (38, "qsub: would exceed complex's per-user limit", QueueFull),
-        (39, "qsub: would exceed limit on resource ncpus in queue workq", QueueFull),
-        (188, "qsub: Job violates queue and/or server resource limits", SubmitRefused),
-        (170, "qsub: Unknown queue", SubmitRefused),
-        (32, "qsub: Please give a project with -A\nsecond line of the message", SubmitRefused),
-    ],
-)
-def test_what_a_failed_qsub_means_and_all_that_it_said(status, text, error):
-    complaint = complaint_of("qsub", Answer(status, "", text))
-    assert type(complaint) is error
-    assert " ".join(text.split("\n")) in str(complaint)
 
 
 @pytest.mark.parametrize("path", sorted(SHOWN.glob("*.txt")), ids=lambda path: path.stem)
@@ -173,3 +185,20 @@ def test_who_preempted_and_who_suspended():
     assert end_of(by_scheduler).reason is EndReason.PREEMPTED
     assert status_of(shown("suspended")).detail == "suspended: `qsig -s resume` lets it go on"
     assert status_of(shown("suspended", substate="45")).detail == "suspended for a job of higher priority"
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "detail"),
+    [
+        ("running", {}, ""),
+        ("running", {"job_state": "U"}, "suspended: its node is in use by its owner"),
+        ("running", {"job_state": "E"}, "ends: PBS collects its output"),
+        ("suspended", {}, "suspended: `qsig -s resume` lets it go on"),
+        ("suspended", {"substate": "99"}, "suspended"),
+        ("qrerun", {}, "start 2: PBS has started it before"),
+        ("mom_term_restarted", {}, "start 2: PBS has started it before"),
+    ],
+)
+def test_a_job_that_has_its_nodes_says_why_it_does_not_simply_run(name, changes, detail):
+    status = status_of(shown(name, **changes))
+    assert (status.state, status.detail) == (JobState.RUNNING, detail)

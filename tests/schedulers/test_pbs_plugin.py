@@ -139,6 +139,43 @@ def test_half_an_answer_ends_no_job(executor, monkeypatch):
     assert watcher.get_state("7", mode="cache") == "RUNNING"
 
 
+@pytest.mark.parametrize(("history", "state"), [(True, "CANCELLED"), (False, "LEFT")])
+def test_the_ends_of_many_jobs_are_learnt_at_one_look(pbs, history, state):
+    pbs.configure(history=history)
+    watcher = plugin.PbsInfoWatcher()
+    jobs = [pbs.submit("true", "-h").partition(".")[0] for _ in range(45)]
+    for job in jobs:
+        watcher.register_job(job)
+    watcher.update()
+    assert {watcher.get_state(job, mode="cache") for job in jobs} == {"PENDING"}
+    assert pbs.run("qdel", *jobs).returncode == 0
+    watcher.update()
+    assert {watcher.get_state(job, mode="cache") for job in jobs} == {state}
+
+
+def test_ends_for_which_there_was_no_time_are_asked_for_at_the_next_look(pbs, monkeypatch):
+    monkeypatch.setattr(plugin, "_LONGEST_UPDATE", 0.0)
+    watcher = plugin.PbsInfoWatcher()
+    jobs = [str(number) for number in range(100, 150)]  # of which the server knows none
+    for job in jobs:
+        watcher.register_job(job)
+    known = []
+    for _ in range(3):
+        watcher.update_if_long_enough("standard")  # at once: it does not wait for a minute
+        known.append(sum(watcher.get_state(job, mode="cache") == "LEFT" for job in jobs))
+    assert known == [20, 40, 50]
+
+
+def test_an_empty_answer_ends_no_job(pbs):
+    watcher = plugin.PbsInfoWatcher()
+    job = pbs.submit("true", "-h").partition(".")[0]
+    watcher.register_job(job)
+    watcher.update()
+    pbs.fault("qstat", "truncated", keep=0.0)
+    watcher.update()
+    assert watcher.get_state(job, mode="cache") == "PENDING"
+
+
 def test_each_task_has_its_own_share_of_the_cores(executor):
     executor.update_parameters(tasks_per_node=2, cpus_per_task=3)
     assert executor.submit(os.getenv, "OMP_NUM_THREADS").results() == ["3", "3"]

@@ -1,17 +1,15 @@
-"""Why a PBS job has ended, typed, from what qstat and qsub say. `Exit_status = 0` is no success: the end line is."""
+"""How a PBS job stands and why it has ended, typed, from what qstat says. `Exit_status = 0` is no success: the end line is."""
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from typing import Final
 
-from aiperf_orch.errors import AiperfError, QueueFull, SchedulerUnreachable, SubmitRefused
 from aiperf_orch.records import EndReason
 from aiperf_orch.schedulers.base import AccountedJob, JobEnd, JobState, JobStatus
-from aiperf_orch.schedulers.command import Answer
 from aiperf_orch.schedulers.pbs import qstat
 
 _CODES: Final[Mapping[int, tuple[EndReason | None, str]]] = {
@@ -26,27 +24,35 @@ _CODES: Final[Mapping[int, tuple[EndReason | None, str]]] = {
 }
 """PBS's own exit codes, which no program can have."""
 
-_UNREACHABLE: Final = frozenset({13, 57, 104, 158, 162, 163, 183, 185, 186, 208, 212, 255})
-"""Exit statuses, PBS's error & 255, of what passes: the server is away, busy, full, shutting down or cannot save; or its
-answer was lost, so that nobody knows what became of the request. Not 160: a host that the queue's list does not hold."""
-
-_FULL: Final = frozenset({38, 39, 196, 198})  # not 188: more than the queue allows a job, which no waiting changes
 _MOST_SIGNALS: Final = 64
 
 
-def status_of(job: qstat.Job) -> JobStatus:
-    """What a job's state means to us; a state that nobody knows is no end."""
+_SUSPENDED: Final[Mapping[int, str]] = {
+    43: "suspended: `qsig -s resume` lets it go on",
+    45: "suspended for a job of higher priority",
+}
+"""Substates of suspended jobs: 43 by an operator, 45 by PBS's scheduler."""
+
+
+def status_of(job: qstat.Job, listed: Callable[[str], bool] | None = None) -> JobStatus:
+    """What a job's state means to us; a state that is not known is no end.
+
+    Args:
+        job: as qstat shows it.
+        listed: whether the listing that the job is from has a job of this id. A job that follows one that is not there
+            any more, as one that was deleted while it waited, is never let go by PBS.
+    """
     if job.state in qstat.ENDED:
         end = end_of(job)
         return JobStatus(job.name, job.id, JobState.ENDED, end.detail if end else "")
     if job.state in qstat.WAITING:
-        return JobStatus(job.name, job.id, JobState.PENDING, _why_it_waits(job), stuck=job.never_alone)
-    suspended = (
-        "suspended for a job of higher priority" if job.is_preempted else "suspended: `qsig -s resume` lets it go on"
-    )
-    detail = {"S": suspended, "U": "suspended: its node is in use"}.get(job.state, "")
+        left_alone = job.state == "H" and bool(job.follows) and listed is not None and not any(map(listed, job.follows))
+        why = _why_it_waits(job) + (", which is not in the queue any more" if left_alone else "")
+        stuck = job.cannot_run or job.starts_refused or left_alone
+        return JobStatus(job.name, job.id, JobState.PENDING, why, stuck=stuck, final=job.starts_refused)
+    suspended = job.state in qstat.SUSPENDED
     return JobStatus(
-        job.name, job.id, JobState.RUNNING, detail, running_for=job.seconds, suspended=job.state in qstat.SUSPENDED
+        job.name, job.id, JobState.RUNNING, _how_it_runs(job), running_for=job.seconds, suspended=suspended
     )
 
 
@@ -66,6 +72,8 @@ def end_of(job: qstat.Job) -> JobEnd | None:
         reason, detail = EndReason.PREEMPTED, "preempted"
     elif job.state == "M":
         detail = "moved to another server"
+    elif job.never_ran and job.substate != qstat.DELETED and job.follows:
+        detail = f"removed by PBS before it ran: it was to follow job {', '.join(job.follows)}"
     elif job.substate == qstat.DELETED or code is None or "terminated by" in comment:
         reason, detail = EndReason.CANCELLED, "deleted"
     elif code < 0:  # no program's: the node, or a hook on it, would not run the job
@@ -114,26 +122,35 @@ def _utc(job: qstat.Job, attribute: str) -> str | None:
     return f"{datetime.fromtimestamp(moment, timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def complaint_of(program: str, answer: Answer) -> AiperfError:
-    """The error that a failed qsub or qdel means."""
-    said = answer.complaint
-    message = said if program in said else f"{program}: {said}"
-    if answer.status in _UNREACHABLE or re.search(r"cannot connect to server|End of File|timed out", answer.complaint):
-        return SchedulerUnreachable(message)
-    if answer.status in _FULL or "would exceed" in answer.complaint:
-        return QueueFull(message)
-    return SubmitRefused(message)
+def _how_it_runs(job: qstat.Job) -> str:
+    """What is to be known of a job that has its nodes: nothing when it runs for the first time."""
+    if job.state == "S":
+        return _SUSPENDED.get(job.substate or 0, "suspended")
+    if job.state == "U":
+        return "suspended: its node is in use by its owner"
+    if job.state == "E":
+        return "ends: PBS collects its output"
+    return f"start {job.starts}: PBS has started it before" if job.starts > 1 else ""
 
 
 def _why_it_waits(job: qstat.Job) -> str:
-    """A waiting job's comment, or what its state says; of a held one, who can let it go on."""
-    said = [job.comment] if job.comment else []
+    """A waiting job's comment, or what its state says; of a held one, who can let it go on; of one that ran, why it waits."""
+    said = []
+    if job.state == "Q" and job.starts:
+        code = job.exit_status
+        _, cause = _CODES.get(code, (None, "")) if code is not None else (None, "")
+        said.append(f"put back into the queue after {job.starts} start(s)" + (f", as {cause}" if cause else ""))
+    if job.comment:
+        said.append(job.comment)
     holds = job.attributes.get("Hold_Types", "n")
-    if job.state == "H" and job.attributes.get("depend"):
+    if job.state == "H" and job.follows:
+        said.append(f"waits for the end of job {', '.join(job.follows)}")
+    elif job.state == "H" and job.attributes.get("depend"):
         said.append("waits for another job")
     elif job.state == "H" and holds == "u":
         said.append("held by its user: `qrls` lets it go on")
     elif job.state == "H":
         said.append(f"held by the system or an operator ({holds}), who alone can let it go on")
-    words = {"T": "moves to another server", "W": "its start lies ahead"}
+    begin = job.attributes.get("Execution_Time", "")
+    words = {"T": "moves to another server", "W": f"its start lies ahead: {begin}" if begin else "its start lies ahead"}
     return ": ".join(said) or words.get(job.state, "not looked at yet")

@@ -23,12 +23,15 @@ from submitit.core import core, job_environment, utils
 from aiperf_orch.errors import SchedulerUnreachable, SubmitRefused
 from aiperf_orch.schedulers.job_files import PICKLE, SCRIPT
 from aiperf_orch.schedulers.pbs import qstat
+from aiperf_orch.schedulers.pbs.complaints import Meaning, meaning_of
+from aiperf_orch.schedulers.pbs.lookup import IDS_A_CALL, look_up, whole
 
 if TYPE_CHECKING:
     from aiperf_orch.schedulers.command import Answer
 
 _TIMEOUT: Final = 120.0  # seconds that a command of PBS may take
 _PACE: Final = 0.13  # seconds between two commands: PBS takes about 8 connections a second from one host
+_LONGEST_UPDATE: Final = 30.0  # seconds that one look at the jobs may take
 _DEFAULTS: Final[dict[str, Any]] = {
     "name": "submitit",
     "walltime_min": 60,
@@ -55,35 +58,39 @@ class PbsInfoWatcher(core.InfoWatcher):
     """Asks qstat after the jobs that are registered: once for all that live, and for the ends of those that left."""
 
     def update(self) -> None:
-        """Ask, and remember the states; an answer that does not come changes nothing."""
+        """Ask, and remember the states; an answer that does not come, or that says nothing of a job, changes nothing.
+
+        What has not been learnt within half a minute is asked for at the next look, which then is due at once.
+        """
         wanted = self._registered - self._finished
         if not wanted:
             return
         self._num_calls += 1
-        found = self._ask(qstat.list_command())
-        if found is not None:
-            left = sorted(wanted - found.keys())
-            self._info_dict.update(found)
-            for job in left[:20]:  # one id a call: of several, one that is unknown hides the others in some versions
-                ended = self._ask(qstat.history_command([job]))
-                if ended is not None:
-                    self._info_dict[job] = ended.get(job, {"State": "LEFT"})
-        self._last_status_check = time.time()
+        learnt = True
+        with contextlib.suppress(SchedulerUnreachable):
+            answer = _run(qstat.list_command())
+            if answer.status:
+                raise SchedulerUnreachable(answer.complaint)
+            living = {qstat.submitit_id(job.id): job for job in qstat.parse_jobs(whole(answer))}
+            self._info_dict.update({name: {"State": _state(job)} for name, job in living.items() if name in wanted})
+            learnt = self._learn_ends(sorted(wanted - living.keys()))
+        self._last_status_check = time.time() if learnt else float("-inf")
         self._finished |= {job for job in wanted if self.is_done(job, mode="cache")}
 
     def get_state(self, job_id: str, mode: str = "standard") -> str:
         """A state in submitit's words: PENDING, RUNNING, COMPLETED, FAILED, CANCELLED, LEFT (no longer known), UNKNOWN."""
         return self.get_info(job_id, mode=mode).get("State") or "UNKNOWN"
 
-    def _ask(self, command: list[str]) -> dict[str, dict[str, str]] | None:
-        try:
-            answer = _run(command)
-        except SchedulerUnreachable:
-            return None
-        # of half an answer nothing may be concluded: where there is no history, a job that it lacks counts as ended
-        if answer.status not in (0, qstat.FINISHED, qstat.NO_SUCH_JOB) or not qstat.is_whole(answer.output):
-            return None
-        return {qstat.submitit_id(job.id): {"State": _state(job)} for job in qstat.parse_jobs(answer.output)}
+    def _learn_ends(self, left: list[str]) -> bool:
+        """Learn of jobs that the queue does not list; whether there was time for all of them."""
+        deadline = time.monotonic() + _LONGEST_UPDATE
+        for start in range(0, len(left), IDS_A_CALL):
+            if start and time.monotonic() >= deadline:
+                return False
+            jobs = left[start : start + IDS_A_CALL]
+            known = look_up(_run, jobs)
+            self._info_dict.update({job: {"State": _state(known[job]) if job in known else "LEFT"} for job in jobs})
+        return True
 
 
 class PbsJob(core.Job[core.R]):
@@ -106,7 +113,7 @@ class PbsJob(core.Job[core.R]):
             if check:
                 raise
             return
-        if check and answer.status and answer.status not in qstat.NOTHING_TO_DELETE:
+        if check and answer.status and meaning_of("qdel", answer) is not Meaning.GONE:
             raise utils.FailedJobError(f"qdel {self.job_id} ended with {answer.status}: {answer.complaint}")
 
 

@@ -12,13 +12,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 NO_SUCH_JOB: Final = 153
-"""Exit status of qstat and qdel for an id that the server does not know."""
+"""Exit status of qstat for an id that the server does not know."""
 
 FINISHED: Final = 35
-"""Exit status of qstat for a job that is only in the history, and of qdel for one that has ended."""
-
-NOTHING_TO_DELETE: Final = frozenset({NO_SUCH_JOB, FINISHED, 168, 237})
-"""Exit statuses of qdel for a job that has ended, ends (168: its state allows no deletion) or is being deleted already."""
+"""Exit status of qstat for a job that is only in the history."""
 
 WAITING: Final = frozenset("HQTW")
 RUNNING: Final = frozenset("BERSU")
@@ -35,7 +32,9 @@ _PASSES: Final = (
     "Internal Scheduling Error",  # the server went away from its scheduler
 )
 """What PBS's scheduler says after `Can Never Run` of jobs that do run later."""
-_SYSTEM_HOLD: Final = "s"
+_STARTS_REFUSED: Final = "job held, too many failed attempts to run"
+"""The comment of the server's own hold, after 20 refused starts; holds by hand say `Job held by NAME on DATE`."""
+_NO_HISTORY: Final = "not configured to maintain job history"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +75,32 @@ class Job:
         return self.substate == _SUSPENDED_BY_SCHEDULER or "terminated by Scheduler@" in self.comment
 
     @property
-    def never_alone(self) -> bool:
-        """Whether it will never run by itself: impossible, or held by the system, which its owner cannot release."""
-        held = self.state == "H" and _SYSTEM_HOLD in self.attributes.get("Hold_Types", "")
-        never = self.comment.startswith(_CAN_NEVER_RUN) and not any(words in self.comment for words in _PASSES)
-        return never or (held and not self.attributes.get("depend"))
+    def cannot_run(self) -> bool:
+        """Whether PBS's scheduler says that it can never run: so it is while nodes have not reported to a new server."""
+        never = self.state == "Q" and self.comment.startswith(_CAN_NEVER_RUN)
+        return never and not any(words in self.comment for words in _PASSES)
+
+    @property
+    def starts_refused(self) -> bool:
+        """Whether the server itself holds it for good: its nodes refused to start it 20 times."""
+        return self.state == "H" and self.comment.startswith(_STARTS_REFUSED)
+
+    @property
+    def follows(self) -> tuple[str, ...]:
+        """Ids of the jobs that it waits for, from `afterok:50.vm@vm:51.vm@vm`; those that wait for it (`before`) are none."""
+        kinds = (kind.partition(":") for kind in self.attributes.get("depend", "").split(","))
+        parents = (each for kind, _, ids in kinds if kind.strip().startswith("after") for each in ids.split(":"))
+        return tuple(parent.partition("@")[0] for parent in parents if parent)
+
+    @property
+    def starts(self) -> int:
+        """How often the server has started it, refused starts among them."""
+        return _whole(self.attributes.get("run_count")) or 0
+
+    @property
+    def never_ran(self) -> bool:
+        """Whether it ended without a start."""
+        return self.state in ENDED and self.starts == 0 and "stime" not in self.attributes
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -103,9 +123,9 @@ def list_command() -> list[str]:
     return ["qstat", "-f"]
 
 
-def history_command(jobs: list[str]) -> list[str]:
-    """These jobs, also when they have ended, where PBS keeps a history."""
-    return ["qstat", "-x", "-f", *jobs]
+def jobs_command(jobs: list[str], *, history: bool = True) -> list[str]:
+    """These jobs; with `history`, where PBS keeps one, also when they have ended."""
+    return ["qstat", *(["-x"] if history else []), "-f", *jobs]
 
 
 def server_command() -> list[str]:
@@ -129,6 +149,26 @@ def parse_jobs(output: str, names: Collection[str] | None = None) -> Iterator[Jo
 def is_whole(output: str) -> bool:
     """Whether an answer of `qstat -f` did not break off: an empty line follows every job."""
     return not output.strip() or output.endswith("\n\n")
+
+
+def parse_unknown(errors: str) -> set[str]:
+    """The numbers of the jobs that the server says it does not know."""
+    return {number_of(job) for job in re.findall(r"^qstat: Unknown Job Id (\S+)", errors, re.MULTILINE)}
+
+
+def number_of(job: str) -> str:
+    """What an id is without its server: `123` of `123.pbs01.example.org`."""
+    return job.partition(".")[0]
+
+
+def has_no_history(answer: str) -> bool:
+    """Whether qstat said that the server keeps no ended jobs; it then shows nothing of living ones either."""
+    return _NO_HISTORY in answer
+
+
+def lists(output: str, job: str) -> bool:
+    """Whether a listing has a job of this id, of whatever name."""
+    return f"\nJob Id: {job}\n" in f"\n{output}"
 
 
 def parse_server(output: str) -> dict[str, str]:

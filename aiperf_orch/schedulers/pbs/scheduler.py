@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import shutil
+import threading
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Final
 
 from aiperf_orch.config_schedulers import PbsSettings
-from aiperf_orch.errors import SchedulerUnreachable, UsageError
+from aiperf_orch.errors import SchedulerUnreachable, SubmitPostponed, UsageError
 from aiperf_orch.schedulers.base import (
     AccountedJob,
     Cancellation,
@@ -24,14 +26,19 @@ from aiperf_orch.schedulers.base import (
 from aiperf_orch.schedulers.command import Answer, run_command
 from aiperf_orch.schedulers.job_files import SCRIPT
 from aiperf_orch.schedulers.pbs import qstat
-from aiperf_orch.schedulers.pbs.ends import accounted, complaint_of, end_of, status_of
+from aiperf_orch.schedulers.pbs.complaints import Meaning, complaint_of, meaning_of
+from aiperf_orch.schedulers.pbs.ends import accounted, end_of, status_of
+from aiperf_orch.schedulers.pbs.lookup import look_up, whole
 from aiperf_orch.schedulers.script import render_script, submitit_command
 from aiperf_orch.schedulers.submitting import submit_groups
 
 PROGRAMS: Final = ("qsub", "qstat", "qdel")
 _PACE: Final = 1 / 8  # seconds between two connections: each holds one of 512 ports of the host for a minute
 _MOST_CALLS: Final = 24  # of qdel at a time: three seconds
-_IDS_A_CALL: Final = 20  # of qstat: each takes the server a tenth of a second
+
+
+class _NothingToFollow(SubmitPostponed):
+    """The job that another is to follow has ended, or is not known: it goes without."""
 
 
 class PbsScheduler(Scheduler):
@@ -45,7 +52,7 @@ class PbsScheduler(Scheduler):
         self._settings = settings
         self.query_interval = settings.query_interval
         self.lookahead = settings.lookahead
-        self._next_call = 0.0
+        self._next_call, self._pacing = 0.0, threading.Lock()
 
     def check(self, concurrency: int) -> list[str]:  # noqa: ARG002  what a user may have is PBS's to say
         """Refuse a machine without PBS's programs, or whose server does not answer."""
@@ -61,7 +68,7 @@ class PbsScheduler(Scheduler):
         return self._script(request)
 
     def submit(self, requests: Sequence[JobRequest]) -> Submission:
-        """Submit jobs, one qsub each."""
+        """Submit jobs, one qsub each; one that is to follow a job which is gone follows none."""
         return submit_groups(requests, self._submit)
 
     def release(self, names: Collection[str]) -> None:
@@ -70,54 +77,62 @@ class PbsScheduler(Scheduler):
     def query(self, names: Collection[str]) -> Mapping[str, JobStatus]:
         """One qstat for all."""
         found: dict[str, JobStatus] = {}
-        for job in qstat.parse_jobs(_whole(self._ask(qstat.list_command())), frozenset(names)):
-            status = status_of(job)
+        listing = whole(self._ask(qstat.list_command()))
+        for job in qstat.parse_jobs(listing, frozenset(names)):
+            status = status_of(job, partial(qstat.lists, listing))
             known = found.get(job.name)
             if known is None or known.state is JobState.ENDED:
                 found[job.name] = status
         return found
 
     def explain(self, jobs: Mapping[str, str]) -> Mapping[str, JobStatus | JobEnd]:
-        """What PBS's history knows of them; nothing where it keeps none."""
-        return {name: end for name, job in self._remembered(jobs) if (end := end_of(job)) is not None}
+        """By qstat of their ids, with the history where PBS keeps one: without it what has ended is unknown."""
+        return {name: end_of(job) or status_of(job) for name, job in self._look_up(jobs).items()}
 
     def accounting(self, jobs: Mapping[str, str]) -> list[AccountedJob] | None:
         """What PBS's history, which lags behind nothing, knows of them; None once it has forgotten one."""
-        known = dict(self._remembered(jobs))
+        if jobs and not self.has_history:
+            return None
+        known = self._look_up(jobs)
         return [accounted(job, name) for name, job in known.items()] if known.keys() == jobs.keys() else None
 
     def cancel(self, jobs: Mapping[str, str | None], *, force: bool) -> Cancellation:
         """Delete jobs: what runs gets SIGTERM, and SIGKILL after the server's kill_delay; with `force` at once.
 
-        A job that ends already is left alone, unless it is to be forced.
+        A job that ends already is left alone, unless it is to be forced. Those that wait come first: the end of one that
+        runs would let go what follows it.
         """
         done = Cancellation()
         listed = self.query(jobs.keys())
-        live = {name: each.job for name, each in listed.items() if each.state is not JobState.ENDED}
-        live |= {name: job for name, job in jobs.items() if job is not None and name not in listed}
-        for name, job in live.items():
+        waiting = {name: each.job for name, each in listed.items() if each.state is JobState.PENDING}
+        others = {name: each.job for name, each in listed.items() if each.state is JobState.RUNNING}
+        others |= {name: job for name, job in jobs.items() if job is not None and name not in listed}
+        deleted: dict[str, str] = {}
+        for name, job in (waiting | others).items():
             answer = self._run(["qdel", *(["-W", "force"] if force else []), job])
-            waited = name in listed and listed[name].state is JobState.PENDING
-            if answer.status == 0 and waited:
-                done.never.append(name)
-            elif answer.status and answer.status not in qstat.NOTHING_TO_DELETE:
+            if answer.status == 0 and name in waiting:
+                deleted[name] = job
+            elif answer.status and meaning_of("qdel", answer) is not Meaning.GONE:
                 error = complaint_of("qdel", answer)
                 if isinstance(error, SchedulerUnreachable):
                     raise error
                 done.refused[name] = str(error)
+        done.never += self._never_ran(deleted)
         return done
 
-    def _remembered(self, jobs: Mapping[str, str]) -> Iterator[tuple[str, qstat.Job]]:
-        """Those of these jobs, ids by name, that PBS still knows, also when they have ended; none without a history."""
-        if not jobs or not self.has_history:
-            return
-        names = {job: name for name, job in jobs.items()}
-        ids = list(names)
-        for start in range(0, len(ids), _IDS_A_CALL):
-            answer = self._run(qstat.history_command(ids[start : start + _IDS_A_CALL]))
-            if answer.status not in (0, qstat.NO_SUCH_JOB, qstat.FINISHED):
-                raise SchedulerUnreachable(f"qstat: {answer.complaint}")
-            yield from ((names[job.id], job) for job in qstat.parse_jobs(_whole(answer)) if job.id in names)
+    def _never_ran(self, jobs: Mapping[str, str]) -> list[str]:
+        """Those of these jobs, ids by name, that have not begun, now that they were deleted: one may have begun meanwhile."""
+        try:
+            known = self._look_up(jobs)
+        except SchedulerUnreachable:
+            return []  # the queue will tell
+        return [name for name in jobs if name not in known or known[name].never_ran]
+
+    def _look_up(self, jobs: Mapping[str, str]) -> dict[str, qstat.Job]:
+        """Those of these jobs, ids by name, that PBS knows, ended ones only where it keeps a history."""
+        found = look_up(self._run, list(jobs.values()))
+        numbers = {name: qstat.number_of(job) for name, job in jobs.items()}
+        return {name: found[number] for name, number in numbers.items() if number in found}
 
     @property
     def has_history(self) -> bool:
@@ -130,8 +145,10 @@ class PbsScheduler(Scheduler):
 
     def _run(self, command: Sequence[str], folder: Path | None = None) -> Answer:
         """Run a command, not sooner after the one before than PBS's ports allow."""
-        time.sleep(max(self._next_call - time.monotonic(), 0.0))
-        self._next_call = time.monotonic() + _PACE
+        with self._pacing:  # methods run in several threads: each command takes the next free moment
+            begin = max(self._next_call, time.monotonic())
+            self._next_call = begin + _PACE
+        time.sleep(max(begin - time.monotonic(), 0.0))
         return run_command(command, timeout=self._settings.command_timeout, folder=folder)
 
     def _ask(self, command: Sequence[str]) -> Answer:
@@ -142,22 +159,44 @@ class PbsScheduler(Scheduler):
         return answer
 
     def _submit(self, group: Sequence[JobRequest]) -> str:
+        (request,) = group
+        if request.after is None:
+            return self._submit_script(request)
+        try:
+            job = self._submit_script(request)
+        except _NothingToFollow:
+            return self._submit_script(replace(request, after=None))
+        return self._submit_script(replace(request, after=None)) if self._was_removed(job) else job
+
+    def _was_removed(self, job: str) -> bool:
+        """Whether PBS has accepted a job and then removed it, as it does when it does not know the one to follow."""
+        try:
+            known = self._look_up({"": job}).get("")
+        except SchedulerUnreachable:
+            return False  # it is in the queue, for all that is known
+        return known is None or (known.never_ran and known.substate != qstat.DELETED)
+
+    def _submit_script(self, request: JobRequest) -> str:
         import submitit  # not for those who only ask
 
         from aiperf_orch.schedulers.pbs.plugin import CampaignExecutor
 
-        (request,) = group
-        executor = CampaignExecutor(request.folder, lambda: self._script(request), self._qsub)
+        qsub = partial(self._qsub, follows=request.after is not None)
+        executor = CampaignExecutor(request.folder, lambda: self._script(request), qsub)
         executor.submit(submitit.helpers.CommandFunction(list(request.command)))
         return executor.full_id
 
-    def _qsub(self, folder: Path) -> str:
+    def _qsub(self, folder: Path, *, follows: bool) -> str:
         """Submit the script in a folder; returns the job's full id."""
         answer = self._run(["qsub", SCRIPT], folder=folder)
         job = qstat.submitted_id(answer.output)
         if answer.status == 0 and job is not None:
             return job
-        raise complaint_of("qsub", answer) if answer.status else SchedulerUnreachable(f"qsub: {answer.complaint}")
+        if answer.status == 0:
+            raise SchedulerUnreachable(f"qsub: {answer.complaint}")
+        if follows and meaning_of("qsub", answer) is Meaning.GONE:
+            raise _NothingToFollow(answer.complaint)
+        raise complaint_of("qsub", answer)
 
     def _script(self, request: JobRequest) -> str:
         from aiperf_orch.schedulers.pbs.plugin import walltime
@@ -179,10 +218,3 @@ class PbsScheduler(Scheduler):
             warn_after=max(int(limit - settings.warn_before), 1),
             command=submitit_command(settings.python, '"$folder"'),
         )
-
-
-def _whole(answer: Answer) -> str:
-    """What qstat printed; nothing may be concluded from half of it."""
-    if not qstat.is_whole(answer.output):
-        raise SchedulerUnreachable("qstat: its answer broke off")
-    return answer.output

@@ -70,7 +70,7 @@ def _hold(store, job, kind):
         attributes |= {
             "job_state": "H",
             "substate": 20,
-            "comment": f"Job held by {store.settings['user']} on {date(now)}",
+            "comment": f"Job held by {'root' if _is_operator() else store.settings['user']} on {date(now)}",
         }
         attributes.pop("etime", None)
     store.save(job)

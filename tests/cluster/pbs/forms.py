@@ -13,6 +13,7 @@ ORDER = [
     "Account_Name",
     "Checkpoint",
     "ctime",
+    "depend",
     "Error_Path",
     "exec_host",
     "exec_vnode",

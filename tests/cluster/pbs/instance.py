@@ -194,6 +194,49 @@ class Pbs:
                 else:
                     self._kill_job(job, node)
 
+    def cut_off(self, node: str) -> None:
+        """A node's mom cannot be reached: its jobs run on there, and the server, after `node_fail_requeue`, gives them up.
+
+        As captured for a mom that was killed (09_nodes_server_down: mom_dead_not_rerunable, "processes of the job live
+        on without their mom"): `obittime` is when the server gave up. Jobs that are given up run on until `reconnect`.
+        """
+        self._set_node(node, "down", "node down: communication closed", cut_off=True)
+
+    def reconnect(self, node: str) -> None:
+        """The mom is reached again: it goes on with jobs that the server still has, and kills those that it gave up."""
+        self._set_node(node, "free", "", cut_off=False)
+
+    def restart_server(self) -> None:
+        """The server starts again before its moms: it knows no node's resources until `moms_report`.
+
+        Until then its scheduler says of any job that waits that it can never run, as users of 23.06.06 report; captured
+        is the form of that comment (04_states2: queued_can_never_run). What runs goes on.
+        """
+        for node in self._nodes():
+            self._set_node(node, "state-unknown,down", "", reported=False)
+
+    def moms_report(self, *nodes: str) -> None:
+        """The moms of these nodes, or of all, have told the server what they have."""
+        for node in nodes or self._nodes():
+            self._set_node(node, "free", "", reported=True)
+
+    def _nodes(self) -> list[str]:
+        with self._store.locked():
+            return list(self._store.settings["nodes"])
+
+    def disable_queue(self, name: str = "workq") -> None:
+        """`qdisable`: the queue takes no jobs, and qsub is refused with 173, as captured (06_errors: queue off)."""
+        self._change_queue(name, enabled=False)
+
+    def enable_queue(self, name: str = "workq") -> None:
+        """`qenable`."""
+        self._change_queue(name, enabled=True)
+
+    def _change_queue(self, name: str, **limits: Any) -> None:
+        with self._store.locked():
+            queues = self._store.settings["queues"]
+            self._store.change_settings(queues=queues | {name: queues[name] | limits})
+
     def node_offline(self, node: str) -> None:
         """An administrator takes a node out: what runs there goes on, nothing new starts."""
         self._set_node(node, "offline", "")
@@ -202,10 +245,10 @@ class Pbs:
         """The node is there again."""
         self._set_node(node, "free", "")
 
-    def _set_node(self, node: str, state: str, comment: str) -> None:
+    def _set_node(self, node: str, state: str, comment: str, **facts: bool) -> None:
         with self._store.locked():
             nodes = self._store.settings["nodes"]
-            nodes[node] |= {"state": state, "comment": comment, "since": time.time()}
+            nodes[node] |= {"state": state, "comment": comment, "since": time.time(), **facts}
             self._store.change_settings(nodes=nodes)
 
     def lose(self, job_id: str, *, living: bool = False) -> None:
@@ -283,7 +326,8 @@ _QUEUE = {"enabled": True, "started": True, "max_walltime": None, "max_ncpus": N
 
 
 def _node() -> dict[str, Any]:
-    return {"ncpus": 8, "ngpus": 2, "mem": 24684084, "state": "free", "comment": "", "since": time.time()}
+    there = {"state": "free", "comment": "", "since": time.time(), "cut_off": False, "reported": True}
+    return {"ncpus": 8, "ngpus": 2, "mem": 24684084, **there}
 
 
 def _user() -> str:

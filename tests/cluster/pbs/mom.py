@@ -11,12 +11,13 @@ import shutil
 import signal
 import time
 
-from pbs import outputs, processes, server
+from pbs import depending, outputs, processes, server
 from pbs.forms import duration, parse_duration
 from pbs.placing import node_lines
 from pbs.store import Store
 
 _TICK = 0.05  # seconds between looks at a session that is being ended
+_REPORT = 1.0  # seconds between reports of what a job has used; a real mom: 10 to 120
 
 
 def mom(root, sequence):
@@ -43,6 +44,8 @@ class _Run:
         self.started = time.monotonic()
         self.reason = None  # walltime, delete, force, rerun: why the job is being ended
         self.obeyed = None  # the last order
+        self.reported = 0.0  # how long it had run at the last report
+        self.was_cut_off = False
         self.kill_at = None
         limit = self.attributes.get("Resource_List.walltime")
         self.limit = parse_duration(limit) if limit else None
@@ -64,12 +67,8 @@ class _Run:
             if job is None:
                 return
             job["session"] = self.shell
-            job["attributes"] |= {
-                "substate": 42,
-                "session_id": self.shell,
-                "jobdir": self.settings["home"],
-                **self._used(),
-            }
+            # what it uses is not known before the node's next report
+            job["attributes"] |= {"substate": 42, "session_id": self.shell, "jobdir": self.settings["home"]}
             store.save(job)
 
     def _become_the_shell(self, script):
@@ -104,7 +103,7 @@ class _Run:
                 pid, raw = os.waitpid(self.shell, os.WNOHANG)
                 if pid:
                     status = exit_status(raw)
-            self._obey()
+            self._talk()
             if status is not None:
                 living = processes.in_sessions(self._sessions())
                 if not living:
@@ -130,17 +129,44 @@ class _Run:
             )
         self._end("walltime")
 
-    def _obey(self):
+    def _talk(self):
+        """Report to the server and obey it; a node that is cut off hears nothing, and its job goes on."""
         with self.store.locked():
-            job = self.store.job(self.sequence)
+            job, cut_off = self._own_job(), self._is_cut_off()
+            if job is not None and not cut_off and self.started + self.reported + _REPORT <= time.monotonic():
+                self.reported = time.monotonic() - self.started
+                job["attributes"] |= self._used()
+                self.store.save(job)
         if not processes.is_same(*self.settings["owner"]):  # the tests were killed, and nobody else cleans up
             self._signal(signal.SIGKILL)
             os._exit(0)
+        if cut_off:
+            self.was_cut_off = True
+            return
         if job is None:
+            if self.was_cut_off:  # the server gave the job up meanwhile, and says so now
+                self._kill_all()
             os._exit(0)  # the job was made to vanish
         if job["order"] and job["order"] != self.obeyed:
             self.obeyed = job["order"]
             self._end(job["order"])
+
+    def _own_job(self):
+        """The job, None when the server has none of this run any more; for the holder of the lock."""
+        job = self.store.job(self.sequence)
+        return job if job and job["supervisor"] and job["supervisor"][0] == os.getpid() else None
+
+    def _is_cut_off(self):
+        """Whether the job's first node is; for the holder of the lock."""
+        return self.store.settings["nodes"][self.job["allocation"][0][0]]["cut_off"]
+
+    def _kill_all(self):
+        """Kill what runs on this node; the job may run elsewhere by now."""
+        here = {self.shell, *task_sessions(self.store, self.sequence, self.job["allocation"][0][0])}
+        while living := processes.in_sessions(here):
+            for pid in living:
+                processes.send(pid, signal.SIGKILL)
+            time.sleep(_TICK)
 
     def _end(self, reason):
         """Begin to end the job: SIGTERM, and SIGKILL when kill_delay is over; or SIGKILL at once."""
@@ -175,10 +201,11 @@ class _Run:
             status = -29
         while processes.is_same(*self.settings["owner"]):  # an end that nobody can be told of waits for the server
             with store.locked():
-                job = store.job(self.sequence)
-                if job is None or store.settings["closed"]:
+                job = self._own_job()
+                cut_off = self._is_cut_off()
+                if (job is None and not cut_off) or store.settings["closed"]:
                     return
-                if not store.settings["down"]:
+                if not store.settings["down"] and not cut_off:
                     if self.reason == "rerun":
                         server.requeue(store, job)
                         server.schedule(store)
@@ -212,6 +239,7 @@ class _Run:
             job["attributes"]["substate"] = 91 if deleted else 92 if status == 0 else 93
             job["allocation"] = []
             store.retire(job)
+            depending.release(store, job)
             if not store.settings["closed"]:
                 server.schedule(store)
         if late and not lost:

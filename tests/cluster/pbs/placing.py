@@ -64,12 +64,13 @@ def _fits(chunk, name, free):
 
 
 def why_not(job, nodes):
-    """The comment of a job that was given no place."""
+    """The comment of a job that was given no place; of a node whose mom has not reported nothing is known."""
+    nodes = {name: node for name, node in nodes.items() if node["reported"]}
     for resource in _COUNTED:
         wanted = max((chunk.get(resource, 0) for chunk in job["chunks"]), default=0)
         total = sum(node[resource] for node in nodes.values())
         asked = sum(chunk.get(resource, 0) for chunk in job["chunks"])
-        if asked > total or wanted > max(node[resource] for node in nodes.values()):
+        if asked > total or wanted > max((node[resource] for node in nodes.values()), default=0):
             if resource == "mem":
                 megabytes = sum(node["mem"] // 1024 for node in nodes.values())
                 shown, there = _memory(asked), f"{megabytes}mb"

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 
-from pbs import outputs, placing, processes
+from pbs import depending, outputs, placing, processes
 from pbs.errors import ALREADY_FINISHED, UNKNOWN_JOB, Refusal, server_down
 from pbs.forms import date_in_comment
 from pbs.store import FINISHED
@@ -38,7 +38,7 @@ def settle(store):
     settings = store.settings
     if settings["closed"] or settings["down"]:
         return
-    now = time.time()
+    now, ended = time.time(), False
     jobs = store.jobs()
     for job in jobs:
         if job["attributes"]["job_state"] not in "RES":
@@ -47,9 +47,11 @@ def settle(store):
         if node["state"] == "down":
             if now - node["since"] >= settings["node_fail_requeue"]:
                 end_on_lost_node(store, job, -20)
+                ended = True
         elif not processes.is_same(*job["supervisor"]):
             end_on_lost_node(store, job, -4)
-    schedule(store, jobs)
+            ended = True
+    schedule(store, None if ended else jobs)  # what followed them may start now
 
 
 def schedule(store, jobs=None):
@@ -165,6 +167,7 @@ def end_on_lost_node(store, job, status):
         attributes["Stageout_status"] = int(outputs.deliver(job))
     job["allocation"] = []
     store.retire(job)
+    depending.release(store, job)
 
 
 def delete(store, job, user_and_host, force):
@@ -177,7 +180,7 @@ def delete(store, job, user_and_host, force):
     if attributes["job_state"] == "E":
         return
     if attributes["job_state"] in "RS":
-        down = store.settings["nodes"][job["allocation"][0][0]]["state"] == "down"
+        down = "down" in store.settings["nodes"][job["allocation"][0][0]]["state"]
         if down and not force:
             raise Refusal(f"qdel: Server could not connect to MOM {job['id']}\n", 222)
         if not down:
@@ -188,10 +191,15 @@ def delete(store, job, user_and_host, force):
             return
         attributes["obittime"] = int(time.time())
         job["allocation"] = []
+    ran, followed = attributes["job_state"] in "RS", attributes["substate"] == depending.HELD
     attributes["substate"] = 91
     if "comment" in attributes:
         attributes["comment"] += " and terminated"
     store.retire(job)
+    if ran:
+        depending.release(store, job)
+    elif followed:
+        depending.remove_followers(store, job)
 
 
 def find(store, command, job_id):

@@ -4,7 +4,7 @@ import os
 import sys
 import time
 
-from pbs import outputs, server
+from pbs import depending, outputs, server
 from pbs.errors import Refusal, not_imitated
 from pbs.forms import parse_duration
 from pbs.resources import parse_request
@@ -22,7 +22,6 @@ _WITH_VALUE, _ALONE = "aAcCejJklmMNopPqrRSuvW", "fhIVXz"
 _PRIORITIES = range(-1024, 1024)
 _NOT_IMITATED = [
     "block",
-    "depend",
     "group_list",
     "sandbox",
     "stagein",
@@ -49,6 +48,8 @@ def qsub(store, arguments):
     with server.opened(store, "qsub", settled=False):
         _accept(store, job, options)
         store.save(job)
+        if "depend" in options.get("W", {}):
+            depending.register(store, job, options["W"]["depend"])
         server.settle(store)
     return ("" if "z" in options else f"{job['id']}\n"), 0
 
@@ -123,12 +124,14 @@ def _checked(letter, value):
                 raise _illegal(letter)
             pairs[name] = text
         if letter == "W":
-            for name in pairs.keys() - {"umask"}:
+            for name in pairs.keys() - {"umask", "depend"}:
                 if name not in _NOT_IMITATED:
                     raise Refusal("qsub: Bad UID for job execution\n", 154)  # a real one says so
                 raise not_imitated(f"qsub -W {name}")
-            if not set(pairs["umask"]) <= set("01234567"):
+            if not set(pairs.get("umask", "")) <= set("01234567"):
                 raise not_imitated("a umask that is not octal")
+            if "depend" in pairs and not depending.is_dependency(pairs["depend"]):
+                raise _illegal("W")
         return pairs
     return _variables(value) if letter == "v" else value
 

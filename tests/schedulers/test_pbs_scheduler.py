@@ -1,0 +1,271 @@
+"""What the PBS adapter concludes from the stand-in's answers, and what it does not conclude."""
+
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from aiperf_orch.config import SiteSettings
+from aiperf_orch.errors import SchedulerUnreachable
+from aiperf_orch.records import EndReason
+from aiperf_orch.schedulers.base import JobEnd, JobRequest, JobState, JobStatus
+from aiperf_orch.schedulers.choosing import make_scheduler
+from aiperf_orch.schedulers.command import Answer
+from aiperf_orch.schedulers.pbs import scheduler as module
+from aiperf_orch.schedulers.pbs.lookup import look_up
+
+pytestmark = pytest.mark.pbs
+
+WAITING = "import time; open('started', 'w').close(); time.sleep(300)"
+
+
+@pytest.fixture
+def scheduler(pbs):
+    settings = {"scheduler": {"kind": "pbs", "command_timeout": "60s", "time_limit": "10m"}}
+    return make_scheduler(SiteSettings.model_validate(settings).scheduler)
+
+
+@pytest.fixture
+def request_for(tmp_path):
+    """Makes job requests in a campaign directory."""
+    campaign = tmp_path / "campaign"
+    campaign.mkdir(mode=0o700)
+
+    def make(number, program=WAITING, after=None):
+        folder = campaign / "jobs" / f"{number:05d}-1"
+        folder.mkdir(parents=True)
+        command = (sys.executable, "-c", program)
+        return JobRequest(f"conf1-{number:05d}-1", folder, folder, campaign, command, after=after)
+
+    return make
+
+
+@pytest.fixture
+def running(scheduler, request_for, wait_for):
+    """Submits a job and waits until it runs; returns its id."""
+
+    def run(number):
+        request = request_for(number)
+        job = scheduler.submit([request]).jobs[request.name]
+        wait_for((request.folder / "started").exists)
+        return job
+
+    return run
+
+
+@pytest.fixture
+def wait_for():
+    def wait(condition, seconds=60):
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, "waited in vain"
+            time.sleep(0.05)
+
+    return wait
+
+
+@pytest.mark.parametrize("history", [True, False])
+def test_explain_tells_what_lives_what_has_ended_and_what_is_unknown(scheduler, pbs, running, history):
+    pbs.configure(history=history)
+    script = "#!/bin/bash\nsleep 300\n"
+    jobs = {
+        "runs": running(0),
+        "waits": pbs.submit(script, "-l", "select=1:ncpus=99"),
+        "held": pbs.submit(script, "-h"),
+        "suspended": running(1),
+        "ended": pbs.submit("exit 3"),
+        "deleted": pbs.submit(script, "-h"),
+        "unknown": "999.vm",
+    }
+    pbs.run("qsig", "-s", "suspend", jobs["suspended"], operator=True)
+    pbs.run("qdel", jobs["deleted"])
+    (pbs.wait if history else pbs.wait_gone)(jobs["ended"])
+    known = scheduler.explain(jobs)
+    living = {name: status.state for name, status in known.items() if isinstance(status, JobStatus)}
+    assert living == {
+        "runs": JobState.RUNNING,
+        "waits": JobState.PENDING,
+        "held": JobState.PENDING,
+        "suspended": JobState.RUNNING,
+    }
+    assert known["suspended"].detail.startswith("suspended")
+    ends = {name: end.reason for name, end in known.items() if isinstance(end, JobEnd)}
+    assert ends == ({"ended": EndReason.TRIAL_ERROR, "deleted": EndReason.CANCELLED} if history else {})
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.5])
+@pytest.mark.parametrize("history", [True, False])
+def test_an_empty_or_broken_answer_with_status_0_concludes_nothing(scheduler, pbs, history, keep):
+    pbs.configure(history=history)
+    jobs = {name: pbs.submit("true", "-h") for name in ("first", "second")}
+    pbs.fault("qstat", "truncated", keep=keep)
+    with pytest.raises(SchedulerUnreachable):
+        scheduler.explain(jobs)
+    pbs.heal()
+    pbs.stop_server()
+    with pytest.raises(SchedulerUnreachable):
+        scheduler.explain(jobs)
+    pbs.start_server()
+    assert scheduler.explain(jobs).keys() == jobs.keys()
+
+
+def test_ids_that_an_answer_passes_over_are_asked_for_alone():
+    asked = []
+
+    def qstat(command):
+        """A release that shows the first id only, and no others behind one that is unknown."""
+        asked.append(command[3:])
+        if command[3] == "2.vm":
+            return Answer(153, "", "qstat: Unknown Job Id 2.vm\n")
+        return Answer(0, f"Job Id: {command[3]}\n    Job_Name = a\n    job_state = R\n\n", "")
+
+    assert look_up(qstat, ["1.vm", "2.vm", "3.vm"]).keys() == {"1", "3"}
+    assert asked == [["1.vm", "2.vm", "3.vm"], ["2.vm"], ["3.vm"]]
+
+
+def test_a_disabled_queue_postpones_and_an_unknown_one_refuses(scheduler, pbs, request_for):
+    pbs.disable_queue()
+    first, second = request_for(0), request_for(1)
+    done = scheduler.submit([first, second])
+    assert done.postponed == {first.name: "qsub: Queue is not enabled"}
+    assert (done.refused, done.jobs, done.unsure) == ({}, {}, {})
+    pbs.enable_queue()
+    assert scheduler.submit([first, second]).jobs.keys() == {first.name, second.name}
+    pbs.fault("qsub", "refused", text="Unknown queue", status=170)
+    assert scheduler.submit([request_for(2)]).refused == {"conf1-00002-1": "qsub: Unknown queue"}
+
+
+def test_a_job_waits_for_the_one_that_it_follows_and_is_not_stuck(scheduler, pbs, running, request_for, wait_for):
+    first = running(0)
+    request = request_for(1, after=first)
+    job = scheduler.submit([request]).jobs[request.name]
+    status = scheduler.query([request.name])[request.name]
+    assert (status.state, status.job, status.stuck, status.final) == (JobState.PENDING, job, False, False)
+    assert status.detail == f"waits for the end of job {first}"
+    assert scheduler.explain({request.name: job})[request.name].stuck is False
+    assert not (request.folder / "started").exists()
+    scheduler.cancel({"conf1-00000-1": first}, force=False)
+    wait_for((request.folder / "started").exists)
+
+
+@pytest.mark.parametrize("history", [True, False])
+def test_a_job_that_is_to_follow_one_that_is_gone_runs_without(scheduler, pbs, request_for, wait_for, history):
+    pbs.configure(history=history)
+    ended = pbs.submit("true")
+    (pbs.wait if history else pbs.wait_gone)(ended)
+    for number, gone in enumerate((ended, "999.vm")):
+        request = request_for(number, after=gone)
+        done = scheduler.submit([request])
+        assert (list(done.jobs), done.refused, done.postponed) == ([request.name], {}, {})
+        wait_for((request.folder / "started").exists)
+        assert scheduler.query([request.name])[request.name].job == done.jobs[request.name]
+
+
+@pytest.mark.parametrize(
+    ("status", "text"), [(153, "Unknown Job Id 7.vm"), (35, "Job has finished 7.vm"), (206, "Invalid Job Dependency")]
+)
+def test_a_job_that_may_not_follow_what_is_gone_is_submitted_without(scheduler, pbs, request_for, status, text):
+    pbs.fault("qsub", "refused", times=1, status=status, text=text)
+    request = request_for(0, after="7.vm")
+    assert list(scheduler.submit([request]).jobs) == [request.name]
+    assert "depend" not in (request.folder / "job.sh").read_text()
+
+
+def test_a_job_whose_predecessor_was_deleted_in_the_queue_is_stuck(scheduler, pbs, request_for):
+    first = pbs.submit("true", "-h")
+    request = request_for(0, after=first)
+    job = scheduler.submit([request]).jobs[request.name]
+    pbs.run("qdel", first)
+    status = scheduler.query([request.name])[request.name]
+    assert (status.job, status.stuck, status.final) == (job, True, False)
+    assert status.detail == f"waits for the end of job {first}, which is not in the queue any more"
+
+
+def test_what_a_server_without_its_moms_says_of_a_job_passes(scheduler, pbs, request_for, wait_for):
+    pbs.restart_server()
+    request = request_for(0)
+    scheduler.submit([request])
+    status = scheduler.query([request.name])[request.name]
+    assert (status.state, status.stuck, status.final) == (JobState.PENDING, True, False)
+    assert status.detail.startswith("Can Never Run: Insufficient amount of resource")
+    pbs.moms_report()
+    wait_for(lambda: scheduler.query([request.name])[request.name].state is JobState.RUNNING)
+
+
+def test_an_administrators_hold_is_waited_for_and_the_servers_own_is_final(scheduler, pbs, request_for):
+    pbs.configure(refuse_starts=["conf1-00001-1"], scheduling=False)
+    requests = [request_for(number) for number in range(2)]
+    jobs = scheduler.submit(requests).jobs
+    assert pbs.run("qhold", "-h", "s", jobs[requests[0].name], operator=True).returncode == 0
+    pbs.configure(scheduling=True)
+    first, second = (scheduler.query(list(jobs))[request.name] for request in requests)
+    assert (first.stuck, first.final, first.detail[:20]) == (False, False, "Job held by root on ")
+    assert (second.stuck, second.final) == (True, True)
+
+
+@pytest.mark.parametrize("history", [True, False])
+def test_what_waits_is_deleted_first_and_never_runs(scheduler, pbs, running, request_for, wait_for, history):
+    pbs.configure(history=history)
+    first = running(0)
+    request = request_for(1, after=first)
+    job = scheduler.submit([request]).jobs[request.name]
+    done = scheduler.cancel({"conf1-00000-1": first, request.name: job}, force=False)
+    assert (done.never, done.refused) == ([request.name], {})
+    assert [words for _, _, words in pbs.calls("qdel")] == [[job], [first]]
+    (pbs.wait if history else pbs.wait_gone)(first)
+    assert not (request.folder / "started").exists()
+
+
+def test_a_job_that_begins_while_it_is_deleted_is_not_said_never_to_have_run(scheduler, pbs, request_for):
+    pbs.configure(scheduling=False)
+    request = request_for(0)
+    job = scheduler.submit([request]).jobs[request.name]
+    query = scheduler.query
+
+    def late(names):
+        listed = query(names)
+        pbs.configure(scheduling=True)  # it begins after the listing
+        pbs.run("qstat")
+        pbs.wait(job, "R")
+        return listed
+
+    scheduler.query = late
+    assert scheduler.cancel({request.name: job}, force=False).never == []
+    assert pbs.wait(job)["substate"] == 91
+
+
+def test_threads_share_the_pace_and_none_waits_for_anothers_series(scheduler, monkeypatch):
+    calls, lock = [], threading.Lock()
+
+    def run_command(command, **_):
+        with lock:
+            calls.append(command[0])
+        return Answer(0, "1.vm\n", "")
+
+    monkeypatch.setattr(module, "run_command", run_command)
+    begin = time.monotonic()
+    series = threading.Thread(target=lambda: [scheduler._run(["qsub"]) for _ in range(12)])
+    series.start()
+    while not calls:
+        time.sleep(0.001)
+    for _ in range(4):
+        scheduler._run(["qdel"])
+    assert calls.index("qdel") <= 3
+    assert calls.count("qsub") < 12  # the series goes on
+    series.join()
+    assert time.monotonic() - begin >= 15 * module._PACE
+
+
+def test_a_qsub_that_was_killed_may_have_been_served(scheduler, pbs, request_for, monkeypatch):
+    monkeypatch.setattr(module, "run_command", lambda *_, **__: Answer(-9, "", ""))
+    request = request_for(0)
+    assert list(scheduler.submit([request]).unsure) == [request.name]
+
+
+def test_the_id_of_a_job_that_cannot_be_looked_up_is_kept(scheduler, pbs, running, request_for):
+    request = request_for(1, after=running(0))
+    pbs.fault("qstat", "down", times=1)
+    assert list(scheduler.submit([request]).jobs) == [request.name]
+    assert len(subprocess.run([pbs.bin / "qselect"], capture_output=True, text=True).stdout.splitlines()) == 2
