@@ -127,12 +127,17 @@ def _listen(process: subprocess.Popen[str], enough: Callable[[str], bool]) -> tu
     reader = threading.Thread(target=lambda pipe: output.append(pipe.read()), args=[process.stdout])
     reader.start()
     errors = []
-    for line in process.stderr:
-        errors.append(line)
-        if enough(line):
-            _end(process)
-    reader.join()
-    process.wait()
+    try:
+        for line in process.stderr:
+            errors.append(line)
+            if enough(line):
+                _end(process)
+        process.wait()
+    except BaseException:
+        _end(process)  # so that the reader ends, too
+        raise
+    finally:
+        reader.join()
     return "".join(output), "".join(errors)
 
 

@@ -8,6 +8,7 @@ import sys
 import textwrap
 import time
 from ast import literal_eval
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -190,6 +191,30 @@ def test_cancelling_ends_only_the_jobs_named(scheduler, jobs):
     scheduler.cancel(dict.fromkeys([first.name, "conf1-99999-1"]), force=False)
     wait_for(lambda: not is_live(scheduler, first.name))
     assert is_live(scheduler, second.name)
+
+
+def test_a_job_that_follows_another_waits_in_the_queue_until_that_has_ended(scheduler, jobs):
+    if not scheduler.lookahead:
+        pytest.skip("it has no queue to wait in")
+    first, second = jobs("conf1-00017-1", WAITING), jobs("conf1-00018-1", WAITING)
+    job = scheduler.submit([first]).jobs[first.name]
+    wait_for((first.folder / "started").exists)
+    assert scheduler.submit([replace(second, after=job)]).jobs
+    time.sleep(3)  # there is room for it
+    status = scheduler.query([second.name])[second.name]
+    assert (status.state, status.stuck) == (JobState.PENDING, False)
+    assert not (second.folder / "started").exists()
+    scheduler.cancel({first.name: job}, force=True)
+    wait_for((second.folder / "started").exists)
+
+
+def test_cancelling_jobs_that_are_gone_refuses_nothing(scheduler, jobs):
+    request = jobs("conf1-00019-1", "pass")
+    job = scheduler.submit([request]).jobs[request.name]
+    wait_for(lambda: not is_live(scheduler, request.name))
+    for force in (False, True):
+        done = scheduler.cancel({request.name: job, "conf1-99999-1": None}, force=force)
+        assert (done.never, done.refused) == ([], {})
 
 
 @pytest.mark.slurm

@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 
 from aiperf_orch.config_schedulers import SlurmSettings
+from aiperf_orch.controller.watch import end_by_log, tail
 from aiperf_orch.errors import SchedulerUnreachable
 from aiperf_orch.records import EndReason
 from aiperf_orch.schedulers.base import JobEnd, JobRequest, JobState, JobStatus
@@ -503,6 +504,38 @@ def test_a_job_that_follows_one_that_has_left_begins_at_once(scheduler, job):
     submitted(scheduler, *requests)
     for request in requests:
         assert "SLURM_JOB_ID" in log_of(scheduler, request)
+
+
+def test_the_log_of_a_job_that_took_too_much_memory_says_so(slurm_accounting, job):
+    scheduler = make_scheduler(memory="64M")
+    request = job(
+        "memory-00000-1", script="import time; open('started', 'w').close(); x = bytearray(300 << 20); time.sleep(60)"
+    )
+    (ident,) = submitted(scheduler, request)
+    log_of(scheduler, request)
+    end = end_by_log(tail(request.folder / "log"))
+    assert end is not None, (request.folder / "log").read_text()
+    assert end.reason is EndReason.OUT_OF_MEMORY
+    assert "exceeded memory limit" in end.detail
+    assert explained(scheduler, request.name, ident).reason is not EndReason.OUT_OF_MEMORY  # nobody else knows
+
+
+def test_the_log_of_a_job_that_lost_its_node_names_it(slurm, scheduler, job):
+    request = job("node-00000-1", script=WAITING)
+    (ident,) = submitted(scheduler, request)
+    started(request)
+    node = slurm.run("squeue", "--noheader", f"--jobs={ident}", "--format=%N").stdout.strip()
+    slurm.down(node)
+    log_of(scheduler, request)
+    end = wait_for(lambda: end_by_log(tail(request.folder / "log")), "the launcher's last words")
+    assert (end.reason, end.hosts) == (EndReason.NODE_FAILURE, (node,))
+
+
+def test_a_campaign_that_a_node_does_not_see_is_named(scheduler, job):
+    request = job("guard-00000-1")
+    elsewhere = replace(request, campaign=request.campaign / "elsewhere")
+    submitted(scheduler, elsewhere)
+    assert re.search(r"refused: \S+/elsewhere is not there on n\d: is its file system", log_of(scheduler, request))
 
 
 def test_different_methods_may_run_at_the_same_time(scheduler, job):
