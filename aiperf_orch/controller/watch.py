@@ -21,7 +21,7 @@ from aiperf_orch.search.forecast import forecast_error
 from aiperf_orch.units import now
 
 _LONGEST_WAIT: Final = 30.0  # seconds
-_LOG_TAIL: Final = 4000  # bytes
+_LOG_TAIL: Final = 16_000  # bytes: a traceback may stand behind the line that explains
 _LAUNCHER: Final = re.compile(r"(?:srun|slurmstepd(?:-\S+)?): |pbsdsh: ")
 _EXPLAINS: Final = re.compile(r"(?:srun|slurmstepd(?:-\S+)?): (?:error|fatal): ")
 _FOLLOWS: Final = re.compile(  # what launchers say after any failure explains nothing

@@ -166,7 +166,10 @@ class SlurmScheduler(Scheduler):
         """What sacct knows of the ends of jobs, ids by name."""
         found: dict[tuple[str, str], JobEnd] = {}
         for ids in _chunks(list(jobs.values())):
-            found |= queue.parse_sacct(self._ask(queue.sacct_command(ids, self._settings.cluster)))
+            answer = self._run(queue.sacct_command(ids, self._settings.cluster))
+            if answer.status or ("sacct: error: " in answer.errors and not answer.output.strip()):
+                raise SchedulerUnreachable(f"sacct failed: {answer.complaint}")
+            found |= queue.parse_sacct(answer.output)
         return {name: found[name, job] for name, job in jobs.items() if (name, job) in found}
 
     def _scancel(self, jobs: Sequence[JobStatus], *options: str) -> dict[str, str]:
