@@ -99,11 +99,7 @@ def _reason(queue: JobEnd | None, log: JobEnd | None) -> EndReason:
     known = queue.reason if queue else None
     if log is None or log.reason is None:
         return known or EndReason.LOST
-    if known is None or (
-        known in (EndReason.TRIAL_ERROR, EndReason.CANCELLED) and log.reason is not EndReason.CANCELLED
-    ):
-        return log.reason
-    return known
+    return log.reason if known in (None, EndReason.TRIAL_ERROR, EndReason.CANCELLED) else known
 
 
 def _vanished_unseen(watched: Watched, end: JobEnd | None, logs: Iterable[Path]) -> bool:

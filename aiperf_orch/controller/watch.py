@@ -28,7 +28,8 @@ _FOLLOWS: Final = re.compile(  # what launchers say after any failure explains n
     r"\S+: error: (?:\S+: tasks? [\d,-]+: (?!Out Of Memory)|\*\*\* STEP |Timed out waiting for job step|Application launch failed)"
 )
 _LOG_ENDS: Final = (
-    # (line, reason, where it was seen), in the order of what explains more; the group is the node that is to blame
+    # (line, reason, where it was seen), in the order of what explains more; the group is the node that is to blame.
+    # Not `JOB 12 ON n1 CANCELLED AT …` alone: who killed it, and whether for good, it does not say
     (r"slurmstepd.*: Detected \d+ oom[_-]kill event.*", EndReason.OUT_OF_MEMORY, "Slurm 22.05 to 25.05, task/cgroup"),
     (r"slurmstepd.* exceeded (?:virtual )?memory limit \(.*", EndReason.OUT_OF_MEMORY, "Slurm 22.05.8, OverMemoryKill"),
     (r"slurmstepd.*: Exceeded job memory limit.*", EndReason.OUT_OF_MEMORY, "Slurm 22.05.8"),
@@ -42,7 +43,6 @@ _LOG_ENDS: Final = (
     (r"srun: error: Node failure on (\S+)", EndReason.NODE_FAILURE, "Slurm 22.05.8"),
     (r"srun: error: Task launch for StepId=\S+ failed on node (\S+): .*", EndReason.NODE_FAILURE, "Slurm 22.05"),
     (r"srun: error: task \d+ launch failed: Job prolog failed", EndReason.NODE_FAILURE, "Slurm 22.05"),
-    (r".*\*\*\* JOB \S+ ON \S+ CANCELLED AT [-\d:T]+ \*\*\*", EndReason.CANCELLED, "Slurm 22.05.8"),
 )
 _NEXT_RUN: Final = (
     "aiperf-orch: run "  # what the script says when its job runs again: what is before it ended another run
@@ -227,7 +227,7 @@ def end_by_log(lines: Sequence[str]) -> JobEnd | None:
 def explanation(lines: Sequence[str]) -> str:
     """The line that explains best why a job ended: one that is known to, else the last that does not only follow."""
     found = _typed(lines)
-    if found is not None and found[1] is not EndReason.CANCELLED:
+    if found is not None:
         return found[0]
     said = list(lines)
     if said and said[-1] == _WORDLESS:

@@ -116,7 +116,7 @@ JOB = "slurmstepd-n4: error: *** JOB 25 ON n4 CANCELLED AT 2026-11-30T10:21:29"
         ([f"{STEP} PREEMPTION ***", "srun: error: n4: task 0: Terminated"], EndReason.PREEMPTED, (), f"{STEP} PREEMPTION ***"),
         (["x", f"{JOB} DUE TO TIME LIMIT ***"], EndReason.TIME_LIMIT, (), f"{JOB} DUE TO TIME LIMIT ***"),
         (["srun: error: Node failure on n3"], EndReason.NODE_FAILURE, ("n3",), None),
-        (["epoch 1", f"{JOB} ***"], EndReason.CANCELLED, (), f"{JOB} ***"),
+        (["epoch 1", f"{JOB} ***"], None, (), f"{JOB} ***"),
         (["=>> PBS: job killed: walltime 6 exceeded limit 3"], EndReason.TIME_LIMIT, (), None),
         (["=>> PBS: job killed: mem 400280kb exceeded limit 102400kb"], EndReason.OUT_OF_MEMORY, (), None),
         # in the sources of 22.05 to 25.05
@@ -195,7 +195,7 @@ def test_what_ended_an_earlier_run_of_a_job_is_not_its_end(tmp_path):
         (JobEnd(EndReason.PREEMPTED, "PREEMPTED"), OOM, EndReason.PREEMPTED),
         (JobEnd(EndReason.TRIAL_ERROR, "FAILED, exit status 1"), [f"{JOB} ***"], EndReason.TRIAL_ERROR),
         (JobEnd(EndReason.TRIAL_ERROR, "FAILED, exit status 1"), ["it went wrong"], EndReason.TRIAL_ERROR),
-        (JobEnd(None, "COMPLETED"), [f"{JOB} ***"], EndReason.CANCELLED),
+        (JobEnd(None, "COMPLETED"), [f"{JOB} ***"], EndReason.LOST),
     ],
 )
 def test_the_log_types_an_end_of_which_the_queue_knows_only_how(watched, tmp_path, queue, log, reason):

@@ -83,6 +83,7 @@ SEEN = [
     (FAILED + "Socket timed out on send/recv operation", Complaint.UNREACHABLE),
     (FAILED + "Zero Bytes were transmitted or received", Complaint.UNREACHABLE),
     ("slurm_load_jobs error: Unable to contact slurm controller (connect failure)", Complaint.UNREACHABLE),
+    ("slurm_load_partitions: Unable to contact slurm controller (connect failure)", Complaint.UNREACHABLE),
     (
         "scancel: error: Kill job error on job id 13_4: Unable to contact slurm controller (connect failure)",
         Complaint.UNREACHABLE,

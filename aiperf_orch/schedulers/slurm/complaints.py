@@ -273,7 +273,7 @@ ERRORS: Final = (
 
 _PROGRAM: Final = re.compile(r"(?:sbatch|srun|squeue|scancel|scontrol|sacct|sacctmgr|sinfo): (?:(?:error|fatal): )?")
 _VERDICT: Final = re.compile(
-    r"(?:Batch job submission failed|allocation failure|slurm_\w+ error|scontrol_\w+ error|"
+    r"(?:Batch job submission failed|allocation failure|slurm_load_\w+|slurm_\w+ error|scontrol_\w+ error|"
     r"Kill job error on job id [\d_+\[\]-]+): (.*)"
 )
 _FEWER_BY_LIMIT: Final = "Job violates accounting/QOS policy"
