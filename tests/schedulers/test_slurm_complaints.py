@@ -11,7 +11,7 @@ from aiperf_orch.schedulers.slurm.complaints import ERRORS, Complaint, Row, clas
 FAILED = "sbatch: error: Batch job submission failed: "
 POLICY = FAILED + "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
 
-# what a real Slurm 22.05.8 printed, word by word
+# word by word what a real Slurm 22.05.8 printed, or has in its texts
 SEEN = [
     (
         "sbatch: error: invalid partition specified: nosuch\n" + FAILED + "Invalid partition name specified",
@@ -66,6 +66,8 @@ SEEN = [
     ("sbatch: error: QOSMaxCpuPerJobLimit\n" + POLICY, Complaint.FOR_GOOD),
     ("sbatch: error: QOSMaxSubmitJobPerUserLimit\n" + POLICY, Complaint.FULL),
     ("sbatch: error: AssocMaxSubmitJobLimit\n" + POLICY, Complaint.FULL),
+    ("sbatch: error: MaxSubmitJobsPerAccount\n" + POLICY, Complaint.FULL),
+    ("sbatch: error: MaxCpuPerAccount\n" + POLICY, Complaint.FEWER),
     ("sbatch: error: QOSMaxCpuPerUserLimit\n" + POLICY, Complaint.FEWER),
     ("sbatch: error: QOSGrpCpuLimit\n" + POLICY, Complaint.FEWER),
     (POLICY, Complaint.FEWER),

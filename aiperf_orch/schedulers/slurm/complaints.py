@@ -34,7 +34,8 @@ def _rows(complaint: Complaint, seen: str, *sentences: str) -> tuple[Row, ...]:
 
 
 _RUN: Final = "22.05.8"  # printed by a real one
-_SOURCE: Final = "22.05 to 25.05"  # in Slurm's table of errors
+_TEXT: Final = "22.05.8, not run"  # in the texts of its programs
+_SOURCE: Final = "22.05 to 25.05"  # in Slurm's tables of errors and of reasons
 _NEWER: Final = "25.05"  # in its table of errors, not in that of 22.05
 _OLDER: Final = "22.05"  # in its table of errors, not in that of 25.05
 
@@ -159,8 +160,14 @@ ERRORS: Final = (
     *_rows(Complaint.FULL, _NEWER, "MaxJobCount limit reached"),
     # which of accounting's limits it was, in a line before
     *_rows(Complaint.FULL, _RUN, "QOSMaxSubmitJobPerUserLimit"),
-    *_rows(Complaint.FULL, _SOURCE, "AssocMaxSubmitJobLimit", "AssocGrpSubmitJobsLimit", "QOSGrpSubmitJobsLimit"),
-    *_rows(Complaint.FULL, "23.02", "MaxSubmitJobsPerAccount", "QOSMaxSubmitJobPerAccount*"),
+    *_rows(
+        Complaint.FULL,
+        _SOURCE,
+        "AssocMaxSubmitJobLimit",
+        "AssocGrpSubmitJobsLimit",
+        "QOSGrpSubmitJobsLimit",
+        "MaxSubmitJobsPerAccount",
+    ),
     *_rows(Complaint.FOR_GOOD, _RUN, "QOSMaxWallDurationPerJobLimit", "QOSMaxCpuPerJobLimit"),
     *_rows(
         Complaint.FOR_GOOD,
@@ -176,20 +183,18 @@ ERRORS: Final = (
         "QOSNotAllowed",
     ),
     # limits of all jobs of a user or group together: others' ends, or the time, may meet them
-    *_rows(
-        Complaint.FEWER, _SOURCE, "QOSMax*PerUser*", "QOSMax*PerAccount*", "QOSGrp*", "AssocGrp*", "QOSUsageThreshold"
-    ),
+    *_rows(Complaint.FEWER, _SOURCE, "QOSMax*PerUser*", "Max*PerAccount", "QOSGrp*", "AssocGrp*", "QOSUsageThreshold"),
     # the answer of slurmctld, or the way to it, was lost
     *_rows(
         Complaint.UNREACHABLE,
         _RUN,
         "Unable to contact slurm controller (*",
-        "Socket timed out on send/recv operation",
-        "Zero Bytes were transmitted or received",
     ),
     *_rows(
         Complaint.UNREACHABLE,
         _SOURCE,
+        "Socket timed out on send/recv operation",
+        "Zero Bytes were transmitted or received",
         "Communication connection failure",
         "Communication shutdown failure",
         "Message send failure",
@@ -236,11 +241,15 @@ ERRORS: Final = (
         _RUN,
         "Invalid --* specification",
         "unrecognized option *",
-        "invalid option -- *",
         "This does not look like a batch script.*",
         "Batch script is empty!",
-        "Batch script contains only whitespace!",
         "Batch script contains DOS line breaks*",
+    ),
+    *_rows(
+        Complaint.FOR_GOOD,
+        _TEXT,
+        "invalid option -- *",
+        "Batch script contains only whitespace!",
         "The Slurm controller does not allow scripts that*",
         "Invalid directive found in batch script: *",
     ),
@@ -248,24 +257,24 @@ ERRORS: Final = (
         Complaint.PASSING,
         _RUN,
         "Unable to open file *",
-        "getcwd failed: *",
-        "Job creation temporarily disabled, retrying",
         "No cluster '*' known by database.",
         "'*' can't be reached now, or it is an invalid entry for --cluster.*",
+    ),
+    *_rows(
+        Complaint.PASSING,
+        _TEXT,
+        "getcwd failed: *",
+        "Job creation temporarily disabled, retrying",
         "cli_filter plugin terminated with error",
     ),
-    *_rows(
-        Complaint.FULL,
-        _RUN,
-        "Slurm temporarily unable to accept job, sleeping and retrying",
-        "Slurm job queue full, sleeping and retrying",
-    ),
+    *_rows(Complaint.FULL, _RUN, "Slurm temporarily unable to accept job, sleeping and retrying"),
+    *_rows(Complaint.FULL, _TEXT, "Slurm job queue full, sleeping and retrying"),
+    *_rows(Complaint.UNREACHABLE, _RUN, "Could not establish a configuration source"),
     *_rows(
         Complaint.UNREACHABLE,
-        _RUN,
+        _TEXT,
         "Munge encode failed: *",
         "If munged is up, restart with --num-threads=*",
-        "Could not establish a configuration source",
         "Currently unable to load job state information, retrying: *",
     ),
 )
@@ -297,7 +306,7 @@ def classify(said: str) -> Complaint:
     if verdict is None:
         return known[-1].complaint if known else Complaint.PASSING
     if verdict.startswith(_FEWER_BY_LIMIT):
-        limits = [row.complaint for row in known if row.sentence.startswith(("QOS", "Assoc", "MaxSubmit"))]
+        limits = [row.complaint for row in known if row.sentence.startswith(("QOS", "Assoc", "Max"))]
         if limits:
             return limits[-1]
     return next((row.complaint for row in _known([verdict])), Complaint.PASSING)
