@@ -13,7 +13,7 @@ from aiperf_orch.campaign.events import is_there
 from aiperf_orch.campaign.state import Attempt
 from aiperf_orch.config_schedulers import ClusterSettings, SchedulerSettings
 from aiperf_orch.controller.queue import QueueAnswer
-from aiperf_orch.controller.watch import Watched, last_line
+from aiperf_orch.controller.watch import Watched, end_by_log, last_line, tail
 from aiperf_orch.records import EndReason, JobRecord
 from aiperf_orch.schedulers.base import JobEnd, JobState, JobStatus, array_element
 from aiperf_orch.units import format_duration
@@ -145,9 +145,17 @@ def how_it_went(
         case None:
             gone, detail = "left the queue without an end line", end.detail if end else ""
             message = ", ".join(filter(None, [gone, detail, last_line(*logs)]))
-            return (end.reason if end and end.reason else EndReason.LOST), message
+            return _reason(end, end_by_log(tail(*logs))), message
         case reason:
             return reason, "its job was ended"
+
+
+def _reason(queue: JobEnd | None, log: JobEnd | None) -> EndReason:
+    """Why a job ended: as the queue has it, unless that is only how it ended, and the job's log knows why."""
+    known = queue.reason if queue else None
+    if log is None or log.reason is None:
+        return known or EndReason.LOST
+    return log.reason if known in (None, EndReason.TRIAL_ERROR, EndReason.CANCELLED) else known
 
 
 def _vanished_unseen(watched: Watched, end: JobEnd | None, logs: Iterable[Path]) -> bool:

@@ -22,8 +22,32 @@ from aiperf_orch.text import one_line
 from aiperf_orch.units import now
 
 _LONGEST_WAIT: Final = 30.0  # seconds
-_LOG_TAIL: Final = 4000  # bytes
-_LAUNCHERS: Final = ("srun: ", "slurmstepd", "pbsdsh: ")  # what these say after a failure explains nothing
+_LOG_TAIL: Final = 16_000  # bytes: a traceback may stand behind the line that explains
+_LAUNCHER: Final = re.compile(r"(?:srun|slurmstepd(?:-\S+)?): |pbsdsh: ")
+_EXPLAINS: Final = re.compile(r"(?:srun|slurmstepd(?:-\S+)?): (?:error|fatal): ")
+_FOLLOWS: Final = re.compile(  # what launchers say after any failure explains nothing
+    r"\S+: error: (?:\S+: tasks? [\d,-]+: (?!Out Of Memory)|\*\*\* STEP |Timed out waiting for job step|Application launch failed)"
+)
+_LOG_ENDS: Final = (
+    # (line, reason, where it was seen), in the order of what explains more; the group is the node that is to blame.
+    # Not `JOB 12 ON n1 CANCELLED AT …` alone: who killed it, and whether for good, it does not say
+    (r"slurmstepd.*: Detected \d+ oom[_-]kill event.*", EndReason.OUT_OF_MEMORY, "Slurm 22.05 to 25.05, task/cgroup"),
+    (r"slurmstepd.* exceeded (?:virtual )?memory limit \(.*", EndReason.OUT_OF_MEMORY, "Slurm 22.05.8, OverMemoryKill"),
+    (r"slurmstepd.*: Exceeded job memory limit.*", EndReason.OUT_OF_MEMORY, "Slurm 22.05.8"),
+    (r"srun: error: \S+: tasks? [\d,-]+: Out Of Memory", EndReason.OUT_OF_MEMORY, "Slurm 22.05, task/cgroup"),
+    (r"=>> PBS: job killed: v?mem .* exceeded limit .*", EndReason.OUT_OF_MEMORY, "OpenPBS 23.06.06"),
+    (r".*\*\*\* (?:JOB|STEP) .* DUE TO TIME LIMIT.*", EndReason.TIME_LIMIT, "Slurm 22.05.8"),
+    (r"=>> PBS: job killed: walltime .* exceeded limit .*", EndReason.TIME_LIMIT, "OpenPBS 23.06.06"),
+    (r".*\*\*\* (?:JOB|STEP) .* DUE TO PREEMPTION.*", EndReason.PREEMPTED, "Slurm 22.05.8"),
+    (r".*\*\*\* (?:JOB|STEP) \S+ ON (\S+) .* DUE TO NODE FAILURE.*", EndReason.NODE_FAILURE, "Slurm 22.05"),
+    (r".*\*\*\* (?:JOB|STEP) \S+ ON (\S+) UNCORRECTABLE MEMORY ERROR.*", EndReason.NODE_FAILURE, "Slurm 22.05"),
+    (r"srun: error: Node failure on (\S+)", EndReason.NODE_FAILURE, "Slurm 22.05.8"),
+    (r"srun: error: Task launch for StepId=\S+ failed on node (\S+): .*", EndReason.NODE_FAILURE, "Slurm 22.05"),
+    (r"srun: error: task \d+ launch failed: Job prolog failed", EndReason.NODE_FAILURE, "Slurm 22.05"),
+)
+_NEXT_RUN: Final = (
+    "aiperf-orch: run "  # what the script says when its job runs again: what is before it ended another run
+)
 _WORDLESS: Final = "submitit.core.utils.FailedJobError"  # its last line about a process that was killed without a word
 _KILLED: Final = re.compile(r"^subprocess\.CalledProcessError: Command .* (died with .*|returned .*)$")
 
@@ -199,19 +223,55 @@ def watch(directory: CampaignDirectory, attempt: Attempt, trial: Trial) -> Watch
 
 
 def last_line(*logs: Path) -> str:
-    """The last line of a job's log that its launcher did not write, of the first log that has any; else empty."""
-    return next(filter(None, map(_last_line, logs)), "")
+    """The line of a job's log that explains best why it ended, of the first log that has any; else empty."""
+    return next((f"{log} ends: {line}" for log in logs if (line := explanation(tail(log)))), "")
 
 
-def _last_line(log: Path) -> str:
+def tail(*logs: Path) -> list[str]:
+    """The last lines of the first of these logs that has any."""
+    return next(filter(None, map(_tail, logs)), [])
+
+
+def end_by_log(lines: Sequence[str]) -> JobEnd | None:
+    """Why a job ended, where a line of its launcher in its log says so in words that are known; else None."""
+    found = _typed(lines)
+    if found is None:
+        return None
+    line, reason, node = found
+    return JobEnd(reason, line, (node,) if node else ())
+
+
+def explanation(lines: Sequence[str]) -> str:
+    """The line that explains best why a job ended: one that is known to, else the last that does not only follow."""
+    found = _typed(lines)
+    if found is not None:
+        return found[0]
+    said = list(lines)
+    if said and said[-1] == _WORDLESS:
+        said.extend(f"the trial's process {killed[1]}" for killed in [_KILLED.match(line) for line in said] if killed)
+    telling = [
+        line for line in said if not _LAUNCHER.match(line) or (_EXPLAINS.match(line) and not _FOLLOWS.match(line))
+    ]
+    return (telling or said or [""])[-1]
+
+
+def _typed(lines: Sequence[str]) -> tuple[str, EndReason, str | None] | None:
+    """The line that is known to tell why a job ended, the reason, and the node that is to blame."""
+    for form, reason, _seen in _LOG_ENDS:
+        for line in reversed(lines):
+            match = re.fullmatch(form, line)
+            if match:
+                return line, reason, next(iter(match.groups()), None)
+    return None
+
+
+def _tail(log: Path) -> list[str]:
     try:
         with log.open("rb") as file:
             file.seek(max(log.stat().st_size - _LOG_TAIL, 0))
             lines = file.read().decode(errors="replace").split("\n")
     except OSError:
-        return ""
+        return []
     said = [line.strip() for line in lines if line.strip()]
-    if said and said[-1] == _WORDLESS:
-        said.extend(f"the trial's process {found[1]}" for found in [_KILLED.match(line) for line in said] if found)
-    last = next((line for line in reversed(said) if not line.startswith(_LAUNCHERS)), said[-1] if said else "")
-    return f"{log} ends: {last}" if last else ""
+    runs = [number for number, line in enumerate(said) if line.startswith(_NEXT_RUN)]
+    return said[runs[-1] + 1 :] if runs else said

@@ -13,7 +13,7 @@ from aiperf_orch.doctor.findings import Finding, fault, ok, warning
 from aiperf_orch.errors import SchedulerUnreachable
 from aiperf_orch.schedulers.command import run_command
 from aiperf_orch.schedulers.slurm import queue, site
-from aiperf_orch.schedulers.slurm.reasons import Complaint, classify
+from aiperf_orch.schedulers.slurm.complaints import Complaint, classify
 from aiperf_orch.schedulers.slurm.scheduler import PROGRAMS
 from aiperf_orch.schedulers.slurm.survey import survey
 from aiperf_orch.units import format_duration
@@ -226,7 +226,7 @@ def _would_submit(settings: SlurmSettings, script: str) -> Finding:
     said = answer.complaint.removeprefix("sbatch: ").removeprefix("error: ")
     if answer.status == 0:
         return ok("sbatch", f"would take a trial's script: {said.partition(' ')[2] or said}")
-    match classify(answer.complaint):
+    match classify(answer.said):
         case Complaint.UNREACHABLE:
             raise SchedulerUnreachable(f"sbatch failed: {said}")
         case Complaint.FULL:

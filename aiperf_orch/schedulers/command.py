@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -27,7 +27,19 @@ _DROPPED: Final = (
     "SUBMITIT_",
     "PBS_DPREFIX",
 )
-_KEPT: Final = frozenset({"SLURM_CONF"})  # where the cluster is
+_KEPT: Final = frozenset(
+    {
+        # where the cluster is: its configuration, who serves it (configless), and which of several is meant. Every
+        # command gets the same, so that jobs are looked for where they were submitted
+        "SLURM_CONF",
+        "SLURM_CONF_SERVER",
+        "SLURM_CLUSTERS",
+        # who asks: a token in place of munge, and the socket of auth/slurm
+        "SLURM_JWT",
+        "SLURM_SACK_SOCKET",
+    }
+)
+"""Variables that say which cluster is asked and by whom. PBS's (PBS_SERVER, PBS_CONF_FILE, ...) are none of `_DROPPED`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +51,14 @@ class Answer:
     errors: str
 
     @property
+    def said(self) -> str:
+        """What it said when it failed, line by line; empty when it said nothing."""
+        return self.errors.strip() or self.output.strip()
+
+    @property
     def complaint(self) -> str:
         """What a person should read when it failed, in one line."""
-        text = self.errors.strip() or self.output.strip() or f"exit status {self.status}, without a word"
-        return " ".join(line.strip() for line in text.splitlines())
+        return _in_one_line(self.said or f"exit status {self.status}, without a word")
 
 
 def clean_environment() -> dict[str, str]:
@@ -50,16 +66,25 @@ def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name in _KEPT or not name.startswith(_DROPPED)}
 
 
-def run_command(command: Sequence[str], *, timeout: float, folder: Path | None = None) -> Answer:
+def run_command(
+    command: Sequence[str],
+    *,
+    timeout: float,
+    folder: Path | None = None,
+    enough: Callable[[str], bool] = lambda _line: False,
+) -> Answer:
     """Run a scheduler's command.
 
     Args:
-        command: program and arguments.
+        command: program and arguments, also behind `env` and its settings.
         timeout: seconds after which it is ended.
         folder: where it runs.
+        enough: whether the rest is not worth waiting for after this line on its stderr; the command is then ended,
+            and the answer is what it had said.
 
     Raises:
-        SchedulerUnreachable: when the program is not there, or did not end in time.
+        SchedulerUnreachable: when the program is not there, or did not end in time. Its message has what the command
+            had said on stderr.
     """
     late = threading.Event()
     try:
@@ -72,14 +97,15 @@ def run_command(command: Sequence[str], *, timeout: float, folder: Path | None =
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            encoding="utf-8",
             errors="replace",
             start_new_session=True,
         ) as process:
             # a watchdog, since a wait with a time-out would look for the end a thousand times a second
-            watchdog = threading.Timer(timeout, _end, [process, late])
+            watchdog = threading.Timer(timeout, _end_late, [process, late])
             watchdog.start()
             try:
-                output, errors = process.communicate()
+                output, errors = _listen(process, enough)
             finally:
                 watchdog.cancel()
     except FileNotFoundError as error:
@@ -88,15 +114,51 @@ def run_command(command: Sequence[str], *, timeout: float, folder: Path | None =
     except OSError as error:
         raise SchedulerUnreachable(f"{command[0]}: cannot be run: {error.strerror}") from error
     if late.is_set():
-        raise SchedulerUnreachable(f"{command[0]} did not answer within {format_duration(timeout)}")
+        said = f"; it had said: {_in_one_line(errors)}" if errors.strip() else ""
+        raise SchedulerUnreachable(f"{_program(command)} did not answer within {format_duration(timeout)}{said}")
     return Answer(process.returncode, output, errors)
 
 
-def _end(process: subprocess.Popen[str], late: threading.Event) -> None:
-    """End a command with all that it started."""
+def _listen(process: subprocess.Popen[str], enough: Callable[[str], bool]) -> tuple[str, str]:
+    """Everything on a command's stdout and stderr until it ends, or until there is enough on stderr."""
+    if process.stdout is None or process.stderr is None:
+        raise AssertionError("both are pipes")
+    output: list[str] = []
+    reader = threading.Thread(target=lambda pipe: output.append(pipe.read()), args=[process.stdout])
+    reader.start()
+    errors = []
+    try:
+        for line in process.stderr:
+            errors.append(line)
+            if enough(line):
+                _end(process)
+        process.wait()
+    except BaseException:
+        _end(process)  # so that the reader ends, too
+        raise
+    finally:
+        reader.join()
+    return "".join(output), "".join(errors)
+
+
+def _end_late(process: subprocess.Popen[str], late: threading.Event) -> None:
     late.set()
+    _end(process)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End a command with all that it started."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+
+
+def _in_one_line(text: str) -> str:
+    return " ".join(line.strip() for line in text.strip().splitlines())
+
+
+def _program(command: Sequence[str]) -> str:
+    """The program that a command runs, also behind `env` and its settings."""
+    return next(word for word in command if word != "env" and "=" not in word)
 
 
 def ask(command: Sequence[str], *, timeout: float) -> str:
@@ -107,5 +169,5 @@ def ask(command: Sequence[str], *, timeout: float) -> str:
     """
     answer = run_command(command, timeout=timeout)
     if answer.status:
-        raise SchedulerUnreachable(f"{command[0]} failed: {answer.complaint}")
+        raise SchedulerUnreachable(f"{_program(command)} failed: {answer.complaint}")
     return answer.output

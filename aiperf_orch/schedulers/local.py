@@ -13,6 +13,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -76,7 +77,7 @@ class LocalExecutor(submitit_local.LocalExecutor):
 
     def _submit_command(self, command: str) -> submitit_local.LocalJob[Any]:
         script = self._request.folder / SCRIPT
-        script.write_text(self._make_submission_file_text(command, ""))
+        script.write_text(self._make_submission_file_text(command, ""), encoding="utf-8")
         environment = {key: value for key, value in os.environ.items() if not key.startswith("SUBMITIT_")}
         environment |= {_NAME: self._request.name, **self._share.environment}
         with (self._request.folder / "log").open("ab") as log:
@@ -101,7 +102,7 @@ class _Found:
 
 
 class LocalScheduler(Scheduler):
-    """Runs jobs on this machine at once; nothing ever waits in its queue."""
+    """Runs jobs on this machine at once. Nothing ever waits in its queue: `JobRequest.after` is not looked at."""
 
     at_once = True
 
@@ -109,6 +110,8 @@ class LocalScheduler(Scheduler):
         self._settings = settings
         self._started: dict[str, subprocess.Popen[bytes]] = {}
         self._over: set[str] = set()
+        self._lock = threading.Lock()
+        """Held while `_started` changes and while its processes are waited for or signalled: ids of reaped ones are reused."""
 
     def check(self, concurrency: int) -> list[str]:
         """Refuse trials that want more than there is, and warn where trials will share."""
@@ -141,31 +144,33 @@ class LocalScheduler(Scheduler):
             try:
                 job = executor.submit(submitit.helpers.CommandFunction(list(request.command), verbose=True))
             except OSError as error:
-                done.refused[request.name] = f"this machine cannot start {request.name}: {error}"
+                # too many processes, a full disk, a file system that is away: none is for good
+                done.postponed[request.name] = f"this machine cannot start {request.name}: {error}"
                 break
             if executor.process is not None:
-                self._started[request.name] = executor.process
+                with self._lock:
+                    self._started[request.name] = executor.process
             done.jobs[request.name] = str(job.job_id)
-        left = [request.name for request in requests if request.name not in done.jobs | done.refused]
+        left = [request.name for request in requests if request.name not in done.jobs | done.postponed]
         done.waiting.update(dict.fromkeys(left, "another job could not be started"))
         return done
 
     def release(self, names: Collection[str]) -> None:
         """What they had is free, though submitit takes a moment to exit; and reap what has."""
-        self._over.update(names)
-        for name in self._over & self._started.keys():
-            if self._started[name].poll() is not None:
-                del self._started[name]
-                self._over.discard(name)
+        with self._lock:
+            self._over = self._over | set(names)
+            for name in self._over & self._started.keys():
+                if self._started[name].poll() is not None:
+                    del self._started[name]
+                    self._over = self._over - {name}
 
     def query(self, names: Collection[str]) -> Mapping[str, JobStatus]:
         """Jobs found in the process table, and the ends of those that this scheduler object started."""
         statuses: dict[str, JobStatus] = {}
         for name in names:
-            process = self._started.get(name)
+            process, code = self._look(name)
             if process is None:
                 continue
-            code = process.poll()  # also reaps it
             if code is None:
                 statuses[name] = _running(name, process.pid)
             else:
@@ -182,8 +187,7 @@ class LocalScheduler(Scheduler):
         """The exit statuses of jobs that this scheduler object started; of others nobody knows."""
         ends: dict[str, JobStatus | JobEnd] = {}
         for name in jobs:
-            process = self._started.get(name)
-            code = process.poll() if process else None
+            _, code = self._look(name)
             if code is not None:
                 ends[name] = JobEnd(EndReason.TRIAL_ERROR if code > 0 else None, _how(code))
         return ends
@@ -193,15 +197,22 @@ class LocalScheduler(Scheduler):
         number = signal.SIGKILL if force else signal.SIGTERM
         elsewhere = []
         for name in jobs:
-            process = self._started.get(name)
-            if process and process.poll() is None:  # its session is ours: no process of it is missed
-                os.killpg(process.pid, number)
-            else:
-                elsewhere.append(name)
+            with self._lock:
+                process = self._started.get(name)
+                if process and process.poll() is None:  # its session is ours: no process of it is missed
+                    os.killpg(process.pid, number)
+                else:
+                    elsewhere.append(name)
         for found in _processes(elsewhere):
             with contextlib.suppress(psutil.NoSuchProcess):
                 found.process.send_signal(number)
         return Cancellation()
+
+    def _look(self, name: str) -> tuple[subprocess.Popen[bytes] | None, int | None]:
+        """The process of a job that was started here, and its exit status if it has ended; also reaps it."""
+        with self._lock:
+            process = self._started.get(name)
+            return process, process.poll() if process else None
 
     def _free(self) -> _Share:
         """What one more job gets."""

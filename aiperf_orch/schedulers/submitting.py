@@ -16,7 +16,7 @@ _LONGEST: Final = 3.0
 
 
 def submit_groups(requests: Group, submit: Callable[[Group], str]) -> Submission:
-    """Submit jobs; elements of one array by one call, halved while a limit refuses the whole.
+    """Submit jobs; elements of one array by one call, halved while a limit refuses the whole or may refuse it.
 
     After some seconds the rest is left for later, for no other reason than time.
 
@@ -55,11 +55,11 @@ def submit_groups(requests: Group, submit: Callable[[Group], str]) -> Submission
 
 
 def _groups(requests: Group) -> list[Group]:
-    """Elements of one array together, every other job alone."""
-    groups: dict[str, list[JobRequest]] = {}
+    """Elements of one array that follow the same job together, every other job alone."""
+    groups: dict[tuple[str, str | None], list[JobRequest]] = {}
     for request in requests:
         element = array_element(request.name)
-        groups.setdefault(element[0] if element else request.name, []).append(request)
+        groups.setdefault((element[0] if element else request.name, request.after), []).append(request)
     return list(groups.values())
 
 

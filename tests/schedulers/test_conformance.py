@@ -1,5 +1,6 @@
 """What every scheduler must do, held against each in turn with real jobs. A new scheduler adds itself to `SCHEDULERS`."""
 
+import errno
 import os
 import shutil
 import signal
@@ -307,3 +308,19 @@ def test_local_jobs_are_held_to_cores_and_gpus_of_their_own(jobs, monkeypatch):
     (a_cores, a_gpus), (b_cores, b_gpus) = (literal_eval((each.folder / "has").read_text()) for each in (first, second))
     assert (len(a_cores), len(b_cores), len({*a_cores, *b_cores})) == (1, 1, 2)
     assert {a_gpus, b_gpus} == {"4,5", "6,7"}
+
+
+def test_a_local_job_that_cannot_be_started_now_may_be_started_later(jobs, monkeypatch):
+    def no_process(*_arguments, **_options):
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    scheduler = make_scheduler(LocalSettings())
+    requests = [jobs("conf1-00020-1", "pass"), jobs("conf1-00021-1", "pass")]
+    with monkeypatch.context() as full:
+        full.setattr(local.subprocess, "Popen", no_process)
+        done = scheduler.submit(requests)
+    assert "Resource temporarily unavailable" in done.postponed[requests[0].name]
+    assert (list(done.waiting), done.refused) == ([requests[1].name], {})
+    assert scheduler.submit(requests).jobs.keys() == {request.name for request in requests}
+    for request in requests:
+        wait_for(lambda name=request.name: not is_live(scheduler, name))

@@ -186,54 +186,113 @@ def test_a_time_limit_is_read_as_it_was_meant(seconds: int) -> None:
             JobEnd(EndReason.TRIAL_ERROR, "FAILED, exit status 9", ("n1",)),
         ),
         ("12|COMPLETED|0:0|n1\n", JobEnd(None, "COMPLETED", ("n1",))),  # 0 is no success: the end line is
-        ("12|REVOKED|0:0|\n", JobEnd(None, "REVOKED")),
     ],
 )
 def test_why_a_job_ended_by_sacct(output: str, end: JobEnd) -> None:
-    assert queue.parse_sacct(output) == {"12": end}
+    assert queue.parse_sacct(output.replace("\n", "|mine\n")) == {("mine", "12"): end}
 
 
 def test_sacct_of_several_jobs() -> None:
     output = (
-        "12_4|TIMEOUT|0:0|n1\n12_4.batch|CANCELLED|0:15|n1\n12_5|RUNNING|0:0|n2\n12_5.0|OUT_OF_MEMORY|0:125|n2\n"
-        "13|PENDING|0:0|None assigned\n14|FAILED|3:0|n1\n15||0:0|\nsacct: error: rubbish\n"
+        "12_4|TIMEOUT|0:0|n1|w\n12_4.batch|CANCELLED|0:15|n1|batch\n12_5|RUNNING|0:0|n2|w\n"
+        "12_5.0|OUT_OF_MEMORY|0:125|n2|bash\n13|PENDING|0:0|None assigned|x\n14|FAILED|3:0|n1|a|b\n15||0:0||x\n"
+        "sacct: error: rubbish\n"
     )
     assert {job: end.reason for job, end in queue.parse_sacct(output).items()} == {
-        "12_4": EndReason.TIME_LIMIT,
-        "14": EndReason.TRIAL_ERROR,
+        ("w[4]", "12_4"): EndReason.TIME_LIMIT,
+        ("a|b", "14"): EndReason.TRIAL_ERROR,
     }
 
 
 def test_elements_of_an_array_that_were_cancelled_before_they_ran() -> None:
     cancelled = JobEnd(EndReason.CANCELLED, "CANCELLED by 0")
-    found = queue.parse_sacct("13_4|TIMEOUT|0:0|n1\n13_[5-6,9%2]|CANCELLED by 0|0:0|None assigned\n")
-    assert {job: end for job, end in found.items() if job != "13_4"} == dict.fromkeys(
-        ["13_5", "13_6", "13_9"], cancelled
-    )
-    line = "JobId=13 ArrayJobId=13 ArrayTaskId=5-6,9%2 ArrayTaskThrottle=2 JobState=CANCELLED ExitCode=0:0"
-    assert list(queue.parse_scontrol(line)) == ["13_5", "13_6", "13_9"]
+    found = queue.parse_sacct("13_4|TIMEOUT|0:0|n1|w\n13_[5-6,9%2]|CANCELLED by 0|0:0|None assigned|w\n")
+    elements = [("w[5]", "13_5"), ("w[6]", "13_6"), ("w[9]", "13_9")]
+    assert {job: end for job, end in found.items() if job[1] != "13_4"} == dict.fromkeys(elements, cancelled)
+    line = "JobId=13 ArrayJobId=13 ArrayTaskId=5-6,9%2 ArrayTaskThrottle=2 JobName=w JobState=CANCELLED ExitCode=0:0"
+    assert list(queue.parse_scontrol(line)) == elements
     assert "--jobs=13,14" in queue.sacct_command(["13_5", "13_6", "14"], None)
 
 
+def test_long_lists_of_elements_are_asked_for_whole() -> None:
+    """Slurm cuts an array's list after 64 characters, unless told not to: the rest would be unknown."""
+    for command in (queue.sacct_command(["13_5"], None), queue.scontrol_command(None, None)):
+        assert command[:2] == ["env", "SLURM_BITSTR_LEN=0"]
+
+
+def test_jobs_in_hidden_partitions_are_asked_for() -> None:
+    for command in (
+        queue.squeue_command(1000, None),
+        queue.scontrol_command("12", None),
+        queue.scontrol_command(None, "x"),
+    ):
+        assert "--all" in command
+
+
+JOB_HELD = "held by a user: `scontrol release` lets it go on"
 SCONTROL = (
     "JobId=12 JobName=qk3f9-00000-01 UserId=me(1000) JobState=TIMEOUT Reason=TimeLimit ExitCode=0:0 "
     "ReqNodeList=(null) ExcNodeList=n9 NodeList=n[1-2] BatchHost=n1\n"
     "JobId=17 ArrayJobId=13 ArrayTaskId=4 JobName=qk3f9-w00001 JobState=FAILED Reason=NonZeroExitCode ExitCode=3:0 "
     "NodeList=n3\n"
-    "JobId=13 ArrayJobId=13 ArrayTaskId=5-9 JobName=qk3f9-w00001 JobState=PENDING ExitCode=0:0 NodeList=(null)\n"
+    "JobId=13 ArrayJobId=13 ArrayTaskId=5-9 JobName=qk3f9-w00001 JobState=PENDING Reason=JobHeldUser ExitCode=0:0 "
+    "RunTime=00:00:00 NodeList=(null)\n"
     "JobId=18 JobName=x JobState=CANCELLED ExitCode=0:15 ReqNodeList=n7 ExcNodeList=(null) NodeList=(null)\n"
-    "JobId=19 JobName=x JobState=RUNNING ExitCode=0:0 NodeList=n1\n"
+    "JobId=19 JobName=x JobState=RUNNING Reason=None ExitCode=0:0 RunTime=01:02:03 NodeList=n1\n"
     "JobId=20 JobName=x\n"
     "No jobs in the system\n"
 )
 
 
-def test_why_jobs_ended_by_scontrol() -> None:
-    assert queue.parse_scontrol(SCONTROL) == {
-        "12": JobEnd(EndReason.TIME_LIMIT, "TIMEOUT", ("n1", "n2")),
-        "13_4": JobEnd(EndReason.TRIAL_ERROR, "FAILED, exit status 3", ("n3",)),
-        "18": JobEnd(EndReason.CANCELLED, "CANCELLED"),
+def test_which_jobs_live_and_why_others_ended_by_scontrol() -> None:
+    waits = {
+        (f"qk3f9-w00001[{index}]", f"13_{index}"): JobStatus(
+            f"qk3f9-w00001[{index}]", f"13_{index}", JobState.PENDING, "JobHeldUser: " + JOB_HELD
+        )
+        for index in range(5, 10)
     }
+    assert queue.parse_scontrol(SCONTROL) == waits | {
+        ("qk3f9-00000-01", "12"): JobEnd(EndReason.TIME_LIMIT, "TIMEOUT", ("n1", "n2")),
+        ("qk3f9-w00001[4]", "13_4"): JobEnd(EndReason.TRIAL_ERROR, "FAILED, exit status 3", ("n3",)),
+        ("x", "18"): JobEnd(EndReason.CANCELLED, "CANCELLED"),
+        ("x", "19"): JobStatus("x", "19", JobState.RUNNING, "", running_for=3723.0),
+    }
+
+
+@pytest.mark.parametrize("state", sorted(queue.PENDING | queue.RUNNING | {"OF_A_LATER_SLURM"}))
+def test_a_job_that_slurmctld_has_in_any_other_state_lives(state: str) -> None:
+    known = queue.parse_scontrol(f"JobId=12 JobName=mine JobState={state} Reason=None ExitCode=0:0")
+    assert isinstance(known["mine", "12"], JobStatus)
+
+
+def test_what_a_comment_says_is_no_state() -> None:
+    line = "JobId=12 JobName=mine JobState=RUNNING NodeList=n1 Comment=see JobState=FAILED NodeList=n9"
+    assert isinstance(queue.parse_scontrol(line)["mine", "12"], JobStatus)
+
+
+@pytest.mark.parametrize(
+    ("said", "unknown"),
+    [
+        ("slurm_load_jobs error: Invalid job id specified", True),
+        ("Job 15_7 not found", True),
+        ("slurm_load_jobs error: Unable to contact slurm controller (connect failure)", False),
+        ("scontrol: error: Munge encode failed: Failed to access", False),
+        ("", False),
+    ],
+)
+def test_whether_scontrol_said_that_there_is_no_such_job(said: str, unknown: bool) -> None:
+    assert queue.is_unknown(said) is unknown
+
+
+def test_which_jobs_scancel_did_not_tell() -> None:
+    said = (
+        "scancel: error: Kill job error on job id 16: Access/permission denied\n"
+        "scancel: error: Kill job error on job id 13_4: Invalid job id specified\n"
+    )
+    why = queue.parse_scancel(said)
+    assert why == {"16": "Access/permission denied", "13_4": "Invalid job id specified"}
+    assert why["13_4"] in queue.GONE
+    assert why["16"] not in queue.GONE
 
 
 @pytest.mark.parametrize(
@@ -294,9 +353,9 @@ def test_no_output_of_squeue_is_too_odd(output: str) -> None:
         assert each.status.name == each.name
 
 
-@given(output_of(st.sampled_from(["", "12", "12.0", "."]), STATES, CODES, NODES))
-@example("12|FAILED|0:²|n1")
-@example("12|FAILED|²:0|n1")
+@given(output_of(st.sampled_from(["", "12", "12.0", "."]), STATES, CODES, NODES, st.text(max_size=6)))
+@example("12|FAILED|0:²|n1|x")
+@example("12|FAILED|²:0|n1|x")
 @settings(deadline=None)
 def test_no_output_of_sacct_is_too_odd(output: str) -> None:
     assert all(isinstance(end, JobEnd) for end in queue.parse_sacct(output).values())
@@ -311,16 +370,19 @@ def named(name: str, values: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
         named("JobId", NUMBERS),
         named("ArrayJobId", NUMBERS),
         named("ArrayTaskId", NUMBERS),
+        named("JobName", st.text(max_size=6)),
         named("JobState", STATES),
         named("ExitCode", CODES),
         named("NodeList", NODES),
         separator=" ",
     )
 )
-@example("JobId=12 ArrayTaskId=4 JobState=FAILED ExitCode=1:0")
+@example("JobId=12 ArrayTaskId=4 JobName=x JobState=FAILED ExitCode=1:0")
 @settings(deadline=None)
 def test_no_output_of_scontrol_is_too_odd(output: str) -> None:
-    assert all(isinstance(end, JobEnd) for end in queue.parse_scontrol(output).values())
+    assert all(isinstance(each, JobEnd | JobStatus) for each in queue.parse_scontrol(output).values())
+    assert isinstance(queue.is_unknown(output), bool)
+    assert isinstance(queue.parse_scancel(output), dict)
     assert isinstance(queue.parse_config(output), dict)
 
 

@@ -15,6 +15,7 @@ import submitit
 from submitit.core.utils import DelayedSubmission
 from submitit.slurm import slurm as submitit_slurm
 
+from aiperf_orch.errors import SubmitPostponed
 from aiperf_orch.schedulers.base import JobRequest, array_element
 from aiperf_orch.schedulers.job_files import PICKLE, SCRIPT
 
@@ -41,10 +42,14 @@ class SlurmExecutor(submitit_slurm.SlurmExecutor):
         """Submit; returns the id, of the array where it is one.
 
         Raises:
-            SchedulerUnreachable, SubmitRefused, QueueFull: as the sbatch callable does.
+            SchedulerUnreachable, SubmitRefused, SubmitPostponed, QueueFull: as the sbatch callable does;
+                SubmitPostponed also when a file of the job cannot be written.
         """
-        with self.batch():
-            jobs = [self.submit(submitit.helpers.CommandFunction(list(each.command))) for each in self._requests]
+        try:
+            with self.batch():
+                jobs = [self.submit(submitit.helpers.CommandFunction(list(each.command))) for each in self._requests]
+        except OSError as error:
+            raise SubmitPostponed(f"{error.filename or self.folder}: cannot be written: {error.strerror}") from error
         return str(jobs[0].job_id).partition("_")[0]
 
     def _internal_process_submissions(
@@ -54,7 +59,7 @@ class SlurmExecutor(submitit_slurm.SlurmExecutor):
             delayed.set_timeout(0, self.max_num_timeout)
             delayed.dump(request.folder / PICKLE)
         script = self.folder / SCRIPT
-        script.write_text(self._make_submission_file_text("", ""))
+        script.write_text(self._make_submission_file_text("", ""), encoding="utf-8")
         job = self._sbatch(script)
         elements = [array_element(request.name) for request in self._requests]
         ids = [f"{job}_{element[1]}" if element else job for element in elements]

@@ -28,6 +28,7 @@ RUNNING: Final = frozenset(
         "STAGE_OUT",
         "EXPEDITING",
         "POWER_UP_NODE",
+        "REVOKED",  # of a federation's job: another cluster took it, and ends it
     }
 )
 ENDED: Final[Mapping[str, EndReason | None]] = {
@@ -41,12 +42,13 @@ ENDED: Final[Mapping[str, EndReason | None]] = {
     "LAUNCH_FAILED": EndReason.NODE_FAILURE,
     "PREEMPTED": EndReason.PREEMPTED,
     "OUT_OF_MEMORY": EndReason.OUT_OF_MEMORY,
-    "REVOKED": None,  # runs on another cluster of a federation, or did
 }
 _SUSPENDED: Final = frozenset({"SUSPENDED", "STOPPED"})
 _STUCK_STATES: Final = frozenset({"REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"})
 _SQUEUE_FORMAT: Final = "%i|%F|%K|%T|%M|%r|%N|%j"  # the name last: our names have no bar, others' may
-_SACCT_FIELDS: Final = "JobID,State,ExitCode,NodeList"
+_SACCT_FIELDS: Final = "JobID,State,ExitCode,NodeList,JobName"  # the name last, as above
+_WHOLE_LISTS: Final = ("env", "SLURM_BITSTR_LEN=0")
+"""Before commands that print an array's waiting elements in one record: else lists of more than 64 characters are cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,12 @@ class QueueRow:
     seconds: float | None
     reason: str
     nodes: str
+    exit_code: str = ""
+
+    @property
+    def known(self) -> JobStatus | JobEnd:
+        """Its end, or that it has not ended."""
+        return end_of(self.state, self.exit_code, self.nodes, ()) or self.status
 
     @property
     def status(self) -> JobStatus:
@@ -74,10 +82,17 @@ class QueueRow:
 
 
 def squeue_command(uid: int, cluster: str | None) -> list[str]:
-    """Every job of a user in one question, also those that ended not long ago."""
+    """Every job of a user in one question: those that ended not long ago, and those in hidden partitions, too."""
     return [
-        "squeue", "--noheader", "--array", "--states=all", f"--user={uid}", f"--format={_SQUEUE_FORMAT}", *on_cluster(cluster)
-    ]  # fmt: skip
+        "squeue",
+        "--all",
+        "--noheader",
+        "--array",
+        "--states=all",
+        f"--user={uid}",
+        f"--format={_SQUEUE_FORMAT}",
+        *on_cluster(cluster),
+    ]
 
 
 def parse_squeue(output: str) -> Iterator[QueueRow]:
@@ -129,6 +144,7 @@ def sacct_command(jobs: Collection[str], cluster: str | None) -> list[str]:
     """
     ids = dict.fromkeys(job.partition("_")[0] for job in jobs)
     return [
+        *_WHOLE_LISTS,
         "sacct",
         "--noheader",
         "--parsable2",
@@ -138,25 +154,25 @@ def sacct_command(jobs: Collection[str], cluster: str | None) -> list[str]:
     ]
 
 
-def parse_sacct(output: str) -> dict[str, JobEnd]:
-    """Why jobs have ended, by id; those that have not are left out."""
-    jobs: dict[str, tuple[str, str, str]] = {}
+def parse_sacct(output: str) -> dict[tuple[str, str], JobEnd]:
+    """Why jobs have ended, by name and id; those that have not are left out."""
+    jobs: dict[str, tuple[str, str, str, str]] = {}
     steps: dict[str, list[tuple[str, str]]] = {}
     for line in output.splitlines():
-        fields = line.split("|")
-        if len(fields) != 4:
+        fields = line.split("|", 4)
+        if len(fields) != 5:
             continue
-        ident, state, code, nodes = (field.strip() for field in fields)
+        ident, state, code, nodes, name = (field.strip() for field in fields)
         job, dot, _step = ident.partition(".")
         if dot:
             steps.setdefault(job, []).append((state, code))
         else:
-            jobs[job] = (state, code, nodes)
-    ends: dict[str, JobEnd] = {}
-    for job, (state, code, nodes) in jobs.items():
+            jobs[job] = (state, code, nodes, name)
+    ends: dict[tuple[str, str], JobEnd] = {}
+    for job, (state, code, nodes, name) in jobs.items():
         end = end_of(state, code, nodes, steps.get(job, ()))
         if end is not None:
-            ends |= dict.fromkeys(_jobs_of(job), end)
+            ends |= dict.fromkeys(_jobs_of(job, name), end)
     return ends
 
 
@@ -180,30 +196,66 @@ def parse_accounting(output: str, names: Mapping[str, str]) -> list[AccountedJob
 
 
 def scontrol_command(job: str | None, cluster: str | None) -> list[str]:
-    """What the controller still knows of one job, or of all jobs."""
-    return ["scontrol", *on_cluster(cluster), "--oneliner", "show", *(["jobs"] if job is None else ["job", job])]
+    """What the controller still knows of one job, or of all jobs, also in hidden partitions."""
+    what = ["jobs"] if job is None else ["job", job]
+    return [*_WHOLE_LISTS, "scontrol", *on_cluster(cluster), "--all", "--oneliner", "show", *what]
 
 
-def parse_scontrol(output: str) -> dict[str, JobEnd]:
-    """Why jobs have ended, by id, from `scontrol --oneliner show`; those that have not are left out."""
-    ends: dict[str, JobEnd] = {}
+def parse_scontrol(output: str) -> dict[tuple[str, str], JobStatus | JobEnd]:
+    """Whether jobs have ended, and why, by name and id, from `scontrol --oneliner show`."""
+    known: dict[tuple[str, str], JobStatus | JobEnd] = {}
     for line in output.splitlines():
-        fields = dict(re.findall(r"(?:^|\s)(JobId|ArrayJobId|ArrayTaskId|JobState|ExitCode|NodeList)=(\S+)", line))
-        if "JobState" not in fields or "JobId" not in fields:
+        # the first of each counts: behind them a comment of the user's may say anything
+        found = re.findall(
+            r"(?:^|\s)(JobId|ArrayJobId|ArrayTaskId|JobName|JobState|Reason|ExitCode|RunTime|NodeList)=(\S+)", line
+        )
+        fields = dict(reversed(found))
+        if not {"JobId", "JobName", "JobState"} <= fields.keys():
             continue
         job = fields["JobId"]
         if "ArrayJobId" in fields and "ArrayTaskId" in fields:
             job = f"{fields['ArrayJobId']}_[{fields['ArrayTaskId']}]"
-        nodes = "" if fields.get("NodeList") == "(null)" else fields.get("NodeList", "")
-        end = end_of(fields["JobState"], fields.get("ExitCode", ""), nodes, ())
-        if end is not None:
-            ends |= dict.fromkeys(_jobs_of(job), end)
-    return ends
+        for name, ident in _jobs_of(job, fields["JobName"]):
+            known[name, ident] = QueueRow(
+                name,
+                ident,
+                fields["JobState"],
+                parse_elapsed(fields.get("RunTime", "")),
+                fields.get("Reason", ""),
+                fields.get("NodeList", ""),
+                fields.get("ExitCode", ""),
+            ).known
+    return known
 
 
-def _jobs_of(ident: str) -> list[str]:
-    """The ids of all that a record is of: of one job, or of elements of an array that never ran, `13_[5-9%2]`."""
-    return expand_nodes(re.sub(r"%\d+(?=\]$)", "", ident)) or [ident]
+def is_unknown(said: str) -> bool:
+    """Whether scontrol, when it failed, said that there is no such job; anything else is no answer."""
+    return re.search(r"^(?:.* error: Invalid job id specified|Job \S+ not found)$", said, re.MULTILINE) is not None
+
+
+def scancel_command(jobs: Collection[str], cluster: str | None, *options: str) -> list[str]:
+    """Send a signal to jobs, or cancel them; without a word of those that have ended."""
+    return ["scancel", "--quiet", *options, *on_cluster(cluster), *jobs]
+
+
+def parse_scancel(said: str) -> dict[str, str]:
+    """Why jobs were not told, by id, from what scancel said when it failed."""
+    return dict(re.findall(r"Kill job error on job id (\S+): (.+)", said))
+
+
+GONE: Final = frozenset(
+    {"Invalid job id specified", "Job/step already completing or completed", "Job has already finished"}
+)
+"""What scancel says of jobs that need not be told any more."""
+
+
+def _jobs_of(ident: str, name: str) -> list[tuple[str, str]]:
+    """Names and ids of all that a record is of: of one job, or of elements of an array that never ran, `13_[5-9%2]`."""
+    jobs = []
+    for job in expand_nodes(re.sub(r"%\d+(?=\]$)", "", ident)) or [ident]:
+        index = job.partition("_")[2]
+        jobs.append((f"{name}[{index}]" if index.isdigit() else name, job))
+    return jobs
 
 
 def end_of(state: str, exit_code: str, nodes: str, steps: Sequence[tuple[str, str]]) -> JobEnd | None:

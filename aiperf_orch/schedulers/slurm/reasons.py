@@ -1,9 +1,8 @@
-"""What Slurm's words mean to a person: why a job waits, and whether an error of sbatch is for now, for good, or unknown."""
+"""What Slurm's reasons of pending jobs mean: why a job waits, and whether it ever runs. Of errors is `complaints`."""
 
 from __future__ import annotations
 
 import re
-from enum import Enum
 from typing import Final
 
 STUCK: Final = frozenset({"JobHoldMaxRequeue", "launch failed requeued held", "DependencyNeverSatisfied"})
@@ -72,30 +71,3 @@ def in_words(reason: str) -> str:
     reason = reason.strip().strip("()")
     meaning = _WORDS.get(reason) or next((words for form, words in _FAMILIES if re.search(form, reason)), None)
     return f"{reason}: {meaning}" if meaning else reason
-
-
-class Complaint(Enum):
-    """What an error of a Slurm command says of the request."""
-
-    UNREACHABLE = "nothing is known: it may have been accepted all the same"
-    FULL = "not now: a limit of jobs in the queue is reached"
-    REFUSED = "not as it stands"
-
-
-_UNREACHABLE: Final = re.compile(
-    r"unable to contact|socket timed out|connection (refused|timed out|reset)|zero bytes were transmitted|not connected|"
-    r"communication (connection|shutdown)|backup controller|standby mode|no route to host|authentication|munge|"
-    r"unexpected (message|error)|can't find an address|message (send|receive) (failure|timeout)|resolve",
-    re.IGNORECASE,
-)
-_FULL: Final = re.compile(
-    r"(Max|Grp)Submit|temporarily unable to accept|resource temporarily unavailable|maximum number of jobs",
-    re.IGNORECASE,
-)
-
-
-def classify(message: str) -> Complaint:
-    """What follows from what sbatch said when it failed."""
-    if _FULL.search(message):
-        return Complaint.FULL
-    return Complaint.UNREACHABLE if _UNREACHABLE.search(message) else Complaint.REFUSED

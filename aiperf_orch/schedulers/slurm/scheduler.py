@@ -1,4 +1,4 @@
-"""The scheduler Slurm: submits by submitit, asks squeue once for the whole campaign, and sacct or scontrol for causes."""
+"""The scheduler Slurm: submits by submitit, asks squeue once for the whole campaign, and scontrol and sacct for the rest."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from aiperf_orch.config_schedulers import SlurmSettings
-from aiperf_orch.errors import QueueFull, SchedulerUnreachable, SubmitRefused, UsageError
+from aiperf_orch.errors import QueueFull, SchedulerUnreachable, SubmitPostponed, SubmitRefused, UsageError
 from aiperf_orch.schedulers.base import (
     AccountedJob,
     Cancellation,
@@ -26,14 +26,17 @@ from aiperf_orch.schedulers.base import (
 from aiperf_orch.schedulers.command import Answer, ask, run_command
 from aiperf_orch.schedulers.script import render_script, submitit_command
 from aiperf_orch.schedulers.slurm import queue
-from aiperf_orch.schedulers.slurm.reasons import Complaint, classify
+from aiperf_orch.schedulers.slurm.complaints import Complaint, classify, is_waiting
 from aiperf_orch.schedulers.submitting import submit_groups
 
 if TYPE_CHECKING:
     from aiperf_orch.schedulers.slurm.executor import SlurmExecutor
 
+Item = TypeVar("Item")
+
 PROGRAMS: Final = ("sbatch", "srun", "squeue", "scancel", "scontrol")
 _IDS_A_CALL: Final = 500  # keeps command lines short
+_MOST_QUESTIONS: Final = 8  # of scontrol, of a job each; of more, one listing loads slurmctld less
 
 
 class SlurmScheduler(Scheduler):
@@ -44,6 +47,7 @@ class SlurmScheduler(Scheduler):
     def __init__(self, settings: SlurmSettings) -> None:
         """Nothing is asked yet."""
         self._settings = settings
+        self._accepted = False
         self.query_interval = settings.query_interval
         self.lookahead = settings.lookahead
 
@@ -64,7 +68,21 @@ class SlurmScheduler(Scheduler):
         return submit_groups(requests, self._submit)
 
     def _submit(self, group: Sequence[JobRequest]) -> str:
-        """Submit one job, or elements of one array. To avoid nodes is a wish: perhaps too few others are left."""
+        """Submit one job, or elements of one array.
+
+        To avoid nodes is a wish: perhaps too few others are left. What Slurm has accepted before is not wrong for good.
+        """
+        try:
+            job = self._submit_without(group)
+        except SubmitRefused as error:
+            if self._accepted:
+                raise SubmitPostponed(str(error)) from error
+            raise
+        self._accepted = True
+        return job
+
+    def _submit_without(self, group: Sequence[JobRequest]) -> str:
+        """Submit a group; where it is refused with nodes that it must not get, without these."""
         try:
             return self._executor(group).submit_all()
         except SubmitRefused:
@@ -82,22 +100,26 @@ class SlurmScheduler(Scheduler):
 
     def query(self, names: Collection[str]) -> Mapping[str, JobStatus]:
         """One squeue for all."""
-        output = self._ask(queue.squeue_command(os.getuid(), self._settings.cluster))
-        return queue.statuses(list(queue.parse_squeue(output)), names)
+        answer = self._run(queue.squeue_command(os.getuid(), self._settings.cluster))
+        if answer.status or "slurm_load_jobs error" in answer.errors:  # of one of several clusters it ends with 0
+            raise SchedulerUnreachable(f"squeue failed: {answer.complaint}")
+        return queue.statuses(list(queue.parse_squeue(answer.output)), names)
 
     def explain(self, jobs: Mapping[str, str]) -> Mapping[str, JobStatus | JobEnd]:
-        """By sacct where jobs are accounted, else what the controller still knows."""
-        if not jobs:
-            return {}
-        ends = self._accounted(jobs) if self.has_accounting else {}
-        ids = [job for job in jobs.values() if job not in ends]
-        if ids:  # sacct learns of an end some seconds late, and the controller forgets it some minutes later
-            # of one job by its id; of several, one listing loads the controller less than many questions
-            answer = self._run(queue.scontrol_command(ids[0] if len(ids) == 1 else None, self._settings.cluster))
-            if answer.status and classify(answer.complaint) is Complaint.UNREACHABLE:
-                raise SchedulerUnreachable(f"Slurm does not answer: {answer.complaint}")
-            ends |= queue.parse_scontrol(answer.output)
-        return {name: ends[job] for name, job in jobs.items() if job in ends}
+        """By scontrol whether they live, and by sacct, where jobs are accounted, why they have ended.
+
+        What slurmctld does not know does not live, whatever sacct says: it still calls jobs running that were lost.
+        """
+        known = self._controlled(jobs)
+        ended = {name: job for name, job in jobs.items() if not isinstance(known.get(name), JobStatus)}
+        if ended and self.has_accounting:
+            try:
+                # sacct knows of the steps, and of jobs that slurmctld has forgotten; but of an end some seconds late
+                known |= self._accounted(ended)
+            except SchedulerUnreachable:
+                if ended.keys() - known.keys():
+                    raise
+        return known
 
     def accounting(self, jobs: Mapping[str, str]) -> list[AccountedJob] | None:
         """What sacct knows, where jobs are accounted."""
@@ -112,14 +134,14 @@ class SlurmScheduler(Scheduler):
     def cancel(self, jobs: Mapping[str, str | None], *, force: bool) -> Cancellation:
         """Cancel what waits, and send SIGTERM to what runs; with `force` cancel it too, which ends it after KillWait."""
         listed = self.query(jobs.keys())
-        live = [status for status in listed.values() if status.state is not JobState.ENDED]
+        hidden = {name: job for name, job in jobs.items() if job is not None and name not in listed}
+        known = [*listed.values(), *self._controlled(hidden).values()]
+        live = [each for each in known if isinstance(each, JobStatus) and each.state is not JobState.ENDED]
         waiting = [status for status in live if status.state is JobState.PENDING]
-        running = [status.job for status in live if status.state is JobState.RUNNING]
-        running += [job for name, job in jobs.items() if job is not None and name not in listed]
+        running = [status for status in live if status.state is JobState.RUNNING]
         # not --state=PENDING: of a waiting array's element that cancels the whole array
-        self._scancel([status.job for status in waiting])
-        self._scancel(running, *([] if force else ["--signal=TERM"]))
-        return Cancellation(never=[status.name for status in waiting])
+        refused = self._scancel(waiting) | self._scancel(running, *([] if force else ["--signal=TERM"]))
+        return Cancellation([status.name for status in waiting if status.name not in refused], refused)
 
     @property
     def has_accounting(self) -> bool:
@@ -130,25 +152,42 @@ class SlurmScheduler(Scheduler):
     def _config(self) -> dict[str, str]:
         return queue.parse_config(self._ask(queue.config_command(self._settings.cluster)))
 
+    def _controlled(self, jobs: Mapping[str, str]) -> dict[str, JobStatus | JobEnd]:
+        """What slurmctld knows of jobs, ids by name. One whose id has another name by now is not ours."""
+        found: dict[tuple[str, str], JobStatus | JobEnd] = {}
+        for job in jobs.values() if len(jobs) <= _MOST_QUESTIONS else [None]:
+            answer = self._run(queue.scontrol_command(job, self._settings.cluster))
+            if answer.status and (job is None or not queue.is_unknown(answer.said)):
+                raise SchedulerUnreachable(f"scontrol failed: {answer.complaint}")
+            found |= queue.parse_scontrol(answer.output)
+        return {name: found[name, job] for name, job in jobs.items() if (name, job) in found}
+
     def _accounted(self, jobs: Mapping[str, str]) -> dict[str, JobEnd]:
-        """What sacct knows; nothing when it does not answer: the controller may know all the same."""
-        ends: dict[str, JobEnd] = {}
+        """What sacct knows of the ends of jobs, ids by name."""
+        found: dict[tuple[str, str], JobEnd] = {}
         for ids in _chunks(list(jobs.values())):
             answer = self._run(queue.sacct_command(ids, self._settings.cluster))
-            if answer.status:
-                return {}
-            ends |= queue.parse_sacct(answer.output)
-        return ends
+            if answer.status or ("sacct: error: " in answer.errors and not answer.output.strip()):
+                raise SchedulerUnreachable(f"sacct failed: {answer.complaint}")
+            found |= queue.parse_sacct(answer.output)
+        return {name: found[name, job] for name, job in jobs.items() if (name, job) in found}
 
-    def _scancel(self, jobs: Sequence[str], *options: str) -> None:
-        for ids in _chunks(jobs):
-            command = ["scancel", "--quiet", *options, *queue.on_cluster(self._settings.cluster), *ids]
-            answer = self._run(command)
-            if answer.status and classify(answer.complaint) is Complaint.UNREACHABLE:
-                raise SchedulerUnreachable(f"Slurm does not answer: {answer.complaint}")
+    def _scancel(self, jobs: Sequence[JobStatus], *options: str) -> dict[str, str]:
+        """Tell jobs; returns why, by name, those are not told that could have been."""
+        refused: dict[str, str] = {}
+        for chunk in _chunks(jobs):
+            ids = [job.job for job in chunk]
+            answer = self._run(queue.scancel_command(ids, self._settings.cluster, *options))
+            if answer.status == 0:
+                continue
+            if answer.status < 0 or classify(answer.said) is Complaint.UNREACHABLE:
+                raise SchedulerUnreachable(f"scancel failed: {answer.complaint}")
+            why = queue.parse_scancel(answer.said) or dict.fromkeys(ids, answer.complaint)
+            refused |= {job.name: why[job.job] for job in chunk if job.job in why and why[job.job] not in queue.GONE}
+        return refused
 
-    def _run(self, command: Sequence[str], folder: Path | None = None) -> Answer:
-        return run_command(command, timeout=self._settings.command_timeout, folder=folder)
+    def _run(self, command: Sequence[str]) -> Answer:
+        return run_command(command, timeout=self._settings.command_timeout)
 
     def _ask(self, command: Sequence[str]) -> str:
         return ask(command, timeout=self._settings.command_timeout)
@@ -156,22 +195,28 @@ class SlurmScheduler(Scheduler):
     def _executor(self, group: Sequence[JobRequest]) -> SlurmExecutor:
         from aiperf_orch.schedulers.slurm.executor import SlurmExecutor  # submitit: not for those who only ask
 
-        return SlurmExecutor(group, self._script, self._sbatch)
+        return SlurmExecutor(group, self._script, lambda script: self._sbatch(script, len(group)))
 
-    def _sbatch(self, script: Path) -> str:
-        """Submit a script from the folder that it lies in; returns the job's id."""
-        answer = self._run(["sbatch", "--parsable", script.name], folder=script.parent)
-        job = answer.output.strip().partition(";")[0]
-        if answer.status == 0 and job.isdigit():
+    def _sbatch(self, script: Path, number: int) -> str:
+        """Submit a script of so many jobs from the folder that it lies in; returns the id.
+
+        Where the queue is full, sbatch would try again by itself for two minutes: it is ended as soon as it says so. It
+        then sleeps, so that nothing is on its way.
+        """
+        command, timeout = ["sbatch", "--parsable", script.name], self._settings.command_timeout
+        answer = run_command(command, timeout=timeout, folder=script.parent, enough=is_waiting)
+        job = answer.output.strip().rpartition("\n")[2].partition(";")[0]
+        if job.isdigit():
             return job
-        complaint = answer.complaint
-        match classify(complaint):
-            case Complaint.FULL:
-                raise QueueFull(complaint)
-            case Complaint.REFUSED if answer.status:
-                raise SubmitRefused(complaint)
-            case _:
-                raise SchedulerUnreachable(f"sbatch: {complaint}")
+        complaint = classify(answer.said)
+        lost = answer.status == 0 or answer.status < 0 or answer.status >= 128
+        if complaint is Complaint.FULL or (complaint is Complaint.FEWER and number > 1):
+            raise QueueFull(answer.complaint)
+        if complaint is Complaint.FOR_GOOD:
+            raise SubmitRefused(answer.complaint)
+        if complaint is Complaint.UNREACHABLE or lost:
+            raise SchedulerUnreachable(f"sbatch: {answer.complaint}")
+        raise SubmitPostponed(answer.complaint)
 
     def _script(self, requests: Sequence[JobRequest]) -> str:
         first, settings = requests[0], self._settings
@@ -198,5 +243,5 @@ def _index(request: JobRequest) -> int | None:
     return element[1] if element else None
 
 
-def _chunks(items: Sequence[str]) -> list[Sequence[str]]:
+def _chunks(items: Sequence[Item]) -> list[Sequence[Item]]:
     return [items[start : start + _IDS_A_CALL] for start in range(0, len(items), _IDS_A_CALL)]

@@ -98,7 +98,7 @@ class Cluster:
 
 def partitions_command(cluster: str | None) -> list[str]:
     """Every partition that this user can see."""
-    return ["scontrol", *on_cluster(cluster), "--oneliner", "show", "partition"]
+    return ["scontrol", *on_cluster(cluster), "--all", "--oneliner", "show", "partition"]
 
 
 def parse_partitions(output: str) -> Iterator[Partition]:
@@ -117,7 +117,7 @@ def parse_partitions(output: str) -> Iterator[Partition]:
 
 def nodes_command(cluster: str | None) -> list[str]:
     """The nodes of every partition, grouped by what they have and by their state."""
-    return ["sinfo", "--noheader", "--exact", f"--format={_NODE_FORMAT}", *on_cluster(cluster)]
+    return ["sinfo", "--all", "--noheader", "--exact", f"--format={_NODE_FORMAT}", *on_cluster(cluster)]
 
 
 def parse_nodes(output: str) -> Iterator[NodeGroup]:

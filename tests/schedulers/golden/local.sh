@@ -4,7 +4,10 @@ set -euo pipefail
 umask 077
 
 campaign=/scratch/me/campaign
-if [[ ! -O $campaign ]] || (( 8#$(stat --format=%a -- "$campaign") & 8#022 )); then
+if [[ ! -d $campaign ]]; then
+    echo "refused: $campaign is not there on $(uname -n): is its file system mounted on the nodes?" >&2
+    exit 78
+elif [[ ! -O $campaign ]] || (( 8#$(stat --format=%a -- "$campaign") & 8#022 )); then
     echo "refused: $campaign is somebody else's, or others can write it" >&2
     exit 78
 fi

@@ -18,9 +18,16 @@
 # qk3f9-w00000: 4 trials of an AIPerf campaign.
 set -euo pipefail
 umask 077
+# the step gets this script's environment, also where the job did not get its submitter's (--export=NONE)
+export PATH SLURM_EXPORT_ENV=ALL
+# how the submitter reached Slurm is for its commands only: on a node the token may have expired
+unset SLURM_JWT SLURM_CLUSTERS
 
 campaign=/scratch/me/campaign
-if [[ ! -O $campaign ]] || (( 8#$(stat --format=%a -- "$campaign") & 8#022 )); then
+if [[ ! -d $campaign ]]; then
+    echo "refused: $campaign is not there on $(uname -n): is its file system mounted on the nodes?" >&2
+    exit 78
+elif [[ ! -O $campaign ]] || (( 8#$(stat --format=%a -- "$campaign") & 8#022 )); then
     echo "refused: $campaign is somebody else's, or others can write it" >&2
     exit 78
 fi
@@ -34,6 +41,9 @@ folder=${folders[SLURM_ARRAY_TASK_ID]}
 job=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
 cd -- "$folder"
 exec >>log 2>&1
+if (( ${SLURM_RESTART_COUNT:-0} )); then
+    echo "aiperf-orch: run $SLURM_RESTART_COUNT of job $job"
+fi
 ln -sf submitted.pkl "${job}_submitted.pkl"
 
 export SUBMITIT_EXECUTOR=slurm
@@ -45,6 +55,6 @@ export AIPERF_ORCH_WORKERS=4
 export AIPERF_ORCH_ACCELERATORS=4
 export AIPERF_ORCH_PORTS=29400-29499
 
-exec srun --nodes=2 --ntasks-per-node=1 --kill-on-bad-exit=0 --wait=0 --unbuffered \
+exec srun --nodes=2 --ntasks=2 --ntasks-per-node=1 --kill-on-bad-exit=0 --wait=0 --unbuffered \
     bash -c 'trap "" USR1; exec "$@"' trial \
     /opt/python/bin/python -P -u -m submitit.core._submit "$folder"

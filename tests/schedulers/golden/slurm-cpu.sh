@@ -15,9 +15,16 @@
 # qk3f9-00042-1: one attempt of one trial of an AIPerf campaign.
 set -euo pipefail
 umask 077
+# the step gets this script's environment, also where the job did not get its submitter's (--export=NONE)
+export PATH SLURM_EXPORT_ENV=ALL
+# how the submitter reached Slurm is for its commands only: on a node the token may have expired
+unset SLURM_JWT SLURM_CLUSTERS
 
 campaign=/scratch/me/campaign
-if [[ ! -O $campaign ]] || (( 8#$(stat --format=%a -- "$campaign") & 8#022 )); then
+if [[ ! -d $campaign ]]; then
+    echo "refused: $campaign is not there on $(uname -n): is its file system mounted on the nodes?" >&2
+    exit 78
+elif [[ ! -O $campaign ]] || (( 8#$(stat --format=%a -- "$campaign") & 8#022 )); then
     echo "refused: $campaign is somebody else's, or others can write it" >&2
     exit 78
 fi
@@ -25,6 +32,9 @@ folder=/scratch/me/campaign/jobs/00042-1
 job=$SLURM_JOB_ID
 cd -- "$folder"
 exec >>log 2>&1
+if (( ${SLURM_RESTART_COUNT:-0} )); then
+    echo "aiperf-orch: run $SLURM_RESTART_COUNT of job $job"
+fi
 ln -sf submitted.pkl "${job}_submitted.pkl"
 
 export SUBMITIT_EXECUTOR=slurm
@@ -36,6 +46,6 @@ export OMP_NUM_THREADS=64
 set +u  # modules and environments do use variables that are not set
 export OMP_PROC_BIND=close OMP_PLACES=cores
 
-exec srun --nodes=1 --ntasks-per-node=1 --cpus-per-task=64 --kill-on-bad-exit=1 --unbuffered \
+exec srun --nodes=1 --ntasks=1 --ntasks-per-node=1 --cpus-per-task=64 --kill-on-bad-exit=1 --unbuffered \
     bash -c 'trap "" USR1; exec "$@"' trial \
     /opt/python/bin/python -P -u -m submitit.core._submit "$folder"
