@@ -96,7 +96,6 @@ class Controller:
         self._wake = Event()
         self._queue = Queue(scheduler, times.poll_interval, warn, self._wake)
         self._ender = Ender(scheduler, times.stop_grace, pause, warn, self._wake)
-        self._submitter = Submitter(scheduler, times.retry_submit_for, pause, warn, self._wake)
         self._chooser = Chooser(directory, scheduler.lookahead, self._get_search)
         with ExitStack() as undo:
             self._lock = Lock.acquire(directory.lock, take_over=take_over)
@@ -104,6 +103,8 @@ class Controller:
             self._journal = Journal(directory.journal, self._lock.check_ours, self._lock.holder.generation)
             undo.callback(self._journal.close)
             self.state = CampaignState.of(self._journal.entries)
+            accepted = any(attempt.job for trial in self.state.trials.values() for attempt in trial.attempts)
+            self._submitter = Submitter(scheduler, times.retry_submit_for, pause, warn, self._wake, accepted=accepted)
             self._take_up(resume)
             self._weights = WeightFiles(directory, (trial.trial for trial in self.state.trials.values() if trial.end))
             self.watched: dict[tuple[int, int], Watched] = {}

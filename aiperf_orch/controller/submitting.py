@@ -23,7 +23,14 @@ class Submitter:
     """One scheduler's submissions, one at a time; it decides what limits, refusals and silence mean for the next one."""
 
     def __init__(
-        self, scheduler: Scheduler, retry_for: float, pause: float, warn: Callable[[str], None], wake: Event
+        self,
+        scheduler: Scheduler,
+        retry_for: float,
+        pause: float,
+        warn: Callable[[str], None],
+        wake: Event,
+        *,
+        accepted: bool,
     ) -> None:
         """Nothing is submitted yet.
 
@@ -33,11 +40,13 @@ class Submitter:
             pause: seconds until the next try after one that met a limit or had no answer.
             warn: gets messages for the user.
             wake: set when a command of the scheduler has ended.
+            accepted: the scheduler has taken a job of the campaign before.
         """
         self._scheduler, self._retry_for, self._pause, self._warn = scheduler, retry_for, pause, warn
         self._call: BackgroundCall[Submission] = BackgroundCall(wake, at_once=scheduler.at_once)
         self._limit_call: BackgroundCall[int] = BackgroundCall(wake, at_once=scheduler.at_once)
         self._array_limit: int | None = None
+        self._accepted = accepted
         self._not_before, self._full = 0.0, False
         self._refused_since: float | None = None
         self._refusals = 0
@@ -67,7 +76,8 @@ class Submitter:
     def take(self) -> Submission | None:
         """The outcome of the last submission, once; None while there is none.
 
-        Postponed jobs are `waiting`, until they have been tried for so long that they count as `refused`.
+        Postponed jobs are `waiting`, until they have been tried for so long that they count as `refused`. A refusal for
+        good counts as postponed where an earlier job was taken.
         """
         if not self._call.ended:
             return None
@@ -75,8 +85,10 @@ class Submitter:
         done = self._call.take()
         if done.unsure:  # perhaps accepted all the same: the queue will tell
             self._warn(f"{len(done.unsure)} job(s) perhaps not submitted: {next(iter(done.unsure.values()))}")
+        if self._accepted and done.refused:  # what was right once may be so again: a database may be away
+            done = replace(done, postponed=done.postponed | done.refused, refused={})
         if done.jobs:
-            self._refused_since, self._refusals = None, 0
+            self._accepted, self._refused_since, self._refusals = True, None, 0
         if done.postponed:
             return self._postponed(done)
         limit = next(filter(None, done.waiting.values()), "")

@@ -55,7 +55,7 @@ def warnings():
 
 @pytest.fixture
 def submitter(clock, scheduler, warnings):
-    return Submitter(scheduler, 1800.0, 30.0, warnings.append, Event())
+    return Submitter(scheduler, 1800.0, 30.0, warnings.append, Event(), accepted=False)
 
 
 def requests(number):
@@ -98,6 +98,15 @@ def test_an_accepted_job_begins_the_patience_anew(submitter, scheduler, clock):
     assert not outcome(submitter, scheduler, Submission(postponed={"b": REFUSED})).refused
     clock.time += 2
     assert submitter.is_free
+
+
+def test_what_was_accepted_before_is_not_refused_for_good(submitter, scheduler, clock):
+    said = "sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified"
+    assert outcome(submitter, scheduler, Submission(refused={"a": said})).refused == {"a": said}
+    outcome(submitter, scheduler, Submission(jobs={"a": "1"}))
+    assert outcome(submitter, scheduler, Submission(refused={"b": said})).waiting == {"b": said}
+    clock.time += 1800
+    assert said in outcome(submitter, scheduler, Submission(refused={"b": said})).refused["b"]
 
 
 def test_a_limit_is_waited_for_without_end_and_ends_with_a_place(submitter, scheduler, clock, warnings):

@@ -366,18 +366,6 @@ def test_what_sbatch_refuses_is_sorted_by_slurms_own_sentence(scheduler, job, st
     assert submission.jobs == {}
 
 
-def test_what_was_accepted_before_is_not_refused_for_good(scheduler, job, stand_in, tmp_path):
-    """A partition, an account that a directory service or a database loses for a moment."""
-    submitted(scheduler, job("before-00000-1"))
-    stand_in("sbatch", f"echo '{FAILED}Invalid account or account/partition combination specified' >&2; exit 1")
-    request = job("before-00001-1")
-    submission = scheduler.submit([request])
-    assert submission.refused == {}
-    assert "Invalid account" in submission.postponed[request.name]
-    refused = make_scheduler().submit([request]).refused
-    assert "Invalid account" in refused[request.name]
-
-
 @pytest.mark.parametrize(
     ("script", "outcome"),
     [

@@ -47,7 +47,6 @@ class SlurmScheduler(Scheduler):
     def __init__(self, settings: SlurmSettings) -> None:
         """Nothing is asked yet."""
         self._settings = settings
-        self._accepted = False
         self.query_interval = settings.query_interval
         self.lookahead = settings.lookahead
 
@@ -68,21 +67,7 @@ class SlurmScheduler(Scheduler):
         return submit_groups(requests, self._submit)
 
     def _submit(self, group: Sequence[JobRequest]) -> str:
-        """Submit one job, or elements of one array.
-
-        To avoid nodes is a wish: perhaps too few others are left. What Slurm has accepted before is not wrong for good.
-        """
-        try:
-            job = self._submit_without(group)
-        except SubmitRefused as error:
-            if self._accepted:
-                raise SubmitPostponed(str(error)) from error
-            raise
-        self._accepted = True
-        return job
-
-    def _submit_without(self, group: Sequence[JobRequest]) -> str:
-        """Submit a group; where it is refused with nodes that it must not get, without these."""
+        """Submit one job, or elements of one array. To avoid nodes is a wish: perhaps too few others are left."""
         try:
             return self._executor(group).submit_all()
         except SubmitRefused:
