@@ -29,6 +29,8 @@ _SITE = click.argument("site", type=click.Path(path_type=Path))
 _SET = click.option(
     "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change any setting, as campaign.duration=2h."
 )
+_DURATION = click.option("--duration", metavar="TIME", help="How long, as 12h or 1-12:00:00.")
+_CONCURRENCY = click.option("--concurrency", metavar="N", help="Trials at once.")
 _FORMAT = click.option("--format", "form", type=_FORMATS, default="table", show_default=True, help="What to print.")
 _TAKE_OVER = click.option("--take-over", is_flag=True, help="Take the campaign from another host's dead controller.")
 
@@ -49,6 +51,8 @@ def init(scheduler: str | None, output: Path | None) -> None:
 @main.command()
 @_SITE
 @click.option("--campaign-dir", type=click.Path(path_type=Path), help="Where the campaign will lie.")
+@_DURATION
+@_CONCURRENCY
 @_SET
 @click.option("--no-job", is_flag=True, help="Do not submit the small job that looks from a node.")
 @click.option(
@@ -56,7 +60,14 @@ def init(scheduler: str | None, output: Path | None) -> None:
 )
 @_FORMAT
 def check(
-    site: Path, campaign_dir: Path | None, assignments: tuple[str, ...], no_job: bool, wait: str, form: str
+    site: Path,
+    campaign_dir: Path | None,
+    duration: str | None,
+    concurrency: str | None,
+    assignments: tuple[str, ...],
+    no_job: bool,
+    wait: str,
+    form: str,
 ) -> None:
     """Look for what would keep a campaign from running.
 
@@ -71,7 +82,8 @@ def check(
         patience = parse_duration(wait)
     except ValueError as error:
         raise UsageError(f"--wait: {error}") from None
-    loaded = settings.load(site, assignments, {})
+    options = {"campaign.duration": ("--duration", duration), "campaign.concurrency": ("--concurrency", concurrency)}
+    loaded = settings.load(site, assignments, options)
     from aiperf_orch.commands import check as doctor
 
     sys.exit(doctor.check(loaded, campaign_dir, form, job=not no_job, wait=patience))
@@ -80,8 +92,8 @@ def check(
 @main.command()
 @_SITE
 @click.option("--campaign-dir", type=click.Path(path_type=Path), help="Where the campaign lies or will lie.")
-@click.option("--duration", metavar="TIME", help="How long, as 12h or 1-12:00:00.")
-@click.option("--concurrency", metavar="N", help="Trials at once.")
+@_DURATION
+@_CONCURRENCY
 @click.option("--max-trials", metavar="N", help="End after so many trials.")
 @click.option("--seed", metavar="S", help="Of the search.")
 @_SET

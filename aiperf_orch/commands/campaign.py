@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import signal
 import sys
 import time
@@ -21,6 +20,7 @@ from aiperf_orch.campaign.state import Phase
 from aiperf_orch.campaign.trust import doubts
 from aiperf_orch.commands.cost import confirm
 from aiperf_orch.commands.detach import detach
+from aiperf_orch.commands.program import command_line, cron_line
 from aiperf_orch.commands.render import render
 from aiperf_orch.commands.score import summary, write_files, write_score
 from aiperf_orch.commands.terminal import PlainLines, display
@@ -120,15 +120,19 @@ def run(
             _say(f"warning: {doubt}")
         _say(f"new campaign in {directory.path}, for {format_duration(loaded.settings.campaign.duration)}")
     if prepare:
-        _say(f"nothing was submitted; a step of it: aiperf-orch tick {shlex.quote(str(directory.path))}")
+        step, scheduler = ["tick", str(directory.path)], directory.settings.scheduler.kind
+        needed = {"slurm": ["sbatch"], "pbs": ["qsub"]}.get(scheduler, [])
+        _say(
+            f"nothing was submitted; a step of it: {command_line(step)}\nevery two minutes, by cron: {cron_line(step, needed)}"
+        )
         return _DONE
     if read_state(directory).phase is Phase.FINISHED:
         return _finish(directory, Phase.FINISHED)
     if background:
         process = detach(directory, _in_foreground(directory.path))
-        where = shlex.quote(str(directory.path))
+        shown, ended = (command_line([each, str(directory.path)]) for each in ("status", "stop"))
         _say(f"the controller runs in the background as process {process}; it writes {directory.controller_log}")
-        _say(f"aiperf-orch status {where} shows how it stands, aiperf-orch stop {where} ends it")
+        _say(f"how it stands: {shown}\nto end it: {ended}")
         return _DONE
     phase, signals = _control(directory, take_over=take_over)
     return _finish(directory, phase, interrupted=signals.stop_wanted())
@@ -248,7 +252,7 @@ def _seconds_left(directory: CampaignDirectory | None, settings: SiteSettings) -
 
 def _again(path: Path) -> str:
     """The command that goes on with this campaign: the one that was given, with the campaign's directory."""
-    return shlex.join(["aiperf-orch", *_with_directory(sys.argv[1:], path)])
+    return command_line(_with_directory(sys.argv[1:], path))
 
 
 def _in_foreground(path: Path) -> list[str]:

@@ -81,8 +81,18 @@ def request_of(settings: SiteSettings, folder: Path) -> JobRequest:
     command = [scheduler.python or sys.executable, "-P", "-m", "aiperf_orch.trial.probe", str(folder / "files")]
     if settings.training.trainer == "torch":
         command.append("--data")
-    limit = min(TIME_LIMIT, scheduler.time_limit) if isinstance(scheduler, ClusterSettings) else None
-    return JobRequest(folder.name, folder / "job", folder / "job", folder, tuple(command), time_limit=limit)
+    return JobRequest(
+        folder.name, folder / "job", folder / "job", folder, tuple(command), time_limit=_time_limit(settings)
+    )
+
+
+def _time_limit(settings: SiteSettings) -> float | None:
+    """Seconds that the job may take: no longer than it needs, than a trial may, and than a trial of the campaign would."""
+    scheduler = settings.scheduler
+    if not isinstance(scheduler, ClusterSettings):
+        return None
+    campaign = settings.campaign.duration + scheduler.stop_grace + scheduler.warn_before
+    return min(TIME_LIMIT, scheduler.time_limit, campaign)
 
 
 def run(

@@ -119,6 +119,14 @@ def test_a_wait_that_is_no_duration_is_refused(aiperf: Run, write_site: Callable
     assert "--wait: '5' is not a duration" in done.stderr
 
 
+def test_check_takes_duration_and_concurrency_as_run_does(check: Any, write_site: Callable[..., Path]) -> None:
+    status, found, _ = check(write_site(), "--no-job", "--duration", "2h", "--concurrency", "1000")
+    assert status == 0
+    assert "1000" in found["scheduler"]["message"]
+    _, found, _ = check(write_site(campaign__max_trials=None), "--no-job", "--duration", "20s", "--concurrency", "1")
+    assert "for 2 trials (if each takes 10s)" in found["disk"]["message"]
+
+
 def test_a_machine_without_slurm_is_status_3(
     aiperf: Run, slurm_site: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -143,6 +151,21 @@ def test_init_never_overwrites(aiperf: Run, tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "site.yaml: is there already, and is never overwritten" in done.stderr
     assert (tmp_path / "site.yaml").read_text() == "mine"
+
+
+def test_init_on_a_full_disk_leaves_nothing_and_can_be_tried_again(
+    aiperf: Run, small_disk: Path, fill: Callable[[Path], None]
+) -> None:
+    fill(small_disk)
+    done = aiperf("init", "--scheduler", "local", "-o", small_disk / "site.yaml")
+    assert done.returncode == 1
+    assert f"{small_disk}/site.yaml: cannot be written: the disk is full" in done.stderr
+    assert [path.name for path in small_disk.iterdir()] == ["filler"]
+    (small_disk / "filler").unlink()
+    done = aiperf("init", "--scheduler", "local", "-o", small_disk / "site.yaml")
+    assert done.returncode == 0, done.stderr
+    assert load_site(small_disk / "site.yaml").settings.scheduler.kind == "local"
+    assert [path.name for path in small_disk.iterdir()] == ["site.yaml"]
 
 
 # a real cluster

@@ -113,7 +113,7 @@ def test_a_controller_in_the_background_survives_the_logout_and_is_stopped(aiper
 def test_a_prepared_campaign_is_run_by_ticks_alone(aiperf, site, campaign, slurm):
     prepared = aiperf("run", site, "--campaign-dir", campaign, "--prepare")
     assert prepared.returncode == 0, prepared.stderr
-    assert f"aiperf-orch tick {campaign}" in prepared.stderr
+    assert f"aiperf_orch.cli tick {campaign}" in prepared.stderr
     assert slurm.alive_jobs() == []
 
     said = []
