@@ -106,7 +106,7 @@ def _scheduler(loaded: LoadedSettings) -> Iterator[Finding]:
     if isinstance(settings, SlurmSettings):
         from aiperf_orch.doctor import slurm
 
-        yield from slurm.checks(settings, concurrency, script)
+        yield from slurm.checks(settings, concurrency, loaded.settings.campaign.duration, script)
         return
     if isinstance(settings, PbsSettings):
         from aiperf_orch.doctor import pbs
