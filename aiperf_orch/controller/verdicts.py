@@ -14,6 +14,7 @@ from aiperf_orch.config_schedulers import SchedulerSettings
 from aiperf_orch.controller.watch import Watched, last_line
 from aiperf_orch.records import EndReason, JobRecord
 from aiperf_orch.schedulers.base import JobEnd, JobState, JobStatus, array_element
+from aiperf_orch.schedulers.no_output import no_output
 from aiperf_orch.units import format_duration
 
 
@@ -88,7 +89,7 @@ def how_it_went(
             return EndReason.CANCELLED, "left the queue before it began, without a trace: somebody cancelled it"
         case None:
             gone, detail = "left the queue without an end line", end.detail if end else ""
-            message = ", ".join(filter(None, [gone, detail, last_line(*logs)]))
+            message = ", ".join(filter(None, [gone, detail, last_line(*logs) or no_output(settings, end, [*logs])]))
             return (end.reason if end and end.reason else EndReason.LOST), message
         case reason:
             return reason, "its job was ended"

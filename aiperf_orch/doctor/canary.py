@@ -25,7 +25,8 @@ from aiperf_orch.config import SiteSettings
 from aiperf_orch.config_schedulers import ClusterSettings
 from aiperf_orch.errors import SchedulerUnreachable
 from aiperf_orch.probe_records import ANSWER, DATA, GREETING, SEEN, NodeReport, report_name
-from aiperf_orch.schedulers.base import JobRequest, JobState, JobStatus, Scheduler
+from aiperf_orch.schedulers.base import JobEnd, JobRequest, JobState, JobStatus, Scheduler
+from aiperf_orch.schedulers.no_output import no_output
 from aiperf_orch.signals import handling
 from aiperf_orch.units import format_duration
 
@@ -44,7 +45,8 @@ class Outcome:
 
     `waited` are the seconds from its submission to its first sign of life, None when there was none. `reports` are
     those of the tasks that wrote one, of `tasks`. `trouble` says why the job was given up, empty when all tasks
-    reported; `is_slow` that it might have come with more patience. `log` are the last lines of its output.
+    reported; `is_slow` that it might have come with more patience, `has_run` that it did not. `end` is what the queue knows
+    of its end. `log` are the last lines of its output, `unseen` says what it most likely means that there is none.
     """
 
     job: str
@@ -54,7 +56,10 @@ class Outcome:
     reports: dict[int, NodeReport] = field(default_factory=dict)
     trouble: str = ""
     is_slow: bool = False
+    has_run: bool = False
+    end: JobEnd | None = None
     log: list[str] = field(default_factory=list)
+    unseen: str = ""
 
 
 @contextmanager
@@ -130,7 +135,10 @@ def run(
             raise SchedulerUnreachable(unsure)
         outcome.job = submission.jobs[request.name]
         _follow(scheduler, request.name, outcome, files, wait, say)
-        outcome.log = _tail(request.folder / "log")
+        logs = [request.folder / "log", request.folder / scheduler.early_log]
+        outcome.log = next(filter(None, map(_tail, logs)), [])
+        if outcome.has_run and not outcome.reports:
+            outcome.unseen = no_output(settings.scheduler, outcome.end, logs)
     finally:
         _end(scheduler, request.name, reported=len(outcome.reports) == outcome.tasks)
     return outcome
@@ -170,7 +178,8 @@ def _follow(
         if started is None and (outcome.reports or _read(files / SEEN)):
             started = present
         if gone is not None and present - gone > _GRACE:
-            outcome.trouble = _why_gone(scheduler, name, outcome)
+            outcome.has_run, outcome.end = True, scheduler.explain({name: outcome.job}).get(name)
+            outcome.trouble = _why_gone(outcome)
             return
         if present - asked > pause and gone is None:
             asked, pause = present, min(2 * pause, _ASK[1])
@@ -191,6 +200,7 @@ def _follow(
             outcome.is_slow = True
             return
         if started is not None and present - started > TIME_LIMIT:
+            outcome.has_run = True
             outcome.trouble = f"it has run for {format_duration(TIME_LIMIT)} without reporting"
             return
         time.sleep(_LOOK)
@@ -218,9 +228,8 @@ def _read(path: Path) -> str | None:
         return None
 
 
-def _why_gone(scheduler: Scheduler, name: str, outcome: Outcome) -> str:
-    end = scheduler.explain({name: outcome.job}).get(name)
-    how = f": {end.detail}" if end and end.detail else ""
+def _why_gone(outcome: Outcome) -> str:
+    how = f": {outcome.end.detail}" if outcome.end and outcome.end.detail else ""
     missing = outcome.tasks - len(outcome.reports)
     return f"it ended{how}, and {missing} of {outcome.tasks} tasks did not report"
 

@@ -244,6 +244,28 @@ def test_an_interrupted_check_leaves_no_job(slurm: Any, slurm_site: Any, tmp_pat
 
 
 @pytest.mark.slurm
+@pytest.mark.parametrize("accounted", [False, True])
+def test_a_folder_that_no_node_sees_is_said_to_be_likely(
+    request: pytest.FixtureRequest, check: Any, slurm_site: Any, tmp_path: Path, accounted: bool
+) -> None:
+    cluster = request.getfixturevalue("slurm_accounting" if accounted else "slurm")
+    (tmp_path / "home").mkdir(mode=0o700)
+    if not cluster.hide(tmp_path / "home"):
+        pytest.skip("a node's folders cannot be covered here")
+    try:
+        status, found, _ = check(
+            slurm_site(cpus_per_task=1, memory="100M"), "--campaign-dir", tmp_path / "home" / "campaign"
+        )
+    finally:
+        cluster.show(tmp_path / "home")
+    assert status == 1
+    assert found["job"]["level"] == "fault"
+    assert f"most likely its node does not see {tmp_path}/home/check-" in found["job"]["message"]
+    assert "--campaign-dir" in found["job"]["advice"]
+    assert "log" not in found["job"]["advice"]
+
+
+@pytest.mark.slurm
 def test_a_controller_that_is_down_is_status_3(slurm: Any, check: Any, slurm_site: Any) -> None:
     slurm.stop_controller()
     try:
