@@ -341,11 +341,17 @@ def scaling(
 @_SITE
 @_SET
 def render(site: Path, assignments: tuple[str, ...]) -> None:
-    """Print a trial's batch script; submits nothing."""
+    """Print a trial's batch script; submits nothing.
+
+    Exit status 2 says that a campaign could not run by it, and why.
+    """
     from aiperf_orch.commands import render as rendering
     from aiperf_orch.commands import settings
 
-    click.echo(rendering.render(settings.load(site, assignments, {})), nl=False)
+    loaded = settings.load(site, assignments, {})
+    click.echo(rendering.render(loaded), nl=False)
+    for warning in rendering.check_contract(loaded):
+        click.echo(f"warning: {warning}", err=True)
 
 
 @main.command()

@@ -21,7 +21,7 @@ from aiperf_orch.campaign.trust import doubts
 from aiperf_orch.commands.cost import confirm
 from aiperf_orch.commands.detach import detach
 from aiperf_orch.commands.program import command_line, cron_line
-from aiperf_orch.commands.render import render
+from aiperf_orch.commands.render import check_contract
 from aiperf_orch.commands.score import summary, write_files, write_score
 from aiperf_orch.commands.terminal import PlainLines, display
 from aiperf_orch.config import SiteSettings
@@ -70,13 +70,14 @@ def check(loaded: LoadedSettings, campaign_dir: Path | None) -> CampaignDirector
     """Refuse what cannot be run before anything is made; returns the campaign that is there already, if any.
 
     Raises:
-        UsageError: for a seed network beyond the limits, a template that cannot be rendered, or a campaign directory
+        UsageError: for a seed network beyond the limits, a batch script against the contract, or a campaign directory
             that is not one, is not ours, or was made by other settings.
     """
     make_search(loaded.settings)
     for warning in make_scheduler(loaded.settings.scheduler).check(loaded.settings.campaign.concurrency):
         _say(f"warning: {warning}")
-    render(loaded)
+    for warning in check_contract(loaded):
+        _say(f"warning: {warning}")
     if campaign_dir is None or not CampaignDirectory.exists(campaign_dir):
         return None
     directory = CampaignDirectory.open(campaign_dir)
