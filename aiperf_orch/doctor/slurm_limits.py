@@ -20,6 +20,11 @@ _SETTINGS: Final = {
     "gres/gpu": "scheduler.gpus_per_node",
 }
 _NOT_COUNTED: Final = ("energy", "fs/disk", "vmem", "pages")  # no job asks for any of it
+_BY_DIRECTIVES: Final = (
+    "gres/",
+    "license/",
+    "bb/",
+)  # of these a trial takes what the settings, or a directive, ask for
 _NORMAL: Final = "normal"  # the QOS of jobs of an association without a default one
 
 
@@ -28,7 +33,7 @@ class Wanted:
     """What a campaign asks for: trials at once and in the queue, seconds of a job and of all.
 
     `trial` is what one trial takes by resource, memory in MiB, None where that is not known. `a_node` are the trials
-    that share a node.
+    that share a node. With `asks_more` the site asks for more in Slurm's own words, which are not read.
     """
 
     concurrency: int
@@ -38,12 +43,15 @@ class Wanted:
     nodes: int
     trial: Mapping[str, float | None]
     a_node: int = 1
+    asks_more: bool = False
 
     def of(self, resource: str) -> float | None:
         """What one trial takes of a resource; None where that is not known."""
+        if self.asks_more and resource.startswith(_BY_DIRECTIVES) and not self.trial.get(resource):
+            return None
         if resource in self.trial:
             return self.trial[resource]
-        return 0.0 if resource in _NOT_COUNTED else None
+        return 0.0 if resource in _NOT_COUNTED or resource.startswith(_BY_DIRECTIVES) else None
 
 
 def judge_limits(
@@ -71,6 +79,7 @@ def judge_limits(
         settings.nodes,
         site.taken(settings, groups),
         min((site.trials_a_node(settings, group) for group in groups), default=1),
+        asks_more=bool(settings.directives),
     )
     found = list(dict.fromkeys(finding for limit in limits for finding in judge(limit, wanted)))
     yield from found

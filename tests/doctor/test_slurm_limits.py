@@ -160,6 +160,14 @@ def test_memory_without_a_setting_is_not_known() -> None:
     assert "not known: how much a trial takes of GrpTRES=mem=1000M of account science" in finding.message
 
 
+@pytest.mark.parametrize("resource", ["license/matlab", "gres/nvme", "gres/gpu:h100"])
+def test_what_no_setting_asks_for_is_taken_only_by_directives(resource: str) -> None:
+    cluster = of_account("science", ("GrpTRES", Kind.AT_ONCE, 1, resource))
+    assert [each.level for each in judged(cluster)] == [Level.OK]
+    [finding] = judged(cluster, directives=["--licenses=matlab"])
+    assert finding.message.startswith(f"not known: how much a trial takes of GrpTRES={resource}=1")
+
+
 def test_limits_that_are_not_enforced_are_told_as_such() -> None:
     cluster = replace(of_account("science", ("GrpJobs", Kind.RUNNING, 1, "")), config={})
     [finding] = judged(cluster)
