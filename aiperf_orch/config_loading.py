@@ -230,18 +230,23 @@ def _apply(data: dict[str, Any], override: Override, origins: dict[Key, str], te
 
 def _validated(data: dict[str, Any], texts: Mapping[Key, str]) -> SiteSettings:
     """The settings in this data. What is of another type than its setting, and yet clear, is read as it is meant."""
-    try:
-        return SiteSettings.model_validate(data)
-    except ValidationError as error:
-        changed = [_read_as_meant(data, texts, item) for item in error.errors()]  # each of them, not up to the first
-        if not any(changed):
-            raise
+    for _ in range(2):  # once a scheduler's kind is clear, its keys are looked at
+        try:
+            return SiteSettings.model_validate(data)
+        except ValidationError as error:
+            changed = [
+                _read_as_meant(data, texts, item) for item in error.errors()
+            ]  # each of them, not up to the first
+            if not any(changed):
+                raise
     return SiteSettings.model_validate(data)
 
 
 def _read_as_meant(data: dict[str, Any], texts: Mapping[Key, str], error: Any) -> bool:
     """Replace a value of the wrong type by the one that is meant: a number for a name is its text as written."""
     key, _ = _place_of(error)
+    if error["type"] == "union_tag_invalid":
+        key = (*key, "kind")
     meant = _meant(error, texts.get(key))
     if meant is None:
         return False
@@ -270,6 +275,8 @@ def _meant(error: Any, text: str | None) -> Any:
             return {"yes": True, "on": True, "true": True, "no": False, "off": False, "false": False}.get(value.lower())
         case "literal_error" if isinstance(value, str) and f"'{value.lower()}'" in error["ctx"]["expected"]:
             return value.lower()
+        case "union_tag_invalid" if (kind := error["ctx"]["tag"].lower()) in SCHEDULERS:
+            return kind
     return None
 
 

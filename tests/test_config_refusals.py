@@ -177,6 +177,11 @@ def test_what_is_clear_is_read_as_it_is_meant(load: Load, key: str, written: str
     assert getattr(again.settings.scheduler, key) == value
 
 
+def test_a_kind_in_capitals_is_known_and_its_keys_are_read_as_meant(load: Load) -> None:
+    chosen: Any = load("scheduler: {kind: Slurm, account: 007}").settings.scheduler
+    assert (chosen.kind, chosen.account) == ("slurm", "007")
+
+
 @pytest.mark.parametrize(
     ("key", "written", "hint"),
     [

@@ -66,10 +66,10 @@ def judge_limits(
         cluster: what Slurm has, and what its accounting says.
         partitions: names of those that jobs go to; a limit of one partition's QOS counts only where all have one.
     """
-    known, limits = _limits_of(settings, cluster, partitions)
-    if limits and "limits" not in cluster.config.get("AccountingStorageEnforce", ""):
-        yield ok("limits", "account and QOS have some, which Slurm is not told to enforce")
+    if "limits" not in cluster.config.get("AccountingStorageEnforce", ""):
+        yield ok("limits", "those of account and QOS, if any, are ones that Slurm is not told to enforce")
         return
+    known, limits = _limits_of(settings, cluster, partitions)
     groups = [group for group in cluster.nodes if group.partition in partitions and not site.lacks(settings, group)]
     wanted = Wanted(
         concurrency,
