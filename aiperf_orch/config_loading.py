@@ -322,7 +322,8 @@ def _wrong(error: Any) -> str:
     message = error["msg"].replace("Input should be", "must be").replace("a valid integer", "a whole number")
     message = message.replace("a valid boolean", "true or false").replace("a valid string", "text")
     message = message.replace("a valid list", "a list").replace("List should have", "must have")
-    return f"{message.replace('String should have', 'must have').replace(' after validation', '')}, not {error['input']!r:.60}"
+    message = message.replace("String should have", "must have").replace(" after validation", "")
+    return f"{message}, not {error['input']!r:.60}"
 
 
 def _example(location: Key, kind: str | None, value: Any, where: str) -> str:

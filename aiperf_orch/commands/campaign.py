@@ -123,9 +123,8 @@ def run(
     if prepare:
         step, scheduler = ["tick", str(directory.path)], directory.settings.scheduler.kind
         needed = {"slurm": ["sbatch"], "pbs": ["qsub"]}.get(scheduler, [])
-        _say(
-            f"nothing was submitted; a step of it: {command_line(step)}\nevery two minutes, by cron: {cron_line(step, needed)}"
-        )
+        _say(f"nothing was submitted; a step of it: {command_line(step)}")
+        _say(f"every two minutes, by cron: {cron_line(step, needed)}")
         return _DONE
     if read_state(directory).phase is Phase.FINISHED:
         return _finish(directory, Phase.FINISHED)

@@ -58,7 +58,7 @@ def _breaches(loaded: LoadedSettings, name: str, expected: Expected) -> list[Bre
 
 
 def check_contract(loaded: LoadedSettings) -> list[str]:
-    """Warnings for a person about the scripts that would be submitted.
+    """Warnings about the scripts that would be submitted.
 
     Raises:
         UsageError: for what would keep a campaign from running as it should.

@@ -1,4 +1,4 @@
-"""What the limits of Slurm's accounting mean for a campaign. A limit that could not be compared is named, and is not "ok"."""
+"""What the limits of Slurm's accounting mean for a campaign. One that could not be compared is named, and is not "ok"."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Wanted:
 def judge_limits(
     settings: SlurmSettings, concurrency: int, duration: float, cluster: site.Cluster, partitions: Sequence[str]
 ) -> Iterator[Finding]:
-    """Whether the limits of account and QOS suffice for so many trials at once.
+    """Whether the limits of account and QOS suffice for `concurrency` trials at once.
 
     Args:
         settings: the site's.
@@ -67,7 +67,7 @@ def judge_limits(
         partitions: names of those that jobs go to; a limit of one partition's QOS counts only where all have one.
     """
     if "limits" not in cluster.config.get("AccountingStorageEnforce", ""):
-        yield ok("limits", "those of account and QOS, if any, are ones that Slurm is not told to enforce")
+        yield ok("limits", "Slurm is not set to enforce those of account and QOS (AccountingStorageEnforce)")
         return
     known, limits = _limits_of(settings, cluster, partitions)
     groups = [group for group in cluster.nodes if group.partition in partitions and not site.lacks(settings, group)]
@@ -201,7 +201,8 @@ def _at_once(limit: Limit, wanted: Wanted, taken: float | None) -> Iterator[Find
     elif jobs < wanted.concurrency:
         yield warning(
             "limits",
-            f"{limit}: {jobs} trials run at once at most, and campaign.concurrency is {wanted.concurrency}: the rest waits",
+            f"{limit}: {jobs} trials run at once at most, and campaign.concurrency is {wanted.concurrency}: "
+            "the rest waits",
             f"set campaign.concurrency: {jobs}",
         )
 

@@ -2,18 +2,21 @@
 
 The contract, for whoever writes a template (`scheduler.template`; ours lie in templates/):
 
-- **Name.** The job's name is `{{ name }}` as it is: jobs are found, adopted and cancelled by it. Of an array (`elements` is
-  not empty) it is the array's, and `#SBATCH --array={{ elements | ranges }}` stands there.
-- **Output.** What the script says before it opens its log goes to the file `log` of the folder that it is submitted from
-  (PBS: to `{{ output }}`, standard error joined), appended; then it goes to `log` in `{{ folder | sh }}` at once.
-- **Requeue.** The rule is said, as `site.requeue` (PBS: `job.requeue`) has it, since clusters differ in their default.
-- **Time.** The limit is `{{ time_limit }}` (PBS: `{{ walltime }}`), and the trial is warned: `--signal=USR1@{{ warn_before }}`,
-  PBS: AIPERF_ORCH_WARN_AT.
+- **Name.** The job's name is `{{ name }}` as it is: jobs are found, adopted and cancelled by it. Of an array
+  (`elements` is not empty) it is the array's, and `#SBATCH --array={{ elements | ranges }}` stands there.
+- **Output.** What the script says before it opens its log goes to the file `log` of the folder that it is submitted
+  from (PBS: to `{{ output }}`, standard error joined), appended; then it goes to `log` in `{{ folder | sh }}` at
+  once.
+- **Requeue.** The rule is said, as `site.requeue` (PBS: `job.requeue`) has it, since clusters differ in their
+  default.
+- **Time.** The limit is `{{ time_limit }}` (PBS: `{{ walltime }}`), and the trial is warned: `--signal=USR1@{{
+  warn_before }}`, PBS: AIPERF_ORCH_WARN_AT.
 - **Trust.** `{% include "guard.sh.j2" %}` stands before anything of the campaign is run.
-- **Command.** `{{ command }}` is run once a node, with `folder` set and `{{ pickle }}` linked as `JOBID_submitted.pkl` in it.
+- **Command.** `{{ command }}` is run once a node, with `folder` set and `{{ pickle }}` linked as
+  `JOBID_submitted.pkl` in it.
 - **Environment.** The variables that `aiperf_orch.trial.allocation` lists are exported.
-- Nothing makes the job wait for another, for a time, or to be released, and nothing makes the submission wait for the job:
-  the controller decides when a trial starts, and takes a job that will not run by itself for stuck.
+- Nothing makes the job wait for another, for a time, or to be released, and nothing makes the submission wait for the
+  job: the controller decides when a trial starts, and takes a job that will not run by itself for stuck.
 
 What is checked is what can be read in the text; a script that passes may still be wrong.
 """
@@ -44,13 +47,13 @@ class Breach:
     is_fault: bool = True
 
     def __str__(self) -> str:
-        """One line for a person."""
+        """One line."""
         return f"{self.line}: {self.message}: {self.advice}" if self.line else f"{self.message}: {self.advice}"
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What the script of a job must say: its `name`, the array's `elements` (empty of a job of its own), `output`, `requeue`."""
+    """What the script of a job must say; `elements` are an array's, and empty for a job of its own."""
 
     name: str
     output: str
@@ -61,7 +64,7 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """An option of a directive: its name without dashes, its value (empty without one), and the line that it stands in."""
+    """An option of a directive: its name without dashes, its value (empty without one), and its line."""
 
     name: str
     value: str
@@ -86,7 +89,7 @@ def late_directives(script: str, prefix: str) -> Iterator[Breach]:
 
 
 def overridden(options: Sequence[Option], settings: Mapping[str, str]) -> Iterator[Breach]:
-    """Options that stand there twice with different values, though each has a setting; `settings` by the option's name."""
+    """Options that occur twice with different values, though each has a setting; `settings` by the option's name."""
     first: dict[str, Option] = {}
     for option in options:
         before = first.setdefault(option.name, option)

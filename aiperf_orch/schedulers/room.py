@@ -14,6 +14,6 @@ class Room:
     trials_a_node: int
 
     def nodes_for(self, trials: int, nodes_each: int) -> int:
-        """How many nodes so many trials of `nodes_each` nodes take at most."""
+        """How many nodes `trials` trials of `nodes_each` nodes take at most."""
         needed = math.ceil(trials / max(self.trials_a_node, 1)) * nodes_each
         return needed if self.nodes is None else min(needed, self.nodes)

@@ -171,7 +171,7 @@ def test_what_no_setting_asks_for_is_taken_only_by_directives(resource: str) -> 
 def test_limits_that_are_not_enforced_are_told_as_such() -> None:
     for cluster in (of_account("science", ("GrpJobs", Kind.RUNNING, 1, "")), replace(CLUSTER, accounts={})):
         [finding] = judged(replace(cluster, config={}))
-        assert (finding.level, "not told to enforce" in finding.message) == (Level.OK, True)
+        assert (finding.level, "not set to enforce" in finding.message) == (Level.OK, True)
 
 
 def test_a_limit_of_one_of_two_partitions_does_not_hold() -> None:

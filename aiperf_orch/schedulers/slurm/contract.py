@@ -9,8 +9,8 @@ from aiperf_orch.schedulers.contract import Breach, Expected, Option, directive_
 
 _PREFIX: Final = "#SBATCH"
 _LETTERS: Final = {
-    "J": "job-name", "o": "output", "e": "error", "a": "array", "d": "dependency", "H": "hold", "b": "begin", "W": "wait",
-    "D": "chdir", "t": "time", "p": "partition", "A": "account", "q": "qos", "C": "constraint", "x": "exclude",
+    "J": "job-name", "o": "output", "e": "error", "a": "array", "d": "dependency", "H": "hold", "b": "begin",
+    "W": "wait", "D": "chdir", "t": "time", "p": "partition", "A": "account", "q": "qos", "C": "constraint", "x": "exclude",
     "M": "clusters", "N": "nodes", "c": "cpus-per-task", "n": "ntasks", "G": "gpus",
 }  # fmt: skip
 _FLAGS: Final = ("hold", "wait", "parsable", "test-only", "requeue", "no-requeue", "exclusive")
@@ -25,7 +25,7 @@ _SETTINGS: Final = {
 """Options that a setting chooses."""
 
 _REFUSED: Final = {
-    "hold": ("a held job waits until somebody releases it", "leave it out; to start later, start the campaign later"),
+    "hold": ("a held job waits until it is released by hand", "leave it out; to start later, start the campaign later"),
     "dependency": (
         "a trial would wait for another job",
         "leave it out, and start the campaign when that job has ended",

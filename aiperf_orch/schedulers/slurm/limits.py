@@ -1,7 +1,7 @@
 """Limits of Slurm's accounting: how sacctmgr shows them, and which of them hold for one job. Runs nothing.
 
-Slurm looks for a limit in this order: the partition's QOS, the job's QOS (before it where its flag OverPartQOS says so),
-the user's association, the accounts above it up to the root. The first place that sets one of a kind replaces those
+Slurm looks for a limit in this order: the partition's QOS, the job's QOS (first where its flag OverPartQOS says so), the
+user's association, the accounts above it up to the root. The first place that sets one of a kind replaces those
 behind it, but limits of a group (Grp...) hold for each account in which no QOS sets the same one.
 Source: slurm.schedmd.com/resource_limits.html, and 22.05.8 on a real cluster.
 """
@@ -201,7 +201,7 @@ _SHOW: Final = ("sacctmgr", "--noheader", "--parsable2", "show")
 
 
 def _rows(output: str, fields: int) -> Iterator[list[str]]:
-    """The lines of so many fields; those of another form are passed over."""
+    """The lines with this number of fields; those of another form are passed over."""
     for line in output.splitlines():
         row = line.split("|")
         if len(row) == fields:
