@@ -10,8 +10,8 @@ from aiperf_orch.schedulers.contract import Breach, Expected, Option, directive_
 _PREFIX: Final = "#SBATCH"
 _LETTERS: Final = {
     "J": "job-name", "o": "output", "e": "error", "a": "array", "d": "dependency", "H": "hold", "b": "begin",
-    "W": "wait", "D": "chdir", "t": "time", "p": "partition", "A": "account", "q": "qos", "C": "constraint", "x": "exclude",
-    "M": "clusters", "N": "nodes", "c": "cpus-per-task", "n": "ntasks", "G": "gpus",
+    "W": "wait", "D": "chdir", "t": "time", "p": "partition", "A": "account", "q": "qos", "C": "constraint",
+    "x": "exclude", "M": "clusters", "N": "nodes", "c": "cpus-per-task", "n": "ntasks", "G": "gpus",
 }  # fmt: skip
 _FLAGS: Final = ("hold", "wait", "parsable", "test-only", "requeue", "no-requeue", "exclusive")
 """Options without a value: the word behind one is another option, or nothing."""
