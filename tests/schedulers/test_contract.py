@@ -74,6 +74,7 @@ def test_a_copy_of_our_template_keeps_it(load: Load, own: Callable[..., str], ki
         ("slurm", "{{ command }}", "python -m mine", "", "does not run the trial's command"),
         ("slurm", 'ln -sf {{ pickle }} "${job}_submitted.pkl"', "", "", "the name that submitit looks for"),
         ("slurm", "AIPERF_ORCH_JOB_ID=$job", "X=1", "", "does not tell the trial AIPERF_ORCH_JOB_ID"),
+        ("slurm", "#!/usr/bin/env bash", "# mine", "", "no script without an interpreter"),
         ("pbs", "#PBS -N {{ name }}", "#PBS -N mine", ":LINE: #PBS -N mine", "neither found nor cancelled"),
         ("pbs", "#PBS -N {{ name }}", "#PBS -Nmine", "#PBS -Nmine", "neither found nor cancelled"),
         ("pbs", "#PBS -N {{ name }}", "#", "", "another name than it is looked for by"),
@@ -170,6 +171,16 @@ def test_a_directive_that_has_a_setting_is_warned_of(load: Load, kind: str, dire
     [warning] = check_contract(load(kind, directives=[directive], **more))
     assert directive in warning
     assert instead in warning
+
+
+@pytest.mark.parametrize(
+    ("kind", "line"), [("slurm", "#SBATCH --time={{ time_limit }}"), ("pbs", "#PBS -l walltime={{ walltime }}")]
+)
+def test_a_template_without_a_time_limit_is_warned_of(
+    load: Load, own: Callable[..., str], kind: str, line: str
+) -> None:
+    [warning] = check_contract(load(kind, template=own(kind, line, "#")))
+    assert "no directive limits the time of a job" in warning
 
 
 @pytest.mark.parametrize(

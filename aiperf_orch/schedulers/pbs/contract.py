@@ -66,6 +66,9 @@ def breaches(script: str, expected: Expected) -> Iterator[Breach]:
     yield from _must_be(options, "j", "oe", "oe", "the job's first errors would not stand in its output")
     yield from _must_be(options, "S", "/bin/bash", "/bin/bash", "the script would be run by another shell than bash")
     yield from _requeue(options, expected)
+    if not any(option.name == "l walltime" for option in options):
+        message = "no directive limits the time of a job, which then gets the queue's default"
+        yield Breach("", message, "write #PBS -l walltime={{ walltime }}", is_fault=False)
     for option in options:
         for table, is_fault in ((_REFUSED, True), (_DOUBTED, False)):
             if option.name in table and option.value not in ("block=false", "n"):
@@ -91,11 +94,9 @@ def _options(line: str, words: Sequence[str]) -> Iterator[Option]:
         if not word[1:]:
             continue
         name, value = word[1], word[2:] or (rest.pop(0) if rest else "")
-        if name == "W":
+        if name in "Wl":
             for part in value.split(","):
-                yield Option(f"W {part.partition('=')[0]}", part, line)
-        elif name == "l":
-            yield Option(f"l {value.partition('=')[0]}", value, line)
+                yield Option(f"{name} {part.partition('=')[0]}", part, line)
         else:
             yield Option(name, value, line)
 

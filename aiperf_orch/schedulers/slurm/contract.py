@@ -60,7 +60,9 @@ def breaches(script: str, expected: Expected) -> Iterator[Breach]:
     yield from _name_and_array(options, expected)
     yield from _output(options, expected)
     yield from _requeue(options, expected)
-    yield from _warning(options)
+    yield from _time(options)
+    if not script.startswith("#!"):
+        yield Breach("", "sbatch takes no script without an interpreter", "begin it with #!/usr/bin/env bash")
     for option in options:
         for table, is_fault in ((_REFUSED, True), (_DOUBTED, False)):
             if option.name in table and option.value != "ALL":  # an --export=ALL changes nothing
@@ -147,7 +149,10 @@ def _requeue(options: Sequence[Option], expected: Expected) -> Iterator[Breach]:
         yield Breach(rule.line, "the job would be treated otherwise than scheduler.requeue says", advice)
 
 
-def _warning(options: Sequence[Option]) -> Iterator[Breach]:
+def _time(options: Sequence[Option]) -> Iterator[Breach]:
+    if _last(options, "time") is None:
+        message = "no directive limits the time of a job, which then gets the partition's default"
+        yield Breach("", message, "write #SBATCH --time={{ time_limit }}", is_fault=False)
     signals = [option for option in options if option.name == "signal"]
     if not signals:
         advice = "write #SBATCH --signal=USR1@{{ warn_before }}"
