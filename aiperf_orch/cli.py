@@ -30,6 +30,8 @@ _SITE = click.argument("site", type=click.Path(path_type=Path))
 _SET = click.option(
     "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change any setting, as campaign.duration=2h."
 )
+_DURATION = click.option("--duration", metavar="TIME", help="How long, as 12h or 1-12:00:00.")
+_CONCURRENCY = click.option("--concurrency", metavar="N", help="Trials at once.")
 _FORMAT = click.option("--format", "form", type=_FORMATS, default="table", show_default=True, help="What to print.")
 _TAKE_OVER = click.option("--take-over", is_flag=True, help="Take the campaign from another host's dead controller.")
 
@@ -50,6 +52,8 @@ def init(scheduler: str | None, output: Path | None) -> None:
 @main.command()
 @_SITE
 @click.option("--campaign-dir", type=click.Path(path_type=Path), help="Where the campaign will lie.")
+@_DURATION
+@_CONCURRENCY
 @_SET
 @click.option("--no-job", is_flag=True, help="Do not submit the small job that looks from a node.")
 @click.option(
@@ -57,7 +61,14 @@ def init(scheduler: str | None, output: Path | None) -> None:
 )
 @_FORMAT
 def check(
-    site: Path, campaign_dir: Path | None, assignments: tuple[str, ...], no_job: bool, wait: str, form: str
+    site: Path,
+    campaign_dir: Path | None,
+    duration: str | None,
+    concurrency: str | None,
+    assignments: tuple[str, ...],
+    no_job: bool,
+    wait: str,
+    form: str,
 ) -> None:
     """Look for what would keep a campaign from running.
 
@@ -72,7 +83,8 @@ def check(
         patience = parse_duration(wait)
     except ValueError as error:
         raise UsageError(f"--wait: {error}") from None
-    loaded = settings.load(site, assignments, {})
+    options = {"campaign.duration": ("--duration", duration), "campaign.concurrency": ("--concurrency", concurrency)}
+    loaded = settings.load(site, assignments, options)
     from aiperf_orch.commands import check as doctor
 
     sys.exit(doctor.check(loaded, campaign_dir, form, job=not no_job, wait=patience))
@@ -81,8 +93,8 @@ def check(
 @main.command()
 @_SITE
 @click.option("--campaign-dir", type=click.Path(path_type=Path), help="Where the campaign lies or will lie.")
-@click.option("--duration", metavar="TIME", help="How long, as 12h or 1-12:00:00.")
-@click.option("--concurrency", metavar="N", help="Trials at once.")
+@_DURATION
+@_CONCURRENCY
 @click.option("--max-trials", metavar="N", help="End after so many trials.")
 @click.option("--seed", metavar="S", help="Of the search.")
 @_SET
@@ -330,11 +342,17 @@ def scaling(
 @_SITE
 @_SET
 def render(site: Path, assignments: tuple[str, ...]) -> None:
-    """Print a trial's batch script; submits nothing."""
+    """Print a trial's batch script; submits nothing.
+
+    Exit status 2 says that a campaign could not run by it, and why.
+    """
     from aiperf_orch.commands import render as rendering
     from aiperf_orch.commands import settings
 
-    click.echo(rendering.render(settings.load(site, assignments, {})), nl=False)
+    loaded = settings.load(site, assignments, {})
+    click.echo(rendering.render(loaded), nl=False)
+    for warning in rendering.check_contract(loaded, resumed=False):
+        click.echo(f"warning: {warning}", err=True)
 
 
 @main.command()

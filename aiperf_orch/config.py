@@ -10,8 +10,13 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from aiperf_orch.config_base import PRIVATE, Count, CsvText, Duration, Fraction, Place, Settings
+from aiperf_orch.config_base import PRIVATE, Count, CsvText, Duration, Fraction, Place, Settings, form
 from aiperf_orch.config_schedulers import LocalSettings, PbsSettings, SchedulerSettings, SlurmSettings
+
+_SYSTEM_ID: Final = form(
+    r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}",
+    "a short name: up to 80 letters, digits and . _ - that begin with a letter or a digit",
+)
 
 
 class SystemSettings(Settings):
@@ -23,7 +28,7 @@ class SystemSettings(Settings):
     name: CsvText = "unnamed system"
     submitter: CsvText = "unnamed submitter"
     contact: CsvText | None = None
-    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")] | None = None
+    id: Annotated[str, _SYSTEM_ID] | None = None
     division: Literal["closed", "open"] | None = None
     status: CsvText | None = None
     number_of_nodes: Count | None = None
@@ -151,9 +156,14 @@ class SearchSettings(Settings):
     def _ordered(self) -> SearchSettings:
         low, high = self.batch_size
         if low > high:
-            raise ValueError(f"batch_size: the smallest, {low}, is above the largest, {high}")
+            raise ValueError(
+                f"batch_size: the smallest, {low}, is above the largest, {high}; for example batch_size: [32, 128]"
+            )
         if self.first_batch_size is not None and not low <= self.first_batch_size <= high:
-            raise ValueError(f"first_batch_size: {self.first_batch_size} is not within batch_size [{low}, {high}]")
+            raise ValueError(
+                f"first_batch_size: {self.first_batch_size} is not within batch_size [{low}, {high}]; "
+                f"for example first_batch_size: {high}"
+            )
         return self
 
 
@@ -228,7 +238,10 @@ class SiteSettings(Settings):
     @model_validator(mode="after")
     def _has_data(self) -> SiteSettings:
         if self.data.needs_path and self.data.path is None and not self.simulated:
-            raise ValueError(f"data.path: {self.data.name} needs the folder that it lies in, as the nodes see it")
+            raise ValueError(
+                f"data.path: {self.data.name} needs the folder that it lies in, as the nodes see it; "
+                f"for example path: /shared/{self.data.name}"
+            )
         return self
 
     @property

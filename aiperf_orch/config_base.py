@@ -38,8 +38,22 @@ def _no_formula(text: str) -> str:
 
 def _place(text: str) -> str:
     if text[0] != "/" and not HASHED.fullmatch(text):
-        raise ValueError("must be a path that begins with /: trials have working directories of their own")
+        raise ValueError(
+            f"must be a path that begins with /, not {text!r:.60}: trials have working directories of their own"
+        )
     return str(PurePosixPath(text)) if text[0] == "/" else text  # as messages have it, from which packages take it
+
+
+def form(pattern: str, words: str) -> AfterValidator:
+    """A check that the whole of a text has this form. A refusal says it in `words`, which follow "must be"."""
+    compiled = re.compile(pattern)
+
+    def check(text: str) -> str:
+        if not compiled.fullmatch(text):
+            raise ValueError(f"must be {words}, not {text!r:.60}")
+        return text
+
+    return AfterValidator(check)
 
 
 def _positive(seconds: float) -> float:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ _MAX_BYTES: Final = 1 << 16
 _MAX_NODES: Final = 10_000  # an alias counts as often as it is used
 _MAX_NUMBER: Final = 100  # characters
 _MAX_FAULTS: Final = 20
+_WHOLE: Final = re.compile(r"[-+]?[0-9]{1,40}(?:_[0-9]{1,40}){0,9}")  # in quotes, or as 1_000
+_DECIMAL: Final = re.compile(r"[-+]?[0-9]{0,20}\.?[0-9]{1,20}(?:[eE][-+]?[0-9]{1,3})?")
 Key = tuple[str | int, ...]
 
 
@@ -56,16 +59,17 @@ def load_site(path: Path, overrides: Iterable[Override] = ()) -> LoadedSettings:
     Raises:
         UsageError: naming file, line and key of everything that is wrong, each on its own line.
     """
-    data, lines = parse_yaml(_read(path), str(path))
+    texts: dict[Key, str] = {}
+    data, lines = parse_yaml(_read(path), str(path), texts)
     if data is None:
         data = {}
     if not isinstance(data, dict):
         raise UsageError(f"{path}: a site file is a mapping of sections ({', '.join(SiteSettings.model_fields)})")
     origins: dict[Key, str] = {key: f"{path}:{line}" for key, line in lines.items()}
     for override in overrides:
-        _apply(data, override, origins)
+        _apply(data, override, origins, texts)
     try:
-        settings = SiteSettings.model_validate(data)
+        settings = _validated(data, texts)
     except ValidationError as error:
         faults = [_explain(item, origins, str(path)) for item in error.errors()[:_MAX_FAULTS]]
         more = [f"and {error.error_count() - _MAX_FAULTS} more"] if error.error_count() > _MAX_FAULTS else []
@@ -74,8 +78,13 @@ def load_site(path: Path, overrides: Iterable[Override] = ()) -> LoadedSettings:
     return LoadedSettings(settings, leaves)
 
 
-def parse_yaml(text: str, name: str) -> tuple[Any, dict[Key, int]]:
+def parse_yaml(text: str, name: str, texts: dict[Key, str] | None = None) -> tuple[Any, dict[Key, int]]:
     """The value of a YAML text, and the line (from 1) of each key in it.
+
+    Args:
+        text: one YAML document.
+        name: what it is called in messages.
+        texts: gets, for each number and truth value, how it is written there: `007`, `1e3`, `True`.
 
     Raises:
         UsageError: for malformed YAML, naming `name`, line and column.
@@ -88,7 +97,7 @@ def parse_yaml(text: str, name: str) -> tuple[Any, dict[Key, int]]:
     try:
         node = loader.get_single_node()
         lines: dict[Key, int] = {}
-        return (None if node is None else _construct(loader, node, (), lines, name)), lines
+        return (None if node is None else _construct(loader, node, (), lines, name, texts)), lines
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
@@ -142,7 +151,9 @@ for _tag, _pattern, _first in (
         _class.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first))
 
 
-def _construct(loader: _Loader, node: yaml.Node, key: Key, lines: dict[Key, int], name: str) -> Any:
+def _construct(
+    loader: _Loader, node: yaml.Node, key: Key, lines: dict[Key, int], name: str, texts: dict[Key, str] | None
+) -> Any:
     line = node.start_mark.line + 1
     loader.nodes += 1
     if loader.nodes > _MAX_NODES:
@@ -157,13 +168,15 @@ def _construct(loader: _Loader, node: yaml.Node, key: Key, lines: dict[Key, int]
             if child in mapping:
                 raise UsageError(f"{name}:{line}: {'.'.join(map(str, (*key, child)))} stands twice")
             lines[*key, child] = line
-            mapping[child] = _construct(loader, value_node, (*key, child), lines, name)
+            mapping[child] = _construct(loader, value_node, (*key, child), lines, name, texts)
         return mapping
     if isinstance(node, yaml.SequenceNode):
-        return [_construct(loader, item, (*key, index), lines, name) for index, item in enumerate(node.value)]
+        return [_construct(loader, item, (*key, index), lines, name, texts) for index, item in enumerate(node.value)]
     kind = node.tag.rpartition(":")[2]
     if kind in ("int", "float") and len(node.value) > _MAX_NUMBER:
         raise UsageError(f"{name}:{line}: {'.'.join(map(str, key))}: a number that is too long")
+    if texts is not None and kind in ("int", "float", "bool"):
+        texts[key] = node.value
     try:
         if kind == "int":
             return int(node.value, 16 if node.value.startswith("0x") else 10)  # YAML 1.1 would read 010 as eight
@@ -196,9 +209,10 @@ def _packaged() -> str:
     return "\n".join(f"  {item}" for item in found)
 
 
-def _apply(data: dict[str, Any], override: Override, origins: dict[Key, str]) -> None:
+def _apply(data: dict[str, Any], override: Override, origins: dict[Key, str], texts: dict[Key, str]) -> None:
     parts = tuple(override.key.split("."))
-    value, keys = parse_yaml(override.text, override.option)
+    written: dict[Key, str] = {}
+    value, keys = parse_yaml(override.text, override.option, written)
     target = data
     for part in parts[:-1]:
         if not isinstance(target.get(part), dict):
@@ -207,40 +221,120 @@ def _apply(data: dict[str, Any], override: Override, origins: dict[Key, str]) ->
     target[parts[-1]] = value
     for end in range(1, len(parts)):
         origins.setdefault(parts[:end], override.option)
-    for key in [key for key in origins if key[: len(parts)] == parts]:
-        del origins[key]  # of what was replaced
+    for known in (origins, texts):
+        for key in [key for key in known if key[: len(parts)] == parts]:
+            del known[key]  # of what was replaced
+    texts.update({(*parts, *key): text for key, text in written.items()})
     origins.update(dict.fromkeys([parts, *((*parts, *key) for key in keys)], override.option))
 
 
-def _explain(error: Any, origins: Mapping[Key, str], path: str) -> str:
+def _validated(data: dict[str, Any], texts: Mapping[Key, str]) -> SiteSettings:
+    """The settings in this data. What is of another type than its setting, and yet clear, is read as it is meant."""
+    for _ in range(2):  # once a scheduler's kind is clear, its keys are looked at
+        try:
+            return SiteSettings.model_validate(data)
+        except ValidationError as error:
+            changed = [
+                _read_as_meant(data, texts, item) for item in error.errors()
+            ]  # each of them, not up to the first
+            if not any(changed):
+                raise
+    return SiteSettings.model_validate(data)
+
+
+def _read_as_meant(data: dict[str, Any], texts: Mapping[Key, str], error: Any) -> bool:
+    """Replace a value of the wrong type by the one that is meant: a number for a name is its text as written."""
+    key, _ = _place_of(error)
+    if error["type"] == "union_tag_invalid":
+        key = (*key, "kind")
+    meant = _meant(error, texts.get(key))
+    if meant is None:
+        return False
+    target: Any = data
+    for part in key[:-1]:
+        target = target[part]
+    target[key[-1]] = meant
+    return True
+
+
+def _meant(error: Any, text: str | None) -> Any:
+    """What is meant by a value of the wrong type; None where that is not clear."""
+    value = error["input"]
+    match error["type"]:
+        case "string_type":
+            return text
+        case "int_type" if isinstance(value, float) and value.is_integer():
+            return int(value)
+        case "int_from_float" if value.is_integer():
+            return int(value)
+        case "int_type" if isinstance(value, str) and _WHOLE.fullmatch(value):
+            return int(value)
+        case "float_type" if isinstance(value, str) and (_WHOLE.fullmatch(value) or _DECIMAL.fullmatch(value)):
+            return float(value)
+        case "bool_type" if isinstance(value, str):
+            return {"yes": True, "on": True, "true": True, "no": False, "off": False, "false": False}.get(value.lower())
+        case "literal_error" if isinstance(value, str) and f"'{value.lower()}'" in error["ctx"]["expected"]:
+            return value.lower()
+        case "union_tag_invalid" if (kind := error["ctx"]["tag"].lower()) in SCHEDULERS:
+            return kind
+    return None
+
+
+def _place_of(error: Any) -> tuple[Key, str | None]:
+    """The key that an error is of, and of which scheduler that is, which pydantic names among the keys."""
     location: Key = tuple(error["loc"])
+    kind = str(location[1]) if location[:1] == ("scheduler",) and location[1:2] and location[1] in SCHEDULERS else None
+    return ((location[0], *location[2:]) if kind else location), kind
+
+
+def _explain(error: Any, origins: Mapping[Key, str], path: str) -> str:
+    location, kind = _place_of(error)
     if not location:  # of the whole file: the message begins with the key
         dotted, _, message = str(error["ctx"]["error"]).partition(": ")
         return f"{origins.get(tuple(dotted.split('.'))[:1], path)}: {dotted}: {message}"
-    kind = str(location[1]) if location[0] == "scheduler" and location[1:2] and location[1] in SCHEDULERS else None
-    if kind:  # pydantic names the model among the keys
-        location = (location[0], *location[2:])
+    said = _wrong(error)
+    if error["type"] == "union_tag_invalid":
+        location = (*location, "kind")
+    elif error["type"] == "value_error" and (contradiction := said.partition(": "))[0] in _fields_at(location, kind):
+        location, said = (*location, contradiction[0]), contradiction[2]  # of the section: it begins with the key
     where = next((origins[location[:end]] for end in range(len(location), 0, -1) if location[:end] in origins), path)
     dotted = ".".join(map(str, location))
+    if error["type"] == "extra_forbidden":
+        known = _fields_at(location[:-1], kind)
+        close = _elsewhere(location[-1]) or difflib.get_close_matches(str(location[-1]), known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
+        return f"{where}: {dotted}: unknown key; {hint}"
+    said = f"{where}: {dotted}: {said}"
+    return said if "for example " in said else f"{said}; for example {_example(location, kind, error['input'], where)}"
+
+
+def _wrong(error: Any) -> str:
+    """What is wrong with a value."""
     match error["type"]:
-        case "extra_forbidden":
-            known = _fields_at(location[:-1], kind)
-            close = _elsewhere(location[-1]) or difflib.get_close_matches(str(location[-1]), known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
-            return f"{where}: {dotted}: unknown key; {hint}"
         case "union_tag_invalid":
-            kinds = ", ".join(SCHEDULERS)
-            return f"{where}: {dotted}.kind: must be one of {kinds}, not {error['input'].get('kind')!r:.60}"
+            return f"must be one of {', '.join(SCHEDULERS)}, not {error['input'].get('kind')!r:.60}"
         case "union_tag_not_found":
-            return f"{where}: {dotted}: a section with keys is expected, its kind one of {', '.join(SCHEDULERS)}"
+            return f"a section with keys is expected, its kind one of {', '.join(SCHEDULERS)}"
         case "value_error":
-            return f"{where}: {dotted}: {error['ctx']['error']}"
+            return str(error["ctx"]["error"])
         case "model_type":
-            return f"{where}: {dotted}: a section with keys is expected, not {error['input']!r:.60}"
-        case _:
-            message = error["msg"].replace("Input should be", "must be").replace("a valid integer", "a whole number")
-            message = message.replace("List should have", "must have").replace(" after validation", "")
-            return f"{where}: {dotted}: {message}, not {error['input']!r:.60}"
+            return f"a section with keys is expected, not {error['input']!r:.60}"
+    message = error["msg"].replace("Input should be", "must be").replace("a valid integer", "a whole number")
+    message = message.replace("a valid boolean", "true or false").replace("a valid string", "text")
+    message = message.replace("a valid list", "a list").replace("List should have", "must have")
+    message = message.replace("String should have", "must have").replace(" after validation", "")
+    return f"{message}, not {error['input']!r:.60}"
+
+
+def _example(location: Key, kind: str | None, value: Any, where: str) -> str:
+    """A setting that would pass, as it is written where the wrong one stands: in a file, or with its option."""
+    from aiperf_orch.config_examples import example
+
+    key = ".".join(part for part in location if isinstance(part, str))
+    text = example(location, kind, value)
+    if where.startswith("--set "):
+        return f"--set {shlex.quote(f'{key}={text}')}"
+    return f"{where} {text}" if where.startswith("--") else f"{key.rpartition('.')[2]}: {text}"
 
 
 def _fields_at(location: Sequence[str | int], kind: str | None) -> list[str]:

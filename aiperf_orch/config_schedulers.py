@@ -6,11 +6,12 @@ is code (`setup`, `directives`, `container`, `launcher_options`) goes in as it s
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from aiperf_orch.config_base import PRIVATE, Count, Duration, Settings, Text
+from aiperf_orch.config_base import PRIVATE, Count, Duration, Settings, Text, form
 
 
 def _code_line(line: str) -> str:
@@ -19,28 +20,85 @@ def _code_line(line: str) -> str:
     return line
 
 
-Word = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:@+/-]*$", max_length=120)]
+_NAME_START: Final = "begins with a letter, a digit or _"
+
+Word = Annotated[
+    str,
+    Field(max_length=120),
+    form(r"[A-Za-z0-9_][A-Za-z0-9_.:@+/-]*", f"one name of letters, digits and _ . : @ + / - that {_NAME_START}"),
+]
 """A name that a scheduler knows: no white space, no quotes, no leading dash."""
 
-Words = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:@+/,-]*$", max_length=500)]
+Words = Annotated[
+    str,
+    Field(max_length=500),
+    form(
+        r"[A-Za-z0-9_][A-Za-z0-9_.:@+/,-]*",
+        f"names of letters, digits and _ . : @ + / - with commas and no blanks between them; the first {_NAME_START}",
+    ),
+]
 """Names with commas between them."""
 
 Expression = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9_(\[!][A-Za-z0-9_.:@+/,&|!*()\[\]-]*$", max_length=500)
+    str,
+    Field(max_length=500),
+    form(
+        r"[A-Za-z0-9_(\[!][A-Za-z0-9_.:@+/,&|!*()\[\]-]*",
+        "names with commas, brackets and the operators & | ! * between them, without blanks and quotes",
+    ),
 ]
 """A constraint, or a list of nodes, in the scheduler's own language."""
 
-Chunk = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:=@+/,-]*$", max_length=500)]
+Chunk = Annotated[
+    str,
+    Field(max_length=500),
+    form(r"[A-Za-z0-9_][A-Za-z0-9_.:=@+/,-]*", "NAME=VALUE parts with colons and no blanks between them"),
+]
 """What a node must be, in PBS's language: `model=milan:bigmem=True`."""
 
-Remark = Annotated[str, StringConstraints(pattern=r"""^[^'"\\`$]+$""", max_length=200), AfterValidator(_code_line)]
+Remark = Annotated[
+    str,
+    Field(max_length=200),
+    AfterValidator(_code_line),
+    form(r"""[^'"\\`$]+""", "text without quotes, backslashes, backquotes and dollar signs"),
+]
 """Free text in a directive: no quotes, no backslash."""
 
-Memory = Annotated[str, StringConstraints(pattern=r"^(0|[1-9][0-9]{0,8}[KMGT])$")]
-"""An amount of memory, as 64G; 0 is all that a node has."""
+_AMOUNT: Final = re.compile(r"([1-9][0-9]{0,8}) ?([KMGT])(?:I?B)?", re.IGNORECASE)  # of 1024 bytes, whoever writes GB
 
-PbsMemory = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,8}(kb|mb|gb|tb)$")]
-"""An amount of memory as PBS writes it: 64gb."""
+
+def _slurm_memory(text: str) -> str:
+    amount = _AMOUNT.fullmatch(text.strip())
+    if text.strip() != "0" and not amount:
+        raise ValueError(
+            "must be a whole number with the unit K, M, G or T, or 0 for all that a node has, "
+            f"not {text!r:.60}{_with_units(text, 'G', 'M')}"
+        )
+    return f"{amount[1]}{amount[2].upper()}" if amount else "0"
+
+
+def _pbs_memory(text: str) -> str:
+    amount = _AMOUNT.fullmatch(text.strip())
+    if not amount:
+        raise ValueError(
+            f"must be a whole number with the unit kb, mb, gb or tb, not {text!r:.60}{_with_units(text, 'gb', 'mb')}"
+        )
+    return f"{amount[1]}{amount[2].lower()}b"
+
+
+def _with_units(text: str, *units: str) -> str:
+    """What a number without a unit may mean."""
+    number = text.strip()
+    if not re.fullmatch(r"[1-9][0-9]{0,8}", number):
+        return ""
+    return f"; did you mean {' or '.join(number + unit for unit in units)}?"
+
+
+Memory = Annotated[str, AfterValidator(_slurm_memory)]
+"""An amount of memory, as 64G; 0 is all that a node has. `64GB`, `64 G` and `64GiB` are the same."""
+
+PbsMemory = Annotated[str, AfterValidator(_pbs_memory)]
+"""An amount of memory as PBS writes it: 64gb. `64G`, `64 GB` and `64GiB` are the same."""
 
 CodeLine = Annotated[str, AfterValidator(_code_line), Field(max_length=4000)]
 
@@ -116,9 +174,14 @@ class ClusterSettings(SchedulerSettings):
     @model_validator(mode="after")
     def _warned_in_time(self) -> ClusterSettings:
         if self.warn_before >= self.time_limit:
-            raise ValueError("warn_before: must be shorter than time_limit")
+            raise ValueError(
+                "warn_before: must be shorter than time_limit, for example warn_before: 2m and time_limit: 4h"
+            )
         if self.ports[0] > self.ports[1]:
-            raise ValueError(f"ports: the first, {self.ports[0]}, is above the last, {self.ports[1]}")
+            raise ValueError(
+                f"ports: the first, {self.ports[0]}, is above the last, {self.ports[1]}; "
+                "for example ports: [29400, 29499]"
+            )
         return self
 
 
@@ -147,11 +210,16 @@ class SlurmSettings(ClusterSettings):
     @model_validator(mode="after")
     def _complete(self) -> SlurmSettings:
         if self.gpu_type and self.gpus_per_node is None:
-            raise ValueError("gpu_type: says of which type, but gpus_per_node does not say how many")
+            raise ValueError(
+                "gpu_type: says of which type, but gpus_per_node does not say how many; for example gpus_per_node: 1"
+            )
         if self.launcher == "none" and self.nodes > 1:
-            raise ValueError("launcher: without srun a trial is held to one node")
+            raise ValueError("launcher: without srun a trial is held to one node; for example launcher: srun")
         if bool(self.mail_user) != bool(self.mail_type):
-            raise ValueError("mail_user and mail_type: one without the other sends nothing")
+            given, lacking = ("mail_user", "mail_type") if self.mail_user else ("mail_type", "mail_user")
+            raise ValueError(
+                f"{given}: without {lacking} nothing is sent; for example mail_user: me@example.org and mail_type: FAIL"
+            )
         return self
 
 
@@ -179,16 +247,21 @@ class PbsSettings(ClusterSettings):
     launcher_options: list[CodeLine] = Field(
         [], description="options (code) of mpiexec in place of `-n NODES`", json_schema_extra=PRIVATE
     )
-    mail_points: Annotated[str, StringConstraints(pattern=r"^(n|[abe]{1,3})$")] = "a"
+    mail_points: Annotated[
+        str, form(r"n|[abe]{1,3}", "n for no mail, or up to three of a (aborted), b (begun) and e (ended)")
+    ] = "a"
     begin_within: Duration = Field(1800.0, description="a job that runs so long without a begin line is hung")
 
     @model_validator(mode="after")
     def _nothing_dropped(self) -> PbsSettings:
         replaced = [name for name in ("gpus", "memory", "chunk") if getattr(self, name) is not None]
         if self.resources and replaced:
-            raise ValueError(f"{', '.join(replaced)}: resources stands in place of it: say it there")
+            raise ValueError(
+                f"{replaced[0]}: resources stands in place of {', '.join(replaced)}: say it there; "
+                "for example resources: ['nodes=1:ppn=32:gpus=1']"
+            )
         if self.launcher_options and self.launcher != "mpiexec":
-            raise ValueError(f"launcher_options: {self.launcher} takes none")
+            raise ValueError(f"launcher_options: {self.launcher} takes none; for example launcher: mpiexec takes them")
         if self.comment is not None:
-            raise ValueError("comment: PBS has none of a job's owner")
+            raise ValueError("comment: PBS has none of a job's owner; for example project: aiperf marks jobs there")
         return self

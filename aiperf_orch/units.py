@@ -12,26 +12,47 @@ from typing import Annotated, Any, Final
 from pydantic import AwareDatetime, BeforeValidator, Field, PlainSerializer
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_PARTS: Final = re.compile(r"(\d{1,20}(?:\.\d+)?)(ms|s|m|h|d)")
+_PARTS: Final = re.compile(
+    r"(\d{1,20}(?:\.\d+)?) ?(ms|s(?:ec(?:ond)?s?)?|m(?:in(?:ute)?s?)?|h(?:rs?|ours?)?|d(?:ays?)?)(?![a-z])"
+)
 _CLOCK: Final = re.compile(r"(?:(\d{1,9})-)?(\d{1,2}):(\d{2}):(\d{2})")
+_SLURM_DAYS: Final = re.compile(r"(\d{1,9})-(\d{1,2})(?::(\d{2}))?")  # D-HH and D-HH:MM, as sinfo and sbatch have them
+_TWO_PARTS: Final = re.compile(r"(\d{1,9}):(\d{2})")
+_MEGA: Final = re.compile(r"\d ?M(?![A-Za-z])")  # minutes, months or millions
 
 
 def parse_duration(value: Any) -> float:
     """Seconds of a duration such as `90s`, `12h`, `1h30m`, `12:00:00` or `1-12:00:00` (days first).
 
+    Units may be spelt out (`90 min`), and Slurm's days with hours (`2-00`, `1-12:30`) are read, too.
+
     Raises:
-        ValueError: for anything else; a number without a unit too, since nobody can tell its unit.
+        ValueError: for anything else; for a number without a unit, and for `12:00`, whose unit is not known.
     """
     text = "" if value is None else str(value).strip()
-    clock = _CLOCK.fullmatch(text)
-    if clock:
-        days, hours, minutes, seconds = (int(part or 0) for part in clock.groups())
+    clock, slurm = _CLOCK.fullmatch(text), _SLURM_DAYS.fullmatch(text)
+    if clock or slurm:
+        given = clock.groups() if clock else (*slurm.groups(), None) if slurm else ()
+        days, hours, minutes, seconds = (int(part or 0) for part in given)
         if minutes < 60 and seconds < 60:
             return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
-    elif _PARTS.sub("", text) == "" and text:
-        return sum(float(number) * _UNITS[unit] for number, unit in _PARTS.findall(text))
-    hint = f"; did you mean {text}s, {text}m or {text}h?" if re.fullmatch(r"\d+(\.\d+)?", text) else ""
-    raise ValueError(f"{text!r} is not a duration such as 90s, 12h, 1h30m, 12:00:00 or 1-12:00:00{hint}")
+    elif text and not _MEGA.search(text) and not _PARTS.sub("", text.lower()).strip():
+        return sum(float(number) * _UNITS[_unit(name)] for number, name in _PARTS.findall(text.lower()))
+    raise ValueError(f"{text!r:.60} is not a duration such as 90s, 12h, 1h30m, 12:00:00 or 1-12:00:00{_hint(text)}")
+
+
+def _unit(name: str) -> str:
+    return name if name in _UNITS else name[0]
+
+
+def _hint(text: str) -> str:
+    """What may be meant by a text that is no duration."""
+    if re.fullmatch(r"\d{1,20}(\.\d+)?", text):
+        return f"; did you mean {text}s, {text}m or {text}h?"
+    if two := _TWO_PARTS.fullmatch(text):
+        first, second = two.groups()
+        return f"; did you mean {first}h{second}m or {first}m{second}s?"
+    return ""
 
 
 def format_duration(seconds: float) -> str:

@@ -118,10 +118,11 @@ def test_wrong_use_is_status_2(aiperf: Run, arguments: list[str], message: str) 
         (
             "campaign:\n  concurrency: two\n  duration: -5m\n",
             ["--max-trials", "0", "--seed", "x", "--set", "search.betta=1"],
-            "site.yaml:2: campaign.concurrency: must be a whole number, not 'two'\n"
-            "site.yaml:3: campaign.duration: '-5m' is not a duration such as 90s, 12h, 1h30m, 12:00:00 or 1-12:00:00\n"
-            "--max-trials: campaign.max_trials: must be greater than or equal to 1, not 0\n"
-            "--seed: campaign.seed: must be a whole number, not 'x'\n"
+            "site.yaml:2: campaign.concurrency: must be a whole number, not 'two'; for example concurrency: 2\n"
+            "site.yaml:3: campaign.duration: '-5m' is not a duration such as 90s, 12h, 1h30m, 12:00:00 or 1-12:00:00; "
+            "for example duration: 12h\n"
+            "--max-trials: campaign.max_trials: must be greater than or equal to 1, not 0; for example --max-trials 20\n"
+            "--seed: campaign.seed: must be a whole number, not 'x'; for example --seed 0\n"
             "--set search.betta: search.betta: unknown key; did you mean beta?",
         ),
         ("", ["--concurrency", "0"], "--concurrency: campaign.concurrency: must be greater than or equal to 1, not 0"),
@@ -379,7 +380,7 @@ def test_a_data_set_that_fails_pauses_the_campaign(aiperf: Run, write_site: Any,
     done = aiperf("run", site, "--campaign-dir", tmp_path / "campaign")
     assert done.returncode == _FAILED
     assert "error: paused: trial 0 ended BAD_DATA: a simulated failure" in done.stderr
-    assert "go on (a changed setting needs a new campaign): aiperf-orch run" in done.stderr
+    assert f"go on (a changed setting needs a new campaign): {sys.executable} -P -m aiperf_orch.cli run" in done.stderr
 
 
 # a full disk

@@ -154,28 +154,52 @@ def test_ten_with_a_zero_before_it_is_ten(load: Callable[..., LoadedSettings]) -
             "data:\n  zzz: 3\n",
             "SITE:2: data.zzz: unknown key; known here: name, path, image_size, classes, loaders, stage, max_broken",
         ),
-        ("campaign:\n  concurrency: two\n", "SITE:2: campaign.concurrency: must be a whole number, not 'two'"),
-        ("campaign:\n  concurrency: 2.5\n", "SITE:2: campaign.concurrency: must be a whole number, not 2.5"),
+        (
+            "campaign:\n  concurrency: two\n",
+            "SITE:2: campaign.concurrency: must be a whole number, not 'two'; for example concurrency: 2",
+        ),
+        (
+            "campaign:\n  concurrency: 2.5\n",
+            "SITE:2: campaign.concurrency: must be a whole number, not 2.5; for example concurrency: 2",
+        ),
         (
             "campaign:\n\n  concurrency: 0\n",
-            "SITE:3: campaign.concurrency: must be greater than or equal to 1, not 0",
+            "SITE:3: campaign.concurrency: must be greater than or equal to 1, not 0; for example concurrency: 2",
         ),
-        ("campaign:\n  seed: -1\n", "SITE:2: campaign.seed: must be greater than or equal to 0, not -1"),
-        ("campaign: 3\n", "SITE:1: campaign: a section with keys is expected, not 3"),
-        ("campaign:\n", "SITE:1: campaign: a section with keys is expected, not None"),
-        ("scheduler: {setup: ls}", "SITE:1: scheduler.setup: must be a valid list, not 'ls'"),
-        ("scheduler:\n  setup:\n    - a\n    - 3\n", "SITE:2: scheduler.setup.1: must be a valid string, not 3"),
+        (
+            "campaign:\n  seed: -1\n",
+            "SITE:2: campaign.seed: must be greater than or equal to 0, not -1; for example seed: 0",
+        ),
+        (
+            "campaign: 3\n",
+            "SITE:1: campaign: a section with keys is expected, not 3; for example campaign: {duration: 12h}",
+        ),
+        (
+            "campaign:\n",
+            "SITE:1: campaign: a section with keys is expected, not None; for example campaign: {duration: 12h}",
+        ),
+        ("scheduler: {setup: ls}", "SITE:1: scheduler.setup: must be a list, not 'ls'; for example setup: [ls]"),
+        (
+            "scheduler:\n  setup:\n    - a\n    - [b]\n",
+            "SITE:2: scheduler.setup.1: must be text, not ['b']; for example setup: [source /shared/aiperf/env.sh]",
+        ),
+        (
+            "scheduler:\n  kind: slurn\n",
+            "SITE:2: scheduler.kind: must be one of local, slurm, pbs, not 'slurn'; for example kind: slurm",
+        ),
         (
             "data: {name: mnist}",
-            "SITE:1: data.name: must be 'digits', 'synthetic', 'cifar10' or 'imagenet', not 'mnist'",
+            "SITE:1: data.name: must be 'digits', 'synthetic', 'cifar10' or 'imagenet', not 'mnist'; for example name: digits",
         ),
         (
             "campaign: {}\ndata: {name: imagenet}",
-            "SITE:2: data.path: imagenet needs the folder that it lies in, as the nodes see it",
+            "SITE:2: data.path: imagenet needs the folder that it lies in, as the nodes see it; "
+            "for example path: /shared/imagenet",
         ),
         (
             "system:\n  name: '=1+1'\n",
-            "SITE:2: system.name: must not begin with =: a spreadsheet would take it for a formula",
+            "SITE:2: system.name: must not begin with =: a spreadsheet would take it for a formula; "
+            "for example name: Big Cluster",
         ),
     ],
 )
@@ -290,8 +314,8 @@ def _bomb(depth: int) -> str:
         ("search: {beta: 1e999}", "SITE:1: search.beta: must be a finite number, not inf"),
         ("search: {beta: .nan}", "SITE:1: search.beta: must be"),
         ("a: " + "x" * (1 << 16), "SITE: larger than a settings file can be (65536 bytes)"),
-        ("system: {name: '" + "x" * 50_000 + "'}", "SITE:1: system.name: String should have at most 200 characters"),
-        ("system: {name: \"\\ud800\"}", "SITE:1: system.name: must be a valid string"),
+        ("system: {name: '" + "x" * 50_000 + "'}", "SITE:1: system.name: must have at most 200 characters"),
+        ("system: {name: \"\\ud800\"}", "SITE:1: system.name: must be text"),
     ],
     ids=range(14),
 )  # fmt: skip
@@ -325,14 +349,22 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         ("concurrency=3", "--set concurrency: concurrency: unknown key; did you mean campaign.concurrency?"),
         (
             "campaign.concurrency=0",
-            "--set campaign.concurrency: campaign.concurrency: must be greater than or equal to 1, not 0",
+            "--set campaign.concurrency: campaign.concurrency: must be greater than or equal to 1, not 0; "
+            "for example --set campaign.concurrency=2",
         ),
-        ("campaign=3", "--set campaign: campaign: a section with keys is expected, not 3"),
-        ("campaign.seed=", "--set campaign.seed: campaign.seed: must be a whole number, not None"),
+        (
+            "campaign=3",
+            "--set campaign: campaign: a section with keys is expected, not 3; "
+            "for example --set 'campaign={duration: 12h}'",
+        ),
+        (
+            "campaign.seed=",
+            "--set campaign.seed: campaign.seed: must be a whole number, not None; for example --set campaign.seed=0",
+        ),
         (
             "campaign.duration.hours=3",
             "--set campaign.duration.hours: campaign.duration: \"{'hours': 3}\" is not a duration such as 90s, 12h, "
-            "1h30m, 12:00:00 or 1-12:00:00",
+            "1h30m, 12:00:00 or 1-12:00:00; for example --set campaign.duration=12h",
         ),
         ("campaign.seed=[1", "--set campaign.seed:1:3: not valid YAML: expected ',' or ']', but got '<stream end>'"),
     ],

@@ -40,6 +40,17 @@ from aiperf_orch.units import (
         ("36:00:00", 129600),
         ("1-12:00:00", 129600),
         ("0-00:00:01", 1),
+        ("2-00", 172800),
+        ("1-12", 129600),
+        ("1-12:30", 131400),
+        ("12H", 43200),
+        ("12 h", 43200),
+        ("1h 30m", 5400),
+        ("90min", 5400),
+        ("90 minutes", 5400),
+        ("2 days", 172800),
+        ("12 hours", 43200),
+        ("30sec", 30),
     ],
 )
 def test_a_duration_is_read(text: str, seconds: float) -> None:
@@ -50,8 +61,8 @@ def test_a_duration_is_read(text: str, seconds: float) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        "", " ", "12", "1.5", 12, 1.5, "-5s", "+5s", "1x", "5 apples", "1:2", "12:00", "00:60:00", "00:00:60", "1-12", "nan",
-        "inf", "NaNs", "infh", "1e3s", "h", "1h30", "12H", "1h,30m", "-1-00:00:00", ".5h", "5.h", "9" * 500 + "h",
+        "", " ", "12", "1.5", 12, 1.5, "-5s", "+5s", "1x", "5 apples", "1:2", "12:00", "00:60:00", "00:00:60", "12M", "1-12:60", "nan",
+        "inf", "NaNs", "infh", "1e3s", "h", "1h30", "1mo", "1h,30m", "-1-00:00:00", ".5h", "5.h", "9" * 500 + "h",
         "9" * 5000 + "-00:00:00", None, True, [], {},
     ],
 )  # fmt: skip
@@ -64,6 +75,11 @@ def test_anything_else_is_refused_with_examples(value: Any) -> None:
 def test_a_number_without_a_unit_is_asked_for_its_unit(number: Any) -> None:
     with pytest.raises(ValueError, match=f"'{number}' is not .*; did you mean {number}s, {number}m or {number}h\\?"):
         parse_duration(number)
+
+
+def test_two_parts_of_a_clock_are_asked_for_their_unit() -> None:
+    with pytest.raises(ValueError, match=r"'12:00' is not .*; did you mean 12h00m or 12m00s\?"):
+        parse_duration("12:00")
 
 
 @settings(deadline=None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -18,7 +17,8 @@ from aiperf_orch.campaign.trust import doubts
 from aiperf_orch.commands.control import Outcome, control, restrict
 from aiperf_orch.commands.cost import confirm
 from aiperf_orch.commands.detach import detach
-from aiperf_orch.commands.render import render
+from aiperf_orch.commands.program import command_line, cron_line
+from aiperf_orch.commands.render import check_contract
 from aiperf_orch.commands.score import summary, write_files, write_score
 from aiperf_orch.commands.terminal import PlainLines
 from aiperf_orch.config import SiteSettings
@@ -40,14 +40,16 @@ def check(loaded: LoadedSettings, campaign_dir: Path | None) -> CampaignDirector
     """Refuse what cannot be run before anything is made; returns the campaign that is there already, if any.
 
     Raises:
-        UsageError: for a seed network beyond the limits, a template that cannot be rendered, or a campaign directory
+        UsageError: for a seed network beyond the limits, a batch script against the contract, or a campaign directory
             that is not one, is not ours, or was made by other settings.
     """
     make_search(loaded.settings)
     for warning in make_scheduler(loaded.settings.scheduler).check(loaded.settings.campaign.concurrency):
         _say(f"warning: {warning}")
-    render(loaded)
-    if campaign_dir is None or not CampaignDirectory.exists(campaign_dir):
+    exists = campaign_dir is not None and CampaignDirectory.exists(campaign_dir)
+    for warning in check_contract(loaded, resumed=exists):
+        _say(f"warning: {warning}")
+    if campaign_dir is None or not exists:
         return None
     directory = CampaignDirectory.open(campaign_dir)
     directory.check_same_settings(loaded.settings)
@@ -90,15 +92,18 @@ def run(
             _say(f"warning: {doubt}")
         _say(f"new campaign in {directory.path}, for {format_duration(loaded.settings.campaign.duration)}")
     if prepare:
-        _say(f"nothing was submitted; a step of it: aiperf-orch tick {shlex.quote(str(directory.path))}")
+        step, scheduler = ["tick", str(directory.path)], directory.settings.scheduler.kind
+        needed = {"slurm": ["sbatch"], "pbs": ["qsub"]}.get(scheduler, [])
+        _say(f"nothing was submitted; a step of it: {command_line(step)}")
+        _say(f"every two minutes, by cron: {cron_line(step, needed)}")
         return _DONE
     if read_state(directory).phase is Phase.FINISHED:
         return _finish(directory, Phase.FINISHED)
     if background:
         process = detach(directory, _in_foreground(directory.path))
-        where = shlex.quote(str(directory.path))
+        shown, ended = (command_line([each, str(directory.path)]) for each in ("status", "stop"))
         _say(f"the controller runs in the background as process {process}; it writes {directory.controller_log}")
-        _say(f"aiperf-orch status {where} shows how it stands, aiperf-orch stop {where} ends it")
+        _say(f"how it stands: {shown}\nto end it: {ended}")
         return _DONE
     outcome = control(directory, take_over=take_over)
     return _finish(directory, outcome.phase, outcome)
@@ -161,7 +166,7 @@ def stop(campaign_dir: Path, *, take_over: bool) -> int:
         told = outcome.told if outcome else 0
         _say(
             f"{directory.path}: not stopped: of {len(state.live)} live trial(s) {told} were told to end, and none is "
-            f"known to have ended; end them: aiperf-orch stop {shlex.quote(str(directory.path))}"
+            f"known to have ended; end them: {command_line(['stop', str(directory.path)])}"
         )
         return _INTERRUPTED if outcome and outcome.interrupted else _NOT_FINISHED
     _say(f"{directory.path}: {state.phase.value}; {len(state.ends) - before} trial(s) were ended")
@@ -211,7 +216,7 @@ def _seconds_left(directory: CampaignDirectory | None, settings: SiteSettings) -
 
 def _again(path: Path) -> str:
     """The command that goes on with this campaign: the one that was given, with the campaign's directory."""
-    return shlex.join(["aiperf-orch", *_with_directory(sys.argv[1:], path)])
+    return command_line(_with_directory(sys.argv[1:], path))
 
 
 def _in_foreground(path: Path) -> list[str]:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from aiperf_orch.commands.render import render
+from aiperf_orch.commands.render import contract, render
 from aiperf_orch.commands.tabulate import render_rows
 from aiperf_orch.config import SiteSettings
 from aiperf_orch.config_loading import LoadedSettings
@@ -100,14 +100,17 @@ def _lines(finding: Finding) -> str:
 def _scheduler(loaded: LoadedSettings) -> Iterator[Finding]:
     settings, concurrency = loaded.settings.scheduler, loaded.settings.campaign.concurrency
     try:
-        script = render(loaded)
+        script, found = render(loaded), contract(loaded)
     except UsageError as error:
         yield fault("script", str(error))
         return
+    for breach in found:
+        make = fault if breach.is_fault else warning
+        yield make("script", f"{breach.line}: {breach.message}", breach.advice)
     if isinstance(settings, SlurmSettings):
         from aiperf_orch.doctor import slurm
 
-        yield from slurm.checks(settings, concurrency, script)
+        yield from slurm.checks(settings, concurrency, loaded.settings.campaign.duration, script)
         return
     if isinstance(settings, PbsSettings):
         from aiperf_orch.doctor import pbs

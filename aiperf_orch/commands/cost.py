@@ -7,8 +7,9 @@ import sys
 import click
 
 from aiperf_orch.config import SiteSettings
-from aiperf_orch.config_schedulers import ClusterSettings
-from aiperf_orch.errors import UsageError
+from aiperf_orch.config_schedulers import ClusterSettings, PbsSettings, SlurmSettings
+from aiperf_orch.errors import SchedulerUnreachable, UsageError
+from aiperf_orch.schedulers.room import Room
 from aiperf_orch.units import format_duration
 
 
@@ -23,9 +24,9 @@ def confirm(settings: SiteSettings, seconds: float, *, yes: bool) -> None:
     Raises:
         UsageError: when nobody can be asked, or the person does not agree.
     """
-    cost = describe(settings, seconds)
-    if cost is None:
+    if not isinstance(settings.scheduler, ClusterSettings):
         return
+    cost = describe(settings.scheduler, settings.campaign.concurrency, seconds, _room(settings.scheduler))
     print(cost, file=sys.stderr, flush=True)
     if yes:
         return
@@ -35,14 +36,43 @@ def confirm(settings: SiteSettings, seconds: float, *, yes: bool) -> None:
         raise UsageError("not confirmed: nothing was submitted")
 
 
-def describe(settings: SiteSettings, seconds: float) -> str | None:
-    """What a campaign takes of a cluster at most, in words; None when it takes none."""
-    scheduler, trials = settings.scheduler, settings.campaign.concurrency
-    if not isinstance(scheduler, ClusterSettings):
-        return None
-    trials += scheduler.lookahead
-    nodes = trials * scheduler.nodes
+def describe(scheduler: ClusterSettings, trials: int, seconds: float, room: Room) -> str:
+    """What a campaign takes of a cluster at most, in words.
+
+    Args:
+        scheduler: the site's settings.
+        trials: that train at once; those that wait in the queue beyond them take nothing.
+        seconds: that the campaign may still take.
+        room: how trials share nodes.
+    """
+    nodes = room.nodes_for(trials, scheduler.nodes)
+    shared = f", {room.trials_a_node:,} to a node" if room.trials_a_node > 1 else ""
+    words = [f"{trials:,} trials of {_nodes(scheduler.nodes)} at once{shared}"]
+    if nodes < Room(None, room.trials_a_node).nodes_for(trials, scheduler.nodes):
+        words.append("more than have room")
+    if scheduler.lookahead:
+        words.append(f"{scheduler.lookahead:,} more wait in the queue")
     return (
-        f"up to {nodes:,} nodes ({trials:,} trials of {scheduler.nodes:,}, {scheduler.lookahead:,} of them in reserve) "
-        f"for {format_duration(seconds)}: at most {nodes * seconds / 3600:,.1f} node-hours; one trial runs first"
+        f"up to {_nodes(nodes)} ({'; '.join(words)}) for {format_duration(seconds)}: "
+        f"at most {nodes * seconds / 3600:,.1f} node-hours; one trial runs first"
     )
+
+
+def _room(scheduler: ClusterSettings) -> Room:
+    """How trials share nodes; a node for each where that cannot be asked."""
+    try:
+        if isinstance(scheduler, SlurmSettings):
+            from aiperf_orch.schedulers.slurm.survey import room
+
+            return room(scheduler)
+        if isinstance(scheduler, PbsSettings):
+            from aiperf_orch.schedulers.pbs.survey import room as room_of_pbs
+
+            return room_of_pbs(scheduler)
+    except SchedulerUnreachable:
+        pass  # it is said when the first job is submitted
+    return Room(None, 1)
+
+
+def _nodes(number: int) -> str:
+    return f"{number:,} node{'s' if number != 1 else ''}"

@@ -10,7 +10,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
-from aiperf_orch.errors import AiperfError, SchedulerUnreachable, UsageError
+from aiperf_orch.campaign.files import write_once
+from aiperf_orch.commands.program import command_line
+from aiperf_orch.errors import SchedulerUnreachable, UsageError
 
 _PROGRAMS: Final = {"slurm": "sbatch", "pbs": "qsub"}  # where there is the program, there is the scheduler
 _TIMEOUT: Final = 60.0  # seconds for one question to a scheduler
@@ -24,6 +26,7 @@ def init(scheduler: str | None, output: Path | None) -> str:
         output: the file, which must not be there yet; None writes none.
 
     Raises:
+        AiperfError: when it cannot be written; then nothing of it is left.
         SchedulerUnreachable: when the scheduler does not answer.
         UsageError: when the file is there already.
     """
@@ -33,12 +36,8 @@ def init(scheduler: str | None, output: Path | None) -> str:
     kind, text = _first_draft([scheduler] if scheduler else here or ["local"], str(output or "site.yaml"))
     if output is None:
         return text
-    try:
-        with output.open("x") as file:
-            file.write(text)
-    except OSError as error:
-        raise AiperfError(f"{output}: cannot be written: {error.strerror}") from None
-    print(f"{output}: drafted for {kind}; read it, then: aiperf-orch check {output}", file=sys.stderr)
+    write_once(output, text.encode())
+    print(f"{output}: drafted for {kind}; read it, then: {command_line(['check', str(output)])}", file=sys.stderr)
     return ""
 
 

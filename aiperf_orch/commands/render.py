@@ -1,24 +1,111 @@
-"""`render`: the batch script that a trial would get, submitting nothing."""
+"""`render`: the batch script that a trial would get, submitting nothing, and what in it is against the contract."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from aiperf_orch.campaign.layout import Layout
 from aiperf_orch.config_loading import LoadedSettings
+from aiperf_orch.config_schedulers import ClusterSettings, PbsSettings, SlurmSettings
+from aiperf_orch.errors import UsageError
 from aiperf_orch.schedulers.base import JobRequest, trial_command
 from aiperf_orch.schedulers.choosing import make_scheduler
+from aiperf_orch.schedulers.contract import Breach, Expected, body_breaches, follower_breaches
+from aiperf_orch.schedulers.pbs import contract as pbs
+from aiperf_orch.schedulers.script import render_script
+from aiperf_orch.schedulers.slurm import contract as slurm
+
+_NAME: Final = "abcde-00000-1"
+_ARRAY, _INDEX = "abcde-w00000", 3
+_LEADER: Final = "123456"
 
 
 def render(loaded: LoadedSettings) -> str:
     """The script of trial 0's first attempt, in a campaign directory that is only an example."""
+    return make_scheduler(loaded.settings.scheduler).render(_request(loaded, _NAME))
+
+
+def contract(loaded: LoadedSettings) -> list[Breach]:
+    """What in the scripts that would be submitted is against the contract, each with where it stands.
+
+    Raises:
+        UsageError: when they cannot be rendered.
+    """
     settings = loaded.settings.scheduler
+    scheduler = make_scheduler(settings)
+    expected = Expected(_NAME, scheduler.early_log)
+    if isinstance(settings, ClusterSettings):
+        expected = replace(expected, requeue=settings.requeue, nodes=settings.nodes)
+    found = _breaches(loaded, _NAME, expected)
+    if isinstance(settings, SlurmSettings):  # which gets first attempts as elements of arrays
+        found += _breaches(loaded, f"{_ARRAY}[{_INDEX}]", replace(expected, name=_ARRAY, elements=str(_INDEX)))
+    if isinstance(settings, ClusterSettings) and settings.lookahead:
+        follower = scheduler.render(replace(_request(loaded, _NAME), after=_LEADER))
+        found += follower_breaches(follower, _LEADER)
+    return list(dict.fromkeys(_placed(loaded, found)))
+
+
+def _breaches(loaded: LoadedSettings, name: str, expected: Expected) -> list[Breach]:
+    settings, request = loaded.settings.scheduler, _request(loaded, name)
+    script = make_scheduler(settings).render(request)
+    guard = render_script("guard.sh.j2", None, campaign=request.campaign)
+    found = list(body_breaches(script, guard, expected, is_cluster=isinstance(settings, ClusterSettings)))
+    match settings:
+        case SlurmSettings():
+            found += slurm.breaches(script, expected)
+        case PbsSettings():
+            found += pbs.breaches(script, expected)
+    return found
+
+
+def check_contract(loaded: LoadedSettings, *, resumed: bool) -> list[str]:
+    """Warnings about the scripts that would be submitted.
+
+    Args:
+        loaded: the settings.
+        resumed: the campaign has run already, and is not kept from going on.
+
+    Raises:
+        UsageError: for what would keep a new campaign from running as it should.
+    """
+    found = contract(loaded)
+    faults = [str(breach) for breach in found if breach.is_fault]
+    if faults and not resumed:
+        raise UsageError("\n".join(faults))
+    return [str(breach) for breach in found]
+
+
+def _request(loaded: LoadedSettings, name: str) -> JobRequest:
     example = Layout(Path.cwd() / "campaigns" / "example")
-    request = JobRequest(
-        name="abcde-00000-1",
+    return JobRequest(
+        name=name,
         folder=example.job_folder(0, 1),
         submit_folder=example.job_folder(0, 1),
         campaign=example.path,
-        command=trial_command(settings.python, example.spec(0), 1),
+        command=trial_command(loaded.settings.scheduler.python, example.spec(0), 1),
     )
-    return make_scheduler(settings).render(request)
+
+
+def _placed(loaded: LoadedSettings, found: list[Breach]) -> Iterator[Breach]:
+    """What was found, with the file and the key that it comes from."""
+    settings = loaded.settings.scheduler
+    directives = settings.directives if isinstance(settings, ClusterSettings) else []
+    for breach in found:
+        directive = next((each for each in directives if breach.line and breach.line.endswith(f" {each}")), None)
+        if directive is not None:
+            where = f"{loaded.origins.get('scheduler.directives', 'scheduler.directives')}: scheduler.directives: "
+            yield replace(breach, line=f"{where}{directive}")
+        elif settings.template:
+            line = f": {breach.line}" if breach.line else ""
+            yield replace(breach, line=f"{settings.template}{_line_of(breach.line, settings.template)}{line}")
+        else:
+            yield replace(breach, line=f"the script: {breach.line}" if breach.line else "the script")
+
+
+def _line_of(line: str, template: str) -> str:
+    """`:LINE` of a template's line that stands there as it was rendered; empty for what was made of another."""
+    lines = Path(template).read_text(encoding="utf-8").splitlines()
+    return f":{lines.index(line) + 1}" if line in lines else ""

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from aiperf_orch.campaign.state import Phase, Trial
 from aiperf_orch.commands.output import unwrapped, visible_streams
+from aiperf_orch.commands.repeats import Repeats
 from aiperf_orch.controller.controller import Controller
 from aiperf_orch.controller.progress import progress_of
 from aiperf_orch.records import AttemptEnd
@@ -54,10 +55,12 @@ class LiveView:
 
     def __init__(self, live: Live, console: Console) -> None:
         self._live, self._console = live, console
+        self._repeats = Repeats()
 
     def warn(self, message: str) -> None:
-        """Print a message above the view."""
-        self._console.print(Text(visible_lines(f"warning: {message}"), style="yellow"), highlight=False)
+        """Print a message above the view, a repeated one now and then."""
+        if (text := self._repeats.shown(message)) is not None:
+            self._console.print(Text(visible_lines(f"warning: {text}"), style="yellow"), highlight=False)
 
     def show(self, controller: Controller) -> None:
         """Redraw the view."""
@@ -76,13 +79,15 @@ class PlainLines:
 
     def __init__(self, write: Callable[[str], None] | None = None) -> None:
         self._write = write or _write_line
+        self._repeats = Repeats()
         self._begins_seen = 0
         self._next_summary = now() + _SUMMARY_EVERY
         self._ends_seen: int | None = None
 
     def warn(self, message: str) -> None:
-        """Log a message."""
-        self._line(f"warning: {message}")
+        """Log a message, a repeated one now and then."""
+        if (text := self._repeats.shown(message)) is not None:
+            self._line(f"warning: {text}")
 
     def show(self, controller: Controller) -> None:
         """Log what is new."""

@@ -41,10 +41,10 @@ def _time_limit(directory: CampaignDirectory, state: CampaignState) -> float | N
     scheduler = directory.settings.scheduler
     if not isinstance(scheduler, ClusterSettings):
         return None
-    deadline = state.deadline(directory.settings.campaign.duration)
-    if deadline is None:
-        return scheduler.time_limit
-    left = max((deadline - now()).total_seconds(), 0.0)
+    duration = directory.settings.campaign.duration
+    deadline = state.deadline(duration)
+    # the campaign is counted from the first trial's begin, so that the canary, too, ends within it
+    left = duration if deadline is None else max((deadline - now()).total_seconds(), 0.0)
     return min(scheduler.time_limit, left + scheduler.stop_grace + scheduler.warn_before)
 
 

@@ -16,6 +16,7 @@ from aiperf_orch.controller.queue import QueueAnswer
 from aiperf_orch.controller.watch import Watched, end_by_log, last_line, tail
 from aiperf_orch.records import EndReason, JobRecord
 from aiperf_orch.schedulers.base import JobEnd, JobState, JobStatus, array_element
+from aiperf_orch.schedulers.no_output import no_output
 from aiperf_orch.units import format_duration
 
 _FILE_LAG: Final = 3.0
@@ -144,7 +145,8 @@ def how_it_went(
             return EndReason.CANCELLED, "left the queue before it began, without a trace: somebody cancelled it"
         case None:
             gone, detail = "left the queue without an end line", end.detail if end else ""
-            message = ", ".join(filter(None, [gone, detail, last_line(*logs)]))
+            said = last_line(*logs) or no_output(settings, end, [*logs])
+            message = ", ".join(filter(None, [gone, detail, said]))
             return _reason(end, end_by_log(tail(*logs))), message
         case reason:
             return reason, "its job was ended"

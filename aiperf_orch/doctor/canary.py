@@ -25,7 +25,8 @@ from aiperf_orch.config import SiteSettings
 from aiperf_orch.config_schedulers import ClusterSettings
 from aiperf_orch.errors import SchedulerUnreachable
 from aiperf_orch.probe_records import ANSWER, DATA, GREETING, SEEN, NodeReport, report_name
-from aiperf_orch.schedulers.base import JobRequest, JobState, JobStatus, Scheduler
+from aiperf_orch.schedulers.base import JobEnd, JobRequest, JobState, JobStatus, Scheduler
+from aiperf_orch.schedulers.no_output import no_output
 from aiperf_orch.signals import handling
 from aiperf_orch.text import visible
 from aiperf_orch.units import format_duration
@@ -35,6 +36,7 @@ _LETTERS: Final = "abcdefghjkmnpqrstuvwxyz23456789"
 _LOOK: Final = 0.1  # seconds between two looks at the files
 _ASK: Final = (1.0, 10.0)  # seconds between two questions to the queue, at first and at last
 _GRACE: Final = 15.0  # seconds for the reports of a job that has left the queue, and for a cancelled job to leave it
+_STUCK: Final = 20.0  # seconds for which a scheduler says that the job will never run; one that has just started errs
 _PATIENCE: Final = 10.0  # seconds for a job that has reported to end
 _TAIL: Final = 5  # lines of a log that are shown
 
@@ -45,7 +47,8 @@ class Outcome:
 
     `waited` are the seconds from its submission to its first sign of life, None when there was none. `reports` are
     those of the tasks that wrote one, of `tasks`. `trouble` says why the job was given up, empty when all tasks
-    reported; `is_slow` that it might have come with more patience. `log` are the last lines of its output.
+    reported; `is_slow` that it might have come with more patience, `has_run` that it did not. `end` is what the queue knows
+    of its end. `log` are the last lines of its output, `unseen` says what it most likely means that there is none.
     """
 
     job: str
@@ -55,7 +58,10 @@ class Outcome:
     reports: dict[int, NodeReport] = field(default_factory=dict)
     trouble: str = ""
     is_slow: bool = False
+    has_run: bool = False
+    end: JobEnd | None = None
     log: list[str] = field(default_factory=list)
+    unseen: str = ""
 
 
 @contextmanager
@@ -82,8 +88,18 @@ def request_of(settings: SiteSettings, folder: Path) -> JobRequest:
     command = [scheduler.python or sys.executable, "-P", "-m", "aiperf_orch.trial.probe", str(folder / "files")]
     if settings.training.trainer == "torch":
         command.append("--data")
-    limit = min(TIME_LIMIT, scheduler.time_limit) if isinstance(scheduler, ClusterSettings) else None
-    return JobRequest(folder.name, folder / "job", folder / "job", folder, tuple(command), time_limit=limit)
+    return JobRequest(
+        folder.name, folder / "job", folder / "job", folder, tuple(command), time_limit=_time_limit(settings)
+    )
+
+
+def _time_limit(settings: SiteSettings) -> float | None:
+    """Seconds that the job may take: no longer than it needs, than a trial may, and than a trial of the campaign would."""
+    scheduler = settings.scheduler
+    if not isinstance(scheduler, ClusterSettings):
+        return None
+    campaign = settings.campaign.duration + scheduler.stop_grace + scheduler.warn_before
+    return min(TIME_LIMIT, scheduler.time_limit, campaign)
 
 
 def run(
@@ -121,7 +137,10 @@ def run(
             raise SchedulerUnreachable(unsure)
         outcome.job = submission.jobs[request.name]
         _follow(scheduler, request.name, outcome, files, wait, say)
-        outcome.log = _tail(request.folder / "log")
+        logs = [request.folder / "log", request.folder / scheduler.early_log]
+        outcome.log = next(filter(None, map(_tail, logs)), [])
+        if outcome.has_run and not outcome.reports:
+            outcome.unseen = no_output(settings.scheduler, outcome.end, logs)
     finally:
         _end(scheduler, request.name, reported=len(outcome.reports) == outcome.tasks)
     return outcome
@@ -151,6 +170,7 @@ def _follow(
     submitted = time.monotonic()
     asked, pause, gone, told = submitted, _ASK[0], None, ""
     started: float | None = None
+    stuck: float | None = None
     while True:
         _greet(files, outcome)
         _collect(files, outcome)
@@ -161,7 +181,9 @@ def _follow(
         if started is None and (outcome.reports or _read(files / SEEN)):
             started = present
         if gone is not None and present - gone > _GRACE:
-            outcome.trouble = _why_gone(scheduler, name, outcome)
+            known = scheduler.explain({name: outcome.job}).get(name)
+            outcome.has_run, outcome.end = True, known if isinstance(known, JobEnd) else None
+            outcome.trouble = _why_gone(outcome)
             return
         if present - asked > pause and gone is None:
             asked, pause = present, min(2 * pause, _ASK[1])
@@ -173,7 +195,8 @@ def _follow(
             elif status.detail != told and status.detail:
                 told = status.detail
                 say(f"job {outcome.job} waits: {told}")
-            if status is not None and status.stuck:
+            stuck = (present if stuck is None else stuck) if status is not None and status.stuck else None
+            if status is not None and stuck is not None and (status.final or present - stuck > _STUCK):
                 outcome.trouble = f"it would wait for ever: {status.detail}"
                 return
         outcome.waited = None if started is None else started - submitted
@@ -182,6 +205,7 @@ def _follow(
             outcome.is_slow = True
             return
         if started is not None and present - started > TIME_LIMIT:
+            outcome.has_run = True
             outcome.trouble = f"it has run for {format_duration(TIME_LIMIT)} without reporting"
             return
         time.sleep(_LOOK)
@@ -209,9 +233,8 @@ def _read(path: Path) -> str | None:
         return None
 
 
-def _why_gone(scheduler: Scheduler, name: str, outcome: Outcome) -> str:
-    end = scheduler.explain({name: outcome.job}).get(name)
-    how = f": {end.detail}" if end and end.detail else ""
+def _why_gone(outcome: Outcome) -> str:
+    how = f": {outcome.end.detail}" if outcome.end and outcome.end.detail else ""
     missing = outcome.tasks - len(outcome.reports)
     return f"it ended{how}, and {missing} of {outcome.tasks} tasks did not report"
 

@@ -31,12 +31,14 @@ def judge(settings: SiteSettings, outcome: Outcome) -> Iterator[Finding]:
         yield warning(
             "job", f"{named}: {outcome.trouble}; it was cancelled", "what only a job can tell was not checked"
         )
-    elif outcome.trouble:
-        why = (
-            "its output above says why, or the administrators can"
-            if log
-            else "see what it says, or ask the administrators"
+    elif outcome.trouble and outcome.unseen:
+        advice = (
+            "put the campaign on a file system that the nodes share, and can write: --campaign-dir; "
+            "a job that runs `ls -ld` of that folder shows whether a node sees it"
         )
+        yield fault("job", f"{named}: {outcome.trouble}; {outcome.unseen}", advice)
+    elif outcome.trouble:
+        why = "its output above says why, or the administrators can" if log else "ask the administrators"
         yield fault("job", f"{named}: {outcome.trouble}{log}", why)
     else:
         waited = format_duration(round(outcome.waited or 0.0, 1))

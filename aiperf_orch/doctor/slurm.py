@@ -5,11 +5,11 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from aiperf_orch.config_schedulers import SlurmSettings
 from aiperf_orch.doctor.findings import Finding, fault, ok, warning
+from aiperf_orch.doctor.slurm_limits import judge_limits
 from aiperf_orch.errors import SchedulerUnreachable
 from aiperf_orch.schedulers.command import run_command
 from aiperf_orch.schedulers.slurm import queue, site
@@ -19,12 +19,13 @@ from aiperf_orch.schedulers.slurm.survey import survey
 from aiperf_orch.units import format_duration
 
 
-def checks(settings: SlurmSettings, concurrency: int, script: str) -> Iterator[Finding]:
+def checks(settings: SlurmSettings, concurrency: int, duration: float, script: str) -> Iterator[Finding]:
     """Everything that Slurm can tell before a job runs.
 
     Args:
         settings: the site's.
         concurrency: how many trials shall run at once.
+        duration: seconds that the campaign takes.
         script: the batch script of a trial.
 
     Raises:
@@ -36,29 +37,22 @@ def checks(settings: SlurmSettings, concurrency: int, script: str) -> Iterator[F
     cluster = survey(settings.cluster, timeout=settings.command_timeout)
     yield ok("scheduler", f"Slurm {cluster.version} answers, cluster {cluster.name}")
     yield from judge_partitions(settings, cluster.partitions)
-    chosen = chosen_partitions(settings, cluster.partitions)
+    chosen = site.chosen_partitions(settings, cluster.partitions)
     yield from judge_nodes(settings, concurrency, [group for group in cluster.nodes if group.partition in chosen])
     yield _would_submit(settings, script)
     yield from judge_config(settings, concurrency, cluster.config)
     if cluster.without_accounting is None:
-        yield from judge_account(settings, concurrency, cluster)
+        yield from judge_account(settings, concurrency, duration, cluster)
     elif queue.is_accounted(cluster.config):
         yield warning("account", cluster.without_accounting, "accounts, QOS and their limits were not checked")
-
-
-def chosen_partitions(settings: SlurmSettings, partitions: Sequence[site.Partition]) -> list[str]:
-    """The names of the partitions that jobs go to: those of the site file, or the default one."""
-    if settings.partition:
-        return settings.partition.split(",")
-    return [partition.name for partition in partitions if partition.is_default]
 
 
 def judge_partitions(settings: SlurmSettings, partitions: Sequence[site.Partition]) -> Iterator[Finding]:
     """Whether each partition is there, is up, and lets a trial run so long on so many nodes."""
     known = {partition.name: partition for partition in partitions}
-    if not settings.partition and not chosen_partitions(settings, partitions):
+    if not settings.partition and not site.chosen_partitions(settings, partitions):
         yield fault("partition", "Slurm has no default one", f"set scheduler.partition: one of {', '.join(known)}")
-    for name in chosen_partitions(settings, partitions):
+    for name in site.chosen_partitions(settings, partitions):
         partition = known.get(name)
         if partition is None:
             yield fault(
@@ -159,7 +153,9 @@ def judge_config(settings: SlurmSettings, concurrency: int, config: Mapping[str,
         yield ok("arrays", "none here (MaxArraySize): jobs are submitted one by one")
 
 
-def judge_account(settings: SlurmSettings, concurrency: int, cluster: site.Cluster) -> Iterator[Finding]:
+def judge_account(
+    settings: SlurmSettings, concurrency: int, duration: float, cluster: site.Cluster
+) -> Iterator[Finding]:
     """Whether account and QOS may be used, and their limits suffice."""
     associations, enforced = cluster.associations, cluster.config.get("AccountingStorageEnforce", "")
     if not associations:
@@ -179,42 +175,11 @@ def judge_account(settings: SlurmSettings, concurrency: int, cluster: site.Clust
     if settings.qos and allowed and settings.qos not in allowed:
         yield fault("qos", f"{settings.qos}: you may not use it", f"set scheduler.qos: one of {', '.join(allowed)}")
         return
-    yield ok("account", f"{settings.account or 'the default one'}, of {', '.join(accounts)}")
-    # of several accounts Slurm chooses the default one, which the associations do not tell
-    defaults = {each.default_qos for each in mine}
-    used = settings.qos or (defaults.pop() if len(defaults) == 1 else "")
-    limits = [each.limits for each in mine] if len(mine) == 1 else []
-    limits += [replace(each, name=f"QOS {each.name}") for each in cluster.qos if each.name == used]
-    found = [finding for each in limits for finding in _judge_limits(settings, concurrency, each)]
-    if found and "limits" not in enforced:
-        yield ok("limits", "account and QOS have some, which Slurm is not told to enforce")
-    elif found:
-        yield from found
-    else:
-        yield ok("limits", f"account and QOS{f' {used}' if used else ''} allow {concurrency} trials at once")
-
-
-def _judge_limits(settings: SlurmSettings, concurrency: int, limits: site.Limits) -> Iterator[Finding]:
-    if limits.max_wall is not None and settings.time_limit > limits.max_wall:
-        longest = format_duration(limits.max_wall)
-        yield fault(
-            "limits",
-            f"{limits.name}: a job may take {longest}, and scheduler.time_limit is {format_duration(settings.time_limit)}",
-            f"set scheduler.time_limit: {longest} or less",
-        )
-    if limits.max_jobs is not None and limits.max_jobs < concurrency:
-        yield warning(
-            "limits",
-            f"{limits.name}: {limits.max_jobs} jobs run at once, and campaign.concurrency is {concurrency}: the rest waits",
-            f"set campaign.concurrency: {max(limits.max_jobs, 1)}",
-        )
-    if limits.max_submit is not None and limits.max_submit < concurrency + settings.lookahead:
-        yield warning(
-            "limits",
-            f"{limits.name}: {limits.max_submit} jobs may be in the queue, and {concurrency} trials and "
-            f"{settings.lookahead} waiting would be: the rest is submitted later",
-            "lower campaign.concurrency or scheduler.lookahead",
-        )
+    default = f"{cluster.default_account}, the default one" if cluster.default_account else "the default one"
+    yield ok("account", f"{settings.account or default}, of {', '.join(accounts)}")
+    yield from judge_limits(
+        settings, concurrency, duration, cluster, site.chosen_partitions(settings, cluster.partitions)
+    )
 
 
 def _would_submit(settings: SlurmSettings, script: str) -> Finding:

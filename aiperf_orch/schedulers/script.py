@@ -1,4 +1,9 @@
-"""Renders batch scripts and drafts of site files from Jinja templates, strictly: what is undefined is an error, data is quoted."""
+"""Renders batch scripts and drafts of site files from Jinja templates, strictly: what is undefined is an error, data is quoted.
+
+What a batch script must do, and so what a site's own template (`scheduler.template`) must contain, stands in `contract`:
+the job's name, its output, the rule of requeueing, the guard against others, the command. `check`, `render` and `run` hold
+every script to it before anything is submitted. A template of a site's own begins best as a copy of ours in templates/.
+"""
 
 from __future__ import annotations
 

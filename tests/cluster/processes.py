@@ -106,6 +106,10 @@ class Daemons:
     def is_running(self, name: str) -> bool:
         return name in self._running and self._running[name].poll() is None
 
+    def pid(self, name: str) -> int:
+        """The number of a running process."""
+        return self._running[name].pid
+
     def finish(self, name: str, seconds: float = DEADLINE) -> int:
         """Wait for a process that ends by itself; returns its exit code."""
         try:

@@ -173,6 +173,20 @@ class SlurmCluster:
             self._start_slurmd(name)
         self._wait(lambda: self._take_jobs([name]), f"node {name} takes jobs")
 
+    def hide(self, folder: Path) -> bool:
+        """Cover a folder on every node, as if it were on the login node's own disk, until `show`; False where it cannot be."""
+        return all(self._in_node(name, "mount", "-t", "tmpfs", "tmpfs", str(folder)) for name in self.nodes)
+
+    def show(self, folder: Path) -> None:
+        """Take the cover of a folder off."""
+        for name in self.nodes:
+            self._in_node(name, "umount", "--lazy", str(folder))
+
+    def _in_node(self, name: str, *command: str) -> bool:
+        """Run a command among a node's own mounts; tells whether it could."""
+        enter = ["nsenter", f"--target={self._daemons.pid(name)}", "--mount", "--", *command]
+        return subprocess.run(enter, capture_output=True, timeout=DEADLINE, check=False).returncode == 0
+
     def stop_controller(self) -> None:
         """End slurmctld in good order; nodes and jobs run on, and Slurm's commands fail."""
         self._daemons.terminate("slurmctld")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,14 @@ def test_a_wait_that_is_no_duration_is_refused(aiperf: Run, write_site: Callable
     assert "--wait: '5' is not a duration" in done.stderr
 
 
+def test_check_takes_duration_and_concurrency_as_run_does(check: Any, write_site: Callable[..., Path]) -> None:
+    status, found, _ = check(write_site(), "--no-job", "--duration", "2h", "--concurrency", "1000")
+    assert status == 0
+    assert "1000" in found["scheduler"]["message"]
+    _, found, _ = check(write_site(campaign__max_trials=None), "--no-job", "--duration", "20s", "--concurrency", "1")
+    assert "for 2 trials (if each takes 10s)" in found["disk"]["message"]
+
+
 def test_a_machine_without_slurm_is_status_3(
     aiperf: Run, slurm_site: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -143,6 +152,21 @@ def test_init_never_overwrites(aiperf: Run, tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "site.yaml: is there already, and is never overwritten" in done.stderr
     assert (tmp_path / "site.yaml").read_text() == "mine"
+
+
+def test_init_on_a_full_disk_leaves_nothing_and_can_be_tried_again(
+    aiperf: Run, small_disk: Path, fill: Callable[[Path], None]
+) -> None:
+    fill(small_disk)
+    done = aiperf("init", "--scheduler", "local", "-o", small_disk / "site.yaml")
+    assert done.returncode == 1
+    assert f"{small_disk}/site.yaml: cannot be written: the disk is full" in done.stderr
+    assert [path.name for path in small_disk.iterdir()] == ["filler"]
+    (small_disk / "filler").unlink()
+    done = aiperf("init", "--scheduler", "local", "-o", small_disk / "site.yaml")
+    assert done.returncode == 0, done.stderr
+    assert load_site(small_disk / "site.yaml").settings.scheduler.kind == "local"
+    assert [path.name for path in small_disk.iterdir()] == ["site.yaml"]
 
 
 # a real cluster
@@ -220,6 +244,28 @@ def test_an_interrupted_check_leaves_no_job(slurm: Any, slurm_site: Any, tmp_pat
 
 
 @pytest.mark.slurm
+@pytest.mark.parametrize("accounted", [False, True])
+def test_a_folder_that_no_node_sees_is_said_to_be_likely(
+    request: pytest.FixtureRequest, check: Any, slurm_site: Any, tmp_path: Path, accounted: bool
+) -> None:
+    cluster = request.getfixturevalue("slurm_accounting" if accounted else "slurm")
+    (tmp_path / "home").mkdir(mode=0o700)
+    if not cluster.hide(tmp_path / "home"):
+        pytest.skip("a node's folders cannot be covered here")
+    try:
+        status, found, _ = check(
+            slurm_site(cpus_per_task=1, memory="100M"), "--campaign-dir", tmp_path / "home" / "campaign"
+        )
+    finally:
+        cluster.show(tmp_path / "home")
+    assert status == 1
+    assert found["job"]["level"] == "fault"
+    assert f"most likely its node does not see {tmp_path}/home/check-" in found["job"]["message"]
+    assert "--campaign-dir" in found["job"]["advice"]
+    assert "log" not in found["job"]["advice"]
+
+
+@pytest.mark.slurm
 def test_a_controller_that_is_down_is_status_3(slurm: Any, check: Any, slurm_site: Any) -> None:
     slurm.stop_controller()
     try:
@@ -251,10 +297,98 @@ def test_accounts_and_limits(slurm_accounting: Any, aiperf: Run, check: Any, slu
     assert "science" in found["account"]["advice"]
     status, found, _ = check(slurm_site(qos="few"), "--no-job", "--set", "campaign.concurrency=5")
     assert levels(found) == {"limits": "warning"}
-    assert "QOS few: " in found["limits"]["message"]
+    assert " of QOS few: " in found["limits"]["message"]
     status, found, _ = check(slurm_site(account="science"))
     assert (status, levels(found)) == (0, {})
-    assert "science; without this key your default one" in aiperf("init").stdout
+    assert "account science, root above it, and QOS normal allow" in found["limits"]["message"]
+    drafted = aiperf("init").stdout
+    assert "# account: science " in drafted
+    assert re.search("yours: science(, root)?; without this key your default one", drafted)
+
+
+@pytest.fixture
+def limited(slurm_accounting: Any) -> Iterator[Callable[..., None]]:
+    """Sets limits by sacctmgr, and takes them back: `("account", "physics", "GrpJobs=2")`."""
+    user = pwd.getpwuid(os.getuid()).pw_name
+    slurm = slurm_accounting
+    slurm.run("sacctmgr", "--immediate", "add", "account", "physics", "cluster=private")
+    slurm.run("sacctmgr", "--immediate", "add", "account", "optics", "parent=physics", "cluster=private")
+    slurm.run("sacctmgr", "--immediate", "add", "user", user, "account=optics", "cluster=private")
+    few = ("sacctmgr", "--immediate", "modify", "user", user, "where", "account=optics", "set", "qos=normal,few")
+    slurm.run(*few)
+
+    def limit(entity: str, name: str, *limits: str) -> None:
+        slurm.run("sacctmgr", "--immediate", "modify", entity, name, "set", *limits)
+
+    yield limit
+    slurm.tidy()  # an account with jobs is not deleted
+    for account in ("optics", "physics"):
+        slurm.run("sacctmgr", "--immediate", "delete", "account", account)
+    limit(
+        "qos",
+        "few",
+        "MaxTRESPerUser=cpu=-1",
+        "MaxSubmitJobsPerUser=3",
+        "MaxJobsPerUser=1",
+        "MaxTRESPerAccount=gres/gpu=-1",
+    )
+
+
+@pytest.mark.slurm
+@pytest.mark.parametrize(
+    ("entity", "name", "limits", "site", "running", "named"),
+    [
+        ("account", "physics", ["GrpJobs=2"], {}, 2, "GrpJobs=2 of account physics"),
+        ("account", "physics", ["GrpTRES=cpu=3"], {}, 3, "GrpTRES=cpu=3 of account physics"),
+        ("account", "optics", ["GrpTRES=node=1"], {}, 4, "GrpTRES=node=1 of account optics"),
+        ("account", "optics", ["MaxJobs=1"], {}, 1, "MaxJobs=1 of your association with account optics"),
+        (
+            "qos",
+            "few",
+            ["MaxTRESPerUser=cpu=2", "MaxSubmitJobsPerUser=20", "MaxJobsPerUser=-1"],
+            {"qos": "few"},
+            2,
+            "MaxTRESPerUser=cpu=2 of QOS few",
+        ),
+    ],
+)
+def test_as_many_jobs_run_as_check_says(
+    slurm_accounting: Any,
+    limited: Callable[..., None],
+    check: Any,
+    slurm_site: Any,
+    entity: str,
+    name: str,
+    limits: list[str],
+    site: dict[str, str],
+    running: int,
+    named: str,
+) -> None:
+    limited(entity, name, *limits)
+    fields = {"account": "optics", "cpus_per_task": 1, "memory": "100M"} | site
+    _, found, _ = check(slurm_site(**fields), "--no-job", "--concurrency", "6")
+    assert levels(found) == {"limits": "warning"}
+    assert f"{named}: {running} trials run at once at most" in found["limits"]["message"]
+    options = ["--ntasks=1", "--mem=100M", "--account=optics", *(f"--{key}={value}" for key, value in site.items())]
+    for _ in range(6):
+        slurm_accounting.submit("sleep 600", *options)
+    deadline = time.monotonic() + 60
+    states: list[str] = []
+    while states.count("RUNNING") < running:
+        assert time.monotonic() < deadline, states
+        time.sleep(0.5)
+        states = slurm_accounting.run("squeue", "--noheader", "--format=%T").stdout.split()
+    time.sleep(3)  # two passes of the scheduler, which would start more
+    assert slurm_accounting.run("squeue", "--noheader", "--format=%T").stdout.split().count("RUNNING") == running
+
+
+@pytest.mark.slurm
+def test_a_limit_that_no_trial_fits_is_a_fault(limited: Callable[..., None], check: Any, slurm_site: Any) -> None:
+    limited("account", "physics", "GrpTRES=cpu=1")
+    status, found, _ = check(slurm_site(account="optics", cpus_per_task=2, memory="100M"), "--no-job")
+    assert status == 1
+    assert found["limits"]["level"] == "fault"
+    assert "GrpTRES=cpu=1 of account physics: no trial of yours would ever run" in found["limits"]["message"]
 
 
 # PBS

@@ -59,8 +59,8 @@ def state_of(campaign):
 def test_nothing_is_submitted_unless_somebody_agrees(aiperf, site, campaign, slurm):
     done = aiperf("run", site, "--campaign-dir", campaign, "--concurrency", "4", "--duration", "2h")
     assert done.returncode == 2
-    assert "up to 4 nodes" in done.stderr
-    assert "at most 8.0 node-hours" in done.stderr
+    assert "up to 1 node (4 trials of 1 node at once, 4 to a node) for 2h" in done.stderr
+    assert "at most 2.0 node-hours" in done.stderr
     assert "give --yes" in done.stderr
     assert not campaign.exists()
     assert slurm.alive_jobs() == []
@@ -113,7 +113,7 @@ def test_a_controller_in_the_background_survives_the_logout_and_is_stopped(aiper
 def test_a_prepared_campaign_is_run_by_ticks_alone(aiperf, site, campaign, slurm):
     prepared = aiperf("run", site, "--campaign-dir", campaign, "--prepare")
     assert prepared.returncode == 0, prepared.stderr
-    assert f"aiperf-orch tick {campaign}" in prepared.stderr
+    assert f"aiperf_orch.cli tick {campaign}" in prepared.stderr
     assert slurm.alive_jobs() == []
 
     said = []

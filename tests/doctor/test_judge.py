@@ -143,6 +143,15 @@ def test_a_job_that_did_not_start_is_a_warning_and_one_that_failed_a_fault() -> 
     assert (finding.level, finding.subject) == (Level.FAULT, "job")
 
 
+def test_a_job_without_any_output_is_told_what_that_most_likely_is() -> None:
+    settings = SiteSettings.model_validate({"scheduler": {"kind": "slurm"}})
+    outcome = Outcome("7", "hello", 1, trouble="it ended: exit status 53", unseen="its node does not see /home/me")
+    [finding] = judge(settings, outcome)
+    assert (finding.level, finding.subject) == (Level.FAULT, "job")
+    assert finding.message == "job 7: it ended: exit status 53; its node does not see /home/me"
+    assert "--campaign-dir" in finding.advice
+
+
 @pytest.mark.parametrize(("scheduler", "level"), [({}, Level.WARNING), ({"place": "scatter:excl"}, Level.OK)])
 def test_pbs_does_not_tell_trials_that_share_a_node_which_gpus_are_theirs(scheduler: Any, level: Level) -> None:
     settings = SiteSettings.model_validate({"scheduler": {"kind": "pbs", "gpus": 1} | scheduler})

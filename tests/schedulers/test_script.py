@@ -51,6 +51,20 @@ def test_no_path_can_inject_a_command(monkeypatch, tmp_path, name):
     assert not list(tmp_path.rglob("pwned"))
 
 
+@pytest.mark.parametrize("writable", [False, True])
+def test_a_script_says_whether_its_campaign_is_not_there_or_not_to_be_trusted(monkeypatch, tmp_path, writable):
+    campaign = tmp_path / "campaign"
+    if writable:
+        campaign.mkdir()
+        campaign.chmod(0o777)
+    done = subprocess.run(
+        ["bash", "-c", rendered(monkeypatch, campaign=str(campaign))], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 78
+    assert ("others can write it" in done.stderr) is writable
+    assert (f"does not see {campaign}" in done.stderr) is not writable
+
+
 def test_a_sites_own_template_is_used(monkeypatch, tmp_path):
     (tmp_path / "own.sh.j2").write_text("#!/bin/sh\n# {{ name }}\ncd {{ folder | sh }} && {{ command }}\n")
     assert rendered(monkeypatch, template=str(tmp_path / "own.sh.j2")).startswith(

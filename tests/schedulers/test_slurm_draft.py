@@ -10,7 +10,8 @@ import pytest
 from aiperf_orch.config import SiteSettings
 from aiperf_orch.config_loading import load_site
 from aiperf_orch.schedulers.slurm.draft import draft
-from aiperf_orch.schedulers.slurm.site import Association, Cluster, Limits, NodeGroup, Partition
+from aiperf_orch.schedulers.slurm.limits import Association, Kind, Limit, Qos
+from aiperf_orch.schedulers.slurm.site import Cluster, NodeGroup, Partition
 
 CONFIG = {"ClusterName": "big", "SLURM_VERSION": "23.11.4"}
 GPU = Partition("gpu", False, "UP", 86400.0, None)
@@ -65,15 +66,31 @@ def test_a_cluster_without_nodes_still_gets_a_file(tmp_path: Path, partitions: t
 
 def test_accounts_and_qos_stand_as_comments(tmp_path: Path) -> None:
     associations = (
-        Association("science", "", ("normal", "few"), "normal", Limits("account science")),
-        Association("art", "", ("normal",), "", Limits("account art")),
+        Association("science", "", ("normal", "few"), "normal"),
+        Association("art", "", ("normal",), ""),
     )
-    qos = (Limits("normal"), Limits("few", 1, 3, 1800.0), Limits("secret"))
+    few = Qos(
+        "few",
+        (
+            Limit("QOS few", "GrpTRES", Kind.AT_ONCE, 12, "cpu"),
+            Limit("QOS few", "MaxJobsPerUser", Kind.RUNNING, 1),
+            Limit("QOS few", "MaxSubmitJobsPerUser", Kind.QUEUED, 3),
+            Limit("QOS few", "MaxWall", Kind.WALL, 1800.0),
+        ),
+    )
+    qos = (Qos("normal"), few, Qos("secret"))
     _, text = drafted(tmp_path, CONFIG, (GPU,), NODES, associations, qos)
     assert "yours: art, science" in text
     assert "# qos: few" in text
-    assert "1 jobs of a user run at once, 3 in the queue, jobs up to 30m" in text
+    assert "1 jobs of a user run at once, 3 in the queue, jobs up to 30m, also GrpTRES" in text
     assert "secret" not in text
+
+
+def test_the_default_account_is_the_first(tmp_path: Path) -> None:
+    associations = tuple(Association(name, "", (), "") for name in ("zoology", "science", "art"))
+    _, text = drafted(tmp_path, CONFIG, (GPU,), NODES, associations, default_account="science")
+    assert "# account: science " in text
+    assert "yours: science, art, zoology" in text
 
 
 @pytest.mark.parametrize("name", ["1e3", "no", "null", "a\nkind: local", "a: b", "# x", "Ä", "08"])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from aiperf_orch.config_schedulers import SlurmSettings
 from aiperf_orch.schedulers.slurm import site
 
 PARTITIONS = """\
@@ -68,11 +71,25 @@ def test_gpus(gres: str, gpus: dict[str, int]) -> None:
     assert site.parse_gpus(gres) == gpus
 
 
-def test_associations_and_qos() -> None:
-    [one, other] = site.parse_associations("science||few,normal|normal|||\nphysics|gpu|normal||10|20|1-00:00:00\n")
-    assert one == site.Association("science", "", ("few", "normal"), "normal", site.Limits("account science"))
-    assert other.limits == site.Limits("account physics", 10, 20, 86400.0)
-    assert list(site.parse_qos("normal|||\nfew|1|3|00:30:00\n")) == [
-        site.Limits("normal"),
-        site.Limits("few", 1, 3, 1800.0),
+def test_a_partitions_qos() -> None:
+    output = "PartitionName=main Default=YES QoS=part_main MaxTime=UNLIMITED State=UP MaxNodes=UNLIMITED AllowQos=ALL\n"
+    assert [each.qos for each in site.parse_partitions(output + PARTITIONS)] == ["part_main", "", ""]
+
+
+@pytest.mark.parametrize(
+    ("settings", "taken"),
+    [
+        ({}, {"cpu": 1, "mem": None, "node": 1, "gres/gpu": 0, "gres/gpu:a100": 0, "gres/gpu:v100": 0}),
+        ({"cpus_per_task": 4, "memory": "2G", "nodes": 3}, {"cpu": 12, "mem": 6144, "node": 3}),
+        ({"exclusive": True, "memory": "0"}, {"cpu": 32, "mem": 256000}),
+        ({"gpus_per_node": 2, "nodes": 2}, {"gres/gpu": 4, "gres/gpu:a100": None}),
+        ({"gpus_per_node": 2, "gpu_type": "a100"}, {"gres/gpu": 2, "gres/gpu:a100": 2, "gres/gpu:v100": 0}),
+    ],
+)
+def test_what_a_trial_takes(settings: dict[str, Any], taken: dict[str, float | None]) -> None:
+    groups = [
+        site.NodeGroup("gpu", "idle", 3, 64, 512000, {"a100": 4}),
+        site.NodeGroup("gpu", "idle", 1, 32, 256000, {"v100": 2}),
     ]
+    found = site.taken(SlurmSettings.model_validate(settings), groups)
+    assert {name: found[name] for name in taken} == taken

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from aiperf_orch.config_schedulers import PbsSettings
 from aiperf_orch.errors import SchedulerUnreachable
 from aiperf_orch.schedulers.command import ask
 from aiperf_orch.schedulers.pbs import qstat, site
+from aiperf_orch.schedulers.room import Room
 
 
 def survey(*, timeout: float) -> site.Complex:
@@ -23,3 +25,17 @@ def survey(*, timeout: float) -> site.Complex:
     except SchedulerUnreachable as error:
         return site.Complex(server, queues, (), without_nodes=str(error))
     return site.Complex(server, queues, nodes)
+
+
+def room(settings: PbsSettings) -> Room:
+    """How trials share the hosts of the queue that they go to.
+
+    Raises:
+        SchedulerUnreachable: when the server does not answer.
+    """
+    found = survey(timeout=settings.command_timeout)
+    if settings.resources or found.without_nodes is not None:
+        return Room(None, 1)
+    nodes = found.nodes_of(found.executing(settings.queue or found.default_queue or ""))
+    fitting = [node for node in nodes if not site.lacks(settings, node)]
+    return Room(len(fitting) or None, min((site.trials_a_node(settings, node) for node in fitting), default=1))

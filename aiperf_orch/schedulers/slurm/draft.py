@@ -8,7 +8,8 @@ from typing import Final
 
 from aiperf_orch.config_schedulers import SlurmSettings
 from aiperf_orch.schedulers.script import render_script
-from aiperf_orch.schedulers.slurm.site import Association, Cluster, Limits, NodeGroup, Partition, trials_a_node
+from aiperf_orch.schedulers.slurm.limits import Association, Qos
+from aiperf_orch.schedulers.slurm.site import Cluster, NodeGroup, Partition, trials_a_node
 from aiperf_orch.units import format_duration
 
 _LONGEST: Final = 4 * 3600.0  # seconds of one job, the settings' default
@@ -41,7 +42,7 @@ def draft(cluster: Cluster, file: str) -> str:
         slots=slots,
         concurrency=min(max(slots, 1), _MOST_TRIALS),
         features=sorted({feature for group in nodes for feature in group.features}),
-        accounts=sorted({each.account for each in cluster.associations}),
+        accounts=_default_first(cluster),
         qos=[(each.name, _allows(each)) for each in cluster.qos if each.name in _qos_names(cluster.associations)],
     )
 
@@ -114,12 +115,24 @@ def _qos_names(associations: Sequence[Association]) -> set[str]:
     return {name for each in associations for name in each.qos}
 
 
-def _allows(limits: Limits) -> str:
-    words = []
-    if limits.max_jobs is not None:
-        words.append(f"{limits.max_jobs} jobs of a user run at once")
-    if limits.max_submit is not None:
-        words.append(f"{limits.max_submit} in the queue")
-    if limits.max_wall is not None:
-        words.append(f"jobs up to {format_duration(limits.max_wall)}")
-    return ", ".join(words) or "no limits for a user"
+def _allows(qos: Qos) -> str:
+    amounts = {
+        each.name: format_duration(each.amount) if each.name == "MaxWall" else f"{each.amount:g}" for each in qos.limits
+    }
+    words = [text.format(amounts[name]) for name, text in _ALLOWED.items() if name in amounts]
+    others = [limit.name for limit in qos.limits if limit.name not in _ALLOWED]
+    words += [f"also {', '.join(dict.fromkeys(others))}"] * bool(others)
+    return ", ".join(words) or "no limits"
+
+
+_ALLOWED: Final = {
+    "MaxJobsPerUser": "{} jobs of a user run at once",
+    "MaxSubmitJobsPerUser": "{} in the queue",
+    "MaxWall": "jobs up to {}",
+}
+
+
+def _default_first(cluster: Cluster) -> list[str]:
+    """The user's accounts, the one of jobs that name none before the others."""
+    names = sorted({each.account for each in cluster.associations})
+    return sorted(names, key=lambda name: name != cluster.default_account)

@@ -1,33 +1,33 @@
-"""What a Slurm cluster has: builders of sinfo, scontrol and sacctmgr commands, and parsers of what they print. Runs nothing.
+"""What a Slurm cluster has: builders of sinfo and scontrol commands, and parsers of what they print. Runs nothing.
 
-For `init` and `check`. Of the queue and of jobs is `queue`.
+For `init` and `check`. Of the queue and of jobs is `queue`, of accounting and its limits `limits`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from aiperf_orch.config_schedulers import SlurmSettings
+from aiperf_orch.schedulers.slurm.limits import Account, Association, Qos
 from aiperf_orch.schedulers.slurm.queue import on_cluster, parse_elapsed
 
 _NODE_FORMAT: Final = "%R|%T|%D|%c|%m|%G|%f"
-_ASSOCIATION_FIELDS: Final = "Account,Partition,QOS,DefaultQOS,MaxJobs,MaxSubmitJobs,MaxWall"
-_QOS_FIELDS: Final = "Name,MaxJobsPerUser,MaxSubmitJobsPerUser,MaxWall"
 _USABLE: Final = ("idle", "mixed", "allocated", "completing", "planned", "reserved", "powered_down", "powering_up")
 
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """A partition. Times in seconds; None is no limit."""
+    """A partition. Times in seconds; None is no limit. `qos` has limits of the partition's own, and is empty without."""
 
     name: str
     is_default: bool
     state: str
     max_time: float | None
     max_nodes: int | None
+    qos: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,36 +54,21 @@ class NodeGroup:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What accounting allows a user of an association or of a QOS; None is no limit. `max_wall` in seconds."""
-
-    name: str
-    max_jobs: int | None = None
-    max_submit: int | None = None
-    max_wall: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Association:
-    """A user's right to an account, on one partition where `partition` says so."""
-
-    account: str
-    partition: str
-    qos: tuple[str, ...]
-    default_qos: str
-    limits: Limits
-
-
-@dataclass(frozen=True, slots=True)
 class Cluster:
-    """What a cluster has. Where accounting is off, or does not answer, `without_accounting` says so, None where it does."""
+    """What a cluster has. Where accounting is off, or does not answer, `without_accounting` says so, None where it does.
+
+    `associations` are this user's, `accounts` all that accounting shows to this user, by name; `default_account` is None
+    where it is not known.
+    """
 
     config: Mapping[str, str]
     partitions: tuple[Partition, ...]
     nodes: tuple[NodeGroup, ...]
     associations: tuple[Association, ...] = ()
-    qos: tuple[Limits, ...] = ()
+    qos: tuple[Qos, ...] = ()
     without_accounting: str | None = None
+    accounts: Mapping[str, Account] = field(default_factory=dict)
+    default_account: str | None = None
 
     @property
     def name(self) -> str:
@@ -104,7 +89,7 @@ def partitions_command(cluster: str | None) -> list[str]:
 def parse_partitions(output: str) -> Iterator[Partition]:
     """The partitions in `scontrol --oneliner show partition`."""
     for line in output.splitlines():
-        fields = dict(re.findall(r"(?:^|\s)(PartitionName|Default|State|MaxTime|MaxNodes)=(\S+)", line))
+        fields = dict(re.findall(r"(?:^|\s)(PartitionName|Default|State|MaxTime|MaxNodes|QoS)=(\S+)", line))
         if "PartitionName" in fields:
             yield Partition(
                 fields["PartitionName"],
@@ -112,7 +97,15 @@ def parse_partitions(output: str) -> Iterator[Partition]:
                 fields.get("State", ""),
                 parse_elapsed(fields.get("MaxTime", "")),
                 _number(fields.get("MaxNodes", "")),
+                fields.get("QoS", "N/A").replace("N/A", ""),
             )
+
+
+def chosen_partitions(settings: SlurmSettings, partitions: Sequence[Partition]) -> list[str]:
+    """The names of the partitions that jobs go to: those of the site file, or the default one."""
+    if settings.partition:
+        return settings.partition.split(",")
+    return [partition.name for partition in partitions if partition.is_default]
 
 
 def nodes_command(cluster: str | None) -> list[str]:
@@ -152,38 +145,6 @@ def parse_gpus(gres: str) -> dict[str, int]:
     return found
 
 
-def associations_command(user: str, cluster: str) -> list[str]:
-    """What a user may use on a cluster."""
-    return [
-        "sacctmgr", "--noheader", "--parsable2", "show", "assoc", f"user={user}", f"cluster={cluster}",
-        f"format={_ASSOCIATION_FIELDS}",
-    ]  # fmt: skip
-
-
-def parse_associations(output: str) -> Iterator[Association]:
-    """The associations in sacctmgr's output."""
-    for line in output.splitlines():
-        fields = line.split("|")
-        if len(fields) == 7:
-            account, partition, qos, default, jobs, submit, wall = fields
-            limits = Limits(f"account {account}", _number(jobs), _number(submit), parse_elapsed(wall))
-            yield Association(account, partition, tuple(filter(None, qos.split(","))), default, limits)
-
-
-def qos_command() -> list[str]:
-    """Every QOS and what it allows a user."""
-    return ["sacctmgr", "--noheader", "--parsable2", "show", "qos", f"format={_QOS_FIELDS}"]
-
-
-def parse_qos(output: str) -> Iterator[Limits]:
-    """The limits of each QOS in sacctmgr's output."""
-    for line in output.splitlines():
-        fields = line.split("|")
-        if len(fields) == 4:
-            name, jobs, submit, wall = fields
-            yield Limits(name, _number(jobs), _number(submit), parse_elapsed(wall))
-
-
 def would_submit_command(script: str) -> list[str]:
     """Ask whether a script would be accepted; nothing is submitted."""
     return ["sbatch", "--test-only", script]
@@ -219,6 +180,31 @@ def trials_a_node(settings: SlurmSettings, group: NodeGroup) -> int:
     if settings.gpus_per_node:
         bounds.append(_gpus(settings, group) // settings.gpus_per_node)
     return min(bounds)
+
+
+def taken(settings: SlurmSettings, groups: Sequence[NodeGroup]) -> dict[str, float | None]:
+    """What one trial takes by Slurm's names of resources, memory in MiB; None of what is not known.
+
+    Args:
+        settings: the site's.
+        groups: nodes that fit a trial; one that has a node for itself is counted with the smallest of them.
+    """
+    whole = settings.exclusive
+    cpus: float = min((group.cpus for group in groups), default=0) if whole else settings.cpus_per_task or 1
+    memory: float | None = _mebibytes(settings) or None  # without a word it is the partition's default
+    if settings.memory == "0":
+        memory = min((group.memory for group in groups), default=None)
+    gpus = settings.gpus_per_node or 0
+    found: dict[str, float | None] = {
+        "cpu": (cpus or None) and cpus * settings.nodes,
+        "mem": memory and memory * settings.nodes,
+        "node": settings.nodes,
+        "gres/gpu": gpus * settings.nodes,
+    }
+    for kind in {kind for group in groups for kind in group.gpus if kind}:
+        known = not gpus or settings.gpu_type is not None
+        found[f"gres/gpu:{kind}"] = (gpus * settings.nodes if settings.gpu_type == kind else 0) if known else None
+    return found
 
 
 def _gpus(settings: SlurmSettings, group: NodeGroup) -> int:

@@ -25,9 +25,10 @@ unset SLURM_JWT SLURM_CLUSTERS
 
 campaign=/scratch/me/campaign
 if [[ ! -d $campaign ]]; then
-    echo "refused: $campaign is not there on $(uname -n): is its file system mounted on the nodes?" >&2
+    echo "refused: $(uname -n) does not see $campaign: is it on a file system that the nodes share, and mounted there?" >&2
     exit 78
-elif [[ ! -O $campaign ]] || (( 8#$(stat --format=%a -- "$campaign") & 8#022 )); then
+fi
+if [[ ! -O $campaign ]] || (( 8#$(stat --format=%a -- "$campaign") & 8#022 )); then
     echo "refused: $campaign is somebody else's, or others can write it" >&2
     exit 78
 fi
