@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import datetime
 from time import monotonic
 from typing import Any, TypeVar
 
 import aiperf_orch
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.campaign.events import is_there, revoke
+from aiperf_orch.campaign.events import revoke
 from aiperf_orch.campaign.journal import Journal
 from aiperf_orch.campaign.lock import Lock
 from aiperf_orch.campaign.opening import check_complete
@@ -29,7 +30,7 @@ from aiperf_orch.controller.requests import make_request
 from aiperf_orch.controller.verdicts import job_record, judge
 from aiperf_orch.controller.watch import Watched, watch
 from aiperf_orch.controller.weights import WeightFiles
-from aiperf_orch.errors import LockedError, SchedulerUnreachable
+from aiperf_orch.errors import LockedError, PassingError, SchedulerUnreachable
 from aiperf_orch.records import (
     AttemptEnd,
     AttemptId,
@@ -79,7 +80,7 @@ class Controller:
             LockedError: when another controller has it.
             RecordError: when the journal or the frozen settings are damaged.
         """
-        self.directory = directory
+        self.directory = replace(directory, patience=0.0)  # what cannot be read for now is read at a later tick
         self.scheduler = scheduler
         self.settings = directory.settings
         self._warn = warn
@@ -122,7 +123,7 @@ class Controller:
         self._read_events()
         self._ask_queue()
         self._insist()
-        stop = stop or is_there(self.directory.stop_request)
+        stop = stop or self.directory.stop_requested()
         deadline = self.deadline
         if self.state.phase is Phase.FINISHED:
             return self.state.phase
@@ -208,6 +209,7 @@ class Controller:
                 horizon=self.settings.training.epochs,
             )
             for watched, reason, message in ends
+            if watched.unread is None
         ]
         if not records:
             return
@@ -270,9 +272,13 @@ class Controller:
         except SchedulerUnreachable as error:
             self._warn(str(error))  # asked again with the next question
             return
-        ends = [
-            (each, *take_from_job(self.directory, self.scheduler, each, known.get(each.attempt.name))) for each in gone
-        ]
+        ends = []
+        for each in gone:
+            try:
+                end = take_from_job(self.directory, self.scheduler, each, known.get(each.attempt.name))
+                ends.append((each, *end))
+            except PassingError as error:  # its files may say more than can be read for now
+                each.postpone(error)
         self._record_ends(ends, {name: end.hosts for name, end in known.items()})
 
     # end and submit
@@ -328,7 +334,11 @@ class Controller:
             self._append(Submitted, jobs=[job_record(by_name[name], job) for name, job in done.jobs.items()])
         refused = []
         for name, why in done.refused.items():
-            revoke(self.directory, *by_name[name].key, EndReason.SUBMIT_REFUSED, why)
+            try:
+                revoke(self.directory, *by_name[name].key, EndReason.SUBMIT_REFUSED, why)
+            except PassingError as error:
+                self._waiting[by_name[name].key] = str(error)
+                continue
             refused.append((self.watched[by_name[name].key], EndReason.SUBMIT_REFUSED, why))
         if done.unsure:  # perhaps accepted all the same: the queue will tell
             self._warn(f"{len(done.unsure)} job(s) perhaps not submitted: {next(iter(done.unsure.values()))}")

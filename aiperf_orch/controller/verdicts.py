@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from time import monotonic
 
-from aiperf_orch.campaign.events import is_there
+from aiperf_orch.campaign.files import is_there
 from aiperf_orch.campaign.state import Attempt
 from aiperf_orch.config_schedulers import SchedulerSettings
 from aiperf_orch.controller.watch import Watched, last_line

@@ -23,10 +23,10 @@ from typing import IO, Any, Final
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.disclosure import private_values, public_text, redacted
-from aiperf_orch.campaign.files import explained, read_whole_lines, replace_file
+from aiperf_orch.campaign.files import explained, is_there, read_file, read_whole_lines, replace_file
 from aiperf_orch.campaign.journal import read_journal
 from aiperf_orch.campaign.layout import Layout
-from aiperf_orch.campaign.reading import read_regular
+from aiperf_orch.campaign.reading import PATIENCE
 from aiperf_orch.config_loading import parse_yaml
 from aiperf_orch.errors import UsageError
 from aiperf_orch.records import AttemptEnd, EventsFile
@@ -110,7 +110,7 @@ def _stage(
         names = pseudonyms(entries, begins, _users(directory))
     redactor = Redactor(salt, secrets_of(private_values(directory.settings)), names)
     there = Layout(folder)
-    frozen = parse_yaml(directory.frozen_settings.read_text(), str(directory.frozen_settings))[0]
+    frozen = parse_yaml(read_file(directory.frozen_settings).decode(), str(directory.frozen_settings))[0]
     there.frozen_settings.write_bytes(public_text(frozen).encode())
     opened = CampaignDirectory.open(folder)
     leaving = _LeavingCampaign(opened.path, opened.frozen, opened.settings_sha256, directory, redactor)
@@ -118,7 +118,7 @@ def _stage(
     changed = redact_journal(entries, redactor, partial(_redacted_part, leaving))
     rewritten = b"".join(entry.to_line().encode() + b"\n" for entry in changed or ())
     there.journal.write_bytes(rewritten or journal)
-    accounting = directory.accounting.exists()
+    accounting = is_there(directory.accounting, patience=PATIENCE)
     if accounting:
         text = read_whole_lines(directory.accounting)[0].decode(errors="replace")
         there.accounting.write_bytes(redactor.text(text).encode())
@@ -159,9 +159,9 @@ def _contents(leaving: _LeavingCampaign, result: Result) -> Iterator[tuple[str, 
 
 def _script(script: Path, directory: CampaignDirectory, redactor: Redactor) -> bytes:
     if directory.settings.scheduler.template:
-        text = read_regular(script).decode(errors="replace")
+        text = read_file(script).decode(errors="replace")
         return f"{_TEMPLATE_NOTE} {redacted(text, redactor.salt)}.\n".encode()
-    return redactor.text(read_regular(script).decode(errors="replace")).encode()
+    return redactor.text(read_file(script).decode(errors="replace")).encode()
 
 
 def _users(directory: CampaignDirectory) -> list[str]:

@@ -18,8 +18,9 @@ from pathlib import Path
 from aiperf_orch.campaign.directory import CampaignDirectory, read_spec
 from aiperf_orch.campaign.events import claim
 from aiperf_orch.campaign.layout import Layout
+from aiperf_orch.campaign.reading import LONG_PATIENCE, patiently
 from aiperf_orch.errors import AiperfError, UsageError
-from aiperf_orch.records import Begin, End, Epoch
+from aiperf_orch.records import Begin, End, Epoch, TrialSpec
 from aiperf_orch.trial.allocation import Allocation
 from aiperf_orch.trial.datasets.places import placed
 from aiperf_orch.trial.follower import follow
@@ -57,9 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.weights and (options.weights.is_dir() or not os.access(options.weights.parent, os.W_OK)):
             raise UsageError(f"--weights {options.weights}: must be a file, in a folder that you may write")
-        spec, sha256 = read_spec(options.spec)
-        spec = placed(spec, options.spec, by_hand=not options.attempt, data=options.data)
-        directory = CampaignDirectory.open(Layout.of_spec(options.spec).path) if options.attempt else None
+        spec, sha256, directory = patiently(lambda: _read(options), LONG_PATIENCE)
     except AiperfError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status
@@ -75,7 +74,11 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     try:
         # a job that lost the race for its attempt, or comes too late, must not even load torch
-        sink: EventSink = claim(directory, spec.trial, number, allocation.run) if directory else _Terminal()
+        sink: EventSink = (
+            patiently(partial(claim, directory, spec.trial, number, allocation.run), LONG_PATIENCE)
+            if directory
+            else _Terminal()
+        )
     except (FileExistsError, AiperfError) as error:
         lost = isinstance(error, FileExistsError)
         say = (
@@ -88,10 +91,12 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         if directory:
             files = Files(directory.weights(spec.trial), directory.checkpoint(spec.trial))
-            earlier = earlier_epochs(directory, spec, sha256, number, allocation.run)
         else:
             files = Files(options.weights or Path(scratch) / "weights", Path(scratch) / "checkpoint")
-            earlier = []
+
+        def earlier() -> list[Epoch]:
+            return earlier_epochs(directory, spec, sha256, number, allocation.run) if directory else []
+
         attempt = Attempt(spec, sha256, number, allocation, sink, files)
 
         def make_trainer() -> Trainer:
@@ -100,6 +105,13 @@ def main(arguments: list[str] | None = None) -> int:
             return Workers(spec, options.spec, key, allocation, telemetry_file)
 
         return run_to_exit_status(partial(attempt.run, make_trainer, earlier))
+
+
+def _read(options: argparse.Namespace) -> tuple[TrialSpec, str, CampaignDirectory | None]:
+    """The specification with its data's places, its SHA-256, and the campaign that the attempt is claimed in."""
+    spec, sha256 = read_spec(options.spec)
+    spec = placed(spec, options.spec, by_hand=not options.attempt, data=options.data)
+    return spec, sha256, CampaignDirectory.open(Layout.of_spec(options.spec).path) if options.attempt else None
 
 
 if __name__ == "__main__":

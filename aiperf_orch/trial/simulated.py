@@ -15,7 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from aiperf_orch.campaign.files import replace_file
+from aiperf_orch.campaign.files import read_file, replace_file
+from aiperf_orch.campaign.reading import LONG_PATIENCE
 from aiperf_orch.records import EndReason, TrialSpec
 from aiperf_orch.trial.trainer import EpochResult, Equipment, TrialFailure
 
@@ -82,7 +83,7 @@ class SimulatedTrainer:
 
     def load_checkpoint(self, path: Path) -> int:
         """Read the epoch."""
-        return int(path.read_text())
+        return int(read_file(path, patience=LONG_PATIENCE))
 
     def close(self) -> None:
         """There is nothing to let go of."""

@@ -134,7 +134,7 @@ for attempt in (lambda: file.append("y" * 59 + "\\n"), lambda: replace_file(Path
 file.append("short\\n")
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.splitlines() == [f"{path}: cannot be written: File too large"] * 2
+    assert done.stdout.splitlines() == [f"{path}: cannot be written: File too large (write)"] * 2
     assert path.read_text() == "x" * 59 + "\nshort\n"
     assert _names(tmp_path) == ["file"]
 

@@ -21,6 +21,8 @@ import torch
 from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
+from aiperf_orch.campaign.files import is_there
+from aiperf_orch.campaign.reading import LONG_PATIENCE
 from aiperf_orch.config import DataSettings
 from aiperf_orch.records import EndReason
 from aiperf_orch.trial.datasets import decoding, staging
@@ -224,7 +226,7 @@ def _listed(root: Path, settings: DataSettings) -> Listing:
         look(settings)
         listing = list_tree(root, settings.outputs, index)
     except Unseen as failure:
-        if index is not None and index.exists():
+        if index is not None and is_there(index, patience=LONG_PATIENCE):
             seen = f"{failure}; an earlier trial of this campaign has read it, so this node lacks it"
             raise TrialFailure(EndReason.NODE_FAILURE, seen) from None
         raise

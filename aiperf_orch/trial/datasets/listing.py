@@ -22,8 +22,8 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from aiperf_orch.campaign.files import replace_file
-from aiperf_orch.campaign.reading import read_regular
+from aiperf_orch.campaign.files import read_file, replace_file
+from aiperf_orch.campaign.reading import LONG_PATIENCE
 from aiperf_orch.config import DataSettings
 from aiperf_orch.errors import AiperfError
 from aiperf_orch.records import EndReason
@@ -138,12 +138,13 @@ def list_tree(root: Path, outputs: int, index: Path | None = None) -> Listing:
 
     Raises:
         TrialFailure: BAD_DATA, saying what is wrong with the tree.
+        PassingError: when the index could not be read for minutes: all images are listed once, not by each trial.
     """
     folders = class_folders(root, outputs)
     key = _key(root, folders)
     if index is not None:
-        with suppress(OSError, ValueError):
-            listing = Listing.unpacked(read_regular(index))
+        with suppress(FileNotFoundError, ValueError):
+            listing = Listing.unpacked(read_file(index, patience=LONG_PATIENCE))
             if listing.key == key:
                 return listing
     return replace(_listed(root, folders), key=key, new=True)
