@@ -91,6 +91,17 @@ def claim(directory: CampaignDirectory, trial: int, attempt: int, run: int) -> E
     return EventWriter(directory, trial, attempt, run)
 
 
+def is_over(directory: CampaignDirectory, trial: int, attempt: int, run: int) -> bool:
+    """Whether a run of an attempt has ended, or was taken over; not while that cannot be told."""
+    try:
+        if is_there(directory.events(trial, attempt, run + 1)):
+            return True
+        read = partial(read_file, patience=0.0)
+        return b'"type":"end"' in read_whole_lines(directory.events(trial, attempt, run), read=read)[0]
+    except (FileNotFoundError, PassingError):
+        return False
+
+
 def revoke(directory: CampaignDirectory, trial: int, attempt: int, reason: EndReason, message: str) -> None:
     """Take an attempt from its job, wherever that may be: claim its next run, and end it.
 

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from aiperf_orch.campaign.directory import CampaignDirectory, read_spec
-from aiperf_orch.campaign.events import claim
+from aiperf_orch.campaign.events import claim, is_over
 from aiperf_orch.campaign.layout import Layout
 from aiperf_orch.campaign.reading import LONG_PATIENCE, patiently
 from aiperf_orch.errors import AiperfError, UsageError
@@ -66,11 +66,13 @@ def main(arguments: list[str] | None = None) -> int:
     key = Key(sha256, number, allocation.job, allocation.run)
     host = allocation.hosts[min(allocation.rank, len(allocation.hosts) - 1)]
     telemetry_file = directory.telemetry(spec.trial, number, host) if directory else None
+    announced = directory.meeting(spec.trial, number) if directory else None
     if allocation.rank > 0:
         if simulated or allocation.rank >= len(allocation.hosts):
             print(f"task {allocation.rank}: the trial runs in task 0", file=sys.stderr)
         else:
-            follow(spec, options.spec, key, allocation, telemetry_file)
+            over = partial(is_over, directory, spec.trial, number, allocation.run) if directory else _never
+            follow(spec, options.spec, key, allocation, telemetry_file, announced=announced, attempt_over=over)
         return 0
     try:
         # a job that lost the race for its attempt, or comes too late, must not even load torch
@@ -86,7 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
         print(say, file=sys.stderr, flush=True)
         if not simulated:
-            dismiss(allocation, key)
+            dismiss(allocation, key, announced)
         return error.exit_status if isinstance(error, AiperfError) else 0
     with tempfile.TemporaryDirectory() as scratch:
         if directory:
@@ -102,9 +104,14 @@ def main(arguments: list[str] | None = None) -> int:
         def make_trainer() -> Trainer:
             if simulated:
                 return SimulatedTrainer(spec, number)
-            return Workers(spec, options.spec, key, allocation, telemetry_file)
+            return Workers(spec, options.spec, key, allocation, telemetry_file, announced)
 
         return run_to_exit_status(partial(attempt.run, make_trainer, earlier))
+
+
+def _never() -> bool:
+    """Whether a trial that is run by hand is over: its first task alone knows."""
+    return False
 
 
 def _read(options: argparse.Namespace) -> tuple[TrialSpec, str, CampaignDirectory | None]:

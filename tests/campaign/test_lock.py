@@ -229,3 +229,28 @@ def test_a_file_system_without_locks_is_left_to_the_file(path: Path, monkeypatch
         Lock.acquire(path, take_over=False)
     lock.release()
     assert Lock.acquire(path, take_over=False).holder.generation == 2
+
+
+def test_a_holder_in_another_pid_namespace_is_unknown_not_dead(path: Path) -> None:
+    lock = Lock.acquire(path, take_over=False)
+    assert lock.holder.namespace
+    assert lock.holder.namespace.startswith("pid:[")
+    os.close(lock.guard)
+    _change(path, namespace="pid:[1]", pid=2**22)
+    holder = read_holder(path)
+    assert holder is not None
+    assert holder.alive() is None
+    assert holder.whereabouts == "in another container"
+    with pytest.raises(LockedError, match=r"in another container\) .* give --take-over"):
+        Lock.acquire(path, take_over=False)
+    assert Lock.acquire(path, take_over=True).holder.generation == 2
+
+
+def test_a_lock_of_an_earlier_version_has_no_namespace(path: Path) -> None:
+    _leave_behind(path, started=1)
+    content = json.loads(path.read_text())
+    del content["namespace"]
+    path.write_text(json.dumps(content))
+    holder = read_holder(path)
+    assert holder is not None
+    assert holder.alive() is False

@@ -165,26 +165,14 @@ def test_weights_that_cannot_be_deleted_are_deleted_later(left, monkeypatch):
     assert not any(file.exists() for file in files)
 
 
-@pytest.fixture
-def stale(tmp_path):
-    """A library to preload: the STALE_AT-th opening of a path with STALE_PATH in it fails once, in process STALE_PID."""
-    compiler = shutil.which("gcc") or shutil.which("cc")
-    if compiler is None:
-        pytest.skip("there is no C compiler here; the same is tried within this process above")
-    library = tmp_path / "stale.so"
-    source = Path(__file__).parent / "stale.c"
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True, timeout=60)
-    return library
-
-
 @pytest.mark.local
-def test_one_failed_open_costs_a_real_campaign_nothing(stale, write_site, tmp_path):
+def test_one_failed_open_costs_a_real_campaign_nothing(preload, write_site, tmp_path):
     site = write_site(campaign__concurrency=1, campaign__max_trials=2)
     command = f"{sys.executable} -m aiperf_orch.cli run {site} --campaign-dir"
     for at in (1, 3, 8, 20, 40):
         path = tmp_path / f"campaign{at}"
         told = {"STALE_PATH": "/events/", "STALE_AT": str(at), "STALE_ERRNO": str(PASSING[at % 3])}
-        script = f"STALE_PID=$$ LD_PRELOAD={stale} exec {command} {path}"
+        script = f"STALE_PID=$$ LD_PRELOAD={preload('stale')} exec {command} {path}"
         done = subprocess.run(
             ["bash", "-c", script],
             env=os.environ | told,
