@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import grp
 import os
-import pwd
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from aiperf_orch import users
 from aiperf_orch.campaign.files import explained
 from aiperf_orch.campaign.reading import patiently
 from aiperf_orch.errors import UsageError
@@ -65,10 +65,7 @@ _NOBODY = 65534  # root's directories, seen from inside a container's user names
 
 
 def _user(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"user id {uid}"
+    return users.name_of(uid) or f"user id {uid}"
 
 
 def _group(gid: int) -> str:

@@ -7,7 +7,6 @@ sorted, times and owners are nothing. Weights, logs, submitit's files and the lo
 
 from __future__ import annotations
 
-import getpass
 import gzip
 import hashlib
 import io
@@ -15,12 +14,12 @@ import json
 import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final
 
+from aiperf_orch import users
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.disclosure import private_values, public_text, redacted
 from aiperf_orch.campaign.files import explained, is_there, read_file, read_whole_lines, replace_file
@@ -166,11 +165,8 @@ def _script(script: Path, directory: CampaignDirectory, redactor: Redactor) -> b
 
 def _users(directory: CampaignDirectory) -> list[str]:
     """Names of whoever packs, and of the directory's owner."""
-    found = [Path.home().name]
-    for name in (getpass.getuser, directory.path.owner):
-        with suppress(KeyError, OSError):  # an id that the system has no name for
-            found.append(name())
-    return [name for name in found if name]
+    owner = users.name_of(directory.path.stat().st_uid)
+    return [*users.own_names(), *([owner] if owner else [])]
 
 
 def _add(archive: IO[bytes], top: str, contents: Iterable[tuple[str, bytes]]) -> dict[str, str]:

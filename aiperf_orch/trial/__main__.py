@@ -15,6 +15,7 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
+from aiperf_orch import users
 from aiperf_orch.campaign.directory import CampaignDirectory, read_spec
 from aiperf_orch.campaign.events import claim, is_over
 from aiperf_orch.campaign.layout import Layout
@@ -54,6 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, help="by hand: the data set's folder, in place of the campaign's")
     options = parser.parse_args(arguments)
     faulthandler.register(signal.SIGUSR2)  # who wants to see where the task is must not end it
+    os.environ.setdefault("USER", users.own_name())  # torch names a folder by it
     allocation = Allocation.present()
     try:
         if options.weights and (options.weights.is_dir() or not os.access(options.weights.parent, os.W_OK)):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import pwd
-
+from aiperf_orch import users
 from aiperf_orch.errors import SchedulerUnreachable
 from aiperf_orch.schedulers.command import ask
 from aiperf_orch.schedulers.slurm import queue, site
@@ -25,7 +23,7 @@ def survey(name: str | None, *, timeout: float) -> site.Cluster:
     nodes = tuple(site.parse_nodes(ask(site.nodes_command(name), timeout=timeout)))
     if not queue.is_accounted(config):
         return site.Cluster(config, partitions, nodes, without_accounting="accounting is off here")
-    user = pwd.getpwuid(os.getuid()).pw_name
+    user = users.own_name()
     try:
         associations = ask(site.associations_command(user, name or config.get("ClusterName", "")), timeout=timeout)
         qos = ask(site.qos_command(), timeout=timeout)
