@@ -176,7 +176,7 @@ def _pid_namespace() -> str | None:
 
 def _boot_id() -> str:
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
     except OSError:
         return "unknown"
 
@@ -184,7 +184,7 @@ def _boot_id() -> str:
 def _process_start(pid: int) -> int | None:
     """Start of a process in clock ticks since boot, or None when there is no such process."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text()
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
     state, *fields = text.rpartition(")")[2].split()

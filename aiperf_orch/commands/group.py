@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from typing import Any
 
 import click
 
+from aiperf_orch.encoding import enter_utf8_mode, make_streams_lenient
 from aiperf_orch.errors import AiperfError
 
 
@@ -20,9 +20,9 @@ class Commands(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run a command, whatever bytes its paths are of."""
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):  # a path need not fit into the terminal's encoding
-                stream.reconfigure(errors="backslashreplace")
+        if not args and not kwargs:  # it is the whole program
+            enter_utf8_mode()
+        make_streams_lenient()
         return super().main(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -203,7 +203,7 @@ def _collect(files: Path, outcome: Outcome) -> None:
 def _read(path: Path) -> str | None:
     """A file's text; None while it is not there. Opened, not looked for: on a network file system only that tells."""
     try:
-        return path.read_text(errors="replace")
+        return path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return None
 

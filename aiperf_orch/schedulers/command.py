@@ -72,6 +72,7 @@ def run_command(command: Sequence[str], *, timeout: float, folder: Path | None =
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            encoding="utf-8",
             errors="replace",
             start_new_session=True,
         ) as process:

@@ -76,7 +76,7 @@ class LocalExecutor(submitit_local.LocalExecutor):
 
     def _submit_command(self, command: str) -> submitit_local.LocalJob[Any]:
         script = self._request.folder / SCRIPT
-        script.write_text(self._make_submission_file_text(command, ""))
+        script.write_text(self._make_submission_file_text(command, ""), encoding="utf-8")
         environment = {key: value for key, value in os.environ.items() if not key.startswith("SUBMITIT_")}
         environment |= {_NAME: self._request.name, **self._share.environment}
         with (self._request.folder / "log").open("ab") as log:

@@ -20,6 +20,7 @@ from aiperf_orch.campaign.directory import CampaignDirectory, read_spec
 from aiperf_orch.campaign.events import claim, is_over
 from aiperf_orch.campaign.layout import Layout
 from aiperf_orch.campaign.reading import LONG_PATIENCE, patiently
+from aiperf_orch.encoding import enter_utf8_mode, make_streams_lenient
 from aiperf_orch.errors import AiperfError, UsageError
 from aiperf_orch.records import Begin, End, Epoch, TrialSpec
 from aiperf_orch.trial.allocation import Allocation
@@ -54,6 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--weights", type=Path, help="by hand: where to keep the best weights")
     parser.add_argument("--data", type=Path, help="by hand: the data set's folder, in place of the campaign's")
     options = parser.parse_args(arguments)
+    make_streams_lenient()
     faulthandler.register(signal.SIGUSR2)  # who wants to see where the task is must not end it
     os.environ.setdefault("USER", users.own_name())  # torch names a folder by it
     allocation = Allocation.present()
@@ -124,6 +126,7 @@ def _read(options: argparse.Namespace) -> tuple[TrialSpec, str, CampaignDirector
 
 
 if __name__ == "__main__":
+    enter_utf8_mode()
     status = main()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -54,7 +54,7 @@ class SlurmExecutor(submitit_slurm.SlurmExecutor):
             delayed.set_timeout(0, self.max_num_timeout)
             delayed.dump(request.folder / PICKLE)
         script = self.folder / SCRIPT
-        script.write_text(self._make_submission_file_text("", ""))
+        script.write_text(self._make_submission_file_text("", ""), encoding="utf-8")
         job = self._sbatch(script)
         elements = [array_element(request.name) for request in self._requests]
         ids = [f"{job}_{element[1]}" if element else job for element in elements]

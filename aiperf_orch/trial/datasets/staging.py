@@ -29,7 +29,7 @@ def staged(root: Path, listing: Listing, stage: Path, max_broken: int = 0) -> Pa
     try:
         stage.mkdir(parents=True, exist_ok=True)
         name = f"aiperf-data-{os.geteuid()}-{listing.digest[:16]}"
-        with (stage / f".{name}.lock").open("a") as lock:
+        with (stage / f".{name}.lock").open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             return _copied(root, listing, stage / name, max_broken)
     except OSError as error:
