@@ -18,7 +18,7 @@ import aiperf_orch
 from aiperf_orch.campaign.disclosure import public_text
 from aiperf_orch.campaign.files import explained, is_there, read_file, replace_file, set_folder_mode, write_once
 from aiperf_orch.campaign.layout import Layout
-from aiperf_orch.campaign.reading import PATIENCE, patiently
+from aiperf_orch.campaign.reading import LONG_PATIENCE, PATIENCE, patiently
 from aiperf_orch.campaign.trust import check_trusted
 from aiperf_orch.config import SiteSettings
 from aiperf_orch.config_loading import differences, dump_yaml, parse_yaml
@@ -219,7 +219,7 @@ class CampaignDirectory(Layout):
         journal knew of it was never used, and is replaced.
         """
         data = (spec.model_dump_json() + "\n").encode()
-        replace_file(self.spec(spec.trial), data)
+        replace_file(self.spec(spec.trial), data, patience=LONG_PATIENCE)
         return hashlib.sha256(data).hexdigest()
 
     def request_stop(self) -> None:

@@ -64,7 +64,7 @@ class EventWriter:
 
     def append(self, event: Begin | Epoch | End) -> None:
         """Append an event; it is on disk when this returns."""
-        self._file.append(event.to_line() + "\n")
+        self._file.append(event.to_line() + "\n", patience=LONG_PATIENCE)
 
     def superseded(self) -> bool:
         """Whether the attempt was given up, or goes on in a later run: then this one must exit at once.

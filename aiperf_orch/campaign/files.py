@@ -8,11 +8,12 @@ to others.
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -40,32 +41,38 @@ def write_once(path: Path, data: bytes) -> None:
     Raises:
         AiperfError: when the file is there with other bytes, or the disk refuses.
     """
-    with explained(path):
-        temporary = _write_temporary(path, data)
-        try:
-            _link(temporary, path)
-        except FileExistsError:
-            if path.read_bytes() != data:
-                raise AiperfError(f"{path}: is already there with other contents, and is never overwritten") from None
-        finally:
-            Path(temporary).unlink(missing_ok=True)
+
+    def write() -> None:
+        with explained(path, may_pass=True), _temporary(path, data) as temporary:
+            try:
+                _link(temporary, path)
+            except FileExistsError:
+                if path.read_bytes() != data:
+                    raise AiperfError(
+                        f"{path}: is already there with other contents, and is never overwritten"
+                    ) from None
+
+    patiently(write)
     _sync_directory(path.parent)
 
 
-def replace_file(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes, *, patience: float = PATIENCE) -> None:
     """Write a file whole, replacing what was there at once.
+
+    Args:
+        path: the file.
+        data: its bytes.
+        patience: seconds of trying again when an error may pass.
 
     Raises:
         AiperfError: when the disk refuses; what was there before is still there.
     """
-    with explained(path):
-        temporary = _write_temporary(path, data)
-        try:
-            with called("rename"):
-                Path(temporary).replace(path)
-        except OSError:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+
+    def write() -> None:
+        with explained(path, may_pass=True), _temporary(path, data) as temporary, called("rename"):
+            Path(temporary).replace(path)
+
+    patiently(write, patience)
     _sync_directory(path.parent)
 
 
@@ -100,21 +107,33 @@ class AppendFile:
         """Its size in bytes."""
         return os.fstat(self.descriptor).st_size
 
-    def append(self, text: str) -> None:
-        """Append whole lines; `text` ends with a newline.
+    def append(self, text: str, *, patience: float = PATIENCE) -> None:
+        """Append whole lines.
+
+        Args:
+            text: ends with a newline.
+            patience: seconds of trying again when an error may pass.
 
         Raises:
             AiperfError: when the disk refuses. Then nothing of `text` is left in the file, or at worst a torn last
                 line, which every reader takes for "not yet".
         """
-        data = text.encode()
-        before = self.size
+        data, tries = text.encode(), itertools.count()
         with explained(self.path):
-            try:
+            before = self.size
+
+        def write() -> None:
+            with explained(self.path, may_pass=True):
+                if next(tries):
+                    self._go_back_to(before)
                 _write(self.descriptor, data)
-            except OSError:
+
+        try:
+            patiently(write, patience)
+        except AiperfError:
+            with suppress(OSError):
                 os.ftruncate(self.descriptor, before)
-                raise
+            raise
 
     def truncate(self, size: int) -> None:
         """Cut the file to a size in bytes: how a new writer drops a torn last line."""
@@ -123,6 +142,19 @@ class AppendFile:
                 os.ftruncate(self.descriptor, size)
             with called("fsync"):
                 os.fsync(self.descriptor)
+
+    def _go_back_to(self, size: int) -> None:
+        """Open the file again, which a network file system may ask for, without what a write left behind `size` bytes."""
+        with called("open"):
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK)
+        try:
+            with called("ftruncate"):
+                os.ftruncate(descriptor, size)
+        except OSError:
+            os.close(descriptor)
+            raise
+        os.close(self.descriptor)
+        self.descriptor = descriptor
 
     def close(self) -> None:
         """Close the file."""
@@ -190,12 +222,22 @@ def is_there(path: Path, *, patience: float = 0.0) -> bool:
 
 @contextmanager
 def explained(
-    path: Path, passing: type[OSError] | tuple[type[OSError], ...] = (), deed: str = "written"
+    path: Path,
+    passing: type[OSError] | tuple[type[OSError], ...] = (),
+    deed: str = "written",
+    *,
+    may_pass: bool = False,
 ) -> Iterator[None]:
     """Turn what the operating system says of a file into a message, but let errors of `passing` through.
 
+    Args:
+        path: the file.
+        passing: errors that the caller handles.
+        deed: what was done to the file, as "read".
+        may_pass: whether a file that was written can be written again; one that is read always can.
+
     Raises:
-        PassingError: for an error that may pass, unless the file was to be written.
+        PassingError: for an error that may pass.
         AiperfError: for any other.
     """
     try:
@@ -206,7 +248,8 @@ def explained(
         reason = error.strerror or str(error)
         refused = f"{reason}: the file system refuses this call: choose a folder on another one"
         unsupported = (errno.EPERM, errno.EINVAL, errno.ENOTSUP, errno.ENOSYS) if deed != "read" else ()
-        if deed != "written" and is_passing(error):
+        lasts = error.errno in _UNSUPPORTED and error.errno != errno.EACCES
+        if is_passing(error) and (deed != "written" or (may_pass and not lasts)):
             raise PassingError(f"{path}: cannot be {deed} for now: {reason}") from error
         advice = {
             errno.ENOSPC: "the disk is full: free some room, then run the same command again; nothing recorded is lost",
@@ -265,6 +308,17 @@ def _link(temporary: str, path: Path) -> None:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
         with called("rename"):
             Path(temporary).rename(path)
+
+
+@contextmanager
+def _temporary(path: Path, data: bytes) -> Iterator[str]:
+    """A file with this content beside `path`; it is gone afterwards, unless it was given another name."""
+    temporary = _write_temporary(path, data)
+    try:
+        yield temporary
+    finally:
+        with suppress(OSError):
+            Path(temporary).unlink(missing_ok=True)
 
 
 def _write_temporary(path: Path, data: bytes) -> str:

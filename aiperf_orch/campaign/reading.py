@@ -35,6 +35,7 @@ _CERTAIN: Final = (
     errno.ENOSPC,
     errno.EDQUOT,
     errno.EROFS,
+    errno.EFBIG,
 )
 """What is a fact about a path or a disk; all other errors pass."""
 

@@ -74,12 +74,12 @@ class SimulatedTrainer:
     def save_weights(self, path: Path) -> str:
         """Write what stands for weights: the network's hash."""
         data = self._spec.network_hash.encode()
-        replace_file(path, data)
+        replace_file(path, data, patience=LONG_PATIENCE)
         return hashlib.sha256(data).hexdigest()
 
     def save_checkpoint(self, path: Path, epoch: int) -> None:
         """Write the epoch: the curve needs no other state."""
-        replace_file(path, str(epoch).encode())
+        replace_file(path, str(epoch).encode(), patience=LONG_PATIENCE)
 
     def load_checkpoint(self, path: Path) -> int:
         """Read the epoch."""

@@ -163,14 +163,14 @@ class TorchTrainer:
             return ""
         state = {name: value.detach().cpu().contiguous() for name, value in self._learner.model.state_dict().items()}
         written = safetensors.torch.save(state)
-        replace_file(path, written)
+        replace_file(path, written, patience=LONG_PATIENCE)
         return hashlib.sha256(written).hexdigest()
 
     def save_checkpoint(self, path: Path, epoch: int) -> None:
         """Write all that is needed to go on after `epoch`, replacing the file whole; only the first worker does."""
         if self._world.first:
             self._saved, self._saved_epoch = self._packed(epoch), epoch
-            replace_file(path, self._saved)
+            replace_file(path, self._saved, patience=LONG_PATIENCE)
 
     def load_checkpoint(self, path: Path) -> int:
         """Go on from a checkpoint, which the first worker reads; returns the epoch it was written after.

@@ -169,9 +169,18 @@ def test_weights_that_cannot_be_deleted_are_deleted_later(left, monkeypatch):
 def test_one_failed_open_costs_a_real_campaign_nothing(preload, write_site, tmp_path):
     site = write_site(campaign__concurrency=1, campaign__max_trials=2)
     command = f"{sys.executable} -m aiperf_orch.cli run {site} --campaign-dir"
-    for at in (1, 3, 8, 20, 40):
-        path = tmp_path / f"campaign{at}"
-        told = {"STALE_PATH": "/events/", "STALE_AT": str(at), "STALE_ERRNO": str(PASSING[at % 3])}
+    for part, at in [
+        ("/events/", 1),
+        ("/events/", 8),
+        ("/events/", 20),
+        ("/trials/", 1),
+        ("/trials", 2),
+        ("journal.jsonl", 2),
+        ("controller.lock", 4),
+        ("campaign.yaml", 3),
+    ]:
+        path = tmp_path / f"campaign{at}{len(part)}"
+        told = {"STALE_PATH": part, "STALE_AT": str(at), "STALE_ERRNO": str(PASSING[at % 3])}
         script = f"STALE_PID=$$ LD_PRELOAD={preload('stale')} exec {command} {path}"
         done = subprocess.run(
             ["bash", "-c", script],
