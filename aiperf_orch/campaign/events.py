@@ -24,7 +24,7 @@ from pydantic import ValidationError
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.files import AppendFile, explained, is_there, read_file, read_whole_lines
-from aiperf_orch.campaign.reading import LONG_PATIENCE, Reader, patiently
+from aiperf_orch.campaign.reading import LONG_PATIENCE, PATIENCE, Reader, patiently
 from aiperf_orch.errors import AiperfError, PassingError
 from aiperf_orch.records import (
     Begin,
@@ -62,9 +62,14 @@ class EventWriter:
             self._file = AppendFile(path, exclusive=True)
         self.clock_skew = clock_ahead(before, os.fstat(self._file.descriptor).st_mtime, time.time())
 
-    def append(self, event: Begin | Epoch | End) -> None:
-        """Append an event; it is on disk when this returns."""
-        self._file.append(event.to_line() + "\n", patience=LONG_PATIENCE)
+    def append(self, event: Begin | Epoch | End, *, patience: float = LONG_PATIENCE) -> None:
+        """Append an event; it is on disk when this returns.
+
+        Args:
+            event: the event.
+            patience: seconds of trying again when an error may pass.
+        """
+        self._file.append(event.to_line() + "\n", patience=patience)
 
     def superseded(self) -> bool:
         """Whether the attempt was given up, or goes on in a later run: then this one must exit at once.
@@ -113,7 +118,8 @@ def revoke(directory: CampaignDirectory, trial: int, attempt: int, reason: EndRe
             writer = patiently(partial(EventWriter, directory, trial, attempt, run))
         except FileExistsError:
             continue
-        writer.append(End(trial=trial, attempt=attempt, run=run, time=now(), reason=reason, message=message))
+        end = End(trial=trial, attempt=attempt, run=run, time=now(), reason=reason, message=message)
+        writer.append(end, patience=PATIENCE)
         return
     raise AssertionError(f"attempt {trial}-{attempt} has had {_MAX_RUNS} runs")
 
