@@ -25,6 +25,13 @@ class RecordError(AiperfError):
     """A record on disk that cannot be trusted: garbage in it, or a broken chain."""
 
 
+class PassingError(AiperfError):
+    """A file could not be read or opened for now: nothing is known of it, so nothing is concluded, and it is tried again.
+
+    Every error is one but "there is no such file", a full disk, and a path that leads to something else than a file.
+    """
+
+
 class LockedError(AiperfError):
     """Another controller holds the campaign."""
 

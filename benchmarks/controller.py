@@ -211,7 +211,7 @@ def resume(path: Path) -> None:
 
 def resident() -> float:
     """MiB that this process has in memory now."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def of_a_process(name: str, command: Sequence[str]) -> None:

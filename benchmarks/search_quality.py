@@ -256,7 +256,7 @@ MEASURES: dict[str, Callable[[Errors, list[float]], float]] = {
 def read(path: Path) -> Runs:
     """By arm and seed, what `run` found."""
     found: Runs = {arm: {} for arm in ARMS}
-    for line in path.read_text().splitlines() if path.exists() else []:
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         row = json.loads(line)
         found[row["way"], row["weights"]][row["seed"]] = row["trials"], row["again"]
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -328,3 +329,19 @@ def pbs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pbs]:
     with Pbs(tmp_path / "pbs") as instance:
         monkeypatch.setenv("PATH", instance.environment["PATH"])
         yield instance
+
+
+@pytest.fixture
+def preload(tmp_path: Path) -> Callable[[str], Path]:
+    """Compiles a library of `tests/preload`, whose first lines tell what it does to the process that loads it first."""
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        pytest.skip("there is no C compiler here")
+
+    def build(name: str) -> Path:
+        library = tmp_path / f"{name}.so"
+        source = Path(__file__).parent / "preload" / f"{name}.c"
+        subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True, timeout=60)
+        return library
+
+    return build

@@ -29,7 +29,7 @@ def test_a_site_file_loads_and_renders_a_script_that_bash_can_read(site: Path) -
 
 @pytest.mark.parametrize("site", SITES, ids=lambda site: site.stem)
 def test_every_key_that_stands_in_a_comment_can_be_used(site: Path, tmp_path: Path) -> None:
-    text = re.sub(r"(?m)^  # (?=[a-z_]+:)", "  ", site.read_text())
+    text = re.sub(r"(?m)^  # (?=[a-z_]+:)", "  ", site.read_text(encoding="utf-8"))
     text = re.sub(r"(?m)^  #   - ", "    - ", text)  # the items of such a key's list
     (tmp_path / "site.yaml").write_text(text)
     load_site(tmp_path / "site.yaml")

@@ -18,6 +18,9 @@ def counted_runs(directory: CampaignDirectory, trial: Trial, attempt: Attempt) -
 
     Of an attempt that has ended, what counts is what the controller saw when it ended: the part of its events whose
     size and SHA-256 stand in the journal. A job that was given up and wrote on all the same adds nothing.
+
+    Raises:
+        PassingError: when a file could not be read for now.
     """
     planned = planned_of(directory, trial)
     if attempt.end is None:

@@ -8,7 +8,7 @@ import platform
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -16,13 +16,13 @@ from pydantic import Field, ValidationError
 
 import aiperf_orch
 from aiperf_orch.campaign.disclosure import public_text
-from aiperf_orch.campaign.files import explained, replace_file, write_once
+from aiperf_orch.campaign.files import explained, is_there, read_file, replace_file, set_folder_mode, write_once
 from aiperf_orch.campaign.layout import Layout
-from aiperf_orch.campaign.reading import read_regular
+from aiperf_orch.campaign.reading import LONG_PATIENCE, PATIENCE, patiently
 from aiperf_orch.campaign.trust import check_trusted
 from aiperf_orch.config import SiteSettings
 from aiperf_orch.config_loading import differences, dump_yaml, parse_yaml
-from aiperf_orch.errors import RecordError, UsageError
+from aiperf_orch.errors import AiperfError, PassingError, RecordError, UsageError
 from aiperf_orch.records import Name, Record, TrialSpec, Version, first_fault
 from aiperf_orch.units import Timestamp, now
 
@@ -50,10 +50,14 @@ class Frozen(Record):
 
 @dataclass(frozen=True)
 class CampaignDirectory(Layout):
-    """A campaign's directory that was opened. `settings_sha256` is of campaign.yaml as a package shows it."""
+    """A campaign's directory that was opened. `settings_sha256` is of campaign.yaml as a package shows it.
+
+    `patience` is for how many seconds reading its many files is tried again; who looks at them often anyway takes 0.
+    """
 
     frozen: Frozen
     settings_sha256: str
+    patience: float = field(default=PATIENCE, kw_only=True)
 
     @classmethod
     def create(cls, path: Path, settings: SiteSettings, origins: Mapping[str, str]) -> CampaignDirectory:
@@ -78,8 +82,8 @@ class CampaignDirectory(Layout):
                 if not all(_is_ours(item) for item in path.iterdir()):
                     raise UsageError(f"{path}: is not a campaign directory, and not empty") from None
         check_trusted(path)
+        set_folder_mode(path, mode)
         with explained(path):
-            path.chmod(mode)
             for folder in _FOLDERS:
                 (path / folder).mkdir(mode=mode, exist_ok=True)
         frozen = Frozen(
@@ -99,18 +103,23 @@ class CampaignDirectory(Layout):
 
         Raises:
             UsageError: when there is none, or it cannot be trusted.
+            PassingError: when it cannot be read for now.
             RecordError: when its frozen settings cannot be read.
         """
         path = path.absolute()
         file = Layout(path).frozen_settings
         try:
-            data = read_regular(file)
-        except (FileNotFoundError, NotADirectoryError):
+            data = read_file(file)
+        except FileNotFoundError:
             raise UsageError(f"{path}: is not a campaign directory: it has no campaign.yaml") from None
-        except PermissionError:
-            raise UsageError(f"{path}: this campaign directory cannot be read: it belongs to somebody else") from None
-        except OSError as error:
-            raise RecordError(f"{file}: cannot be read: {error.strerror}") from None
+        except PassingError as error:
+            if isinstance(error.__cause__, PermissionError):
+                raise PassingError(f"{error}; does this campaign belong to somebody else?") from None
+            raise
+        except AiperfError as error:
+            if isinstance(error.__cause__, NotADirectoryError):
+                raise UsageError(f"{path}: is not a campaign directory: it has no campaign.yaml") from None
+            raise RecordError(str(error)) from None
         check_trusted(path)
         try:
             content = parse_yaml(data.decode(), str(file))[0]
@@ -125,8 +134,21 @@ class CampaignDirectory(Layout):
 
     @classmethod
     def exists(cls, path: Path) -> bool:
-        """Whether there is a campaign here already."""
-        return os.path.lexists(Layout(path).frozen_settings)
+        """Whether there is a campaign here already.
+
+        Raises:
+            PassingError: when that cannot be told for now.
+        """
+
+        def look() -> bool:
+            try:
+                with explained(path, passing=(FileNotFoundError, NotADirectoryError), deed="read"):
+                    Layout(path).frozen_settings.lstat()
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+            return True
+
+        return patiently(look)
 
     def check_same_settings(self, settings: SiteSettings) -> None:
         """Refuse to go on with other settings than those that were frozen; UsageError lists what differs."""
@@ -161,15 +183,24 @@ class CampaignDirectory(Layout):
 
     def read(self, path: Path, *, offset: int = 0) -> bytes:
         """The bytes of a specification or of events, from an offset on; FileNotFoundError where there are none."""
-        return read_regular(path, offset=offset)
+        return read_file(path, offset=offset, patience=self.patience)
+
+    def stop_requested(self) -> bool:
+        """Whether the controller was asked to stop; not while that cannot be told."""
+        try:
+            return is_there(self.stop_request)
+        except PassingError:
+            return False
 
     def events_on_disk(self) -> list[str]:
         """The names of all events files."""
-        return [file.name for file in (self.path / "events").iterdir()]
+        return _names_in(self.path / "events")
 
     def scripts(self) -> list[Path]:
         """Every batch script that was rendered."""
-        return sorted((self.path / "jobs").glob("*/job.sh"))
+        jobs = self.path / "jobs"
+        found = (jobs / name / "job.sh" for name in sorted(_names_in(jobs)))
+        return [script for script in found if is_there(script, patience=PATIENCE)]
 
     def attempts_on_disk(self) -> dict[int, int]:
         """For each trial that events were written for, its latest attempt."""
@@ -188,12 +219,22 @@ class CampaignDirectory(Layout):
         journal knew of it was never used, and is replaced.
         """
         data = (spec.model_dump_json() + "\n").encode()
-        replace_file(self.spec(spec.trial), data)
+        replace_file(self.spec(spec.trial), data, patience=LONG_PATIENCE)
         return hashlib.sha256(data).hexdigest()
 
     def request_stop(self) -> None:
         """Ask the live controller to stop."""
         replace_file(self.stop_request, b"")
+
+
+def _names_in(folder: Path) -> list[str]:
+    """The names of what is in a folder of a campaign."""
+
+    def read() -> list[str]:
+        with explained(folder, deed="read"):
+            return os.listdir(folder)  # noqa: PTH208  names are all that is wanted of 100,000 files
+
+    return patiently(read)
 
 
 def _is_ours(item: Path) -> bool:
@@ -206,12 +247,17 @@ def read_spec(path: Path) -> tuple[TrialSpec, str]:
 
     Raises:
         UsageError: when there is no such file.
+        PassingError: when it cannot be read for now.
         RecordError: naming the field that is wrong.
     """
     try:
-        data = read_regular(path)
-    except OSError as error:
+        data = read_file(path)
+    except FileNotFoundError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+    except PassingError:
+        raise
+    except AiperfError as error:
+        raise UsageError(str(error)) from None
     try:
         return TrialSpec.model_validate_json(data), hashlib.sha256(data).hexdigest()
     except ValidationError as error:

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -22,9 +23,9 @@ from typing import Any, Final, TypeVar
 from pydantic import ValidationError
 
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.campaign.files import AppendFile, explained, read_whole_lines
-from aiperf_orch.campaign.reading import Reader, read_regular
-from aiperf_orch.errors import AiperfError
+from aiperf_orch.campaign.files import AppendFile, explained, is_there, read_file, read_whole_lines
+from aiperf_orch.campaign.reading import LONG_PATIENCE, PATIENCE, Reader, patiently
+from aiperf_orch.errors import AiperfError, PassingError
 from aiperf_orch.records import (
     Begin,
     End,
@@ -53,20 +54,30 @@ class EventWriter:
 
         Raises:
             FileExistsError: when another process has claimed it.
+            PassingError: when it cannot be claimed for now.
         """
         self._next_run = directory.events(trial, attempt, run + 1)
-        before = time.time()
-        with explained(directory.path, passing=FileExistsError):
-            self._file = AppendFile(directory.events(trial, attempt, run), exclusive=True)
+        before, path = time.time(), directory.events(trial, attempt, run)
+        with explained(path, passing=FileExistsError, deed="claimed"):
+            self._file = AppendFile(path, exclusive=True)
         self.clock_skew = clock_ahead(before, os.fstat(self._file.descriptor).st_mtime, time.time())
 
-    def append(self, event: Begin | Epoch | End) -> None:
-        """Append an event; it is on disk when this returns."""
-        self._file.append(event.to_line() + "\n")
+    def append(self, event: Begin | Epoch | End, *, patience: float = LONG_PATIENCE) -> None:
+        """Append an event; it is on disk when this returns.
+
+        Args:
+            event: the event.
+            patience: seconds of trying again when an error may pass.
+        """
+        self._file.append(event.to_line() + "\n", patience=patience)
 
     def superseded(self) -> bool:
-        """Whether the attempt was given up, or goes on in a later run: then this one must exit at once."""
-        return is_there(self._next_run)
+        """Whether the attempt was given up, or goes on in a later run: then this one must exit at once.
+
+        Raises:
+            PassingError: when that could not be told for minutes.
+        """
+        return is_there(self._next_run, patience=LONG_PATIENCE)
 
 
 def claim(directory: CampaignDirectory, trial: int, attempt: int, run: int) -> EventWriter:
@@ -74,6 +85,7 @@ def claim(directory: CampaignDirectory, trial: int, attempt: int, run: int) -> E
 
     Raises:
         FileExistsError: when another process has claimed it, or the attempt has ended.
+        PassingError: when it cannot be claimed for now.
     """
     for earlier in range(run):
         path = directory.events(trial, attempt, earlier)
@@ -84,23 +96,30 @@ def claim(directory: CampaignDirectory, trial: int, attempt: int, run: int) -> E
     return EventWriter(directory, trial, attempt, run)
 
 
-def is_there(path: Path) -> bool:
-    """Whether a file can be opened: on a network file system only this tells."""
+def is_over(directory: CampaignDirectory, trial: int, attempt: int, run: int) -> bool:
+    """Whether a run of an attempt has ended, or was taken over; not while that cannot be told."""
     try:
-        path.open("rb").close()
-    except FileNotFoundError:
+        if is_there(directory.events(trial, attempt, run + 1)):
+            return True
+        read = partial(read_file, patience=0.0)
+        return b'"type":"end"' in read_whole_lines(directory.events(trial, attempt, run), read=read)[0]
+    except (FileNotFoundError, PassingError):
         return False
-    return True
 
 
 def revoke(directory: CampaignDirectory, trial: int, attempt: int, reason: EndReason, message: str) -> None:
-    """Take an attempt from its job, wherever that may be: claim its next run, and end it."""
+    """Take an attempt from its job, wherever that may be: claim its next run, and end it.
+
+    Raises:
+        PassingError: when that cannot be done for now.
+    """
     for run in range(_MAX_RUNS):
         try:
-            writer = EventWriter(directory, trial, attempt, run)
+            writer = patiently(partial(EventWriter, directory, trial, attempt, run))
         except FileExistsError:
             continue
-        writer.append(End(trial=trial, attempt=attempt, run=run, time=now(), reason=reason, message=message))
+        end = End(trial=trial, attempt=attempt, run=run, time=now(), reason=reason, message=message)
+        writer.append(end, patience=PATIENCE)
         return
     raise AssertionError(f"attempt {trial}-{attempt} has had {_MAX_RUNS} runs")
 
@@ -136,7 +155,7 @@ class RunEvents:
     attempt: int
     run: int
     planned: Planned
-    read: Reader = read_regular
+    read: Reader = read_file
     begin: Begin | None = None
     epochs: list[Epoch] = field(default_factory=list)
     end: End | None = None
@@ -148,12 +167,18 @@ class RunEvents:
     _hash: hashlib._Hash = field(default_factory=hashlib.sha256)
 
     def poll(self, limit: int | None = None) -> bool:
-        """Read what has been added, up to a size in bytes if one is given; tells whether there was anything."""
+        """Read what has been added, up to a size in bytes if one is given; tells whether there was anything.
+
+        Raises:
+            PassingError: when it could not be read for now: then all is as before, and it can be read later.
+        """
         try:
             data, _ = read_whole_lines(self.path, self.size, self.read)
         except FileNotFoundError:  # on a network file system only opening it tells
             return False
-        except AiperfError as error:  # not a file, or not ours to read: nothing of it counts
+        except PassingError:
+            raise
+        except AiperfError as error:  # not a file: nothing of it counts
             self.claimed, self.faults = True, [str(error)]
             return False
         self.claimed = True
@@ -225,7 +250,11 @@ class RunEvents:
 
 
 def read_attempt(directory: CampaignDirectory, trial: int, attempt: int, planned: Planned) -> list[RunEvents]:
-    """The events of every run of an attempt so far."""
+    """The events of every run of an attempt so far.
+
+    Raises:
+        PassingError: when a file could not be read for now.
+    """
     runs: list[RunEvents] = []
     poll_attempt(directory, trial, attempt, planned, runs)
     return runs
@@ -234,7 +263,11 @@ def read_attempt(directory: CampaignDirectory, trial: int, attempt: int, planned
 def poll_attempt(
     directory: CampaignDirectory, trial: int, attempt: int, planned: Planned, runs: list[RunEvents]
 ) -> bool:
-    """Read on in the last known run of an attempt, and in new runs after it; tells whether there was anything new."""
+    """Read on in the last known run of an attempt, and in new runs after it; tells whether there was anything new.
+
+    Raises:
+        PassingError: when a file could not be read for now. What was read before it is in `runs`.
+    """
     news = runs[-1].poll() if runs else False
     while True:
         run = len(runs)

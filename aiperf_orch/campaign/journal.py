@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 from pydantic import ValidationError
 
 from aiperf_orch.campaign.files import AppendFile, explained, read_whole_lines
+from aiperf_orch.campaign.reading import patiently
 from aiperf_orch.errors import RecordError
 from aiperf_orch.records import Entry, entry_adapter, first_fault
 from aiperf_orch.units import now
@@ -23,6 +24,7 @@ def read_journal(path: Path) -> list[Entry]:
 
     Raises:
         RecordError: naming the line that is garbage, out of order, or does not follow from the one before it.
+        PassingError: when it cannot be read for now.
     """
     try:
         entries, _, _ = _read(path)
@@ -48,11 +50,10 @@ class Journal:
         """
         self._check_ours = check_ours
         self._generation = generation
-        with explained(path):
-            self._file = AppendFile(path, exclusive=False)
+        self._file = patiently(lambda: _opened(path))
         check_ours()
         self.entries, self._last, size = _read(path)
-        if size < path.stat().st_size:
+        if size < self._file.size:
             self._file.truncate(size)
 
     def append(self, kind: type[AnyEntry], **fields: Any) -> AnyEntry:
@@ -73,6 +74,11 @@ class Journal:
     def close(self) -> None:
         """Close the file, and let go of it."""
         self._file.close()
+
+
+def _opened(path: Path) -> AppendFile:
+    with explained(path, deed="opened"):
+        return AppendFile(path, exclusive=False)
 
 
 def _read(path: Path) -> tuple[list[Entry], str, int]:

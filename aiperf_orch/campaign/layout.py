@@ -96,6 +96,10 @@ class Layout:
         """What a node did while an attempt ran on it."""
         return self.job_folder(trial, attempt) / f"telemetry-{node}.jsonl"
 
+    def meeting(self, trial: int, attempt: int) -> Path:
+        """Where the first task of an attempt on several nodes says that it listens."""
+        return self.job_folder(trial, attempt) / "meeting.json"
+
     def weights(self, trial: int) -> Path:
         """A trial's best weights."""
         return self.path / "weights" / f"{trial:05d}.safetensors"

@@ -1,12 +1,14 @@
 """The controller's lock: who runs this campaign now, and since which generation.
 
-It names host, boot, process and the process's start, so that a lock left behind by a crash is told from a live one on
-the same host. From another host nobody can tell: it is refused, unless a person says to take over.
+It names host, boot, PID namespace, process and the process's start, so that a lock left behind by a crash is told from a
+live one on the same host. From another host, or from outside of the holder's container, its state is unknown: the lock is
+refused, unless the user says to take over.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import socket
@@ -15,15 +17,18 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from aiperf_orch.campaign.files import replace_file
-from aiperf_orch.campaign.reading import read_regular
-from aiperf_orch.errors import AiperfError, LockedError
+from aiperf_orch.campaign.files import read_file, replace_file
+from aiperf_orch.campaign.reading import LONG_PATIENCE, patiently
+from aiperf_orch.errors import AiperfError, LockedError, PassingError
 from aiperf_orch.records import Natural, Positive, Record
 from aiperf_orch.units import Timestamp, format_time, now
 
 
 class Holder(Record):
-    """Who holds the lock. `started` is the process's start in clock ticks since boot; `released` that it was let go."""
+    """Who holds the lock. `started` is the process's start in clock ticks since boot; `released` that it was let go.
+
+    `namespace` names the PID namespace that `pid` belongs to; None where it was not recorded.
+    """
 
     host: str
     boot: str
@@ -32,19 +37,29 @@ class Holder(Record):
     generation: Positive
     time: Timestamp
     released: bool = False
+    namespace: str | None = None
 
     def alive(self) -> bool | None:
-        """Whether the holder still runs; None when that cannot be told from this host."""
+        """Whether the holder still runs; None when that cannot be told from this host or this container."""
         if self.released:
             return False
         if self.host != socket.gethostname():
             return None
-        return self.boot == _boot_id() and _process_start(self.pid) == self.started
+        if self.boot != _boot_id():
+            return False
+        if self.namespace not in (None, _pid_namespace()):
+            return None
+        return _process_start(self.pid) == self.started
+
+    @property
+    def whereabouts(self) -> str:
+        """Where a holder is whose state cannot be told from here."""
+        return "in another container" if self.host == socket.gethostname() else "on another host"
 
 
 @dataclass(frozen=True)
 class Lock:
-    """A lock that we took. `guard` is the open directory, locked against other controllers on this host."""
+    """A lock that we took. `guard` is an open file, locked against other controllers: the directory, where it can be."""
 
     path: Path
     holder: Holder
@@ -56,23 +71,17 @@ class Lock:
 
         Raises:
             LockedError: when a live controller holds it, or perhaps does (another host) and `take_over` is not given.
+            PassingError: when it cannot be read for now.
         """
-        guard = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        guard, guarded = _guard(path)
         try:
-            return cls._acquire(path, guard, take_over=take_over)
+            return cls._acquire(path, guard, guarded=guarded, take_over=take_over)
         except BaseException:
             os.close(guard)
             raise
 
     @classmethod
-    def _acquire(cls, path: Path, guard: int, *, take_over: bool) -> Lock:
-        guarded = True
-        try:
-            fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of two that start at once, one goes no further
-        except BlockingIOError:
-            guarded = False
-        except OSError:
-            pass  # a file system without locks
+    def _acquire(cls, path: Path, guard: int, *, guarded: bool, take_over: bool) -> Lock:
         before = read_holder(path)
         alive = before.alive() if before else False
         if before and alive:
@@ -80,12 +89,12 @@ class Lock:
                 f"{path}: a live controller holds this campaign (process {before.pid} on {before.host} since "
                 f"{format_time(before.time)}): `aiperf-orch status` shows it, `aiperf-orch stop` ends it"
             )
-        if not guarded:
+        if not guarded and alive is not None:
             raise LockedError(f"{path}: another controller takes this campaign up at this moment")
         if before and alive is None and not take_over:
             raise LockedError(
-                f"{path}: a controller on {before.host} (process {before.pid}) took this campaign at "
-                f"{format_time(before.time)}; if you know that it is gone, give --take-over"
+                f"{path}: a controller on {before.host} (process {before.pid}, {before.whereabouts}) took this campaign "
+                f"at {format_time(before.time)}; if you know that it is gone, give --take-over"
             )
         generation = before.generation + 1 if before else 1
         holder = Holder(
@@ -95,6 +104,7 @@ class Lock:
             started=_process_start(os.getpid()) or 0,
             generation=generation,
             time=now(),
+            namespace=_pid_namespace(),
         )
         replace_file(path, holder.to_line().encode() + b"\n")
         lock = cls(path, holder, guard)
@@ -102,8 +112,11 @@ class Lock:
         return lock
 
     def check_ours(self) -> None:
-        """Raise LockedError when another controller has taken the campaign over."""
-        present = read_holder(self.path)
+        """Raise LockedError when another controller has taken the campaign over.
+
+        A file system that fails for a moment must not end the campaign: it is waited for.
+        """
+        present = patiently(lambda: read_holder(self.path), LONG_PATIENCE)
         if present != self.holder:
             who = f"process {present.pid} on {present.host}" if present else "nobody that can be read"
             raise LockedError(f"{self.path}: the campaign was taken over by {who}; this controller leaves it alone")
@@ -121,20 +134,49 @@ def read_holder(path: Path) -> Holder | None:
 
     Raises:
         LockedError: when the file cannot be understood.
+        PassingError: when it cannot be read for now.
     """
     try:
-        return Holder.model_validate_json(read_regular(path))
+        return Holder.model_validate_json(read_file(path))
     except FileNotFoundError:
         return None
-    except (ValidationError, OSError) as error:
+    except PassingError:
+        raise
+    except (ValidationError, AiperfError) as error:
         raise LockedError(
             f"{path}: cannot be read as a lock ({type(error).__name__}); when no controller runs, delete it"
         ) from None
 
 
+def _guard(path: Path) -> tuple[int, bool]:
+    """An open file that of two controllers that start at once only one has locked, and whether that is this one."""
+    guard = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
+            os.close(guard)  # NFS locks exclusively what is open for writing, which a directory never is
+            guard = os.open(path.with_name(f".{path.name}.guard"), os.O_RDWR | os.O_CREAT, 0o640)
+            fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return guard, False
+    except OSError:
+        pass  # a file system without locks
+    return guard, True
+
+
+def _pid_namespace() -> str | None:
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return None
+
+
 def _boot_id() -> str:
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
     except OSError:
         return "unknown"
 
@@ -142,7 +184,7 @@ def _boot_id() -> str:
 def _process_start(pid: int) -> int | None:
     """Start of a process in clock ticks since boot, or None when there is no such process."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text()
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
     state, *fields = text.rpartition(")")[2].split()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import grp
 import os
-import pwd
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from aiperf_orch import users
+from aiperf_orch.campaign.files import explained
+from aiperf_orch.campaign.reading import patiently
 from aiperf_orch.errors import UsageError
 
 
@@ -17,8 +19,14 @@ def check_trusted(directory: Path) -> None:
 
     Raises:
         UsageError: naming the directory, its mode or owner, and the command that mends it.
+        PassingError: when it cannot be looked at for now.
     """
-    status = directory.stat()
+    patiently(lambda: _check_trusted(directory))
+
+
+def _check_trusted(directory: Path) -> None:
+    with explained(directory, deed="read"):
+        status, parents = directory.stat(), list(_parents(directory))
     if status.st_uid != os.geteuid():
         raise UsageError(
             f"{directory}: belongs to {_user(status.st_uid)}, not to you: use a campaign directory of your own"
@@ -28,7 +36,7 @@ def check_trusted(directory: Path) -> None:
             f"{directory}: can be written by others (mode {stat.S_IMODE(status.st_mode):04o}), and what stands in it "
             f"is run as you: chmod go-w {directory}"
         )
-    for parent, status in _parents(directory):
+    for parent, status in parents:
         if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
             raise UsageError(
                 f"{parent}: everybody could replace {directory} through this parent directory "
@@ -57,10 +65,7 @@ _NOBODY = 65534  # root's directories, seen from inside a container's user names
 
 
 def _user(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"user id {uid}"
+    return users.name_of(uid) or f"user id {uid}"
 
 
 def _group(gid: int) -> str:

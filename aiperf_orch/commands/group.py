@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from typing import Any
 
 import click
 
 from aiperf_orch.commands.output import visible_streams
+from aiperf_orch.encoding import enter_utf8_mode, make_streams_lenient
 from aiperf_orch.errors import AiperfError
 from aiperf_orch.text import visible
 
@@ -22,9 +22,9 @@ class Commands(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run a command, whatever bytes its paths are of."""
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, io.TextIOWrapper):  # a path need not fit into the terminal's encoding
-                stream.reconfigure(errors="backslashreplace")
+        if not args and not kwargs:  # it is the whole program
+            enter_utf8_mode()
+        make_streams_lenient()
         with visible_streams():
             return super().main(*args, **kwargs)
 

@@ -84,7 +84,7 @@ def _heading(directory: CampaignDirectory, state: CampaignState, rows: list[dict
     deadline = state.deadline(directory.settings.campaign.duration)
     holder = read_holder(directory.lock)
     alive = holder.alive() if holder else False
-    controller = {True: "alive", False: "none", None: "on another host"}[alive]
+    controller = {True: "alive", False: "none", None: holder.whereabouts if holder else ""}[alive]
     if holder and alive is not False:
         controller += f": process {holder.pid} on {holder.host}"
     errors = [state.best_error, *(row["error"] for row in rows)]

@@ -55,7 +55,13 @@ def allocation(environment: Mapping[str, str]) -> dict[str, str]:
         return {}
     try:
         done = subprocess.run(
-            ["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, timeout=60, check=True
+            ["scontrol", "show", "hostnames", nodes],
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=60,
+            check=True,
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise UsageError(f"the nodes of this step ({nodes}) are not known: {error}; set AIPERF_ORCH_HOSTS") from None

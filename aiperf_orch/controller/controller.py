@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import datetime
 from threading import Event
 from time import monotonic
@@ -16,7 +17,7 @@ from typing import Any, Final, TypeVar
 
 import aiperf_orch
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.campaign.events import is_there, revoke
+from aiperf_orch.campaign.events import revoke
 from aiperf_orch.campaign.journal import Journal
 from aiperf_orch.campaign.lock import Lock
 from aiperf_orch.campaign.opening import check_complete
@@ -31,7 +32,7 @@ from aiperf_orch.controller.submitting import Submitter
 from aiperf_orch.controller.verdicts import is_over, job_record, judge
 from aiperf_orch.controller.watch import Watched, watch
 from aiperf_orch.controller.weights import WeightFiles
-from aiperf_orch.errors import LockedError
+from aiperf_orch.errors import LockedError, PassingError
 from aiperf_orch.records import (
     AttemptEnd,
     AttemptId,
@@ -85,7 +86,7 @@ class Controller:
             LockedError: when another controller has it.
             RecordError: when the journal or the frozen settings are damaged.
         """
-        self.directory = directory
+        self.directory = replace(directory, patience=0.0)  # what cannot be read for now is read at a later tick
         self.scheduler = scheduler
         self.settings = directory.settings
         self._warn = warn
@@ -145,7 +146,7 @@ class Controller:
         self._take_submission()
         self._ask_queue()
         self._insist()
-        stop = stop or is_there(self.directory.stop_request)
+        stop = stop or self.directory.stop_requested()
         deadline = self.deadline
         if self.state.phase is Phase.FINISHED:
             return self.state.phase
@@ -249,6 +250,7 @@ class Controller:
                 horizon=self.settings.training.epochs,
             )
             for watched, reason, message in ends
+            if watched.unread is None
         ]
         if not records:
             return
@@ -328,8 +330,13 @@ class Controller:
 
     def _take(self, gone: Sequence[Watched]) -> None:
         """Take attempts from jobs that are gone, after one more look at their events, for the reason that the queue knows."""
-        ends = [(each, *take_from_job(self.directory, self.scheduler, each, each.job_end)) for each in gone]
-        self._record_ends(ends, {each.attempt.name: each.job_end.hosts for each in gone if each.job_end})
+        ends = []
+        for each in gone:
+            try:
+                ends.append((each, *take_from_job(self.directory, self.scheduler, each, each.job_end)))
+            except PassingError as error:  # its files may say more than can be read for now
+                each.postpone(error)
+        self._record_ends(ends, {each.attempt.name: each.job_end.hosts for each, *_ in ends if each.job_end})
 
     # end and submit
 
@@ -407,8 +414,13 @@ class Controller:
         refused = []
         for name, why in done.refused.items():
             watched = self.watched[by_name[name].key]
-            revoke(self.directory, *watched.attempt.key, EndReason.SUBMIT_REFUSED, why)
-            watched.look_again(self.directory)  # what the journal says of its files is what lies there
+            try:
+                revoke(self.directory, *watched.attempt.key, EndReason.SUBMIT_REFUSED, why)
+                watched.look_again(self.directory)  # what the journal says of its files is what lies there
+            except PassingError as error:  # its end line, if it is written, is read at a later look
+                watched.postpone(error)
+                self._waiting[watched.attempt.key] = str(error)
+                continue
             refused.append((watched, EndReason.SUBMIT_REFUSED, why))
         self._record_ends(refused)
 

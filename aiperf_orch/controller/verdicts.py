@@ -9,7 +9,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Final
 
-from aiperf_orch.campaign.events import is_there
+from aiperf_orch.campaign.files import is_there
 from aiperf_orch.campaign.state import Attempt
 from aiperf_orch.config_schedulers import ClusterSettings, SchedulerSettings
 from aiperf_orch.controller.queue import QueueAnswer

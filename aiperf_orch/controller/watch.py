@@ -15,6 +15,7 @@ from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.events import Planned, RunEvents, best_epoch, count_epochs, poll_attempt
 from aiperf_orch.campaign.state import Attempt, Trial
 from aiperf_orch.controller.policy import is_final
+from aiperf_orch.errors import PassingError
 from aiperf_orch.records import AttemptEnd, BeganRecord, Begin, End, EndReason, Epoch
 from aiperf_orch.schedulers.base import JobEnd
 from aiperf_orch.search.forecast import forecast_error
@@ -61,7 +62,8 @@ class Watched:
     those of earlier attempts. `note` is what the queue said of its job last, for a person: why it waits, that it is
     suspended. `job_end` is what the queue said of its job's end, `job_ended` when it first said so, `stuck_since` since
     when it says that the job will never run by itself. `given_up` says that the job is cancelled, in case it lives, and
-    the attempt then ends; `came_back` that its events grew after the queue had missed its job.
+    the attempt then ends; `came_back` that its events grew after the queue had missed its job. `unread` is why not all
+    of its files could be read at the last look: until they can, nothing is concluded of how it ended.
     """
 
     attempt: Attempt
@@ -69,7 +71,7 @@ class Watched:
     planned: Planned
     heard: float
     due: float
-    earlier: list[Epoch]
+    earlier: list[Epoch] = field(default_factory=list)
     epochs: list[Epoch] = field(default_factory=list)
     runs: list[RunEvents] = field(default_factory=list)
     reported_run: int = -1
@@ -81,6 +83,9 @@ class Watched:
     stuck_since: float | None = None
     given_up: bool = False
     came_back: bool = False
+    unread: PassingError | None = None
+    _earlier_known: bool = False
+    _doubts: dict[str, bool] = field(default_factory=dict)  # and whether they were reported
 
     @property
     def begin(self) -> Begin | None:
@@ -89,8 +94,8 @@ class Watched:
 
     @property
     def end(self) -> End | None:
-        """The end line of the latest run."""
-        return self.runs[-1].end if self.runs else None
+        """The end line of the latest run; None while a file that may say more cannot be read."""
+        return self.runs[-1].end if self.runs and self.unread is None else None
 
     def poll(self, directory: CampaignDirectory) -> None:
         """Read what its jobs have written since, unless it is too early for a next epoch, and it was not told to end."""
@@ -98,14 +103,14 @@ class Watched:
         if time < self.due and self.attempt.cancelling is None:
             return
         signs = self._signs()
-        if poll_attempt(directory, *self.attempt.key, self.planned, self.runs):
+        if self._read_on(directory):
             self.heard = self.news = time
             self.given_up, self.came_back = False, True
             found = [epoch for run in self.runs for epoch in run.epochs]
             self.epochs = list(count_epochs([*self.earlier, *found]).values())
             if self._signs() > signs:
                 self.note = ""  # the job goes on, whatever the queue said of it before
-        elif self.runs and self.runs[-1].epochs:
+        elif self.runs and self.runs[-1].epochs and self.unread is None:
             # no end right behind the last epoch, so the next takes about as long: a look when half of the rest is over
             last = self.runs[-1].epochs[-1]
             left = (last.end - last.start).total_seconds() - (time - self.news)
@@ -116,9 +121,46 @@ class Watched:
         return sum((run.begin is not None) + len(run.epochs) for run in self.runs)
 
     def look_again(self, directory: CampaignDirectory) -> None:
-        """Read on, however lately it was looked at."""
+        """Read on, however lately it was looked at.
+
+        Raises:
+            PassingError: when a file could not be read for now.
+        """
         self.due = 0.0
         self.poll(directory)
+        if self.unread:
+            raise self.unread
+
+    def postpone(self, error: PassingError) -> None:
+        """Keep what prevents a conclusion on this attempt, to be reported once; the next look tries again."""
+        self.unread, self.due = error, 0.0
+        self._doubts.setdefault(str(error), False)
+
+    def read_earlier(self, directory: CampaignDirectory) -> None:
+        """Read the epochs of earlier attempts, once.
+
+        Raises:
+            PassingError: when a file could not be read for now.
+        """
+        if not self._earlier_known:
+            before = [each for each in self.trial.attempts if each.attempt < self.attempt.attempt]
+            runs = [run for each in before for run in counted_runs(directory, self.trial, each)[0]]
+            self.earlier, self._earlier_known = [epoch for run in runs for epoch in run.epochs], True
+
+    def _read_on(self, directory: CampaignDirectory) -> bool:
+        """Read what was added to its files; tells whether there was anything."""
+        before = self._read()
+        try:
+            self.read_earlier(directory)
+            poll_attempt(directory, *self.attempt.key, self.planned, self.runs)
+            self.unread = None
+        except PassingError as error:
+            self.postpone(error)
+        return self._read() != before
+
+    def _read(self) -> tuple[bool, list[int]]:
+        """How much of its files has been read."""
+        return self._earlier_known, [run.size for run in self.runs]
 
     def reason(self) -> tuple[EndReason, str]:
         """The typed reason and the message of its end line: told to end by us, or by somebody else."""
@@ -149,10 +191,12 @@ class Watched:
         )
 
     def new_faults(self) -> list[str]:
-        """Faults of its events files that have not been reported yet."""
+        """Faults of its events files that have not been reported yet, and files that cannot be read for now."""
         faults = [fault for run in self.runs for fault in run.faults]
         fresh, self.reported_faults = faults[self.reported_faults :], len(faults)
-        return fresh
+        doubts = [doubt for doubt, reported in self._doubts.items() if not reported]
+        self._doubts.update(dict.fromkeys(doubts, True))
+        return [*fresh, *(f"{doubt}; it is tried again until it can be" for doubt in doubts)]
 
     def sum_up(
         self,
@@ -202,24 +246,20 @@ class Watched:
 
 def watch(directory: CampaignDirectory, attempt: Attempt, trial: Trial) -> Watched:
     """Begin to watch a live attempt, also one that another controller submitted."""
-    earlier = [
-        epoch
-        for before in trial.attempts
-        if before.attempt < attempt.attempt
-        for run in counted_runs(directory, trial, before)[0]
-        for epoch in run.epochs
-    ]
     silent = max((now() - attempt.submitted).total_seconds(), 0.0)
-    return Watched(
+    watched = Watched(
         attempt,
         trial,
         planned_of(directory, trial),
         heard=monotonic() - silent,
         due=monotonic(),
-        earlier=earlier,
-        epochs=list(count_epochs(earlier).values()),
         reported_run=attempt.began.run if attempt.began else -1,
     )
+    try:
+        watched.read_earlier(directory)
+    except PassingError as error:
+        watched.postpone(error)
+    return watched
 
 
 def last_line(*logs: Path) -> str:

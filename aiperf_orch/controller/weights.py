@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Set
+from pathlib import Path
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 
@@ -14,16 +15,28 @@ class WeightFiles:
         """Take up the trials that are over, also those whose files a killed controller did not come to delete."""
         self._directory = directory
         self._kept: set[int] = set()
+        self._unwanted: set[Path] = set()
         self.over(over)
 
     def over(self, trials: Iterable[int]) -> None:
         """These trials will not go on: their checkpoints are deleted."""
-        for trial in trials:
-            self._kept.add(trial)
-            self._directory.checkpoint(trial).unlink(missing_ok=True)
+        ended = set(trials)
+        self._kept |= ended
+        self._delete(map(self._directory.checkpoint, ended))
 
     def keep_only(self, inheritable: Set[int | None]) -> None:
         """Delete the weights of trials that are over and that nobody can inherit any more."""
-        for trial in self._kept - inheritable:
-            self._directory.weights(trial).unlink(missing_ok=True)
+        self._delete(map(self._directory.weights, self._kept - inheritable))
         self._kept &= inheritable
+
+    def _delete(self, paths: Iterable[Path]) -> None:
+        """Delete files; those that cannot be for now are tried again with the next ones."""
+        self._unwanted = {path for path in {*self._unwanted, *paths} if not _is_deleted(path)}
+
+
+def _is_deleted(path: Path) -> bool:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True

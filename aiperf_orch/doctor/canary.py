@@ -228,7 +228,7 @@ def _collect(files: Path, outcome: Outcome) -> None:
 def _read(path: Path) -> str | None:
     """A file's text; None while it is not there. Opened, not looked for: on a network file system only that tells."""
     try:
-        return path.read_text(errors="replace")
+        return path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return None
 
@@ -240,8 +240,8 @@ def _why_gone(outcome: Outcome) -> str:
 
 
 def _tail(log: Path) -> list[str]:
-    lines = (_read(log) or "").splitlines()
-    return [visible(line) for line in lines[-_TAIL:]]
+    lines = (_read(log) or "").rstrip("\n").split("\n")
+    return [visible(line) for line in lines[-_TAIL:] if line]
 
 
 def _end(scheduler: Scheduler, name: str, *, reported: bool) -> None:

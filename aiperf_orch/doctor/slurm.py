@@ -186,7 +186,7 @@ def _would_submit(settings: SlurmSettings, script: str) -> Finding:
     """What Slurm says of the script of a trial."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "job.sh"
-        file.write_text(script)
+        file.write_text(script, encoding="utf-8")
         answer = run_command(site.would_submit_command(file.name), timeout=settings.command_timeout, folder=file.parent)
     said = answer.complaint.removeprefix("sbatch: ").removeprefix("error: ")
     if answer.status == 0:

@@ -51,7 +51,7 @@ def structure_hash(input_shape: tuple[int, int, int], nodes: Sequence[Node]) -> 
     for _ in range(2):
         for here, chain in enumerate(chains):
             if chain.adds:
-                other = sum([_mixed(labels[source], 1) for source in chain.reads])
+                other = sum([_mixed(labels[source], 1) for source in chain.reads])  # noqa: C419  faster
             else:
                 other = 0
                 for source in chain.reads:

@@ -104,7 +104,7 @@ def _check_table(evidence: Evidence, name: str, rows: Sequence[Mapping[str, Any]
         faults.add("table.missing", name, "the package has no such table")
         return
     try:
-        stated = list(csv.DictReader(io.StringIO(file.read_text()), strict=True))
+        stated = list(csv.DictReader(io.StringIO(file.read_text(encoding="utf-8")), strict=True))
     except (ValueError, csv.Error) as error:
         faults.add("table.format", name, f"cannot be read as CSV: {error}")
         return

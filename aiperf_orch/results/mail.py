@@ -122,4 +122,6 @@ def _text(**fields: object) -> str:
         autoescape=False,  # noqa: S701  plain text
         finalize=lambda value: visible_lines(value) if isinstance(value, str) else value,
     )
-    return environment.from_string((files("aiperf_orch.templates") / "mail.txt.j2").read_text()).render(fields)
+    return environment.from_string((files("aiperf_orch.templates") / "mail.txt.j2").read_text(encoding="utf-8")).render(
+        fields
+    )

@@ -7,7 +7,6 @@ sorted, times and owners are nothing. Weights, logs, submitit's files and the lo
 
 from __future__ import annotations
 
-import getpass
 import gzip
 import hashlib
 import io
@@ -15,18 +14,18 @@ import json
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final
 
+from aiperf_orch import users
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.disclosure import private_values, public_text, redacted
-from aiperf_orch.campaign.files import explained, read_whole_lines, replace_file
+from aiperf_orch.campaign.files import explained, is_there, read_file, read_whole_lines, replace_file
 from aiperf_orch.campaign.journal import read_journal
 from aiperf_orch.campaign.layout import Layout
-from aiperf_orch.campaign.reading import read_regular
+from aiperf_orch.campaign.reading import PATIENCE
 from aiperf_orch.config_loading import parse_yaml
 from aiperf_orch.errors import UsageError
 from aiperf_orch.records import AttemptEnd, EventsFile
@@ -120,7 +119,7 @@ def _stage(
         names = names_of(entries, begins, _users(directory), directory.settings.scheduler)
     redactor = Redactor(salt, secrets_of(private_values(directory.settings)), names)
     there = Layout(folder)
-    frozen = parse_yaml(directory.frozen_settings.read_text(), str(directory.frozen_settings))[0]
+    frozen = parse_yaml(read_file(directory.frozen_settings).decode(), str(directory.frozen_settings))[0]
     if names:
         frozen = _with_pseudonyms(frozen, names)
         for key, value in directory.settings.system.model_dump(exclude_none=True).items():
@@ -133,7 +132,7 @@ def _stage(
     changed = redact_journal(entries, redactor, partial(_redacted_part, leaving), opened.settings_sha256)
     rewritten = b"".join(entry.to_line().encode() + b"\n" for entry in changed or ())
     there.journal.write_bytes(rewritten or journal)
-    accounting = directory.accounting.exists()
+    accounting = is_there(directory.accounting, patience=PATIENCE)
     if accounting:
         text = read_whole_lines(directory.accounting)[0].decode(errors="replace")
         there.accounting.write_bytes(
@@ -185,18 +184,15 @@ def _contents(leaving: _LeavingCampaign, result: Result) -> Iterator[tuple[str, 
 
 def _script(script: Path, directory: CampaignDirectory, redactor: Redactor) -> bytes:
     if directory.settings.scheduler.template:
-        text = read_regular(script).decode(errors="replace")
+        text = read_file(script).decode(errors="replace")
         return f"{_TEMPLATE_NOTE} {redacted(text, redactor.salt)}.\n".encode()
-    return redactor.text(read_regular(script).decode(errors="replace")).encode()
+    return redactor.text(read_file(script).decode(errors="replace")).encode()
 
 
 def _users(directory: CampaignDirectory) -> list[str]:
     """Names of whoever packs, and of the directory's owner."""
-    found = [Path.home().name]
-    for name in (getpass.getuser, directory.path.owner):
-        with suppress(KeyError, OSError):  # an id that the system has no name for
-            found.append(name())
-    return [name for name in found if name]
+    owner = users.name_of(directory.path.stat().st_uid)
+    return [*users.own_names(), *([owner] if owner else [])]
 
 
 def _add(archive: IO[bytes], top: str, contents: Iterable[tuple[str, bytes]]) -> dict[str, str]:

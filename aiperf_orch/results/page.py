@@ -26,7 +26,7 @@ def render_page(template: str, **fields: Any) -> str:
         **fields: what the template shows.
     """
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(lambda name: (files("aiperf_orch.templates") / name).read_text()),
+        loader=jinja2.FunctionLoader(lambda name: (files("aiperf_orch.templates") / name).read_text(encoding="utf-8")),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -34,7 +34,7 @@ def render_page(template: str, **fields: Any) -> str:
         keep_trailing_newline=True,
         finalize=_shown,
     )
-    style = (files("aiperf_orch.templates") / _STYLE).read_text()
+    style = (files("aiperf_orch.templates") / _STYLE).read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     return environment.get_template(template).render(fields, style=Markup(style), policy=policy)  # noqa: S704

@@ -63,7 +63,7 @@ def read_withdrawals(path: Path) -> dict[str, str]:
     if len(data) > _MOST_BYTES:
         raise UsageError(f"{path}: larger than a list of withdrawals can be ({_MOST_BYTES} bytes)")
     try:
-        lines = data.decode("utf-8-sig").splitlines()
+        lines = data.decode("utf-8-sig").split("\n")
     except UnicodeDecodeError:
         raise UsageError(f"{path}: not UTF-8 text") from None
     withdrawn: dict[str, str] = {}

@@ -140,6 +140,6 @@ _JUDGES: Final[dict[str, Callable[[Result, Mapping[str, Any]], str | None]]] = {
     "clocks": _clocks,
     "records": _records,
 }
-RULE_SET: Final = read_rules((files(__package__) / "aiperf-1.0.json").read_text())
+RULE_SET: Final = read_rules((files(__package__) / "aiperf-1.0.json").read_text(encoding="utf-8"))
 VERSION: Final = RULE_SET.version
 RULES: Final = RULE_SET.rules

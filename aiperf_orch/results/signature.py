@@ -69,7 +69,7 @@ def check_signature(package: Path, signers: Path, faults: Faults) -> str | None:
         return None
     files = ["-f", str(signers.absolute()), "-s", str(signature.absolute()), "-n", _NAMESPACE]
     found = _run([program, "-Y", "find-principals", *files])
-    principals = [line for line in found.stdout.decode(errors="replace").splitlines() if line]
+    principals = [line for line in found.stdout.decode(errors="replace").split("\n") if line]
     if found.returncode or not principals:
         said = _reason(found.stderr, without=_NO_PRINCIPAL)
         why = f"is by none of the signers in {signers.name}" + (f": {said}" if said else "")

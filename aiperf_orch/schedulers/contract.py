@@ -75,7 +75,7 @@ class Option:
 
 def directive_lines(script: str, prefix: str) -> Iterator[tuple[str, list[str]]]:
     """The directives of a script with their words: batch systems read them up to the first command."""
-    for line in script.splitlines():
+    for line in script.split("\n"):
         if line.startswith((f"{prefix} ", f"{prefix}\t")):
             yield line, _words(line.removeprefix(prefix))
         elif line.strip() and not line.startswith("#"):
@@ -85,7 +85,7 @@ def directive_lines(script: str, prefix: str) -> Iterator[tuple[str, list[str]]]
 def late_directives(script: str, prefix: str) -> Iterator[Breach]:
     """Directives behind the first command, which no batch system reads."""
     early = [line for line, _ in directive_lines(script, prefix)]
-    for line in script.splitlines():
+    for line in script.split("\n"):
         if line.startswith(prefix + " ") and line not in early:
             yield Breach(line, "stands behind the first command, where it is not read", "put it before all commands")
 
@@ -137,7 +137,7 @@ def body_breaches(script: str, guard: str, expected: Expected, *, is_cluster: bo
         expected: what the script of this job must say.
         is_cluster: whether a batch system runs it, elsewhere than here.
     """
-    lines = [line for line in script.splitlines() if not line.lstrip().startswith("#")]
+    lines = [line for line in script.split("\n") if not line.lstrip().startswith("#")]
     code = "\n".join(lines)
     if _COMMAND not in code:
         yield Breach("", "the script does not run the trial's command", "write {{ command }} where it shall run")

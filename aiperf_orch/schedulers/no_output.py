@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from aiperf_orch.campaign.events import is_there
+from aiperf_orch.campaign.files import is_there
 from aiperf_orch.config_schedulers import ClusterSettings, SchedulerSettings
 from aiperf_orch.records import EndReason
 from aiperf_orch.schedulers.base import JobEnd

@@ -38,9 +38,11 @@ def render_script(template: str, own: str | None, **fields: Any) -> str:
     """
     name = own or template
     try:
-        source = Path(own).read_text() if own else _ours(template)
+        source = Path(own).read_text(encoding="utf-8") if own else _ours(template)
     except OSError as error:
         raise UsageError(f"scheduler.template: {name}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"scheduler.template: {name}: not UTF-8 text") from None
     try:
         return _compiled(source).render(fields)
     except jinja2.TemplateSyntaxError as error:
@@ -52,7 +54,7 @@ def render_script(template: str, own: str | None, **fields: Any) -> str:
 @cache
 def _ours(template: str) -> str:
     """The text of one of our templates, which does not change while we run."""
-    return (files("aiperf_orch.templates") / template).read_text()
+    return (files("aiperf_orch.templates") / template).read_text(encoding="utf-8")
 
 
 def _part(name: str) -> str | None:

@@ -15,11 +15,14 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
+from aiperf_orch import users
 from aiperf_orch.campaign.directory import CampaignDirectory, read_spec
-from aiperf_orch.campaign.events import claim
+from aiperf_orch.campaign.events import claim, is_over
 from aiperf_orch.campaign.layout import Layout
+from aiperf_orch.campaign.reading import LONG_PATIENCE, patiently
+from aiperf_orch.encoding import enter_utf8_mode, make_streams_lenient
 from aiperf_orch.errors import AiperfError, UsageError
-from aiperf_orch.records import Begin, End, Epoch
+from aiperf_orch.records import Begin, End, Epoch, TrialSpec
 from aiperf_orch.text import visible_lines
 from aiperf_orch.trial.allocation import Allocation
 from aiperf_orch.trial.datasets.places import placed
@@ -53,14 +56,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--weights", type=Path, help="by hand: where to keep the best weights")
     parser.add_argument("--data", type=Path, help="by hand: the data set's folder, in place of the campaign's")
     options = parser.parse_args(arguments)
+    make_streams_lenient()
     faulthandler.register(signal.SIGUSR2)  # who wants to see where the task is must not end it
+    os.environ.setdefault("USER", users.own_name())  # torch names a folder by it
     allocation = Allocation.present()
     try:
         if options.weights and (options.weights.is_dir() or not os.access(options.weights.parent, os.W_OK)):
             raise UsageError(f"--weights {options.weights}: must be a file, in a folder that you may write")
-        spec, sha256 = read_spec(options.spec)
-        spec = placed(spec, options.spec, by_hand=not options.attempt, data=options.data)
-        directory = CampaignDirectory.open(Layout.of_spec(options.spec).path) if options.attempt else None
+        spec, sha256, directory = patiently(lambda: _read(options), LONG_PATIENCE)
     except AiperfError as error:
         print(f"error: {visible_lines(str(error))}", file=sys.stderr)
         return error.exit_status
@@ -68,15 +71,21 @@ def main(arguments: list[str] | None = None) -> int:
     key = Key(sha256, number, allocation.job, allocation.run)
     host = allocation.hosts[min(allocation.rank, len(allocation.hosts) - 1)]
     telemetry_file = directory.telemetry(spec.trial, number, host) if directory else None
+    announced = directory.meeting(spec.trial, number) if directory else None
     if allocation.rank > 0:
         if simulated or allocation.rank >= len(allocation.hosts):
             print(f"task {allocation.rank}: the trial runs in task 0", file=sys.stderr)
         else:
-            follow(spec, options.spec, key, allocation, telemetry_file)
+            over = partial(is_over, directory, spec.trial, number, allocation.run) if directory else _never
+            follow(spec, options.spec, key, allocation, telemetry_file, announced=announced, attempt_over=over)
         return 0
     try:
         # a job that lost the race for its attempt, or comes too late, must not even load torch
-        sink: EventSink = claim(directory, spec.trial, number, allocation.run) if directory else _Terminal()
+        sink: EventSink = (
+            patiently(partial(claim, directory, spec.trial, number, allocation.run), LONG_PATIENCE)
+            if directory
+            else _Terminal()
+        )
     except (FileExistsError, AiperfError) as error:
         lost = isinstance(error, FileExistsError)
         say = (
@@ -84,26 +93,41 @@ def main(arguments: list[str] | None = None) -> int:
         )
         print(visible_lines(say), file=sys.stderr, flush=True)
         if not simulated:
-            dismiss(allocation, key)
+            dismiss(allocation, key, announced)
         return error.exit_status if isinstance(error, AiperfError) else 0
     with tempfile.TemporaryDirectory() as scratch:
         if directory:
             files = Files(directory.weights(spec.trial), directory.checkpoint(spec.trial))
-            earlier = earlier_epochs(directory, spec, sha256, number, allocation.run)
         else:
             files = Files(options.weights or Path(scratch) / "weights", Path(scratch) / "checkpoint")
-            earlier = []
+
+        def earlier() -> list[Epoch]:
+            return earlier_epochs(directory, spec, sha256, number, allocation.run) if directory else []
+
         attempt = Attempt(spec, sha256, number, allocation, sink, files)
 
         def make_trainer() -> Trainer:
             if simulated:
                 return SimulatedTrainer(spec, number)
-            return Workers(spec, options.spec, key, allocation, telemetry_file)
+            return Workers(spec, options.spec, key, allocation, telemetry_file, announced)
 
         return run_to_exit_status(partial(attempt.run, make_trainer, earlier))
 
 
+def _never() -> bool:
+    """Whether a trial that is run by hand is over: its first task alone knows."""
+    return False
+
+
+def _read(options: argparse.Namespace) -> tuple[TrialSpec, str, CampaignDirectory | None]:
+    """The specification with its data's places, its SHA-256, and the campaign that the attempt is claimed in."""
+    spec, sha256 = read_spec(options.spec)
+    spec = placed(spec, options.spec, by_hand=not options.attempt, data=options.data)
+    return spec, sha256, CampaignDirectory.open(Layout.of_spec(options.spec).path) if options.attempt else None
+
+
 if __name__ == "__main__":
+    enter_utf8_mode()
     status = main()
     sys.stdout.flush()
     sys.stderr.flush()

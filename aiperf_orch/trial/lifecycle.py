@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import math
 import signal
+import socket
 import sys
 import time
 import traceback
@@ -20,7 +21,9 @@ from typing import Final, Protocol
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.events import Planned, best_epoch, count_epochs, read_attempt
-from aiperf_orch.errors import AiperfError
+from aiperf_orch.campaign.files import read_file
+from aiperf_orch.campaign.reading import LONG_PATIENCE, patiently
+from aiperf_orch.errors import AiperfError, PassingError
 from aiperf_orch.records import Begin, End, EndReason, Epoch, TrialSpec
 from aiperf_orch.trial.allocation import Allocation
 from aiperf_orch.trial.trainer import Equipment, Trainer, TrialFailure
@@ -80,13 +83,13 @@ class Attempt:
         self._weights_sha256: str | None = None
         self._epochs: list[Epoch] = []
 
-    def run(self, make_trainer: Callable[[], Trainer], earlier: list[Epoch]) -> EndReason:
+    def run(self, make_trainer: Callable[[], Trainer], earlier: Callable[[], list[Epoch]]) -> EndReason:
         """Train until an end, and write it.
 
         Args:
             make_trainer: makes the trainer. Its preparing may take its time: told to end meanwhile, the trial ends at once.
-            earlier: epochs that former attempts of this trial ended; the trial goes on from its checkpoint if there
-                is a usable one, else from the beginning.
+            earlier: reads the epochs that former attempts of this trial ended; the trial goes on from its checkpoint if
+                there is a usable one, else from the beginning.
 
         Raises:
             Superseded: when the attempt is no longer ours.
@@ -98,13 +101,15 @@ class Attempt:
             if self._allocation.warn_at is not None:
                 signal.setitimer(signal.ITIMER_REAL, max(self._allocation.warn_at - time.time(), 0.001))
             with contextlib.closing(make_trainer()) as trainer:
-                reason, message = self._train(trainer, earlier), ""
+                reason, message = self._train(trainer, patiently(earlier, LONG_PATIENCE)), ""
         except TrialFailure as failure:
             reason, message = failure.reason, str(failure)
         except Told:
             reason, message = self._told()
         except Superseded:
             raise
+        except PassingError as error:  # for minutes: another node may see the file
+            reason, message = EndReason.NODE_FAILURE, f"{socket.gethostname()}: {error}"
         except Exception as error:
             traceback.print_exc()
             reason, message = EndReason.TRIAL_ERROR, f"{type(error).__name__}: {error}"
@@ -167,7 +172,8 @@ class Attempt:
             return 0
         self._epochs = [epoch for epoch in earlier if epoch.epoch <= done]
         with contextlib.suppress(FileNotFoundError):
-            self._weights_sha256 = hashlib.sha256(self._files.weights.read_bytes()).hexdigest()
+            written = read_file(self._files.weights, patience=LONG_PATIENCE)
+            self._weights_sha256 = hashlib.sha256(written).hexdigest()
         return done
 
     def _exhausted(self) -> bool:

@@ -1,27 +1,34 @@
 """Where the tasks of a trial's nodes meet: the first task listens, the others find it, and each proves what trial it is of.
 
-Ports are tried in one order by all; several trials on a node take the next that is free. The proof is an HMAC with a key
-that only those have who can read the campaign directory. A line that breaks, or stays silent, means that a node is lost.
+The first task writes its addresses and its port into the campaign, where there is one: a node's name need not be known on
+the others. Without a campaign ports are tried in one order by all; several trials on a node take the next that is free. The
+proof is an HMAC with a key that only those have who can read the campaign directory. A line that breaks, or stays silent,
+means that a node is lost.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import ipaddress
 import secrets
 import selectors
 import socket
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
+from pathlib import Path
 from typing import Final
 
 from pydantic import ValidationError
 
+from aiperf_orch.campaign.files import read_file, replace_file
+from aiperf_orch.errors import AiperfError
 from aiperf_orch.records import EndReason
 from aiperf_orch.trial.allocation import Allocation
 from aiperf_orch.trial.channel import Channel
-from aiperf_orch.trial.messages import Hello, Order
+from aiperf_orch.trial.messages import Hello, Order, Place
 from aiperf_orch.trial.trainer import TrialFailure
 
 MEETING: Final = 300.0  # seconds in which all tasks of a trial must have met
@@ -58,13 +65,22 @@ def listen(interface: str | None, ports: Sequence[int]) -> socket.socket:
     address = address_of(interface) if interface else ""
     for port in range(ports[0], ports[1] + 1):
         with suppress(OSError):
-            return socket.create_server((address, port), backlog=128)
+            return _server(address, port)
     where = f"scheduler.ports: {ports[0]} to {ports[1]}"
     raise TrialFailure(EndReason.NODE_FAILURE, f"{where}: none is free on {socket.gethostname()}")
 
 
+def _server(address: str, port: int) -> socket.socket:
+    """A socket that listens on an address, or on all of the node, those of IPv6 too where it has it."""
+    if not address and socket.has_dualstack_ipv6():
+        with suppress(OSError):  # the kernel may have it switched off
+            return socket.create_server(("", port), family=socket.AF_INET6, backlog=128, dualstack_ipv6=True)
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return socket.create_server((address, port), family=family, backlog=128)
+
+
 def address_of(interface: str) -> str:
-    """An interface's IPv4 address.
+    """An interface's address, its IPv4 one where it has one.
 
     Raises:
         TrialFailure: when there is none.
@@ -88,11 +104,64 @@ def interface_at(address: str) -> str | None:
 
 
 def _interfaces() -> dict[str, list[str]]:
-    """The IPv4 addresses of each interface of this node."""
+    """The addresses of each interface of this node, those of IPv4 first, without those that only the link knows."""
     import psutil  # not for a trial of one worker
 
     found = psutil.net_if_addrs()
-    return {name: [each.address for each in found[name] if each.family == socket.AF_INET] for name in found}
+    return {
+        name: [
+            each.address
+            for family in (socket.AF_INET, socket.AF_INET6)
+            for each in found[name]
+            if each.family == family and "%" not in each.address
+        ]
+        for name in found
+    }
+
+
+def announce(meeting: Meeting, path: Path | None, allocation: Allocation) -> None:
+    """Tell the other tasks where the first one listens: in a file, or without one by the name of its node.
+
+    Raises:
+        TrialFailure: when there is no file, and the name cannot be resolved.
+    """
+    if path is not None:
+        place = Place(addresses=tuple(_reachable(allocation)), port=meeting.socket.getsockname()[1])
+        try:
+            replace_file(path, place.to_line())
+        except AiperfError as error:
+            print(f"warning: {error}; the other nodes look for {allocation.hosts[0]}", file=sys.stderr, flush=True)
+        else:
+            return
+    if not _own_machine(allocation):
+        _resolved(allocation.hosts[0])
+
+
+def _reachable(allocation: Allocation) -> list[str]:
+    """The addresses of this node that others may reach: those of the allocation's interface, or of all."""
+    known = _interfaces()
+    if allocation.interface:
+        return known.get(allocation.interface, [])
+    every = [address for addresses in known.values() for address in addresses]
+    return [address for address in every if not ipaddress.ip_address(address).is_loopback]
+
+
+def _resolved(host: str) -> list[str]:
+    """The addresses of a node's name.
+
+    Raises:
+        TrialFailure: when it has none here.
+    """
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError as error:
+        message = (
+            f"{socket.gethostname()}: the node's name {host} cannot be resolved here ({error.strerror or error}): add it "
+            "to the nodes' DNS or /etc/hosts, or let the trial run in a campaign, which needs no names; "
+            "scheduler.interface chooses the network then"
+        )
+        raise TrialFailure(EndReason.TRIAL_ERROR, message) from None
+    return list(dict.fromkeys(str(each[4][0]) for each in found))
 
 
 class Meeting:
@@ -157,14 +226,32 @@ class Meeting:
             del self._greeted[channel]
 
 
-def find(allocation: Allocation, key: Key, over: Callable[[], bool]) -> Channel | None:
-    """The other tasks' side: look for the first task until it is found, or `over` says to give up."""
-    where = LOOPBACK if _own_machine(allocation) else allocation.hosts[0]
-    first, last = allocation.ports
+def find(allocation: Allocation, key: Key, over: Callable[[], bool], announced: Path | None = None) -> Channel | None:
+    """The other tasks' side: look for the first task until it is found, or `over` says to give up.
+
+    Args:
+        allocation: this task's.
+        key: what proves that both are of one trial.
+        over: asked between two tries.
+        announced: the file in which the first task says where it listens.
+
+    Raises:
+        TrialFailure: when there is no such file, and the first task's node has a name that cannot be resolved.
+    """
+    own_machine = _own_machine(allocation)
+    named: list[str] = []
+    try:
+        named = [LOOPBACK] if own_machine else _resolved(allocation.hosts[0])
+    except TrialFailure as failure:
+        if announced is None:
+            raise
+        print(f"warning: {failure}; looking at what its first task wrote to {announced}", file=sys.stderr, flush=True)
     while not over():
-        for port in range(first, last + 1):
+        for address in _candidates(named, allocation.ports, announced):
+            if over():
+                return None
             with suppress(OSError):
-                channel = Channel(socket.create_connection((where, port), timeout=_ANSWER))
+                channel = Channel(socket.create_connection(address, timeout=_ANSWER))
                 if _is_ours(channel, key, allocation):
                     return channel
                 channel.close()
@@ -172,12 +259,31 @@ def find(allocation: Allocation, key: Key, over: Callable[[], bool]) -> Channel 
     return None
 
 
-def dismiss(allocation: Allocation, key: Key) -> None:
-    """For a first task that does not run its trial: let the others go, who come within a while."""
+def _candidates(named: Sequence[str], ports: tuple[int, int], announced: Path | None) -> Iterator[tuple[str, int]]:
+    """Where the first task may listen: by the name of its node, over the network that the site chose for names, or else."""
+    if announced is not None:
+        with suppress(FileNotFoundError, AiperfError, ValidationError):
+            place = Place.model_validate_json(read_file(announced, patience=0.0))
+            for address in dict.fromkeys([*named, *place.addresses]):
+                yield address, place.port
+    for port in range(ports[0], ports[1] + 1):
+        for address in named:
+            yield address, port
+
+
+def dismiss(allocation: Allocation, key: Key, path: Path | None = None) -> None:
+    """For a first task that does not run its trial: let the others go, who come within a while.
+
+    Args:
+        allocation: this task's.
+        key: what proves that all are of one trial.
+        path: the file in which the others look for where it listens.
+    """
     if len(allocation.hosts) == 1:
         return
     deadline = time.monotonic() + _DISMISSING
-    with suppress(TrialFailure), closing(Meeting(allocation, key)) as meeting:
+    with suppress(TrialFailure, AiperfError), closing(Meeting(allocation, key)) as meeting:
+        announce(meeting, path, allocation)
         while meeting.missing and time.monotonic() < deadline:
             meeting.wait(_PAUSE)
         for channel, _ in meeting.found.values():

@@ -58,6 +58,13 @@ class Report(_Message):
     energy_of: EnergyOf | None = None
 
 
+class Place(_Message):
+    """Where the first task listens, as it writes into the campaign: its node's addresses, and the port."""
+
+    addresses: tuple[str, ...]
+    port: int
+
+
 class Hello(_Message):
     """What two tasks that meet say in turn: a nonce, and a proof for the other's nonce. `workers` are a node's."""
 

@@ -87,7 +87,7 @@ def _read(path: Path) -> str | None:
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:
-            return path.read_text()
+            return path.read_text(encoding="utf-8")
         except FileNotFoundError:
             if time.monotonic() > deadline:
                 return None
@@ -114,6 +114,8 @@ def _driver_gpus() -> list[str] | None:
             ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],
             capture_output=True,
             text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=60,
             check=False,
         )
@@ -147,7 +149,14 @@ def _python(*arguments: str) -> tuple[str, str]:
     command = [sys.executable, "-P", *arguments]
     try:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_LOAD_LIMIT, check=False
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_LOAD_LIMIT,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return f"not done within {_LOAD_LIMIT:.0f} s", ""

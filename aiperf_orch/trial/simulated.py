@@ -15,7 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from aiperf_orch.campaign.files import replace_file
+from aiperf_orch.campaign.files import read_file, replace_file
+from aiperf_orch.campaign.reading import LONG_PATIENCE
 from aiperf_orch.records import EndReason, TrialSpec
 from aiperf_orch.trial.trainer import EpochResult, Equipment, TrialFailure
 
@@ -73,16 +74,16 @@ class SimulatedTrainer:
     def save_weights(self, path: Path) -> str:
         """Write what stands for weights: the network's hash."""
         data = self._spec.network_hash.encode()
-        replace_file(path, data)
+        replace_file(path, data, patience=LONG_PATIENCE)
         return hashlib.sha256(data).hexdigest()
 
     def save_checkpoint(self, path: Path, epoch: int) -> None:
         """Write the epoch: the curve needs no other state."""
-        replace_file(path, str(epoch).encode())
+        replace_file(path, str(epoch).encode(), patience=LONG_PATIENCE)
 
     def load_checkpoint(self, path: Path) -> int:
         """Read the epoch."""
-        return int(path.read_text())
+        return int(read_file(path, patience=LONG_PATIENCE))
 
     def close(self) -> None:
         """There is nothing to let go of."""

@@ -171,7 +171,7 @@ class _Lines:
         self._left = _MOST_LINES
         if path is not None:
             with suppress(OSError):
-                self._file = path.open("a", buffering=1)
+                self._file = path.open("a", encoding="utf-8", buffering=1)
 
     def add(self, line: Mapping[str, Any]) -> None:
         """Write one line."""
@@ -344,7 +344,7 @@ def _known(ask: Callable[[], Any]) -> Any:
 
 def _text(path: Path) -> str | None:
     try:
-        return path.read_text().strip()
+        return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return None
 

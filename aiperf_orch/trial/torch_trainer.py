@@ -21,7 +21,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 import aiperf_orch
-from aiperf_orch.campaign.files import replace_file
+from aiperf_orch.campaign.files import read_file, replace_file
+from aiperf_orch.campaign.reading import LONG_PATIENCE
 from aiperf_orch.errors import NetworkError
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.network.morphisms import Edit
@@ -162,20 +163,21 @@ class TorchTrainer:
             return ""
         state = {name: value.detach().cpu().contiguous() for name, value in self._learner.model.state_dict().items()}
         written = safetensors.torch.save(state)
-        replace_file(path, written)
+        replace_file(path, written, patience=LONG_PATIENCE)
         return hashlib.sha256(written).hexdigest()
 
     def save_checkpoint(self, path: Path, epoch: int) -> None:
         """Write all that is needed to go on after `epoch`, replacing the file whole; only the first worker does."""
         if self._world.first:
             self._saved, self._saved_epoch = self._packed(epoch), epoch
-            replace_file(path, self._saved)
+            replace_file(path, self._saved, patience=LONG_PATIENCE)
 
     def load_checkpoint(self, path: Path) -> int:
         """Go on from a checkpoint, which the first worker reads; returns the epoch it was written after.
 
         Raises:
-            OSError: when the file cannot be read.
+            OSError: when there is no such file.
+            PassingError: when it could not be read for minutes.
             ValueError: when it is not a checkpoint of this trial; the trainer is then as it was. The other workers
                 raise this whatever kept the first from reading it.
         """
@@ -198,7 +200,7 @@ class TorchTrainer:
         self._closing.close()
 
     def _read(self, path: Path) -> Counters:
-        written = path.read_bytes()
+        written = read_file(path, patience=LONG_PATIENCE)
         try:
             return checkpoint.unpack(self._learner, written)
         except ValueError as error:
@@ -254,7 +256,7 @@ class TorchTrainer:
         with torch.device("meta"):
             expected = Model(self._parent_network).state_dict()
         try:
-            state = safetensors.torch.load_file(self._parent_weights)
+            state = safetensors.torch.load(read_file(self._parent_weights, patience=LONG_PATIENCE))
             _check_fits(state, expected)
             state = inherit(self._parent_network, map(Edit.from_json, self._spec.edits), state, generator)
             _check_fits(state, model.state_dict())

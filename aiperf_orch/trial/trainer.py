@@ -82,7 +82,12 @@ class Trainer(Protocol):
         """Write all that is needed to go on after `epoch`, replacing the file whole."""
 
     def load_checkpoint(self, path: Path) -> int:
-        """Go on from a checkpoint; returns the epoch it was written after. Raises OSError or ValueError when it is unusable."""
+        """Go on from a checkpoint; returns the epoch it was written after.
+
+        Raises:
+            OSError, ValueError: when there is none, or it is unusable.
+            PassingError: when it could not be read for minutes.
+        """
 
     def close(self) -> None:
         """Let go of everything; called once, whatever happened before."""

@@ -8,6 +8,7 @@ import sys
 import time
 import traceback
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +17,8 @@ import torch.distributed as dist
 
 from aiperf_orch.campaign.directory import read_spec
 from aiperf_orch.campaign.layout import Layout
-from aiperf_orch.errors import AiperfError
+from aiperf_orch.campaign.reading import LONG_PATIENCE, patiently
+from aiperf_orch.errors import AiperfError, PassingError
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.records import EndReason, TrialSpec
 from aiperf_orch.trial.channel import Channel
@@ -84,7 +86,8 @@ class Worker:
         except TrialFailure as failure:
             self._report(Report(kind="failed", reason=failure.reason, message=str(failure)))
         except AiperfError as error:  # a file that cannot be written, or read: it says which, and why
-            self._report(Report(kind="failed", message=f"{socket.gethostname()}: {error}"[:2000]))
+            reason = EndReason.NODE_FAILURE if isinstance(error, PassingError) else EndReason.TRIAL_ERROR
+            self._report(Report(kind="failed", reason=reason, message=f"{socket.gethostname()}: {error}"[:2000]))
         except Exception as error:
             if not _is_loss(error):
                 raise
@@ -167,7 +170,8 @@ def _make_trainer(spec: TrialSpec, path: Path, world: World) -> TorchTrainer:
     if spec.parent is not None and spec.training.inherit_weights:
         layout = Layout.of_spec(path)
         weights = layout.weights(spec.parent)
-        parent = Graph.from_json(read_spec(layout.spec(spec.parent))[0].network)
+        parent_spec = patiently(partial(read_spec, layout.spec(spec.parent)), LONG_PATIENCE)[0]
+        parent = Graph.from_json(parent_spec.network)
     return TorchTrainer(spec, weights, parent, world)
 
 

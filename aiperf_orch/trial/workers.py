@@ -56,9 +56,20 @@ class Workers:
         key: lifeline.Key,
         allocation: Allocation,
         telemetry_file: Path | None = None,
+        announced: Path | None = None,
     ) -> None:
-        """Keep what to train and where; nothing is started yet."""
+        """Keep what to train and where; nothing is started yet.
+
+        Args:
+            spec: the trial.
+            path: the specification's file.
+            key: what proves that a task is of the trial.
+            allocation: this task's.
+            telemetry_file: where to write what the node does.
+            announced: the file in which the other nodes' tasks look for where this one listens.
+        """
         self._spec, self._path, self._key, self._allocation = spec, path, key, allocation
+        self._announced = announced
         self._node = Node()
         self._telemetry = Telemetry(telemetry_file, alone=allocation.alone)
         self._others: list[_Other] = []
@@ -75,6 +86,7 @@ class Workers:
             # rank 0 takes it along before the others are there, so that torch is loaded meanwhile
             store = lifeline.listen(interface, here.ports)
             with closing(lifeline.Meeting(here, self._key)) as meeting:
+                lifeline.announce(meeting, self._announced, here)
                 self._node.start(here.workers, body, store, close=[meeting.socket])
                 self._size = here.workers
                 self._meet(meeting)
@@ -143,7 +155,12 @@ class Workers:
         while meeting.missing:
             if time.monotonic() > deadline:
                 who = ", ".join(hosts[node] for node in sorted(meeting.missing))
-                message = f"{who}: no task of the trial came from there within {lifeline.MEETING:.0f} s"
+                port = meeting.socket.getsockname()[1]
+                message = (
+                    f"{who}: no task of the trial came from there to {hosts[0]}, port {port}, within "
+                    f"{lifeline.MEETING:.0f} s: it did not start, or the nodes do not reach each other "
+                    "(scheduler.interface chooses the network, scheduler.ports the ports)"
+                )
                 raise TrialFailure(EndReason.NODE_FAILURE, message)
             meeting.wait(_LOOK)
         for node, (channel, workers) in sorted(meeting.found.items()):

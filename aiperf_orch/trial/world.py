@@ -81,7 +81,12 @@ class World:
         if size == 1:
             return cls()
         meeting = dist.TCPStore(  # type: ignore[attr-defined]
-            *store, world_size=size, is_master=rank == 0, master_listen_fd=listen_fd, wait_for_workers=False
+            *store,
+            world_size=size,
+            is_master=rank == 0,
+            master_listen_fd=listen_fd,
+            wait_for_workers=False,
+            use_libuv=False,  # with it torch 2.7, and any that was built without libuv, refuses a socket that listens
         )
         dist.init_process_group(_backend(device, shared), store=meeting, rank=rank, world_size=size, timeout=_TIMEOUT)
         flags = dist.new_group(backend="gloo", timeout=_TIMEOUT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
@@ -134,7 +135,7 @@ for attempt in (lambda: file.append("y" * 59 + "\\n"), lambda: replace_file(Path
 file.append("short\\n")
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.splitlines() == [f"{path}: cannot be written: File too large"] * 2
+    assert done.stdout.splitlines() == [f"{path}: cannot be written: File too large (write)"] * 2
     assert path.read_text() == "x" * 59 + "\nshort\n"
     assert _names(tmp_path) == ["file"]
 
@@ -165,3 +166,50 @@ def test_errors_that_are_meant_pass() -> None:
         raise OSError(30, "Read-only")
     with pytest.raises(AiperfError, match="x: cannot be written: permission denied"), explained(Path("x")):
         raise PermissionError(13, "Permission denied")
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE])
+@pytest.mark.parametrize("call", ["write", "fsync"])
+def test_a_write_that_fails_for_a_moment_is_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int
+) -> None:
+    real, failures = getattr(os, call), iter([True, False, True, True])
+
+    def fail(descriptor: int, *data: bytes) -> int:
+        if next(failures, False):
+            if data:
+                real(descriptor, data[0][:3])  # a part of it has got there
+            raise OSError(number, os.strerror(number))
+        return int(real(descriptor, *data) or 0)
+
+    file = AppendFile(tmp_path / "lines", exclusive=True)
+    file.append("before\n")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, call, fail)
+        file.append("one\n")
+        file.append("two\n")
+    file.append("after\n")
+    assert (tmp_path / "lines").read_text() == "before\none\ntwo\nafter\n"
+    failures = iter([True, True, False])
+    with monkeypatch.context() as patched:
+        patched.setattr(os, call, fail)
+        replace_file(tmp_path / "whole", b"whole")
+    assert (tmp_path / "whole").read_bytes() == b"whole"
+    assert _names(tmp_path) == ["lines", "whole"]
+
+
+def test_a_write_that_keeps_failing_says_why_and_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    file = AppendFile(tmp_path / "lines", exclusive=True)
+    file.append("before\n")
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(AiperfError, match=r"lines: cannot be written for now: Input/output error \(fsync\)"):
+        file.append("one\n", patience=0.1)
+    with pytest.raises(AiperfError, match=r"whole: cannot be written for now: Input/output error \(fsync\)"):
+        replace_file(tmp_path / "whole", b"whole", patience=0.1)
+    assert (tmp_path / "lines").read_text() == "before\n"
+    assert _names(tmp_path) == ["lines"]

@@ -24,7 +24,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def _change(path: Path, **fields: Any) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | fields), encoding="utf-8")
 
 
 def _leave_behind(path: Path, **fields: Any) -> None:
@@ -83,7 +83,7 @@ def test_a_process_of_the_same_number_is_not_the_holder(path: Path, changes: dic
 def test_a_zombie_is_dead(path: Path) -> None:
     child = subprocess.Popen([sys.executable, "-c", ""])
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # ended, and not yet reaped
-    started = int(Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[19])
+    started = int(Path(f"/proc/{child.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19])
     _leave_behind(path, pid=child.pid, started=started)
     holder = read_holder(path)
     assert holder is not None
@@ -229,3 +229,28 @@ def test_a_file_system_without_locks_is_left_to_the_file(path: Path, monkeypatch
         Lock.acquire(path, take_over=False)
     lock.release()
     assert Lock.acquire(path, take_over=False).holder.generation == 2
+
+
+def test_a_holder_in_another_pid_namespace_is_unknown_not_dead(path: Path) -> None:
+    lock = Lock.acquire(path, take_over=False)
+    assert lock.holder.namespace
+    assert lock.holder.namespace.startswith("pid:[")
+    os.close(lock.guard)
+    _change(path, namespace="pid:[1]", pid=2**22)
+    holder = read_holder(path)
+    assert holder is not None
+    assert holder.alive() is None
+    assert holder.whereabouts == "in another container"
+    with pytest.raises(LockedError, match=r"in another container\) .* give --take-over"):
+        Lock.acquire(path, take_over=False)
+    assert Lock.acquire(path, take_over=True).holder.generation == 2
+
+
+def test_a_lock_of_an_earlier_version_has_no_namespace(path: Path) -> None:
+    _leave_behind(path, started=1)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    del content["namespace"]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    holder = read_holder(path)
+    assert holder is not None
+    assert holder.alive() is False

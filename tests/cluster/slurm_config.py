@@ -44,7 +44,7 @@ def write_configuration(layout: Layout) -> None:
     etc = layout.root / "etc"
     for name in ("etc", "run", "log", "state", "spool", "dev", "tmp"):
         (layout.root / name).mkdir()
-    hosts = Path("/etc/hosts").read_text() if Path("/etc/hosts").exists() else "127.0.0.1 localhost\n"
+    hosts = Path("/etc/hosts").read_text(encoding="utf-8") if Path("/etc/hosts").exists() else "127.0.0.1 localhost\n"
     (etc / "hosts").write_text(f"{hosts.rstrip()}\n127.0.0.1 {' '.join(layout.nodes)}\n")
     # named, not probed: where cgroups are not as it likes, slurmd would end
     (etc / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from aiperf_orch.campaign import reading
 from aiperf_orch.campaign.counted import counted_runs, planned_of
+from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.events import Planned
 from aiperf_orch.campaign.journal import read_journal
 from aiperf_orch.campaign.state import CampaignState
 from aiperf_orch.controller.watch import watch
-from aiperf_orch.errors import RecordError
+from aiperf_orch.errors import PassingError, RecordError
 from aiperf_orch.results.result import Result, compute
+from failing_files import FailingOpen
 
 
 @pytest.fixture
@@ -239,3 +243,20 @@ def test_edited_settings_are_not_scored(made: Any) -> None:
     assert edited.settings.campaign.duration == 7200
     with pytest.raises(RecordError, match=r"campaign\.yaml: was changed after the campaign was made"):
         compute(edited)
+
+
+@pytest.mark.parametrize("part", ["/events/", "journal.jsonl", "campaign.yaml"])
+def test_a_file_that_cannot_be_opened_for_a_moment_leaves_the_score_as_it_is(
+    campaign: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    made = campaign()
+    made.trial(0, [(1, 0.5), (2, 0.4)])
+    made.trial(1, [(3, 0.3)])
+    before = compute(made.directory).score
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", FailingOpen(part, at=1, times=3))
+        assert compute(CampaignDirectory.open(made.path)).score == before
+        patched.setattr(os, "open", FailingOpen(part, at=1, times=10**6))
+        patched.setattr(reading, "_LONGEST_PAUSE", 0.01)
+        with pytest.raises(PassingError, match=rf"{part}.*: cannot be read for now: Stale file handle"):
+            compute(CampaignDirectory.open(made.path))

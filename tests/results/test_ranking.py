@@ -50,7 +50,7 @@ def _write(path: Path, **changes: Any) -> Path:
     writer = csv.DictWriter(text, list(cells), lineterminator="\n")
     writer.writeheader()
     writer.writerow(cells)
-    path.write_text(text.getvalue())
+    path.write_text(text.getvalue(), encoding="utf-8")
     return path
 
 

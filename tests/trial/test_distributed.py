@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,13 @@ import torch
 from torch.nn import functional
 
 from aiperf_orch.campaign.directory import CampaignDirectory, read_spec
+from aiperf_orch.campaign.events import revoke
 from aiperf_orch.campaign.state import CampaignState
 from aiperf_orch.config import SiteSettings
 from aiperf_orch.controller.proposals import Proposer
 from aiperf_orch.network.graph import Graph
-from aiperf_orch.records import TrialSpec
+from aiperf_orch.records import EndReason, TrialSpec
+from aiperf_orch.trial import lifeline
 from aiperf_orch.trial.datasets.digits import digits
 from aiperf_orch.trial.model import build
 from aiperf_orch.trial.sharding import training_batches
@@ -60,6 +62,12 @@ class _Trial:
 
     def start(self, attempt: int) -> None:
         """Start an attempt; returns when an epoch of it is over, and the workers are known."""
+        self.start_tasks(attempt, range(self._nodes))
+        _wait(lambda: self.over() or self.epochs(attempt), "an epoch ended")
+        assert not self.over(), self.log.read_text()
+
+    def start_tasks(self, attempt: int, nodes: Iterable[int]) -> None:
+        """Start the tasks of an attempt on some of its nodes."""
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         told = {
@@ -73,10 +81,8 @@ class _Trial:
         with self.log.open("ab") as log:
             self.tasks = [
                 psutil.Popen(command, env=os.environ | told | {"AIPERF_ORCH_RANK": str(node)}, stderr=log)
-                for node in range(self._nodes)
+                for node in nodes
             ]
-        _wait(lambda: self.over() or self.epochs(attempt), "an epoch ended")
-        assert not self.over(), self.log.read_text()
 
     def over(self) -> bool:
         return any(task.poll() is not None for task in self.tasks)
@@ -161,6 +167,22 @@ def test_two_nodes_train_as_one_process_would_and_end_together(make_trial):
     end, statuses = trial.end(1, workers)
     assert end["reason"] == "STOPPED"
     assert statuses == [0, 0]
+
+
+@pytest.mark.parametrize("how", ["signal", "attempt over"])
+def test_a_node_whose_first_task_never_comes_is_free_in_seconds(make_trial, how, monkeypatch):
+    trial = make_trial(nodes=2)
+    trial.start_tasks(1, [1])
+    _wait(lambda: len(trial.workers(0)) == 2, "the workers began")
+    time.sleep(1)
+    assert not trial.over()
+    if how == "signal":
+        trial.tasks[0].send_signal(signal.SIGTERM)
+    else:
+        revoke(trial.directory, 0, 1, EndReason.STOPPED, "told to end")
+    assert trial.tasks[0].wait(lifeline.MEETING / 2) == 0
+    said = {"signal": "told to end by SIGTERM: leaving", "attempt over": "the attempt is over: leaving"}
+    assert said[how] in trial.log.read_text()
 
 
 def test_a_trial_that_hangs_says_where_and_ends(make_trial):

@@ -1,11 +1,13 @@
 """The life of an attempt: real processes with the simulated trainer, and by hand."""
 
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +17,7 @@ from aiperf_orch.campaign.state import CampaignState
 from aiperf_orch.config import SiteSettings
 from aiperf_orch.controller.proposals import Proposer
 from aiperf_orch.records import EndReason
+from failing_files import PASSING
 
 
 @pytest.fixture
@@ -151,3 +154,55 @@ def test_the_simulated_trainer_does_not_load_torch(directory):
         f"main([{str(directory.spec(0))!r}]); assert 'torch' not in sys.modules"
     )
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60).returncode == 0
+
+
+# files that cannot be opened for a moment
+
+
+FAILING = """
+import os, sys
+sys.path.insert(0, {tests!r})
+from failing_files import FailingOpen
+os.open = FailingOpen({part!r}, at={at}, number={number}, times={times})
+from aiperf_orch.trial import __main__, lifecycle, simulated
+lifecycle.LONG_PATIENCE = simulated.LONG_PATIENCE = {patience}
+sys.exit(__main__.main(sys.argv[1:]))
+"""
+
+
+def disturbed_trial(directory, part, *, number, at=1, times=3, patience=60):
+    told = {"part": part, "at": at, "number": number, "times": times, "patience": patience}
+    script = FAILING.format(tests=str(Path(__file__).parent.parent), **told)
+    command = [sys.executable, "-c", script, str(directory.spec(0)), "--attempt", "2"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("number", PASSING, ids=errno.errorcode.get)
+@pytest.mark.parametrize(
+    "part",
+    [
+        "/campaign.yaml",
+        "/trials/00000.json",
+        "/00000-1.0.jsonl",
+        "/00000-2.0.jsonl",
+        "/00000-2.1.jsonl",
+        "/00000.checkpoint",
+        "/00000.safetensors",
+    ],
+)
+def test_a_file_that_cannot_be_opened_for_a_moment_costs_an_attempt_nothing(directory, part, number):
+    assert trial(directory, "--attempt", "1").returncode == 0
+    done = disturbed_trial(directory, part, number=number)
+    assert done.returncode == 0, done.stderr
+    begin, end = events(directory, "00000-2.0")  # it goes on where the first attempt ended
+    assert (begin["type"], end["reason"]) == ("begin", "COMPLETED")
+    assert end["weights_sha256"] == events(directory)[-1]["weights_sha256"]
+
+
+def test_a_checkpoint_that_stays_unreadable_is_the_nodes_fault_and_named(directory):
+    trial(directory, "--attempt", "1")
+    done = disturbed_trial(directory, "/00000.checkpoint", number=errno.EIO, times=10**6, patience=0.2)
+    assert done.returncode == 1
+    [end] = events(directory, "00000-2.0")
+    assert end["reason"] == "NODE_FAILURE"
+    assert f"{directory.checkpoint(0)}: cannot be read for now: Input/output error" in end["message"]

@@ -3,9 +3,11 @@
 import socket
 import threading
 import time
+from contextlib import closing
 
 import pytest
 
+from aiperf_orch.records import EndReason
 from aiperf_orch.trial import lifeline
 from aiperf_orch.trial.allocation import Allocation
 from aiperf_orch.trial.lifeline import Key, Meeting
@@ -103,6 +105,67 @@ def test_a_first_task_that_does_not_run_its_trial_lets_the_others_go(ports):
     lifeline.dismiss(task(0, ports), key)
     thread.join(60)
     assert Order.model_validate_json(found[0].next_line(60)).do == "end"
+
+
+def on_nodes(rank, ports, name):
+    """A task of an allocation of two nodes of this name, which meet on all interfaces."""
+    told = {"HOSTS": f"{name},{name}", "RANK": rank, "PORTS": ports}
+    return Allocation.present({f"AIPERF_ORCH_{key}": str(value) for key, value in told.items()})
+
+
+def resolving(addresses):
+    """Stands in for `getaddrinfo`: node names are known by these addresses only."""
+    real = socket.getaddrinfo
+
+    def resolve(host, *arguments, **options):
+        if host == "node1" and not addresses:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return real(addresses[0] if host == "node1" else host, *arguments, **options)
+
+    return resolve
+
+
+def meet(allocation, key, *others, announced=None):
+    """Let one other task find the first; returns its channel."""
+    found = []
+    with closing(Meeting(allocation, key)) as meeting:
+        lifeline.announce(meeting, announced, allocation)
+        thread = threading.Thread(
+            target=lambda: found.append(lifeline.find(others[0], key, lambda: False, announced)), daemon=True
+        )
+        thread.start()
+        deadline = time.monotonic() + 60
+        while meeting.missing and time.monotonic() < deadline:
+            meeting.wait(0.05)
+        thread.join(60)
+        assert not meeting.missing
+    return found[0]
+
+
+def test_nodes_whose_names_nobody_resolves_meet_by_what_the_first_wrote(ports, monkeypatch, tmp_path):
+    monkeypatch.setattr(socket, "getaddrinfo", resolving([]))
+    first, second = on_nodes(0, ports, "node1"), on_nodes(1, ports, "node1")
+    channel = meet(first, Key(SPEC, 1, "job1", 0), second, announced=tmp_path / "meeting.json")
+    assert lifeline.interface_at(channel.own_address)
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="there is no IPv6 here")
+def test_nodes_whose_names_are_known_by_ipv6_only_meet(ports, monkeypatch):
+    monkeypatch.setattr(socket, "getaddrinfo", resolving(["::1"]))
+    channel = meet(on_nodes(0, ports, "node1"), Key(SPEC, 1, "job1", 0), on_nodes(1, ports, "node1"))
+    assert channel.own_address == "::1"
+    assert lifeline.interface_at("::1") == "lo"
+
+
+def test_without_a_campaign_a_name_that_nobody_resolves_is_said_at_once(ports, monkeypatch):
+    monkeypatch.setattr(socket, "getaddrinfo", resolving([]))
+    wrong = r"the node's name node1 cannot be resolved here .* /etc/hosts, .* scheduler.interface"
+    key = Key(SPEC, 1, "job1", 0)
+    with pytest.raises(TrialFailure, match=wrong) as caught:
+        lifeline.find(on_nodes(1, ports, "node1"), key, lambda: False)
+    assert caught.value.reason is not EndReason.NODE_FAILURE
+    with closing(Meeting(on_nodes(0, ports, "node1"), key)) as meeting, pytest.raises(TrialFailure, match=wrong):
+        lifeline.announce(meeting, None, on_nodes(0, ports, "node1"))
 
 
 def test_an_interface_that_is_not_there_is_named_with_those_that_are(ports):

@@ -69,7 +69,9 @@ def _run(
     allocation = Allocation.present({})
     files = Files(directory.weights(0), directory.checkpoint(0))
     attempt = Attempt(spec, sha256, number, allocation, claim(directory, 0, number, allocation.run), files)
-    attempt.run(lambda: trainer(spec, None, None), earlier_epochs(directory, spec, sha256, number, allocation.run))
+    attempt.run(
+        lambda: trainer(spec, None, None), lambda: earlier_epochs(directory, spec, sha256, number, allocation.run)
+    )
     lines = directory.events(0, number, allocation.run).read_text().splitlines()
     return [event_adapter.validate_json(line) for line in lines]
 

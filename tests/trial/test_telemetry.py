@@ -85,7 +85,7 @@ def _until(true: Callable[[], bool]) -> None:
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
 def test_a_line_every_so_often_of_real_processors_and_each_accelerator(tmp_path: Path, none: Path) -> None:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import grp
 import os
-import pwd
 import re
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from aiperf_orch import users
 from aiperf_orch.schedulers.pbs.site import Place, listed, parse_amount, unit_of
 
 _OLDER: Final = {
@@ -38,10 +38,10 @@ class Submitter:
     @classmethod
     def present(cls) -> Submitter:
         """Who runs this process, and where."""
-        account = pwd.getpwuid(os.getuid())
-        numbers = os.getgrouplist(account.pw_name, account.pw_gid)
+        user, group = users.own_name(), users.own_group()
+        numbers = os.getgrouplist(user, group)
         hosts = {socket.gethostname().lower(), socket.getfqdn().lower()}
-        return cls(account.pw_name, _group_name(account.pw_gid), frozenset(map(_group_name, numbers)), frozenset(hosts))
+        return cls(user, _group_name(group), frozenset(map(_group_name, numbers)), frozenset(hosts))
 
     def is_on(self, host: str) -> bool:
         """Whether a list's host, `login1.example.org` or `*.example.org`, is one of theirs."""

@@ -220,7 +220,9 @@ class PbsExecutor(core.PicklingExecutor):
         folder = self._job_folder()
         delayed.set_timeout(self._parameter("walltime_min"), self.max_num_timeout)
         delayed.dump(folder / PICKLE)
-        (folder / SCRIPT).write_text(self._make_submission_file_text(self._command_in(folder), str(folder)))
+        (folder / SCRIPT).write_text(
+            self._make_submission_file_text(self._command_in(folder), str(folder)), encoding="utf-8"
+        )
         number = qstat.submitit_id(self._qsub(folder))
         job = self.job_class(self.folder if self._named_by_id else folder, number, list(range(self._num_tasks())))
         if self._named_by_id:

@@ -295,7 +295,7 @@ def classify(said: str) -> Complaint:
     say anything before it. Only where there is none, what the command said by itself counts.
     """
     verdict, others = None, []
-    for line in said.splitlines():
+    for line in said.split("\n"):
         sentence = _PROGRAM.sub("", line.strip(), count=1)
         match = _VERDICT.fullmatch(sentence)
         if match:

@@ -163,7 +163,7 @@ def default_account_command(user: str, cluster: str) -> list[str]:
 
 def parse_default_account(output: str) -> str | None:
     """The account in sacctmgr's output; None where there is none."""
-    return next(filter(None, (line.strip() for line in output.splitlines())), None)
+    return next(filter(None, (line.strip() for line in output.split("\n"))), None)
 
 
 def holding(
@@ -202,7 +202,7 @@ _SHOW: Final = ("sacctmgr", "--noheader", "--parsable2", "show")
 
 def _rows(output: str, fields: int) -> Iterator[list[str]]:
     """The lines with this number of fields; those of another form are passed over."""
-    for line in output.splitlines():
+    for line in output.split("\n"):
         row = line.split("|")
         if len(row) == fields:
             yield row

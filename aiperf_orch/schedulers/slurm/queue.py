@@ -97,7 +97,7 @@ def squeue_command(uid: int, cluster: str | None) -> list[str]:
 
 def parse_squeue(output: str) -> Iterator[QueueRow]:
     """The rows of squeue's output; lines of another form (`CLUSTER: name`) are passed over."""
-    for line in output.splitlines():
+    for line in output.split("\n"):
         fields = line.split("|", 7)
         if len(fields) != 8:
             continue
@@ -158,7 +158,7 @@ def parse_sacct(output: str) -> dict[tuple[str, str], JobEnd]:
     """Why jobs have ended, by name and id; those that have not are left out."""
     jobs: dict[str, tuple[str, str, str, str]] = {}
     steps: dict[str, list[tuple[str, str]]] = {}
-    for line in output.splitlines():
+    for line in output.split("\n"):
         fields = line.split("|", 4)
         if len(fields) != 5:
             continue
@@ -186,7 +186,7 @@ def accounting_command(jobs: Collection[str], cluster: str | None) -> list[str]:
 def parse_accounting(output: str, names: Mapping[str, str]) -> list[AccountedJob]:
     """The jobs among `names` (by id) of which accounting knows."""
     jobs = []
-    for line in output.splitlines():
+    for line in output.split("\n"):
         fields = [field.strip() for field in line.split("|")]
         if len(fields) == 6 and fields[0] in names:
             job, state, code, start, end, nodes = fields
@@ -204,7 +204,7 @@ def scontrol_command(job: str | None, cluster: str | None) -> list[str]:
 def parse_scontrol(output: str) -> dict[tuple[str, str], JobStatus | JobEnd]:
     """Whether jobs have ended, and why, by name and id, from `scontrol --oneliner show`."""
     known: dict[tuple[str, str], JobStatus | JobEnd] = {}
-    for line in output.splitlines():
+    for line in output.split("\n"):
         # the first of each counts: behind them a comment of the user's may say anything
         found = re.findall(
             r"(?:^|\s)(JobId|ArrayJobId|ArrayTaskId|JobName|JobState|Reason|ExitCode|RunTime|NodeList)=(\S+)", line
@@ -317,7 +317,7 @@ def config_command(cluster: str | None) -> list[str]:
 
 def parse_config(output: str) -> dict[str, str]:
     """`scontrol show config` as a mapping."""
-    pairs = (line.partition("=") for line in output.splitlines() if "=" in line)
+    pairs = (line.partition("=") for line in output.split("\n") if "=" in line)
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 

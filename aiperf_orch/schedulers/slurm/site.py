@@ -88,7 +88,7 @@ def partitions_command(cluster: str | None) -> list[str]:
 
 def parse_partitions(output: str) -> Iterator[Partition]:
     """The partitions in `scontrol --oneliner show partition`."""
-    for line in output.splitlines():
+    for line in output.split("\n"):
         fields = dict(re.findall(r"(?:^|\s)(PartitionName|Default|State|MaxTime|MaxNodes|QoS)=(\S+)", line))
         if "PartitionName" in fields:
             yield Partition(
@@ -115,7 +115,7 @@ def nodes_command(cluster: str | None) -> list[str]:
 
 def parse_nodes(output: str) -> Iterator[NodeGroup]:
     """The groups of nodes in sinfo's output; lines of another form are passed over."""
-    for line in output.splitlines():
+    for line in output.split("\n"):
         fields = [field.strip() for field in line.split("|", 6)]
         if len(fields) != 7 or not fields[2].isdigit():
             continue

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import pwd
-
+from aiperf_orch import users
 from aiperf_orch.config_schedulers import SlurmSettings
 from aiperf_orch.errors import SchedulerUnreachable
 from aiperf_orch.schedulers.command import ask
@@ -27,7 +25,7 @@ def survey(name: str | None, *, timeout: float) -> site.Cluster:
     nodes = tuple(site.parse_nodes(ask(site.nodes_command(name), timeout=timeout)))
     if not queue.is_accounted(config):
         return site.Cluster(config, partitions, nodes, without_accounting="accounting is off here")
-    user, cluster = pwd.getpwuid(os.getuid()).pw_name, name or config.get("ClusterName", "")
+    user, cluster = users.own_name(), name or config.get("ClusterName", "")
     try:
         associations = ask(limits.associations_command(user, cluster), timeout=timeout)
         qos = ask(limits.qos_command(), timeout=timeout)

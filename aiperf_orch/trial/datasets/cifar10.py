@@ -17,8 +17,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from aiperf_orch.config import DataSettings
+from aiperf_orch.trial.datasets.blame import is_nodes
 from aiperf_orch.trial.datasets.in_memory import on_device
-from aiperf_orch.trial.datasets.listing import bad, root_of
+from aiperf_orch.trial.datasets.listing import bad, node_failure, root_of
 from aiperf_orch.trial.datasets.source import Batch, Indices
 
 _FOLDER: Final = "cifar-10-batches-bin"
@@ -89,6 +90,8 @@ def _records(path: Path, classes: int, digest: hashlib._Hash) -> NDArray[np.uint
     try:
         data = path.read_bytes()
     except OSError as error:
+        if is_nodes(error):
+            raise node_failure(error) from None
         raise bad(
             f"{path}: cannot be read ({error.strerror}): data.path must be the folder of CIFAR-10's binary version, "
             f"{_FOLDER} (the version for Python is pickled, and is not read)"

@@ -5,7 +5,6 @@ What is random is drawn from the seed and the image's index alone, so that it do
 
 from __future__ import annotations
 
-import errno
 import io
 import math
 import multiprocessing
@@ -22,13 +21,12 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from aiperf_orch.trial.datasets.blame import is_nodes
 from aiperf_orch.trial.datasets.source import SKIPPED, Indices
 
 _SCALE: Final = (0.08, 1.0)  # of the image's area that a training crop takes
 _RATIO: Final = (3 / 4, 4 / 3)  # of its width to its height
 _TRIES: Final = 10
-_LOST: Final = (errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ESHUTDOWN, errno.ETIMEDOUT, errno.EHOSTDOWN)
-"""What a file system says that a node has lost."""
 _MARGIN: Final = 256 / 224  # the short side that a validation image is resized to, to the side that is cut from it
 Box = tuple[float, float, float, float]
 """Left, upper, right, lower, in pixels."""
@@ -77,7 +75,7 @@ class Decoder(Dataset[Decoded]):
                     pixels[place] = read_image(os.path.join(self._root, path), self._size, chance)  # noqa: PTH118
                 except Exception as error:  # a broken image makes its decoder raise almost anything
                     labels[place] = SKIPPED
-                    broken.append((path, why_broken(error), is_lost(error)))
+                    broken.append((path, why_broken(error), is_nodes(error)))
                 if chance is not None:
                     mirrored[place] = bool(chance.random() < 0.5)
         return Decoded(images, mirrored, labels, broken)
@@ -89,11 +87,6 @@ def why_broken(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         said = error.strerror
     return f"{type(error).__name__}: {' '.join(said.split())}"
-
-
-def is_lost(error: Exception) -> bool:
-    """Whether not the image is to blame, but this node's view of the file system."""
-    return isinstance(error, OSError) and error.errno in _LOST
 
 
 def as_it_is(decoded: Any) -> Any:

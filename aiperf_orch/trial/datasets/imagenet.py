@@ -9,9 +9,10 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
-from multiprocessing import forkserver, resource_tracker
+from multiprocessing import forkserver, resource_tracker, util
 from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Final
@@ -21,9 +22,12 @@ import torch
 from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
+from aiperf_orch.campaign.files import is_there
+from aiperf_orch.campaign.reading import LONG_PATIENCE
 from aiperf_orch.config import DataSettings
 from aiperf_orch.records import EndReason
 from aiperf_orch.trial.datasets import decoding, staging
+from aiperf_orch.trial.datasets.blame import is_nodes
 from aiperf_orch.trial.datasets.decoding import Decoded, Decoder, Order
 from aiperf_orch.trial.datasets.listing import (
     SPLITS,
@@ -48,6 +52,10 @@ _LOOKED_AT: Final = 3  # classes of each split whose first image is decoded befo
 _PIECE: Final = 64  # images that a loader decodes at a time: less than a batch, so that the first one comes soon
 _AHEAD: Final = 4  # pieces that each loader has ready
 _SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108  PyTorch's choice
+_LONGEST_SOCKETS: Final = 107 - len(
+    "/pymp-12345678/listener-12345678"
+)  # bytes of the folder that multiprocessing takes
+_SHORT_FOLDERS: Final = ("/tmp", "/var/tmp", _SHARED_MEMORY)  # noqa: S108  a private folder is made there
 _OURS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)
 
 
@@ -190,7 +198,16 @@ def look(settings: DataSettings) -> None:
     root = root_of(settings)
     for name in class_folders(root, settings.outputs)[:_LOOKED_AT]:
         for split in SPLITS:
-            _look_at(root, images_of(root, split, name)[0].rpartition(b" ")[0], settings.image_size)
+            images = [line.rpartition(b" ")[0] for line in images_of(root, split, name)]
+            may_be_broken = settings.max_broken if split == "train" else 0
+            for number, image in enumerate(images[: may_be_broken + 1]):
+                try:
+                    _look_at(root, image, settings.image_size)
+                    break
+                except TrialFailure as failure:
+                    last = number == min(may_be_broken, len(images) - 1)
+                    if last or failure.reason is not EndReason.BAD_DATA:
+                        raise
 
 
 class _Orders:
@@ -224,7 +241,7 @@ def _listed(root: Path, settings: DataSettings) -> Listing:
         look(settings)
         listing = list_tree(root, settings.outputs, index)
     except Unseen as failure:
-        if index is not None and index.exists():
+        if index is not None and is_there(index, patience=LONG_PATIENCE):
             seen = f"{failure}; an earlier trial of this campaign has read it, so this node lacks it"
             raise TrialFailure(EndReason.NODE_FAILURE, seen) from None
         raise
@@ -243,7 +260,7 @@ def _look_at(root: Path, path: bytes, size: int) -> None:
     try:
         decoding.read_image(os.path.join(os.fsencode(root), path), size, None)  # noqa: PTH118
     except Exception as error:  # a broken image makes its decoder raise almost anything
-        raise _unreadable(root, path, decoding.why_broken(error), lost=decoding.is_lost(error)) from None
+        raise _unreadable(root, path, decoding.why_broken(error), lost=is_nodes(error)) from None
 
 
 def _unreadable(root: Path, path: bytes, why: str, *, lost: bool) -> TrialFailure:
@@ -274,6 +291,7 @@ def _processes() -> BaseContext:
 
     Signals are for the trainer, which ends its loaders itself, so that none loses them before it knows why.
     """
+    _keep_sockets_short()
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([decoding.__name__])
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _OURS)
@@ -286,6 +304,23 @@ def _processes() -> BaseContext:
         sys.warnoptions.pop()
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context
+
+
+def _keep_sockets_short() -> None:
+    """Let multiprocessing's sockets lie where their paths are not too long for the kernel, whatever TMPDIR is."""
+    if len(os.fsencode(tempfile.gettempdir())) <= _LONGEST_SOCKETS:
+        return
+    before = tempfile.tempdir
+    for folder in _SHORT_FOLDERS:
+        tempfile.tempdir = folder
+        try:
+            made = util.get_temp_dir()  # which all that it starts inherits
+        except OSError:
+            continue
+        finally:
+            tempfile.tempdir = before
+        atexit.register(shutil.rmtree, made, ignore_errors=True)
+        return
 
 
 def _handed_over(batch: Batch, made: torch.cuda.Event) -> Batch:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import socket
 import stat
 import sys
 import zlib
@@ -22,11 +23,12 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from aiperf_orch.campaign.files import replace_file
-from aiperf_orch.campaign.reading import read_regular
+from aiperf_orch.campaign.files import read_file, replace_file
+from aiperf_orch.campaign.reading import LONG_PATIENCE
 from aiperf_orch.config import DataSettings
 from aiperf_orch.errors import AiperfError
 from aiperf_orch.records import EndReason
+from aiperf_orch.trial.datasets.blame import ADVICE, is_nodes
 from aiperf_orch.trial.trainer import TrialFailure
 
 SPLITS: Final = ("train", "val")
@@ -81,7 +83,7 @@ class Listing:
 
     def files(self) -> Iterator[tuple[bytes, int]]:
         """Every image, relative to the root, and its bytes."""
-        for line in self.text.splitlines():
+        for line in self.text.split(b"\n")[:-1]:  # a name may hold what `splitlines` takes for a line's end
             path, _, size = line.rpartition(b" ")
             yield path, int(size)
 
@@ -138,12 +140,13 @@ def list_tree(root: Path, outputs: int, index: Path | None = None) -> Listing:
 
     Raises:
         TrialFailure: BAD_DATA, saying what is wrong with the tree.
+        PassingError: when the index could not be read for minutes: all images are listed once, not by each trial.
     """
     folders = class_folders(root, outputs)
     key = _key(root, folders)
     if index is not None:
-        with suppress(OSError, ValueError):
-            listing = Listing.unpacked(read_regular(index))
+        with suppress(FileNotFoundError, ValueError):
+            listing = Listing.unpacked(read_file(index, patience=LONG_PATIENCE))
             if listing.key == key:
                 return listing
     return replace(_listed(root, folders), key=key, new=True)
@@ -161,6 +164,8 @@ def class_folders(root: Path, outputs: int) -> list[str]:
             with os.scandir(root / split) as entries:
                 found[split] = sorted(item.name for item in entries if item.name[0] != "." and item.is_dir())
         except OSError as error:
+            if is_nodes(error):
+                raise node_failure(error, f"{root / split}: cannot be read") from None
             raise Unseen(
                 f"{root / split}: cannot be read ({error.strerror}): data.path must be the folder that holds "
                 "train and val, as this node sees it"
@@ -212,6 +217,14 @@ def bad(message: str) -> TrialFailure:
     return TrialFailure(EndReason.BAD_DATA, message)
 
 
+def node_failure(error: OSError, what: str = "the data cannot be opened") -> TrialFailure:
+    """The failure of a node that cannot read data: what failed there, and what to do."""
+    place = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+    said = f"{socket.gethostname()}: {what} ({place}{error.strerror or error}): the node is at fault, not the data"
+    advice = ADVICE.get(error.errno or 0)
+    return TrialFailure(EndReason.NODE_FAILURE, f"{said}; {advice}" if advice else said)
+
+
 def in_threads(deed: Callable[[_Item], _Result], items: list[_Item]) -> list[_Result]:
     """A deed on each item by many threads, in order; when one fails, those that have not begun are left."""
     pool = ThreadPoolExecutor(_THREADS)
@@ -227,7 +240,7 @@ def _key(root: Path, folders: list[str]) -> str:
     try:
         times = in_threads(lambda path: path.stat().st_mtime_ns, paths)
     except OSError as error:
-        raise Unseen(f"{error.filename}: cannot be read: {error.strerror}") from None
+        raise _unseen(error, root) from None
     lines = [f"{path}\t{time}\n" for path, time in zip(paths, times, strict=True)]
     return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
 
@@ -242,21 +255,41 @@ def _listed(root: Path, folders: list[str]) -> Listing:
 def images_of(root: Path, split: str, name: str) -> list[bytes]:
     """The lines of one class, sorted.
 
+    An image that cannot be looked at, as a link that leads nowhere, is listed without a byte: it is a broken one.
+
     Raises:
-        TrialFailure: BAD_DATA, when it has no images or cannot be read.
+        TrialFailure: BAD_DATA, when it has no images or cannot be read; NODE_FAILURE, when only this node cannot.
     """
     folder = root / split / name
     prefix = os.fsencode(f"{split}/{name}/")
     try:
         with os.scandir(folder) as entries:
             found = (
-                (os.fsencode(entry.name), entry.stat())
+                (os.fsencode(entry.name), _size(entry))
                 for entry in entries
                 if entry.name[0] != "." and entry.name.lower().endswith(_IMAGES) and "\n" not in entry.name
             )
-            files = sorted((name, status.st_size) for name, status in found if stat.S_ISREG(status.st_mode))
+            files = sorted((name, size) for name, size in found if size is not None)
     except OSError as error:
-        raise Unseen(f"{error.filename or folder}: cannot be read: {error.strerror}") from None
+        raise _unseen(error, folder) from None
     if not files:
         raise bad(f"{folder}: holds no images ({', '.join(_IMAGES)}): fill it, or remove the class everywhere")
     return [b"%s%s %d\n" % (prefix, file, size) for file, size in files]
+
+
+def _size(entry: os.DirEntry[str]) -> int | None:
+    """The bytes of an image, 0 where it cannot be looked at; None of what is no file."""
+    try:
+        status = entry.stat()
+    except OSError as error:
+        if is_nodes(error):
+            raise
+        return 0
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+def _unseen(error: OSError, folder: Path) -> TrialFailure:
+    """The failure of a folder that cannot be read."""
+    if is_nodes(error):
+        return node_failure(error)
+    return Unseen(f"{error.filename or folder}: cannot be read: {error.strerror}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import zlib
 from collections.abc import Callable
 from typing import Final
@@ -11,9 +12,11 @@ import torch
 from aiperf_orch.config import DataSettings
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.records import EndReason
+from aiperf_orch.trial.datasets.blame import is_nodes
 from aiperf_orch.trial.datasets.cifar10 import Cifar10
 from aiperf_orch.trial.datasets.digits import digits
 from aiperf_orch.trial.datasets.in_memory import InMemory
+from aiperf_orch.trial.datasets.listing import node_failure
 from aiperf_orch.trial.datasets.source import Source
 from aiperf_orch.trial.datasets.synthetic import Synthetic
 from aiperf_orch.trial.trainer import TrialFailure
@@ -25,16 +28,20 @@ def open_source(settings: DataSettings, network: Graph, device: torch.device, wo
 
     Raises:
         TrialFailure: BAD_DATA, when it cannot be loaded, or when its image shape or number of classes is not the
-            network's.
+            network's; NODE_FAILURE, when this node is why it cannot be loaded.
     """
     if settings.name not in SOURCES:
         raise _bad(f"data set {settings.name!r} cannot be trained on; set data.name to one of: {', '.join(SOURCES)}")
     try:
         source = SOURCES[settings.name](settings, device, world)
     except (ImportError, OSError, EOFError, ValueError, zlib.error) as error:
+        if isinstance(error, OSError) and _may_be_nodes(error):
+            raise node_failure(error, f"data set {settings.name!r} cannot be opened") from error
+        advice = "check that this node sees the Python environment whole, and install it again if a file is missing"
+        in_environment = settings.name == "digits" or isinstance(error, ImportError)
         raise _bad(
-            f"data set {settings.name!r} cannot be loaded ({type(error).__name__}: {error}); "
-            "check that this node sees the Python environment whole, and install it anew if a file is missing"
+            f"data set {settings.name!r} cannot be loaded ({type(error).__name__}: {error})"
+            + (f"; {advice}" if in_environment else "")
         ) from error
     if source.input_shape != network.input_shape:
         raise _bad(
@@ -47,6 +54,11 @@ def open_source(settings: DataSettings, network: Graph, device: torch.device, wo
             "begin the campaign anew with a seed network for this data set"
         )
     return source
+
+
+def _may_be_nodes(error: OSError) -> bool:
+    """Whether an error while a data set is opened is not the data's: sockets, shared memory and processes fail, too."""
+    return is_nodes(error) or (error.errno is None and not isinstance(error, gzip.BadGzipFile))
 
 
 def _digits(_settings: DataSettings, device: torch.device, _world: World) -> Source:

@@ -14,6 +14,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Final
 
+from aiperf_orch.trial.datasets.blame import is_nodes
 from aiperf_orch.trial.datasets.listing import SPLITS, Listing, in_threads
 
 _SPARE: Final = 4096  # bytes that a file may take on the disk beyond its own
@@ -28,7 +29,7 @@ def staged(root: Path, listing: Listing, stage: Path, max_broken: int = 0) -> Pa
     try:
         stage.mkdir(parents=True, exist_ok=True)
         name = f"aiperf-data-{os.geteuid()}-{listing.digest[:16]}"
-        with (stage / f".{name}.lock").open("a") as lock:
+        with (stage / f".{name}.lock").open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             return _copied(root, listing, stage / name, max_broken)
     except OSError as error:
@@ -99,15 +100,16 @@ def _has(root: bytes, path: bytes, size: int) -> bool:
         return False
 
 
-def _copy(source: bytes, target: bytes, files: list[tuple[bytes, int]]) -> list[PermissionError]:
+def _copy(source: bytes, target: bytes, files: list[tuple[bytes, int]]) -> list[OSError]:
     """Copy images; as long as one is not whole, its size tells. In place of one that may not be read, none may read."""
-    unreadable = []
+    unreadable: list[OSError] = []
     for path, _ in files:
         copy = b"%s/%s" % (target, path)
         try:
             shutil.copyfile(b"%s/%s" % (source, path), copy)
-        except PermissionError as error:
-            if not path.startswith(b"train/"):
+        except OSError as error:
+            of_image = isinstance(error, PermissionError) or error.filename == b"%s/%s" % (source, path)
+            if not of_image or is_nodes(error) or not path.startswith(b"train/"):
                 raise
             unreadable.append(error)
             with suppress(PermissionError):  # it is there from before

@@ -23,7 +23,7 @@ def take(store, command):
     path = store.path("faults")
     if not read(path):
         return None
-    with open(store.path("faults.lock"), "w") as lock:
+    with open(store.path("faults.lock"), "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         faults = read(path)
         for fault in faults:
@@ -37,7 +37,7 @@ def take(store, command):
 
 def put(store, fault):
     """Add a fault; with None, take all away."""
-    with open(store.path("faults.lock"), "w") as lock:
+    with open(store.path("faults.lock"), "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         write(store.path("faults"), [*(read(store.path("faults")) or []), fault] if fault else [])
 

@@ -55,7 +55,7 @@ class _Run:
         os.makedirs(store.path("tmp", f"pbs.{job['id']}"), mode=0o700, exist_ok=True)
         os.makedirs(store.path("tasks", str(self.sequence)), exist_ok=True)
         for node in {name for name, _, _ in job["allocation"]}:
-            with open(node_file(store, job, node), "w") as file:
+            with open(node_file(store, job, node), "w", encoding="utf-8") as file:
                 file.write("".join(f"{name}\n" for name in node_lines(job["allocation"])))
         script = store.path("mom_priv", f"{job['id']}.SC")
         descriptor = os.open(script, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o700)

@@ -47,7 +47,7 @@ class Store:
     @contextlib.contextmanager
     def locked(self):
         """Hold the lock, with the settings as they are now."""
-        with open(self.path("lock"), "w") as lock:
+        with open(self.path("lock"), "w", encoding="utf-8") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             self.settings = read(self.path("settings"))
             yield self

@@ -113,7 +113,7 @@ def _spawn(store, job, node, rank, program, more=None):
     environment |= more or {}
 
     def become():
-        open(store.path("tasks", str(job["seq"]), f"{os.getpid()}@{node}"), "w").close()
+        open(store.path("tasks", str(job["seq"]), f"{os.getpid()}@{node}"), "w", encoding="utf-8").close()
         files = outputs.open_files(job)
         os.chdir(settings["home"])
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

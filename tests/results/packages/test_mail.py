@@ -315,7 +315,7 @@ def test_a_server_without_starttls_gets_neither_mail_nor_password(send_to: Any, 
 
 
 def test_a_wrong_password(send_to: Any, start: Any, login_file: Path) -> None:
-    login_file.write_text("admin\nwrong\n")
+    login_file.write_text("admin\nwrong\n", encoding="utf-8")
     login_file.chmod(0o600)
     server = start("starttls", login=True)
     with pytest.raises(AiperfError, match="refused the login, nothing was sent: 535") as raised:
@@ -430,7 +430,7 @@ def test_a_login_file_that_others_can_read(login_file: Path, mode: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "admin\n", "admin\nsecret\nmore\n", "admin\n\x1b\n"])
 def test_a_login_file_that_is_none(login_file: Path, text: str) -> None:
-    login_file.write_text(text)
+    login_file.write_text(text, encoding="utf-8")
     with pytest.raises(UsageError, match="a login file has two lines") as raised:
         read_server("h", "tls", login_file, "1s")
     assert "secret" not in str(raised.value)

@@ -162,6 +162,87 @@ def test_only_the_first_worker_asks_the_file_system(tree: Path) -> None:
     assert (got.digest, got.classes, got.counts) == (listing.digest, listing.classes, listing.counts)
 
 
+ODD = ["a\rb.jpg", "c\x0bd.jpg", "e\x0cf.jpg", "g\x85h.jpg", "i\u2028j.jpg", "k\x1cl.jpg"]
+
+
+def test_names_may_hold_what_some_take_for_the_end_of_a_line(tree: Path, tmp_path: Path) -> None:
+    for name in ODD:
+        shutil.copy(tree / "train/ant/1.JPEG", tree / "train/ant" / name)
+    listing = list_tree(tree, 3)
+    assert listing.images("train") == 18 + len(ODD)
+    assert len(list(listing.files())) == 24 + len(ODD)
+    copy = staged(tree, listing, tmp_path / "disk")
+    assert copy != tree
+    assert {name for name in ODD if (copy / "train/ant" / name).exists()} == set(ODD)
+
+
+def test_a_link_that_leads_nowhere_is_one_broken_image(
+    tree: Path, tmp_path: Path, opened: Callable[..., Source]
+) -> None:
+    digest = list_tree(tree, 3).digest
+    (tree / "train/ant/0.JPEG").unlink()  # the first that is looked at
+    (tree / "train/ant/0.JPEG").symlink_to(tmp_path / "nowhere.jpg")
+    assert list_tree(tree, 3).digest != digest
+    for stage in (None, str(tmp_path / "disk")):
+        source = opened(tree, max_broken=1, stage=stage)
+        assert source.train_images == 18
+        assert sum(batch.skipped for batch in source.training(BATCHES, seed=1)) == 1
+    assert staged(tree, list_tree(tree, 3), tmp_path / "disk", max_broken=1) != tree
+    with pytest.raises(TrialFailure, match=r"ant/0.JPEG: cannot be read .*No such file") as raised:
+        opened(tree, max_broken=0)
+    assert raised.value.reason is EndReason.BAD_DATA
+    (tree / "val/cat/1.JPEG").unlink()
+    (tree / "val/cat/1.JPEG").symlink_to("1.JPEG")  # a circle
+    with pytest.raises(TrialFailure, match=r"val/cat/1.JPEG: cannot be read"):
+        list(opened(tree, max_broken=1).validation([np.arange(6)]))
+
+
+@pytest.mark.parametrize("call", ["scandir", "stat"])
+def test_a_folder_that_this_node_cannot_read_is_the_nodes_fault(
+    tree: Path, opened: Callable[..., Source], monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def fail(path: Any, **_: Any) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle", str(path))
+
+    if call == "scandir":
+        monkeypatch.setattr(os, "scandir", fail)
+    else:
+        monkeypatch.setattr(Path, "stat", fail)
+    with pytest.raises(TrialFailure, match=r"images/train.*Stale file handle\): the node is at fault") as raised:
+        opened(tree)
+    assert raised.value.reason is EndReason.NODE_FAILURE
+
+
+_READING = """
+import sys, torch
+from aiperf_orch.config import DataSettings
+from aiperf_orch.trial.datasets.imagenet import ImageTree
+from aiperf_orch.trial.world import World
+import numpy as np
+data = DataSettings(name="imagenet", path=sys.argv[1], image_size=16, classes=3, loaders=1)
+if __name__ == "__main__":
+    source = ImageTree(data, torch.device("cpu"), World())
+    print(sum(len(batch.labels) for batch in source.training([np.arange(18)], 1)))
+    source.close()
+"""
+
+
+@pytest.mark.parametrize("length", [76, 200])
+def test_images_are_loaded_however_long_the_path_of_temporary_files_is(tree: Path, tmp_path: Path, length: int) -> None:
+    temporary = Path(f"{tmp_path}/{'t' * (length - len(str(tmp_path)) - 1)}")
+    temporary.mkdir()
+    assert len(str(temporary)) >= 76
+    done = subprocess.run(
+        [sys.executable, "-c", _READING, str(tree)],
+        env=os.environ | {"TMPDIR": str(temporary)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "18\n"), done.stderr
+
+
 def _empty_class(tree: Path) -> None:
     shutil.rmtree(tree / "train" / "cat")
     (tree / "train" / "cat").mkdir()

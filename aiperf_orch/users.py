@@ -1,0 +1,39 @@
+"""Who runs this process, also where the user database does not know: in a container, with an id that has no entry."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from typing import Final
+
+_VARIABLES: Final = ("LOGNAME", "USER", "LNAME", "USERNAME")
+
+
+def name_of(uid: int) -> str | None:
+    """A user's name; None where the user database has no entry for the id, or cannot be asked."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except (KeyError, OSError):
+        return None
+
+
+def own_name() -> str:
+    """The name of whoever runs this process: by the user database, else by the environment, else the id in digits."""
+    given = (os.environ.get(variable) for variable in _VARIABLES)
+    return name_of(os.getuid()) or next(filter(None, given), None) or str(os.getuid())
+
+
+def own_group() -> int:
+    """The id of the primary group of whoever runs this process."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_gid
+    except (KeyError, OSError):
+        return os.getgid()
+
+
+def own_names() -> list[str]:
+    """Every name that tells who runs this process, that of the home directory among them."""
+    home = os.path.basename(os.path.expanduser("~"))  # noqa: PTH111, PTH119  Path.home() raises where there is none
+    given = (os.environ.get(variable, "") for variable in _VARIABLES)
+    found = dict.fromkeys([home, name_of(os.getuid()) or "", *given])
+    return [name for name in found if name.strip("~0123456789")]  # numbers stand everywhere
