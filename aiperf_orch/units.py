@@ -64,6 +64,10 @@ class _Clock:
         self._latest, self._at = stated, time.monotonic()
         return stated
 
+    def ahead(self) -> float:
+        """Seconds that the present is ahead of the system's clock."""
+        return (self.present() - datetime.now(timezone.utc)).total_seconds()
+
     def not_before(self, latest: datetime) -> None:
         """The present is this time at the earliest."""
         if self.present() < latest:
@@ -85,6 +89,11 @@ def not_before(latest: datetime) -> None:
     nodes: a controller goes on from its journal's last line, a trial from the submission of its job.
     """
     _clock.not_before(latest)
+
+
+def set_ahead() -> float:
+    """Seconds that this process's time is ahead of the system's clock, because that was set back or `not_before` says so."""
+    return round(max(_clock.ahead(), 0.0), 3)
 
 
 def steady_clock() -> Callable[[], datetime]:

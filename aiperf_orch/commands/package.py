@@ -80,8 +80,9 @@ def _keep_accounting(directory: CampaignDirectory) -> None:
         return
     if accounted is None:
         return
-    if len(accounted) < len(jobs):  # half of an account would accuse the rest
-        _warn(directory, f"the queue's accounting knows {len(accounted)} of the campaign's {len(jobs)} jobs")
+    known = {job.name for job in accounted}
+    if len(known) < len(jobs):  # half of an account would accuse the rest
+        _warn(directory, f"the queue's accounting knows {len(known)} of the campaign's {len(jobs)} jobs")
         return
     lines = [json.dumps({key: value for key, value in asdict(job).items() if value is not None}) for job in accounted]
     replace_file(directory.accounting, "".join(f"{line}\n" for line in lines).encode())
@@ -97,7 +98,7 @@ def _accounted(scheduler: Scheduler, jobs: Mapping[str, str]) -> list[AccountedJ
     deadline = time.monotonic() + _LAG
     told = False
     while (known := scheduler.accounting(jobs)) is not None and time.monotonic() < deadline:
-        ended = sum(job.end is not None for job in known)
+        ended = len({job.name for job in known} - {job.name for job in known if not job.over})
         if ended == len(jobs):
             break
         if not told:

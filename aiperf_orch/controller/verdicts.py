@@ -9,6 +9,7 @@ from pathlib import Path
 from time import monotonic
 
 from aiperf_orch.campaign.events import is_there
+from aiperf_orch.campaign.histories import reason_without_line
 from aiperf_orch.campaign.state import Attempt
 from aiperf_orch.config_schedulers import SchedulerSettings
 from aiperf_orch.controller.watch import Watched, last_line
@@ -79,18 +80,19 @@ def how_it_went(
         settings: the scheduler's.
         logs: files with the job's output.
     """
-    match watched.attempt.cancelling:
-        case EndReason.HUNG as reason:
+    order, unseen = watched.attempt.cancelling, _vanished_unseen(watched, end, logs)
+    reason = reason_without_line(order, end.reason if end else None, unseen=unseen)
+    match order:
+        case EndReason.HUNG:
             return reason, f"did not begin within {format_duration(settings.begin_within)} (scheduler.begin_within)"
-        case EndReason.HELD as reason:
+        case EndReason.HELD:
             return reason, watched.note or "the scheduler held its job"
-        case None if _vanished_unseen(watched, end, logs):
-            return EndReason.CANCELLED, "left the queue before it began, without a trace: somebody cancelled it"
+        case None if unseen:
+            return reason, "left the queue before it began, without a trace: somebody cancelled it"
         case None:
             gone, detail = "left the queue without an end line", end.detail if end else ""
-            message = ", ".join(filter(None, [gone, detail, last_line(*logs)]))
-            return (end.reason if end and end.reason else EndReason.LOST), message
-        case reason:
+            return reason, ", ".join(filter(None, [gone, detail, last_line(*logs)]))
+        case _:
             return reason, "its job was ended"
 
 

@@ -48,9 +48,28 @@ class JobEnd:
     hosts: tuple[str, ...] = ()
 
 
+_LIVE_STATES = frozenset(
+    {
+        "PENDING",
+        "CONFIGURING",
+        "RUNNING",
+        "COMPLETING",
+        "REQUEUED",
+        "REQUEUE_HOLD",
+        "SUSPENDED",
+        "RESIZING",
+        "STAGE_OUT",
+    }
+)
+"""States of accounted jobs, in any batch system's words, after which a further record or an end is still to come."""
+
+
 @dataclass(frozen=True, slots=True)
 class AccountedJob:
-    """A job as the queue's accounting knows it: independent of what its trial wrote. Times in UTC."""
+    """A job as the queue's accounting knows it: independent of what its trial wrote. Times in UTC.
+
+    A job that was run again has a record for each of its runs, where the accounting keeps them.
+    """
 
     name: str
     job: str
@@ -59,6 +78,11 @@ class AccountedJob:
     start: str | None
     end: str | None
     nodes: tuple[str, ...]
+
+    @property
+    def over(self) -> bool:
+        """Whether this is the record of a run that has ended, or of a job that ended before it ran."""
+        return self.end is not None or self.state.partition(" ")[0] not in _LIVE_STATES
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +138,7 @@ def array_element(name: str) -> tuple[str, int] | None:
     return (match[1], int(match[2])) if match else None
 
 
-def trial_command(
-    python: str | None, spec: Path, attempt: int, submitted: datetime | None = None
-) -> tuple[str, ...]:
+def trial_command(python: str | None, spec: Path, attempt: int, submitted: datetime | None = None) -> tuple[str, ...]:
     """The command that a job runs: one attempt of the trial with this specification.
 
     Args:
@@ -197,7 +219,7 @@ class Scheduler(ABC):
     def accounting(self, jobs: Mapping[str, str]) -> list[AccountedJob] | None:  # noqa: ARG002  for those that account
         """What the queue's own accounting says of jobs, ids by name; None where it keeps none that could be whole.
 
-        It may learn of a job, and of its end, some seconds late.
+        There is one record for each run of a job, or for its last one only. It may learn of a job, and of its end, some seconds late.
         """
         return None
 

@@ -21,12 +21,6 @@ CAMPAIGNS = {
 PACKAGES = {name: file.with_name(file.name.replace(".campaign", "")) for name, file in CAMPAIGNS.items()}
 
 
-NOT_YET = ("slurm-faults", "slurm-requeued", "pbs")  # verify does not know all that their controller could write
-NAMES = [
-    pytest.param(name, marks=[pytest.mark.xfail(strict=True)] if name.endswith(NOT_YET) else []) for name in CAMPAIGNS
-]
-
-
 @pytest.fixture
 def unpack(tmp_path):
     def unpack(file):
@@ -38,14 +32,14 @@ def unpack(tmp_path):
     return unpack
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CAMPAIGNS)
 def test_a_package_of_an_earlier_version_verifies(name):
     found = verify(PACKAGES[name])
     assert list(map(str, found.faults)) == []
     assert found.result_row["simulated"] == "yes"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CAMPAIGNS)
 def test_a_campaign_directory_of_an_earlier_version_can_be_read(name, unpack, tmp_path):
     path = unpack(CAMPAIGNS[name])
     shown = json.loads(status(path, "json"))
