@@ -58,6 +58,9 @@ class _Run:
     apart: timedelta
 
 
+_Started = tuple[datetime, str, _Job]
+
+
 def check_accounting(evidence: Evidence) -> None:
     """Compare every job that the queue accounts for with its attempt's events, and miss those that it does not know."""
     file = evidence.directory.accounting
@@ -115,24 +118,31 @@ def _outside(
 ) -> Iterator[tuple[str, _Job, str, datetime, datetime]]:
     """Where, job, what, and both times, of each start that comes after the run's begin, or end before its last epoch.
 
-    A run belongs to the latest record that starts before it begins. Records that state no start hold any of them.
+    The latest runs and records belong together in their order. Where more records than runs began (a run may end before its
+    begin line), a run belongs to the latest record that starts before it. Records that state no start hold any run.
     """
-    started = [(where, job, job.start) for where, job in records if job.start is not None]
+    started = sorted(
+        ((job.start, where, job) for where, job in records if job.start is not None), key=lambda each: each[0]
+    )
     if not started:
         for run in runs[-1:]:
             yield from _late(*records[-1], run)
         return
-    for run in runs[-len(started) :]:
-        before = [each for each in started if each[2] <= run.begin + run.apart]
-        if before:
-            where, job, _ = max(before, key=lambda each: each[2])
-            yield from _late(where, job, run)
-        else:
-            where, job, start = min(started, key=lambda each: each[2])
+    for run, (start, where, job) in zip(runs[-len(started) :], _fitting(started, runs), strict=True):
+        if run.begin < start - run.apart:
             yield where, job, "start", run.begin, start
+        else:
+            yield from _late(where, job, run)
+
+
+def _fitting(started: Sequence[_Started], runs: Sequence[_Run]) -> list[_Started]:
+    """For each of the latest runs the record that it belongs to."""
+    if len(runs) >= len(started):
+        return list(started)
+    before = [[each for each in started if each[0] <= run.begin + run.apart] for run in runs]
+    return [each[-1] if each else started[0] for each in before]
 
 
 def _late(where: str, job: _Job, run: _Run) -> Iterator[tuple[str, _Job, str, datetime, datetime]]:
-    over = job.end is not None and run.last is not None and run.last > job.end + run.apart
-    if over and job.ended_by_itself and job.end and run.last:
+    if job.end is not None and run.last is not None and run.last > job.end + run.apart and job.ended_by_itself:
         yield where, job, "end", run.last, job.end

@@ -121,7 +121,9 @@ def _stage(
     accounting = directory.accounting.exists()
     if accounting:
         text = read_whole_lines(directory.accounting)[0].decode(errors="replace")
-        there.accounting.write_bytes(redactor.text(text).encode())
+        there.accounting.write_bytes(
+            "".join(f"{redactor.accounting(line)}\n" for line in text.split("\n")[:-1]).encode()
+        )
     return leaving, {
         "pseudonyms": with_pseudonyms,
         "journal": "written anew, chain and all, without what stays at the site" if rewritten else "as it was written",

@@ -7,6 +7,7 @@ the journal's chain and its hashes of events: they are consistent again, and no 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -25,6 +26,8 @@ _SECRET_VARIABLE: Final = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|AC
 _ASSIGNED: Final = re.compile(r"""\b\w+=["']?([^\s"']{6,})""")
 _TEXTS: Final = frozenset({"host", "hosts", "nodes", "job", "message", "reason"})
 """The fields of records in which a host, a user or a line of a log can stand."""
+_ACCOUNTED: Final = frozenset({"name", "start", "end", "state", "exit_code"})
+"""The fields of an accounted job that `verify` judges."""
 
 
 @dataclass
@@ -61,6 +64,20 @@ class Redactor:
             if changed is not value:
                 changes[key] = changed
         return record.model_copy(update=changes) if changes else record
+
+    def accounting(self, line: str) -> str:
+        """A line of accounting.jsonl without it; its keys, and the names of jobs, are no names of hosts or users."""
+        try:
+            job = json.loads(line)
+        except ValueError:
+            return self.text(line)
+        shown = {key: value if key in _ACCOUNTED else self._shown_value(value) for key, value in job.items()}
+        return line if shown == job else json.dumps(shown)
+
+    def _shown_value(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self._shown_value(item) for item in value]
+        return self.text(value) if isinstance(value, str) else value
 
     def events(self, data: bytes) -> bytes:
         """The whole lines of an events file without it."""
