@@ -384,3 +384,41 @@ def test_a_job_that_is_stopped_before_its_trial_can_hear_it_is_told_again(make_s
     assert (end.reason, end.message) == (EndReason.STOPPED, "told to end by SIGTERM")
     assert campaign.leaves_nothing_running()
     campaign.check_verifies()
+
+
+def test_jobs_that_ran_again_are_accounted_for_with_each_run(make_accounted_campaign, long_trials):
+    campaign = make_accounted_campaign(
+        campaign__max_trials=2,
+        campaign__concurrency=2,
+        scheduler__partition="low",
+        scheduler__requeue=True,
+        scheduler__exclusive=True,
+        **long_trials,
+    )
+    cluster = campaign.cluster
+
+    def disturb(controller):
+        (node,) = trained(controller, 0).begin.hosts
+        cluster.submit("sleep 1000", f"--nodelist={node}", "--exclusive")  # preempts trial 0
+        cluster.run("scontrol", "requeue", campaign.job(1))
+
+    run_until(
+        campaign,
+        lambda controller: all(trained(controller, trial, run=1, epochs=30) for trial in (0, 1)),
+        once(lambda controller: all(trained(controller, trial, epochs=2) for trial in (0, 1)), disturb),
+    )
+    campaign.check_verifies()
+    lines = [json.loads(line) for line in campaign.directory.accounting.read_text().splitlines()]
+    assert set(Counter(line["name"] for line in lines).values()) == {2}
+    assert all(line["start"] and line["end"] for line in lines)
+
+
+def test_an_arrays_elements_that_never_ran_are_accounted_for(make_accounted_campaign, long_trials):
+    campaign = make_accounted_campaign(
+        campaign__max_trials=7, campaign__concurrency=7, scheduler__exclusive=True, **long_trials
+    )
+    run_until(campaign, lambda controller: sum(trained(controller, trial) is not None for trial in range(7)) >= 4)
+    campaign.check_verifies()
+    lines = [json.loads(line) for line in campaign.directory.accounting.read_text().splitlines()]
+    assert len({line["name"] for line in lines}) == 7
+    assert sum("start" in line for line in lines) == 4
