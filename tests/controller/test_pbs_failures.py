@@ -3,8 +3,10 @@
 Much happens to one campaign at a time: its trials do not know of each other.
 """
 
+import json
 import os
 import signal
+from datetime import datetime
 
 import pytest
 
@@ -306,3 +308,24 @@ def test_without_a_history_ends_are_told_as_far_as_files_tell_them_and_so_is_wha
     assert any("2 job(s) not told to end" in each and "Unauthorized Request" in each for each in campaign.warnings)
     assert campaign.leaves_nothing_running()
     campaign.check_verifies()
+
+
+def test_epochs_of_a_node_that_pbs_lost_and_that_trained_on_count_and_verify(make_pbs_campaign, long_trials):
+    some = {"training__warmup_epochs": [150], "training__epochs": 150}  # for some 15 s
+    campaign = make_pbs_campaign(campaign__max_trials=1, campaign__concurrency=1, **long_trials | some)
+    pbs = campaign.cluster
+    pbs.configure(node_fail_requeue=0)
+
+    def cut_off(controller):
+        pbs.cut_off(trained(controller, 0).begin.hosts[0])
+        assert campaign.queue() == []  # the server gives the job up; its trial writes on, and is not asked after
+
+    phase, state = run_until(campaign, lambda controller: False, once(all_trained(1), cut_off))
+    assert phase is Phase.FINISHED
+    assert [end.reason for end in state.ends] == [EndReason.COMPLETED]
+    campaign.check_verifies()
+    (line,) = [json.loads(line) for line in campaign.directory.accounting.read_text().splitlines()]
+    last = [event["end"] for event in campaign.events()["00000-1.0.jsonl"] if event["type"] == "epoch"][-1]
+    assert line["exit_code"] == "-20"
+    apart = datetime.fromisoformat(last) - datetime.fromisoformat(line["end"])
+    assert apart.total_seconds() > 10  # what PBS says is when it gave the node up

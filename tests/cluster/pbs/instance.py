@@ -194,6 +194,10 @@ class Pbs:
                 else:
                     self._kill_job(job, node)
 
+    def cut_off(self, node: str) -> None:
+        """A node's network fails: the server sees no answer, and what runs there goes on."""
+        self._set_node(node, "down", "node down: communication closed")
+
     def node_offline(self, node: str) -> None:
         """An administrator takes a node out: what runs there goes on, nothing new starts."""
         self._set_node(node, "offline", "")
