@@ -147,6 +147,10 @@ class Begin(_Event):
     set_ahead: Annotated[float, Field(ge=0, lt=1e10)] = 0.0
     versions: dict[Name, Version]
 
+    def to_line(self) -> str:
+        """As one line of JSON; without `set_ahead` where it is nothing, so that 0.1.0 reads the line too."""
+        return self.model_dump_json(exclude=None if self.set_ahead else {"set_ahead"})
+
 
 class Epoch(_Event):
     """One epoch that was trained and validated.
