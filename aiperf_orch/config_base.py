@@ -18,6 +18,10 @@ HASHED: Final = re.compile(r"sha256:[0-9a-f]{64}")
 """A private value as packages show it."""
 
 
+TAG: Final = re.compile(r"<[A-Za-z/!?]")
+"""What HTML takes for the beginning of a tag; a `<` before anything else, and any `>`, it takes for text."""
+
+
 class Settings(BaseModel):
     """Base of every section: unknown keys are refused, and nothing changes once it is read."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from aiperf_orch.config import SCHEDULERS, SiteSettings
+from aiperf_orch.config_base import TAG
 from aiperf_orch.errors import UsageError
 
 _MAX_BYTES: Final = 1 << 16
@@ -25,6 +26,7 @@ _MAX_NUMBER: Final = 100  # characters
 _MAX_FAULTS: Final = 20
 _WHOLE: Final = re.compile(r"[-+]?[0-9]{1,40}(?:_[0-9]{1,40}){0,9}")  # in quotes, or as 1_000
 _DECIMAL: Final = re.compile(r"[-+]?[0-9]{0,20}\.?[0-9]{1,20}(?:[eE][-+]?[0-9]{1,3})?")
+_LEAST_PEAK: Final = 1e9  # operations per second
 Key = tuple[str | int, ...]
 
 
@@ -74,8 +76,36 @@ def load_site(path: Path, overrides: Iterable[Override] = ()) -> LoadedSettings:
         faults = [_explain(item, origins, str(path)) for item in error.errors()[:_MAX_FAULTS]]
         more = [f"and {error.error_count() - _MAX_FAULTS} more"] if error.error_count() > _MAX_FAULTS else []
         raise UsageError("\n".join([*faults, *more])) from None
+    found = [f"{origins.get(key, path)}: {'.'.join(key)}: {why}" for key, why in _never_packed(settings)]
+    if found:
+        raise UsageError("\n".join(found))
     leaves = {".".join(map(str, key)): origin for key, origin in origins.items() if _is_leaf(data, key)}
     return LoadedSettings(settings, leaves)
+
+
+def _never_packed(settings: SiteSettings) -> Iterator[tuple[tuple[str, str], str]]:
+    """Settings of which `verify` would say, after the whole campaign, that its package cannot be trusted: key, and why.
+
+    Not part of the models: what earlier versions froze must be read.
+    """
+    system, scheduler = settings.system, settings.scheduler
+    for key, value in system.model_dump(exclude_none=True).items():
+        tag = TAG.search(str(value))
+        if tag:
+            hint = f"{tag[0]!r} would begin a tag in a web page; put a space behind <, as in '< 2 us'"
+            yield ("system", key), f"{str(value)!r:.60}: {hint}"
+    nodes = getattr(scheduler, "nodes", 1)
+    if system.number_of_nodes is not None and system.number_of_nodes < nodes:
+        yield (
+            ("system", "number_of_nodes"),
+            f"{system.number_of_nodes}, but scheduler.nodes gives each trial {nodes}: say how many nodes the system has",
+        )
+    if system.accelerator_peak_ops is not None and system.accelerator_peak_ops < _LEAST_PEAK:
+        yield (
+            ("system", "accelerator_peak_ops"),
+            f"{system.accelerator_peak_ops:g}: operations per second, of which every accelerator reaches 1e9; "
+            "312 Tera-OPS are 312e12",
+        )
 
 
 def parse_yaml(text: str, name: str, texts: dict[Key, str] | None = None) -> tuple[Any, dict[Key, int]]:

@@ -125,7 +125,8 @@ class Begin(_Event):
     """A trial's first line, written when all is prepared and before it trains; the campaign's clock starts with it.
 
     `inherited` tells whether the trial began with its parent's weights, `batch` what one accelerator begins with,
-    `clock_skew` how many seconds the node's clock is ahead of the file server's. `workers` train together, one on each
+    `clock_skew` how many seconds the node's clock is ahead of the file server's, `set_ahead` how many its run's times are
+    ahead of the node's clock, so that they are not behind the job's submission. `workers` train together, one on each
     accelerator; `data_sha256` is the digest of the data set's listing.
     """
 
@@ -144,7 +145,12 @@ class Begin(_Event):
     compiled: bool = False
     data_sha256: Sha256 | None = None
     clock_skew: float
+    set_ahead: Annotated[float, Field(ge=0, lt=1e10)] = 0.0
     versions: dict[Name, Version]
+
+    def to_line(self) -> str:
+        """As one line of JSON; without `set_ahead` where it is nothing, so that 0.1.0 reads the line too."""
+        return self.model_dump_json(exclude=None if self.set_ahead else {"set_ahead"})
 
 
 class Epoch(_Event):

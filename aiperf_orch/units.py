@@ -70,14 +70,56 @@ def format_duration(seconds: float) -> str:
     return f"{rounded}s"
 
 
+class _Clock:
+    """The system's clock, made one that never goes back: when that is set back, time goes on from the latest known one."""
+
+    def __init__(self) -> None:
+        self._latest, self._at = datetime.min.replace(tzinfo=timezone.utc), time.monotonic()
+
+    def present(self) -> datetime:
+        """The present: the system's, or what has passed since the latest known time if that is later."""
+        earliest = self._latest + timedelta(seconds=time.monotonic() - self._at)
+        stated = datetime.now(timezone.utc)
+        if stated < earliest:
+            return earliest
+        self._latest, self._at = stated, time.monotonic()
+        return stated
+
+    def ahead(self) -> float:
+        """Seconds that the present is ahead of the system's clock."""
+        return (self.present() - datetime.now(timezone.utc)).total_seconds()
+
+    def not_before(self, latest: datetime) -> None:
+        """The present is this time at the earliest."""
+        if self.present() < latest:
+            self._latest, self._at = latest, time.monotonic()
+
+
+_clock = _Clock()
+
+
 def now() -> datetime:
-    """The present, in UTC, to the millisecond."""
-    return _to_milliseconds(datetime.now(timezone.utc))
+    """The present, in UTC, to the millisecond. It never goes back, nor behind what `not_before` was given."""
+    return _to_milliseconds(_clock.present())
+
+
+def not_before(latest: datetime) -> None:
+    """Let this process's time go on from `latest` where the system's clock says that it is earlier.
+
+    So the times of a campaign stay in order although a clock was set back between its controllers, or differs between its
+    nodes: a controller goes on from its journal's last line, a trial from the submission of its job.
+    """
+    _clock.not_before(latest)
+
+
+def set_ahead() -> float:
+    """Seconds that this process's time is ahead of the system's clock, because that was set back or `not_before` says so."""
+    return round(max(_clock.ahead(), 0.0), 3)
 
 
 def steady_clock() -> Callable[[], datetime]:
     """A clock that begins with the present and then never steps, whatever is done to the system's clock meanwhile."""
-    begun, origin = datetime.now(timezone.utc), time.monotonic()
+    begun, origin = _clock.present(), time.monotonic()
     return lambda: _to_milliseconds(begun + timedelta(seconds=time.monotonic() - origin))
 
 

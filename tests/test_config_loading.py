@@ -471,3 +471,30 @@ def test_differences_are_told_a_line_a_key() -> None:
         "campaign.duration: '43200s' there, '7200s' now",
         "training.warmup_epochs: [15, 30, 45] there, [1] now",
     ]
+
+
+@pytest.mark.parametrize(
+    ("section", "says"),
+    [
+        (
+            "system: {hw_notes: 'a <b note'}",
+            "SITE:1: system.hw_notes: 'a <b note': '<b' would begin a tag in a web page",
+        ),
+        ("system: {name: '<script>alert(1)</script>'}", "SITE:1: system.name: '<script>alert(1)</script>': '<s'"),
+        ("system: {host_networking: 'x <!-- y'}", "SITE:1: system.host_networking: 'x <!-- y': '<!'"),
+        ("system: {accelerator_peak_ops: 312}", "SITE:1: system.accelerator_peak_ops: 312: operations per second"),
+        (
+            "system: {number_of_nodes: 2}\nscheduler: {kind: slurm, nodes: 4}",
+            "SITE:1: system.number_of_nodes: 2, but scheduler.nodes gives each trial 4",
+        ),
+    ],
+)
+def test_what_verify_would_refuse_after_the_campaign_is_refused_before_it(
+    fault: Callable[..., str], section: str, says: str
+) -> None:
+    assert says in fault(section)
+
+
+@pytest.mark.parametrize("note", ["NVLink > 600 GB/s", "latency < 2 us", "<2 us -> fine", "A & B <= C", "Ångström №1"])
+def test_a_note_that_no_page_takes_for_a_tag_is_taken(load: Callable[..., LoadedSettings], note: str) -> None:
+    assert load(f"system: {{hw_notes: '{note}'}}").settings.system.hw_notes == note

@@ -133,8 +133,8 @@ def test_a_trial_by_hand_prints_what_its_output_cannot_show(tmp_path: Path) -> N
 def test_a_line_ends_where_the_program_ended_it(odd: str, tmp_path: Path) -> None:
     rows = f"7|7|N/A|PENDING|0:00|(held{odd}by root)|n1|qk3f9-00001-1\n8|8|N/A|RUNNING|0:01|None|n2|qk3f9-00002-1\n"
     assert [row.job for row in queue.parse_squeue(rows)] == ["7", "8"]
-    shown = f"JobId=7 JobState=FAILED Comment=a{odd}b ExitCode=1:0 NodeList=n1\n"
-    assert list(queue.parse_scontrol(shown)) == ["7"]
+    shown = f"JobId=7 JobName=qk3f9-00001-1 JobState=FAILED Comment=a{odd}b ExitCode=1:0 NodeList=n1\n"
+    assert list(queue.parse_scontrol(shown)) == [("qk3f9-00001-1", "7")]
     nodes = f"main|idle|4|8|1000|(null)|big{odd}memory\n"
     assert [group.count for group in site.parse_nodes(nodes)] == [4]
     withdrawals = tmp_path / "withdrawn"

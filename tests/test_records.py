@@ -59,6 +59,8 @@ def test_a_begin_line_is_as_documented() -> None:
     begin = event_adapter.validate_json(json.dumps(_BEGIN))
     assert isinstance(begin, Begin)
     assert json.loads(begin.to_line()) == _BEGIN
+    ahead = _BEGIN | {"set_ahead": 1800.5}  # only where a clock was behind
+    assert json.loads(event_adapter.validate_json(json.dumps(ahead)).to_line()) == ahead
 
 
 def test_times_are_written_in_utc_to_the_millisecond() -> None:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
+from aiperf_orch import units
 from aiperf_orch.units import (
     Seconds,
     Timestamp,
@@ -17,8 +18,11 @@ from aiperf_orch.units import (
     format_number,
     format_ops,
     format_time,
+    not_before,
     now,
     parse_duration,
+    set_ahead,
+    steady_clock,
 )
 
 
@@ -221,3 +225,58 @@ def test_every_rate_from_1_to_10_to_the_30_is_readable(ops: float) -> None:
     number, unit = format_ops(ops).split(" ")
     assert 1 <= float(number) < 1000
     assert unit.endswith("OPS")
+
+
+class _SystemClock(datetime):
+    """The system's clock, ahead by as much as a test sets it."""
+
+    ahead = timedelta()
+
+    @classmethod
+    def now(cls, tz: Any = None) -> datetime:
+        return datetime.now(tz) + cls.ahead
+
+
+@pytest.fixture
+def system_clock(monkeypatch: pytest.MonkeyPatch) -> type[_SystemClock]:
+    """A clock that can be set, in a process that knows of no time yet."""
+    monkeypatch.setattr(units, "datetime", _SystemClock)
+    monkeypatch.setattr(_SystemClock, "ahead", timedelta())
+    monkeypatch.setattr(units, "_clock", units._Clock())
+    return _SystemClock
+
+
+_MOMENT = timedelta(seconds=30)
+
+
+def test_time_goes_on_where_the_systems_clock_is_set_back(system_clock: type[_SystemClock]) -> None:
+    before = now()
+    assert set_ahead() == 0
+    system_clock.ahead = -timedelta(hours=1)
+    assert before <= now() < before + _MOMENT
+    assert set_ahead() == pytest.approx(3600, abs=30)
+    assert before <= steady_clock()() < before + _MOMENT
+
+
+def test_time_follows_a_clock_that_is_set_ahead(system_clock: type[_SystemClock]) -> None:
+    before = now()
+    system_clock.ahead = timedelta(hours=1)
+    assert timedelta(0) <= now() - before - timedelta(hours=1) < _MOMENT
+    assert set_ahead() == 0
+
+
+def test_time_begins_at_the_latest_known_one(system_clock: type[_SystemClock]) -> None:
+    latest = now() + timedelta(minutes=30)
+    not_before(latest)
+    not_before(latest - timedelta(minutes=5))
+    assert latest <= now() < latest + _MOMENT
+    assert set_ahead() == pytest.approx(1800, abs=30)
+    system_clock.ahead = timedelta(hours=1)
+    assert now() > latest + timedelta(minutes=20)
+
+
+def test_looking_at_the_clock_often_does_not_move_it() -> None:
+    for _ in range(100_000):
+        found = now()
+    assert abs(datetime.now(timezone.utc) - found) < _MOMENT
+    assert set_ahead() == 0

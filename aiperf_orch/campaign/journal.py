@@ -13,7 +13,7 @@ from aiperf_orch.campaign.files import AppendFile, explained, read_whole_lines
 from aiperf_orch.campaign.reading import patiently
 from aiperf_orch.errors import RecordError
 from aiperf_orch.records import Entry, entry_adapter, first_fault
-from aiperf_orch.units import now
+from aiperf_orch.units import not_before, now
 
 _FIRST: Final = "0" * 64
 AnyEntry = TypeVar("AnyEntry", bound=Entry)
@@ -34,7 +34,10 @@ def read_journal(path: Path) -> list[Entry]:
 
 
 class Journal:
-    """The journal, open for writing by the one controller."""
+    """The journal, open for writing by the one controller.
+
+    Its times never go back: opened on a machine whose clock is behind its last line, this process goes on from there.
+    """
 
     def __init__(self, path: Path, check_ours: Callable[[], None], generation: int) -> None:
         """Open it, and drop a torn last line.
@@ -55,6 +58,8 @@ class Journal:
         self.entries, self._last, size = _read(path)
         if size < self._file.size:
             self._file.truncate(size)
+        if self.entries:
+            not_before(self.entries[-1].time)
 
     def append(self, kind: type[AnyEntry], **fields: Any) -> AnyEntry:
         """Append one entry; it is on disk when this returns.

@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
@@ -74,17 +75,20 @@ def _keep_accounting(directory: CampaignDirectory) -> None:
     """Write down what the queue's own accounting says of the campaign's jobs, as long as it still knows all of them."""
     attempts = [attempt for trial in read_state(directory).trials.values() for attempt in trial.attempts]
     jobs = {attempt.name: attempt.job for attempt in attempts if attempt.job}
+    # Slurm accounts no element of an array that was cancelled while it waited, and verify asks for none that never began
+    began = {attempt.name for attempt in attempts if attempt.began or (attempt.end and attempt.end.first_begin)}
+    began &= jobs.keys()
     try:
-        accounted = (
-            _accounted(make_scheduler(directory.settings.scheduler), jobs, _lag_left(directory)) if jobs else None
-        )
+        scheduler = make_scheduler(directory.settings.scheduler)
+        accounted = _accounted(scheduler, jobs, began, _lag_left(directory)) if jobs else None
     except SchedulerUnreachable as error:
         _warn(directory, str(error))
         return
     if accounted is None:
         return
-    if len(accounted) < len(jobs):  # half of an account would accuse the rest
-        _warn(directory, f"the queue's accounting knows {len(accounted)} of the campaign's {len(jobs)} jobs")
+    known = {job.name for job in accounted} & began
+    if len(known) < len(began):  # half of an account would accuse the rest
+        _warn(directory, f"the queue's accounting knows {len(known)} of the campaign's {len(began)} jobs that ran")
         return
     lines = [json.dumps({key: value for key, value in asdict(job).items() if value is not None}) for job in accounted]
     replace_file(directory.accounting, "".join(f"{line}\n" for line in lines).encode())
@@ -105,18 +109,19 @@ def _lag_left(directory: CampaignDirectory) -> float:
     return min(max(_LAG - ended, 0.0), _LAG)
 
 
-def _accounted(scheduler: Scheduler, jobs: Mapping[str, str], lag: float) -> list[AccountedJob] | None:
-    """What accounting knows as soon as it has settled every job, or at most `lag` seconds later."""
+def _accounted(
+    scheduler: Scheduler, jobs: Mapping[str, str], began: AbstractSet[str], lag: float
+) -> list[AccountedJob] | None:
+    """What accounting knows of jobs, as soon as that is the end of each that began, or at most `lag` seconds later."""
     deadline = time.monotonic() + lag
     told = False
     while (known := scheduler.accounting(jobs)) is not None and time.monotonic() < deadline:
-        ended = len({job.name for job in known} - {job.name for job in known if not job.over})
-        if ended == len(jobs):
+        ended = len(began & {job.name for job in known} - {job.name for job in known if not job.over})
+        if ended == len(began):
             break
         if not told:
             print(
-                f"waiting for the queue's accounting: it knows the end of {ended} of {len(jobs)} jobs",
-                file=sys.stderr,
+                f"waiting for the queue's accounting: it knows the end of {ended} of {len(began)} jobs", file=sys.stderr
             )
             told = True
         time.sleep(_ASK_AGAIN)

@@ -11,6 +11,7 @@ from time import monotonic
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.events import revoke
+from aiperf_orch.campaign.histories import reason_by_line
 from aiperf_orch.campaign.state import Attempt
 from aiperf_orch.controller.background import BackgroundCall
 from aiperf_orch.controller.verdicts import how_it_went
@@ -135,5 +136,6 @@ def take_from_job(
         revoke(directory, *key, reason, message)
         watched.look_again(directory)
     elif watched.ended_by_others and end is not None and end.reason is not None:
-        return end.reason, ", ".join(filter(None, [watched.end.message, end.detail]))
+        reason = reason_by_line(watched.end.reason, None, end.reason)
+        return reason, ", ".join(filter(None, [watched.end.message, end.detail]))
     return watched.reason()

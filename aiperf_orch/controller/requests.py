@@ -22,7 +22,9 @@ def make_request(directory: CampaignDirectory, state: CampaignState, attempt: At
         folder,
         submit_folder,
         directory.path,
-        trial_command(directory.settings.scheduler.python, directory.spec(attempt.trial), attempt.attempt),
+        trial_command(
+            directory.settings.scheduler.python, directory.spec(attempt.trial), attempt.attempt, attempt.submitted
+        ),
         time_limit=_time_limit(directory, state),
         exclude=nodes_to_avoid(state, state.trials[attempt.trial]),
         after=_leader_job(state, attempt),

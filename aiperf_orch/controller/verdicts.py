@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Final
 
 from aiperf_orch.campaign.files import is_there
+from aiperf_orch.campaign.histories import reason_without_line
 from aiperf_orch.campaign.state import Attempt
 from aiperf_orch.config_schedulers import ClusterSettings, SchedulerSettings
 from aiperf_orch.controller.queue import QueueAnswer
@@ -136,27 +137,31 @@ def how_it_went(
         settings: the scheduler's.
         logs: files with the job's output.
     """
-    match watched.attempt.cancelling:
-        case EndReason.HUNG as reason:
+    order, unseen = watched.attempt.cancelling, _vanished_unseen(watched, end, logs)
+    log = end_by_log(tail(*logs)) if order is None else None
+    if log is not None and log.hosts:  # it names the node that failed
+        watched.job_end = JobEnd(end.reason if end else None, end.detail if end else "", log.hosts)
+    reason = reason_without_line(order, _known_reason(end, log), unseen=unseen)
+    match order:
+        case EndReason.HUNG:
             return reason, f"did not begin within {format_duration(settings.begin_within)} (scheduler.begin_within)"
-        case EndReason.HELD as reason:
+        case EndReason.HELD:
             return reason, watched.note or "the scheduler held its job"
-        case None if _vanished_unseen(watched, end, logs):
-            return EndReason.CANCELLED, "left the queue before it began, without a trace: somebody cancelled it"
+        case None if unseen:
+            return reason, "left the queue before it began, without a trace: somebody cancelled it"
         case None:
             gone, detail = "left the queue without an end line", end.detail if end else ""
             said = last_line(*logs) or no_output(settings, end, [*logs])
-            message = ", ".join(filter(None, [gone, detail, said]))
-            return _reason(end, end_by_log(tail(*logs))), message
-        case reason:
+            return reason, ", ".join(filter(None, [gone, detail, said]))
+        case _:
             return reason, "its job was ended"
 
 
-def _reason(queue: JobEnd | None, log: JobEnd | None) -> EndReason:
+def _known_reason(queue: JobEnd | None, log: JobEnd | None) -> EndReason | None:
     """Why a job ended: as the queue has it, unless that is only how it ended, and the job's log knows why."""
     known = queue.reason if queue else None
     if log is None or log.reason is None:
-        return known or EndReason.LOST
+        return known
     return log.reason if known in (None, EndReason.TRIAL_ERROR, EndReason.CANCELLED) else known
 
 

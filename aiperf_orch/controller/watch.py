@@ -13,6 +13,7 @@ from typing import Final
 from aiperf_orch.campaign.counted import counted_runs, planned_of
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.events import Planned, RunEvents, best_epoch, count_epochs, poll_attempt
+from aiperf_orch.campaign.histories import reason_by_line
 from aiperf_orch.campaign.state import Attempt, Trial
 from aiperf_orch.controller.policy import is_final
 from aiperf_orch.errors import PassingError
@@ -166,9 +167,7 @@ class Watched:
         """The typed reason and the message of its end line: told to end by us, or by somebody else."""
         if self.end is None:
             raise AssertionError("asked for the reason of an attempt that has not ended")
-        if self.end.reason is EndReason.STOPPED:
-            return self.attempt.cancelling or EndReason.CANCELLED, self.end.message
-        return self.end.reason, self.end.message
+        return reason_by_line(self.end.reason, self.attempt.cancelling), self.end.message
 
     @property
     def ended_by_others(self) -> bool:

@@ -5,12 +5,13 @@ Lines that contradict themselves or their trial's plan were told when they were 
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from aiperf_orch.campaign.events import EpochRow, best_epoch
 from aiperf_orch.campaign.state import Attempt
-from aiperf_orch.records import AttemptEnd, Begin, End, EndReason
+from aiperf_orch.records import Begin, EndReason
+from aiperf_orch.results.check_histories import LastRun, last_run
 from aiperf_orch.results.collect import TrialRecords
 from aiperf_orch.results.evidence import Evidence
 from aiperf_orch.units import format_duration, format_ops, format_time
@@ -18,20 +19,18 @@ from aiperf_orch.units import format_duration, format_ops, format_time
 _CLOCKS_APART: Final = 10.0
 """Seconds that a node's clock may differ from the controller's, beyond the skew that its begin line states."""
 _LARGEST_SKEW: Final = 86400.0
-_ENDED_BY_US: Final = frozenset({EndReason.CAMPAIGN_ENDED, EndReason.STOPPED, EndReason.CANCELLED, EndReason.HUNG})
 
 
 def check_events(evidence: Evidence) -> None:
     """Check every attempt, every trial's sums, every epoch, and the journal's own time."""
     _check_journal_times(evidence)
     for records in evidence.trials:
-        begins = {(begin.attempt, begin.run): begin for begin in records.begins}
-        ends = {end.attempt: end for end in records.ends}
         for attempt in records.trial.attempts:
-            own = [begin for (number, _), begin in begins.items() if number == attempt.attempt]
-            _check_begins(evidence, attempt, own)
-            if attempt.end is not None:
-                _check_end(evidence, attempt, attempt.end, ends.get(attempt.attempt), own)
+            begins = [begin for begin in records.begins if begin.attempt == attempt.attempt]
+            _check_begins(evidence, attempt, begins)
+            last = last_run(evidence, records, attempt)
+            if last is not None:
+                _check_end_time(evidence, attempt, last, begins)
         _check_sums(evidence, records)
         _check_epochs(evidence, records)
     _check_data(evidence)
@@ -65,6 +64,9 @@ def _check_begins(evidence: Evidence, attempt: Attempt, begins: list[Begin]) -> 
             why = f"begins at {format_time(begin.time)}, before journal.jsonl:{line} submitted it ({format_time(submitted)})"
             evidence.faults.add("attempt.time", where, why)
     began = attempt.began
+    if began is not None and attempt.end is not None and began.run not in {begin.run for begin in begins}:
+        why = f"attempt {attempt.attempt} of trial {attempt.trial} began, and ended without a begin line of run {began.run}"
+        evidence.faults.add("attempt.began", evidence.at_end(*attempt.key), why)
     seen = next((begin for begin in begins if began is not None and begin.run == began.run), None)
     if began is not None and seen is not None:
         for field in ("time", "hosts", "job"):
@@ -79,21 +81,13 @@ def _apart(begins: list[Begin]) -> timedelta:
     return timedelta(seconds=_CLOCKS_APART + min(stated, _LARGEST_SKEW))
 
 
-def _check_end(evidence: Evidence, attempt: Attempt, end: AttemptEnd, line: End | None, begins: list[Begin]) -> None:
+def _check_end_time(evidence: Evidence, attempt: Attempt, last: LastRun, begins: list[Begin]) -> None:
+    """The end line's time: by the clock of the trial where it wrote the line, else by the controller's."""
     journal, time = evidence.ended[attempt.key]
-    where = f"journal.jsonl:{journal}"
-    if line is None:
-        evidence.faults.add("attempt.end", where, f"attempt {attempt.attempt} of trial {attempt.trial} has no end line")
-        return
-    told = line.reason is EndReason.STOPPED and end.reason in _ENDED_BY_US
-    if line.reason is not end.reason and not told:
-        why = f"reason: {line.reason.value}, and {where} says {end.reason.value}"
-        evidence.faults.add("attempt.reason", evidence.at_event(*attempt.key, "end"), why)
-    apart = _apart(begins)
-    if line.time > time + apart:
-        why = f"ends at {format_time(line.time)}, after {where} saw it end ({format_time(time)})"
+    if last.line.time > time + _apart(begins):
+        why = f"ends at {format_time(last.line.time)}, after journal.jsonl:{journal} saw it end ({format_time(time)})"
         evidence.faults.add("attempt.time", evidence.at_event(*attempt.key, "end"), why)
-    if begins and line.time < max(begin.time for begin in begins):
+    if last.begin is not None and last.line.time < last.begin.time:
         evidence.faults.add("attempt.time", evidence.at_event(*attempt.key, "end"), "ends before it begins")
 
 
@@ -129,13 +123,13 @@ def _check_sums(evidence: Evidence, records: TrialRecords) -> None:
 def _check_epochs(evidence: Evidence, records: TrialRecords) -> None:
     sizes = evidence.directory.settings.data.sizes
     peaks = _peaks(evidence, records)
-    ends = {end.attempt: end for end in records.ends}
+    latest = {attempt.attempt: _latest(evidence, records, attempt) for attempt in records.trial.attempts}
     for epoch in records.epochs:
         if sizes and (epoch.train_images > sizes[0] or epoch.val_images > sizes[1]):
             why = f"epoch {epoch.epoch}: {epoch.train_images} and {epoch.val_images} images; the data set has {sizes}"
             evidence.faults.add("epoch.images", _at(evidence, epoch), why)
-        end = ends.get(epoch.attempt)
-        if end is not None and epoch.end > end.time:
+        end = latest[epoch.attempt]
+        if end is not None and epoch.end > end:
             evidence.faults.add("epoch.time", _at(evidence, epoch), f"epoch {epoch.epoch}: ends after its attempt")
         peak = peaks.get(epoch.attempt)
         seconds = (epoch.end - epoch.start).total_seconds()
@@ -143,6 +137,16 @@ def _check_epochs(evidence: Evidence, records: TrialRecords) -> None:
             speed = format_ops(epoch.ops / seconds) if seconds else "no time"
             why = f"epoch {epoch.epoch}: {speed}, and its accelerators reach {format_ops(peak)} at best"
             evidence.faults.add("speed.peak", _at(evidence, epoch), why)
+
+
+def _latest(evidence: Evidence, records: TrialRecords, attempt: Attempt) -> datetime | None:
+    """When an attempt's epochs must have ended: by its end line, and where that is by another clock than they, some later."""
+    last = last_run(evidence, records, attempt)
+    begins = [begin for begin in records.begins if begin.attempt == attempt.attempt]
+    if last is None:
+        return None
+    one_clock = last.begin is not None and len(begins) == 1
+    return last.line.time if one_clock else last.line.time + _apart(begins)
 
 
 def _at(evidence: Evidence, epoch: EpochRow) -> str:

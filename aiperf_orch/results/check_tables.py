@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from aiperf_orch import strict_json
+from aiperf_orch.config_base import TAG
 from aiperf_orch.results import rules
 from aiperf_orch.results.derived import best_weights, system_description
 from aiperf_orch.results.evidence import Evidence
@@ -20,6 +21,7 @@ from aiperf_orch.results.tables import LATER_COLUMNS, leaderboard_rows, result_r
 _TOLERANCE: Final = 1e-12  # of floats that another machine's logarithm computed
 _NUMBER: Final = re.compile(r"[-+]?[0-9][0-9.e+-]*")
 _MARKUP: Final = re.compile(r"[<>\x00-\x1f\x7f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""What no host, device or job has in its name."""
 
 
 def check_manifest(package: Package, faults: Faults) -> dict[str, Any]:
@@ -62,7 +64,8 @@ def check_tables(evidence: Evidence, manifest: Mapping[str, Any]) -> None:
             evidence.faults.add("manifest.contents", MANIFEST, why)
     _check_system_description(evidence)
     for where, what, name in _names(evidence):
-        if _MARKUP.search(name):
+        # of the system a person wrote prose, "NVLink > 600 GB/s": a page that escapes nothing takes only tags for more
+        if (TAG if what.startswith("system.") else _MARKUP).search(name):
             evidence.faults.add("name.markup", where, f"{what}: {name!r:.60} holds what a page could take for a script")
 
 

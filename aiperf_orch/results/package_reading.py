@@ -41,7 +41,7 @@ _CONTENTS: Final = tuple(
     (re.compile(pattern), size, kept)
     for pattern, size, kept in (
         (r"manifest\.json", 128 * _MIB, True),
-        (r"campaign\.yaml", _MIB // 4, True),
+        (r"campaign\.yaml", 4 * _MIB, True),
         (r"system\.json", _MIB // 4, True),
         (r"journal\.jsonl", 512 * _MIB, True),
         (r"accounting\.jsonl", 128 * _MIB, True),
@@ -49,7 +49,7 @@ _CONTENTS: Final = tuple(
         (r"report\.html", 64 * _MIB, False),
         (r"trials/[0-9]{5,9}\.json", 4 * _MIB, True),
         (r"events/[0-9]{5,9}-[0-9]{1,2}\.[0-9]{1,3}\.jsonl", 16 * _MIB, True),
-        (r"jobs/[A-Za-z0-9][A-Za-z0-9._-]{0,59}/job\.sh", _MIB, False),
+        (r"jobs/[A-Za-z0-9][A-Za-z0-9._-]{0,59}/job\.sh", 64 * _MIB, False),
     )
 )
 

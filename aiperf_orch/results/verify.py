@@ -14,6 +14,7 @@ from typing import Any
 from aiperf_orch.results import rules
 from aiperf_orch.results.check_accounting import check_accounting
 from aiperf_orch.results.check_events import check_events
+from aiperf_orch.results.check_histories import check_histories
 from aiperf_orch.results.check_tables import check_manifest, check_tables
 from aiperf_orch.results.check_trials import check_trials
 from aiperf_orch.results.evidence import gather
@@ -73,6 +74,7 @@ def verify(path: Path, signers: Path | None = None) -> Verification:
             return Verification(faults.listed, faults.unlisted, None, [], package.sha256, signed_by)
         check_trials(evidence)
         check_events(evidence)
+        check_histories(evidence)
         check_accounting(evidence)
         check_tables(evidence, manifest)
         row, missed = result_row(evidence.result), [miss.rule.id for miss in rules.misses(evidence.result)]

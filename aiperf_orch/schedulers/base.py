@@ -7,10 +7,12 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum
 from pathlib import Path
 
 from aiperf_orch.records import EndReason
+from aiperf_orch.units import format_time
 
 
 class JobState(str, Enum):
@@ -67,7 +69,10 @@ _LIVE_STATES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class AccountedJob:
-    """A job as the queue's accounting knows it: independent of what its trial wrote. Times in UTC."""
+    """A job as the queue's accounting knows it: independent of what its trial wrote. Times in UTC.
+
+    A job that was run again has a record for each of its runs, where the accounting keeps them.
+    """
 
     name: str
     job: str
@@ -139,16 +144,18 @@ def array_element(name: str) -> tuple[str, int] | None:
     return (match[1], int(match[2])) if match else None
 
 
-def trial_command(python: str | None, spec: Path, attempt: int) -> tuple[str, ...]:
+def trial_command(python: str | None, spec: Path, attempt: int, submitted: datetime | None = None) -> tuple[str, ...]:
     """The command that a job runs: one attempt of the trial with this specification.
 
     Args:
         python: the site's interpreter for trials; None is this one.
         spec: the trial's specification, absolute.
         attempt: from 1.
+        submitted: when the journal says that the attempt was submitted; the trial's time is never behind it.
     """
     # -P: a file in the job's folder is no module
-    return (python or sys.executable, "-P", "-m", "aiperf_orch.trial", str(spec), "--attempt", str(attempt))
+    command = (python or sys.executable, "-P", "-m", "aiperf_orch.trial", str(spec), "--attempt", str(attempt))
+    return command if submitted is None else (*command, "--submitted", format_time(submitted))
 
 
 class Scheduler(ABC):
@@ -228,7 +235,7 @@ class Scheduler(ABC):
     def accounting(self, jobs: Mapping[str, str]) -> list[AccountedJob] | None:  # noqa: ARG002  for those that account
         """What the queue's own accounting says of jobs, ids by name; None where it keeps none that could be whole.
 
-        It may learn of a job, and of its end, some seconds late.
+        There is one record for each run of a job, or for its last one only. It may learn of a job, and of its end, some seconds late.
         """
         return None
 

@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import psutil
@@ -235,11 +236,16 @@ def _least_taken(there: Sequence[str], taken: Sequence[Sequence[str]], number: i
 
 
 def _running(name: str, leader: int) -> JobStatus:
+    return JobStatus(name, str(leader), JobState.RUNNING, running_for=_age(leader))
+
+
+def _age(pid: int) -> float | None:
+    """Seconds since a process was started, by the clock that nobody sets; None when it is gone: what it started may run on."""
     try:
-        running_for = time.time() - psutil.Process(leader).create_time()
-    except psutil.Error:  # what it started runs on
-        running_for = None
-    return JobStatus(name, str(leader), JobState.RUNNING, running_for=running_for)
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except OSError:
+        return None
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
 
 
 def _how(code: int) -> str:

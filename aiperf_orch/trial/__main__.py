@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import tempfile
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from aiperf_orch.trial.lifeline import Key, dismiss
 from aiperf_orch.trial.simulated import SimulatedTrainer
 from aiperf_orch.trial.trainer import Trainer
 from aiperf_orch.trial.workers import Workers
+from aiperf_orch.units import not_before
 
 
 class _Terminal:
@@ -53,6 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m aiperf_orch.trial", description=__doc__)
     parser.add_argument("spec", type=Path, help="a trial's specification, trials/NNNNN.json of a campaign")
     parser.add_argument("--attempt", type=int, help="claim this attempt in the campaign (the controller's jobs do)")
+    parser.add_argument("--submitted", type=datetime.fromisoformat, help="when that was; time begins there, or later")
     parser.add_argument("--weights", type=Path, help="by hand: where to keep the best weights")
     parser.add_argument("--data", type=Path, help="by hand: the data set's folder, in place of the campaign's")
     options = parser.parse_args(arguments)
@@ -60,6 +63,8 @@ def main(arguments: list[str] | None = None) -> int:
     faulthandler.register(signal.SIGUSR2)  # who wants to see where the task is must not end it
     os.environ.setdefault("USER", users.own_name())  # torch names a folder by it
     allocation = Allocation.present()
+    if options.submitted:
+        not_before(options.submitted)  # this node's clock may be behind that of the controller, or set back since
     try:
         if options.weights and (options.weights.is_dir() or not os.access(options.weights.parent, os.W_OK)):
             raise UsageError(f"--weights {options.weights}: must be a file, in a folder that you may write")

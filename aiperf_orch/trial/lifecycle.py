@@ -27,7 +27,7 @@ from aiperf_orch.errors import AiperfError, PassingError
 from aiperf_orch.records import Begin, End, EndReason, Epoch, TrialSpec
 from aiperf_orch.trial.allocation import Allocation
 from aiperf_orch.trial.trainer import Equipment, Trainer, TrialFailure
-from aiperf_orch.units import steady_clock
+from aiperf_orch.units import set_ahead, steady_clock
 
 _WARNINGS = (signal.SIGUSR1, signal.SIGALRM)
 """What a batch system sends some time before the job's time limit, or the trial to itself."""
@@ -78,7 +78,7 @@ class Attempt:
         self._attempt, self._run, self._allocation = attempt, allocation.run, allocation
         self._sink, self._files = sink, files
         self._preparing = True
-        self._clock = steady_clock()
+        self._clock, self._set_ahead = steady_clock(), set_ahead()
         self._signal: int | None = None
         self._weights_sha256: str | None = None
         self._epochs: list[Epoch] = []
@@ -205,6 +205,7 @@ class Attempt:
             compiled=equipment.compiled,
             data_sha256=equipment.data_sha256,
             clock_skew=self._sink.clock_skew,
+            set_ahead=self._set_ahead,
             versions=equipment.versions,
         )
 

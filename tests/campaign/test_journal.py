@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aiperf_orch import units
+from aiperf_orch.campaign import journal as journal_module
 from aiperf_orch.campaign.journal import Journal, read_journal
 from aiperf_orch.campaign.lock import Lock
 from aiperf_orch.errors import AiperfError, LockedError, RecordError
@@ -52,6 +55,22 @@ def test_each_line_holds_the_hash_of_the_one_before(path: Path) -> None:
 
 def test_there_is_none_at_first(tmp_path: Path) -> None:
     assert read_journal(tmp_path / "journal.jsonl") == []
+
+
+def test_times_go_on_from_a_last_line_that_is_ahead_of_this_machine(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(units, "_clock", units._Clock())
+    ahead = units.now() + timedelta(minutes=30)
+    monkeypatch.setattr(journal_module, "now", lambda: ahead)
+    journal = Journal(path, _ours, 2)
+    journal.append(Stopped)
+    journal.close()
+    monkeypatch.setattr(journal_module, "now", units.now)
+    journal = Journal(path, _ours, 3)
+    assert ahead <= journal.append(Stopped).time < ahead + timedelta(minutes=1)
+    assert units.now() >= ahead  # so deadlines and graces go by the same time
+    journal.close()
 
 
 def test_a_new_writer_goes_on(path: Path) -> None:

@@ -154,4 +154,4 @@ def test_accounting_that_is_late_is_waited_for_and_one_that_stays_incomplete_acc
     text, status = package.package(tmp_path / "campaign", tmp_path / "half.tar.gz", None, pseudonyms=False)
     assert status == 0, text
     assert _accounting(tmp_path / "half.tar.gz") is None
-    assert "accounting knows 1 of the campaign's 3 jobs" in capsys.readouterr().err
+    assert "accounting knows 1 of the campaign's 3 jobs that ran" in capsys.readouterr().err

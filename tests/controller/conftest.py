@@ -10,12 +10,14 @@ import psutil
 import pytest
 
 from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.campaign.opening import read_state
 from aiperf_orch.campaign.state import Phase
 from aiperf_orch.config import SiteSettings
 from aiperf_orch.controller.controller import Controller
 from aiperf_orch.controller.loop import run
 from aiperf_orch.schedulers.choosing import make_scheduler
 from aiperf_orch.schedulers.pbs import qstat
+from controller.following import check_verifies
 
 LOCAL = {"poll_interval": "50ms", "silent_after": "1s", "lost_after": "500ms", "stop_grace": "10s"}
 SLURM = {
@@ -91,6 +93,13 @@ class Campaign:
             f"it did not come so far in time: {self.warnings[-5:]}, {self.journal()[-5:]}"
         )
         return phase, controller.state
+
+    def check_verifies(self):
+        """Stop what still runs; then the campaign packages and verifies."""
+        state = read_state(self.directory)
+        if state.live or state.phase is Phase.RUNNING:
+            self.run(stop=lambda controller: True)
+        check_verifies(self.directory.path)
 
     def processes(self, trial=None):
         """Processes of this campaign's jobs, or of one trial's."""

@@ -1,6 +1,19 @@
 """Runs a campaign until something holds, disturbs it on the way, and looks at what became of it."""
 
+import gc
+
+from aiperf_orch.commands.package import package
 from aiperf_orch.results.result import compute
+from aiperf_orch.results.verify import verify
+
+
+def check_verifies(path):
+    """A campaign that is over, or stopped, packages and verifies without any fault, with its scheduler's accounting."""
+    packed = path.with_name(f"{path.name}.tar.gz")
+    text, status = package(path, packed, None, pseudonyms=False)
+    gc.enable()  # a command that ends soon leaves it disabled
+    assert [f"{fault.id} {fault}" for fault in verify(packed).faults] == []
+    assert status == 0, text
 
 
 def trained(controller, trial, attempt=1, epochs=1, run=0):

@@ -29,6 +29,7 @@ def test_a_campaign_ends_after_its_trials_and_is_scored(any_campaign):
     assert result.score.operations == sum(end.ops for end in state.ends) == state.operations
     assert result.score.error == state.best_error
     assert campaign.leaves_nothing_running()
+    campaign.check_verifies()
 
 
 def test_a_campaign_ends_at_its_deadline_and_nothing_after_it_counts(make_campaign, long_trials):
@@ -39,6 +40,7 @@ def test_a_campaign_ends_at_its_deadline_and_nothing_after_it_counts(make_campai
     assert campaign.leaves_nothing_running()
     deadline = state.first_begin + timedelta(seconds=3)
     assert all(epoch.end <= deadline for epoch in compute(campaign.directory).collected.epochs)
+    campaign.check_verifies()
 
 
 def test_the_first_trial_runs_alone_until_it_has_ended_an_epoch(make_campaign):
@@ -72,6 +74,7 @@ def test_stopping_counts_what_was_completed_and_a_second_run_goes_on_to_the_same
     after = compute(campaign.directory)
     kept = {(epoch.trial, epoch.epoch): epoch for epoch in after.collected.epochs}
     assert all(kept[epoch.trial, epoch.epoch] == epoch for epoch in before.collected.epochs)
+    campaign.check_verifies()
 
 
 def test_a_stop_request_file_is_obeyed(make_campaign, long_trials):
@@ -84,6 +87,7 @@ def test_a_stop_request_file_is_obeyed(make_campaign, long_trials):
 
     phase, _ = campaign.run(until=ask)
     assert phase is Phase.STOPPED
+    campaign.check_verifies()
 
 
 def test_at_concurrency_one_a_campaign_repeats(make_campaign):
@@ -134,6 +138,7 @@ def test_a_job_that_is_killed_is_retried_from_its_checkpoint(any_campaign, long_
     assert again == list(range(again[0], again[0] + len(again)))
     assert (second.reason, second.epochs) == (EndReason.STOPPED, again[-1])
     assert events["00000-1.1.jsonl"][0]["reason"] == "LOST"  # the attempt was taken from its job
+    campaign.check_verifies()
 
 
 def test_a_broken_site_costs_one_job_and_pauses_the_campaign(any_campaign):
@@ -142,6 +147,7 @@ def test_a_broken_site_costs_one_job_and_pauses_the_campaign(any_campaign):
     assert phase is Phase.PAUSED
     assert [(end.trial, end.attempt) for end in state.ends] == [(0, 1)]
     assert "No such file" in state.phase_reason
+    campaign.check_verifies()
 
 
 def test_bad_data_pauses_the_campaign_at_once(make_campaign):
@@ -149,6 +155,7 @@ def test_bad_data_pauses_the_campaign_at_once(make_campaign):
     phase, state = campaign.run()
     assert phase is Phase.PAUSED
     assert state.phase_reason.startswith("trial 0 ended BAD_DATA")
+    campaign.check_verifies()
 
 
 def test_like_failures_in_a_row_pause_the_campaign_and_running_again_goes_on(make_campaign):
@@ -169,6 +176,7 @@ def test_like_failures_in_a_row_pause_the_campaign_and_running_again_goes_on(mak
     phase, state = campaign.run()
     assert phase is Phase.PAUSED
     assert len(state.trials) >= trials + 3
+    campaign.check_verifies()
 
 
 def test_a_trial_gets_no_more_attempts_than_the_settings_allow(make_campaign):
@@ -183,6 +191,7 @@ def test_a_trial_gets_no_more_attempts_than_the_settings_allow(make_campaign):
         (1, EndReason.TRIAL_ERROR, False),
         (2, EndReason.TRIAL_ERROR, True),
     ]
+    campaign.check_verifies()
 
 
 def test_a_job_that_somebody_ends_by_hand_is_cancelled_not_retried(any_campaign, long_trials):
@@ -197,6 +206,7 @@ def test_a_job_that_somebody_ends_by_hand_is_cancelled_not_retried(any_campaign,
 
     _, state = campaign.run(until=cancel_once)
     assert [(end.reason, end.final) for end in state.ends] == [(EndReason.CANCELLED, True)]
+    campaign.check_verifies()
 
 
 def test_a_garbage_line_in_events_is_named_and_the_rest_counts(make_campaign, long_trials):
@@ -263,6 +273,7 @@ def test_ticks_alone_run_a_campaign_to_its_end(any_campaign, wait_for):
 
     wait_for(tick, seconds=campaign.patience)
     assert compute(campaign.directory).score.epochs == 6
+    campaign.check_verifies()
 
 
 def test_a_tick_does_not_wake_a_stopped_campaign(make_campaign):
@@ -297,6 +308,7 @@ def test_once_a_trial_has_ended_an_epoch_the_first_failure_of_another_pauses_not
     assert phase is Phase.RUNNING
     (end,) = state.ends
     assert (end.trial, end.reason, end.epochs) == (1, EndReason.LOST, 0)
+    campaign.check_verifies()
 
 
 def test_a_job_that_never_begins_is_hung_and_ended(make_campaign):
@@ -307,6 +319,7 @@ def test_a_job_that_never_begins_is_hung_and_ended(make_campaign):
     assert phase is Phase.PAUSED
     assert [end.reason for end in state.ends] == [EndReason.HUNG]
     assert campaign.leaves_nothing_running()
+    campaign.check_verifies()
 
 
 def test_a_job_that_was_missed_once_and_found_again_gets_the_whole_grace_again(make_campaign):
@@ -326,6 +339,7 @@ def test_a_job_that_was_missed_once_and_found_again_gets_the_whole_grace_again(m
         assert not attempt.unsure
     finally:
         controller.close()
+    campaign.check_verifies()
 
 
 def test_a_search_with_nothing_left_ends_the_campaign(make_campaign):

@@ -15,6 +15,7 @@ from aiperf_orch.controller.controller import Controller
 from aiperf_orch.controller.loop import run
 from aiperf_orch.records import EndReason
 from aiperf_orch.schedulers.choosing import make_scheduler
+from controller.following import check_verifies
 
 PATIENCE = 800  # seconds; some 40 on an idle machine
 EPOCHS = 8
@@ -112,3 +113,4 @@ def test_a_trial_goes_on_after_a_worker_or_a_node_was_lost(settings, tmp_path):
         if number in killed:
             assert 1 < epochs[1][0] <= epochs[0][-1] + 1
             assert ("the trial's task on n" if on_slurm else "was killed") in runs[0][-1]["message"]
+    check_verifies(directory.path)

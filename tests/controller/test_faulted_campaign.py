@@ -17,6 +17,7 @@ from aiperf_orch.campaign.state import CampaignState, Phase
 from aiperf_orch.records import EndReason
 from aiperf_orch.results.result import compute
 from cluster.processes import wait_until
+from controller.following import check_verifies
 
 TRIALS = 40
 PATIENCE = 800  # seconds; some 60 on an idle machine
@@ -254,6 +255,7 @@ def test_a_campaign_to_which_everything_happens_ends_scored(campaign, batch_syst
     assert (directory.path / "result.csv").exists()
 
     wait_until(lambda: not batch_system.jobs(), "every job has left the queue")
+    check_verifies(campaign.path)
 
 
 @pytest.mark.slurm
@@ -281,3 +283,4 @@ def test_a_short_campaign_trains_on_slurm(tmp_path, slurm):
     assert result.score.error < 0.9
     assert result.faults == []
     wait_until(lambda: not slurm.alive_jobs(), "the job has left the queue")
+    check_verifies(campaign.path)

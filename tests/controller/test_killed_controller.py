@@ -66,6 +66,7 @@ def check_nothing_lost_and_nothing_twice(campaign, trials):
         assert trial.end
         assert trial.end.epochs == sum(1 for key in finished if key[0] == number)
     assert campaign.leaves_nothing_running()
+    campaign.check_verifies()
 
 
 @pytest.mark.parametrize(("torn", "trials"), [(False, 2), (True, 1)], ids=["line on disk", "line torn"])

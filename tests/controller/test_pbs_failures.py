@@ -6,6 +6,7 @@ Much happens to one campaign at a time: its trials do not know of each other.
 import json
 import os
 import signal
+from datetime import datetime
 
 import pytest
 
@@ -83,6 +84,7 @@ def test_what_befalls_running_jobs(make_pbs_campaign, long_trials):
     assert phase is Phase.STOPPED
     assert not state.live
     assert campaign.leaves_nothing_running()
+    campaign.check_verifies()
 
 
 def test_a_job_that_cannot_be_ended_since_its_node_is_dead_is_told_and_keeps_no_other_from_ending(
@@ -106,6 +108,7 @@ def test_a_job_that_cannot_be_ended_since_its_node_is_dead_is_told_and_keeps_no_
     assert phase is Phase.STOPPED
     assert {end.reason for end in state.ends} == {EndReason.STOPPED}
     assert campaign.queue() == []
+    campaign.check_verifies()
 
 
 def test_the_trials_own_alarm_comes_before_the_walltime(make_pbs_campaign, long_trials):
@@ -121,6 +124,7 @@ def test_the_trials_own_alarm_comes_before_the_walltime(make_pbs_campaign, long_
     assert (end.reason, end.final) == (EndReason.TIME_LIMIT, False)  # not held against its one attempt
     assert "the job's time limit is near" in end.message
     check_goes_on(campaign, "00000-1.0.jsonl", "00000-2.0.jsonl")
+    campaign.check_verifies()
 
 
 def test_what_befalls_waiting_jobs(make_pbs_campaign, long_trials):
@@ -163,6 +167,7 @@ def test_what_befalls_waiting_jobs(make_pbs_campaign, long_trials):
     }
     assert "`qrls` lets it go on" in seen[2]
     assert "held by the system or an operator (s)" in seen[3]
+    campaign.check_verifies()
 
 
 @pytest.mark.parametrize(
@@ -184,6 +189,7 @@ def test_what_will_never_run_pauses_the_campaign_with_the_words_of_pbs(make_pbs_
     assert phase is Phase.PAUSED
     assert said in state.phase_reason
     assert campaign.queue() == []
+    campaign.check_verifies()
 
 
 @pytest.mark.parametrize(
@@ -243,6 +249,7 @@ def test_a_job_whose_start_is_refused_again_and_again_is_retried_and_a_limit_of_
     assert "too many failed attempts to run" in held.message
     assert {trial.end.reason for trial in state.trials.values()} == {EndReason.COMPLETED}
     assert any("would exceed complex's per-user limit" in warning for warning in campaign.warnings)
+    campaign.check_verifies()
 
 
 def test_nothing_fails_and_nothing_runs_twice_while_the_server_is_down_or_hangs(make_pbs_campaign, long_trials):
@@ -276,6 +283,7 @@ def test_nothing_fails_and_nothing_runs_twice_while_the_server_is_down_or_hangs(
     assert state.ends == []
     assert len(campaign.queue()) == 3
     assert [len(events) > 1 for events in campaign.events().values()] == [True] * 3
+    campaign.check_verifies()
 
 
 def test_a_site_may_let_pbs_run_jobs_again(make_pbs_campaign, long_trials):
@@ -297,6 +305,7 @@ def test_a_site_may_let_pbs_run_jobs_again(make_pbs_campaign, long_trials):
     assert state.ends == []
     for trial in range(2):
         check_goes_on(campaign, f"{trial:05d}-1.0.jsonl", f"{trial:05d}-1.1.jsonl")
+    campaign.check_verifies()
 
 
 def test_a_controller_that_is_killed_while_it_submits_is_followed_by_one_that_adopts(
@@ -321,6 +330,7 @@ def test_a_controller_that_is_killed_while_it_submits_is_followed_by_one_that_ad
     run_until(campaign, lambda _: all(epoch_numbers(campaign, name)[-1] > last + 2 for name, last in before.items()))
     assert sorted(before) == ["00000-1.0.jsonl", "00001-1.0.jsonl"]  # no second job, no second attempt
     assert len(campaign.queue()) == 2
+    campaign.check_verifies()
 
 
 def test_without_a_history_ends_are_told_as_far_as_files_tell_them_and_so_is_what_may_not_be_ended(
@@ -349,3 +359,25 @@ def test_without_a_history_ends_are_told_as_far_as_files_tell_them_and_so_is_wha
     assert phase is Phase.STOPPED
     assert any("2 job(s) not told to end" in each and "Unauthorized Request" in each for each in campaign.warnings)
     assert campaign.leaves_nothing_running()
+    campaign.check_verifies()
+
+
+def test_epochs_of_a_node_that_pbs_lost_and_that_trained_on_count_and_verify(make_pbs_campaign, long_trials):
+    some = {"training__warmup_epochs": [150], "training__epochs": 150}  # for some 15 s
+    campaign = make_pbs_campaign(campaign__max_trials=1, campaign__concurrency=1, **long_trials | some)
+    pbs = campaign.cluster
+    pbs.configure(node_fail_requeue=0)
+
+    def cut_off(controller):
+        pbs.cut_off(trained(controller, 0).begin.hosts[0])
+        assert campaign.queue() == []  # the server gives the job up; its trial writes on, and is not asked after
+
+    phase, state = run_until(campaign, lambda controller: False, once(all_trained(1), cut_off))
+    assert phase is Phase.FINISHED
+    assert [end.reason for end in state.ends] == [EndReason.COMPLETED]
+    campaign.check_verifies()
+    (line,) = [json.loads(line) for line in campaign.directory.accounting.read_text().splitlines()]
+    last = [event["end"] for event in campaign.events()["00000-1.0.jsonl"] if event["type"] == "epoch"][-1]
+    assert line["exit_code"] == "-20"
+    apart = datetime.fromisoformat(last) - datetime.fromisoformat(line["end"])
+    assert apart.total_seconds() > 10  # what PBS says is when it gave the node up

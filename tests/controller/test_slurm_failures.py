@@ -45,6 +45,7 @@ def test_a_script_that_fails_is_a_trial_error_and_is_retried_on_another_node(mak
         (node,) = first.hosts
         assert f"#SBATCH --exclude={node}\n" in script_of(campaign, trial, 2)
         assert second.hosts != first.hosts
+    campaign.check_verifies()
 
 
 def test_a_killed_trial_process_is_told_by_its_exit_status(make_slurm_campaign, long_trials):
@@ -63,6 +64,7 @@ def test_a_killed_trial_process_is_told_by_its_exit_status(make_slurm_campaign, 
     assert (first.reason, first.final) == (EndReason.TRIAL_ERROR, False)
     assert "exit status 1" in first.message
     check_goes_on(campaign, "00000-1.0.jsonl", "00000-2.0.jsonl")
+    campaign.check_verifies()
 
 
 def test_a_node_that_is_lost_costs_no_epoch_and_after_the_second_time_it_is_avoided(make_slurm_campaign, long_trials):
@@ -104,6 +106,7 @@ def test_a_node_that_is_lost_costs_no_epoch_and_after_the_second_time_it_is_avoi
     assert [ends_of(state, trial)[1].reason for trial in (0, 1)] == [EndReason.CANCELLED] * 2  # one ran, one waited
     assert f"#SBATCH --exclude=n[3-4],{lost[0]}\n" in script_of(campaign, 2, 1)
     assert any(f"node {lost[0]}: 2 trials failed on it" in warning for warning in campaign.warnings)
+    campaign.check_verifies()
 
 
 def test_jobs_that_wait_are_held_released_and_cancelled_by_hand(make_slurm_campaign, long_trials, monkeypatch):
@@ -148,6 +151,7 @@ def test_jobs_that_wait_are_held_released_and_cancelled_by_hand(make_slurm_campa
     assert any("waits for nodes to become free" in row["why"] for row in waiting)
     assert any("waiting: Resources: waits for nodes to become free" in line for line in log)
     assert any("waiting: JobHeldUser: held by a user" in line for line in log)
+    campaign.check_verifies()
 
 
 def test_a_suspended_job_has_not_failed(make_slurm_campaign, long_trials):
@@ -185,6 +189,7 @@ def test_a_suspended_job_has_not_failed(make_slurm_campaign, long_trials):
     assert heading[2] == "1 halted: SUSPENDED"
     (row,) = json.loads(status(campaign.directory.path, "json"))["trials"]
     assert (row["state"], row["why"]) == ("RUNNING", None)  # the note of the halt is gone
+    campaign.check_verifies()
 
 
 def test_a_job_that_is_preempted_for_good_is_retried_from_its_checkpoint(make_slurm_campaign, long_trials):
@@ -205,6 +210,7 @@ def test_a_job_that_is_preempted_for_good_is_retried_from_its_checkpoint(make_sl
     assert (end.reason, end.final) == (EndReason.PREEMPTED, False)  # not held against its one attempt
     assert not state.node_failures
     check_goes_on(campaign, "00000-1.0.jsonl", "00000-2.0.jsonl")
+    campaign.check_verifies()
 
 
 def test_a_site_may_let_slurm_requeue_jobs_and_then_the_attempt_goes_on(make_slurm_campaign, long_trials):
@@ -248,6 +254,7 @@ def test_a_site_may_let_slurm_requeue_jobs_and_then_the_attempt_goes_on(make_slu
     assert list(state.live) == [(0, 1), (1, 1), (2, 1)]
     for trial in range(3):
         check_goes_on(campaign, f"{trial:05d}-1.0.jsonl", f"{trial:05d}-1.1.jsonl")
+    campaign.check_verifies()
 
 
 def test_the_time_limit_is_warned_of_and_is_not_held_against_a_trial(make_slurm_campaign, long_trials):
@@ -279,6 +286,7 @@ def test_the_time_limit_is_warned_of_and_is_not_held_against_a_trial(make_slurm_
     assert "the job's time limit is near" in ends_of(state, 0)[0].message
     assert not state.node_failures
     check_goes_on(campaign, "00000-1.0.jsonl", "00000-2.0.jsonl")
+    campaign.check_verifies()
 
 
 @pytest.mark.parametrize(
@@ -292,6 +300,7 @@ def test_what_sbatch_refuses_pauses_the_campaign_with_its_words(make_slurm_campa
     assert state.phase_reason.startswith("trial 0 ended SUBMIT_REFUSED: sbatch: error:")
     assert said in state.phase_reason
     assert campaign.queue() == []
+    campaign.check_verifies()
 
 
 def test_an_account_that_is_not_valid_pauses_the_campaign(make_accounted_campaign):
@@ -299,6 +308,7 @@ def test_an_account_that_is_not_valid_pauses_the_campaign(make_accounted_campaig
     phase, state = campaign.run()
     assert phase is Phase.PAUSED
     assert "Invalid account" in state.phase_reason
+    campaign.check_verifies()
 
 
 def test_nothing_fails_while_slurmctld_is_away(make_slurm_campaign, long_trials):
@@ -318,6 +328,7 @@ def test_nothing_fails_while_slurmctld_is_away(make_slurm_campaign, long_trials)
     assert sorted(state.live) == [(0, 1), (1, 1), (2, 1)]
     assert said("Unable to contact slurm controller")(None)
     assert len(campaign.queue()) == 3
+    campaign.check_verifies()
 
 
 def test_a_job_that_was_accepted_although_sbatch_timed_out_counts_once(make_slurm_campaign, tmp_path, monkeypatch):
@@ -337,6 +348,7 @@ def test_a_job_that_was_accepted_although_sbatch_timed_out_counts_once(make_slur
     assert any("sbatch did not answer within 3s" in warning for warning in campaign.warnings)
     begun = [event["trial"] for events in campaign.events().values() for event in events if event["type"] == "begin"]
     assert sorted(begun) == [0, 1, 2]
+    campaign.check_verifies()
 
 
 def test_a_limit_of_jobs_in_the_queue_is_waited_for(make_accounted_campaign):
@@ -351,6 +363,7 @@ def test_a_limit_of_jobs_in_the_queue_is_waited_for(make_accounted_campaign):
     first = campaign.directory.array_name(1)
     arrays = [job["job"] for entry in campaign.journal() if entry["type"] == "submitted" for job in entry["jobs"]]
     assert any("_" in job for job in arrays), first
+    campaign.check_verifies()
 
 
 def test_a_wave_wider_than_an_array_may_be_is_several_and_stop_cancels_what_waits(make_slurm_campaign, long_trials):
@@ -371,6 +384,7 @@ def test_a_wave_wider_than_an_array_may_be_is_several_and_stop_cancels_what_wait
     assert {end.reason for end in state.ends} == {EndReason.STOPPED}
     assert campaign.leaves_nothing_running()
     assert set(cluster.alive_jobs()) == {filler, mine}
+    campaign.check_verifies()
 
 
 def test_a_job_that_is_stopped_before_its_trial_can_hear_it_is_told_again(make_slurm_campaign, long_trials, tmp_path):
@@ -394,3 +408,41 @@ def test_a_job_that_is_stopped_before_its_trial_can_hear_it_is_told_again(make_s
     (end,) = state.ends
     assert (end.reason, end.message) == (EndReason.STOPPED, "told to end by SIGTERM")
     assert campaign.leaves_nothing_running()
+    campaign.check_verifies()
+
+
+def test_jobs_that_ran_again_are_accounted_for_with_each_run(make_accounted_campaign, long_trials):
+    campaign = make_accounted_campaign(
+        campaign__max_trials=2,
+        campaign__concurrency=2,
+        scheduler__partition="low",
+        scheduler__requeue=True,
+        scheduler__exclusive=True,
+        **long_trials,
+    )
+    cluster = campaign.cluster
+
+    def disturb(controller):
+        (node,) = trained(controller, 0).begin.hosts
+        cluster.submit("sleep 1000", f"--nodelist={node}", "--exclusive")  # preempts trial 0
+        cluster.run("scontrol", "requeue", campaign.job(1))
+
+    run_until(
+        campaign,
+        lambda controller: all(trained(controller, trial, run=1, epochs=30) for trial in (0, 1)),
+        once(lambda controller: all(trained(controller, trial, epochs=2) for trial in (0, 1)), disturb),
+    )
+    campaign.check_verifies()
+    lines = [json.loads(line) for line in campaign.directory.accounting.read_text().splitlines()]
+    assert set(Counter(line["name"] for line in lines).values()) == {2}
+    assert all(line["start"] and line["end"] for line in lines)
+
+
+def test_an_arrays_elements_that_never_ran_cost_no_accounting_of_the_others(make_accounted_campaign, long_trials):
+    campaign = make_accounted_campaign(
+        campaign__max_trials=7, campaign__concurrency=7, scheduler__exclusive=True, **long_trials
+    )
+    run_until(campaign, lambda controller: sum(trained(controller, trial) is not None for trial in range(7)) >= 4)
+    campaign.check_verifies()
+    lines = [json.loads(line) for line in campaign.directory.accounting.read_text().splitlines()]
+    assert sum("start" in line for line in lines) == 4  # Slurm keeps no record of some that were cancelled one by one

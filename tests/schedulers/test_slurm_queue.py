@@ -397,3 +397,28 @@ def test_no_list_of_nodes_is_too_odd(nodes: str) -> None:
 def test_no_time_is_too_odd(text: str) -> None:
     seconds = queue.parse_elapsed(text)
     assert seconds is None or seconds >= 0
+
+
+_ACCOUNT = """\
+7|PREEMPTED|0:0|2026-11-30T10:00:00|2026-11-30T10:05:00|n1|qk3f9-00001-1
+7|COMPLETED|0:0|2026-11-30T10:06:00|2026-11-30T10:10:00|n2|qk3f9-00001-1
+7|COMPLETED|0:0|2025-01-01T10:06:00|2025-01-01T10:10:00|n2|another's, before slurmctld lost its state
+9_0|NODE_FAIL|0:0|2026-11-30T10:00:00|2026-11-30T10:05:00|n[1-2]|qk3f9-w00002
+9_0|RUNNING|0:0|2026-11-30T10:06:00|Unknown|n[3-4]|qk3f9-w00002
+9_[3-4%2]|CANCELLED by 0|0:0|None|2026-11-30T10:10:00|None assigned|qk3f9-w00002
+"""
+
+
+def test_accounting_has_a_record_for_each_run_and_for_elements_that_never_ran() -> None:
+    names = {"7": "qk3f9-00001-1", **{f"9_{index}": f"qk3f9-w00002[{index}]" for index in (0, 3, 4)}}
+    found = queue.parse_accounting(_ACCOUNT, names)
+    assert [(each.name, each.state, each.start, each.nodes, each.over) for each in found] == [
+        ("qk3f9-00001-1", "PREEMPTED", "2026-11-30T10:00:00Z", ("n1",), True),
+        ("qk3f9-00001-1", "COMPLETED", "2026-11-30T10:06:00Z", ("n2",), True),
+        ("qk3f9-w00002[0]", "NODE_FAIL", "2026-11-30T10:00:00Z", ("n1", "n2"), True),
+        ("qk3f9-w00002[0]", "RUNNING", "2026-11-30T10:06:00Z", ("n3", "n4"), False),
+        ("qk3f9-w00002[3]", "CANCELLED by 0", None, (), True),
+        ("qk3f9-w00002[4]", "CANCELLED by 0", None, (), True),
+    ]
+    command = queue.accounting_command(names, None)
+    assert {"--duplicates", "--jobs=7,9"} <= set(command)

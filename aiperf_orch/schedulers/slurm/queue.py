@@ -177,22 +177,34 @@ def parse_sacct(output: str) -> dict[tuple[str, str], JobEnd]:
 
 
 def accounting_command(jobs: Collection[str], cluster: str | None) -> list[str]:
-    """The records of jobs without their steps, times in UTC: sacct drops the zone of a format that asks for it."""
-    fields = "JobID,State,ExitCode,Start,End,NodeList"
-    command = ["sacct", "--allocations", "--noheader", "--parsable2", f"--jobs={','.join(jobs)}", f"--format={fields}"]
-    return ["env", "TZ=UTC", "SLURM_TIME_FORMAT=standard", *command, *on_cluster(cluster)]
+    """The records of jobs, of each of their runs, without their steps; times in UTC: sacct drops the zone of a format that asks for it.
+
+    Without --duplicates sacct shows of a job that ran again the last run only. Arrays are asked for whole: elements that
+    never ran have one record together, which is not found by theirs.
+    """
+    ids = dict.fromkeys(job.partition("_")[0] for job in jobs)
+    fields = "JobID,State,ExitCode,Start,End,NodeList,JobName"
+    command = ["sacct", "--allocations", "--duplicates", "--noheader", "--parsable2", f"--jobs={','.join(ids)}"]
+    return ["env", "TZ=UTC", "SLURM_TIME_FORMAT=standard", *command, f"--format={fields}", *on_cluster(cluster)]
 
 
 def parse_accounting(output: str, names: Mapping[str, str]) -> list[AccountedJob]:
-    """The jobs among `names` (by id) of which accounting knows."""
-    jobs = []
+    """The records of those jobs among `names` (by id) of which accounting knows.
+
+    Others had the same ids before: where slurmctld lost its state, it counts from one again.
+    """
+    records = []
     for line in output.split("\n"):
-        fields = [field.strip() for field in line.split("|")]
-        if len(fields) == 6 and fields[0] in names:
-            job, state, code, start, end, nodes = fields
-            begun, over = (f"{time}Z" if time[:1].isdigit() else None for time in (start, end))
-            jobs.append(AccountedJob(names[job], job, state, code, begun, over, tuple(expand_nodes(nodes))))
-    return jobs
+        fields = [field.strip() for field in line.split("|", 6)]
+        if len(fields) != 7:
+            continue
+        ident, state, code, start, end, nodes, called = fields
+        begun, over = (f"{time}Z" if time[:1].isdigit() else None for time in (start, end))
+        for _, job in _jobs_of(called, ident):
+            name = names.get(job, "")
+            if name and name.partition("[")[0] == called:
+                records.append(AccountedJob(name, job, state, code, begun, over, tuple(expand_nodes(nodes))))
+    return records
 
 
 def scontrol_command(job: str | None, cluster: str | None) -> list[str]:

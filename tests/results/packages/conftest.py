@@ -152,6 +152,18 @@ class TrueCampaign:
         self.write(after + 1, Ended, attempts=[ended])
         self._errors[trial] = None if lost else ended.best_error
 
+    def at(self, seconds: float) -> datetime:
+        """A time, in seconds after the first begin."""
+        return _at(seconds)
+
+    def propose(self, trial: int) -> None:
+        """Propose a trial of the seed network."""
+        self._propose(trial, None, ())
+
+    def proposal(self, trial: int) -> tuple[ProposalRecord, str]:
+        """What was proposed for a trial, and its specification's SHA-256."""
+        return self._proposals[trial]
+
     def _propose(self, trial: int, parent: int | None, edits: tuple[Edit, ...]) -> None:
         start = small_residual() if parent is None else self._graphs[parent]
         graph = self._graphs[trial] = apply_all(start, edits)
@@ -302,6 +314,24 @@ class Tampered:
 
 def _line(value: dict[str, Any]) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
+
+
+@pytest.fixture(scope="session")
+def true_settings() -> dict[str, Any]:
+    """The settings of campaigns whose records are all true."""
+    return {section: dict(keys) for section, keys in _SETTINGS.items()}
+
+
+@pytest.fixture(scope="session")
+def true_campaign_class() -> type[TrueCampaign]:
+    """Makes such campaigns, without any trial yet."""
+    return TrueCampaign
+
+
+@pytest.fixture(scope="session")
+def tampered_class() -> type[Tampered]:
+    """Opens packages, to be changed."""
+    return Tampered
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from markupsafe import escape
 
 from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.config import private_keys
 from aiperf_orch.errors import UsageError
 from aiperf_orch.results.packing import write_package
 from aiperf_orch.results.verify import verify
@@ -126,6 +128,64 @@ def test_what_was_unpacked_from_a_package_cannot_be_packed_as_a_campaign(true_pa
         (folder / name).write_bytes(data)
     with pytest.raises(UsageError, match="was unpacked from a package"):
         write_package(CampaignDirectory.open(folder), tmp_path / "p.tar.gz", with_pseudonyms=False)
+
+
+@pytest.mark.parametrize("note", ["NVLink > 600 GB/s", "latency < 2 us, <3 ms at worst", 'A & "B" <= C'])
+def test_a_note_that_settings_take_is_packed_and_shown_escaped(make_true: Any, tmp_path: Path, note: str) -> None:
+    made = make_true(system__hw_notes=note, system__name=note)
+    write_package(made.directory, tmp_path / "p.tar.gz", with_pseudonyms=False)
+    assert list(map(str, verify(tmp_path / "p.tar.gz").faults)) == []
+    report = _contents(tmp_path / "p.tar.gz")["report.html"].decode()
+    assert str(escape(note)) in report
+    assert note not in report
+
+
+def test_every_private_setting_may_be_given_and_is_packed(make_true: Any, tmp_path: Path) -> None:
+    """As hashes they must still be settings: what takes a word takes its hash."""
+    scheduler = {
+        "kind": "slurm", "python": "/opt/env/bin/python", "setup": ["export SECRET=hunter2hunter2"],
+        "container": "apptainer exec /images/a.sif", "directives": ["--wckey=secretkey"], "account": "chem-2026",
+        "comment": "for the secret project", "mail_user": "alice@example.org", "mail_type": "FAIL",
+        "reservation": "maintenance,test", "exclude": "n[3-4]", "launcher_options": ["--mpi=pmix_v4secret"],
+    }  # fmt: skip
+    changes = {f"scheduler__{key}": value for key, value in scheduler.items()}
+    made = make_true(**changes)
+    write_package(made.directory, tmp_path / "p.tar.gz", with_pseudonyms=True)
+    assert list(map(str, verify(tmp_path / "p.tar.gz").faults)) == []
+    shown = _contents(tmp_path / "p.tar.gz")["campaign.yaml"].decode()
+    for value in ("chem-2026", "alice", "secret", "a.sif", "hunter2"):
+        assert value not in shown
+    given = {key for section, key in private_keys() if section == "scheduler"}
+    assert given - scheduler.keys() == {"template", "project", "resources"}  # a file's, and PBS's
+
+
+def test_a_job_script_of_an_array_of_many_elements_is_packed(make_true: Any, tmp_path: Path) -> None:
+    made = make_true()
+    script = made.directory.path / "jobs" / "qk3f9-w00001" / "job.sh"
+    script.parent.mkdir()
+    script.write_text("".join(f"    [{index}]=/scratch/{'x' * 90}/{index:05d}-1\n" for index in range(20_000)))
+    write_package(made.directory, tmp_path / "p.tar.gz", with_pseudonyms=False)
+    assert list(map(str, verify(tmp_path / "p.tar.gz").faults)) == []
+
+
+@pytest.mark.parametrize("user", ["end", "start", "name", "COMPLETED", "0"])
+def test_a_user_of_any_name_can_pack_accounting_with_pseudonyms(
+    make_true: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: str
+) -> None:
+    made = make_true()
+    directory = made.directory
+    monkeypatch.setattr("aiperf_orch.results.packing.getpass.getuser", lambda: user)
+    lines = [
+        {"name": directory.attempt_name(*key), "job": f"{key}.pbs1.example.org", "state": "COMPLETED", "exit_code": "0",
+         "start": "2026-01-02T02:59:00Z", "end": "2026-01-02T05:00:00Z", "nodes": ["n1.example.org"], "owner": user}
+        for key in ((0, 1), (1, 1), (1, 2), (2, 1), (3, 1))
+    ]  # fmt: skip
+    directory.accounting.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    write_package(directory, tmp_path / "p.tar.gz", with_pseudonyms=True)
+    assert list(map(str, verify(tmp_path / "p.tar.gz").faults)) == []
+    packed = _contents(tmp_path / "p.tar.gz")["accounting.jsonl"].decode()
+    assert "example.org" not in packed
+    assert all(json.loads(line)["owner"].startswith("user-") for line in packed.splitlines())
 
 
 # the queue's accounting

@@ -1,0 +1,158 @@
+"""A clock that is set back by half an hour, between two controllers or under one: no epoch is lost, and the campaign verifies."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from itertools import pairwise
+
+import pytest
+import yaml
+
+from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.campaign.journal import read_journal
+from aiperf_orch.results.result import compute
+from controller.conftest import LOCAL
+from controller.following import check_verifies
+
+pytestmark = pytest.mark.local
+
+AHEAD = 1800  # seconds
+PATIENCE = 120
+_SHIM = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/time.h>
+#include <time.h>
+/* the system's clock, ahead by the seconds that the file $MOVED_CLOCK holds at the time */
+static long ahead(void) {
+    long seconds = 0;
+    FILE *file = fopen(getenv("MOVED_CLOCK"), "r");
+    if (file) { if (fscanf(file, "%ld", &seconds) != 1) seconds = 0; fclose(file); }
+    return seconds;
+}
+int clock_gettime(clockid_t which, struct timespec *found) {
+    static int (*real)(clockid_t, struct timespec *);
+    if (!real) real = dlsym(RTLD_NEXT, "clock_gettime");
+    int status = real(which, found);
+    if (!status && (which == CLOCK_REALTIME || which == CLOCK_REALTIME_COARSE)) found->tv_sec += ahead();
+    return status;
+}
+int gettimeofday(struct timeval *found, void *zone) {
+    static int (*real)(struct timeval *, void *);
+    if (!real) real = dlsym(RTLD_NEXT, "gettimeofday");
+    int status = real(found, zone);
+    if (!status) found->tv_sec += ahead();
+    return status;
+}
+"""
+
+
+class Moved:
+    """A campaign that is run by processes whose clock can be set."""
+
+    def __init__(self, folder):
+        (folder / "clock.c").write_text(_SHIM)
+        library = folder / "clock.so"
+        subprocess.run(["cc", "-shared", "-fPIC", "-o", library, folder / "clock.c", "-ldl"], check=True)
+        self._clock, self.path, self._log = folder / "clock", folder / "campaign", folder / "controller.log"
+        self._environment = os.environ | {"LD_PRELOAD": str(library), "MOVED_CLOCK": str(self._clock)}
+        settings = {
+            "scheduler": LOCAL,
+            "campaign": {"duration": "1h", "max_trials": 6, "concurrency": 2, "seed": 7},
+            "network": {"max_layers": 60},
+            "training": {
+                "trainer": "simulated",
+                "warmup_epochs": [8],
+                "epochs": 8,
+                "patience": 9,
+                "simulated": {"epoch_seconds": 0.3},
+            },
+        }
+        (folder / "site.yaml").write_text(yaml.safe_dump(settings))
+        self._command = [
+            sys.executable,
+            "-m",
+            "aiperf_orch.cli",
+            "run",
+            folder / "site.yaml",
+            "--campaign-dir",
+            self.path,
+        ]
+
+    def set_clock(self, ahead):
+        self._clock.with_suffix(".new").write_text(str(ahead))
+        self._clock.with_suffix(".new").replace(self._clock)
+
+    def start(self):
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(self._command, stdout=log, stderr=log, env=self._environment)
+
+    def events(self):
+        files = sorted((self.path / "events").glob("*.jsonl"))
+        return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+
+    def wait_for(self, kind, trial):
+        deadline = time.monotonic() + PATIENCE
+        while not any((event["type"], event["trial"]) == (kind, trial) for event in self.events()):
+            assert time.monotonic() < deadline, self._log.read_text()
+            assert self.process.poll() is None, self._log.read_text()
+            time.sleep(0.05)
+
+    def finish(self):
+        assert self.process.wait(PATIENCE) == 0, self._log.read_text()
+
+
+@pytest.fixture
+def moved(tmp_path):
+    if shutil.which("cc") is None:
+        pytest.skip("there is no C compiler here")
+    campaign = Moved(tmp_path)
+    yield campaign
+    if campaign.process.poll() is None:
+        campaign.process.kill()
+
+
+@pytest.mark.parametrize("between", [True, False], ids=["between two controllers", "under a controller and its trials"])
+def test_a_clock_that_is_set_back_costs_no_epoch_and_no_fault(moved, between):
+    moved.set_clock(AHEAD)
+    moved.start()
+    moved.wait_for("epoch", 1)
+    if between:
+        moved.process.send_signal(signal.SIGTERM)  # the trials run on
+        moved.process.wait(PATIENCE)
+    moved.set_clock(0)
+    if between:
+        moved.start()
+    moved.finish()
+
+    directory = CampaignDirectory.open(moved.path)
+    times = [entry.time for entry in read_journal(directory.journal)]
+    assert all(earlier <= later for earlier, later in pairwise(times))
+    result = compute(directory)
+    events = moved.events()
+    assert len({(event["trial"], event["epoch"]) for event in events if event["type"] == "epoch"}) == 6 * 8
+    assert result.score.epochs == 6 * 8
+    assert result.started == result.state.trials[0].attempts[0].began.time  # the deadline did not move
+    assert 0 < result.score.seconds < AHEAD / 2
+    begins = [event for event in events if event["type"] == "begin"]
+    assert all(abs(event.get("set_ahead", 0) + event["clock_skew"] - AHEAD) < 60 for event in begins), begins
+    check_verifies(moved.path)
+
+
+def test_a_clock_that_is_set_ahead_is_followed(moved):
+    moved.set_clock(0)
+    moved.start()
+    moved.wait_for("epoch", 1)
+    moved.set_clock(AHEAD)
+    moved.finish()
+    result = compute(CampaignDirectory.open(moved.path))
+    assert result.score.epochs == 6 * 8
+    last = max(attempt.began.time for trial in result.state.trials.values() for attempt in trial.attempts)
+    assert (last - result.started).total_seconds() > AHEAD / 2
+    check_verifies(moved.path)

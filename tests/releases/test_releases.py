@@ -1,0 +1,71 @@
+"""What an earlier version wrote is read for ever: its packages verify, and its campaign directories are read by every command."""
+
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.commands.report import report
+from aiperf_orch.commands.score import score
+from aiperf_orch.commands.status import status
+from aiperf_orch.results.packing import write_package
+from aiperf_orch.results.verify import verify
+
+HERE = Path(__file__).parent
+CAMPAIGNS = {
+    f"{file.parent.name}-{file.name.partition('.campaign')[0]}": file
+    for file in sorted(HERE.glob("*/*.campaign.tar.gz"))
+}
+PACKAGES = {name: file.with_name(file.name.replace(".campaign", "")) for name, file in CAMPAIGNS.items()}
+
+
+@pytest.fixture
+def unpack(tmp_path):
+    def unpack(file):
+        with tarfile.open(file) as archive:
+            archive.extractall(tmp_path, filter="data")
+        (tmp_path / "campaign").chmod(0o700)
+        return tmp_path / "campaign"
+
+    return unpack
+
+
+@pytest.mark.parametrize("name", CAMPAIGNS)
+def test_a_package_of_an_earlier_version_verifies(name):
+    found = verify(PACKAGES[name])
+    assert list(map(str, found.faults)) == []
+    assert found.result_row["simulated"] == "yes"
+
+
+@pytest.mark.parametrize("name", CAMPAIGNS)
+def test_a_campaign_directory_of_an_earlier_version_can_be_read(name, unpack, tmp_path):
+    path = unpack(CAMPAIGNS[name])
+    shown = json.loads(status(path, "json"))
+    assert shown["state"] == "finished"
+    assert all(row["state"] for row in shown["trials"])
+    before = verify(PACKAGES[name]).result_row
+    assert json.loads(score(path, "json"))["operations"] == before["operations"]
+    report(path, tmp_path / "report.html")
+    assert (tmp_path / "report.html").stat().st_size > 1000
+
+    for pseudonyms in (False, True):
+        packed = tmp_path / f"{pseudonyms}.tar.gz"
+        result = write_package(CampaignDirectory.open(path), packed, with_pseudonyms=pseudonyms)
+        found = verify(packed)
+        assert list(map(str, found.faults)) == []
+        assert found.result_row["score"] == result.score.score == before["score"]
+
+
+def test_there_are_campaigns_of_every_scheduler_and_of_many_ends():
+    ends, kinds = set(), set()
+    for file in CAMPAIGNS.values():
+        with tarfile.open(file) as archive:
+            journal = archive.extractfile("campaign/journal.jsonl").read().decode()
+            settings = archive.extractfile("campaign/campaign.yaml").read().decode()
+        entries = map(json.loads, journal.splitlines())
+        ends |= {end["reason"] for entry in entries if entry["type"] == "ended" for end in entry["attempts"]}
+        kinds |= {kind for kind in ("local", "slurm", "pbs") if f"kind: {kind}" in settings}
+    assert kinds == {"local", "slurm", "pbs"}
+    assert len(ends) >= 10
