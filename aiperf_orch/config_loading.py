@@ -103,8 +103,8 @@ def _never_packed(settings: SiteSettings) -> Iterator[tuple[tuple[str, str], str
     if system.accelerator_peak_ops is not None and system.accelerator_peak_ops < _LEAST_PEAK:
         yield (
             ("system", "accelerator_peak_ops"),
-            f"{system.accelerator_peak_ops:g}: operations per second, of which every accelerator reaches 1e9; "
-            "312 Tera-OPS are 312e12",
+            f"{system.accelerator_peak_ops:g}: operations per second, of which every accelerator reaches 1e9, "
+            "for example 312e12 for 312 Tera-OPS",
         )
 
 

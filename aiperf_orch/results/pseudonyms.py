@@ -111,6 +111,10 @@ class Pseudonyms:
         number, server = _server_of(job)
         return f"{number}.{self.host(server)}" if server else self.text(job)
 
+    def user(self, name: str) -> str:
+        """The pseudonym of a field that holds a user and nothing else."""
+        return self._pseudonym("user", name.casefold()) if name else name
+
     def text(self, text: str) -> str:
         """A text with every name in it replaced that can be told from a word."""
         return _TOKEN.sub(self._token, text)

@@ -40,6 +40,10 @@ _SECRET_VARIABLE: Final = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|AC
 _ASSIGNED: Final = re.compile(r"""\b\w+=["']?([^\s"']{6,})""")
 _HOSTS: Final = frozenset({"host", "hosts", "nodes"})
 """The fields of records that hold a host and nothing else."""
+_USERS: Final = frozenset({"user", "owner"})
+"""The fields of an accounted job that hold a user and nothing else."""
+_JUDGED: Final = frozenset({"name", "start", "end", "exit_code"})
+"""The fields of an accounted job that `verify` judges and that hold no name of a host or a user."""
 _TEXTS: Final = frozenset({"device", "message", "reason", "state", "exit_code"})
 """The fields of records in which a host, a user or a line of a log can stand."""
 
@@ -120,7 +124,11 @@ class Redactor:
     def _accounted(self, key: str, value: Any) -> Any:
         if isinstance(value, list):
             return [self._accounted(key, item) for item in value]
-        return self.field(key, value) if isinstance(value, str) else value
+        if not isinstance(value, str) or key in _JUDGED:
+            return value
+        if self.names and key in _USERS:
+            return self.names.user(value)
+        return self.field(key, value) if key in _HOSTS | {"job"} else self.text(value)
 
     def _value(self, key: str, value: Any) -> Any:
         if isinstance(value, Record):

@@ -78,7 +78,7 @@ def test_jobs_that_were_deleted_before_they_ran_are_not_waited_for(
     for name in ("held", "wide"):
         assert pbs.run("qdel", jobs[name]).returncode == 0
     scheduler = make_scheduler(SiteSettings.model_validate({"scheduler": {"kind": "pbs"}}).scheduler)
-    known = package._accounted(scheduler, jobs, lag=3600.0)
+    known = package._accounted(scheduler, jobs, {"ran"}, lag=3600.0)
     assert known is not None
     assert {job.name: job.end is not None for job in known} == {"ran": True, "held": False, "wide": False}
     assert capsys.readouterr().err == ""
@@ -114,7 +114,7 @@ def test_only_the_ends_of_jobs_that_may_still_get_one_are_waited_for(
             late = len(asked) > 1
             return [AccountedJob("a", "1", "COMPLETED" if late else state, "", start, _TIME if late else end, ())]
 
-    package._accounted(cast(Scheduler, Accounts()), {"a": "1"}, lag=3600.0)
+    package._accounted(cast(Scheduler, Accounts()), {"a": "1"}, {"a"}, lag=3600.0)
     assert len(asked) == (1 if settled else 2)
     assert ("waiting for the queue's accounting" in capsys.readouterr().err) == (not settled)
 

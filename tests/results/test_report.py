@@ -19,6 +19,8 @@ from aiperf_orch.results.plots import Curve, chart
 from aiperf_orch.results.report import render_report, write_report
 from aiperf_orch.results.result import compute
 
+pytestmark = pytest.mark.usefixtures("earlier_notes")
+
 _HOSTILE = "</style></svg>\"'><script>alert(1)</script><img src=https://example.org/x onerror=alert(1)>{{ 7*7 }}&lt;"
 _TURNS = "a\u202egnp.exe\u2066\u200f\x1b[31m"
 

@@ -118,6 +118,7 @@ def test_a_figure_is_the_same_each_time_and_says_simulated(
         assert b"SIMULATED" in first
 
 
+@pytest.mark.usefixtures("earlier_notes")
 def test_a_browser_opens_the_figures_page_quietly(chromium: Any, sized: Any, tmp_path: Path) -> None:
     hostile = "<script>alert(1)</script>"
     write_figure(_scaling(sized("a", 1, system__name=hostile), sized("b", 2)), tmp_path / "f.html")

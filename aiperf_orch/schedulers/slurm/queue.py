@@ -200,7 +200,7 @@ def parse_accounting(output: str, names: Mapping[str, str]) -> list[AccountedJob
             continue
         ident, state, code, start, end, nodes, called = fields
         begun, over = (f"{time}Z" if time[:1].isdigit() else None for time in (start, end))
-        for _, job in _jobs_of(called, ident):
+        for _, job in _jobs_of(ident, called):
             name = names.get(job, "")
             if name and name.partition("[")[0] == called:
                 records.append(AccountedJob(name, job, state, code, begun, over, tuple(expand_nodes(nodes))))

@@ -174,7 +174,7 @@ def test_a_user_of_any_name_can_pack_accounting_with_pseudonyms(
 ) -> None:
     made = make_true()
     directory = made.directory
-    monkeypatch.setattr("aiperf_orch.results.packing.getpass.getuser", lambda: user)
+    monkeypatch.setattr("aiperf_orch.users.own_name", lambda: user)
     lines = [
         {"name": directory.attempt_name(*key), "job": f"{key}.pbs1.example.org", "state": "COMPLETED", "exit_code": "0",
          "start": "2026-01-02T02:59:00Z", "end": "2026-01-02T05:00:00Z", "nodes": ["n1.example.org"], "owner": user}
