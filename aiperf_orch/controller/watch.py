@@ -72,7 +72,10 @@ class Watched:
         time = monotonic()
         if time < self.due and self.attempt.cancelling is None:
             return
+        begun = self._begun_runs
         if poll_attempt(directory, *self.attempt.key, self.planned, self.runs):
+            if self._begun_runs > begun > 0:
+                self.job_end = self.job_ended = None  # that was the end of the run before: the site ran the job again
             self.heard = self.news = time
             self.given_up, self.came_back = False, True
             found = [epoch for run in self.runs for epoch in run.epochs]
@@ -82,6 +85,10 @@ class Watched:
             last = self.runs[-1].epochs[-1]
             left = (last.end - last.start).total_seconds() - (time - self.news)
             self.due = time + min(max(left, 0.0) / 2, _LONGEST_WAIT)
+
+    @property
+    def _begun_runs(self) -> int:
+        return sum(run.begin is not None for run in self.runs)
 
     def look_again(self, directory: CampaignDirectory) -> None:
         """Read on, however lately it was looked at."""
