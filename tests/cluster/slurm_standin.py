@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +186,7 @@ class Play:
     def __init__(self, slurm: SlurmStandIn, campaign: Path) -> None:
         self.slurm, self.path = slurm, campaign
         self._epochs: dict[str, int] = {}
+        self._written: dict[str, str] = {}  # when each job's last event was
 
     def journal(self) -> list[dict[str, Any]]:
         """The journal's entries; a torn last line is not there yet."""
@@ -220,7 +221,7 @@ class Play:
         spec = self._spec(self.attempt(job)[0])
         operations = 4 * spec["operations"]["train"] + 10 * spec["operations"]["forward"]
         counts = {"train_images": 4, "val_images": 10, "loss": 1.0, "error": 0.5, "ops": operations}
-        times = {"epoch": number, "start": _stamp(-0.001), "end": _stamp()}
+        times = {"epoch": number, "start": self._written[job.id], "end": _stamp()}
         self._write(job, "epoch", times | counts | {"batch": spec["hyperparameters"]["batch_size"]})
 
     def end(self, job: Job, reason: str = "COMPLETED", *, gone: bool = True) -> None:
@@ -245,6 +246,7 @@ class Play:
     def _write(self, job: Job, kind: str, fields: dict[str, Any]) -> None:
         trial, attempt, _ = self.attempt(job)
         event = {"type": kind, "trial": trial, "attempt": attempt, "run": 0, **fields}
+        self._written[job.id] = _stamp()
         with self._events(trial, attempt).open("a") as file:
             file.write(json.dumps(event) + "\n")
 
@@ -260,8 +262,8 @@ _DEVICE: dict[str, Any] = {
 }
 
 
-def _stamp(ahead: float = 0.0) -> str:
-    return (datetime.now(timezone.utc) + timedelta(seconds=ahead)).isoformat().replace("+00:00", "Z")
+def _stamp() -> str:
+    return datetime.now(timezone.utc).isoformat().replace("+00:00", "Z")
 
 
 class Command:

@@ -372,7 +372,7 @@ def test_stop_does_not_say_stopped_while_nothing_can_be_told(make_site):
         site.slurm.fail(program)
     stop = site.stop()
     assert stop.wait(DEADLINE) == 4
-    hears(stop, "not stopped yet: its controller still ends 0 of 1 live trial")
+    hears(stop, "not stopped yet: its controller still ends 1 of 1 live trial")
     assert not stop.heard(" stopped[;]")
     assert controller.status is None
 
@@ -410,8 +410,8 @@ def test_stop_that_is_interrupted_does_not_say_stopped(make_site):
     site.is_hanging("scancel")
     stop.interrupt()
     assert stop.wait(30) == 130
+    hears(stop, "not stopped yet, and not waited for")
     assert not stop.heard(" stopped[;]")
-    assert "Traceback" not in stop.text()
     assert controller.status is None
 
 
