@@ -7,8 +7,9 @@ by writing their events files. Of each case, in seconds:
 - "sbatch takes 10 s" and "squeue hangs": from an end line on disk to the journal's entry of it, and from Ctrl-C to its
   acknowledgement on stderr, both while a call of the program has not answered. Goals: two poll intervals; 1 s.
 - "first job died", "died before begin", "died after begin": the queue says that a job FAILED which left no end line; from
-  the first answer of squeue that said so to the next call of sbatch. Goal: 5 s. In brackets from the moment that the
-  queue first could have said it, had it been asked.
+  the first answer of squeue that said so to the next call of sbatch, or after the first job of all to the end of the
+  attempt in the journal, since the campaign then pauses. Goal: 5 s. In brackets from the moment that the queue first
+  could have said it, had it been asked.
 
     python benchmarks/responsiveness.py [--before PYTHON] [--cases sbatch squeue first begin after] [--polls 5s 1s]
 
@@ -25,6 +26,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -103,13 +105,19 @@ class Run:
         moment = self.controller.heard(HEARD, since)
         return None if moment is None else moment - since
 
-    def replaced(self, job: Job) -> tuple[float | None, ...]:
-        """Seconds from the first answer that stated a job's end, and from that end, to the next submission."""
+    def replaced(self, job: Job, program: str | None = "sbatch") -> tuple[float | None, ...]:
+        """Seconds from the first answer that stated a job's end, and from that end, to the next call of a program.
+
+        None is no program, but the journal's entry of the attempt's end.
+        """
         since = time.time()
         self.slurm.set_state(job, "FAILED")
 
         def submissions() -> list[float]:
-            return [call.time for call in self.slurm.calls("sbatch") if call.time > since]
+            if program is None:
+                ended = [entry["time"] for entry in self.play.journal() if entry["type"] == "ended"]
+                return [datetime.fromisoformat(moment).timestamp() for moment in ended]
+            return [call.time for call in self.slurm.calls(program) if call.time > since]
 
         passed(since, lambda: bool(submissions()))
         stated = [call.time for call in self.slurm.calls("squeue", "end") if f"{job.id}=FAILED" in call.text]
@@ -157,7 +165,7 @@ def first_died(run: Run) -> Figures:
     (first,) = run.submitted(1)
     run.slurm.set_state(first, "RUNNING")
     time.sleep(1)
-    return {"first job died: next submission": run.replaced(first)}
+    return {"first job died: attempt ended": run.replaced(first, None)}
 
 
 def died(run: Run, *, begun: bool) -> Figures:

@@ -290,20 +290,25 @@ class Controller:
         answer = self._queue.answer()
         if answer is not None:
             self._judge(answer)
-        asked = [each for each in self.watched.values() if self._needs_queue(each)]
-        expected = [each.attempt.name for each in asked if self._is_expected_to_end(each)]
-        self._queue.ask({each.attempt.name: each.attempt.job for each in asked}, expected)
+        can_be_asked = [each for each in self.watched.values() if self._may_be_in_queue(each)]
+        asked = {each.attempt.name: each.attempt.job for each in can_be_asked if self._needs_queue(each)}
+        expected = [each.attempt.name for each in can_be_asked if self._is_expected_to_end(each)]
+        others = {each.attempt.name: each.attempt.job for each in can_be_asked if each.attempt.name not in asked}
+        self._queue.ask(asked, expected, others)
         answer = self._queue.answer()  # of a scheduler that answers at once
         if answer is not None:
             self._judge(answer)
         settings = self.settings.scheduler
         self._take([watched for watched in self.watched.values() if is_over(watched, settings)])
 
+    def _may_be_in_queue(self, watched: Watched) -> bool:
+        """Whether an answer of the queue can mean anything for an attempt."""
+        attempt = watched.attempt
+        return not (attempt.key in self._waiting or attempt.name in self._submitter.names or watched.given_up)
+
     def _needs_queue(self, watched: Watched) -> bool:
         """Whether only the queue can tell how an attempt stands: it is silent, or has not begun, or is to end."""
         attempt, scheduler = watched.attempt, self.settings.scheduler
-        if attempt.key in self._waiting or attempt.name in self._submitter.names or watched.given_up:
-            return False
         patience = scheduler.silent_after
         if watched.begin is None:
             patience = min(patience, max(self.scheduler.query_interval, scheduler.poll_interval))

@@ -148,6 +148,19 @@ def test_while_squeue_hangs_an_end_is_known_and_the_next_trial_submitted(make_si
     assert controller.status is None
 
 
+def test_an_end_that_the_queue_states_is_heard_though_it_was_asked_for_another(make_site):
+    site = make_site(campaign__concurrency=2, scheduler__silent_after="10m")
+    site.run()
+    (first,) = site.submitted(1)
+    site.play.begin(first)
+    site.play.epoch(first)
+    site.submitted(2)  # it does not begin, so that the queue is asked
+    site.journalled("began")
+    site.slurm.set_state(first, "FAILED")
+    (end, *_) = site.journalled("ended")
+    assert (end["trial"], end["reason"]) == (0, "TRIAL_ERROR")
+
+
 def test_while_sbatch_hangs_events_are_known_and_ctrl_c_obeyed(make_site):
     site = make_site(campaign__concurrency=2)
     controller = site.run()
