@@ -152,7 +152,12 @@ def stop(campaign_dir: Path, *, take_over: bool) -> int:
             f"{directory.path}: asked its controller (process {holder.pid} on {holder.host}) to stop; "
             f"it looks for the request every {interval}"
         )
-        if not _has_left(directory):
+        try:
+            left = _has_left(directory)
+        except KeyboardInterrupt:
+            _say(f"{directory.path}: not stopped yet, and not waited for: its controller goes on to end its trials")
+            return _INTERRUPTED
+        if not left:
             live = read_state(directory).live.values()
             told = sum(attempt.cancelling is not None for attempt in live)
             _say(f"{directory.path}: not stopped yet: its controller still ends {told} of {len(live)} live trial(s)")

@@ -23,12 +23,13 @@ class BackgroundCall(Generic[T]):
         self._thread: threading.Thread | None = None
         self._result: T | None = None
         self._error: Exception | None = None
+        self._done = False  # set before the loop is woken, which must find the result then
         self.running = False
 
     @property
     def ended(self) -> bool:
         """Whether a call has ended whose result has not been taken."""
-        return self.running and (self._thread is None or not self._thread.is_alive())
+        return self.running and self._done
 
     def start(self, call: Callable[[], T]) -> None:
         """Begin a call.
@@ -38,13 +39,14 @@ class BackgroundCall(Generic[T]):
         """
         if self.running:
             raise AssertionError("a call of this kind runs already")
-        self.running, self._result, self._error = True, None, None
+        self.running, self._done, self._result, self._error = True, False, None, None
 
         def run() -> None:
             try:
                 self._result = call()
             except Exception as error:
                 self._error = error
+            self._done = True
 
         if self._at_once:
             self._thread = None

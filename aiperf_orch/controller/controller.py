@@ -29,7 +29,7 @@ from aiperf_orch.controller.proposals import Proposer
 from aiperf_orch.controller.queue import Queue, QueueAnswer
 from aiperf_orch.controller.requests import make_request
 from aiperf_orch.controller.submitting import Submitter
-from aiperf_orch.controller.verdicts import is_over, job_record, judge
+from aiperf_orch.controller.verdicts import is_over, job_record, judge, seconds_until_over
 from aiperf_orch.controller.watch import Watched, watch
 from aiperf_orch.controller.weights import WeightFiles
 from aiperf_orch.errors import LockedError, PassingError
@@ -175,9 +175,18 @@ class Controller:
     @property
     def in_a_hurry(self) -> bool:
         """Whether the next step should come at once: it has more to submit or to cancel than one may."""
-        return self._ender.more_to_tell(self.state.live.values()) or (
+        return self._ender.more_to_tell(self._tellable()) or (
             "" in self._waiting.values() and self.state.phase is Phase.RUNNING and self._submitter.is_free
         )
+
+    @property
+    def pause(self) -> float:
+        """Seconds until the next step should come at the latest."""
+        if self.in_a_hurry:
+            return 0.0
+        settings = self.settings.scheduler
+        left = [seconds_until_over(watched, settings) for watched in self.watched.values()]
+        return min([settings.poll_interval, *(max(each, 0.1) for each in left if each is not None)])
 
     @property
     def busy(self) -> bool:
@@ -284,20 +293,25 @@ class Controller:
         answer = self._queue.answer()
         if answer is not None:
             self._judge(answer)
-        asked = [each for each in self.watched.values() if self._needs_queue(each)]
-        expected = [each.attempt.name for each in asked if self._is_expected_to_end(each)]
-        self._queue.ask({each.attempt.name: each.attempt.job for each in asked}, expected)
+        can_be_asked = [each for each in self.watched.values() if self._may_be_in_queue(each)]
+        asked = {each.attempt.name: each.attempt.job for each in can_be_asked if self._needs_queue(each)}
+        expected = [each.attempt.name for each in can_be_asked if self._is_expected_to_end(each)]
+        others = {each.attempt.name: each.attempt.job for each in can_be_asked if each.attempt.name not in asked}
+        self._queue.ask(asked, expected, others)
         answer = self._queue.answer()  # of a scheduler that answers at once
         if answer is not None:
             self._judge(answer)
         settings = self.settings.scheduler
         self._take([watched for watched in self.watched.values() if is_over(watched, settings)])
 
+    def _may_be_in_queue(self, watched: Watched) -> bool:
+        """Whether an answer of the queue can mean anything for an attempt."""
+        attempt = watched.attempt
+        return not (attempt.key in self._waiting or attempt.name in self._submitter.names or watched.given_up)
+
     def _needs_queue(self, watched: Watched) -> bool:
         """Whether only the queue can tell how an attempt stands: it is silent, or has not begun, or is to end."""
         attempt, scheduler = watched.attempt, self.settings.scheduler
-        if attempt.key in self._waiting or attempt.name in self._submitter.names or watched.given_up:
-            return False
         patience = scheduler.silent_after
         if watched.begin is None:
             patience = min(patience, max(self.scheduler.query_interval, scheduler.poll_interval))
@@ -354,11 +368,15 @@ class Controller:
     def _insist(self) -> None:
         """Tell the jobs of attempts that are to end, also after a restart; end those that do not within the grace."""
         self._hear_cancelled()
-        cancelling = [attempt for attempt in self.state.live.values() if attempt.cancelling_since]
-        self._take([self.watched[attempt.key] for attempt in cancelling if attempt.key in self._waiting])
-        told = [each for each in cancelling if each.end is None and each.name not in self._submitter.names]
-        self._ender.tell(told, [watched.attempt for watched in self.watched.values() if watched.given_up])
+        self._take([self.watched[attempt.key] for attempt in self._tellable() if attempt.key in self._waiting])
+        given_up = [watched.attempt for watched in self.watched.values() if watched.given_up]
+        self._ender.tell(self._tellable(), given_up)
         self._hear_cancelled()  # of a scheduler that answers at once
+
+    def _tellable(self) -> list[Attempt]:
+        """The attempts that are to end; not while they are submitted, since only after that a job can be told."""
+        live = self.state.live.values()
+        return [each for each in live if each.cancelling_since and each.name not in self._submitter.names]
 
     def _hear_cancelled(self) -> None:
         """End the attempts whose jobs now never will begin, and those that were given up."""
@@ -407,12 +425,16 @@ class Controller:
         for name in done.jobs.keys() | done.refused.keys() | done.unsure.keys():
             if name in by_name:
                 self._waiting.pop(by_name[name].key, None)
+        for name in done.unsure.keys() & by_name.keys():
+            by_name[name].missing_since = None  # what was missing is the job of an earlier submission
         self._waiting.update({by_name[name].key: why for name, why in done.waiting.items() if name in by_name})
         jobs = [job_record(by_name[name], job) for name, job in done.jobs.items() if name in by_name]
         if jobs:
             self._append(Submitted, jobs=jobs)
         refused = []
         for name, why in done.refused.items():
+            if name not in by_name:
+                continue
             watched = self.watched[by_name[name].key]
             try:
                 revoke(self.directory, *watched.attempt.key, EndReason.SUBMIT_REFUSED, why)

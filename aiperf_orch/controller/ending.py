@@ -114,6 +114,7 @@ class Ender:
     def begun(self, key: AttemptKey) -> None:
         """An attempt has begun: its job did not hear what it was told before."""
         self._told.pop(key, None)
+        self._telling = {name: telling for name, telling in self._telling.items() if telling != key}
 
     def _is_stubborn(self, attempt: Attempt) -> bool:
         since, grace = attempt.cancelling_since, self._grace

@@ -33,7 +33,7 @@ def run(
         observe()
         if leave_wanted() or (phase is not Phase.RUNNING and not controller.busy):
             return phase
-        wait_until = time.monotonic() + (0.0 if controller.in_a_hurry else interval)
+        wait_until = time.monotonic() + controller.pause
         was_stopping = stop_wanted()
         while time.monotonic() < wait_until and not leave_wanted() and stop_wanted() == was_stopping:
             if controller.wait(min(interval, 0.1)):

@@ -22,7 +22,7 @@ _SOON: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class QueueAnswer:
-    """What is known of the jobs that were asked for, by name.
+    """What is known of the jobs that were asked for, by name, and of others that the queue lists as ended.
 
     `statuses` is what the queue lists. `known` is what accounting and the scheduler say of jobs that the queue does not
     list, or lists as ended; None where they could not be asked, so that nothing may be concluded of these jobs.
@@ -57,12 +57,15 @@ class Queue:
         """Whether an answer is still to come, or to be taken."""
         return self._call.running
 
-    def ask(self, jobs: Mapping[str, str | None], expected: Collection[str]) -> None:
+    def ask(
+        self, jobs: Mapping[str, str | None], expected: Collection[str], others: Mapping[str, str | None] = {}
+    ) -> None:
         """Begin a question about these jobs, unless it is too early or the one before has not been answered.
 
         Args:
             jobs: ids by name, None where the id is not known.
             expected: names of those that are about to end, which are asked for sooner.
+            others: ids by name of jobs that are no reason to ask; that one of them has ended is heard all the same.
         """
         time, interval = monotonic(), self._scheduler.query_interval
         if set(expected) - self._expected:
@@ -70,8 +73,8 @@ class Queue:
         self._expected = frozenset(expected)
         due = min(self._next, self._next_soon) if expected else self._next
         if jobs and not self._call.running and time >= max(self._not_before, due):
-            asked = dict(jobs)
-            self._call.start(lambda: _ask(self._scheduler, asked))
+            asked, besides = dict(jobs), dict(others)
+            self._call.start(lambda: _ask(self._scheduler, asked, besides))
 
     def answer(self) -> QueueAnswer | None:
         """The answer to the last question, once; None while there is none."""
@@ -95,10 +98,12 @@ class Queue:
         return answer
 
 
-def _ask(scheduler: Scheduler, jobs: Mapping[str, str | None]) -> QueueAnswer:
+def _ask(scheduler: Scheduler, asked: Mapping[str, str | None], others: Mapping[str, str | None]) -> QueueAnswer:
     """One look at the queue, and one at what knows better of jobs that are not in it."""
-    statuses = scheduler.query(jobs.keys())
-    listed = {name for name, status in statuses.items() if status.state is not JobState.ENDED}
+    statuses = scheduler.query(asked.keys() | others.keys())
+    ended = {name for name, status in statuses.items() if status.state is JobState.ENDED}
+    jobs = {**asked, **{name: job for name, job in others.items() if name in ended}}
+    listed = statuses.keys() - ended
     gone = {
         name: job or statuses[name].job
         for name, job in jobs.items()

@@ -110,17 +110,23 @@ def _judge_absent(verdicts: Verdicts, watched: Watched, settings: SchedulerSetti
 
 
 def is_over(watched: Watched, settings: SchedulerSettings) -> bool:
-    """Whether a job has ended by the queue's word, so long ago that whatever it wrote can be read here.
+    """Whether a job has ended by the queue's word, so long ago that all that it wrote can be read here."""
+    left = seconds_until_over(watched, settings)
+    return left is not None and left <= 0
+
+
+def seconds_until_over(watched: Watched, settings: SchedulerSettings) -> float | None:
+    """Seconds until a job that has ended by the queue's word `is_over`; None for one that has not ended.
 
     Where the site runs jobs again by itself, an end that may be followed by another run is given the grace.
     """
     if watched.job_ended is None:
-        return False
+        return None
     end = watched.job_end
     again = isinstance(settings, ClusterSettings) and settings.requeue
     passing = again and (end is None or end.reason in _MAY_RUN_AGAIN)
     lag = settings.lost_after if passing else min(_FILE_LAG, settings.lost_after)
-    return monotonic() - watched.job_ended >= lag
+    return watched.job_ended + lag - monotonic()
 
 
 _MAY_RUN_AGAIN: Final = frozenset({None, EndReason.NODE_FAILURE, EndReason.PREEMPTED})

@@ -103,8 +103,10 @@ class Watched:
         time = monotonic()
         if time < self.due and self.attempt.cancelling is None:
             return
-        signs = self._signs()
+        signs, begun = self._signs(), self._begun_runs
         if self._read_on(directory):
+            if self._begun_runs > begun > 0:
+                self.job_end = self.job_ended = None  # that was the end of the run before: the site ran the job again
             self.heard = self.news = time
             self.given_up, self.came_back = False, True
             found = [epoch for run in self.runs for epoch in run.epochs]
@@ -119,7 +121,11 @@ class Watched:
 
     def _signs(self) -> int:
         """How many begins and epochs its jobs have written."""
-        return sum((run.begin is not None) + len(run.epochs) for run in self.runs)
+        return self._begun_runs + sum(len(run.epochs) for run in self.runs)
+
+    @property
+    def _begun_runs(self) -> int:
+        return sum(run.begin is not None for run in self.runs)
 
     def look_again(self, directory: CampaignDirectory) -> None:
         """Read on, however lately it was looked at.

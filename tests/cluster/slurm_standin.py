@@ -1,0 +1,340 @@
+"""Small programs that answer for a Slurm controller, and what plays the trials on them: nothing runs, files alone say what is.
+
+A test decides how long a command hangs, what the queue states of a job, and what a trial has written. Nothing of the
+controller is imported, so that `benchmarks/responsiveness.py` can hold an older version against this one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+PROGRAMS = ("sbatch", "squeue", "sacct", "scontrol", "scancel", "srun")
+DOWN = "error: Unable to contact slurm controller (connect failure)"
+CONFIG = "AccountingStorageType   = accounting_storage/none\nMaxArraySize            = 1001\n"
+
+_BEFORE = r"""#!/bin/bash
+D=@FOLDER@ me=${0##*/}
+note() { echo "$EPOCHREALTIME|$1|$me|$2" >>"$D/calls"; }
+state_of() { state=PENDING; [ ! -e "$D/states/$1" ] || read -r state <"$D/states/$1"; }
+note begin "$*"
+while [ -e "$D/$me.hang" ]; do sleep 0.1; done
+[ ! -e "$D/$me.slow" ] || sleep "$(<"$D/$me.slow")"
+if [ -e "$D/$me.fails" ]; then echo "$me: $(<"$D/$me.fails")" >&2; note end fails; exit 1; fi
+"""
+_ANSWERS = {
+    "sbatch": r"""
+script=${!#}
+option() { sed -n "s/^#SBATCH --$1=//p" "$script"; }
+name=$(option job-name) after=$(option dependency) array=$(option array)
+exec 9>>"$D/lock"; flock 9
+read -r id <"$D/next"; echo $((id + 1)) >"$D/next"
+if [ -z "$array" ]; then echo "$id|$id|N/A|${after#afterany:}|$name" >>"$D/jobs"; fi
+for range in ${array//,/ }; do
+    for index in $(seq "${range%-*}" "${range#*-}"); do
+        echo "${id}_$index|$id|$index|${after#afterany:}|$name" >>"$D/jobs"
+    done
+done
+echo "$id"
+note end "$id"
+""",
+    "squeue": r"""
+said=
+while IFS='|' read -r job array index after name; do
+    state_of "$job"
+    [ "$state" != GONE ] || continue
+    said+=" $job=$state"
+    echo "$job|$array|$index|$state|0:10|None|n1|$name"
+done <"$D/jobs"
+note end "$said"
+""",
+    "scontrol": r"""
+case "$*" in
+*config*) cat "$D/config" ;;
+*) while IFS='|' read -r job array index after name; do
+        state_of "$job"
+        [ "$state" = GONE ] || echo "JobId=$array ${index:+ArrayJobId=$array ArrayTaskId=$index} JobState=$state ExitCode=1:0 NodeList=n1"
+    done < <(sed 's/|N.A|/||/' "$D/jobs") ;;
+esac
+""",
+    "scancel": r"""
+for job in "$@"; do
+    case $job in -*) continue ;; esac
+    state_of "$job"
+    case "$state" in
+    PENDING) echo CANCELLED >"$D/states/$job" ;;
+    RUNNING) echo >"$D/told/$job" ;;
+    esac
+done
+note end "$*"
+""",
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job, or an array's element, under the name that the controller has for it; `after` is the id that it waits for."""
+
+    id: str
+    name: str
+    after: str
+
+
+@dataclass(frozen=True)
+class Call:
+    """A program's begin or end, with its arguments, or with what it answered."""
+
+    time: float
+    edge: str
+    program: str
+    text: str
+
+
+class SlurmStandIn:
+    """The programs, in `bin` below a folder, and the files that lead them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ("bin", "states", "told"):
+            (folder / name).mkdir(parents=True)
+        (folder / "config").write_text(CONFIG)
+        (folder / "next").write_text("5000\n")
+        for name in ("jobs", "calls"):
+            (folder / name).touch()
+        for program in PROGRAMS:
+            path = folder / "bin" / program
+            text = _BEFORE.replace("@FOLDER@", f"'{folder}'") + _ANSWERS.get(program, "")
+            path.write_text(text)
+            path.chmod(0o700)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """This process's environment, with the programs first on PATH and nothing of a cluster's."""
+        own = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "SBATCH_"))}
+        return own | {"PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}"}
+
+    def hang(self, program: str) -> None:
+        """Calls of a program that have not answered yet wait, until they are released or ended."""
+        (self.folder / f"{program}.hang").touch()
+
+    def release(self, program: str) -> None:
+        """Its calls answer again."""
+        (self.folder / f"{program}.hang").unlink(missing_ok=True)
+
+    def slow(self, program: str, seconds: float) -> None:
+        """Each further call of a program takes so long."""
+        (self.folder / f"{program}.slow").write_text(f"{seconds}\n")
+
+    def fail(self, program: str, complaint: str = DOWN) -> None:
+        """A program fails with this complaint, by default that it does not reach the controller."""
+        (self.folder / f"{program}.fails").write_text(f"{complaint}\n")
+
+    def mend(self, program: str) -> None:
+        """It does no longer."""
+        (self.folder / f"{program}.fails").unlink(missing_ok=True)
+
+    def calls(self, program: str, edge: str = "begin") -> list[Call]:
+        """The calls of a program so far: their begins, or the ends of those that answered."""
+        calls = []
+        for line in (self.folder / "calls").read_text().splitlines():
+            moment, seen, name, text = line.split("|", 3)
+            if (name, seen) == (program, edge):
+                calls.append(Call(float(moment), seen, name, text))
+        return calls
+
+    def hanging(self, program: str) -> bool:
+        """Whether a call of a program has begun that has not answered."""
+        return len(self.calls(program)) > len(self.calls(program, "end"))
+
+    def jobs(self) -> list[Job]:
+        """Every job that was submitted, the oldest first."""
+        jobs = []
+        for line in (self.folder / "jobs").read_text().splitlines():
+            ident, _, index, after, name = line.split("|")
+            jobs.append(Job(ident, name if index == "N/A" else f"{name}[{index}]", after))
+        return jobs
+
+    def state(self, job: Job) -> str:
+        """What the queue says of a job."""
+        path = self.folder / "states" / job.id
+        return path.read_text().strip() if path.exists() else "PENDING"
+
+    def set_state(self, job: Job, state: str) -> None:
+        """What the queue says of a job from now on; GONE is a job that it does not list."""
+        temporary = self.folder / f"{job.id}.new"
+        temporary.write_text(f"{state}\n")
+        temporary.replace(self.folder / "states" / job.id)
+
+    def is_told(self, job: Job) -> bool:
+        """Whether a running job was sent a signal."""
+        return (self.folder / "told" / job.id).exists()
+
+
+class Play:
+    """Writes what the trials of one campaign would have written, and tells the queue of it."""
+
+    def __init__(self, slurm: SlurmStandIn, campaign: Path) -> None:
+        self.slurm, self.path = slurm, campaign
+        self._epochs: dict[str, int] = {}
+        self._written: dict[str, str] = {}  # when each job's last event was
+
+    def journal(self) -> list[dict[str, Any]]:
+        """The journal's entries; a torn last line is not there yet."""
+        try:
+            text = (self.path / "journal.jsonl").read_text()
+        except FileNotFoundError:
+            return []
+        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+    def entries(self, kind: str) -> list[dict[str, Any]]:
+        """What the journal's entries of a kind say of attempts or jobs, one after the other."""
+        found = [entry for entry in self.journal() if entry["type"] == kind]
+        return [each for entry in found for each in entry.get("attempts", entry.get("jobs", [entry]))]
+
+    def attempt(self, job: Job) -> tuple[int, int, str]:
+        """Trial, attempt, and the digest of the specification of a job."""
+        (record,) = [each for each in self.entries("submitting") if each["name"] == job.name]
+        return record["trial"], record["attempt"], record["spec_sha256"]
+
+    def begin(self, job: Job) -> None:
+        """The job's trial claims its attempt and begins."""
+        trial, attempt, sha256 = self.attempt(job)
+        self.slurm.set_state(job, "RUNNING")
+        os.close(os.open(self._events(trial, attempt), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o640))
+        batch = self._spec(trial)["hyperparameters"]["batch_size"]
+        begin = {"time": _stamp(), "hosts": ["n1"], "job": job.id, "batch": batch, "spec_sha256": sha256}
+        self._write(job, "begin", begin | _DEVICE)
+
+    def epoch(self, job: Job) -> None:
+        """The job's trial ends an epoch."""
+        number = self._epochs[job.id] = self._epochs.get(job.id, 0) + 1
+        spec = self._spec(self.attempt(job)[0])
+        operations = 4 * spec["operations"]["train"] + 10 * spec["operations"]["forward"]
+        counts = {"train_images": 4, "val_images": 10, "loss": 1.0, "error": 0.5, "ops": operations}
+        times = {"epoch": number, "start": self._written[job.id], "end": _stamp()}
+        self._write(job, "epoch", times | counts | {"batch": spec["hyperparameters"]["batch_size"]})
+
+    def end(self, job: Job, reason: str = "COMPLETED", *, gone: bool = True) -> None:
+        """The job's trial ends, and the job with it."""
+        self._write(job, "end", {"time": _stamp(), "reason": reason})
+        if gone:
+            self.slurm.set_state(job, "COMPLETED")
+
+    def obey(self) -> None:
+        """Trials that were told to end do."""
+        for job in self.slurm.jobs():
+            if self.slurm.is_told(job) and self.slurm.state(job) == "RUNNING":
+                self.end(job, "STOPPED")
+
+    def _events(self, trial: int, attempt: int) -> Path:
+        return self.path / "events" / f"{trial:05d}-{attempt}.0.jsonl"
+
+    def _spec(self, trial: int) -> dict[str, Any]:
+        spec: dict[str, Any] = json.loads((self.path / "trials" / f"{trial:05d}.json").read_text())
+        return spec
+
+    def _write(self, job: Job, kind: str, fields: dict[str, Any]) -> None:
+        trial, attempt, _ = self.attempt(job)
+        event = {"type": kind, "trial": trial, "attempt": attempt, "run": 0, **fields}
+        self._written[job.id] = _stamp()
+        with self._events(trial, attempt).open("a") as file:
+            file.write(json.dumps(event) + "\n")
+
+
+_DEVICE: dict[str, Any] = {
+    "trainer": "simulated",
+    "device": "simulated",
+    "precision": "fp32",
+    "cores": 1,
+    "inherited": False,
+    "clock_skew": 0.0,
+    "versions": {},
+}
+
+
+def _stamp() -> str:
+    return datetime.now(timezone.utc).isoformat().replace("+00:00", "Z")
+
+
+class Command:
+    """A process of the command line; what it says on stderr is kept with the time at which it came."""
+
+    def __init__(
+        self, python: str, arguments: Sequence[str | Path], environment: Mapping[str, str], folder: Path
+    ) -> None:
+        self.said: list[tuple[float, str]] = []
+        self._process = subprocess.Popen(
+            [python, "-m", "aiperf_orch.cli", *map(str, arguments)],
+            cwd=folder,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+
+    def _listen(self) -> None:
+        for line in self._process.stderr or ():
+            self.said.append((time.time(), line.rstrip("\n")))
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def status(self) -> int | None:
+        """Its exit status; None while it runs."""
+        return self._process.poll()
+
+    def text(self) -> str:
+        """All that it said so far."""
+        return "\n".join(line for _, line in self.said)
+
+    def heard(self, pattern: str, since: float = 0.0) -> float | None:
+        """When it first said something after a moment; None when it did not."""
+        return next((moment for moment, line in list(self.said) if moment >= since and re.search(pattern, line)), None)
+
+    def interrupt(self) -> float:
+        """Ctrl-C; returns when."""
+        moment = time.time()
+        self._process.send_signal(signal.SIGINT)
+        return moment
+
+    def send(self, number: int) -> None:
+        """Another signal."""
+        self._process.send_signal(number)
+
+    def wait(self, seconds: float = 60) -> int:
+        """Wait for its end; returns the status."""
+        status = self._process.wait(seconds)
+        self._listener.join(10)
+        return status
+
+    def kill(self) -> None:
+        """End it as it stands."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 60) -> Any:
+    """Wait until something holds, and return it; None when it did not come in time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        held = condition()
+        if held or time.monotonic() > deadline:
+            return held or None
+        time.sleep(0.02)

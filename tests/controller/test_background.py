@@ -1,0 +1,73 @@
+"""Calls beside the loop: the loop that is woken by the end of one finds its result."""
+
+import threading
+
+import pytest
+
+from aiperf_orch.campaign.state import Attempt
+from aiperf_orch.controller.background import BackgroundCall
+from aiperf_orch.controller.ending import Ender
+from aiperf_orch.errors import SchedulerUnreachable
+from aiperf_orch.records import EndReason
+from aiperf_orch.schedulers.base import Cancellation
+from aiperf_orch.units import now
+
+DEADLINE = 60  # seconds
+
+
+class CancelWaits:
+    """A scheduler whose cancel waits until the test lets it end."""
+
+    at_once, most_cancels = False, None
+
+    def __init__(self):
+        self.go_on, self.calls = threading.Event(), []
+
+    def cancel(self, jobs, *, force):
+        self.calls.append((dict(jobs), force))
+        assert self.go_on.wait(DEADLINE)
+        return Cancellation()
+
+
+def test_the_loop_that_is_woken_by_the_end_of_a_call_finds_its_result():
+    wake = threading.Event()
+    call = BackgroundCall(wake, at_once=False)
+    for number in range(2000):
+        wake.clear()
+        call.start(lambda number=number: number)
+        assert wake.wait(DEADLINE)
+        assert call.ended
+        assert call.take() == number
+
+
+def test_what_a_call_raises_is_raised_where_its_result_is_taken():
+    def fail():
+        raise SchedulerUnreachable("away")
+
+    for at_once in (True, False):
+        wake = threading.Event()
+        call = BackgroundCall(wake, at_once=at_once)
+        call.start(fail)
+        call.join(DEADLINE)
+        assert call.ended
+        with pytest.raises(SchedulerUnreachable, match="away"):
+            call.take()
+        assert not call.running
+
+
+def test_a_trial_that_begins_while_its_job_is_told_to_end_is_told_again():
+    wake, scheduler = threading.Event(), CancelWaits()
+    ender = Ender(scheduler, 60.0, 1.0, warn=pytest.fail, wake=wake)
+    attempt = Attempt(0, 1, "qk3f9-00000-1", now(), job="7", cancelling=EndReason.STOPPED, cancelling_since=now())
+    ender.tell([attempt], [])
+    ender.begun(attempt.key)  # it may have had no ear yet when the signal came
+    scheduler.go_on.set()
+    assert wake.wait(DEADLINE)
+    assert ender.heard() is not None
+    assert not ender.is_told(attempt)
+    wake.clear()
+    ender.tell([attempt], [])
+    assert wake.wait(DEADLINE)
+    assert ender.heard() is not None
+    assert ender.is_told(attempt)
+    assert scheduler.calls == [({attempt.name: "7"}, False)] * 2
