@@ -144,7 +144,7 @@ def how_it_went(
         logs: files with the job's output.
     """
     order, unseen = watched.attempt.cancelling, _vanished_unseen(watched, end, logs)
-    log = end_by_log(tail(*logs)) if order is None else None
+    log = end_by_log(tail(*logs)) if order is None and watched.attempt.job is not None else None
     if log is not None and log.hosts:  # it names the node that failed
         watched.job_end = JobEnd(end.reason if end else None, end.detail if end else "", log.hosts)
     reason = reason_without_line(order, _known_reason(end, log), unseen=unseen)
