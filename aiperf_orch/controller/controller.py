@@ -12,7 +12,6 @@ from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
 from threading import Event
-from time import monotonic
 from typing import Any, Final, TypeVar
 
 import aiperf_orch
@@ -29,7 +28,7 @@ from aiperf_orch.controller.proposals import Proposer
 from aiperf_orch.controller.queue import Queue, QueueAnswer
 from aiperf_orch.controller.requests import make_request
 from aiperf_orch.controller.submitting import Submitter
-from aiperf_orch.controller.verdicts import is_over, job_record, judge, seconds_until_over
+from aiperf_orch.controller.verdicts import is_over, job_record, judge, may_end, needs_queue, seconds_until_over
 from aiperf_orch.controller.watch import Watched, watch
 from aiperf_orch.controller.weights import WeightFiles
 from aiperf_orch.errors import LockedError, PassingError
@@ -293,39 +292,23 @@ class Controller:
         answer = self._queue.answer()
         if answer is not None:
             self._judge(answer)
-        can_be_asked = [each for each in self.watched.values() if self._may_be_in_queue(each)]
-        asked = {each.attempt.name: each.attempt.job for each in can_be_asked if self._needs_queue(each)}
-        expected = [each.attempt.name for each in can_be_asked if self._is_expected_to_end(each)]
-        others = {each.attempt.name: each.attempt.job for each in can_be_asked if each.attempt.name not in asked}
+        there = [each for each in self.watched.values() if self._may_be_in_queue(each)]
+        scheduler, interval, proven = self.settings.scheduler, self.scheduler.query_interval, self._proven()
+        asked = {
+            each.attempt.name: each.attempt.job for each in there if needs_queue(each, scheduler, interval, proven)
+        }
+        expected = [each.attempt.name for each in there if may_end(each, proven)]
+        others = {each.attempt.name: each.attempt.job for each in there if each.attempt.name not in asked}
         self._queue.ask(asked, expected, others)
         answer = self._queue.answer()  # of a scheduler that answers at once
         if answer is not None:
             self._judge(answer)
-        settings = self.settings.scheduler
-        self._take([watched for watched in self.watched.values() if is_over(watched, settings)])
+        self._take([watched for watched in self.watched.values() if is_over(watched, scheduler)])
 
     def _may_be_in_queue(self, watched: Watched) -> bool:
         """Whether an answer of the queue can mean anything for an attempt."""
         attempt = watched.attempt
         return not (attempt.key in self._waiting or attempt.name in self._submitter.names or watched.given_up)
-
-    def _needs_queue(self, watched: Watched) -> bool:
-        """Whether only the queue can tell how an attempt stands: it is silent, or has not begun, or is to end."""
-        attempt, scheduler = watched.attempt, self.settings.scheduler
-        patience = scheduler.silent_after
-        if watched.begin is None:
-            patience = min(patience, max(self.scheduler.query_interval, scheduler.poll_interval))
-        return (
-            attempt.unsure
-            or watched.ended_by_others
-            or monotonic() - watched.heard >= patience
-            or self._is_expected_to_end(watched)
-        )
-
-    def _is_expected_to_end(self, watched: Watched) -> bool:
-        """Whether news of its job may come at any moment: it was told to end, seems to be gone, or is the canary."""
-        canary = watched.begin is None and not self._proven()
-        return watched.attempt.unsure or watched.ended_by_others or watched.job_ended is not None or canary
 
     def _judge(self, answer: QueueAnswer) -> None:
         """Draw the consequences of an answer of the queue."""

@@ -56,6 +56,7 @@ class Ender:
         self._call: BackgroundCall[Cancellation] = BackgroundCall(wake, at_once=scheduler.at_once)
         self._telling: dict[str, AttemptKey] = {}
         self._told: dict[AttemptKey, float] = {}
+        self._refused: set[AttemptKey] = set()
         self._not_before = 0.0
 
     @property
@@ -75,6 +76,8 @@ class Ender:
             self._warn(f"{error}; telling {len(telling)} job(s) to end again in {format_duration(self._pause)}")
             return None
         self._told.update(dict.fromkeys(telling.values(), monotonic()))
+        self._refused -= set(telling.values())
+        self._refused |= {telling[name] for name in done.refused if name in telling}
         if done.refused:
             name, why = next(iter(done.refused.items()))
             self._warn(f"{len(done.refused)} job(s) not told to end, as {name}: {why}")
@@ -103,8 +106,8 @@ class Ender:
                 return
 
     def is_told(self, attempt: Attempt) -> bool:
-        """Whether its job was told to end."""
-        return attempt.key in self._told
+        """Whether its job was told to end, and the scheduler did not refuse that."""
+        return attempt.key in self._told and attempt.key not in self._refused
 
     def more_to_tell(self, attempts: Iterable[Attempt]) -> bool:
         """Whether `tell` would tell any of these now that it has not told yet."""

@@ -24,6 +24,27 @@ _FILE_LAG: Final = 3.0
 """Seconds after which what a job wrote is visible here, once the queue has said that the job ended."""
 
 
+def needs_queue(watched: Watched, settings: SchedulerSettings, query_interval: float, proven: bool) -> bool:
+    """Whether only the queue can tell how an attempt stands: it is silent, or has not begun, or may end at any moment.
+
+    Args:
+        watched: the attempt.
+        settings: the scheduler's.
+        query_interval: seconds between two questions to the queue.
+        proven: whether any trial of the campaign has ended an epoch.
+    """
+    patience = settings.silent_after
+    if watched.begin is None:
+        patience = min(patience, max(query_interval, settings.poll_interval))
+    return may_end(watched, proven) or monotonic() - watched.heard >= patience
+
+
+def may_end(watched: Watched, proven: bool) -> bool:
+    """Whether news of its job may come at any moment: it was told to end, seems to be gone, or is the canary."""
+    canary = watched.begin is None and not proven
+    return watched.attempt.unsure or watched.ended_by_others or watched.job_ended is not None or canary
+
+
 @dataclass
 class Verdicts:
     """Attempts by what an answer of the queue means for them.

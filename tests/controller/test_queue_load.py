@@ -8,8 +8,7 @@ from __future__ import annotations
 import pytest
 
 from aiperf_orch.campaign.state import Phase
-from aiperf_orch.controller import controller as controller_module
-from aiperf_orch.controller import queue, verdicts, watch
+from aiperf_orch.controller import ending, queue, submitting, verdicts, watch
 from aiperf_orch.controller.controller import Controller
 from aiperf_orch.records import (
     AttemptRecord,
@@ -83,7 +82,7 @@ def slurm_programs(tmp_path, monkeypatch):
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    for module in (controller_module, queue, verdicts, watch):
+    for module in (ending, queue, submitting, verdicts, watch):
         monkeypatch.setattr(module, "monotonic", clock)
     return clock
 
