@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from collections import Counter
 from datetime import timedelta
@@ -446,3 +447,89 @@ def test_an_arrays_elements_that_never_ran_cost_no_accounting_of_the_others(make
     campaign.check_verifies()
     lines = [json.loads(line) for line in campaign.directory.accounting.read_text().splitlines()]
     assert sum("start" in line for line in lines) == 4  # Slurm keeps no record of some that were cancelled one by one
+
+
+def test_whatever_ends_jobs_on_an_accounted_cluster_verifies(
+    make_accounted_campaign, long_trials, monkeypatch, tmp_path
+):
+    """Preempted for good, node down, a lowered time limit, a refused and mended submission: reasons as the queue has them."""
+    real, shim = shutil.which("sbatch"), tmp_path / "shim"
+    shim.mkdir()
+    (shim / "sbatch").write_text(
+        f'#!/bin/sh\nrm {shim}/refuse 2>/dev/null || exec {real} "$@"\n'
+        "echo 'sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified' >&2\n"
+        "exit 1\n"
+    )
+    (shim / "sbatch").chmod(0o755)
+    (shim / "refuse").touch()
+    monkeypatch.setenv("PATH", str(shim), prepend=":")
+    campaign = make_accounted_campaign(
+        campaign__max_trials=4,
+        campaign__concurrency=4,
+        scheduler__partition="lowcancel",
+        scheduler__exclusive=True,
+        **long_trials,
+    )
+    cluster = campaign.cluster
+    phase, state = campaign.run()
+    assert (phase, ends_of(state, 0)[0].reason) == (Phase.PAUSED, EndReason.SUBMIT_REFUSED)
+
+    def node_of(controller, trial):
+        (node,) = trained(controller, trial).begin.hosts
+        return node
+
+    def preempt(controller):
+        cluster.submit("sleep 5", f"--nodelist={node_of(controller, 1)}", "--exclusive")
+
+    def shorten(_controller):
+        cluster.run("scontrol", "update", f"jobid={campaign.job(3)}", "timelimit=1")
+
+    _, state = run_until(
+        campaign,
+        lambda controller: all(ends_of(controller.state, trial) for trial in (1, 2, 3)),
+        once(lambda controller: trained(controller, 1, epochs=2), preempt),
+        once(lambda controller: trained(controller, 2, epochs=2), lambda each: cluster.down(node_of(each, 2))),
+        once(lambda controller: trained(controller, 3, epochs=2), shorten),
+    )
+    reasons = [ends_of(state, trial)[0].reason for trial in (1, 2, 3)]
+    assert reasons == [EndReason.PREEMPTED, EndReason.NODE_FAILURE, EndReason.TIME_LIMIT]
+    campaign.run(stop=lambda controller: True)
+    campaign.check_verifies()
+    assert campaign.directory.accounting.exists()
+
+
+def test_an_empty_answer_of_the_queue_costs_no_trial(make_slurm_campaign, long_trials, monkeypatch, tmp_path, wait_for):
+    """A controller that fails over, a cached wrapper: what runs, and what waits, is known to scontrol all the same."""
+    real, shim = shutil.which("squeue"), tmp_path / "shim"
+    shim.mkdir()
+    (shim / "squeue").write_text(
+        f'#!/bin/sh\n[ -e {shim}/empty ] && echo >> {shim}/empty && exit 0\nexec {real} "$@"\n'
+    )
+    (shim / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", str(shim), prepend=":")
+    campaign = make_slurm_campaign(
+        campaign__max_trials=6,
+        campaign__concurrency=6,  # four nodes: two wait
+        scheduler__exclusive=True,
+        scheduler__silent_after="100ms",
+        **long_trials | {"training__simulated_epoch_seconds": 1.0},
+    )
+
+    def asked():
+        return len((shim / "empty").read_text()) if (shim / "empty").exists() else 0
+
+    _, state = run_until(
+        campaign,
+        lambda controller: asked() >= 8,  # several times the grace of a second
+        once(
+            lambda controller: sum(trial.begin is not None for trial in controller.watched.values()) == 4,
+            lambda _: (shim / "empty").touch(),
+        ),
+    )
+    assert state.ends == []
+    assert len(state.live) == 6
+    assert len(campaign.queue()) == 6
+    (shim / "empty").unlink()
+    campaign.run(stop=lambda controller: True)
+    assert wait_for(lambda: not campaign.queue()) is None
+    campaign.check_verifies()

@@ -27,7 +27,7 @@ from aiperf_orch.trial.sharding import training_batches
 from aiperf_orch.trial.torch_trainer import TorchTrainer, _mixed
 from aiperf_orch.trial.world import World
 
-NETWORK = seeds.small_residual(width=4)
+NETWORK = seeds.small_residual(width=8)
 BATCH = 64  # what rank 1 has memory for, of the 128 that the specification asks
 
 
