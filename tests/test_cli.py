@@ -233,7 +233,8 @@ def test_a_live_controller_that_does_not_stop_in_time(aiperf: Run, campaign: Cal
     Lock.acquire(made.directory.lock, take_over=False)
     done = aiperf("stop", made.path)
     assert done.returncode == _NOT_FINISHED
-    assert "is still ending trials" in done.stderr
+    assert "asked its controller" in done.stderr
+    assert "not stopped yet" in done.stderr
     assert made.directory.stop_request.exists()
 
 
@@ -405,6 +406,7 @@ def test_a_disk_that_fills_while_a_campaign_runs(aiperf: Run, write_site: Any, s
         scheduler__poll_interval="50ms",
         scheduler__silent_after="300ms",
         scheduler__lost_after="200ms",
+        scheduler__retry_submit_for="1s",
         campaign__max_trials=1,
         training__warmup_epochs=[50],
         training__patience=50,

@@ -109,8 +109,7 @@ class Watched:
                 self.job_end = self.job_ended = None  # that was the end of the run before: the site ran the job again
             self.heard = self.news = time
             self.given_up, self.came_back = False, True
-            found = [epoch for run in self.runs for epoch in run.epochs]
-            self.epochs = list(count_epochs([*self.earlier, *found]).values())
+            self._count()
             if self._signs() > signs:
                 self.note = ""  # the job goes on, whatever the queue said of it before
         elif self.runs and self.runs[-1].epochs and self.unread is None:
@@ -118,6 +117,10 @@ class Watched:
             last = self.runs[-1].epochs[-1]
             left = (last.end - last.start).total_seconds() - (time - self.news)
             self.due = time + min(max(left, 0.0) / 2, _LONGEST_WAIT)
+
+    def _count(self) -> None:
+        found = [epoch for run in self.runs for epoch in run.epochs]
+        self.epochs = list(count_epochs([*self.earlier, *found]).values())
 
     def _signs(self) -> int:
         """How many begins and epochs its jobs have written."""
@@ -153,6 +156,7 @@ class Watched:
             before = [each for each in self.trial.attempts if each.attempt < self.attempt.attempt]
             runs = [run for each in before for run in counted_runs(directory, self.trial, each)[0]]
             self.earlier, self._earlier_known = [epoch for run in runs for epoch in run.epochs], True
+            self._count()
 
     def _read_on(self, directory: CampaignDirectory) -> bool:
         """Read what was added to its files; tells whether there was anything."""

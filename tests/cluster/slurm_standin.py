@@ -63,7 +63,7 @@ case "$*" in
 *config*) cat "$D/config" ;;
 *) while IFS='|' read -r job array index after name; do
         state_of "$job"
-        [ "$state" = GONE ] || echo "JobId=$array ${index:+ArrayJobId=$array ArrayTaskId=$index} JobState=$state ExitCode=1:0 NodeList=n1"
+        [ "$state" = GONE ] || echo "JobId=$array ${index:+ArrayJobId=$array ArrayTaskId=$index} JobName=$name JobState=$state ExitCode=1:0 NodeList=n1"
     done < <(sed 's/|N.A|/||/' "$D/jobs") ;;
 esac
 """,

@@ -443,7 +443,7 @@ def test_an_arrays_elements_that_never_ran_cost_no_accounting_of_the_others(make
     campaign = make_accounted_campaign(
         campaign__max_trials=7, campaign__concurrency=7, scheduler__exclusive=True, **long_trials
     )
-    run_until(campaign, lambda controller: sum(trained(controller, trial) is not None for trial in range(7)) >= 4)
+    run_until(campaign, lambda controller: sum(bool(trained(controller, trial)) for trial in range(7)) >= 4)
     campaign.check_verifies()
     lines = [json.loads(line) for line in campaign.directory.accounting.read_text().splitlines()]
     assert sum("start" in line for line in lines) == 4  # Slurm keeps no record of some that were cancelled one by one
