@@ -31,7 +31,9 @@ from aiperf_orch.trial.precision import choose
 from aiperf_orch.trial.torch_trainer import TorchTrainer
 from aiperf_orch.trial.trainer import EpochResult, TrialFailure
 
-SEED_NETWORK = seeds.small_residual(width=8)  # below 8 channels, a 1x1 convolution of stride 2 corrupts the heap in oneDNN for AVX2
+SEED_NETWORK = seeds.small_residual(
+    width=8
+)  # below 8 channels, a 1x1 convolution of stride 2 corrupts the heap in oneDNN for AVX2
 EDITS = [Edit("wider", 4), Edit("deeper", 3, kernel=5), Edit("skip_add", 3, to=12), Edit("skip_concat", 3, to=15)]
 
 
