@@ -16,11 +16,11 @@ by writing their events files. Of each case, in seconds:
 `--before` is the interpreter of an environment with the other version. All runs go on at once, up to `--together`: they
 wait nearly all of the time. "> N" is a measurement that was given up after so long.
 
-Measured once each beside other work (load 5 to 14 on 2 cores), against commit a3dba24, with a poll_interval of 5 s, before
-and after: sbatch takes 10 s: end line known 14.6, 4.6; Ctrl-C heard 14.7, 0.1. squeue hangs: end line known 64.5, 4.6;
-Ctrl-C heard more than 240, 0.1. First job died 75.5 (135.0), 3.2 (7.2); died before begin 70.5 (129.1), 3.0 (36.3); died
-after begin 105.8 (164.2), 3.0 (41.5). With 1 s: sbatch takes 10 s 10.5, 0.5; 10.7, 0.1. squeue hangs (after only) 0.5; 0.0.
-First job died 66.2 (124.3), 3.2 (4.2); died before begin 72.5 (130.7), 3.1 (34.8); died after begin 99.2 (157.5), 3.1 (36.5).
+Measured in one run on 2 idle cores, against commit a3dba24, with a poll_interval of 5 s, before and after: sbatch takes 10 s:
+end line known 14.5, 4.5; Ctrl-C heard 14.5, 0.0. squeue hangs: end line known 64.5, 4.5; Ctrl-C heard more than 180, 0.1.
+First job died 75.2 (134.4), 3.0 (7.1); died before begin 70.2 (128.4), 3.0 (36.1); died after begin 110.4 (168.6), 3.0 (36.1).
+With 1 s: sbatch takes 10 s 10.5, 0.5; 10.5, 0.1. squeue hangs 60.5, 0.5; more than 180, 0.1. First job died 64.2 (123.4),
+3.0 (4.2); died before begin 69.2 (127.5), 3.0 (31.2); died after begin 101.4 (159.6), 3.0 (35.2). 5 min 40 s in all.
 """
 
 from __future__ import annotations
