@@ -71,6 +71,10 @@ class EventWriter:
         """
         self._file.append(event.to_line() + "\n", patience=patience)
 
+    def close(self) -> None:
+        """Let go of the file; the claim stays."""
+        self._file.close()
+
     def superseded(self) -> bool:
         """Whether the attempt was given up, or goes on in a later run: then this one must exit at once.
 
@@ -119,7 +123,10 @@ def revoke(directory: CampaignDirectory, trial: int, attempt: int, reason: EndRe
         except FileExistsError:
             continue
         end = End(trial=trial, attempt=attempt, run=run, time=now(), reason=reason, message=message)
-        writer.append(end, patience=PATIENCE)
+        try:
+            writer.append(end, patience=PATIENCE)
+        finally:
+            writer.close()  # a controller revokes many
         return
     raise AssertionError(f"attempt {trial}-{attempt} has had {_MAX_RUNS} runs")
 

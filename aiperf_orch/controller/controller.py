@@ -200,7 +200,9 @@ class Controller:
     @property
     def _awaits_scheduler(self) -> bool:
         """Whether any of the scheduler's commands runs whose result has not been taken."""
-        return self._queue.running or self._ender.running or self._submitter.running
+        wants_limit = self.state.phase is Phase.RUNNING and not self._waiting  # else its answer is not taken
+        submits = self._submitter.in_flight or (wants_limit and self._submitter.running)
+        return self._queue.running or self._ender.running or submits
 
     def _take_up(self, resume: bool) -> None:
         self.directory.check_unchanged(self.state.settings_sha256)
@@ -396,7 +398,14 @@ class Controller:
         for attempt in attempts:
             if attempt.key not in self.watched:
                 self._watch(attempt)
-        self._submitter.start([make_request(self.directory, self.state, each) for each in attempts])
+        try:
+            requests = [make_request(self.directory, self.state, each) for each in attempts]
+        except OSError as error:  # tried again at a later step
+            why = f"{error.filename}: cannot be made: {error.strerror}"
+            self._warn(f"{len(attempts)} trial(s) wait to be submitted: {why}")
+            self._waiting.update({each.key: why for each in attempts})
+            return
+        self._submitter.start(requests)
         self._take_submission()  # of a scheduler that answers at once
 
     def _take_submission(self) -> None:

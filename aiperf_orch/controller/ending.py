@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -56,6 +57,8 @@ class Ender:
         self._call: BackgroundCall[Cancellation] = BackgroundCall(wake, at_once=scheduler.at_once)
         self._telling: dict[str, AttemptKey] = {}
         self._told: dict[AttemptKey, float] = {}
+        self._forced: dict[AttemptKey, float] = {}
+        self._forcing = False
         self._refused: set[AttemptKey] = set()
         self._not_before = 0.0
 
@@ -75,7 +78,9 @@ class Ender:
             self._not_before = monotonic() + self._pause
             self._warn(f"{error}; telling {len(telling)} job(s) to end again in {format_duration(self._pause)}")
             return None
-        self._told.update(dict.fromkeys(telling.values(), monotonic()))
+        told = dict.fromkeys(telling.values(), monotonic())
+        self._told.update(told)
+        self._forced.update(told if self._forcing else {})
         self._refused -= set(telling.values())
         self._refused |= {telling[name] for name in done.refused if name in telling}
         if done.refused:
@@ -96,11 +101,13 @@ class Ender:
             return
         attempts = sorted(attempts, key=lambda attempt: attempt.began is not None)  # before those that they wait for
         untold = [attempt for attempt in attempts if attempt.key not in self._told]
-        forced = [*given_up, *(attempt for attempt in attempts if self._is_stubborn(attempt))]
+        time = monotonic()
+        again = [each for each in given_up if time >= self._forced.get(each.key, -math.inf) + self._pause]
+        forced = [*again, *(attempt for attempt in attempts if self._is_stubborn(attempt))]
         for chosen, force in ((untold, False), (forced, True)):
             if chosen:
                 chosen = chosen[: self._scheduler.most_cancels]
-                self._telling = {attempt.name: attempt.key for attempt in chosen}
+                self._telling, self._forcing = {attempt.name: attempt.key for attempt in chosen}, force
                 jobs = {attempt.name: attempt.job for attempt in chosen}
                 self._call.start(partial(self._scheduler.cancel, jobs, force=force))
                 return

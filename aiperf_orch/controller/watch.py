@@ -230,6 +230,7 @@ class Watched:
         errors = [epoch.error for epoch in epochs]
         short = whole and len(epochs) < horizon
         predicted = forecast_error(errors, forecast_epoch, best.error) if best and short else None
+        begun = next((run.begin for run in reversed(self.runs) if run.begin), None)  # the last run may be our own
         begins = [run.begin.time for run in self.runs if run.begin]
         progressed = bool({epoch.epoch for epoch in epochs} - {epoch.epoch for epoch in self.earlier})
         return AttemptEnd(
@@ -248,7 +249,7 @@ class Watched:
             first_begin=min(begins, default=None),
             last_end=max((epoch.end for epoch in epochs), default=None),
             files=[run.recorded() for run in self.runs],
-            hosts=list(self.begin.hosts if self.begin else hosts),
+            hosts=list(begun.hosts if begun else hosts),
             progressed=progressed,
         )
 

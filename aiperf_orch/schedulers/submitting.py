@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Final
 
-from aiperf_orch.errors import QueueFull, SchedulerUnreachable, SubmitPostponed, SubmitRefused
+from aiperf_orch.errors import QueueFull, SchedulerUnreachable, SubmitPostponed, SubmitRefused, UsageError
 from aiperf_orch.schedulers.base import JobRequest, Submission, array_element
 
 Group = Sequence[JobRequest]
@@ -44,6 +44,10 @@ def submit_groups(requests: Group, submit: Callable[[Group], str]) -> Submission
         except SubmitPostponed as error:
             done.postponed.update(dict.fromkeys(names, str(error)))
             return _left(done, groups, str(error))
+        except (OSError, RuntimeError, UsageError) as error:  # a file, the template or a program is away for now
+            why = f"cannot be submitted for now: {error}"
+            done.postponed.update(dict.fromkeys(names, why))
+            return _left(done, groups, why)
         except SchedulerUnreachable as error:
             done.unsure.update(dict.fromkeys(names, str(error)))
             return _left(done, groups, str(error))

@@ -1,10 +1,15 @@
 """Calls beside the loop: the loop that is woken by the end of one finds its result."""
 
 import threading
+from datetime import datetime, timezone
+from pathlib import Path
+from threading import Event
 
 import pytest
 
+from aiperf_orch.campaign.events import revoke
 from aiperf_orch.campaign.state import Attempt
+from aiperf_orch.controller import ending
 from aiperf_orch.controller.background import BackgroundCall
 from aiperf_orch.controller.ending import Ender
 from aiperf_orch.errors import SchedulerUnreachable
@@ -71,3 +76,31 @@ def test_a_trial_that_begins_while_its_job_is_told_to_end_is_told_again():
     assert ender.heard() is not None
     assert ender.is_told(attempt)
     assert scheduler.calls == [({attempt.name: "7"}, False)] * 2
+
+
+def test_a_job_that_was_given_up_is_cancelled_now_and_then_and_not_all_the_time(monkeypatch):
+    clock, calls = [1e6], []
+    monkeypatch.setattr(ending, "monotonic", lambda: clock[0])
+
+    class Scheduler:
+        at_once, most_cancels = True, None
+
+        def cancel(self, jobs, *, force):
+            calls.append((list(jobs), force))
+            return Cancellation()
+
+    ender = Ender(Scheduler(), 60.0, 30.0, lambda _: None, Event())
+    attempt = Attempt(0, 1, "qk3f9-00000-1", datetime(2026, 1, 2, tzinfo=timezone.utc), job="7")
+    for _ in range(61):  # a minute in which its files cannot be read
+        ender.tell([], [attempt])
+        ender.heard()
+        clock[0] += 1
+    assert calls == [(["qk3f9-00000-1"], True)] * 3
+
+
+def test_revoking_attempts_holds_no_files_open(campaign):
+    made = campaign()
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for trial in range(20):
+        revoke(made.directory, trial, 1, EndReason.LOST, "gone")
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

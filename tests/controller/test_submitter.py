@@ -136,6 +136,16 @@ def test_the_limit_of_arrays_is_asked_until_it_is_known(submitter, scheduler, wa
     assert [submitter.array_limit(), submitter.array_limit()] == [1001, 1001]
 
 
+@pytest.mark.parametrize("error", [OSError(116, "Stale file handle"), RuntimeError('Could not detect "srun"')])
+def test_what_keeps_a_job_from_being_written_for_now_is_tried_again(error):
+    def fails(group):
+        raise error
+
+    done = submit_groups(requests(2), fails)
+    assert str(error) in done.postponed["qk3f9-00000-1"]
+    assert list(done.waiting) == ["qk3f9-00001-1"]
+
+
 def test_submissions_stop_after_some_seconds_and_the_rest_is_left_for_the_next_time(monkeypatch):
     time = [0.0]
     monkeypatch.setattr("aiperf_orch.schedulers.submitting.monotonic", lambda: time[0])
