@@ -12,8 +12,8 @@ from pathlib import Path
 import click
 
 import aiperf_orch
-from aiperf_orch.commands.group import Commands
-from aiperf_orch.commands.output import show
+from aiperf_orch.commands.command_group import Commands
+from aiperf_orch.commands.visible_output import show
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 _FORMATS = click.Choice(["table", "csv", "json"])
@@ -28,7 +28,7 @@ def main() -> None:
 _CAMPAIGN = click.argument("campaign_dir", type=click.Path(path_type=Path))
 _SITE = click.argument("site", type=click.Path(path_type=Path))
 _SET = click.option(
-    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change any setting, as campaign.duration=2h."
+    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change any setting, as run.duration=2h."
 )
 _DURATION = click.option("--duration", metavar="TIME", help="How long, as 12h or 1-12:00:00.")
 _CONCURRENCY = click.option("--concurrency", metavar="N", help="Trials at once.")
@@ -75,16 +75,16 @@ def check(
     Each line says ok, warning or fault, and what to do. Exit status: 0 without a fault, 1 with one, 3 when the scheduler
     does not answer.
     """
-    from aiperf_orch.commands import settings
-    from aiperf_orch.errors import UsageError
-    from aiperf_orch.units import parse_duration
+    from aiperf_orch.commands import site_options
+    from aiperf_orch.util.errors import UsageError
+    from aiperf_orch.util.units import parse_duration
 
     try:
         patience = parse_duration(wait)
     except ValueError as error:
         raise UsageError(f"--wait: {error}") from None
     options = {"campaign.duration": ("--duration", duration), "campaign.concurrency": ("--concurrency", concurrency)}
-    loaded = settings.load(site, assignments, options)
+    loaded = site_options.load(site, assignments, options)
     from aiperf_orch.commands import check as doctor
 
     sys.exit(doctor.check(loaded, campaign_dir, form, job=not no_job, wait=patience))
@@ -124,7 +124,7 @@ def run(
     Without --campaign-dir a new directory under ./campaigns is made. Ctrl-C ends the running trials and stops; the same
     command with the same --campaign-dir goes on.
     """
-    from aiperf_orch.commands import settings
+    from aiperf_orch.commands import site_options
 
     options = {
         "campaign.duration": ("--duration", duration),
@@ -132,15 +132,15 @@ def run(
         "campaign.max_trials": ("--max-trials", max_trials),
         "campaign.seed": ("--seed", seed),
     }
-    loaded = settings.load(site, assignments, options)
-    from aiperf_orch.commands import campaign  # slower to import than a mistake in the settings is to find
+    loaded = site_options.load(site, assignments, options)
+    from aiperf_orch.commands import run  # slower to import than a mistake in the settings is to find
 
     if dry_run:
-        campaign.check(loaded, campaign_dir)
-        show(settings.describe(loaded))
+        run.check(loaded, campaign_dir)
+        show(site_options.describe(loaded))
         return
     how = {"take_over": take_over, "yes": yes, "background": detach, "prepare": prepare}
-    sys.exit(campaign.run(loaded, site, campaign_dir, **how))
+    sys.exit(run.run(loaded, site, campaign_dir, **how))
 
 
 @main.command()
@@ -151,9 +151,9 @@ def tick(campaign_dir: Path, take_over: bool) -> None:
 
     It is the step that `run` repeats. Exit status 4 says that the campaign goes on.
     """
-    from aiperf_orch.commands import campaign
+    from aiperf_orch.commands import run
 
-    sys.exit(campaign.tick(campaign_dir, take_over=take_over))
+    sys.exit(run.tick(campaign_dir, take_over=take_over))
 
 
 @main.command()
@@ -171,9 +171,9 @@ def status(campaign_dir: Path, form: str) -> None:
 @_TAKE_OVER
 def stop(campaign_dir: Path, take_over: bool) -> None:
     """End running trials; `run` goes on later."""
-    from aiperf_orch.commands import campaign
+    from aiperf_orch.commands import run
 
-    sys.exit(campaign.stop(campaign_dir, take_over=take_over))
+    sys.exit(run.stop(campaign_dir, take_over=take_over))
 
 
 @main.command()
@@ -256,7 +256,7 @@ def mail(
     What would be sent is shown first. The same result has the same Message-ID, whenever it is sent.
     """
     from aiperf_orch.commands import mail as mailing
-    from aiperf_orch.results.sending import read_server
+    from aiperf_orch.committee.smtp import read_server
 
     server = None if smtp is None else read_server(smtp, tls, login_file, timeout)
     mailing.mail(
@@ -347,9 +347,9 @@ def render(site: Path, assignments: tuple[str, ...]) -> None:
     Exit status 2 says that a campaign could not run by it, and why.
     """
     from aiperf_orch.commands import render as rendering
-    from aiperf_orch.commands import settings
+    from aiperf_orch.commands import site_options
 
-    loaded = settings.load(site, assignments, {})
+    loaded = site_options.load(site, assignments, {})
     click.echo(rendering.render(loaded), nl=False)
     for warning in rendering.check_contract(loaded, resumed=False):
         click.echo(f"warning: {warning}", err=True)
@@ -396,13 +396,13 @@ def bench_node(site: Path | None, assignments: tuple[str, ...], form: str) -> No
     processor's cores. SITE names the data set and the recipe; without it JPEGs are made and loaded. Exit status: 0
     measured, 1 training could not be.
     """
-    from aiperf_orch.commands import settings
+    from aiperf_orch.commands import site_options
     from aiperf_orch.commands import trial as by_hand
-    from aiperf_orch.errors import UsageError
+    from aiperf_orch.util.errors import UsageError
 
     if assignments and site is None:
         raise UsageError("--set: changes a site file's settings, and no SITE is given")
-    by_hand.bench(settings.load(site, assignments, {}) if site else None, form)
+    by_hand.bench(site_options.load(site, assignments, {}) if site else None, form)
 
 
 if __name__ == "__main__":

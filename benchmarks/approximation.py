@@ -25,7 +25,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import spearmanr, t
 
-from aiperf_orch.config import SearchSettings
 from aiperf_orch.network import counts, morphisms, seeds
 from aiperf_orch.network.graph import MERGES, Graph
 from aiperf_orch.network.morphisms import Limits
@@ -33,6 +32,7 @@ from aiperf_orch.search import Search
 from aiperf_orch.search.embedding import UNIT
 from aiperf_orch.search.gaussian_process import NOISE, SMALLEST_SCALE
 from aiperf_orch.search.surrogate import Place, Surrogate
+from aiperf_orch.settings.models import SearchSettings
 
 Floats = npt.NDArray[np.float64]
 BETA, PAPERS_BETA = SearchSettings().beta, 2.576

@@ -41,17 +41,17 @@ from aiperf_orch.campaign.directory import CampaignDirectory, read_spec
 from aiperf_orch.campaign.events import claim
 from aiperf_orch.campaign.journal import Journal
 from aiperf_orch.campaign.state import CampaignState, Phase
-from aiperf_orch.commands.terminal import PlainLines
-from aiperf_orch.config import SiteSettings
+from aiperf_orch.commands.live_view import PlainLines
 from aiperf_orch.controller import controller as controller_module
+from aiperf_orch.controller.attempt_monitor import Watched
 from aiperf_orch.controller.controller import Controller
-from aiperf_orch.controller.proposals import Proposer
-from aiperf_orch.controller.watch import Watched
-from aiperf_orch.controller.weights import WeightFiles
+from aiperf_orch.controller.search_adapter import Proposer
+from aiperf_orch.controller.weight_retention import WeightFiles
 from aiperf_orch.schedulers.base import Cancellation, JobEnd, JobRequest, JobStatus, Scheduler, Submission
-from aiperf_orch.trial.allocation import Allocation
-from aiperf_orch.trial.lifecycle import Attempt, Files
-from aiperf_orch.trial.simulated import SimulatedTrainer
+from aiperf_orch.settings.models import SiteSettings
+from aiperf_orch.trial.runtime.allocation import Allocation
+from aiperf_orch.trial.runtime.attempt import Attempt, Files
+from aiperf_orch.trial.runtime.simulated_trainer import SimulatedTrainer
 
 EPOCHS = 2
 PHASES = ("search", "journal", "state", "spec", "folders", "events", "weights", "shown", "rest")

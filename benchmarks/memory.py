@@ -39,7 +39,7 @@ def train(batch: int) -> None:
     from torch.nn import functional
     from torch.profiler import ProfilerActivity, profile
 
-    from aiperf_orch.trial.model import build
+    from aiperf_orch.trial.training.model import build
 
     torch.set_num_threads(1)
     graph = Graph.from_json(json.load(sys.stdin))

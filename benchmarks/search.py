@@ -28,22 +28,15 @@ import numpy as np
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.journal import Journal, read_journal
 from aiperf_orch.campaign.state import CampaignState
-from aiperf_orch.config import SiteSettings
-from aiperf_orch.controller.proposals import Proposer, make_search, seed_network
+from aiperf_orch.controller.search_adapter import Proposer, make_search, seed_network
 from aiperf_orch.network import counts, morphisms
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.network.morphisms import Limits
-from aiperf_orch.records import (
-    AttemptEnd,
-    AttemptRecord,
-    Ended,
-    EndReason,
-    Hyperparameters,
-    OperationsPerImage,
-    ProposalRecord,
-    Submitting,
-)
+from aiperf_orch.records.base import EndReason, OperationsPerImage
+from aiperf_orch.records.journal import AttemptEnd, AttemptRecord, Ended, ProposalRecord, Submitting
+from aiperf_orch.records.trial import Hyperparameters
 from aiperf_orch.search import Search
+from aiperf_orch.settings.models import SiteSettings
 
 AT_ONCE = 64
 KEPT = 128

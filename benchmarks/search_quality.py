@@ -61,17 +61,18 @@ import numpy.typing as npt
 import torch
 from scipy import stats
 
-from aiperf_orch.config import SearchSettings, TrainingSettings
 from aiperf_orch.network import counts, morphisms, seeds
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.network.morphisms import Edit, Limits
-from aiperf_orch.records import Hyperparameters, OperationsPerImage, TrialSpec
+from aiperf_orch.records.base import OperationsPerImage
+from aiperf_orch.records.trial import Hyperparameters, TrialSpec
 from aiperf_orch.search import Search
 from aiperf_orch.search.hyperparameters import first_point, random_point
-from aiperf_orch.trial.datasets.digits import digits
-from aiperf_orch.trial.datasets.in_memory import Arrays, InMemory
-from aiperf_orch.trial.datasets.opening import SOURCES
-from aiperf_orch.trial.torch_trainer import TorchTrainer
+from aiperf_orch.settings.models import SearchSettings, TrainingSettings
+from aiperf_orch.trial.data.digits import digits
+from aiperf_orch.trial.data.in_memory import Arrays, InMemory
+from aiperf_orch.trial.data.open_dataset import SOURCES
+from aiperf_orch.trial.training.torch_trainer import TorchTrainer
 
 Floats = npt.NDArray[np.float64]
 Errors = list[tuple[float, float]]  # on validation and final test, of the epoch that is best on validation

@@ -20,13 +20,13 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.state import Attempt, CampaignState, Trial
-from aiperf_orch.config import SiteSettings
-from aiperf_orch.controller.choosing import in_arrays
-from aiperf_orch.controller.proposals import Proposer
-from aiperf_orch.controller.requests import make_request
-from aiperf_orch.schedulers.choosing import make_scheduler
+from aiperf_orch.controller.job_requests import make_request
+from aiperf_orch.controller.search_adapter import Proposer
+from aiperf_orch.controller.submission_planner import in_arrays
+from aiperf_orch.schedulers.registry import make_scheduler
 from aiperf_orch.schedulers.slurm.executor import SCRIPT
-from aiperf_orch.units import now
+from aiperf_orch.settings.models import SiteSettings
+from aiperf_orch.util.units import now
 from cluster.slurm import SlurmCluster, foreign_variables, missing_program
 
 SETTINGS = SiteSettings.model_validate(

@@ -32,17 +32,17 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
-from aiperf_orch.config import DataSettings, TrainingSettings
 from aiperf_orch.network import seeds
 from aiperf_orch.network.graph import Graph
-from aiperf_orch.records import TrialSpec
+from aiperf_orch.records.trial import TrialSpec
+from aiperf_orch.settings.models import DataSettings, TrainingSettings
 from aiperf_orch.trial.bench import specification
-from aiperf_orch.trial.datasets.opening import open_source
-from aiperf_orch.trial.devices import device_of, name_of
-from aiperf_orch.trial.model import build
-from aiperf_orch.trial.sharding import training_batches, validation_batches
-from aiperf_orch.trial.torch_trainer import TorchTrainer
-from aiperf_orch.trial.world import World
+from aiperf_orch.trial.data.open_dataset import open_source
+from aiperf_orch.trial.runtime.process_group import World
+from aiperf_orch.trial.training.devices import device_of, name_of
+from aiperf_orch.trial.training.model import build
+from aiperf_orch.trial.training.sharding import training_batches, validation_batches
+from aiperf_orch.trial.training.torch_trainer import TorchTrainer
 
 CASES = {  # network, data, batch
     "digits": (seeds.small_residual(), DataSettings(name="digits"), 64),

@@ -19,11 +19,11 @@ from pathlib import Path
 
 from aiperf_orch.campaign.directory import CampaignDirectory, read_spec
 from aiperf_orch.campaign.state import CampaignState
-from aiperf_orch.config import SiteSettings
-from aiperf_orch.controller.proposals import Proposer
+from aiperf_orch.controller.search_adapter import Proposer
 from aiperf_orch.schedulers.base import JobRequest, JobState, trial_command
-from aiperf_orch.schedulers.choosing import make_scheduler
-from aiperf_orch.trial.torch_trainer import TorchTrainer
+from aiperf_orch.schedulers.registry import make_scheduler
+from aiperf_orch.settings.models import SiteSettings
+from aiperf_orch.trial.training.torch_trainer import TorchTrainer
 
 
 def through_the_scheduler(directory, attempt):
@@ -73,7 +73,9 @@ def in_process(spec):
 def imports():
     """Seconds of a new Python that imports what a torch trial imports, and nothing else."""
     start = time.perf_counter()
-    program = "import submitit, torch._dynamo; import aiperf_orch.trial.torch_trainer, aiperf_orch.trial.__main__"
+    program = (
+        "import submitit, torch._dynamo; import aiperf_orch.trial.training.torch_trainer, aiperf_orch.trial.__main__"
+    )
     subprocess.run([sys.executable, "-c", program], check=True)
     return time.perf_counter() - start
 

@@ -23,10 +23,10 @@ import numpy as np
 
 from aiperf_orch import records
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.config import SiteSettings
 from aiperf_orch.network import counts, morphisms
 from aiperf_orch.network.seeds import resnet50
-from aiperf_orch.units import now
+from aiperf_orch.settings.models import SiteSettings
+from aiperf_orch.util.units import now
 
 AIPERF = [sys.executable, "-m", "aiperf_orch.cli"]
 EPOCH_SECONDS = 200

@@ -21,29 +21,26 @@ from pbs.instance import Pbs
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.journal import Journal
-from aiperf_orch.config_loading import load_site
-from aiperf_orch.records import (
+from aiperf_orch.records.base import EndReason, OperationsPerImage
+from aiperf_orch.records.events import Begin, End, Epoch
+from aiperf_orch.records.journal import (
     AttemptEnd,
     AttemptRecord,
     Began,
     BeganRecord,
-    Begin,
     Created,
-    End,
     Ended,
-    EndReason,
-    Epoch,
     EventsFile,
-    Hyperparameters,
     JobRecord,
-    OperationsPerImage,
     ProposalRecord,
     Submitted,
     Submitting,
 )
-from aiperf_orch.units import now
+from aiperf_orch.records.trial import Hyperparameters
+from aiperf_orch.settings.loading import load_site
+from aiperf_orch.util.units import now
 
-pytest_plugins = ["cluster.fixtures"]
+pytest_plugins = ["browser", "cluster.fixtures", "package_fixtures"]
 
 # a shell starts what runs in the background with Ctrl-C ignored, and whatever tests start would inherit that
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

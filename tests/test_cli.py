@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from aiperf_orch.campaign.lock import Lock
-from aiperf_orch.records import Finished
+from aiperf_orch.records.journal import Finished
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 _FAILED, _WRONG_USE, _NOT_FINISHED = 1, 2, 4

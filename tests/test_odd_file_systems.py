@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from aiperf_orch.campaign import files
+from aiperf_orch.campaign import durable_files
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.campaign.files import AppendFile, replace_file, write_once
+from aiperf_orch.campaign.durable_files import AppendFile, replace_file, write_once
 from aiperf_orch.campaign.lock import Lock
-from aiperf_orch.config import SiteSettings
-from aiperf_orch.errors import AiperfError, LockedError
+from aiperf_orch.settings.models import SiteSettings
+from aiperf_orch.util.errors import AiperfError, LockedError
 
 
 def _refusing(number: int) -> Callable[..., Any]:
@@ -101,7 +101,7 @@ def test_a_call_that_is_needed_is_named_with_its_path(tmp_path: Path, monkeypatc
 
 def test_a_mode_that_lets_others_write_is_not_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fchmod", _refusing(errno.EPERM))
-    monkeypatch.setattr(files, "_MODE", 0o666)
+    monkeypatch.setattr(durable_files, "_MODE", 0o666)
     before = os.umask(0)
     try:
         with pytest.raises(OSError, match=r"Operation not permitted \(fchmod\)"):

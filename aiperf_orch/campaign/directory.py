@@ -15,16 +15,17 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, ValidationError
 
 import aiperf_orch
-from aiperf_orch.campaign.disclosure import public_text
-from aiperf_orch.campaign.files import explained, is_there, read_file, replace_file, set_folder_mode, write_once
+from aiperf_orch.campaign.durable_files import explained, is_there, read_file, replace_file, set_folder_mode, write_once
 from aiperf_orch.campaign.layout import Layout
-from aiperf_orch.campaign.reading import LONG_PATIENCE, PATIENCE, patiently
-from aiperf_orch.campaign.trust import check_trusted
-from aiperf_orch.config import SiteSettings
-from aiperf_orch.config_loading import differences, dump_yaml, parse_yaml
-from aiperf_orch.errors import AiperfError, PassingError, RecordError, UsageError
-from aiperf_orch.records import Name, Record, TrialSpec, Version, first_fault
-from aiperf_orch.units import Timestamp, now
+from aiperf_orch.campaign.ownership import check_trusted
+from aiperf_orch.campaign.public_settings import public_text
+from aiperf_orch.campaign.safe_reading import LONG_PATIENCE, PATIENCE, patiently
+from aiperf_orch.records.base import Name, Record, Version, first_fault
+from aiperf_orch.records.trial import TrialSpec
+from aiperf_orch.settings.loading import differences, dump_yaml, parse_yaml
+from aiperf_orch.settings.models import SiteSettings
+from aiperf_orch.util.errors import AiperfError, PassingError, RecordError, UsageError
+from aiperf_orch.util.units import Timestamp, now
 
 _FOLDERS: Final = ("trials", "events", "jobs", "weights")
 _TAG_LETTERS: Final = "abcdefghjkmnpqrstuvwxyz"

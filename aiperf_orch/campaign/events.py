@@ -23,21 +23,13 @@ from typing import Any, Final, TypeVar
 from pydantic import ValidationError
 
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.campaign.files import AppendFile, explained, is_there, read_file, read_whole_lines
-from aiperf_orch.campaign.reading import LONG_PATIENCE, PATIENCE, Reader, patiently
-from aiperf_orch.errors import AiperfError, PassingError
-from aiperf_orch.records import (
-    Begin,
-    End,
-    EndReason,
-    EnergyOf,
-    Epoch,
-    EventsFile,
-    OperationsPerImage,
-    event_adapter,
-    first_fault,
-)
-from aiperf_orch.units import clock_ahead, now
+from aiperf_orch.campaign.durable_files import AppendFile, explained, is_there, read_file, read_whole_lines
+from aiperf_orch.campaign.safe_reading import LONG_PATIENCE, PATIENCE, Reader, patiently
+from aiperf_orch.records.base import EndReason, EnergyOf, OperationsPerImage, first_fault
+from aiperf_orch.records.events import Begin, End, Epoch, event_adapter
+from aiperf_orch.records.journal import EventsFile
+from aiperf_orch.util.errors import AiperfError, PassingError
+from aiperf_orch.util.units import clock_ahead, now
 
 _MAX_RUNS: Final = 1000
 _MAX_FAULTS: Final = 20  # told of one file

@@ -9,11 +9,12 @@ from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
-from aiperf_orch.campaign.files import AppendFile, explained, read_whole_lines
-from aiperf_orch.campaign.reading import patiently
-from aiperf_orch.errors import RecordError
-from aiperf_orch.records import Entry, entry_adapter, first_fault
-from aiperf_orch.units import not_before, now
+from aiperf_orch.campaign.durable_files import AppendFile, explained, read_whole_lines
+from aiperf_orch.campaign.safe_reading import patiently
+from aiperf_orch.records.base import first_fault
+from aiperf_orch.records.journal import Entry, entry_adapter
+from aiperf_orch.util.errors import RecordError
+from aiperf_orch.util.units import not_before, now
 
 _FIRST: Final = "0" * 64
 AnyEntry = TypeVar("AnyEntry", bound=Entry)

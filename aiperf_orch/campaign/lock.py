@@ -17,11 +17,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from aiperf_orch.campaign.files import read_file, replace_file
-from aiperf_orch.campaign.reading import LONG_PATIENCE, patiently
-from aiperf_orch.errors import AiperfError, LockedError, PassingError
-from aiperf_orch.records import Natural, Positive, Record
-from aiperf_orch.units import Timestamp, format_time, now
+from aiperf_orch.campaign.durable_files import read_file, replace_file
+from aiperf_orch.campaign.safe_reading import LONG_PATIENCE, patiently
+from aiperf_orch.records.base import Natural, Positive, Record
+from aiperf_orch.util.errors import AiperfError, LockedError, PassingError
+from aiperf_orch.util.units import Timestamp, format_time, now
 
 
 class Holder(Record):

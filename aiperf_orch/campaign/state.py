@@ -7,15 +7,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
 
-from aiperf_orch.errors import RecordError
-from aiperf_orch.records import (
+from aiperf_orch.records.base import EndReason
+from aiperf_orch.records.journal import (
     AttemptEnd,
     Began,
     BeganRecord,
     Cancelling,
     Created,
     Ended,
-    EndReason,
     Entry,
     Finished,
     Missing,
@@ -27,6 +26,7 @@ from aiperf_orch.records import (
     Submitted,
     Submitting,
 )
+from aiperf_orch.util.errors import RecordError
 
 
 class Phase(str, Enum):

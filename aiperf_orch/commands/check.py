@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from aiperf_orch.commands.render import contract, render
-from aiperf_orch.commands.tabulate import render_rows
-from aiperf_orch.config import SiteSettings
-from aiperf_orch.config_loading import LoadedSettings
-from aiperf_orch.config_schedulers import PbsSettings, SlurmSettings
-from aiperf_orch.doctor import canary, place
+from aiperf_orch.commands.table_output import render_rows
+from aiperf_orch.doctor import campaign_location, probe_job
 from aiperf_orch.doctor.findings import Finding, Level, fault, ok, warning
-from aiperf_orch.doctor.judge import judge
-from aiperf_orch.errors import AiperfError, SchedulerUnreachable, UsageError
-from aiperf_orch.schedulers.choosing import make_scheduler
-from aiperf_orch.signals import handling
-from aiperf_orch.text import visible_lines
+from aiperf_orch.doctor.probe_findings import judge
+from aiperf_orch.schedulers.registry import make_scheduler
+from aiperf_orch.settings.loading import LoadedSettings
+from aiperf_orch.settings.models import SiteSettings
+from aiperf_orch.settings.schedulers import PbsSettings, SlurmSettings
+from aiperf_orch.util.errors import AiperfError, SchedulerUnreachable, UsageError
+from aiperf_orch.util.signals import handling
+from aiperf_orch.util.text import visible_lines
 
 _INDENT: Final = " " * 9
 
@@ -108,14 +108,14 @@ def _scheduler(loaded: LoadedSettings) -> Iterator[Finding]:
         make = fault if breach.is_fault else warning
         yield make("script", f"{breach.line}: {breach.message}", breach.advice)
     if isinstance(settings, SlurmSettings):
-        from aiperf_orch.doctor import slurm
+        from aiperf_orch.doctor import slurm_checks
 
-        yield from slurm.checks(settings, concurrency, loaded.settings.campaign.duration, script)
+        yield from slurm_checks.checks(settings, concurrency, loaded.settings.campaign.duration, script)
         return
     if isinstance(settings, PbsSettings):
-        from aiperf_orch.doctor import pbs
+        from aiperf_orch.doctor import pbs_checks
 
-        yield from pbs.checks(settings, concurrency)
+        yield from pbs_checks.checks(settings, concurrency)
         return
     warnings = make_scheduler(settings).check(concurrency)
     yield from (warning("scheduler", message) for message in warnings)
@@ -124,11 +124,11 @@ def _scheduler(loaded: LoadedSettings) -> Iterator[Finding]:
 
 
 def _place_and_job(sheet: _Sheet, settings: SiteSettings, parent: Path, *, job: bool, wait: float) -> Iterator[Finding]:
-    with canary.folder_in(parent) as folder:
-        yield from place.checks(settings, folder)
+    with probe_job.folder_in(parent) as folder:
+        yield from campaign_location.checks(settings, folder)
         if not job or not sheet.is_reachable or any(map(sheet.has_fault, ("place", "script", "scheduler"))):
             return
-        outcome = canary.run(make_scheduler(settings.scheduler), settings, folder, wait=wait, say=_say)
+        outcome = probe_job.run(make_scheduler(settings.scheduler), settings, folder, wait=wait, say=_say)
         yield from judge(settings, outcome)
 
 

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from aiperf_orch.campaign.consistency import read_state
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.lock import read_holder
-from aiperf_orch.campaign.opening import read_state
 from aiperf_orch.campaign.state import Phase
-from aiperf_orch.errors import AiperfError
+from aiperf_orch.util.errors import AiperfError
 
 _PATIENCE: Final = 60.0  # seconds
 _TAIL: Final = 2000  # bytes

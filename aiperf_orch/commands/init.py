@@ -10,9 +10,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
-from aiperf_orch.campaign.files import write_once
-from aiperf_orch.commands.program import command_line
-from aiperf_orch.errors import SchedulerUnreachable, UsageError
+from aiperf_orch.campaign.durable_files import write_once
+from aiperf_orch.commands.own_command import command_line
+from aiperf_orch.util.errors import SchedulerUnreachable, UsageError
 
 _PROGRAMS: Final = {"slurm": "sbatch", "pbs": "qsub"}  # where there is the program, there is the scheduler
 _TIMEOUT: Final = 60.0  # seconds for one question to a scheduler
@@ -54,13 +54,13 @@ def _first_draft(kinds: list[str], file: str) -> tuple[str, str]:
 
 def _draft(kind: str, file: str) -> str:
     if kind == "slurm":
-        from aiperf_orch.schedulers.slurm.draft import draft
+        from aiperf_orch.schedulers.slurm.site_draft import draft
         from aiperf_orch.schedulers.slurm.survey import survey
 
         return draft(survey(None, timeout=_TIMEOUT), file)
     if kind == "pbs":
-        from aiperf_orch.schedulers.pbs.access import Submitter
-        from aiperf_orch.schedulers.pbs.draft import draft as draft_pbs
+        from aiperf_orch.schedulers.pbs.access_lists import Submitter
+        from aiperf_orch.schedulers.pbs.site_draft import draft as draft_pbs
         from aiperf_orch.schedulers.pbs.survey import survey as survey_pbs
 
         return draft_pbs(survey_pbs(timeout=_TIMEOUT), file, Submitter.present())

@@ -11,12 +11,12 @@ from typing import Final
 import click
 
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.campaign.files import replace_file
-from aiperf_orch.commands.output import show
+from aiperf_orch.campaign.durable_files import replace_file
 from aiperf_orch.commands.package import check_over
-from aiperf_orch.errors import AiperfError, UsageError
-from aiperf_orch.results.sending import Server, check_address, send, send_locally
-from aiperf_orch.units import now
+from aiperf_orch.commands.visible_output import show
+from aiperf_orch.committee.smtp import Server, check_address, send, send_locally
+from aiperf_orch.util.errors import AiperfError, UsageError
+from aiperf_orch.util.units import now
 
 _SENDMAIL_TIMEOUT: Final = 60.0
 
@@ -58,7 +58,7 @@ def mail(
         check_address(recipient, "--to")
     directory = CampaignDirectory.open(campaign_dir)
     check_over(directory)
-    from aiperf_orch.results.mail import compose
+    from aiperf_orch.committee.mail import compose
 
     message = compose(
         directory,

@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from aiperf_orch.commands.tabulate import render_rows
-from aiperf_orch.errors import NetworkError, UsageError
+from aiperf_orch.commands.table_output import render_rows
 from aiperf_orch.network import counts, v1_import
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.network.seeds import SEEDS
+from aiperf_orch.util.errors import NetworkError, UsageError
 
 _MAX_BYTES: Final = 64 << 20
 

@@ -12,15 +12,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
+from aiperf_orch.campaign.consistency import read_state
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.campaign.files import replace_file
-from aiperf_orch.campaign.opening import read_state
+from aiperf_orch.campaign.durable_files import replace_file
 from aiperf_orch.campaign.state import Phase
 from aiperf_orch.commands.score import summary
-from aiperf_orch.errors import NotFinished, SchedulerUnreachable, UsageError
 from aiperf_orch.schedulers.base import AccountedJob, Scheduler
-from aiperf_orch.schedulers.choosing import make_scheduler
-from aiperf_orch.text import visible
+from aiperf_orch.schedulers.registry import make_scheduler
+from aiperf_orch.util.errors import NotFinished, SchedulerUnreachable, UsageError
+from aiperf_orch.util.text import visible
 
 _LAG: Final = 60.0  # seconds; Slurm's database learns of a job's start and end by turns of some seconds
 _ASK_AGAIN: Final = 2.0  # seconds
@@ -33,9 +33,9 @@ def package(campaign_dir: Path, output: Path, key: Path | None, *, pseudonyms: b
         NotFinished: while the campaign runs.
         UsageError: when the output is no place for a package, or the key does not sign.
     """
-    from aiperf_orch.results.packing import write_package
-    from aiperf_orch.results.signature import sign, signature_of
-    from aiperf_orch.results.verify import verify
+    from aiperf_orch.package.packing import write_package
+    from aiperf_orch.package.signature import sign, signature_of
+    from aiperf_orch.package.verify import verify
 
     if not output.name.endswith(".tar.gz") or output.is_dir():
         raise UsageError(f"{output}: --output must name a file that ends with .tar.gz")

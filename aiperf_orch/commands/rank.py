@@ -6,11 +6,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from aiperf_orch.commands.tabulate import render_rows
-from aiperf_orch.results.ranking import Status, rank, read_withdrawals, rows_of
-from aiperf_orch.results.submission import read_submission
-from aiperf_orch.text import visible
-from aiperf_orch.units import format_ops
+from aiperf_orch.commands.table_output import render_rows
+from aiperf_orch.committee.ranking import Status, rank, read_withdrawals, rows_of
+from aiperf_orch.committee.submission import read_submission
+from aiperf_orch.util.text import visible
+from aiperf_orch.util.units import format_ops
 
 _UNKNOWN = (Status.FAULTY.value, Status.UNREADABLE.value)
 

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Final
 
 from aiperf_orch.campaign.layout import Layout
-from aiperf_orch.config_loading import LoadedSettings
-from aiperf_orch.config_schedulers import ClusterSettings, PbsSettings, SlurmSettings
-from aiperf_orch.errors import UsageError
 from aiperf_orch.schedulers.base import JobRequest, trial_command
-from aiperf_orch.schedulers.choosing import make_scheduler
-from aiperf_orch.schedulers.contract import Breach, Expected, body_breaches, follower_breaches
-from aiperf_orch.schedulers.pbs import contract as pbs
-from aiperf_orch.schedulers.script import render_script
-from aiperf_orch.schedulers.slurm import contract as slurm
+from aiperf_orch.schedulers.pbs import script_contract as pbs
+from aiperf_orch.schedulers.registry import make_scheduler
+from aiperf_orch.schedulers.script_contract import Breach, Expected, body_breaches, follower_breaches
+from aiperf_orch.schedulers.script_rendering import render_script
+from aiperf_orch.schedulers.slurm import script_contract as slurm
+from aiperf_orch.settings.loading import LoadedSettings
+from aiperf_orch.settings.schedulers import ClusterSettings, PbsSettings, SlurmSettings
+from aiperf_orch.util.errors import UsageError
 
 _NAME: Final = "abcde-00000-1"
 _ARRAY, _INDEX = "abcde-w00000", 3

@@ -6,12 +6,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from aiperf_orch.commands.tabulate import render_rows
-from aiperf_orch.errors import UsageError
-from aiperf_orch.results.scaling import FIGURES, read_campaign, rows_of
-from aiperf_orch.results.scaling import scaling as compare
-from aiperf_orch.text import visible
-from aiperf_orch.units import format_ops
+from aiperf_orch.commands.table_output import render_rows
+from aiperf_orch.committee.scaling import FIGURES, read_campaign, rows_of
+from aiperf_orch.committee.scaling import scaling as compare
+from aiperf_orch.util.errors import UsageError
+from aiperf_orch.util.text import visible
+from aiperf_orch.util.units import format_ops
 
 
 def scaling(paths: Sequence[Path], form: str, by: str | None, output: Path | None, *, allow_differences: bool) -> str:
@@ -28,7 +28,7 @@ def scaling(paths: Sequence[Path], form: str, by: str | None, output: Path | Non
         raise UsageError(f"{output}: what it should be is told by its ending: {', '.join(FIGURES)}")
     found = compare([read_campaign(path) for path in paths], by, allow_differences=allow_differences)
     if output:
-        from aiperf_orch.results.scaling_figure import write_figure
+        from aiperf_orch.committee.scaling_figure import write_figure
 
         write_figure(found, output)
     for note in found.notes:

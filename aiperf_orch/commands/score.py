@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.commands.tabulate import render_rows
-from aiperf_orch.errors import AiperfError
+from aiperf_orch.commands.table_output import render_rows
 from aiperf_orch.results.result import Result, compute
-from aiperf_orch.results.words import summary_lines
-from aiperf_orch.text import visible
+from aiperf_orch.results.summary import summary_lines
+from aiperf_orch.util.errors import AiperfError
+from aiperf_orch.util.text import visible
 
 
 def score(campaign_dir: Path, form: str) -> str:

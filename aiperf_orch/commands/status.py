@@ -9,19 +9,19 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from aiperf_orch.campaign.counted import counted_runs, planned_of
+from aiperf_orch.campaign.consistency import read_state
+from aiperf_orch.campaign.counted_epochs import counted_runs, planned_of
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.events import best_epoch, count_epochs
 from aiperf_orch.campaign.lock import read_holder
-from aiperf_orch.campaign.opening import read_state
 from aiperf_orch.campaign.state import Attempt, CampaignState, Phase, Trial
-from aiperf_orch.commands.tabulate import render_rows
-from aiperf_orch.config_schedulers import ClusterSettings
-from aiperf_orch.errors import SchedulerUnreachable
+from aiperf_orch.commands.table_output import render_rows
 from aiperf_orch.schedulers.base import JobState, JobStatus
-from aiperf_orch.schedulers.choosing import make_scheduler
-from aiperf_orch.text import visible
-from aiperf_orch.units import format_duration, format_time, now
+from aiperf_orch.schedulers.registry import make_scheduler
+from aiperf_orch.settings.schedulers import ClusterSettings
+from aiperf_orch.util.errors import SchedulerUnreachable
+from aiperf_orch.util.text import visible
+from aiperf_orch.util.units import format_duration, format_time, now
 
 _SHORT: Final = 60  # characters; CSV and JSON have all
 _LATEST: Final = 20  # trials that are over, in the table

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from aiperf_orch.config_loading import LoadedSettings
-from aiperf_orch.errors import UsageError
+from aiperf_orch.settings.loading import LoadedSettings
+from aiperf_orch.util.errors import UsageError
 
 
 def trial(spec: Path, weights: Path | None, data: Path | None) -> NoReturn:

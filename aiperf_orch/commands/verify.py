@@ -6,11 +6,11 @@ import gc
 import json
 from pathlib import Path
 
-from aiperf_orch.results.faults import harmless
+from aiperf_orch.package.findings import harmless
+from aiperf_orch.package.verify import Verification, verify
 from aiperf_orch.results.rules import RULES, VERSION
-from aiperf_orch.results.verify import Verification, verify
-from aiperf_orch.text import visible
-from aiperf_orch.units import format_ops
+from aiperf_orch.util.text import visible
+from aiperf_orch.util.units import format_ops
 
 
 def report(package: Path, signers: Path | None, form: str) -> tuple[str, int]:

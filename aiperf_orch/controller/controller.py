@@ -15,31 +15,30 @@ from threading import Event
 from typing import Any, Final, TypeVar
 
 import aiperf_orch
+from aiperf_orch.campaign.consistency import check_complete
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.events import revoke
 from aiperf_orch.campaign.journal import Journal
 from aiperf_orch.campaign.lock import Lock
-from aiperf_orch.campaign.opening import check_complete
 from aiperf_orch.campaign.state import Attempt, CampaignState, Phase
-from aiperf_orch.controller.choosing import Chooser
-from aiperf_orch.controller.ending import Ender, take_from_job
-from aiperf_orch.controller.policy import NODE_FAILURES, hopeless, nodes_given_up
-from aiperf_orch.controller.proposals import Proposer
-from aiperf_orch.controller.queue import Queue, QueueAnswer
-from aiperf_orch.controller.requests import make_request
-from aiperf_orch.controller.submitting import Submitter
-from aiperf_orch.controller.verdicts import is_over, job_record, judge, may_end, needs_queue, seconds_until_over
-from aiperf_orch.controller.watch import Watched, watch
-from aiperf_orch.controller.weights import WeightFiles
-from aiperf_orch.errors import LockedError, PassingError
-from aiperf_orch.records import (
+from aiperf_orch.controller.attempt_monitor import Watched, watch
+from aiperf_orch.controller.cancellation import Ender, take_from_job
+from aiperf_orch.controller.failure_policy import NODE_FAILURES, hopeless, nodes_given_up
+from aiperf_orch.controller.job_requests import make_request
+from aiperf_orch.controller.job_triage import is_over, job_record, judge, may_end, needs_queue, seconds_until_over
+from aiperf_orch.controller.queue_poller import Queue, QueueAnswer
+from aiperf_orch.controller.search_adapter import Proposer
+from aiperf_orch.controller.submission_planner import Chooser
+from aiperf_orch.controller.submitter import Submitter
+from aiperf_orch.controller.weight_retention import WeightFiles
+from aiperf_orch.records.base import EndReason
+from aiperf_orch.records.journal import (
     AttemptEnd,
     AttemptId,
     Began,
     Cancelling,
     Created,
     Ended,
-    EndReason,
     Entry,
     Finished,
     Missing,
@@ -51,7 +50,8 @@ from aiperf_orch.records import (
     Submitting,
 )
 from aiperf_orch.schedulers.base import Scheduler
-from aiperf_orch.units import format_duration, now
+from aiperf_orch.util.errors import LockedError, PassingError
+from aiperf_orch.util.units import format_duration, now
 
 AnyEntry = TypeVar("AnyEntry", bound=Entry)
 _PATIENCE: Final = 2.0  # seconds

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from aiperf_orch.config_schedulers import SlurmSettings
 from aiperf_orch.doctor.findings import Finding, fault, ok, warning
-from aiperf_orch.schedulers.slurm import site
-from aiperf_orch.schedulers.slurm.limits import Account, Association, Kind, Limit, holding
-from aiperf_orch.units import format_duration
+from aiperf_orch.schedulers.slurm import inventory
+from aiperf_orch.schedulers.slurm.accounting_limits import Account, Association, Kind, Limit, holding
+from aiperf_orch.settings.schedulers import SlurmSettings
+from aiperf_orch.util.units import format_duration
 
 _SETTINGS: Final = {
     "cpu": "scheduler.cpus_per_task",
@@ -55,7 +55,7 @@ class Wanted:
 
 
 def judge_limits(
-    settings: SlurmSettings, concurrency: int, duration: float, cluster: site.Cluster, partitions: Sequence[str]
+    settings: SlurmSettings, concurrency: int, duration: float, cluster: inventory.Cluster, partitions: Sequence[str]
 ) -> Iterator[Finding]:
     """Whether the limits of account and QOS suffice for `concurrency` trials at once.
 
@@ -70,15 +70,17 @@ def judge_limits(
         yield ok("limits", "Slurm is not set to enforce those of account and QOS (AccountingStorageEnforce)")
         return
     known, limits = _limits_of(settings, cluster, partitions)
-    groups = [group for group in cluster.nodes if group.partition in partitions and not site.lacks(settings, group)]
+    groups = [
+        group for group in cluster.nodes if group.partition in partitions and not inventory.lacks(settings, group)
+    ]
     wanted = Wanted(
         concurrency,
         settings.lookahead,
         settings.time_limit,
         duration,
         settings.nodes,
-        site.taken(settings, groups),
-        min((site.trials_a_node(settings, group) for group in groups), default=1),
+        inventory.taken(settings, groups),
+        min((inventory.trials_a_node(settings, group) for group in groups), default=1),
         asks_more=bool(settings.directives),
     )
     found = list(dict.fromkeys(finding for limit in limits for finding in judge(limit, wanted)))
@@ -99,7 +101,9 @@ class _Known:
     gaps: tuple[str, ...]
 
 
-def _limits_of(settings: SlurmSettings, cluster: site.Cluster, partitions: Sequence[str]) -> tuple[_Known, list[Limit]]:
+def _limits_of(
+    settings: SlurmSettings, cluster: inventory.Cluster, partitions: Sequence[str]
+) -> tuple[_Known, list[Limit]]:
     association, gaps = _association(settings, cluster, partitions)
     accounts, more = _above(cluster, association)
     gaps += more
@@ -123,7 +127,7 @@ def _limits_of(settings: SlurmSettings, cluster: site.Cluster, partitions: Seque
 
 
 def _association(
-    settings: SlurmSettings, cluster: site.Cluster, partitions: Sequence[str]
+    settings: SlurmSettings, cluster: inventory.Cluster, partitions: Sequence[str]
 ) -> tuple[Association | None, list[str]]:
     """The user's association that jobs get, and why it is not known which."""
     account = settings.account or cluster.default_account
@@ -136,7 +140,7 @@ def _association(
     return chosen, [] if chosen else [f"what account {account} allows"]
 
 
-def _above(cluster: site.Cluster, association: Association | None) -> tuple[list[Account], list[str]]:
+def _above(cluster: inventory.Cluster, association: Association | None) -> tuple[list[Account], list[str]]:
     """The association's account and those above it, and what is not shown of them."""
     found: list[Account] = []
     name = association.account if association else ""

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
-from aiperf_orch.errors import NetworkError
 from aiperf_orch.network import canonical
+from aiperf_orch.util.errors import NetworkError
 
 FORMAT: Final = "aiperf-network-1"
 Shape = tuple[int, int, int]

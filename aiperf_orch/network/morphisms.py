@@ -23,9 +23,9 @@ from typing import Any, Final, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from aiperf_orch.errors import NetworkError
 from aiperf_orch.network import counts, memory
 from aiperf_orch.network.graph import MAX_SIDE, Graph, Layer
+from aiperf_orch.util.errors import NetworkError
 
 EditKind = Literal["deeper", "wider", "skip_add", "skip_concat"]
 KINDS: Final[tuple[EditKind, ...]] = get_args(EditKind)

@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from aiperf_orch.errors import NetworkError
 from aiperf_orch.network.graph import Graph, Layer, Shape
+from aiperf_orch.util.errors import NetworkError
 
 _INPUT_NODE: Final = 0
 # Layers that count nothing and change no element: what reads them reads their input.

@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from operator import attrgetter
 
-from aiperf_orch.campaign.counted import counted_runs
+from aiperf_orch.campaign.counted_epochs import counted_runs
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.events import EpochRow, RunEvents, count_epochs
 from aiperf_orch.campaign.state import CampaignState, Trial
-from aiperf_orch.records import Begin, End
+from aiperf_orch.records.events import Begin, End
 
 
 @dataclass(frozen=True)

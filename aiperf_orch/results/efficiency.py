@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aiperf_orch.campaign.events import EpochRow
-from aiperf_orch.records import EnergyOf
-from aiperf_orch.units import format_number
+from aiperf_orch.records.base import EnergyOf
+from aiperf_orch.util.units import format_number
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,22 +10,22 @@ from typing import Any, Final
 from matplotlib.ticker import Formatter, FuncFormatter
 
 import aiperf_orch
-from aiperf_orch.campaign.disclosure import redacted
-from aiperf_orch.campaign.files import replace_file
+from aiperf_orch.campaign.durable_files import replace_file
+from aiperf_orch.campaign.public_settings import redacted
 from aiperf_orch.campaign.state import CHOSEN, SUCCESSES
-from aiperf_orch.config import SiteSettings, private_keys
-from aiperf_orch.config_loading import flatten
 from aiperf_orch.network import counts
-from aiperf_orch.records import EndReason
+from aiperf_orch.records.base import EndReason
 from aiperf_orch.results import rules
-from aiperf_orch.results.activity import activity_of
+from aiperf_orch.results.activity_series import activity_of
 from aiperf_orch.results.efficiency import in_words
-from aiperf_orch.results.page import render_page
+from aiperf_orch.results.html import render_page
 from aiperf_orch.results.plots import Curve, chart
 from aiperf_orch.results.result import Result
 from aiperf_orch.results.score import series
 from aiperf_orch.results.tables import leaderboard_rows, result_row
-from aiperf_orch.units import format_duration, format_number, format_ops, ops_scale
+from aiperf_orch.settings.loading import flatten
+from aiperf_orch.settings.models import SiteSettings, private_keys
+from aiperf_orch.util.units import format_duration, format_number, format_ops, ops_scale
 
 _MOST_TRIALS: Final = 25
 _MOST_FAILURES: Final = 25

@@ -14,9 +14,9 @@ from importlib.resources import files
 from typing import Any, Final
 
 from aiperf_orch.campaign.state import Phase
-from aiperf_orch.config import DATA_SIZES
 from aiperf_orch.results.result import Result
-from aiperf_orch.units import format_duration
+from aiperf_orch.settings.models import DATA_SIZES
+from aiperf_orch.util.units import format_duration
 
 FROZEN: Final = {"aiperf-1.0": "140e0f0a1e062d45eea9a87c4e5aec3b7e8caafa4cea4309040d24d6600476c3"}
 """By version, the SHA-256 of the rules as canonical JSON."""

@@ -10,15 +10,15 @@ from typing import Any, Final
 
 import pandas as pd
 
+from aiperf_orch.campaign.durable_files import replace_file
 from aiperf_orch.campaign.events import best_epoch
-from aiperf_orch.campaign.files import replace_file
 from aiperf_orch.network import counts
 from aiperf_orch.results import rules
 from aiperf_orch.results.collect import TrialRecords
 from aiperf_orch.results.efficiency import efficiency_of
 from aiperf_orch.results.result import Result
 from aiperf_orch.results.score import series
-from aiperf_orch.units import format_time
+from aiperf_orch.util.units import format_time
 
 
 def write_tables(result: Result) -> None:

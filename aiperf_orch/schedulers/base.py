@@ -11,8 +11,8 @@ from datetime import datetime
 from enum import Enum
 from pathlib import Path
 
-from aiperf_orch.records import EndReason
-from aiperf_orch.units import format_time
+from aiperf_orch.records.base import EndReason
+from aiperf_orch.util.units import format_time
 
 
 class JobState(str, Enum):
@@ -167,7 +167,7 @@ class Scheduler(ABC):
     A batch script must: refuse to start when others can write the campaign directory; write its output to the file
     `log` in the job's folder; run the command on its allocation in the folder, and lose none of its failures; not be
     run a second time by itself, unless the site asks for that. A job is ours by its name, whatever its id. What a
-    script tells the trial of its allocation stands in `aiperf_orch.trial.allocation`. `schedulers.contract` has all of it for
+    script tells the trial of its allocation stands in `aiperf_orch.trial.runtime.allocation`. `schedulers.contract` has all of it for
     whoever writes a template, and holds every script to it.
 
     Every method but `submit` may raise `SchedulerUnreachable`, after which nothing has been concluded.

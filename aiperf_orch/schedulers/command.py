@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from aiperf_orch.errors import SchedulerUnreachable
-from aiperf_orch.units import format_duration
+from aiperf_orch.util.errors import SchedulerUnreachable
+from aiperf_orch.util.units import format_duration
 
 _DROPPED: Final = (
     "SLURM_",

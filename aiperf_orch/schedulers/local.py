@@ -25,13 +25,13 @@ import psutil
 import submitit
 from submitit.local import local as submitit_local
 
-from aiperf_orch import gpus
-from aiperf_orch.config_schedulers import LocalSettings
-from aiperf_orch.errors import UsageError
-from aiperf_orch.records import EndReason
+from aiperf_orch.records.base import EndReason
 from aiperf_orch.schedulers.base import Cancellation, JobEnd, JobRequest, JobState, JobStatus, Scheduler, Submission
 from aiperf_orch.schedulers.job_files import SCRIPT
-from aiperf_orch.schedulers.script import render_script, submitit_command
+from aiperf_orch.schedulers.script_rendering import render_script, submitit_command
+from aiperf_orch.settings.schedulers import LocalSettings
+from aiperf_orch.util import gpus
+from aiperf_orch.util.errors import UsageError
 
 _NAME: Final = "AIPERF_ORCH_JOB"
 _CPUS: Final = "AIPERF_ORCH_CPUS"

@@ -18,11 +18,11 @@ from typing import Final
 
 import numpy as np
 
-from aiperf_orch.errors import NetworkError
 from aiperf_orch.network import counts, morphisms
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.network.morphisms import Edit
 from aiperf_orch.search.surrogate import Place, Surrogate
+from aiperf_orch.util.errors import NetworkError
 
 LAST_TEMPERATURE: Final = 0.01
 RANDOM_TRIES: Final = 64

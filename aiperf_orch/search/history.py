@@ -16,7 +16,7 @@ from typing import Final
 from aiperf_orch.network import counts, morphisms
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.network.morphisms import Edit
-from aiperf_orch.records import Hyperparameters
+from aiperf_orch.records.trial import Hyperparameters
 
 MODELLED: Final = 128  # how many trials of a long history are learned from: half of them the best, half the newest
 _KEPT_GRAPHS: Final = 512

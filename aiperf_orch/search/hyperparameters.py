@@ -7,10 +7,10 @@ from typing import Final
 
 import numpy as np
 
-from aiperf_orch.config import SearchSettings
-from aiperf_orch.records import Hyperparameters
-from aiperf_orch.search import parzen
+from aiperf_orch.records.trial import Hyperparameters
+from aiperf_orch.search import tpe
 from aiperf_orch.search.history import Trial
+from aiperf_orch.settings.models import SearchSettings
 
 _RANDOM_UP_TO: Final = 10  # points that are known: fewer say nothing
 
@@ -35,22 +35,22 @@ def sample(settings: SearchSettings, trials: Sequence[Trial], generator: np.rand
     errors = sorted(trial.error for trial in known if trial.error is not None)
     good: list[Hyperparameters] = []
     bad: list[Hyperparameters] = []
-    wanted = parzen.good_of(len(errors))
+    wanted = tpe.good_of(len(errors))
     for trial in known:
         is_good = trial.error is not None and len(good) < wanted and trial.error <= errors[wanted - 1]
         (good if is_good else bad).append(trial.hyperparameters)
     kernels = settings.kernel_sizes
-    kernel = parzen.sample_choice(
+    kernel = tpe.sample_choice(
         [kernels.index(point.kernel_size) for point in good if point.kernel_size in kernels],
         [kernels.index(point.kernel_size) for point in bad if point.kernel_size in kernels],
         len(kernels),
         generator,
     )
-    dropout = parzen.sample_number(
+    dropout = tpe.sample_number(
         [point.dropout for point in good], [point.dropout for point in bad], 0.0, settings.max_dropout, generator
     )
     low, high = settings.batch_size
-    batch_size = parzen.sample_number(
+    batch_size = tpe.sample_number(
         [point.batch_size for point in good], [point.batch_size for point in bad], low - 0.5, high + 0.5, generator
     )
     return Hyperparameters(

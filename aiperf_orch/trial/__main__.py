@@ -16,24 +16,25 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from aiperf_orch import users
 from aiperf_orch.campaign.directory import CampaignDirectory, read_spec
 from aiperf_orch.campaign.events import claim, is_over
 from aiperf_orch.campaign.layout import Layout
-from aiperf_orch.campaign.reading import LONG_PATIENCE, patiently
-from aiperf_orch.encoding import enter_utf8_mode, make_streams_lenient
-from aiperf_orch.errors import AiperfError, UsageError
-from aiperf_orch.records import Begin, End, Epoch, TrialSpec
-from aiperf_orch.text import visible_lines
-from aiperf_orch.trial.allocation import Allocation
-from aiperf_orch.trial.datasets.places import placed
-from aiperf_orch.trial.follower import follow
-from aiperf_orch.trial.lifecycle import Attempt, EventSink, Files, earlier_epochs, run_to_exit_status
-from aiperf_orch.trial.lifeline import Key, dismiss
-from aiperf_orch.trial.simulated import SimulatedTrainer
-from aiperf_orch.trial.trainer import Trainer
-from aiperf_orch.trial.workers import Workers
-from aiperf_orch.units import not_before
+from aiperf_orch.campaign.safe_reading import LONG_PATIENCE, patiently
+from aiperf_orch.records.events import Begin, End, Epoch
+from aiperf_orch.records.trial import TrialSpec
+from aiperf_orch.trial.data.data_paths import placed
+from aiperf_orch.trial.runtime.allocation import Allocation
+from aiperf_orch.trial.runtime.attempt import Attempt, EventSink, Files, earlier_epochs, run_to_exit_status
+from aiperf_orch.trial.runtime.distributed_trainer import Workers
+from aiperf_orch.trial.runtime.follower import follow
+from aiperf_orch.trial.runtime.rendezvous import Key, dismiss
+from aiperf_orch.trial.runtime.simulated_trainer import SimulatedTrainer
+from aiperf_orch.trial.runtime.trainer import Trainer
+from aiperf_orch.util import users
+from aiperf_orch.util.encoding import enter_utf8_mode, make_streams_lenient
+from aiperf_orch.util.errors import AiperfError, UsageError
+from aiperf_orch.util.text import visible_lines
+from aiperf_orch.util.units import not_before
 
 
 class _Terminal:

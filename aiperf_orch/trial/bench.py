@@ -25,19 +25,20 @@ import numpy as np
 import torch
 from PIL import Image
 
-from aiperf_orch.config import DataSettings, SearchSettings, SiteSettings, TrainingSettings
 from aiperf_orch.network import counts
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.network.seeds import resnet50
-from aiperf_orch.records import Hyperparameters, OperationsPerImage, TrialSpec
-from aiperf_orch.signals import handling
-from aiperf_orch.trial import sharding
+from aiperf_orch.records.base import OperationsPerImage
+from aiperf_orch.records.trial import Hyperparameters, TrialSpec
+from aiperf_orch.settings.models import DataSettings, SearchSettings, SiteSettings, TrainingSettings
 from aiperf_orch.trial.bench_report import Bench, DataRate, MatrixProduct, TrainingRate, advice, limit, table
-from aiperf_orch.trial.datasets.opening import SOURCES
-from aiperf_orch.trial.datasets.source import Source
-from aiperf_orch.trial.torch_trainer import TorchTrainer
-from aiperf_orch.trial.trainer import TrialFailure
-from aiperf_orch.trial.world import World
+from aiperf_orch.trial.data.dataset import Source
+from aiperf_orch.trial.data.open_dataset import SOURCES
+from aiperf_orch.trial.runtime.process_group import World
+from aiperf_orch.trial.runtime.trainer import TrialFailure
+from aiperf_orch.trial.training import sharding
+from aiperf_orch.trial.training.torch_trainer import TorchTrainer
+from aiperf_orch.util.signals import handling
 
 _EPOCHS: Final = 2  # the first warms up
 _PRODUCT_SECONDS: Final = 1.5  # of each precision

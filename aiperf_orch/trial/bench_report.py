@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from aiperf_orch.records import Record
-from aiperf_orch.units import format_number, format_ops
+from aiperf_orch.records.base import Record
+from aiperf_orch.util.units import format_number, format_ops
 
 _AMPLE: Final = 1.1  # so many times the training rate is what loading must reach to stay out of its way
 _MUCH_FASTER: Final = 1.3  # so many times the peak makes another precision worth a try

@@ -18,8 +18,8 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from aiperf_orch.campaign.files import replace_file
-from aiperf_orch.probe_records import (
+from aiperf_orch.campaign.durable_files import replace_file
+from aiperf_orch.records.probe import (
     ANSWER,
     DATA,
     GREETING,
@@ -30,9 +30,9 @@ from aiperf_orch.probe_records import (
     installed_versions,
     report_name,
 )
-from aiperf_orch.trial.allocation import Allocation
-from aiperf_orch.trial.trainer import TrialFailure
-from aiperf_orch.units import clock_ahead
+from aiperf_orch.trial.runtime.allocation import Allocation
+from aiperf_orch.trial.runtime.trainer import TrialFailure
+from aiperf_orch.util.units import clock_ahead
 
 _VISIBLE: Final = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL")
 _PATIENCE: Final = (
@@ -179,8 +179,8 @@ def _load(data: Path) -> Loading:
     loaded = Step(seconds=round(time.monotonic() - begun, 3), files=counted["opened"])
     begun = time.monotonic()
     try:
-        from aiperf_orch.config import DataSettings
-        from aiperf_orch.trial.datasets.opening import look
+        from aiperf_orch.settings.models import DataSettings
+        from aiperf_orch.trial.data.open_dataset import look
 
         look(DataSettings.model_validate_json(data.read_bytes()))
         step = Step(seconds=round(time.monotonic() - begun, 3))

@@ -13,9 +13,10 @@ import pytest
 
 from aiperf_orch.campaign.directory import CampaignDirectory, read_spec
 from aiperf_orch.campaign.layout import Layout
-from aiperf_orch.config import DataSettings, SiteSettings, TrainingSettings
-from aiperf_orch.errors import AiperfError, RecordError, UsageError
-from aiperf_orch.records import Hyperparameters, OperationsPerImage, TrialSpec
+from aiperf_orch.records.base import OperationsPerImage
+from aiperf_orch.records.trial import Hyperparameters, TrialSpec
+from aiperf_orch.settings.models import DataSettings, SiteSettings, TrainingSettings
+from aiperf_orch.util.errors import AiperfError, RecordError, UsageError
 
 
 def _mode(path: Path) -> int:

@@ -25,8 +25,9 @@ from aiperf_orch.campaign.events import (
     read_attempt,
     revoke,
 )
-from aiperf_orch.errors import AiperfError
-from aiperf_orch.records import End, EndReason
+from aiperf_orch.records.base import EndReason
+from aiperf_orch.records.events import End
+from aiperf_orch.util.errors import AiperfError
 
 
 @pytest.fixture

@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiperf_orch import units
 from aiperf_orch.campaign import journal as journal_module
 from aiperf_orch.campaign.journal import Journal, read_journal
 from aiperf_orch.campaign.lock import Lock
-from aiperf_orch.errors import AiperfError, LockedError, RecordError
-from aiperf_orch.records import Created, Opened, Paused, Stopped
+from aiperf_orch.records.journal import Created, Opened, Paused, Stopped
+from aiperf_orch.util import units
+from aiperf_orch.util.errors import AiperfError, LockedError, RecordError
 
 
 def _ours() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from aiperf_orch.campaign.lock import Lock, read_holder
-from aiperf_orch.errors import LockedError
+from aiperf_orch.util.errors import LockedError
 
 
 @pytest.fixture

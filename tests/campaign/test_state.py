@@ -9,11 +9,10 @@ import pytest
 
 from aiperf_orch.campaign.journal import read_journal
 from aiperf_orch.campaign.state import CampaignState, Phase
-from aiperf_orch.errors import RecordError
-from aiperf_orch.records import (
+from aiperf_orch.records.base import EndReason
+from aiperf_orch.records.journal import (
     AttemptId,
     Cancelling,
-    EndReason,
     Finished,
     JobRecord,
     Missing,
@@ -23,6 +22,7 @@ from aiperf_orch.records import (
     Stopped,
     Submitted,
 )
+from aiperf_orch.util.errors import RecordError
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from aiperf_orch.config_loading import load_site
+from aiperf_orch.settings.loading import load_site
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 _DEADLINE = 120

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from aiperf_orch.commands.ops import load, report
-from aiperf_orch.errors import NetworkError, UsageError
 from aiperf_orch.network import counts, v1_import
 from aiperf_orch.network.seeds import resnet50, small_residual
+from aiperf_orch.util.errors import NetworkError, UsageError
 
 _V1 = Path(__file__).parent.parent / "network" / "data"
 

@@ -14,9 +14,9 @@ import yaml
 from pbs.instance import Pbs
 
 from aiperf_orch.commands import package
-from aiperf_orch.config import SiteSettings
 from aiperf_orch.schedulers.base import AccountedJob, Scheduler
-from aiperf_orch.schedulers.choosing import make_scheduler
+from aiperf_orch.schedulers.registry import make_scheduler
+from aiperf_orch.settings.models import SiteSettings
 from tests.cluster.slurm import SlurmCluster
 
 _SITE = {

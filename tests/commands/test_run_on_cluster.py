@@ -11,9 +11,9 @@ import time
 import psutil
 import pytest
 
+from aiperf_orch.campaign.consistency import read_state
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.lock import read_holder
-from aiperf_orch.campaign.opening import read_state
 
 pytestmark = pytest.mark.slurm
 

@@ -10,10 +10,11 @@ import pytest
 
 from aiperf_orch.campaign.state import Attempt
 from aiperf_orch.commands.status import live_state, status
-from aiperf_orch.records import EndReason, Finished
+from aiperf_orch.records.base import EndReason
+from aiperf_orch.records.journal import Finished
 from aiperf_orch.schedulers.base import JobState, JobStatus
-from aiperf_orch.schedulers.slurm.queue import QueueRow
-from aiperf_orch.units import now
+from aiperf_orch.schedulers.slurm.squeue import QueueRow
+from aiperf_orch.util.units import now
 
 _ENDED = JobStatus("a", "1", JobState.ENDED, "exit status 1")
 

@@ -16,8 +16,8 @@ import pytest
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.state import CampaignState
 from aiperf_orch.commands.trial import allocation
-from aiperf_orch.config import SiteSettings
-from aiperf_orch.controller.proposals import Proposer
+from aiperf_orch.controller.search_adapter import Proposer
+from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.trial.bench_report import Bench, DataRate, MatrixProduct, TrainingRate, advice, limit, table
 
 _DEADLINE = 120

@@ -9,14 +9,14 @@ import time
 import psutil
 import pytest
 
+from aiperf_orch.campaign.consistency import read_state
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.campaign.opening import read_state
 from aiperf_orch.campaign.state import Phase
-from aiperf_orch.config import SiteSettings
 from aiperf_orch.controller.controller import Controller
 from aiperf_orch.controller.loop import run
-from aiperf_orch.schedulers.choosing import make_scheduler
 from aiperf_orch.schedulers.pbs import qstat
+from aiperf_orch.schedulers.registry import make_scheduler
+from aiperf_orch.settings.models import SiteSettings
 from controller.following import check_verifies
 
 LOCAL = {"poll_interval": "50ms", "silent_after": "1s", "lost_after": "500ms", "stop_grace": "10s"}

@@ -3,8 +3,8 @@
 import gc
 
 from aiperf_orch.commands.package import package
+from aiperf_orch.package.verify import verify
 from aiperf_orch.results.result import compute
-from aiperf_orch.results.verify import verify
 
 
 def check_verifies(path):

@@ -7,9 +7,9 @@ import psutil
 import pytest
 
 from aiperf_orch.campaign.state import Phase
-from aiperf_orch.errors import LockedError, RecordError
-from aiperf_orch.records import EndReason
+from aiperf_orch.records.base import EndReason
 from aiperf_orch.results.result import compute
+from aiperf_orch.util.errors import LockedError, RecordError
 from controller.following import once, run_until, trained
 
 

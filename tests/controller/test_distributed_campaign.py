@@ -10,11 +10,11 @@ import pytest
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.state import Phase
-from aiperf_orch.config import SiteSettings
 from aiperf_orch.controller.controller import Controller
 from aiperf_orch.controller.loop import run
-from aiperf_orch.records import EndReason
-from aiperf_orch.schedulers.choosing import make_scheduler
+from aiperf_orch.records.base import EndReason
+from aiperf_orch.schedulers.registry import make_scheduler
+from aiperf_orch.settings.models import SiteSettings
 from controller.following import check_verifies
 
 PATIENCE = 800  # seconds; some 40 on an idle machine

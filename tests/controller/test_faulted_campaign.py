@@ -14,7 +14,7 @@ from pbs.instance import Pbs
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.journal import read_journal
 from aiperf_orch.campaign.state import CampaignState, Phase
-from aiperf_orch.records import EndReason
+from aiperf_orch.records.base import EndReason
 from aiperf_orch.results.result import compute
 from cluster.processes import wait_until
 from controller.following import check_verifies

@@ -15,12 +15,12 @@ import pytest
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.state import Phase
+from aiperf_orch.controller.attempt_monitor import watch
 from aiperf_orch.controller.controller import Controller
-from aiperf_orch.controller.watch import watch
-from aiperf_orch.controller.weights import WeightFiles
-from aiperf_orch.errors import PassingError
+from aiperf_orch.controller.weight_retention import WeightFiles
 from aiperf_orch.results.result import compute
-from aiperf_orch.schedulers.choosing import make_scheduler
+from aiperf_orch.schedulers.registry import make_scheduler
+from aiperf_orch.util.errors import PassingError
 from failing_files import PASSING, FailingOpen
 
 DEADLINE = 120  # seconds

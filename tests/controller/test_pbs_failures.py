@@ -12,7 +12,7 @@ import pytest
 
 from aiperf_orch.campaign.state import Phase
 from aiperf_orch.commands.status import status
-from aiperf_orch.records import EndReason
+from aiperf_orch.records.base import EndReason
 from controller.following import check_goes_on, ends_of, epoch_numbers, once, run_until, trained
 
 pytestmark = pytest.mark.pbs

@@ -11,11 +11,12 @@ from rich.console import Console
 
 from aiperf_orch.campaign.journal import read_journal
 from aiperf_orch.campaign.state import CampaignState
+from aiperf_orch.commands.live_view import _heading, _running
 from aiperf_orch.commands.status import status
-from aiperf_orch.commands.terminal import _heading, _running
+from aiperf_orch.controller.attempt_monitor import watch
 from aiperf_orch.controller.progress import progress_of
-from aiperf_orch.controller.watch import watch
-from aiperf_orch.records import EndReason, Finished
+from aiperf_orch.records.base import EndReason
+from aiperf_orch.records.journal import Finished
 from aiperf_orch.results.result import compute
 
 

@@ -8,19 +8,19 @@ from __future__ import annotations
 import pytest
 
 from aiperf_orch.campaign.state import Phase
-from aiperf_orch.controller import ending, queue, submitting, verdicts, watch
+from aiperf_orch.controller import attempt_monitor, cancellation, job_triage, queue_poller, submitter
 from aiperf_orch.controller.controller import Controller
-from aiperf_orch.records import (
+from aiperf_orch.records.journal import (
     AttemptRecord,
     Began,
     BeganRecord,
-    Hyperparameters,
     JobRecord,
     ProposalRecord,
     Submitted,
     Submitting,
 )
-from aiperf_orch.schedulers.choosing import make_scheduler
+from aiperf_orch.records.trial import Hyperparameters
+from aiperf_orch.schedulers.registry import make_scheduler
 
 MANY, SOME = 1000, 50  # trials
 MINUTE = 60
@@ -82,7 +82,7 @@ def slurm_programs(tmp_path, monkeypatch):
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    for module in (ending, queue, submitting, verdicts, watch):
+    for module in (cancellation, queue_poller, submitter, job_triage, attempt_monitor):
         monkeypatch.setattr(module, "monotonic", clock)
     return clock
 

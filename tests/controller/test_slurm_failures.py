@@ -10,10 +10,10 @@ from datetime import timedelta
 import pytest
 
 from aiperf_orch.campaign.state import Phase
-from aiperf_orch.commands import terminal
+from aiperf_orch.commands import live_view
+from aiperf_orch.commands.live_view import _heading
 from aiperf_orch.commands.status import status
-from aiperf_orch.commands.terminal import _heading
-from aiperf_orch.records import EndReason
+from aiperf_orch.records.base import EndReason
 from controller.following import check_goes_on, ends_of, once, run_until, trained
 
 pytestmark = pytest.mark.slurm
@@ -111,14 +111,14 @@ def test_a_node_that_is_lost_costs_no_epoch_and_after_the_second_time_it_is_avoi
 
 
 def test_jobs_that_wait_are_held_released_and_cancelled_by_hand(make_slurm_campaign, long_trials, monkeypatch):
-    monkeypatch.setattr(terminal, "_SUMMARY_EVERY", timedelta(0))
+    monkeypatch.setattr(live_view, "_SUMMARY_EVERY", timedelta(0))
     campaign = make_slurm_campaign(
         campaign__max_trials=4, campaign__concurrency=4, scheduler__exclusive=True, **long_trials
     )
     cluster, log = campaign.cluster, []
     filler = cluster.submit("sleep 1000", "--nodelist=n2,n3,n4", "--exclusive")
     cluster.wait_for_state(filler, "RUNNING")
-    lines, seen = terminal.PlainLines(log.append), {}
+    lines, seen = live_view.PlainLines(log.append), {}
 
     def notes(controller):
         return {watched.attempt.trial: watched.note for watched in controller.watched.values()}

@@ -5,11 +5,11 @@ from threading import Event
 
 import pytest
 
-from aiperf_orch.controller import submitting
-from aiperf_orch.controller.submitting import Submitter
-from aiperf_orch.errors import SchedulerUnreachable
+from aiperf_orch.controller import submitter as submitter_module
+from aiperf_orch.controller.submitter import Submitter
 from aiperf_orch.schedulers.base import JobRequest, Submission
-from aiperf_orch.schedulers.submitting import submit_groups
+from aiperf_orch.schedulers.batching import submit_groups
+from aiperf_orch.util.errors import SchedulerUnreachable
 
 REFUSED = "sbatch: error: Batch job submission failed: I/O error writing script/environment to file"
 
@@ -39,7 +39,7 @@ def clock(monkeypatch):
             return self.time
 
     clock = Clock()
-    monkeypatch.setattr(submitting, "monotonic", clock)
+    monkeypatch.setattr(submitter_module, "monotonic", clock)
     return clock
 
 
@@ -148,7 +148,7 @@ def test_what_keeps_a_job_from_being_written_for_now_is_tried_again(error):
 
 def test_submissions_stop_after_some_seconds_and_the_rest_is_left_for_the_next_time(monkeypatch):
     time = [0.0]
-    monkeypatch.setattr("aiperf_orch.schedulers.submitting.monotonic", lambda: time[0])
+    monkeypatch.setattr("aiperf_orch.schedulers.batching.monotonic", lambda: time[0])
 
     def slow(group):
         time[0] += 2

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from aiperf_orch.campaign.state import Phase
-from aiperf_orch.config import LocalSettings, SlurmSettings
-from aiperf_orch.records import EndReason
+from aiperf_orch.records.base import EndReason
 from aiperf_orch.schedulers.base import JobEnd
-from aiperf_orch.schedulers.no_output import no_output
+from aiperf_orch.schedulers.missing_output import no_output
+from aiperf_orch.settings.models import LocalSettings, SlurmSettings
 
 
 @pytest.mark.slurm

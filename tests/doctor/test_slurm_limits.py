@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from aiperf_orch.config_schedulers import SlurmSettings
 from aiperf_orch.doctor.findings import Finding, Level
 from aiperf_orch.doctor.slurm_limits import judge_limits
-from aiperf_orch.schedulers.slurm.limits import Account, Association, Kind, Limit, Qos
-from aiperf_orch.schedulers.slurm.site import Cluster, NodeGroup, Partition
+from aiperf_orch.schedulers.slurm.accounting_limits import Account, Association, Kind, Limit, Qos
+from aiperf_orch.schedulers.slurm.inventory import Cluster, NodeGroup, Partition
+from aiperf_orch.settings.schedulers import SlurmSettings
 
 CONFIG = {"AccountingStorageEnforce": "associations,limits,qos"}
 CLUSTER = Cluster(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from aiperf_orch.network.counts import LayerOperations, Operations, count, count_by_layer
 from aiperf_orch.network.graph import ATTRIBUTES, MAX_SIDE, Graph, Layer
 from aiperf_orch.network.seeds import resnet50, small_residual
-from aiperf_orch.records import OperationsPerImage
+from aiperf_orch.records.base import OperationsPerImage
 
 # ResNet-50 v1, one image of 224 x 224 x 3: kind, number, forward, backward
 RESNET50 = [

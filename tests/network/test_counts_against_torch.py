@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from aiperf_orch.network import counts, morphisms, seeds
 from aiperf_orch.network.graph import Graph
-from aiperf_orch.trial.model import Model
+from aiperf_orch.trial.training.model import Model
 
 
 def _assert_counts_agree(graph: Graph) -> None:

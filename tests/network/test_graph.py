@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiperf_orch.errors import NetworkError
 from aiperf_orch.network import morphisms
 from aiperf_orch.network.graph import ATTRIBUTES, FORMAT, MAX_SIDE, Graph, Layer
 from aiperf_orch.network.seeds import SEEDS, resnet50, small_residual
+from aiperf_orch.util.errors import NetworkError
 
 SEED_NUMBERS = st.integers(0, 2**32 - 1)
 Grow = Callable[[Graph, int, int], Graph]

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from aiperf_orch.config import TrainingSettings
 from aiperf_orch.network import memory, seeds
-from aiperf_orch.trial.model import build
+from aiperf_orch.settings.models import TrainingSettings
+from aiperf_orch.trial.training.model import build
 
 
 def test_what_is_kept_of_an_image_is_what_pytorch_keeps(grow):

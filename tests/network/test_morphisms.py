@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiperf_orch.errors import NetworkError
 from aiperf_orch.network import counts, memory
 from aiperf_orch.network.graph import MAX_SIDE, Graph, Layer
 from aiperf_orch.network.morphisms import (
@@ -28,6 +27,7 @@ from aiperf_orch.network.morphisms import (
     widened_from,
 )
 from aiperf_orch.network.seeds import resnet50, small_residual
+from aiperf_orch.util.errors import NetworkError
 
 SEED_NUMBERS = st.integers(0, 2**32 - 1)
 Grow = Callable[[Graph, int, int], Graph]

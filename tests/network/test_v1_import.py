@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiperf_orch.errors import NetworkError
 from aiperf_orch.network.counts import count, count_by_layer
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.network.v1_import import from_v1, is_v1
+from aiperf_orch.util.errors import NetworkError
 
 DATA = Path(__file__).parent / "data"
 RESIDUAL = json.loads((DATA / "v1_residual.json").read_text())

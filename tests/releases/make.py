@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import aiperf_orch
-from aiperf_orch.campaign.opening import read_state
+from aiperf_orch.campaign.consistency import read_state
 from aiperf_orch.campaign.state import Phase
 from aiperf_orch.commands.package import package
 from controller.conftest import LOCAL, PBS, SLURM, Campaign, PbsCampaign, SlurmCampaign, _settings

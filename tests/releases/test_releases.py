@@ -10,8 +10,8 @@ from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.commands.report import report
 from aiperf_orch.commands.score import score
 from aiperf_orch.commands.status import status
-from aiperf_orch.results.packing import write_package
-from aiperf_orch.results.verify import verify
+from aiperf_orch.package.packing import write_package
+from aiperf_orch.package.verify import verify
 
 HERE = Path(__file__).parent
 CAMPAIGNS = {

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from aiperf_orch.campaign import reading
-from aiperf_orch.campaign.counted import counted_runs, planned_of
+from aiperf_orch.campaign import safe_reading
+from aiperf_orch.campaign.counted_epochs import counted_runs, planned_of
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.events import Planned
 from aiperf_orch.campaign.journal import read_journal
 from aiperf_orch.campaign.state import CampaignState
-from aiperf_orch.controller.watch import watch
-from aiperf_orch.errors import PassingError, RecordError
+from aiperf_orch.controller.attempt_monitor import watch
 from aiperf_orch.results.result import Result, compute
+from aiperf_orch.util.errors import PassingError, RecordError
 from failing_files import FailingOpen
 
 
@@ -257,6 +257,6 @@ def test_a_file_that_cannot_be_opened_for_a_moment_leaves_the_score_as_it_is(
         patched.setattr(os, "open", FailingOpen(part, at=1, times=3))
         assert compute(CampaignDirectory.open(made.path)).score == before
         patched.setattr(os, "open", FailingOpen(part, at=1, times=10**6))
-        patched.setattr(reading, "_LONGEST_PAUSE", 0.01)
+        patched.setattr(safe_reading, "_LONGEST_PAUSE", 0.01)
         with pytest.raises(PassingError, match=rf"{part}.*: cannot be read for now: Stale file handle"):
             compute(CampaignDirectory.open(made.path))

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiperf_orch.config import SiteSettings
-from aiperf_orch.records import Finished
-from aiperf_orch.results.page import visible
+from aiperf_orch.records.journal import Finished
+from aiperf_orch.results.html import visible
 from aiperf_orch.results.plots import Curve, chart
 from aiperf_orch.results.report import render_report, write_report
 from aiperf_orch.results.result import compute
+from aiperf_orch.settings.models import SiteSettings
 
 pytestmark = pytest.mark.usefixtures("earlier_notes")
 

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from aiperf_orch.campaign.state import Phase
-from aiperf_orch.records import Finished
+from aiperf_orch.records.journal import Finished
 from aiperf_orch.results import rules
 from aiperf_orch.results.result import Result, compute
 from aiperf_orch.results.score import Score
 from aiperf_orch.results.tables import result_row
-from aiperf_orch.units import now
+from aiperf_orch.util.units import now
 
 
 @pytest.fixture

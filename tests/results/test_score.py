@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiperf_orch.records import OperationsPerImage
+from aiperf_orch.records.base import OperationsPerImage
 from aiperf_orch.results.score import Score, regulated_score, score_of, series
 
 

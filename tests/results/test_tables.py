@@ -13,10 +13,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from aiperf_orch.errors import AiperfError
-from aiperf_orch.records import OperationsPerImage
+from aiperf_orch.records.base import OperationsPerImage
 from aiperf_orch.results.result import compute
 from aiperf_orch.results.tables import write_tables
+from aiperf_orch.util.errors import AiperfError
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from aiperf_orch.errors import SchedulerUnreachable
 from aiperf_orch.schedulers.command import Answer, ask, clean_environment, run_command
+from aiperf_orch.util.errors import SchedulerUnreachable
 
 KEPT = {
     "SLURM_CONF": "/etc/slurm/slurm.conf",

@@ -14,11 +14,11 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from aiperf_orch.config import LocalSettings, SiteSettings
-from aiperf_orch.records import EndReason
+from aiperf_orch.records.base import EndReason
 from aiperf_orch.schedulers import local
 from aiperf_orch.schedulers.base import JobEnd, JobRequest, JobState
-from aiperf_orch.schedulers.choosing import make_scheduler
+from aiperf_orch.schedulers.registry import make_scheduler
+from aiperf_orch.settings.models import LocalSettings, SiteSettings
 
 QUICK = {"command_timeout": "60s", "stop_grace": "10s", "time_limit": "10m"}
 SCHEDULERS = {"local": {}, "slurm": {"cpus_per_task": 1, "memory": "200M"} | QUICK, "pbs": QUICK, "real_pbs": QUICK}

@@ -7,14 +7,14 @@ import time
 
 import pytest
 
-from aiperf_orch.config import SiteSettings
-from aiperf_orch.errors import SchedulerUnreachable
-from aiperf_orch.records import EndReason
+from aiperf_orch.records.base import EndReason
 from aiperf_orch.schedulers.base import JobEnd, JobRequest, JobState, JobStatus
-from aiperf_orch.schedulers.choosing import make_scheduler
 from aiperf_orch.schedulers.command import Answer
 from aiperf_orch.schedulers.pbs import scheduler as module
-from aiperf_orch.schedulers.pbs.lookup import look_up
+from aiperf_orch.schedulers.pbs.job_lookup import look_up
+from aiperf_orch.schedulers.registry import make_scheduler
+from aiperf_orch.settings.models import SiteSettings
+from aiperf_orch.util.errors import SchedulerUnreachable
 
 pytestmark = pytest.mark.pbs
 

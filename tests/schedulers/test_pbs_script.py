@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from aiperf_orch.config import PbsSettings, SiteSettings
-from aiperf_orch.config_loading import load_site
 from aiperf_orch.schedulers.base import JobRequest
-from aiperf_orch.schedulers.choosing import make_scheduler
+from aiperf_orch.schedulers.registry import make_scheduler
+from aiperf_orch.settings.loading import load_site
+from aiperf_orch.settings.models import PbsSettings, SiteSettings
 
 GOLDEN = Path(__file__).parent / "golden"
 SITES = Path(__file__).parents[2] / "site_configs"

@@ -10,13 +10,13 @@ from dataclasses import replace
 
 import pytest
 
-from aiperf_orch.config_schedulers import SlurmSettings
-from aiperf_orch.controller.watch import end_by_log, tail
-from aiperf_orch.errors import SchedulerUnreachable
-from aiperf_orch.records import EndReason
+from aiperf_orch.controller.attempt_monitor import end_by_log, tail
+from aiperf_orch.records.base import EndReason
 from aiperf_orch.schedulers.base import JobEnd, JobRequest, JobState, JobStatus
 from aiperf_orch.schedulers.slurm.scheduler import SlurmScheduler
 from aiperf_orch.schedulers.slurm.survey import survey
+from aiperf_orch.settings.schedulers import SlurmSettings
+from aiperf_orch.util.errors import SchedulerUnreachable
 
 pytestmark = pytest.mark.slurm
 

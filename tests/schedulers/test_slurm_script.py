@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from aiperf_orch.config_loading import load_site
-from aiperf_orch.config_schedulers import SlurmSettings
-from aiperf_orch.errors import UsageError
 from aiperf_orch.schedulers.base import JobRequest
 from aiperf_orch.schedulers.slurm.scheduler import SlurmScheduler
+from aiperf_orch.settings.loading import load_site
+from aiperf_orch.settings.schedulers import SlurmSettings
+from aiperf_orch.util.errors import UsageError
 
 GOLDEN = Path(__file__).parent / "golden"
 SITES = Path(__file__).parents[2] / "site_configs"

@@ -6,10 +6,10 @@ import sys
 import numpy as np
 import pytest
 
-from aiperf_orch.config import SearchSettings
-from aiperf_orch.records import Hyperparameters
+from aiperf_orch.records.trial import Hyperparameters
 from aiperf_orch.search.history import Trial
 from aiperf_orch.search.hyperparameters import first_point, sample
+from aiperf_orch.settings.models import SearchSettings
 
 SETTINGS = SearchSettings()
 

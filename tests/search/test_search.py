@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from aiperf_orch.config import SearchSettings
-from aiperf_orch.errors import NetworkError
 from aiperf_orch.network import counts, morphisms, seeds
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.network.memory import estimate
 from aiperf_orch.network.morphisms import Limits
-from aiperf_orch.records import Hyperparameters
+from aiperf_orch.records.trial import Hyperparameters
 from aiperf_orch.search import Proposal, Search
+from aiperf_orch.settings.models import SearchSettings
+from aiperf_orch.util.errors import NetworkError
 
 QUICK = SearchSettings(candidates=6, neighbours=3)
 SEED_NETWORK = seeds.small_residual(width=4)

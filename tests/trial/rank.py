@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from aiperf_orch.campaign.directory import read_spec
-from aiperf_orch.trial import learner
-from aiperf_orch.trial.torch_trainer import TorchTrainer
-from aiperf_orch.trial.trainer import EpochResult, Left
-from aiperf_orch.trial.world import World
+from aiperf_orch.trial.runtime.process_group import World
+from aiperf_orch.trial.runtime.trainer import EpochResult, Left
+from aiperf_orch.trial.training import learner
+from aiperf_orch.trial.training.torch_trainer import TorchTrainer
 
 _MEMORY = 66
 _LEAVES_AT = 5

@@ -20,16 +20,17 @@ from torch.nn import functional
 from aiperf_orch.campaign.directory import CampaignDirectory, read_spec
 from aiperf_orch.campaign.events import revoke
 from aiperf_orch.campaign.state import CampaignState
-from aiperf_orch.config import SiteSettings
-from aiperf_orch.controller.proposals import Proposer
+from aiperf_orch.controller.search_adapter import Proposer
 from aiperf_orch.network.graph import Graph
-from aiperf_orch.records import EndReason, TrialSpec
-from aiperf_orch.trial import lifeline
-from aiperf_orch.trial.datasets.digits import digits
-from aiperf_orch.trial.model import build
-from aiperf_orch.trial.sharding import training_batches
-from aiperf_orch.trial.torch_trainer import _mixed
-from aiperf_orch.trial.world import World
+from aiperf_orch.records.base import EndReason
+from aiperf_orch.records.trial import TrialSpec
+from aiperf_orch.settings.models import SiteSettings
+from aiperf_orch.trial.data.digits import digits
+from aiperf_orch.trial.runtime import rendezvous
+from aiperf_orch.trial.runtime.process_group import World
+from aiperf_orch.trial.training.model import build
+from aiperf_orch.trial.training.sharding import training_batches
+from aiperf_orch.trial.training.torch_trainer import _mixed
 
 DEADLINE = 180  # seconds
 BATCH = 16
@@ -180,7 +181,7 @@ def test_a_node_whose_first_task_never_comes_is_free_in_seconds(make_trial, how,
         trial.tasks[0].send_signal(signal.SIGTERM)
     else:
         revoke(trial.directory, 0, 1, EndReason.STOPPED, "told to end")
-    assert trial.tasks[0].wait(lifeline.MEETING / 2) == 0
+    assert trial.tasks[0].wait(rendezvous.MEETING / 2) == 0
     said = {"signal": "told to end by SIGTERM: leaving", "attempt over": "the attempt is over: leaving"}
     assert said[how] in trial.log.read_text()
 

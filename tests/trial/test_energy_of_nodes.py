@@ -10,9 +10,9 @@ from pathlib import Path
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.state import CampaignState
-from aiperf_orch.config import SiteSettings
-from aiperf_orch.controller.proposals import Proposer
-from aiperf_orch.trial.telemetry import Energy, total
+from aiperf_orch.controller.search_adapter import Proposer
+from aiperf_orch.settings.models import SiteSettings
+from aiperf_orch.trial.runtime.telemetry import Energy, total
 
 _DEADLINE = 240
 # each reading is so many millijoules more as the node's task says by a variable

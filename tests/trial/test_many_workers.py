@@ -17,15 +17,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from aiperf_orch.config import DataSettings, TrainingSettings
 from aiperf_orch.network import counts, seeds
 from aiperf_orch.network.graph import Graph
-from aiperf_orch.records import Hyperparameters, OperationsPerImage, TrialSpec
-from aiperf_orch.trial.datasets.digits import digits
-from aiperf_orch.trial.model import Model
-from aiperf_orch.trial.sharding import training_batches
-from aiperf_orch.trial.torch_trainer import TorchTrainer, _mixed
-from aiperf_orch.trial.world import World
+from aiperf_orch.records.base import OperationsPerImage
+from aiperf_orch.records.trial import Hyperparameters, TrialSpec
+from aiperf_orch.settings.models import DataSettings, TrainingSettings
+from aiperf_orch.trial.data.digits import digits
+from aiperf_orch.trial.runtime.process_group import World
+from aiperf_orch.trial.training.model import Model
+from aiperf_orch.trial.training.sharding import training_batches
+from aiperf_orch.trial.training.torch_trainer import TorchTrainer, _mixed
 
 NETWORK = seeds.small_residual(width=8)
 BATCH = 64  # what rank 1 has memory for, of the 128 that the specification asks

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from aiperf_orch.network import morphisms, seeds
 from aiperf_orch.network.graph import Graph, Layer
-from aiperf_orch.trial.model import Model, build
+from aiperf_orch.trial.training.model import Model, build
 
 
 def _generator(seed: int = 0) -> torch.Generator:

@@ -12,13 +12,15 @@ import pytest
 from aiperf_orch.campaign.directory import CampaignDirectory, read_spec
 from aiperf_orch.campaign.events import claim
 from aiperf_orch.campaign.state import CampaignState
-from aiperf_orch.config import SiteSettings
-from aiperf_orch.controller.proposals import Proposer
-from aiperf_orch.records import Begin, End, EndReason, Epoch, TrialSpec, event_adapter
-from aiperf_orch.trial.allocation import Allocation
-from aiperf_orch.trial.lifecycle import Attempt, Files, earlier_epochs
-from aiperf_orch.trial.torch_trainer import TorchTrainer
-from aiperf_orch.trial.trainer import EpochResult
+from aiperf_orch.controller.search_adapter import Proposer
+from aiperf_orch.records.base import EndReason
+from aiperf_orch.records.events import Begin, End, Epoch, event_adapter
+from aiperf_orch.records.trial import TrialSpec
+from aiperf_orch.settings.models import SiteSettings
+from aiperf_orch.trial.runtime.allocation import Allocation
+from aiperf_orch.trial.runtime.attempt import Attempt, Files, earlier_epochs
+from aiperf_orch.trial.runtime.trainer import EpochResult
+from aiperf_orch.trial.training.torch_trainer import TorchTrainer
 
 EPOCHS = 3
 SETTINGS = {

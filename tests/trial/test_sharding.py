@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiperf_orch.trial.sharding import training_batches, validation_batches
-from aiperf_orch.trial.world import World
+from aiperf_orch.trial.runtime.process_group import World
+from aiperf_orch.trial.training.sharding import training_batches, validation_batches
 
 
 def _worlds(size: int) -> list[World]:

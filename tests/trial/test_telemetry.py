@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from aiperf_orch.trial.allocation import Allocation
-from aiperf_orch.trial.telemetry import Telemetry
+from aiperf_orch.trial.runtime.allocation import Allocation
+from aiperf_orch.trial.runtime.telemetry import Telemetry
 
 _DEADLINE = 60.0  # seconds that a loaded machine may take
 
@@ -59,7 +59,7 @@ class Nvml:
 @pytest.fixture(autouse=True)
 def _all_devices_and_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr("aiperf_orch.trial.telemetry._PATIENCE", _DEADLINE)
+    monkeypatch.setattr("aiperf_orch.trial.runtime.telemetry._PATIENCE", _DEADLINE)
 
 
 @pytest.fixture
@@ -165,7 +165,7 @@ def test_a_driver_that_counts_anew_makes_the_sum_unknown(tmp_path: Path, none: P
 def test_neither_a_driver_that_hangs_nor_a_place_that_cannot_be_written_stops_a_trial(
     tmp_path: Path, none: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aiperf_orch.trial.telemetry._PATIENCE", 0.05)
+    monkeypatch.setattr("aiperf_orch.trial.runtime.telemetry._PATIENCE", 0.05)
     released = threading.Event()
     nvml = Nvml()
     monkeypatch.setattr(nvml, "nvmlInit", released.wait, raising=False)

@@ -16,20 +16,21 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from aiperf_orch.config import DataSettings, TrainingSettings
 from aiperf_orch.network import counts, morphisms, seeds
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.network.morphisms import Edit
-from aiperf_orch.records import EndReason, Hyperparameters, OperationsPerImage, TrialSpec
-from aiperf_orch.trial import learner
-from aiperf_orch.trial.datasets import opening
-from aiperf_orch.trial.datasets.digits import digits
-from aiperf_orch.trial.datasets.in_memory import InMemory
-from aiperf_orch.trial.datasets.source import SKIPPED, Batch, Indices
-from aiperf_orch.trial.model import Model
-from aiperf_orch.trial.precision import choose
-from aiperf_orch.trial.torch_trainer import TorchTrainer
-from aiperf_orch.trial.trainer import EpochResult, TrialFailure
+from aiperf_orch.records.base import EndReason, OperationsPerImage
+from aiperf_orch.records.trial import Hyperparameters, TrialSpec
+from aiperf_orch.settings.models import DataSettings, TrainingSettings
+from aiperf_orch.trial.data import open_dataset
+from aiperf_orch.trial.data.dataset import SKIPPED, Batch, Indices
+from aiperf_orch.trial.data.digits import digits
+from aiperf_orch.trial.data.in_memory import InMemory
+from aiperf_orch.trial.runtime.trainer import EpochResult, TrialFailure
+from aiperf_orch.trial.training import learner
+from aiperf_orch.trial.training.model import Model
+from aiperf_orch.trial.training.precision import choose
+from aiperf_orch.trial.training.torch_trainer import TorchTrainer
 
 SEED_NETWORK = seeds.small_residual(
     width=8
@@ -186,7 +187,7 @@ def test_broken_images_count_nowhere_but_among_the_skipped(monkeypatch: pytest.M
                 labels[:2] = SKIPPED
                 yield Batch(images, labels, 2)
 
-    monkeypatch.setitem(opening.SOURCES, "digits", lambda _settings, device, _world: Broken(digits(), device))
+    monkeypatch.setitem(open_dataset.SOURCES, "digits", lambda _settings, device, _world: Broken(digits(), device))
     data = DataSettings(name="digits", max_broken=46)
     result = _prepared(_spec().model_copy(update={"data": data})).run_epoch(1, _check)  # in 23 steps
     assert (result.train_images, result.skipped, result.val_images) == (1437 - 46, 46, 360)
@@ -199,7 +200,7 @@ def test_the_time_that_steps_wait_for_data_is_a_share_of_the_epoch(monkeypatch: 
             time.sleep(0.5)
             yield from super().training(batches, seed)
 
-    monkeypatch.setitem(opening.SOURCES, "digits", lambda _settings, device, _world: Slow(digits(), device))
+    monkeypatch.setitem(open_dataset.SOURCES, "digits", lambda _settings, device, _world: Slow(digits(), device))
     start = time.perf_counter()
     share = _prepared(_spec()).run_epoch(1, _check).data_wait
     assert share is not None

@@ -11,8 +11,6 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Final
 
-from aiperf_orch.config_schedulers import PbsSettings
-from aiperf_orch.errors import SchedulerUnreachable, SubmitPostponed, UsageError
 from aiperf_orch.schedulers.base import (
     AccountedJob,
     Cancellation,
@@ -23,14 +21,16 @@ from aiperf_orch.schedulers.base import (
     Scheduler,
     Submission,
 )
+from aiperf_orch.schedulers.batching import submit_groups
 from aiperf_orch.schedulers.command import Answer, run_command
 from aiperf_orch.schedulers.job_files import SCRIPT
 from aiperf_orch.schedulers.pbs import qstat
-from aiperf_orch.schedulers.pbs.complaints import Meaning, complaint_of, meaning_of
-from aiperf_orch.schedulers.pbs.ends import accounted, end_of, status_of
-from aiperf_orch.schedulers.pbs.lookup import look_up, whole
-from aiperf_orch.schedulers.script import render_script, submitit_command
-from aiperf_orch.schedulers.submitting import submit_groups
+from aiperf_orch.schedulers.pbs.error_messages import Meaning, complaint_of, meaning_of
+from aiperf_orch.schedulers.pbs.job_lookup import look_up, whole
+from aiperf_orch.schedulers.pbs.job_status import accounted, end_of, status_of
+from aiperf_orch.schedulers.script_rendering import render_script, submitit_command
+from aiperf_orch.settings.schedulers import PbsSettings
+from aiperf_orch.util.errors import SchedulerUnreachable, SubmitPostponed, UsageError
 
 PROGRAMS: Final = ("qsub", "qstat", "qdel")
 _PACE: Final = 1 / 8  # seconds between two connections: each holds one of 512 ports of the host for a minute
@@ -179,7 +179,7 @@ class PbsScheduler(Scheduler):
     def _submit_script(self, request: JobRequest) -> str:
         import submitit  # not for those who only ask
 
-        from aiperf_orch.schedulers.pbs.plugin import CampaignExecutor
+        from aiperf_orch.schedulers.pbs.submitit_plugin import CampaignExecutor
 
         qsub = partial(self._qsub, follows=request.after is not None)
         executor = CampaignExecutor(request.folder, lambda: self._script(request), qsub)
@@ -199,7 +199,7 @@ class PbsScheduler(Scheduler):
         raise complaint_of("qsub", answer)
 
     def _script(self, request: JobRequest) -> str:
-        from aiperf_orch.schedulers.pbs.plugin import walltime
+        from aiperf_orch.schedulers.pbs.submitit_plugin import walltime
 
         settings = self._settings
         limit = request.time_limit or settings.time_limit

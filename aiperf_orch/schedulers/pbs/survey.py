@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from aiperf_orch.config_schedulers import PbsSettings
-from aiperf_orch.errors import SchedulerUnreachable
 from aiperf_orch.schedulers.command import ask
-from aiperf_orch.schedulers.pbs import qstat, site
-from aiperf_orch.schedulers.room import Room
+from aiperf_orch.schedulers.node_sharing import Room
+from aiperf_orch.schedulers.pbs import inventory, qstat
+from aiperf_orch.settings.schedulers import PbsSettings
+from aiperf_orch.util.errors import SchedulerUnreachable
 
 
-def survey(*, timeout: float) -> site.Complex:
+def survey(*, timeout: float) -> inventory.Complex:
     """What the complex has; pbsnodes may be silent, as where users may not run it.
 
     Args:
@@ -18,13 +18,13 @@ def survey(*, timeout: float) -> site.Complex:
     Raises:
         SchedulerUnreachable: when the server does not answer.
     """
-    server = site.parse_server(ask(qstat.server_command(), timeout=timeout))
-    queues = site.parse_queues(ask(site.queues_command(), timeout=timeout))
+    server = inventory.parse_server(ask(qstat.server_command(), timeout=timeout))
+    queues = inventory.parse_queues(ask(inventory.queues_command(), timeout=timeout))
     try:
-        nodes = tuple(site.parse_nodes(ask(site.nodes_command(), timeout=timeout)))
+        nodes = tuple(inventory.parse_nodes(ask(inventory.nodes_command(), timeout=timeout)))
     except SchedulerUnreachable as error:
-        return site.Complex(server, queues, (), without_nodes=str(error))
-    return site.Complex(server, queues, nodes)
+        return inventory.Complex(server, queues, (), without_nodes=str(error))
+    return inventory.Complex(server, queues, nodes)
 
 
 def room(settings: PbsSettings) -> Room:
@@ -37,5 +37,5 @@ def room(settings: PbsSettings) -> Room:
     if settings.resources or found.without_nodes is not None:
         return Room(None, 1)
     nodes = found.nodes_of(found.executing(settings.queue or found.default_queue or ""))
-    fitting = [node for node in nodes if not site.lacks(settings, node)]
-    return Room(len(fitting) or None, min((site.trials_a_node(settings, node) for node in fitting), default=1))
+    fitting = [node for node in nodes if not inventory.lacks(settings, node)]
+    return Room(len(fitting) or None, min((inventory.trials_a_node(settings, node) for node in fitting), default=1))

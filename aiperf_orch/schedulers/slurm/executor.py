@@ -15,9 +15,9 @@ import submitit
 from submitit.core.utils import DelayedSubmission
 from submitit.slurm import slurm as submitit_slurm
 
-from aiperf_orch.errors import SubmitPostponed
 from aiperf_orch.schedulers.base import JobRequest, array_element
 from aiperf_orch.schedulers.job_files import PICKLE, SCRIPT
+from aiperf_orch.util.errors import SubmitPostponed
 
 
 class SlurmExecutor(submitit_slurm.SlurmExecutor):

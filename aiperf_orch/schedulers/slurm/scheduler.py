@@ -10,8 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from aiperf_orch.config_schedulers import SlurmSettings
-from aiperf_orch.errors import QueueFull, SchedulerUnreachable, SubmitPostponed, SubmitRefused, UsageError
 from aiperf_orch.schedulers.base import (
     AccountedJob,
     Cancellation,
@@ -23,11 +21,13 @@ from aiperf_orch.schedulers.base import (
     Submission,
     array_element,
 )
+from aiperf_orch.schedulers.batching import submit_groups
 from aiperf_orch.schedulers.command import Answer, ask, run_command
-from aiperf_orch.schedulers.script import render_script, submitit_command
-from aiperf_orch.schedulers.slurm import queue
-from aiperf_orch.schedulers.slurm.complaints import Complaint, classify, is_waiting
-from aiperf_orch.schedulers.submitting import submit_groups
+from aiperf_orch.schedulers.script_rendering import render_script, submitit_command
+from aiperf_orch.schedulers.slurm import squeue
+from aiperf_orch.schedulers.slurm.error_messages import Complaint, classify, is_waiting
+from aiperf_orch.settings.schedulers import SlurmSettings
+from aiperf_orch.util.errors import QueueFull, SchedulerUnreachable, SubmitPostponed, SubmitRefused, UsageError
 
 if TYPE_CHECKING:
     from aiperf_orch.schedulers.slurm.executor import SlurmExecutor
@@ -85,10 +85,10 @@ class SlurmScheduler(Scheduler):
 
     def query(self, names: Collection[str]) -> Mapping[str, JobStatus]:
         """One squeue for all."""
-        answer = self._run(queue.squeue_command(os.getuid(), self._settings.cluster))
+        answer = self._run(squeue.squeue_command(os.getuid(), self._settings.cluster))
         if answer.status or "slurm_load_jobs error" in answer.errors:  # of one of several clusters it ends with 0
             raise SchedulerUnreachable(f"squeue failed: {answer.complaint}")
-        return queue.statuses(list(queue.parse_squeue(answer.output)), names)
+        return squeue.statuses(list(squeue.parse_squeue(answer.output)), names)
 
     def explain(self, jobs: Mapping[str, str]) -> Mapping[str, JobStatus | JobEnd]:
         """By scontrol whether they live, and by sacct, where jobs are accounted, why they have ended.
@@ -113,7 +113,7 @@ class SlurmScheduler(Scheduler):
         names = {job: name for name, job in jobs.items()}
         found = []
         for ids in _chunks(list(names)):
-            found += queue.parse_accounting(self._ask(queue.accounting_command(ids, self._settings.cluster)), names)
+            found += squeue.parse_accounting(self._ask(squeue.accounting_command(ids, self._settings.cluster)), names)
         return found
 
     def cancel(self, jobs: Mapping[str, str | None], *, force: bool) -> Cancellation:
@@ -131,30 +131,30 @@ class SlurmScheduler(Scheduler):
     @property
     def has_accounting(self) -> bool:
         """Whether jobs are accounted, so that sacct knows of their ends."""
-        return queue.is_accounted(self._config) and shutil.which("sacct") is not None
+        return squeue.is_accounted(self._config) and shutil.which("sacct") is not None
 
     @cached_property
     def _config(self) -> dict[str, str]:
-        return queue.parse_config(self._ask(queue.config_command(self._settings.cluster)))
+        return squeue.parse_config(self._ask(squeue.config_command(self._settings.cluster)))
 
     def _controlled(self, jobs: Mapping[str, str]) -> dict[str, JobStatus | JobEnd]:
         """What slurmctld knows of jobs, ids by name. One whose id has another name by now is not ours."""
         found: dict[tuple[str, str], JobStatus | JobEnd] = {}
         for job in jobs.values() if len(jobs) <= _MOST_QUESTIONS else [None]:
-            answer = self._run(queue.scontrol_command(job, self._settings.cluster))
-            if answer.status and (job is None or not queue.is_unknown(answer.said)):
+            answer = self._run(squeue.scontrol_command(job, self._settings.cluster))
+            if answer.status and (job is None or not squeue.is_unknown(answer.said)):
                 raise SchedulerUnreachable(f"scontrol failed: {answer.complaint}")
-            found |= queue.parse_scontrol(answer.output)
+            found |= squeue.parse_scontrol(answer.output)
         return {name: found[name, job] for name, job in jobs.items() if (name, job) in found}
 
     def _accounted(self, jobs: Mapping[str, str]) -> dict[str, JobEnd]:
         """What sacct knows of the ends of jobs, ids by name."""
         found: dict[tuple[str, str], JobEnd] = {}
         for ids in _chunks(list(jobs.values())):
-            answer = self._run(queue.sacct_command(ids, self._settings.cluster))
+            answer = self._run(squeue.sacct_command(ids, self._settings.cluster))
             if answer.status or ("sacct: error: " in answer.errors and not answer.output.strip()):
                 raise SchedulerUnreachable(f"sacct failed: {answer.complaint}")
-            found |= queue.parse_sacct(answer.output)
+            found |= squeue.parse_sacct(answer.output)
         return {name: found[name, job] for name, job in jobs.items() if (name, job) in found}
 
     def _scancel(self, jobs: Sequence[JobStatus], *options: str) -> dict[str, str]:
@@ -162,13 +162,13 @@ class SlurmScheduler(Scheduler):
         refused: dict[str, str] = {}
         for chunk in _chunks(jobs):
             ids = [job.job for job in chunk]
-            answer = self._run(queue.scancel_command(ids, self._settings.cluster, *options))
+            answer = self._run(squeue.scancel_command(ids, self._settings.cluster, *options))
             if answer.status == 0:
                 continue
             if answer.status < 0 or classify(answer.said) is Complaint.UNREACHABLE:
                 raise SchedulerUnreachable(f"scancel failed: {answer.complaint}")
-            why = queue.parse_scancel(answer.said) or dict.fromkeys(ids, answer.complaint)
-            refused |= {job.name: why[job.job] for job in chunk if job.job in why and why[job.job] not in queue.GONE}
+            why = squeue.parse_scancel(answer.said) or dict.fromkeys(ids, answer.complaint)
+            refused |= {job.name: why[job.job] for job in chunk if job.job in why and why[job.job] not in squeue.GONE}
         return refused
 
     def _run(self, command: Sequence[str]) -> Answer:
@@ -214,7 +214,7 @@ class SlurmScheduler(Scheduler):
             campaign=first.campaign,
             folder=first.folder,
             elements=elements,
-            time_limit=queue.format_limit(first.time_limit or settings.time_limit),
+            time_limit=squeue.format_limit(first.time_limit or settings.time_limit),
             exclude=",".join([*([settings.exclude] if settings.exclude else []), *first.exclude]),
             after=first.after,
             site=settings,

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from aiperf_orch import users
-from aiperf_orch.config_schedulers import SlurmSettings
-from aiperf_orch.errors import SchedulerUnreachable
 from aiperf_orch.schedulers.command import ask
-from aiperf_orch.schedulers.room import Room
-from aiperf_orch.schedulers.slurm import limits, queue, site
+from aiperf_orch.schedulers.node_sharing import Room
+from aiperf_orch.schedulers.slurm import accounting_limits, inventory, squeue
+from aiperf_orch.settings.schedulers import SlurmSettings
+from aiperf_orch.util import users
+from aiperf_orch.util.errors import SchedulerUnreachable
 
 
-def survey(name: str | None, *, timeout: float) -> site.Cluster:
+def survey(name: str | None, *, timeout: float) -> inventory.Cluster:
     """What a cluster has; accounting may be silent.
 
     Args:
@@ -20,25 +20,27 @@ def survey(name: str | None, *, timeout: float) -> site.Cluster:
     Raises:
         SchedulerUnreachable: when the controller does not answer.
     """
-    config = queue.parse_config(ask(queue.config_command(name), timeout=timeout))
-    partitions = tuple(site.parse_partitions(ask(site.partitions_command(name), timeout=timeout)))
-    nodes = tuple(site.parse_nodes(ask(site.nodes_command(name), timeout=timeout)))
-    if not queue.is_accounted(config):
-        return site.Cluster(config, partitions, nodes, without_accounting="accounting is off here")
+    config = squeue.parse_config(ask(squeue.config_command(name), timeout=timeout))
+    partitions = tuple(inventory.parse_partitions(ask(inventory.partitions_command(name), timeout=timeout)))
+    nodes = tuple(inventory.parse_nodes(ask(inventory.nodes_command(name), timeout=timeout)))
+    if not squeue.is_accounted(config):
+        return inventory.Cluster(config, partitions, nodes, without_accounting="accounting is off here")
     user, cluster = users.own_name(), name or config.get("ClusterName", "")
     try:
-        associations = ask(limits.associations_command(user, cluster), timeout=timeout)
-        qos = ask(limits.qos_command(), timeout=timeout)
+        associations = ask(accounting_limits.associations_command(user, cluster), timeout=timeout)
+        qos = ask(accounting_limits.qos_command(), timeout=timeout)
     except SchedulerUnreachable as error:
-        return site.Cluster(config, partitions, nodes, without_accounting=f"accounting does not answer: {error}")
-    return site.Cluster(
+        return inventory.Cluster(config, partitions, nodes, without_accounting=f"accounting does not answer: {error}")
+    return inventory.Cluster(
         config,
         partitions,
         nodes,
-        tuple(limits.parse_associations(associations)),
-        tuple(limits.parse_qos(qos)),
-        accounts=limits.parse_accounts(_answer(limits.accounts_command(cluster), timeout)),
-        default_account=limits.parse_default_account(_answer(limits.default_account_command(user, cluster), timeout)),
+        tuple(accounting_limits.parse_associations(associations)),
+        tuple(accounting_limits.parse_qos(qos)),
+        accounts=accounting_limits.parse_accounts(_answer(accounting_limits.accounts_command(cluster), timeout)),
+        default_account=accounting_limits.parse_default_account(
+            _answer(accounting_limits.default_account_command(user, cluster), timeout)
+        ),
     )
 
 
@@ -49,13 +51,13 @@ def room(settings: SlurmSettings) -> Room:
         SchedulerUnreachable: when the controller does not answer.
     """
     timeout = settings.command_timeout
-    partitions = list(site.parse_partitions(ask(site.partitions_command(settings.cluster), timeout=timeout)))
-    chosen = site.chosen_partitions(settings, partitions)
-    groups = site.parse_nodes(ask(site.nodes_command(settings.cluster), timeout=timeout))
-    fitting = [group for group in groups if group.partition in chosen and not site.lacks(settings, group)]
+    partitions = list(inventory.parse_partitions(ask(inventory.partitions_command(settings.cluster), timeout=timeout)))
+    chosen = inventory.chosen_partitions(settings, partitions)
+    groups = inventory.parse_nodes(ask(inventory.nodes_command(settings.cluster), timeout=timeout))
+    fitting = [group for group in groups if group.partition in chosen and not inventory.lacks(settings, group)]
     return Room(
         sum(group.count for group in fitting) or None,
-        min((site.trials_a_node(settings, group) for group in fitting), default=1),
+        min((inventory.trials_a_node(settings, group) for group in fitting), default=1),
     )
 
 

@@ -1,0 +1,205 @@
+"""What a person sees of a running campaign: a view redrawn in place, or plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from typing import Protocol
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from aiperf_orch.campaign.state import Phase, Trial
+from aiperf_orch.commands.repeated_messages import Repeats
+from aiperf_orch.commands.visible_output import unwrapped, visible_streams
+from aiperf_orch.controller.controller import Controller
+from aiperf_orch.controller.progress import progress_of
+from aiperf_orch.records.journal import AttemptEnd
+from aiperf_orch.util.text import visible, visible_lines
+from aiperf_orch.util.units import format_duration, format_ops, format_time, now
+
+_RECENT = 8
+_MOST_ROWS = 40
+_MOST_REASONS = 3
+_SUMMARY_EVERY = timedelta(seconds=30)
+
+
+class Display(Protocol):
+    """Shows a campaign to a person."""
+
+    def show(self, controller: Controller) -> None:
+        """Show how it stands now; called after each tick."""
+
+    def warn(self, message: str) -> None:
+        """Show a message."""
+
+
+@contextmanager
+def display() -> Iterator[Display]:
+    """The display for where standard error goes."""
+    console = Console(file=unwrapped(sys.stderr))
+    if not console.is_terminal or console.is_dumb_terminal:
+        yield PlainLines()
+        return
+    with Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False) as live, visible_streams():
+        yield LiveView(live, console)
+
+
+class LiveView:
+    """Elapsed and remaining time, running and finished trials, best error and OPS so far, redrawn in place."""
+
+    def __init__(self, live: Live, console: Console) -> None:
+        self._live, self._console = live, console
+        self._repeats = Repeats()
+
+    def warn(self, message: str) -> None:
+        """Print a message above the view, a repeated one now and then."""
+        if (text := self._repeats.shown(message)) is not None:
+            self._console.print(Text(visible_lines(f"warning: {text}"), style="yellow"), highlight=False)
+
+    def show(self, controller: Controller) -> None:
+        """Redraw the view."""
+        self._live.update(
+            Group(
+                Text("\n".join(map(visible, _heading(controller))), style="bold"),
+                _running(controller),
+                _finished(controller),
+            ),
+            refresh=True,
+        )
+
+
+class PlainLines:
+    """A line for each trial that begins or ends, and now and then how the campaign stands."""
+
+    def __init__(self, write: Callable[[str], None] | None = None) -> None:
+        self._write = write or _write_line
+        self._repeats = Repeats()
+        self._begins_seen = 0
+        self._next_summary = now() + _SUMMARY_EVERY
+        self._ends_seen: int | None = None
+
+    def warn(self, message: str) -> None:
+        """Log a message, a repeated one now and then."""
+        if (text := self._repeats.shown(message)) is not None:
+            self._line(f"warning: {text}")
+
+    def show(self, controller: Controller) -> None:
+        """Log what is new."""
+        state = controller.state
+        if self._ends_seen is None:
+            # what an earlier controller has seen is no news
+            self._begins_seen, self._ends_seen = len(state.begins), len(state.ends)
+        for attempt in state.begins[self._begins_seen :]:
+            hosts = ", ".join(attempt.began.hosts) if attempt.began else ""
+            self._line(f"trial {attempt.trial} began on {hosts}: {_origin(state.trials[attempt.trial])}")
+        for end in state.ends[self._ends_seen :]:
+            self._line(f"trial {end.trial} ended: {_outcome(end)}")
+        self._begins_seen, self._ends_seen = len(state.begins), len(state.ends)
+        if now() >= self._next_summary:
+            self._next_summary = now() + _SUMMARY_EVERY
+            self._line(" · ".join(_heading(controller)))
+
+    def _line(self, text: str) -> None:
+        self._write(f"{now():%H:%M:%S} {visible(text)}")
+
+
+def _write_line(line: str) -> None:
+    with suppress(OSError):  # a log that is full or closed must not end a campaign
+        print(line, file=sys.stderr, flush=True)
+
+
+def _heading(controller: Controller) -> list[str]:
+    """How the campaign stands, in two lines that fit a narrow terminal, and why jobs wait."""
+    state, progress = controller.state, progress_of(controller)
+    if state.first_begin is None or controller.deadline is None:
+        times = "waiting for the first trial to begin"
+    elif state.phase is Phase.FINISHED:
+        times = f"began {format_time(state.first_begin)}"
+    else:
+        elapsed, left = now() - state.first_begin, controller.deadline - now()
+        times = f"elapsed {_span(elapsed)}, remaining {_span(max(left, timedelta(0)))}"
+    if controller.settings.simulated:
+        times += " · SIMULATED"
+    if state.phase is not Phase.RUNNING:
+        times += f" · {state.phase.value}: {state.phase_reason}"
+    best = "no error yet" if progress.best_error is None else f"best error {progress.best_error:.2%}"
+    watched = controller.watched.values()
+    waiting = Counter(each.note for each in watched if each.begin is None)
+    halted = Counter(each.note for each in watched if each.begin is not None and each.note)
+    counts = {
+        "running": len(watched) - waiting.total() - halted.total(),
+        "halted": halted.total(),
+        "waiting": waiting.total(),
+        "to be tried again": len(state.retries),
+    }
+    trials = [f"{number} {name}" for name, number in counts.items() if number or name == "running"]
+    lines = [times, f"{', '.join([*trials, f'{state.trials_ended} ended'])} · {best} · {format_ops(progress.ops)}"]
+    for name, reasons in (("halted", halted), ("waiting", waiting)):
+        lines += [f"{number} {name}: {why}" for why, number in reasons.most_common(_MOST_REASONS) if why]
+    return lines
+
+
+def _running(controller: Controller) -> Table:
+    table = _table("running", ["trial"], "network", ["epoch", "error", "best"])
+    for watched in sorted(controller.watched.values(), key=lambda each: each.attempt.key)[:_MOST_ROWS]:
+        epochs = watched.epochs
+        best = min((epoch.error for epoch in epochs), default=None)
+        table.add_row(
+            str(watched.attempt.trial),
+            _shown(watched.note or (_origin(watched.trial) if watched.begin else "starting")),
+            f"{epochs[-1].epoch if epochs else 0}/{watched.planned.epochs}",
+            _percent(epochs[-1].error if epochs else None),
+            _percent(best),
+        )
+    return table
+
+
+def _finished(controller: Controller) -> Table:
+    table = _table("ended, newest first", ["trial"], "outcome", [])
+    for end in reversed(controller.state.ends[-_RECENT:]):
+        table.add_row(str(end.trial), _shown(_outcome(end)))
+    return table
+
+
+def _table(title: str, before: list[str], text: str, after: list[str]) -> Table:
+    """Columns of numbers around one of text, which alone gives way on a narrow terminal."""
+    table = Table(box=None, pad_edge=False, title=title, title_justify="left", header_style="dim", expand=True)
+    for column in before:
+        table.add_column(column, justify="right", no_wrap=True, min_width=5)
+    table.add_column(text, no_wrap=True, overflow="ellipsis", ratio=1)
+    for column in after:
+        table.add_column(column, justify="right", no_wrap=True, min_width=6)
+    return table
+
+
+def _origin(trial: Trial) -> str:
+    proposal = trial.proposal
+    came = "the seed" if proposal.parent is None else f"trial {proposal.parent}"
+    edits = ", ".join(str(edit["kind"]) for edit in proposal.edits)
+    return f"network {proposal.network_hash[:8]} from {came}" + (f" by {edits}" if edits else "")
+
+
+def _outcome(end: AttemptEnd) -> str:
+    retry = "" if end.final else "; to be tried again"
+    message = f" ({end.message})" if end.message else ""
+    error = "no error measured" if end.best_error is None else f"error {end.best_error:.2%} at epoch {end.best_epoch}"
+    return f"{end.reason.value}, {error}, {end.epochs} epochs{message}{retry}"
+
+
+def _shown(text: str) -> Text:
+    """A cell as it stands: of a plain string rich would read markup."""
+    return Text(visible(text))
+
+
+def _percent(error: float | None) -> str:
+    return "" if error is None else f"{error:.2%}"
+
+
+def _span(span: timedelta) -> str:
+    return format_duration(int(span.total_seconds()))

@@ -1,0 +1,133 @@
+"""Turns the journal into a search, and what it proposes into trial specifications."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.campaign.state import CampaignState
+from aiperf_orch.network import counts
+from aiperf_orch.network.graph import Graph
+from aiperf_orch.network.morphisms import Edit, Limits
+from aiperf_orch.network.seeds import SEEDS
+from aiperf_orch.records.base import EndReason, OperationsPerImage
+from aiperf_orch.records.journal import Ended, Entry, ProposalRecord, Submitting
+from aiperf_orch.records.trial import TrialSpec
+from aiperf_orch.search import Proposal, Search
+from aiperf_orch.settings.models import SiteSettings
+
+
+class Proposer:
+    """The search of a campaign, fed by its journal: whoever reads the same journal gets the same proposals."""
+
+    def __init__(self, directory: CampaignDirectory, entries: Iterable[Entry]) -> None:
+        self._tag = directory.frozen.tag
+        self._settings = directory.settings
+        self._search = make_search(directory.settings)
+        for entry in entries:
+            self.feed(entry)
+        self._search.prepare()
+
+    def feed(self, entry: Entry) -> None:
+        """Tell the search what the journal says."""
+        match entry:
+            case Submitting():
+                for attempt in entry.attempts:
+                    if attempt.proposal is not None:
+                        self._started(attempt.trial, attempt.proposal)
+            case Ended():
+                for end in entry.attempts:
+                    if end.final:
+                        self._search.ended(end.trial, end.best_error, end.predicted_error)
+                        if end.reason is EndReason.OUT_OF_MEMORY:
+                            self._search.ran_out_of_memory(end.trial)
+
+    def propose(self, trial: int, state: CampaignState) -> tuple[TrialSpec, ProposalRecord]:
+        """The specification of the next trial, number `trial`, and what the journal keeps of it.
+
+        It counts as running from now on: more may be proposed before the wave's journal line is written, and that line
+        must not be fed again.
+
+        Raises:
+            NetworkError: when the limits leave no network that was not tried.
+        """
+        proposal = self._search.propose(trial)
+        per_image = OperationsPerImage.of(counts.count(proposal.graph))
+        record = ProposalRecord(
+            round=proposal.round,
+            parent=proposal.parent,
+            edits=[edit.to_json() for edit in proposal.edits],
+            network_hash=proposal.graph.hash,
+            operations=per_image,
+            hyperparameters=proposal.hyperparameters,
+        )
+        self._started(trial, record)
+        return self._specification(proposal, record, state), record
+
+    @property
+    def parents(self) -> frozenset[int]:
+        """Trials whose weights may still be inherited."""
+        return frozenset(self._search.parents)
+
+    def _started(self, trial: int, record: ProposalRecord) -> None:
+        edits = [Edit.from_json(edit) for edit in record.edits]
+        self._search.started(
+            trial, record.parent, edits, record.hyperparameters, record.network_hash, record.operations.train
+        )
+
+    def _specification(self, proposal: Proposal, record: ProposalRecord, state: CampaignState) -> TrialSpec:
+        settings = self._settings
+        parent_end = None if proposal.parent is None else state.trials[proposal.parent].end
+        return TrialSpec(
+            campaign=self._tag,
+            trial=proposal.trial,
+            round=proposal.round,
+            seed=_trial_seed(settings.campaign.seed, proposal.trial),
+            parent=proposal.parent,
+            parent_error=parent_end.best_error if parent_end else None,
+            edits=record.edits,
+            network_hash=record.network_hash,
+            operations=record.operations,
+            hyperparameters=proposal.hyperparameters,
+            epochs=settings.training.epochs_of_round(proposal.round),
+            patience=settings.training.patience_of_round(proposal.round),
+            data=settings.data.without_places(),
+            training=settings.training,
+            network=proposal.graph.to_json(),
+        )
+
+
+def make_search(settings: SiteSettings) -> Search:
+    """The search that a campaign with these settings begins with."""
+    return Search(
+        seed_network(settings),
+        settings.search,
+        limits_of(settings),
+        seed=settings.campaign.seed,
+        concurrency=settings.campaign.concurrency,
+        keep=settings.campaign.keep_weights,
+    )
+
+
+def limits_of(settings: SiteSettings) -> Limits:
+    """What a network of a campaign with these settings may not exceed; it must be trainable with the smallest batch."""
+    network = settings.network
+    return Limits(
+        network.max_layers,
+        network.max_parameters,
+        network.max_operations,
+        None if network.max_memory is None else int(network.max_memory * 2**30),
+        settings.search.batch_size[0],
+        settings.training.precision,
+    )
+
+
+def seed_network(settings: SiteSettings) -> Graph:
+    """The network that a campaign with these settings begins with, in the shape of its data set."""
+    return SEEDS[settings.network.seed](settings.data.input_shape, settings.data.outputs)
+
+
+def _trial_seed(seed: int, trial: int) -> int:
+    """A trial's own seed, below 2^31: what initialises weights and shuffles images."""
+    return int.from_bytes(hashlib.blake2b(f"{seed} {trial}".encode(), digest_size=4).digest()) >> 1

@@ -1,0 +1,1 @@
+"""Packages of results: packing, redaction, reading, signature and verification."""

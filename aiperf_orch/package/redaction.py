@@ -1,0 +1,209 @@
+"""Takes from records what must not leave the machine: private values always, and on request whoever they name.
+
+Records in which nothing has to be taken stay as they are, byte for byte. Otherwise their lines are written anew, with
+the journal's chain and its hashes of events: they are consistent again, and no longer what the controller wrote.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Final, TypeVar
+
+from pydantic import ValidationError
+
+from aiperf_orch.campaign.public_settings import redacted
+from aiperf_orch.package.pseudonyms import Pseudonyms
+from aiperf_orch.records.base import Record
+from aiperf_orch.records.events import Begin, event_adapter
+from aiperf_orch.records.journal import AttemptEnd, Began, Created, Ended, Entry, EventsFile, Opened, Submitted
+from aiperf_orch.settings.schedulers import ClusterSettings, PbsSettings, SchedulerSettings, SlurmSettings
+
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+_LONG_ENOUGH: Final = 8  # characters; a shorter private value is only looked for as a word of its own
+_SECRET_VARIABLE: Final = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_KEY", re.IGNORECASE)
+_ASSIGNED: Final = re.compile(r"""\b\w+=["']?([^\s"']{6,})""")
+_HOSTS: Final = frozenset({"host", "hosts", "nodes"})
+"""The fields of records that hold a host and nothing else."""
+_USERS: Final = frozenset({"user", "owner"})
+"""The fields of an accounted job that hold a user and nothing else."""
+_JUDGED: Final = frozenset({"name", "start", "end", "exit_code"})
+"""The fields of an accounted job that `verify` judges and that hold no name of a host or a user."""
+_TEXTS: Final = frozenset({"device", "message", "reason", "state", "exit_code"})
+"""The fields of records in which a host, a user or a line of a log can stand."""
+
+
+@dataclass
+class Redactor:
+    """Replaces private values by their salted hashes, and names by pseudonyms where `names` has any."""
+
+    salt: str
+    private: Iterable[str] = ()
+    names: Pseudonyms | None = None
+    _pattern: re.Pattern[str] | None = None
+    _shown: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        patterns = []
+        for value in sorted(set(self.private), key=len, reverse=True):
+            word = re.escape(value)
+            short = rf"(?<!\S){word}(?!\S)" if value.isdigit() else rf"(?<![^\s=:,(\"']){word}(?![^\s,;:)\"'])"
+            patterns.append(word if len(value) >= _LONG_ENOUGH else short)
+            self._shown[value] = redacted(value, self.salt)
+        self._pattern = re.compile("|".join(patterns)) if patterns else None
+
+    def text(self, text: str) -> str:
+        """The text without what must not leave."""
+        if self._pattern:
+            text = self._pattern.sub(lambda found: self._shown[found[0]], text)
+        return self.names.text(text) if self.names else text
+
+    @property
+    def idle(self) -> bool:
+        """Whether it has nothing to replace."""
+        return self._pattern is None and self.names is None
+
+    def field(self, key: str, text: str) -> str:
+        """The text of a record's field without what must not leave; of a field that holds no such text, as it is."""
+        if self.names and key in _HOSTS:
+            return self.names.host(text)
+        if self.names and key == "job":
+            return self.names.job(text)
+        return self.text(text) if key in _TEXTS | _HOSTS | {"job"} else text
+
+    def record(self, record: AnyRecord) -> AnyRecord:
+        """The record without it; the same object when there was nothing."""
+        changes = {}
+        for key in type(record).model_fields:
+            value = getattr(record, key)
+            changed = self._value(key, value)
+            if changed is not value:
+                changes[key] = changed
+        return record.model_copy(update=changes) if changes else record
+
+    def events(self, data: bytes) -> bytes:
+        """The whole lines of an events file without it."""
+        if self.idle:
+            return data
+        return b"".join(self._line(line) + b"\n" for line in data.split(b"\n")[:-1])
+
+    def _line(self, line: bytes) -> bytes:
+        try:
+            event = event_adapter.validate_json(line)
+        except ValidationError:
+            return self.text(line.decode(errors="replace")).encode()
+        changed = self.record(event)
+        return line if changed is event else changed.to_line().encode()
+
+    def accounted(self, line: str) -> str:
+        """A line of the queue's accounting without it: an object whose `name` is our own, and stays."""
+        try:
+            job = json.loads(line)
+        except ValueError:
+            return self.text(line)
+        if not isinstance(job, dict):
+            return self.text(line)
+        changed = {key: self._accounted(key, value) for key, value in job.items()}
+        return line if changed == job else json.dumps(changed)
+
+    def _accounted(self, key: str, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self._accounted(key, item) for item in value]
+        if not isinstance(value, str) or key in _JUDGED:
+            return value
+        if self.names and key in _USERS:
+            return self.names.user(value)
+        return self.field(key, value) if key in _HOSTS | {"job"} else self.text(value)
+
+    def _value(self, key: str, value: Any) -> Any:
+        if isinstance(value, Record):
+            return self.record(value)
+        if isinstance(value, list):
+            items = [self._value(key, item) for item in value]
+            return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
+        if isinstance(value, str) and not isinstance(value, Enum):
+            changed = self.field(key, value)
+            return changed if changed != value else value
+        return value
+
+
+def redact_journal(
+    entries: Iterable[Entry],
+    redactor: Redactor,
+    files: Callable[[AttemptEnd, EventsFile], EventsFile],
+    settings_sha256: str,
+) -> list[Entry] | None:
+    """The journal's entries without what must not leave, chained anew; None when nothing had to be taken.
+
+    Args:
+        entries: the journal.
+        redactor: knows what must not leave.
+        files: for a part of an events file that counts, what it is now.
+        settings_sha256: of the settings as they leave.
+    """
+    found: list[Entry] = []
+    any_changed, last = False, "0" * 64
+    for entry in entries:
+        changed: Entry = redactor.record(entry)
+        if isinstance(changed, Created) and changed.settings_sha256 != settings_sha256:
+            changed = changed.model_copy(update={"settings_sha256": settings_sha256})
+        if isinstance(changed, Ended):
+            ends = [
+                end.model_copy(update={"files": [files(end, file) for file in end.files]}) for end in changed.attempts
+            ]
+            if ends != changed.attempts:
+                changed = changed.model_copy(update={"attempts": ends})
+        any_changed = any_changed or changed is not entry
+        changed = changed.model_copy(update={"prev": last})
+        last = hashlib.sha256(changed.to_line().encode()).hexdigest()
+        found.append(changed)
+    return found if any_changed else None
+
+
+def secrets_of(private: Iterable[str]) -> set[str]:
+    """Every text that must not leave, of private settings and of this process's environment."""
+    lines = {line.strip() for value in private for line in value.splitlines() if line.strip()}
+    assigned = {value for line in lines for value in _ASSIGNED.findall(line)}
+    environment = {value for name, value in os.environ.items() if _SECRET_VARIABLE.search(name)}
+    return lines | assigned | {value for value in environment if len(value) >= _LONG_ENOUGH}
+
+
+def names_of(
+    entries: Iterable[Entry], begins: Iterable[Begin], users: Iterable[str], settings: SchedulerSettings
+) -> Pseudonyms:
+    """Every name that a campaign's records and settings give to a host, a user, an account or the cluster."""
+    names = Pseudonyms()
+    for entry in entries:
+        if isinstance(entry, Opened):
+            names.add_host(entry.host)
+        for job in entry.jobs if isinstance(entry, Submitted) else ():
+            names.add_job(job.job)
+        for began in entry.attempts if isinstance(entry, Began) else ():
+            _add(names, began.hosts, began.job)
+        for end in entry.attempts if isinstance(entry, Ended) else ():
+            _add(names, end.hosts, "")
+    for begin in begins:
+        _add(names, begin.hosts, begin.job)
+    names.add_users(users)
+    if isinstance(settings, ClusterSettings):
+        names.add("account", filter(None, [settings.account]))
+        names.add_users(filter(None, [(settings.mail_user or "").partition("@")[0]]))
+    if isinstance(settings, SlurmSettings):
+        names.add("cluster", filter(None, [settings.cluster]))
+        names.add("reservation", filter(None, [settings.reservation]))
+        names.add_hosts(settings.exclude or "")
+    if isinstance(settings, PbsSettings):
+        names.add("account", filter(None, [settings.project]))
+        names.add_host((settings.queue or "").partition("@")[2])
+    return names
+
+
+def _add(names: Pseudonyms, hosts: Iterable[str], job: str) -> None:
+    for host in hosts:
+        names.add_host(host)
+    names.add_job(job)

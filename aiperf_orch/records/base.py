@@ -1,0 +1,79 @@
+"""Types and the base class that all records share."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+if TYPE_CHECKING:
+    from aiperf_orch.network import counts
+
+VERSION: Final = 1
+
+Error = Annotated[float, Field(ge=0, le=1)]
+# what is larger was invented, and is refused before arithmetic overflows on it
+Natural = Annotated[int, Field(ge=0, lt=10**60)]
+Positive = Annotated[int, Field(ge=1, lt=10**60)]
+Operations = Annotated[int, Field(ge=0, lt=10**60)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
+JobName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{2,14}(\[\d{1,7}\])?$")]
+EnergyOf = Literal["accelerators", "processors", "accelerators+processors"]
+"""Whose energy was measured; of a processor it is that of its package."""
+Version = Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+_-]{0,79}$")]
+
+
+class Record(BaseModel):
+    """Base of all records: unknown fields, infinities and NaN are refused, nothing changes once it is read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def to_line(self) -> str:
+        """The record as one line of JSON, without its newline."""
+        return self.model_dump_json()
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first thing that a validation found, as `key: what is wrong`."""
+    fault: Any = error.errors()[0]
+    key = ".".join(map(str, fault["loc"]))
+    return f"{key}: {fault['msg']}" if key else str(fault["msg"])
+
+
+class EndReason(str, Enum):
+    """Why an attempt ended."""
+
+    COMPLETED = "COMPLETED"
+    EARLY_STOPPED = "EARLY_STOPPED"
+    CAMPAIGN_ENDED = "CAMPAIGN_ENDED"
+    STOPPED = "STOPPED"
+    OUT_OF_MEMORY = "OUT_OF_MEMORY"
+    TIME_LIMIT = "TIME_LIMIT"
+    NODE_FAILURE = "NODE_FAILURE"
+    PREEMPTED = "PREEMPTED"
+    CANCELLED = "CANCELLED"
+    HELD = "HELD"
+    LOST = "LOST"
+    HUNG = "HUNG"
+    BAD_DATA = "BAD_DATA"
+    TRAINING_DIVERGED = "TRAINING_DIVERGED"
+    SUBMIT_REFUSED = "SUBMIT_REFUSED"
+    TRIAL_ERROR = "TRIAL_ERROR"
+
+
+class OperationsPerImage(Record):
+    """Operations of one image: `forward` to evaluate it, `train` (forward and backward) to train it."""
+
+    forward: Annotated[int, Field(ge=0, lt=10**40)]
+    train: Annotated[int, Field(ge=0, lt=10**40)]
+
+    @classmethod
+    def of(cls, counted: counts.Operations) -> OperationsPerImage:
+        """The operations of a network that was counted."""
+        return cls(forward=counted.forward, train=counted.train)
+
+    def of_images(self, *, trained: int, validated: int) -> int:
+        """Operations of an epoch that trained and validated so many images."""
+        return trained * self.train + validated * self.forward

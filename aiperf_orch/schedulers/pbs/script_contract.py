@@ -1,0 +1,128 @@
+"""What the directives of a PBS script must say, and must not: see `schedulers.contract`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from aiperf_orch.schedulers.script_contract import (
+    Breach,
+    Expected,
+    Option,
+    directive_lines,
+    late_directives,
+    overridden,
+)
+
+_PREFIX: Final = "#PBS"
+_FLAGS: Final = "hVzXIf"
+"""Options without a value."""
+
+_SETTINGS: Final = {
+    "q": "queue", "A": "account", "P": "project", "M": "mail_user", "m": "mail_points", "l walltime": "time_limit",
+    "l select": "cpus, gpus, memory or chunk", "l place": "place",
+}  # fmt: skip
+"""Options that a setting chooses."""
+
+_LATER: Final = "leave it out; to start later, start the campaign later"
+_REFUSED: Final = {
+    "h": ("a held job waits until it is released by hand", _LATER),
+    "a": ("a trial would wait for that time", "leave it out, and start the campaign then"),
+    "W depend": ("a trial would wait for another job", "leave it out, and start the campaign when that job has ended"),
+    "W block": ("qsub would not answer before the job has ended", "leave it out: `aiperf-orch run` waits by itself"),
+    "W sandbox": (
+        "the job's first output would go elsewhere, where it is not looked for",
+        "leave it out; a folder for the trial itself is chosen by scheduler.setup: [cd /some/folder]",
+    ),
+    "J": ("one trial would be several jobs", "leave it out: campaign.concurrency is how many trials run at once"),
+    "I": ("an interactive job runs no script", "leave it out"),
+    "z": ("qsub would not print the job's id, so that it would not be known", "leave it out"),
+    "e": ("the job's first errors would go elsewhere, where they are not looked for", "leave it out"),
+    "R": ("PBS would delete the job's output", "leave it out"),
+    "C": ("the other directives would not be read", "leave it out"),
+}
+_DOUBTED: Final = {
+    "V": (
+        "the login node's whole environment would go to the job, which breaks what qstat prints",
+        "leave it out, and set variables by scheduler.setup: [export NAME=value]",
+    ),
+    "v": (
+        "PBS damages quotes and backslashes in it",
+        "leave it out, and set variables by scheduler.setup: [export NAME=value]",
+    ),
+}
+
+
+def breaches(script: str, expected: Expected) -> Iterator[Breach]:
+    """What the directives say against the contract."""
+    options = [option for line, words in directive_lines(script, _PREFIX) for option in _options(line, words)]
+    yield from _must_be(
+        options,
+        "N",
+        expected.name,
+        "{{ name }}",
+        "the job would have another name than it is looked for by, and be neither found nor cancelled",
+    )
+    yield from _must_be(
+        options,
+        "o",
+        expected.output,
+        "{{ output }}",
+        "the job's first output would go elsewhere, where it is not looked for",
+    )
+    yield from _must_be(options, "j", "oe", "oe", "the job's first errors would not stand in its output")
+    yield from _must_be(options, "S", "/bin/bash", "/bin/bash", "the script would be run by another shell than bash")
+    yield from _requeue(options, expected)
+    if not any(option.name == "l walltime" for option in options):
+        message = "no directive limits the time of a job, which then gets the queue's default"
+        yield Breach("", message, "write #PBS -l walltime={{ walltime }}", is_fault=False)
+    for option in options:
+        for table, is_fault in ((_REFUSED, True), (_DOUBTED, False)):
+            if option.name in table and option.value not in ("block=false", "n"):
+                yield Breach(option.line, *table[option.name], is_fault)
+    for option in options:
+        if option.name == "k" and option.value != "n" and "d" not in option.value:
+            message = "the job's first output would stay on its node, where it is not looked for"
+            yield Breach(option.line, message, "leave it out, or write -k oed")
+    yield from overridden(options, _SETTINGS)
+    yield from late_directives(script, _PREFIX)
+
+
+def _options(line: str, words: Sequence[str]) -> Iterator[Option]:
+    """The options of a directive; of -l and -W one for each name, as `W depend`."""
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("-") or len(word) < 2:
+            continue
+        while word[1:] and word[1] in _FLAGS:
+            yield Option(word[1], "", line)
+            word = f"-{word[2:]}"
+        if not word[1:]:
+            continue
+        name, value = word[1], word[2:] or (rest.pop(0) if rest else "")
+        if name in "Wl":
+            for part in value.split(","):
+                yield Option(f"{name} {part.partition('=')[0]}", part, line)
+        else:
+            yield Option(name, value, line)
+
+
+def _must_be(options: Sequence[Option], name: str, value: str, written: str, otherwise: str) -> Iterator[Breach]:
+    given = [option for option in options if option.name == name]
+    if not given:
+        yield Breach("", f"no directive -{name}: {otherwise}", f"write #PBS -{name} {written}")
+    for option in given:
+        if option.value != value:
+            yield Breach(option.line, otherwise, f"leave it out; a template writes #PBS -{name} {written}")
+
+
+def _requeue(options: Sequence[Option], expected: Expected) -> Iterator[Breach]:
+    rules = [option for option in options if option.name == "r"]
+    if not rules:
+        advice = 'write #PBS -r {{ "y" if job.requeue else "n" }}'
+        yield Breach("", "no directive says whether the job may run again by itself", advice)
+    for rule in rules:
+        if rule.value != ("y" if expected.requeue else "n"):
+            advice = f"leave it out, and set scheduler.requeue: {str(rule.value == 'y').lower()}"
+            yield Breach(rule.line, "the job would be treated otherwise than scheduler.requeue says", advice)

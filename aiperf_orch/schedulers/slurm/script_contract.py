@@ -1,0 +1,170 @@
+"""What the directives of a Slurm script must say, and must not: see `schedulers.contract`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from aiperf_orch.schedulers.script_contract import (
+    Breach,
+    Expected,
+    Option,
+    directive_lines,
+    late_directives,
+    overridden,
+)
+
+_PREFIX: Final = "#SBATCH"
+_LETTERS: Final = {
+    "J": "job-name", "o": "output", "e": "error", "a": "array", "d": "dependency", "H": "hold", "b": "begin",
+    "W": "wait", "D": "chdir", "t": "time", "p": "partition", "A": "account", "q": "qos", "C": "constraint",
+    "x": "exclude", "M": "clusters", "N": "nodes", "c": "cpus-per-task", "n": "ntasks", "G": "gpus",
+}  # fmt: skip
+_FLAGS: Final = ("hold", "wait", "parsable", "test-only", "requeue", "no-requeue", "exclusive")
+"""Options without a value: the word behind one is another option, or nothing."""
+
+_SETTINGS: Final = {
+    "time": "time_limit", "partition": "partition", "account": "account", "qos": "qos", "reservation": "reservation",
+    "constraint": "constraint", "exclude": "exclude", "clusters": "cluster", "nodes": "nodes",
+    "cpus-per-task": "cpus_per_task", "mem": "memory", "gres": "gpus_per_node", "gpus-per-node": "gpus_per_node",
+    "comment": "comment", "mail-user": "mail_user", "mail-type": "mail_type", "ntasks-per-node": "nodes",
+}  # fmt: skip
+"""Options that a setting chooses."""
+
+_REFUSED: Final = {
+    "hold": ("a held job waits until it is released by hand", "leave it out; to start later, start the campaign later"),
+    "dependency": (
+        "a trial would wait for another job",
+        "leave it out, and start the campaign when that job has ended",
+    ),
+    "begin": ("a trial would wait for that time", "leave it out, and start the campaign then"),
+    "wait": ("sbatch would not answer before the job has ended", "leave it out: `aiperf-orch run` waits by itself"),
+    "test-only": ("nothing would be submitted", "leave it out: `aiperf-orch check` tests the script"),
+    "chdir": (
+        "the job would write its first output elsewhere, where it is not found",
+        "leave it out; a folder for the trial itself is chosen by scheduler.setup: [cd /some/folder]",
+    ),
+}
+_DOUBTED: Final = {
+    "parsable": ("sbatch is called with it anyway", "leave it out"),
+    "export": (
+        "the script sets the trial's environment itself",
+        "leave it out, and set variables by scheduler.setup: [export NAME=value]",
+    ),
+    "export-file": (
+        "the script sets the trial's environment itself",
+        "leave it out, and set variables by scheduler.setup: [. /the/file]",
+    ),
+}
+_KNOWN: Final = frozenset(
+    {*_LETTERS.values(), *_SETTINGS, *_REFUSED, *_DOUBTED, *_FLAGS, "open-mode", "signal", "time-min", "wait-all-nodes"}
+)
+
+
+def breaches(script: str, expected: Expected) -> Iterator[Breach]:
+    """What the directives say against the contract."""
+    options = [option for line, words in directive_lines(script, _PREFIX) for option in _options(line, words)]
+    yield from _name_and_array(options, expected)
+    yield from _output(options, expected)
+    yield from _requeue(options, expected)
+    yield from _time(options)
+    if not script.startswith("#!"):
+        yield Breach("", "sbatch takes no script without an interpreter", "begin it with #!/usr/bin/env bash")
+    for option in options:
+        for table, is_fault in ((_REFUSED, True), (_DOUBTED, False)):
+            if option.name in table and option.value != "ALL":  # an --export=ALL changes nothing
+                yield Breach(option.line, *table[option.name], is_fault)
+    yield from overridden(options, _SETTINGS)
+    yield from late_directives(script, _PREFIX)
+
+
+def _options(line: str, words: Sequence[str]) -> Iterator[Option]:
+    """The options of a directive, by their long names."""
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if word.startswith("--"):
+            name, equals, value = word[2:].partition("=")
+            name = _full(name)
+        elif word.startswith("-") and len(word) > 1:
+            name, value = _LETTERS.get(word[1], word[1]), word[2:].removeprefix("=")
+            equals = value
+        else:
+            continue
+        if not equals and name not in _FLAGS and rest and not rest[0].startswith("-"):
+            value = rest.pop(0)
+        yield Option(name, value, line)
+
+
+def _full(name: str) -> str:
+    """The option that a long name is, or begins: sbatch takes an abbreviation that only one has."""
+    begun = [known for known in _KNOWN if known.startswith(name)] if len(name) > 2 and name not in _KNOWN else []
+    return begun[0] if len(begun) == 1 else name
+
+
+def _last(options: Sequence[Option], *names: str) -> Option | None:
+    """The last of several options: it is the one that counts."""
+    return next((option for option in reversed(options) if option.name in names), None)
+
+
+def _name_and_array(options: Sequence[Option], expected: Expected) -> Iterator[Breach]:
+    name, array = _last(options, "job-name"), _last(options, "array")
+    if name is None:
+        yield Breach(
+            "", "no directive names the job, so that it would not be found", "write #SBATCH --job-name={{ name }}"
+        )
+    elif name.value != expected.name:
+        yield Breach(
+            name.line,
+            "the job would have another name than it is looked for by, and be neither found nor cancelled",
+            "leave it out; a template writes #SBATCH --job-name={{ name }}",
+        )
+    if expected.elements and (array is None or array.value != expected.elements):
+        advice = "a template writes {% if elements %}, #SBATCH --array={{ elements | ranges }}, {% endif %}"
+        message = f"of an array the script would submit another part than {expected.elements}"
+        yield Breach(array.line if array else "", message, advice)
+    elif array is not None and not expected.elements:
+        advice = "leave it out: campaign.concurrency is how many trials run at once"
+        yield Breach(array.line, "one trial would be several jobs", advice)
+
+
+def _output(options: Sequence[Option], expected: Expected) -> Iterator[Breach]:
+    output, error, mode = _last(options, "output"), _last(options, "error"), _last(options, "open-mode")
+    if output is None:
+        message = "no directive says where the job's first output goes, so that it would not be found"
+        yield Breach("", message, f"write #SBATCH --output={expected.output}")
+    elif output.value != expected.output:
+        advice = f"leave it out; a template writes #SBATCH --output={expected.output}"
+        yield Breach(output.line, "the job's first output would go elsewhere, where it is not looked for", advice)
+    if error is not None and error.value != expected.output:
+        yield Breach(
+            error.line, "the job's first errors would go elsewhere, where they are not looked for", "leave it out"
+        )
+    if mode is not None and mode.value != "append":
+        advice = "leave it out; a template writes #SBATCH --open-mode=append"
+        yield Breach(mode.line, "a second run of the job would delete the output of the first", advice)
+
+
+def _requeue(options: Sequence[Option], expected: Expected) -> Iterator[Breach]:
+    rule = _last(options, "requeue", "no-requeue")
+    wanted = "requeue" if expected.requeue else "no-requeue"
+    if rule is None:
+        advice = 'write #SBATCH --{{ "requeue" if site.requeue else "no-requeue" }}'
+        yield Breach("", "no directive says whether the job may run again by itself", advice)
+    elif rule.name != wanted:
+        advice = f"leave it out, and set scheduler.requeue: {str(rule.name == 'requeue').lower()}"
+        yield Breach(rule.line, "the job would be treated otherwise than scheduler.requeue says", advice)
+
+
+def _time(options: Sequence[Option]) -> Iterator[Breach]:
+    if _last(options, "time") is None:
+        message = "no directive limits the time of a job, which then gets the partition's default"
+        yield Breach("", message, "write #SBATCH --time={{ time_limit }}", is_fault=False)
+    signals = [option for option in options if option.name == "signal"]
+    if not signals:
+        advice = "write #SBATCH --signal=USR1@{{ warn_before }}"
+        yield Breach("", "the trial is not warned before its time limit", advice, is_fault=False)
+    for option in signals[1:]:
+        if option.value != signals[0].value:
+            advice = "leave it out, and set scheduler.warn_before"
+            yield Breach(option.line, "the trial would not be warned of its time limit as it expects", advice)

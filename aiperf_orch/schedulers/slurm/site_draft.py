@@ -1,0 +1,138 @@
+"""A first site file for a Slurm cluster, from what the cluster says that it has. Asks nothing itself."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+from aiperf_orch.schedulers.script_rendering import render_script
+from aiperf_orch.schedulers.slurm.accounting_limits import Association, Qos
+from aiperf_orch.schedulers.slurm.inventory import Cluster, NodeGroup, Partition, trials_a_node
+from aiperf_orch.settings.schedulers import SlurmSettings
+from aiperf_orch.util.units import format_duration
+
+_LONGEST: Final = 4 * 3600.0  # seconds of one job, the settings' default
+_MOST_TRIALS: Final = 100_000
+
+
+def draft(cluster: Cluster, file: str) -> str:
+    """The text of a site file, with the alternatives as comments.
+
+    One trial gets one GPU and its share of the node; on a cluster without GPUs it gets a whole node.
+
+    Args:
+        cluster: what there is.
+        file: where the file will lie, for the words that tell how to go on.
+    """
+    partition = choose_partition(cluster)
+    nodes = [group for group in cluster.nodes if partition and group.partition == partition.name]
+    settings = trial_allocation(partition, nodes)
+    slots = sum(group.count * trials_a_node(settings, group) for group in nodes if group.is_usable)
+    return render_script(
+        "site_slurm.yaml.j2",
+        None,
+        file=file,
+        cluster=cluster,
+        site=settings,
+        partitions=[(each.name, _describe(each, cluster)) for each in _chosen_first(cluster.partitions, partition)],
+        gpu_types=list(_gpu_types(nodes)),
+        time_limit=format_duration(settings.time_limit),
+        warn_before=format_duration(settings.warn_before),
+        slots=slots,
+        concurrency=min(max(slots, 1), _MOST_TRIALS),
+        features=sorted({feature for group in nodes for feature in group.features}),
+        accounts=_default_first(cluster),
+        qos=[(each.name, _allows(each)) for each in cluster.qos if each.name in _qos_names(cluster.associations)],
+    )
+
+
+def choose_partition(cluster: Cluster) -> Partition | None:
+    """The partition to begin with: up, with GPUs, the default one, the largest, in this order of weight."""
+
+    def merit(partition: Partition) -> tuple[bool, bool, bool, int]:
+        groups = [group for group in cluster.nodes if group.partition == partition.name]
+        return (
+            partition.state == "UP",
+            any(group.gpu_count for group in groups),
+            partition.is_default,
+            sum(group.count for group in groups),
+        )
+
+    return max(cluster.partitions, key=merit, default=None)
+
+
+def trial_allocation(partition: Partition | None, nodes: Sequence[NodeGroup]) -> SlurmSettings:
+    """What one trial gets on a partition: of its most frequent kind of node one GPU's share, or all of it."""
+    longest = partition.max_time if partition and partition.max_time else _LONGEST
+    time_limit = min(_LONGEST, longest)
+    fields: dict[str, object] = {
+        "partition": partition.name if partition else None,
+        "time_limit": f"{time_limit:.0f}s",
+        "warn_before": f"{min(120.0, time_limit / 4):.0f}s",
+    }
+    types = _gpu_types(nodes)
+    kind = next(iter(types), None)
+    fitting = [group for group in nodes if kind is None or kind in group.gpus]
+    typical = max(fitting, key=lambda group: group.count, default=None)
+    if typical is not None:
+        share = typical.gpus[kind] if kind is not None else 1
+        fields["cpus_per_task"] = max(typical.cpus // share, 1)
+        if kind is None:
+            fields |= {"exclusive": True, "memory": "0"}
+        else:
+            fields |= {"gpus_per_node": 1, "gpu_type": kind or None}
+            if typical.memory > share:  # a site that does not say how much its nodes have says 1
+                fields["memory"] = f"{typical.memory // share}M"
+    return SlurmSettings.model_validate(fields)
+
+
+def _gpu_types(nodes: Sequence[NodeGroup]) -> dict[str, int]:
+    """GPUs of all nodes by type, the most frequent first."""
+    counts: Counter[str] = Counter()
+    for group in nodes:
+        counts.update({kind: group.count * number for kind, number in group.gpus.items()})
+    return dict(counts.most_common())
+
+
+def _chosen_first(partitions: Sequence[Partition], chosen: Partition | None) -> list[Partition]:
+    return sorted(partitions, key=lambda partition: partition is not chosen)
+
+
+def _describe(partition: Partition, cluster: Cluster) -> str:
+    groups = [group for group in cluster.nodes if group.partition == partition.name]
+    kinds: Counter[str] = Counter()
+    for group in groups:
+        gpus = "".join(f", {number} GPUs {kind}".rstrip() for kind, number in group.gpus.items())
+        kinds[f"{group.cpus} cores, {group.memory / 1024:.3g} GiB{gpus}"] += group.count
+    limit = "jobs of any length" if partition.max_time is None else f"jobs up to {format_duration(partition.max_time)}"
+    words = [f"{number} nodes with {kind}" for kind, number in kinds.most_common()] or ["no nodes"]
+    notes = ["the default"] * partition.is_default + [f"now {partition.state}"] * (partition.state != "UP")
+    return "; ".join([*words, limit, *notes])
+
+
+def _qos_names(associations: Sequence[Association]) -> set[str]:
+    return {name for each in associations for name in each.qos}
+
+
+def _allows(qos: Qos) -> str:
+    amounts = {
+        each.name: format_duration(each.amount) if each.name == "MaxWall" else f"{each.amount:g}" for each in qos.limits
+    }
+    words = [text.format(amounts[name]) for name, text in _ALLOWED.items() if name in amounts]
+    others = [limit.name for limit in qos.limits if limit.name not in _ALLOWED]
+    words += [f"also {', '.join(dict.fromkeys(others))}"] * bool(others)
+    return ", ".join(words) or "no limits"
+
+
+_ALLOWED: Final = {
+    "MaxJobsPerUser": "{} jobs of a user run at once",
+    "MaxSubmitJobsPerUser": "{} in the queue",
+    "MaxWall": "jobs up to {}",
+}
+
+
+def _default_first(cluster: Cluster) -> list[str]:
+    """The user's accounts, the one of jobs that name none before the others."""
+    names = sorted({each.account for each in cluster.associations})
+    return sorted(names, key=lambda name: name != cluster.default_account)

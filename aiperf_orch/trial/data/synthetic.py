@@ -1,0 +1,49 @@
+"""Random images, for trying out machines without a data set: a result on them is never rankable."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import torch
+
+from aiperf_orch.settings.models import DataSettings
+from aiperf_orch.trial.data.dataset import Batch, Indices
+from aiperf_orch.trial.data.in_memory import on_device
+
+_TRAIN, _VAL = 50, 5  # images of a class
+_POOL_BYTES: Final = 64 * 2**20  # of images that are made; the others are these again
+_POOL_IMAGES: Final = 1024
+
+
+class Synthetic:
+    """A `Source` of 50 images a class to train and 5 to validate, the same everywhere, on the device from the beginning.
+
+    Few are really different, and nothing can be learned from them: the error stays near chance.
+    """
+
+    def __init__(self, settings: DataSettings, device: torch.device) -> None:
+        self.input_shape, self.classes = settings.input_shape, settings.outputs
+        self.train_images, self.val_images = _TRAIN * self.classes, _VAL * self.classes
+        text = f"synthetic {self.input_shape} {self.classes} {self.train_images} {self.val_images}"
+        self.digest = hashlib.sha256(text.encode()).hexdigest()
+        height, width, channels = self.input_shape
+        pool = max(2, min(_POOL_IMAGES, _POOL_BYTES // (4 * height * width * channels)))
+        # drawn on the CPU, whose numbers are the same whatever the device
+        images = torch.randn(pool, channels, height, width, generator=torch.Generator().manual_seed(0))
+        self._images = images.to(device, memory_format=torch.channels_last)
+        self._device = device
+
+    def training(self, batches: Sequence[Indices], seed: int) -> Iterator[Batch]:  # noqa: ARG002 (nothing is drawn)
+        """The images of each batch, never changed."""
+        return self.validation(batches)
+
+    def validation(self, batches: Sequence[Indices]) -> Iterator[Batch]:
+        """The images of each batch."""
+        for chosen in on_device(batches, self._device):
+            images = self._images[chosen % len(self._images)].contiguous(memory_format=torch.channels_last)
+            yield Batch(images, chosen % self.classes)
+
+    def close(self) -> None:
+        """There is nothing to end."""

@@ -1,0 +1,1 @@
+"""Training of one network with PyTorch: model, optimizer step, precision, checkpoints, inherited weights."""

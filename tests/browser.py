@@ -1,0 +1,142 @@
+"""A real headless Chromium, spoken to over a pipe by its DevTools protocol, to open pages as a person would."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import select
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+
+_PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+_FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--remote-debugging-pipe",
+)
+_PATIENCE = 60  # seconds
+# the protocol wants its pipes at the descriptors 3 and 4
+_START = """
+import os, sys
+reads, writes = (os.dup(int(number)) for number in sys.argv[1:3])  # so that neither lies where the other belongs
+while min(reads, writes) < 5:
+    reads, writes = os.dup(reads), os.dup(writes)
+os.dup2(reads, 3)
+os.dup2(writes, 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+
+
+class Chromium:
+    """One page in a browser of its own; `events` is everything that the browser has told of it."""
+
+    def __init__(self, program: str, folder: Path) -> None:
+        self.events: list[dict[str, Any]] = []
+        self._number = 0
+        self._read = b""
+        reads, self._commands = os.pipe()
+        self._answers, writes = os.pipe()
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _START, str(reads), str(writes), program, *_FLAGS, f"--user-data-dir={folder}"],
+            pass_fds=(reads, writes),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(reads)
+        os.close(writes)
+        target = self._call("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network", "Security"):
+            self.call(f"{domain}.enable")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait(timeout=_PATIENCE)
+        os.close(self._commands)
+        os.close(self._answers)
+
+    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """Send a command to the page, and wait for its answer."""
+        return self._call(method, self._session, **parameters)
+
+    def open(self, page: Path) -> None:
+        """Open a file, and wait until it has loaded."""
+        self.events.clear()
+        self.call("Page.navigate", url=page.as_uri())
+        while not any(event["method"] == "Page.loadEventFired" for event in self.events):
+            self._take(time.monotonic() + _PATIENCE)
+
+    def evaluate(self, expression: str) -> Any:
+        """The value of a JavaScript expression in the page."""
+        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
+
+    def complaints(self) -> list[str]:
+        """What the browser logged: errors, warnings, violations of the content policy, exceptions."""
+        said = ("Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown")
+        return [json.dumps(event["params"]) for event in self.events if event["method"] in said]
+
+    def requests(self) -> list[str]:
+        """The addresses that it asked for, but for those that the page's content policy blocked."""
+        blocked = {
+            event["params"]["requestId"]
+            for event in self.events
+            if event["method"] == "Network.loadingFailed" and event["params"].get("blockedReason") == "csp"
+        }
+        sent = [event["params"] for event in self.events if event["method"] == "Network.requestWillBeSent"]
+        return [each["request"]["url"] for each in sent if each["requestId"] not in blocked]
+
+    def screenshot(self) -> bytes:
+        """The whole page as a PNG."""
+        return base64.b64decode(self.call("Page.captureScreenshot", captureBeyondViewport=True)["data"])
+
+    def _call(self, method: str, session: str | None = None, **parameters: Any) -> dict[str, Any]:
+        self._number += 1
+        command = {"id": self._number, "method": method, "params": parameters}
+        os.write(self._commands, json.dumps(command | ({"sessionId": session} if session else {})).encode() + b"\0")
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            message = self._take(deadline)
+            if message.get("id") == self._number:
+                assert "error" not in message, message
+                return message["result"]
+
+    def _take(self, deadline: float) -> dict[str, Any]:
+        while b"\0" not in self._read:
+            assert select.select([self._answers], [], [], max(deadline - time.monotonic(), 0))[0], "waited in vain"
+            data = os.read(self._answers, 1 << 20)
+            assert data, "the browser has gone"
+            self._read += data
+        line, _, self._read = self._read.partition(b"\0")
+        message: dict[str, Any] = json.loads(line)
+        if "method" in message:
+            self.events.append(message)
+        return message
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    """The browser, started once a module."""
+    program = next(filter(None, map(shutil.which, _PROGRAMS)), None)
+    if program is None:
+        pytest.skip("there is no Chromium here")
+    with Chromium(program, tmp_path_factory.mktemp("chromium")) as browser:
+        yield browser

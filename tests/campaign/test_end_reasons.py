@@ -1,0 +1,100 @@
+"""The table of legal histories: what the controller makes of every case stands in it, and what it never makes does not."""
+
+from itertools import product
+
+import pytest
+
+from aiperf_orch.campaign.end_reasons import (
+    HISTORIES,
+    Records,
+    Writer,
+    legal,
+    reason_by_line,
+    reason_without_line,
+    what_is_wrong,
+)
+from aiperf_orch.controller.failure_policy import CONSEQUENCES
+from aiperf_orch.records.base import EndReason as Reason
+
+ORDERS = (None, Reason.STOPPED, Reason.CAMPAIGN_ENDED, Reason.HUNG, Reason.HELD, Reason.LOST)
+BY_QUEUE = (
+    None,
+    Reason.CANCELLED,
+    Reason.TIME_LIMIT,
+    Reason.NODE_FAILURE,
+    Reason.PREEMPTED,
+    Reason.OUT_OF_MEMORY,
+    Reason.TRIAL_ERROR,
+)
+BY_TRIAL = {  # and whether it writes that only after its begin line
+    Reason.COMPLETED: True,
+    Reason.EARLY_STOPPED: True,
+    Reason.TRAINING_DIVERGED: True,
+    Reason.TIME_LIMIT: False,
+    Reason.STOPPED: False,
+    Reason.OUT_OF_MEMORY: False,
+    Reason.BAD_DATA: False,
+    Reason.NODE_FAILURE: False,
+    Reason.HUNG: False,
+    Reason.TRIAL_ERROR: False,
+}
+
+
+@pytest.mark.parametrize("line", BY_TRIAL)
+def test_every_end_line_of_a_trial_leads_to_a_legal_history(line):
+    for order, queue, begun, run in product(ORDERS, BY_QUEUE, (True, BY_TRIAL[line]), (0, 1, 7)):
+        for job in (True, False) if queue is None else (True,):  # a queue is asked for known jobs
+            reason = reason_by_line(line, order, queue)
+            found = legal(Records(reason, line, begun=begun, job=job, run=run))
+            assert found is not None, (line, order, queue, begun, job)
+            assert found.why
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_every_attempt_taken_from_its_job_has_a_legal_history(order):
+    for queue, unseen, job, run in product(BY_QUEUE, (False, True), (True, False), (0, 1, 7)):
+        if job or (queue is None and not unseen):
+            reason = reason_without_line(order, queue, unseen=unseen and queue is None)
+            # another controller may find the line that one wrote which was killed before it journaled it
+            for journal in {reason, reason_by_line(reason, order), reason_by_line(reason, None, queue)}:
+                assert legal(Records(journal, reason, begun=False, job=job, run=run)), (order, queue, journal)
+
+
+def test_a_queue_that_gives_a_reason_of_our_own_is_not_believed():
+    assert reason_by_line(Reason.STOPPED, None, Reason.COMPLETED) is Reason.CANCELLED
+    assert reason_without_line(None, Reason.COMPLETED) is Reason.LOST
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_has_a_history_and_a_consequence(reason):
+    assert any(row.reason is reason for row in HISTORIES)
+    assert reason in CONSEQUENCES
+
+
+def test_each_row_is_found_and_says_why():
+    assert len(set(HISTORIES)) == len(HISTORIES)
+    for row in HISTORIES:
+        known = {"begun": bool(row.begun), "job": row.job is not False, "run": 1 if row.later else 0}
+        assert legal(Records(row.reason, row.line, **known))
+        assert row.why
+        assert row.writer is Writer.TRIAL or row.line is row.reason
+
+
+@pytest.mark.parametrize(
+    ("records", "why"),
+    [
+        (Records(Reason.COMPLETED, Reason.LOST, begun=True, job=True, run=0), "no attempt ends so"),
+        (Records(Reason.LOST, Reason.COMPLETED, begun=True, job=True, run=0), "no attempt ends so"),
+        (Records(Reason.STOPPED, Reason.CANCELLED, begun=True, job=True, run=0), "no attempt ends so"),
+        (Records(Reason.COMPLETED, Reason.STOPPED, begun=True, job=True, run=0), "no attempt ends so"),
+        (Records(Reason.BAD_DATA, Reason.STOPPED, begun=True, job=True, run=0), "no attempt ends so"),
+        (Records(Reason.SUBMIT_REFUSED, Reason.STOPPED, begun=True, job=False, run=0), "no attempt ends so"),
+        (Records(Reason.COMPLETED, Reason.COMPLETED, begun=False, job=True, run=0), "its last run has no begin line"),
+        (Records(Reason.PREEMPTED, Reason.STOPPED, begun=True, job=False, run=0), "the journal knows no job of it"),
+        (Records(Reason.PREEMPTED, Reason.PREEMPTED, begun=False, job=False, run=1), "the journal knows no job of it"),
+        (Records(Reason.SUBMIT_REFUSED, Reason.SUBMIT_REFUSED, begun=False, job=True, run=0), "knows a job of it"),
+    ],
+)
+def test_what_no_controller_writes_is_not_legal(records, why):
+    assert legal(records) is None
+    assert why in what_is_wrong(records)

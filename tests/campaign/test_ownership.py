@@ -1,0 +1,160 @@
+"""Which directories are trusted, and what a person is told of their parents."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.campaign.ownership import check_trusted, doubts
+from aiperf_orch.settings.models import SiteSettings
+from aiperf_orch.util.errors import UsageError
+
+_root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+_STRANGER = 12345
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "parent" / "campaign"
+    path.mkdir(parents=True)
+    path.chmod(0o700)
+    path.parent.chmod(0o755)
+    return path
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o750, 0o755, 0o2750])
+def test_a_directory_that_only_we_can_write(folder: Path, mode: int) -> None:
+    folder.chmod(mode)
+    check_trusted(folder)
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o702, 0o777, 0o1777, 0o720])
+def test_a_directory_that_others_can_write_is_refused(folder: Path, mode: int) -> None:
+    folder.chmod(mode)
+    with pytest.raises(UsageError, match=rf"can be written by others \(mode {mode:04o}\).*chmod go-w {folder}"):
+        check_trusted(folder)
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o757, 0o702])
+def test_a_parent_that_everybody_can_write_is_refused(folder: Path, mode: int) -> None:
+    folder.parent.chmod(mode)
+    with pytest.raises(
+        UsageError,
+        match=rf"^{folder.parent}: everybody could replace {folder} through this parent directory "
+        rf"\(mode {mode:04o}\): chmod o-w {folder.parent}, or put",
+    ):
+        check_trusted(folder)
+    folder.parent.chmod(0o1777)  # as /tmp: nobody can replace what is somebody else's
+    check_trusted(folder)
+    assert _doubts_of(folder.parent, folder) == []
+
+
+def _doubts_of(parent: Path, folder: Path) -> list[str]:
+    """What is said of one parent; of the machine's own directories above, tests know nothing."""
+    return [doubt.removeprefix(f"{parent}: ") for doubt in doubts(folder) if doubt.startswith(f"{parent}: ")]
+
+
+def _group(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> None:
+    """Every group is this one."""
+    monkeypatch.setattr("aiperf_orch.campaign.ownership.grp.getgrgid", lambda gid: SimpleNamespace(**fields))
+
+
+def test_a_parent_that_only_we_can_write_leaves_no_doubt(folder: Path) -> None:
+    assert _doubts_of(folder.parent, folder) == []
+
+
+@pytest.mark.parametrize("mode", [0o775, 0o2770])
+@pytest.mark.parametrize("members", [[], ["anna"]])
+def test_a_parent_that_a_group_can_write_is_told_of(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, mode: int, members: list[str]
+) -> None:
+    _group(monkeypatch, gr_name="physics", gr_mem=members)
+    folder.parent.chmod(mode)
+    check_trusted(folder)
+    [doubt] = _doubts_of(folder.parent, folder)
+    assert doubt == "members of group physics can write it, and could replace the campaign"
+    folder.parent.chmod(mode | 0o1000)
+    assert _doubts_of(folder.parent, folder) == []
+
+
+def test_a_group_of_the_users_own_leaves_no_doubt(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.parent.chmod(0o775)
+    own = pwd.getpwuid(os.geteuid()).pw_name
+    _group(monkeypatch, gr_name=own, gr_mem=[])
+    assert _doubts_of(folder.parent, folder) == []
+    _group(monkeypatch, gr_name=own, gr_mem=["anna"])
+    assert len(_doubts_of(folder.parent, folder)) == 1
+
+
+@_root_only
+def test_a_group_without_a_name_is_told_by_its_number(folder: Path) -> None:
+    os.chown(folder.parent, -1, _STRANGER)
+    folder.parent.chmod(0o775)
+    check_trusted(folder)
+    assert _doubts_of(folder.parent, folder) == ["members of group 12345 can write it, and could replace the campaign"]
+
+
+def test_a_link_is_followed_on_both_sides(folder: Path, tmp_path: Path) -> None:
+    public = tmp_path / "public"
+    public.mkdir()
+    (public / "link").symlink_to(folder)
+    check_trusted(public / "link")
+    public.chmod(0o777)
+    with pytest.raises(UsageError, match="public: everybody could replace"):
+        check_trusted(public / "link")
+    public.chmod(0o755)
+    folder.parent.chmod(0o777)
+    with pytest.raises(UsageError, match="parent: everybody could replace"):
+        check_trusted(public / "link")
+    folder.parent.chmod(0o755)
+    check_trusted(public / "link")
+
+
+def test_doubts_follow_a_link_on_both_sides(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (shared / "link").symlink_to(folder)
+    _group(monkeypatch, gr_name="physics", gr_mem=[])
+    for parent in (shared, folder.parent):
+        parent.chmod(0o775)
+        assert len(_doubts_of(parent, shared / "link")) == 1
+        assert len([doubt for doubt in doubts(shared / "link") if doubt.startswith(f"{tmp_path}/")]) == 1
+        parent.chmod(0o755)
+
+
+@_root_only
+def test_a_directory_of_somebody_else_is_refused(folder: Path) -> None:
+    os.chown(folder, _STRANGER, -1)
+    with pytest.raises(UsageError, match="belongs to user id 12345, not to you"):
+        check_trusted(folder)
+
+
+@_root_only
+def test_a_parent_of_somebody_else_is_told_of(folder: Path) -> None:
+    os.chown(folder.parent, _STRANGER, -1)
+    check_trusted(folder)
+    assert _doubts_of(folder.parent, folder) == ["belongs to user id 12345, who could replace the campaign through it"]
+    folder.parent.chmod(0o1777)  # its owner can replace what is in it all the same
+    check_trusted(folder)
+    assert len(_doubts_of(folder.parent, folder)) == 1
+    os.chown(folder.parent, 65534, -1)  # root's, seen from inside a container
+    folder.parent.chmod(0o755)
+    assert _doubts_of(folder.parent, folder) == []
+
+
+def test_neither_making_nor_opening_trusts_what_others_can_write(folder: Path) -> None:
+    folder.chmod(0o777)
+    with pytest.raises(UsageError, match="can be written by others"):
+        CampaignDirectory.create(folder, SiteSettings(), {})
+    assert list(folder.iterdir()) == []
+    folder.chmod(0o700)
+    CampaignDirectory.create(folder, SiteSettings(), {})
+    folder.chmod(0o720)
+    with pytest.raises(UsageError, match="can be written by others"):
+        CampaignDirectory.open(folder)

@@ -1,0 +1,67 @@
+"""What a package shows of the settings, and what the settings' hash is of."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.campaign.public_settings import private_values, public_text, redacted
+from aiperf_orch.settings.loading import parse_yaml
+from aiperf_orch.settings.models import SiteSettings
+
+_PRIVATE = ["export TOKEN=hunter2", "module load python", "/home/alice/venv/bin/python", "/home/alice/job.sh.j2"]
+_SETTINGS = SiteSettings.model_validate(
+    {"scheduler": {"setup": _PRIVATE[:2], "python": _PRIVATE[2], "template": _PRIVATE[3]}}
+)
+
+
+def _shown(path: Path, settings: SiteSettings = _SETTINGS) -> tuple[CampaignDirectory, str]:
+    origins = {"scheduler.setup": "/home/alice/sites/own.yaml:12", "campaign.seed": "--seed"}
+    made = CampaignDirectory.create(path, settings, origins)
+    return made, public_text(parse_yaml(made.frozen_settings.read_text(), "campaign.yaml")[0])
+
+
+def test_private_values_are_shown_as_hashes_and_all_else_as_it_is(tmp_path: Path) -> None:
+    made, text = _shown(tmp_path / "campaign")
+    assert made.frozen.salt is not None
+    assert made.frozen.salt not in text
+    for secret in ("TOKEN", "hunter2", "module load", "alice", "venv", "j2"):
+        assert secret not in text
+    expected = hashlib.sha256(f"{made.frozen.salt}\n{_PRIVATE[0]}".encode()).hexdigest()
+    assert f"- sha256:{expected}" in text
+    assert "own.yaml:12" in text
+    assert "duration: 43200s" in text
+
+
+def test_what_is_shown_has_the_hash_that_the_journal_and_the_result_state(tmp_path: Path) -> None:
+    made, text = _shown(tmp_path / "campaign")
+    assert made.settings_sha256 == hashlib.sha256(text.encode()).hexdigest()
+    (tmp_path / "shown").mkdir(mode=0o700)
+    (tmp_path / "shown" / "campaign.yaml").write_text(text)
+    shown = CampaignDirectory.open(tmp_path / "shown")
+    assert shown.settings_sha256 == made.settings_sha256
+    assert shown.settings.campaign == made.settings.campaign
+
+
+def test_no_private_value_can_change_without_the_hash(tmp_path: Path) -> None:
+    made, _ = _shown(tmp_path / "campaign")
+    made.frozen_settings.write_text(made.frozen_settings.read_text().replace("hunter2", "hunter3"))
+    assert CampaignDirectory.open(made.path).settings_sha256 != made.settings_sha256
+
+
+def test_the_same_value_hashes_otherwise_in_another_campaign(tmp_path: Path) -> None:
+    (one, _), (two, _) = _shown(tmp_path / "one"), _shown(tmp_path / "two")
+    assert one.frozen.salt != two.frozen.salt
+    assert one.settings_sha256 != two.settings_sha256
+
+
+def test_every_private_value_is_known() -> None:
+    assert sorted(private_values(_SETTINGS)) == sorted(_PRIVATE)
+    assert private_values(SiteSettings()) == []
+
+
+def test_redacting_twice_changes_nothing() -> None:
+    once = redacted({"a": ["x", None, 3], "b": "y"}, "00")
+    assert redacted(once, "11") == once
+    assert once["a"][1:] == [None, 3]

@@ -1,0 +1,163 @@
+"""What the small job's reports mean: each thing that can be wrong on a node becomes a line that says so."""
+
+from __future__ import annotations
+
+import platform
+from typing import Any
+
+import pytest
+
+from aiperf_orch.doctor.findings import Finding, Level
+from aiperf_orch.doctor.probe_findings import judge
+from aiperf_orch.doctor.probe_job import Outcome
+from aiperf_orch.records.probe import Loading, NodeReport, Step, installed_versions
+from aiperf_orch.settings.models import SiteSettings
+
+
+def report(rank: int = 0, **changes: Any) -> NodeReport:
+    fields: dict[str, Any] = {
+        "rank": rank,
+        "host": f"n{rank + 1}",
+        "job": "7",
+        "greeting": "hello",
+        "answered": 0.2 if rank == 0 else None,
+        "clock_skew": 0.0,
+        "cores": 4,
+        "python": platform.python_version(),
+        "versions": installed_versions(),
+        "package": Step(seconds=0.4),
+        "visible_gpus": "0",
+        "driver_gpus": None,
+        "loading": Loading(torch=Step(seconds=3.0), data=Step(seconds=0.1), gpus=["Big GPU"]),
+    }
+    return NodeReport(**fields | changes)
+
+
+def test_of_a_large_data_set_only_the_first_images_are_read() -> None:
+    settings = SiteSettings.model_validate({"data": {"name": "imagenet", "path": "/data"}})
+    [finding] = [
+        each for each in judge(settings, Outcome("7", "hello", 1, 1.5, {0: report()})) if each.subject == "data"
+    ]
+    assert finding.message.startswith("imagenet's folders and first images are read in ")
+
+
+def judged(*reports: NodeReport, trouble: str = "", is_slow: bool = False, **scheduler: Any) -> list[Finding]:
+    """The findings of a job for one GPU and four cores of a Slurm node."""
+    fields = {"kind": "slurm", "cpus_per_task": 4, "gpus_per_node": 1} | scheduler
+    settings = SiteSettings.model_validate({"scheduler": fields})
+    outcome = Outcome("7", "hello", max(len(reports), 1), 1.5, {each.rank: each for each in reports}, trouble, is_slow)
+    return list(judge(settings, outcome))
+
+
+def test_a_node_as_it_should_be() -> None:
+    found = judged(report())
+    assert {finding.level for finding in found} == {Level.OK}
+    subjects = ["job", "files", "python", "torch", "data", "versions", "gpus", "cores", "clock"]
+    assert [finding.subject for finding in found] == subjects
+
+
+@pytest.mark.parametrize(
+    ("changes", "level", "subject", "message"),
+    [
+        ({"greeting": None}, Level.FAULT, "files", "was not read on n1"),
+        ({"greeting": "stale"}, Level.FAULT, "files", "was not read on n1"),
+        ({"answered": None}, Level.FAULT, "files", "saw no answer"),
+        ({"answered": 12.0}, Level.WARNING, "files", "took 12s"),
+        (
+            {"package": Step(seconds=1, fault="No module named 'numpy'")},
+            Level.FAULT,
+            "python",
+            "No module named 'numpy'",
+        ),
+        ({"package": Step(seconds=90, files=1412)}, Level.WARNING, "python", "in 1m30s, 1,412 files, on n1"),
+        (
+            {"loading": Loading(torch=Step(seconds=1), data=Step(seconds=21.0), gpus=["x"])},
+            Level.WARNING,
+            "data",
+            "loaded in 21s on n1",
+        ),
+        ({"loading": Loading(torch=Step(seconds=1, fault="ended by signal 4"))}, Level.FAULT, "torch", "signal 4"),
+        (
+            {"loading": Loading(torch=Step(seconds=1), data=Step(seconds=1, fault="OSError: gone"), gpus=["x"])},
+            Level.FAULT,
+            "data",
+            "OSError: gone",
+        ),
+        ({"versions": {"aiperf-orch": "0.0.1"}}, Level.FAULT, "versions", "aiperf-orch 0.0.1 (here "),
+        ({"versions": installed_versions() | {"torch": "1.0"}}, Level.WARNING, "versions", "n1: torch 1.0 (here "),
+        ({"python": "3.11.999"}, Level.WARNING, "versions", "python 3.11.999 (here "),
+        (
+            {"loading": Loading(torch=Step(seconds=1), data=Step(seconds=1))},
+            Level.FAULT,
+            "gpus",
+            "torch sees 0 of the 1 GPUs",
+        ),
+        (
+            {"visible_gpus": None, "loading": Loading(torch=Step(seconds=1), data=Step(seconds=1))},
+            Level.FAULT,
+            "gpus",
+            "1 asked, 0 seen",
+        ),
+        ({"cores": 2}, Level.WARNING, "cores", "4 asked, 2 given"),
+        ({"clock_skew": 3.5}, Level.WARNING, "clock", "n1 is 3.5s ahead of the file server"),
+        ({"clock_skew": -90.0}, Level.WARNING, "clock", "n1 is 1m30s behind the file server"),
+    ],
+)
+def test_what_is_wrong_is_said_with_what_to_do(
+    changes: dict[str, Any], level: Level, subject: str, message: str
+) -> None:
+    [finding] = [each for each in judged(report(**changes)) if each.level is not Level.OK]
+    assert (finding.level, finding.subject) == (level, subject)
+    assert message in finding.message
+    assert finding.advice
+
+
+def test_gpus_that_nobody_asked_for_are_told() -> None:
+    [finding] = [each for each in judged(report(), gpus_per_node=None) if each.level is not Level.OK]
+    assert (finding.subject, finding.message) == ("gpus", "n1: 1 seen (Big GPU), and none asked")
+
+
+@pytest.mark.parametrize(
+    ("workers", "message"), [(1, "1 workers there: 1 would idle"), (4, "several workers share one")]
+)
+def test_workers_that_are_not_one_a_gpu_are_told(workers: int, message: str) -> None:
+    given = report(loading=Loading(torch=Step(seconds=1), data=Step(seconds=1), gpus=["a", "b"]))
+    [finding] = [
+        each for each in judged(given, gpus_per_node=2, workers_per_node=workers) if each.level is not Level.OK
+    ]
+    assert message in finding.message
+    assert all(each.level is Level.OK for each in judged(given, gpus_per_node=2))
+
+
+def test_the_worst_of_several_nodes_is_named() -> None:
+    found = judged(report(), report(1, clock_skew=9.0, cores=1), report(2, clock_skew=2.0), nodes=3)
+    told = [finding.message for finding in found if finding.level is not Level.OK]
+    assert any(message.startswith("n2 is 9s ahead") for message in told)
+    assert any(message.startswith("n2: 4 asked, 1 given") for message in told)
+
+
+def test_a_job_that_did_not_start_is_a_warning_and_one_that_failed_a_fault() -> None:
+    [finding] = judged(trouble="it did not start within 5m (Priority: ...)", is_slow=True)
+    assert (finding.level, finding.subject) == (Level.WARNING, "job")
+    [finding] = judged(trouble="it ended: exit status 1")
+    assert (finding.level, finding.subject) == (Level.FAULT, "job")
+
+
+def test_a_job_without_any_output_is_told_what_that_most_likely_is() -> None:
+    settings = SiteSettings.model_validate({"scheduler": {"kind": "slurm"}})
+    outcome = Outcome("7", "hello", 1, trouble="it ended: exit status 53", unseen="its node does not see /home/me")
+    [finding] = judge(settings, outcome)
+    assert (finding.level, finding.subject) == (Level.FAULT, "job")
+    assert finding.message == "job 7: it ended: exit status 53; its node does not see /home/me"
+    assert "--campaign-dir" in finding.advice
+
+
+@pytest.mark.parametrize(("scheduler", "level"), [({}, Level.WARNING), ({"place": "scatter:excl"}, Level.OK)])
+def test_pbs_does_not_tell_trials_that_share_a_node_which_gpus_are_theirs(scheduler: Any, level: Level) -> None:
+    settings = SiteSettings.model_validate({"scheduler": {"kind": "pbs", "gpus": 1} | scheduler})
+    seen = report(visible_gpus=None, loading=Loading(torch=Step(seconds=1.0), gpus=["Big GPU"] * 4))
+    found = {each.subject: each for each in judge(settings, Outcome("7", "hello", 1, 1.5, {0: seen}))}["gpus"]
+    assert found.level is level
+    if level is Level.WARNING:
+        assert "1 asked, 4 seen" in found.message
+        assert "scatter:excl" in found.advice

@@ -1,0 +1,52 @@
+"""The small job of `check` leaves nothing behind, whenever a person loses patience."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aiperf_orch.doctor import probe_job
+from aiperf_orch.schedulers.base import Cancellation, JobRequest, Submission
+from aiperf_orch.settings.models import SiteSettings
+
+
+class _Interrupted:
+    """A scheduler amid whose submission Ctrl-C is pressed; `queue` are the jobs that it took."""
+
+    def __init__(self) -> None:
+        self.queue: list[str] = []
+        self.cancelled: list[str] = []
+
+    def submit(self, requests: Sequence[JobRequest]) -> Submission:
+        os.kill(os.getpid(), signal.SIGINT)
+        self.queue += [request.name for request in requests]
+        return Submission(jobs=dict.fromkeys(self.queue, "1"))
+
+    def query(self, names: Collection[str]) -> dict[str, Any]:
+        return {}
+
+    def cancel(self, names: Collection[str], *, force: bool) -> Cancellation:
+        self.cancelled += [name for name in names if name in self.queue]
+        return Cancellation()
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C raises, as in a process of its own."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_amid_the_submission_cancels_what_was_submitted(tmp_path: Path, ctrl_c: None) -> None:
+    scheduler: Any = _Interrupted()
+    settings = SiteSettings.model_validate({"training": {"trainer": "simulated"}})
+    with probe_job.folder_in(tmp_path) as folder, pytest.raises(KeyboardInterrupt):
+        probe_job.run(scheduler, settings, folder, wait=60, say=print)
+    assert scheduler.cancelled == scheduler.queue != []
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -1,0 +1,221 @@
+"""What a batch script must do: a site's own template and its directives are held to it before anything is submitted."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aiperf_orch.commands.render import check_contract, contract
+from aiperf_orch.settings.loading import LoadedSettings, load_site
+from aiperf_orch.util.errors import UsageError
+
+SITES = sorted((Path(__file__).parents[2] / "site_configs").glob("*.yaml"))
+Load = Callable[..., LoadedSettings]
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Load:
+    """Settings of a scheduler, `kind` and its keys, in the third line of a site file."""
+
+    def load(kind: str, **scheduler: Any) -> LoadedSettings:
+        lines = [f"  {key}: {json.dumps(value)}" for key, value in {"kind": kind, **scheduler}.items()]
+        (tmp_path / "site.yaml").write_text("\n".join(["scheduler:", *lines]) + "\n")
+        return load_site(tmp_path / "site.yaml")
+
+    return load
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Callable[..., str]:
+    """A site's own template: ours with one text replaced by another."""
+
+    def own(kind: str, old: str = "", new: str = "") -> str:
+        text = (files("aiperf_orch.templates") / f"{kind}.sh.j2").read_text()
+        assert old in text
+        path = tmp_path / "own.sh.j2"
+        path.write_text(text.replace(old, new))
+        return str(path)
+
+    return own
+
+
+@pytest.mark.parametrize("site", SITES, ids=lambda site: site.stem)
+def test_our_own_templates_keep_the_contract(site: Path) -> None:
+    assert contract(load_site(site)) == []
+
+
+@pytest.mark.parametrize("kind", ["local", "slurm", "pbs"])
+def test_a_copy_of_our_template_keeps_it(load: Load, own: Callable[..., str], kind: str) -> None:
+    assert contract(load(kind, template=own(kind))) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "old", "new", "line", "message"),
+    [
+        ("slurm", "--job-name={{ name }}", "--job-name=mine", ":LINE: #SBATCH --job-name=mine", "neither found nor cancelled"),
+        ("slurm", "#SBATCH --job-name={{ name }}", "#SBATCH -J mine", ":LINE: #SBATCH -J mine", "neither found nor cancelled"),
+        ("slurm", "#SBATCH --job-name={{ name }}", "#SBATCH -Jmine", "#SBATCH -Jmine", "neither found nor cancelled"),
+        ("slurm", "--job-name={{ name }}", "--job-name=x{{ name }}", "--job-name=xabcde-00000-1", "another name"),
+        ("slurm", "#SBATCH --job-name={{ name }}", "#", "", "no directive names the job"),
+        ("slurm", "#SBATCH --job-name={{ name }}", "set -e\n#SBATCH --job-name={{ name }}", "", "no directive names the job"),
+        ("slurm", "#SBATCH --nodes", "true\n#SBATCH --nodes", "#SBATCH --nodes=1", "behind the first command"),
+        ("slurm", "#SBATCH --array={{ elements | ranges }}", "#", "", "another part than 3"),
+        ("slurm", "--output=log", "--output=slurm-%j.out", "--output=slurm-%j.out", "would go elsewhere"),
+        ("slurm", "--output=log", "-o /dev/null", "", "would go elsewhere|no directive says where"),
+        ("slurm", '--{{ "requeue" if site.requeue else "no-requeue" }}', "--requeue", "--requeue", "otherwise than scheduler"),
+        ("slurm", '#SBATCH --{{ "requeue" if site.requeue else "no-requeue" }}', "#", "", "whether the job may run again"),
+        ("slurm", '{% include "guard.sh.j2" %}', "", "", "that others can write"),
+        ("slurm", "{{ command }}", "python -m mine", "", "does not run the trial's command"),
+        ("slurm", 'ln -sf {{ pickle }} "${job}_submitted.pkl"', "", "", "the name that submitit looks for"),
+        ("slurm", "AIPERF_ORCH_JOB_ID=$job", "X=1", "", "does not tell the trial AIPERF_ORCH_JOB_ID"),
+        ("slurm", "#!/usr/bin/env bash", "# mine", "", "no script without an interpreter"),
+        ("pbs", "#PBS -N {{ name }}", "#PBS -N mine", ":LINE: #PBS -N mine", "neither found nor cancelled"),
+        ("pbs", "#PBS -N {{ name }}", "#PBS -Nmine", "#PBS -Nmine", "neither found nor cancelled"),
+        ("pbs", "#PBS -N {{ name }}", "#", "", "another name than it is looked for by"),
+        ("pbs", "#PBS -o {{ output }}", "#PBS -o /dev/null", "#PBS -o /dev/null", "would go elsewhere"),
+        ("pbs", "#PBS -j oe", "#", "", "would not stand in its output"),
+        ("pbs", '-r {{ "y" if job.requeue else "n" }}', "-r y", "#PBS -r y", "otherwise than scheduler.requeue says"),
+        ("pbs", '{% include "guard.sh.j2" %}', "", "", "that others can write"),
+        ("pbs", "{{ command }}", "python -m mine", "", "does not run the trial's command"),
+        ("pbs", "exec >>{{ log | sh }} 2>&1", "", "", "does not write its output to the file log"),
+        ("slurm", "#SBATCH --dependency=afterany:{{ after }}", "#", "", "more trials than campaign.concurrency"),
+        ("pbs", "#PBS -W depend=afterany:{{ after }}", "#", "", "more trials than campaign.concurrency"),
+        ("local", '{% include "guard.sh.j2" %}', "", "", "that others can write"),
+        ("local", "{{ command }}", "python -m mine", "", "does not run the trial's command"),
+    ],
+)  # fmt: skip
+def test_a_template_that_breaks_it_is_refused_with_the_line(
+    load: Load, own: Callable[..., str], kind: str, old: str, new: str, line: str, message: str
+) -> None:
+    template = own(kind, old, new)
+    with pytest.raises(UsageError, match=message) as caught:
+        check_contract(load(kind, template=template), resumed=False)
+    said = str(caught.value)
+    assert template in said
+    assert line in re.sub(r"\.j2:\d+: ", ".j2:LINE: ", said)
+    assert check_contract(load(kind, template=template), resumed=True)  # a campaign that has run goes on, and is warned
+
+
+@pytest.mark.parametrize(
+    ("kind", "directive", "message", "instead"),
+    [
+        ("slurm", "--job-name=mine", "neither found nor cancelled", "leave it out"),
+        ("slurm", "-J mine", "neither found nor cancelled", "leave it out"),
+        ("slurm", "--job-n=mine", "neither found nor cancelled", "leave it out"),
+        ("slurm", "--output=/tmp/%j", "would go elsewhere", "leave it out"),
+        ("slurm", "--error=/tmp/%j", "first errors would go elsewhere", "leave it out"),
+        ("slurm", "--open-mode=truncate", "would delete the output of the first", "leave it out"),
+        ("slurm", "--array=0-9", "several jobs", "campaign.concurrency"),
+        ("slurm", "-a 0-9", "several jobs", "campaign.concurrency"),
+        ("slurm", "--hold", "until it is released by hand", "start the campaign later"),
+        ("slurm", "-H", "until it is released by hand", "start the campaign later"),
+        ("slurm", "--dependency=afterok:7", "wait for another job", "start the campaign when that job has ended"),
+        ("slurm", "-d singleton", "wait for another job", "start the campaign when that job has ended"),
+        ("slurm", "--begin=now+1hour", "wait for that time", "start the campaign then"),
+        ("slurm", "--wait", "before the job has ended", "waits by itself"),
+        ("slurm", "-W", "before the job has ended", "waits by itself"),
+        ("slurm", "--test-only", "nothing would be submitted", "aiperf-orch check"),
+        ("slurm", "--chdir=/scratch", "not found", "scheduler.setup: [cd /some/folder]"),
+        ("slurm", "-D /scratch", "not found", "scheduler.setup: [cd /some/folder]"),
+        ("slurm", "--requeue", "otherwise than scheduler.requeue says", "scheduler.requeue: true"),
+        ("slurm", "--signal=USR1@5", "not be warned of its time limit as it expects", "scheduler.warn_before"),
+        ("slurm", "--licenses=a --hold", "until it is released by hand", "start the campaign later"),
+        ("pbs", "-N mine", "neither found nor cancelled", "leave it out"),
+        ("pbs", "-o /tmp/x", "would go elsewhere", "leave it out"),
+        ("pbs", "-e /tmp/x", "would go elsewhere", "leave it out"),
+        ("pbs", "-J 0-9", "several jobs", "campaign.concurrency"),
+        ("pbs", "-h", "until it is released by hand", "start the campaign later"),
+        ("pbs", "-a 2359", "wait for that time", "start the campaign then"),
+        ("pbs", "-W depend=afterok:7", "wait for another job", "start the campaign when that job has ended"),
+        ("pbs", "-W group_list=x,block=true", "before the job has ended", "waits by itself"),
+        ("pbs", "-Wblock=true", "before the job has ended", "waits by itself"),
+        ("pbs", "-W sandbox=PRIVATE", "would go elsewhere", "scheduler.setup: [cd /some/folder]"),
+        ("pbs", "-z", "would not print the job's id", "leave it out"),
+        ("pbs", "-I", "interactive", "leave it out"),
+        ("pbs", "-r y", "otherwise than scheduler.requeue says", "scheduler.requeue: true"),
+        ("pbs", "-k oe", "stay on its node", "-k oed"),
+        ("pbs", "-R oe", "delete the job's output", "leave it out"),
+        ("pbs", "-S /bin/csh", "another shell than bash", "leave it out"),
+    ],
+)
+def test_a_directive_that_breaks_it_is_refused_with_what_to_use_instead(
+    load: Load, tmp_path: Path, kind: str, directive: str, message: str, instead: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        check_contract(load(kind, directives=[directive]), resumed=False)
+    said = str(caught.value)
+    assert said.startswith(f"{tmp_path}/site.yaml:3: scheduler.directives: {directive}: ")
+    assert message in said
+    assert instead in said
+
+
+@pytest.mark.parametrize(
+    ("kind", "directive", "instead"),
+    [
+        ("slurm", "--parsable", "leave it out"),
+        ("slurm", "--export=NONE", "scheduler.setup: [export NAME=value]"),
+        ("slurm", "--export=ALL,A=b", "scheduler.setup: [export NAME=value]"),
+        ("slurm", "--time=1:00", "scheduler.time_limit"),
+        ("slurm", "-p other", "scheduler.partition"),
+        ("slurm", "--nodes=4", "scheduler.nodes"),
+        ("pbs", "-V", "scheduler.setup: [export NAME=value]"),
+        ("pbs", "-v A=b", "scheduler.setup: [export NAME=value]"),
+        ("pbs", "-l walltime=1:00:00", "scheduler.time_limit"),
+    ],
+)
+def test_a_directive_that_has_a_setting_is_warned_of(load: Load, kind: str, directive: str, instead: str) -> None:
+    more = {"partition": "gpu"} if kind == "slurm" else {}
+    [warning] = check_contract(load(kind, directives=[directive], **more), resumed=False)
+    assert directive in warning
+    assert instead in warning
+
+
+@pytest.mark.parametrize(
+    ("kind", "line"), [("slurm", "#SBATCH --time={{ time_limit }}"), ("pbs", "#PBS -l walltime={{ walltime }}")]
+)
+def test_a_template_without_a_time_limit_is_warned_of(
+    load: Load, own: Callable[..., str], kind: str, line: str
+) -> None:
+    [warning] = check_contract(load(kind, template=own(kind, line, "#")), resumed=False)
+    assert "no directive limits the time of a job" in warning
+
+
+@pytest.mark.parametrize(
+    ("kind", "directives"),
+    [
+        ("slurm", ["--gpu-bind=closest", "--licenses=scratch", "--wait-all-nodes=1", "--mem-bind local", "--export=ALL"]),
+        ("slurm", ["--no-requeue", "--job-name=abcde-00000-1"][:1]),
+        ("pbs", ["-W group_list=hpc", "-l software=x", "-k oed", "-p 10", "-r n", "-m n", "-Wblock=false"]),
+    ],
+)  # fmt: skip
+def test_other_directives_are_the_sites_own(load: Load, kind: str, directives: list[str]) -> None:
+    assert check_contract(load(kind, directives=directives), resumed=False) == []
+
+
+def test_requeueing_is_held_to_its_setting(load: Load, own: Callable[..., str]) -> None:
+    assert check_contract(load("slurm", requeue=True, directives=["--requeue"]), resumed=False) == []
+    with pytest.raises(UsageError, match=r"set scheduler\.requeue: false"):
+        check_contract(load("slurm", requeue=True, directives=["--no-requeue"]), resumed=False)
+
+
+@pytest.mark.parametrize("command", ["check", "render", "run"])
+def test_every_command_tells_of_it_before_anything_is_submitted(
+    aiperf: Any, tmp_path: Path, own: Callable[..., str], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    (tmp_path / "site.yaml").write_text(
+        f"scheduler: {{kind: local, template: {own('local', '{{ command }}', 'python -m mine')}}}\n"
+        "campaign: {concurrency: 1}\n"
+    )
+    done = aiperf(command, "site.yaml")
+    said = done.stdout + done.stderr
+    assert done.returncode == (1 if command == "check" else 2)
+    assert "own.sh.j2" in said
+    assert "does not run the trial's command" in said
+    assert not (tmp_path / "campaigns").exists()
+    assert ("python -m mine" in done.stdout) == (command == "render")

@@ -1,0 +1,500 @@
+"""Site files: what is read, where each value came from, and what a person is told of a mistake."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.settings.loading import LoadedSettings, Override, differences, dump_yaml, load_site, parse_yaml
+from aiperf_orch.settings.models import SiteSettings
+from aiperf_orch.util.errors import UsageError
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    return tmp_path / "site.yaml"
+
+
+@pytest.fixture
+def load(site: Path) -> Callable[..., LoadedSettings]:
+    """Loads a text as a site file, with `--set` assignments."""
+
+    def load(text: str | bytes, *assignments: str) -> LoadedSettings:
+        site.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return load_site(site, [Override.parse(assignment) for assignment in assignments])
+
+    return load
+
+
+@pytest.fixture
+def fault(load: Callable[..., LoadedSettings], site: Path) -> Callable[..., str]:
+    """What a person is told of a text, with SITE for the file's path."""
+
+    def fault(text: str | bytes, *assignments: str) -> str:
+        with pytest.raises(UsageError) as caught:
+            load(text, *assignments)
+        assert caught.value.exit_status == 2
+        return str(caught.value).replace(str(site), "SITE")
+
+    return fault
+
+
+def _packaged() -> list[Path]:
+    return sorted(
+        Path(str(item)) for item in files("aiperf_orch.site_configs").iterdir() if item.name.endswith(".yaml")
+    )
+
+
+@pytest.mark.parametrize("path", _packaged(), ids=lambda path: path.name)
+def test_every_packaged_site_file_loads(path: Path) -> None:
+    loaded = load_site(path)
+    assert loaded.origins["system.name"].startswith(f"{path}:")
+
+
+def test_there_is_a_packaged_file_for_one_machine() -> None:
+    assert "local.yaml" in [path.name for path in _packaged()]
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "---\n", "null\n", "{}"])
+def test_an_empty_file_is_all_defaults(load: Callable[..., LoadedSettings], text: str) -> None:
+    assert load(text) == LoadedSettings(SiteSettings(), {})
+
+
+def test_each_value_says_where_it_came_from(load: Callable[..., LoadedSettings], site: Path) -> None:
+    loaded = load(
+        "# a comment\nsystem:\n  name: mine\ntraining: {epochs: 7, simulated: {epoch_seconds: 0}}\nsearch:\n"
+        "  batch_size:\n    - 8\n    - 16\n",
+        "campaign.duration=2h",
+        "training.epochs=8",
+    )
+    assert dict(loaded.origins) == {
+        "system.name": f"{site}:3",
+        "training.epochs": "--set training.epochs",
+        "training.simulated.epoch_seconds": f"{site}:4",
+        "search.batch_size": f"{site}:6",
+        "campaign.duration": "--set campaign.duration",
+    }
+    assert (loaded.settings.training.epochs, loaded.settings.campaign.duration) == (8, 7200)
+
+
+# YAML 1.2
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("12:00:00", "12:00:00"),
+        ("no", "no"),
+        ("yes", "yes"),
+        ("on", "on"),
+        ("2026-01-02", "2026-01-02"),
+        ("1_000", "1_000"),
+        ("0o17", "0o17"),
+        ("0b11", "0b11"),
+        ("<<", "<<"),
+        ("=", "="),
+        ("010", 10),
+        ("-08", -8),
+        ("0x1F", 31),
+        ("1e3", 1000.0),
+        (".5", 0.5),
+        ("true", True),
+        ("False", False),
+        ("~", None),
+        ("null", None),
+        ("", None),
+        ("'010'", "010"),
+        ("9223372036854775808", 2**63),
+        ("[1, two, {three: 3.0}]", [1, "two", {"three": 3.0}]),
+        ("{1: a, true: b, null: c}", {"1": "a", "true": "b", "null": "c"}),
+    ],
+)
+def test_scalars_are_those_of_yaml_1_2(text: str, value: Any) -> None:
+    parsed, _ = parse_yaml(f"key: {text}", "name")
+    assert parsed == {"key": value}
+    assert type(parsed["key"]) is type(value)
+
+
+def test_a_clock_time_is_a_duration(load: Callable[..., LoadedSettings]) -> None:
+    assert load("campaign: {duration: 12:00:00}").settings.campaign.duration == 43200
+    assert load("campaign: {duration: 1-12:00:00}").settings.campaign.duration == 129600
+
+
+def test_text_that_looks_like_no_is_text(load: Callable[..., LoadedSettings]) -> None:
+    assert load("system: {name: no}").settings.system.name == "no"
+
+
+def test_ten_with_a_zero_before_it_is_ten(load: Callable[..., LoadedSettings]) -> None:
+    assert load("campaign: {seed: 010}").settings.campaign.seed == 10
+
+
+# mistakes in a file
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("campaign:\n  concurency: 3\n", "SITE:2: campaign.concurency: unknown key; did you mean concurrency?"),
+        ("campain:\n  concurrency: 3\n", "SITE:1: campain: unknown key; did you mean campaign?"),
+        ("concurrency: 3\n", "SITE:1: concurrency: unknown key; did you mean campaign.concurrency?"),
+        (
+            "training:\n  simulated:\n    epoch_secs: 3\n",
+            "SITE:3: training.simulated.epoch_secs: unknown key; did you mean epoch_seconds?",
+        ),
+        (
+            "data:\n  zzz: 3\n",
+            "SITE:2: data.zzz: unknown key; known here: name, path, image_size, classes, loaders, stage, max_broken",
+        ),
+        (
+            "campaign:\n  concurrency: two\n",
+            "SITE:2: campaign.concurrency: must be a whole number, not 'two'; for example concurrency: 2",
+        ),
+        (
+            "campaign:\n  concurrency: 2.5\n",
+            "SITE:2: campaign.concurrency: must be a whole number, not 2.5; for example concurrency: 2",
+        ),
+        (
+            "campaign:\n\n  concurrency: 0\n",
+            "SITE:3: campaign.concurrency: must be greater than or equal to 1, not 0; for example concurrency: 2",
+        ),
+        (
+            "campaign:\n  seed: -1\n",
+            "SITE:2: campaign.seed: must be greater than or equal to 0, not -1; for example seed: 0",
+        ),
+        (
+            "campaign: 3\n",
+            "SITE:1: campaign: a section with keys is expected, not 3; for example campaign: {duration: 12h}",
+        ),
+        (
+            "campaign:\n",
+            "SITE:1: campaign: a section with keys is expected, not None; for example campaign: {duration: 12h}",
+        ),
+        ("scheduler: {setup: ls}", "SITE:1: scheduler.setup: must be a list, not 'ls'; for example setup: [ls]"),
+        (
+            "scheduler:\n  setup:\n    - a\n    - [b]\n",
+            "SITE:2: scheduler.setup.1: must be text, not ['b']; for example setup: [source /shared/aiperf/env.sh]",
+        ),
+        (
+            "scheduler:\n  kind: slurn\n",
+            "SITE:2: scheduler.kind: must be one of local, slurm, pbs, not 'slurn'; for example kind: slurm",
+        ),
+        (
+            "data: {name: mnist}",
+            "SITE:1: data.name: must be 'digits', 'synthetic', 'cifar10' or 'imagenet', not 'mnist'; for example name: digits",
+        ),
+        (
+            "campaign: {}\ndata: {name: imagenet}",
+            "SITE:2: data.path: imagenet needs the folder that it lies in, as the nodes see it; "
+            "for example path: /shared/imagenet",
+        ),
+        (
+            "system:\n  name: '=1+1'\n",
+            "SITE:2: system.name: must not begin with =: a spreadsheet would take it for a formula; "
+            "for example name: Big Cluster",
+        ),
+    ],
+)
+def test_a_mistake_is_told_with_file_line_and_key(fault: Callable[..., str], text: str, message: str) -> None:
+    assert fault(text) == message
+
+
+@pytest.mark.parametrize(
+    ("value", "what"),
+    [
+        ("12", "'12' is not a duration such as 90s, 12h, 1h30m, 12:00:00 or 1-12:00:00; did you mean 12s, 12m or 12h?"),
+        ("1.5", "'1.5' is not a duration such as"),
+        ("-5m", "'-5m' is not a duration such as"),
+        ("0s", "must be longer than 0 and at most a year"),
+        ("400d", "must be longer than 0 and at most a year"),
+        (".inf", "'inf' is not a duration such as"),
+        ("[1h]", "\"['1h']\" is not a duration such as"),
+    ],
+)
+def test_an_impossible_duration(fault: Callable[..., str], value: str, what: str) -> None:
+    assert fault(f"campaign:\n  duration: {value}\n").startswith(f"SITE:2: campaign.duration: {what}")
+
+
+def test_every_mistake_is_told_at_once(fault: Callable[..., str]) -> None:
+    told = fault("campaign:\n  concurrency: 0\n  duration: 12\nnetwork:\n  max_layer: 3\n", "search.beta=x").split("\n")
+    assert sorted(line.split(": ")[0:2] for line in told) == [
+        ["--set search.beta", "search.beta"],
+        ["SITE:2", "campaign.concurrency"],
+        ["SITE:3", "campaign.duration"],
+        ["SITE:5", "network.max_layer"],
+    ]
+
+
+def test_very_many_mistakes_are_told_in_part(fault: Callable[..., str]) -> None:
+    told = fault("campaign:\n" + "".join(f"  k{number}: 1\n" for number in range(100))).split("\n")
+    assert len(told) == 21
+    assert told[-1] == "and 80 more"
+
+
+def test_a_key_that_stands_twice_is_refused(fault: Callable[..., str]) -> None:
+    assert fault("campaign:\n  seed: 1\n  seed: 2\n") == "SITE:3: campaign.seed stands twice"
+    assert fault("data: {}\nsystem: {}\ndata: {}\n") == "SITE:3: data stands twice"
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("campaign:\n  seed: [1\nnetwork: {}\n", "SITE:3:"),
+        ("campaign:\n\tseed: 1\n", "SITE:2:1: "),
+        ("a: b: c\n", "SITE:1:5: "),
+        ("a: 'unfinished\n", "SITE:2:1: "),
+        ("a: *nowhere\n", "SITE:1:4: "),
+        ("a: 1\n---\nb: 2\n", "SITE:2:1: "),
+        ("# ä\na: \x00\n", "SITE:2: not valid YAML: the character 0x0 is not allowed"),
+        ("a: !!python/object/apply:os.getcwd []\n", "SITE:1: "),
+        ("a: !!python/name:os.system x\n", "SITE:1:4: "),
+    ],
+)
+def test_malformed_yaml_is_told_with_line_and_column(fault: Callable[..., str], text: str, where: str) -> None:
+    told = fault(text)
+    assert told.startswith(where)
+    assert "\n" not in told
+
+
+@pytest.mark.parametrize("value", ["!!float x", "!!bool x", "!!int 0xzz", "!!int x", "!!timestamp x", "!!null x"])
+def test_a_tag_that_its_value_does_not_fit_is_refused(fault: Callable[..., str], value: str) -> None:
+    assert fault(f"network: {{}}\ncampaign: {{seed: {value}}}").startswith("SITE:2: campaign.seed: ")
+
+
+@pytest.mark.parametrize("text", ["- a\n", "just text\n", "3\n"])
+def test_a_file_that_is_not_a_mapping(fault: Callable[..., str], text: str) -> None:
+    assert fault(text) == (
+        "SITE: a site file is a mapping of sections (system, scheduler, campaign, data, network, search, training)"
+    )
+
+
+def test_a_file_that_is_not_utf_8(fault: Callable[..., str]) -> None:
+    assert fault(b"system: {name: \xff}") == "SITE: not UTF-8 text (byte 15)"
+
+
+def test_a_missing_file_is_told_with_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"nowhere.yaml: there is no such site file;(.|\n)*local.yaml"):
+        load_site(tmp_path / "nowhere.yaml")
+
+
+def test_a_directory_is_no_site_file(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be read: Is a directory"):
+        load_site(tmp_path)
+
+
+# hostile files
+
+
+def _bomb(depth: int) -> str:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]\n"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, depth)]
+    return "".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("campaign: {seed: " + "[" * 30_000, "SITE: nested too deeply to be a settings file"),
+        ("".join("  " * n + "a:\n" for n in range(200)) + "  " * 200 + "a: 1\n", "SITE"),
+        ("a: &a [*a]\n", "SITE: nested too deeply to be a settings file"),
+        (_bomb(12), "SITE:1: more than 10000 values, which is too much for a settings file"),
+        ("? " + "[" * 50 + "]" * 50 + "\n: 1\n", "SITE:1: a key must be a word, not a list or a mapping"),
+        ("campaign: {seed: " + "9" * 5000 + "}", "SITE:1: campaign.seed: a number that is too long"),
+        ("campaign: {seed: 0x" + "f" * 9000 + "}", "SITE:1: campaign.seed: a number that is too long"),
+        ("campaign: {seed: 1" + "0" * 60 + "}", "SITE:1: campaign.seed: must be less than 9223372036854775808, not 1000"),
+        ("search: {beta: 1" + "0" * 5000 + ".0}", "SITE:1: search.beta: a number that is too long"),
+        ("search: {beta: 1e999}", "SITE:1: search.beta: must be a finite number, not inf"),
+        ("search: {beta: .nan}", "SITE:1: search.beta: must be"),
+        ("a: " + "x" * (1 << 16), "SITE: larger than a settings file can be (65536 bytes)"),
+        ("system: {name: '" + "x" * 50_000 + "'}", "SITE:1: system.name: must have at most 200 characters"),
+        ("system: {name: \"\\ud800\"}", "SITE:1: system.name: must be text"),
+    ],
+    ids=range(14),
+)  # fmt: skip
+def test_a_hostile_file_ends_soon_with_a_short_message(fault: Callable[..., str], text: str, message: str) -> None:
+    began = time.process_time()
+    told = fault(text)
+    assert told.startswith(message)
+    assert len(told) < 2000
+    assert time.process_time() - began < 60  # one second, or on a slow machine some; a bomb that goes off takes hours
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.text(alphabet="abc:[]{}&*!?|>-#'\"%@`,\n\t 0123456789.~<=", max_size=40) | st.text(max_size=20))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    with contextlib.suppress(UsageError):
+        parse_yaml(text, "name")
+
+
+# --set
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("campaign.concurrency", "--set campaign.concurrency: expected key=value, for example campaign.duration=2h"),
+        ("=3", "--set =3: expected key=value, for example campaign.duration=2h"),
+        (
+            "campaign.concurency=3",
+            "--set campaign.concurency: campaign.concurency: unknown key; did you mean concurrency?",
+        ),
+        ("concurrency=3", "--set concurrency: concurrency: unknown key; did you mean campaign.concurrency?"),
+        (
+            "campaign.concurrency=0",
+            "--set campaign.concurrency: campaign.concurrency: must be greater than or equal to 1, not 0; "
+            "for example --set campaign.concurrency=2",
+        ),
+        (
+            "campaign=3",
+            "--set campaign: campaign: a section with keys is expected, not 3; "
+            "for example --set 'campaign={duration: 12h}'",
+        ),
+        (
+            "campaign.seed=",
+            "--set campaign.seed: campaign.seed: must be a whole number, not None; for example --set campaign.seed=0",
+        ),
+        (
+            "campaign.duration.hours=3",
+            "--set campaign.duration.hours: campaign.duration: \"{'hours': 3}\" is not a duration such as 90s, 12h, "
+            "1h30m, 12:00:00 or 1-12:00:00; for example --set campaign.duration=12h",
+        ),
+        ("campaign.seed=[1", "--set campaign.seed:1:3: not valid YAML: expected ',' or ']', but got '<stream end>'"),
+    ],
+)
+def test_a_wrong_override_is_told_with_its_option(fault: Callable[..., str], assignment: str, message: str) -> None:
+    assert fault("campaign: {seed: 3}\n", assignment) == message
+
+
+def test_overrides_take_yaml_values(load: Callable[..., LoadedSettings]) -> None:
+    chosen = load(
+        "campaign: {max_trials: 9}\n",
+        "training.warmup_epochs=[1, 2]",
+        "campaign.max_trials=null",
+        "campaign.group_readable=true",
+        "system.name=a=b, c",
+        "training.simulated.epoch_seconds=0",
+    ).settings
+    assert chosen.training.warmup_epochs == [1, 2]
+    assert chosen.campaign.max_trials is None
+    assert chosen.campaign.group_readable
+    assert chosen.system.name == "a=b, c"
+    assert chosen.training.simulated.epoch_seconds == 0
+
+
+def test_the_last_override_of_a_key_counts(load: Callable[..., LoadedSettings]) -> None:
+    assert load("", "campaign.seed=1", "campaign.seed=2").settings.campaign.seed == 2
+
+
+def test_an_override_of_a_whole_section_replaces_it(load: Callable[..., LoadedSettings]) -> None:
+    loaded = load("campaign:\n  seed: 3\n  concurrency: 4\n", "campaign={seed: 5}")
+    assert (loaded.settings.campaign.seed, loaded.settings.campaign.concurrency) == (5, 2)
+    assert dict(loaded.origins) == {"campaign.seed": "--set campaign"}
+    assert load("campaign:\n  seed: 3\n", "campaign={}").settings == SiteSettings()
+
+
+def test_a_mistake_within_an_override_is_not_laid_to_the_file(fault: Callable[..., str]) -> None:
+    told = fault("campaign:\n  seed: 3\n", "campaign={seed: -1}")
+    assert told.startswith("--set campaign: campaign.seed: ")
+
+
+# frozen settings
+
+
+def _read_back(chosen: SiteSettings) -> SiteSettings:
+    return SiteSettings.model_validate(parse_yaml(dump_yaml(chosen.model_dump(mode="json")), "name")[0])
+
+
+_TEXT = st.text(min_size=1, max_size=20).filter(lambda text: text.isprintable() and text[0] not in "=+-@")
+_DURATION = st.floats(0.001, 366 * 86400) | st.integers(1, 366 * 86400)
+
+
+@settings(deadline=None)
+@given(_DURATION, _DURATION)
+def test_durations_survive_being_frozen(duration: float, poll: float) -> None:
+    chosen = SiteSettings.model_validate(
+        {"campaign": {"duration": f"{duration:f}s"}, "scheduler": {"poll_interval": f"{poll:.3f}s"}}
+    )
+    assert _read_back(chosen) == chosen
+
+
+@settings(deadline=None)
+@given(
+    _TEXT
+    | st.sampled_from(["1e3", "08", "no", "12:00:00", "1_0", ".5", "~", "null", "0x1f", "true", "1:2", "# x", " "]),
+    st.lists(st.text(st.characters(codec="utf-8"), max_size=20), max_size=3),
+    st.floats(0, 1),
+    st.floats(1e-300, 100),
+    st.integers(0, 2**63 - 1),
+    st.none() | st.integers(1, 10**40),
+)
+def test_all_kinds_of_settings_survive_being_frozen(
+    name: str, setup: list[str], fraction: float, rate: float, seed: int, operations: int | None
+) -> None:
+    chosen = SiteSettings.model_validate(
+        {
+            "system": {"name": name},
+            "scheduler": {"setup": setup},
+            "campaign": {"seed": seed},
+            "network": {"max_operations": operations},
+            "training": {"momentum": fraction, "learning_rate": rate},
+        }
+    )
+    assert _read_back(chosen) == chosen
+
+
+@pytest.mark.parametrize("name", ["1e3", "08", "no", "12:00:00", "null", "ü #1: {x}", "'", "- a"])
+def test_a_campaign_reads_its_frozen_settings_back(tmp_path: Path, name: str) -> None:
+    if name.startswith("-"):
+        name = f'"{name}'
+    chosen = SiteSettings.model_validate(
+        {"system": {"name": name}, "scheduler": {"setup": ["module load x", "export A='b: c'\n# \t1e3"]}}
+    )
+    origins = {"system.name": f"{tmp_path}/a: b.yaml:3", "scheduler.setup": "--set x"}
+    made = CampaignDirectory.create(tmp_path / "campaign", chosen, origins)
+    assert made.settings == chosen
+    assert made.frozen.origins == origins
+    assert CampaignDirectory.open(tmp_path / "campaign").settings == chosen
+
+
+def test_differences_are_told_a_line_a_key() -> None:
+    changed = SiteSettings.model_validate({"campaign": {"duration": "2h"}, "training": {"warmup_epochs": [1]}})
+    assert differences(SiteSettings(), SiteSettings()) == []
+    assert differences(SiteSettings(), changed) == [
+        "campaign.duration: '43200s' there, '7200s' now",
+        "training.warmup_epochs: [15, 30, 45] there, [1] now",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("section", "says"),
+    [
+        (
+            "system: {hw_notes: 'a <b note'}",
+            "SITE:1: system.hw_notes: 'a <b note': '<b' would begin a tag in a web page",
+        ),
+        ("system: {name: '<script>alert(1)</script>'}", "SITE:1: system.name: '<script>alert(1)</script>': '<s'"),
+        ("system: {host_networking: 'x <!-- y'}", "SITE:1: system.host_networking: 'x <!-- y': '<!'"),
+        ("system: {accelerator_peak_ops: 312}", "SITE:1: system.accelerator_peak_ops: 312: operations per second"),
+        (
+            "system: {number_of_nodes: 2}\nscheduler: {kind: slurm, nodes: 4}",
+            "SITE:1: system.number_of_nodes: 2, but scheduler.nodes gives each trial 4",
+        ),
+    ],
+)
+def test_what_verify_would_refuse_after_the_campaign_is_refused_before_it(
+    fault: Callable[..., str], section: str, says: str
+) -> None:
+    assert says in fault(section)
+
+
+@pytest.mark.parametrize("note", ["NVLink > 600 GB/s", "latency < 2 us", "<2 us -> fine", "A & B <= C", "Ångström №1"])
+def test_a_note_that_no_page_takes_for_a_tag_is_taken(load: Callable[..., LoadedSettings], note: str) -> None:
+    assert load(f"system: {{hw_notes: '{note}'}}").settings.system.hw_notes == note

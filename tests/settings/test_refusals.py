@@ -1,0 +1,219 @@
+"""What a refused setting says: where it stands, what is wrong in words, and an example that would pass."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from aiperf_orch.settings.loading import LoadedSettings, Override, load_site, parse_yaml
+from aiperf_orch.settings.models import SCHEDULERS, SiteSettings
+from aiperf_orch.util.errors import UsageError
+
+Load = Callable[..., LoadedSettings]
+
+_COMPANIONS: dict[str, dict[str, Any]] = {
+    "gpu_type": {"gpus_per_node": 1},
+    "mail_type": {"mail_user": "me@example.org"},
+    "pbs.launcher_options": {"launcher": "mpiexec"},
+}
+_WRONG: list[Any] = [
+    {"nonsense": 1}, [], [{}], [[]], "", " ", "two\nlines", "it's \"$(x)`", "nonsense value", -1, 0, 1.5, True, None, 10**30,
+    "12", 12, "x" * 5000, ["ok", 3, {}], "=1+1", "relative/path",
+]  # fmt: skip
+_REGEX = re.compile(r"\^\[|\[A-Z|\[a-z|\[0-9|\\[dwsS]|pattern|regex|\{0,\d")
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Load:
+    """Loads a text as a site file, with `--set` assignments."""
+
+    def load(text: str, *assignments: str) -> LoadedSettings:
+        (tmp_path / "site.yaml").write_text(text)
+        return load_site(tmp_path / "site.yaml", [Override.parse(each) for each in assignments])
+
+    return load
+
+
+def _settings() -> Iterator[tuple[str, str, str]]:
+    """Kind of scheduler, section and key of every setting."""
+    for section, field in SiteSettings.model_fields.items():
+        if section != "scheduler":
+            model = field.annotation
+            assert isinstance(model, type)
+            assert issubclass(model, BaseModel)
+            yield from (("local", section, key) for key in model.model_fields)
+    for kind, scheduler in SCHEDULERS.items():
+        yield from ((kind, "scheduler", key) for key in scheduler.model_fields if key != "kind")
+
+
+ALL = list(_settings())
+
+
+def _text(kind: str, section: str, key: str, value: Any, **more: Any) -> str:
+    """A site file with this value in its fourth line."""
+    scheduler = f"  kind: {kind}\n" if section == "scheduler" else f"  {{kind: {kind}}}\n"
+    sections = "" if section == "scheduler" else f"{section}:\n"
+    wanted = f"  {key}: {json.dumps(value)}\n" + "".join(
+        f"  {name}: {json.dumps(each)}\n" for name, each in more.items()
+    )
+    return f"# {section}\nscheduler:\n{scheduler}{sections}{wanted}"
+
+
+def _line(section: str) -> int:
+    return 4 if section == "scheduler" else 5
+
+
+@pytest.mark.parametrize(("kind", "section", "key"), ALL, ids=lambda part: part)
+def test_every_setting_says_where_what_and_an_example(
+    load: Load, tmp_path: Path, kind: str, section: str, key: str
+) -> None:
+    refused = 0
+    for wrong in _WRONG:
+        try:
+            load(_text(kind, section, key, wrong))
+        except UsageError as error:
+            refused += 1
+            [said, *_] = str(error).split("\n")
+        else:
+            continue
+        assert re.match(re.escape(f"{tmp_path}/site.yaml:") + rf"\d+: {section}\.{key}\b", said), said
+        assert "for example " in said or "unknown key; " in said, said
+        assert not _REGEX.search(said), said
+        assert len(said) < 600
+    assert refused >= 3  # an object, a list of lists and the like
+
+
+@pytest.mark.parametrize(("kind", "section", "key"), ALL, ids=lambda part: part)
+def test_the_example_of_every_setting_passes(load: Load, kind: str, section: str, key: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        load(_text(kind, section, key, {"nonsense": {}}))
+    said = str(caught.value).split("\n")[0]
+    name, _, written = said.rpartition("for example ")[2].partition(": ")
+    assert name == key or key == "simulated"
+    if (kind, key) == ("pbs", "comment"):
+        return  # there is none: the refusal shows project, as another test has it
+    companions = _COMPANIONS.get(key, {}) | _COMPANIONS.get(f"{kind}.{key}", {})
+    if key == "mail_user" and kind == "slurm":
+        companions = {"mail_type": "FAIL"}
+    value = parse_yaml(written, "example")[0] if key != "simulated" else {"epoch_seconds": 0.05}
+    load(_text(kind, section, key, value, **companions))
+
+
+@pytest.mark.parametrize("kind", SCHEDULERS)
+def test_a_refusal_of_an_option_shows_the_option(load: Load, kind: str) -> None:
+    with pytest.raises(UsageError, match=r"for example --set scheduler.poll_interval=\d+s$"):
+        load("", f"scheduler.kind={kind}", "scheduler.poll_interval=12")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "scheduler: {kind: slurm, warn_before: 5h}",
+        "scheduler: {kind: slurm, ports: [5000, 4000]}",
+        "scheduler: {kind: slurm, gpu_type: a100}",
+        "scheduler: {kind: slurm, launcher: none, nodes: 2}",
+        "scheduler: {kind: slurm, mail_user: me}",
+        "scheduler: {kind: pbs, resources: [nodes=1], memory: 4gb}",
+        "scheduler: {kind: pbs, launcher_options: [-v]}",
+        "scheduler: {kind: pbs, comment: mine}",
+        "search: {batch_size: [64, 32]}",
+        "search: {first_batch_size: 1000}",
+        "data: {name: imagenet}",
+    ],
+)
+def test_settings_that_contradict_each_other_show_an_example(load: Load, text: str) -> None:
+    with pytest.raises(UsageError, match=r"[;,] for example "):
+        load(text)
+
+
+# what is clear is accepted
+
+
+@pytest.mark.parametrize(
+    ("key", "written", "value"),
+    [
+        ("account", "1234567", "1234567"),
+        ("account", "1_000", "1_000"),
+        ("account", "1e3", "1e3"),
+        ("partition", "007", "007"),
+        ("partition", "0o17", "0o17"),
+        ("partition", "0x1F", "0x1F"),
+        ("partition", "12:30", "12:30"),
+        ("partition", "1.10", "1.10"),
+        ("qos", "yes", "yes"),
+        ("qos", "no", "no"),
+        ("qos", "on", "on"),
+        ("qos", "True", "True"),
+        ("reservation", "2026-11-30", "2026-11-30"),
+        ("gpu_type", "4090", "4090"),
+        ("modules", "[cuda/12.4, 1.10]", ["cuda/12.4", "1.10"]),
+        ("memory", "0", "0"),
+        ("memory", "64GB", "64G"),
+        ("memory", "64 G", "64G"),
+        ("memory", "64g", "64G"),
+        ("memory", "64GiB", "64G"),
+        ("memory", "512 mb", "512M"),
+        ("time_limit", "2-00", 172800),
+        ("time_limit", "1-12:30", 131400),
+        ("time_limit", "90 min", 5400),
+        ("exclusive", "yes", True),
+        ("exclusive", "off", False),
+        ("nodes", "'2'", 2),
+        ("lookahead", "1_000", 1000),
+        ("nodes", "2.0", 2),
+        ("launcher", "Srun", "srun"),
+    ],
+)
+def test_what_is_clear_is_read_as_it_is_meant(load: Load, key: str, written: str, value: Any) -> None:
+    text = f"scheduler:\n  kind: slurm\n  gpus_per_node: 1\n  {key}: {written}\n"
+    assert getattr(load(text).settings.scheduler, key) == value
+    again = load("scheduler: {kind: slurm, gpus_per_node: 1}", f"scheduler.{key}={written}")
+    assert getattr(again.settings.scheduler, key) == value
+
+
+def test_a_kind_in_capitals_is_known_and_its_keys_are_read_as_meant(load: Load) -> None:
+    chosen: Any = load("scheduler: {kind: Slurm, account: 007}").settings.scheduler
+    assert (chosen.kind, chosen.account) == ("slurm", "007")
+
+
+@pytest.mark.parametrize(
+    ("key", "written", "hint"),
+    [
+        ("memory", "64", "did you mean 64G or 64M?"),
+        ("memory", "1.5T", "for example memory: 64G"),
+        ("memory", "-1G", "for example memory: 64G"),
+        ("time_limit", "12:00", "did you mean 12h00m or 12m00s?"),
+        ("time_limit", "60", "did you mean 60s, 60m or 60h?"),
+        ("nodes", "1,000", "for example nodes: 1"),
+        ("nodes", "true", "for example nodes: 1"),
+        ("exclusive", "1", "for example exclusive: false"),
+        ("account", "[a]", "for example account: ai-benchmark"),
+        ("account", "a b", "for example account: ai-benchmark"),
+    ],
+)
+def test_what_is_not_clear_is_refused_with_what_may_be_meant(load: Load, key: str, written: str, hint: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        load(f"scheduler:\n  kind: slurm\n  {key}: {written}\n")
+    assert hint in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "value"), [("64GB", "64gb"), ("64G", "64gb"), ("64 gb", "64gb"), ("512MiB", "512mb")]
+)
+def test_memory_of_pbs_is_read_as_people_write_it(load: Load, written: str, value: str) -> None:
+    assert load(f"scheduler: {{kind: pbs, memory: {written}}}").settings.scheduler.memory == value  # type: ignore[attr-defined]
+
+
+def test_a_name_that_looks_like_a_number_survives_being_frozen(load: Load) -> None:
+    from aiperf_orch.settings.loading import dump_yaml
+
+    chosen = load("scheduler: {kind: slurm, account: 007, partition: 1e3}\nsystem: {name: 12}").settings
+    frozen = parse_yaml(dump_yaml(chosen.model_dump(mode="json")), "frozen")[0]
+    assert SiteSettings.model_validate(frozen) == chosen
+    assert chosen.system.name == "12"

@@ -1,0 +1,78 @@
+"""Who is to blame when a data set cannot be opened: the data, the Python environment, or the node."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import os
+import zlib
+from typing import Any
+
+import pytest
+import torch
+
+from aiperf_orch.network import seeds
+from aiperf_orch.records.base import EndReason
+from aiperf_orch.settings.models import DataSettings
+from aiperf_orch.trial.data import cifar10, open_dataset
+from aiperf_orch.trial.data.open_dataset import open_source
+from aiperf_orch.trial.runtime.process_group import World
+from aiperf_orch.trial.runtime.trainer import TrialFailure
+
+NODES = [errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.EIO, errno.ECONNREFUSED]
+
+
+def _error(number: int) -> OSError:
+    return OSError(number, os.strerror(number), "/data/file")
+
+
+def _failure(monkeypatch: pytest.MonkeyPatch, error: Exception, name: str = "cifar10") -> TrialFailure:
+    def fail(*_: Any) -> None:
+        raise error
+
+    settings = DataSettings(name="digits").model_copy(update={"name": name})
+    monkeypatch.setitem(open_dataset.SOURCES, name, fail)
+    with pytest.raises(TrialFailure) as raised:
+        open_source(settings, seeds.small_residual((8, 8, 1), 10), torch.device("cpu"), World())
+    return raised.value
+
+
+@pytest.mark.parametrize("error", [*map(_error, NODES), OSError("AF_UNIX path too long")], ids=str)
+def test_what_fails_on_this_node_is_tried_on_another_and_said(monkeypatch: pytest.MonkeyPatch, error: OSError) -> None:
+    failure = _failure(monkeypatch, error)
+    assert failure.reason is EndReason.NODE_FAILURE
+    assert (error.strerror or str(error)) in str(failure)
+    assert "Python environment" not in str(failure)
+
+
+@pytest.mark.parametrize(
+    ("error", "name", "environment"),
+    [
+        (_error(errno.ENOENT), "cifar10", False),
+        (_error(errno.EACCES), "cifar10", False),
+        (ValueError("wrong"), "cifar10", False),
+        (ImportError("no module"), "cifar10", True),
+        (_error(errno.ENOENT), "digits", True),
+        (gzip.BadGzipFile("Not a gzipped file"), "digits", True),
+        (zlib.error("invalid"), "digits", True),
+    ],
+    ids=str,
+)
+def test_only_what_is_in_the_python_environment_is_to_be_installed_again(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, name: str, environment: bool
+) -> None:
+    failure = _failure(monkeypatch, error, name)
+    assert failure.reason is EndReason.BAD_DATA
+    assert ("install it again" in str(failure)) is environment
+    assert str(error) in str(failure)
+
+
+def test_a_file_of_data_that_this_node_cannot_read_is_the_nodes_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: Any) -> bytes:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    monkeypatch.setattr(cifar10.Path, "read_bytes", fail)
+    settings = DataSettings(name="cifar10", path="/data")
+    with pytest.raises(TrialFailure, match=r"/data/data_batch_1.bin: Input/output error\): the node") as raised:
+        cifar10.Cifar10(settings, torch.device("cpu"))
+    assert raised.value.reason is EndReason.NODE_FAILURE

@@ -1,0 +1,38 @@
+"""How the workers of a trial meet, with every build of torch."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from typing import Any
+
+import pytest
+import torch.distributed as dist
+
+from aiperf_orch.trial.runtime.process_group import World
+
+
+def test_the_workers_meet_at_a_socket_that_listens_without_libuv(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch 2.7, and any torch that was built without libuv, refuses to serve such a socket by it."""
+    stores: dict[int, Any] = {}
+
+    def joined(_backend: Any, *, store: Any, rank: int, **_: Any) -> None:
+        stores[rank] = store
+        store.set(f"rank {rank}", "is there")
+        store.wait(["rank 0", "rank 1"])
+
+    monkeypatch.setattr(dist, "init_process_group", joined)
+    monkeypatch.setattr(dist, "new_group", lambda **_: None)
+    server = socket.create_server(("127.0.0.1", 0))
+    address = server.getsockname()
+
+    def join(rank: int) -> None:
+        World.join(rank, 2, rank, 2, address, listen_fd=None if rank else server.detach())
+
+    ranks = [threading.Thread(target=join, args=(rank,), daemon=True) for rank in range(2)]
+    for rank in ranks:
+        rank.start()
+    for rank in ranks:
+        rank.join(60)
+    assert sorted(stores) == [0, 1]
+    assert [store.libuvBackend for store in stores.values()] == [False, False]
