@@ -34,7 +34,7 @@ _HEADER: Final = """\
 """
 
 
-class Frozen(Record):
+class CampaignConfig(Record):
     """campaign.yaml: everything that was decided when the campaign was made, and where each setting came from.
 
     Only a package's copy has no `salt`: private values are hashed with it there.
@@ -56,7 +56,7 @@ class CampaignDirectory(Layout):
     `patience` is for how many seconds reading its many files is tried again; who looks at them often anyway takes 0.
     """
 
-    frozen: Frozen
+    frozen: CampaignConfig
     settings_sha256: str
     patience: float = field(default=PATIENCE, kw_only=True)
 
@@ -87,7 +87,7 @@ class CampaignDirectory(Layout):
         with explained(path):
             for folder in _FOLDERS:
                 (path / folder).mkdir(mode=mode, exist_ok=True)
-        frozen = Frozen(
+        frozen = CampaignConfig(
             tag=secrets.choice(_TAG_LETTERS) + "".join(secrets.choice(_TAG_LETTERS + "23456789") for _ in range(4)),
             salt=secrets.token_hex(16),
             created=now(),
@@ -124,7 +124,7 @@ class CampaignDirectory(Layout):
         check_trusted(path)
         try:
             content = parse_yaml(data.decode(), str(file))[0]
-            frozen = Frozen.model_validate(content)
+            frozen = CampaignConfig.model_validate(content)
         except UnicodeDecodeError:
             raise RecordError(f"{file}: damaged: not UTF-8 text") from None
         except ValidationError as error:

@@ -19,7 +19,7 @@ from aiperf_orch.schedulers.registry import make_scheduler
 from aiperf_orch.settings.loading import LoadedSettings
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.settings.schedulers import PbsSettings, SlurmSettings
-from aiperf_orch.util.errors import AiperfError, SchedulerUnreachable, UsageError
+from aiperf_orch.util.errors import AiperfError, SchedulerUnreachableError, UsageError
 from aiperf_orch.util.signals import handling
 from aiperf_orch.util.text import visible_lines
 
@@ -57,7 +57,7 @@ class _Sheet:
         try:
             for finding in findings:
                 self._take(finding)
-        except SchedulerUnreachable as error:
+        except SchedulerUnreachableError as error:
             self.is_reachable = False
             self._take(fault("scheduler", str(error), "is this a login node, and is the scheduler up?"))
         except AiperfError as error:
@@ -80,7 +80,7 @@ class _Sheet:
             ]
             print(render_rows(rows, self._form), end="")
         if not self.is_reachable:
-            return SchedulerUnreachable.exit_status
+            return SchedulerUnreachableError.exit_status
         return AiperfError.exit_status if counts[Level.FAULT] else 0
 
     def _take(self, finding: Finding) -> None:

@@ -20,7 +20,7 @@ from aiperf_orch.controller.controller import Controller
 from aiperf_orch.controller.loop import run as run_loop
 from aiperf_orch.schedulers.registry import make_scheduler
 from aiperf_orch.settings.models import SiteSettings
-from aiperf_orch.util.errors import LeftHanging
+from aiperf_orch.util.errors import LeftHangingError
 from aiperf_orch.util.signals import handling
 
 _PATIENCE: Final = 5.0
@@ -120,7 +120,7 @@ def control(directory: CampaignDirectory, *, take_over: bool, resume: bool = Tru
         resume: a paused or stopped campaign goes on.
 
     Raises:
-        LeftHanging: when the user wanted to leave, and the campaign's file system does not answer.
+        LeftHangingError: when the user wanted to leave, and the campaign's file system does not answer.
         AiperfError: as the controller does.
     """
     signals = _Signals()
@@ -138,7 +138,7 @@ def control(directory: CampaignDirectory, *, take_over: bool, resume: bool = Tru
             if signals.leave_wanted():
                 leaving_since = leaving_since or time.monotonic()
                 if time.monotonic() - leaving_since > _PATIENCE:
-                    raise LeftHanging(
+                    raise LeftHangingError(
                         f"{directory.path}: its file system does not answer: left without another word in the journal; "
                         "trials run on, and the same command goes on when it answers again"
                     )

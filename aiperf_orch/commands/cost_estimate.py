@@ -9,7 +9,7 @@ import click
 from aiperf_orch.schedulers.node_sharing import Room
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.settings.schedulers import ClusterSettings, PbsSettings, SlurmSettings
-from aiperf_orch.util.errors import SchedulerUnreachable, UsageError
+from aiperf_orch.util.errors import SchedulerUnreachableError, UsageError
 from aiperf_orch.util.units import format_duration
 
 
@@ -69,7 +69,7 @@ def _room(scheduler: ClusterSettings) -> Room:
             from aiperf_orch.schedulers.pbs.survey import room as room_of_pbs
 
             return room_of_pbs(scheduler)
-    except SchedulerUnreachable:
+    except SchedulerUnreachableError:
         pass  # it is said when the first job is submitted
     return Room(None, 1)
 

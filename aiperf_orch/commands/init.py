@@ -12,7 +12,7 @@ from typing import Final
 
 from aiperf_orch.campaign.durable_files import write_once
 from aiperf_orch.commands.own_command import command_line
-from aiperf_orch.util.errors import SchedulerUnreachable, UsageError
+from aiperf_orch.util.errors import SchedulerUnreachableError, UsageError
 
 _PROGRAMS: Final = {"slurm": "sbatch", "pbs": "qsub"}  # where there is the program, there is the scheduler
 _TIMEOUT: Final = 60.0  # seconds for one question to a scheduler
@@ -27,7 +27,7 @@ def init(scheduler: str | None, output: Path | None) -> str:
 
     Raises:
         AiperfError: when it cannot be written; then nothing of it is left.
-        SchedulerUnreachable: when the scheduler does not answer.
+        SchedulerUnreachableError: when the scheduler does not answer.
         UsageError: when the file is there already.
     """
     if output and os.path.lexists(output):
@@ -43,13 +43,13 @@ def init(scheduler: str | None, output: Path | None) -> str:
 
 def _first_draft(kinds: list[str], file: str) -> tuple[str, str]:
     """The first of these schedulers that answers, and its draft: the programs of another may lie here unused."""
-    silent: list[SchedulerUnreachable] = []
+    silent: list[SchedulerUnreachableError] = []
     for kind in kinds:
         try:
             return kind, _draft(kind, file)
-        except SchedulerUnreachable as error:
+        except SchedulerUnreachableError as error:
             silent.append(error)
-    raise silent[0] if len(silent) == 1 else SchedulerUnreachable("; ".join(map(str, silent)))
+    raise silent[0] if len(silent) == 1 else SchedulerUnreachableError("; ".join(map(str, silent)))
 
 
 def _draft(kind: str, file: str) -> str:

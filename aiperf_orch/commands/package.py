@@ -19,7 +19,7 @@ from aiperf_orch.campaign.state import Phase
 from aiperf_orch.commands.score import summary
 from aiperf_orch.schedulers.base import AccountedJob, Scheduler
 from aiperf_orch.schedulers.registry import make_scheduler
-from aiperf_orch.util.errors import NotFinished, SchedulerUnreachable, UsageError
+from aiperf_orch.util.errors import NotFinishedError, SchedulerUnreachableError, UsageError
 from aiperf_orch.util.text import visible
 
 _LAG: Final = 60.0  # seconds; Slurm's database learns of a job's start and end by turns of some seconds
@@ -30,7 +30,7 @@ def package(campaign_dir: Path, output: Path, key: Path | None, *, pseudonyms: b
     """Make a campaign's package; returns what it holds, in words, and the exit status: 0 verified, 1 not.
 
     Raises:
-        NotFinished: while the campaign runs.
+        NotFinishedError: while the campaign runs.
         UsageError: when the output is no place for a package, or the key does not sign.
     """
     from aiperf_orch.package.packing import write_package
@@ -65,10 +65,12 @@ def package(campaign_dir: Path, output: Path, key: Path | None, *, pseudonyms: b
 
 
 def check_over(directory: CampaignDirectory) -> None:
-    """Refuse a campaign that runs with NotFinished: what leaves the machine does not change any more."""
+    """Refuse a campaign that runs with NotFinishedError: what leaves the machine does not change any more."""
     state = read_state(directory)
     if state.phase is Phase.RUNNING or state.live:
-        raise NotFinished(f"{directory.path}: the campaign still runs: `aiperf-orch stop` ends it, or wait for its end")
+        raise NotFinishedError(
+            f"{directory.path}: the campaign still runs: `aiperf-orch stop` ends it, or wait for its end"
+        )
 
 
 def _keep_accounting(directory: CampaignDirectory) -> None:
@@ -81,7 +83,7 @@ def _keep_accounting(directory: CampaignDirectory) -> None:
     try:
         scheduler = make_scheduler(directory.settings.scheduler)
         accounted = _accounted(scheduler, jobs, began, _lag_left(directory)) if jobs else None
-    except SchedulerUnreachable as error:
+    except SchedulerUnreachableError as error:
         _warn(directory, str(error))
         return
     if accounted is None:

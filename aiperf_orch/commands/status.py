@@ -19,7 +19,7 @@ from aiperf_orch.commands.table_output import render_rows
 from aiperf_orch.schedulers.base import JobState, JobStatus
 from aiperf_orch.schedulers.registry import make_scheduler
 from aiperf_orch.settings.schedulers import ClusterSettings
-from aiperf_orch.util.errors import SchedulerUnreachable
+from aiperf_orch.util.errors import SchedulerUnreachableError
 from aiperf_orch.util.text import visible
 from aiperf_orch.util.units import format_duration, format_time, now
 
@@ -112,7 +112,7 @@ def _ask_queue(directory: CampaignDirectory, state: CampaignState) -> tuple[Mapp
         return None, None
     try:
         return make_scheduler(settings).query(names), None
-    except SchedulerUnreachable as error:
+    except SchedulerUnreachableError as error:
         return None, f"could not be asked: {error}"
 
 

@@ -19,7 +19,7 @@ from aiperf_orch.controller.background_call import BackgroundCall
 from aiperf_orch.controller.job_triage import how_it_went
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.schedulers.base import Cancellation, JobEnd, Scheduler
-from aiperf_orch.util.errors import SchedulerUnreachable
+from aiperf_orch.util.errors import SchedulerUnreachableError
 from aiperf_orch.util.units import format_duration, now
 
 AttemptKey = tuple[int, int]
@@ -74,7 +74,7 @@ class Ender:
         telling, self._telling = self._telling, {}
         try:
             done = self._call.take()
-        except SchedulerUnreachable as error:
+        except SchedulerUnreachableError as error:
             self._not_before = monotonic() + self._pause
             self._warn(f"{error}; telling {len(telling)} job(s) to end again in {format_duration(self._pause)}")
             return None

@@ -12,7 +12,7 @@ from typing import Final
 
 from aiperf_orch.controller.background_call import BackgroundCall
 from aiperf_orch.schedulers.base import JobEnd, JobState, JobStatus, Scheduler
-from aiperf_orch.util.errors import SchedulerUnreachable
+from aiperf_orch.util.errors import SchedulerUnreachableError
 from aiperf_orch.util.units import format_duration
 
 _LONGEST_BACK_OFF: Final = 300.0  # seconds
@@ -82,7 +82,7 @@ class Queue:
             return None
         try:
             answer = self._call.take()
-        except SchedulerUnreachable as error:
+        except SchedulerUnreachableError as error:
             self._unanswered += 1
             wait = _jittered(min(self._back_off * 2**self._unanswered, _LONGEST_BACK_OFF))
             self._not_before = monotonic() + wait
@@ -111,7 +111,7 @@ def _ask(scheduler: Scheduler, asked: Mapping[str, str | None], others: Mapping[
     }
     try:
         known = scheduler.explain(gone) if gone else {}
-    except SchedulerUnreachable:
+    except SchedulerUnreachableError:
         known = None
     return QueueAnswer(jobs, statuses, known)
 

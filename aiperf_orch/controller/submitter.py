@@ -11,7 +11,7 @@ from typing import Final
 
 from aiperf_orch.controller.background_call import BackgroundCall
 from aiperf_orch.schedulers.base import JobRequest, Scheduler, Submission
-from aiperf_orch.util.errors import SchedulerUnreachable
+from aiperf_orch.util.errors import SchedulerUnreachableError
 from aiperf_orch.util.units import format_duration
 
 _FIRST_PAUSE: Final = 2.0
@@ -129,7 +129,7 @@ class Submitter:
         if self._array_limit is None and self._limit_call.ended:
             try:
                 self._array_limit = self._limit_call.take()
-            except SchedulerUnreachable as error:
+            except SchedulerUnreachableError as error:
                 self._warn(str(error))
                 return 1
         return self._array_limit

@@ -12,7 +12,7 @@ from aiperf_orch.schedulers.pbs.access_lists import Submitter, barring_list, bar
 from aiperf_orch.schedulers.pbs.scheduler import PROGRAMS
 from aiperf_orch.schedulers.pbs.survey import survey
 from aiperf_orch.settings.schedulers import PbsSettings
-from aiperf_orch.util.errors import SchedulerUnreachable
+from aiperf_orch.util.errors import SchedulerUnreachableError
 from aiperf_orch.util.units import format_duration
 
 _SETTINGS: Final = {"nodect": "nodes", "ncpus": "cpus", "ngpus": "gpus", "mem": "memory"}
@@ -27,11 +27,11 @@ def checks(settings: PbsSettings, concurrency: int) -> Iterator[Finding]:
         concurrency: how many trials shall run at once.
 
     Raises:
-        SchedulerUnreachable: when PBS does not answer.
+        SchedulerUnreachableError: when PBS does not answer.
     """
     missing = [program for program in PROGRAMS if not shutil.which(program)]
     if missing:
-        raise SchedulerUnreachable(f"{', '.join(missing)}: not found here")
+        raise SchedulerUnreachableError(f"{', '.join(missing)}: not found here")
     found = survey(timeout=settings.command_timeout)
     who = Submitter.present()
     yield ok("scheduler", f"PBS {found.version} answers, server {found.name}")

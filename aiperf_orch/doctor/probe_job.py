@@ -26,7 +26,7 @@ from aiperf_orch.schedulers.base import JobEnd, JobRequest, JobState, JobStatus,
 from aiperf_orch.schedulers.missing_output import no_output
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.settings.schedulers import ClusterSettings
-from aiperf_orch.util.errors import SchedulerUnreachable
+from aiperf_orch.util.errors import SchedulerUnreachableError
 from aiperf_orch.util.signals import handling
 from aiperf_orch.util.text import visible
 from aiperf_orch.util.units import format_duration
@@ -115,7 +115,7 @@ def run(
         say: tells a person why it waits.
 
     Raises:
-        SchedulerUnreachable: when the scheduler does not take the job, or does not answer.
+        SchedulerUnreachableError: when the scheduler does not take the job, or does not answer.
     """
     request, files = request_of(settings, folder), folder / "files"
     greeting = secrets.token_hex(16)
@@ -134,7 +134,7 @@ def run(
             outcome.trouble, outcome.is_slow = not_taken[request.name], request.name in submission.waiting
             return outcome
         if unsure := submission.unsure.get(request.name):
-            raise SchedulerUnreachable(unsure)
+            raise SchedulerUnreachableError(unsure)
         outcome.job = submission.jobs[request.name]
         _follow(scheduler, request.name, outcome, files, wait, say)
         logs = [request.folder / "log", request.folder / scheduler.early_log]
@@ -253,10 +253,10 @@ def _end(scheduler: Scheduler, name: str, *, reported: bool) -> None:
         refused = scheduler.cancel({name: None}, force=True).refused.get(name)
         if refused is None:
             _leaves(scheduler, name, _GRACE)
-    except SchedulerUnreachable as error:
-        raise SchedulerUnreachable(f"{error}; {left}") from None
+    except SchedulerUnreachableError as error:
+        raise SchedulerUnreachableError(f"{error}; {left}") from None
     if refused is not None:
-        raise SchedulerUnreachable(f"{refused}; {left}")
+        raise SchedulerUnreachableError(f"{refused}; {left}")
 
 
 def _leaves(scheduler: Scheduler, name: str, patience: float) -> bool:

@@ -15,7 +15,7 @@ from aiperf_orch.schedulers.slurm.error_messages import Complaint, classify
 from aiperf_orch.schedulers.slurm.scheduler import PROGRAMS
 from aiperf_orch.schedulers.slurm.survey import survey
 from aiperf_orch.settings.schedulers import SlurmSettings
-from aiperf_orch.util.errors import SchedulerUnreachable
+from aiperf_orch.util.errors import SchedulerUnreachableError
 from aiperf_orch.util.units import format_duration
 
 
@@ -29,11 +29,11 @@ def checks(settings: SlurmSettings, concurrency: int, duration: float, script: s
         script: the batch script of a trial.
 
     Raises:
-        SchedulerUnreachable: when Slurm does not answer.
+        SchedulerUnreachableError: when Slurm does not answer.
     """
     missing = [program for program in PROGRAMS if not shutil.which(program)]
     if missing:
-        raise SchedulerUnreachable(f"{', '.join(missing)}: not found here")
+        raise SchedulerUnreachableError(f"{', '.join(missing)}: not found here")
     cluster = survey(settings.cluster, timeout=settings.command_timeout)
     yield ok("scheduler", f"Slurm {cluster.version} answers, cluster {cluster.name}")
     yield from judge_partitions(settings, cluster.partitions)
@@ -196,7 +196,7 @@ def _would_submit(settings: SlurmSettings, script: str) -> Finding:
         return ok("sbatch", f"would take a trial's script: {said.partition(' ')[2] or said}")
     match classify(answer.said):
         case Complaint.UNREACHABLE:
-            raise SchedulerUnreachable(f"sbatch failed: {said}")
+            raise SchedulerUnreachableError(f"sbatch failed: {said}")
         case Complaint.FULL:
             return warning("sbatch", f"takes no job now: {said}", "jobs of yours in the queue must end first")
         case _:

@@ -170,7 +170,7 @@ class Scheduler(ABC):
     script tells the trial of its allocation stands in `aiperf_orch.trial.runtime.allocation`. `schedulers.contract` has all of it for
     whoever writes a template, and holds every script to it.
 
-    Every method but `submit` may raise `SchedulerUnreachable`, after which nothing has been concluded.
+    Every method but `submit` may raise `SchedulerUnreachableError`, after which nothing has been concluded.
     """
 
     at_once: bool = False

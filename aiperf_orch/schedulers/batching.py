@@ -7,7 +7,13 @@ from time import monotonic
 from typing import Final
 
 from aiperf_orch.schedulers.base import JobRequest, Submission, array_element
-from aiperf_orch.util.errors import QueueFull, SchedulerUnreachable, SubmitPostponed, SubmitRefused, UsageError
+from aiperf_orch.util.errors import (
+    QueueFullError,
+    SchedulerUnreachableError,
+    SubmitPostponedError,
+    SubmitRefusedError,
+    UsageError,
+)
 
 Group = Sequence[JobRequest]
 
@@ -22,8 +28,8 @@ def submit_groups(requests: Group, submit: Callable[[Group], str]) -> Submission
 
     Args:
         requests: the jobs.
-        submit: submits one job, or elements of one array, and returns the id; raises `QueueFull`, `SubmitRefused`,
-            `SubmitPostponed` or `SchedulerUnreachable`.
+        submit: submits one job, or elements of one array, and returns the id; raises `QueueFullError`, `SubmitRefusedError`,
+            `SubmitPostponedError` or `SchedulerUnreachableError`.
     """
     done, groups, until = Submission(), _groups(requests), monotonic() + _LONGEST
     while groups:
@@ -33,22 +39,22 @@ def submit_groups(requests: Group, submit: Callable[[Group], str]) -> Submission
         names = [request.name for request in group]
         try:
             job = submit(group)
-        except QueueFull as error:
+        except QueueFullError as error:
             if len(group) == 1:
                 return _left(done, [group, *groups], str(error))
             middle = len(group) // 2
             groups[:0] = [group[:middle], group[middle:]]
-        except SubmitRefused as error:
+        except SubmitRefusedError as error:
             done.refused.update(dict.fromkeys(names, str(error)))
             return _left(done, groups, str(error))
-        except SubmitPostponed as error:
+        except SubmitPostponedError as error:
             done.postponed.update(dict.fromkeys(names, str(error)))
             return _left(done, groups, str(error))
         except (OSError, RuntimeError, UsageError) as error:  # a file, the template or a program is away for now
             why = f"cannot be submitted for now: {error}"
             done.postponed.update(dict.fromkeys(names, why))
             return _left(done, groups, why)
-        except SchedulerUnreachable as error:
+        except SchedulerUnreachableError as error:
             done.unsure.update(dict.fromkeys(names, str(error)))
             return _left(done, groups, str(error))
         else:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from aiperf_orch.util.errors import SchedulerUnreachable
+from aiperf_orch.util.errors import SchedulerUnreachableError
 from aiperf_orch.util.units import format_duration
 
 _DROPPED: Final = (
@@ -83,7 +83,7 @@ def run_command(
             and the answer is what it had said.
 
     Raises:
-        SchedulerUnreachable: when the program is not there, or did not end in time. Its message has what the command
+        SchedulerUnreachableError: when the program is not there, or did not end in time. Its message has what the command
             had said on stderr.
     """
     late = threading.Event()
@@ -110,12 +110,12 @@ def run_command(
                 watchdog.cancel()
     except FileNotFoundError as error:
         missing = folder if folder and not folder.is_dir() else command[0]
-        raise SchedulerUnreachable(f"{missing}: not found: is this a login node of the cluster?") from error
+        raise SchedulerUnreachableError(f"{missing}: not found: is this a login node of the cluster?") from error
     except OSError as error:
-        raise SchedulerUnreachable(f"{command[0]}: cannot be run: {error.strerror}") from error
+        raise SchedulerUnreachableError(f"{command[0]}: cannot be run: {error.strerror}") from error
     if late.is_set():
         said = f"; it had said: {_in_one_line(errors)}" if errors.strip() else ""
-        raise SchedulerUnreachable(f"{_program(command)} did not answer within {format_duration(timeout)}{said}")
+        raise SchedulerUnreachableError(f"{_program(command)} did not answer within {format_duration(timeout)}{said}")
     return Answer(process.returncode, output, errors)
 
 
@@ -165,9 +165,9 @@ def ask(command: Sequence[str], *, timeout: float) -> str:
     """What a command prints whose failure means that the scheduler does not answer.
 
     Raises:
-        SchedulerUnreachable: when it failed, is not there, or did not end in time.
+        SchedulerUnreachableError: when it failed, is not there, or did not end in time.
     """
     answer = run_command(command, timeout=timeout)
     if answer.status:
-        raise SchedulerUnreachable(f"{_program(command)} failed: {answer.complaint}")
+        raise SchedulerUnreachableError(f"{_program(command)} failed: {answer.complaint}")
     return answer.output

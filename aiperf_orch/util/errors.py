@@ -36,31 +36,31 @@ class LockedError(AiperfError):
     """Another controller holds the campaign."""
 
 
-class SchedulerUnreachable(AiperfError):
+class SchedulerUnreachableError(AiperfError):
     """The scheduler did not answer in time; nothing is known, so nothing is concluded."""
 
     exit_status = 3
 
 
-class NotFinished(AiperfError):
+class NotFinishedError(AiperfError):
     """The campaign goes on: what was asked for can only be done when it has ended."""
 
     exit_status = 4
 
 
-class LeftHanging(AiperfError):
+class LeftHangingError(AiperfError):
     """The user wanted to leave, and the file system keeps the controller from ending in order."""
 
     exit_status = 130
 
 
-class SubmitRefused(AiperfError):
+class SubmitRefusedError(AiperfError):
     """The scheduler refused the job, for a reason that is known to be for good; what it said is the message."""
 
 
-class SubmitPostponed(AiperfError):
+class SubmitPostponedError(AiperfError):
     """The scheduler refused the job, for a reason that passes or is not known; what it said is the message."""
 
 
-class QueueFull(AiperfError):
+class QueueFullError(AiperfError):
     """The scheduler takes no more jobs for now; what it said is the message."""

@@ -14,7 +14,7 @@ from aiperf_orch.controller.background_call import BackgroundCall
 from aiperf_orch.controller.cancellation import Ender
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.schedulers.base import Cancellation
-from aiperf_orch.util.errors import SchedulerUnreachable
+from aiperf_orch.util.errors import SchedulerUnreachableError
 from aiperf_orch.util.units import now
 
 DEADLINE = 60  # seconds
@@ -47,7 +47,7 @@ def test_the_loop_that_is_woken_by_the_end_of_a_call_finds_its_result():
 
 def test_what_a_call_raises_is_raised_where_its_result_is_taken():
     def fail():
-        raise SchedulerUnreachable("away")
+        raise SchedulerUnreachableError("away")
 
     for at_once in (True, False):
         wake = threading.Event()
@@ -55,7 +55,7 @@ def test_what_a_call_raises_is_raised_where_its_result_is_taken():
         call.start(fail)
         call.join(DEADLINE)
         assert call.ended
-        with pytest.raises(SchedulerUnreachable, match="away"):
+        with pytest.raises(SchedulerUnreachableError, match="away"):
             call.take()
         assert not call.running
 

@@ -9,7 +9,7 @@ from aiperf_orch.controller import submitter as submitter_module
 from aiperf_orch.controller.submitter import Submitter
 from aiperf_orch.schedulers.base import JobRequest, Submission
 from aiperf_orch.schedulers.batching import submit_groups
-from aiperf_orch.util.errors import SchedulerUnreachable
+from aiperf_orch.util.errors import SchedulerUnreachableError
 
 REFUSED = "sbatch: error: Batch job submission failed: I/O error writing script/environment to file"
 
@@ -130,7 +130,7 @@ def test_no_answer_is_no_refusal_and_what_was_left_for_time_goes_on_at_once(subm
 
 
 def test_the_limit_of_arrays_is_asked_until_it_is_known(submitter, scheduler, warnings):
-    scheduler.answers += [SchedulerUnreachable("Slurm does not answer"), 1001]
+    scheduler.answers += [SchedulerUnreachableError("Slurm does not answer"), 1001]
     assert submitter.array_limit() == 1
     assert warnings == ["Slurm does not answer"]
     assert [submitter.array_limit(), submitter.array_limit()] == [1001, 1001]

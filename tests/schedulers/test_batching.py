@@ -10,7 +10,7 @@ import pytest
 
 from aiperf_orch.schedulers.base import JobRequest
 from aiperf_orch.schedulers.batching import submit_groups
-from aiperf_orch.util.errors import QueueFull, SchedulerUnreachable, SubmitPostponed, SubmitRefused
+from aiperf_orch.util.errors import QueueFullError, SchedulerUnreachableError, SubmitPostponedError, SubmitRefusedError
 
 
 def requests(*names: str) -> list[JobRequest]:
@@ -37,7 +37,7 @@ class Queue:
 
 @pytest.mark.parametrize("room", range(10))
 def test_of_an_array_as_many_are_accepted_as_there_is_room_for(room: int) -> None:
-    queue = Queue(room, QueueFull("full"))
+    queue = Queue(room, QueueFullError("full"))
     done = submit_groups(array(9), queue)
     assert list(done.jobs) == [f"a[{index}]" for index in range(room)]
     assert done.waiting == {f"a[{index}]": "full" for index in range(room, 9)}
@@ -47,10 +47,10 @@ def test_of_an_array_as_many_are_accepted_as_there_is_room_for(room: int) -> Non
 @pytest.mark.parametrize(
     ("error", "outcome"),
     [
-        (QueueFull("why"), "waiting"),
-        (SubmitRefused("why"), "refused"),
-        (SubmitPostponed("why"), "postponed"),
-        (SchedulerUnreachable("why"), "unsure"),
+        (QueueFullError("why"), "waiting"),
+        (SubmitRefusedError("why"), "refused"),
+        (SubmitPostponedError("why"), "postponed"),
+        (SchedulerUnreachableError("why"), "unsure"),
     ],
 )
 def test_after_the_first_that_is_not_accepted_the_rest_is_left(error: Exception, outcome: str) -> None:
@@ -64,7 +64,7 @@ def test_after_the_first_that_is_not_accepted_the_rest_is_left(error: Exception,
 
 def test_elements_that_follow_different_jobs_are_submitted_apart() -> None:
     follow = [replace(request, after=after) for request, after in zip(array(4), ("7", None, "8", "7"), strict=True)]
-    queue = Queue(9, QueueFull("full"))
+    queue = Queue(9, QueueFullError("full"))
     done = submit_groups([*follow, *requests("x")], queue)
     assert queue.calls == [["a[0]", "a[3]"], ["a[1]"], ["a[2]"], ["x"]]
     assert done.jobs == {"a[0]": "1_0", "a[3]": "1_3", "a[1]": "2_1", "a[2]": "3_2", "x": "4"}

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from aiperf_orch.schedulers.command import Answer, ask, clean_environment, run_command
-from aiperf_orch.util.errors import SchedulerUnreachable
+from aiperf_orch.util.errors import SchedulerUnreachableError
 
 KEPT = {
     "SLURM_CONF": "/etc/slurm/slurm.conf",
@@ -52,13 +52,13 @@ def test_what_is_not_utf_8_is_no_error():
 def test_a_late_command_is_ended_with_all_that_it_started_and_what_it_said_is_known(tmp_path):
     script = f"echo 'queue full,' >&2; echo sleeping >&2; (sleep 3; touch '{tmp_path}/lives') & sleep 300"
     began = time.monotonic()
-    with pytest.raises(SchedulerUnreachable) as error:
+    with pytest.raises(SchedulerUnreachableError) as error:
         run_command(["sh", "-c", script], timeout=1)
     assert time.monotonic() - began < 100
     assert str(error.value) == "sh did not answer within 1s; it had said: queue full, sleeping"
     time.sleep(4)
     assert not (tmp_path / "lives").exists()
-    with pytest.raises(SchedulerUnreachable, match=r"^sleep did not answer within 1s$"):
+    with pytest.raises(SchedulerUnreachableError, match=r"^sleep did not answer within 1s$"):
         run_command(["env", "A=b", "sleep", "300"], timeout=1)
 
 
@@ -71,11 +71,11 @@ def test_a_command_is_ended_as_soon_as_it_has_said_enough():
 
 
 def test_a_program_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(SchedulerUnreachable, match="nosuch: not found"):
+    with pytest.raises(SchedulerUnreachableError, match="nosuch: not found"):
         run_command(["nosuch"], timeout=60)
-    with pytest.raises(SchedulerUnreachable, match="gone: not found"):
+    with pytest.raises(SchedulerUnreachableError, match="gone: not found"):
         run_command(["true"], timeout=60, folder=tmp_path / "gone")
-    with pytest.raises(SchedulerUnreachable, match=r"^false failed: exit status 1, without a word"):
+    with pytest.raises(SchedulerUnreachableError, match=r"^false failed: exit status 1, without a word"):
         ask(["env", "TZ=UTC", "false"], timeout=60)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from aiperf_orch.schedulers.command import Answer
 from aiperf_orch.schedulers.pbs.error_messages import TABLE, Meaning, complaint_of, meaning_of
-from aiperf_orch.util.errors import QueueFull, SchedulerUnreachable, SubmitPostponed, SubmitRefused
+from aiperf_orch.util.errors import QueueFullError, SchedulerUnreachableError, SubmitPostponedError, SubmitRefusedError
 
 CAPTURES = Path(__file__).parents[1] / "cluster" / "captures"
 GOOD, PASSING, FULL = Meaning.FOR_GOOD, Meaning.PASSING, Meaning.FULL
@@ -85,13 +85,13 @@ def test_what_a_failed_qdel_means(status, text, meaning):
 @pytest.mark.parametrize(
     ("status", "text", "error"),
     [
-        (162, "Connection refused\nqsub: cannot connect to server vm (errno=15010)", SchedulerUnreachable),
-        (38, "qsub: would exceed complex's per-user limit", QueueFull),
-        (170, "qsub: Unknown queue", SubmitRefused),
-        (173, "qsub: Queue is not enabled", SubmitPostponed),
-        (32, "qsub: Please give a project with -A\nsecond line of the message", SubmitPostponed),
-        (153, "qsub: Unknown Job Id 99999.vm", SubmitPostponed),
-        (99, "", SubmitPostponed),
+        (162, "Connection refused\nqsub: cannot connect to server vm (errno=15010)", SchedulerUnreachableError),
+        (38, "qsub: would exceed complex's per-user limit", QueueFullError),
+        (170, "qsub: Unknown queue", SubmitRefusedError),
+        (173, "qsub: Queue is not enabled", SubmitPostponedError),
+        (32, "qsub: Please give a project with -A\nsecond line of the message", SubmitPostponedError),
+        (153, "qsub: Unknown Job Id 99999.vm", SubmitPostponedError),
+        (99, "", SubmitPostponedError),
     ],
 )
 def test_each_meaning_has_an_error_that_says_all_that_pbs_said(status, text, error):

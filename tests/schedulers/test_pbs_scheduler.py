@@ -14,7 +14,7 @@ from aiperf_orch.schedulers.pbs import scheduler as module
 from aiperf_orch.schedulers.pbs.job_lookup import look_up
 from aiperf_orch.schedulers.registry import make_scheduler
 from aiperf_orch.settings.models import SiteSettings
-from aiperf_orch.util.errors import SchedulerUnreachable
+from aiperf_orch.util.errors import SchedulerUnreachableError
 
 pytestmark = pytest.mark.pbs
 
@@ -101,11 +101,11 @@ def test_an_empty_or_broken_answer_with_status_0_concludes_nothing(scheduler, pb
     pbs.configure(history=history)
     jobs = {name: pbs.submit("true", "-h") for name in ("first", "second")}
     pbs.fault("qstat", "truncated", keep=keep)
-    with pytest.raises(SchedulerUnreachable):
+    with pytest.raises(SchedulerUnreachableError):
         scheduler.explain(jobs)
     pbs.heal()
     pbs.stop_server()
-    with pytest.raises(SchedulerUnreachable):
+    with pytest.raises(SchedulerUnreachableError):
         scheduler.explain(jobs)
     pbs.start_server()
     assert scheduler.explain(jobs).keys() == jobs.keys()

@@ -16,7 +16,7 @@ from aiperf_orch.schedulers.base import JobEnd, JobRequest, JobState, JobStatus
 from aiperf_orch.schedulers.slurm.scheduler import SlurmScheduler
 from aiperf_orch.schedulers.slurm.survey import survey
 from aiperf_orch.settings.schedulers import SlurmSettings
-from aiperf_orch.util.errors import SchedulerUnreachable
+from aiperf_orch.util.errors import SchedulerUnreachableError
 
 pytestmark = pytest.mark.slurm
 
@@ -185,7 +185,7 @@ def test_a_login_container_without_munge_gets_in_by_its_token(slurm, job, stand_
             program,
             f'[ -n "$SLURM_JWT" ] && [ "$SLURM_CLUSTERS" = here ] || {{ {refusal}; }}\nunset SLURM_JWT SLURM_CLUSTERS; REAL "$@"',
         )
-    with pytest.raises(SchedulerUnreachable, match="Munge encode failed"):
+    with pytest.raises(SchedulerUnreachableError, match="Munge encode failed"):
         make_scheduler().check(1)
     monkeypatch.setenv("SLURM_JWT", "a.secret.token")
     monkeypatch.setenv("SLURM_CLUSTERS", "here")
@@ -292,7 +292,7 @@ def test_accounting_knows_ends_that_slurmctld_has_forgotten_but_no_life(slurm_ac
     assert {name: each.reason for name, each in known.items()} == {failed.name: EndReason.TRIAL_ERROR}
 
     stand_in("sacct", "echo 'sacct: error: Problem talking to the database: Connection refused' >&2; exit 1")
-    with pytest.raises(SchedulerUnreachable, match=r"sacct failed: .*Connection refused"):
+    with pytest.raises(SchedulerUnreachableError, match=r"sacct failed: .*Connection refused"):
         scheduler.explain(jobs)
     stand_in("scontrol", None)
     assert isinstance(scheduler.explain({running.name: idents[1]})[running.name], JobStatus)
@@ -311,7 +311,7 @@ def test_accounting_knows_ends_that_slurmctld_has_forgotten_but_no_life(slurm_ac
 )
 def test_what_cannot_be_asked_is_not_unknown(scheduler, stand_in, program, script):
     stand_in(program, script)
-    with pytest.raises(SchedulerUnreachable, match=f"{program} failed: "):
+    with pytest.raises(SchedulerUnreachableError, match=f"{program} failed: "):
         scheduler.query(["x"]) if program == "squeue" else scheduler.explain({"x": "1"})
 
 
@@ -327,7 +327,7 @@ def test_a_job_that_cannot_be_cancelled_is_reported(scheduler, job, stand_in, as
     done = scheduler.cancel(jobs, force=False)
     assert (done.never, done.refused) == ([], dict.fromkeys(jobs, "mysite: no scancel on Mondays"))
     stand_in("scancel", "kill -9 $$")
-    with pytest.raises(SchedulerUnreachable, match="scancel failed"):
+    with pytest.raises(SchedulerUnreachableError, match="scancel failed"):
         scheduler.cancel(jobs, force=False)
     stand_in("scancel", None)
     done = scheduler.cancel(jobs, force=True)

@@ -11,7 +11,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from aiperf_orch.util.errors import AiperfError, QueueFull, SchedulerUnreachable, SubmitPostponed, SubmitRefused
+from aiperf_orch.util.errors import (
+    AiperfError,
+    QueueFullError,
+    SchedulerUnreachableError,
+    SubmitPostponedError,
+    SubmitRefusedError,
+)
 
 if TYPE_CHECKING:
     from aiperf_orch.schedulers.command import Answer
@@ -155,10 +161,10 @@ def complaint_of(program: str, answer: Answer) -> AiperfError:
     message = said if program in said else f"{program}: {said}"
     match meaning_of(program, answer):
         case Meaning.UNREACHABLE:
-            return SchedulerUnreachable(message)
+            return SchedulerUnreachableError(message)
         case Meaning.FULL:
-            return QueueFull(message)
+            return QueueFullError(message)
         case Meaning.FOR_GOOD:
-            return SubmitRefused(message)
+            return SubmitRefusedError(message)
         case _:
-            return SubmitPostponed(message)
+            return SubmitPostponedError(message)

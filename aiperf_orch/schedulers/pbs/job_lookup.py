@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from aiperf_orch.schedulers.pbs import qstat
-from aiperf_orch.util.errors import SchedulerUnreachable
+from aiperf_orch.util.errors import SchedulerUnreachableError
 
 if TYPE_CHECKING:
     from aiperf_orch.schedulers.command import Answer
@@ -28,7 +28,7 @@ def look_up(run: Run, jobs: Sequence[str]) -> dict[str, qstat.Job]:
         jobs: ids, of any number.
 
     Raises:
-        SchedulerUnreachable: when it said nothing of one of them, not even that it does not know it: nothing may be
+        SchedulerUnreachableError: when it said nothing of one of them, not even that it does not know it: nothing may be
             concluded from an answer that is empty or broke off, whatever its exit status.
     """
     found: dict[str, qstat.Job] = {}
@@ -42,19 +42,19 @@ def _ask_for(run: Run, jobs: Sequence[str], *, history: bool) -> dict[str, qstat
     if history and qstat.has_no_history(answer.errors):  # it says so of jobs that live, too
         return _ask_for(run, jobs, history=False)
     if answer.status not in (0, qstat.NO_SUCH_JOB, qstat.FINISHED):
-        raise SchedulerUnreachable(f"qstat: {answer.complaint}")
+        raise SchedulerUnreachableError(f"qstat: {answer.complaint}")
     found = {qstat.number_of(job.id): job for job in qstat.parse_jobs(whole(answer))}
     spoken_of = found.keys() | qstat.parse_unknown(answer.errors)
     silent = [job for job in jobs if qstat.number_of(job) not in spoken_of]
     if silent and len(jobs) == 1:
-        raise SchedulerUnreachable(f"qstat: it said nothing of job {jobs[0]}")
+        raise SchedulerUnreachableError(f"qstat: it said nothing of job {jobs[0]}")
     for job in silent:  # of several, one that is unknown hides the others in some versions
         found |= _ask_for(run, [job], history=history)
     return found
 
 
 def whole(answer: Answer) -> str:
-    """What qstat printed; raises SchedulerUnreachable for half of it, from which nothing may be concluded."""
+    """What qstat printed; raises SchedulerUnreachableError for half of it, from which nothing may be concluded."""
     if not qstat.is_whole(answer.output):
-        raise SchedulerUnreachable("qstat: its answer broke off")
+        raise SchedulerUnreachableError("qstat: its answer broke off")
     return answer.output

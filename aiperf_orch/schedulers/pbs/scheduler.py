@@ -30,14 +30,14 @@ from aiperf_orch.schedulers.pbs.job_lookup import look_up, whole
 from aiperf_orch.schedulers.pbs.job_status import accounted, end_of, status_of
 from aiperf_orch.schedulers.script_rendering import render_script, submitit_command
 from aiperf_orch.settings.schedulers import PbsSettings
-from aiperf_orch.util.errors import SchedulerUnreachable, SubmitPostponed, UsageError
+from aiperf_orch.util.errors import SchedulerUnreachableError, SubmitPostponedError, UsageError
 
 PROGRAMS: Final = ("qsub", "qstat", "qdel")
 _PACE: Final = 1 / 8  # seconds between two connections: each holds one of 512 ports of the host for a minute
 _MOST_CALLS: Final = 24  # of qdel at a time: three seconds
 
 
-class _NothingToFollow(SubmitPostponed):
+class _NothingToFollow(SubmitPostponedError):
     """The job that another is to follow has ended, or is not known: it goes without."""
 
 
@@ -114,7 +114,7 @@ class PbsScheduler(Scheduler):
                 deleted[name] = job
             elif answer.status and meaning_of("qdel", answer) is not Meaning.GONE:
                 error = complaint_of("qdel", answer)
-                if isinstance(error, SchedulerUnreachable):
+                if isinstance(error, SchedulerUnreachableError):
                     raise error
                 done.refused[name] = str(error)
         done.never += self._never_ran(deleted)
@@ -124,7 +124,7 @@ class PbsScheduler(Scheduler):
         """Those of these jobs, ids by name, that have not begun, now that they were deleted: one may have begun meanwhile."""
         try:
             known = self._look_up(jobs)
-        except SchedulerUnreachable:
+        except SchedulerUnreachableError:
             return []  # the queue will tell
         return [name for name in jobs if name not in known or known[name].never_ran]
 
@@ -155,7 +155,7 @@ class PbsScheduler(Scheduler):
         """Run a command whose failure means that PBS does not answer."""
         answer = self._run(command)
         if answer.status:
-            raise SchedulerUnreachable(f"{command[0]} failed with {answer.status}: {answer.complaint}")
+            raise SchedulerUnreachableError(f"{command[0]} failed with {answer.status}: {answer.complaint}")
         return answer
 
     def _submit(self, group: Sequence[JobRequest]) -> str:
@@ -172,7 +172,7 @@ class PbsScheduler(Scheduler):
         """Whether PBS has accepted a job and then removed it, as it does when it does not know the one to follow."""
         try:
             known = self._look_up({"": job}).get("")
-        except SchedulerUnreachable:
+        except SchedulerUnreachableError:
             return False  # it is in the queue, for all that is known
         return known is None or (known.never_ran and known.substate != qstat.DELETED)
 
@@ -193,7 +193,7 @@ class PbsScheduler(Scheduler):
         if answer.status == 0 and job is not None:
             return job
         if answer.status == 0:
-            raise SchedulerUnreachable(f"qsub: {answer.complaint}")
+            raise SchedulerUnreachableError(f"qsub: {answer.complaint}")
         if follows and meaning_of("qsub", answer) is Meaning.GONE:
             raise _NothingToFollow(answer.complaint)
         raise complaint_of("qsub", answer)

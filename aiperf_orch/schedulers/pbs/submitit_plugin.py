@@ -24,7 +24,7 @@ from aiperf_orch.schedulers.job_files import PICKLE, SCRIPT
 from aiperf_orch.schedulers.pbs import qstat
 from aiperf_orch.schedulers.pbs.error_messages import Meaning, meaning_of
 from aiperf_orch.schedulers.pbs.job_lookup import IDS_A_CALL, look_up, whole
-from aiperf_orch.util.errors import SchedulerUnreachable, SubmitRefused
+from aiperf_orch.util.errors import SchedulerUnreachableError, SubmitRefusedError
 
 if TYPE_CHECKING:
     from aiperf_orch.schedulers.command import Answer
@@ -67,10 +67,10 @@ class PbsInfoWatcher(core.InfoWatcher):
             return
         self._num_calls += 1
         learnt = True
-        with contextlib.suppress(SchedulerUnreachable):
+        with contextlib.suppress(SchedulerUnreachableError):
             answer = _run(qstat.list_command())
             if answer.status:
-                raise SchedulerUnreachable(answer.complaint)
+                raise SchedulerUnreachableError(answer.complaint)
             living = {qstat.submitit_id(job.id): job for job in qstat.parse_jobs(whole(answer))}
             self._info_dict.update({name: {"State": _state(job)} for name, job in living.items() if name in wanted})
             learnt = self._learn_ends(sorted(wanted - living.keys()))
@@ -103,13 +103,13 @@ class PbsJob(core.Job[core.R]):
         """Delete the job. One that has ended is no error, as for Slurm's plugin, though qdel says so.
 
         Raises:
-            SchedulerUnreachable: with `check`, when PBS did not answer, as when a command took too long.
+            SchedulerUnreachableError: with `check`, when PBS did not answer, as when a command took too long.
             FailedJobError: with `check`, when qdel refused.
         """
         time.sleep(_PACE)
         try:
             answer = _run([self._cancel_command, self.job_id])
-        except SchedulerUnreachable:
+        except SchedulerUnreachableError:
             if check:
                 raise
             return
@@ -314,7 +314,9 @@ class CampaignExecutor(PbsExecutor):
 
     def __init__(self, folder: Path, render: Callable[[], str], qsub: Callable[[Path], str]) -> None:
         if "%" in str(folder):
-            raise SubmitRefused(f"{folder}: submitit fills in what follows a % in a path: use a directory without one")
+            raise SubmitRefusedError(
+                f"{folder}: submitit fills in what follows a % in a path: use a directory without one"
+            )
         super().__init__(folder)
         self._render, self._given_qsub = render, qsub
         self.full_id = ""
@@ -334,7 +336,7 @@ class CampaignExecutor(PbsExecutor):
 
 
 def _run(command: list[str], folder: Path | None = None) -> Answer:
-    """Run a command of PBS; raises SchedulerUnreachable when it cannot be run, or takes too long."""
+    """Run a command of PBS; raises SchedulerUnreachableError when it cannot be run, or takes too long."""
     from aiperf_orch.schedulers.command import run_command  # not for jobs
 
     return run_command(command, timeout=_TIMEOUT, folder=folder)

@@ -6,7 +6,7 @@ from aiperf_orch.schedulers.command import ask
 from aiperf_orch.schedulers.node_sharing import Room
 from aiperf_orch.schedulers.pbs import inventory, qstat
 from aiperf_orch.settings.schedulers import PbsSettings
-from aiperf_orch.util.errors import SchedulerUnreachable
+from aiperf_orch.util.errors import SchedulerUnreachableError
 
 
 def survey(*, timeout: float) -> inventory.Complex:
@@ -16,13 +16,13 @@ def survey(*, timeout: float) -> inventory.Complex:
         timeout: seconds that each question may take.
 
     Raises:
-        SchedulerUnreachable: when the server does not answer.
+        SchedulerUnreachableError: when the server does not answer.
     """
     server = inventory.parse_server(ask(qstat.server_command(), timeout=timeout))
     queues = inventory.parse_queues(ask(inventory.queues_command(), timeout=timeout))
     try:
         nodes = tuple(inventory.parse_nodes(ask(inventory.nodes_command(), timeout=timeout)))
-    except SchedulerUnreachable as error:
+    except SchedulerUnreachableError as error:
         return inventory.Complex(server, queues, (), without_nodes=str(error))
     return inventory.Complex(server, queues, nodes)
 
@@ -31,7 +31,7 @@ def room(settings: PbsSettings) -> Room:
     """How trials share the hosts of the queue that they go to.
 
     Raises:
-        SchedulerUnreachable: when the server does not answer.
+        SchedulerUnreachableError: when the server does not answer.
     """
     found = survey(timeout=settings.command_timeout)
     if settings.resources or found.without_nodes is not None:

@@ -17,7 +17,7 @@ from submitit.slurm import slurm as submitit_slurm
 
 from aiperf_orch.schedulers.base import JobRequest, array_element
 from aiperf_orch.schedulers.job_files import PICKLE, SCRIPT
-from aiperf_orch.util.errors import SubmitPostponed
+from aiperf_orch.util.errors import SubmitPostponedError
 
 
 class SlurmExecutor(submitit_slurm.SlurmExecutor):
@@ -42,14 +42,16 @@ class SlurmExecutor(submitit_slurm.SlurmExecutor):
         """Submit; returns the id, of the array where it is one.
 
         Raises:
-            SchedulerUnreachable, SubmitRefused, SubmitPostponed, QueueFull: as the sbatch callable does;
-                SubmitPostponed also when a file of the job cannot be written.
+            SchedulerUnreachableError, SubmitRefusedError, SubmitPostponedError, QueueFullError: as the sbatch callable does;
+                SubmitPostponedError also when a file of the job cannot be written.
         """
         try:
             with self.batch():
                 jobs = [self.submit(submitit.helpers.CommandFunction(list(each.command))) for each in self._requests]
         except OSError as error:
-            raise SubmitPostponed(f"{error.filename or self.folder}: cannot be written: {error.strerror}") from error
+            raise SubmitPostponedError(
+                f"{error.filename or self.folder}: cannot be written: {error.strerror}"
+            ) from error
         return str(jobs[0].job_id).partition("_")[0]
 
     def _internal_process_submissions(

@@ -27,7 +27,13 @@ from aiperf_orch.schedulers.script_rendering import render_script, submitit_comm
 from aiperf_orch.schedulers.slurm import squeue
 from aiperf_orch.schedulers.slurm.error_messages import Complaint, classify, is_waiting
 from aiperf_orch.settings.schedulers import SlurmSettings
-from aiperf_orch.util.errors import QueueFull, SchedulerUnreachable, SubmitPostponed, SubmitRefused, UsageError
+from aiperf_orch.util.errors import (
+    QueueFullError,
+    SchedulerUnreachableError,
+    SubmitPostponedError,
+    SubmitRefusedError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from aiperf_orch.schedulers.slurm.executor import SlurmExecutor
@@ -70,7 +76,7 @@ class SlurmScheduler(Scheduler):
         """Submit one job, or elements of one array. To avoid nodes is a wish: perhaps too few others are left."""
         try:
             return self._executor(group).submit_all()
-        except SubmitRefused:
+        except SubmitRefusedError:
             if not any(request.exclude for request in group):
                 raise
         return self._executor([replace(request, exclude=()) for request in group]).submit_all()
@@ -87,7 +93,7 @@ class SlurmScheduler(Scheduler):
         """One squeue for all."""
         answer = self._run(squeue.squeue_command(os.getuid(), self._settings.cluster))
         if answer.status or "slurm_load_jobs error" in answer.errors:  # of one of several clusters it ends with 0
-            raise SchedulerUnreachable(f"squeue failed: {answer.complaint}")
+            raise SchedulerUnreachableError(f"squeue failed: {answer.complaint}")
         return squeue.statuses(list(squeue.parse_squeue(answer.output)), names)
 
     def explain(self, jobs: Mapping[str, str]) -> Mapping[str, JobStatus | JobEnd]:
@@ -101,7 +107,7 @@ class SlurmScheduler(Scheduler):
             try:
                 # sacct knows of the steps, and of jobs that slurmctld has forgotten; but of an end some seconds late
                 known |= self._accounted(ended)
-            except SchedulerUnreachable:
+            except SchedulerUnreachableError:
                 if ended.keys() - known.keys():
                     raise
         return known
@@ -143,7 +149,7 @@ class SlurmScheduler(Scheduler):
         for job in jobs.values() if len(jobs) <= _MOST_QUESTIONS else [None]:
             answer = self._run(squeue.scontrol_command(job, self._settings.cluster))
             if answer.status and (job is None or not squeue.is_unknown(answer.said)):
-                raise SchedulerUnreachable(f"scontrol failed: {answer.complaint}")
+                raise SchedulerUnreachableError(f"scontrol failed: {answer.complaint}")
             found |= squeue.parse_scontrol(answer.output)
         return {name: found[name, job] for name, job in jobs.items() if (name, job) in found}
 
@@ -153,7 +159,7 @@ class SlurmScheduler(Scheduler):
         for ids in _chunks(list(jobs.values())):
             answer = self._run(squeue.sacct_command(ids, self._settings.cluster))
             if answer.status or ("sacct: error: " in answer.errors and not answer.output.strip()):
-                raise SchedulerUnreachable(f"sacct failed: {answer.complaint}")
+                raise SchedulerUnreachableError(f"sacct failed: {answer.complaint}")
             found |= squeue.parse_sacct(answer.output)
         return {name: found[name, job] for name, job in jobs.items() if (name, job) in found}
 
@@ -166,7 +172,7 @@ class SlurmScheduler(Scheduler):
             if answer.status == 0:
                 continue
             if answer.status < 0 or classify(answer.said) is Complaint.UNREACHABLE:
-                raise SchedulerUnreachable(f"scancel failed: {answer.complaint}")
+                raise SchedulerUnreachableError(f"scancel failed: {answer.complaint}")
             why = squeue.parse_scancel(answer.said) or dict.fromkeys(ids, answer.complaint)
             refused |= {job.name: why[job.job] for job in chunk if job.job in why and why[job.job] not in squeue.GONE}
         return refused
@@ -196,12 +202,12 @@ class SlurmScheduler(Scheduler):
         complaint = classify(answer.said)
         lost = answer.status == 0 or answer.status < 0 or answer.status >= 128
         if complaint is Complaint.FULL or (complaint is Complaint.FEWER and number > 1):
-            raise QueueFull(answer.complaint)
+            raise QueueFullError(answer.complaint)
         if complaint is Complaint.FOR_GOOD:
-            raise SubmitRefused(answer.complaint)
+            raise SubmitRefusedError(answer.complaint)
         if complaint is Complaint.UNREACHABLE or lost:
-            raise SchedulerUnreachable(f"sbatch: {answer.complaint}")
-        raise SubmitPostponed(answer.complaint)
+            raise SchedulerUnreachableError(f"sbatch: {answer.complaint}")
+        raise SubmitPostponedError(answer.complaint)
 
     def _script(self, requests: Sequence[JobRequest]) -> str:
         first, settings = requests[0], self._settings

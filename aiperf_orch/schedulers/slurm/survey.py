@@ -7,7 +7,7 @@ from aiperf_orch.schedulers.node_sharing import Room
 from aiperf_orch.schedulers.slurm import accounting_limits, inventory, squeue
 from aiperf_orch.settings.schedulers import SlurmSettings
 from aiperf_orch.util import users
-from aiperf_orch.util.errors import SchedulerUnreachable
+from aiperf_orch.util.errors import SchedulerUnreachableError
 
 
 def survey(name: str | None, *, timeout: float) -> inventory.Cluster:
@@ -18,7 +18,7 @@ def survey(name: str | None, *, timeout: float) -> inventory.Cluster:
         timeout: seconds that each question may take.
 
     Raises:
-        SchedulerUnreachable: when the controller does not answer.
+        SchedulerUnreachableError: when the controller does not answer.
     """
     config = squeue.parse_config(ask(squeue.config_command(name), timeout=timeout))
     partitions = tuple(inventory.parse_partitions(ask(inventory.partitions_command(name), timeout=timeout)))
@@ -29,7 +29,7 @@ def survey(name: str | None, *, timeout: float) -> inventory.Cluster:
     try:
         associations = ask(accounting_limits.associations_command(user, cluster), timeout=timeout)
         qos = ask(accounting_limits.qos_command(), timeout=timeout)
-    except SchedulerUnreachable as error:
+    except SchedulerUnreachableError as error:
         return inventory.Cluster(config, partitions, nodes, without_accounting=f"accounting does not answer: {error}")
     return inventory.Cluster(
         config,
@@ -48,7 +48,7 @@ def room(settings: SlurmSettings) -> Room:
     """How trials share the nodes of the partitions that they go to.
 
     Raises:
-        SchedulerUnreachable: when the controller does not answer.
+        SchedulerUnreachableError: when the controller does not answer.
     """
     timeout = settings.command_timeout
     partitions = list(inventory.parse_partitions(ask(inventory.partitions_command(settings.cluster), timeout=timeout)))
@@ -65,5 +65,5 @@ def _answer(command: list[str], timeout: float) -> str:
     """What a command prints; nothing where it fails, as where a user may not ask that."""
     try:
         return ask(command, timeout=timeout)
-    except SchedulerUnreachable:
+    except SchedulerUnreachableError:
         return ""
