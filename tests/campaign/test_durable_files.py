@@ -122,8 +122,8 @@ def test_a_line_of_a_size_limit_is_taken_back(tmp_path: Path) -> None:
     script = f"""
 import resource
 from pathlib import Path
-from aiperf_orch.campaign.files import AppendFile, replace_file
-from aiperf_orch.errors import AiperfError
+from aiperf_orch.campaign.durable_files import AppendFile, replace_file
+from aiperf_orch.util.errors import AiperfError
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
 file = AppendFile(Path({str(path)!r}), exclusive=True)
 file.append("x" * 59 + "\\n")

@@ -139,7 +139,7 @@ _RACER = """
 import sys, time
 from pathlib import Path
 from aiperf_orch.campaign.lock import Lock
-from aiperf_orch.errors import LockedError
+from aiperf_orch.util.errors import LockedError
 held = []
 print("ready", flush=True)
 for line in sys.stdin:

@@ -270,8 +270,8 @@ def test_a_job_outlives_the_process_that_submitted_it(scheduler, settings, jobs)
     program = f"""
 import os, signal
 from pathlib import Path
-from aiperf_orch.config import SiteSettings
-from aiperf_orch.schedulers.choosing import make_scheduler
+from aiperf_orch.settings.models import SiteSettings
+from aiperf_orch.schedulers.registry import make_scheduler
 from aiperf_orch.schedulers.base import JobRequest
 make_scheduler(SiteSettings.model_validate({{"scheduler": {settings.model_dump(mode="json")!r}}}).scheduler).submit([
     JobRequest({request.name!r}, *map(Path, {[*map(str, [request.folder] * 2), str(request.campaign)]!r}), {request.command!r})])

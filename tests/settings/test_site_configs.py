@@ -11,7 +11,7 @@ import pytest
 from aiperf_orch.commands.render import render
 from aiperf_orch.settings.loading import load_site
 
-SITES = sorted((Path(__file__).parents[1] / "site_configs").glob("*.yaml"))
+SITES = sorted((Path(__file__).parents[2] / "site_configs").glob("*.yaml"))
 
 
 def test_there_is_one_for_each_kind_of_site() -> None:

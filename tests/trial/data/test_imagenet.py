@@ -215,9 +215,9 @@ def test_a_folder_that_this_node_cannot_read_is_the_nodes_fault(
 
 _READING = """
 import sys, torch
-from aiperf_orch.config import DataSettings
-from aiperf_orch.trial.datasets.imagenet import ImageTree
-from aiperf_orch.trial.world import World
+from aiperf_orch.settings.models import DataSettings
+from aiperf_orch.trial.data.imagenet import ImageTree
+from aiperf_orch.trial.runtime.process_group import World
 import numpy as np
 data = DataSettings(name="imagenet", path=sys.argv[1], image_size=16, classes=3, loaders=1)
 if __name__ == "__main__":
@@ -366,9 +366,9 @@ def test_no_more_loaders_are_started_than_shared_memory_has_room_for(
 
 _LOADING = """
 import os, sys, torch
-from aiperf_orch.config import DataSettings
-from aiperf_orch.trial.datasets.imagenet import ImageTree
-from aiperf_orch.trial.world import World
+from aiperf_orch.settings.models import DataSettings
+from aiperf_orch.trial.data.imagenet import ImageTree
+from aiperf_orch.trial.runtime.process_group import World
 data = DataSettings(name="imagenet", path=sys.argv[1], image_size=16, classes=3, loaders=1)
 source = ImageTree(data, torch.device("cpu"), World())
 print(*(worker.pid for worker in source._loader._iterator._workers), flush=True)
