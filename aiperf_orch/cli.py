@@ -256,9 +256,9 @@ def mail(
     What would be sent is shown first. The same result has the same Message-ID, whenever it is sent.
     """
     from aiperf_orch.commands import mail as mailing
-    from aiperf_orch.committee.smtp import read_server
+    from aiperf_orch.committee.smtp import parse_server
 
-    server = None if smtp is None else read_server(smtp, tls, login_file, timeout)
+    server = None if smtp is None else parse_server(smtp, tls, login_file, timeout)
     mailing.mail(
         campaign_dir,
         recipients=recipients,

@@ -27,7 +27,7 @@ from scipy.stats import spearmanr, t
 
 from aiperf_orch.network import counts, morphisms, seeds
 from aiperf_orch.network.graph import MERGES, Graph
-from aiperf_orch.network.morphisms import Limits
+from aiperf_orch.network.morphisms import MorphismLimits
 from aiperf_orch.search import Search
 from aiperf_orch.search.embedding import UNIT
 from aiperf_orch.search.gaussian_process import NOISE, SMALLEST_SCALE
@@ -157,7 +157,7 @@ def invented_error(first: Graph, graph: Graph) -> float:
 
 def final_error(first: Graph, seed: int, surrogate: Surrogate | ExactSurrogate) -> float:
     """The best error of a search."""
-    search = Search(first, SearchSettings(), Limits(), seed=seed, concurrency=1, keep=64)
+    search = Search(first, SearchSettings(), MorphismLimits(), seed=seed, concurrency=1, keep=64)
     search._surrogate = surrogate  # type: ignore[assignment]
     best = 1.0
     for trial in range(TRIALS):

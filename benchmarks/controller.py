@@ -43,14 +43,14 @@ from aiperf_orch.campaign.journal import Journal
 from aiperf_orch.campaign.state import CampaignState, Phase
 from aiperf_orch.commands.live_view import PlainLines
 from aiperf_orch.controller import controller as controller_module
-from aiperf_orch.controller.attempt_monitor import Watched
+from aiperf_orch.controller.attempt_monitor import LiveAttempt
 from aiperf_orch.controller.controller import Controller
-from aiperf_orch.controller.search_adapter import Proposer
-from aiperf_orch.controller.weight_retention import WeightFiles
-from aiperf_orch.schedulers.base import Cancellation, JobEnd, JobRequest, JobStatus, Scheduler, Submission
+from aiperf_orch.controller.search_adapter import SearchAdapter
+from aiperf_orch.controller.weight_retention import WeightRetention
+from aiperf_orch.schedulers.base import CancelResult, JobEnd, JobRequest, JobStatus, Scheduler, SubmitResult
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.trial.runtime.allocation import Allocation
-from aiperf_orch.trial.runtime.attempt import Attempt, Files
+from aiperf_orch.trial.runtime.attempt import AttemptRunner, TrialFiles
 from aiperf_orch.trial.runtime.simulated_trainer import SimulatedTrainer
 
 EPOCHS = 2
@@ -60,7 +60,7 @@ PHASES = ("search", "journal", "state", "spec", "folders", "events", "weights", 
 class Here(Scheduler):
     """Runs trials in this process, when it is told to."""
 
-    at_once = True
+    nonblocking = True
 
     def __init__(self) -> None:
         self._submitted: list[str] = []
@@ -71,21 +71,21 @@ class Here(Scheduler):
     def render(self, request: JobRequest) -> str:
         return ""
 
-    def submit(self, requests: Sequence[JobRequest]) -> Submission:
+    def submit(self, requests: Sequence[JobRequest]) -> SubmitResult:
         self._submitted += [request.command[-3] for request in requests]  # the specification, before --attempt 1
-        return Submission(jobs={request.name: request.name for request in requests})
+        return SubmitResult(jobs={request.name: request.name for request in requests})
 
-    def release(self, names: Collection[str]) -> None:
+    def release_resources(self, names: Collection[str]) -> None:
         pass
 
     def query(self, names: Collection[str]) -> Mapping[str, JobStatus]:
         return {}
 
-    def explain(self, jobs: Mapping[str, str]) -> Mapping[str, JobStatus | JobEnd]:
+    def query_unlisted(self, jobs: Mapping[str, str]) -> Mapping[str, JobStatus | JobEnd]:
         return {}
 
-    def cancel(self, jobs: Mapping[str, str | None], *, force: bool) -> Cancellation:
-        return Cancellation()
+    def cancel(self, jobs: Mapping[str, str | None], *, force: bool) -> CancelResult:
+        return CancelResult()
 
     def run(self, directory: CampaignDirectory) -> None:
         """Run what was submitted."""
@@ -93,10 +93,12 @@ class Here(Scheduler):
         for path in submitted:
             spec, sha256 = read_spec(Path(path))
             sink = claim(directory, spec.trial, 1, 0)
-            files = Files(directory.weights(spec.trial), directory.checkpoint(spec.trial))
-            allocation = Allocation(job="here", hosts=("here",), rank=0, run=0, may_run_again=False)
+            files = TrialFiles(directory.weights(spec.trial), directory.checkpoint(spec.trial))
+            allocation = Allocation(job="here", hosts=("here",), rank=0, run=0, requeueable=False)
             with contextlib.redirect_stderr(io.StringIO()):
-                Attempt(spec, sha256, 1, allocation, sink, files).run(functools.partial(SimulatedTrainer, spec, 1), [])
+                AttemptRunner(spec, sha256, 1, allocation, sink, files).run(
+                    functools.partial(SimulatedTrainer, spec, 1), []
+                )
             os.close(sink._file.descriptor)  # a job would have exited
 
 
@@ -141,16 +143,16 @@ def timed_parts() -> Clock:
     """A clock of the controller's parts."""
     clock = Clock()
     for owner, name, phase in (
-        (Proposer, "propose", "search"),
-        (Proposer, "feed", "search"),
+        (SearchAdapter, "propose", "search"),
+        (SearchAdapter, "feed", "search"),
         (Journal, "append", "journal"),
         (CampaignState, "apply", "state"),
         (CampaignDirectory, "write_spec", "spec"),
         (controller_module, "make_request", "folders"),
-        (Watched, "poll", "events"),
-        (Watched, "sum_up", "events"),
-        (WeightFiles, "over", "weights"),
-        (WeightFiles, "keep_only", "weights"),
+        (LiveAttempt, "poll", "events"),
+        (LiveAttempt, "sum_up", "events"),
+        (WeightRetention, "over", "weights"),
+        (WeightRetention, "keep_only", "weights"),
     ):
         clock.wrap(owner, name, phase)
     return clock

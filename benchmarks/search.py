@@ -28,10 +28,10 @@ import numpy as np
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.journal import Journal, read_journal
 from aiperf_orch.campaign.state import CampaignState
-from aiperf_orch.controller.search_adapter import Proposer, make_search, seed_network
+from aiperf_orch.controller.search_adapter import SearchAdapter, make_search, seed_network
 from aiperf_orch.network import counts, morphisms
 from aiperf_orch.network.graph import Graph
-from aiperf_orch.network.morphisms import Limits
+from aiperf_orch.network.morphisms import MorphismLimits
 from aiperf_orch.records.base import EndReason, OperationsPerImage
 from aiperf_orch.records.journal import AttemptEnd, AttemptRecord, Ended, ProposalRecord, Submitting
 from aiperf_orch.records.trial import Hyperparameters
@@ -53,7 +53,7 @@ def history(trials: int) -> Iterator[Past]:
         parent, edits, graph = None, [], seed_network(SETTINGS)
         if recent:
             parent, graph = recent[generator.integers(len(recent))]
-            if not Limits(max_layers=280).admit(graph):
+            if not MorphismLimits(max_layers=280).admit(graph):
                 parent, graph = None, seed_network(SETTINGS)
             for _ in range(generator.integers(1, 4)):
                 edit = morphisms.random_edit(graph, int(generator.choice([3, 5, 7])), generator)
@@ -159,7 +159,7 @@ def restart(trials: int) -> None:
         start = time.process_time()
         entries = read_journal(directory.journal)
         read = time.process_time()
-        proposer = Proposer(directory, entries)
+        proposer = SearchAdapter(directory, entries)
         rebuilt = time.process_time()
         state = CampaignState.of(entries)
         known = time.process_time()

@@ -63,7 +63,7 @@ from scipy import stats
 
 from aiperf_orch.network import counts, morphisms, seeds
 from aiperf_orch.network.graph import Graph
-from aiperf_orch.network.morphisms import Edit, Limits
+from aiperf_orch.network.morphisms import Edit, MorphismLimits
 from aiperf_orch.records.base import OperationsPerImage
 from aiperf_orch.records.trial import Hyperparameters, TrialSpec
 from aiperf_orch.search import Search
@@ -71,7 +71,7 @@ from aiperf_orch.search.hyperparameters import first_point, random_point
 from aiperf_orch.settings.models import SearchSettings, TrainingSettings
 from aiperf_orch.trial.data.digits import digits
 from aiperf_orch.trial.data.in_memory import Arrays, InMemory
-from aiperf_orch.trial.data.open_dataset import SOURCES
+from aiperf_orch.trial.data.open_dataset import DATASETS
 from aiperf_orch.trial.training.torch_trainer import TorchTrainer
 
 Floats = npt.NDArray[np.float64]
@@ -81,7 +81,7 @@ Runs = dict[tuple[str, str], dict[int, tuple[Errors, list[float]]]]  # by arm an
 TRIALS, EPOCHS, GROWTH, AGAIN = 24, 6, 4, 3
 TRAINING, VALIDATION = 600, 400
 SEED_NETWORK = seeds.small_residual(width=6)
-LIMITS = Limits(max_layers=100, max_operations=GROWTH * counts.count(SEED_NETWORK).train)
+LIMITS = MorphismLimits(max_layers=100, max_operations=GROWTH * counts.count(SEED_NETWORK).train)
 SETTINGS = SearchSettings(batch_size=[28, 32])
 MAX_EDITS = 3
 ARMS = [(way, weights) for way in ("search", "random") for weights in ("inherited", "fresh")]
@@ -206,7 +206,7 @@ def trained(
         network=plan.graph.to_json(),
     )
     trainer = Quick(spec, *source)
-    with mock.patch.dict(SOURCES, {"digits": lambda _settings, device, _world: InMemory(seen, device)}):
+    with mock.patch.dict(DATASETS, {"digits": lambda _settings, device, _world: InMemory(seen, device)}):
         trainer.prepare()
     errors: list[float] = []
     judged = 1.0

@@ -19,9 +19,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.campaign.state import Attempt, CampaignState, Trial
+from aiperf_orch.campaign.state import AttemptState, CampaignState, TrialState
 from aiperf_orch.controller.job_requests import make_request
-from aiperf_orch.controller.search_adapter import Proposer
+from aiperf_orch.controller.search_adapter import SearchAdapter
 from aiperf_orch.controller.submission_planner import in_arrays
 from aiperf_orch.schedulers.registry import make_scheduler
 from aiperf_orch.schedulers.slurm.executor import SCRIPT
@@ -40,13 +40,13 @@ class Campaign:
     def __init__(self, path):
         self.directory, self.state = CampaignDirectory.create(path, SETTINGS, {}), CampaignState()
         self.scheduler = make_scheduler(SETTINGS.scheduler)
-        _, self.proposal = Proposer(self.directory, []).propose(0, self.state)
+        _, self.proposal = SearchAdapter(self.directory, []).propose(0, self.state)
 
     def attempts(self, names):
         """First attempts of trials, by their numbers and names."""
-        attempts = [Attempt(trial, 1, name, now()) for trial, name in names.items()]
+        attempts = [AttemptState(trial, 1, name, now()) for trial, name in names.items()]
         for each in attempts:  # every trial has the same network: the scheduler never looks into it
-            self.state.trials[each.trial] = Trial(each.trial, self.proposal, "0" * 64, [each])
+            self.state.trials[each.trial] = TrialState(each.trial, self.proposal, "0" * 64, [each])
         return attempts
 
     def wave(self, number):

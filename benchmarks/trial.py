@@ -37,9 +37,9 @@ from aiperf_orch.network.graph import Graph
 from aiperf_orch.records.trial import TrialSpec
 from aiperf_orch.settings.models import DataSettings, TrainingSettings
 from aiperf_orch.trial.bench import specification
-from aiperf_orch.trial.data.open_dataset import open_source
-from aiperf_orch.trial.runtime.process_group import World
-from aiperf_orch.trial.training.devices import device_of, name_of
+from aiperf_orch.trial.data.open_dataset import load_dataset
+from aiperf_orch.trial.runtime.process_group import ProcessGroup
+from aiperf_orch.trial.training.devices import device_name, select_device
 from aiperf_orch.trial.training.model import build
 from aiperf_orch.trial.training.sharding import training_batches, validation_batches
 from aiperf_orch.trial.training.torch_trainer import TorchTrainer
@@ -61,7 +61,7 @@ Epoch = Callable[[int], int]  # trains and validates the epoch of that number; h
 def plain_loop(spec: TrialSpec, device: torch.device, *, tuned: bool) -> Epoch:
     """An epoch by a loop of PyTorch's own parts."""
     graph, training, batch = Graph.from_json(spec.network), spec.training, spec.hyperparameters.batch_size
-    source = open_source(spec.data, graph, device, World())
+    source = load_dataset(spec.data, graph, device, ProcessGroup())
     layout = torch.channels_last if tuned else torch.contiguous_format
     model = build(graph, 0.0, torch.Generator().manual_seed(0)).to(device, memory_format=layout)
     optimizer = torch.optim.SGD(
@@ -81,7 +81,7 @@ def plain_loop(spec: TrialSpec, device: torch.device, *, tuned: bool) -> Epoch:
         return torch.autocast(device.type, torch.bfloat16) if tuned else nullcontext()
 
     def epoch(number: int) -> int:
-        batches = training_batches(source.train_images, batch, World(), number)
+        batches = training_batches(source.train_images, batch, ProcessGroup(), number)
         total, trained = torch.zeros((), device=device), 0
         model.train()
         for images, labels, _ in source.training(batches, number):
@@ -96,7 +96,7 @@ def plain_loop(spec: TrialSpec, device: torch.device, *, tuned: bool) -> Epoch:
         model.eval()
         wrong = torch.zeros((), dtype=torch.int64, device=device)
         with torch.no_grad():
-            for images, labels, _ in source.validation(validation_batches(source.val_images, batch, World())):
+            for images, labels, _ in source.validation(validation_batches(source.val_images, batch, ProcessGroup())):
                 with computing():
                     wrong += (model(laid_out(images)).argmax(1) != labels).sum()
         float(total), int(wrong)
@@ -107,7 +107,7 @@ def plain_loop(spec: TrialSpec, device: torch.device, *, tuned: bool) -> Epoch:
 
 def compare(name: str, spec: TrialSpec, rounds: int) -> None:
     """Take turns, and print a line for each way."""
-    device = device_of(World())
+    device = select_device(ProcessGroup())
     trainer = TorchTrainer(spec, None, None)
     equipment = trainer.prepare()
     waits = []
@@ -131,7 +131,9 @@ def compare(name: str, spec: TrialSpec, rounds: int) -> None:
             if number:  # the first warms up, and compiles
                 taken[way].append(tuple(images / each for each in seconds))
     trainer.close()
-    print(f"\n{name}: batch {equipment.batch}, {name_of(device)}, {torch.get_num_threads()} thread(s), {rounds} rounds")
+    print(
+        f"\n{name}: batch {equipment.batch}, {device_name(device)}, {torch.get_num_threads()} thread(s), {rounds} rounds"
+    )
     print(f"trial in {equipment.precision}, compiled: {equipment.compiled}, data-wait {statistics.median(waits):.1%}")
     print(f"{'':<24}{'images/s':>10}{'OPS':>12}{'ratio':>8}{'per CPU s':>11}")
     plain = taken["plain loop, fp32"]
@@ -168,7 +170,7 @@ def product_peak(device: torch.device) -> float:
 def workers_rate(spec: TrialSpec, workers: int) -> float:
     """Images per second of a whole trial with so many workers, by the events of its epochs but the first."""
     cores = sorted(os.sched_getaffinity(0))[:workers]  # on a CPU: one for each worker
-    on_cpu = device_of(World()).type == "cpu"
+    on_cpu = select_device(ProcessGroup()).type == "cpu"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "00000.json"
         path.write_text(spec.to_line())

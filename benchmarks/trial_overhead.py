@@ -19,7 +19,7 @@ from pathlib import Path
 
 from aiperf_orch.campaign.directory import CampaignDirectory, read_spec
 from aiperf_orch.campaign.state import CampaignState
-from aiperf_orch.controller.search_adapter import Proposer
+from aiperf_orch.controller.search_adapter import SearchAdapter
 from aiperf_orch.schedulers.base import JobRequest, JobState, trial_command
 from aiperf_orch.schedulers.registry import make_scheduler
 from aiperf_orch.settings.models import SiteSettings
@@ -94,7 +94,7 @@ def main():
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         directory = CampaignDirectory.create(Path(scratch) / "campaign", settings, {})
-        spec, _ = Proposer(directory, []).propose(0, CampaignState())
+        spec, _ = SearchAdapter(directory, []).propose(0, CampaignState())
         directory.write_spec(spec)
         spec, _ = read_spec(directory.spec(0))
         for run in range(options.runs + 1):

@@ -74,7 +74,7 @@ def make(path, number, seed=1):
     start = now() - timedelta(hours=13)
     journal, moments = Journal(), []
     start_network = resnet50(settings.data.input_shape, settings.data.outputs)
-    limits, errors = morphisms.Limits(), {}
+    limits, errors = morphisms.MorphismLimits(), {}
     parents, children = [(None, start_network)], []
     for trial in range(number):
         if trial % settings.campaign.concurrency == 0 and children:
@@ -112,7 +112,7 @@ def one_trial(directory, trial, parent, edits, graph, start, chance, errors):
         hyperparameters=records.Hyperparameters(kernel_size=3, dropout=0.1 * chance.random(), batch_size=64),
     )
     spec = records.TrialSpec(
-        campaign=directory.frozen.tag,
+        campaign=directory.config.tag,
         trial=trial,
         seed=chance.getrandbits(31),
         parent_error=errors.get(parent),

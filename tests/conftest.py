@@ -55,7 +55,7 @@ settings.load_profile("any machine")
 OPERATIONS = OperationsPerImage(forward=10, train=30)
 
 
-class MadeCampaign:
+class CampaignBuilder:
     """A campaign written by hand: the files that a controller and its trials would have left.
 
     Its clock begins at `start`, two hours ago; its networks take 10 operations to evaluate an image and 30 to train it;
@@ -232,11 +232,13 @@ def write_site(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def campaign(tmp_path: Path, write_site: Callable[..., Path]) -> Callable[..., MadeCampaign]:
+def campaign(tmp_path: Path, write_site: Callable[..., Path]) -> Callable[..., CampaignBuilder]:
     """Makes campaigns by hand; `training__epochs=9` changes a setting. By default up to 50 epochs a trial, 1 h."""
 
-    def make(name: str = "campaign", **changes: Any) -> MadeCampaign:
-        return MadeCampaign(tmp_path / name, write_site(f"{name}.yaml", **{"training__warmup_epochs": [50]} | changes))
+    def make(name: str = "campaign", **changes: Any) -> CampaignBuilder:
+        return CampaignBuilder(
+            tmp_path / name, write_site(f"{name}.yaml", **{"training__warmup_epochs": [50]} | changes)
+        )
 
     return make
 
@@ -277,7 +279,7 @@ def contents() -> Callable[[Path], dict[str, bytes]]:
 
 
 @pytest.fixture
-def at_once() -> Iterator[None]:
+def fails_if_blocked() -> Iterator[None]:
     """Fails the test when it blocks, as opening or reading a pipe that nobody writes would."""
 
     def blocked(_number: int, _frame: Any) -> None:

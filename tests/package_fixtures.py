@@ -174,7 +174,7 @@ class TrueCampaign:
             hyperparameters=Hyperparameters(kernel_size=3, dropout=0.1, batch_size=32),
         )
         spec = TrialSpec(
-            campaign=self.directory.frozen.tag,
+            campaign=self.directory.config.tag,
             trial=trial,
             seed=7,
             parent_error=None if parent is None else self._errors[parent],
@@ -282,13 +282,13 @@ class Tampered:
 
     def restate(self, folder: Path) -> None:
         """Make the tables right again: those that the changed records give."""
-        from aiperf_orch.results.result import compute
+        from aiperf_orch.results.result import compute_result
 
         folder.mkdir(mode=0o700)
         for name, data in self.files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(data)
-        write_tables(compute(CampaignDirectory.open(folder)))
+        write_tables(compute_result(CampaignDirectory.open(folder)))
         for name in ("result.csv", "leaderboard.csv", "series.csv"):
             self.files[name] = (folder / name).read_bytes()
 

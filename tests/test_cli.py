@@ -222,7 +222,7 @@ def test_a_campaign_of_a_live_controller_is_refused(
     told = refused(_FAILED, *_go_on(over, "--take-over"))
     assert f"controller.lock: a live controller holds this campaign (process {os.getpid()} on " in told
     assert contents(over.path) == before
-    lock.check_ours()
+    lock.check_held()
     status = aiperf("status", over.path)
     assert status.returncode == 0
     assert f"controller alive: process {os.getpid()} on " in status.stdout

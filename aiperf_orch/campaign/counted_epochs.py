@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.campaign.events import LineFault, Planned, RunEvents, read_attempt
-from aiperf_orch.campaign.state import Attempt, Trial
+from aiperf_orch.campaign.events import LineFault, RunEvents, TrialPlan, read_attempt
+from aiperf_orch.campaign.state import AttemptState, TrialState
 
 
-def planned_of(directory: CampaignDirectory, trial: Trial) -> Planned:
+def trial_plan(directory: CampaignDirectory, trial: TrialState) -> TrialPlan:
     """What a trial's specification says of its events, without opening it."""
     epochs = directory.settings.training.epochs_of_round(trial.proposal.round)
-    return Planned(trial.proposal.operations, epochs, trial.spec_sha256)
+    return TrialPlan(trial.proposal.operations, epochs, trial.spec_sha256)
 
 
-def counted_runs(directory: CampaignDirectory, trial: Trial, attempt: Attempt) -> tuple[list[RunEvents], list[str]]:
+def counted_runs(
+    directory: CampaignDirectory, trial: TrialState, attempt: AttemptState
+) -> tuple[list[RunEvents], list[str]]:
     """The runs of an attempt that count, and faults that name file and line.
 
     Of an attempt that has ended, what counts is what the controller saw when it ended: the part of its events whose
     size and SHA-256 stand in the journal. A job that was given up and wrote on all the same adds nothing.
 
     Raises:
-        PassingError: when a file could not be read for now.
+        TransientError: when a file could not be read for now.
     """
-    planned = planned_of(directory, trial)
+    planned = trial_plan(directory, trial)
     if attempt.end is None:
         live = read_attempt(directory, attempt.trial, attempt.attempt, planned)
         return live, [fault for run in live for fault in run.faults]

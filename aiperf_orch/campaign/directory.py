@@ -15,16 +15,23 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, ValidationError
 
 import aiperf_orch
-from aiperf_orch.campaign.durable_files import explained, is_there, read_file, replace_file, set_folder_mode, write_once
+from aiperf_orch.campaign.durable_files import (
+    file_exists,
+    read_file,
+    replace_file,
+    set_folder_mode,
+    translate_os_errors,
+    write_once,
+)
 from aiperf_orch.campaign.layout import Layout
 from aiperf_orch.campaign.ownership import check_trusted
-from aiperf_orch.campaign.public_settings import public_text
-from aiperf_orch.campaign.safe_reading import LONG_PATIENCE, PATIENCE, patiently
-from aiperf_orch.records.base import Name, Record, Version, first_fault
+from aiperf_orch.campaign.public_settings import redacted_yaml
+from aiperf_orch.campaign.safe_reading import LONG_RETRY_SECONDS, RETRY_SECONDS, retry_transient
+from aiperf_orch.records.base import Name, Record, Version, first_error
 from aiperf_orch.records.trial import TrialSpec
 from aiperf_orch.settings.loading import differences, dump_yaml, parse_yaml
 from aiperf_orch.settings.models import SiteSettings
-from aiperf_orch.util.errors import AiperfError, PassingError, RecordError, UsageError
+from aiperf_orch.util.errors import AiperfError, RecordError, TransientError, UsageError
 from aiperf_orch.util.units import Timestamp, now
 
 _FOLDERS: Final = ("trials", "events", "jobs", "weights")
@@ -53,12 +60,12 @@ class CampaignConfig(Record):
 class CampaignDirectory(Layout):
     """A campaign's directory that was opened. `settings_sha256` is of campaign.yaml as a package shows it.
 
-    `patience` is for how many seconds reading its many files is tried again; who looks at them often anyway takes 0.
+    `retry_for` is for how many seconds reading its many files is tried again; who looks at them often anyway takes 0.
     """
 
-    frozen: CampaignConfig
+    config: CampaignConfig
     settings_sha256: str
-    patience: float = field(default=PATIENCE, kw_only=True)
+    retry_for: float = field(default=RETRY_SECONDS, kw_only=True)
 
     @classmethod
     def create(cls, path: Path, settings: SiteSettings, origins: Mapping[str, str]) -> CampaignDirectory:
@@ -73,7 +80,7 @@ class CampaignDirectory(Layout):
         if "%" in str(path):  # submitit takes %j and its like for the job's id
             raise UsageError(f"{path}: the path of a campaign directory must not contain %")
         mode = 0o750 if settings.campaign.group_readable else 0o700
-        with explained(path):
+        with translate_os_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 path.mkdir(mode=mode)
@@ -84,10 +91,10 @@ class CampaignDirectory(Layout):
                     raise UsageError(f"{path}: is not a campaign directory, and not empty") from None
         check_trusted(path)
         set_folder_mode(path, mode)
-        with explained(path):
+        with translate_os_errors(path):
             for folder in _FOLDERS:
                 (path / folder).mkdir(mode=mode, exist_ok=True)
-        frozen = CampaignConfig(
+        config = CampaignConfig(
             tag=secrets.choice(_TAG_LETTERS) + "".join(secrets.choice(_TAG_LETTERS + "23456789") for _ in range(4)),
             salt=secrets.token_hex(16),
             created=now(),
@@ -95,7 +102,7 @@ class CampaignDirectory(Layout):
             settings=settings,
             origins=dict(origins),
         )
-        write_once(Layout(path).frozen_settings, (_HEADER + dump_yaml(frozen.model_dump(mode="json"))).encode())
+        write_once(Layout(path).config_file, (_HEADER + dump_yaml(config.model_dump(mode="json"))).encode())
         return cls.open(path)
 
     @classmethod
@@ -104,18 +111,18 @@ class CampaignDirectory(Layout):
 
         Raises:
             UsageError: when there is none, or it cannot be trusted.
-            PassingError: when it cannot be read for now.
+            TransientError: when it cannot be read for now.
             RecordError: when its frozen settings cannot be read.
         """
         path = path.absolute()
-        file = Layout(path).frozen_settings
+        file = Layout(path).config_file
         try:
             data = read_file(file)
         except FileNotFoundError:
             raise UsageError(f"{path}: is not a campaign directory: it has no campaign.yaml") from None
-        except PassingError as error:
+        except TransientError as error:
             if isinstance(error.__cause__, PermissionError):
-                raise PassingError(f"{error}; does this campaign belong to somebody else?") from None
+                raise TransientError(f"{error}; does this campaign belong to somebody else?") from None
             raise
         except AiperfError as error:
             if isinstance(error.__cause__, NotADirectoryError):
@@ -124,36 +131,36 @@ class CampaignDirectory(Layout):
         check_trusted(path)
         try:
             content = parse_yaml(data.decode(), str(file))[0]
-            frozen = CampaignConfig.model_validate(content)
+            config = CampaignConfig.model_validate(content)
         except UnicodeDecodeError:
             raise RecordError(f"{file}: damaged: not UTF-8 text") from None
         except ValidationError as error:
-            fault = first_fault(error)
+            fault = first_error(error)
             raise RecordError(f"{file}: {fault}: the frozen settings were edited or damaged") from None
-        shown = public_text(content).encode() if frozen.salt else data
-        return cls(path, frozen, hashlib.sha256(shown).hexdigest())
+        shown = redacted_yaml(content).encode() if config.salt else data
+        return cls(path, config, hashlib.sha256(shown).hexdigest())
 
     @classmethod
     def exists(cls, path: Path) -> bool:
         """Whether there is a campaign here already.
 
         Raises:
-            PassingError: when that cannot be told for now.
+            TransientError: when that cannot be told for now.
         """
 
         def look() -> bool:
             try:
-                with explained(path, passing=(FileNotFoundError, NotADirectoryError), deed="read"):
-                    Layout(path).frozen_settings.lstat()
+                with translate_os_errors(path, passing=(FileNotFoundError, NotADirectoryError), action="read"):
+                    Layout(path).config_file.lstat()
             except (FileNotFoundError, NotADirectoryError):
                 return False
             return True
 
-        return patiently(look)
+        return retry_transient(look)
 
     def check_same_settings(self, settings: SiteSettings) -> None:
         """Refuse to go on with other settings than those that were frozen; UsageError lists what differs."""
-        changed = differences(self.frozen.settings, settings)
+        changed = differences(self.config.settings, settings)
         if changed:
             listing = "\n".join(f"  {line}" for line in changed)
             raise UsageError(
@@ -165,32 +172,32 @@ class CampaignDirectory(Layout):
         """Refuse a campaign.yaml whose SHA-256 is not the journal's (None before there is one) with a RecordError."""
         if settings_sha256 not in (None, self.settings_sha256):
             raise RecordError(
-                f"{self.frozen_settings}: was changed after the campaign was made: its SHA-256 is not the one in "
+                f"{self.config_file}: was changed after the campaign was made: its SHA-256 is not the one in "
                 "the journal; restore it (nothing was changed)"
             )
 
     @property
     def settings(self) -> SiteSettings:
         """The frozen settings."""
-        return self.frozen.settings
+        return self.config.settings
 
     def attempt_name(self, trial: int, attempt: int) -> str:
         """The job's name, unique for the user, at most 15 characters: `qk3f9-00042-1`."""
-        return f"{self.frozen.tag}-{trial:05d}-{attempt}"
+        return f"{self.config.tag}-{trial:05d}-{attempt}"
 
     def array_name(self, first: int) -> str:
         """The name of an array of jobs, the first attempts of trials from this one on: `qk3f9-w00001`."""
-        return f"{self.frozen.tag}-w{first:05d}"
+        return f"{self.config.tag}-w{first:05d}"
 
     def read(self, path: Path, *, offset: int = 0) -> bytes:
         """The bytes of a specification or of events, from an offset on; FileNotFoundError where there are none."""
-        return read_file(path, offset=offset, patience=self.patience)
+        return read_file(path, offset=offset, retry_for=self.retry_for)
 
     def stop_requested(self) -> bool:
         """Whether the controller was asked to stop; not while that cannot be told."""
         try:
-            return is_there(self.stop_request)
-        except PassingError:
+            return file_exists(self.stop_request)
+        except TransientError:
             return False
 
     def events_on_disk(self) -> list[str]:
@@ -201,7 +208,7 @@ class CampaignDirectory(Layout):
         """Every batch script that was rendered."""
         jobs = self.path / "jobs"
         found = (jobs / name / "job.sh" for name in sorted(_names_in(jobs)))
-        return [script for script in found if is_there(script, patience=PATIENCE)]
+        return [script for script in found if file_exists(script, retry_for=RETRY_SECONDS)]
 
     def attempts_on_disk(self) -> dict[int, int]:
         """For each trial that events were written for, its latest attempt."""
@@ -220,7 +227,7 @@ class CampaignDirectory(Layout):
         journal knew of it was never used, and is replaced.
         """
         data = (spec.model_dump_json() + "\n").encode()
-        replace_file(self.spec(spec.trial), data, patience=LONG_PATIENCE)
+        replace_file(self.spec(spec.trial), data, retry_for=LONG_RETRY_SECONDS)
         return hashlib.sha256(data).hexdigest()
 
     def request_stop(self) -> None:
@@ -232,10 +239,10 @@ def _names_in(folder: Path) -> list[str]:
     """The names of what is in a folder of a campaign."""
 
     def read() -> list[str]:
-        with explained(folder, deed="read"):
+        with translate_os_errors(folder, action="read"):
             return os.listdir(folder)  # noqa: PTH208  names are all that is wanted of 100,000 files
 
-    return patiently(read)
+    return retry_transient(read)
 
 
 def _is_ours(item: Path) -> bool:
@@ -248,18 +255,18 @@ def read_spec(path: Path) -> tuple[TrialSpec, str]:
 
     Raises:
         UsageError: when there is no such file.
-        PassingError: when it cannot be read for now.
+        TransientError: when it cannot be read for now.
         RecordError: naming the field that is wrong.
     """
     try:
         data = read_file(path)
     except FileNotFoundError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
-    except PassingError:
+    except TransientError:
         raise
     except AiperfError as error:
         raise UsageError(str(error)) from None
     try:
         return TrialSpec.model_validate_json(data), hashlib.sha256(data).hexdigest()
     except ValidationError as error:
-        raise RecordError(f"{path}: not a trial specification: {first_fault(error)}") from None
+        raise RecordError(f"{path}: not a trial specification: {first_error(error)}") from None

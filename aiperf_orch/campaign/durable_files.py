@@ -17,8 +17,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from aiperf_orch.campaign.safe_reading import PATIENCE, Reader, is_passing, patiently, read_regular
-from aiperf_orch.util.errors import AiperfError, PassingError
+from aiperf_orch.campaign.safe_reading import RETRY_SECONDS, Reader, is_transient, read_regular, retry_transient
+from aiperf_orch.util.errors import AiperfError, TransientError
 
 _MODE: Final = 0o640  # the directory's own mode decides whether the group gets there
 _UNSUPPORTED: Final = (
@@ -43,7 +43,7 @@ def write_once(path: Path, data: bytes) -> None:
     """
 
     def write() -> None:
-        with explained(path, may_pass=True), _temporary(path, data) as temporary:
+        with translate_os_errors(path, may_pass=True), _temporary(path, data) as temporary:
             try:
                 _link(temporary, path)
             except FileExistsError:
@@ -52,27 +52,27 @@ def write_once(path: Path, data: bytes) -> None:
                         f"{path}: is already there with other contents, and is never overwritten"
                     ) from None
 
-    patiently(write)
+    retry_transient(write)
     _sync_directory(path.parent)
 
 
-def replace_file(path: Path, data: bytes, *, patience: float = PATIENCE) -> None:
+def replace_file(path: Path, data: bytes, *, retry_for: float = RETRY_SECONDS) -> None:
     """Write a file whole, replacing what was there at once.
 
     Args:
         path: the file.
         data: its bytes.
-        patience: seconds of trying again when an error may pass.
+        retry_for: seconds of trying again when an error may pass.
 
     Raises:
         AiperfError: when the disk refuses; what was there before is still there.
     """
 
     def write() -> None:
-        with explained(path, may_pass=True), _temporary(path, data) as temporary, called("rename"):
+        with translate_os_errors(path, may_pass=True), _temporary(path, data) as temporary, called("rename"):
             Path(temporary).replace(path)
 
-    patiently(write, patience)
+    retry_transient(write, retry_for)
     _sync_directory(path.parent)
 
 
@@ -107,29 +107,29 @@ class AppendFile:
         """Its size in bytes."""
         return os.fstat(self.descriptor).st_size
 
-    def append(self, text: str, *, patience: float = PATIENCE) -> None:
+    def append(self, text: str, *, retry_for: float = RETRY_SECONDS) -> None:
         """Append whole lines.
 
         Args:
             text: ends with a newline.
-            patience: seconds of trying again when an error may pass.
+            retry_for: seconds of trying again when an error may pass.
 
         Raises:
             AiperfError: when the disk refuses. Then nothing of `text` is left in the file, or at worst a torn last
                 line, which every reader takes for "not yet".
         """
         data, tries = text.encode(), itertools.count()
-        with explained(self.path):
+        with translate_os_errors(self.path):
             before = self.size
 
         def write() -> None:
-            with explained(self.path, may_pass=True):
+            with translate_os_errors(self.path, may_pass=True):
                 if next(tries):
                     self._go_back_to(before)
                 _write(self.descriptor, data)
 
         try:
-            patiently(write, patience)
+            retry_transient(write, retry_for)
         except AiperfError:
             with suppress(OSError):
                 os.ftruncate(self.descriptor, before)
@@ -137,7 +137,7 @@ class AppendFile:
 
     def truncate(self, size: int) -> None:
         """Cut the file to a size in bytes: how a new writer drops a torn last line."""
-        with explained(self.path):
+        with translate_os_errors(self.path):
             with called("ftruncate"):
                 os.ftruncate(self.descriptor, size)
             with called("fsync"):
@@ -161,25 +161,25 @@ class AppendFile:
         os.close(self.descriptor)
 
 
-def read_file(path: Path, *, offset: int = 0, patience: float = PATIENCE) -> bytes:
+def read_file(path: Path, *, offset: int = 0, retry_for: float = RETRY_SECONDS) -> bytes:
     """A regular file's bytes; an error that may pass is waited out.
 
     Args:
         path: the file.
         offset: in bytes, where to begin.
-        patience: seconds of trying again.
+        retry_for: seconds of trying again.
 
     Raises:
         FileNotFoundError: when there is no such file.
-        PassingError: when it could not be read for as long as that: nothing is known of it.
+        TransientError: when it could not be read for as long as that: nothing is known of it.
         AiperfError: when it is none that can be read: a pipe, a device, a directory.
     """
 
     def read() -> bytes:
-        with explained(path, passing=FileNotFoundError, deed="read"):
+        with translate_os_errors(path, passing=FileNotFoundError, action="read"):
             return read_regular(path, offset=offset)
 
-    return patiently(read, patience)
+    return retry_transient(read, retry_for)
 
 
 def read_whole_lines(path: Path, offset: int = 0, read: Reader = read_file) -> tuple[bytes, int]:
@@ -189,42 +189,42 @@ def read_whole_lines(path: Path, offset: int = 0, read: Reader = read_file) -> t
 
     Raises:
         FileNotFoundError: when there is no such file.
-        PassingError: when it could not be read for now.
+        TransientError: when it could not be read for now.
         AiperfError: when it cannot be read.
     """
-    with explained(path, passing=FileNotFoundError, deed="read"):
+    with translate_os_errors(path, passing=FileNotFoundError, action="read"):
         data = read(path, offset=offset)
     whole = data[: data.rfind(b"\n") + 1]
     return whole, offset + len(whole)
 
 
-def is_there(path: Path, *, patience: float = 0.0) -> bool:
+def file_exists(path: Path, *, retry_for: float = 0.0) -> bool:
     """Whether a file can be opened: on a network file system only this tells.
 
     Args:
         path: the file.
-        patience: seconds of trying again.
+        retry_for: seconds of trying again.
 
     Raises:
-        PassingError: when that cannot be told for now.
+        TransientError: when that cannot be told for now.
     """
 
     def look() -> bool:
         try:
-            with explained(path, passing=(FileNotFoundError, NotADirectoryError), deed="read"):
+            with translate_os_errors(path, passing=(FileNotFoundError, NotADirectoryError), action="read"):
                 os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
         except (FileNotFoundError, NotADirectoryError):
             return False
         return True
 
-    return patiently(look, patience)
+    return retry_transient(look, retry_for)
 
 
 @contextmanager
-def explained(
+def translate_os_errors(
     path: Path,
     passing: type[OSError] | tuple[type[OSError], ...] = (),
-    deed: str = "written",
+    action: str = "written",
     *,
     may_pass: bool = False,
 ) -> Iterator[None]:
@@ -233,11 +233,11 @@ def explained(
     Args:
         path: the file.
         passing: errors that the caller handles.
-        deed: what was done to the file, as "read".
+        action: what was done to the file, as "read".
         may_pass: whether a file that was written can be written again; one that is read always can.
 
     Raises:
-        PassingError: for an error that may pass.
+        TransientError: for an error that may pass.
         AiperfError: for any other.
     """
     try:
@@ -247,10 +247,10 @@ def explained(
     except OSError as error:
         reason = error.strerror or str(error)
         refused = f"{reason}: the file system refuses this call: choose a folder on another one"
-        unsupported = (errno.EPERM, errno.EINVAL, errno.ENOTSUP, errno.ENOSYS) if deed != "read" else ()
+        unsupported = (errno.EPERM, errno.EINVAL, errno.ENOTSUP, errno.ENOSYS) if action != "read" else ()
         lasts = error.errno in _UNSUPPORTED and error.errno != errno.EACCES
-        if is_passing(error) and (deed != "written" or (may_pass and not lasts)):
-            raise PassingError(f"{path}: cannot be {deed} for now: {reason}") from error
+        if is_transient(error) and (action != "written" or (may_pass and not lasts)):
+            raise TransientError(f"{path}: cannot be {action} for now: {reason}") from error
         advice = {
             errno.ENOSPC: "the disk is full: free some room, then run the same command again; nothing recorded is lost",
             errno.EDQUOT: "the disk quota is used up: free some room, then run the same command again; "
@@ -259,7 +259,7 @@ def explained(
             errno.EACCES: reason.replace("Permission", "permission"),
             **dict.fromkeys(unsupported, refused),
         }.get(error.errno or 0, reason)
-        raise AiperfError(f"{path}: cannot be {deed}: {advice}") from error
+        raise AiperfError(f"{path}: cannot be {action}: {advice}") from error
 
 
 @contextmanager
@@ -278,7 +278,7 @@ def set_folder_mode(folder: Path, mode: int) -> None:
     Raises:
         AiperfError: when it gives others more than `mode`, and cannot be changed.
     """
-    with explained(folder):
+    with translate_os_errors(folder):
         try:
             with called("chmod"):
                 folder.chmod(mode)
@@ -359,15 +359,15 @@ def _sync_directory(directory: Path) -> None:
     """Let a new name survive a crash, where the file system has an fsync of directories at all."""
 
     def sync() -> None:
-        with explained(directory, deed="opened"), called("open"):
+        with translate_os_errors(directory, action="opened"), called("open"):
             descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(descriptor)
         except OSError as error:
             if error.errno not in _UNSUPPORTED:
-                with explained(directory), called("fsync"):
+                with translate_os_errors(directory), called("fsync"):
                     raise
         finally:
             os.close(descriptor)
 
-    patiently(sync)
+    retry_transient(sync)

@@ -1,7 +1,7 @@
 """The legal histories of attempts: why one ended by the journal, and what its last run's end line says of it.
 
-Controller and verifier share this table. The controller takes the journal's reason from `reason_by_line` or
-`reason_without_line`; `verify` finds a fault in every ended attempt whose records `legal` does not find here.
+Controller and verifier share this table. The controller takes the journal's reason from `reason_with_end_line` or
+`reason_without_end_line`; `verify` finds a fault in every ended attempt whose records `legal` does not find here.
 
 An attempt's last run always ends with an end line. The trial writes it, or the controller, when it takes the attempt from a
 job that is gone, was refused or never existed: its line stands alone in a run of its own, the next one that was free. Runs
@@ -163,7 +163,7 @@ def _differences(row: History, records: Records) -> list[str]:
     return found
 
 
-def reason_by_line(line: EndReason, order: EndReason | None, queue: EndReason | None = None) -> EndReason:
+def reason_with_end_line(line: EndReason, order: EndReason | None, queue: EndReason | None = None) -> EndReason:
     """The journal's reason for an attempt that has an end line.
 
     Args:
@@ -176,7 +176,7 @@ def reason_by_line(line: EndReason, order: EndReason | None, queue: EndReason | 
     return order or (queue if queue in _KNOWN_TO_QUEUES else None) or EndReason.CANCELLED
 
 
-def reason_without_line(order: EndReason | None, queue: EndReason | None, *, unseen: bool = False) -> EndReason:
+def reason_without_end_line(order: EndReason | None, queue: EndReason | None, *, unseen: bool = False) -> EndReason:
     """The reason for an attempt whose job is gone and left no end line: on the controller's line, and in the journal.
 
     Args:

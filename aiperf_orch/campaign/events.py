@@ -23,12 +23,12 @@ from typing import Any, Final, TypeVar
 from pydantic import ValidationError
 
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.campaign.durable_files import AppendFile, explained, is_there, read_file, read_whole_lines
-from aiperf_orch.campaign.safe_reading import LONG_PATIENCE, PATIENCE, Reader, patiently
-from aiperf_orch.records.base import EndReason, EnergyOf, OperationsPerImage, first_fault
+from aiperf_orch.campaign.durable_files import AppendFile, file_exists, read_file, read_whole_lines, translate_os_errors
+from aiperf_orch.campaign.safe_reading import LONG_RETRY_SECONDS, RETRY_SECONDS, Reader, retry_transient
+from aiperf_orch.records.base import EndReason, EnergyOf, OperationsPerImage, first_error
 from aiperf_orch.records.events import Begin, End, Epoch, event_adapter
 from aiperf_orch.records.journal import EventsFile
-from aiperf_orch.util.errors import AiperfError, PassingError
+from aiperf_orch.util.errors import AiperfError, TransientError
 from aiperf_orch.util.units import clock_ahead, now
 
 _MAX_RUNS: Final = 1000
@@ -46,22 +46,22 @@ class EventWriter:
 
         Raises:
             FileExistsError: when another process has claimed it.
-            PassingError: when it cannot be claimed for now.
+            TransientError: when it cannot be claimed for now.
         """
         self._next_run = directory.events(trial, attempt, run + 1)
         before, path = time.time(), directory.events(trial, attempt, run)
-        with explained(path, passing=FileExistsError, deed="claimed"):
+        with translate_os_errors(path, passing=FileExistsError, action="claimed"):
             self._file = AppendFile(path, exclusive=True)
         self.clock_skew = clock_ahead(before, os.fstat(self._file.descriptor).st_mtime, time.time())
 
-    def append(self, event: Begin | Epoch | End, *, patience: float = LONG_PATIENCE) -> None:
+    def append(self, event: Begin | Epoch | End, *, retry_for: float = LONG_RETRY_SECONDS) -> None:
         """Append an event; it is on disk when this returns.
 
         Args:
             event: the event.
-            patience: seconds of trying again when an error may pass.
+            retry_for: seconds of trying again when an error may pass.
         """
-        self._file.append(event.to_line() + "\n", patience=patience)
+        self._file.append(event.to_line() + "\n", retry_for=retry_for)
 
     def close(self) -> None:
         """Let go of the file; the claim stays."""
@@ -71,9 +71,9 @@ class EventWriter:
         """Whether the attempt was given up, or goes on in a later run: then this one must exit at once.
 
         Raises:
-            PassingError: when that could not be told for minutes.
+            TransientError: when that could not be told for minutes.
         """
-        return is_there(self._next_run, patience=LONG_PATIENCE)
+        return file_exists(self._next_run, retry_for=LONG_RETRY_SECONDS)
 
 
 def claim(directory: CampaignDirectory, trial: int, attempt: int, run: int) -> EventWriter:
@@ -81,7 +81,7 @@ def claim(directory: CampaignDirectory, trial: int, attempt: int, run: int) -> E
 
     Raises:
         FileExistsError: when another process has claimed it, or the attempt has ended.
-        PassingError: when it cannot be claimed for now.
+        TransientError: when it cannot be claimed for now.
     """
     for earlier in range(run):
         path = directory.events(trial, attempt, earlier)
@@ -92,14 +92,14 @@ def claim(directory: CampaignDirectory, trial: int, attempt: int, run: int) -> E
     return EventWriter(directory, trial, attempt, run)
 
 
-def is_over(directory: CampaignDirectory, trial: int, attempt: int, run: int) -> bool:
+def run_ended(directory: CampaignDirectory, trial: int, attempt: int, run: int) -> bool:
     """Whether a run of an attempt has ended, or was taken over; not while that cannot be told."""
     try:
-        if is_there(directory.events(trial, attempt, run + 1)):
+        if file_exists(directory.events(trial, attempt, run + 1)):
             return True
-        read = partial(read_file, patience=0.0)
+        read = partial(read_file, retry_for=0.0)
         return b'"type":"end"' in read_whole_lines(directory.events(trial, attempt, run), read=read)[0]
-    except (FileNotFoundError, PassingError):
+    except (FileNotFoundError, TransientError):
         return False
 
 
@@ -107,16 +107,16 @@ def revoke(directory: CampaignDirectory, trial: int, attempt: int, reason: EndRe
     """Take an attempt from its job, wherever that may be: claim its next run, and end it.
 
     Raises:
-        PassingError: when that cannot be done for now.
+        TransientError: when that cannot be done for now.
     """
     for run in range(_MAX_RUNS):
         try:
-            writer = patiently(partial(EventWriter, directory, trial, attempt, run))
+            writer = retry_transient(partial(EventWriter, directory, trial, attempt, run))
         except FileExistsError:
             continue
         end = End(trial=trial, attempt=attempt, run=run, time=now(), reason=reason, message=message)
         try:
-            writer.append(end, patience=PATIENCE)
+            writer.append(end, retry_for=RETRY_SECONDS)
         finally:
             writer.close()  # a controller revokes many
         return
@@ -124,7 +124,7 @@ def revoke(directory: CampaignDirectory, trial: int, attempt: int, reason: EndRe
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class TrialPlan:
     """What a trial's specification says of its events: a line that contradicts it is a fault."""
 
     operations: OperationsPerImage
@@ -153,7 +153,7 @@ class RunEvents:
     trial: int
     attempt: int
     run: int
-    planned: Planned
+    planned: TrialPlan
     read: Reader = read_file
     begin: Begin | None = None
     epochs: list[Epoch] = field(default_factory=list)
@@ -169,13 +169,13 @@ class RunEvents:
         """Read what has been added, up to a size in bytes if one is given; tells whether there was anything.
 
         Raises:
-            PassingError: when it could not be read for now: then all is as before, and it can be read later.
+            TransientError: when it could not be read for now: then all is as before, and it can be read later.
         """
         try:
             data, _ = read_whole_lines(self.path, self.size, self.read)
         except FileNotFoundError:  # on a network file system only opening it tells
             return False
-        except PassingError:
+        except TransientError:
             raise
         except AiperfError as error:  # not a file: nothing of it counts
             self.claimed, self.faults = True, [str(error)]
@@ -204,7 +204,7 @@ class RunEvents:
         try:
             event = event_adapter.validate_json(line)
         except ValidationError as error:
-            return "events.line", f"not an event: {first_fault(error)}: the line does not count"
+            return "events.line", f"not an event: {first_error(error)}: the line does not count"
         if (event.trial, event.attempt, event.run) != (self.trial, self.attempt, self.run):
             stands = f"trial {event.trial}, attempt {event.attempt}, run {event.run} stand in another's file"
             return "events.place", stands
@@ -248,11 +248,11 @@ class RunEvents:
         return None
 
 
-def read_attempt(directory: CampaignDirectory, trial: int, attempt: int, planned: Planned) -> list[RunEvents]:
+def read_attempt(directory: CampaignDirectory, trial: int, attempt: int, planned: TrialPlan) -> list[RunEvents]:
     """The events of every run of an attempt so far.
 
     Raises:
-        PassingError: when a file could not be read for now.
+        TransientError: when a file could not be read for now.
     """
     runs: list[RunEvents] = []
     poll_attempt(directory, trial, attempt, planned, runs)
@@ -260,12 +260,12 @@ def read_attempt(directory: CampaignDirectory, trial: int, attempt: int, planned
 
 
 def poll_attempt(
-    directory: CampaignDirectory, trial: int, attempt: int, planned: Planned, runs: list[RunEvents]
+    directory: CampaignDirectory, trial: int, attempt: int, planned: TrialPlan, runs: list[RunEvents]
 ) -> bool:
     """Read on in the last known run of an attempt, and in new runs after it; tells whether there was anything new.
 
     Raises:
-        PassingError: when a file could not be read for now. What was read before it is in `runs`.
+        TransientError: when a file could not be read for now. What was read before it is in `runs`.
     """
     news = runs[-1].poll() if runs else False
     while True:

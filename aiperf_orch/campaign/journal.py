@@ -9,9 +9,9 @@ from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
-from aiperf_orch.campaign.durable_files import AppendFile, explained, read_whole_lines
-from aiperf_orch.campaign.safe_reading import patiently
-from aiperf_orch.records.base import first_fault
+from aiperf_orch.campaign.durable_files import AppendFile, read_whole_lines, translate_os_errors
+from aiperf_orch.campaign.safe_reading import retry_transient
+from aiperf_orch.records.base import first_error
 from aiperf_orch.records.journal import Entry, entry_adapter
 from aiperf_orch.util.errors import RecordError
 from aiperf_orch.util.units import not_before, now
@@ -25,7 +25,7 @@ def read_journal(path: Path) -> list[Entry]:
 
     Raises:
         RecordError: naming the line that is garbage, out of order, or does not follow from the one before it.
-        PassingError: when it cannot be read for now.
+        TransientError: when it cannot be read for now.
     """
     try:
         entries, _, _ = _read(path)
@@ -40,22 +40,22 @@ class Journal:
     Its times never go back: opened on a machine whose clock is behind its last line, this process goes on from there.
     """
 
-    def __init__(self, path: Path, check_ours: Callable[[], None], generation: int) -> None:
+    def __init__(self, path: Path, check_held: Callable[[], None], generation: int) -> None:
         """Open it, and drop a torn last line.
 
         Args:
             path: the journal's file, made when there is none.
-            check_ours: raises when another controller has taken the campaign over; called before each append.
+            check_held: raises when another controller has taken the campaign over; called before each append.
             generation: of our lock; stands in each entry.
 
         Raises:
             RecordError: when it is damaged.
             LockedError: when the campaign is not ours.
         """
-        self._check_ours = check_ours
+        self._check_ours = check_held
         self._generation = generation
-        self._file = patiently(lambda: _opened(path))
-        check_ours()
+        self._file = retry_transient(lambda: _opened(path))
+        check_held()
         self.entries, self._last, size = _read(path)
         if size < self._file.size:
             self._file.truncate(size)
@@ -83,7 +83,7 @@ class Journal:
 
 
 def _opened(path: Path) -> AppendFile:
-    with explained(path, deed="opened"):
+    with translate_os_errors(path, action="opened"):
         return AppendFile(path, exclusive=False)
 
 
@@ -97,7 +97,7 @@ def _read(path: Path) -> tuple[list[Entry], str, int]:
             entry = entry_adapter.validate_json(line)
         except ValidationError as error:
             raise RecordError(
-                f"{where}: not a journal entry: {first_fault(error)}: the journal is damaged from here on; "
+                f"{where}: not a journal entry: {first_error(error)}: the journal is damaged from here on; "
                 "restore it from a copy (nothing was changed)"
             ) from None
         if entry.seq != len(entries) or entry.prev != last:

@@ -18,7 +18,7 @@ class Layout:
         return cls(spec.resolve().parent.parent)
 
     @property
-    def frozen_settings(self) -> Path:
+    def config_file(self) -> Path:
         """The frozen settings."""
         return self.path / "campaign.yaml"
 
@@ -96,7 +96,7 @@ class Layout:
         """What a node did while an attempt ran on it."""
         return self.job_folder(trial, attempt) / f"telemetry-{node}.jsonl"
 
-    def meeting(self, trial: int, attempt: int) -> Path:
+    def rendezvous_file(self, trial: int, attempt: int) -> Path:
         """Where the first task of an attempt on several nodes says that it listens."""
         return self.job_folder(trial, attempt) / "meeting.json"
 

@@ -18,9 +18,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from aiperf_orch.campaign.durable_files import read_file, replace_file
-from aiperf_orch.campaign.safe_reading import LONG_PATIENCE, patiently
+from aiperf_orch.campaign.safe_reading import LONG_RETRY_SECONDS, retry_transient
 from aiperf_orch.records.base import Natural, Positive, Record
-from aiperf_orch.util.errors import AiperfError, LockedError, PassingError
+from aiperf_orch.util.errors import AiperfError, LockedError, TransientError
 from aiperf_orch.util.units import Timestamp, format_time, now
 
 
@@ -52,7 +52,7 @@ class Holder(Record):
         return _process_start(self.pid) == self.started
 
     @property
-    def whereabouts(self) -> str:
+    def location(self) -> str:
         """Where a holder is whose state cannot be told from here."""
         return "in another container" if self.host == socket.gethostname() else "on another host"
 
@@ -71,7 +71,7 @@ class Lock:
 
         Raises:
             LockedError: when a live controller holds it, or perhaps does (another host) and `take_over` is not given.
-            PassingError: when it cannot be read for now.
+            TransientError: when it cannot be read for now.
         """
         guard, guarded = _guard(path)
         try:
@@ -93,7 +93,7 @@ class Lock:
             raise LockedError(f"{path}: another controller takes this campaign up at this moment")
         if before and alive is None and not take_over:
             raise LockedError(
-                f"{path}: a controller on {before.host} (process {before.pid}, {before.whereabouts}) took this campaign "
+                f"{path}: a controller on {before.host} (process {before.pid}, {before.location}) took this campaign "
                 f"at {format_time(before.time)}; if you know that it is gone, give --take-over"
             )
         generation = before.generation + 1 if before else 1
@@ -108,15 +108,15 @@ class Lock:
         )
         replace_file(path, holder.to_line().encode() + b"\n")
         lock = cls(path, holder, guard)
-        lock.check_ours()
+        lock.check_held()
         return lock
 
-    def check_ours(self) -> None:
+    def check_held(self) -> None:
         """Raise LockedError when another controller has taken the campaign over.
 
         A file system that fails for a moment must not end the campaign: it is waited for.
         """
-        present = patiently(lambda: read_holder(self.path), LONG_PATIENCE)
+        present = retry_transient(lambda: read_holder(self.path), LONG_RETRY_SECONDS)
         if present != self.holder:
             who = f"process {present.pid} on {present.host}" if present else "nobody that can be read"
             raise LockedError(f"{self.path}: the campaign was taken over by {who}; this controller leaves it alone")
@@ -134,13 +134,13 @@ def read_holder(path: Path) -> Holder | None:
 
     Raises:
         LockedError: when the file cannot be understood.
-        PassingError: when it cannot be read for now.
+        TransientError: when it cannot be read for now.
     """
     try:
         return Holder.model_validate_json(read_file(path))
     except FileNotFoundError:
         return None
-    except PassingError:
+    except TransientError:
         raise
     except (ValidationError, AiperfError) as error:
         raise LockedError(

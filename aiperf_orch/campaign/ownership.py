@@ -8,8 +8,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from aiperf_orch.campaign.durable_files import explained
-from aiperf_orch.campaign.safe_reading import patiently
+from aiperf_orch.campaign.durable_files import translate_os_errors
+from aiperf_orch.campaign.safe_reading import retry_transient
 from aiperf_orch.util import users
 from aiperf_orch.util.errors import UsageError
 
@@ -19,13 +19,13 @@ def check_trusted(directory: Path) -> None:
 
     Raises:
         UsageError: naming the directory, its mode or owner, and the command that mends it.
-        PassingError: when it cannot be looked at for now.
+        TransientError: when it cannot be looked at for now.
     """
-    patiently(lambda: _check_trusted(directory))
+    retry_transient(lambda: _check_trusted(directory))
 
 
 def _check_trusted(directory: Path) -> None:
-    with explained(directory, deed="read"):
+    with translate_os_errors(directory, action="read"):
         status, parents = directory.stat(), list(_parents(directory))
     if status.st_uid != os.geteuid():
         raise UsageError(
@@ -44,7 +44,7 @@ def _check_trusted(directory: Path) -> None:
             )
 
 
-def doubts(directory: Path) -> list[str]:
+def parent_warnings(directory: Path) -> list[str]:
     """What a person should know of a directory's parents: who else could replace it through them, if that is not root."""
     found = []
     for parent, status in _parents(directory):
@@ -65,7 +65,7 @@ _NOBODY = 65534  # root's directories, seen from inside a container's user names
 
 
 def _user(uid: int) -> str:
-    return users.name_of(uid) or f"user id {uid}"
+    return users.user_name(uid) or f"user id {uid}"
 
 
 def _group(gid: int) -> str:

@@ -19,7 +19,7 @@ from aiperf_orch.settings.models import SiteSettings, private_keys
 _HEADER: Final = "# The settings of this campaign as a package shows them: private values are salted SHA-256 hashes.\n"
 
 
-def public_text(frozen: Mapping[str, Any]) -> str:
+def redacted_yaml(frozen: Mapping[str, Any]) -> str:
     """campaign.yaml as a package shows it, from what campaign.yaml holds."""
     salt = frozen["salt"]
     settings = {section: dict(keys) for section, keys in frozen["settings"].items()}

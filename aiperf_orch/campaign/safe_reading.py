@@ -1,7 +1,7 @@
 """Reads files where only a regular one belongs: opening a pipe or a device that was put there could block for ever.
 
 An error that says anything but "there is no such file" says nothing of the file: a network file system gives ESTALE, EIO or
-EACCES for a moment. Such an error is a `PassingError`; who can wait lets `patiently` try again.
+EACCES for a moment. Such an error is a `TransientError`; who can wait lets `retry_transient` try again.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
-from aiperf_orch.util.errors import PassingError
+from aiperf_orch.util.errors import TransientError
 
-PATIENCE: Final = 5.0  # seconds of trying again before a command ends with the error
-LONG_PATIENCE: Final = (
+RETRY_SECONDS: Final = 5.0  # seconds of trying again before a command ends with the error
+LONG_RETRY_SECONDS: Final = (
     300.0  # the same where an attempt or a campaign would be lost: a file server has restarted by then
 )
 _FIRST_PAUSE: Final = 0.05  # seconds between two tries, doubled each time
@@ -50,26 +50,26 @@ class NotRegularError(OSError):
     """The path leads to a pipe, a device or a directory."""
 
 
-def is_passing(error: OSError) -> bool:
+def is_transient(error: OSError) -> bool:
     """Whether an error tells nothing of a file, so that trying again may succeed."""
     return not isinstance(error, NotRegularError) and error.errno not in _CERTAIN
 
 
-def patiently(deed: Callable[[], _Result], seconds: float = PATIENCE) -> _Result:
+def retry_transient(action: Callable[[], _Result], seconds: float = RETRY_SECONDS) -> _Result:
     """Do something that reads or opens files, and do it again while a passing error prevents it.
 
     Args:
-        deed: what to do; it may be done more than once.
+        action: what to do; it may be done more than once.
         seconds: how long to try again, with growing pauses. 0 is a single try.
 
     Raises:
-        PassingError: when it still cannot be done after that time.
+        TransientError: when it still cannot be done after that time.
     """
     deadline, pause = time.monotonic() + seconds, _FIRST_PAUSE
     while True:
         try:
-            return deed()
-        except PassingError:
+            return action()
+        except TransientError:
             if time.monotonic() + pause > deadline:
                 raise
         time.sleep(pause)

@@ -39,7 +39,7 @@ class Phase(str, Enum):
 
 
 @dataclass
-class Attempt:
+class AttemptState:
     """One attempt. `job` is None between the journal's "submitting" and the scheduler's answer.
 
     `after` is the name of the job that must have ended before its own may start, None for one that need not wait.
@@ -69,18 +69,18 @@ class Attempt:
 
     @property
     def key(self) -> tuple[int, int]:
-        """Trial and attempt."""
+        """TrialState and attempt."""
         return self.trial, self.attempt
 
 
 @dataclass
-class Trial:
+class TrialState:
     """One trial with its attempts; `end` is that of the attempt that ended it."""
 
     trial: int
     proposal: ProposalRecord
     spec_sha256: str
-    attempts: list[Attempt] = field(default_factory=list)
+    attempts: list[AttemptState] = field(default_factory=list)
     end: AttemptEnd | None = None
 
 
@@ -94,16 +94,16 @@ class CampaignState:
     `last_end` and `best_error` sum up the trials that are over.
     """
 
-    trials: dict[int, Trial] = field(default_factory=dict)
-    live: dict[tuple[int, int], Attempt] = field(default_factory=dict)
-    retries: dict[int, Trial] = field(default_factory=dict)
+    trials: dict[int, TrialState] = field(default_factory=dict)
+    live: dict[tuple[int, int], AttemptState] = field(default_factory=dict)
+    retries: dict[int, TrialState] = field(default_factory=dict)
     settings_sha256: str | None = None
     first_begin: datetime | None = None
     phase: Phase = Phase.RUNNING
     phase_reason: str = ""
     by_deadline: bool = False
     opened: Opened | None = None
-    begins: list[Attempt] = field(default_factory=list)
+    begins: list[AttemptState] = field(default_factory=list)
     ends: list[AttemptEnd] = field(default_factory=list)
     operations: int = 0
     last_end: datetime | None = None
@@ -185,8 +185,8 @@ class CampaignState:
     def _submitting(self, entry: Submitting) -> None:
         for record in entry.attempts:
             if record.proposal is not None:
-                self.trials[record.trial] = Trial(record.trial, record.proposal, record.spec_sha256)
-            attempt = Attempt(record.trial, record.attempt, record.name, entry.time, record.after)
+                self.trials[record.trial] = TrialState(record.trial, record.proposal, record.spec_sha256)
+            attempt = AttemptState(record.trial, record.attempt, record.name, entry.time, record.after)
             self.trials[record.trial].attempts.append(attempt)
             self.live[attempt.key] = attempt
             self.retries.pop(record.trial, None)

@@ -14,13 +14,13 @@ from aiperf_orch.commands.render import contract, render
 from aiperf_orch.commands.table_output import render_rows
 from aiperf_orch.doctor import campaign_location, probe_job
 from aiperf_orch.doctor.findings import Finding, Level, fault, ok, warning
-from aiperf_orch.doctor.probe_findings import judge
+from aiperf_orch.doctor.probe_findings import evaluate_probe
 from aiperf_orch.schedulers.registry import make_scheduler
 from aiperf_orch.settings.loading import LoadedSettings
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.settings.schedulers import PbsSettings, SlurmSettings
 from aiperf_orch.util.errors import AiperfError, SchedulerUnreachableError, UsageError
-from aiperf_orch.util.signals import handling
+from aiperf_orch.util.signals import handle_signals
 from aiperf_orch.util.text import visible_lines
 
 _INDENT: Final = " " * 9
@@ -40,7 +40,7 @@ def check(loaded: LoadedSettings, campaign_dir: Path | None, form: str, *, job: 
     sheet = _Sheet(form)
     sheet.add("scheduler", _scheduler(loaded))
     with _signals_raise():
-        sheet.add("place", _place_and_job(sheet, loaded.settings, parent, job=job, wait=wait))
+        sheet.add("location", _location_and_probe_job(sheet, loaded.settings, parent, job=job, wait=wait))
     return sheet.close()
 
 
@@ -104,9 +104,9 @@ def _scheduler(loaded: LoadedSettings) -> Iterator[Finding]:
     except UsageError as error:
         yield fault("script", str(error))
         return
-    for breach in found:
-        make = fault if breach.is_fault else warning
-        yield make("script", f"{breach.line}: {breach.message}", breach.advice)
+    for violation in found:
+        make = fault if violation.is_fault else warning
+        yield make("script", f"{violation.line}: {violation.message}", violation.advice)
     if isinstance(settings, SlurmSettings):
         from aiperf_orch.doctor import slurm_checks
 
@@ -123,13 +123,15 @@ def _scheduler(loaded: LoadedSettings) -> Iterator[Finding]:
         yield ok("scheduler", f"{settings.kind}: {concurrency} trials at once have cores of their own")
 
 
-def _place_and_job(sheet: _Sheet, settings: SiteSettings, parent: Path, *, job: bool, wait: float) -> Iterator[Finding]:
-    with probe_job.folder_in(parent) as folder:
+def _location_and_probe_job(
+    sheet: _Sheet, settings: SiteSettings, parent: Path, *, job: bool, wait: float
+) -> Iterator[Finding]:
+    with probe_job.probe_folder(parent) as folder:
         yield from campaign_location.checks(settings, folder)
-        if not job or not sheet.is_reachable or any(map(sheet.has_fault, ("place", "script", "scheduler"))):
+        if not job or not sheet.is_reachable or any(map(sheet.has_fault, ("location", "script", "scheduler"))):
             return
-        outcome = probe_job.run(make_scheduler(settings.scheduler), settings, folder, wait=wait, say=_say)
-        yield from judge(settings, outcome)
+        outcome = probe_job.run(make_scheduler(settings.scheduler), settings, folder, wait=wait, log=_say)
+        yield from evaluate_probe(settings, outcome)
 
 
 @contextmanager
@@ -139,7 +141,7 @@ def _signals_raise() -> Iterator[None]:
     def handle(_number: int, _frame: Any) -> None:
         raise KeyboardInterrupt
 
-    with handling((signal.SIGTERM, signal.SIGHUP), handle):
+    with handle_signals((signal.SIGTERM, signal.SIGHUP), handle):
         yield
 
 

@@ -20,8 +20,8 @@ from aiperf_orch.controller.controller import Controller
 from aiperf_orch.controller.loop import run as run_loop
 from aiperf_orch.schedulers.registry import make_scheduler
 from aiperf_orch.settings.models import SiteSettings
-from aiperf_orch.util.errors import LeftHangingError
-from aiperf_orch.util.signals import handling
+from aiperf_orch.util.errors import UncleanExitError
+from aiperf_orch.util.signals import handle_signals
 
 _PATIENCE: Final = 5.0
 """Seconds that the loop may take to leave, once that is wanted."""
@@ -58,7 +58,7 @@ class _Signals:
             else:
                 self.leave = True
 
-        with handling((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), handle):
+        with handle_signals((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), handle):
             yield
 
 
@@ -106,7 +106,7 @@ class _Loop:
                 stop_wanted=self._signals.stop_wanted,
                 leave_wanted=self._signals.leave_wanted,
             )
-            return Outcome(phase, self._signals.stop_wanted(), len(controller.state.live), controller.told_to_end)
+            return Outcome(phase, self._signals.stop_wanted(), len(controller.state.live), controller.cancelled_count)
         finally:
             controller.close()
 
@@ -120,7 +120,7 @@ def control(directory: CampaignDirectory, *, take_over: bool, resume: bool = Tru
         resume: a paused or stopped campaign goes on.
 
     Raises:
-        LeftHangingError: when the user wanted to leave, and the campaign's file system does not answer.
+        UncleanExitError: when the user wanted to leave, and the campaign's file system does not answer.
         AiperfError: as the controller does.
     """
     signals = _Signals()
@@ -138,7 +138,7 @@ def control(directory: CampaignDirectory, *, take_over: bool, resume: bool = Tru
             if signals.leave_wanted():
                 leaving_since = leaving_since or time.monotonic()
                 if time.monotonic() - leaving_since > _PATIENCE:
-                    raise LeftHangingError(
+                    raise UncleanExitError(
                         f"{directory.path}: its file system does not answer: left without another word in the journal; "
                         "trials run on, and the same command goes on when it answers again"
                     )

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from aiperf_orch.schedulers.node_sharing import Room
+from aiperf_orch.schedulers.node_sharing import NodeSharing
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.settings.schedulers import ClusterSettings, PbsSettings, SlurmSettings
 from aiperf_orch.util.errors import SchedulerUnreachableError, UsageError
@@ -36,7 +36,7 @@ def confirm(settings: SiteSettings, seconds: float, *, yes: bool) -> None:
         raise UsageError("not confirmed: nothing was submitted")
 
 
-def describe(scheduler: ClusterSettings, trials: int, seconds: float, room: Room) -> str:
+def describe(scheduler: ClusterSettings, trials: int, seconds: float, room: NodeSharing) -> str:
     """What a campaign takes of a cluster at most, in words.
 
     Args:
@@ -46,9 +46,9 @@ def describe(scheduler: ClusterSettings, trials: int, seconds: float, room: Room
         room: how trials share nodes.
     """
     nodes = room.nodes_for(trials, scheduler.nodes)
-    shared = f", {room.trials_a_node:,} to a node" if room.trials_a_node > 1 else ""
+    shared = f", {room.trials_per_node:,} to a node" if room.trials_per_node > 1 else ""
     words = [f"{trials:,} trials of {_nodes(scheduler.nodes)} at once{shared}"]
-    if nodes < Room(None, room.trials_a_node).nodes_for(trials, scheduler.nodes):
+    if nodes < NodeSharing(None, room.trials_per_node).nodes_for(trials, scheduler.nodes):
         words.append("more than have room")
     if scheduler.lookahead:
         words.append(f"{scheduler.lookahead:,} more wait in the queue")
@@ -58,7 +58,7 @@ def describe(scheduler: ClusterSettings, trials: int, seconds: float, room: Room
     )
 
 
-def _room(scheduler: ClusterSettings) -> Room:
+def _room(scheduler: ClusterSettings) -> NodeSharing:
     """How trials share nodes; a node for each where that cannot be asked."""
     try:
         if isinstance(scheduler, SlurmSettings):
@@ -71,7 +71,7 @@ def _room(scheduler: ClusterSettings) -> Room:
             return room_of_pbs(scheduler)
     except SchedulerUnreachableError:
         pass  # it is said when the first job is submitted
-    return Room(None, 1)
+    return NodeSharing(None, 1)
 
 
 def _nodes(number: int) -> str:

@@ -63,7 +63,7 @@ def _draft(kind: str, file: str) -> str:
         from aiperf_orch.schedulers.pbs.site_draft import draft as draft_pbs
         from aiperf_orch.schedulers.pbs.survey import survey as survey_pbs
 
-        return draft_pbs(survey_pbs(timeout=_TIMEOUT), file, Submitter.present())
+        return draft_pbs(survey_pbs(timeout=_TIMEOUT), file, Submitter.current())
     text = (files("aiperf_orch.site_configs") / "local.yaml").read_text(encoding="utf-8")
     cores = len(os.sched_getaffinity(0))
     text = text.replace("name: local machine", f"name: {socket.gethostname()}")

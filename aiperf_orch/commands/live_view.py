@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from aiperf_orch.campaign.state import Phase, Trial
+from aiperf_orch.campaign.state import Phase, TrialState
 from aiperf_orch.commands.repeated_messages import Repeats
 from aiperf_orch.commands.visible_output import unwrapped, visible_streams
 from aiperf_orch.controller.controller import Controller
@@ -129,7 +129,7 @@ def _heading(controller: Controller) -> list[str]:
     if state.phase is not Phase.RUNNING:
         times += f" · {state.phase.value}: {state.phase_reason}"
     best = "no error yet" if progress.best_error is None else f"best error {progress.best_error:.2%}"
-    watched = controller.watched.values()
+    watched = controller.live_attempts.values()
     waiting = Counter(each.note for each in watched if each.begin is None)
     halted = Counter(each.note for each in watched if each.begin is not None and each.note)
     counts = {
@@ -147,7 +147,7 @@ def _heading(controller: Controller) -> list[str]:
 
 def _running(controller: Controller) -> Table:
     table = _table("running", ["trial"], "network", ["epoch", "error", "best"])
-    for watched in sorted(controller.watched.values(), key=lambda each: each.attempt.key)[:_MOST_ROWS]:
+    for watched in sorted(controller.live_attempts.values(), key=lambda each: each.attempt.key)[:_MOST_ROWS]:
         epochs = watched.epochs
         best = min((epoch.error for epoch in epochs), default=None)
         table.add_row(
@@ -178,7 +178,7 @@ def _table(title: str, before: list[str], text: str, after: list[str]) -> Table:
     return table
 
 
-def _origin(trial: Trial) -> str:
+def _origin(trial: TrialState) -> str:
     proposal = trial.proposal
     came = "the seed" if proposal.parent is None else f"trial {proposal.parent}"
     edits = ", ".join(str(edit["kind"]) for edit in proposal.edits)

@@ -118,7 +118,7 @@ def _accounted(
     deadline = time.monotonic() + lag
     told = False
     while (known := scheduler.accounting(jobs)) is not None and time.monotonic() < deadline:
-        ended = len(began & {job.name for job in known} - {job.name for job in known if not job.over})
+        ended = len(began & {job.name for job in known} - {job.name for job in known if not job.has_ended})
         if ended == len(began):
             break
         if not told:

@@ -11,7 +11,7 @@ from aiperf_orch.campaign.layout import Layout
 from aiperf_orch.schedulers.base import JobRequest, trial_command
 from aiperf_orch.schedulers.pbs import script_contract as pbs
 from aiperf_orch.schedulers.registry import make_scheduler
-from aiperf_orch.schedulers.script_contract import Breach, Expected, body_breaches, follower_breaches
+from aiperf_orch.schedulers.script_contract import Expected, Violation, body_violations, follower_violations
 from aiperf_orch.schedulers.script_rendering import render_script
 from aiperf_orch.schedulers.slurm import script_contract as slurm
 from aiperf_orch.settings.loading import LoadedSettings
@@ -28,7 +28,7 @@ def render(loaded: LoadedSettings) -> str:
     return make_scheduler(loaded.settings.scheduler).render(_request(loaded, _NAME))
 
 
-def contract(loaded: LoadedSettings) -> list[Breach]:
+def contract(loaded: LoadedSettings) -> list[Violation]:
     """What in the scripts that would be submitted is against the contract, each with where it stands.
 
     Raises:
@@ -44,20 +44,20 @@ def contract(loaded: LoadedSettings) -> list[Breach]:
         found += _breaches(loaded, f"{_ARRAY}[{_INDEX}]", replace(expected, name=_ARRAY, elements=str(_INDEX)))
     if isinstance(settings, ClusterSettings) and settings.lookahead:
         follower = scheduler.render(replace(_request(loaded, _NAME), after=_LEADER))
-        found += follower_breaches(follower, _LEADER)
+        found += follower_violations(follower, _LEADER)
     return list(dict.fromkeys(_placed(loaded, found)))
 
 
-def _breaches(loaded: LoadedSettings, name: str, expected: Expected) -> list[Breach]:
+def _breaches(loaded: LoadedSettings, name: str, expected: Expected) -> list[Violation]:
     settings, request = loaded.settings.scheduler, _request(loaded, name)
     script = make_scheduler(settings).render(request)
     guard = render_script("guard.sh.j2", None, campaign=request.campaign)
-    found = list(body_breaches(script, guard, expected, is_cluster=isinstance(settings, ClusterSettings)))
+    found = list(body_violations(script, guard, expected, is_cluster=isinstance(settings, ClusterSettings)))
     match settings:
         case SlurmSettings():
-            found += slurm.breaches(script, expected)
+            found += slurm.violations(script, expected)
         case PbsSettings():
-            found += pbs.breaches(script, expected)
+            found += pbs.violations(script, expected)
     return found
 
 
@@ -72,10 +72,10 @@ def check_contract(loaded: LoadedSettings, *, resumed: bool) -> list[str]:
         UsageError: for what would keep a new campaign from running as it should.
     """
     found = contract(loaded)
-    faults = [str(breach) for breach in found if breach.is_fault]
+    faults = [str(violation) for violation in found if violation.is_fault]
     if faults and not resumed:
         raise UsageError("\n".join(faults))
-    return [str(breach) for breach in found]
+    return [str(violation) for violation in found]
 
 
 def _request(loaded: LoadedSettings, name: str) -> JobRequest:
@@ -89,20 +89,20 @@ def _request(loaded: LoadedSettings, name: str) -> JobRequest:
     )
 
 
-def _placed(loaded: LoadedSettings, found: list[Breach]) -> Iterator[Breach]:
+def _placed(loaded: LoadedSettings, found: list[Violation]) -> Iterator[Violation]:
     """What was found, with the file and the key that it comes from."""
     settings = loaded.settings.scheduler
     directives = settings.directives if isinstance(settings, ClusterSettings) else []
-    for breach in found:
-        directive = next((each for each in directives if breach.line and breach.line.endswith(f" {each}")), None)
+    for violation in found:
+        directive = next((each for each in directives if violation.line and violation.line.endswith(f" {each}")), None)
         if directive is not None:
             where = f"{loaded.origins.get('scheduler.directives', 'scheduler.directives')}: scheduler.directives: "
-            yield replace(breach, line=f"{where}{directive}")
+            yield replace(violation, line=f"{where}{directive}")
         elif settings.template:
-            line = f": {breach.line}" if breach.line else ""
-            yield replace(breach, line=f"{settings.template}{_line_of(breach.line, settings.template)}{line}")
+            line = f": {violation.line}" if violation.line else ""
+            yield replace(violation, line=f"{settings.template}{_line_of(violation.line, settings.template)}{line}")
         else:
-            yield replace(breach, line=f"the script: {breach.line}" if breach.line else "the script")
+            yield replace(violation, line=f"the script: {violation.line}" if violation.line else "the script")
 
 
 def _line_of(line: str, template: str) -> str:

@@ -10,9 +10,9 @@ from typing import Final
 
 from aiperf_orch.campaign.consistency import read_state
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.campaign.durable_files import explained
+from aiperf_orch.campaign.durable_files import translate_os_errors
 from aiperf_orch.campaign.lock import read_holder
-from aiperf_orch.campaign.ownership import doubts
+from aiperf_orch.campaign.ownership import parent_warnings
 from aiperf_orch.campaign.state import Phase
 from aiperf_orch.commands.controller_thread import Outcome, control, restrict
 from aiperf_orch.commands.cost_estimate import confirm
@@ -23,7 +23,7 @@ from aiperf_orch.commands.render import check_contract
 from aiperf_orch.commands.score import summary, write_files, write_score
 from aiperf_orch.controller.controller import Controller
 from aiperf_orch.controller.search_adapter import make_search
-from aiperf_orch.results.result import compute
+from aiperf_orch.results.result import compute_result
 from aiperf_orch.schedulers.registry import make_scheduler
 from aiperf_orch.settings.loading import LoadedSettings
 from aiperf_orch.settings.models import SiteSettings
@@ -88,7 +88,7 @@ def run(
         _say(f"going on with the campaign in {directory.path}")
     else:
         directory = CampaignDirectory.create(campaign_dir or _new_path(site), loaded.settings, loaded.origins)
-        for doubt in doubts(directory.path):
+        for doubt in parent_warnings(directory.path):
             _say(f"warning: {doubt}")
         _say(f"new campaign in {directory.path}, for {format_duration(loaded.settings.campaign.duration)}")
     if prepare:
@@ -191,7 +191,7 @@ def _has_left(directory: CampaignDirectory) -> bool:
 
 def _finish(directory: CampaignDirectory, phase: Phase, outcome: Outcome | None = None) -> int:
     """Score what there is, say how it stands, and choose the exit status."""
-    result = compute(directory)
+    result = compute_result(directory)
     print(summary(result), flush=True)  # first: a disk that is full must not keep the score from the user
     write_files(result)
     again = _again(directory.path)
@@ -240,7 +240,7 @@ def _new_path(site: Path) -> Path:
     for suffix in ("", *(f"-{number}" for number in range(2, 100))):
         path = Path("campaigns") / f"{stem}{suffix}"
         try:
-            with explained(path, passing=FileExistsError):
+            with translate_os_errors(path, passing=FileExistsError):
                 path.parent.mkdir(exist_ok=True)
                 path.mkdir(mode=0o700)
         except FileExistsError:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aiperf_orch.commands.table_output import render_rows
-from aiperf_orch.committee.scaling import FIGURES, read_campaign, rows_of
+from aiperf_orch.committee.scaling import FIGURE_SUFFIXES, read_campaign, rows_of
 from aiperf_orch.committee.scaling import scaling as compare
 from aiperf_orch.util.errors import UsageError
 from aiperf_orch.util.text import visible
@@ -24,8 +24,8 @@ def scaling(paths: Sequence[Path], form: str, by: str | None, output: Path | Non
         output: where a figure goes, a page or a picture by its ending.
         allow_differences: compare campaigns by different settings, too.
     """
-    if output and output.suffix not in FIGURES:
-        raise UsageError(f"{output}: what it should be is told by its ending: {', '.join(FIGURES)}")
+    if output and output.suffix not in FIGURE_SUFFIXES:
+        raise UsageError(f"{output}: what it should be is told by its ending: {', '.join(FIGURE_SUFFIXES)}")
     found = compare([read_campaign(path) for path in paths], by, allow_differences=allow_differences)
     if output:
         from aiperf_orch.committee.scaling_figure import write_figure

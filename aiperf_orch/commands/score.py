@@ -8,7 +8,7 @@ from pathlib import Path
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.commands.table_output import render_rows
-from aiperf_orch.results.result import Result, compute
+from aiperf_orch.results.result import Result, compute_result
 from aiperf_orch.results.summary import summary_lines
 from aiperf_orch.util.errors import AiperfError
 from aiperf_orch.util.text import visible
@@ -27,7 +27,7 @@ def score(campaign_dir: Path, form: str) -> str:
 
 def write_score(directory: CampaignDirectory) -> Result:
     """Compute the result, and write the tables and the report."""
-    result = compute(directory)
+    result = compute_result(directory)
     write_files(result)
     return result
 

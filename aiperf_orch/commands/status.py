@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from aiperf_orch.campaign.consistency import read_state
-from aiperf_orch.campaign.counted_epochs import counted_runs, planned_of
+from aiperf_orch.campaign.counted_epochs import counted_runs, trial_plan
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.events import best_epoch, count_epochs
 from aiperf_orch.campaign.lock import read_holder
-from aiperf_orch.campaign.state import Attempt, CampaignState, Phase, Trial
+from aiperf_orch.campaign.state import AttemptState, CampaignState, Phase, TrialState
 from aiperf_orch.commands.table_output import render_rows
 from aiperf_orch.schedulers.base import JobState, JobStatus
 from aiperf_orch.schedulers.registry import make_scheduler
@@ -84,7 +84,7 @@ def _heading(directory: CampaignDirectory, state: CampaignState, rows: list[dict
     deadline = state.deadline(directory.settings.campaign.duration)
     holder = read_holder(directory.lock)
     alive = holder.alive() if holder else False
-    controller = {True: "alive", False: "none", None: holder.whereabouts if holder else ""}[alive]
+    controller = {True: "alive", False: "none", None: holder.location if holder else ""}[alive]
     if holder and alive is not False:
         controller += f": process {holder.pid} on {holder.host}"
     errors = [state.best_error, *(row["error"] for row in rows)]
@@ -117,11 +117,11 @@ def _ask_queue(directory: CampaignDirectory, state: CampaignState) -> tuple[Mapp
 
 
 def _row(
-    directory: CampaignDirectory, campaign: CampaignState, trial: Trial, queued: JobStatus | None, *, asked: bool
+    directory: CampaignDirectory, campaign: CampaignState, trial: TrialState, queued: JobStatus | None, *, asked: bool
 ) -> dict[str, Any]:
     """One trial; `queued` is what the queue says of its job, None when it does not know it."""
     last = trial.attempts[-1]
-    planned = planned_of(directory, trial).epochs
+    planned = trial_plan(directory, trial).epochs
     hosts = last.began.hosts if last.began else []
     if last.end:
         epochs, error = last.end.epochs, last.end.best_error  # those of the whole trial
@@ -155,7 +155,7 @@ def _row(
     }
 
 
-def live_state(attempt: Attempt, queued: JobStatus | None, *, begun: bool, asked: bool) -> tuple[str, str]:
+def live_state(attempt: AttemptState, queued: JobStatus | None, *, begun: bool, asked: bool) -> tuple[str, str]:
     """The state of an attempt that has not ended, by its events and the queue, and why it does not run, if it does not.
 
     Args:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aiperf_orch.util.text import no_formula, visible
+from aiperf_orch.util.text import escape_formula, visible
 from aiperf_orch.util.units import format_number
 
 
@@ -28,7 +28,8 @@ def render_rows(rows: Sequence[Mapping[str, Any]], form: str) -> str:
         writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(
-            {key: no_formula(value) if isinstance(value, str) else value for key, value in row.items()} for row in rows
+            {key: escape_formula(value) if isinstance(value, str) else value for key, value in row.items()}
+            for row in rows
         )
         return text.getvalue()
     cells = [[_cell(row[column]) for column in columns] for row in rows]

@@ -6,7 +6,7 @@ import gc
 import json
 from pathlib import Path
 
-from aiperf_orch.package.findings import harmless
+from aiperf_orch.package.findings import printable_line
 from aiperf_orch.package.verify import Verification, verify
 from aiperf_orch.results.rules import RULES, VERSION
 from aiperf_orch.util.text import visible
@@ -54,13 +54,13 @@ def _words(package: Path, signers: Path | None, found: Verification) -> str:
     mark = " (SIMULATED: no training took place)" if row["simulated"] == "yes" else ""
     regulated = "none" if row["regulated_score"] is None else format_ops(row["regulated_score"])
     lines += [
-        f"{'system':<16} {harmless(row['system'])}, by {harmless(row['submitter'])}",
+        f"{'system':<16} {printable_line(row['system'])}, by {printable_line(row['submitter'])}",
         f"{'score':<16} {format_ops(row['score'])}{mark}",
         f"{'error':<16} {'none measured' if row['error'] is None else format(row['error'], '.2%')}",
         f"{'regulated score':<16} {regulated}",
     ]
     if found.signed_by is not None:
-        lines.append(f"{'signed by':<16} {harmless(found.signed_by)}")
+        lines.append(f"{'signed by':<16} {printable_line(found.signed_by)}")
     elif signers is None:
         lines.append(f"{'signature':<16} not looked at: --signers FILE asks for one")
     return "\n".join(lines)

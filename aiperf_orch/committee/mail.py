@@ -69,7 +69,7 @@ def compose(
         with_pseudonyms: hosts and users of the package get pseudonyms.
     """
     with scratch_folder() as scratch:
-        path = scratch / f"aiperf-{directory.frozen.tag}.tar.gz"
+        path = scratch / f"aiperf-{directory.config.tag}.tar.gz"
         result = write_package(directory, path, with_pseudonyms=with_pseudonyms)
         package = Part(path.name, path.read_bytes())
         # what stands in the package, and nothing else, leaves the machine
@@ -84,7 +84,7 @@ def compose(
     message["Subject"] = visible(f"AIPerf result ({marks}{format_ops(result.score.score)}): {row['system']}")
     message["Date"] = format_datetime(time)
     host = sender.rpartition("@")[2]
-    message["Message-ID"] = f"<aiperf.{directory.frozen.tag}.{parts[0].sha256[:32]}@{host}>"
+    message["Message-ID"] = f"<aiperf.{directory.config.tag}.{parts[0].sha256[:32]}@{host}>"
     text = _text(
         row=row,
         simulated=result.simulated,

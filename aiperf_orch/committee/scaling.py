@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.committee.submission import Row, read_submission
-from aiperf_orch.results.result import compute
+from aiperf_orch.results.result import compute_result
 from aiperf_orch.results.tables import result_row
 from aiperf_orch.settings.loading import differences
 from aiperf_orch.settings.models import SiteSettings
@@ -24,7 +24,7 @@ SIZES: Final[dict[str, Callable[[Row], int | None]]] = {
     "concurrency": lambda row: row.concurrency,
 }
 """What a size may be counted in, the most telling first."""
-FIGURES: Final = (".html", ".svg", ".png", ".pdf")
+FIGURE_SUFFIXES: Final = (".html", ".svg", ".png", ".pdf")
 """Endings of the files that a figure can be written to."""
 _NEVER_MIXED: Final = ("simulated", "rules", "counting", "data")
 _SETTINGS: Final = ("precision", "duration_limit")  # what a row knows of them
@@ -77,7 +77,7 @@ def read_campaign(path: Path) -> Measured:
     """
     if path.is_dir():
         directory = CampaignDirectory.open(path)
-        return Measured(path, Row.model_validate(result_row(compute(directory))), directory.settings)
+        return Measured(path, Row.model_validate(result_row(compute_result(directory))), directory.settings)
     submission = read_submission(path)
     if submission.row is None or submission.fault:
         raise UsageError(f"{path}: {submission.fault}")

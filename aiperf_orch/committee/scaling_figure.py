@@ -23,7 +23,7 @@ _SIZE: Final = (9.4, 3.4)  # inches
 
 
 def write_figure(found: Scaling, output: Path) -> None:
-    """Write the figure: a page with its table, or a picture alone, by the file's ending, one of `FIGURES`."""
+    """Write the figure: a page with its table, or a picture alone, by the file's ending, one of `FIGURE_SUFFIXES`."""
     if output.suffix == ".html":
         data = _page(found).encode()
     else:

@@ -59,7 +59,7 @@ def check_address(address: str, option: str) -> str:
     return address
 
 
-def read_server(address: str, encryption: str, login_file: Path | None, timeout: str) -> Server:
+def parse_server(address: str, encryption: str, login_file: Path | None, timeout: str) -> Server:
     """A server from what a person gave.
 
     Args:

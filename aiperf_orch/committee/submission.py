@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from aiperf_orch.campaign.safe_reading import read_regular
 from aiperf_orch.package.unreadable_files import likely_cause, saved_by_a_spreadsheet
-from aiperf_orch.records.base import Error, Natural, Sha256, first_fault
+from aiperf_orch.records.base import Error, Natural, Sha256, first_error
 from aiperf_orch.settings.base import CsvText
 from aiperf_orch.util.errors import RecordError, UsageError
 
@@ -125,7 +125,7 @@ def read_submission(path: Path, signers: Path | None = None) -> Submission:
     try:
         return Submission(path, Row.model_validate(found.result_row), found.verified, fault)
     except ValidationError as error:  # what its settings allow, and a committee's table does not
-        return Submission(path, None, False, fault or first_fault(error))
+        return Submission(path, None, False, fault or first_error(error))
 
 
 def _with_cause(path: Path, fault: str) -> str:
@@ -158,7 +158,7 @@ def read_result_csv(path: Path) -> Row:
     try:
         row = Row.model_validate(dict(zip(*lines, strict=True)))
     except ValidationError as error:
-        raise RecordError(f"{path}: not a result.csv: {first_fault(error)}") from None
+        raise RecordError(f"{path}: not a result.csv: {first_error(error)}") from None
     fault = _inconsistent(row)
     if fault:
         raise RecordError(f"{path}: contradicts itself: {fault}")

@@ -10,18 +10,18 @@ from pathlib import Path
 from time import monotonic
 from typing import Final
 
-from aiperf_orch.campaign.counted_epochs import counted_runs, planned_of
+from aiperf_orch.campaign.counted_epochs import counted_runs, trial_plan
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.campaign.end_reasons import reason_by_line
-from aiperf_orch.campaign.events import Planned, RunEvents, best_epoch, count_epochs, poll_attempt
-from aiperf_orch.campaign.state import Attempt, Trial
+from aiperf_orch.campaign.end_reasons import reason_with_end_line
+from aiperf_orch.campaign.events import RunEvents, TrialPlan, best_epoch, count_epochs, poll_attempt
+from aiperf_orch.campaign.state import AttemptState, TrialState
 from aiperf_orch.controller.failure_policy import is_final
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.records.events import Begin, End, Epoch
 from aiperf_orch.records.journal import AttemptEnd, BeganRecord
 from aiperf_orch.schedulers.base import JobEnd
 from aiperf_orch.search.forecast import forecast_error
-from aiperf_orch.util.errors import PassingError
+from aiperf_orch.util.errors import TransientError
 from aiperf_orch.util.text import one_line
 from aiperf_orch.util.units import now
 
@@ -57,7 +57,7 @@ _KILLED: Final = re.compile(r"^subprocess\.CalledProcessError: Command .* (died 
 
 
 @dataclass
-class Watched:
+class LiveAttempt:
     """A live attempt and its events so far.
 
     `heard` is when it last gave a sign, `news` when its events last grew and `due` when the next look is worth it, all
@@ -69,9 +69,9 @@ class Watched:
     of its files could be read at the last look: until they can, nothing is concluded of how it ended.
     """
 
-    attempt: Attempt
-    trial: Trial
-    planned: Planned
+    attempt: AttemptState
+    trial: TrialState
+    planned: TrialPlan
     heard: float
     due: float
     earlier: list[Epoch] = field(default_factory=list)
@@ -86,7 +86,7 @@ class Watched:
     stuck_since: float | None = None
     given_up: bool = False
     came_back: bool = False
-    unread: PassingError | None = None
+    unread: TransientError | None = None
     _earlier_known: bool = False
     _doubts: dict[str, bool] = field(default_factory=dict)  # and whether they were reported
 
@@ -136,14 +136,14 @@ class Watched:
         """Read on, however lately it was looked at.
 
         Raises:
-            PassingError: when a file could not be read for now.
+            TransientError: when a file could not be read for now.
         """
         self.due = 0.0
         self.poll(directory)
         if self.unread:
             raise self.unread
 
-    def postpone(self, error: PassingError) -> None:
+    def postpone(self, error: TransientError) -> None:
         """Keep what prevents a conclusion on this attempt, to be reported once; the next look tries again."""
         self.unread, self.due = error, 0.0
         self._doubts.setdefault(str(error), False)
@@ -152,7 +152,7 @@ class Watched:
         """Read the epochs of earlier attempts, once.
 
         Raises:
-            PassingError: when a file could not be read for now.
+            TransientError: when a file could not be read for now.
         """
         if not self._earlier_known:
             before = [each for each in self.trial.attempts if each.attempt < self.attempt.attempt]
@@ -167,7 +167,7 @@ class Watched:
             self.read_earlier(directory)
             poll_attempt(directory, *self.attempt.key, self.planned, self.runs)
             self.unread = None
-        except PassingError as error:
+        except TransientError as error:
             self.postpone(error)
         return self._read() != before
 
@@ -179,7 +179,7 @@ class Watched:
         """The typed reason and the message of its end line: told to end by us, or by somebody else."""
         if self.end is None:
             raise AssertionError("asked for the reason of an attempt that has not ended")
-        return reason_by_line(self.end.reason, self.attempt.cancelling), self.end.message
+        return reason_with_end_line(self.end.reason, self.attempt.cancelling), self.end.message
 
     @property
     def ended_by_others(self) -> bool:
@@ -256,20 +256,20 @@ class Watched:
         )
 
 
-def watch(directory: CampaignDirectory, attempt: Attempt, trial: Trial) -> Watched:
+def watch(directory: CampaignDirectory, attempt: AttemptState, trial: TrialState) -> LiveAttempt:
     """Begin to watch a live attempt, also one that another controller submitted."""
     silent = max((now() - attempt.submitted).total_seconds(), 0.0)
-    watched = Watched(
+    watched = LiveAttempt(
         attempt,
         trial,
-        planned_of(directory, trial),
+        trial_plan(directory, trial),
         heard=monotonic() - silent,
         due=monotonic(),
         reported_run=attempt.began.run if attempt.began else -1,
     )
     try:
         watched.read_earlier(directory)
-    except PassingError as error:
+    except TransientError as error:
         watched.postpone(error)
     return watched
 
@@ -284,7 +284,7 @@ def tail(*logs: Path) -> list[str]:
     return next(filter(None, map(_tail, logs)), [])
 
 
-def end_by_log(lines: Sequence[str]) -> JobEnd | None:
+def end_from_log(lines: Sequence[str]) -> JobEnd | None:
     """Why a job ended, where a line of its launcher in its log says so in words that are known; else None."""
     found = _typed(lines)
     if found is None:

@@ -12,14 +12,14 @@ T = TypeVar("T")
 class BackgroundCall(Generic[T]):
     """One kind of call, which blocks until a scheduler's command has ended; the loop starts it and takes its result."""
 
-    def __init__(self, wake: threading.Event, *, at_once: bool) -> None:
+    def __init__(self, wake: threading.Event, *, nonblocking: bool) -> None:
         """Nothing is called yet.
 
         Args:
             wake: set when a call has ended, so that the loop need not wait for its next turn.
-            at_once: run calls in the caller's thread, for a scheduler that never keeps anybody waiting.
+            nonblocking: run calls in the caller's thread, for a scheduler that never keeps anybody waiting.
         """
-        self._wake, self._at_once = wake, at_once
+        self._wake, self._at_once = wake, nonblocking
         self._thread: threading.Thread | None = None
         self._result: T | None = None
         self._error: Exception | None = None

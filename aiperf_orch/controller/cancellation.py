@@ -11,14 +11,14 @@ from threading import Event
 from time import monotonic
 
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.campaign.end_reasons import reason_by_line
+from aiperf_orch.campaign.end_reasons import reason_with_end_line
 from aiperf_orch.campaign.events import revoke
-from aiperf_orch.campaign.state import Attempt
-from aiperf_orch.controller.attempt_monitor import Watched
+from aiperf_orch.campaign.state import AttemptState
+from aiperf_orch.controller.attempt_monitor import LiveAttempt
 from aiperf_orch.controller.background_call import BackgroundCall
 from aiperf_orch.controller.job_triage import how_it_went
 from aiperf_orch.records.base import EndReason
-from aiperf_orch.schedulers.base import Cancellation, JobEnd, Scheduler
+from aiperf_orch.schedulers.base import CancelResult, JobEnd, Scheduler
 from aiperf_orch.util.errors import SchedulerUnreachableError
 from aiperf_orch.util.units import format_duration, now
 
@@ -54,7 +54,7 @@ class Ender:
             wake: set when a command of the scheduler has ended.
         """
         self._scheduler, self._grace, self._pause, self._warn = scheduler, grace, pause, warn
-        self._call: BackgroundCall[Cancellation] = BackgroundCall(wake, at_once=scheduler.at_once)
+        self._call: BackgroundCall[CancelResult] = BackgroundCall(wake, nonblocking=scheduler.nonblocking)
         self._telling: dict[str, AttemptKey] = {}
         self._told: dict[AttemptKey, float] = {}
         self._forced: dict[AttemptKey, float] = {}
@@ -87,10 +87,10 @@ class Ender:
             name, why = next(iter(done.refused.items()))
             self._warn(f"{len(done.refused)} job(s) not told to end, as {name}: {why}")
         return Cancelled(
-            frozenset(telling.values()), frozenset(telling[name] for name in done.never if name in telling)
+            frozenset(telling.values()), frozenset(telling[name] for name in done.never_started if name in telling)
         )
 
-    def tell(self, attempts: Iterable[Attempt], given_up: Iterable[Attempt]) -> None:
+    def tell(self, attempts: Iterable[AttemptState], given_up: Iterable[AttemptState]) -> None:
         """Begin to tell the jobs of attempts that are to end, and to end those that did not within the grace.
 
         Args:
@@ -106,17 +106,17 @@ class Ender:
         forced = [*again, *(attempt for attempt in attempts if self._is_stubborn(attempt))]
         for chosen, force in ((untold, False), (forced, True)):
             if chosen:
-                chosen = chosen[: self._scheduler.most_cancels]
+                chosen = chosen[: self._scheduler.max_cancels_per_call]
                 self._telling, self._forcing = {attempt.name: attempt.key for attempt in chosen}, force
                 jobs = {attempt.name: attempt.job for attempt in chosen}
                 self._call.start(partial(self._scheduler.cancel, jobs, force=force))
                 return
 
-    def is_told(self, attempt: Attempt) -> bool:
+    def is_told(self, attempt: AttemptState) -> bool:
         """Whether its job was told to end, and the scheduler did not refuse that."""
         return attempt.key in self._told and attempt.key not in self._refused
 
-    def more_to_tell(self, attempts: Iterable[Attempt]) -> bool:
+    def more_to_tell(self, attempts: Iterable[AttemptState]) -> bool:
         """Whether `tell` would tell any of these now that it has not told yet."""
         untold = any(attempt.cancelling and attempt.key not in self._told for attempt in attempts)
         return untold and not self._call.running and monotonic() >= self._not_before
@@ -126,14 +126,14 @@ class Ender:
         self._told.pop(key, None)
         self._telling = {name: telling for name, telling in self._telling.items() if telling != key}
 
-    def _is_stubborn(self, attempt: Attempt) -> bool:
+    def _is_stubborn(self, attempt: AttemptState) -> bool:
         since, grace = attempt.cancelling_since, self._grace
         late = since is not None and now() - since > timedelta(seconds=grace)
         return late and attempt.key in self._told and monotonic() >= self._told[attempt.key] + grace
 
 
 def take_from_job(
-    directory: CampaignDirectory, scheduler: Scheduler, watched: Watched, end: JobEnd | None
+    directory: CampaignDirectory, scheduler: Scheduler, watched: LiveAttempt, end: JobEnd | None
 ) -> tuple[EndReason, str]:
     """Take an attempt from its job, which is gone, after one more look at its events; returns reason and message.
 
@@ -147,6 +147,6 @@ def take_from_job(
         revoke(directory, *key, reason, message)
         watched.look_again(directory)
     elif watched.ended_by_others and end is not None and end.reason is not None:
-        reason = reason_by_line(watched.end.reason, None, end.reason)
+        reason = reason_with_end_line(watched.end.reason, None, end.reason)
         return reason, ", ".join(filter(None, [watched.end.message, end.detail]))
     return watched.reason()

@@ -20,17 +20,17 @@ from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.events import revoke
 from aiperf_orch.campaign.journal import Journal
 from aiperf_orch.campaign.lock import Lock
-from aiperf_orch.campaign.state import Attempt, CampaignState, Phase
-from aiperf_orch.controller.attempt_monitor import Watched, watch
+from aiperf_orch.campaign.state import AttemptState, CampaignState, Phase
+from aiperf_orch.controller.attempt_monitor import LiveAttempt, watch
 from aiperf_orch.controller.cancellation import Ender, take_from_job
 from aiperf_orch.controller.failure_policy import NODE_FAILURES, hopeless, nodes_given_up
 from aiperf_orch.controller.job_requests import make_request
 from aiperf_orch.controller.job_triage import is_over, job_record, judge, may_end, needs_queue, seconds_until_over
 from aiperf_orch.controller.queue_poller import Queue, QueueAnswer
-from aiperf_orch.controller.search_adapter import Proposer
+from aiperf_orch.controller.search_adapter import SearchAdapter
 from aiperf_orch.controller.submission_planner import Chooser
 from aiperf_orch.controller.submitter import Submitter
-from aiperf_orch.controller.weight_retention import WeightFiles
+from aiperf_orch.controller.weight_retention import WeightRetention
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.records.journal import (
     AttemptEnd,
@@ -50,7 +50,7 @@ from aiperf_orch.records.journal import (
     Submitting,
 )
 from aiperf_orch.schedulers.base import Scheduler
-from aiperf_orch.util.errors import LockedError, PassingError
+from aiperf_orch.util.errors import LockedError, TransientError
 from aiperf_orch.util.units import format_duration, now
 
 AnyEntry = TypeVar("AnyEntry", bound=Entry)
@@ -85,11 +85,11 @@ class Controller:
             LockedError: when another controller has it.
             RecordError: when the journal or the frozen settings are damaged.
         """
-        self.directory = replace(directory, patience=0.0)  # what cannot be read for now is read at a later tick
+        self.directory = replace(directory, retry_for=0.0)  # what cannot be read for now is read at a later tick
         self.scheduler = scheduler
         self.settings = directory.settings
         self._warn = warn
-        self._proposer: Proposer | None = None
+        self._proposer: SearchAdapter | None = None
         self._waiting: dict[tuple[int, int], str] = {}
         times = self.settings.scheduler
         pause = max(scheduler.query_interval, times.poll_interval)
@@ -100,14 +100,16 @@ class Controller:
         with ExitStack() as undo:
             self._lock = Lock.acquire(directory.lock, take_over=take_over)
             undo.callback(self._lock.release)
-            self._journal = Journal(directory.journal, self._lock.check_ours, self._lock.holder.generation)
+            self._journal = Journal(directory.journal, self._lock.check_held, self._lock.holder.generation)
             undo.callback(self._journal.close)
             self.state = CampaignState.of(self._journal.entries)
             accepted = any(attempt.job for trial in self.state.trials.values() for attempt in trial.attempts)
             self._submitter = Submitter(scheduler, times.retry_submit_for, pause, warn, self._wake, accepted=accepted)
             self._take_up(resume)
-            self._weights = WeightFiles(directory, (trial.trial for trial in self.state.trials.values() if trial.end))
-            self.watched: dict[tuple[int, int], Watched] = {}
+            self._weights = WeightRetention(
+                directory, (trial.trial for trial in self.state.trials.values() if trial.end)
+            )
+            self.live_attempts: dict[tuple[int, int], LiveAttempt] = {}
             for attempt in self.state.live.values():
                 self._watch(attempt)
             self._held = undo.pop_all()
@@ -184,7 +186,7 @@ class Controller:
         if self.in_a_hurry:
             return 0.0
         settings = self.settings.scheduler
-        left = [seconds_until_over(watched, settings) for watched in self.watched.values()]
+        left = [seconds_until_over(watched, settings) for watched in self.live_attempts.values()]
         return min([settings.poll_interval, *(max(each, 0.1) for each in left if each is not None)])
 
     @property
@@ -193,7 +195,7 @@ class Controller:
         return self._submitter.in_flight or self.state.live.keys() != self._waiting.keys()
 
     @property
-    def told_to_end(self) -> int:
+    def cancelled_count(self) -> int:
         """How many live attempts' jobs have been told to end."""
         return sum(self._ender.is_told(attempt) for attempt in self.state.live.values() if attempt.cancelling)
 
@@ -223,31 +225,31 @@ class Controller:
         self.state.apply(entry)
         return entry
 
-    def _watch(self, attempt: Attempt) -> None:
-        self.watched[attempt.key] = watch(self.directory, attempt, self.state.trials[attempt.trial])
+    def _watch(self, attempt: AttemptState) -> None:
+        self.live_attempts[attempt.key] = watch(self.directory, attempt, self.state.trials[attempt.trial])
 
     # observe and record
 
     def _read_events(self) -> None:
-        for watched in self.watched.values():
+        for watched in self.live_attempts.values():
             watched.poll(self.directory)
             for fault in watched.new_faults():
                 self._warn(fault)
-        back = [each.attempt for each in self.watched.values() if each.attempt.missing_since and each.came_back]
+        back = [each.attempt for each in self.live_attempts.values() if each.attempt.missing_since and each.came_back]
         alive = [job_record(attempt, attempt.job) for attempt in back if attempt.job]
         if alive:  # its queue does not list the job, but the job writes on
             self._append(Submitted, jobs=alive)
-        begins = [begin for watched in self.watched.values() if (begin := watched.new_begin())]
+        begins = [begin for watched in self.live_attempts.values() if (begin := watched.new_begin())]
         for begin in begins:
             self._waiting.pop((begin.trial, begin.attempt), None)
             self._ender.begun((begin.trial, begin.attempt))
         if begins:
             self._append(Began, attempts=begins)
-        ended = [watched for watched in self.watched.values() if watched.end and not watched.ended_by_others]
+        ended = [watched for watched in self.live_attempts.values() if watched.end and not watched.ended_by_others]
         self._record_ends((watched, *watched.reason()) for watched in ended)
 
     def _record_ends(
-        self, ends: Iterable[tuple[Watched, EndReason, str]], hosts: Mapping[str, Sequence[str]] = {}
+        self, ends: Iterable[tuple[LiveAttempt, EndReason, str]], hosts: Mapping[str, Sequence[str]] = {}
     ) -> None:
         records: list[AttemptEnd] = [
             watched.sum_up(
@@ -267,16 +269,18 @@ class Controller:
         entry = self._append(Ended, attempts=records)
         if self._proposer:
             self._proposer.feed(entry)
-        self.scheduler.release([self.watched[record.trial, record.attempt].attempt.name for record in records])
+        self.scheduler.release_resources(
+            [self.live_attempts[record.trial, record.attempt].attempt.name for record in records]
+        )
         for record in records:
-            del self.watched[record.trial, record.attempt]
+            del self.live_attempts[record.trial, record.attempt]
             self._waiting.pop((record.trial, record.attempt), None)
         self._submitter.place_is_free()
         if self.scheduler.avoids_nodes:
             for node in nodes_given_up(records, self.state):
                 self._warn(f"node {node}: {NODE_FAILURES} trials failed on it: it gets no more of them")
         self._weights.over(record.trial for record in records if record.final)
-        unfinished = [*self.state.retries.values(), *(watched.trial for watched in self.watched.values())]
+        unfinished = [*self.state.retries.values(), *(watched.trial for watched in self.live_attempts.values())]
         self._weights.keep_only(self._get_search().parents | {trial.proposal.parent for trial in unfinished})
         self._pause_if_hopeless(records)
 
@@ -294,7 +298,7 @@ class Controller:
         answer = self._queue.answer()
         if answer is not None:
             self._judge(answer)
-        there = [each for each in self.watched.values() if self._may_be_in_queue(each)]
+        there = [each for each in self.live_attempts.values() if self._may_be_in_queue(each)]
         scheduler, interval, proven = self.settings.scheduler, self.scheduler.query_interval, self._proven()
         asked = {
             each.attempt.name: each.attempt.job for each in there if needs_queue(each, scheduler, interval, proven)
@@ -305,16 +309,16 @@ class Controller:
         answer = self._queue.answer()  # of a scheduler that answers at once
         if answer is not None:
             self._judge(answer)
-        self._take([watched for watched in self.watched.values() if is_over(watched, scheduler)])
+        self._take([watched for watched in self.live_attempts.values() if is_over(watched, scheduler)])
 
-    def _may_be_in_queue(self, watched: Watched) -> bool:
+    def _may_be_in_queue(self, watched: LiveAttempt) -> bool:
         """Whether an answer of the queue can mean anything for an attempt."""
         attempt = watched.attempt
         return not (attempt.key in self._waiting or attempt.name in self._submitter.names or watched.given_up)
 
     def _judge(self, answer: QueueAnswer) -> None:
         """Draw the consequences of an answer of the queue."""
-        asked = [each for each in self.watched.values() if each.attempt.name in answer.jobs]
+        asked = [each for each in self.live_attempts.values() if each.attempt.name in answer.jobs]
         verdicts = judge(asked, answer, self.settings.scheduler, now())
         if verdicts.found:
             self._append(Submitted, jobs=verdicts.found)
@@ -327,13 +331,13 @@ class Controller:
             watched.given_up = True
         self._take(verdicts.gone)
 
-    def _take(self, gone: Sequence[Watched]) -> None:
+    def _take(self, gone: Sequence[LiveAttempt]) -> None:
         """Take attempts from jobs that are gone, after one more look at their events, for the reason that the queue knows."""
         ends = []
         for each in gone:
             try:
                 ends.append((each, *take_from_job(self.directory, self.scheduler, each, each.job_end)))
-            except PassingError as error:  # its files may say more than can be read for now
+            except TransientError as error:  # its files may say more than can be read for now
                 each.postpone(error)
         self._record_ends(ends, {each.attempt.name: each.job_end.hosts for each, *_ in ends if each.job_end})
 
@@ -344,7 +348,7 @@ class Controller:
         self._tell_to_end([attempt for attempt in self.state.live.values() if attempt.cancelling is None], reason)
         self._insist()
 
-    def _tell_to_end(self, attempts: Iterable[Attempt], reason: EndReason) -> None:
+    def _tell_to_end(self, attempts: Iterable[AttemptState], reason: EndReason) -> None:
         """Write down that attempts are to end, and why; `_insist` tells their jobs."""
         ids = [_attempt_id(attempt) for attempt in attempts]
         if ids:
@@ -353,12 +357,12 @@ class Controller:
     def _insist(self) -> None:
         """Tell the jobs of attempts that are to end, also after a restart; end those that do not within the grace."""
         self._hear_cancelled()
-        self._take([self.watched[attempt.key] for attempt in self._tellable() if attempt.key in self._waiting])
-        given_up = [watched.attempt for watched in self.watched.values() if watched.given_up]
+        self._take([self.live_attempts[attempt.key] for attempt in self._tellable() if attempt.key in self._waiting])
+        given_up = [watched.attempt for watched in self.live_attempts.values() if watched.given_up]
         self._ender.tell(self._tellable(), given_up)
         self._hear_cancelled()  # of a scheduler that answers at once
 
-    def _tellable(self) -> list[Attempt]:
+    def _tellable(self) -> list[AttemptState]:
         """The attempts that are to end; not while they are submitted, since only after that a job can be told."""
         live = self.state.live.values()
         return [each for each in live if each.cancelling_since and each.name not in self._submitter.names]
@@ -367,8 +371,10 @@ class Controller:
         """End the attempts whose jobs now never will begin, and those that were given up."""
         done = self._ender.heard()
         if done is not None:
-            over = done.never | {key for key in done.told if key in self.watched and self.watched[key].given_up}
-            self._take([self.watched[key] for key in sorted(over) if key in self.watched])
+            over = done.never | {
+                key for key in done.told if key in self.live_attempts and self.live_attempts[key].given_up
+            }
+            self._take([self.live_attempts[key] for key in sorted(over) if key in self.live_attempts])
 
     def _submit(self) -> None:
         """Fill the room that there is: first what could not be submitted, then next attempts, then new trials."""
@@ -393,10 +399,10 @@ class Controller:
         self._weights.over(self.state.retries)
         self._append(Finished, reason=reason, by_deadline=by_deadline)
 
-    def _start(self, attempts: Sequence[Attempt]) -> None:
+    def _start(self, attempts: Sequence[AttemptState]) -> None:
         """Begin to submit what the journal says is being submitted."""
         for attempt in attempts:
-            if attempt.key not in self.watched:
+            if attempt.key not in self.live_attempts:
                 self._watch(attempt)
         try:
             requests = [make_request(self.directory, self.state, each) for each in attempts]
@@ -427,11 +433,11 @@ class Controller:
         for name, why in done.refused.items():
             if name not in by_name:
                 continue
-            watched = self.watched[by_name[name].key]
+            watched = self.live_attempts[by_name[name].key]
             try:
                 revoke(self.directory, *watched.attempt.key, EndReason.SUBMIT_REFUSED, why)
                 watched.look_again(self.directory)  # what the journal says of its files is what lies there
-            except PassingError as error:  # its end line, if it is written, is read at a later look
+            except TransientError as error:  # its end line, if it is written, is read at a later look
                 watched.postpone(error)
                 self._waiting[watched.attempt.key] = str(error)
                 continue
@@ -440,13 +446,13 @@ class Controller:
 
     def _proven(self) -> bool:
         """Whether any trial has ended an epoch: then the site works."""
-        return self.state.any_epoch or any(watched.epochs for watched in self.watched.values())
+        return self.state.any_epoch or any(watched.epochs for watched in self.live_attempts.values())
 
-    def _get_search(self) -> Proposer:
+    def _get_search(self) -> SearchAdapter:
         if self._proposer is None:
-            self._proposer = Proposer(self.directory, self._journal.entries)
+            self._proposer = SearchAdapter(self.directory, self._journal.entries)
         return self._proposer
 
 
-def _attempt_id(attempt: Attempt) -> AttemptId:
+def _attempt_id(attempt: AttemptState) -> AttemptId:
     return AttemptId(trial=attempt.trial, attempt=attempt.attempt)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import Final
 
-from aiperf_orch.campaign.state import CHOSEN, SUSPICIOUS, Attempt, CampaignState, Trial
+from aiperf_orch.campaign.state import CHOSEN, SUSPICIOUS, AttemptState, CampaignState, TrialState
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.records.journal import AttemptEnd
 
@@ -74,7 +74,7 @@ def nodes_given_up(records: Iterable[AttemptEnd], state: CampaignState) -> list[
     return sorted(host for host in hosts if len(state.node_failures.get(host, ())) == NODE_FAILURES)
 
 
-def is_final(reason: EndReason, trial: Trial, max_attempts: int, *, progressed: bool) -> bool:
+def is_final(reason: EndReason, trial: TrialState, max_attempts: int, *, progressed: bool) -> bool:
     """Whether a trial is over when its latest attempt ends so.
 
     Not held against it are attempts that no job ever was known of (the controller was killed while it submitted), those
@@ -99,7 +99,7 @@ def is_final(reason: EndReason, trial: Trial, max_attempts: int, *, progressed: 
 _MILD: Final = frozenset({EndReason.TIME_LIMIT, EndReason.PREEMPTED})
 
 
-def _is_spent(attempt: Attempt) -> bool:
+def _is_spent(attempt: AttemptState) -> bool:
     """Whether an attempt that ended counts against its trial's number of attempts."""
     if attempt.job is None or attempt.end is None:
         return False

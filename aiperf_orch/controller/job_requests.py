@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.campaign.state import Attempt, CampaignState, Trial
+from aiperf_orch.campaign.state import AttemptState, CampaignState, TrialState
 from aiperf_orch.controller.failure_policy import NODE_FAILURES
 from aiperf_orch.schedulers.base import JobRequest, array_element, trial_command
 from aiperf_orch.settings.schedulers import ClusterSettings
 from aiperf_orch.util.units import now
 
 
-def make_request(directory: CampaignDirectory, state: CampaignState, attempt: Attempt) -> JobRequest:
+def make_request(directory: CampaignDirectory, state: CampaignState, attempt: AttemptState) -> JobRequest:
     """The job of an attempt; makes its folders."""
     folder = directory.job_folder(*attempt.key)
     element = array_element(attempt.name)
@@ -31,7 +31,7 @@ def make_request(directory: CampaignDirectory, state: CampaignState, attempt: At
     )
 
 
-def _leader_job(state: CampaignState, attempt: Attempt) -> str | None:
+def _leader_job(state: CampaignState, attempt: AttemptState) -> str | None:
     """The id of the job that must end before this attempt's may start; None where it need not wait, or no more."""
     if attempt.after is None:
         return None
@@ -50,7 +50,7 @@ def _time_limit(directory: CampaignDirectory, state: CampaignState) -> float | N
     return min(scheduler.time_limit, left + scheduler.stop_grace + scheduler.warn_before)
 
 
-def nodes_to_avoid(state: CampaignState, trial: Trial) -> tuple[str, ...]:
+def nodes_to_avoid(state: CampaignState, trial: TrialState) -> tuple[str, ...]:
     """Nodes that failed two trials, and those that this trial failed on."""
     failed = {node for node, trials in state.node_failures.items() if len(trials) >= NODE_FAILURES}
     for before in trial.attempts:

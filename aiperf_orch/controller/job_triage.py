@@ -9,15 +9,15 @@ from pathlib import Path
 from time import monotonic
 from typing import Final
 
-from aiperf_orch.campaign.durable_files import is_there
-from aiperf_orch.campaign.end_reasons import reason_without_line
-from aiperf_orch.campaign.state import Attempt
-from aiperf_orch.controller.attempt_monitor import Watched, end_by_log, last_line, tail
+from aiperf_orch.campaign.durable_files import file_exists
+from aiperf_orch.campaign.end_reasons import reason_without_end_line
+from aiperf_orch.campaign.state import AttemptState
+from aiperf_orch.controller.attempt_monitor import LiveAttempt, end_from_log, last_line, tail
 from aiperf_orch.controller.queue_poller import QueueAnswer
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.records.journal import JobRecord
 from aiperf_orch.schedulers.base import JobEnd, JobState, JobStatus, array_element
-from aiperf_orch.schedulers.missing_output import no_output
+from aiperf_orch.schedulers.missing_output import missing_output_reason
 from aiperf_orch.settings.schedulers import ClusterSettings, SchedulerSettings
 from aiperf_orch.util.units import format_duration
 
@@ -25,7 +25,7 @@ _FILE_LAG: Final = 3.0
 """Seconds after which what a job wrote is visible here, once the queue has said that the job ended."""
 
 
-def needs_queue(watched: Watched, settings: SchedulerSettings, query_interval: float, proven: bool) -> bool:
+def needs_queue(watched: LiveAttempt, settings: SchedulerSettings, query_interval: float, proven: bool) -> bool:
     """Whether only the queue can tell how an attempt stands: it is silent, or has not begun, or may end at any moment.
 
     Args:
@@ -40,7 +40,7 @@ def needs_queue(watched: Watched, settings: SchedulerSettings, query_interval: f
     return may_end(watched, proven) or monotonic() - watched.heard >= patience
 
 
-def may_end(watched: Watched, proven: bool) -> bool:
+def may_end(watched: LiveAttempt, proven: bool) -> bool:
     """Whether news of its job may come at any moment: it was told to end, seems to be gone, or is the canary."""
     canary = watched.begin is None and not proven
     return watched.attempt.unsure or watched.ended_by_others or watched.job_ended is not None or canary
@@ -58,15 +58,17 @@ class Verdicts:
     """
 
     found: list[JobRecord] = field(default_factory=list)
-    missing: list[Attempt] = field(default_factory=list)
-    gone: list[Watched] = field(default_factory=list)
-    lost: list[Watched] = field(default_factory=list)
-    never: list[Watched] = field(default_factory=list)
-    hung: list[Attempt] = field(default_factory=list)
-    held: list[Attempt] = field(default_factory=list)
+    missing: list[AttemptState] = field(default_factory=list)
+    gone: list[LiveAttempt] = field(default_factory=list)
+    lost: list[LiveAttempt] = field(default_factory=list)
+    never: list[LiveAttempt] = field(default_factory=list)
+    hung: list[AttemptState] = field(default_factory=list)
+    held: list[AttemptState] = field(default_factory=list)
 
 
-def judge(asked: Iterable[Watched], answer: QueueAnswer, settings: SchedulerSettings, present: datetime) -> Verdicts:
+def judge(
+    asked: Iterable[LiveAttempt], answer: QueueAnswer, settings: SchedulerSettings, present: datetime
+) -> Verdicts:
     """Classify attempts by an answer of the queue, and note on each what the user should know of its job.
 
     An end that is stated is noted on the attempt, which `is_over` once its files must be visible.
@@ -97,7 +99,7 @@ def judge(asked: Iterable[Watched], answer: QueueAnswer, settings: SchedulerSett
 
 
 def _judge_live(
-    verdicts: Verdicts, watched: Watched, status: JobStatus, settings: SchedulerSettings, present: datetime
+    verdicts: Verdicts, watched: LiveAttempt, status: JobStatus, settings: SchedulerSettings, present: datetime
 ) -> None:
     """Classify an attempt whose job waits or runs."""
     attempt, time = watched.attempt, monotonic()
@@ -120,7 +122,7 @@ def _judge_live(
         verdicts.hung.append(attempt)
 
 
-def _judge_absent(verdicts: Verdicts, watched: Watched, settings: SchedulerSettings, present: datetime) -> None:
+def _judge_absent(verdicts: Verdicts, watched: LiveAttempt, settings: SchedulerSettings, present: datetime) -> None:
     """Classify an attempt whose job neither the queue nor what knows better has."""
     attempt = watched.attempt
     if attempt.missing_since is None:
@@ -131,13 +133,13 @@ def _judge_absent(verdicts: Verdicts, watched: Watched, settings: SchedulerSetti
         (verdicts.never if unknown else verdicts.lost).append(watched)
 
 
-def is_over(watched: Watched, settings: SchedulerSettings) -> bool:
+def is_over(watched: LiveAttempt, settings: SchedulerSettings) -> bool:
     """Whether a job has ended by the queue's word, so long ago that all that it wrote can be read here."""
     left = seconds_until_over(watched, settings)
     return left is not None and left <= 0
 
 
-def seconds_until_over(watched: Watched, settings: SchedulerSettings) -> float | None:
+def seconds_until_over(watched: LiveAttempt, settings: SchedulerSettings) -> float | None:
     """Seconds until a job that has ended by the queue's word `is_over`; None for one that has not ended.
 
     Where the site runs jobs again by itself, an end that may be followed by another run is given the grace.
@@ -155,7 +157,7 @@ _MAY_RUN_AGAIN: Final = frozenset({None, EndReason.NODE_FAILURE, EndReason.PREEM
 
 
 def how_it_went(
-    watched: Watched, end: JobEnd | None, settings: SchedulerSettings, logs: Iterable[Path]
+    watched: LiveAttempt, end: JobEnd | None, settings: SchedulerSettings, logs: Iterable[Path]
 ) -> tuple[EndReason, str]:
     """The reason and the message for an attempt whose job left no end line.
 
@@ -166,10 +168,10 @@ def how_it_went(
         logs: files with the job's output.
     """
     order, unseen = watched.attempt.cancelling, _vanished_unseen(watched, end, logs)
-    log = end_by_log(tail(*logs)) if order is None and watched.attempt.job is not None else None
+    log = end_from_log(tail(*logs)) if order is None and watched.attempt.job is not None else None
     if log is not None and log.hosts:  # it names the node that failed
         watched.job_end = JobEnd(end.reason if end else None, end.detail if end else "", log.hosts)
-    reason = reason_without_line(order, _known_reason(end, log), unseen=unseen)
+    reason = reason_without_end_line(order, _known_reason(end, log), unseen=unseen)
     match order:
         case EndReason.HUNG:
             return reason, f"did not begin within {format_duration(settings.begin_within)} (scheduler.begin_within)"
@@ -179,7 +181,7 @@ def how_it_went(
             return reason, "left the queue before it began, without a trace: somebody cancelled it"
         case None:
             gone, detail = "left the queue without an end line", end.detail if end else ""
-            said = last_line(*logs) or no_output(settings, end, [*logs])
+            said = last_line(*logs) or missing_output_reason(settings, end, [*logs])
             return reason, ", ".join(filter(None, [gone, detail, said]))
         case _:
             return reason, "its job was ended"
@@ -193,7 +195,7 @@ def _known_reason(queue: JobEnd | None, log: JobEnd | None) -> EndReason | None:
     return log.reason if known in (None, EndReason.TRIAL_ERROR, EndReason.CANCELLED) else known
 
 
-def _vanished_unseen(watched: Watched, end: JobEnd | None, logs: Iterable[Path]) -> bool:
+def _vanished_unseen(watched: LiveAttempt, end: JobEnd | None, logs: Iterable[Path]) -> bool:
     """Whether it is an array's element that never began: Slurm forgets one at once that is cancelled while it waits."""
     element = array_element(watched.attempt.name) is not None
     return (
@@ -201,10 +203,10 @@ def _vanished_unseen(watched: Watched, end: JobEnd | None, logs: Iterable[Path])
         and end is None
         and watched.attempt.job is not None
         and not watched.runs
-        and not any(map(is_there, logs))
+        and not any(map(file_exists, logs))
     )
 
 
-def job_record(attempt: Attempt, job: str) -> JobRecord:
+def job_record(attempt: AttemptState, job: str) -> JobRecord:
     """The journal's note of an attempt's job."""
     return JobRecord(trial=attempt.trial, attempt=attempt.attempt, job=job)

@@ -24,7 +24,9 @@ def progress_of(controller: Controller) -> Progress:
     """
     state, deadline = controller.state, controller.deadline
     running = [
-        epoch for watched in controller.watched.values() for epoch in count_epochs(watched.epochs, deadline).values()
+        epoch
+        for watched in controller.live_attempts.values()
+        for epoch in count_epochs(watched.epochs, deadline).values()
     ]
     # the end of an attempt holds the totals of its whole trial
     due = [trial.attempts[-1].end for trial in state.retries.values()]

@@ -46,7 +46,7 @@ class Queue:
             wake: set when a command of the scheduler has ended.
         """
         self._scheduler, self._back_off, self._warn = scheduler, back_off, warn
-        self._call: BackgroundCall[QueueAnswer] = BackgroundCall(wake, at_once=scheduler.at_once)
+        self._call: BackgroundCall[QueueAnswer] = BackgroundCall(wake, nonblocking=scheduler.nonblocking)
         self._unanswered = 0
         self._not_before = self._next = 0.0
         self._next_soon, self._gap = math.inf, _SOON
@@ -110,7 +110,7 @@ def _ask(scheduler: Scheduler, asked: Mapping[str, str | None], others: Mapping[
         if name not in listed and (job or name in statuses)
     }
     try:
-        known = scheduler.explain(gone) if gone else {}
+        known = scheduler.query_unlisted(gone) if gone else {}
     except SchedulerUnreachableError:
         known = None
     return QueueAnswer(jobs, statuses, known)

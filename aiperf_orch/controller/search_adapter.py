@@ -9,7 +9,7 @@ from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.state import CampaignState
 from aiperf_orch.network import counts
 from aiperf_orch.network.graph import Graph
-from aiperf_orch.network.morphisms import Edit, Limits
+from aiperf_orch.network.morphisms import Edit, MorphismLimits
 from aiperf_orch.network.seeds import SEEDS
 from aiperf_orch.records.base import EndReason, OperationsPerImage
 from aiperf_orch.records.journal import Ended, Entry, ProposalRecord, Submitting
@@ -18,11 +18,11 @@ from aiperf_orch.search import Proposal, Search
 from aiperf_orch.settings.models import SiteSettings
 
 
-class Proposer:
+class SearchAdapter:
     """The search of a campaign, fed by its journal: whoever reads the same journal gets the same proposals."""
 
     def __init__(self, directory: CampaignDirectory, entries: Iterable[Entry]) -> None:
-        self._tag = directory.frozen.tag
+        self._tag = directory.config.tag
         self._settings = directory.settings
         self._search = make_search(directory.settings)
         for entry in entries:
@@ -92,7 +92,7 @@ class Proposer:
             hyperparameters=proposal.hyperparameters,
             epochs=settings.training.epochs_of_round(proposal.round),
             patience=settings.training.patience_of_round(proposal.round),
-            data=settings.data.without_places(),
+            data=settings.data.without_paths(),
             training=settings.training,
             network=proposal.graph.to_json(),
         )
@@ -103,17 +103,17 @@ def make_search(settings: SiteSettings) -> Search:
     return Search(
         seed_network(settings),
         settings.search,
-        limits_of(settings),
+        network_limits(settings),
         seed=settings.campaign.seed,
         concurrency=settings.campaign.concurrency,
         keep=settings.campaign.keep_weights,
     )
 
 
-def limits_of(settings: SiteSettings) -> Limits:
+def network_limits(settings: SiteSettings) -> MorphismLimits:
     """What a network of a campaign with these settings may not exceed; it must be trainable with the smallest batch."""
     network = settings.network
-    return Limits(
+    return MorphismLimits(
         network.max_layers,
         network.max_parameters,
         network.max_operations,

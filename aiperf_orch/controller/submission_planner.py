@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.campaign.state import Attempt, CampaignState, Trial
+from aiperf_orch.campaign.state import AttemptState, CampaignState, TrialState
 from aiperf_orch.controller.job_requests import nodes_to_avoid
-from aiperf_orch.controller.search_adapter import Proposer
+from aiperf_orch.controller.search_adapter import SearchAdapter
 from aiperf_orch.records.journal import AttemptRecord
 from aiperf_orch.util.errors import NetworkError
 
@@ -23,7 +23,7 @@ class Room:
     """
 
     free: int
-    leaders: Sequence[Attempt]
+    leaders: Sequence[AttemptState]
 
     @property
     def total(self) -> int:
@@ -54,7 +54,7 @@ def room_of(state: CampaignState, concurrency: int, lookahead: int, *, proven: b
 class Chooser:
     """Fills the room that a campaign has."""
 
-    def __init__(self, directory: CampaignDirectory, lookahead: int, search: Callable[[], Proposer]) -> None:
+    def __init__(self, directory: CampaignDirectory, lookahead: int, search: Callable[[], SearchAdapter]) -> None:
         """Nothing is chosen yet.
 
         Args:
@@ -102,9 +102,11 @@ class Chooser:
                 return [], f"the search proposes nothing more: {error}"
         return records, None
 
-    def _record(self, state: CampaignState, trial: Trial | int, name: str | None, after: str | None) -> AttemptRecord:
+    def _record(
+        self, state: CampaignState, trial: TrialState | int, name: str | None, after: str | None
+    ) -> AttemptRecord:
         """The next attempt of a trial, or the first one of a trial with a new number."""
-        if isinstance(trial, Trial):
+        if isinstance(trial, TrialState):
             attempt = len(trial.attempts) + 1
             name = name or self._directory.attempt_name(trial.trial, attempt)
             return AttemptRecord(
@@ -120,7 +122,7 @@ class Chooser:
             after=after,
         )
 
-    def _retry_names(self, state: CampaignState, retries: Sequence[Trial], array_limit: int) -> list[str]:
+    def _retry_names(self, state: CampaignState, retries: Sequence[TrialState], array_limit: int) -> list[str]:
         """Names of jobs of further attempts: elements of an array where several must keep off the same nodes."""
         names: dict[int, str] = {}
         for group in _alike(state, retries):
@@ -152,7 +154,7 @@ def in_arrays(alone: Sequence[str], array_limit: int, array_name: Callable[[int]
     return names
 
 
-def _alike(state: CampaignState, retries: Sequence[Trial]) -> Iterator[list[Trial]]:
+def _alike(state: CampaignState, retries: Sequence[TrialState]) -> Iterator[list[TrialState]]:
     """Groups of trials whose next attempts must keep off the same nodes."""
     avoided = sorted(
         ((nodes_to_avoid(state, trial), trial.trial, trial) for trial in retries), key=lambda each: each[:2]

@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Final
 
 from aiperf_orch.controller.background_call import BackgroundCall
-from aiperf_orch.schedulers.base import JobRequest, Scheduler, Submission
+from aiperf_orch.schedulers.base import JobRequest, Scheduler, SubmitResult
 from aiperf_orch.util.errors import SchedulerUnreachableError
 from aiperf_orch.util.units import format_duration
 
@@ -43,8 +43,8 @@ class Submitter:
             accepted: the scheduler has taken a job of the campaign before.
         """
         self._scheduler, self._retry_for, self._pause, self._warn = scheduler, retry_for, pause, warn
-        self._call: BackgroundCall[Submission] = BackgroundCall(wake, at_once=scheduler.at_once)
-        self._limit_call: BackgroundCall[int] = BackgroundCall(wake, at_once=scheduler.at_once)
+        self._call: BackgroundCall[SubmitResult] = BackgroundCall(wake, nonblocking=scheduler.nonblocking)
+        self._limit_call: BackgroundCall[int] = BackgroundCall(wake, nonblocking=scheduler.nonblocking)
         self._array_limit: int | None = None
         self._accepted = accepted
         self._not_before, self._full = 0.0, False
@@ -73,7 +73,7 @@ class Submitter:
         self.names = frozenset(request.name for request in requests)
         self._call.start(partial(self._scheduler.submit, requests))
 
-    def take(self) -> Submission | None:
+    def take(self) -> SubmitResult | None:
         """The outcome of the last submission, once; None while there is none.
 
         Postponed jobs are `waiting`, until they have been tried for so long that they count as `refused`. A refusal for
@@ -98,7 +98,7 @@ class Submitter:
             self._not_before, self._full = monotonic() + self._pause, not done.unsure
         return done
 
-    def _postponed(self, done: Submission) -> Submission:
+    def _postponed(self, done: SubmitResult) -> SubmitResult:
         """Try refused jobs again, less and less often, until that has lasted too long."""
         time, why = monotonic(), next(iter(done.postponed.values()))
         since = self._refused_since = time if self._refused_since is None else self._refused_since

@@ -8,7 +8,7 @@ from pathlib import Path
 from aiperf_orch.campaign.directory import CampaignDirectory
 
 
-class WeightFiles:
+class WeightRetention:
     """The weights and checkpoints of trials that are over; those of other trials are not touched."""
 
     def __init__(self, directory: CampaignDirectory, over: Iterable[int]) -> None:

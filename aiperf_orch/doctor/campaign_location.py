@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from aiperf_orch.campaign.durable_files import explained
-from aiperf_orch.campaign.ownership import check_trusted, doubts
+from aiperf_orch.campaign.durable_files import translate_os_errors
+from aiperf_orch.campaign.ownership import check_trusted, parent_warnings
 from aiperf_orch.doctor.findings import Finding, fault, ok, warning
 from aiperf_orch.network.seeds import SEEDS
 from aiperf_orch.settings.models import SiteSettings
@@ -37,11 +37,11 @@ def checks(settings: SiteSettings, folder: Path) -> Iterator[Finding]:
     except AiperfError as error:
         yield fault("place", str(error))
         return
-    found = doubts(folder)
+    found = parent_warnings(folder)
     yield from (warning("place", doubt, "put the campaign where only you can write: --campaign-dir") for doubt in found)
     if not found:
         yield ok("place", f"{parent}: only you can change what is in it")
-    with explained(parent, deed="read"):
+    with translate_os_errors(parent, action="read"):
         room = os.statvfs(parent)
     yield from judge_room(settings, parent, room.f_bavail * room.f_frsize, room.f_favail if room.f_files else None)
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from aiperf_orch.doctor.findings import Finding, fault, ok, warning
 from aiperf_orch.schedulers.pbs import inventory
-from aiperf_orch.schedulers.pbs.access_lists import Submitter, barring_list, bars_host, job_limit
+from aiperf_orch.schedulers.pbs.access_lists import Submitter, denies_host, denying_list, job_limit
 from aiperf_orch.schedulers.pbs.scheduler import PROGRAMS
 from aiperf_orch.schedulers.pbs.survey import survey
 from aiperf_orch.settings.schedulers import PbsSettings
@@ -33,9 +33,9 @@ def checks(settings: PbsSettings, concurrency: int) -> Iterator[Finding]:
     if missing:
         raise SchedulerUnreachableError(f"{', '.join(missing)}: not found here")
     found = survey(timeout=settings.command_timeout)
-    who = Submitter.present()
+    who = Submitter.current()
     yield ok("scheduler", f"PBS {found.version} answers, server {found.name}")
-    if not found.server.says("scheduling"):
+    if not found.server.is_true("scheduling"):
         yield warning("scheduler", "the server starts no jobs now (scheduling = False)", "ask its administrators")
     yield from judge_queue(settings, found, who)
     yield from judge_nodes(settings, concurrency, found)
@@ -53,38 +53,40 @@ def judge_queue(settings: PbsSettings, found: inventory.Complex, who: Submitter)
     queue = found.queues.get(name)
     if queue is None:
         yield fault("queue", f"{name}: there is none here", others)
-    elif not queue.says("enabled"):
+    elif not queue.is_true("enabled"):
         yield fault("queue", f"{name}: takes no jobs (enabled = False)", f"wait for it, or {others}")
-    elif queue.says("from_route_only"):
+    elif queue.is_true("from_route_only"):
         yield fault("queue", f"{name}: takes jobs from a routing queue only", "set scheduler.queue to that one")
-    elif barring := barring_list(found.server, who):
+    elif barring := denying_list(found.server, who):
         yield fault("queue", f"the server's list does not hold you ({barring})", "ask for access")
-    elif barring := barring_list(queue, who):
+    elif barring := denying_list(queue, who):
         yield fault("queue", f"{name}: its list does not hold you ({barring})", f"ask for access, or {others}")
-    elif not queue.says("started"):
+    elif not queue.is_true("started"):
         yield warning("queue", f"{name}: starts no jobs now (started = False)", f"wait for it, or {others}")
     else:
-        executing = found.executing(name)
+        execution_queues = found.execution_queues(name)
         # a job goes where one of them takes it
-        taken = {each.name: _refusals(settings, found.held_to(each), who) for each in executing}
+        taken = {each.name: _refusals(settings, found.with_server_limits(each), who) for each in execution_queues}
         if taken and all(taken.values()):
             for each, said_there in taken.items():
                 for message, advice in said_there:
                     yield fault("queue", f"{each}: {message}", advice)
         else:
-            longest = [found.held_to(each).walltime("max") for each in executing if not taken[each.name]]
+            longest = [
+                found.with_server_limits(each).walltime("max") for each in execution_queues if not taken[each.name]
+            ]
             limit = "any time" if None in longest else f"up to {format_duration(max(filter(None, longest), default=0))}"
             yield ok("queue", f"{name}: enabled and started, jobs may take {limit}")
     for what, place in ((f"server {found.name}", found.server), (name, queue)):
-        if place and bars_host(place, who):  # which may know this host by another name
+        if place and denies_host(place, who):  # which may know this host by another name
             message = f"{what}: its list of hosts (acl_hosts) does not hold {' or '.join(sorted(who.hosts))}"
             yield warning("queue", message, "if qsub refuses, submit from a host of the list")
 
 
-def _refusals(settings: PbsSettings, queue: inventory.Place, who: Submitter) -> list[tuple[str, str]]:
+def _refusals(settings: PbsSettings, queue: inventory.QueueOrServer, who: Submitter) -> list[tuple[str, str]]:
     """Why a queue would refuse a trial's job, and what to do about each."""
     found = []
-    barring = barring_list(queue, who)
+    barring = denying_list(queue, who)
     if barring:
         found.append((f"its list does not hold you ({barring})", "ask for access"))
     asked = settings.time_limit
@@ -103,8 +105,8 @@ def _refusals(settings: PbsSettings, queue: inventory.Place, who: Submitter) -> 
                 f"set scheduler.time_limit: {format_duration(shortest)}",
             )
         )
-    for resource, amount in inventory.asked_for(settings).items():
-        most = queue.most(resource)
+    for resource, amount in inventory.requested_resources(settings).items():
+        most = queue.maximum(resource)
         if most is not None and amount > most:
             unit = inventory.unit_of(resource)
             message = f"a job may have {resource} {most}{unit}, and a trial asks for {amount}{unit}"
@@ -122,17 +124,17 @@ def judge_nodes(settings: PbsSettings, concurrency: int, found: inventory.Comple
             "nodes", f"{len(found.nodes)} here; scheduler.resources is the site's own language and was not compared"
         )
         return
-    nodes = found.nodes_of(found.executing(settings.queue or found.default_queue or ""))
+    nodes = found.nodes_of(found.execution_queues(settings.queue or found.default_queue or ""))
     if not nodes:
         return  # without a queue nobody knows which
-    fitting = [node for node in nodes if not inventory.lacks(settings, node)]
+    fitting = [node for node in nodes if not inventory.shortfalls(settings, node)]
     if not fitting:
         yield fault(
             "nodes", f"none has what a trial asks for: {_what_they_lack(settings, nodes)}", _advice(settings, nodes)
         )
         return
     usable = [node for node in fitting if node.is_usable]
-    slots = sum(inventory.trials_a_node(settings, node) for node in usable) // settings.nodes
+    slots = sum(inventory.trials_per_node(settings, node) for node in usable) // settings.nodes
     message = f"{len(usable)} of {len(fitting)} that fit a trial are in service; room for {slots} trials at once"
     if len(fitting) < settings.nodes:
         yield fault(
@@ -149,13 +151,13 @@ def judge_nodes(settings: PbsSettings, concurrency: int, found: inventory.Comple
         yield ok("nodes", message)
 
 
-def _what_they_lack(settings: PbsSettings, nodes: Sequence[inventory.Node]) -> str:
+def _what_they_lack(settings: PbsSettings, nodes: Sequence[inventory.PbsNode]) -> str:
     """Each lack once, with the host that has most."""
     best = max(nodes, key=lambda node: (node.gpus, node.cpus, node.memory))
-    return "; ".join(f"{lack} on {best.name}" for lack in inventory.lacks(settings, best))
+    return "; ".join(f"{lack} on {best.name}" for lack in inventory.shortfalls(settings, best))
 
 
-def _advice(settings: PbsSettings, nodes: Sequence[inventory.Node]) -> str:
+def _advice(settings: PbsSettings, nodes: Sequence[inventory.PbsNode]) -> str:
     if settings.gpus and not any(node.gpus for node in nodes):
         return "set another scheduler.queue, or ask for GPUs as this site names them: scheduler.chunk or resources"
     return "ask for less, or set another scheduler.queue"
@@ -166,11 +168,15 @@ def judge_limits(
 ) -> Iterator[Finding]:
     """Whether server and queue let so many trials of this user run and wait at once."""
     name = settings.queue or found.default_queue or ""
-    executing = found.executing(name)
-    queues = {each.name: each for each in (found.queues.get(name), *(executing if len(executing) == 1 else [])) if each}
+    execution_queues = found.execution_queues(name)
+    queues = {
+        each.name: each
+        for each in (found.queues.get(name), *(execution_queues if len(execution_queues) == 1 else []))
+        if each
+    }
     places = {f"server {found.name}": found.server, **{f"queue {each}": place for each, place in queues.items()}}
     wanted = concurrency + settings.lookahead
-    asked = inventory.asked_for(settings)
+    asked = inventory.requested_resources(settings)
     good = True
     for what, place in places.items():
         running = job_limit(place, "run", who, settings.project, asked)
@@ -198,10 +204,10 @@ def judge_limits(
 
 def judge_history(found: inventory.Complex) -> Finding:
     """Whether the server remembers jobs that ended."""
-    if not found.server.says("job_history_enable"):
+    if not found.server.is_true("job_history_enable"):
         return warning(
             "history",
-            "off: how a job ended that says nothing stays unknown (LOST), and packages hold no accounting",
+            "off: how a job ended that is_true nothing stays unknown (LOST), and packages hold no accounting",
             "ask the administrators for job_history_enable = True",
         )
     kept = inventory.parse_walltime(found.server.attributes.get("job_history_duration", "")) or 14 * 86400.0

@@ -8,7 +8,7 @@ from typing import Final
 
 from aiperf_orch.doctor.findings import Finding, fault, ok, warning
 from aiperf_orch.doctor.probe_job import Outcome
-from aiperf_orch.records.probe import NodeReport, Step, installed_versions
+from aiperf_orch.records.probe import NodeReport, ProbeStep, installed_versions
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.settings.schedulers import PbsSettings, SchedulerSettings, SlurmSettings
 from aiperf_orch.util import gpus
@@ -22,7 +22,7 @@ _SKEW: Final = 1.0  # seconds between clocks
 _ENVIRONMENT: Final = "check that nodes see the Python environment whole, and scheduler.python and setup"
 
 
-def judge(settings: SiteSettings, outcome: Outcome) -> Iterator[Finding]:
+def evaluate_probe(settings: SiteSettings, outcome: Outcome) -> Iterator[Finding]:
     """The findings of a small job, which may have failed."""
     reports = [outcome.reports[rank] for rank in sorted(outcome.reports)]
     named = f"job {outcome.job}" if outcome.job else "the job"
@@ -91,7 +91,7 @@ def _python(settings: SiteSettings, reports: Sequence[NodeReport]) -> Iterator[F
             yield _step("data", data, deed, advice)
 
 
-def _step(subject: str, steps: Sequence[tuple[str, Step]], deed: str, advice: str = _ENVIRONMENT) -> Finding:
+def _step(subject: str, steps: Sequence[tuple[str, ProbeStep]], deed: str, advice: str = _ENVIRONMENT) -> Finding:
     failed = [(host, step.fault) for host, step in steps if step.fault]
     if failed:
         host, why = failed[0]
@@ -183,7 +183,7 @@ def _seen(report: NodeReport) -> int:
 
 def _given(report: NodeReport) -> int:
     if report.visible_gpus is not None:
-        return len(gpus.named(report.visible_gpus))
+        return len(gpus.listed_gpus(report.visible_gpus))
     return len(report.driver_gpus or [])
 
 

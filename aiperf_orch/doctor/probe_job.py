@@ -20,14 +20,14 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from aiperf_orch.campaign.durable_files import explained, replace_file
+from aiperf_orch.campaign.durable_files import replace_file, translate_os_errors
 from aiperf_orch.records.probe import ANSWER, DATA, GREETING, SEEN, NodeReport, report_name
 from aiperf_orch.schedulers.base import JobEnd, JobRequest, JobState, JobStatus, Scheduler
-from aiperf_orch.schedulers.missing_output import no_output
+from aiperf_orch.schedulers.missing_output import missing_output_reason
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.settings.schedulers import ClusterSettings
 from aiperf_orch.util.errors import SchedulerUnreachableError
-from aiperf_orch.util.signals import handling
+from aiperf_orch.util.signals import handle_signals
 from aiperf_orch.util.text import visible
 from aiperf_orch.util.units import format_duration
 
@@ -65,11 +65,11 @@ class Outcome:
 
 
 @contextmanager
-def folder_in(parent: Path) -> Iterator[Path]:
+def probe_folder(parent: Path) -> Iterator[Path]:
     """A folder of our own in the place where the campaign will lie, made as a campaign's directory is, and deleted."""
     is_new = not parent.exists()
     path = parent / f"check-{''.join(secrets.choice(_LETTERS) for _ in range(5))}"
-    with explained(path):
+    with translate_os_errors(path):
         parent.mkdir(parents=True, exist_ok=True)
         path.mkdir(mode=0o700)
         path.chmod(0o700)
@@ -82,7 +82,7 @@ def folder_in(parent: Path) -> Iterator[Path]:
                 parent.rmdir()
 
 
-def request_of(settings: SiteSettings, folder: Path) -> JobRequest:
+def probe_request(settings: SiteSettings, folder: Path) -> JobRequest:
     """The small job; `folder` is its campaign's directory, and its name."""
     scheduler = settings.scheduler
     command = [scheduler.python or sys.executable, "-P", "-m", "aiperf_orch.trial.probe", str(folder / "files")]
@@ -103,7 +103,7 @@ def _time_limit(settings: SiteSettings) -> float | None:
 
 
 def run(
-    scheduler: Scheduler, settings: SiteSettings, folder: Path, *, wait: float, say: Callable[[str], None]
+    scheduler: Scheduler, settings: SiteSettings, folder: Path, *, wait: float, log: Callable[[str], None]
 ) -> Outcome:
     """Submit the job, wait until its tasks have reported, and leave nothing of it in the queue.
 
@@ -112,15 +112,15 @@ def run(
         settings: the campaign's.
         folder: of its own, and trusted.
         wait: seconds that the job may wait in the queue.
-        say: tells a person why it waits.
+        log: tells a person why it waits.
 
     Raises:
         SchedulerUnreachableError: when the scheduler does not take the job, or does not answer.
     """
-    request, files = request_of(settings, folder), folder / "files"
+    request, files = probe_request(settings, folder), folder / "files"
     greeting = secrets.token_hex(16)
     nodes = settings.scheduler.nodes if isinstance(settings.scheduler, ClusterSettings) else 1
-    with explained(folder):
+    with translate_os_errors(folder):
         request.folder.mkdir(mode=0o700)
         files.mkdir(mode=0o700)
     replace_file(files / DATA, settings.data.model_dump_json().encode())
@@ -136,11 +136,11 @@ def run(
         if unsure := submission.unsure.get(request.name):
             raise SchedulerUnreachableError(unsure)
         outcome.job = submission.jobs[request.name]
-        _follow(scheduler, request.name, outcome, files, wait, say)
+        _follow(scheduler, request.name, outcome, files, wait, log)
         logs = [request.folder / "log", request.folder / scheduler.early_log]
         outcome.log = next(filter(None, map(_tail, logs)), [])
         if outcome.has_run and not outcome.reports:
-            outcome.unseen = no_output(settings.scheduler, outcome.end, logs)
+            outcome.unseen = missing_output_reason(settings.scheduler, outcome.end, logs)
     finally:
         _end(scheduler, request.name, reported=len(outcome.reports) == outcome.tasks)
     return outcome
@@ -157,14 +157,14 @@ def _uninterrupted() -> Iterator[None]:
     numbers = [
         number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if callable(signal.getsignal(number))
     ]
-    with handling(numbers, note):
+    with handle_signals(numbers, note):
         yield
     for each in came:
         signal.raise_signal(each)
 
 
 def _follow(
-    scheduler: Scheduler, name: str, outcome: Outcome, files: Path, wait: float, say: Callable[[str], None]
+    scheduler: Scheduler, name: str, outcome: Outcome, files: Path, wait: float, log: Callable[[str], None]
 ) -> None:
     """Answer the job and collect its reports, until all are there or it is given up."""
     submitted = time.monotonic()
@@ -181,7 +181,7 @@ def _follow(
         if started is None and (outcome.reports or _read(files / SEEN)):
             started = present
         if gone is not None and present - gone > _GRACE:
-            known = scheduler.explain({name: outcome.job}).get(name)
+            known = scheduler.query_unlisted({name: outcome.job}).get(name)
             outcome.has_run, outcome.end = True, known if isinstance(known, JobEnd) else None
             outcome.trouble = _why_gone(outcome)
             return
@@ -194,7 +194,7 @@ def _follow(
                 started = started or present
             elif status.detail != told and status.detail:
                 told = status.detail
-                say(f"job {outcome.job} waits: {told}")
+                log(f"job {outcome.job} waits: {told}")
             stuck = (present if stuck is None else stuck) if status is not None and status.stuck else None
             if status is not None and stuck is not None and (status.final or present - stuck > _STUCK):
                 outcome.trouble = f"it would wait for ever: {status.detail}"

@@ -11,7 +11,7 @@ from aiperf_orch.doctor.findings import Finding, fault, ok, warning
 from aiperf_orch.doctor.slurm_limits import judge_limits
 from aiperf_orch.schedulers.command import run_command
 from aiperf_orch.schedulers.slurm import inventory, squeue
-from aiperf_orch.schedulers.slurm.error_messages import Complaint, classify
+from aiperf_orch.schedulers.slurm.error_messages import ErrorClass, classify
 from aiperf_orch.schedulers.slurm.scheduler import PROGRAMS
 from aiperf_orch.schedulers.slurm.survey import survey
 from aiperf_orch.settings.schedulers import SlurmSettings
@@ -91,9 +91,9 @@ def judge_nodes(settings: SlurmSettings, concurrency: int, nodes: Sequence[inven
     """
     if not nodes:
         return
-    fitting = [group for group in nodes if not inventory.lacks(settings, group)]
+    fitting = [group for group in nodes if not inventory.shortfalls(settings, group)]
     if not fitting:
-        lacks = sorted({lack for group in nodes for lack in inventory.lacks(settings, group)})
+        lacks = sorted({lack for group in nodes for lack in inventory.shortfalls(settings, group)})
         yield fault(
             "nodes", f"no node has what a trial asks for: {'; '.join(lacks)}", "ask for less, or another partition"
         )
@@ -101,7 +101,7 @@ def judge_nodes(settings: SlurmSettings, concurrency: int, nodes: Sequence[inven
     usable = sum(group.count for group in fitting if group.is_usable)
     total = sum(group.count for group in fitting)
     slots = (
-        sum(group.count * inventory.trials_a_node(settings, group) for group in fitting if group.is_usable)
+        sum(group.count * inventory.trials_per_node(settings, group) for group in fitting if group.is_usable)
         // settings.nodes
     )
     message = f"{usable} of {total} that fit a trial are in service; room for {slots} trials at once"
@@ -191,13 +191,13 @@ def _would_submit(settings: SlurmSettings, script: str) -> Finding:
         answer = run_command(
             inventory.would_submit_command(file.name), timeout=settings.command_timeout, folder=file.parent
         )
-    said = answer.complaint.removeprefix("sbatch: ").removeprefix("error: ")
+    said = answer.error_line.removeprefix("sbatch: ").removeprefix("error: ")
     if answer.status == 0:
         return ok("sbatch", f"would take a trial's script: {said.partition(' ')[2] or said}")
-    match classify(answer.said):
-        case Complaint.UNREACHABLE:
+    match classify(answer.error_text):
+        case ErrorClass.UNREACHABLE:
             raise SchedulerUnreachableError(f"sbatch failed: {said}")
-        case Complaint.FULL:
+        case ErrorClass.FULL:
             return warning("sbatch", f"takes no job now: {said}", "jobs of yours in the queue must end first")
         case _:
             return fault(

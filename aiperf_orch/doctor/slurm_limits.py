@@ -9,7 +9,7 @@ from typing import Final
 
 from aiperf_orch.doctor.findings import Finding, fault, ok, warning
 from aiperf_orch.schedulers.slurm import inventory
-from aiperf_orch.schedulers.slurm.accounting_limits import Account, Association, Kind, Limit, holding
+from aiperf_orch.schedulers.slurm.accounting_limits import Account, Association, Limit, LimitKind, effective_limits
 from aiperf_orch.settings.schedulers import SlurmSettings
 from aiperf_orch.util.units import format_duration
 
@@ -71,7 +71,7 @@ def judge_limits(
         return
     known, limits = _limits_of(settings, cluster, partitions)
     groups = [
-        group for group in cluster.nodes if group.partition in partitions and not inventory.lacks(settings, group)
+        group for group in cluster.nodes if group.partition in partitions and not inventory.shortfalls(settings, group)
     ]
     wanted = Wanted(
         concurrency,
@@ -80,7 +80,7 @@ def judge_limits(
         duration,
         settings.nodes,
         inventory.taken(settings, groups),
-        min((inventory.trials_a_node(settings, group) for group in groups), default=1),
+        min((inventory.trials_per_node(settings, group) for group in groups), default=1),
         asks_more=bool(settings.directives),
     )
     found = list(dict.fromkeys(finding for limit in limits for finding in judge(limit, wanted)))
@@ -117,8 +117,8 @@ def _limits_of(
         if partition.name in partitions:
             if partition.qos and partition.qos not in qos:
                 gaps.append(f"QOS {partition.qos} of partition {partition.name} is not shown")
-            chains.append(holding(qos.get(partition.qos), job_qos, association, accounts))
-    chains = chains or [holding(None, job_qos, association, accounts)]
+            chains.append(effective_limits(qos.get(partition.qos), job_qos, association, accounts))
+    chains = chains or [effective_limits(None, job_qos, association, accounts)]
     # a job goes to whichever partition takes it: what holds in all of them holds
     limits = [limit for limit in chains[0] if all(limit in chain for chain in chains[1:])]
     above = f", {' and '.join(each.name for each in accounts[1:])} above it," if len(accounts) > 1 else ""
@@ -160,31 +160,31 @@ def judge(limit: Limit, wanted: Wanted) -> Iterator[Finding]:
     """What one limit means; nothing where it suffices, or cannot be compared."""
     taken = 1.0 if not limit.resource else wanted.of(limit.resource)
     match limit.kind:
-        case Kind.RUNNING | Kind.AT_ONCE | Kind.RUNNING_MINUTES:
+        case LimitKind.RUNNING | LimitKind.AT_ONCE | LimitKind.RUNNING_MINUTES:
             yield from _at_once(limit, wanted, taken)
-        case Kind.QUEUED:
+        case LimitKind.QUEUED:
             yield from _queued(limit, wanted)
-        case Kind.WALL if wanted.time_limit > limit.amount:
+        case LimitKind.WALL if wanted.time_limit > limit.amount:
             longest = format_duration(limit.amount)
             message = f"a job may take {longest}, and scheduler.time_limit is {format_duration(wanted.time_limit)}"
             yield fault(
                 "limits", f"{limit.name} of {limit.holder}: {message}", f"set scheduler.time_limit: {longest} or less"
             )
-        case Kind.OF_A_JOB if taken and taken > limit.amount:
+        case LimitKind.OF_A_JOB if taken and taken > limit.amount:
             yield fault("limits", f"{limit}: a trial asks for {taken:g}", _lower(limit))
-        case Kind.OF_A_NODE if taken and taken / wanted.nodes > limit.amount:
+        case LimitKind.OF_A_NODE if taken and taken / wanted.nodes > limit.amount:
             yield fault("limits", f"{limit}: a trial asks for {taken / wanted.nodes:g} on each node", _lower(limit))
-        case Kind.LEAST_OF_A_JOB if taken is not None and taken < limit.amount:
+        case LimitKind.LEAST_OF_A_JOB if taken is not None and taken < limit.amount:
             yield fault(
                 "limits", f"{limit}: a trial asks for {taken:g} only", f"raise {_setting(limit)}, or set another QOS"
             )
-        case Kind.JOB_MINUTES if taken and taken * wanted.time_limit / 60 > limit.amount:
+        case LimitKind.JOB_MINUTES if taken and taken * wanted.time_limit / 60 > limit.amount:
             yield fault(
                 "limits",
                 f"{limit}: a trial asks for {taken * wanted.time_limit / 60:g} in its time limit",
                 f"set scheduler.time_limit: {format_duration(limit.amount * 60 / taken)} or less",
             )
-        case Kind.BUDGET if taken and (needed := taken * wanted.concurrency * wanted.duration / 60) > limit.amount:
+        case LimitKind.BUDGET if taken and (needed := taken * wanted.concurrency * wanted.duration / 60) > limit.amount:
             yield warning(
                 "limits",
                 f"{limit}: the campaign may take {needed:g}, and some of the budget may be used already",
@@ -193,7 +193,7 @@ def judge(limit: Limit, wanted: Wanted) -> Iterator[Finding]:
 
 
 def _at_once(limit: Limit, wanted: Wanted, taken: float | None) -> Iterator[Finding]:
-    each = taken * wanted.time_limit / 60 if taken and limit.kind is Kind.RUNNING_MINUTES else taken
+    each = taken * wanted.time_limit / 60 if taken and limit.kind is LimitKind.RUNNING_MINUTES else taken
     if not each:
         return
     jobs = math.floor(limit.amount / each)
@@ -227,7 +227,7 @@ def not_compared(limit: Limit, wanted: Wanted) -> str | None:
     """Why a limit says nothing of the campaign; None where it was compared."""
     if limit.resource and wanted.of(limit.resource) is None:
         return f"how much a trial takes of {limit}"
-    if limit.kind is Kind.BUDGET and wanted.of(limit.resource) != 0:
+    if limit.kind is LimitKind.BUDGET and wanted.of(limit.resource) != 0:
         return f"how much is left of {limit}"
     return None
 

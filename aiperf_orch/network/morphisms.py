@@ -69,7 +69,7 @@ class Edit:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class MorphismLimits:
     """What a network may not exceed; None is no limit. Parameters and operations (`train`) are exact counts.
 
     `max_memory` is in bytes, and held against the estimate of what training takes with a batch of `batch` images in

@@ -20,7 +20,7 @@ from typing import Final
 from pydantic import BaseModel, ValidationError
 
 from aiperf_orch.package.package_index import Evidence
-from aiperf_orch.records.base import first_fault
+from aiperf_orch.records.base import first_error
 from aiperf_orch.records.events import Begin
 from aiperf_orch.util.units import Timestamp, format_time
 
@@ -74,7 +74,7 @@ def check_accounting(evidence: Evidence) -> None:
         try:
             job = _Job.model_validate_json(line)
         except ValidationError as error:
-            evidence.faults.add("accounting.format", where, f"not a job: {first_fault(error)}")
+            evidence.faults.add("accounting.format", where, f"not a job: {first_error(error)}")
             continue
         key = attempts.get(job.name)
         if key is None:

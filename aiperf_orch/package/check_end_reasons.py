@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aiperf_orch.campaign.counted_epochs import planned_of
+from aiperf_orch.campaign.counted_epochs import trial_plan
 from aiperf_orch.campaign.end_reasons import Records, legal, what_is_wrong
 from aiperf_orch.campaign.events import read_attempt
-from aiperf_orch.campaign.state import Attempt
+from aiperf_orch.campaign.state import AttemptState
 from aiperf_orch.package.package_index import Evidence
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.records.events import Begin, End
@@ -23,13 +23,13 @@ class LastRun:
     begin: Begin | None
 
 
-def last_run(evidence: Evidence, records: TrialRecords, attempt: Attempt) -> LastRun | None:
+def last_run(evidence: Evidence, records: TrialRecords, attempt: AttemptState) -> LastRun | None:
     """The last run of an attempt that has ended; None where it has not, or where the end line is missing."""
     end = attempt.end
     if end is None:
         return None
     if end.reason is EndReason.SUBMIT_REFUSED and not end.files:  # 0.1.0 wrote the file, and did not list it
-        planned = planned_of(evidence.directory, records.trial)
+        planned = trial_plan(evidence.directory, records.trial)
         runs = read_attempt(evidence.directory, *attempt.key, planned)
         return LastRun(runs[-1].end, runs[-1].begin) if runs and runs[-1].end else None
     run = max((file.run for file in end.files), default=None)
@@ -47,7 +47,7 @@ def check_histories(evidence: Evidence) -> None:
                 _check(evidence, records, attempt, attempt.end)
 
 
-def _check(evidence: Evidence, records: TrialRecords, attempt: Attempt, end: AttemptEnd) -> None:
+def _check(evidence: Evidence, records: TrialRecords, attempt: AttemptState, end: AttemptEnd) -> None:
     journal = evidence.at_end(*attempt.key)
     runs = [file.run for file in end.files]
     if runs != list(range(len(runs))):

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from aiperf_orch.campaign.events import EpochRow, best_epoch
-from aiperf_orch.campaign.state import Attempt
+from aiperf_orch.campaign.state import AttemptState
 from aiperf_orch.package.check_end_reasons import LastRun, last_run
 from aiperf_orch.package.package_index import Evidence
 from aiperf_orch.records.base import EndReason
@@ -57,7 +57,7 @@ def _check_journal_times(evidence: Evidence) -> None:
         latest = max(latest, entry.time)
 
 
-def _check_begins(evidence: Evidence, attempt: Attempt, begins: list[Begin]) -> None:
+def _check_begins(evidence: Evidence, attempt: AttemptState, begins: list[Begin]) -> None:
     line, submitted = evidence.submitted[attempt.key]
     for begin in begins:
         if begin.time < submitted - _apart([begin]):
@@ -82,7 +82,7 @@ def _apart(begins: list[Begin]) -> timedelta:
     return timedelta(seconds=_CLOCKS_APART + min(stated, _LARGEST_SKEW))
 
 
-def _check_end_time(evidence: Evidence, attempt: Attempt, last: LastRun, begins: list[Begin]) -> None:
+def _check_end_time(evidence: Evidence, attempt: AttemptState, last: LastRun, begins: list[Begin]) -> None:
     """The end line's time: by the clock of the trial where it wrote the line, else by the controller's."""
     journal, time = evidence.ended[attempt.key]
     if last.line.time > time + _apart(begins):
@@ -140,7 +140,7 @@ def _check_epochs(evidence: Evidence, records: TrialRecords) -> None:
             evidence.faults.add("speed.peak", _at(evidence, epoch), why)
 
 
-def _latest(evidence: Evidence, records: TrialRecords, attempt: Attempt) -> datetime | None:
+def _latest(evidence: Evidence, records: TrialRecords, attempt: AttemptState) -> datetime | None:
     """When an attempt's epochs must have ended: by its end line, and where that is by another clock than they, some later."""
     last = last_run(evidence, records, attempt)
     begins = [begin for begin in records.begins if begin.attempt == attempt.attempt]

@@ -15,7 +15,7 @@ from aiperf_orch.package.reading import FORMAT, MANIFEST, Package
 from aiperf_orch.package.system_json import best_weights, system_description
 from aiperf_orch.results import rules
 from aiperf_orch.results.tables import LATER_COLUMNS, leaderboard_rows, result_row, series_rows
-from aiperf_orch.settings.base import TAG
+from aiperf_orch.settings.base import HTML_TAG
 from aiperf_orch.util import strict_json
 
 _TOLERANCE: Final = 1e-12  # of floats that another machine's logarithm computed
@@ -54,7 +54,7 @@ def check_tables(evidence: Evidence, manifest: Mapping[str, Any]) -> None:
     ):
         _check_table(evidence, name, rows)
     for key, ours in (
-        ("campaign", evidence.directory.frozen.tag),
+        ("campaign", evidence.directory.config.tag),
         ("rules", {"version": rules.VERSION, "sha256": rules.RULE_SET.sha256}),
         ("best_weights", best_weights(evidence.result)),
         ("accounting", "accounting.jsonl" if "accounting.jsonl" in evidence.package.hashes else None),
@@ -65,7 +65,7 @@ def check_tables(evidence: Evidence, manifest: Mapping[str, Any]) -> None:
     _check_system_description(evidence)
     for where, what, name in _names(evidence):
         # of the system a person wrote prose, "NVLink > 600 GB/s": a page that escapes nothing takes only tags for more
-        if (TAG if what.startswith("system.") else _MARKUP).search(name):
+        if (HTML_TAG if what.startswith("system.") else _MARKUP).search(name):
             evidence.faults.add("name.markup", where, f"{what}: {name!r:.60} holds what a page could take for a script")
 
 

@@ -11,13 +11,13 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from aiperf_orch.campaign.state import Trial
+from aiperf_orch.campaign.state import TrialState
 from aiperf_orch.network import counts
 from aiperf_orch.network.graph import Graph
-from aiperf_orch.network.morphisms import Edit, Limits, apply_all
+from aiperf_orch.network.morphisms import Edit, MorphismLimits, apply_all
 from aiperf_orch.network.seeds import SEEDS
 from aiperf_orch.package.package_index import Evidence
-from aiperf_orch.records.base import first_fault
+from aiperf_orch.records.base import first_error
 from aiperf_orch.records.trial import TrialSpec
 from aiperf_orch.util.errors import NetworkError
 
@@ -57,7 +57,7 @@ def _check_attempts(evidence: Evidence) -> None:
         latest[record.trial] = record.attempt, record.spec_sha256
 
 
-def _specification(evidence: Evidence, trial: Trial) -> TrialSpec | None:
+def _specification(evidence: Evidence, trial: TrialState) -> TrialSpec | None:
     """A trial's specification, held to the journal and the settings; None when there is none that can be read."""
     faults, name = evidence.faults, f"trials/{trial.trial:05d}.json"
     if name not in evidence.package.hashes:
@@ -70,18 +70,18 @@ def _specification(evidence: Evidence, trial: Trial) -> TrialSpec | None:
     try:
         spec = TrialSpec.model_validate_json(evidence.package.read(name))
     except ValidationError as error:
-        faults.add("trial.format", name, f"not a trial specification: {first_fault(error)}")
+        faults.add("trial.format", name, f"not a trial specification: {first_error(error)}")
         return None
     proposal, settings = trial.proposal, evidence.directory.settings
     for field in _PROPOSED:
         if getattr(spec, field) != getattr(proposal, field):
             faults.add("trial.proposal", name, f"{field}: is not what was proposed in {evidence.at_submission(trial)}")
     expected = {
-        "campaign": evidence.directory.frozen.tag,
+        "campaign": evidence.directory.config.tag,
         "trial": trial.trial,
         "epochs": settings.training.epochs_of_round(proposal.round),
         "patience": settings.training.patience_of_round(proposal.round),
-        "data": settings.data.without_places(),
+        "data": settings.data.without_paths(),
         "training": settings.training,
         "parent_error": _parent_error(evidence, trial),
     }
@@ -91,7 +91,7 @@ def _specification(evidence: Evidence, trial: Trial) -> TrialSpec | None:
     return spec
 
 
-def _parent_error(evidence: Evidence, trial: Trial) -> float | None:
+def _parent_error(evidence: Evidence, trial: TrialState) -> float | None:
     parent = evidence.result.state.trials.get(-1 if trial.proposal.parent is None else trial.proposal.parent)
     return parent.end.best_error if parent and parent.end else None
 
@@ -104,12 +104,12 @@ class _Networks:
         settings = evidence.directory.settings
         self._seed = SEEDS[settings.network.seed](settings.data.input_shape, settings.data.outputs)
         bounds = settings.network
-        self._limits = Limits(bounds.max_layers, bounds.max_parameters, bounds.max_operations)
+        self._limits = MorphismLimits(bounds.max_layers, bounds.max_parameters, bounds.max_operations)
         self._graphs: dict[int, Graph] = {}
         parents = (trial.proposal.parent for trial in evidence.result.state.trials.values())
         self._children = Counter(parent for parent in parents if parent is not None)
 
-    def check(self, trial: Trial, spec: TrialSpec | None) -> None:
+    def check(self, trial: TrialState, spec: TrialSpec | None) -> None:
         """Rebuild a trial's network, and compare with its specification and the journal's proposal."""
         graph = self._rebuild(trial)
         if graph is None:
@@ -130,7 +130,7 @@ class _Networks:
         if exceeded is not None:
             add("network.limits", name, f"beyond the settings' limits: {exceeded}")
 
-    def _rebuild(self, trial: Trial) -> Graph | None:
+    def _rebuild(self, trial: TrialState) -> Graph | None:
         parent, where = trial.proposal.parent, self._evidence.at_submission(trial)
         if parent is None:
             start = self._seed
@@ -152,7 +152,7 @@ class _Networks:
             self._evidence.faults.add("network.edits", where, f"trial {trial.trial}: {error}")
             return None
 
-    def _ended_before(self, parent: int, trial: Trial) -> bool:
+    def _ended_before(self, parent: int, trial: TrialState) -> bool:
         end = self._evidence.result.state.trials[parent].end
         if end is None:
             return False

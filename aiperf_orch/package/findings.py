@@ -31,9 +31,9 @@ class Faults:
     unlisted: int = 0
 
     def add(self, id: str, where: str, message: str) -> None:  # noqa: A002  the field's name
-        """Note a fault. What a package's author could have written is made harmless for a terminal."""
+        """Note a fault. What a package's author could have written is made printable_line for a terminal."""
         if len(self.listed) < _MOST_LISTED:
-            self.listed.append(Fault(id, harmless(where), harmless(message)))
+            self.listed.append(Fault(id, printable_line(where), printable_line(message)))
         else:
             self.unlisted += 1
 
@@ -41,7 +41,7 @@ class Faults:
         return bool(self.listed)
 
 
-def harmless(text: str) -> str:
+def printable_line(text: str) -> str:
     """Text as one line without control or direction characters, and not longer than anyone reads."""
     cut = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
     return visible(cut)

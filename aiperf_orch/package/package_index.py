@@ -10,7 +10,7 @@ from pathlib import Path
 from aiperf_orch.campaign.consistency import check_complete
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.journal import read_journal
-from aiperf_orch.campaign.state import CampaignState, Trial
+from aiperf_orch.campaign.state import CampaignState, TrialState
 from aiperf_orch.package.findings import Faults
 from aiperf_orch.package.reading import Package
 from aiperf_orch.records.events import event_adapter
@@ -63,7 +63,7 @@ class Evidence:
                 for record in entry.attempts:
                     yield entry.seq + 1, record
 
-    def at_submission(self, trial: Trial) -> str:
+    def at_submission(self, trial: TrialState) -> str:
         """The journal's line that a trial was proposed in."""
         return f"journal.jsonl:{self.submitted[trial.attempts[0].key][0]}"
 
@@ -90,7 +90,7 @@ def gather(package: Package, faults: Faults) -> Evidence | None:
     step = "settings.format"
     try:
         opened = CampaignDirectory.open(package.folder)
-        directory = PackagedCampaign(opened.path, opened.frozen, opened.settings_sha256, package)
+        directory = PackagedCampaign(opened.path, opened.config, opened.settings_sha256, package)
         step = "journal.chain"
         entries = read_journal(directory.journal)
         step = "journal.order"

@@ -20,11 +20,17 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.campaign.durable_files import explained, is_there, read_file, read_whole_lines, replace_file
+from aiperf_orch.campaign.durable_files import (
+    file_exists,
+    read_file,
+    read_whole_lines,
+    replace_file,
+    translate_os_errors,
+)
 from aiperf_orch.campaign.journal import read_journal
 from aiperf_orch.campaign.layout import Layout
-from aiperf_orch.campaign.public_settings import private_values, public_text, redacted
-from aiperf_orch.campaign.safe_reading import PATIENCE
+from aiperf_orch.campaign.public_settings import private_values, redacted, redacted_yaml
+from aiperf_orch.campaign.safe_reading import RETRY_SECONDS
 from aiperf_orch.package.pseudonyms import Pseudonyms
 from aiperf_orch.package.reading import FORMAT, MANIFEST
 from aiperf_orch.package.redaction import Redactor, names_of, redact_journal, secrets_of
@@ -32,7 +38,7 @@ from aiperf_orch.package.system_json import best_weights, system_description
 from aiperf_orch.records.journal import AttemptEnd, EventsFile
 from aiperf_orch.results import rules
 from aiperf_orch.results.report import write_report
-from aiperf_orch.results.result import Result, compute
+from aiperf_orch.results.result import Result, compute_result
 from aiperf_orch.results.tables import write_tables
 from aiperf_orch.settings.loading import parse_yaml
 from aiperf_orch.util import users
@@ -80,17 +86,17 @@ def write_package(
         warn: gets messages for people.
     """
     with scratch_folder() as folder:
-        with explained(folder):
+        with translate_os_errors(folder):
             leaving, notes = _stage(directory, folder, with_pseudonyms=with_pseudonyms, warn=warn)
-        result = compute(leaving)
+        result = compute_result(leaving)
         write_derived(result)
         (folder / "system.json").write_bytes(_json(system_description(result)))
-        top = f"aiperf-{directory.frozen.tag}"
+        top = f"aiperf-{directory.config.tag}"
         with tempfile.TemporaryFile() as archive:
             hashes = _add(archive, top, _contents(leaving, result))
             manifest = {
                 "format": FORMAT,
-                "campaign": directory.frozen.tag,
+                "campaign": directory.config.tag,
                 "rules": {"version": rules.VERSION, "sha256": rules.RULE_SET.sha256},
                 **notes,
                 "best_weights": best_weights(result),
@@ -110,29 +116,29 @@ def _stage(
     directory: CampaignDirectory, folder: Path, *, with_pseudonyms: bool, warn: Callable[[str], None]
 ) -> tuple[_LeavingCampaign, dict[str, Any]]:
     """A campaign with what may leave, and what the manifest says of how it was made."""
-    entries, salt = read_journal(directory.journal), directory.frozen.salt
+    entries, salt = read_journal(directory.journal), directory.config.salt
     if salt is None:
         raise UsageError(f"{directory.path}: was unpacked from a package; only the campaign itself can be packed")
     names: Pseudonyms | None = None
     if with_pseudonyms:
-        begins = (begin for trial in compute(directory).collected.trials for begin in trial.begins)
+        begins = (begin for trial in compute_result(directory).collected.trials for begin in trial.begins)
         names = names_of(entries, begins, _users(directory), directory.settings.scheduler)
     redactor = Redactor(salt, secrets_of(private_values(directory.settings)), names)
     there = Layout(folder)
-    frozen = parse_yaml(read_file(directory.frozen_settings).decode(), str(directory.frozen_settings))[0]
+    frozen = parse_yaml(read_file(directory.config_file).decode(), str(directory.config_file))[0]
     if names:
         frozen = _with_pseudonyms(frozen, names)
         for key, value in directory.settings.system.model_dump(exclude_none=True).items():
             if names.text(str(value)) != str(value):
                 warn(f"system.{key}: names a host, a domain or a user, and is shown as it is: {value}")
-    there.frozen_settings.write_bytes(public_text(frozen).encode())
+    there.config_file.write_bytes(redacted_yaml(frozen).encode())
     opened = CampaignDirectory.open(folder)
-    leaving = _LeavingCampaign(opened.path, opened.frozen, opened.settings_sha256, directory, redactor)
+    leaving = _LeavingCampaign(opened.path, opened.config, opened.settings_sha256, directory, redactor)
     journal = read_whole_lines(directory.journal)[0]
     changed = redact_journal(entries, redactor, partial(_redacted_part, leaving), opened.settings_sha256)
     rewritten = b"".join(entry.to_line().encode() + b"\n" for entry in changed or ())
     there.journal.write_bytes(rewritten or journal)
-    accounting = is_there(directory.accounting, patience=PATIENCE)
+    accounting = file_exists(directory.accounting, retry_for=RETRY_SECONDS)
     if accounting:
         text = read_whole_lines(directory.accounting)[0].decode(errors="replace")
         there.accounting.write_bytes(
@@ -191,8 +197,8 @@ def _script(script: Path, directory: CampaignDirectory, redactor: Redactor) -> b
 
 def _users(directory: CampaignDirectory) -> list[str]:
     """Names of whoever packs, and of the directory's owner."""
-    owner = users.name_of(directory.path.stat().st_uid)
-    return [*users.own_names(), *([owner] if owner else [])]
+    owner = users.user_name(directory.path.stat().st_uid)
+    return [*users.user_identifiers(), *([owner] if owner else [])]
 
 
 def _add(archive: IO[bytes], top: str, contents: Iterable[tuple[str, bytes]]) -> dict[str, str]:

@@ -35,7 +35,7 @@ class Record(BaseModel):
         return self.model_dump_json()
 
 
-def first_fault(error: ValidationError) -> str:
+def first_error(error: ValidationError) -> str:
     """The first thing that a validation found, as `key: what is wrong`."""
     fault: Any = error.errors()[0]
     key = ".".join(map(str, fault["loc"]))

@@ -23,7 +23,7 @@ def report_name(rank: int) -> str:
     return f"report-{rank}.json"
 
 
-class Step(Record):
+class ProbeStep(Record):
     """Something that was tried on a node: the seconds that it took, and why it failed, empty when it did not.
 
     `files` are those that an import opened, None of anything else.
@@ -34,11 +34,11 @@ class Step(Record):
     files: Natural | None = None
 
 
-class Loading(Record):
+class LoadingReport(Record):
     """What a trial with torch loads: torch, then its data set (not tried without torch), and the GPUs that torch sees."""
 
-    torch: Step
-    data: Step | None = None
+    torch: ProbeStep
+    data: ProbeStep | None = None
     gpus: list[str] = []
 
 
@@ -61,10 +61,10 @@ class NodeReport(Record):
     cores: Natural
     python: str
     versions: dict[str, str]
-    package: Step
+    package: ProbeStep
     visible_gpus: str | None
     driver_gpus: list[str] | None
-    loading: Loading | None
+    loading: LoadingReport | None
 
 
 def installed_versions() -> dict[str, str]:

@@ -10,7 +10,7 @@ from operator import attrgetter
 from aiperf_orch.campaign.counted_epochs import counted_runs
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.events import EpochRow, RunEvents, count_epochs
-from aiperf_orch.campaign.state import CampaignState, Trial
+from aiperf_orch.campaign.state import CampaignState, TrialState
 from aiperf_orch.records.events import Begin, End
 
 
@@ -18,7 +18,7 @@ from aiperf_orch.records.events import Begin, End
 class TrialRecords:
     """One trial: its begin and end lines, and its epochs that count, in order."""
 
-    trial: Trial
+    trial: TrialState
     begins: list[Begin]
     epochs: list[EpochRow]
     ends: list[End]

@@ -65,7 +65,7 @@ def render_report(result: Result) -> str:
         more_trials=max(len(rows) - _MOST_TRIALS, 0),
         **_failures(result),
         system=_system(result),
-        settings=_settings(result.directory.settings, result.directory.frozen.salt or ""),
+        settings=_settings(result.directory.settings, result.directory.config.salt or ""),
         software=aiperf_orch.__version__,
         ops=format_ops,
         number=format_number,

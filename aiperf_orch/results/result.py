@@ -45,7 +45,7 @@ class Result:
     faults: list[str]
 
 
-def compute(directory: CampaignDirectory) -> Result:
+def compute_result(directory: CampaignDirectory) -> Result:
     """The result of a campaign from its journal and events.
 
     Raises:

@@ -85,7 +85,7 @@ def leaderboard_rows(result: Result) -> list[dict[str, Any]]:
 
 def result_row(result: Result) -> dict[str, Any]:
     """The one row that goes to a ranking committee."""
-    settings, score, versions = result.directory.settings, result.score, result.directory.frozen.versions
+    settings, score, versions = result.directory.settings, result.score, result.directory.config.versions
     efficiency = result.efficiency
     system = settings.system
     missed = rules.misses(result)
@@ -100,7 +100,7 @@ def result_row(result: Result) -> dict[str, Any]:
         "number_of_nodes": system.number_of_nodes,
         "accelerators_per_node": system.accelerators_per_node,
         "accelerator_model_name": system.accelerator_model_name,
-        "campaign": result.directory.frozen.tag,
+        "campaign": result.directory.config.tag,
         "score": score.score,
         "error": score.error,
         "regulated_score": score.regulated,

@@ -83,7 +83,7 @@ class AccountedJob:
     nodes: tuple[str, ...]
 
     @property
-    def over(self) -> bool:
+    def has_ended(self) -> bool:
         """Whether this is the record of a run that has ended, or of a job that ended before it ran."""
         return self.end is not None or self.state.partition(" ")[0] not in _LIVE_STATES
 
@@ -109,7 +109,7 @@ class JobRequest:
 
 
 @dataclass(slots=True)
-class Submission:
+class SubmitResult:
     """The outcome of requests, by name: `jobs` were accepted, with the id as the scheduler prints it.
 
     `refused` will never be accepted as they are. `postponed` were refused for a reason that passes, or is not known to
@@ -125,13 +125,13 @@ class Submission:
 
 
 @dataclass(slots=True)
-class Cancellation:
-    """The outcome for jobs that were to end, by name: `never` had not begun and now never will, `refused` will not be ended.
+class CancelResult:
+    """The outcome for jobs that were to end, by name: `never_started` had not begun and now never will, `refused` will not be ended.
 
     Each of `refused` with what the scheduler said.
     """
 
-    never: list[str] = field(default_factory=list)
+    never_started: list[str] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
 
 
@@ -173,7 +173,7 @@ class Scheduler(ABC):
     Every method but `submit` may raise `SchedulerUnreachableError`, after which nothing has been concluded.
     """
 
-    at_once: bool = False
+    nonblocking: bool = False
     """Whether its methods never keep the caller waiting, so that they need no threads."""
 
     query_interval: float = 0.0
@@ -188,7 +188,7 @@ class Scheduler(ABC):
     early_log: str = "log"
     """Name of the file in a job's folder that holds what its script said before it opened the log."""
 
-    most_cancels: int | None = None
+    max_cancels_per_call: int | None = None
     """How many jobs to cancel at a time; None for any number."""
 
     @abstractmethod
@@ -204,7 +204,7 @@ class Scheduler(ABC):
         """The whole batch script, as it would be submitted."""
 
     @abstractmethod
-    def submit(self, requests: Sequence[JobRequest]) -> Submission:
+    def submit(self, requests: Sequence[JobRequest]) -> SubmitResult:
         """Submit jobs; elements of one array together.
 
         After the first refusal, or the first time without an answer, the rest is left for later.
@@ -215,7 +215,7 @@ class Scheduler(ABC):
         return 1
 
     @abstractmethod
-    def release(self, names: Collection[str]) -> None:
+    def release_resources(self, names: Collection[str]) -> None:
         """The controller has seen these jobs' ends: whatever of them still exits holds no place."""
 
     @abstractmethod
@@ -226,7 +226,7 @@ class Scheduler(ABC):
         """
 
     @abstractmethod
-    def explain(self, jobs: Mapping[str, str]) -> Mapping[str, JobStatus | JobEnd]:
+    def query_unlisted(self, jobs: Mapping[str, str]) -> Mapping[str, JobStatus | JobEnd]:
         """What is known of jobs, ids by name, that the queue does not list, by what knows better than the queue.
 
         A `JobEnd` says why a job has ended, a `JobStatus` that it lives all the same; unknown jobs are left out.
@@ -240,7 +240,7 @@ class Scheduler(ABC):
         return None
 
     @abstractmethod
-    def cancel(self, jobs: Mapping[str, str | None], *, force: bool) -> Cancellation:
+    def cancel(self, jobs: Mapping[str, str | None], *, force: bool) -> CancelResult:
         """Tell jobs to end (SIGTERM), or with `force` end them; those that are no longer there are left out.
 
         Args:

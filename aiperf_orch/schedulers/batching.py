@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Final
 
-from aiperf_orch.schedulers.base import JobRequest, Submission, array_element
+from aiperf_orch.schedulers.base import JobRequest, SubmitResult, array_element
 from aiperf_orch.util.errors import (
     QueueFullError,
     SchedulerUnreachableError,
@@ -21,7 +21,7 @@ _LONGEST: Final = 3.0
 """Seconds after which no further call is begun: the controller looks at stop requests between submissions."""
 
 
-def submit_groups(requests: Group, submit: Callable[[Group], str]) -> Submission:
+def submit_groups(requests: Group, submit: Callable[[Group], str]) -> SubmitResult:
     """Submit jobs; elements of one array by one call, halved while a limit refuses the whole or may refuse it.
 
     After some seconds the rest is left for later, for no other reason than time.
@@ -31,7 +31,7 @@ def submit_groups(requests: Group, submit: Callable[[Group], str]) -> Submission
         submit: submits one job, or elements of one array, and returns the id; raises `QueueFullError`, `SubmitRefusedError`,
             `SubmitPostponedError` or `SchedulerUnreachableError`.
     """
-    done, groups, until = Submission(), _groups(requests), monotonic() + _LONGEST
+    done, groups, until = SubmitResult(), _groups(requests), monotonic() + _LONGEST
     while groups:
         if done.jobs and monotonic() >= until:
             return _left(done, groups, "")
@@ -73,6 +73,6 @@ def _groups(requests: Group) -> list[Group]:
     return list(groups.values())
 
 
-def _left(done: Submission, groups: Sequence[Group], why: str) -> Submission:
+def _left(done: SubmitResult, groups: Sequence[Group], why: str) -> SubmitResult:
     done.waiting.update({request.name: why for group in groups for request in group})
     return done

@@ -43,7 +43,7 @@ _KEPT: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class CommandResult:
     """What a command that ended said."""
 
     status: int
@@ -51,14 +51,14 @@ class Answer:
     errors: str
 
     @property
-    def said(self) -> str:
+    def error_text(self) -> str:
         """What it said when it failed, line by line; empty when it said nothing."""
         return self.errors.strip() or self.output.strip()
 
     @property
-    def complaint(self) -> str:
+    def error_line(self) -> str:
         """What a person should read when it failed, in one line."""
-        return _in_one_line(self.said or f"exit status {self.status}, without a word")
+        return _in_one_line(self.error_text or f"exit status {self.status}, without a word")
 
 
 def clean_environment() -> dict[str, str]:
@@ -72,7 +72,7 @@ def run_command(
     timeout: float,
     folder: Path | None = None,
     enough: Callable[[str], bool] = lambda _line: False,
-) -> Answer:
+) -> CommandResult:
     """Run a scheduler's command.
 
     Args:
@@ -116,7 +116,7 @@ def run_command(
     if late.is_set():
         said = f"; it had said: {_in_one_line(errors)}" if errors.strip() else ""
         raise SchedulerUnreachableError(f"{_program(command)} did not answer within {format_duration(timeout)}{said}")
-    return Answer(process.returncode, output, errors)
+    return CommandResult(process.returncode, output, errors)
 
 
 def _listen(process: subprocess.Popen[str], enough: Callable[[str], bool]) -> tuple[str, str]:
@@ -169,5 +169,5 @@ def ask(command: Sequence[str], *, timeout: float) -> str:
     """
     answer = run_command(command, timeout=timeout)
     if answer.status:
-        raise SchedulerUnreachableError(f"{_program(command)} failed: {answer.complaint}")
+        raise SchedulerUnreachableError(f"{_program(command)} failed: {answer.error_line}")
     return answer.output

@@ -26,7 +26,7 @@ import submitit
 from submitit.local import local as submitit_local
 
 from aiperf_orch.records.base import EndReason
-from aiperf_orch.schedulers.base import Cancellation, JobEnd, JobRequest, JobState, JobStatus, Scheduler, Submission
+from aiperf_orch.schedulers.base import CancelResult, JobEnd, JobRequest, JobState, JobStatus, Scheduler, SubmitResult
 from aiperf_orch.schedulers.job_files import SCRIPT
 from aiperf_orch.schedulers.script_rendering import render_script, submitit_command
 from aiperf_orch.settings.schedulers import LocalSettings
@@ -105,7 +105,7 @@ class _Found:
 class LocalScheduler(Scheduler):
     """Runs jobs on this machine at once. Nothing ever waits in its queue: `JobRequest.after` is not looked at."""
 
-    at_once = True
+    nonblocking = True
 
     def __init__(self, settings: LocalSettings) -> None:
         self._settings = settings
@@ -121,7 +121,7 @@ class LocalScheduler(Scheduler):
         warnings = []
         for what, key, wanted, there in (
             ("cores", "cores_per_trial", self._settings.cores_per_trial, len(_cores_here())),
-            ("GPUs", "gpus_per_trial", self._settings.gpus_per_trial or 0, len(gpus.usable(os.environ))),
+            ("GPUs", "gpus_per_trial", self._settings.gpus_per_trial or 0, len(gpus.available_gpus(os.environ))),
         ):
             if wanted > there:
                 raise UsageError(f"scheduler.{key}: a trial wants {wanted} {what}, and this machine gives {there}")
@@ -137,9 +137,9 @@ class LocalScheduler(Scheduler):
         # not by an executor: making one would make the job's folder too
         return _script(request, self._settings, self._free(), _submitit_command(request, self._settings))
 
-    def submit(self, requests: Sequence[JobRequest]) -> Submission:
+    def submit(self, requests: Sequence[JobRequest]) -> SubmitResult:
         """Start jobs, each on what no other job has; when all is taken, on what the fewest jobs have."""
-        done = Submission()
+        done = SubmitResult()
         for request in requests:
             executor = LocalExecutor(request, self._settings, self._free())
             try:
@@ -156,7 +156,7 @@ class LocalScheduler(Scheduler):
         done.waiting.update(dict.fromkeys(left, "another job could not be started"))
         return done
 
-    def release(self, names: Collection[str]) -> None:
+    def release_resources(self, names: Collection[str]) -> None:
         """What they had is free, though submitit takes a moment to exit; and reap what has."""
         with self._lock:
             self._over = self._over | set(names)
@@ -184,7 +184,7 @@ class LocalScheduler(Scheduler):
             statuses[found.name] = _running(found.name, leader)
         return statuses
 
-    def explain(self, jobs: Mapping[str, str]) -> Mapping[str, JobStatus | JobEnd]:
+    def query_unlisted(self, jobs: Mapping[str, str]) -> Mapping[str, JobStatus | JobEnd]:
         """The exit statuses of jobs that this scheduler object started; of others nobody knows."""
         ends: dict[str, JobStatus | JobEnd] = {}
         for name in jobs:
@@ -193,7 +193,7 @@ class LocalScheduler(Scheduler):
                 ends[name] = JobEnd(EndReason.TRIAL_ERROR if code > 0 else None, _how(code))
         return ends
 
-    def cancel(self, jobs: Mapping[str, str | None], *, force: bool) -> Cancellation:
+    def cancel(self, jobs: Mapping[str, str | None], *, force: bool) -> CancelResult:
         """Send SIGTERM, or with `force` SIGKILL, to every process of these jobs."""
         number = signal.SIGKILL if force else signal.SIGTERM
         elsewhere = []
@@ -207,7 +207,7 @@ class LocalScheduler(Scheduler):
         for found in _processes(elsewhere):
             with contextlib.suppress(psutil.NoSuchProcess):
                 found.process.send_signal(number)
-        return Cancellation()
+        return CancelResult()
 
     def _look(self, name: str) -> tuple[subprocess.Popen[bytes] | None, int | None]:
         """The process of a job that was started here, and its exit status if it has ended; also reaps it."""
@@ -220,7 +220,9 @@ class LocalScheduler(Scheduler):
         shares = list({found.name: found.share for found in _processes() if found.name not in self._over}.values())
         return _Share(
             _least_taken(_cores_here(), [share.cpus for share in shares], self._settings.cores_per_trial),
-            _least_taken(gpus.usable(os.environ), [share.gpus for share in shares], self._settings.gpus_per_trial or 0),
+            _least_taken(
+                gpus.available_gpus(os.environ), [share.gpus for share in shares], self._settings.gpus_per_trial or 0
+            ),
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from aiperf_orch.campaign.durable_files import is_there
+from aiperf_orch.campaign.durable_files import file_exists
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.schedulers.base import JobEnd
 from aiperf_orch.settings.schedulers import ClusterSettings, SchedulerSettings
@@ -14,7 +14,7 @@ _WHY_NOT = frozenset({EndReason.CANCELLED, EndReason.PREEMPTED, EndReason.NODE_F
 """Ends that explain a missing output by themselves."""
 
 
-def no_output(settings: SchedulerSettings, end: JobEnd | None, logs: Sequence[Path]) -> str:
+def missing_output_reason(settings: SchedulerSettings, end: JobEnd | None, logs: Sequence[Path]) -> str:
     """The likely reason why a job that ended left no output; empty where it left some, or its end explains that.
 
     Args:
@@ -24,7 +24,7 @@ def no_output(settings: SchedulerSettings, end: JobEnd | None, logs: Sequence[Pa
     """
     if not isinstance(settings, ClusterSettings) or (end is not None and end.reason in _WHY_NOT):
         return ""
-    return "" if any(map(is_there, logs)) else unseen(logs[0].parent)
+    return "" if any(map(file_exists, logs)) else unseen(logs[0].parent)
 
 
 def unseen(folder: Path) -> str:

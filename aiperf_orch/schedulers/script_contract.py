@@ -37,7 +37,7 @@ _COMMAND: Final = "submitit.core._submit"
 
 
 @dataclass(frozen=True, slots=True)
-class Breach:
+class Violation:
     """What a script does against the contract: its `line` (empty where something is missing), why, and what to do.
 
     A fault keeps a campaign from running as it should; what is none is a warning.
@@ -82,21 +82,21 @@ def directive_lines(script: str, prefix: str) -> Iterator[tuple[str, list[str]]]
             return
 
 
-def late_directives(script: str, prefix: str) -> Iterator[Breach]:
+def late_directives(script: str, prefix: str) -> Iterator[Violation]:
     """Directives behind the first command, which no batch system reads."""
     early = [line for line, _ in directive_lines(script, prefix)]
     for line in script.split("\n"):
         if line.startswith(prefix + " ") and line not in early:
-            yield Breach(line, "stands behind the first command, where it is not read", "put it before all commands")
+            yield Violation(line, "stands behind the first command, where it is not read", "put it before all commands")
 
 
-def overridden(options: Sequence[Option], settings: Mapping[str, str]) -> Iterator[Breach]:
+def overridden(options: Sequence[Option], settings: Mapping[str, str]) -> Iterator[Violation]:
     """Options that occur twice with different values, though each has a setting; `settings` by the option's name."""
     first: dict[str, Option] = {}
     for option in options:
         before = first.setdefault(option.name, option)
         if option.value != before.value and option.name in settings:
-            yield Breach(
+            yield Violation(
                 option.line,
                 f"replaces `{before.line}`, which the controller counts on",
                 f"leave it out, and set scheduler.{settings[option.name]}",
@@ -104,7 +104,7 @@ def overridden(options: Sequence[Option], settings: Mapping[str, str]) -> Iterat
             )
 
 
-def follower_breaches(script: str, leader: str) -> Iterator[Breach]:
+def follower_violations(script: str, leader: str) -> Iterator[Violation]:
     """What the script of a job that must wait for the end of another says against the contract.
 
     Args:
@@ -112,7 +112,7 @@ def follower_breaches(script: str, leader: str) -> Iterator[Breach]:
         leader: the id of the other job.
     """
     if f"afterany:{leader}" not in script:
-        yield Breach(
+        yield Violation(
             "",
             "a job that is to wait in the queue for the end of another would start at once, and more trials than "
             "campaign.concurrency would be at work",
@@ -128,7 +128,7 @@ def _words(text: str) -> list[str]:
         return text.split()
 
 
-def body_breaches(script: str, guard: str, expected: Expected, *, is_cluster: bool) -> Iterator[Breach]:
+def body_violations(script: str, guard: str, expected: Expected, *, is_cluster: bool) -> Iterator[Violation]:
     """What the commands of a script do against the contract.
 
     Args:
@@ -140,9 +140,9 @@ def body_breaches(script: str, guard: str, expected: Expected, *, is_cluster: bo
     lines = [line for line in script.split("\n") if not line.lstrip().startswith("#")]
     code = "\n".join(lines)
     if _COMMAND not in code:
-        yield Breach("", "the script does not run the trial's command", "write {{ command }} where it shall run")
+        yield Violation("", "the script does not run the trial's command", "write {{ command }} where it shall run")
     if guard.strip() not in script:
-        yield Breach(
+        yield Violation(
             "",
             "the script does not refuse a campaign directory that others can write",
             'write {% include "guard.sh.j2" %} before the first command that uses it',
@@ -151,10 +151,10 @@ def body_breaches(script: str, guard: str, expected: Expected, *, is_cluster: bo
         return
     if PICKLE not in code:
         advice = 'write ln -sf {{ pickle }} "${job}_submitted.pkl" in the job\'s folder'
-        yield Breach("", "the script does not give what it runs the name that submitit looks for", advice)
+        yield Violation("", "the script does not give what it runs the name that submitit looks for", advice)
     if not re.search(r">>?\s*\S*log\b", code):
         advice = "write exec >>log 2>&1 in the job's folder"
-        yield Breach("", "the script does not write its output to the file log", advice)
+        yield Violation("", "the script does not write its output to the file log", advice)
     for name, is_fault in (
         ("AIPERF_ORCH_JOB_ID", True),
         ("AIPERF_ORCH_HOSTS", expected.nodes > 1),
@@ -163,4 +163,4 @@ def body_breaches(script: str, guard: str, expected: Expected, *, is_cluster: bo
     ):
         if f"{name}=" not in code:
             advice = f"export {name} as our own template does"
-            yield Breach("", f"the script does not tell the trial {name}", advice, is_fault)
+            yield Violation("", f"the script does not tell the trial {name}", advice, is_fault)

@@ -20,7 +20,7 @@ import numpy as np
 
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.network.memory import Memory, estimate
-from aiperf_orch.network.morphisms import Edit, Limits
+from aiperf_orch.network.morphisms import Edit, MorphismLimits
 from aiperf_orch.records.trial import Hyperparameters
 from aiperf_orch.search import hyperparameters as points
 from aiperf_orch.search.candidates import Candidate, Test, anneal, random_descendant, walk
@@ -56,7 +56,7 @@ class Search:
         self,
         seed_network: Graph,
         settings: SearchSettings,
-        limits: Limits,
+        limits: MorphismLimits,
         *,
         seed: int,
         concurrency: int,

@@ -18,7 +18,7 @@ HASHED: Final = re.compile(r"sha256:[0-9a-f]{64}")
 """A private value as packages show it."""
 
 
-TAG: Final = re.compile(r"<[A-Za-z/!?]")
+HTML_TAG: Final = re.compile(r"<[A-Za-z/!?]")
 """What HTML takes for the beginning of a tag; a `<` before anything else, and any `>`, it takes for text."""
 
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from aiperf_orch.settings.base import TAG
+from aiperf_orch.settings.base import HTML_TAG
 from aiperf_orch.settings.models import SCHEDULERS, SiteSettings
 from aiperf_orch.util.errors import UsageError
 
@@ -90,7 +90,7 @@ def _never_packed(settings: SiteSettings) -> Iterator[tuple[tuple[str, str], str
     """
     system, scheduler = settings.system, settings.scheduler
     for key, value in system.model_dump(exclude_none=True).items():
-        tag = TAG.search(str(value))
+        tag = HTML_TAG.search(str(value))
         if tag:
             hint = f"{tag[0]!r} would begin a tag in a web page; put a space behind <, as in '< 2 us'"
             yield ("system", key), f"{str(value)!r:.60}: {hint}"

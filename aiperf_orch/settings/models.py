@@ -102,7 +102,7 @@ class DataSettings(Settings):
         """Whether the data set lies in a folder that the settings must name."""
         return self.name in ("cifar10", "imagenet")
 
-    def without_places(self) -> DataSettings:
+    def without_paths(self) -> DataSettings:
         """The settings without what is private: as a specification, which leaves the machine, has them."""
         return self.model_copy(update={"path": None, "stage": None})
 

@@ -17,14 +17,14 @@ from functools import partial
 from pathlib import Path
 
 from aiperf_orch.campaign.directory import CampaignDirectory, read_spec
-from aiperf_orch.campaign.events import claim, is_over
+from aiperf_orch.campaign.events import claim, run_ended
 from aiperf_orch.campaign.layout import Layout
-from aiperf_orch.campaign.safe_reading import LONG_PATIENCE, patiently
+from aiperf_orch.campaign.safe_reading import LONG_RETRY_SECONDS, retry_transient
 from aiperf_orch.records.events import Begin, End, Epoch
 from aiperf_orch.records.trial import TrialSpec
-from aiperf_orch.trial.data.data_paths import placed
+from aiperf_orch.trial.data.data_paths import with_data_paths
 from aiperf_orch.trial.runtime.allocation import Allocation
-from aiperf_orch.trial.runtime.attempt import Attempt, EventSink, Files, earlier_epochs, run_to_exit_status
+from aiperf_orch.trial.runtime.attempt import AttemptRunner, EventSink, TrialFiles, earlier_epochs, run_to_exit_status
 from aiperf_orch.trial.runtime.distributed_trainer import Workers
 from aiperf_orch.trial.runtime.follower import follow
 from aiperf_orch.trial.runtime.rendezvous import Key, dismiss
@@ -62,14 +62,14 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     make_streams_lenient()
     faulthandler.register(signal.SIGUSR2)  # who wants to see where the task is must not end it
-    os.environ.setdefault("USER", users.own_name())  # torch names a folder by it
-    allocation = Allocation.present()
+    os.environ.setdefault("USER", users.current_user())  # torch names a folder by it
+    allocation = Allocation.from_environment()
     if options.submitted:
         not_before(options.submitted)  # this node's clock may be behind that of the controller, or set back since
     try:
         if options.weights and (options.weights.is_dir() or not os.access(options.weights.parent, os.W_OK)):
             raise UsageError(f"--weights {options.weights}: must be a file, in a folder that you may write")
-        spec, sha256, directory = patiently(lambda: _read(options), LONG_PATIENCE)
+        spec, sha256, directory = retry_transient(lambda: _read(options), LONG_RETRY_SECONDS)
     except AiperfError as error:
         print(f"error: {visible_lines(str(error))}", file=sys.stderr)
         return error.exit_status
@@ -77,18 +77,18 @@ def main(arguments: list[str] | None = None) -> int:
     key = Key(sha256, number, allocation.job, allocation.run)
     host = allocation.hosts[min(allocation.rank, len(allocation.hosts) - 1)]
     telemetry_file = directory.telemetry(spec.trial, number, host) if directory else None
-    announced = directory.meeting(spec.trial, number) if directory else None
+    announced = directory.rendezvous_file(spec.trial, number) if directory else None
     if allocation.rank > 0:
         if simulated or allocation.rank >= len(allocation.hosts):
             print(f"task {allocation.rank}: the trial runs in task 0", file=sys.stderr)
         else:
-            over = partial(is_over, directory, spec.trial, number, allocation.run) if directory else _never
+            over = partial(run_ended, directory, spec.trial, number, allocation.run) if directory else _never
             follow(spec, options.spec, key, allocation, telemetry_file, announced=announced, attempt_over=over)
         return 0
     try:
         # a job that lost the race for its attempt, or comes too late, must not even load torch
         sink: EventSink = (
-            patiently(partial(claim, directory, spec.trial, number, allocation.run), LONG_PATIENCE)
+            retry_transient(partial(claim, directory, spec.trial, number, allocation.run), LONG_RETRY_SECONDS)
             if directory
             else _Terminal()
         )
@@ -103,14 +103,14 @@ def main(arguments: list[str] | None = None) -> int:
         return error.exit_status if isinstance(error, AiperfError) else 0
     with tempfile.TemporaryDirectory() as scratch:
         if directory:
-            files = Files(directory.weights(spec.trial), directory.checkpoint(spec.trial))
+            files = TrialFiles(directory.weights(spec.trial), directory.checkpoint(spec.trial))
         else:
-            files = Files(options.weights or Path(scratch) / "weights", Path(scratch) / "checkpoint")
+            files = TrialFiles(options.weights or Path(scratch) / "weights", Path(scratch) / "checkpoint")
 
         def earlier() -> list[Epoch]:
             return earlier_epochs(directory, spec, sha256, number, allocation.run) if directory else []
 
-        attempt = Attempt(spec, sha256, number, allocation, sink, files)
+        attempt = AttemptRunner(spec, sha256, number, allocation, sink, files)
 
         def make_trainer() -> Trainer:
             if simulated:
@@ -128,7 +128,7 @@ def _never() -> bool:
 def _read(options: argparse.Namespace) -> tuple[TrialSpec, str, CampaignDirectory | None]:
     """The specification with its data's places, its SHA-256, and the campaign that the attempt is claimed in."""
     spec, sha256 = read_spec(options.spec)
-    spec = placed(spec, options.spec, by_hand=not options.attempt, data=options.data)
+    spec = with_data_paths(spec, options.spec, manual=not options.attempt, data=options.data)
     return spec, sha256, CampaignDirectory.open(Layout.of_spec(options.spec).path) if options.attempt else None
 
 

@@ -32,13 +32,13 @@ from aiperf_orch.records.base import OperationsPerImage
 from aiperf_orch.records.trial import Hyperparameters, TrialSpec
 from aiperf_orch.settings.models import DataSettings, SearchSettings, SiteSettings, TrainingSettings
 from aiperf_orch.trial.bench_report import Bench, DataRate, MatrixProduct, TrainingRate, advice, limit, table
-from aiperf_orch.trial.data.dataset import Source
-from aiperf_orch.trial.data.open_dataset import SOURCES
-from aiperf_orch.trial.runtime.process_group import World
-from aiperf_orch.trial.runtime.trainer import TrialFailure
+from aiperf_orch.trial.data.dataset import Dataset
+from aiperf_orch.trial.data.open_dataset import DATASETS
+from aiperf_orch.trial.runtime.process_group import ProcessGroup
+from aiperf_orch.trial.runtime.trainer import TrialFailedError
 from aiperf_orch.trial.training import sharding
 from aiperf_orch.trial.training.torch_trainer import TorchTrainer
-from aiperf_orch.util.signals import handling
+from aiperf_orch.util.signals import handle_signals
 
 _EPOCHS: Final = 2  # the first warms up
 _PRODUCT_SECONDS: Final = 1.5  # of each precision
@@ -92,7 +92,7 @@ def measure(settings: SiteSettings | None, scale: float) -> Bench:
             yield
         except _TimeIsUp:
             missing[name] = f"took longer than its share of a minute: {_SLOW[name]}"
-        except TrialFailure as failure:
+        except TrialFailedError as failure:
             missing[name] = str(failure)
         except Exception as error:  # whatever a driver or a damaged file raises must leave the other parts
             missing[name] = f"{type(error).__name__}: {error}"[:300]
@@ -130,7 +130,7 @@ def _alarm(seconds: float) -> Iterator[None]:
     def ring(_number: int, _frame: object) -> None:
         raise _TimeIsUp
 
-    with handling([signal.SIGALRM], ring):
+    with handle_signals([signal.SIGALRM], ring):
         signal.setitimer(signal.ITIMER_REAL, seconds)
         try:
             yield
@@ -189,7 +189,7 @@ def _data_rate(settings: SiteSettings | None, device: torch.device, side: int, b
         else:
             _write_jpegs(Path(folder))
             data = DataSettings(name="imagenet", path=folder, image_size=side, classes=2)
-        source = SOURCES[data.name](data, device, World())
+        source = DATASETS[data.name](data, device, ProcessGroup())
         try:
             rate = _images_a_second(source, batch, seconds, device)
         finally:
@@ -197,12 +197,12 @@ def _data_rate(settings: SiteSettings | None, device: torch.device, side: int, b
         return DataRate(name=name, image_size=source.input_shape[0], images_per_second=rate)
 
 
-def _images_a_second(source: Source, batch: int, seconds: float, device: torch.device) -> float:
+def _images_a_second(source: Dataset, batch: int, seconds: float, device: torch.device) -> float:
     """The rate of all but the first third of the time, in which loaders begin."""
     images, begun = 0, time.monotonic()
     marks = [(begun, 0)]
     for seed in itertools.count():
-        batches = sharding.training_batches(source.train_images, min(batch, source.train_images), World(), seed)
+        batches = sharding.training_batches(source.train_images, min(batch, source.train_images), ProcessGroup(), seed)
         often = int(1 + seconds * _FAST / source.train_images)  # loaders that begin anew with each epoch are not meant
         for taken in source.training(batches * often, seed):
             images += len(taken.labels) - taken.skipped

@@ -24,14 +24,14 @@ from aiperf_orch.records.probe import (
     DATA,
     GREETING,
     SEEN,
-    Loading,
+    LoadingReport,
     NodeReport,
-    Step,
+    ProbeStep,
     installed_versions,
     report_name,
 )
 from aiperf_orch.trial.runtime.allocation import Allocation
-from aiperf_orch.trial.runtime.trainer import TrialFailure
+from aiperf_orch.trial.runtime.trainer import TrialFailedError
 from aiperf_orch.util.units import clock_ahead
 
 _VISIBLE: Final = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL")
@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.load:
         print(_load(options.folder / DATA).to_line())
         return 0
-    allocation = Allocation.present()
+    allocation = Allocation.from_environment()
     greeting = _read(options.folder / GREETING)
     answered = _answered(options.folder, greeting) if allocation.rank == 0 and greeting is not None else None
     report = NodeReport(
@@ -124,24 +124,24 @@ def _driver_gpus() -> list[str] | None:
     return [line.strip() for line in done.stdout.splitlines() if line.strip()] if done.returncode == 0 else None
 
 
-def _import(module: str) -> Step:
+def _import(module: str) -> ProbeStep:
     """How long a new interpreter takes to start and to import a module, and how many files that opens."""
     begun = time.monotonic()
     fault, output = _python("-c", f"{_COUNTING}\nimport {module}\nprint(opened)")
     seconds = round(time.monotonic() - begun, 3)
-    return Step(seconds=seconds, fault=fault, files=int(output) if output.strip().isdigit() else None)
+    return ProbeStep(seconds=seconds, fault=fault, files=int(output) if output.strip().isdigit() else None)
 
 
-def _loading(folder: Path) -> Loading:
+def _loading(folder: Path) -> LoadingReport:
     begun = time.monotonic()
     fault, output = _python("-m", "aiperf_orch.trial.probe", str(folder), "--load")
     seconds = round(time.monotonic() - begun, 3)
     if not fault:
         try:
-            return Loading.model_validate_json(output)
+            return LoadingReport.model_validate_json(output)
         except ValidationError:
             fault = f"printed what it should not: {output:.60}"
-    return Loading(torch=Step(seconds=seconds, fault=fault))
+    return LoadingReport(torch=ProbeStep(seconds=seconds, fault=fault))
 
 
 def _python(*arguments: str) -> tuple[str, str]:
@@ -167,33 +167,33 @@ def _python(*arguments: str) -> tuple[str, str]:
     return f"{how}: {last[:_LONGEST]}", ""
 
 
-def _load(data: Path) -> Loading:
-    """Import torch and look at the data set of these settings in this process."""
+def _load(data: Path) -> LoadingReport:
+    """Import torch and validate_dataset at the data set of these settings in this process."""
     counted: dict[str, int] = {}
     exec(_COUNTING, counted)  # noqa: S102  the same text as in a process of its own
     begun = time.monotonic()
     try:
         import torch
     except Exception as error:  # a broken installation may raise anything
-        return Loading(torch=_failed(begun, error))
-    loaded = Step(seconds=round(time.monotonic() - begun, 3), files=counted["opened"])
+        return LoadingReport(torch=_failed(begun, error))
+    loaded = ProbeStep(seconds=round(time.monotonic() - begun, 3), files=counted["opened"])
     begun = time.monotonic()
     try:
         from aiperf_orch.settings.models import DataSettings
-        from aiperf_orch.trial.data.open_dataset import look
+        from aiperf_orch.trial.data.open_dataset import validate_dataset
 
-        look(DataSettings.model_validate_json(data.read_bytes()))
-        step = Step(seconds=round(time.monotonic() - begun, 3))
+        validate_dataset(DataSettings.model_validate_json(data.read_bytes()))
+        step = ProbeStep(seconds=round(time.monotonic() - begun, 3))
     except Exception as error:
         step = _failed(begun, error)
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    return Loading(torch=loaded, data=step, gpus=gpus)
+    return LoadingReport(torch=loaded, data=step, gpus=gpus)
 
 
-def _failed(begun: float, error: Exception) -> Step:
+def _failed(begun: float, error: Exception) -> ProbeStep:
     said = " ".join(str(error).split())
-    fault = said if isinstance(error, TrialFailure) else f"{type(error).__name__}: {said}"
-    return Step(seconds=round(time.monotonic() - begun, 3), fault=fault[:_LONGEST])
+    fault = said if isinstance(error, TrialFailedError) else f"{type(error).__name__}: {said}"
+    return ProbeStep(seconds=round(time.monotonic() - begun, 3), fault=fault[:_LONGEST])
 
 
 if __name__ == "__main__":

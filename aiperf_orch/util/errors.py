@@ -25,7 +25,7 @@ class RecordError(AiperfError):
     """A record on disk that cannot be trusted: garbage in it, or a broken chain."""
 
 
-class PassingError(AiperfError):
+class TransientError(AiperfError):
     """A file could not be read or opened for now: nothing is known of it, so nothing is concluded, and it is tried again.
 
     Every error is one but "there is no such file", a full disk, and a path that leads to something else than a file.
@@ -48,7 +48,7 @@ class NotFinishedError(AiperfError):
     exit_status = 4
 
 
-class LeftHangingError(AiperfError):
+class UncleanExitError(AiperfError):
     """The user wanted to leave, and the file system keeps the controller from ending in order."""
 
     exit_status = 130

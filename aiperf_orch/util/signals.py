@@ -9,7 +9,7 @@ from types import FrameType
 
 
 @contextmanager
-def handling(numbers: Iterable[int], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+def handle_signals(numbers: Iterable[int], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     """Let a handler have these signals; afterwards they do what they did before. Of the main thread only."""
     before = {number: signal.signal(number, handler) for number in numbers}
     try:

@@ -30,7 +30,7 @@ def scratch_folder() -> Iterator[Path]:
     Raises:
         AiperfError: when none can be made.
     """
-    sweep()
+    remove_abandoned()
     try:
         outer = Path(tempfile.mkdtemp(prefix=_PREFIX))
     except OSError as error:
@@ -45,7 +45,7 @@ def scratch_folder() -> Iterator[Path]:
         yield inner
 
 
-def sweep() -> None:
+def remove_abandoned() -> None:
     """Remove the folders of processes that were killed; what cannot be removed, or judged, stays."""
     with suppress(OSError):
         for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):

@@ -30,7 +30,7 @@ def one_line(text: str) -> str:
     return visible(" ".join(text.split()))
 
 
-def no_formula(cell: str) -> str:
+def escape_formula(cell: str) -> str:
     """A cell of text for CSV that no spreadsheet takes for a formula: one that could be begins with an apostrophe."""
     return f"'{cell}" if cell.startswith(_FORMULA) else cell
 

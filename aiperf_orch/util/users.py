@@ -9,7 +9,7 @@ from typing import Final
 _VARIABLES: Final = ("LOGNAME", "USER", "LNAME", "USERNAME")
 
 
-def name_of(uid: int) -> str | None:
+def user_name(uid: int) -> str | None:
     """A user's name; None where the user database has no entry for the id, or cannot be asked."""
     try:
         return pwd.getpwuid(uid).pw_name
@@ -17,13 +17,13 @@ def name_of(uid: int) -> str | None:
         return None
 
 
-def own_name() -> str:
+def current_user() -> str:
     """The name of whoever runs this process: by the user database, else by the environment, else the id in digits."""
     given = (os.environ.get(variable) for variable in _VARIABLES)
-    return name_of(os.getuid()) or next(filter(None, given), None) or str(os.getuid())
+    return user_name(os.getuid()) or next(filter(None, given), None) or str(os.getuid())
 
 
-def own_group() -> int:
+def current_group() -> int:
     """The id of the primary group of whoever runs this process."""
     try:
         return pwd.getpwuid(os.getuid()).pw_gid
@@ -31,9 +31,9 @@ def own_group() -> int:
         return os.getgid()
 
 
-def own_names() -> list[str]:
+def user_identifiers() -> list[str]:
     """Every name that tells who runs this process, that of the home directory among them."""
     home = os.path.basename(os.path.expanduser("~"))  # noqa: PTH111, PTH119  Path.home() raises where there is none
     given = (os.environ.get(variable, "") for variable in _VARIABLES)
-    found = dict.fromkeys([home, name_of(os.getuid()) or "", *given])
+    found = dict.fromkeys([home, user_name(os.getuid()) or "", *given])
     return [name for name in found if name.strip("~0123456789")]  # numbers stand everywhere

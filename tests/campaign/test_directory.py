@@ -57,7 +57,7 @@ def test_every_file_lies_in_its_place(tmp_path: Path) -> None:
     assert Layout.of_spec(layout.spec(42)) == Layout(made.path.resolve())
     for of in (made, layout):
         paths = [
-            of.frozen_settings, of.journal, of.lock, of.stop_request, of.leaderboard, of.result, of.series, of.spec(42),
+            of.config_file, of.journal, of.lock, of.stop_request, of.leaderboard, of.result, of.series, of.spec(42),
             of.events(42, 1, 0), of.job_folder(42, 1), of.log(42, 1), of.weights(42), of.checkpoint(42),
         ]  # fmt: skip
         assert [str(path.relative_to(made.path)) for path in paths] == [
@@ -73,7 +73,7 @@ def test_what_was_frozen_is_read_back(tmp_path: Path) -> None:
     opened = CampaignDirectory.open(tmp_path / "campaign")
     assert opened == made
     assert opened.settings == settings
-    assert opened.frozen.origins == {"campaign.seed": "site.yaml:3"}
+    assert opened.config.origins == {"campaign.seed": "site.yaml:3"}
     assert CampaignDirectory.exists(made.path)
     assert not CampaignDirectory.exists(tmp_path)
 
@@ -173,18 +173,18 @@ def test_damaged_frozen_settings_are_told_with_file_and_key(
     assert file.read_bytes() == data
 
 
-@pytest.mark.usefixtures("at_once")
+@pytest.mark.usefixtures("fails_if_blocked")
 def test_a_pipe_is_no_campaign(tmp_path: Path) -> None:
     made = CampaignDirectory.create(tmp_path / "campaign", SiteSettings(), {})
-    made.frozen_settings.unlink()
-    os.mkfifo(made.frozen_settings)
+    made.config_file.unlink()
+    os.mkfifo(made.config_file)
     with pytest.raises((AiperfError, OSError)) as caught:  # either is a message and no traceback
         CampaignDirectory.open(made.path)
     assert "not a regular file" in str(caught.value)
     assert "campaign.yaml" in str(caught.value)
 
 
-@pytest.mark.usefixtures("at_once")
+@pytest.mark.usefixtures("fails_if_blocked")
 def test_a_pipe_is_no_specification(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "00042.json")
     with pytest.raises(UsageError, match=r"00042\.json: cannot be read: not a regular file"):
@@ -232,7 +232,7 @@ def test_attempts_have_names_that_schedulers_take(tmp_path: Path) -> None:
     for trial, attempt in ((0, 1), (42, 2), (40_000, 9), (99_999, 99)):
         assert re.fullmatch(r"[a-z][a-z0-9-]{2,14}", made.attempt_name(trial, attempt))
     assert made.attempt_name(42, 1).endswith("-00042-1")
-    tags = {CampaignDirectory.create(tmp_path / f"c{n}", SiteSettings(), {}).frozen.tag for n in range(10)}
+    tags = {CampaignDirectory.create(tmp_path / f"c{n}", SiteSettings(), {}).config.tag for n in range(10)}
     assert len(tags) == 10
 
 

@@ -12,7 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from aiperf_orch.campaign.durable_files import AppendFile, explained, read_whole_lines, replace_file, write_once
+from aiperf_orch.campaign.durable_files import (
+    AppendFile,
+    read_whole_lines,
+    replace_file,
+    translate_os_errors,
+    write_once,
+)
 from aiperf_orch.campaign.safe_reading import read_regular
 from aiperf_orch.util.errors import AiperfError
 
@@ -96,7 +102,7 @@ def test_lines_are_appended_and_read_as_far_as_they_are_whole(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/null")])
-@pytest.mark.usefixtures("at_once")
+@pytest.mark.usefixtures("fails_if_blocked")
 def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path, make: Callable[[Path], None]) -> None:
     path = tmp_path / "file"
     make(path)
@@ -160,11 +166,14 @@ def test_a_full_disk_is_explained_and_leaves_what_was_there(small_disk: Path, fi
 
 
 def test_errors_that_are_meant_pass() -> None:
-    with pytest.raises(FileExistsError), explained(Path("x"), passing=FileExistsError):
+    with pytest.raises(FileExistsError), translate_os_errors(Path("x"), passing=FileExistsError):
         raise FileExistsError
-    with pytest.raises(AiperfError, match="x: cannot be written: the file system is read-only"), explained(Path("x")):
+    with (
+        pytest.raises(AiperfError, match="x: cannot be written: the file system is read-only"),
+        translate_os_errors(Path("x")),
+    ):
         raise OSError(30, "Read-only")
-    with pytest.raises(AiperfError, match="x: cannot be written: permission denied"), explained(Path("x")):
+    with pytest.raises(AiperfError, match="x: cannot be written: permission denied"), translate_os_errors(Path("x")):
         raise PermissionError(13, "Permission denied")
 
 
@@ -208,8 +217,8 @@ def test_a_write_that_keeps_failing_says_why_and_leaves_what_was_there(
     file.append("before\n")
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(AiperfError, match=r"lines: cannot be written for now: Input/output error \(fsync\)"):
-        file.append("one\n", patience=0.1)
+        file.append("one\n", retry_for=0.1)
     with pytest.raises(AiperfError, match=r"whole: cannot be written for now: Input/output error \(fsync\)"):
-        replace_file(tmp_path / "whole", b"whole", patience=0.1)
+        replace_file(tmp_path / "whole", b"whole", retry_for=0.1)
     assert (tmp_path / "lines").read_text() == "before\n"
     assert _names(tmp_path) == ["lines"]

@@ -9,8 +9,8 @@ from aiperf_orch.campaign.end_reasons import (
     Records,
     Writer,
     legal,
-    reason_by_line,
-    reason_without_line,
+    reason_with_end_line,
+    reason_without_end_line,
     what_is_wrong,
 )
 from aiperf_orch.controller.failure_policy import CONSEQUENCES
@@ -44,7 +44,7 @@ BY_TRIAL = {  # and whether it writes that only after its begin line
 def test_every_end_line_of_a_trial_leads_to_a_legal_history(line):
     for order, queue, begun, run in product(ORDERS, BY_QUEUE, (True, BY_TRIAL[line]), (0, 1, 7)):
         for job in (True, False) if queue is None else (True,):  # a queue is asked for known jobs
-            reason = reason_by_line(line, order, queue)
+            reason = reason_with_end_line(line, order, queue)
             found = legal(Records(reason, line, begun=begun, job=job, run=run))
             assert found is not None, (line, order, queue, begun, job)
             assert found.why
@@ -54,15 +54,15 @@ def test_every_end_line_of_a_trial_leads_to_a_legal_history(line):
 def test_every_attempt_taken_from_its_job_has_a_legal_history(order):
     for queue, unseen, job, run in product(BY_QUEUE, (False, True), (True, False), (0, 1, 7)):
         if job or (queue is None and not unseen):
-            reason = reason_without_line(order, queue, unseen=unseen and queue is None)
+            reason = reason_without_end_line(order, queue, unseen=unseen and queue is None)
             # another controller may find the line that one wrote which was killed before it journaled it
-            for journal in {reason, reason_by_line(reason, order), reason_by_line(reason, None, queue)}:
+            for journal in {reason, reason_with_end_line(reason, order), reason_with_end_line(reason, None, queue)}:
                 assert legal(Records(journal, reason, begun=False, job=job, run=run)), (order, queue, journal)
 
 
 def test_a_queue_that_gives_a_reason_of_our_own_is_not_believed():
-    assert reason_by_line(Reason.STOPPED, None, Reason.COMPLETED) is Reason.CANCELLED
-    assert reason_without_line(None, Reason.COMPLETED) is Reason.LOST
+    assert reason_with_end_line(Reason.STOPPED, None, Reason.COMPLETED) is Reason.CANCELLED
+    assert reason_without_end_line(None, Reason.COMPLETED) is Reason.LOST
 
 
 @pytest.mark.parametrize("reason", Reason)

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from aiperf_orch.campaign.events import (
     EventWriter,
-    Planned,
     RunEvents,
+    TrialPlan,
     best_epoch,
     count_epochs,
     poll_attempt,
@@ -41,7 +41,7 @@ def read(made: Any) -> Callable[..., RunEvents]:
 
     def read(*lines: Any) -> RunEvents:
         made.events(*lines)
-        [run] = read_attempt(made.directory, 0, 1, Planned(made.operations, 5, "0" * 64))
+        [run] = read_attempt(made.directory, 0, 1, TrialPlan(made.operations, 5, "0" * 64))
         return run
 
     return read
@@ -68,7 +68,7 @@ def test_a_run_is_claimed_once(made: Any) -> None:
     writer.append(made.begin())
     assert not writer.superseded()
     assert abs(writer.clock_skew) < 5
-    [run] = read_attempt(made.directory, 0, 1, Planned(made.operations, 5, "0" * 64))
+    [run] = read_attempt(made.directory, 0, 1, TrialPlan(made.operations, 5, "0" * 64))
     assert run.begin == made.begin()
 
 
@@ -132,7 +132,7 @@ def test_an_attempt_that_is_given_up_is_ended_in_its_next_run(made: Any) -> None
     writer.append(made.begin())
     revoke(made.directory, 0, 1, EndReason.LOST, "gone")
     assert writer.superseded()
-    first, second = read_attempt(made.directory, 0, 1, Planned(made.operations, 5, "0" * 64))
+    first, second = read_attempt(made.directory, 0, 1, TrialPlan(made.operations, 5, "0" * 64))
     assert first.end is None
     assert second.end is not None
     assert (second.end.reason, second.end.message) == (EndReason.LOST, "gone")
@@ -152,7 +152,7 @@ def test_a_claim_on_a_full_disk_is_explained(campaign: Callable[..., Any], small
     with pytest.raises(AiperfError, match="the disk is full"):
         writer.append(End(trial=0, attempt=1, run=0, time=made.start, reason=EndReason.LOST, message="x" * 10_000))
     (small_disk / "filler").unlink()
-    [run] = read_attempt(made.directory, 0, 1, Planned(made.operations, 5, "0" * 64))
+    [run] = read_attempt(made.directory, 0, 1, TrialPlan(made.operations, 5, "0" * 64))
     assert run.begin == made.begin()
     assert (run.end, run.faults) == (None, [])
 
@@ -164,7 +164,7 @@ def test_a_file_is_read_on_as_it_grows(made: Any) -> None:
     runs: list[RunEvents] = []
 
     def poll() -> bool:
-        return poll_attempt(made.directory, 0, 1, Planned(made.operations, 5, "0" * 64), runs)
+        return poll_attempt(made.directory, 0, 1, TrialPlan(made.operations, 5, "0" * 64), runs)
 
     assert not poll()
     assert runs == []
@@ -189,7 +189,7 @@ def test_a_file_is_read_on_as_it_grows(made: Any) -> None:
 def test_what_the_journal_recorded_is_told_from_what_came_later(made: Any, read: Callable[..., RunEvents]) -> None:
     before = read(made.begin(), made.epoch(1, 1)).recorded()
     made.events(made.begin(), made.epoch(1, 1), made.epoch(2, 2))
-    again = RunEvents(made.directory.events(0, 1, 0), 0, 1, 0, Planned(made.operations, 5, "0" * 64))
+    again = RunEvents(made.directory.events(0, 1, 0), 0, 1, 0, TrialPlan(made.operations, 5, "0" * 64))
     again.poll(limit=before.size)
     assert again.recorded() == before
     assert _numbers(again) == [1]
@@ -205,7 +205,7 @@ def test_however_it_is_written_it_is_read_the_same(made: Any, read: Callable[...
     data = path.read_bytes()
     places = sorted(min(cut, len(data)) for cut in cuts)
     path.write_bytes(b"")
-    run = RunEvents(path, 0, 1, 0, Planned(made.operations, 5, "0" * 64))
+    run = RunEvents(path, 0, 1, 0, TrialPlan(made.operations, 5, "0" * 64))
     for start, stop in zip([0, *places], [*places, len(data)], strict=True):
         with path.open("ab") as file:
             file.write(data[start:stop])
@@ -215,10 +215,10 @@ def test_however_it_is_written_it_is_read_the_same(made: Any, read: Callable[...
     assert len(run.faults) == 1
 
 
-@pytest.mark.usefixtures("at_once")
+@pytest.mark.usefixtures("fails_if_blocked")
 def test_a_pipe_is_no_events_file(made: Any) -> None:
     os.mkfifo(made.directory.events(0, 1, 0))
-    [run] = read_attempt(made.directory, 0, 1, Planned(made.operations, 5, "0" * 64))
+    [run] = read_attempt(made.directory, 0, 1, TrialPlan(made.operations, 5, "0" * 64))
     assert (run.epochs, run.faults) == ([], [f"{run.path}: cannot be read: not a regular file"])
 
 
@@ -320,7 +320,7 @@ def test_nothing_of_a_run_by_another_specification_counts(made: Any, read: Calla
 @pytest.mark.parametrize("faults", [19, 20, 21, 22, 500])
 def test_no_more_than_20_faults_of_a_file_are_told(made: Any, faults: int) -> None:
     path = made.events(made.begin(), *["garbage"] * faults, made.epoch(1, 1))
-    run = RunEvents(path, 0, 1, 0, Planned(made.operations, 5, "0" * 64))
+    run = RunEvents(path, 0, 1, 0, TrialPlan(made.operations, 5, "0" * 64))
     run.poll()
     assert _numbers(run) == [1]
     told = [fault.removeprefix(f"{path}:").partition(":")[0] for fault in run.faults]
@@ -337,7 +337,7 @@ def test_no_more_than_20_faults_of_a_file_are_told(made: Any, faults: int) -> No
 @given(data=st.binary(max_size=300))
 def test_any_bytes_are_read_without_an_error(made: Any, data: bytes) -> None:
     made.events(made.begin(), data, b"\n", made.epoch(1, 1))
-    [run] = read_attempt(made.directory, 0, 1, Planned(made.operations, 5, "0" * 64))
+    [run] = read_attempt(made.directory, 0, 1, TrialPlan(made.operations, 5, "0" * 64))
     assert run.begin == made.begin()
     assert _numbers(run) == [1]
     assert len(run.faults) == min(data.count(b"\n") + 1, 21)

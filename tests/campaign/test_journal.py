@@ -219,20 +219,20 @@ def test_who_does_not_hold_the_campaign_cannot_open_it(path: Path) -> None:
 @pytest.mark.parametrize("take_over", [False, True])
 def test_two_writers_of_one_host_never_share_it(path: Path, tmp_path: Path, take_over: bool) -> None:
     lock = Lock.acquire(tmp_path / "controller.lock", take_over=False)
-    journal = Journal(path, lock.check_ours, 2)
+    journal = Journal(path, lock.check_held, 2)
     with pytest.raises(LockedError, match="a live controller holds this campaign"):
         Lock.acquire(tmp_path / "controller.lock", take_over=take_over)
     journal.append(Stopped)
     journal.close()
     lock.release()
     second = Lock.acquire(tmp_path / "controller.lock", take_over=take_over)
-    Journal(path, second.check_ours, 3).close()
+    Journal(path, second.check_held, 3).close()
     with pytest.raises(LockedError, match="was taken over"):
-        Journal(path, lock.check_ours, 2)
+        Journal(path, lock.check_held, 2)
     second.release()
 
 
-@pytest.mark.usefixtures("at_once")
+@pytest.mark.usefixtures("fails_if_blocked")
 def test_a_pipe_is_no_journal(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "journal.jsonl")
     with pytest.raises(AiperfError, match=r"journal\.jsonl: cannot be read: not a regular file"):

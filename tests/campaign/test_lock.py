@@ -50,7 +50,7 @@ def test_a_live_holder_is_never_robbed(path: Path, take_over: bool) -> None:
     ) as caught:
         Lock.acquire(path, take_over=take_over)
     assert caught.value.exit_status == 1
-    lock.check_ours()
+    lock.check_held()
 
 
 def test_once_let_go_it_can_be_taken_and_the_generation_goes_on(path: Path) -> None:
@@ -116,12 +116,12 @@ def test_who_was_robbed_notices_and_leaves_the_lock_alone(path: Path) -> None:
     _change(path, host="elsewhere", pid=77, generation=2)
     robbed = path.read_bytes()
     with pytest.raises(LockedError, match="was taken over by process 77 on elsewhere"):
-        lock.check_ours()
+        lock.check_held()
     lock.release()
     assert path.read_bytes() == robbed
     path.unlink()
     with pytest.raises(LockedError, match="nobody that can be read"):
-        lock.check_ours()
+        lock.check_held()
 
 
 @pytest.mark.parametrize("data", [b"", b"garbage", b"\xff\xff", b"{}", b"[]", b'{"host": "n1"}'])
@@ -151,7 +151,7 @@ for line in sys.stdin:
     except LockedError as error:
         print("lost:", error, flush=True)
     else:
-        held[-1].check_ours()
+        held[-1].check_held()
         print("won:", held[-1].holder.generation, flush=True)
 """
 
@@ -240,7 +240,7 @@ def test_a_holder_in_another_pid_namespace_is_unknown_not_dead(path: Path) -> No
     holder = read_holder(path)
     assert holder is not None
     assert holder.alive() is None
-    assert holder.whereabouts == "in another container"
+    assert holder.location == "in another container"
     with pytest.raises(LockedError, match=r"in another container\) .* give --take-over"):
         Lock.acquire(path, take_over=False)
     assert Lock.acquire(path, take_over=True).holder.generation == 2

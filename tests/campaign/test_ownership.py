@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.campaign.ownership import check_trusted, doubts
+from aiperf_orch.campaign.ownership import check_trusted, parent_warnings
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.util.errors import UsageError
 
@@ -57,7 +57,7 @@ def test_a_parent_that_everybody_can_write_is_refused(folder: Path, mode: int) -
 
 def _doubts_of(parent: Path, folder: Path) -> list[str]:
     """What is said of one parent; of the machine's own directories above, tests know nothing."""
-    return [doubt.removeprefix(f"{parent}: ") for doubt in doubts(folder) if doubt.startswith(f"{parent}: ")]
+    return [doubt.removeprefix(f"{parent}: ") for doubt in parent_warnings(folder) if doubt.startswith(f"{parent}: ")]
 
 
 def _group(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> None:
@@ -124,7 +124,7 @@ def test_doubts_follow_a_link_on_both_sides(folder: Path, tmp_path: Path, monkey
     for parent in (shared, folder.parent):
         parent.chmod(0o775)
         assert len(_doubts_of(parent, shared / "link")) == 1
-        assert len([doubt for doubt in doubts(shared / "link") if doubt.startswith(f"{tmp_path}/")]) == 1
+        assert len([doubt for doubt in parent_warnings(shared / "link") if doubt.startswith(f"{tmp_path}/")]) == 1
         parent.chmod(0o755)
 
 

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.campaign.public_settings import private_values, public_text, redacted
+from aiperf_orch.campaign.public_settings import private_values, redacted, redacted_yaml
 from aiperf_orch.settings.loading import parse_yaml
 from aiperf_orch.settings.models import SiteSettings
 
@@ -19,16 +19,16 @@ _SETTINGS = SiteSettings.model_validate(
 def _shown(path: Path, settings: SiteSettings = _SETTINGS) -> tuple[CampaignDirectory, str]:
     origins = {"scheduler.setup": "/home/alice/sites/own.yaml:12", "campaign.seed": "--seed"}
     made = CampaignDirectory.create(path, settings, origins)
-    return made, public_text(parse_yaml(made.frozen_settings.read_text(), "campaign.yaml")[0])
+    return made, redacted_yaml(parse_yaml(made.config_file.read_text(), "campaign.yaml")[0])
 
 
 def test_private_values_are_shown_as_hashes_and_all_else_as_it_is(tmp_path: Path) -> None:
     made, text = _shown(tmp_path / "campaign")
-    assert made.frozen.salt is not None
-    assert made.frozen.salt not in text
+    assert made.config.salt is not None
+    assert made.config.salt not in text
     for secret in ("TOKEN", "hunter2", "module load", "alice", "venv", "j2"):
         assert secret not in text
-    expected = hashlib.sha256(f"{made.frozen.salt}\n{_PRIVATE[0]}".encode()).hexdigest()
+    expected = hashlib.sha256(f"{made.config.salt}\n{_PRIVATE[0]}".encode()).hexdigest()
     assert f"- sha256:{expected}" in text
     assert "own.yaml:12" in text
     assert "duration: 43200s" in text
@@ -46,13 +46,13 @@ def test_what_is_shown_has_the_hash_that_the_journal_and_the_result_state(tmp_pa
 
 def test_no_private_value_can_change_without_the_hash(tmp_path: Path) -> None:
     made, _ = _shown(tmp_path / "campaign")
-    made.frozen_settings.write_text(made.frozen_settings.read_text().replace("hunter2", "hunter3"))
+    made.config_file.write_text(made.config_file.read_text().replace("hunter2", "hunter3"))
     assert CampaignDirectory.open(made.path).settings_sha256 != made.settings_sha256
 
 
 def test_the_same_value_hashes_otherwise_in_another_campaign(tmp_path: Path) -> None:
     (one, _), (two, _) = _shown(tmp_path / "one"), _shown(tmp_path / "two")
-    assert one.frozen.salt != two.frozen.salt
+    assert one.config.salt != two.config.salt
     assert one.settings_sha256 != two.settings_sha256
 
 

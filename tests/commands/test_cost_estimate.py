@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from aiperf_orch.commands.cost_estimate import describe
-from aiperf_orch.schedulers.node_sharing import Room
+from aiperf_orch.schedulers.node_sharing import NodeSharing
 from aiperf_orch.schedulers.pbs import survey as pbs_survey
 from aiperf_orch.schedulers.slurm import survey as slurm_survey
 from aiperf_orch.settings.schedulers import PbsSettings, SlurmSettings
@@ -16,21 +16,36 @@ from aiperf_orch.settings.schedulers import PbsSettings, SlurmSettings
 @pytest.mark.parametrize(
     ("trials", "room", "settings", "words"),
     [
-        (16, Room(4, 4), {}, "up to 4 nodes (16 trials of 1 node at once, 4 to a node; 1 more wait in the queue)"),
-        (17, Room(4, 4), {}, "up to 4 nodes (17 trials of 1 node at once, 4 to a node; more than have room; 1 more"),
-        (16, Room(None, 1), {}, "up to 16 nodes (16 trials of 1 node at once; 1 more"),
-        (5, Room(100, 4), {"lookahead": 0}, "up to 2 nodes (5 trials of 1 node at once, 4 to a node) for 12h"),
-        (6, Room(100, 2), {"nodes": 3, "lookahead": 0}, "up to 9 nodes (6 trials of 3 nodes at once, 2 to a node)"),
+        (
+            16,
+            NodeSharing(4, 4),
+            {},
+            "up to 4 nodes (16 trials of 1 node at once, 4 to a node; 1 more wait in the queue)",
+        ),
+        (
+            17,
+            NodeSharing(4, 4),
+            {},
+            "up to 4 nodes (17 trials of 1 node at once, 4 to a node; more than have room; 1 more",
+        ),
+        (16, NodeSharing(None, 1), {}, "up to 16 nodes (16 trials of 1 node at once; 1 more"),
+        (5, NodeSharing(100, 4), {"lookahead": 0}, "up to 2 nodes (5 trials of 1 node at once, 4 to a node) for 12h"),
+        (
+            6,
+            NodeSharing(100, 2),
+            {"nodes": 3, "lookahead": 0},
+            "up to 9 nodes (6 trials of 3 nodes at once, 2 to a node)",
+        ),
     ],
 )
 def test_nodes_that_trials_share_are_counted_once(
-    trials: int, room: Room, settings: dict[str, Any], words: str
+    trials: int, room: NodeSharing, settings: dict[str, Any], words: str
 ) -> None:
     assert describe(SlurmSettings.model_validate(settings), trials, 12 * 3600.0, room).startswith(words)
 
 
 def test_node_hours_are_of_these_nodes() -> None:
-    text = describe(SlurmSettings.model_validate({}), 16, 12 * 3600.0, Room(4, 4))
+    text = describe(SlurmSettings.model_validate({}), 16, 12 * 3600.0, NodeSharing(4, 4))
     assert text.endswith("for 12h: at most 48.0 node-hours; one trial runs first")
 
 
@@ -38,19 +53,19 @@ def test_node_hours_are_of_these_nodes() -> None:
 @pytest.mark.parametrize(
     ("settings", "room"),
     [
-        ({"cpus_per_task": 1, "memory": "200M"}, Room(4, 4)),
-        ({"cpus_per_task": 2}, Room(4, 2)),
-        ({"exclusive": True}, Room(4, 1)),
-        ({"partition": "short", "gpus_per_node": 4}, Room(4, 1)),
-        ({"cpus_per_task": 64}, Room(None, 1)),
+        ({"cpus_per_task": 1, "memory": "200M"}, NodeSharing(4, 4)),
+        ({"cpus_per_task": 2}, NodeSharing(4, 2)),
+        ({"exclusive": True}, NodeSharing(4, 1)),
+        ({"partition": "short", "gpus_per_node": 4}, NodeSharing(4, 1)),
+        ({"cpus_per_task": 64}, NodeSharing(None, 1)),
     ],
 )
-def test_slurms_inventory_says_how_trials_share_nodes(slurm: Any, settings: dict[str, Any], room: Room) -> None:
+def test_slurms_inventory_says_how_trials_share_nodes(slurm: Any, settings: dict[str, Any], room: NodeSharing) -> None:
     assert slurm_survey.room(SlurmSettings.model_validate(settings)) == room
 
 
 @pytest.mark.pbs
 def test_pbss_inventory_says_how_trials_share_hosts(pbs: Any) -> None:
-    assert pbs_survey.room(PbsSettings.model_validate({"cpus": 2})) == Room(2, 4)
-    assert pbs_survey.room(PbsSettings.model_validate({"cpus": 2, "place": "scatter:excl"})) == Room(2, 1)
-    assert pbs_survey.room(PbsSettings.model_validate({"resources": ["nodes=1:ppn=2"]})) == Room(None, 1)
+    assert pbs_survey.room(PbsSettings.model_validate({"cpus": 2})) == NodeSharing(2, 4)
+    assert pbs_survey.room(PbsSettings.model_validate({"cpus": 2, "place": "scatter:excl"})) == NodeSharing(2, 1)
+    assert pbs_survey.room(PbsSettings.model_validate({"resources": ["nodes=1:ppn=2"]})) == NodeSharing(None, 1)

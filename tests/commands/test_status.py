@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aiperf_orch.campaign.state import Attempt
+from aiperf_orch.campaign.state import AttemptState
 from aiperf_orch.commands.status import live_state, status
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.records.journal import Finished
@@ -26,7 +26,7 @@ def _slurm(state: str, reason: str = "None") -> JobStatus:
 def _state(
     queued: JobStatus | None, *, begun: bool, asked: bool = True, cancelling: EndReason | None = None
 ) -> tuple[str, str]:
-    return live_state(Attempt(0, 1, "a", now(), "1", cancelling=cancelling), queued, begun=begun, asked=asked)
+    return live_state(AttemptState(0, 1, "a", now(), "1", cancelling=cancelling), queued, begun=begun, asked=asked)
 
 
 @pytest.mark.parametrize(

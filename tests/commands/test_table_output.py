@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiperf_orch.commands.table_output import render_rows
-from aiperf_orch.util.text import no_formula
+from aiperf_orch.util.text import escape_formula
 
 _ROWS = [
     {"trial": 0, "state": "COMPLETED", "error": 0.123456, "ops": 23_053_458_315},
@@ -51,7 +51,7 @@ _TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\r"))
 @given(st.lists(st.fixed_dictionaries({"a": _TEXT, "b": st.integers() | st.none()}), min_size=1, max_size=4))
 def test_any_text_comes_back_from_csv_but_formulas(rows: list[dict[str, object]]) -> None:
     read = list(csv.DictReader(io.StringIO(render_rows(rows, "csv"), newline="")))
-    shown = [{"a": no_formula(str(row["a"])), "b": "" if row["b"] is None else str(row["b"])} for row in rows]
+    shown = [{"a": escape_formula(str(row["a"])), "b": "" if row["b"] is None else str(row["b"])} for row in rows]
     assert read == shown
 
 

@@ -16,7 +16,7 @@ import pytest
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.state import CampaignState
 from aiperf_orch.commands.trial import allocation
-from aiperf_orch.controller.search_adapter import Proposer
+from aiperf_orch.controller.search_adapter import SearchAdapter
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.trial.bench_report import Bench, DataRate, MatrixProduct, TrainingRate, advice, limit, table
 
@@ -32,7 +32,7 @@ def spec(tmp_path: Path) -> Callable[..., Path]:
         directory = CampaignDirectory.create(
             tmp_path / "campaign", SiteSettings.model_validate({"training": training}), {}
         )
-        directory.write_spec(Proposer(directory, []).propose(0, CampaignState())[0])
+        directory.write_spec(SearchAdapter(directory, []).propose(0, CampaignState())[0])
         return directory.spec(0)
 
     return write

@@ -25,10 +25,10 @@ from hypothesis import strategies as st
 
 from aiperf_orch.commands.mail import preview
 from aiperf_orch.committee.mail import compose
-from aiperf_orch.committee.smtp import check_address, read_server, send, send_locally
+from aiperf_orch.committee.smtp import check_address, parse_server, send, send_locally
 from aiperf_orch.package.packing import write_package
 from aiperf_orch.package.verify import verify
-from aiperf_orch.results.result import compute
+from aiperf_orch.results.result import compute_result
 from aiperf_orch.util.errors import AiperfError, UsageError
 from aiperf_orch.util.units import format_ops, now
 
@@ -182,7 +182,7 @@ def test_a_committee_gets_the_words_the_row_the_report_and_a_package_that_verifi
     done = mail("--save", "result.eml")
     assert (done.returncode, done.stdout) == (0, "result.eml\n")
     message = _read((tmp_path / "result.eml").read_bytes())
-    ops = format_ops(compute(made.directory).score.score)
+    ops = format_ops(compute_result(made.directory).score.score)
     assert (message["From"], message["To"]) == (_FROM, _TO)
     assert message["Subject"] == f"AIPerf result (SIMULATED, {ops}): Größe 1"
     body = message.get_body(("plain",))
@@ -191,9 +191,9 @@ def test_a_committee_gets_the_words_the_row_the_report_and_a_package_that_verifi
     for words in ("SIMULATED", "Größe 1", f"score            {ops}", "1.94%", "not rankable", "trained", "SHA-256"):
         assert words in text
     parts = {part.get_filename(): part.get_content() for part in message.iter_attachments()}
-    package = f"aiperf-{made.directory.frozen.tag}.tar.gz"
+    package = f"aiperf-{made.directory.config.tag}.tar.gz"
     assert list(parts) == ["result.csv", "report.html", package]
-    assert repr(compute(made.directory).score.score) in parts["result.csv"]
+    assert repr(compute_result(made.directory).score.score) in parts["result.csv"]
     assert parts["report.html"].startswith("<!DOCTYPE html>")
     (tmp_path / "got.tar.gz").write_bytes(parts[package])
     found = verify(tmp_path / "got.tar.gz")
@@ -207,7 +207,7 @@ def test_a_committee_gets_the_words_the_row_the_report_and_a_package_that_verifi
 def test_the_same_result_has_the_same_message_id_and_another_has_another(made: Any) -> None:
     first = _compose(made)["Message-ID"]
     assert _compose(made, time=now() + timedelta(days=1), recipients=["x@else.example"])["Message-ID"] == first
-    assert first.startswith(f"<aiperf.{made.directory.frozen.tag}.")
+    assert first.startswith(f"<aiperf.{made.directory.config.tag}.")
     made.attempt(4, 1, 300, {1: 4})
     assert _compose(made)["Message-ID"] != first
 
@@ -267,7 +267,7 @@ def send_to(
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
 
     def send_to(port: int, tls: str, *, login: bool = False, timeout: str = "60s") -> list[str]:
-        return send(message, read_server(f"127.0.0.1:{port}", tls, login_file if login else None, timeout))
+        return send(message, parse_server(f"127.0.0.1:{port}", tls, login_file if login else None, timeout))
 
     return send_to
 
@@ -407,7 +407,7 @@ def test_wrong_use(mail: Any, tmp_path: Path, options: list[str], message: str) 
 )
 def test_a_server_that_is_none(address: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        read_server(address, "none", None, "1s")
+        parse_server(address, "none", None, "1s")
 
 
 @pytest.mark.parametrize("address", ["-oQ/tmp@b", "a@b\nX: y", "a@b,c@d", "a", "a@", "@b", "a @b", "<a@b>", "a@b" * 99])
@@ -418,38 +418,38 @@ def test_an_address_that_is_none(address: str) -> None:
 
 def test_a_password_never_goes_unencrypted(login_file: Path) -> None:
     with pytest.raises(UsageError, match="--login-file: a password is never sent without encryption"):
-        read_server("h", "none", login_file, "1s")
+        parse_server("h", "none", login_file, "1s")
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])
 def test_a_login_file_that_others_can_read(login_file: Path, mode: int) -> None:
     login_file.chmod(mode)
     with pytest.raises(UsageError, match=rf"others can read it or own it \(mode {mode:04o}\): chmod 600 "):
-        read_server("h", "tls", login_file, "1s")
+        parse_server("h", "tls", login_file, "1s")
 
 
 @pytest.mark.parametrize("text", ["", "admin\n", "admin\nsecret\nmore\n", "admin\n\x1b\n"])
 def test_a_login_file_that_is_none(login_file: Path, text: str) -> None:
     login_file.write_text(text, encoding="utf-8")
     with pytest.raises(UsageError, match="a login file has two lines") as raised:
-        read_server("h", "tls", login_file, "1s")
+        parse_server("h", "tls", login_file, "1s")
     assert "secret" not in str(raised.value)
 
 
-def test_a_login_file_that_is_a_pipe(tmp_path: Path, at_once: None) -> None:
+def test_a_login_file_that_is_a_pipe(tmp_path: Path, fails_if_blocked: None) -> None:
     os.mkfifo(tmp_path / "login", 0o600)
     with pytest.raises(UsageError, match="not a file"):
-        read_server("h", "tls", tmp_path / "login", "1s")
+        parse_server("h", "tls", tmp_path / "login", "1s")
 
 
 @pytest.mark.parametrize("timeout", ["5", "0s", "2h"])
 def test_a_patience_that_is_none(timeout: str) -> None:
     with pytest.raises(UsageError, match="--timeout: "):
-        read_server("h", "tls", None, timeout)
+        parse_server("h", "tls", None, timeout)
 
 
 def test_a_login_does_not_show_its_password(login_file: Path) -> None:
-    server = read_server("mail.example.org", "tls", login_file, "10s")
+    server = parse_server("mail.example.org", "tls", login_file, "10s")
     assert (server.host, server.port, server.timeout) == ("mail.example.org", 465, 10.0)
     assert server.login is not None
     assert server.login.password == "s3cret"
@@ -457,8 +457,8 @@ def test_a_login_does_not_show_its_password(login_file: Path) -> None:
 
 
 def test_a_server_by_its_ipv6_address() -> None:
-    assert [read_server(text, "starttls", None, "1s").port for text in ("[::1]", "[::1]:2525")] == [587, 2525]
-    assert read_server("[::1]:2525", "starttls", None, "1s").host == "::1"
+    assert [parse_server(text, "starttls", None, "1s").port for text in ("[::1]", "[::1]:2525")] == [587, 2525]
+    assert parse_server("[::1]:2525", "starttls", None, "1s").host == "::1"
 
 
 def test_a_campaign_that_still_runs_is_not_mailed(aiperf: Any, make_true: Any) -> None:

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from aiperf_orch.committee.ranking import Entry, rank, read_withdrawals, rows_of
 from aiperf_orch.committee.submission import Row, Submission, read_result_csv, read_submission
-from aiperf_orch.results.result import compute
+from aiperf_orch.results.result import compute_result
 from aiperf_orch.results.tables import result_row, write_tables
 from aiperf_orch.util.errors import RecordError, UsageError
-from aiperf_orch.util.text import no_formula
+from aiperf_orch.util.text import escape_formula
 
 _HASHES = [digit * 64 for digit in "0123456789abcdef"]
 
@@ -182,15 +182,15 @@ def test_no_file_is_lost_and_no_campaign_ranked_twice(sent: list[Submission]) ->
 def test_our_own_result_csv_is_read(campaign: Callable[..., Any]) -> None:
     made = campaign(system__name="Größe, 1", system__number_of_nodes=2, system__accelerators_per_node=4)
     made.trial(0, [(2, 0.5), (8, 0.3)])
-    write_tables(compute(made.directory))
+    write_tables(compute_result(made.directory))
     row = read_result_csv(made.directory.result)
-    assert row == Row.model_validate(result_row(compute(made.directory)))
+    assert row == Row.model_validate(result_row(compute_result(made.directory)))
     assert (row.system, row.accelerators, row.missed_rules) == ("Größe, 1", 8, "duration ended trained data")
 
 
 def test_an_empty_campaigns_result_csv_is_read(campaign: Callable[..., Any]) -> None:
     made = campaign()
-    write_tables(compute(made.directory))
+    write_tables(compute_result(made.directory))
     row = read_result_csv(made.directory.result)
     assert (row.score, row.error, row.started) == (0.0, None, None)
 
@@ -256,7 +256,7 @@ def test_no_garbage_is_more_than_a_clear_error(
         assert all(str(value).isprintable() for row in rows_of(rank([submission], {})) for value in row.values())
 
 
-def test_a_pipe_blocks_nobody(tmp_path: Path, at_once: None) -> None:
+def test_a_pipe_blocks_nobody(tmp_path: Path, fails_if_blocked: None) -> None:
     os.mkfifo(tmp_path / "r.csv")
     with pytest.raises(UsageError, match="cannot be read: not a regular file"):
         read_submission(tmp_path / "r.csv")
@@ -324,6 +324,6 @@ def test_no_cell_begins_a_formula(aiperf: Any, tmp_path: Path) -> None:
 
 @given(st.text())
 def test_a_cell_is_harmless_or_as_it_was(text: str) -> None:
-    cell = no_formula(text)
+    cell = escape_formula(text)
     assert cell in (text, f"'{text}")
     assert not cell.startswith(("=", "+", "-", "@", "\t", "\r"))

@@ -12,7 +12,7 @@ from aiperf_orch.committee.ranking import Status, rank
 from aiperf_orch.committee.scaling import read_campaign, scaling
 from aiperf_orch.committee.submission import read_submission
 from aiperf_orch.package.packing import write_package
-from aiperf_orch.results.result import compute
+from aiperf_orch.results.result import compute_result
 from aiperf_orch.results.tables import write_tables
 from aiperf_orch.util.errors import UsageError
 
@@ -20,7 +20,7 @@ from aiperf_orch.util.errors import UsageError
 def test_a_result_csv_is_never_verified_and_a_package_is(make_true: Callable[..., Any], tmp_path: Path) -> None:
     directory = make_true().directory
     write_package(directory, tmp_path / "p.tar.gz", with_pseudonyms=False)
-    write_tables(compute(directory))
+    write_tables(compute_result(directory))
     package, row = read_submission(tmp_path / "p.tar.gz"), read_submission(directory.result)
     assert (package.verified, package.fault, row.verified) == (True, None, None)
     assert package.row == row.row
@@ -51,7 +51,7 @@ def test_a_damaged_package_is_unreadable(true_package: Path, tmp_path: Path) -> 
 def test_sizes_are_compared_by_package_and_a_result_csv_is_doubted(make_true: Any, tmp_path: Path) -> None:
     small, large = make_true("a"), make_true("b", system__number_of_nodes=4)
     write_package(large.directory, tmp_path / "b.tar.gz", with_pseudonyms=False)
-    write_tables(compute(small.directory))
+    write_tables(compute_result(small.directory))
     campaigns = [read_campaign(small.directory.result), read_campaign(tmp_path / "b.tar.gz")]
     found = scaling(campaigns, None, allow_differences=False)
     assert (found.unit, [point.efficiency for point in found.points]) == ("accelerators", [1.0, 0.5])

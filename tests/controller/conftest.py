@@ -103,7 +103,7 @@ class Campaign:
 
     def processes(self, trial=None):
         """Processes of this campaign's jobs, or of one trial's."""
-        tag = self.directory.frozen.tag
+        tag = self.directory.config.tag
         prefix = tag if trial is None else f"{tag}-{trial:05d}-"
         found = []
         for process in psutil.process_iter():
@@ -202,7 +202,7 @@ class SlurmCampaign(ClusterCampaign):
     def queue(self):
         """Name and id of each of its jobs that has not ended, an array's elements one by one."""
         rows = self.cluster.run("squeue", "--noheader", "--array", "--format=%j %i").stdout.splitlines()
-        return [tuple(row.split()) for row in rows if row.startswith(self.directory.frozen.tag)]
+        return [tuple(row.split()) for row in rows if row.startswith(self.directory.config.tag)]
 
     def cancel_job(self, trial):
         """`scancel`; tells whether Slurm took it."""
@@ -215,7 +215,7 @@ class PbsCampaign(ClusterCampaign):
     def queue(self):
         """Name and id of each of its jobs that has not ended."""
         jobs = qstat.parse_jobs(self.cluster.run("qstat", "-f").stdout)
-        return [(job.name, job.id) for job in jobs if job.name.startswith(self.directory.frozen.tag)]
+        return [(job.name, job.id) for job in jobs if job.name.startswith(self.directory.config.tag)]
 
     def cancel_job(self, trial):
         """`qdel`; tells whether PBS took it."""

@@ -4,7 +4,7 @@ import gc
 
 from aiperf_orch.commands.package import package
 from aiperf_orch.package.verify import verify
-from aiperf_orch.results.result import compute
+from aiperf_orch.results.result import compute_result
 
 
 def check_verifies(path):
@@ -18,7 +18,7 @@ def check_verifies(path):
 
 def trained(controller, trial, attempt=1, epochs=1, run=0):
     """A live attempt when it has ended so many epochs in this run."""
-    watched = controller.watched.get((trial, attempt))
+    watched = controller.live_attempts.get((trial, attempt))
     return watched and len(watched.runs) > run and len(watched.runs[run].epochs) >= epochs and watched
 
 
@@ -60,6 +60,6 @@ def check_goes_on(campaign, first, second):
     assert again
     assert again == list(range(again[0], again[0] + len(again)))
     assert done[-1] <= again[0] <= done[-1] + 1
-    counted = [(epoch.trial, epoch.epoch) for epoch in compute(campaign.directory).collected.epochs]
+    counted = [(epoch.trial, epoch.epoch) for epoch in compute_result(campaign.directory).collected.epochs]
     assert len(counted) == len(set(counted))
     assert {epoch for trial, epoch in counted if trial == int(first[:5])} >= set(done)

@@ -167,7 +167,7 @@ JOB = "slurmstepd-n4: error: *** JOB 25 ON n4 CANCELLED AT 2026-11-30T10:21:29"
     ],
 )  # fmt: skip
 def test_what_a_launcher_says_in_the_log_is_shown_and_types_the_end(lines, reason, hosts, shown):
-    end = attempt_monitor.end_by_log(lines)
+    end = attempt_monitor.end_from_log(lines)
     assert (end and end.reason) is reason
     assert (end.hosts if end else ()) == hosts
     assert attempt_monitor.explanation(lines) == (lines[-1] if shown is None else shown)
@@ -181,7 +181,7 @@ def test_what_ended_an_earlier_run_of_a_job_is_not_its_end(tmp_path):
         "\n".join([f"{JOB} DUE TO PREEMPTION ***", "aiperf-orch: run 1 of job 25", "epoch 3", "it went wrong"])
     )
     assert attempt_monitor.last_line(log) == f"{log} ends: it went wrong"
-    assert attempt_monitor.end_by_log(attempt_monitor.tail(log)) is None
+    assert attempt_monitor.end_from_log(attempt_monitor.tail(log)) is None
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from aiperf_orch.campaign.state import Phase
 from aiperf_orch.records.base import EndReason
-from aiperf_orch.results.result import compute
+from aiperf_orch.results.result import compute_result
 from aiperf_orch.util.errors import LockedError, RecordError
 from controller.following import once, run_until, trained
 
@@ -23,7 +23,7 @@ def test_a_campaign_ends_after_its_trials_and_is_scored(any_campaign):
     assert phase is Phase.FINISHED
     assert len(state.trials) == 5
     assert len({trial.proposal.network_hash for trial in state.trials.values()}) == 5
-    result = compute(campaign.directory)
+    result = compute_result(campaign.directory)
     assert result.faults == []
     assert result.score.epochs == sum(end.epochs for end in state.ends)
     assert result.score.operations == sum(end.ops for end in state.ends) == state.operations
@@ -39,7 +39,7 @@ def test_a_campaign_ends_at_its_deadline_and_nothing_after_it_counts(make_campai
     assert EndReason.CAMPAIGN_ENDED in reasons(state)
     assert campaign.leaves_nothing_running()
     deadline = state.first_begin + timedelta(seconds=3)
-    assert all(epoch.end <= deadline for epoch in compute(campaign.directory).collected.epochs)
+    assert all(epoch.end <= deadline for epoch in compute_result(campaign.directory).collected.epochs)
     campaign.check_verifies()
 
 
@@ -56,7 +56,7 @@ def test_stopping_counts_what_was_completed_and_a_second_run_goes_on_to_the_same
     campaign = any_campaign(**long_trials)
 
     def some_epochs(controller):
-        return sum(len(watched.epochs) for watched in controller.watched.values()) >= 3
+        return sum(len(watched.epochs) for watched in controller.live_attempts.values()) >= 3
 
     wanted = []
     phase, state = campaign.run(
@@ -65,13 +65,13 @@ def test_stopping_counts_what_was_completed_and_a_second_run_goes_on_to_the_same
     assert phase is Phase.STOPPED
     assert reasons(state) == {EndReason.STOPPED}
     assert campaign.leaves_nothing_running()
-    before = compute(campaign.directory)
+    before = compute_result(campaign.directory)
     assert before.score.epochs >= 3
     first_begin = state.first_begin
 
     phase, state = campaign.run(until=lambda controller: len(controller.state.trials) == 3)
     assert state.first_begin == first_begin
-    after = compute(campaign.directory)
+    after = compute_result(campaign.directory)
     kept = {(epoch.trial, epoch.epoch): epoch for epoch in after.collected.epochs}
     assert all(kept[epoch.trial, epoch.epoch] == epoch for epoch in before.collected.epochs)
     campaign.check_verifies()
@@ -81,7 +81,7 @@ def test_a_stop_request_file_is_obeyed(make_campaign, long_trials):
     campaign = make_campaign(**long_trials)
 
     def ask(controller):
-        if controller.watched and any(watched.begin for watched in controller.watched.values()):
+        if controller.live_attempts and any(watched.begin for watched in controller.live_attempts.values()):
             campaign.directory.request_stop()
         return False
 
@@ -99,7 +99,7 @@ def test_at_concurrency_one_a_campaign_repeats(make_campaign):
     second.run(until=lambda controller: controller.state.trials_ended >= 3)  # and with a restart in between
     second.run()
     assert first.specs() == second.specs()
-    errors = [[end.best_error for end in compute(each.directory).state.ends] for each in (first, second)]
+    errors = [[end.best_error for end in compute_result(each.directory).state.ends] for each in (first, second)]
     assert errors[0] == errors[1]
 
 
@@ -199,7 +199,7 @@ def test_a_job_that_somebody_ends_by_hand_is_cancelled_not_retried(any_campaign,
     told = []
 
     def cancel_once(controller):
-        if not told and any(watched.epochs for watched in controller.watched.values()):
+        if not told and any(watched.epochs for watched in controller.live_attempts.values()):
             assert campaign.cancel_job(0)
             told.append(0)
         return False
@@ -228,7 +228,7 @@ def test_a_garbage_line_in_events_is_named_and_the_rest_counts(make_campaign, lo
     assert phase is Phase.STOPPED
     assert state.ends[0].epochs == path.read_text().count('"type":"epoch"') > seen[0]
     assert any(str(path) in warning and "not an event" in warning for warning in campaign.warnings)
-    result = compute(campaign.directory)
+    result = compute_result(campaign.directory)
     assert len(result.faults) == 1
 
 
@@ -272,7 +272,7 @@ def test_ticks_alone_run_a_campaign_to_its_end(any_campaign, wait_for):
             controller.close()
 
     wait_for(tick, seconds=campaign.patience)
-    assert compute(campaign.directory).score.epochs == 6
+    assert compute_result(campaign.directory).score.epochs == 6
     campaign.check_verifies()
 
 
@@ -300,7 +300,10 @@ def test_once_a_trial_has_ended_an_epoch_the_first_failure_of_another_pauses_not
     campaign = make_campaign(campaign__max_trials=3, campaign__concurrency=2, **long_trials)
 
     def fail_trial_one(controller):
-        if (1, 1) in controller.watched:  # from its job's start on, and again: it may be about to start another process
+        if (
+            1,
+            1,
+        ) in controller.live_attempts:  # from its job's start on, and again: it may be about to start another process
             campaign.kill_job(1)
         return controller.state.ends
 

@@ -15,7 +15,7 @@ from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.journal import read_journal
 from aiperf_orch.campaign.state import CampaignState, Phase
 from aiperf_orch.records.base import EndReason
-from aiperf_orch.results.result import compute
+from aiperf_orch.results.result import compute_result
 from cluster.processes import wait_until
 from controller.following import check_verifies
 
@@ -90,7 +90,7 @@ def batch_system(request, tmp_path, monkeypatch):
         yield OnPbs(instance)
 
 
-class Watched:
+class LiveAttempt:
     """A campaign that is run by a process of its own, seen from outside through its files."""
 
     def __init__(self, folder, settings):
@@ -169,7 +169,7 @@ def campaign(tmp_path, batch_system):
             "simulated": {"epoch_seconds": 0.3},
         },
     }
-    watched = Watched(tmp_path, settings)
+    watched = LiveAttempt(tmp_path, settings)
     yield watched
     watched.close()
 
@@ -229,7 +229,7 @@ def test_a_campaign_to_which_everything_happens_ends_scored(campaign, batch_syst
     assert campaign.process.wait(PATIENCE) == 0, campaign.said()
 
     directory = CampaignDirectory.open(campaign.path)
-    result = compute(directory)
+    result = compute_result(directory)
     state = result.state
     assert state.phase is Phase.FINISHED
     assert len(state.trials) == TRIALS
@@ -273,10 +273,10 @@ def test_a_short_campaign_trains_on_slurm(tmp_path, slurm):
         "search": {"batch_size": [32, 64]},
         "training": {"warmup_epochs": [2], "epochs": 2},
     }
-    campaign = Watched(tmp_path, settings)
+    campaign = LiveAttempt(tmp_path, settings)
     assert campaign.process.wait(PATIENCE) == 0, campaign.said()
     campaign.close()
-    result = compute(CampaignDirectory.open(campaign.path))
+    result = compute_result(CampaignDirectory.open(campaign.path))
     assert not result.simulated
     assert [trial.end.reason for trial in result.state.trials.values()] == [EndReason.COMPLETED]
     assert result.score.epochs == 2

@@ -4,7 +4,7 @@ from datetime import datetime, timezone
 
 import pytest
 
-from aiperf_orch.campaign.state import Attempt, CampaignState
+from aiperf_orch.campaign.state import AttemptState, CampaignState
 from aiperf_orch.controller.submission_planner import in_arrays, room_of
 
 NOW = datetime(2026, 1, 2, tzinfo=timezone.utc)
@@ -16,7 +16,7 @@ def state_of(live):
     for trial, text in enumerate(live.split()):
         name, _, leader = text.partition("<")
         job = None if name.endswith("?") else str(trial)
-        state.live[trial, 1] = Attempt(trial, 1, name.rstrip("?"), NOW, after=leader or None, job=job)
+        state.live[trial, 1] = AttemptState(trial, 1, name.rstrip("?"), NOW, after=leader or None, job=job)
     return state
 
 

@@ -33,4 +33,4 @@ def test_checks_job_asks_for_no_longer_than_it_needs(tmp_path: Path, duration: s
     settings = SiteSettings.model_validate(
         {"scheduler": SLURM | {"time_limit": limit}, "campaign": {"duration": duration}}
     )
-    assert probe_job.request_of(settings, tmp_path / "check-abcde").time_limit == seconds
+    assert probe_job.probe_request(settings, tmp_path / "check-abcde").time_limit == seconds

@@ -4,9 +4,9 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from aiperf_orch.campaign.state import Attempt
+from aiperf_orch.campaign.state import AttemptState
 from aiperf_orch.controller import job_triage
-from aiperf_orch.controller.attempt_monitor import Watched
+from aiperf_orch.controller.attempt_monitor import LiveAttempt
 from aiperf_orch.controller.job_triage import is_over, judge
 from aiperf_orch.controller.queue_poller import QueueAnswer
 from aiperf_orch.records.base import EndReason
@@ -39,10 +39,10 @@ def clock(monkeypatch):
 
 def attempt_of(*, job="7", missing_for=None, cancelling=None, ended_for=None):
     """An attempt with its job's id, and how long ago it was missed, and its trial ended for a reason of its own."""
-    attempt = Attempt(0, 1, NAME, NOW, job=job, cancelling=cancelling)
+    attempt = AttemptState(0, 1, NAME, NOW, job=job, cancelling=cancelling)
     if missing_for is not None:
         attempt.missing_since = NOW - timedelta(seconds=missing_for)
-    watched = Watched(attempt, trial=None, planned=None, heard=0.0, due=0.0, earlier=[])
+    watched = LiveAttempt(attempt, trial=None, planned=None, heard=0.0, due=0.0, earlier=[])
     if ended_for is not None:
         time = NOW - timedelta(seconds=ended_for)
         end = End(trial=0, attempt=1, run=0, time=time, reason=EndReason.STOPPED)

@@ -9,7 +9,7 @@ import pytest
 
 from aiperf_orch.campaign import journal as journal_module
 from aiperf_orch.campaign.state import Phase
-from aiperf_orch.results.result import compute
+from aiperf_orch.results.result import compute_result
 
 DEADLINE = 300  # seconds
 
@@ -55,7 +55,7 @@ def run_and_die(campaign, at_append, torn):
 def check_nothing_lost_and_nothing_twice(campaign, trials):
     on_disk = [event for events in campaign.events().values() for event in events]
     finished = {(event["trial"], event["epoch"]) for event in on_disk if event["type"] == "epoch"}
-    result = compute(campaign.directory)
+    result = compute_result(campaign.directory)
     counted = Counter((epoch.trial, epoch.epoch) for epoch in result.collected.epochs)
     assert set(counted) == finished  # none lost
     assert set(counted.values()) == {1}  # none twice

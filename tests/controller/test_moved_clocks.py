@@ -14,7 +14,7 @@ import yaml
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.journal import read_journal
-from aiperf_orch.results.result import compute
+from aiperf_orch.results.result import compute_result
 from controller.conftest import LOCAL
 from controller.following import check_verifies
 
@@ -134,7 +134,7 @@ def test_a_clock_that_is_set_back_costs_no_epoch_and_no_fault(moved, between):
     directory = CampaignDirectory.open(moved.path)
     times = [entry.time for entry in read_journal(directory.journal)]
     assert all(earlier <= later for earlier, later in pairwise(times))
-    result = compute(directory)
+    result = compute_result(directory)
     events = moved.events()
     assert len({(event["trial"], event["epoch"]) for event in events if event["type"] == "epoch"}) == 6 * 8
     assert result.score.epochs == 6 * 8
@@ -151,7 +151,7 @@ def test_a_clock_that_is_set_ahead_is_followed(moved):
     moved.wait_for("epoch", 1)
     moved.set_clock(AHEAD)
     moved.finish()
-    result = compute(CampaignDirectory.open(moved.path))
+    result = compute_result(CampaignDirectory.open(moved.path))
     assert result.score.epochs == 6 * 8
     last = max(attempt.began.time for trial in result.state.trials.values() for attempt in trial.attempts)
     assert (last - result.started).total_seconds() > AHEAD / 2

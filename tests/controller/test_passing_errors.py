@@ -17,10 +17,10 @@ from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.state import Phase
 from aiperf_orch.controller.attempt_monitor import watch
 from aiperf_orch.controller.controller import Controller
-from aiperf_orch.controller.weight_retention import WeightFiles
-from aiperf_orch.results.result import compute
+from aiperf_orch.controller.weight_retention import WeightRetention
+from aiperf_orch.results.result import compute_result
 from aiperf_orch.schedulers.registry import make_scheduler
-from aiperf_orch.util.errors import PassingError
+from aiperf_orch.util.errors import TransientError
 from failing_files import PASSING, FailingOpen
 
 DEADLINE = 120  # seconds
@@ -79,7 +79,7 @@ def _control(path, warnings):
 
 
 def _result(path):
-    found = compute(CampaignDirectory.open(path))
+    found = compute_result(CampaignDirectory.open(path))
     assert found.faults == []
     return found.score
 
@@ -123,12 +123,12 @@ def test_a_file_that_stays_unreadable_is_reported_once_and_waited_for(left, monk
 
 
 def test_nothing_is_concluded_while_a_next_run_may_be_there(left, monkeypatch):
-    state = compute(left.directory).state
-    directory = dataclasses.replace(left.directory, patience=0.0)
+    state = compute_result(left.directory).state
+    directory = dataclasses.replace(left.directory, retry_for=0.0)
     watched = watch(directory, state.trials[0].attempts[1], state.trials[0])
     with monkeypatch.context() as patched:
         patched.setattr(os, "open", FailingOpen("/00000-2.2.jsonl", at=1, times=99))
-        with pytest.raises(PassingError, match=r"00000-2.2.jsonl: cannot be read for now: Stale file handle"):
+        with pytest.raises(TransientError, match=r"00000-2.2.jsonl: cannot be read for now: Stale file handle"):
             watched.look_again(directory)
     assert (watched.end, len(watched.epochs)) == (None, 4)  # they are shown, and not yet final
     watched.look_again(directory)
@@ -158,7 +158,7 @@ def test_weights_that_cannot_be_deleted_are_deleted_later(left, monkeypatch):
 
     with monkeypatch.context() as patched:
         patched.setattr(Path, "unlink", refuse)
-        weights = WeightFiles(left.directory, [2])
+        weights = WeightRetention(left.directory, [2])
         weights.keep_only({0})
     assert all(file.exists() for file in files)
     weights.keep_only({0})
@@ -192,4 +192,4 @@ def test_one_failed_open_costs_a_real_campaign_nothing(preload, write_site, tmp_
             cwd=tmp_path,
         )
         assert done.returncode == 0, done.stderr
-        assert compute(CampaignDirectory.open(path)).score.epochs == 7, done.stderr
+        assert compute_result(CampaignDirectory.open(path)).score.epochs == 7, done.stderr

@@ -42,7 +42,7 @@ def test_what_befalls_running_jobs(make_pbs_campaign, long_trials):
         assert pbs.run("qsig", "-s", "suspend", campaign.job(6), operator=True).returncode == 0
 
     def suspended(controller):
-        watched = controller.watched.get((6, 1))
+        watched = controller.live_attempts.get((6, 1))
         if watched and watched.note.startswith("suspended"):
             seen.append(len(watched.epochs))
             if len(seen) == 2:
@@ -145,7 +145,7 @@ def test_what_befalls_waiting_jobs(make_pbs_campaign, long_trials):
         return note.startswith(("Not Running", "waits for the end of job"))
 
     def look(controller):
-        found = {watched.attempt.trial: watched.note for watched in controller.watched.values()}
+        found = {watched.attempt.trial: watched.note for watched in controller.live_attempts.values()}
         if len(campaign.queue()) == 6 and waits(found.get(5, "")) and 1 not in seen:
             assert qhold("u", 2)
             assert qhold("s", 3)  # an administrator's
@@ -229,7 +229,7 @@ def test_a_server_that_is_back_before_its_moms_costs_nothing(make_pbs_campaign):
     looks = []
 
     def report(controller):
-        looks.extend(watched.note for watched in controller.watched.values() if "Can Never Run" in watched.note)
+        looks.extend(watched.note for watched in controller.live_attempts.values() if "Can Never Run" in watched.note)
         if len(looks) == 5:
             campaign.cluster.moms_report()
         return False

@@ -17,7 +17,7 @@ from aiperf_orch.controller.attempt_monitor import watch
 from aiperf_orch.controller.progress import progress_of
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.records.journal import Finished
-from aiperf_orch.results.result import compute
+from aiperf_orch.results.result import compute_result
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def _lost(made, trial, ends, attempt=1, at=0):
 
 def _check(follow, made, epochs):
     controller = follow(made)
-    score, progress = compute(made.directory).score, progress_of(controller)
+    score, progress = compute_result(made.directory).score, progress_of(controller)
     assert score.epochs == epochs
     assert progress.ops == pytest.approx(score.score, rel=1e-12)
     assert progress.best_error == score.error
@@ -77,8 +77,8 @@ def test_epochs_of_attempts_before_one_that_has_not_begun_count(follow, campaign
     _lost(made, 0, [(2, 0.5), (8, 0.2)])
     made.submit(0, 2)
     controller = _check(follow, made, epochs=2)
-    assert [epoch.epoch for epoch in controller.watched[0, 2].epochs] == [1, 2]
-    end = controller.watched[0, 2].sum_up(
+    assert [epoch.epoch for epoch in controller.live_attempts[0, 2].epochs] == [1, 2]
+    end = controller.live_attempts[0, 2].sum_up(
         EndReason.SUBMIT_REFUSED, "", (), deadline=controller.deadline, max_attempts=2, forecast_epoch=90, horizon=50
     )
     assert (end.epochs, end.ops, end.best_error, end.progressed) == (2, 440, 0.2, False)
@@ -124,7 +124,7 @@ def test_the_live_view_says_why_a_trial_that_began_does_not_run(follow, campaign
     made.events(made.begin(), made.epoch(1, 2))
     made.began()
     controller = follow(made)
-    watched = controller.watched[0, 1]
+    watched = controller.live_attempts[0, 1]
     watched.note = "BeginTime: its [earliest] start lies ahead"
     screen = io.StringIO()
     Console(file=screen, width=80).print(_running(controller))

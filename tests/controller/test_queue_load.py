@@ -194,7 +194,7 @@ def test_trials_that_are_heard_cost_none(watching):
             watching.epoch(number, range(SOME))
         watching.tick()
     assert watching.slurm.called() == []
-    assert all(len(watched.epochs) == number for watched in watching.controller.watched.values())
+    assert all(len(watched.epochs) == number for watched in watching.controller.live_attempts.values())
     assert watching.holds_all_for_running()
     assert watching.warnings == []
 

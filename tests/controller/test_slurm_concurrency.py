@@ -8,7 +8,7 @@ from datetime import datetime
 import pytest
 
 from aiperf_orch.campaign.state import Phase
-from aiperf_orch.results.result import compute
+from aiperf_orch.results.result import compute_result
 
 pytestmark = pytest.mark.slurm
 CONCURRENCY, LOOKAHEAD = 3, 2
@@ -36,7 +36,7 @@ def make(make_slurm_campaign):
 def rows(campaign):
     """State and reason of each of the campaign's jobs that has not ended."""
     listed = campaign.cluster.run("squeue", "--noheader", "--array", "--format=%j|%T|%r").stdout.splitlines()
-    return [tuple(row.split("|")[1:]) for row in listed if row.startswith(campaign.directory.frozen.tag)]
+    return [tuple(row.split("|")[1:]) for row in listed if row.startswith(campaign.directory.config.tag)]
 
 
 def most_at_work(campaign):
@@ -59,7 +59,7 @@ def begun(campaign):
 def check_each_ran_once(campaign, trials):
     counted = Counter(name.partition("-")[0] for name in begun(campaign))
     assert counted == {f"{trial:05d}": 1 for trial in range(trials)}
-    assert compute(campaign.directory).faults == []
+    assert compute_result(campaign.directory).faults == []
     assert campaign.leaves_nothing_running()
 
 
@@ -120,7 +120,9 @@ def test_a_job_whose_leader_fails_starts_and_the_leader_is_tried_again_in_turn(m
 
     def disturb(controller):
         waits = [attempt for attempt in controller.state.live.values() if attempt.after]
-        leaders = [each for each in controller.watched.values() if any(w.after == each.attempt.name for w in waits)]
+        leaders = [
+            each for each in controller.live_attempts.values() if any(w.after == each.attempt.name for w in waits)
+        ]
         for watched in leaders:
             if not killed and watched.epochs and campaign.kill_job(watched.attempt.trial):
                 killed.append(watched.attempt.trial)

@@ -121,7 +121,7 @@ def test_jobs_that_wait_are_held_released_and_cancelled_by_hand(make_slurm_campa
     lines, seen = live_view.PlainLines(log.append), {}
 
     def notes(controller):
-        return {watched.attempt.trial: watched.note for watched in controller.watched.values()}
+        return {watched.attempt.trial: watched.note for watched in controller.live_attempts.values()}
 
     def look(controller):
         lines.show(controller)
@@ -160,7 +160,7 @@ def test_a_suspended_job_has_not_failed(make_slurm_campaign, long_trials):
     seen, shown = [], []
 
     def suspended(controller):
-        watched = controller.watched[0, 1]
+        watched = controller.live_attempts[0, 1]
         if watched.note == "SUSPENDED":
             seen.append(len(watched.epochs))
             if len(seen) == 2:
@@ -243,7 +243,7 @@ def test_a_site_may_let_slurm_requeue_jobs_and_then_the_attempt_goes_on(make_slu
         lambda controller: all(trained(controller, trial, run=1) for trial in range(3)),
         once(all_trained, disturb),
         once(
-            lambda controller: (2, 1) in controller.watched and "is held" in controller.watched[2, 1].note,
+            lambda controller: (2, 1) in controller.live_attempts and "is held" in controller.live_attempts[2, 1].note,
             show_and_release,
         ),
     )
@@ -374,7 +374,7 @@ def test_a_wave_wider_than_an_array_may_be_is_several_and_stop_cancels_what_wait
     cluster = campaign.cluster
     filler = cluster.submit("sleep 1000", "--nodelist=n2,n3,n4", "--exclusive")
     cluster.wait_for_state(filler, "RUNNING")
-    mine = cluster.submit("sleep 1000", "--hold", f"--job-name={campaign.directory.frozen.tag[:4]}")
+    mine = cluster.submit("sleep 1000", "--hold", f"--job-name={campaign.directory.config.tag[:4]}")
     run_until(campaign, lambda controller: len(controller.state.live) >= 110)
     arrays = Counter(name for name, _ in campaign.queue() if "-w" in name)
     name = campaign.directory.array_name
@@ -525,7 +525,7 @@ def test_an_empty_answer_of_the_queue_costs_no_trial(make_slurm_campaign, long_t
         campaign,
         lambda controller: asked() >= 8,  # several times the grace of a second
         once(
-            lambda controller: sum(trial.begin is not None for trial in controller.watched.values()) == 4,
+            lambda controller: sum(trial.begin is not None for trial in controller.live_attempts.values()) == 4,
             lambda _: (shim / "empty").touch(),
         ),
     )

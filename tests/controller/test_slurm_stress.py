@@ -15,7 +15,7 @@ from datetime import datetime
 import pytest
 
 from aiperf_orch.campaign.state import Phase
-from aiperf_orch.results.result import compute
+from aiperf_orch.results.result import compute_result
 
 pytestmark = pytest.mark.slurm
 TRIALS, CONCURRENCY, EPOCHS = 10, 3, 4
@@ -98,7 +98,7 @@ def test_late_and_lost_answers_cost_no_trial_and_run_none_twice(make_slurm_campa
     deadline = time.monotonic() + DEADLINE
     while not control_for_a_while(campaign, late_commands, chance.uniform(5, 25)):
         assert time.monotonic() < deadline, campaign.journal()[-5:]
-    result = compute(campaign.directory)
+    result = compute_result(campaign.directory)
     assert result.faults == []
     reasons = Counter(end.reason.value for end in result.state.ends)
     assert reasons == {"COMPLETED": TRIALS}

@@ -7,7 +7,7 @@ import pytest
 
 from aiperf_orch.controller import submitter as submitter_module
 from aiperf_orch.controller.submitter import Submitter
-from aiperf_orch.schedulers.base import JobRequest, Submission
+from aiperf_orch.schedulers.base import JobRequest, SubmitResult
 from aiperf_orch.schedulers.batching import submit_groups
 from aiperf_orch.util.errors import SchedulerUnreachableError
 
@@ -15,7 +15,7 @@ REFUSED = "sbatch: error: Batch job submission failed: I/O error writing script/
 
 
 class Scheduler:
-    at_once = True
+    nonblocking = True
 
     def __init__(self):
         self.answers = []
@@ -73,7 +73,7 @@ def test_a_refusal_that_may_pass_is_tried_again_less_and_less_often_and_told_at_
 ):
     started, waits = clock.time, []
     while True:
-        done = outcome(submitter, scheduler, Submission(postponed={"a": REFUSED}))
+        done = outcome(submitter, scheduler, SubmitResult(postponed={"a": REFUSED}))
         if done.refused:
             break
         assert done.waiting == {"a": REFUSED}
@@ -92,39 +92,39 @@ def test_a_refusal_that_may_pass_is_tried_again_less_and_less_often_and_told_at_
 
 
 def test_an_accepted_job_begins_the_patience_anew(submitter, scheduler, clock):
-    outcome(submitter, scheduler, Submission(postponed={"a": REFUSED}))
+    outcome(submitter, scheduler, SubmitResult(postponed={"a": REFUSED}))
     clock.time += 1799
-    outcome(submitter, scheduler, Submission(jobs={"a": "1"}))
-    assert not outcome(submitter, scheduler, Submission(postponed={"b": REFUSED})).refused
+    outcome(submitter, scheduler, SubmitResult(jobs={"a": "1"}))
+    assert not outcome(submitter, scheduler, SubmitResult(postponed={"b": REFUSED})).refused
     clock.time += 2
     assert submitter.is_free
 
 
 def test_what_was_accepted_before_is_not_refused_for_good(submitter, scheduler, clock):
     said = "sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified"
-    assert outcome(submitter, scheduler, Submission(refused={"a": said})).refused == {"a": said}
-    outcome(submitter, scheduler, Submission(jobs={"a": "1"}))
-    assert outcome(submitter, scheduler, Submission(refused={"b": said})).waiting == {"b": said}
+    assert outcome(submitter, scheduler, SubmitResult(refused={"a": said})).refused == {"a": said}
+    outcome(submitter, scheduler, SubmitResult(jobs={"a": "1"}))
+    assert outcome(submitter, scheduler, SubmitResult(refused={"b": said})).waiting == {"b": said}
     clock.time += 1800
-    assert said in outcome(submitter, scheduler, Submission(refused={"b": said})).refused["b"]
+    assert said in outcome(submitter, scheduler, SubmitResult(refused={"b": said})).refused["b"]
 
 
 def test_a_limit_is_waited_for_without_end_and_ends_with_a_place(submitter, scheduler, clock, warnings):
-    outcome(submitter, scheduler, Submission(waiting={"a": "QOSMaxSubmitJobPerUserLimit"}))
+    outcome(submitter, scheduler, SubmitResult(waiting={"a": "QOSMaxSubmitJobPerUserLimit"}))
     assert not submitter.is_free
     submitter.place_is_free()
     assert submitter.is_free
     clock.time += 1e5
-    assert outcome(submitter, scheduler, Submission(waiting={"a": "QOSMaxSubmitJobPerUserLimit"})).waiting
+    assert outcome(submitter, scheduler, SubmitResult(waiting={"a": "QOSMaxSubmitJobPerUserLimit"})).waiting
     assert "1 trial(s) wait to be submitted" in warnings[0]
 
 
 def test_no_answer_is_no_refusal_and_what_was_left_for_time_goes_on_at_once(submitter, scheduler, warnings):
-    done = outcome(submitter, scheduler, Submission(jobs={"a": "1"}, waiting={"b": ""}))
+    done = outcome(submitter, scheduler, SubmitResult(jobs={"a": "1"}, waiting={"b": ""}))
     assert done.waiting == {"b": ""}
     assert submitter.is_free
     assert warnings == []
-    outcome(submitter, scheduler, Submission(unsure={"b": "sbatch did not answer within 1m"}))
+    outcome(submitter, scheduler, SubmitResult(unsure={"b": "sbatch did not answer within 1m"}))
     assert not submitter.is_free
     assert warnings == ["1 job(s) perhaps not submitted: sbatch did not answer within 1m"]
 

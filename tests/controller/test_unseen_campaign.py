@@ -10,7 +10,7 @@ import pytest
 from aiperf_orch.campaign.state import Phase
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.schedulers.base import JobEnd
-from aiperf_orch.schedulers.missing_output import no_output
+from aiperf_orch.schedulers.missing_output import missing_output_reason
 from aiperf_orch.settings.models import LocalSettings, SlurmSettings
 
 
@@ -45,9 +45,9 @@ def test_the_canary_of_a_folder_that_no_node_sees_says_so(make_slurm_campaign: A
 )
 def test_no_output_at_all_has_a_likely_reason(tmp_path: Path, end: JobEnd | None, said: bool) -> None:
     logs = [tmp_path / "log", tmp_path / "pbs.log"]
-    assert bool(no_output(SlurmSettings(), end, logs)) is said
-    assert no_output(LocalSettings(), end, logs) == ""
+    assert bool(missing_output_reason(SlurmSettings(), end, logs)) is said
+    assert missing_output_reason(LocalSettings(), end, logs) == ""
     for log in logs:
         log.touch()
-        assert no_output(SlurmSettings(), end, logs) == ""
+        assert missing_output_reason(SlurmSettings(), end, logs) == ""
         log.unlink()

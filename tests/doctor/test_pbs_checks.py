@@ -9,20 +9,20 @@ import pytest
 from aiperf_orch.doctor import pbs_checks
 from aiperf_orch.doctor.findings import Finding, Level
 from aiperf_orch.schedulers.pbs.access_lists import Submitter
-from aiperf_orch.schedulers.pbs.inventory import Complex, Node, Place
+from aiperf_orch.schedulers.pbs.inventory import Complex, PbsNode, QueueOrServer
 from aiperf_orch.settings.schedulers import PbsSettings
 
 ME = Submitter("me", "staff", frozenset({"staff"}), frozenset({"login1"}))
 QUEUE = {"queue_type": "Execution", "enabled": "True", "started": "True"}
 
 
-def complex_of(queues: dict[str, dict[str, str]], *nodes: Node, **server: str) -> Complex:
-    places = {name: Place(name, QUEUE | attributes) for name, attributes in queues.items()}
-    return Complex(Place("vm", {"default_queue": "workq", **server}), places, nodes)
+def complex_of(queues: dict[str, dict[str, str]], *nodes: PbsNode, **server: str) -> Complex:
+    places = {name: QueueOrServer(name, QUEUE | attributes) for name, attributes in queues.items()}
+    return Complex(QueueOrServer("vm", {"default_queue": "workq", **server}), places, nodes)
 
 
-def node(name: str = "n1", state: str = "free", cpus: int = 8, gpus: int = 2) -> Node:
-    return Node(name, frozenset({state}), cpus, gpus, 64 << 20)
+def node(name: str = "n1", state: str = "free", cpus: int = 8, gpus: int = 2) -> PbsNode:
+    return PbsNode(name, frozenset({state}), cpus, gpus, 64 << 20)
 
 
 def worst(findings: Any) -> Finding:
@@ -88,7 +88,7 @@ def test_a_routing_queue_is_good_when_one_of_its_destinations_is() -> None:
         ({"resources": ["nodes=1:ppn=2"]}, [node()], Level.OK, "was not compared", ""),
     ],
 )
-def test_the_nodes(settings: Any, nodes: list[Node], level: Level, message: str, advice: str) -> None:
+def test_the_nodes(settings: Any, nodes: list[PbsNode], level: Level, message: str, advice: str) -> None:
     found = worst(pbs_checks.judge_nodes(PbsSettings.model_validate(settings), 2, complex_of({"workq": {}}, *nodes)))
     assert (found.level, found.subject) == (level, "nodes")
     assert message in found.message

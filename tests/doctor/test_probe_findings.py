@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from aiperf_orch.doctor.findings import Finding, Level
-from aiperf_orch.doctor.probe_findings import judge
+from aiperf_orch.doctor.probe_findings import evaluate_probe
 from aiperf_orch.doctor.probe_job import Outcome
-from aiperf_orch.records.probe import Loading, NodeReport, Step, installed_versions
+from aiperf_orch.records.probe import LoadingReport, NodeReport, ProbeStep, installed_versions
 from aiperf_orch.settings.models import SiteSettings
 
 
@@ -25,10 +25,10 @@ def report(rank: int = 0, **changes: Any) -> NodeReport:
         "cores": 4,
         "python": platform.python_version(),
         "versions": installed_versions(),
-        "package": Step(seconds=0.4),
+        "package": ProbeStep(seconds=0.4),
         "visible_gpus": "0",
         "driver_gpus": None,
-        "loading": Loading(torch=Step(seconds=3.0), data=Step(seconds=0.1), gpus=["Big GPU"]),
+        "loading": LoadingReport(torch=ProbeStep(seconds=3.0), data=ProbeStep(seconds=0.1), gpus=["Big GPU"]),
     }
     return NodeReport(**fields | changes)
 
@@ -36,7 +36,9 @@ def report(rank: int = 0, **changes: Any) -> NodeReport:
 def test_of_a_large_data_set_only_the_first_images_are_read() -> None:
     settings = SiteSettings.model_validate({"data": {"name": "imagenet", "path": "/data"}})
     [finding] = [
-        each for each in judge(settings, Outcome("7", "hello", 1, 1.5, {0: report()})) if each.subject == "data"
+        each
+        for each in evaluate_probe(settings, Outcome("7", "hello", 1, 1.5, {0: report()}))
+        if each.subject == "data"
     ]
     assert finding.message.startswith("imagenet's folders and first images are read in ")
 
@@ -46,7 +48,7 @@ def judged(*reports: NodeReport, trouble: str = "", is_slow: bool = False, **sch
     fields = {"kind": "slurm", "cpus_per_task": 4, "gpus_per_node": 1} | scheduler
     settings = SiteSettings.model_validate({"scheduler": fields})
     outcome = Outcome("7", "hello", max(len(reports), 1), 1.5, {each.rank: each for each in reports}, trouble, is_slow)
-    return list(judge(settings, outcome))
+    return list(evaluate_probe(settings, outcome))
 
 
 def test_a_node_as_it_should_be() -> None:
@@ -64,21 +66,30 @@ def test_a_node_as_it_should_be() -> None:
         ({"answered": None}, Level.FAULT, "files", "saw no answer"),
         ({"answered": 12.0}, Level.WARNING, "files", "took 12s"),
         (
-            {"package": Step(seconds=1, fault="No module named 'numpy'")},
+            {"package": ProbeStep(seconds=1, fault="No module named 'numpy'")},
             Level.FAULT,
             "python",
             "No module named 'numpy'",
         ),
-        ({"package": Step(seconds=90, files=1412)}, Level.WARNING, "python", "in 1m30s, 1,412 files, on n1"),
+        ({"package": ProbeStep(seconds=90, files=1412)}, Level.WARNING, "python", "in 1m30s, 1,412 files, on n1"),
         (
-            {"loading": Loading(torch=Step(seconds=1), data=Step(seconds=21.0), gpus=["x"])},
+            {"loading": LoadingReport(torch=ProbeStep(seconds=1), data=ProbeStep(seconds=21.0), gpus=["x"])},
             Level.WARNING,
             "data",
             "loaded in 21s on n1",
         ),
-        ({"loading": Loading(torch=Step(seconds=1, fault="ended by signal 4"))}, Level.FAULT, "torch", "signal 4"),
         (
-            {"loading": Loading(torch=Step(seconds=1), data=Step(seconds=1, fault="OSError: gone"), gpus=["x"])},
+            {"loading": LoadingReport(torch=ProbeStep(seconds=1, fault="ended by signal 4"))},
+            Level.FAULT,
+            "torch",
+            "signal 4",
+        ),
+        (
+            {
+                "loading": LoadingReport(
+                    torch=ProbeStep(seconds=1), data=ProbeStep(seconds=1, fault="OSError: gone"), gpus=["x"]
+                )
+            },
             Level.FAULT,
             "data",
             "OSError: gone",
@@ -87,13 +98,13 @@ def test_a_node_as_it_should_be() -> None:
         ({"versions": installed_versions() | {"torch": "1.0"}}, Level.WARNING, "versions", "n1: torch 1.0 (here "),
         ({"python": "3.11.999"}, Level.WARNING, "versions", "python 3.11.999 (here "),
         (
-            {"loading": Loading(torch=Step(seconds=1), data=Step(seconds=1))},
+            {"loading": LoadingReport(torch=ProbeStep(seconds=1), data=ProbeStep(seconds=1))},
             Level.FAULT,
             "gpus",
             "torch sees 0 of the 1 GPUs",
         ),
         (
-            {"visible_gpus": None, "loading": Loading(torch=Step(seconds=1), data=Step(seconds=1))},
+            {"visible_gpus": None, "loading": LoadingReport(torch=ProbeStep(seconds=1), data=ProbeStep(seconds=1))},
             Level.FAULT,
             "gpus",
             "1 asked, 0 seen",
@@ -121,7 +132,7 @@ def test_gpus_that_nobody_asked_for_are_told() -> None:
     ("workers", "message"), [(1, "1 workers there: 1 would idle"), (4, "several workers share one")]
 )
 def test_workers_that_are_not_one_a_gpu_are_told(workers: int, message: str) -> None:
-    given = report(loading=Loading(torch=Step(seconds=1), data=Step(seconds=1), gpus=["a", "b"]))
+    given = report(loading=LoadingReport(torch=ProbeStep(seconds=1), data=ProbeStep(seconds=1), gpus=["a", "b"]))
     [finding] = [
         each for each in judged(given, gpus_per_node=2, workers_per_node=workers) if each.level is not Level.OK
     ]
@@ -146,7 +157,7 @@ def test_a_job_that_did_not_start_is_a_warning_and_one_that_failed_a_fault() -> 
 def test_a_job_without_any_output_is_told_what_that_most_likely_is() -> None:
     settings = SiteSettings.model_validate({"scheduler": {"kind": "slurm"}})
     outcome = Outcome("7", "hello", 1, trouble="it ended: exit status 53", unseen="its node does not see /home/me")
-    [finding] = judge(settings, outcome)
+    [finding] = evaluate_probe(settings, outcome)
     assert (finding.level, finding.subject) == (Level.FAULT, "job")
     assert finding.message == "job 7: it ended: exit status 53; its node does not see /home/me"
     assert "--campaign-dir" in finding.advice
@@ -155,8 +166,8 @@ def test_a_job_without_any_output_is_told_what_that_most_likely_is() -> None:
 @pytest.mark.parametrize(("scheduler", "level"), [({}, Level.WARNING), ({"place": "scatter:excl"}, Level.OK)])
 def test_pbs_does_not_tell_trials_that_share_a_node_which_gpus_are_theirs(scheduler: Any, level: Level) -> None:
     settings = SiteSettings.model_validate({"scheduler": {"kind": "pbs", "gpus": 1} | scheduler})
-    seen = report(visible_gpus=None, loading=Loading(torch=Step(seconds=1.0), gpus=["Big GPU"] * 4))
-    found = {each.subject: each for each in judge(settings, Outcome("7", "hello", 1, 1.5, {0: seen}))}["gpus"]
+    seen = report(visible_gpus=None, loading=LoadingReport(torch=ProbeStep(seconds=1.0), gpus=["Big GPU"] * 4))
+    found = {each.subject: each for each in evaluate_probe(settings, Outcome("7", "hello", 1, 1.5, {0: seen}))}["gpus"]
     assert found.level is level
     if level is Level.WARNING:
         assert "1 asked, 4 seen" in found.message

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from aiperf_orch.doctor import probe_job
-from aiperf_orch.schedulers.base import Cancellation, JobRequest, Submission
+from aiperf_orch.schedulers.base import CancelResult, JobRequest, SubmitResult
 from aiperf_orch.settings.models import SiteSettings
 
 
@@ -22,17 +22,17 @@ class _Interrupted:
         self.queue: list[str] = []
         self.cancelled: list[str] = []
 
-    def submit(self, requests: Sequence[JobRequest]) -> Submission:
+    def submit(self, requests: Sequence[JobRequest]) -> SubmitResult:
         os.kill(os.getpid(), signal.SIGINT)
         self.queue += [request.name for request in requests]
-        return Submission(jobs=dict.fromkeys(self.queue, "1"))
+        return SubmitResult(jobs=dict.fromkeys(self.queue, "1"))
 
     def query(self, names: Collection[str]) -> dict[str, Any]:
         return {}
 
-    def cancel(self, names: Collection[str], *, force: bool) -> Cancellation:
+    def cancel(self, names: Collection[str], *, force: bool) -> CancelResult:
         self.cancelled += [name for name in names if name in self.queue]
-        return Cancellation()
+        return CancelResult()
 
 
 @pytest.fixture
@@ -47,6 +47,6 @@ def test_an_interrupt_amid_the_submission_cancels_what_was_submitted(tmp_path: P
     scheduler: Any = _Interrupted()
     settings = SiteSettings.model_validate({"training": {"trainer": "simulated"}})
     with probe_job.folder_in(tmp_path) as folder, pytest.raises(KeyboardInterrupt):
-        probe_job.run(scheduler, settings, folder, wait=60, say=print)
+        probe_job.run(scheduler, settings, folder, wait=60, log=print)
     assert scheduler.cancelled == scheduler.queue != []
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

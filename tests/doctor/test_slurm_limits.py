@@ -9,7 +9,7 @@ import pytest
 
 from aiperf_orch.doctor.findings import Finding, Level
 from aiperf_orch.doctor.slurm_limits import judge_limits
-from aiperf_orch.schedulers.slurm.accounting_limits import Account, Association, Kind, Limit, Qos
+from aiperf_orch.schedulers.slurm.accounting_limits import Account, Association, Limit, LimitKind, Qos
 from aiperf_orch.schedulers.slurm.inventory import Cluster, NodeGroup, Partition
 from aiperf_orch.settings.schedulers import SlurmSettings
 
@@ -35,7 +35,7 @@ def judged(cluster: Cluster = CLUSTER, concurrency: int = 16, **settings: Any) -
     return list(judge_limits(chosen, concurrency, 12 * 3600.0, cluster, ["main"]))
 
 
-def of_account(name: str, *limits: tuple[str, Kind, float, str]) -> Cluster:
+def of_account(name: str, *limits: tuple[str, LimitKind, float, str]) -> Cluster:
     found = tuple(Limit(f"account {name}", each, kind, amount, resource) for each, kind, amount, resource in limits)
     return replace(CLUSTER, accounts={**CLUSTER.accounts, name: replace(CLUSTER.accounts[name], limits=found)})
 
@@ -50,41 +50,55 @@ def test_without_limits_all_is_well_and_those_that_were_asked_are_named() -> Non
 @pytest.mark.parametrize(
     ("name", "kind", "amount", "resource", "level", "message"),
     [
-        ("GrpJobs", Kind.RUNNING, 7, "", Level.WARNING, "7 trials run at once at most, and campaign.concurrency is 16"),
-        ("GrpJobs", Kind.RUNNING, 16, "", Level.OK, "allow 16 trials at once"),
-        ("GrpJobs", Kind.RUNNING, 0, "", Level.FAULT, "no trial of yours would ever run"),
+        (
+            "GrpJobs",
+            LimitKind.RUNNING,
+            7,
+            "",
+            Level.WARNING,
+            "7 trials run at once at most, and campaign.concurrency is 16",
+        ),
+        ("GrpJobs", LimitKind.RUNNING, 16, "", Level.OK, "allow 16 trials at once"),
+        ("GrpJobs", LimitKind.RUNNING, 0, "", Level.FAULT, "no trial of yours would ever run"),
         (
             "GrpSubmitJobs",
-            Kind.QUEUED,
+            LimitKind.QUEUED,
             16,
             "",
             Level.WARNING,
             "16 jobs may be in the queue, and 16 trials and 1 waiting",
         ),
-        ("GrpSubmitJobs", Kind.QUEUED, 17, "", Level.OK, "allow 16 trials at once"),
-        ("GrpTRES", Kind.AT_ONCE, 12, "cpu", Level.WARNING, "GrpTRES=cpu=12 of account"),
-        ("GrpTRES", Kind.AT_ONCE, 12, "cpu", Level.WARNING, "3 trials run at once at most"),
-        ("GrpTRES", Kind.AT_ONCE, 3, "cpu", Level.FAULT, "no trial of yours would ever run: one asks for 4"),
-        ("GrpTRES", Kind.AT_ONCE, 65536, "mem", Level.WARNING, "8 trials run at once at most"),
-        ("GrpTRES", Kind.AT_ONCE, 5, "gres/gpu", Level.WARNING, "5 trials run at once at most"),
-        ("GrpTRES", Kind.AT_ONCE, 5, "gres/gpu:a100", Level.WARNING, "5 trials run at once at most"),
-        ("GrpTRES", Kind.AT_ONCE, 2, "node", Level.WARNING, "8 trials run at once at most"),
+        ("GrpSubmitJobs", LimitKind.QUEUED, 17, "", Level.OK, "allow 16 trials at once"),
+        ("GrpTRES", LimitKind.AT_ONCE, 12, "cpu", Level.WARNING, "GrpTRES=cpu=12 of account"),
+        ("GrpTRES", LimitKind.AT_ONCE, 12, "cpu", Level.WARNING, "3 trials run at once at most"),
+        ("GrpTRES", LimitKind.AT_ONCE, 3, "cpu", Level.FAULT, "no trial of yours would ever run: one asks for 4"),
+        ("GrpTRES", LimitKind.AT_ONCE, 65536, "mem", Level.WARNING, "8 trials run at once at most"),
+        ("GrpTRES", LimitKind.AT_ONCE, 5, "gres/gpu", Level.WARNING, "5 trials run at once at most"),
+        ("GrpTRES", LimitKind.AT_ONCE, 5, "gres/gpu:a100", Level.WARNING, "5 trials run at once at most"),
+        ("GrpTRES", LimitKind.AT_ONCE, 2, "node", Level.WARNING, "8 trials run at once at most"),
         (
             "GrpTRES",
-            Kind.AT_ONCE,
+            LimitKind.AT_ONCE,
             1e6,
             "billing",
             Level.WARNING,
             "not known: how much a trial takes of GrpTRES=billing",
         ),
-        ("GrpTRESRunMins", Kind.RUNNING_MINUTES, 4800, "cpu", Level.WARNING, "5 trials run at once at most"),
-        ("GrpTRESMins", Kind.BUDGET, 1000, "cpu", Level.WARNING, "the campaign may take 46080"),
-        ("GrpTRESMins", Kind.BUDGET, 1e9, "cpu", Level.WARNING, "not known: how much is left of GrpTRESMins=cpu=1e+09"),
-        ("GrpWall", Kind.BUDGET, 60, "", Level.WARNING, "the campaign may take 11520"),
+        ("GrpTRESRunMins", LimitKind.RUNNING_MINUTES, 4800, "cpu", Level.WARNING, "5 trials run at once at most"),
+        ("GrpTRESMins", LimitKind.BUDGET, 1000, "cpu", Level.WARNING, "the campaign may take 46080"),
+        (
+            "GrpTRESMins",
+            LimitKind.BUDGET,
+            1e9,
+            "cpu",
+            Level.WARNING,
+            "not known: how much is left of GrpTRESMins=cpu=1e+09",
+        ),
+        ("GrpWall", LimitKind.BUDGET, 60, "", Level.WARNING, "the campaign may take 11520"),
     ],
 )
 def test_limits_of_the_account_and_of_those_above_it(
-    account: str, name: str, kind: Kind, amount: float, resource: str, level: Level, message: str
+    account: str, name: str, kind: LimitKind, amount: float, resource: str, level: Level, message: str
 ) -> None:
     found = judged(of_account(account, (name, kind, amount, resource)))
     assert {finding.subject for finding in found} == {"limits"}
@@ -98,20 +112,34 @@ def test_limits_of_the_account_and_of_those_above_it(
 @pytest.mark.parametrize(
     ("name", "kind", "amount", "resource", "level", "message"),
     [
-        ("MaxJobsPerUser", Kind.RUNNING, 3, "", Level.WARNING, "MaxJobsPerUser=3 of QOS few: 3 trials run at once"),
-        ("MaxTRESPerUser", Kind.AT_ONCE, 8, "cpu", Level.WARNING, "2 trials run at once"),
-        ("MaxTRESPerAccount", Kind.AT_ONCE, 2, "gres/gpu", Level.WARNING, "2 trials run at once"),
-        ("MaxJobsPerAccount", Kind.RUNNING, 9, "", Level.WARNING, "9 trials run at once"),
-        ("MaxTRESPerJob", Kind.OF_A_JOB, 3, "cpu", Level.FAULT, "MaxTRESPerJob=cpu=3 of QOS few: a trial asks for 4"),
-        ("MaxTRESPerNode", Kind.OF_A_NODE, 3, "cpu", Level.FAULT, "a trial asks for 4 on each node"),
-        ("MinTRESPerJob", Kind.LEAST_OF_A_JOB, 8, "cpu", Level.FAULT, "a trial asks for 4 only"),
-        ("MaxWall", Kind.WALL, 3600, "", Level.FAULT, "a job may take 1h, and scheduler.time_limit is 4h"),
-        ("MaxTRESMinsPerJob", Kind.JOB_MINUTES, 480, "cpu", Level.FAULT, "a trial asks for 960 in its time limit"),
+        (
+            "MaxJobsPerUser",
+            LimitKind.RUNNING,
+            3,
+            "",
+            Level.WARNING,
+            "MaxJobsPerUser=3 of QOS few: 3 trials run at once",
+        ),
+        ("MaxTRESPerUser", LimitKind.AT_ONCE, 8, "cpu", Level.WARNING, "2 trials run at once"),
+        ("MaxTRESPerAccount", LimitKind.AT_ONCE, 2, "gres/gpu", Level.WARNING, "2 trials run at once"),
+        ("MaxJobsPerAccount", LimitKind.RUNNING, 9, "", Level.WARNING, "9 trials run at once"),
+        (
+            "MaxTRESPerJob",
+            LimitKind.OF_A_JOB,
+            3,
+            "cpu",
+            Level.FAULT,
+            "MaxTRESPerJob=cpu=3 of QOS few: a trial asks for 4",
+        ),
+        ("MaxTRESPerNode", LimitKind.OF_A_NODE, 3, "cpu", Level.FAULT, "a trial asks for 4 on each node"),
+        ("MinTRESPerJob", LimitKind.LEAST_OF_A_JOB, 8, "cpu", Level.FAULT, "a trial asks for 4 only"),
+        ("MaxWall", LimitKind.WALL, 3600, "", Level.FAULT, "a job may take 1h, and scheduler.time_limit is 4h"),
+        ("MaxTRESMinsPerJob", LimitKind.JOB_MINUTES, 480, "cpu", Level.FAULT, "a trial asks for 960 in its time limit"),
     ],
 )
 @pytest.mark.parametrize("of_the_partition", [False, True])
 def test_limits_of_a_qos_also_the_partitions(
-    name: str, kind: Kind, amount: float, resource: str, level: Level, message: str, of_the_partition: bool
+    name: str, kind: LimitKind, amount: float, resource: str, level: Level, message: str, of_the_partition: bool
 ) -> None:
     few = Qos("few", (Limit("QOS few", name, kind, amount, resource),))
     cluster = replace(CLUSTER, qos=(Qos("normal"), few))
@@ -155,27 +183,27 @@ def test_what_could_not_be_asked_is_not_known(cluster: Cluster, message: str) ->
 
 
 def test_memory_without_a_setting_is_not_known() -> None:
-    cluster = of_account("science", ("GrpTRES", Kind.AT_ONCE, 1000, "mem"))
+    cluster = of_account("science", ("GrpTRES", LimitKind.AT_ONCE, 1000, "mem"))
     [finding] = judged(cluster, memory=None)
     assert "not known: how much a trial takes of GrpTRES=mem=1000M of account science" in finding.message
 
 
 @pytest.mark.parametrize("resource", ["license/matlab", "gres/nvme", "gres/gpu:h100"])
 def test_what_no_setting_asks_for_is_taken_only_by_directives(resource: str) -> None:
-    cluster = of_account("science", ("GrpTRES", Kind.AT_ONCE, 1, resource))
+    cluster = of_account("science", ("GrpTRES", LimitKind.AT_ONCE, 1, resource))
     assert [each.level for each in judged(cluster)] == [Level.OK]
     [finding] = judged(cluster, directives=["--licenses=matlab"])
     assert finding.message.startswith(f"not known: how much a trial takes of GrpTRES={resource}=1")
 
 
 def test_limits_that_are_not_enforced_are_told_as_such() -> None:
-    for cluster in (of_account("science", ("GrpJobs", Kind.RUNNING, 1, "")), replace(CLUSTER, accounts={})):
+    for cluster in (of_account("science", ("GrpJobs", LimitKind.RUNNING, 1, "")), replace(CLUSTER, accounts={})):
         [finding] = judged(replace(cluster, config={}))
         assert (finding.level, "not set to enforce" in finding.message) == (Level.OK, True)
 
 
 def test_a_limit_of_one_of_two_partitions_does_not_hold() -> None:
-    few = Qos("few", (Limit("QOS few", "GrpJobs", Kind.RUNNING, 1),))
+    few = Qos("few", (Limit("QOS few", "GrpJobs", LimitKind.RUNNING, 1),))
     main = replace(CLUSTER.partitions[0], qos="few")
     cluster = replace(CLUSTER, partitions=(main, replace(main, name="other", qos="")), qos=(Qos("normal"), few))
     chosen = SlurmSettings.model_validate(TRIAL)

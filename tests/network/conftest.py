@@ -61,7 +61,7 @@ def damage() -> Callable[[Any, st.DataObject], Any]:
 @pytest.fixture(scope="session")
 def grow() -> Callable[[Graph, int, int], Graph]:
     """A network after so many random edits, small enough to test on."""
-    limits = morphisms.Limits(max_layers=300, max_parameters=200_000)
+    limits = morphisms.MorphismLimits(max_layers=300, max_parameters=200_000)
 
     def grown(graph: Graph, seed: int, steps: int) -> Graph:
         generator = np.random.default_rng(seed)

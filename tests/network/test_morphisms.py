@@ -17,7 +17,7 @@ from aiperf_orch.network.morphisms import (
     KINDS,
     Edit,
     EditKind,
-    Limits,
+    MorphismLimits,
     apply,
     apply_all,
     candidates,
@@ -414,23 +414,23 @@ def test_a_stride_is_found_whenever_there_is_one(height: int, width: int, first:
     assert (skip_stride(graph, 1, 2) in fitting) if fitting else (skip_stride(graph, 1, 2) is None)
 
 
-# Limits and long chains
+# MorphismLimits and long chains
 
 
 def test_limits_admit_up_to_and_including_the_limit() -> None:
     graph = small_residual()
     depth, parameters, operations = graph.depth, graph.parameters, counts.count(graph).train
-    assert Limits().admit(graph)
-    assert Limits(depth, parameters, operations).admit(graph)
-    assert not Limits(max_layers=depth - 1).admit(graph)
-    assert not Limits(max_parameters=parameters - 1).admit(graph)
-    assert not Limits(max_operations=operations - 1).admit(graph)
+    assert MorphismLimits().admit(graph)
+    assert MorphismLimits(depth, parameters, operations).admit(graph)
+    assert not MorphismLimits(max_layers=depth - 1).admit(graph)
+    assert not MorphismLimits(max_parameters=parameters - 1).admit(graph)
+    assert not MorphismLimits(max_operations=operations - 1).admit(graph)
 
 
 @pytest.mark.parametrize("seed", [small_residual(width=8), resnet50()])
 def test_a_chain_to_300_layers_stays_valid(seed: Graph) -> None:
     generator = np.random.default_rng(7)
-    limits = Limits(max_parameters=10**9)
+    limits = MorphismLimits(max_parameters=10**9)
     graph, edits, refused = seed, [], 0
     while graph.depth < 298 and refused < 1000:
         edit = random_edit(graph, 3, generator)
@@ -462,7 +462,7 @@ def test_widening_without_end_is_refused_not_overflowed() -> None:
 @given(seed=SEED_NUMBERS)
 def test_a_long_chain_of_children_is_what_making_each_anew_would_give(seed: int) -> None:
     """Shapes, sums and the hash follow the edits exactly, up to 300 layers."""
-    generator, limits = np.random.default_rng(seed), Limits(max_parameters=10**9)
+    generator, limits = np.random.default_rng(seed), MorphismLimits(max_parameters=10**9)
     graph = small_residual(width=4)
     graph.parameters, counts.count(graph), memory.estimate(graph, "fp32")  # children then carry them over
     for _ in range(1000):

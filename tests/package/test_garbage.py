@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiperf_orch.campaign.public_settings import redacted
-from aiperf_orch.package.findings import harmless
+from aiperf_orch.package.findings import printable_line
 from aiperf_orch.package.redaction import Redactor
 from aiperf_orch.package.verify import verify
 from aiperf_orch.util import strict_json
@@ -136,7 +136,7 @@ def test_strict_json_refuses(text: str) -> None:
 
 @given(st.text())
 def test_what_is_printed_of_a_package_is_harmless(text: str) -> None:
-    assert harmless(text).isprintable()
+    assert printable_line(text).isprintable()
 
 
 @given(st.lists(st.text(min_size=1, max_size=12).filter(str.strip), min_size=1, max_size=4), st.text(max_size=60))

@@ -68,7 +68,7 @@ def test_the_same_campaign_gives_the_same_bytes(
 
 
 def test_no_secret_leaves(true_campaign: CampaignDirectory, true_package: Path) -> None:
-    salt = true_campaign.frozen.salt
+    salt = true_campaign.config.salt
     assert salt
     for name, data in _contents(true_package).items():
         for secret in ("hunter2", salt, "/home/alice/site.yaml"):
@@ -174,7 +174,7 @@ def test_a_user_of_any_name_can_pack_accounting_with_pseudonyms(
 ) -> None:
     made = make_true()
     directory = made.directory
-    monkeypatch.setattr("aiperf_orch.util.users.own_name", lambda: user)
+    monkeypatch.setattr("aiperf_orch.util.users.current_user", lambda: user)
     lines = [
         {"name": directory.attempt_name(*key), "job": f"{key}.pbs1.example.org", "state": "COMPLETED", "exit_code": "0",
          "start": "2026-01-02T02:59:00Z", "end": "2026-01-02T05:00:00Z", "nodes": ["n1.example.org"], "owner": user}

@@ -25,10 +25,10 @@ from aiperf_orch.committee.ranking import Status, rank
 from aiperf_orch.committee.submission import read_submission
 from aiperf_orch.package.signature import sign
 from aiperf_orch.package.verify import verify
-from aiperf_orch.results.result import compute
+from aiperf_orch.results.result import compute_result
 from aiperf_orch.results.tables import write_tables
 from aiperf_orch.util.errors import AiperfError, UsageError
-from aiperf_orch.util.temporary_folders import scratch_folder, sweep
+from aiperf_orch.util.temporary_folders import remove_abandoned, scratch_folder
 
 _ssh = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="signatures need ssh-keygen (openssh-client)")
 
@@ -109,7 +109,7 @@ def test_folders_say_what_they_are(
 @pytest.fixture
 def result_csv(make_true: Any) -> Path:
     directory = make_true().directory
-    write_tables(compute(directory))
+    write_tables(compute_result(directory))
     return Path(directory.result)
 
 
@@ -257,13 +257,13 @@ def test_a_folder_in_use_and_what_is_not_ours_stay(tmp_path: Path, monkeypatch: 
     with scratch_folder() as first:
         (first / "file").write_text("mine")
         with scratch_folder() as second:
-            sweep()
+            remove_abandoned()
             assert (first / "file").read_text() == "mine"
             assert second.is_dir()
             assert first.stat().st_mode & 0o777 == 0o700
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, "aiperf-orch-link"])
     os.utime(tmp_path / "aiperf-orch-notes", (0, 0))  # of a version that locked nothing
-    sweep()
+    remove_abandoned()
     assert not (tmp_path / "aiperf-orch-notes").exists()
 
 

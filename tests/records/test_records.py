@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from aiperf_orch.records.base import EndReason, OperationsPerImage, first_fault
+from aiperf_orch.records.base import EndReason, OperationsPerImage, first_error
 from aiperf_orch.records.events import Begin, End, Epoch, event_adapter
 from aiperf_orch.records.journal import Created, Ended, entry_adapter
 from aiperf_orch.records.trial import Hyperparameters, TrialSpec
@@ -34,7 +34,7 @@ def _refused(value: Any) -> str:
     text = value if isinstance(value, str | bytes) else json.dumps(value)
     with pytest.raises(ValidationError) as caught:
         event_adapter.validate_json(text)
-    return first_fault(caught.value)
+    return first_error(caught.value)
 
 
 def test_an_epoch_line_is_as_documented() -> None:

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from aiperf_orch.campaign import safe_reading
-from aiperf_orch.campaign.counted_epochs import counted_runs, planned_of
+from aiperf_orch.campaign.counted_epochs import counted_runs, trial_plan
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.campaign.events import Planned
+from aiperf_orch.campaign.events import TrialPlan
 from aiperf_orch.campaign.journal import read_journal
 from aiperf_orch.campaign.state import CampaignState
 from aiperf_orch.controller.attempt_monitor import watch
-from aiperf_orch.results.result import Result, compute
-from aiperf_orch.util.errors import PassingError, RecordError
+from aiperf_orch.results.result import Result, compute_result
+from aiperf_orch.util.errors import RecordError, TransientError
 from failing_files import FailingOpen
 
 
@@ -31,7 +31,7 @@ def _counted(result: Result) -> list[tuple[int, int, int]]:
 
 
 def test_a_campaign_that_has_not_begun(made: Any) -> None:
-    result = compute(made.directory)
+    result = compute_result(made.directory)
     assert (result.started, _counted(result), result.score.operations, result.faults) == (None, [], 0, [])
     assert (result.longest_epoch, result.networks) == (0.0, 0)
 
@@ -39,7 +39,7 @@ def test_a_campaign_that_has_not_begun(made: Any) -> None:
 def test_epochs_of_all_trials_count_by_their_ends(made: Any) -> None:
     made.trial(0, [(2, 0.5), (8, 0.3)])
     made.trial(1, [(4, 0.2)], at=1)
-    result = compute(made.directory)
+    result = compute_result(made.directory)
     assert _counted(result) == [(0, 1, 1), (1, 1, 1), (0, 1, 2)]
     assert (result.started, result.score.score, result.score.error) == (made.start, 82.5, 0.2)
 
@@ -47,14 +47,14 @@ def test_epochs_of_all_trials_count_by_their_ends(made: Any) -> None:
 def test_the_clock_begins_with_the_first_begin_of_any_trial(made: Any) -> None:
     made.trial(0, [(12, 0.5)], at=5)
     made.trial(1, [], at=2, reason="TRIAL_ERROR")
-    result = compute(made.directory)
+    result = compute_result(made.directory)
     assert result.started == made.at(2)
     assert result.score.score == 22.0
 
 
 def test_what_ended_past_the_deadline_does_not_count(made: Any) -> None:
     made.trial(0, [(1800, 0.5), (3600, 0.3), (3600.001, 0.1)])
-    result = compute(made.directory)
+    result = compute_result(made.directory)
     assert _counted(result) == [(0, 1, 1), (0, 1, 2)]
     assert (result.score.operations, result.score.seconds, result.score.error) == (440, 3600.0, 0.3)
 
@@ -62,7 +62,7 @@ def test_what_ended_past_the_deadline_does_not_count(made: Any) -> None:
 def test_the_deadline_is_absolute_for_late_trials_too(made: Any) -> None:
     made.trial(0, [(1, 0.5)])
     made.trial(1, [(3599, 0.4), (3601, 0.1)], at=3000)
-    assert compute(made.directory).score.epochs == 2
+    assert compute_result(made.directory).score.epochs == 2
 
 
 def test_a_begin_that_only_an_end_tells_of_sets_clock_and_deadline(made: Any) -> None:
@@ -71,7 +71,7 @@ def test_a_begin_that_only_an_end_tells_of_sets_clock_and_deadline(made: Any) ->
     made.ended(reason="NODE_FAILURE", first_begin=made.start)  # over before the controller saw it begin
     made.directory.events(0, 1, 0).unlink()
     made.trial(1, [(3000, 0.5), (3600, 0.4), (3601, 0.1), (4090, 0.0)], at=500)
-    result = compute(made.directory)
+    result = compute_result(made.directory)
     assert result.started == made.start
     assert _counted(result) == [(1, 1, 1), (1, 1, 2)]
     assert (result.score.seconds, result.score.error) == (3600.0, 0.4)
@@ -81,7 +81,7 @@ def test_the_longest_epoch_is_one_that_counts(made: Any) -> None:
     made.submit()
     epochs = [made.epoch(1, 70, start=10), made.epoch(2, 100, start=70), made.epoch(3, 3700, start=100)]
     made.events(made.begin(), *epochs)
-    assert compute(made.directory).longest_epoch == 60.0
+    assert compute_result(made.directory).longest_epoch == 60.0
 
 
 def test_a_network_of_several_trials_is_one(made: Any) -> None:
@@ -89,7 +89,7 @@ def test_a_network_of_several_trials_is_one(made: Any) -> None:
         made.submit(trial, network_hash=network * 64)
         made.events(made.begin(trial=trial), made.epoch(1, 1 + trial, trial=trial), trial=trial)
     made.trial(3, [], reason="TRIAL_ERROR")  # it ended no epoch
-    assert compute(made.directory).networks == 2
+    assert compute_result(made.directory).networks == 2
 
 
 def test_an_epoch_of_two_attempts_counts_once_by_the_earlier_end(made: Any) -> None:
@@ -102,7 +102,7 @@ def test_an_epoch_of_two_attempts_counts_once_by_the_earlier_end(made: Any) -> N
     made.events(made.begin(3, attempt=2), *second, made.end(11, attempt=2), attempt=2)
     made.began(3, attempt=2)
     made.ended(attempt=2)
-    result = compute(made.directory)
+    result = compute_result(made.directory)
     assert _counted(result) == [(0, 1, 1), (0, 2, 2), (0, 2, 3)]
     assert result.score.operations == 660
     assert result.score.error == 0.2
@@ -111,7 +111,7 @@ def test_an_epoch_of_two_attempts_counts_once_by_the_earlier_end(made: Any) -> N
 def test_a_running_trial_counts_as_far_as_it_is(made: Any) -> None:
     made.submit()
     made.events(made.begin(), made.epoch(1, 2, 0.5), made.epoch(2, 4).to_line().encode())
-    result = compute(made.directory)
+    result = compute_result(made.directory)
     assert _counted(result) == [(0, 1, 1)]
     assert result.started == made.start
     assert result.faults == []
@@ -124,7 +124,7 @@ def test_what_was_written_after_the_attempt_was_given_up_does_not_count(made: An
     made.ended(reason="LOST")
     with path.open("a") as file:
         file.write(made.epoch(2, 3, 0.1).to_line() + "\n")
-    result = compute(made.directory)
+    result = compute_result(made.directory)
     assert (_counted(result), result.faults) == ([(0, 1, 1)], [])
 
 
@@ -147,7 +147,7 @@ def test_the_controller_counts_an_ended_attempt_as_the_score_does(made: Any) -> 
     assert [run.recorded()] == trial.attempts[0].end.files
     earlier = watch(made.directory, trial.attempts[1], trial).earlier
     assert [(epoch.attempt, epoch.epoch) for epoch in earlier] == [(1, 1)]
-    result = compute(made.directory)
+    result = compute_result(made.directory)
     assert (_counted(result), result.faults) == ([(0, 1, 1), (0, 2, 2)], [])
     assert result.score.error == 0.4
 
@@ -170,7 +170,7 @@ def test_a_run_by_another_specification_than_the_journals_does_not_count(made: A
     if over:
         made.ended()
     made.trial(1, [(9, 0.5)], at=5)
-    result = compute(made.directory)
+    result = compute_result(made.directory)
     assert _counted(result) == [(1, 1, 1)]
     assert (result.score.error, result.precisions) == (0.5, {"fp32"})
     assert result.faults[0] == (
@@ -184,14 +184,14 @@ def test_what_a_specification_says_of_its_events_stands_in_the_journal(campaign:
     for trial, round_ in enumerate((0, 1, 2)):
         made.submit(trial, round=round_)
     trials = CampaignState.of(read_journal(made.directory.journal)).trials.values()
-    planned = [planned_of(made.directory, trial) for trial in trials]
-    assert planned == [Planned(made.operations, epochs, "0" * 64) for epochs in (2, 4, 5)]
+    planned = [trial_plan(made.directory, trial) for trial in trials]
+    assert planned == [TrialPlan(made.operations, epochs, "0" * 64) for epochs in (2, 4, 5)]
 
 
 def test_a_claim_that_came_after_the_end_does_not_count(made: Any) -> None:
     made.trial(0, [(2, 0.5)])
     made.events(made.begin(3, run=1), made.epoch(1, 1, 0.0, run=1), run=1)
-    assert _counted(compute(made.directory)) == [(0, 1, 1)]
+    assert _counted(compute_result(made.directory)) == [(0, 1, 1)]
 
 
 def test_events_that_were_changed_after_the_end_do_not_count_and_keep_the_clock(made: Any) -> None:
@@ -199,12 +199,12 @@ def test_events_that_were_changed_after_the_end_do_not_count_and_keep_the_clock(
     made.trial(1, [(12, 0.4)], at=10)
     path = made.directory.events(0, 1, 0)
     path.write_text(path.read_text().replace('"error":0.5', '"error":0.0'))
-    result = compute(made.directory)
+    result = compute_result(made.directory)
     assert _counted(result) == [(1, 1, 1)]
     assert result.started == made.start  # a begin that is gone must not make the campaign faster
     assert result.faults == [f"{path}: is not what the journal recorded when the attempt ended: none of it counts"]
     path.unlink()
-    assert len(compute(made.directory).faults) == 1
+    assert len(compute_result(made.directory).faults) == 1
 
 
 def test_faults_name_file_and_line(made: Any) -> None:
@@ -213,7 +213,7 @@ def test_faults_name_file_and_line(made: Any) -> None:
     path = made.events(made.begin(), lie, "garbage", made.epoch(2, 3, 0.5))
     made.began()
     made.ended()
-    result = compute(made.directory)
+    result = compute_result(made.directory)
     assert _counted(result) == [(0, 1, 2)]
     assert [fault.split(": ")[0] for fault in result.faults] == [f"{path}:2", f"{path}:3"]
 
@@ -221,7 +221,7 @@ def test_faults_name_file_and_line(made: Any) -> None:
 def test_skew_precision_and_versions_come_from_the_begin_lines(made: Any) -> None:
     made.trial(0, [(1, 0.5)], clock_skew=-3.5, precision="bf16")
     made.trial(1, [(1, 0.5)], clock_skew=1.0, precision="fp32", inherited=True)
-    result = compute(made.directory)
+    result = compute_result(made.directory)
     assert result.clock_skew == 3.5
     assert result.precisions == {"bf16", "fp32"}
     assert result.validation_sizes == {10}
@@ -232,7 +232,7 @@ def test_a_damaged_journal_is_not_scored(made: Any) -> None:
     with made.directory.journal.open("a") as file:
         file.write("garbage\n")
     with pytest.raises(RecordError, match=r"journal\.jsonl:2: not a journal entry"):
-        compute(made.directory)
+        compute_result(made.directory)
 
 
 def test_edited_settings_are_not_scored(made: Any) -> None:
@@ -242,7 +242,7 @@ def test_edited_settings_are_not_scored(made: Any) -> None:
     edited = type(made.directory).open(made.path)
     assert edited.settings.campaign.duration == 7200
     with pytest.raises(RecordError, match=r"campaign\.yaml: was changed after the campaign was made"):
-        compute(edited)
+        compute_result(edited)
 
 
 @pytest.mark.parametrize("part", ["/events/", "journal.jsonl", "campaign.yaml"])
@@ -252,11 +252,11 @@ def test_a_file_that_cannot_be_opened_for_a_moment_leaves_the_score_as_it_is(
     made = campaign()
     made.trial(0, [(1, 0.5), (2, 0.4)])
     made.trial(1, [(3, 0.3)])
-    before = compute(made.directory).score
+    before = compute_result(made.directory).score
     with monkeypatch.context() as patched:
         patched.setattr(os, "open", FailingOpen(part, at=1, times=3))
-        assert compute(CampaignDirectory.open(made.path)).score == before
+        assert compute_result(CampaignDirectory.open(made.path)).score == before
         patched.setattr(os, "open", FailingOpen(part, at=1, times=10**6))
         patched.setattr(safe_reading, "_LONGEST_PAUSE", 0.01)
-        with pytest.raises(PassingError, match=rf"{part}.*: cannot be read for now: Stale file handle"):
-            compute(CampaignDirectory.open(made.path))
+        with pytest.raises(TransientError, match=rf"{part}.*: cannot be read for now: Stale file handle"):
+            compute_result(CampaignDirectory.open(made.path))

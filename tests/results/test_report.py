@@ -16,7 +16,7 @@ from aiperf_orch.records.journal import Finished
 from aiperf_orch.results.html import visible
 from aiperf_orch.results.plots import Curve, chart
 from aiperf_orch.results.report import render_report, write_report
-from aiperf_orch.results.result import compute
+from aiperf_orch.results.result import compute_result
 from aiperf_orch.settings.models import SiteSettings
 
 pytestmark = pytest.mark.usefixtures("earlier_notes")
@@ -26,7 +26,7 @@ _TURNS = "a\u202egnp.exe\u2066\u200f\x1b[31m"
 
 
 def _report(made: Any) -> str:
-    return write_report(compute(made.directory)).read_text()
+    return write_report(compute_result(made.directory)).read_text()
 
 
 class _Text(HTMLParser):
@@ -213,7 +213,7 @@ def test_hostile_text_is_only_text(hostile: Any) -> None:
 
 
 def test_a_browser_opens_it_quietly(chromium: Any, made: Any) -> None:
-    page = write_report(compute(made.directory))
+    page = write_report(compute_result(made.directory))
     chromium.open(page)
     assert chromium.complaints() == []
     assert chromium.requests() == [page.as_uri()]
@@ -226,7 +226,7 @@ def test_a_browser_opens_it_quietly(chromium: Any, made: Any) -> None:
 
 
 def test_a_browser_runs_and_loads_nothing_of_a_hostile_one(chromium: Any, hostile: Any) -> None:
-    page = write_report(compute(hostile.directory))
+    page = write_report(compute_result(hostile.directory))
     chromium.open(page)
     assert chromium.complaints() == []
     assert chromium.requests() == [page.as_uri()]
@@ -236,7 +236,7 @@ def test_a_browser_runs_and_loads_nothing_of_a_hostile_one(chromium: Any, hostil
 def test_even_what_escaped_our_escaping_would_not_run(chromium: Any, made: Any) -> None:
     page = made.path / "broken.html"
     attack = "<script>document.title = 'run'</script><img src='https://localhost:1/x'><p id=x style='color: red'>x</p>"
-    page.write_text(render_report(compute(made.directory)).replace("<main>", "<main>" + attack))
+    page.write_text(render_report(compute_result(made.directory)).replace("<main>", "<main>" + attack))
     chromium.open(page)
     assert chromium.evaluate("document.title") != "run"
     assert len([line for line in chromium.complaints() if "Content Security Policy" in line]) == 3
@@ -247,7 +247,7 @@ def test_even_what_escaped_our_escaping_would_not_run(chromium: Any, made: Any) 
 def test_it_can_be_read_in_light_and_dark(chromium: Any, made: Any, scheme: str) -> None:
     """Every text and every curve has a contrast of at least 4.5 (text) or 3 (curves), as WCAG 2.1 asks."""
     chromium.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-    chromium.open(write_report(compute(made.directory)))
+    chromium.open(write_report(compute_result(made.directory)))
     colours = "[...document.querySelectorAll('main *')].filter(e => e.childNodes.length && getComputedStyle(e).display != 'none')"
     texts = set(chromium.evaluate(f"{colours}.map(e => getComputedStyle(e).color)"))
     curves = set(

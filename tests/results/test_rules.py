@@ -14,7 +14,7 @@ import pytest
 from aiperf_orch.campaign.state import Phase
 from aiperf_orch.records.journal import Finished
 from aiperf_orch.results import rules
-from aiperf_orch.results.result import Result, compute
+from aiperf_orch.results.result import Result, compute_result
 from aiperf_orch.results.score import Score
 from aiperf_orch.results.tables import result_row
 from aiperf_orch.util.units import now
@@ -26,7 +26,7 @@ def rankable(campaign: Callable[..., Any]) -> Result:
     made = campaign()
     made.write(Finished, reason="its 1h are over", by_deadline=True)
     return replace(
-        compute(made.directory),
+        compute_result(made.directory),
         score=Score(operations=10, seconds=3600.0, score=1.0, error=0.30, regulated=1.0, epochs=1),
         phase=Phase.FINISHED,
         duration=3600.0,
@@ -99,11 +99,11 @@ def test_the_epoch_that_the_deadline_cut_off_may_have_been_as_long_as_the_longes
     made.submit(1)
     epochs = [made.epoch(1, 600, trial=1, start=300), made.epoch(2, 3400, trial=1, start=3290)]
     made.events(made.begin(trial=1), *epochs, trial=1)
-    result = compute(made.directory)
+    result = compute_result(made.directory)
     assert (result.score.seconds, result.longest_epoch) == (3400.0, 300.0)
     assert "duration" in [miss.rule.id for miss in rules.misses(result)]  # it may yet train on
     made.write(Finished, reason="its 1h are over", by_deadline=True)
-    result = compute(made.directory)
+    result = compute_result(made.directory)
     assert "duration" not in [miss.rule.id for miss in rules.misses(result)]
     assert "duration" in [miss.rule.id for miss in rules.misses(replace(result, longest_epoch=110.0))]
 
@@ -113,7 +113,7 @@ def test_trials_that_ran_out_before_the_hour_are_not_an_hour(campaign: Callable[
     made.submit(0)
     made.events(made.begin(), made.epoch(1, 1810, start=1))
     made.write(Finished, reason="its 1 trials have ended", by_deadline=False)
-    result = compute(made.directory)
+    result = compute_result(made.directory)
     assert result.score.seconds + result.longest_epoch > 3600
     assert "duration" in [miss.rule.id for miss in rules.misses(result)]
 
@@ -125,9 +125,9 @@ def test_a_short_campaign_does_not_grow_long_by_waiting(
     made.start = now()
     made.trial(0, [(0.01, 0.1)])
     made.write(Finished, reason="its 1 trials have ended", by_deadline=False)
-    result = compute(made.directory)
+    result = compute_result(made.directory)
     monkeypatch.setattr("aiperf_orch.results.result.now", lambda: now() + timedelta(hours=2), raising=False)
-    assert compute(made.directory) == result
+    assert compute_result(made.directory) == result
     assert "duration" in [miss.rule.id for miss in rules.misses(result)]
 
 
@@ -163,5 +163,5 @@ def test_every_row_says_that_the_rules_were_changed(rankable: Result, monkeypatc
 def test_a_campaign_on_digits_is_never_rankable(campaign: Callable[..., Any]) -> None:
     made = campaign()
     made.trial(0, [(3600, 0.1)])
-    missed = [miss.rule.id for miss in rules.misses(compute(made.directory))]
+    missed = [miss.rule.id for miss in rules.misses(compute_result(made.directory))]
     assert missed == ["ended", "trained", "data"]

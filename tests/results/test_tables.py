@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from aiperf_orch.records.base import OperationsPerImage
-from aiperf_orch.results.result import compute
+from aiperf_orch.results.result import compute_result
 from aiperf_orch.results.tables import write_tables
 from aiperf_orch.util.errors import AiperfError
 
@@ -31,7 +31,7 @@ def made(campaign: Callable[..., Any]) -> Any:
     made.trial(1, [(4, 0.2)], at=1)
     made.trial(2, [], at=2, reason="TRIAL_ERROR")
     made.trial(3, [(5, 0.2)], at=3)
-    write_tables(compute(made.directory))
+    write_tables(compute_result(made.directory))
     return made
 
 
@@ -67,7 +67,7 @@ def test_a_running_trial_is_listed(campaign: Callable[..., Any]) -> None:
     made = campaign()
     made.submit()
     made.events(made.begin(), made.epoch(1, 2, 0.5))
-    write_tables(compute(made.directory))
+    write_tables(compute_result(made.directory))
     [row] = _rows(made.directory.leaderboard)
     assert (row["rank"], row["end_reason"], row["batch_size"]) == ("1", "RUNNING", "32")
 
@@ -80,7 +80,7 @@ def test_the_batch_size_is_that_of_the_last_epoch_that_counts(campaign: Callable
     made.events(made.begin(batch=64), *epochs)
     made.submit(1)
     made.events(made.begin(trial=1, batch=16), trial=1)
-    write_tables(compute(made.directory))
+    write_tables(compute_result(made.directory))
     assert [row["batch_size"] for row in _rows(made.directory.leaderboard)] == ["8", "32"]
 
 
@@ -93,7 +93,7 @@ def test_the_result_is_one_row(made: Any) -> None:
         "system": 'Größe "1", Nürnberg',
         "submitter": "a, b",
         "contact": "",
-        "campaign": made.directory.frozen.tag,
+        "campaign": made.directory.config.tag,
         "operations": "880",
         "seconds": "8.0",
     }
@@ -118,7 +118,7 @@ def _epochs_that_tell(made: Any, *changes: dict[str, Any]) -> Any:
     ]
     made.submit()
     made.events(made.begin(), *epochs, made.epoch(len(changes) + 1, 4000))
-    write_tables(compute(made.directory))
+    write_tables(compute_result(made.directory))
     return _rows(made.directory.result)[0], _rows(made.directory.leaderboard)[0]
 
 
@@ -166,7 +166,7 @@ def test_operations_beyond_64_bits_are_written_as_digits(campaign: Callable[...,
     made.events(made.begin(), epoch, made.end(3600))
     made.began()
     made.ended()
-    write_tables(compute(made.directory))
+    write_tables(compute_result(made.directory))
     exact = 28 * (3 * 10**20 + 3) + 10 * (10**20 + 1)
     assert exact == 9_400_000_000_000_000_000_094
     assert _rows(made.directory.result)[0]["operations"] == str(exact)
@@ -187,14 +187,14 @@ def test_what_a_trial_says_of_its_versions_cannot_pass_for_a_result(campaign: Ca
     versions = {"score": "999", "error": "0.0", "torch": "2.11.0+cpu", "aiperf-orch": "0.1.0"}
     made.trial(0, [(2, 0.5)], versions=versions)
     made.trial(1, [(2, 0.5)], versions={"torch": "2.12.0"})
-    write_tables(compute(made.directory))
+    write_tables(compute_result(made.directory))
     [row] = _rows(made.directory.result)
     assert (row["score"], row["error"], row["torch"]) == ("220.0", "0.5", "2.11.0+cpu 2.12.0")
 
 
 def test_a_campaign_without_trials_has_its_headers(campaign: Callable[..., Any]) -> None:
     made = campaign()
-    write_tables(compute(made.directory))
+    write_tables(compute_result(made.directory))
     assert made.directory.leaderboard.read_text().startswith("rank,trial,error,network,parent,")
     assert made.directory.series.read_text() == "seconds,operations,score,error,regulated_score,epochs,simulated\n"
     [row] = _rows(made.directory.result)
@@ -216,10 +216,10 @@ def test_a_full_disk_leaves_the_tables_that_were_there(
 ) -> None:
     made = campaign("disk/campaign")
     made.trial(0, [(2, 0.5)])
-    write_tables(compute(made.directory))
+    write_tables(compute_result(made.directory))
     before = made.directory.leaderboard.read_bytes()
     made.trial(1, [(3, 0.4)])
     fill(small_disk)
     with pytest.raises(AiperfError, match=r"leaderboard\.csv: cannot be written: the disk is full"):
-        write_tables(compute(made.directory))
+        write_tables(compute_result(made.directory))
     assert made.directory.leaderboard.read_bytes() == before

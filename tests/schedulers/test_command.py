@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from aiperf_orch.schedulers.command import Answer, ask, clean_environment, run_command
+from aiperf_orch.schedulers.command import CommandResult, ask, clean_environment, run_command
 from aiperf_orch.util.errors import SchedulerUnreachableError
 
 KEPT = {
@@ -34,9 +34,9 @@ def test_what_says_which_cluster_and_who_is_kept_and_what_changes_jobs_is_not(mo
 
 def test_what_a_command_says_is_kept_apart():
     answer = run_command(["sh", "-c", "echo out; echo err >&2; echo more >&2; exit 3"], timeout=60)
-    assert answer == Answer(3, "out\n", "err\nmore\n")
-    assert (answer.said, answer.complaint) == ("err\nmore", "err more")
-    assert Answer(1, "", "").complaint == "exit status 1, without a word"
+    assert answer == CommandResult(3, "out\n", "err\nmore\n")
+    assert (answer.error_text, answer.error_line) == ("err\nmore", "err more")
+    assert CommandResult(1, "", "").complaint == "exit status 1, without a word"
 
 
 def test_much_output_on_both_sides_is_read_whole():
@@ -67,7 +67,7 @@ def test_a_command_is_ended_as_soon_as_it_has_said_enough():
     script = "echo one >&2; echo retrying >&2; sleep 300"
     answer = run_command(["sh", "-c", script], timeout=200, enough=lambda line: "retrying" in line)
     assert time.monotonic() - began < 100
-    assert (answer.status, answer.said) == (-9, "one\nretrying")
+    assert (answer.status, answer.error_text) == (-9, "one\nretrying")
 
 
 def test_a_program_that_is_not_there_is_named(tmp_path):

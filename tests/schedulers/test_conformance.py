@@ -87,7 +87,7 @@ def is_live(scheduler, name):
 def explained(scheduler, name, job):
     """Why a job has ended, as soon as the scheduler knows."""
     ends = {}
-    wait_for(lambda: ends.update(scheduler.explain({name: job})) or isinstance(ends.get(name), JobEnd))
+    wait_for(lambda: ends.update(scheduler.query_unlisted({name: job})) or isinstance(ends.get(name), JobEnd))
     return ends[name]
 
 
@@ -122,7 +122,7 @@ def test_a_job_that_runs_has_no_end_to_explain_and_one_that_is_unknown_neither(s
     request = jobs("conf1-00014-1", WAITING)
     job = scheduler.submit([request]).jobs[request.name]
     wait_for((request.folder / "started").exists)
-    known = scheduler.explain({request.name: job, "conf1-99999-1": "999999"})
+    known = scheduler.query_unlisted({request.name: job, "conf1-99999-1": "999999"})
     assert [each for each in known.values() if isinstance(each, JobEnd)] == []
     found = {}
     # a scheduler may measure it some seconds late
@@ -218,7 +218,7 @@ def test_cancelling_jobs_that_are_gone_refuses_nothing(scheduler, jobs):
     wait_for(lambda: not is_live(scheduler, request.name))
     for force in (False, True):
         done = scheduler.cancel({request.name: job, "conf1-99999-1": None}, force=force)
-        assert (done.never, done.refused) == ([], {})
+        assert (done.never_started, done.refused) == ([], {})
 
 
 @pytest.mark.slurm
@@ -229,7 +229,7 @@ def test_cancelling_a_waiting_element_leaves_the_rest_of_its_array_waiting(slurm
     requests = [jobs(name, WAITING, array="conf1-w00020") for name in names]
     scheduler.submit(requests)
     assert {status.state for status in scheduler.query(names).values()} == {JobState.PENDING}
-    assert scheduler.cancel(dict.fromkeys(names[:1]), force=False).never == names[:1]
+    assert scheduler.cancel(dict.fromkeys(names[:1]), force=False).never_started == names[:1]
     wait_for(lambda: not is_live(scheduler, names[0]))
     assert all(is_live(scheduler, name) for name in names[1:])
     scheduler.cancel(dict.fromkeys(names), force=True)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from aiperf_orch.schedulers.pbs.access_lists import Submitter, barring_list, bars_host, job_limit
-from aiperf_orch.schedulers.pbs.inventory import Place
+from aiperf_orch.schedulers.pbs.access_lists import Submitter, denies_host, denying_list, job_limit
+from aiperf_orch.schedulers.pbs.inventory import QueueOrServer
 
 ME = Submitter("me", "staff", frozenset({"staff", "ai"}), frozenset({"login1", "login1.example.org"}))
 
@@ -25,17 +25,19 @@ ME = Submitter("me", "staff", frozenset({"staff", "ai"}), frozenset({"login1", "
     ],
 )
 def test_a_list_of_users(users, barred):
-    assert barring_list(Place("q", {"acl_user_enable": "True", "acl_users": users}), ME) == (
+    assert denying_list(QueueOrServer("q", {"acl_user_enable": "True", "acl_users": users}), ME) == (
         "acl_users" if barred else None
     )
-    assert barring_list(Place("q", {"acl_users": users}), ME) is None  # a list that is not enabled
+    assert denying_list(QueueOrServer("q", {"acl_users": users}), ME) is None  # a list that is not enabled
 
 
 @pytest.mark.parametrize(
     ("groups", "barred"), [("ai", False), ("hpc,staff", False), ("hpc", True), ("-ai,+", True), ("-hpc,+", False)]
 )
 def test_a_list_of_groups_knows_all_of_a_users(groups, barred):
-    assert (barring_list(Place("q", {"acl_group_enable": "True", "acl_groups": groups}), ME) is not None) is barred
+    assert (
+        denying_list(QueueOrServer("q", {"acl_group_enable": "True", "acl_groups": groups}), ME) is not None
+    ) is barred
 
 
 @pytest.mark.parametrize(
@@ -43,8 +45,8 @@ def test_a_list_of_groups_knows_all_of_a_users(groups, barred):
     [("login1", False), ("*.EXAMPLE.org", False), ("*", False), ("-login1,*", True), ("login2,*.other.org", True)],
 )
 def test_a_list_of_hosts(hosts, barred):
-    assert bars_host(Place("q", {"acl_host_enable": "True", "acl_hosts": hosts}), ME) is barred
-    assert not bars_host(Place("q", {"acl_hosts": hosts}), ME)
+    assert denies_host(QueueOrServer("q", {"acl_host_enable": "True", "acl_hosts": hosts}), ME) is barred
+    assert not denies_host(QueueOrServer("q", {"acl_hosts": hosts}), ME)
 
 
 @pytest.mark.parametrize(
@@ -64,11 +66,11 @@ def test_a_list_of_hosts(hosts, barred):
 )
 def test_limits_of_jobs(limits, running, queued):
     asked = {"nodect": 1, "ncpus": 16, "ngpus": 0, "mem": 64 << 20}
-    found = [job_limit(Place("q", limits), kind, ME, "climate", asked) for kind in ("run", "queued")]
+    found = [job_limit(QueueOrServer("q", limits), kind, ME, "climate", asked) for kind in ("run", "queued")]
     assert [limit.jobs if limit else None for limit in found] == [running, queued]
 
 
 def test_who_is_here_is_known():
-    here = Submitter.present()
+    here = Submitter.current()
     assert here.group in here.groups
     assert all(map(here.is_on, here.hosts))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from aiperf_orch.schedulers.command import Answer
+from aiperf_orch.schedulers.command import CommandResult
 from aiperf_orch.schedulers.pbs.error_messages import TABLE, Meaning, complaint_of, meaning_of
 from aiperf_orch.util.errors import QueueFullError, SchedulerUnreachableError, SubmitPostponedError, SubmitRefusedError
 
@@ -60,7 +60,7 @@ AWAY, GONE = Meaning.UNREACHABLE, Meaning.GONE
     ],
 )
 def test_what_a_failed_qsub_means(status, text, meaning):
-    assert meaning_of("qsub", Answer(status, "", text)) is meaning
+    assert meaning_of("qsub", CommandResult(status, "", text)) is meaning
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_what_a_failed_qsub_means(status, text, meaning):
     ],
 )
 def test_what_a_failed_qdel_means(status, text, meaning):
-    assert meaning_of("qdel", Answer(status, "", text)) is meaning
+    assert meaning_of("qdel", CommandResult(status, "", text)) is meaning
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_what_a_failed_qdel_means(status, text, meaning):
     ],
 )
 def test_each_meaning_has_an_error_that_says_all_that_pbs_said(status, text, error):
-    complaint = complaint_of("qsub", Answer(status, "", text))
+    complaint = complaint_of("qsub", CommandResult(status, "", text))
     assert type(complaint) is error
     assert (" ".join(text.split("\n")) or "exit status 99") in str(complaint)
 
@@ -106,7 +106,7 @@ def test_every_captured_error_of_the_request_itself_is_known_for_good():
         pattern = r"^\$ (qsub|qdel)\b.*?^--- stderr\n(.*?)^--- exit (\d+)"
         for block in re.split(r"^(?=\$ )", path.read_text(), flags=re.MULTILINE):
             for program, text, status in re.findall(pattern, block, re.DOTALL | re.MULTILINE):
-                found[program, int(status), text] = meaning_of(program, Answer(int(status), "", text))
+                found[program, int(status), text] = meaning_of(program, CommandResult(int(status), "", text))
     assert len(found) > 30
     passing = {(program, status) for (program, status, _), meaning in found.items() if meaning is PASSING}
     assert passing <= {("qsub", 1), ("qsub", 159), ("qsub", 173), ("qsub", 175), ("qsub", 197), ("qdel", 222)}

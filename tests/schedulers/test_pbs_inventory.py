@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from aiperf_orch.schedulers.pbs.access_lists import Submitter
 from aiperf_orch.schedulers.pbs.inventory import (
     Complex,
-    Place,
-    lacks,
+    QueueOrServer,
     parse_memory,
     parse_nodes,
     parse_queues,
     parse_server,
-    trials_a_node,
+    shortfalls,
+    trials_per_node,
 )
 from aiperf_orch.schedulers.pbs.site_draft import draft
 from aiperf_orch.settings.models import PbsSettings, SiteSettings
@@ -32,7 +32,7 @@ def shown(name):
 def made(queues=None, nodes=None, **server):
     place = parse_server(shown("qstat_Bf"))
     return Complex(
-        Place(place.name, {**place.attributes, **server}),
+        QueueOrServer(place.name, {**place.attributes, **server}),
         parse_queues(shown("qstat_Qf") if queues is None else queues),
         tuple(parse_nodes(shown("pbsnodes_av") if nodes is None else nodes)),
     )
@@ -67,10 +67,10 @@ def test_the_server_and_its_queue():
     found = made()
     assert (found.name, found.version, found.default_queue) == ("vm", "23.06.06", "workq")
     (workq,) = found.queues.values()
-    assert workq.says("enabled")
+    assert workq.is_true("enabled")
     assert workq.walltime("max") is None
-    assert not found.server.says("job_history_enable")
-    assert [each.name for each in found.nodes_of(found.executing("workq"))] == ["pbsn1", "pbsn2"]
+    assert not found.server.is_true("job_history_enable")
+    assert [each.name for each in found.nodes_of(found.execution_queues("workq"))] == ["pbsn1", "pbsn2"]
 
 
 @pytest.mark.parametrize(
@@ -102,18 +102,18 @@ def test_memory(text, kibibytes):
 def test_what_a_node_lacks_and_how_many_trials_it_holds():
     (found,) = parse_nodes(node("n1", resources_available__ngpus=4, resources_available__model="milan"))
     fits = PbsSettings.model_validate({"cpus": 2, "gpus": 1, "memory": "30gb", "chunk": "model=milan"})
-    assert lacks(fits, found) == []
-    assert trials_a_node(fits, found) == 3  # its memory is the narrowest
-    assert trials_a_node(fits.model_copy(update={"place": "scatter:excl"}), found) == 1
+    assert shortfalls(fits, found) == []
+    assert trials_per_node(fits, found) == 3  # its memory is the narrowest
+    assert trials_per_node(fits.model_copy(update={"place": "scatter:excl"}), found) == 1
     wants = PbsSettings.model_validate({"cpus": 9, "gpus": 5, "memory": "200gb", "chunk": "model=rome"})
-    assert [lack.partition(" ")[0] for lack in lacks(wants, found)] == ["cpus", "gpus", "memory", "chunk"]
+    assert [lack.partition(" ")[0] for lack in shortfalls(wants, found)] == ["cpus", "gpus", "memory", "chunk"]
 
 
 def test_an_amount_that_a_queue_adds_to_each_chunk_is_no_mark_of_its_hosts():
     queues = queue("gpu", default_chunk__mem="4gb", default_chunk__ncpus="2", default_chunk__Qlist="gpu")
     nodes = node("c1", resources_available__Qlist="cpu") + node("g1", resources_available__Qlist="gpu")
     found = made(queues, nodes)
-    assert [each.name for each in found.nodes_of(found.executing("gpu"))] == ["g1"]
+    assert [each.name for each in found.nodes_of(found.execution_queues("gpu"))] == ["g1"]
 
 
 def test_one_gpu_and_its_share_of_the_node_is_drafted_in_the_queue_that_has_gpus():

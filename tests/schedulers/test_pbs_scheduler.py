@@ -9,7 +9,7 @@ import pytest
 
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.schedulers.base import JobEnd, JobRequest, JobState, JobStatus
-from aiperf_orch.schedulers.command import Answer
+from aiperf_orch.schedulers.command import CommandResult
 from aiperf_orch.schedulers.pbs import scheduler as module
 from aiperf_orch.schedulers.pbs.job_lookup import look_up
 from aiperf_orch.schedulers.registry import make_scheduler
@@ -82,7 +82,7 @@ def test_explain_tells_what_lives_what_has_ended_and_what_is_unknown(scheduler, 
     pbs.run("qsig", "-s", "suspend", jobs["suspended"], operator=True)
     pbs.run("qdel", jobs["deleted"])
     (pbs.wait if history else pbs.wait_gone)(jobs["ended"])
-    known = scheduler.explain(jobs)
+    known = scheduler.query_unlisted(jobs)
     living = {name: status.state for name, status in known.items() if isinstance(status, JobStatus)}
     assert living == {
         "runs": JobState.RUNNING,
@@ -102,13 +102,13 @@ def test_an_empty_or_broken_answer_with_status_0_concludes_nothing(scheduler, pb
     jobs = {name: pbs.submit("true", "-h") for name in ("first", "second")}
     pbs.fault("qstat", "truncated", keep=keep)
     with pytest.raises(SchedulerUnreachableError):
-        scheduler.explain(jobs)
+        scheduler.query_unlisted(jobs)
     pbs.heal()
     pbs.stop_server()
     with pytest.raises(SchedulerUnreachableError):
-        scheduler.explain(jobs)
+        scheduler.query_unlisted(jobs)
     pbs.start_server()
-    assert scheduler.explain(jobs).keys() == jobs.keys()
+    assert scheduler.query_unlisted(jobs).keys() == jobs.keys()
 
 
 def test_ids_that_an_answer_passes_over_are_asked_for_alone():
@@ -118,8 +118,8 @@ def test_ids_that_an_answer_passes_over_are_asked_for_alone():
         """A release that shows the first id only, and no others behind one that is unknown."""
         asked.append(command[3:])
         if command[3] == "2.vm":
-            return Answer(153, "", "qstat: Unknown Job Id 2.vm\n")
-        return Answer(0, f"Job Id: {command[3]}\n    Job_Name = a\n    job_state = R\n\n", "")
+            return CommandResult(153, "", "qstat: Unknown Job Id 2.vm\n")
+        return CommandResult(0, f"Job Id: {command[3]}\n    Job_Name = a\n    job_state = R\n\n", "")
 
     assert look_up(qstat, ["1.vm", "2.vm", "3.vm"]).keys() == {"1", "3"}
     assert asked == [["1.vm", "2.vm", "3.vm"], ["2.vm"], ["3.vm"]]
@@ -144,7 +144,7 @@ def test_a_job_waits_for_the_one_that_it_follows_and_is_not_stuck(scheduler, pbs
     status = scheduler.query([request.name])[request.name]
     assert (status.state, status.job, status.stuck, status.final) == (JobState.PENDING, job, False, False)
     assert status.detail == f"waits for the end of job {first}"
-    assert scheduler.explain({request.name: job})[request.name].stuck is False
+    assert scheduler.query_unlisted({request.name: job})[request.name].stuck is False
     assert not (request.folder / "started").exists()
     scheduler.cancel({"conf1-00000-1": first}, force=False)
     wait_for((request.folder / "started").exists)
@@ -212,7 +212,7 @@ def test_what_waits_is_deleted_first_and_never_runs(scheduler, pbs, running, req
     request = request_for(1, after=first)
     job = scheduler.submit([request]).jobs[request.name]
     done = scheduler.cancel({"conf1-00000-1": first, request.name: job}, force=False)
-    assert (done.never, done.refused) == ([request.name], {})
+    assert (done.never_started, done.refused) == ([request.name], {})
     assert [words for _, _, words in pbs.calls("qdel")] == [[job], [first]]
     (pbs.wait if history else pbs.wait_gone)(first)
     assert not (request.folder / "started").exists()
@@ -232,7 +232,7 @@ def test_a_job_that_begins_while_it_is_deleted_is_not_said_never_to_have_run(sch
         return listed
 
     scheduler.query = late
-    assert scheduler.cancel({request.name: job}, force=False).never == []
+    assert scheduler.cancel({request.name: job}, force=False).never_started == []
     assert pbs.wait(job)["substate"] == 91
 
 
@@ -242,7 +242,7 @@ def test_threads_share_the_pace_and_none_waits_for_anothers_series(scheduler, mo
     def run_command(command, **_):
         with lock:
             calls.append(command[0])
-        return Answer(0, "1.vm\n", "")
+        return CommandResult(0, "1.vm\n", "")
 
     monkeypatch.setattr(module, "run_command", run_command)
     begin = time.monotonic()
@@ -259,7 +259,7 @@ def test_threads_share_the_pace_and_none_waits_for_anothers_series(scheduler, mo
 
 
 def test_a_qsub_that_was_killed_may_have_been_served(scheduler, pbs, request_for, monkeypatch):
-    monkeypatch.setattr(module, "run_command", lambda *_, **__: Answer(-9, "", ""))
+    monkeypatch.setattr(module, "run_command", lambda *_, **__: CommandResult(-9, "", ""))
     request = request_for(0)
     assert list(scheduler.submit([request]).unsure) == [request.name]
 

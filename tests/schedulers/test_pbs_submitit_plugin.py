@@ -9,7 +9,7 @@ import time
 import pytest
 import submitit
 
-from aiperf_orch.schedulers.command import Answer
+from aiperf_orch.schedulers.command import CommandResult
 from aiperf_orch.schedulers.pbs import submitit_plugin
 from aiperf_orch.schedulers.pbs.submitit_plugin import PbsExecutor, PbsJob, PbsJobEnvironment
 
@@ -130,11 +130,11 @@ def test_a_map_that_meets_a_limit_says_which_jobs_there_are(executor, pbs):
 def test_half_an_answer_ends_no_job(executor, monkeypatch):
     whole = "Job Id: 7.vm\n    Job_Name = a\n    job_state = R\n\n"
     watcher = submitit_plugin.PbsInfoWatcher()
-    monkeypatch.setattr(submitit_plugin, "_run", lambda *_: Answer(0, whole[:30], ""))
+    monkeypatch.setattr(submitit_plugin, "_run", lambda *_: CommandResult(0, whole[:30], ""))
     watcher.register_job("7")
     watcher.update()
     assert watcher.get_state("7", mode="cache") == "UNKNOWN"
-    monkeypatch.setattr(submitit_plugin, "_run", lambda *_: Answer(0, whole, ""))
+    monkeypatch.setattr(submitit_plugin, "_run", lambda *_: CommandResult(0, whole, ""))
     watcher.update()
     assert watcher.get_state("7", mode="cache") == "RUNNING"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aiperf_orch.schedulers.slurm import accounting_limits
-from aiperf_orch.schedulers.slurm.accounting_limits import Account, Association, Kind, Limit, Qos, holding
+from aiperf_orch.schedulers.slurm.accounting_limits import Account, Association, Limit, LimitKind, Qos, effective_limits
 
 ASSOCIATIONS = """\
 art||normal||||||||5||cpu=4|||
@@ -26,8 +26,8 @@ few|DenyOnLimit,OverPartQOS|||node=1|cpu=1000|||1|3|3||cpu=3|cpu=1|cpu=2|mem=512
 def test_associations() -> None:
     art, science = accounting_limits.parse_associations(ASSOCIATIONS)
     mine = "your association with account art"
-    assert art == Association("art", "", ("normal",), "", (Limit(mine, "MaxJobs", Kind.RUNNING, 5),
-                                                        Limit(mine, "MaxTRESPerJob", Kind.OF_A_JOB, 4, "cpu")))  # fmt: skip
+    assert art == Association("art", "", ("normal",), "", (Limit(mine, "MaxJobs", LimitKind.RUNNING, 5),
+                                                        Limit(mine, "MaxTRESPerJob", LimitKind.OF_A_JOB, 4, "cpu")))  # fmt: skip
     assert (science.qos, science.default_qos) == (("few", "normal"), "normal")
     assert [(each.name, each.amount) for each in science.limits] == [("MaxJobs", 20), ("MaxWall", 86400)]
 
@@ -47,9 +47,9 @@ def test_accounts_with_their_parents() -> None:
         "GrpTRESRunMins=cpu=60 of account physics",
     ]
     assert [(each.name, each.kind, each.amount) for each in found["art"].limits] == [
-        ("GrpSubmitJobs", Kind.QUEUED, 9),
-        ("GrpTRESMins", Kind.BUDGET, 1000),
-        ("GrpWall", Kind.BUDGET, 600),
+        ("GrpSubmitJobs", LimitKind.QUEUED, 9),
+        ("GrpTRESMins", LimitKind.BUDGET, 1000),
+        ("GrpWall", LimitKind.BUDGET, 600),
     ]
 
 
@@ -79,7 +79,7 @@ def test_the_default_account() -> None:
 
 
 def _limit(holder: str, name: str, amount: float, resource: str = "") -> Limit:
-    return Limit(holder, name, Kind.RUNNING, amount, resource)
+    return Limit(holder, name, LimitKind.RUNNING, amount, resource)
 
 
 # as 22.05.8 let jobs run
@@ -103,7 +103,7 @@ def test_the_first_place_that_sets_a_limit_counts(
             _limit(holder, name, 1, resource) for name, _, resource in (each.partition(":") for each in wanted)
         )
 
-    found = holding(
+    found = effective_limits(
         Qos("p", made("p", partition)),
         Qos("j", made("j", job)),
         Association("a0", "", (), "", made("u", user)),
@@ -114,5 +114,5 @@ def test_the_first_place_that_sets_a_limit_counts(
 
 def test_a_jobs_qos_with_overpartqos_comes_before_the_partitions() -> None:
     part, job = _limit("p", "GrpJobs", 1), _limit("j", "GrpJobs", 9)
-    assert holding(Qos("p", (part,)), Qos("j", (job,)), None, []) == [part]
-    assert holding(Qos("p", (part,)), Qos("j", (job,), is_first=True), None, []) == [job]
+    assert effective_limits(Qos("p", (part,)), Qos("j", (job,)), None, []) == [part]
+    assert effective_limits(Qos("p", (part,)), Qos("j", (job,), is_first=True), None, []) == [job]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiperf_orch.schedulers.slurm.error_messages import ERRORS, Complaint, Row, classify, is_waiting
+from aiperf_orch.schedulers.slurm.error_messages import ERRORS, ErrorClass, Row, classify, is_waiting
 
 FAILED = "sbatch: error: Batch job submission failed: "
 POLICY = FAILED + "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
@@ -15,94 +15,94 @@ POLICY = FAILED + "Job violates accounting/QOS policy (job submit limit, user's 
 SEEN = [
     (
         "sbatch: error: invalid partition specified: nosuch\n" + FAILED + "Invalid partition name specified",
-        Complaint.FOR_GOOD,
+        ErrorClass.FOR_GOOD,
     ),
-    (FAILED + "Invalid account or account/partition combination specified", Complaint.FOR_GOOD),
-    (FAILED + "Invalid qos specification", Complaint.FOR_GOOD),
-    (FAILED + "Invalid feature specification", Complaint.FOR_GOOD),
-    (FAILED + "More processors requested than permitted", Complaint.FOR_GOOD),
-    (FAILED + "Requested node configuration is not available", Complaint.FOR_GOOD),
+    (FAILED + "Invalid account or account/partition combination specified", ErrorClass.FOR_GOOD),
+    (FAILED + "Invalid qos specification", ErrorClass.FOR_GOOD),
+    (FAILED + "Invalid feature specification", ErrorClass.FOR_GOOD),
+    (FAILED + "More processors requested than permitted", ErrorClass.FOR_GOOD),
+    (FAILED + "Requested node configuration is not available", ErrorClass.FOR_GOOD),
     (
         "sbatch: error: Memory specification can not be satisfied\n"
         + FAILED
         + "Requested node configuration is not available",
-        Complaint.FOR_GOOD,
+        ErrorClass.FOR_GOOD,
     ),
-    (FAILED + "Requested time limit is invalid (missing or exceeds some limit)", Complaint.FOR_GOOD),
-    (FAILED + "Node count specification invalid", Complaint.FOR_GOOD),
-    ("sbatch: error: Invalid generic resource (gres) specification", Complaint.FOR_GOOD),
-    ("sbatch: error: Invalid --time specification", Complaint.FOR_GOOD),
+    (FAILED + "Requested time limit is invalid (missing or exceeds some limit)", ErrorClass.FOR_GOOD),
+    (FAILED + "Node count specification invalid", ErrorClass.FOR_GOOD),
+    ("sbatch: error: Invalid generic resource (gres) specification", ErrorClass.FOR_GOOD),
+    ("sbatch: error: Invalid --time specification", ErrorClass.FOR_GOOD),
     (
         "sbatch: unrecognized option '--nosuch'\nTry \"sbatch --help\" for more information",
-        Complaint.FOR_GOOD,
+        ErrorClass.FOR_GOOD,
     ),
     (
         "sbatch: error: This does not look like a batch script.  The first\n"
         "sbatch: error: line must start with #! followed by the path to an interpreter.\n"
         "sbatch: error: For instance: #!/bin/sh",
-        Complaint.FOR_GOOD,
+        ErrorClass.FOR_GOOD,
     ),
-    ("sbatch: error: Batch script is empty!", Complaint.FOR_GOOD),
+    ("sbatch: error: Batch script is empty!", ErrorClass.FOR_GOOD),
     (
         "sbatch: error: Batch script contains DOS line breaks (\\r\\n)\n"
         "sbatch: error: instead of expected UNIX line breaks (\\n).",
-        Complaint.FOR_GOOD,
+        ErrorClass.FOR_GOOD,
     ),
-    ("sbatch: error: Unable to open file job.sh", Complaint.PASSING),
+    ("sbatch: error: Unable to open file job.sh", ErrorClass.PASSING),
     (
         "sbatch: error: invalid partition specified: nosuch\nallocation failure: Invalid partition name specified",
-        Complaint.FOR_GOOD,
+        ErrorClass.FOR_GOOD,
     ),
-    (FAILED + "I/O error writing script/environment to file", Complaint.PASSING),
-    (FAILED + "Required partition not available (inactive or drain)", Complaint.PASSING),
-    (FAILED + "User's group not permitted to use this partition", Complaint.PASSING),
-    (FAILED + "Unspecified error", Complaint.PASSING),
+    (FAILED + "I/O error writing script/environment to file", ErrorClass.PASSING),
+    (FAILED + "Required partition not available (inactive or drain)", ErrorClass.PASSING),
+    (FAILED + "User's group not permitted to use this partition", ErrorClass.PASSING),
+    (FAILED + "Unspecified error", ErrorClass.PASSING),
     (
         "sbatch: error: No cluster 'nosuch' known by database.\nsbatch: error: 'nosuch' can't be reached now, or it is "
         "an invalid entry for --cluster.  Use 'sacctmgr list clusters' to see available clusters.",
-        Complaint.PASSING,
+        ErrorClass.PASSING,
     ),
-    ("sbatch: error: QOSMaxWallDurationPerJobLimit\n" + POLICY, Complaint.FOR_GOOD),
-    ("sbatch: error: QOSMaxCpuPerJobLimit\n" + POLICY, Complaint.FOR_GOOD),
-    ("sbatch: error: QOSMaxSubmitJobPerUserLimit\n" + POLICY, Complaint.FULL),
-    ("sbatch: error: AssocMaxSubmitJobLimit\n" + POLICY, Complaint.FULL),
-    ("sbatch: error: MaxSubmitJobsPerAccount\n" + POLICY, Complaint.FULL),
-    ("sbatch: error: MaxCpuPerAccount\n" + POLICY, Complaint.FEWER),
-    ("sbatch: error: QOSMaxCpuPerUserLimit\n" + POLICY, Complaint.FEWER),
-    ("sbatch: error: QOSGrpCpuLimit\n" + POLICY, Complaint.FEWER),
-    (POLICY, Complaint.FEWER),
-    (FAILED + "Invalid job array specification", Complaint.FEWER),
-    (FAILED + "Pathname of a file, directory or other parameter too long", Complaint.FEWER),
-    ("sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying", Complaint.FULL),
+    ("sbatch: error: QOSMaxWallDurationPerJobLimit\n" + POLICY, ErrorClass.FOR_GOOD),
+    ("sbatch: error: QOSMaxCpuPerJobLimit\n" + POLICY, ErrorClass.FOR_GOOD),
+    ("sbatch: error: QOSMaxSubmitJobPerUserLimit\n" + POLICY, ErrorClass.FULL),
+    ("sbatch: error: AssocMaxSubmitJobLimit\n" + POLICY, ErrorClass.FULL),
+    ("sbatch: error: MaxSubmitJobsPerAccount\n" + POLICY, ErrorClass.FULL),
+    ("sbatch: error: MaxCpuPerAccount\n" + POLICY, ErrorClass.FEWER),
+    ("sbatch: error: QOSMaxCpuPerUserLimit\n" + POLICY, ErrorClass.FEWER),
+    ("sbatch: error: QOSGrpCpuLimit\n" + POLICY, ErrorClass.FEWER),
+    (POLICY, ErrorClass.FEWER),
+    (FAILED + "Invalid job array specification", ErrorClass.FEWER),
+    (FAILED + "Pathname of a file, directory or other parameter too long", ErrorClass.FEWER),
+    ("sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying", ErrorClass.FULL),
     (
         "sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying\n"
         + FAILED
         + "Resource temporarily unavailable",
-        Complaint.FULL,
+        ErrorClass.FULL,
     ),
-    ("sbatch: error: Slurm job queue full, sleeping and retrying", Complaint.FULL),
-    (FAILED + "Unable to contact slurm controller (connect failure)", Complaint.UNREACHABLE),
-    (FAILED + "Socket timed out on send/recv operation", Complaint.UNREACHABLE),
-    (FAILED + "Zero Bytes were transmitted or received", Complaint.UNREACHABLE),
-    ("slurm_load_jobs error: Unable to contact slurm controller (connect failure)", Complaint.UNREACHABLE),
-    ("slurm_load_partitions: Unable to contact slurm controller (connect failure)", Complaint.UNREACHABLE),
+    ("sbatch: error: Slurm job queue full, sleeping and retrying", ErrorClass.FULL),
+    (FAILED + "Unable to contact slurm controller (connect failure)", ErrorClass.UNREACHABLE),
+    (FAILED + "Socket timed out on send/recv operation", ErrorClass.UNREACHABLE),
+    (FAILED + "Zero Bytes were transmitted or received", ErrorClass.UNREACHABLE),
+    ("slurm_load_jobs error: Unable to contact slurm controller (connect failure)", ErrorClass.UNREACHABLE),
+    ("slurm_load_partitions: Unable to contact slurm controller (connect failure)", ErrorClass.UNREACHABLE),
     (
         "scancel: error: Kill job error on job id 13_4: Unable to contact slurm controller (connect failure)",
-        Complaint.UNREACHABLE,
+        ErrorClass.UNREACHABLE,
     ),
-    ("scancel: error: Kill job error on job id 16: Access/permission denied", Complaint.PASSING),
+    ("scancel: error: Kill job error on job id 16: Access/permission denied", ErrorClass.PASSING),
     (
         "sbatch: error: If munged is up, restart with --num-threads=10\n"
         'sbatch: error: Munge encode failed: Failed to access "/run/munge/munge.socket.2": No such file or directory\n'
         "sbatch: error: authentication: Invalid authentication credential",
-        Complaint.UNREACHABLE,
+        ErrorClass.UNREACHABLE,
     ),
     (
         "sbatch: error: resolve_ctls_from_dns_srv: res_nsearch error: Unknown host\n"
         "sbatch: error: fetch_config: DNS SRV lookup failed\n"
         "sbatch: error: _establish_config_source: failed to fetch config\n"
         "sbatch: fatal: Could not establish a configuration source",
-        Complaint.UNREACHABLE,
+        ErrorClass.UNREACHABLE,
     ),
 ]
 
@@ -113,29 +113,29 @@ PROSE = [
         "sbatch: error: connection to the socket timed out; to resolve this, see https://site/\n"
         + FAILED
         + "Unspecified error",
-        Complaint.PASSING,
+        ErrorClass.PASSING,
     ),
     (
         "sbatch: error: MySite: the queue is full: MaxSubmitJobs\n" + FAILED + "Invalid qos specification",
-        Complaint.FOR_GOOD,
+        ErrorClass.FOR_GOOD,
     ),
-    ("sbatch: error: MySite: no such thing\n" + FAILED + "Requested reservation is invalid", Complaint.FOR_GOOD),
+    ("sbatch: error: MySite: no such thing\n" + FAILED + "Requested reservation is invalid", ErrorClass.FOR_GOOD),
     (
         "sbatch: error: MySite: QOSMaxSubmitJobPerUserLimit is 3 here, unable to contact anybody\n"
         + FAILED
         + "Access/permission denied",
-        Complaint.PASSING,
+        ErrorClass.PASSING,
     ),
-    ("sbatch: error: to resolve this, renew your authentication token", Complaint.PASSING),
-    ("sbatch: error: Munge, socket and connection refused are everyday words", Complaint.PASSING),
-    (FAILED + "A sentence of a Slurm to come", Complaint.PASSING),
-    ("Traceback (most recent call last):\nOSError: [Errno 5] Input/output error", Complaint.PASSING),
-    ("", Complaint.PASSING),
+    ("sbatch: error: to resolve this, renew your authentication token", ErrorClass.PASSING),
+    ("sbatch: error: Munge, socket and connection refused are everyday words", ErrorClass.PASSING),
+    (FAILED + "A sentence of a Slurm to come", ErrorClass.PASSING),
+    ("Traceback (most recent call last):\nOSError: [Errno 5] Input/output error", ErrorClass.PASSING),
+    ("", ErrorClass.PASSING),
 ]
 
 
 @pytest.mark.parametrize(("said", "complaint"), [*SEEN, *PROSE])
-def test_what_a_command_said(said: str, complaint: Complaint) -> None:
+def test_what_a_command_said(said: str, complaint: ErrorClass) -> None:
     assert classify(said) is complaint
 
 
@@ -145,8 +145,8 @@ def test_each_sentence_of_the_table_means_what_its_row_says(row: Row) -> None:
     assert row.seen
     assert classify(f"sbatch: error: {sentence}") is row.complaint
     assert classify(FAILED + sentence) is row.complaint
-    if row.complaint is not Complaint.PASSING:  # in a site's prose it means nothing
-        assert classify(f"sbatch: error: MySite says: {sentence}") is Complaint.PASSING
+    if row.complaint is not ErrorClass.PASSING:  # in a site's prose it means nothing
+        assert classify(f"sbatch: error: MySite says: {sentence}") is ErrorClass.PASSING
 
 
 def test_no_sentence_stands_twice_in_the_table() -> None:
@@ -163,5 +163,5 @@ def test_sbatch_is_not_waited_for_when_it_says_that_it_will_try_again() -> None:
 @settings(deadline=None)
 @given(st.text())
 def test_no_text_is_too_odd(text: str) -> None:
-    assert isinstance(classify(text), Complaint)
+    assert isinstance(classify(text), ErrorClass)
     assert isinstance(is_waiting(text), bool)

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from aiperf_orch.controller.attempt_monitor import end_by_log, tail
+from aiperf_orch.controller.attempt_monitor import end_from_log, tail
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.schedulers.base import JobEnd, JobRequest, JobState, JobStatus
 from aiperf_orch.schedulers.slurm.scheduler import SlurmScheduler
@@ -122,7 +122,7 @@ def explained(scheduler, name, job):
     """Why a job has ended, when that is known."""
 
     def end():
-        known = scheduler.explain({name: job}).get(name)
+        known = scheduler.query_unlisted({name: job}).get(name)
         return known if isinstance(known, JobEnd) else None
 
     return wait_for(end, f"the end of {name}")
@@ -212,7 +212,7 @@ def test_jobs_in_a_hidden_partition_are_found_by_ordinary_users(slurm, job, stan
         assert scheduler.query([request.name])[request.name].state is JobState.RUNNING
         for others in (0, 10):
             jobs = {request.name: ident} | {f"hidden-8888{index}-1": f"88888{index}" for index in range(others)}
-            assert scheduler.explain(jobs)[request.name].state is JobState.RUNNING
+            assert scheduler.query_unlisted(jobs)[request.name].state is JobState.RUNNING
         cluster = survey(None, timeout=60)
         assert "low" in {partition.name for partition in cluster.partitions}
         assert "low" in {group.partition for group in cluster.nodes}
@@ -238,7 +238,7 @@ def test_jobs_that_live_are_known_to_although_the_queues_answer_is_empty(schedul
     jobs = {running.name: ident, "empty-99999-1": "999999", unlike.name: ident}
     jobs |= {request.name: element for request, element in zip(waits, elements, strict=True)}
     jobs |= {f"empty-8888{index}-1": f"88888{index}" for index in range(others)}  # one listing instead of questions
-    known = scheduler.explain(jobs)
+    known = scheduler.query_unlisted(jobs)
     assert {name: (each.state, each.job) for name, each in known.items()} == {
         running.name: (JobState.RUNNING, ident),
         **{request.name: (JobState.PENDING, element) for request, element in zip(waits, elements, strict=True)},
@@ -247,7 +247,7 @@ def test_jobs_that_live_are_known_to_although_the_queues_answer_is_empty(schedul
     assert "JobHeldUser" in known[waits[0].name].detail
 
     done = scheduler.cancel({name: jobs[name] for name in (running.name, waits[1].name, "empty-99999-1")}, force=False)
-    assert (done.never, done.refused) == ([waits[1].name], {})
+    assert (done.never_started, done.refused) == ([waits[1].name], {})
     assert explained(scheduler, running.name, ident).reason is not None
     (tmp_path / "empty").unlink()
     assert {name: each.state for name, each in scheduler.query([each.name for each in waits]).items()
@@ -264,7 +264,7 @@ def test_a_suspended_and_a_requeued_job_live(slurm, job, stand_in, tmp_path):
     stand_in("squeue", EMPTY.format(tmp_path))
 
     def known():
-        found = scheduler.explain({suspended.name: idents[0], requeued.name: idents[1]})
+        found = scheduler.query_unlisted({suspended.name: idents[0], requeued.name: idents[1]})
         return [found[each.name] for each in (suspended, requeued)]
 
     wait_for(lambda: known()[1].state is JobState.PENDING, "it waits again")
@@ -287,16 +287,16 @@ def test_accounting_knows_ends_that_slurmctld_has_forgotten_but_no_life(slurm_ac
         '[[ $* = *" job "* ]] && { echo "slurm_load_jobs error: Invalid job id specified" >&2; exit 1; }\nREAL "$@"',
     )
     jobs = {failed.name: idents[0], running.name: idents[1], "purged-00009-1": idents[0]}
-    wait_for(lambda: scheduler.explain(jobs), "sacct knows the end")
-    known = scheduler.explain(jobs)
+    wait_for(lambda: scheduler.query_unlisted(jobs), "sacct knows the end")
+    known = scheduler.query_unlisted(jobs)
     assert {name: each.reason for name, each in known.items()} == {failed.name: EndReason.TRIAL_ERROR}
 
     stand_in("sacct", "echo 'sacct: error: Problem talking to the database: Connection refused' >&2; exit 1")
     with pytest.raises(SchedulerUnreachableError, match=r"sacct failed: .*Connection refused"):
-        scheduler.explain(jobs)
+        scheduler.query_unlisted(jobs)
     stand_in("scontrol", None)
-    assert isinstance(scheduler.explain({running.name: idents[1]})[running.name], JobStatus)
-    assert isinstance(scheduler.explain({failed.name: idents[0]})[failed.name], JobEnd)
+    assert isinstance(scheduler.query_unlisted({running.name: idents[1]})[running.name], JobStatus)
+    assert isinstance(scheduler.query_unlisted({failed.name: idents[0]})[failed.name], JobEnd)
 
 
 @pytest.mark.parametrize(
@@ -312,7 +312,7 @@ def test_accounting_knows_ends_that_slurmctld_has_forgotten_but_no_life(slurm_ac
 def test_what_cannot_be_asked_is_not_unknown(scheduler, stand_in, program, script):
     stand_in(program, script)
     with pytest.raises(SchedulerUnreachableError, match=f"{program} failed: "):
-        scheduler.query(["x"]) if program == "squeue" else scheduler.explain({"x": "1"})
+        scheduler.query(["x"]) if program == "squeue" else scheduler.query_unlisted({"x": "1"})
 
 
 def test_a_job_that_cannot_be_cancelled_is_reported(scheduler, job, stand_in, as_nobody):
@@ -322,16 +322,16 @@ def test_a_job_that_cannot_be_cancelled_is_reported(scheduler, job, stand_in, as
     started(request)
     as_nobody("scancel")  # Slurm's own refusal; then a wrapper of the site's
     done = scheduler.cancel(jobs, force=True)
-    assert (done.never, done.refused) == ([], dict.fromkeys(jobs, "Access/permission denied"))
+    assert (done.never_started, done.refused) == ([], dict.fromkeys(jobs, "Access/permission denied"))
     stand_in("scancel", "echo 'mysite: no scancel on Mondays' >&2; exit 3")
     done = scheduler.cancel(jobs, force=False)
-    assert (done.never, done.refused) == ([], dict.fromkeys(jobs, "mysite: no scancel on Mondays"))
+    assert (done.never_started, done.refused) == ([], dict.fromkeys(jobs, "mysite: no scancel on Mondays"))
     stand_in("scancel", "kill -9 $$")
     with pytest.raises(SchedulerUnreachableError, match="scancel failed"):
         scheduler.cancel(jobs, force=False)
     stand_in("scancel", None)
     done = scheduler.cancel(jobs, force=True)
-    assert (done.never, done.refused) == ([waits.name], {})
+    assert (done.never_started, done.refused) == ([waits.name], {})
     log_of(scheduler, request)
     assert scheduler.cancel(jobs, force=True).refused == {}  # nothing is there to be told
 
@@ -501,7 +501,7 @@ def test_the_log_of_a_job_that_took_too_much_memory_says_so(slurm_accounting, jo
     )
     (ident,) = submitted(scheduler, request)
     log_of(scheduler, request)
-    end = end_by_log(tail(request.folder / "log"))
+    end = end_from_log(tail(request.folder / "log"))
     assert end is not None, (request.folder / "log").read_text()
     assert end.reason is EndReason.OUT_OF_MEMORY
     assert "exceeded memory limit" in end.detail
@@ -515,7 +515,7 @@ def test_the_log_of_a_job_that_lost_its_node_names_it(slurm, scheduler, job):
     node = slurm.run("squeue", "--noheader", f"--jobs={ident}", "--format=%N").stdout.strip()
     slurm.down(node)
     log_of(scheduler, request)
-    end = wait_for(lambda: end_by_log(tail(request.folder / "log")), "the launcher's last words")
+    end = wait_for(lambda: end_from_log(tail(request.folder / "log")), "the launcher's last words")
     assert (end.reason, end.hosts) == (EndReason.NODE_FAILURE, (node,))
 
 
@@ -544,7 +544,7 @@ def test_different_methods_may_run_at_the_same_time(scheduler, job):
         threading.Thread(target=again, args=[method])
         for method in (
             lambda: scheduler.query(names),
-            lambda: scheduler.explain({name: str(number + 1) for number, name in enumerate(names)}),
+            lambda: scheduler.query_unlisted({name: str(number + 1) for number, name in enumerate(names)}),
             lambda: scheduler.array_limit(),
             lambda: scheduler.cancel(dict.fromkeys(["thread-99999-1"]), force=False),
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aiperf_orch.schedulers.slurm.accounting_limits import Association, Kind, Limit, Qos
+from aiperf_orch.schedulers.slurm.accounting_limits import Association, Limit, LimitKind, Qos
 from aiperf_orch.schedulers.slurm.inventory import Cluster, NodeGroup, Partition
 from aiperf_orch.schedulers.slurm.site_draft import draft
 from aiperf_orch.settings.loading import load_site
@@ -72,10 +72,10 @@ def test_accounts_and_qos_stand_as_comments(tmp_path: Path) -> None:
     few = Qos(
         "few",
         (
-            Limit("QOS few", "GrpTRES", Kind.AT_ONCE, 12, "cpu"),
-            Limit("QOS few", "MaxJobsPerUser", Kind.RUNNING, 1),
-            Limit("QOS few", "MaxSubmitJobsPerUser", Kind.QUEUED, 3),
-            Limit("QOS few", "MaxWall", Kind.WALL, 1800.0),
+            Limit("QOS few", "GrpTRES", LimitKind.AT_ONCE, 12, "cpu"),
+            Limit("QOS few", "MaxJobsPerUser", LimitKind.RUNNING, 1),
+            Limit("QOS few", "MaxSubmitJobsPerUser", LimitKind.QUEUED, 3),
+            Limit("QOS few", "MaxWall", LimitKind.WALL, 1800.0),
         ),
     )
     qos = (Qos("normal"), few, Qos("secret"))

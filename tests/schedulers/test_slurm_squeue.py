@@ -412,7 +412,7 @@ _ACCOUNT = """\
 def test_accounting_has_a_record_for_each_run_and_for_elements_that_never_ran() -> None:
     names = {"7": "qk3f9-00001-1", **{f"9_{index}": f"qk3f9-w00002[{index}]" for index in (0, 3, 4)}}
     found = squeue.parse_accounting(_ACCOUNT, names)
-    assert [(each.name, each.state, each.start, each.nodes, each.over) for each in found] == [
+    assert [(each.name, each.state, each.start, each.nodes, each.has_ended) for each in found] == [
         ("qk3f9-00001-1", "PREEMPTED", "2026-11-30T10:00:00Z", ("n1",), True),
         ("qk3f9-00001-1", "COMPLETED", "2026-11-30T10:06:00Z", ("n2",), True),
         ("qk3f9-w00002[0]", "NODE_FAIL", "2026-11-30T10:00:00Z", ("n1", "n2"), True),

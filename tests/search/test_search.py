@@ -9,7 +9,7 @@ import pytest
 from aiperf_orch.network import counts, morphisms, seeds
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.network.memory import estimate
-from aiperf_orch.network.morphisms import Limits
+from aiperf_orch.network.morphisms import MorphismLimits
 from aiperf_orch.records.trial import Hyperparameters
 from aiperf_orch.search import Proposal, Search
 from aiperf_orch.settings.models import SearchSettings
@@ -17,7 +17,7 @@ from aiperf_orch.util.errors import NetworkError
 
 QUICK = SearchSettings(candidates=6, neighbours=3)
 SEED_NETWORK = seeds.small_residual(width=4)
-WIDE = Limits()
+WIDE = MorphismLimits()
 
 
 def begin(settings=QUICK, limits=WIDE, *, seed=0, concurrency=4, keep=64) -> Search:
@@ -108,7 +108,7 @@ def test_a_proposal_is_its_parent_and_edits_and_says_its_kernel_and_round():
 
 
 def test_nothing_is_proposed_twice_nor_beyond_the_limits():
-    limits = Limits(max_layers=60, max_parameters=60_000, max_operations=4_000_000)
+    limits = MorphismLimits(max_layers=60, max_parameters=60_000, max_operations=4_000_000)
     campaign = Campaign(begin(SearchSettings(candidates=4, neighbours=2), limits)).run(200, failing=0.1)
     assert len({made.graph.hash for made in campaign.proposals}) == 200
     assert all(limits.admit(made.graph) for made in campaign.proposals)
@@ -198,7 +198,7 @@ def test_parents_are_the_best_by_measured_or_predicted_error():
         assert campaign.proposals[-1].parent in (2, 4, 1)
 
 
-def reachable(limits: Limits, kernel_sizes: list[int]) -> set[str]:
+def reachable(limits: MorphismLimits, kernel_sizes: list[int]) -> set[str]:
     """Hashes of all networks within the limits, by trying every edit of every one."""
     found, waiting = {SEED_NETWORK.hash}, deque([SEED_NETWORK])
     while waiting:
@@ -217,8 +217,8 @@ def reachable(limits: Limits, kernel_sizes: list[int]) -> set[str]:
 @pytest.mark.parametrize(
     "limits",
     [
-        Limits(max_layers=SEED_NETWORK.depth, max_parameters=4146),
-        Limits(max_layers=SEED_NETWORK.depth + 3, max_parameters=1532),
+        MorphismLimits(max_layers=SEED_NETWORK.depth, max_parameters=4146),
+        MorphismLimits(max_layers=SEED_NETWORK.depth + 3, max_parameters=1532),
     ],
     ids=["wider only", "one layer more"],
 )
@@ -237,7 +237,7 @@ def test_every_network_within_the_limits_is_found_and_then_the_search_says_so(li
 
 def test_a_seed_network_beyond_the_limits_is_refused():
     with pytest.raises(NetworkError, match="seed network"):
-        begin(limits=Limits(max_layers=3))
+        begin(limits=MorphismLimits(max_layers=3))
 
 
 def test_calls_that_cannot_be_are_refused():
@@ -252,7 +252,7 @@ def test_calls_that_cannot_be_are_refused():
 
 
 def test_finds_better_networks_than_random_edits_do():
-    limits = Limits(max_layers=60, max_parameters=200_000)
+    limits = MorphismLimits(max_layers=60, max_parameters=200_000)
 
     def random_best(seed: int) -> float:
         generator = np.random.default_rng(seed)
@@ -275,7 +275,7 @@ def test_finds_better_networks_than_random_edits_do():
 def test_a_limit_on_memory_is_kept_and_the_batch_made_to_fit():
     smallest = 32
     room = estimate(SEED_NETWORK, "fp32").at(smallest)
-    limits = Limits(max_memory=2 * room, batch=smallest)
+    limits = MorphismLimits(max_memory=2 * room, batch=smallest)
     campaign = Campaign(begin(limits=limits)).run(30)
     for made in campaign.proposals:
         needed = estimate(made.graph, "fp32").at(made.hyperparameters.batch_size)
@@ -283,7 +283,7 @@ def test_a_limit_on_memory_is_kept_and_the_batch_made_to_fit():
         assert made.hyperparameters.batch_size >= smallest
     assert any(made.hyperparameters.batch_size < 128 for made in campaign.proposals)
     with pytest.raises(NetworkError, match=r"max_memory: .* GiB, the estimate for a batch of 32"):
-        begin(limits=Limits(max_memory=room - 1, batch=smallest))
+        begin(limits=MorphismLimits(max_memory=room - 1, batch=smallest))
 
 
 def test_what_ran_out_of_memory_is_not_proposed_again_in_that_size():

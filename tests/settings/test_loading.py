@@ -460,7 +460,7 @@ def test_a_campaign_reads_its_frozen_settings_back(tmp_path: Path, name: str) ->
     origins = {"system.name": f"{tmp_path}/a: b.yaml:3", "scheduler.setup": "--set x"}
     made = CampaignDirectory.create(tmp_path / "campaign", chosen, origins)
     assert made.settings == chosen
-    assert made.frozen.origins == origins
+    assert made.config.origins == origins
     assert CampaignDirectory.open(tmp_path / "campaign").settings == chosen
 
 

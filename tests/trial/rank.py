@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from aiperf_orch.campaign.directory import read_spec
-from aiperf_orch.trial.runtime.process_group import World
-from aiperf_orch.trial.runtime.trainer import EpochResult, Left
+from aiperf_orch.trial.runtime.process_group import ProcessGroup
+from aiperf_orch.trial.runtime.trainer import EpochMeasurements, PeerStoppedError
 from aiperf_orch.trial.training import learner
 from aiperf_orch.trial.training.torch_trainer import TorchTrainer
 
@@ -30,7 +30,7 @@ class Told(Exception):
 
 
 def main(spec_path: Path, rank: int, port: int, listen_fd: int, folder: Path) -> None:
-    world = World.join(rank, 2, rank, 2, ("127.0.0.1", port), listen_fd=listen_fd if rank == 0 else None)
+    world = ProcessGroup.join(rank, 2, rank, 2, ("127.0.0.1", port), listen_fd=listen_fd if rank == 0 else None)
     spec, _ = read_spec(spec_path)
     if rank == 1:
         _limit_memory()
@@ -64,7 +64,7 @@ def main(spec_path: Path, rank: int, port: int, listen_fd: int, folder: Path) ->
 
     try:
         resumed.run_epoch(3, check)
-    except (Told, Left) as left:
+    except (Told, PeerStoppedError) as left:
         left_by = type(left).__name__
     print(
         json.dumps(
@@ -83,7 +83,7 @@ def main(spec_path: Path, rank: int, port: int, listen_fd: int, folder: Path) ->
     world.leave()
 
 
-def _epoch(trainer: TorchTrainer, number: int) -> EpochResult:
+def _epoch(trainer: TorchTrainer, number: int) -> EpochMeasurements:
     return replace(trainer.run_epoch(number, lambda: None), data_wait=None)
 
 

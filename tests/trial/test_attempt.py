@@ -14,7 +14,7 @@ import pytest
 from aiperf_orch.campaign.directory import CampaignDirectory, read_spec
 from aiperf_orch.campaign.events import revoke
 from aiperf_orch.campaign.state import CampaignState
-from aiperf_orch.controller.search_adapter import Proposer
+from aiperf_orch.controller.search_adapter import SearchAdapter
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.settings.models import SiteSettings
 from failing_files import PASSING
@@ -35,7 +35,7 @@ def make_directory(path, epochs=6, **simulated):
     }
     settings = SiteSettings.model_validate({"training": training})
     directory = CampaignDirectory.create(path, settings, {})
-    spec, _ = Proposer(directory, []).propose(0, CampaignState())
+    spec, _ = SearchAdapter(directory, []).propose(0, CampaignState())
     directory.write_spec(spec)
     return directory
 
@@ -165,7 +165,7 @@ sys.path.insert(0, {tests!r})
 from failing_files import FailingOpen
 os.open = FailingOpen({part!r}, at={at}, number={number}, times={times})
 from aiperf_orch.trial import __main__, lifecycle, simulated
-lifecycle.LONG_PATIENCE = simulated.LONG_PATIENCE = {patience}
+lifecycle.LONG_RETRY_SECONDS = simulated.LONG_RETRY_SECONDS = {patience}
 sys.exit(__main__.main(sys.argv[1:]))
 """
 

@@ -20,17 +20,17 @@ from torch.nn import functional
 from aiperf_orch.campaign.directory import CampaignDirectory, read_spec
 from aiperf_orch.campaign.events import revoke
 from aiperf_orch.campaign.state import CampaignState
-from aiperf_orch.controller.search_adapter import Proposer
+from aiperf_orch.controller.search_adapter import SearchAdapter
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.records.trial import TrialSpec
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.trial.data.digits import digits
 from aiperf_orch.trial.runtime import rendezvous
-from aiperf_orch.trial.runtime.process_group import World
+from aiperf_orch.trial.runtime.process_group import ProcessGroup
 from aiperf_orch.trial.training.model import build
 from aiperf_orch.trial.training.sharding import training_batches
-from aiperf_orch.trial.training.torch_trainer import _mixed
+from aiperf_orch.trial.training.torch_trainer import derive_seed
 
 DEADLINE = 180  # seconds
 BATCH = 16
@@ -54,7 +54,7 @@ class _Trial:
             "search": {"batch_size": [BATCH, BATCH], "max_dropout": 0.0},
         }
         self.directory = CampaignDirectory.create(path, SiteSettings.model_validate(settings), {})
-        proposed, _ = Proposer(self.directory, []).propose(0, CampaignState())
+        proposed, _ = SearchAdapter(self.directory, []).propose(0, CampaignState())
         self.directory.write_spec(proposed)
         self.spec: TrialSpec = read_spec(self.directory.spec(0))[0]
         self.log = path / "log"
@@ -128,14 +128,16 @@ def make_trial(tmp_path: Path) -> Iterator[Callable[..., _Trial]]:
 
 def _imitated_loss(spec: TrialSpec, ranks: int) -> float:
     """Mean loss of the first epoch in one process: each rank's share goes through the model alone, then all take a step."""
-    generator = torch.Generator().manual_seed(_mixed(spec.seed))
+    generator = torch.Generator().manual_seed(derive_seed(spec.seed))
     model = build(Graph.from_json(spec.network), 0.0, generator).to(memory_format=torch.channels_last)
     training = spec.training
     optimizer = torch.optim.SGD(
         model.parameters(), lr=training.learning_rate, momentum=training.momentum, weight_decay=training.weight_decay
     )
-    data, order = digits(), _mixed(spec.seed, 1)
-    shares = [training_batches(len(data.train_labels), BATCH, World(rank, ranks), order) for rank in range(ranks)]
+    data, order = digits(), derive_seed(spec.seed, 1)
+    shares = [
+        training_batches(len(data.train_labels), BATCH, ProcessGroup(rank, ranks), order) for rank in range(ranks)
+    ]
     total = 0.0
     for step, taken in enumerate(zip(*shares, strict=True)):
         optimizer.param_groups[0]["lr"] = training.learning_rate * (1 - step / len(shares[0]) / training.epochs)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.state import CampaignState
-from aiperf_orch.controller.search_adapter import Proposer
+from aiperf_orch.controller.search_adapter import SearchAdapter
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.trial.runtime.telemetry import Energy, total
 
@@ -33,7 +33,7 @@ def test_an_epoch_takes_what_all_nodes_take(tmp_path: Path) -> None:
     (tmp_path / "library" / "pynvml.py").write_text(_PYNVML)
     settings = SiteSettings.model_validate({"training": {"warmup_epochs": [1]}})
     directory = CampaignDirectory.create(tmp_path / "campaign", settings, {})
-    directory.write_spec(Proposer(directory, []).propose(0, CampaignState())[0])
+    directory.write_spec(SearchAdapter(directory, []).propose(0, CampaignState())[0])
     directory.job_folder(0, 1).mkdir(parents=True)
     command = [sys.executable, "-P", "-m", "aiperf_orch.trial", str(directory.spec(0)), "--attempt", "1"]
     environment = os.environ | {

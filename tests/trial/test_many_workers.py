@@ -23,10 +23,10 @@ from aiperf_orch.records.base import OperationsPerImage
 from aiperf_orch.records.trial import Hyperparameters, TrialSpec
 from aiperf_orch.settings.models import DataSettings, TrainingSettings
 from aiperf_orch.trial.data.digits import digits
-from aiperf_orch.trial.runtime.process_group import World
+from aiperf_orch.trial.runtime.process_group import ProcessGroup
 from aiperf_orch.trial.training.model import Model
 from aiperf_orch.trial.training.sharding import training_batches
-from aiperf_orch.trial.training.torch_trainer import TorchTrainer, _mixed
+from aiperf_orch.trial.training.torch_trainer import TorchTrainer, derive_seed
 
 NETWORK = seeds.small_residual(width=8)
 BATCH = 64  # what rank 1 has memory for, of the 128 that the specification asks
@@ -83,7 +83,7 @@ def _one_process(spec: TrialSpec) -> tuple[float, Model]:
     optimizer = torch.optim.SGD(
         model.parameters(), lr=1.0, momentum=training.momentum, weight_decay=training.weight_decay
     )
-    shares = [training_batches(1437, BATCH, World(rank, 2), _mixed(spec.seed, 1)) for rank in (0, 1)]
+    shares = [training_batches(1437, BATCH, ProcessGroup(rank, 2), derive_seed(spec.seed, 1)) for rank in (0, 1)]
     assert [len(share[-1]) for share in shares] == [15, 14]  # not equal
     total = 0.0
     for step, taken in enumerate(zip(*shares, strict=True)):
@@ -153,4 +153,7 @@ def test_they_go_on_from_the_first_ones_checkpoint_as_if_they_had_not_stopped(ra
 
 def test_when_one_is_told_to_leave_both_leave_at_the_same_step(ranks):
     said, _ = ranks
-    assert [each["left"] for each in said] == [["Left", 6], ["Told", 5]]  # the sixth time, it is not asked any more
+    assert [each["left"] for each in said] == [
+        ["PeerStoppedError", 6],
+        ["Told", 5],
+    ]  # the sixth time, it is not asked any more

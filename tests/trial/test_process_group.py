@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch.distributed as dist
 
-from aiperf_orch.trial.runtime.process_group import World
+from aiperf_orch.trial.runtime.process_group import ProcessGroup
 
 
 def test_the_workers_meet_at_a_socket_that_listens_without_libuv(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,7 +27,7 @@ def test_the_workers_meet_at_a_socket_that_listens_without_libuv(monkeypatch: py
     address = server.getsockname()
 
     def join(rank: int) -> None:
-        World.join(rank, 2, rank, 2, address, listen_fd=None if rank else server.detach())
+        ProcessGroup.join(rank, 2, rank, 2, address, listen_fd=None if rank else server.detach())
 
     ranks = [threading.Thread(target=join, args=(rank,), daemon=True) for rank in range(2)]
     for rank in ranks:

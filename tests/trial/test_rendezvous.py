@@ -12,7 +12,7 @@ from aiperf_orch.trial.runtime import rendezvous
 from aiperf_orch.trial.runtime.allocation import Allocation
 from aiperf_orch.trial.runtime.messages import Order
 from aiperf_orch.trial.runtime.rendezvous import Key, Meeting
-from aiperf_orch.trial.runtime.trainer import TrialFailure
+from aiperf_orch.trial.runtime.trainer import TrialFailedError
 
 SPEC = "0" * 64
 
@@ -38,7 +38,7 @@ def ports():
 
 def task(rank, ports, workers=1):
     told = {"HOSTS": "localhost,localhost", "RANK": rank, "PORTS": ports, "INTERFACE": "lo", "WORKERS": workers}
-    return Allocation.present({f"AIPERF_ORCH_{name}": str(value) for name, value in told.items()})
+    return Allocation.from_environment({f"AIPERF_ORCH_{name}": str(value) for name, value in told.items()})
 
 
 def looking(allocation, key, found):
@@ -110,7 +110,7 @@ def test_a_first_task_that_does_not_run_its_trial_lets_the_others_go(ports):
 def on_nodes(rank, ports, name):
     """A task of an allocation of two nodes of this name, which meet on all interfaces."""
     told = {"HOSTS": f"{name},{name}", "RANK": rank, "PORTS": ports}
-    return Allocation.present({f"AIPERF_ORCH_{key}": str(value) for key, value in told.items()})
+    return Allocation.from_environment({f"AIPERF_ORCH_{key}": str(value) for key, value in told.items()})
 
 
 def resolving(addresses):
@@ -161,22 +161,22 @@ def test_without_a_campaign_a_name_that_nobody_resolves_is_said_at_once(ports, m
     monkeypatch.setattr(socket, "getaddrinfo", resolving([]))
     wrong = r"the node's name node1 cannot be resolved here .* /etc/hosts, .* scheduler.interface"
     key = Key(SPEC, 1, "job1", 0)
-    with pytest.raises(TrialFailure, match=wrong) as caught:
+    with pytest.raises(TrialFailedError, match=wrong) as caught:
         rendezvous.find(on_nodes(1, ports, "node1"), key, lambda: False)
     assert caught.value.reason is not EndReason.NODE_FAILURE
-    with closing(Meeting(on_nodes(0, ports, "node1"), key)) as meeting, pytest.raises(TrialFailure, match=wrong):
+    with closing(Meeting(on_nodes(0, ports, "node1"), key)) as meeting, pytest.raises(TrialFailedError, match=wrong):
         rendezvous.announce(meeting, None, on_nodes(0, ports, "node1"))
 
 
 def test_an_interface_that_is_not_there_is_named_with_those_that_are(ports):
-    with pytest.raises(TrialFailure, match=r"scheduler.interface: ib7: .* has no such interface .*; it has .*lo"):
+    with pytest.raises(TrialFailedError, match=r"scheduler.interface: ib7: .* has no such interface .*; it has .*lo"):
         rendezvous.listen("ib7", task(0, ports).ports)
 
 
 def test_without_a_free_port_the_setting_is_named():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(TrialFailure, match=rf"scheduler.ports: {port} to {port}: none is free"):
+        with pytest.raises(TrialFailedError, match=rf"scheduler.ports: {port} to {port}: none is free"):
             rendezvous.listen("lo", (port, port))
 
 
@@ -191,4 +191,4 @@ def test_without_a_free_port_the_setting_is_named():
     ],
 )
 def test_a_node_has_as_many_workers_as_told_else_one_for_each_gpu(variables, workers):
-    assert Allocation.present(variables).workers == workers
+    assert Allocation.from_environment(variables).workers == workers

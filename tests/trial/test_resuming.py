@@ -12,14 +12,14 @@ import pytest
 from aiperf_orch.campaign.directory import CampaignDirectory, read_spec
 from aiperf_orch.campaign.events import claim
 from aiperf_orch.campaign.state import CampaignState
-from aiperf_orch.controller.search_adapter import Proposer
+from aiperf_orch.controller.search_adapter import SearchAdapter
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.records.events import Begin, End, Epoch, event_adapter
 from aiperf_orch.records.trial import TrialSpec
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.trial.runtime.allocation import Allocation
-from aiperf_orch.trial.runtime.attempt import Attempt, Files, earlier_epochs
-from aiperf_orch.trial.runtime.trainer import EpochResult
+from aiperf_orch.trial.runtime.attempt import AttemptRunner, TrialFiles, earlier_epochs
+from aiperf_orch.trial.runtime.trainer import EpochMeasurements
 from aiperf_orch.trial.training.torch_trainer import TorchTrainer
 
 EPOCHS = 3
@@ -43,7 +43,7 @@ def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 class _Interrupted(TorchTrainer):
     """Is sent SIGTERM amid an epoch."""
 
-    def run_epoch(self, epoch: int, check: Callable[[], None]) -> EpochResult:
+    def run_epoch(self, epoch: int, check: Callable[[], None]) -> EpochMeasurements:
         steps = 0
 
         def interrupting() -> None:
@@ -59,7 +59,7 @@ class _Interrupted(TorchTrainer):
 def _directory(path: Path, spec: TrialSpec | None = None) -> CampaignDirectory:
     """A campaign's, with one trial: the given one, or the first that is proposed."""
     directory = CampaignDirectory.create(path, SiteSettings.model_validate(SETTINGS), {})
-    directory.write_spec(spec or Proposer(directory, []).propose(0, CampaignState())[0])
+    directory.write_spec(spec or SearchAdapter(directory, []).propose(0, CampaignState())[0])
     return directory
 
 
@@ -68,9 +68,9 @@ def _run(
 ) -> list[Begin | Epoch | End]:
     """The events of an attempt."""
     spec, sha256 = read_spec(directory.spec(0))
-    allocation = Allocation.present({})
-    files = Files(directory.weights(0), directory.checkpoint(0))
-    attempt = Attempt(spec, sha256, number, allocation, claim(directory, 0, number, allocation.run), files)
+    allocation = Allocation.from_environment({})
+    files = TrialFiles(directory.weights(0), directory.checkpoint(0))
+    attempt = AttemptRunner(spec, sha256, number, allocation, claim(directory, 0, number, allocation.run), files)
     attempt.run(
         lambda: trainer(spec, None, None), lambda: earlier_epochs(directory, spec, sha256, number, allocation.run)
     )

@@ -6,12 +6,12 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiperf_orch.trial.runtime.process_group import World
+from aiperf_orch.trial.runtime.process_group import ProcessGroup
 from aiperf_orch.trial.training.sharding import training_batches, validation_batches
 
 
-def _worlds(size: int) -> list[World]:
-    return [World(rank, size) for rank in range(size)]
+def _worlds(size: int) -> list[ProcessGroup]:
+    return [ProcessGroup(rank, size) for rank in range(size)]
 
 
 @given(st.integers(2, 3000), st.integers(2, 600), st.integers(1, 9), st.integers(0, 9))
@@ -25,7 +25,7 @@ def test_training_shares_hold_every_image_once_and_none_is_alone(images: int, ba
     assert min(map(min, lengths)) >= 2
     assert max(map(max, lengths)) <= batch + 2
     assert all(max(step) - min(step) <= 1 for step in zip(*lengths, strict=True))
-    alone = training_batches(images, batch * size, World(), seed)
+    alone = training_batches(images, batch * size, ProcessGroup(), seed)
     if len(alone) == len(shares[0]):
         for step, taken in enumerate(alone):
             assert list(taken) == [image for share in shares for image in share[step]]

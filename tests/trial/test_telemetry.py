@@ -104,8 +104,8 @@ def test_no_energy_is_a_trials_where_others_run_beside_it(tmp_path: Path, none: 
     with Telemetry(tmp_path / "lines", alone=False, interval=3600, nvml=Nvml(), powercap=none) as telemetry:
         assert telemetry.energy() is None
         assert telemetry.since(telemetry.energy()) == (None, None)
-    assert Allocation.present({}).alone
-    assert not Allocation.present({"AIPERF_ORCH_SHARED": "1"}).alone
+    assert Allocation.from_environment({}).alone
+    assert not Allocation.from_environment({"AIPERF_ORCH_SHARED": "1"}).alone
 
 
 def test_energy_is_read_when_it_is_asked_for_and_of_visible_accelerators(

@@ -26,7 +26,7 @@ from aiperf_orch.trial.data import open_dataset
 from aiperf_orch.trial.data.dataset import SKIPPED, Batch, Indices
 from aiperf_orch.trial.data.digits import digits
 from aiperf_orch.trial.data.in_memory import InMemory
-from aiperf_orch.trial.runtime.trainer import EpochResult, TrialFailure
+from aiperf_orch.trial.runtime.trainer import EpochMeasurements, TrialFailedError
 from aiperf_orch.trial.training import learner
 from aiperf_orch.trial.training.model import Model
 from aiperf_orch.trial.training.precision import choose
@@ -80,7 +80,7 @@ def _prepared(spec: TrialSpec, parent_weights: Path | None = None, parent: Graph
     return trainer
 
 
-def _run(trainer: TorchTrainer, epochs: Sequence[int]) -> list[EpochResult]:
+def _run(trainer: TorchTrainer, epochs: Sequence[int]) -> list[EpochMeasurements]:
     """What the epochs gave, but for times."""
     return [replace(trainer.run_epoch(epoch, _check), data_wait=None) for epoch in epochs]
 
@@ -187,7 +187,7 @@ def test_broken_images_count_nowhere_but_among_the_skipped(monkeypatch: pytest.M
                 labels[:2] = SKIPPED
                 yield Batch(images, labels, 2)
 
-    monkeypatch.setitem(open_dataset.SOURCES, "digits", lambda _settings, device, _world: Broken(digits(), device))
+    monkeypatch.setitem(open_dataset.DATASETS, "digits", lambda _settings, device, _world: Broken(digits(), device))
     data = DataSettings(name="digits", max_broken=46)
     result = _prepared(_spec().model_copy(update={"data": data})).run_epoch(1, _check)  # in 23 steps
     assert (result.train_images, result.skipped, result.val_images) == (1437 - 46, 46, 360)
@@ -200,7 +200,7 @@ def test_the_time_that_steps_wait_for_data_is_a_share_of_the_epoch(monkeypatch: 
             time.sleep(0.5)
             yield from super().training(batches, seed)
 
-    monkeypatch.setitem(open_dataset.SOURCES, "digits", lambda _settings, device, _world: Slow(digits(), device))
+    monkeypatch.setitem(open_dataset.DATASETS, "digits", lambda _settings, device, _world: Slow(digits(), device))
     start = time.perf_counter()
     share = _prepared(_spec()).run_epoch(1, _check).data_wait
     assert share is not None
@@ -280,7 +280,7 @@ def test_without_a_parents_file_weights_are_fresh(parent_weights: Path, tmp_path
 def test_weights_of_another_network_are_refused(parent_weights: Path) -> None:
     other = seeds.small_residual(width=5)
     spec = _spec(morphisms.apply_all(other, EDITS), EDITS)
-    with pytest.raises(TrialFailure, match=r"cannot be inherited: tensor '1\.weight' is \(8, 1, 3, 3\)") as failure:
+    with pytest.raises(TrialFailedError, match=r"cannot be inherited: tensor '1\.weight' is \(8, 1, 3, 3\)") as failure:
         TorchTrainer(spec, parent_weights, other).prepare()
     assert failure.value.reason is EndReason.TRIAL_ERROR
 
@@ -288,14 +288,14 @@ def test_weights_of_another_network_are_refused(parent_weights: Path) -> None:
 def test_damaged_weights_are_refused(parent_weights: Path) -> None:
     parent_weights.write_bytes(parent_weights.read_bytes()[:-100])
     spec = _spec(morphisms.apply_all(SEED_NETWORK, EDITS), EDITS)
-    with pytest.raises(TrialFailure, match="cannot be inherited") as failure:
+    with pytest.raises(TrialFailedError, match="cannot be inherited") as failure:
         TorchTrainer(spec, parent_weights, SEED_NETWORK).prepare()
     assert failure.value.reason is EndReason.TRIAL_ERROR
 
 
 def test_edits_that_do_not_make_the_network_are_refused(parent_weights: Path) -> None:
     spec = _spec(morphisms.apply_all(SEED_NETWORK, EDITS), EDITS[:1])
-    with pytest.raises(TrialFailure, match="cannot be inherited") as failure:
+    with pytest.raises(TrialFailedError, match="cannot be inherited") as failure:
         TorchTrainer(spec, parent_weights, SEED_NETWORK).prepare()
     assert failure.value.reason is EndReason.TRIAL_ERROR
 
@@ -310,7 +310,7 @@ def test_a_diverged_loss_is_reported_as_it_is(parent_weights: Path) -> None:
 
 
 def test_data_that_do_not_fit_end_the_trial_before_training() -> None:
-    with pytest.raises(TrialFailure, match="classes") as failure:
+    with pytest.raises(TrialFailedError, match="classes") as failure:
         TorchTrainer(_spec(seeds.small_residual(classes=12)), None, None).prepare()
     assert failure.value.reason is EndReason.BAD_DATA
 
@@ -375,7 +375,7 @@ def test_a_halved_batch_outlives_a_checkpoint(monkeypatch: pytest.MonkeyPatch, t
 
 def test_no_memory_for_the_smallest_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     _limit_batch(monkeypatch, 0, torch.OutOfMemoryError())
-    with pytest.raises(TrialFailure, match="a batch of 2 images") as failure:
+    with pytest.raises(TrialFailedError, match="a batch of 2 images") as failure:
         _prepared(_spec()).run_epoch(1, _check)
     assert failure.value.reason is EndReason.OUT_OF_MEMORY
 

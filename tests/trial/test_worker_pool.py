@@ -19,7 +19,7 @@ from aiperf_orch.trial.runtime.channel import Channel
 from aiperf_orch.trial.runtime.distributed_trainer import Workers
 from aiperf_orch.trial.runtime.messages import Report
 from aiperf_orch.trial.runtime.rendezvous import Key
-from aiperf_orch.trial.runtime.trainer import TrialFailure
+from aiperf_orch.trial.runtime.trainer import TrialFailedError
 from aiperf_orch.trial.runtime.worker_pool import Node, _Worker
 
 LOST = Report(kind="failed", rank=0, reason=EndReason.NODE_FAILURE, message="rank 0 lost another", bereft=True)
@@ -50,9 +50,9 @@ class _Heard(Node):
 def test_who_lost_others_waits_for_those_to_tell(said: list[list[Report]], told: Report) -> None:
 
     spec = specification(seeds.small_residual(), DataSettings(), TrainingSettings(), batch=32, epochs=1)
-    workers = Workers(spec, Path("spec"), Key("0" * 64, 1, "job", 0), Allocation.present({}))
+    workers = Workers(spec, Path("spec"), Key("0" * 64, 1, "job", 0), Allocation.from_environment({}))
     workers._node, workers._size = _Heard(*said), 4
-    with pytest.raises(TrialFailure, match=told.message) as raised:
+    with pytest.raises(TrialFailedError, match=told.message) as raised:
         workers._collect(watched=False)
     assert raised.value.reason is told.reason
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiperf_orch.util.text import no_formula, one_line, visible, visible_lines
+from aiperf_orch.util.text import escape_formula, one_line, visible, visible_lines
 
 _ANY = st.text(st.characters(exclude_categories=()))
 
@@ -47,6 +47,6 @@ def test_nothing_shown_can_drive_a_terminal(text: str) -> None:
 
 @given(_ANY)
 def test_no_cell_is_a_formula(text: str) -> None:
-    cell = no_formula(text)
+    cell = escape_formula(text)
     assert cell in (text, f"'{text}")
     assert not cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))

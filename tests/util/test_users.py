@@ -31,16 +31,16 @@ def nameless(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("nameless")
 def test_a_user_without_an_entry_is_known_by_the_environment_or_the_id(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert users.own_name() == str(os.getuid())
-    assert users.own_names() == []
+    assert users.current_user() == str(os.getuid())
+    assert users.user_identifiers() == []
     monkeypatch.setenv("USER", "ada")
-    assert users.own_name() == "ada"
-    assert users.own_names() == ["ada"]
+    assert users.current_user() == "ada"
+    assert users.user_identifiers() == ["ada"]
 
 
 @pytest.mark.usefixtures("nameless")
 def test_schedulers_are_asked_for_a_user_without_an_entry(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Submitter.present().user == str(os.getuid())
+    assert Submitter.current().user == str(os.getuid())
     asked: list[str] = []
 
     def ask(command: list[str], **_: Any) -> str:

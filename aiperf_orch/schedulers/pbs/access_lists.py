@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from aiperf_orch.schedulers.pbs.inventory import Place, listed, parse_amount, unit_of
+from aiperf_orch.schedulers.pbs.inventory import QueueOrServer, listed, parse_amount, unit_of
 from aiperf_orch.util import users
 
 _OLDER: Final = {
@@ -36,9 +36,9 @@ class Submitter:
     hosts: frozenset[str]
 
     @classmethod
-    def present(cls) -> Submitter:
+    def current(cls) -> Submitter:
         """Who runs this process, and where."""
-        user, group = users.own_name(), users.own_group()
+        user, group = users.current_user(), users.current_group()
         numbers = os.getgrouplist(user, group)
         hosts = {socket.gethostname().lower(), socket.getfqdn().lower()}
         return cls(user, _group_name(group), frozenset(map(_group_name, numbers)), frozenset(hosts))
@@ -59,7 +59,7 @@ class JobLimit:
     why: str
 
 
-def barring_list(place: Place, who: Submitter) -> str | None:
+def denying_list(place: QueueOrServer, who: Submitter) -> str | None:
     """The list of users or groups that keeps somebody out of a queue; None where they are let in."""
 
     def is_user(name: str, denied: bool) -> bool:
@@ -67,20 +67,20 @@ def barring_list(place: Place, who: Submitter) -> str | None:
         # PBS may know this host by another name: an entry with a host denies only where that is surely ours
         return user == who.user and (not denied or host in ("", "*") or who.is_on(host))
 
-    if place.says("acl_user_enable") and not _admits(place, "acl_users", is_user):
+    if place.is_true("acl_user_enable") and not _admits(place, "acl_users", is_user):
         return "acl_users"
-    if place.says("acl_group_enable") and not _admits(place, "acl_groups", lambda name, _: name in who.groups):
+    if place.is_true("acl_group_enable") and not _admits(place, "acl_groups", lambda name, _: name in who.groups):
         return "acl_groups"
     return None
 
 
-def bars_host(place: Place, who: Submitter) -> bool:
+def denies_host(place: QueueOrServer, who: Submitter) -> bool:
     """Whether the list of hosts does not hold the one submitted from, by a name that it knows of itself."""
-    return place.says("acl_host_enable") and not _admits(place, "acl_hosts", lambda name, _: who.is_on(name))
+    return place.is_true("acl_host_enable") and not _admits(place, "acl_hosts", lambda name, _: who.is_on(name))
 
 
 def job_limit(
-    place: Place, kind: Literal["run", "queued"], who: Submitter, project: str | None, asked: Mapping[str, int]
+    place: QueueOrServer, kind: Literal["run", "queued"], who: Submitter, project: str | None, asked: Mapping[str, int]
 ) -> JobLimit | None:
     """How many trials of a submitter may run, or be in the queue, at once; None is no limit.
 
@@ -104,7 +104,7 @@ def job_limit(
     return min(found, key=lambda limit: limit.jobs, default=None)
 
 
-def _limit(place: Place, name: str, resource: str, who: Submitter, project: str | None) -> int | None:
+def _limit(place: QueueOrServer, name: str, resource: str, who: Submitter, project: str | None) -> int | None:
     """The tightest limit of this name on a user, their group, the project, and all together."""
     limits = {
         (kind, entity.strip()): value
@@ -121,7 +121,7 @@ def _limit(place: Place, name: str, resource: str, who: Submitter, project: str 
     return min((amount for amount in amounts if amount is not None), default=None)
 
 
-def _admits(place: Place, attribute: str, fits: Callable[[str, bool], bool]) -> bool:
+def _admits(place: QueueOrServer, attribute: str, fits: Callable[[str, bool], bool]) -> bool:
     """Whether a list lets in whom `fits` knows by an entry's name, told whether the entry denies."""
     others = False
     for entry in listed(place.attributes.get(attribute, "")):

@@ -20,7 +20,7 @@ from aiperf_orch.util.errors import (
 )
 
 if TYPE_CHECKING:
-    from aiperf_orch.schedulers.command import Answer
+    from aiperf_orch.schedulers.command import CommandResult
 
 
 class Meaning(Enum):
@@ -146,18 +146,18 @@ TABLE: Final = (
 )
 
 
-def meaning_of(program: str, answer: Answer) -> Meaning:
+def meaning_of(program: str, answer: CommandResult) -> Meaning:
     """What a failed qsub or qdel means; what no row of the table knows is passing."""
     if answer.status < 0 or answer.status in _BY_SIGNAL:
         return Meaning.UNREACHABLE  # it was killed, perhaps after the server had taken the request
-    said = re.sub(rf"^{program}:\s*", "", answer.complaint)
+    said = re.sub(rf"^{program}:\s*", "", answer.error_line)
     rows = (row for row in TABLE if row.program in ("", program) and row.status in (None, answer.status))
     return next((row.meaning for row in rows if re.match(row.message, said, re.IGNORECASE)), Meaning.PASSING)
 
 
-def complaint_of(program: str, answer: Answer) -> AiperfError:
+def complaint_of(program: str, answer: CommandResult) -> AiperfError:
     """The error to raise for a failed qsub or qdel, with all that it said."""
-    said = answer.complaint
+    said = answer.error_line
     message = said if program in said else f"{program}: {said}"
     match meaning_of(program, answer):
         case Meaning.UNREACHABLE:

@@ -19,7 +19,7 @@ _KIBIBYTES: Final = {"b": 1 / 1024, "kb": 1, "mb": 1 << 10, "gb": 1 << 20, "tb":
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class PbsNode:
     """A host with all of its vnodes: `memory` in KiB, `queue` the only one that it serves, where it is bound to one."""
 
     name: str
@@ -37,7 +37,7 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class QueueOrServer:
     """A queue, or the server, which has limits of the same kind: its attributes by name as text."""
 
     name: str
@@ -53,26 +53,26 @@ class Place:
         """Where a routing queue hands jobs on to."""
         return [name.partition("@")[0] for name in listed(self.attributes.get("route_destinations", ""))]
 
-    def says(self, attribute: str) -> bool:
+    def is_true(self, attribute: str) -> bool:
         """Whether this attribute is set and true."""
         return self.attributes.get(attribute, "").lower() == "true"
 
     def walltime(self, bound: str) -> float | None:
-        """Seconds that a job may take at most (`max`) or must ask for at least (`min`); None is no bound."""
+        """Seconds that a job may take at maximum (`max`) or must ask for at least (`min`); None is no bound."""
         return parse_walltime(self.attributes.get(f"resources_{bound}.walltime", ""))
 
-    def most(self, resource: str) -> int | None:
+    def maximum(self, resource: str) -> int | None:
         """How much of a resource one job may have, memory in KiB; None is no limit."""
         return parse_amount(resource, self.attributes.get(f"resources_max.{resource}", ""))
 
 
 @dataclass(frozen=True, slots=True)
 class Complex:
-    """A server with its queues and hosts; where pbsnodes does not tell of them, `without_nodes` says so."""
+    """A server with its queues and hosts; where pbsnodes does not tell of them, `without_nodes` is_true so."""
 
-    server: Place
-    queues: Mapping[str, Place]
-    nodes: tuple[Node, ...]
+    server: QueueOrServer
+    queues: Mapping[str, QueueOrServer]
+    nodes: tuple[PbsNode, ...]
     without_nodes: str | None = None
 
     @property
@@ -90,19 +90,19 @@ class Complex:
         """The queue of jobs that name none."""
         return self.server.attributes.get("default_queue")
 
-    def executing(self, name: str) -> list[Place]:
+    def execution_queues(self, name: str) -> list[QueueOrServer]:
         """The queues that jobs sent to this one may run in: itself, or where it routes them."""
         queue = self.queues.get(name)
         if queue is None:
             return []
         return [self.queues[each] for each in queue.destinations if each in self.queues] if queue.is_route else [queue]
 
-    def held_to(self, queue: Place) -> Place:
+    def with_server_limits(self, queue: QueueOrServer) -> QueueOrServer:
         """A queue with the server's `resources_max` where it has none of its own: PBS holds a job to one of both."""
         servers = {name: value for name, value in self.server.attributes.items() if name.startswith("resources_max.")}
-        return Place(queue.name, servers | dict(queue.attributes))
+        return QueueOrServer(queue.name, servers | dict(queue.attributes))
 
-    def nodes_of(self, queues: Collection[Place]) -> list[Node]:
+    def nodes_of(self, queues: Collection[QueueOrServer]) -> list[PbsNode]:
         """The hosts that serve one of these queues, by their own word and by what the queue adds to every chunk."""
         return [node for node in self.nodes if any(_serves(node, queue) for queue in queues)]
 
@@ -112,18 +112,20 @@ def queues_command() -> list[str]:
     return ["qstat", "-Q", "-f"]
 
 
-def parse_queues(output: str) -> dict[str, Place]:
+def parse_queues(output: str) -> dict[str, QueueOrServer]:
     """The queues in `qstat -Q -f`, by name; what no queue can be called is passed over."""
     found = qstat.blocks(output, "Queue: ")
     return {
-        name: Place(name, attributes) for name, attributes in found if re.fullmatch(r"\w[\w.@-]{0,100}", name, re.ASCII)
+        name: QueueOrServer(name, attributes)
+        for name, attributes in found
+        if re.fullmatch(r"\w[\w.@-]{0,100}", name, re.ASCII)
     }
 
 
-def parse_server(output: str) -> Place:
+def parse_server(output: str) -> QueueOrServer:
     """The server in `qstat -B -f`."""
     name, attributes = next(iter(qstat.blocks(output, "Server: ")), ("unknown", {}))
-    return Place(name, attributes)
+    return QueueOrServer(name, attributes)
 
 
 def nodes_command() -> list[str]:
@@ -131,7 +133,7 @@ def nodes_command() -> list[str]:
     return ["pbsnodes", "-av"]
 
 
-def parse_nodes(output: str) -> Iterator[Node]:
+def parse_nodes(output: str) -> Iterator[PbsNode]:
     """The hosts in `pbsnodes -av`, whose vnodes are added up: a chunk may be spread over the vnodes of its host."""
     hosts: dict[str, list[dict[str, str]]] = {}
     for attributes in _vnodes(output):
@@ -143,7 +145,7 @@ def parse_nodes(output: str) -> Iterator[Node]:
             for key, value in vnode.items():
                 if key.startswith("resources_available."):
                     resources.setdefault(key.removeprefix("resources_available."), value)
-        yield Node(
+        yield PbsNode(
             name,
             frozenset(states),
             sum(_whole(vnode.get("resources_available.ncpus", "")) or 0 for vnode in vnodes),
@@ -185,8 +187,8 @@ def listed(text: str) -> list[str]:
     return [item.strip() for item in text.split(",") if item.strip()]
 
 
-def asked_for(settings: PbsSettings) -> dict[str, int]:
-    """What a trial's job asks for, by resource, memory in KiB; nothing where the site says it in its own language."""
+def requested_resources(settings: PbsSettings) -> dict[str, int]:
+    """What a trial's job asks for, by resource, memory in KiB; nothing where the site is_true it in its own language."""
     if settings.resources:
         return {}
     return {
@@ -197,22 +199,22 @@ def asked_for(settings: PbsSettings) -> dict[str, int]:
     }
 
 
-def lacks(settings: PbsSettings, node: Node) -> list[str]:
+def shortfalls(settings: PbsSettings, node: PbsNode) -> list[str]:
     """What a trial asks for and this host does not have."""
-    lacks = []
+    shortfalls = []
     if settings.cpus > node.cpus:
-        lacks.append(f"cpus {settings.cpus}, and it has {node.cpus}")
+        shortfalls.append(f"cpus {settings.cpus}, and it has {node.cpus}")
     if (settings.gpus or 0) > node.gpus:
-        lacks.append(f"gpus {settings.gpus}, and it has {node.gpus or 'none'} (ngpus)")
+        shortfalls.append(f"gpus {settings.gpus}, and it has {node.gpus or 'none'} (ngpus)")
     if memory_of(settings) > node.memory:
-        lacks.append(f"memory {settings.memory}, and it has {node.memory // 1024}mb")
+        shortfalls.append(f"memory {settings.memory}, and it has {node.memory // 1024}mb")
     for name, equals, value in (part.partition("=") for part in (settings.chunk or "").split(":") if part):
         if equals and name in node.resources and value not in listed(node.resources[name]):
-            lacks.append(f"chunk {name}={value}, and it has {node.resources[name]}")
-    return lacks
+            shortfalls.append(f"chunk {name}={value}, and it has {node.resources[name]}")
+    return shortfalls
 
 
-def trials_a_node(settings: PbsSettings, node: Node) -> int:
+def trials_per_node(settings: PbsSettings, node: PbsNode) -> int:
     """How many trials a host can hold at once; those of several nodes are kept apart by place=scatter."""
     if "excl" in settings.place:
         return 1
@@ -243,7 +245,7 @@ def _vnodes(output: str) -> Iterator[dict[str, str]]:
         yield attributes
 
 
-def _serves(node: Node, queue: Place) -> bool:
+def _serves(node: PbsNode, queue: QueueOrServer) -> bool:
     if node.queue is not None and node.queue != queue.name:
         return False
     wanted = {

@@ -12,12 +12,12 @@ from aiperf_orch.schedulers.pbs import qstat
 from aiperf_orch.util.errors import SchedulerUnreachableError
 
 if TYPE_CHECKING:
-    from aiperf_orch.schedulers.command import Answer
+    from aiperf_orch.schedulers.command import CommandResult
 
 IDS_A_CALL: Final = 20
 """Ids for one qstat: each takes the server a tenth of a second."""
 
-Run = Callable[[list[str]], "Answer"]
+Run = Callable[[list[str]], "CommandResult"]
 
 
 def look_up(run: Run, jobs: Sequence[str]) -> dict[str, qstat.Job]:
@@ -42,7 +42,7 @@ def _ask_for(run: Run, jobs: Sequence[str], *, history: bool) -> dict[str, qstat
     if history and qstat.has_no_history(answer.errors):  # it says so of jobs that live, too
         return _ask_for(run, jobs, history=False)
     if answer.status not in (0, qstat.NO_SUCH_JOB, qstat.FINISHED):
-        raise SchedulerUnreachableError(f"qstat: {answer.complaint}")
+        raise SchedulerUnreachableError(f"qstat: {answer.error_line}")
     found = {qstat.number_of(job.id): job for job in qstat.parse_jobs(whole(answer))}
     spoken_of = found.keys() | qstat.parse_unknown(answer.errors)
     silent = [job for job in jobs if qstat.number_of(job) not in spoken_of]
@@ -53,7 +53,7 @@ def _ask_for(run: Run, jobs: Sequence[str], *, history: bool) -> dict[str, qstat
     return found
 
 
-def whole(answer: Answer) -> str:
+def whole(answer: CommandResult) -> str:
     """What qstat printed; raises SchedulerUnreachableError for half of it, from which nothing may be concluded."""
     if not qstat.is_whole(answer.output):
         raise SchedulerUnreachableError("qstat: its answer broke off")

@@ -13,16 +13,16 @@ from typing import Final
 
 from aiperf_orch.schedulers.base import (
     AccountedJob,
-    Cancellation,
+    CancelResult,
     JobEnd,
     JobRequest,
     JobState,
     JobStatus,
     Scheduler,
-    Submission,
+    SubmitResult,
 )
 from aiperf_orch.schedulers.batching import submit_groups
-from aiperf_orch.schedulers.command import Answer, run_command
+from aiperf_orch.schedulers.command import CommandResult, run_command
 from aiperf_orch.schedulers.job_files import SCRIPT
 from aiperf_orch.schedulers.pbs import qstat
 from aiperf_orch.schedulers.pbs.error_messages import Meaning, complaint_of, meaning_of
@@ -44,7 +44,7 @@ class _NothingToFollow(SubmitPostponedError):
 class PbsScheduler(Scheduler):
     """Runs each trial as a PBS job."""
 
-    most_cancels = _MOST_CALLS
+    max_cancels_per_call = _MOST_CALLS
     early_log = "pbs.log"
 
     def __init__(self, settings: PbsSettings) -> None:
@@ -67,11 +67,11 @@ class PbsScheduler(Scheduler):
         """The script of one job."""
         return self._script(request)
 
-    def submit(self, requests: Sequence[JobRequest]) -> Submission:
+    def submit(self, requests: Sequence[JobRequest]) -> SubmitResult:
         """Submit jobs, one qsub each; one that is to follow a job which is gone follows none."""
         return submit_groups(requests, self._submit)
 
-    def release(self, names: Collection[str]) -> None:
+    def release_resources(self, names: Collection[str]) -> None:
         """PBS frees an allocation itself."""
 
     def query(self, names: Collection[str]) -> Mapping[str, JobStatus]:
@@ -85,7 +85,7 @@ class PbsScheduler(Scheduler):
                 found[job.name] = status
         return found
 
-    def explain(self, jobs: Mapping[str, str]) -> Mapping[str, JobStatus | JobEnd]:
+    def query_unlisted(self, jobs: Mapping[str, str]) -> Mapping[str, JobStatus | JobEnd]:
         """By qstat of their ids, with the history where PBS keeps one: without it what has ended is unknown."""
         return {name: end_of(job) or status_of(job) for name, job in self._look_up(jobs).items()}
 
@@ -96,13 +96,13 @@ class PbsScheduler(Scheduler):
         known = self._look_up(jobs)
         return [accounted(job, name) for name, job in known.items()] if known.keys() == jobs.keys() else None
 
-    def cancel(self, jobs: Mapping[str, str | None], *, force: bool) -> Cancellation:
+    def cancel(self, jobs: Mapping[str, str | None], *, force: bool) -> CancelResult:
         """Delete jobs: what runs gets SIGTERM, and SIGKILL after the server's kill_delay; with `force` at once.
 
         A job that ends already is left alone, unless it is to be forced. Those that wait come first: the end of one that
         runs would let go what follows it.
         """
-        done = Cancellation()
+        done = CancelResult()
         listed = self.query(jobs.keys())
         waiting = {name: each.job for name, each in listed.items() if each.state is JobState.PENDING}
         others = {name: each.job for name, each in listed.items() if each.state is JobState.RUNNING}
@@ -117,7 +117,7 @@ class PbsScheduler(Scheduler):
                 if isinstance(error, SchedulerUnreachableError):
                     raise error
                 done.refused[name] = str(error)
-        done.never += self._never_ran(deleted)
+        done.never_started += self._never_ran(deleted)
         return done
 
     def _never_ran(self, jobs: Mapping[str, str]) -> list[str]:
@@ -143,7 +143,7 @@ class PbsScheduler(Scheduler):
     def _server(self) -> dict[str, str]:
         return qstat.parse_server(self._ask(qstat.server_command()).output)
 
-    def _run(self, command: Sequence[str], folder: Path | None = None) -> Answer:
+    def _run(self, command: Sequence[str], folder: Path | None = None) -> CommandResult:
         """Run a command, not sooner after the one before than PBS's ports allow."""
         with self._pacing:  # methods run in several threads: each command takes the next free moment
             begin = max(self._next_call, time.monotonic())
@@ -151,11 +151,11 @@ class PbsScheduler(Scheduler):
         time.sleep(max(begin - time.monotonic(), 0.0))
         return run_command(command, timeout=self._settings.command_timeout, folder=folder)
 
-    def _ask(self, command: Sequence[str]) -> Answer:
+    def _ask(self, command: Sequence[str]) -> CommandResult:
         """Run a command whose failure means that PBS does not answer."""
         answer = self._run(command)
         if answer.status:
-            raise SchedulerUnreachableError(f"{command[0]} failed with {answer.status}: {answer.complaint}")
+            raise SchedulerUnreachableError(f"{command[0]} failed with {answer.status}: {answer.error_line}")
         return answer
 
     def _submit(self, group: Sequence[JobRequest]) -> str:
@@ -193,9 +193,9 @@ class PbsScheduler(Scheduler):
         if answer.status == 0 and job is not None:
             return job
         if answer.status == 0:
-            raise SchedulerUnreachableError(f"qsub: {answer.complaint}")
+            raise SchedulerUnreachableError(f"qsub: {answer.error_line}")
         if follows and meaning_of("qsub", answer) is Meaning.GONE:
-            raise _NothingToFollow(answer.complaint)
+            raise _NothingToFollow(answer.error_line)
         raise complaint_of("qsub", answer)
 
     def _script(self, request: JobRequest) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from aiperf_orch.schedulers.script_contract import (
-    Breach,
     Expected,
     Option,
+    Violation,
     directive_lines,
     late_directives,
     overridden,
@@ -53,7 +53,7 @@ _DOUBTED: Final = {
 }
 
 
-def breaches(script: str, expected: Expected) -> Iterator[Breach]:
+def violations(script: str, expected: Expected) -> Iterator[Violation]:
     """What the directives say against the contract."""
     options = [option for line, words in directive_lines(script, _PREFIX) for option in _options(line, words)]
     yield from _must_be(
@@ -75,15 +75,15 @@ def breaches(script: str, expected: Expected) -> Iterator[Breach]:
     yield from _requeue(options, expected)
     if not any(option.name == "l walltime" for option in options):
         message = "no directive limits the time of a job, which then gets the queue's default"
-        yield Breach("", message, "write #PBS -l walltime={{ walltime }}", is_fault=False)
+        yield Violation("", message, "write #PBS -l walltime={{ walltime }}", is_fault=False)
     for option in options:
         for table, is_fault in ((_REFUSED, True), (_DOUBTED, False)):
             if option.name in table and option.value not in ("block=false", "n"):
-                yield Breach(option.line, *table[option.name], is_fault)
+                yield Violation(option.line, *table[option.name], is_fault)
     for option in options:
         if option.name == "k" and option.value != "n" and "d" not in option.value:
             message = "the job's first output would stay on its node, where it is not looked for"
-            yield Breach(option.line, message, "leave it out, or write -k oed")
+            yield Violation(option.line, message, "leave it out, or write -k oed")
     yield from overridden(options, _SETTINGS)
     yield from late_directives(script, _PREFIX)
 
@@ -108,21 +108,21 @@ def _options(line: str, words: Sequence[str]) -> Iterator[Option]:
             yield Option(name, value, line)
 
 
-def _must_be(options: Sequence[Option], name: str, value: str, written: str, otherwise: str) -> Iterator[Breach]:
+def _must_be(options: Sequence[Option], name: str, value: str, written: str, otherwise: str) -> Iterator[Violation]:
     given = [option for option in options if option.name == name]
     if not given:
-        yield Breach("", f"no directive -{name}: {otherwise}", f"write #PBS -{name} {written}")
+        yield Violation("", f"no directive -{name}: {otherwise}", f"write #PBS -{name} {written}")
     for option in given:
         if option.value != value:
-            yield Breach(option.line, otherwise, f"leave it out; a template writes #PBS -{name} {written}")
+            yield Violation(option.line, otherwise, f"leave it out; a template writes #PBS -{name} {written}")
 
 
-def _requeue(options: Sequence[Option], expected: Expected) -> Iterator[Breach]:
+def _requeue(options: Sequence[Option], expected: Expected) -> Iterator[Violation]:
     rules = [option for option in options if option.name == "r"]
     if not rules:
         advice = 'write #PBS -r {{ "y" if job.requeue else "n" }}'
-        yield Breach("", "no directive says whether the job may run again by itself", advice)
+        yield Violation("", "no directive says whether the job may run again by itself", advice)
     for rule in rules:
         if rule.value != ("y" if expected.requeue else "n"):
             advice = f"leave it out, and set scheduler.requeue: {str(rule.value == 'y').lower()}"
-            yield Breach(rule.line, "the job would be treated otherwise than scheduler.requeue says", advice)
+            yield Violation(rule.line, "the job would be treated otherwise than scheduler.requeue says", advice)

@@ -27,7 +27,7 @@ from aiperf_orch.schedulers.pbs.job_lookup import IDS_A_CALL, look_up, whole
 from aiperf_orch.util.errors import SchedulerUnreachableError, SubmitRefusedError
 
 if TYPE_CHECKING:
-    from aiperf_orch.schedulers.command import Answer
+    from aiperf_orch.schedulers.command import CommandResult
 
 _TIMEOUT: Final = 120.0  # seconds that a command of PBS may take
 _PACE: Final = 0.13  # seconds between two commands: PBS takes about 8 connections a second from one host
@@ -70,7 +70,7 @@ class PbsInfoWatcher(core.InfoWatcher):
         with contextlib.suppress(SchedulerUnreachableError):
             answer = _run(qstat.list_command())
             if answer.status:
-                raise SchedulerUnreachableError(answer.complaint)
+                raise SchedulerUnreachableError(answer.error_line)
             living = {qstat.submitit_id(job.id): job for job in qstat.parse_jobs(whole(answer))}
             self._info_dict.update({name: {"State": _state(job)} for name, job in living.items() if name in wanted})
             learnt = self._learn_ends(sorted(wanted - living.keys()))
@@ -114,7 +114,7 @@ class PbsJob(core.Job[core.R]):
                 raise
             return
         if check and answer.status and meaning_of("qdel", answer) is not Meaning.GONE:
-            raise utils.FailedJobError(f"qdel {self.job_id} ended with {answer.status}: {answer.complaint}")
+            raise utils.FailedJobError(f"qdel {self.job_id} ended with {answer.status}: {answer.error_line}")
 
 
 class PbsJobEnvironment(job_environment.JobEnvironment):
@@ -250,7 +250,7 @@ class PbsExecutor(core.PicklingExecutor):
     def _qsub(self, folder: Path) -> str:
         answer = _run(self._make_submission_command(Path(SCRIPT)), folder)
         if answer.status:
-            raise utils.FailedJobError(f"qsub ended with {answer.status}: {answer.complaint}")
+            raise utils.FailedJobError(f"qsub ended with {answer.status}: {answer.error_line}")
         return self._get_job_id_from_submission_command(answer.output)
 
     def _command_in(self, folder: Path) -> str:
@@ -335,7 +335,7 @@ class CampaignExecutor(PbsExecutor):
         return self._render()
 
 
-def _run(command: list[str], folder: Path | None = None) -> Answer:
+def _run(command: list[str], folder: Path | None = None) -> CommandResult:
     """Run a command of PBS; raises SchedulerUnreachableError when it cannot be run, or takes too long."""
     from aiperf_orch.schedulers.command import run_command  # not for jobs
 

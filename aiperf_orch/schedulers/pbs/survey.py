@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aiperf_orch.schedulers.command import ask
-from aiperf_orch.schedulers.node_sharing import Room
+from aiperf_orch.schedulers.node_sharing import NodeSharing
 from aiperf_orch.schedulers.pbs import inventory, qstat
 from aiperf_orch.settings.schedulers import PbsSettings
 from aiperf_orch.util.errors import SchedulerUnreachableError
@@ -27,7 +27,7 @@ def survey(*, timeout: float) -> inventory.Complex:
     return inventory.Complex(server, queues, nodes)
 
 
-def room(settings: PbsSettings) -> Room:
+def room(settings: PbsSettings) -> NodeSharing:
     """How trials share the hosts of the queue that they go to.
 
     Raises:
@@ -35,7 +35,9 @@ def room(settings: PbsSettings) -> Room:
     """
     found = survey(timeout=settings.command_timeout)
     if settings.resources or found.without_nodes is not None:
-        return Room(None, 1)
-    nodes = found.nodes_of(found.executing(settings.queue or found.default_queue or ""))
-    fitting = [node for node in nodes if not inventory.lacks(settings, node)]
-    return Room(len(fitting) or None, min((inventory.trials_a_node(settings, node) for node in fitting), default=1))
+        return NodeSharing(None, 1)
+    nodes = found.nodes_of(found.execution_queues(settings.queue or found.default_queue or ""))
+    fitting = [node for node in nodes if not inventory.shortfalls(settings, node)]
+    return NodeSharing(
+        len(fitting) or None, min((inventory.trials_per_node(settings, node) for node in fitting), default=1)
+    )

@@ -17,7 +17,7 @@ from typing import Final
 from aiperf_orch.schedulers.slurm.squeue import parse_elapsed
 
 
-class Kind(Enum):
+class LimitKind(Enum):
     """What a limit bounds."""
 
     RUNNING = "jobs that run at once"
@@ -41,7 +41,7 @@ class Limit:
 
     holder: str
     name: str
-    kind: Kind
+    kind: LimitKind
     amount: float
     resource: str = ""
 
@@ -52,25 +52,25 @@ class Limit:
 
 
 _KINDS: Final = {
-    "GrpJobs": Kind.RUNNING,
-    "GrpSubmit": Kind.QUEUED,
-    "GrpTRES": Kind.AT_ONCE,
-    "GrpTRESMins": Kind.BUDGET,
-    "GrpTRESRunMins": Kind.RUNNING_MINUTES,
-    "GrpWall": Kind.BUDGET,
-    "MaxJobs": Kind.RUNNING,
-    "MaxJobsPU": Kind.RUNNING,
-    "MaxJobsPA": Kind.RUNNING,
-    "MaxSubmit": Kind.QUEUED,
-    "MaxSubmitPU": Kind.QUEUED,
-    "MaxSubmitPA": Kind.QUEUED,
-    "MaxTRES": Kind.OF_A_JOB,
-    "MaxTRESPU": Kind.AT_ONCE,
-    "MaxTRESPA": Kind.AT_ONCE,
-    "MaxTRESPerNode": Kind.OF_A_NODE,
-    "MaxTRESMins": Kind.JOB_MINUTES,
-    "MaxWall": Kind.WALL,
-    "MinTRES": Kind.LEAST_OF_A_JOB,
+    "GrpJobs": LimitKind.RUNNING,
+    "GrpSubmit": LimitKind.QUEUED,
+    "GrpTRES": LimitKind.AT_ONCE,
+    "GrpTRESMins": LimitKind.BUDGET,
+    "GrpTRESRunMins": LimitKind.RUNNING_MINUTES,
+    "GrpWall": LimitKind.BUDGET,
+    "MaxJobs": LimitKind.RUNNING,
+    "MaxJobsPU": LimitKind.RUNNING,
+    "MaxJobsPA": LimitKind.RUNNING,
+    "MaxSubmit": LimitKind.QUEUED,
+    "MaxSubmitPU": LimitKind.QUEUED,
+    "MaxSubmitPA": LimitKind.QUEUED,
+    "MaxTRES": LimitKind.OF_A_JOB,
+    "MaxTRESPU": LimitKind.AT_ONCE,
+    "MaxTRESPA": LimitKind.AT_ONCE,
+    "MaxTRESPerNode": LimitKind.OF_A_NODE,
+    "MaxTRESMins": LimitKind.JOB_MINUTES,
+    "MaxWall": LimitKind.WALL,
+    "MinTRES": LimitKind.LEAST_OF_A_JOB,
 }
 _OF_BOTH: Final = ("GrpJobs", "GrpSubmit", "GrpTRES", "GrpTRESMins", "GrpTRESRunMins", "GrpWall")
 _OF_A_USER: Final = ("MaxJobs", "MaxSubmit", "MaxTRES", "MaxTRESPerNode", "MaxTRESMins", "MaxWall")
@@ -166,7 +166,7 @@ def parse_default_account(output: str) -> str | None:
     return next(filter(None, (line.strip() for line in output.split("\n"))), None)
 
 
-def holding(
+def effective_limits(
     partition_qos: Qos | None, job_qos: Qos | None, association: Association | None, accounts: Sequence[Account]
 ) -> list[Limit]:
     """The limits that hold for a job.
@@ -220,6 +220,6 @@ def _read(holder: str, column: str, text: str) -> Iterator[Limit]:
     elif column.endswith("Wall"):
         seconds = parse_elapsed(text)
         if seconds is not None:
-            yield Limit(holder, name, kind, seconds if kind is Kind.WALL else seconds / 60, "")
+            yield Limit(holder, name, kind, seconds if kind is LimitKind.WALL else seconds / 60, "")
     elif text.isdigit():
         yield Limit(holder, name, kind, int(text))

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 
-class Complaint(Enum):
+class ErrorClass(Enum):
     """What an error of a Slurm command says of the request."""
 
     UNREACHABLE = "nothing is known: it may have been accepted all the same"
@@ -25,11 +25,11 @@ class Row:
     """A sentence of Slurm, with `*` for what changes in it, what it means, and the version that it was seen with."""
 
     sentence: str
-    complaint: Complaint
+    complaint: ErrorClass
     seen: str
 
 
-def _rows(complaint: Complaint, seen: str, *sentences: str) -> tuple[Row, ...]:
+def _rows(complaint: ErrorClass, seen: str, *sentences: str) -> tuple[Row, ...]:
     return tuple(Row(sentence, complaint, seen) for sentence in sentences)
 
 
@@ -42,7 +42,7 @@ _OLDER: Final = "22.05"  # in its table of errors, not in that of 25.05
 ERRORS: Final = (
     # sentences after `Batch job submission failed: `
     *_rows(
-        Complaint.FOR_GOOD,
+        ErrorClass.FOR_GOOD,
         _RUN,
         "Invalid partition name specified",
         "Invalid account or account/partition combination specified",
@@ -57,7 +57,7 @@ ERRORS: Final = (
         "Requested time limit is invalid (missing or exceeds some limit)",
     ),
     *_rows(
-        Complaint.FOR_GOOD,
+        ErrorClass.FOR_GOOD,
         _SOURCE,
         "No partition specified or system default partition",
         "Requested nodes not in this partition",
@@ -86,7 +86,7 @@ ERRORS: Final = (
         "Environment is missing in job",
     ),
     *_rows(
-        Complaint.FOR_GOOD,
+        ErrorClass.FOR_GOOD,
         _NEWER,
         "Invalid or unknown association",
         "Invalid QOS specification, relative QOS can only be used in a single partition per cluster.",
@@ -96,14 +96,14 @@ ERRORS: Final = (
         "RestrictedCoresPerGPU: *",
     ),
     *_rows(
-        Complaint.PASSING,
+        ErrorClass.PASSING,
         _RUN,
         "I/O error writing script/environment to file",
         "Required partition not available (inactive or drain)",
         "Unspecified error",  # what a job_submit plugin refuses by its own error: no words of the site's are looked at
     ),
     *_rows(
-        Complaint.PASSING,
+        ErrorClass.PASSING,
         _SOURCE,
         # a directory service that does not answer for a moment
         "User's group not permitted to use this partition",
@@ -136,7 +136,7 @@ ERRORS: Final = (
         "Plugin initialization failed",
     ),
     *_rows(
-        Complaint.PASSING,
+        ErrorClass.PASSING,
         _NEWER,
         "Rate limit exceeded, please retry *",
         "Unable to resolve user ID to user name",
@@ -147,30 +147,30 @@ ERRORS: Final = (
     ),
     # limits: halving an array may meet them
     *_rows(
-        Complaint.FEWER,
+        ErrorClass.FEWER,
         _RUN,
         # the same sentence for limits of number, size and time; rows below know which
         "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)",
         "Invalid job array specification",  # longer than MaxArraySize or max_array_tasks
         "Pathname of a file, directory or other parameter too long",  # a script above max_script_size names all folders
     ),
-    *_rows(Complaint.FEWER, "15.08", "Job violates accounting/QOS policy"),
-    *_rows(Complaint.FULL, _SOURCE, "Resource temporarily unavailable"),
-    *_rows(Complaint.FULL, _OLDER, "Unable to create job record, try again"),
-    *_rows(Complaint.FULL, _NEWER, "MaxJobCount limit reached"),
+    *_rows(ErrorClass.FEWER, "15.08", "Job violates accounting/QOS policy"),
+    *_rows(ErrorClass.FULL, _SOURCE, "Resource temporarily unavailable"),
+    *_rows(ErrorClass.FULL, _OLDER, "Unable to create job record, try again"),
+    *_rows(ErrorClass.FULL, _NEWER, "MaxJobCount limit reached"),
     # which of accounting's limits it was, in a line before
-    *_rows(Complaint.FULL, _RUN, "QOSMaxSubmitJobPerUserLimit"),
+    *_rows(ErrorClass.FULL, _RUN, "QOSMaxSubmitJobPerUserLimit"),
     *_rows(
-        Complaint.FULL,
+        ErrorClass.FULL,
         _SOURCE,
         "AssocMaxSubmitJobLimit",
         "AssocGrpSubmitJobsLimit",
         "QOSGrpSubmitJobsLimit",
         "MaxSubmitJobsPerAccount",
     ),
-    *_rows(Complaint.FOR_GOOD, _RUN, "QOSMaxWallDurationPerJobLimit", "QOSMaxCpuPerJobLimit"),
+    *_rows(ErrorClass.FOR_GOOD, _RUN, "QOSMaxWallDurationPerJobLimit", "QOSMaxCpuPerJobLimit"),
     *_rows(
-        Complaint.FOR_GOOD,
+        ErrorClass.FOR_GOOD,
         _SOURCE,
         "AssocMaxWallDurationPerJobLimit",
         "QOSMax*PerJob",
@@ -183,15 +183,15 @@ ERRORS: Final = (
         "QOSNotAllowed",
     ),
     # limits of all jobs of a user or group together: others' ends, or the time, may meet them
-    *_rows(Complaint.FEWER, _SOURCE, "QOSMax*PerUser*", "Max*PerAccount", "QOSGrp*", "AssocGrp*", "QOSUsageThreshold"),
+    *_rows(ErrorClass.FEWER, _SOURCE, "QOSMax*PerUser*", "Max*PerAccount", "QOSGrp*", "AssocGrp*", "QOSUsageThreshold"),
     # the answer of slurmctld, or the way to it, was lost
     *_rows(
-        Complaint.UNREACHABLE,
+        ErrorClass.UNREACHABLE,
         _RUN,
         "Unable to contact slurm controller (*",
     ),
     *_rows(
-        Complaint.UNREACHABLE,
+        ErrorClass.UNREACHABLE,
         _SOURCE,
         "Socket timed out on send/recv operation",
         "Zero Bytes were transmitted or received",
@@ -225,7 +225,7 @@ ERRORS: Final = (
         "Network is unreachable",
     ),
     *_rows(
-        Complaint.UNREACHABLE,
+        ErrorClass.UNREACHABLE,
         _NEWER,
         "Authentication credential expired",
         "Token Generation failed.",
@@ -237,7 +237,7 @@ ERRORS: Final = (
     ),
     # what sbatch says by itself, without having asked
     *_rows(
-        Complaint.FOR_GOOD,
+        ErrorClass.FOR_GOOD,
         _RUN,
         "Invalid --* specification",
         "unrecognized option *",
@@ -246,7 +246,7 @@ ERRORS: Final = (
         "Batch script contains DOS line breaks*",
     ),
     *_rows(
-        Complaint.FOR_GOOD,
+        ErrorClass.FOR_GOOD,
         _TEXT,
         "invalid option -- *",
         "Batch script contains only whitespace!",
@@ -254,24 +254,24 @@ ERRORS: Final = (
         "Invalid directive found in batch script: *",
     ),
     *_rows(
-        Complaint.PASSING,
+        ErrorClass.PASSING,
         _RUN,
         "Unable to open file *",
         "No cluster '*' known by database.",
         "'*' can't be reached now, or it is an invalid entry for --cluster.*",
     ),
     *_rows(
-        Complaint.PASSING,
+        ErrorClass.PASSING,
         _TEXT,
         "getcwd failed: *",
         "Job creation temporarily disabled, retrying",
         "cli_filter plugin terminated with error",
     ),
-    *_rows(Complaint.FULL, _RUN, "Slurm temporarily unable to accept job, sleeping and retrying"),
-    *_rows(Complaint.FULL, _TEXT, "Slurm job queue full, sleeping and retrying"),
-    *_rows(Complaint.UNREACHABLE, _RUN, "Could not establish a configuration source"),
+    *_rows(ErrorClass.FULL, _RUN, "Slurm temporarily unable to accept job, sleeping and retrying"),
+    *_rows(ErrorClass.FULL, _TEXT, "Slurm job queue full, sleeping and retrying"),
+    *_rows(ErrorClass.UNREACHABLE, _RUN, "Could not establish a configuration source"),
     *_rows(
-        Complaint.UNREACHABLE,
+        ErrorClass.UNREACHABLE,
         _TEXT,
         "Munge encode failed: *",
         "If munged is up, restart with --num-threads=*",
@@ -288,7 +288,7 @@ _VERDICT: Final = re.compile(
 _FEWER_BY_LIMIT: Final = "Job violates accounting/QOS policy"
 
 
-def classify(said: str) -> Complaint:
+def classify(said: str) -> ErrorClass:
     """What follows from what a command of Slurm said when it failed, line by line.
 
     Slurm's own verdict counts, the last sentence behind `Batch job submission failed` and its like: a site's plugin may
@@ -304,17 +304,17 @@ def classify(said: str) -> Complaint:
             others.append(sentence)
     known = list(_known(others))
     if verdict is None:
-        return known[-1].complaint if known else Complaint.PASSING
+        return known[-1].complaint if known else ErrorClass.PASSING
     if verdict.startswith(_FEWER_BY_LIMIT):
         limits = [row.complaint for row in known if row.sentence.startswith(("QOS", "Assoc", "Max"))]
         if limits:
             return limits[-1]
-    return next((row.complaint for row in _known([verdict])), Complaint.PASSING)
+    return next((row.complaint for row in _known([verdict])), ErrorClass.PASSING)
 
 
 def is_waiting(line: str) -> bool:
     """Whether sbatch says by this line that it was refused, and will try again by itself, for up to two minutes."""
-    return line.rstrip().endswith("sleeping and retrying") and classify(line) is Complaint.FULL
+    return line.rstrip().endswith("sleeping and retrying") and classify(line) is ErrorClass.FULL
 
 
 def _known(sentences: list[str]) -> Iterator[Row]:

@@ -156,21 +156,21 @@ def parse_seconds(text: str) -> float | None:
     return float(match[1]) if match else None
 
 
-def lacks(settings: SlurmSettings, group: NodeGroup) -> list[str]:
+def shortfalls(settings: SlurmSettings, group: NodeGroup) -> list[str]:
     """What a trial asks for and these nodes do not have."""
-    lacks = []
+    shortfalls = []
     if settings.cpus_per_task and settings.cpus_per_task > group.cpus:
-        lacks.append(f"cpus_per_task {settings.cpus_per_task}, {group.count} nodes have {group.cpus}")
+        shortfalls.append(f"cpus_per_task {settings.cpus_per_task}, {group.count} nodes have {group.cpus}")
     if _mebibytes(settings) > group.memory:
-        lacks.append(f"memory {settings.memory}, {group.count} nodes have {group.memory}M")
+        shortfalls.append(f"memory {settings.memory}, {group.count} nodes have {group.memory}M")
     if settings.gpus_per_node and settings.gpus_per_node > _gpus(settings, group):
         kind = f" of type {settings.gpu_type}" if settings.gpu_type else ""
         has = ", ".join(f"{count} {name}".strip() for name, count in group.gpus.items()) or "none"
-        lacks.append(f"gpus_per_node {settings.gpus_per_node}{kind}, {group.count} nodes have {has}")
-    return lacks
+        shortfalls.append(f"gpus_per_node {settings.gpus_per_node}{kind}, {group.count} nodes have {has}")
+    return shortfalls
 
 
-def trials_a_node(settings: SlurmSettings, group: NodeGroup) -> int:
+def trials_per_node(settings: SlurmSettings, group: NodeGroup) -> int:
     """How many trials a node of the group can hold at once, as far as the site file says what one needs."""
     if settings.exclusive or settings.memory == "0":
         return 1

@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from aiperf_orch.schedulers.base import (
     AccountedJob,
-    Cancellation,
+    CancelResult,
     JobEnd,
     JobRequest,
     JobState,
     JobStatus,
     Scheduler,
-    Submission,
+    SubmitResult,
     array_element,
 )
 from aiperf_orch.schedulers.batching import submit_groups
-from aiperf_orch.schedulers.command import Answer, ask, run_command
+from aiperf_orch.schedulers.command import CommandResult, ask, run_command
 from aiperf_orch.schedulers.script_rendering import render_script, submitit_command
 from aiperf_orch.schedulers.slurm import squeue
-from aiperf_orch.schedulers.slurm.error_messages import Complaint, classify, is_waiting
+from aiperf_orch.schedulers.slurm.error_messages import ErrorClass, classify, is_waiting
 from aiperf_orch.settings.schedulers import SlurmSettings
 from aiperf_orch.util.errors import (
     QueueFullError,
@@ -68,7 +68,7 @@ class SlurmScheduler(Scheduler):
         """The script of one job."""
         return self._script([request])
 
-    def submit(self, requests: Sequence[JobRequest]) -> Submission:
+    def submit(self, requests: Sequence[JobRequest]) -> SubmitResult:
         """Submit jobs, elements of one array by one call of sbatch, halved while a limit refuses the whole."""
         return submit_groups(requests, self._submit)
 
@@ -86,17 +86,17 @@ class SlurmScheduler(Scheduler):
         size = self._config.get("MaxArraySize", "")
         return int(size) if size.isdigit() and int(size) > 1 else 1
 
-    def release(self, names: Collection[str]) -> None:
+    def release_resources(self, names: Collection[str]) -> None:
         """Slurm frees an allocation itself."""
 
     def query(self, names: Collection[str]) -> Mapping[str, JobStatus]:
         """One squeue for all."""
         answer = self._run(squeue.squeue_command(os.getuid(), self._settings.cluster))
         if answer.status or "slurm_load_jobs error" in answer.errors:  # of one of several clusters it ends with 0
-            raise SchedulerUnreachableError(f"squeue failed: {answer.complaint}")
+            raise SchedulerUnreachableError(f"squeue failed: {answer.error_line}")
         return squeue.statuses(list(squeue.parse_squeue(answer.output)), names)
 
-    def explain(self, jobs: Mapping[str, str]) -> Mapping[str, JobStatus | JobEnd]:
+    def query_unlisted(self, jobs: Mapping[str, str]) -> Mapping[str, JobStatus | JobEnd]:
         """By scontrol whether they live, and by sacct, where jobs are accounted, why they have ended.
 
         What slurmctld does not know does not live, whatever sacct says: it still calls jobs running that were lost.
@@ -122,7 +122,7 @@ class SlurmScheduler(Scheduler):
             found += squeue.parse_accounting(self._ask(squeue.accounting_command(ids, self._settings.cluster)), names)
         return found
 
-    def cancel(self, jobs: Mapping[str, str | None], *, force: bool) -> Cancellation:
+    def cancel(self, jobs: Mapping[str, str | None], *, force: bool) -> CancelResult:
         """Cancel what waits, and send SIGTERM to what runs; with `force` cancel it too, which ends it after KillWait."""
         listed = self.query(jobs.keys())
         hidden = {name: job for name, job in jobs.items() if job is not None and name not in listed}
@@ -132,7 +132,7 @@ class SlurmScheduler(Scheduler):
         running = [status for status in live if status.state is JobState.RUNNING]
         # not --state=PENDING: of a waiting array's element that cancels the whole array
         refused = self._scancel(waiting) | self._scancel(running, *([] if force else ["--signal=TERM"]))
-        return Cancellation([status.name for status in waiting if status.name not in refused], refused)
+        return CancelResult([status.name for status in waiting if status.name not in refused], refused)
 
     @property
     def has_accounting(self) -> bool:
@@ -148,8 +148,8 @@ class SlurmScheduler(Scheduler):
         found: dict[tuple[str, str], JobStatus | JobEnd] = {}
         for job in jobs.values() if len(jobs) <= _MOST_QUESTIONS else [None]:
             answer = self._run(squeue.scontrol_command(job, self._settings.cluster))
-            if answer.status and (job is None or not squeue.is_unknown(answer.said)):
-                raise SchedulerUnreachableError(f"scontrol failed: {answer.complaint}")
+            if answer.status and (job is None or not squeue.is_unknown(answer.error_text)):
+                raise SchedulerUnreachableError(f"scontrol failed: {answer.error_line}")
             found |= squeue.parse_scontrol(answer.output)
         return {name: found[name, job] for name, job in jobs.items() if (name, job) in found}
 
@@ -159,7 +159,7 @@ class SlurmScheduler(Scheduler):
         for ids in _chunks(list(jobs.values())):
             answer = self._run(squeue.sacct_command(ids, self._settings.cluster))
             if answer.status or ("sacct: error: " in answer.errors and not answer.output.strip()):
-                raise SchedulerUnreachableError(f"sacct failed: {answer.complaint}")
+                raise SchedulerUnreachableError(f"sacct failed: {answer.error_line}")
             found |= squeue.parse_sacct(answer.output)
         return {name: found[name, job] for name, job in jobs.items() if (name, job) in found}
 
@@ -171,13 +171,13 @@ class SlurmScheduler(Scheduler):
             answer = self._run(squeue.scancel_command(ids, self._settings.cluster, *options))
             if answer.status == 0:
                 continue
-            if answer.status < 0 or classify(answer.said) is Complaint.UNREACHABLE:
-                raise SchedulerUnreachableError(f"scancel failed: {answer.complaint}")
-            why = squeue.parse_scancel(answer.said) or dict.fromkeys(ids, answer.complaint)
+            if answer.status < 0 or classify(answer.error_text) is ErrorClass.UNREACHABLE:
+                raise SchedulerUnreachableError(f"scancel failed: {answer.error_line}")
+            why = squeue.parse_scancel(answer.error_text) or dict.fromkeys(ids, answer.error_line)
             refused |= {job.name: why[job.job] for job in chunk if job.job in why and why[job.job] not in squeue.GONE}
         return refused
 
-    def _run(self, command: Sequence[str]) -> Answer:
+    def _run(self, command: Sequence[str]) -> CommandResult:
         return run_command(command, timeout=self._settings.command_timeout)
 
     def _ask(self, command: Sequence[str]) -> str:
@@ -199,15 +199,15 @@ class SlurmScheduler(Scheduler):
         job = answer.output.strip().rpartition("\n")[2].partition(";")[0]
         if job.isdigit():
             return job
-        complaint = classify(answer.said)
+        complaint = classify(answer.error_text)
         lost = answer.status == 0 or answer.status < 0 or answer.status >= 128
-        if complaint is Complaint.FULL or (complaint is Complaint.FEWER and number > 1):
-            raise QueueFullError(answer.complaint)
-        if complaint is Complaint.FOR_GOOD:
-            raise SubmitRefusedError(answer.complaint)
-        if complaint is Complaint.UNREACHABLE or lost:
-            raise SchedulerUnreachableError(f"sbatch: {answer.complaint}")
-        raise SubmitPostponedError(answer.complaint)
+        if complaint is ErrorClass.FULL or (complaint is ErrorClass.FEWER and number > 1):
+            raise QueueFullError(answer.error_line)
+        if complaint is ErrorClass.FOR_GOOD:
+            raise SubmitRefusedError(answer.error_line)
+        if complaint is ErrorClass.UNREACHABLE or lost:
+            raise SchedulerUnreachableError(f"sbatch: {answer.error_line}")
+        raise SubmitPostponedError(answer.error_line)
 
     def _script(self, requests: Sequence[JobRequest]) -> str:
         first, settings = requests[0], self._settings

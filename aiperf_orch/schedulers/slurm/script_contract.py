@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from aiperf_orch.schedulers.script_contract import (
-    Breach,
     Expected,
     Option,
+    Violation,
     directive_lines,
     late_directives,
     overridden,
@@ -61,7 +61,7 @@ _KNOWN: Final = frozenset(
 )
 
 
-def breaches(script: str, expected: Expected) -> Iterator[Breach]:
+def violations(script: str, expected: Expected) -> Iterator[Violation]:
     """What the directives say against the contract."""
     options = [option for line, words in directive_lines(script, _PREFIX) for option in _options(line, words)]
     yield from _name_and_array(options, expected)
@@ -69,11 +69,11 @@ def breaches(script: str, expected: Expected) -> Iterator[Breach]:
     yield from _requeue(options, expected)
     yield from _time(options)
     if not script.startswith("#!"):
-        yield Breach("", "sbatch takes no script without an interpreter", "begin it with #!/usr/bin/env bash")
+        yield Violation("", "sbatch takes no script without an interpreter", "begin it with #!/usr/bin/env bash")
     for option in options:
         for table, is_fault in ((_REFUSED, True), (_DOUBTED, False)):
             if option.name in table and option.value != "ALL":  # an --export=ALL changes nothing
-                yield Breach(option.line, *table[option.name], is_fault)
+                yield Violation(option.line, *table[option.name], is_fault)
     yield from overridden(options, _SETTINGS)
     yield from late_directives(script, _PREFIX)
 
@@ -107,14 +107,14 @@ def _last(options: Sequence[Option], *names: str) -> Option | None:
     return next((option for option in reversed(options) if option.name in names), None)
 
 
-def _name_and_array(options: Sequence[Option], expected: Expected) -> Iterator[Breach]:
+def _name_and_array(options: Sequence[Option], expected: Expected) -> Iterator[Violation]:
     name, array = _last(options, "job-name"), _last(options, "array")
     if name is None:
-        yield Breach(
+        yield Violation(
             "", "no directive names the job, so that it would not be found", "write #SBATCH --job-name={{ name }}"
         )
     elif name.value != expected.name:
-        yield Breach(
+        yield Violation(
             name.line,
             "the job would have another name than it is looked for by, and be neither found nor cancelled",
             "leave it out; a template writes #SBATCH --job-name={{ name }}",
@@ -122,49 +122,49 @@ def _name_and_array(options: Sequence[Option], expected: Expected) -> Iterator[B
     if expected.elements and (array is None or array.value != expected.elements):
         advice = "a template writes {% if elements %}, #SBATCH --array={{ elements | ranges }}, {% endif %}"
         message = f"of an array the script would submit another part than {expected.elements}"
-        yield Breach(array.line if array else "", message, advice)
+        yield Violation(array.line if array else "", message, advice)
     elif array is not None and not expected.elements:
         advice = "leave it out: campaign.concurrency is how many trials run at once"
-        yield Breach(array.line, "one trial would be several jobs", advice)
+        yield Violation(array.line, "one trial would be several jobs", advice)
 
 
-def _output(options: Sequence[Option], expected: Expected) -> Iterator[Breach]:
+def _output(options: Sequence[Option], expected: Expected) -> Iterator[Violation]:
     output, error, mode = _last(options, "output"), _last(options, "error"), _last(options, "open-mode")
     if output is None:
         message = "no directive says where the job's first output goes, so that it would not be found"
-        yield Breach("", message, f"write #SBATCH --output={expected.output}")
+        yield Violation("", message, f"write #SBATCH --output={expected.output}")
     elif output.value != expected.output:
         advice = f"leave it out; a template writes #SBATCH --output={expected.output}"
-        yield Breach(output.line, "the job's first output would go elsewhere, where it is not looked for", advice)
+        yield Violation(output.line, "the job's first output would go elsewhere, where it is not looked for", advice)
     if error is not None and error.value != expected.output:
-        yield Breach(
+        yield Violation(
             error.line, "the job's first errors would go elsewhere, where they are not looked for", "leave it out"
         )
     if mode is not None and mode.value != "append":
         advice = "leave it out; a template writes #SBATCH --open-mode=append"
-        yield Breach(mode.line, "a second run of the job would delete the output of the first", advice)
+        yield Violation(mode.line, "a second run of the job would delete the output of the first", advice)
 
 
-def _requeue(options: Sequence[Option], expected: Expected) -> Iterator[Breach]:
+def _requeue(options: Sequence[Option], expected: Expected) -> Iterator[Violation]:
     rule = _last(options, "requeue", "no-requeue")
     wanted = "requeue" if expected.requeue else "no-requeue"
     if rule is None:
         advice = 'write #SBATCH --{{ "requeue" if site.requeue else "no-requeue" }}'
-        yield Breach("", "no directive says whether the job may run again by itself", advice)
+        yield Violation("", "no directive says whether the job may run again by itself", advice)
     elif rule.name != wanted:
         advice = f"leave it out, and set scheduler.requeue: {str(rule.name == 'requeue').lower()}"
-        yield Breach(rule.line, "the job would be treated otherwise than scheduler.requeue says", advice)
+        yield Violation(rule.line, "the job would be treated otherwise than scheduler.requeue says", advice)
 
 
-def _time(options: Sequence[Option]) -> Iterator[Breach]:
+def _time(options: Sequence[Option]) -> Iterator[Violation]:
     if _last(options, "time") is None:
         message = "no directive limits the time of a job, which then gets the partition's default"
-        yield Breach("", message, "write #SBATCH --time={{ time_limit }}", is_fault=False)
+        yield Violation("", message, "write #SBATCH --time={{ time_limit }}", is_fault=False)
     signals = [option for option in options if option.name == "signal"]
     if not signals:
         advice = "write #SBATCH --signal=USR1@{{ warn_before }}"
-        yield Breach("", "the trial is not warned before its time limit", advice, is_fault=False)
+        yield Violation("", "the trial is not warned before its time limit", advice, is_fault=False)
     for option in signals[1:]:
         if option.value != signals[0].value:
             advice = "leave it out, and set scheduler.warn_before"
-            yield Breach(option.line, "the trial would not be warned of its time limit as it expects", advice)
+            yield Violation(option.line, "the trial would not be warned of its time limit as it expects", advice)

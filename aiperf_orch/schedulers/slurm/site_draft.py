@@ -8,7 +8,7 @@ from typing import Final
 
 from aiperf_orch.schedulers.script_rendering import render_script
 from aiperf_orch.schedulers.slurm.accounting_limits import Association, Qos
-from aiperf_orch.schedulers.slurm.inventory import Cluster, NodeGroup, Partition, trials_a_node
+from aiperf_orch.schedulers.slurm.inventory import Cluster, NodeGroup, Partition, trials_per_node
 from aiperf_orch.settings.schedulers import SlurmSettings
 from aiperf_orch.util.units import format_duration
 
@@ -28,7 +28,7 @@ def draft(cluster: Cluster, file: str) -> str:
     partition = choose_partition(cluster)
     nodes = [group for group in cluster.nodes if partition and group.partition == partition.name]
     settings = trial_allocation(partition, nodes)
-    slots = sum(group.count * trials_a_node(settings, group) for group in nodes if group.is_usable)
+    slots = sum(group.count * trials_per_node(settings, group) for group in nodes if group.is_usable)
     return render_script(
         "site_slurm.yaml.j2",
         None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aiperf_orch.schedulers.command import ask
-from aiperf_orch.schedulers.node_sharing import Room
+from aiperf_orch.schedulers.node_sharing import NodeSharing
 from aiperf_orch.schedulers.slurm import accounting_limits, inventory, squeue
 from aiperf_orch.settings.schedulers import SlurmSettings
 from aiperf_orch.util import users
@@ -25,7 +25,7 @@ def survey(name: str | None, *, timeout: float) -> inventory.Cluster:
     nodes = tuple(inventory.parse_nodes(ask(inventory.nodes_command(name), timeout=timeout)))
     if not squeue.is_accounted(config):
         return inventory.Cluster(config, partitions, nodes, without_accounting="accounting is off here")
-    user, cluster = users.own_name(), name or config.get("ClusterName", "")
+    user, cluster = users.current_user(), name or config.get("ClusterName", "")
     try:
         associations = ask(accounting_limits.associations_command(user, cluster), timeout=timeout)
         qos = ask(accounting_limits.qos_command(), timeout=timeout)
@@ -44,7 +44,7 @@ def survey(name: str | None, *, timeout: float) -> inventory.Cluster:
     )
 
 
-def room(settings: SlurmSettings) -> Room:
+def room(settings: SlurmSettings) -> NodeSharing:
     """How trials share the nodes of the partitions that they go to.
 
     Raises:
@@ -54,10 +54,10 @@ def room(settings: SlurmSettings) -> Room:
     partitions = list(inventory.parse_partitions(ask(inventory.partitions_command(settings.cluster), timeout=timeout)))
     chosen = inventory.chosen_partitions(settings, partitions)
     groups = inventory.parse_nodes(ask(inventory.nodes_command(settings.cluster), timeout=timeout))
-    fitting = [group for group in groups if group.partition in chosen and not inventory.lacks(settings, group)]
-    return Room(
+    fitting = [group for group in groups if group.partition in chosen and not inventory.shortfalls(settings, group)]
+    return NodeSharing(
         sum(group.count for group in fitting) or None,
-        min((inventory.trials_a_node(settings, group) for group in fitting), default=1),
+        min((inventory.trials_per_node(settings, group) for group in fitting), default=1),
     )
 
 

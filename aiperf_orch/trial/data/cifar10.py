@@ -33,13 +33,13 @@ _PADDING: Final = 4  # pixels around a training image, of which a square of its 
 
 
 class Cifar10:
-    """A `Source` of 32x32 colour images in 10 classes."""
+    """A `Dataset` of 32x32 colour images in 10 classes."""
 
     def __init__(self, settings: DataSettings, device: torch.device) -> None:
         """Read the files.
 
         Raises:
-            TrialFailure: BAD_DATA, when one is missing, or is not what it should be.
+            TrialFailedError: BAD_DATA, when one is missing, or is not what it should be.
         """
         root = root_of(settings)
         root = root / _FOLDER if (root / _FOLDER).is_dir() else root

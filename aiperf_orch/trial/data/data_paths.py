@@ -20,13 +20,13 @@ class PlacedData(DataSettings):
     keeps_index: bool = False
 
 
-def placed(spec: TrialSpec, path: Path, *, by_hand: bool, data: Path | None = None) -> TrialSpec:
+def with_data_paths(spec: TrialSpec, path: Path, *, manual: bool, data: Path | None = None) -> TrialSpec:
     """A specification with its data's places: those of the campaign that its file lies in.
 
     Args:
         spec: the specification.
         path: its file.
-        by_hand: whether a person runs the trial: then the campaign is only read.
+        manual: whether a person runs the trial: then the campaign is only read.
         data: the data set's folder, in place of the campaign's.
 
     Raises:
@@ -39,7 +39,7 @@ def placed(spec: TrialSpec, path: Path, *, by_hand: bool, data: Path | None = No
     found: dict[str, object] = {}
     if CampaignDirectory.exists(layout.path):
         frozen = CampaignDirectory.open(layout.path).settings.data
-        found = {"path": frozen.path, "stage": frozen.stage, "index": layout.data_index, "keeps_index": not by_hand}
+        found = {"path": frozen.path, "stage": frozen.stage, "index": layout.data_index, "keeps_index": not manual}
     if data is not None:
         found |= {"path": str(data.absolute()), "stage": None}
     return spec.model_copy(update={"data": PlacedData(**spec.data.model_dump() | found)})

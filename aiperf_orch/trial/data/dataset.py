@@ -31,7 +31,7 @@ class Batch(NamedTuple):
     skipped: int = 0
 
 
-class Source(Protocol):
+class Dataset(Protocol):
     """A data set, opened for one worker and its device."""
 
     input_shape: Shape
@@ -45,14 +45,14 @@ class Source(Protocol):
         """The training images of each batch, augmented; the same for the same seed.
 
         Raises:
-            TrialFailure: BAD_DATA when more images than the setting allows cannot be read.
+            TrialFailedError: BAD_DATA when more images than the setting allows cannot be read.
         """
 
     def validation(self, batches: Sequence[Indices]) -> Iterator[Batch]:
         """The validation images of each batch, each as it is.
 
         Raises:
-            TrialFailure: BAD_DATA when one of them cannot be read.
+            TrialFailedError: BAD_DATA when one of them cannot be read.
         """
 
     def close(self) -> None:

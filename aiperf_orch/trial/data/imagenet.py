@@ -22,8 +22,8 @@ import torch
 from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
-from aiperf_orch.campaign.durable_files import is_there
-from aiperf_orch.campaign.safe_reading import LONG_PATIENCE
+from aiperf_orch.campaign.durable_files import file_exists
+from aiperf_orch.campaign.safe_reading import LONG_RETRY_SECONDS
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.settings.models import DataSettings
 from aiperf_orch.trial.data import decoding, staging
@@ -43,8 +43,8 @@ from aiperf_orch.trial.data.listing import (
     root_of,
 )
 from aiperf_orch.trial.data.read_failures import is_nodes
-from aiperf_orch.trial.runtime.process_group import World
-from aiperf_orch.trial.runtime.trainer import TrialFailure
+from aiperf_orch.trial.runtime.process_group import ProcessGroup
+from aiperf_orch.trial.runtime.trainer import TrialFailedError
 
 _MEAN: Final = (0.485, 0.456, 0.406)  # of ImageNet's pixels, red, green, blue, from 0 to 1
 _DEVIATION: Final = (0.229, 0.224, 0.225)
@@ -60,13 +60,13 @@ _OURS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, s
 
 
 class ImageTree:
-    """A `Source` over train/CLASS/IMAGE and val/CLASS/IMAGE."""
+    """A `Dataset` over train/CLASS/IMAGE and val/CLASS/IMAGE."""
 
-    def __init__(self, settings: DataSettings, device: torch.device, world: World) -> None:
-        """Read the listing and look at the first images.
+    def __init__(self, settings: DataSettings, device: torch.device, world: ProcessGroup) -> None:
+        """Read the listing and validate_dataset at the first images.
 
         Raises:
-            TrialFailure: BAD_DATA, saying what is wrong with the tree and where.
+            TrialFailedError: BAD_DATA, saying what is wrong with the tree and where.
         """
         root = root_of(settings)
         listing = _shared(lambda: _listed(root, settings), device, world)
@@ -138,7 +138,7 @@ class ImageTree:
                 raise
             who = "a process that decodes images was killed, by nobody of the trial"
             why = f"the kernel does that when memory or {_SHARED_MEMORY} does not suffice; fewer data.loaders need less"
-            raise TrialFailure(EndReason.NODE_FAILURE, f"{who}: {why} ({error})") from error
+            raise TrialFailedError(EndReason.NODE_FAILURE, f"{who}: {why} ({error})") from error
 
     def _held_to_limit(self, pieces: Iterator[Decoded], most: int) -> Iterator[Decoded]:
         """The pieces, as long as no more than `most` images of them are broken."""
@@ -158,10 +158,10 @@ class ImageTree:
         """Raise NODE_FAILURE when an image that is broken in this node's copy is not where it was copied from."""
         try:
             _look_at(self._tree, path, self.input_shape[0])
-        except TrialFailure:
+        except TrialFailedError:
             return
         copy = f"{self._root / os.fsdecode(path)}: cannot be read ({why}), and {self._tree} has it whole"
-        raise TrialFailure(EndReason.NODE_FAILURE, f"{copy}: this node's copy is damaged: remove {self._root}")
+        raise TrialFailedError(EndReason.NODE_FAILURE, f"{copy}: this node's copy is damaged: remove {self._root}")
 
     def _finished(self, pieces: list[Decoded]) -> Batch:
         """The batch on the device: whole, mirrored, normalised, channels last."""
@@ -189,11 +189,11 @@ class ImageTree:
             yield _handed_over(*ready)
 
 
-def look(settings: DataSettings) -> None:
+def validate_dataset(settings: DataSettings) -> None:
     """Whether the tree can be trained on, as far as a moment tells: its class folders, and the first images of some.
 
     Raises:
-        TrialFailure: BAD_DATA, saying what is wrong with it and where.
+        TrialFailedError: BAD_DATA, saying what is wrong with it and where.
     """
     root = root_of(settings)
     for name in class_folders(root, settings.outputs)[:_LOOKED_AT]:
@@ -204,7 +204,7 @@ def look(settings: DataSettings) -> None:
                 try:
                     _look_at(root, image, settings.image_size)
                     break
-                except TrialFailure as failure:
+                except TrialFailedError as failure:
                     last = number == min(may_be_broken, len(images) - 1)
                     if last or failure.reason is not EndReason.BAD_DATA:
                         raise
@@ -219,7 +219,7 @@ class _Orders:
         return self.those
 
 
-def _that_fit(loaders: int, side: int, world: World) -> int:
+def _that_fit(loaders: int, side: int, world: ProcessGroup) -> int:
     """So many loaders as /dev/shm has room for, where they lay what is ready; one that found no room would hang the trial."""
     each = (_AHEAD + 1) * _PIECE * side * side * 3
     try:
@@ -238,12 +238,12 @@ def _listed(root: Path, settings: DataSettings) -> Listing:
     """The listing; who keeps it for later trials has looked at all images that validate, of which none may be broken."""
     index = settings.index if isinstance(settings, PlacedData) else None
     try:
-        look(settings)
+        validate_dataset(settings)
         listing = list_tree(root, settings.outputs, index)
     except Unseen as failure:
-        if index is not None and is_there(index, patience=LONG_PATIENCE):
+        if index is not None and file_exists(index, retry_for=LONG_RETRY_SECONDS):
             seen = f"{failure}; an earlier trial of this campaign has read it, so this node lacks it"
-            raise TrialFailure(EndReason.NODE_FAILURE, seen) from None
+            raise TrialFailedError(EndReason.NODE_FAILURE, seen) from None
         raise
     check_whole(root, settings, listing)
     if index is not None and listing.new and isinstance(settings, PlacedData) and settings.keeps_index:
@@ -256,26 +256,26 @@ def _listed(root: Path, settings: DataSettings) -> Listing:
 
 
 def _look_at(root: Path, path: bytes, size: int) -> None:
-    """Raise TrialFailure when an image cannot be read."""
+    """Raise TrialFailedError when an image cannot be read."""
     try:
         decoding.read_image(os.path.join(os.fsencode(root), path), size, None)  # noqa: PTH118
     except Exception as error:  # a broken image makes its decoder raise almost anything
         raise _unreadable(root, path, decoding.why_broken(error), lost=is_nodes(error)) from None
 
 
-def _unreadable(root: Path, path: bytes, why: str, *, lost: bool) -> TrialFailure:
+def _unreadable(root: Path, path: bytes, why: str, *, lost: bool) -> TrialFailedError:
     """The failure that an image is; `lost` says that this node's view of the file system is to blame."""
     message = f"{root / os.fsdecode(path)}: cannot be read ({why})"
     if lost:
-        return TrialFailure(EndReason.NODE_FAILURE, f"{message}: the file system fails on this node")
+        return TrialFailedError(EndReason.NODE_FAILURE, f"{message}: the file system fails on this node")
     return bad(f"{message}; mend or replace the image")
 
 
-def _shared(make: Callable[[], Listing], device: torch.device, world: World) -> Listing:
+def _shared(make: Callable[[], Listing], device: torch.device, world: ProcessGroup) -> Listing:
     """What the first worker makes, with all: a file system is asked a million questions once, not by each."""
     if world.size == 1:
         return make()
-    listing = make() if world.first else None
+    listing = make() if world.is_rank_0 else None
     packed = bytearray(listing.packed()) if listing else bytearray()
     length = torch.tensor([len(packed)], device=device)
     world.broadcast([length])

@@ -32,7 +32,7 @@ class Arrays:
 
 
 class InMemory:
-    """A `Source` over arrays, without augmentation."""
+    """A `Dataset` over arrays, without augmentation."""
 
     def __init__(self, arrays: Arrays, device: torch.device) -> None:
         self.input_shape, self.classes, self.digest = arrays.input_shape, arrays.classes, arrays.digest

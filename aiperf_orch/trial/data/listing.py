@@ -24,11 +24,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aiperf_orch.campaign.durable_files import read_file, replace_file
-from aiperf_orch.campaign.safe_reading import LONG_PATIENCE
+from aiperf_orch.campaign.safe_reading import LONG_RETRY_SECONDS
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.settings.models import DataSettings
 from aiperf_orch.trial.data.read_failures import ADVICE, is_nodes
-from aiperf_orch.trial.runtime.trainer import TrialFailure
+from aiperf_orch.trial.runtime.trainer import TrialFailedError
 from aiperf_orch.util.errors import AiperfError
 
 SPLITS: Final = ("train", "val")
@@ -40,7 +40,7 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
-class Unseen(TrialFailure):
+class Unseen(TrialFailedError):
     """BAD_DATA: a folder cannot be read, be it the data set's fault or the node's."""
 
     def __init__(self, message: str) -> None:
@@ -139,14 +139,14 @@ def list_tree(root: Path, outputs: int, index: Path | None = None) -> Listing:
         index: the file that keeps the listing.
 
     Raises:
-        TrialFailure: BAD_DATA, saying what is wrong with the tree.
-        PassingError: when the index could not be read for minutes: all images are listed once, not by each trial.
+        TrialFailedError: BAD_DATA, saying what is wrong with the tree.
+        TransientError: when the index could not be read for minutes: all images are listed once, not by each trial.
     """
     folders = class_folders(root, outputs)
     key = _key(root, folders)
     if index is not None:
         with suppress(FileNotFoundError, ValueError):
-            listing = Listing.unpacked(read_file(index, patience=LONG_PATIENCE))
+            listing = Listing.unpacked(read_file(index, retry_for=LONG_RETRY_SECONDS))
             if listing.key == key:
                 return listing
     return replace(_listed(root, folders), key=key, new=True)
@@ -156,7 +156,7 @@ def class_folders(root: Path, outputs: int) -> list[str]:
     """The names of the class folders, sorted, the same in train and val.
 
     Raises:
-        TrialFailure: BAD_DATA, when the tree is not one of images by class, or its classes are not the network's.
+        TrialFailedError: BAD_DATA, when the tree is not one of images by class, or its classes are not the network's.
     """
     found: dict[str, list[str]] = {}
     for split in SPLITS:
@@ -189,7 +189,7 @@ def check_whole(root: Path, settings: DataSettings, listing: Listing) -> None:
     """Refuse a part of ImageNet-1k under its name: a campaign on it would end without a rank.
 
     Raises:
-        TrialFailure: BAD_DATA, when images of 1000 classes at 224 pixels, as ranked, are not as many as ImageNet-1k has.
+        TrialFailedError: BAD_DATA, when images of 1000 classes at 224 pixels, as ranked, are not as many as ImageNet-1k has.
     """
     if settings.sizes is None or settings.image_size != _RANKED_SIDE:
         return
@@ -205,24 +205,24 @@ def root_of(settings: DataSettings) -> Path:
     """The folder that the settings name.
 
     Raises:
-        TrialFailure: BAD_DATA, when they name none.
+        TrialFailedError: BAD_DATA, when they name none.
     """
     if settings.path is None:
         raise bad(f"data set {settings.name!r} needs its folder: set data.path, or by hand give --data")
     return Path(settings.path)
 
 
-def bad(message: str) -> TrialFailure:
+def bad(message: str) -> TrialFailedError:
     """The failure of a data set that cannot be used."""
-    return TrialFailure(EndReason.BAD_DATA, message)
+    return TrialFailedError(EndReason.BAD_DATA, message)
 
 
-def node_failure(error: OSError, what: str = "the data cannot be opened") -> TrialFailure:
+def node_failure(error: OSError, what: str = "the data cannot be opened") -> TrialFailedError:
     """The failure of a node that cannot read data: what failed there, and what to do."""
     place = f"{os.fsdecode(error.filename)}: " if error.filename else ""
     said = f"{socket.gethostname()}: {what} ({place}{error.strerror or error}): the node is at fault, not the data"
     advice = ADVICE.get(error.errno or 0)
-    return TrialFailure(EndReason.NODE_FAILURE, f"{said}; {advice}" if advice else said)
+    return TrialFailedError(EndReason.NODE_FAILURE, f"{said}; {advice}" if advice else said)
 
 
 def in_threads(deed: Callable[[_Item], _Result], items: list[_Item]) -> list[_Result]:
@@ -258,7 +258,7 @@ def images_of(root: Path, split: str, name: str) -> list[bytes]:
     An image that cannot be looked at, as a link that leads nowhere, is listed without a byte: it is a broken one.
 
     Raises:
-        TrialFailure: BAD_DATA, when it has no images or cannot be read; NODE_FAILURE, when only this node cannot.
+        TrialFailedError: BAD_DATA, when it has no images or cannot be read; NODE_FAILURE, when only this node cannot.
     """
     folder = root / split / name
     prefix = os.fsencode(f"{split}/{name}/")
@@ -288,7 +288,7 @@ def _size(entry: os.DirEntry[str]) -> int | None:
     return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
-def _unseen(error: OSError, folder: Path) -> TrialFailure:
+def _unseen(error: OSError, folder: Path) -> TrialFailedError:
     """The failure of a folder that cannot be read."""
     if is_nodes(error):
         return node_failure(error)

@@ -13,27 +13,27 @@ from aiperf_orch.network.graph import Graph
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.settings.models import DataSettings
 from aiperf_orch.trial.data.cifar10 import Cifar10
-from aiperf_orch.trial.data.dataset import Source
+from aiperf_orch.trial.data.dataset import Dataset
 from aiperf_orch.trial.data.digits import digits
 from aiperf_orch.trial.data.in_memory import InMemory
 from aiperf_orch.trial.data.listing import node_failure
 from aiperf_orch.trial.data.read_failures import is_nodes
 from aiperf_orch.trial.data.synthetic import Synthetic
-from aiperf_orch.trial.runtime.process_group import World
-from aiperf_orch.trial.runtime.trainer import TrialFailure
+from aiperf_orch.trial.runtime.process_group import ProcessGroup
+from aiperf_orch.trial.runtime.trainer import TrialFailedError
 
 
-def open_source(settings: DataSettings, network: Graph, device: torch.device, world: World) -> Source:
+def load_dataset(settings: DataSettings, network: Graph, device: torch.device, world: ProcessGroup) -> Dataset:
     """Open a data set for a network.
 
     Raises:
-        TrialFailure: BAD_DATA, when it cannot be loaded, or when its image shape or number of classes is not the
+        TrialFailedError: BAD_DATA, when it cannot be loaded, or when its image shape or number of classes is not the
             network's; NODE_FAILURE, when this node is why it cannot be loaded.
     """
-    if settings.name not in SOURCES:
-        raise _bad(f"data set {settings.name!r} cannot be trained on; set data.name to one of: {', '.join(SOURCES)}")
+    if settings.name not in DATASETS:
+        raise _bad(f"data set {settings.name!r} cannot be trained on; set data.name to one of: {', '.join(DATASETS)}")
     try:
-        source = SOURCES[settings.name](settings, device, world)
+        source = DATASETS[settings.name](settings, device, world)
     except (ImportError, OSError, EOFError, ValueError, zlib.error) as error:
         if isinstance(error, OSError) and _may_be_nodes(error):
             raise node_failure(error, f"data set {settings.name!r} cannot be opened") from error
@@ -61,40 +61,40 @@ def _may_be_nodes(error: OSError) -> bool:
     return is_nodes(error) or (error.errno is None and not isinstance(error, gzip.BadGzipFile))
 
 
-def _digits(_settings: DataSettings, device: torch.device, _world: World) -> Source:
+def _digits(_settings: DataSettings, device: torch.device, _world: ProcessGroup) -> Dataset:
     return InMemory(digits(), device)
 
 
-def look(settings: DataSettings) -> None:
+def validate_dataset(settings: DataSettings) -> None:
     """Whether the data set can be trained on here, as far as a moment tells: of a large one the first images.
 
     Raises:
-        TrialFailure: BAD_DATA, saying what is wrong with it.
+        TrialFailedError: BAD_DATA, saying what is wrong with it.
         Exception: of any kind, when this Python environment is not whole.
     """
     if settings.name == "imagenet":
         from aiperf_orch.trial.data import imagenet
 
-        imagenet.look(settings)
+        imagenet.validate_dataset(settings)
     else:
-        SOURCES[settings.name](settings, torch.device("cpu"), World()).close()
+        DATASETS[settings.name](settings, torch.device("cpu"), ProcessGroup()).close()
 
 
-def _synthetic(settings: DataSettings, device: torch.device, _world: World) -> Source:
+def _synthetic(settings: DataSettings, device: torch.device, _world: ProcessGroup) -> Dataset:
     return Synthetic(settings, device)
 
 
-def _imagenet(settings: DataSettings, device: torch.device, world: World) -> Source:
+def _imagenet(settings: DataSettings, device: torch.device, world: ProcessGroup) -> Dataset:
     from aiperf_orch.trial.data.imagenet import ImageTree  # Pillow, which others need not wait for
 
     return ImageTree(settings, device, world)
 
 
-def _cifar10(settings: DataSettings, device: torch.device, _world: World) -> Source:
+def _cifar10(settings: DataSettings, device: torch.device, _world: ProcessGroup) -> Dataset:
     return Cifar10(settings, device)
 
 
-SOURCES: Final[dict[str, Callable[[DataSettings, torch.device, World], Source]]] = {
+DATASETS: Final[dict[str, Callable[[DataSettings, torch.device, ProcessGroup], Dataset]]] = {
     "digits": _digits,
     "synthetic": _synthetic,
     "cifar10": _cifar10,
@@ -102,5 +102,5 @@ SOURCES: Final[dict[str, Callable[[DataSettings, torch.device, World], Source]]]
 }
 
 
-def _bad(message: str) -> TrialFailure:
-    return TrialFailure(EndReason.BAD_DATA, message)
+def _bad(message: str) -> TrialFailedError:
+    return TrialFailedError(EndReason.BAD_DATA, message)

@@ -18,7 +18,7 @@ _POOL_IMAGES: Final = 1024
 
 
 class Synthetic:
-    """A `Source` of 50 images a class to train and 5 to validate, the same everywhere, on the device from the beginning.
+    """A `Dataset` of 50 images a class to train and 5 to validate, the same everywhere, on the device from the beginning.
 
     Few are really different, and nothing can be learned from them: the error stays near chance.
     """

@@ -32,7 +32,7 @@ class Allocation:
     """A job's id as the scheduler prints it, its hosts, this task's number, and the number of the job's run.
 
     `workers` train on this node, by the `accelerators` that it was asked for (0: none, or nobody said). Nodes meet on `interface` (None: their host names') at one of `ports`, first and last.
-    `may_run_again` tells whether the scheduler may run it again by itself, `warn_at` when, in seconds since 1970, the trial
+    `requeueable` tells whether the scheduler may run it again by itself, `warn_at` when, in seconds since 1970, the trial
     must remind itself of the job's time limit (None: the scheduler does). Not `alone`, it shares what it has with other
     trials.
     """
@@ -41,7 +41,7 @@ class Allocation:
     hosts: tuple[str, ...]
     rank: int
     run: int
-    may_run_again: bool
+    requeueable: bool
     warn_at: float | None = None
     workers: int = 1
     accelerators: int = 0
@@ -50,7 +50,7 @@ class Allocation:
     alone: bool = True
 
     @classmethod
-    def present(cls, environment: Mapping[str, str] | None = None) -> Allocation:
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Allocation:
         """The allocation that this process runs in; `environment` stands in for the process's own."""
         given = os.environ if environment is None else environment
         hosts = tuple(filter(None, given.get("AIPERF_ORCH_HOSTS", "").split(",")))
@@ -59,8 +59,8 @@ class Allocation:
             hosts=hosts or (socket.gethostname(),),
             rank=next((int(given[name]) for name in _RANKS if given.get(name, "").isdigit()), 0),
             run=int(given.get("AIPERF_ORCH_RUN") or 0),
-            may_run_again=given.get("AIPERF_ORCH_REQUEUE") == "1",
-            workers=int(given.get("AIPERF_ORCH_WORKERS") or 0) or max(len(gpus.usable(given)), 1),
+            requeueable=given.get("AIPERF_ORCH_REQUEUE") == "1",
+            workers=int(given.get("AIPERF_ORCH_WORKERS") or 0) or max(len(gpus.available_gpus(given)), 1),
             accelerators=int(given.get("AIPERF_ORCH_ACCELERATORS") or 0),
             interface=given.get("AIPERF_ORCH_INTERFACE") or None,
             ports=_ports(given.get("AIPERF_ORCH_PORTS") or _PORTS),

@@ -21,14 +21,14 @@ from typing import Final, Protocol
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.durable_files import read_file
-from aiperf_orch.campaign.events import Planned, best_epoch, count_epochs, read_attempt
-from aiperf_orch.campaign.safe_reading import LONG_PATIENCE, patiently
+from aiperf_orch.campaign.events import TrialPlan, best_epoch, count_epochs, read_attempt
+from aiperf_orch.campaign.safe_reading import LONG_RETRY_SECONDS, retry_transient
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.records.events import Begin, End, Epoch
 from aiperf_orch.records.trial import TrialSpec
 from aiperf_orch.trial.runtime.allocation import Allocation
-from aiperf_orch.trial.runtime.trainer import Equipment, Trainer, TrialFailure
-from aiperf_orch.util.errors import AiperfError, PassingError
+from aiperf_orch.trial.runtime.trainer import Trainer, TrainingSetup, TrialFailedError
+from aiperf_orch.util.errors import AiperfError, TransientError
 from aiperf_orch.util.units import set_ahead, steady_clock
 
 _WARNINGS = (signal.SIGUSR1, signal.SIGALRM)
@@ -63,18 +63,24 @@ class EventSink(Protocol):
 
 
 @dataclass(frozen=True)
-class Files:
+class TrialFiles:
     """Where the trial's weights and checkpoint go."""
 
     weights: Path
     checkpoint: Path
 
 
-class Attempt:
+class AttemptRunner:
     """Runs one attempt of a trial from its begin to its end."""
 
     def __init__(
-        self, spec: TrialSpec, spec_sha256: str, attempt: int, allocation: Allocation, sink: EventSink, files: Files
+        self,
+        spec: TrialSpec,
+        spec_sha256: str,
+        attempt: int,
+        allocation: Allocation,
+        sink: EventSink,
+        files: TrialFiles,
     ) -> None:
         self._spec, self._spec_sha256 = spec, spec_sha256
         self._attempt, self._run, self._allocation = attempt, allocation.run, allocation
@@ -103,14 +109,14 @@ class Attempt:
             if self._allocation.warn_at is not None:
                 signal.setitimer(signal.ITIMER_REAL, max(self._allocation.warn_at - time.time(), 0.001))
             with contextlib.closing(make_trainer()) as trainer:
-                reason, message = self._train(trainer, patiently(earlier, LONG_PATIENCE)), ""
-        except TrialFailure as failure:
+                reason, message = self._train(trainer, retry_transient(earlier, LONG_RETRY_SECONDS)), ""
+        except TrialFailedError as failure:
             reason, message = failure.reason, str(failure)
         except Told:
             reason, message = self._told()
         except Superseded:
             raise
-        except PassingError as error:  # for minutes: another node may see the file
+        except TransientError as error:  # for minutes: another node may see the file
             reason, message = EndReason.NODE_FAILURE, f"{socket.gethostname()}: {error}"
         except Exception as error:
             traceback.print_exc()
@@ -132,7 +138,9 @@ class Attempt:
             result = trainer.run_epoch(number, self._check)
             end = self._clock()
             if not math.isfinite(result.loss):
-                raise TrialFailure(EndReason.TRAINING_DIVERGED, f"the training loss of epoch {number} is {result.loss}")
+                raise TrialFailedError(
+                    EndReason.TRAINING_DIVERGED, f"the training loss of epoch {number} is {result.loss}"
+                )
             if self._sink.superseded():
                 raise Superseded
             epoch = Epoch(
@@ -174,7 +182,7 @@ class Attempt:
             return 0
         self._epochs = [epoch for epoch in earlier if epoch.epoch <= done]
         with contextlib.suppress(FileNotFoundError):
-            written = read_file(self._files.weights, patience=LONG_PATIENCE)
+            written = read_file(self._files.weights, retry_for=LONG_RETRY_SECONDS)
             self._weights_sha256 = hashlib.sha256(written).hexdigest()
         return done
 
@@ -188,7 +196,7 @@ class Attempt:
                 waited += 1
         return waited >= self._spec.patience
 
-    def _begin(self, equipment: Equipment) -> Begin:
+    def _begin(self, equipment: TrainingSetup) -> Begin:
         return Begin(
             trial=self._spec.trial,
             attempt=self._attempt,
@@ -233,7 +241,7 @@ class Attempt:
         """What follows from the signal that came."""
         if self._signal in _WARNINGS:
             return EndReason.TIME_LIMIT, "the job's time limit is near"
-        if self._allocation.may_run_again:
+        if self._allocation.requeueable:
             raise Interrupted
         return EndReason.STOPPED, f"told to end by {signal.Signals(self._signal or 0).name}"
 
@@ -252,7 +260,7 @@ def earlier_epochs(
     directory: CampaignDirectory, spec: TrialSpec, spec_sha256: str, attempt: int, run: int
 ) -> list[Epoch]:
     """The epochs of all runs before this one, each once, in order."""
-    planned = Planned(spec.operations, spec.epochs, spec_sha256)
+    planned = TrialPlan(spec.operations, spec.epochs, spec_sha256)
     found: list[Epoch] = []
     for number in range(1, attempt + 1):
         for events in read_attempt(directory, spec.trial, number, planned):

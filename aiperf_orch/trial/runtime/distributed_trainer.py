@@ -24,7 +24,7 @@ from aiperf_orch.trial.runtime.allocation import Allocation
 from aiperf_orch.trial.runtime.channel import Channel
 from aiperf_orch.trial.runtime.messages import Order, Report
 from aiperf_orch.trial.runtime.telemetry import Energy, Telemetry, total
-from aiperf_orch.trial.runtime.trainer import EpochResult, Equipment, TrialFailure
+from aiperf_orch.trial.runtime.trainer import EpochMeasurements, TrainingSetup, TrialFailedError
 from aiperf_orch.trial.runtime.worker_pool import Node, hear_from, reports_in
 
 _LOOK: Final = 0.2  # seconds between two calls of `check`, at most
@@ -48,7 +48,7 @@ class _Other:
 
 
 class Workers:
-    """Trains by workers; `Trainer` says what the methods do, and `TrialFailure` also tells of workers and nodes lost."""
+    """Trains by workers; `Trainer` says what the methods do, and `TrialFailedError` also tells of workers and nodes lost."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class Workers:
         self._work = False  # whether orders are obeyed
         self._beaten = 0.0
 
-    def prepare(self) -> Equipment:
+    def prepare(self) -> TrainingSetup:
         """Start the workers, meet the other nodes, and let all prepare."""
         here, nodes = self._allocation, len(self._allocation.hosts)
         body = partial(work, self._spec, self._path, here.accelerators)
@@ -111,11 +111,11 @@ class Workers:
             told = {"rank": other.first_rank, "interface": here.interface}
             other.channel.send(join.model_copy(update=told).to_line())
         self._collect(watched=False)
-        equipment = cast(Equipment, self._order(Order(do="prepare"), watched=False)[0].answer)
+        equipment = cast(TrainingSetup, self._order(Order(do="prepare"), watched=False)[0].answer)
         self._work = True
         return replace(equipment, workers=self._size)
 
-    def run_epoch(self, epoch: int, check: Callable[[], None]) -> EpochResult:
+    def run_epoch(self, epoch: int, check: Callable[[], None]) -> EpochMeasurements:
         """Train and validate an epoch on all workers.
 
         When `check` raises, the workers are left where they are, for `close` to tell them to end.
@@ -125,7 +125,7 @@ class Workers:
         nodes = [self._telemetry.since(before)]
         for first, end in pairwise([*(other.first_rank for other in self._others), self._size]):
             nodes.append(_last(reports[rank] for rank in range(first, end)))
-        return replace(cast(EpochResult, reports[0].answer), **total(nodes)._asdict())
+        return replace(cast(EpochMeasurements, reports[0].answer), **total(nodes)._asdict())
 
     def save_weights(self, path: Path) -> str:
         """Let rank 0 write the weights."""
@@ -162,7 +162,7 @@ class Workers:
                     f"{rendezvous.MEETING:.0f} s: it did not start, or the nodes do not reach each other "
                     "(scheduler.interface chooses the network, scheduler.ports the ports)"
                 )
-                raise TrialFailure(EndReason.NODE_FAILURE, message)
+                raise TrialFailedError(EndReason.NODE_FAILURE, message)
             meeting.wait(_LOOK)
         for node, (channel, workers) in sorted(meeting.found.items()):
             self._others.append(_Other(hosts[node], channel, self._size))
@@ -246,7 +246,7 @@ class Workers:
             more, passed = self._hear(_LOOK)
             waited += passed
             failures = _failures([*failures, *more])
-        raise TrialFailure(failures[0].reason, failures[0].message)
+        raise TrialFailedError(failures[0].reason, failures[0].message)
 
     def _end_hung(self) -> NoReturn:
         """Let all workers write where they are, and raise."""
@@ -256,7 +256,7 @@ class Workers:
         while waited < _STACKS:
             waited += self._hear(_LOOK)[1]
         message = f"no step ended for {self._spec.training.hang_after:g} s: the workers' stacks stand in the job's log"
-        raise TrialFailure(EndReason.HUNG, message)
+        raise TrialFailedError(EndReason.HUNG, message)
 
     def _dump(self) -> None:
         """Let the workers of all nodes write where they are."""

@@ -23,7 +23,7 @@ from aiperf_orch.trial.runtime.channel import Channel
 from aiperf_orch.trial.runtime.distributed_trainer import GRACE, work
 from aiperf_orch.trial.runtime.messages import Order, Report
 from aiperf_orch.trial.runtime.telemetry import Telemetry
-from aiperf_orch.trial.runtime.trainer import TrialFailure
+from aiperf_orch.trial.runtime.trainer import TrialFailedError
 from aiperf_orch.trial.runtime.worker_pool import Node, hear_from
 
 _LOOK: Final = 0.5  # seconds between two looks at the workers
@@ -66,7 +66,7 @@ def follow(
             signal.signal(number, signal.SIG_IGN)
         _relay(node, telemetry, channel, allocation.interface or rendezvous.interface_at(channel.own_address))
         channel.close()
-    except TrialFailure as failure:
+    except TrialFailedError as failure:
         print(f"task {allocation.rank}: {failure}", file=sys.stderr)
     finally:
         node.end(GRACE)

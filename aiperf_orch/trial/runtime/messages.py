@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from aiperf_orch.records.base import EndReason, EnergyOf
-from aiperf_orch.trial.runtime.trainer import EpochResult, Equipment
+from aiperf_orch.trial.runtime.trainer import EpochMeasurements, TrainingSetup
 
 
 class _Message(BaseModel):
@@ -50,7 +50,7 @@ class Report(_Message):
 
     kind: Literal["done", "unusable", "step", "failed", "beat"]
     rank: int | None = None
-    answer: Equipment | EpochResult | str | int | None = None
+    answer: TrainingSetup | EpochMeasurements | str | int | None = None
     reason: EndReason = EndReason.TRIAL_ERROR
     message: str = ""
     bereft: bool = False

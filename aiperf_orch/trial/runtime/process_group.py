@@ -26,8 +26,8 @@ class _Group:
         self._flag = torch.zeros(1, dtype=torch.int32)
         self._reducing: dist.Work | None = None
 
-    def agree(self, wish: bool) -> bool:
-        """See `World.agree`."""
+    def any_rank(self, wish: bool) -> bool:
+        """See `ProcessGroup.any_rank`."""
         if self._reducing is not None:
             self._reducing.wait()
             if self._flag.item():
@@ -38,7 +38,7 @@ class _Group:
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class ProcessGroup:
     """Where this worker stands: `rank` of `size` in all, `local_rank` of `local_size` on its node."""
 
     rank: int = 0
@@ -58,7 +58,7 @@ class World:
         *,
         listen_fd: int | None = None,
         device: str = "cpu",
-    ) -> World:
+    ) -> ProcessGroup:
         """Meet the other ranks; returns when all are there.
 
         Args:
@@ -93,18 +93,18 @@ class World:
         return cls(rank, size, local_rank, local_size, _Group(flags))
 
     @property
-    def first(self) -> bool:
+    def is_rank_0(self) -> bool:
         """Whether this worker writes the trial's files and reports its results."""
         return self.rank == 0
 
-    def agree(self, wish: bool) -> bool:
+    def any_rank(self, wish: bool) -> bool:
         """Whether any rank wished to leave, told to all at the same call; called by all equally often.
 
         The wishes of a call are known at the next one, so that nobody waits for them. One worker alone has its will at once.
         """
-        return self._group.agree(wish) if self._group else wish
+        return self._group.any_rank(wish) if self._group else wish
 
-    def sum(self, tensor: Tensor) -> Tensor:
+    def all_reduce(self, tensor: Tensor) -> Tensor:
         """Add up the tensors of all ranks, in place; all call it alike."""
         if self._group:
             dist.all_reduce(tensor)

@@ -28,7 +28,7 @@ from aiperf_orch.records.base import EndReason
 from aiperf_orch.trial.runtime.allocation import Allocation
 from aiperf_orch.trial.runtime.channel import Channel
 from aiperf_orch.trial.runtime.messages import Hello, Order, Place
-from aiperf_orch.trial.runtime.trainer import TrialFailure
+from aiperf_orch.trial.runtime.trainer import TrialFailedError
 from aiperf_orch.util.errors import AiperfError
 
 MEETING: Final = 300.0  # seconds in which all tasks of a trial must have met
@@ -60,14 +60,14 @@ def listen(interface: str | None, ports: Sequence[int]) -> socket.socket:
     """A socket that listens on the first free port, on an interface's address or on all.
 
     Raises:
-        TrialFailure: when no port is free, or there is no such interface.
+        TrialFailedError: when no port is free, or there is no such interface.
     """
     address = address_of(interface) if interface else ""
     for port in range(ports[0], ports[1] + 1):
         with suppress(OSError):
             return _server(address, port)
     where = f"scheduler.ports: {ports[0]} to {ports[1]}"
-    raise TrialFailure(EndReason.NODE_FAILURE, f"{where}: none is free on {socket.gethostname()}")
+    raise TrialFailedError(EndReason.NODE_FAILURE, f"{where}: none is free on {socket.gethostname()}")
 
 
 def _server(address: str, port: int) -> socket.socket:
@@ -83,7 +83,7 @@ def address_of(interface: str) -> str:
     """An interface's address, its IPv4 one where it has one.
 
     Raises:
-        TrialFailure: when there is none.
+        TrialFailedError: when there is none.
     """
     known = _interfaces()
     for address in known.get(interface, []):
@@ -92,7 +92,7 @@ def address_of(interface: str) -> str:
     message = (
         f"scheduler.interface: {interface}: {socket.gethostname()} has no such interface with an address; it has {has}"
     )
-    raise TrialFailure(EndReason.NODE_FAILURE, message)
+    raise TrialFailedError(EndReason.NODE_FAILURE, message)
 
 
 def interface_at(address: str) -> str | None:
@@ -123,7 +123,7 @@ def announce(meeting: Meeting, path: Path | None, allocation: Allocation) -> Non
     """Tell the other tasks where the first one listens: in a file, or without one by the name of its node.
 
     Raises:
-        TrialFailure: when there is no file, and the name cannot be resolved.
+        TrialFailedError: when there is no file, and the name cannot be resolved.
     """
     if path is not None:
         place = Place(addresses=tuple(_reachable(allocation)), port=meeting.socket.getsockname()[1])
@@ -150,7 +150,7 @@ def _resolved(host: str) -> list[str]:
     """The addresses of a node's name.
 
     Raises:
-        TrialFailure: when it has none here.
+        TrialFailedError: when it has none here.
     """
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
@@ -160,7 +160,7 @@ def _resolved(host: str) -> list[str]:
             "to the nodes' DNS or /etc/hosts, or let the trial run in a campaign, which needs no names; "
             "scheduler.interface chooses the network then"
         )
-        raise TrialFailure(EndReason.TRIAL_ERROR, message) from None
+        raise TrialFailedError(EndReason.TRIAL_ERROR, message) from None
     return list(dict.fromkeys(str(each[4][0]) for each in found))
 
 
@@ -171,7 +171,7 @@ class Meeting:
         """Listen.
 
         Raises:
-            TrialFailure: when no port is free.
+            TrialFailedError: when no port is free.
         """
         self._key = key
         self._missing = set(range(1, len(allocation.hosts)))
@@ -236,13 +236,13 @@ def find(allocation: Allocation, key: Key, over: Callable[[], bool], announced: 
         announced: the file in which the first task says where it listens.
 
     Raises:
-        TrialFailure: when there is no such file, and the first task's node has a name that cannot be resolved.
+        TrialFailedError: when there is no such file, and the first task's node has a name that cannot be resolved.
     """
     own_machine = _own_machine(allocation)
     named: list[str] = []
     try:
         named = [LOOPBACK] if own_machine else _resolved(allocation.hosts[0])
-    except TrialFailure as failure:
+    except TrialFailedError as failure:
         if announced is None:
             raise
         print(f"warning: {failure}; looking at what its first task wrote to {announced}", file=sys.stderr, flush=True)
@@ -263,7 +263,7 @@ def _candidates(named: Sequence[str], ports: tuple[int, int], announced: Path | 
     """Where the first task may listen: by the name of its node, over the network that the site chose for names, or else."""
     if announced is not None:
         with suppress(FileNotFoundError, AiperfError, ValidationError):
-            place = Place.model_validate_json(read_file(announced, patience=0.0))
+            place = Place.model_validate_json(read_file(announced, retry_for=0.0))
             for address in dict.fromkeys([*named, *place.addresses]):
                 yield address, place.port
     for port in range(ports[0], ports[1] + 1):
@@ -282,7 +282,7 @@ def dismiss(allocation: Allocation, key: Key, path: Path | None = None) -> None:
     if len(allocation.hosts) == 1:
         return
     deadline = time.monotonic() + _DISMISSING
-    with suppress(TrialFailure, AiperfError), closing(Meeting(allocation, key)) as meeting:
+    with suppress(TrialFailedError, AiperfError), closing(Meeting(allocation, key)) as meeting:
         announce(meeting, path, allocation)
         while meeting.missing and time.monotonic() < deadline:
             meeting.wait(_PAUSE)

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Final
 
 from aiperf_orch.campaign.durable_files import read_file, replace_file
-from aiperf_orch.campaign.safe_reading import LONG_PATIENCE
+from aiperf_orch.campaign.safe_reading import LONG_RETRY_SECONDS
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.records.trial import TrialSpec
-from aiperf_orch.trial.runtime.trainer import EpochResult, Equipment, TrialFailure
+from aiperf_orch.trial.runtime.trainer import EpochMeasurements, TrainingSetup, TrialFailedError
 
 _TRAIN_IMAGES: Final = 1437
 _VAL_IMAGES: Final = 360
@@ -42,9 +42,9 @@ class SimulatedTrainer:
         fails = self._uniform(f"failure {attempt}") < self._settings.failure_rate
         self._failure_epoch = 1 + int(self._uniform("failure epoch") * spec.epochs) if fails else None
 
-    def prepare(self) -> Equipment:
+    def prepare(self) -> TrainingSetup:
         """There is nothing to prepare."""
-        return Equipment(
+        return TrainingSetup(
             batch=self._spec.hyperparameters.batch_size,
             device="simulated",
             precision=self._spec.training.precision,
@@ -52,7 +52,7 @@ class SimulatedTrainer:
             inherited=self._inherited,
         )
 
-    def run_epoch(self, epoch: int, check: Callable[[], None]) -> EpochResult:
+    def run_epoch(self, epoch: int, check: Callable[[], None]) -> EpochMeasurements:
         """Wait as long as the settings say, and look up the curve."""
         check()
         end = time.monotonic() + self._settings.epoch_seconds * (0.8 + 0.4 * self._uniform(f"time {epoch}"))
@@ -64,7 +64,7 @@ class SimulatedTrainer:
         learnt = math.exp(-epoch / _EPOCHS_TO_LEARN)
         error = self._floor + (self._start - self._floor) * learnt
         noisy = min(max(error * (0.9 + 0.2 * self._uniform(f"error {epoch}")), 0.0), 1.0)
-        return EpochResult(
+        return EpochMeasurements(
             _TRAIN_IMAGES,
             _VAL_IMAGES,
             2.3 * noisy + 0.5,
@@ -75,16 +75,16 @@ class SimulatedTrainer:
     def save_weights(self, path: Path) -> str:
         """Write what stands for weights: the network's hash."""
         data = self._spec.network_hash.encode()
-        replace_file(path, data, patience=LONG_PATIENCE)
+        replace_file(path, data, retry_for=LONG_RETRY_SECONDS)
         return hashlib.sha256(data).hexdigest()
 
     def save_checkpoint(self, path: Path, epoch: int) -> None:
         """Write the epoch: the curve needs no other state."""
-        replace_file(path, str(epoch).encode(), patience=LONG_PATIENCE)
+        replace_file(path, str(epoch).encode(), retry_for=LONG_RETRY_SECONDS)
 
     def load_checkpoint(self, path: Path) -> int:
         """Read the epoch."""
-        return int(read_file(path, patience=LONG_PATIENCE))
+        return int(read_file(path, retry_for=LONG_RETRY_SECONDS))
 
     def close(self) -> None:
         """There is nothing to let go of."""
@@ -92,7 +92,7 @@ class SimulatedTrainer:
     def _fail(self, reason: EndReason) -> None:
         if reason is EndReason.LOST:
             os._exit(3)  # a process that dies and says nothing
-        raise TrialFailure(reason, "a simulated failure, as the settings ask for")
+        raise TrialFailedError(reason, "a simulated failure, as the settings ask for")
 
     def _uniform(self, what: str) -> float:
         """A number in [0, 1) that depends on the trial's seed, the network and `what`."""

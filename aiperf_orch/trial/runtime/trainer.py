@@ -13,7 +13,7 @@ from typing import Protocol
 from aiperf_orch.records.base import EndReason, EnergyOf
 
 
-class TrialFailure(Exception):
+class TrialFailedError(Exception):
     """The trial cannot go on; it ends with a typed reason and a message for a person."""
 
     def __init__(self, reason: EndReason, message: str) -> None:
@@ -21,12 +21,12 @@ class TrialFailure(Exception):
         self.reason = reason
 
 
-class Left(Exception):
+class PeerStoppedError(Exception):
     """Another worker of the trial was told to end, and all left at the same step."""
 
 
 @dataclass(frozen=True, slots=True)
-class Equipment:
+class TrainingSetup:
     """What a trainer found and uses: one worker an accelerator, `batch` is of each.
 
     `inherited` says whether weights came from a parent; `data_sha256` is the digest of the data set's listing.
@@ -44,7 +44,7 @@ class Equipment:
 
 
 @dataclass(frozen=True, slots=True)
-class EpochResult:
+class EpochMeasurements:
     """One epoch: images really trained and validated, mean training loss, wrong validation images, and the batch.
 
     `skipped` training images could not be read. `data_wait` is the share of the epoch that the step waited for data, and
@@ -66,13 +66,13 @@ class Trainer(Protocol):
     """Trains one specification, one epoch at a call.
 
     `check` is called at least a few times a second and may raise to leave the epoch at once; a trainer lets that through and
-    is not called again. Every method may raise `TrialFailure`.
+    is not called again. Every method may raise `TrialFailedError`.
     """
 
-    def prepare(self) -> Equipment:
+    def prepare(self) -> TrainingSetup:
         """Load data, build the model, inherit weights; called once, before any epoch."""
 
-    def run_epoch(self, epoch: int, check: Callable[[], None]) -> EpochResult:
+    def run_epoch(self, epoch: int, check: Callable[[], None]) -> EpochMeasurements:
         """Train and validate epoch `epoch` (from 1). The loss is NaN or infinite when training diverged."""
 
     def save_weights(self, path: Path) -> str:
@@ -86,7 +86,7 @@ class Trainer(Protocol):
 
         Raises:
             OSError, ValueError: when there is none, or it is unusable.
-            PassingError: when it could not be read for minutes.
+            TransientError: when it could not be read for minutes.
         """
 
     def close(self) -> None:

@@ -17,16 +17,16 @@ import torch.distributed as dist
 
 from aiperf_orch.campaign.directory import read_spec
 from aiperf_orch.campaign.layout import Layout
-from aiperf_orch.campaign.safe_reading import LONG_PATIENCE, patiently
+from aiperf_orch.campaign.safe_reading import LONG_RETRY_SECONDS, retry_transient
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.records.trial import TrialSpec
 from aiperf_orch.trial.runtime.channel import Channel
 from aiperf_orch.trial.runtime.messages import Order, Report
-from aiperf_orch.trial.runtime.process_group import World
-from aiperf_orch.trial.runtime.trainer import EpochResult, Equipment, Left, TrialFailure
+from aiperf_orch.trial.runtime.process_group import ProcessGroup
+from aiperf_orch.trial.runtime.trainer import EpochMeasurements, PeerStoppedError, TrainingSetup, TrialFailedError
 from aiperf_orch.trial.training.torch_trainer import TorchTrainer
-from aiperf_orch.util.errors import AiperfError, PassingError
+from aiperf_orch.util.errors import AiperfError, TransientError
 
 _LOOK: Final = 0.2  # seconds between two looks at what the task says, and two reports: a step may take a millisecond
 _FRACTION: Final = 0.1  # of the time after which a trial is hung, at most
@@ -82,12 +82,12 @@ class Worker:
                 while (order := self._next()).do != "end":
                     self._report(self._obey(order, trainer))
             world.leave()
-        except (_Ended, Left):
+        except (_Ended, PeerStoppedError):
             pass
-        except TrialFailure as failure:
+        except TrialFailedError as failure:
             self._report(Report(kind="failed", reason=failure.reason, message=str(failure)))
         except AiperfError as error:  # a file that cannot be written, or read: it says which, and why
-            reason = EndReason.NODE_FAILURE if isinstance(error, PassingError) else EndReason.TRIAL_ERROR
+            reason = EndReason.NODE_FAILURE if isinstance(error, TransientError) else EndReason.TRIAL_ERROR
             self._report(Report(kind="failed", reason=reason, message=f"{socket.gethostname()}: {error}"[:2000]))
         except Exception as error:
             if not _is_loss(error):
@@ -103,7 +103,7 @@ class Worker:
 
     def _obey(self, order: Order, trainer: TorchTrainer) -> Report:
         """Do what an order says; returns the report of its end."""
-        answer: Equipment | EpochResult | str | int | None = None
+        answer: TrainingSetup | EpochMeasurements | str | int | None = None
         path = Path(order.path)
         match order.do:
             case "prepare":
@@ -123,7 +123,7 @@ class Worker:
                 raise AssertionError(f"{order.do} is no order for a worker")
         return Report(kind="done", answer=answer)
 
-    def _join(self, order: Order) -> World:
+    def _join(self, order: Order) -> ProcessGroup:
         """Meet the other ranks."""
         self._rank = order.rank
         accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
@@ -131,7 +131,7 @@ class Worker:
         if there < self._accelerators:  # training on would be slow, and on the processor perhaps for hours
             what = f"torch sees {there} of the {self._accelerators} accelerators that the trial was given"
             where = "this node's driver, or torch in the trials' environment, is at fault: see `aiperf-orch check`"
-            raise TrialFailure(EndReason.NODE_FAILURE, f"{socket.gethostname()}: {what}; {where}")
+            raise TrialFailedError(EndReason.NODE_FAILURE, f"{socket.gethostname()}: {what}; {where}")
         if accelerator and self._local_rank == 0 and self._local_size > there:
             share = f"{self._local_size} workers share {there} accelerators"
             print(f"warning: {socket.gethostname()}: {share}", file=sys.stderr, flush=True)
@@ -140,8 +140,8 @@ class Worker:
             if order.interface != "lo":  # on one node nccl needs no network
                 os.environ.setdefault("NCCL_SOCKET_IFNAME", f"={order.interface}")
         if order.store is None:
-            return World()
-        return World.join(
+            return ProcessGroup()
+        return ProcessGroup.join(
             order.rank,
             order.size,
             self._local_rank,
@@ -166,12 +166,12 @@ class Worker:
         self._channel.send(report.to_line())
 
 
-def _make_trainer(spec: TrialSpec, path: Path, world: World) -> TorchTrainer:
+def _make_trainer(spec: TrialSpec, path: Path, world: ProcessGroup) -> TorchTrainer:
     weights, parent = None, None
     if spec.parent is not None and spec.training.inherit_weights:
         layout = Layout.of_spec(path)
         weights = layout.weights(spec.parent)
-        parent_spec = patiently(partial(read_spec, layout.spec(spec.parent)), LONG_PATIENCE)[0]
+        parent_spec = retry_transient(partial(read_spec, layout.spec(spec.parent)), LONG_RETRY_SECONDS)[0]
         parent = Graph.from_json(parent_spec.network)
     return TorchTrainer(spec, weights, parent, world)
 

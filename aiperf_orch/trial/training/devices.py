@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from aiperf_orch.trial.runtime.process_group import World
+from aiperf_orch.trial.runtime.process_group import ProcessGroup
 
 
-def device_of(world: World) -> torch.device:
+def select_device(world: ProcessGroup) -> torch.device:
     """This worker's accelerator, or the CPU; workers beyond the number of accelerators share them."""
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     if accelerator is None:
@@ -17,7 +17,7 @@ def device_of(world: World) -> torch.device:
     return torch.device(accelerator.type, index)
 
 
-def name_of(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
     """Its model where it has one to say, as "NVIDIA H100", else its type."""
     named = getattr(torch.get_device_module(device), "get_device_name", None)
     return str(named(device)) if named else device.type

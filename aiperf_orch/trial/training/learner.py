@@ -20,7 +20,7 @@ from torch.optim.sgd import sgd
 from aiperf_orch.network.graph import Shape
 from aiperf_orch.settings.models import TrainingSettings
 from aiperf_orch.trial.data.dataset import SKIPPED
-from aiperf_orch.trial.runtime.process_group import World
+from aiperf_orch.trial.runtime.process_group import ProcessGroup
 from aiperf_orch.trial.training.model import Model
 from aiperf_orch.trial.training.precision import Precision
 
@@ -32,7 +32,7 @@ class Learner:
     """Trains a model by SGD with momentum and label smoothing, alike on all workers."""
 
     def __init__(
-        self, model: Model, settings: TrainingSettings, precision: Precision, device: torch.device, world: World
+        self, model: Model, settings: TrainingSettings, precision: Precision, device: torch.device, world: ProcessGroup
     ) -> None:
         """Take a model over and move it to its device.
 
@@ -141,7 +141,7 @@ class Learner:
         buffers = [buffer for buffer in self.model.buffers() if buffer.is_floating_point()]
         if self._world.size == 1 or not buffers:
             return
-        mean = self._world.sum(torch.cat(buffers)) / self._world.size
+        mean = self._world.all_reduce(torch.cat(buffers)) / self._world.size
         for buffer, part in zip(buffers, torch.split(mean, [len(buffer) for buffer in buffers]), strict=True):
             buffer.copy_(part)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from aiperf_orch.trial.data.dataset import Indices
-from aiperf_orch.trial.runtime.process_group import World
+from aiperf_orch.trial.runtime.process_group import ProcessGroup
 
 
-def training_batches(images: int, batch: int, world: World, seed: int) -> list[Indices]:
+def training_batches(images: int, batch: int, world: ProcessGroup, seed: int) -> list[Indices]:
     """This worker's share of each step of an epoch, in an order drawn from `seed`, which all workers share.
 
     Every step takes `batch` images for each worker but the last, which takes what is left. Together the workers take every
@@ -28,11 +28,11 @@ def training_batches(images: int, batch: int, world: World, seed: int) -> list[I
     return [_share(taken, world) for taken in np.split(order, bounds[1:])]
 
 
-def validation_batches(images: int, batch: int, world: World) -> list[Indices]:
+def validation_batches(images: int, batch: int, world: ProcessGroup) -> list[Indices]:
     """This worker's share of the validation images, in batches of at most `batch`; together each image once."""
     share = _share(np.arange(images), world)
     return [share[start : start + batch] for start in range(0, len(share), batch)]
 
 
-def _share(indices: Indices, world: World) -> Indices:
+def _share(indices: Indices, world: ProcessGroup) -> Indices:
     return np.array_split(indices, world.size)[world.rank]

@@ -22,18 +22,18 @@ from torch import Tensor
 
 import aiperf_orch
 from aiperf_orch.campaign.durable_files import read_file, replace_file
-from aiperf_orch.campaign.safe_reading import LONG_PATIENCE
+from aiperf_orch.campaign.safe_reading import LONG_RETRY_SECONDS
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.network.morphisms import Edit
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.records.trial import TrialSpec
-from aiperf_orch.trial.data.dataset import Batch, Indices, Source
-from aiperf_orch.trial.data.open_dataset import open_source
-from aiperf_orch.trial.runtime.process_group import World
-from aiperf_orch.trial.runtime.trainer import EpochResult, Equipment, Left, TrialFailure
+from aiperf_orch.trial.data.dataset import Batch, Dataset, Indices
+from aiperf_orch.trial.data.open_dataset import load_dataset
+from aiperf_orch.trial.runtime.process_group import ProcessGroup
+from aiperf_orch.trial.runtime.trainer import EpochMeasurements, PeerStoppedError, TrainingSetup, TrialFailedError
 from aiperf_orch.trial.training import checkpoint, sharding
 from aiperf_orch.trial.training.checkpoint import Counters
-from aiperf_orch.trial.training.devices import device_of, name_of
+from aiperf_orch.trial.training.devices import device_name, select_device
 from aiperf_orch.trial.training.learner import Learner, compiles, out_of_memory
 from aiperf_orch.trial.training.model import Model, build
 from aiperf_orch.trial.training.precision import Precision, choose
@@ -48,7 +48,7 @@ _PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 class TorchTrainer:
     """Trains one specification: SGD with momentum, label smoothing and a linearly falling learning rate."""
 
-    _source: Source
+    _source: Dataset
     _learner: Learner
     _batch: int
     _saved: bytes = b""
@@ -60,7 +60,7 @@ class TorchTrainer:
         spec: TrialSpec,
         parent_weights: Path | None,
         parent_network: Graph | None,
-        world: World = World(),  # noqa: B008 (it is frozen)
+        world: ProcessGroup = ProcessGroup(),  # noqa: B008 (it is frozen)
     ) -> None:
         """Keep what to train; nothing is loaded yet.
 
@@ -77,14 +77,14 @@ class TorchTrainer:
         self._world = world
         self._closing = ExitStack()
 
-    def prepare(self) -> Equipment:
+    def prepare(self) -> TrainingSetup:
         """Load data, build the model, inherit weights; called once, before any epoch.
 
         A parent's file that is not there (any more) means fresh weights; the equipment then says so. Several workers
         take the largest batch, of the specification's and its halves, that fits into the memory of all.
 
         Raises:
-            TrialFailure: BAD_DATA when the data cannot be loaded or do not fit the network; TRIAL_ERROR when the
+            TrialFailedError: BAD_DATA when the data cannot be loaded or do not fit the network; TRIAL_ERROR when the
                 parent's weights cannot be read or do not fit the networks; OUT_OF_MEMORY when not even the smallest
                 batch fits on one of several workers.
         """
@@ -92,11 +92,11 @@ class TorchTrainer:
         cores = len(os.sched_getaffinity(0))
         torch.set_num_threads(max(cores // world.local_size, 1))
         torch.backends.cudnn.benchmark = True  # all steps have one shape: trying algorithms pays
-        device = device_of(world)
-        self._source = open_source(self._spec.data, self._network, device, world)
+        device = select_device(world)
+        self._source = load_dataset(self._spec.data, self._network, device, world)
         self._closing.callback(self._source.close)
         if self._source.train_images < _SMALLEST_BATCH * world.size:
-            raise TrialFailure(
+            raise TrialFailedError(
                 EndReason.BAD_DATA,
                 f"{self._source.train_images} training images do not suffice for {world.size} workers",
             )
@@ -104,9 +104,9 @@ class TorchTrainer:
 
         precision = self._precision(device)
         precision.set_up()
-        generator = torch.Generator().manual_seed(_mixed(self._spec.seed))
+        generator = torch.Generator().manual_seed(derive_seed(self._spec.seed))
         model = build(self._network, self._spec.hyperparameters.dropout, generator)
-        state = self._inherited_state(model, generator) if training.inherit_weights and world.first else None
+        state = self._inherited_state(model, generator) if training.inherit_weights and world.is_rank_0 else None
         if state is not None:
             model.load_state_dict(state)
         self._learner = Learner(model, training, precision, device, world)
@@ -115,9 +115,9 @@ class TorchTrainer:
             self._batch = min(self._all(self._fitting_batch()))
         compiled = training.compile and all(self._all(compiles(device)))
         self._learner.connect(compiled=compiled)
-        return Equipment(
+        return TrainingSetup(
             batch=self._batch,
-            device=name_of(device),
+            device=device_name(device),
             precision=precision.name,
             cores=cores,
             inherited=state is not None,
@@ -127,15 +127,15 @@ class TorchTrainer:
             versions={"aiperf-orch": aiperf_orch.__version__, "torch": torch.__version__},
         )
 
-    def run_epoch(self, epoch: int, check: Callable[[], None]) -> EpochResult:
+    def run_epoch(self, epoch: int, check: Callable[[], None]) -> EpochMeasurements:
         """Train and validate epoch `epoch` (from 1). The loss is NaN or infinite when training diverged.
 
         When one worker's memory does not suffice the batch is halved, for good, and the epoch begins again. Several
         workers have tried theirs when they were prepared.
 
         Raises:
-            TrialFailure: OUT_OF_MEMORY when not even the smallest batch fits, or one of several workers ran out of it.
-            Left: when another worker was told to end; whatever `check` raised where this one was.
+            TrialFailedError: OUT_OF_MEMORY when not even the smallest batch fits, or one of several workers ran out of it.
+            PeerStoppedError: when another worker was told to end; whatever `check` raised where this one was.
         """
         before = self._saved if self._saved_epoch == epoch - 1 else self._packed(epoch - 1)
         while True:
@@ -145,7 +145,7 @@ class TorchTrainer:
                 if not out_of_memory(error):
                     raise
                 if self._world.size > 1:
-                    raise TrialFailure(
+                    raise TrialFailedError(
                         EndReason.OUT_OF_MEMORY,
                         f"worker {self._world.rank} ran out of memory in epoch {epoch}, with {self._batch} images: {error}",
                     ) from error
@@ -160,31 +160,31 @@ class TorchTrainer:
 
         Only the first worker writes; of the others' there is nothing to say.
         """
-        if not self._world.first:
+        if not self._world.is_rank_0:
             return ""
         state = {name: value.detach().cpu().contiguous() for name, value in self._learner.model.state_dict().items()}
         written = safetensors.torch.save(state)
-        replace_file(path, written, patience=LONG_PATIENCE)
+        replace_file(path, written, retry_for=LONG_RETRY_SECONDS)
         return hashlib.sha256(written).hexdigest()
 
     def save_checkpoint(self, path: Path, epoch: int) -> None:
         """Write all that is needed to go on after `epoch`, replacing the file whole; only the first worker does."""
-        if self._world.first:
+        if self._world.is_rank_0:
             self._saved, self._saved_epoch = self._packed(epoch), epoch
-            replace_file(path, self._saved, patience=LONG_PATIENCE)
+            replace_file(path, self._saved, retry_for=LONG_RETRY_SECONDS)
 
     def load_checkpoint(self, path: Path) -> int:
         """Go on from a checkpoint, which the first worker reads; returns the epoch it was written after.
 
         Raises:
             OSError: when there is no such file.
-            PassingError: when it could not be read for minutes.
+            TransientError: when it could not be read for minutes.
             ValueError: when it is not a checkpoint of this trial; the trainer is then as it was. The other workers
                 raise this whatever kept the first from reading it.
         """
         counters = Counters(0, self._batch)
         fault: OSError | ValueError | None = None
-        if self._world.first:
+        if self._world.is_rank_0:
             try:
                 counters = self._read(path)
             except (OSError, ValueError) as error:
@@ -201,7 +201,7 @@ class TorchTrainer:
         self._closing.close()
 
     def _read(self, path: Path) -> Counters:
-        written = read_file(path, patience=LONG_PATIENCE)
+        written = read_file(path, retry_for=LONG_RETRY_SECONDS)
         try:
             return checkpoint.unpack(self._learner, written)
         except ValueError as error:
@@ -234,7 +234,7 @@ class TorchTrainer:
 
     def _halved(self, batch: int, error: BaseException) -> int:
         if batch < 2 * _SMALLEST_BATCH:
-            raise TrialFailure(
+            raise TrialFailedError(
                 EndReason.OUT_OF_MEMORY, f"not even a batch of {batch} images fits into memory: {error}"
             ) from error
         return batch // 2
@@ -243,7 +243,7 @@ class TorchTrainer:
         """What each worker says, by rank."""
         said = torch.zeros(self._world.size, dtype=torch.int64)
         said[self._world.rank] = number
-        return [int(each) for each in self._world.sum(said)]
+        return [int(each) for each in self._world.all_reduce(said)]
 
     def _told_by_first(self, *numbers: int) -> list[int]:
         """The first worker's numbers, on every worker."""
@@ -257,19 +257,19 @@ class TorchTrainer:
         with torch.device("meta"):
             expected = Model(self._parent_network).state_dict()
         try:
-            state = safetensors.torch.load(read_file(self._parent_weights, patience=LONG_PATIENCE))
+            state = safetensors.torch.load(read_file(self._parent_weights, retry_for=LONG_RETRY_SECONDS))
             _check_fits(state, expected)
             state = inherit(self._parent_network, map(Edit.from_json, self._spec.edits), state, generator)
             _check_fits(state, model.state_dict())
         except FileNotFoundError:
             return None
         except (OSError, SafetensorError, ValueError, NetworkError) as error:
-            raise TrialFailure(
+            raise TrialFailedError(
                 EndReason.TRIAL_ERROR, f"the parent's weights {self._parent_weights} cannot be inherited: {error}"
             ) from error
         return state
 
-    def _train_and_validate(self, epoch: int, check: Callable[[], None]) -> EpochResult:
+    def _train_and_validate(self, epoch: int, check: Callable[[], None]) -> EpochMeasurements:
         """One epoch on all workers; its sums are over all of them."""
         started = time.perf_counter()
         loss, trained, skipped, waited = self._train(epoch, check)
@@ -278,12 +278,12 @@ class TorchTrainer:
         share = (waited + waited_more) / (time.perf_counter() - started)
         # in 64 bits, on the CPU: the one time in an epoch that the device is waited for
         sums = torch.tensor([float(loss), trained, skipped, int(wrong), share], dtype=torch.float64)
-        total, trained, skipped, wrong, share = self._world.sum(sums).tolist()
+        total, trained, skipped, wrong, share = self._world.all_reduce(sums).tolist()
         most = self._spec.data.max_broken  # a worker leaves at once when its own are more
         if skipped > most:
             what = f"{skipped:.0f} images cannot be read, and data.max_broken allows {most} in an epoch"
-            raise TrialFailure(EndReason.BAD_DATA, f"{what}: the trial's log names them; mend or replace them")
-        return EpochResult(
+            raise TrialFailedError(EndReason.BAD_DATA, f"{what}: the trial's log names them; mend or replace them")
+        return EpochMeasurements(
             train_images=int(trained),
             val_images=self._source.val_images,
             loss=total / trained,
@@ -296,8 +296,8 @@ class TorchTrainer:
     def _train(self, epoch: int, check: Callable[[], None]) -> tuple[Tensor, int, int, float]:
         """Train one epoch; this worker's sum of losses, images trained and skipped, and seconds waited for data."""
         learner, world = self._learner, self._world
-        order = _mixed(self._spec.seed, epoch)
-        drawn = _mixed(self._spec.seed, epoch, world.rank) if world.rank else order
+        order = derive_seed(self._spec.seed, epoch)
+        drawn = derive_seed(self._spec.seed, epoch, world.rank) if world.rank else order
         torch.manual_seed(drawn)  # dropout's
         batches = sharding.training_batches(self._source.train_images, self._batch, world, order)
         trained = skipped = done = 0
@@ -347,8 +347,8 @@ class TorchTrainer:
                 check()
             except BaseException as told:
                 self._told = told
-        if self._world.agree(self._told is not None):
-            raise self._told or Left
+        if self._world.any_rank(self._told is not None):
+            raise self._told or PeerStoppedError
 
     def _learning_rate(self, epochs_done: float) -> float:
         training = self._spec.training
@@ -373,7 +373,7 @@ class _Waiting:
         return batch
 
 
-def _mixed(*numbers: int) -> int:
+def derive_seed(*numbers: int) -> int:
     """One seed of 64 bits from several numbers, so that neighbours have nothing in common."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
 

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from aiperf_orch.network import seeds
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.settings.models import DataSettings
-from aiperf_orch.trial.data.dataset import Source
-from aiperf_orch.trial.data.open_dataset import open_source
-from aiperf_orch.trial.runtime.process_group import World
-from aiperf_orch.trial.runtime.trainer import TrialFailure
+from aiperf_orch.trial.data.dataset import Dataset
+from aiperf_orch.trial.data.open_dataset import load_dataset
+from aiperf_orch.trial.runtime.process_group import ProcessGroup
+from aiperf_orch.trial.runtime.trainer import TrialFailedError
 
 NAMES = [*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin"]
 MEAN, DEVIATION = np.array([0.4914, 0.4822, 0.4465]), np.array([0.2470, 0.2435, 0.2616])
@@ -36,9 +36,9 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def _open(path: Path) -> Source:
+def _open(path: Path) -> Dataset:
     settings = DataSettings(name="cifar10", path=str(path))
-    return open_source(settings, seeds.small_residual((32, 32, 3), 10), torch.device("cpu"), World())
+    return load_dataset(settings, seeds.small_residual((32, 32, 3), 10), torch.device("cpu"), ProcessGroup())
 
 
 def _pixels(folder: Path, name: str, number: int) -> NDArray[np.float64]:
@@ -90,6 +90,6 @@ def test_a_training_image_is_moved_and_mirrored(folder: Path) -> None:
 )
 def test_damaged_files_are_refused(folder: Path, change: Callable[[Path], object], message: str) -> None:
     change(folder)
-    with pytest.raises(TrialFailure, match=message) as raised:
+    with pytest.raises(TrialFailedError, match=message) as raised:
         _open(folder)
     assert raised.value.reason is EndReason.BAD_DATA

@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from aiperf_orch.campaign.directory import read_spec
-from aiperf_orch.trial.data.data_paths import PlacedData, placed
+from aiperf_orch.trial.data.data_paths import PlacedData, with_data_paths
 from aiperf_orch.trial.data.listing import list_tree
 
 
@@ -48,15 +48,15 @@ def test_a_campaign_on_an_image_tree(
     path = campaign / "trials" / "00000.json"
     assert json.loads(path.read_text())["data"]["path"] is None
     spec, _ = read_spec(path)
-    found = placed(spec, path, by_hand=True).data
+    found = with_data_paths(spec, path, manual=True).data
     assert isinstance(found, PlacedData)
     assert (found.path, found.index, found.keeps_index) == (str(tree), campaign / "data.index", False)
-    elsewhere = placed(spec, path, by_hand=True, data=tmp_path / "other").data
+    elsewhere = with_data_paths(spec, path, manual=True, data=tmp_path / "other").data
     assert (elsewhere.path, elsewhere.stage) == (str(tmp_path / "other"), None)
     alone = tmp_path / "alone" / "spec.json"
     alone.parent.mkdir()
     alone.write_bytes(path.read_bytes())
-    assert placed(spec, alone, by_hand=True, data=tree).data.path == str(tree)
+    assert with_data_paths(spec, alone, manual=True, data=tree).data.path == str(tree)
 
 
 def test_check_looks_at_the_data_from_the_node(

@@ -15,15 +15,15 @@ from aiperf_orch.network import seeds
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.settings.models import DataSettings
-from aiperf_orch.trial.data.dataset import Source
+from aiperf_orch.trial.data.dataset import Dataset
 from aiperf_orch.trial.data.digits import digits as load
-from aiperf_orch.trial.data.open_dataset import open_source
-from aiperf_orch.trial.runtime.process_group import World
-from aiperf_orch.trial.runtime.trainer import TrialFailure
+from aiperf_orch.trial.data.open_dataset import load_dataset
+from aiperf_orch.trial.runtime.process_group import ProcessGroup
+from aiperf_orch.trial.runtime.trainer import TrialFailedError
 
 
-def _open(name: str, network: Graph) -> Source:
-    return open_source(DataSettings.model_construct(name=name), network, torch.device("cpu"), World())
+def _open(name: str, network: Graph) -> Dataset:
+    return load_dataset(DataSettings.model_construct(name=name), network, torch.device("cpu"), ProcessGroup())
 
 
 def test_digits() -> None:
@@ -60,20 +60,20 @@ def test_they_are_scikit_learns_digits_and_the_last_images_validate() -> None:
     ],
 )
 def test_a_network_that_does_not_fit_the_data(network: Graph, message: str) -> None:
-    with pytest.raises(TrialFailure, match=message) as failure:
+    with pytest.raises(TrialFailedError, match=message) as failure:
         _open("digits", network)
     assert failure.value.reason is EndReason.BAD_DATA
 
 
 def test_an_unknown_name_says_the_known_ones() -> None:
-    with pytest.raises(TrialFailure, match=r"'digit'.*digits") as failure:
+    with pytest.raises(TrialFailedError, match=r"'digit'.*digits") as failure:
         _open("digit", seeds.small_residual())
     assert failure.value.reason is EndReason.BAD_DATA
 
 
 def test_missing_data_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(TrialFailure, match=r"cannot be loaded.*install") as failure:
+    with pytest.raises(TrialFailedError, match=r"cannot be loaded.*install") as failure:
         _open("digits", seeds.small_residual())
     assert failure.value.reason is EndReason.BAD_DATA
 
@@ -86,7 +86,7 @@ def test_a_damaged_file_is_bad_data(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     (tmp_path / file).parent.mkdir(parents=True)
     (tmp_path / file).write_bytes(whole[: len(whole) // 2])
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: SimpleNamespace(origin=str(tmp_path / "__init__.py")))
-    with pytest.raises(TrialFailure, match="EOFError") as failure:
+    with pytest.raises(TrialFailedError, match="EOFError") as failure:
         _open("digits", seeds.small_residual())
     assert failure.value.reason is EndReason.BAD_DATA
 

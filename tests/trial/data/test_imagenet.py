@@ -26,27 +26,27 @@ from aiperf_orch.settings.models import DataSettings, TrainingSettings
 from aiperf_orch.trial.bench import specification
 from aiperf_orch.trial.data import decoding, imagenet, staging
 from aiperf_orch.trial.data.data_paths import PlacedData
-from aiperf_orch.trial.data.dataset import SKIPPED, Source
+from aiperf_orch.trial.data.dataset import SKIPPED, Dataset
 from aiperf_orch.trial.data.listing import Listing, check_whole, list_tree
-from aiperf_orch.trial.data.open_dataset import open_source
+from aiperf_orch.trial.data.open_dataset import load_dataset
 from aiperf_orch.trial.data.staging import staged
-from aiperf_orch.trial.runtime.process_group import World
-from aiperf_orch.trial.runtime.trainer import TrialFailure
+from aiperf_orch.trial.runtime.process_group import ProcessGroup
+from aiperf_orch.trial.runtime.trainer import TrialFailedError
 from aiperf_orch.trial.training.torch_trainer import TorchTrainer
 
 BATCHES = [np.array([17, 0, 4]), np.arange(5, 13)]
 
 
 @pytest.fixture
-def opened() -> Iterator[Callable[..., Source]]:
+def opened() -> Iterator[Callable[..., Dataset]]:
     """Opens trees, without loaders unless told; each is closed at the end."""
     sources = []
 
-    def open_tree(root: Path, **changes: Any) -> Source:
+    def open_tree(root: Path, **changes: Any) -> Dataset:
         fields = {"name": "imagenet", "path": str(root), "image_size": 32, "classes": 3, "loaders": 0} | changes
         settings = DataSettings(**fields)
         network = seeds.small_residual(settings.input_shape, 3)
-        sources.append(open_source(settings, network, torch.device("cpu"), World()))
+        sources.append(load_dataset(settings, network, torch.device("cpu"), ProcessGroup()))
         return sources[-1]
 
     yield open_tree
@@ -54,11 +54,11 @@ def opened() -> Iterator[Callable[..., Source]]:
         source.close()
 
 
-def _images(source: Source, seed: int) -> Tensor:
+def _images(source: Dataset, seed: int) -> Tensor:
     return torch.cat([batch.images for batch in source.training(BATCHES, seed)])
 
 
-def test_images_and_labels(tree: Path, opened: Callable[..., Source]) -> None:
+def test_images_and_labels(tree: Path, opened: Callable[..., Dataset]) -> None:
     source = opened(tree)
     assert (source.train_images, source.val_images) == (18, 6)
     first, second = source.training(BATCHES, seed=1)
@@ -70,7 +70,7 @@ def test_images_and_labels(tree: Path, opened: Callable[..., Source]) -> None:
 
 
 def test_the_same_seed_gives_the_same_batches_whatever_the_number_of_loaders(
-    tree: Path, opened: Callable[..., Source]
+    tree: Path, opened: Callable[..., Dataset]
 ) -> None:
     alone, helped = opened(tree), opened(tree, loaders=2)
     abandoned = helped.training(BATCHES, seed=9)
@@ -83,7 +83,7 @@ def test_the_same_seed_gives_the_same_batches_whatever_the_number_of_loaders(
     assert torch.equal(reordered, _images(alone, 1))
 
 
-def test_validation_is_the_usual_resize_and_centre_crop(tree: Path, opened: Callable[..., Source]) -> None:
+def test_validation_is_the_usual_resize_and_centre_crop(tree: Path, opened: Callable[..., Dataset]) -> None:
     [batch] = opened(tree, image_size=28).validation([np.arange(6)])
     mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     files = [tree / "val" / name / f"{number}.JPEG" for name in ("ant", "bee", "cat") for number in (0, 1)]
@@ -177,7 +177,7 @@ def test_names_may_hold_what_some_take_for_the_end_of_a_line(tree: Path, tmp_pat
 
 
 def test_a_link_that_leads_nowhere_is_one_broken_image(
-    tree: Path, tmp_path: Path, opened: Callable[..., Source]
+    tree: Path, tmp_path: Path, opened: Callable[..., Dataset]
 ) -> None:
     digest = list_tree(tree, 3).digest
     (tree / "train/ant/0.JPEG").unlink()  # the first that is looked at
@@ -188,18 +188,18 @@ def test_a_link_that_leads_nowhere_is_one_broken_image(
         assert source.train_images == 18
         assert sum(batch.skipped for batch in source.training(BATCHES, seed=1)) == 1
     assert staged(tree, list_tree(tree, 3), tmp_path / "disk", max_broken=1) != tree
-    with pytest.raises(TrialFailure, match=r"ant/0.JPEG: cannot be read .*No such file") as raised:
+    with pytest.raises(TrialFailedError, match=r"ant/0.JPEG: cannot be read .*No such file") as raised:
         opened(tree, max_broken=0)
     assert raised.value.reason is EndReason.BAD_DATA
     (tree / "val/cat/1.JPEG").unlink()
     (tree / "val/cat/1.JPEG").symlink_to("1.JPEG")  # a circle
-    with pytest.raises(TrialFailure, match=r"val/cat/1.JPEG: cannot be read"):
+    with pytest.raises(TrialFailedError, match=r"val/cat/1.JPEG: cannot be read"):
         list(opened(tree, max_broken=1).validation([np.arange(6)]))
 
 
 @pytest.mark.parametrize("call", ["scandir", "stat"])
 def test_a_folder_that_this_node_cannot_read_is_the_nodes_fault(
-    tree: Path, opened: Callable[..., Source], monkeypatch: pytest.MonkeyPatch, call: str
+    tree: Path, opened: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     def fail(path: Any, **_: Any) -> None:
         raise OSError(errno.ESTALE, "Stale file handle", str(path))
@@ -208,7 +208,7 @@ def test_a_folder_that_this_node_cannot_read_is_the_nodes_fault(
         monkeypatch.setattr(os, "scandir", fail)
     else:
         monkeypatch.setattr(Path, "stat", fail)
-    with pytest.raises(TrialFailure, match=r"images/train.*Stale file handle\): the node is at fault") as raised:
+    with pytest.raises(TrialFailedError, match=r"images/train.*Stale file handle\): the node is at fault") as raised:
         opened(tree)
     assert raised.value.reason is EndReason.NODE_FAILURE
 
@@ -217,11 +217,11 @@ _READING = """
 import sys, torch
 from aiperf_orch.settings.models import DataSettings
 from aiperf_orch.trial.data.imagenet import ImageTree
-from aiperf_orch.trial.runtime.process_group import World
+from aiperf_orch.trial.runtime.process_group import ProcessGroup
 import numpy as np
 data = DataSettings(name="imagenet", path=sys.argv[1], image_size=16, classes=3, loaders=1)
 if __name__ == "__main__":
-    source = ImageTree(data, torch.device("cpu"), World())
+    source = ImageTree(data, torch.device("cpu"), ProcessGroup())
     print(sum(len(batch.labels) for batch in source.training([np.arange(18)], 1)))
     source.close()
 """
@@ -267,10 +267,10 @@ def _no_folders(tree: Path) -> None:
     ],
 )  # fmt: skip
 def test_a_wrong_tree_is_told_before_training(
-    tree: Path, opened: Callable[..., Source], change: Callable[[Path], Any], message: str
+    tree: Path, opened: Callable[..., Dataset], change: Callable[[Path], Any], message: str
 ) -> None:
     change(tree)
-    with pytest.raises(TrialFailure, match=message) as raised:
+    with pytest.raises(TrialFailedError, match=message) as raised:
         opened(tree)
     assert raised.value.reason is EndReason.BAD_DATA
 
@@ -293,13 +293,13 @@ def test_a_part_of_imagenet_is_not_trained_on_as_the_whole(
     if message is None:
         check_whole(Path("/data"), settings, listing)
         return
-    with pytest.raises(TrialFailure, match=message) as raised:
+    with pytest.raises(TrialFailedError, match=message) as raised:
         check_whole(Path("/data"), settings, listing)
     assert raised.value.reason is EndReason.BAD_DATA
 
 
 def test_a_broken_image_is_skipped_to_a_limit_and_ends_a_validation(
-    tree: Path, opened: Callable[..., Source], capsys: pytest.CaptureFixture[str]
+    tree: Path, opened: Callable[..., Dataset], capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = opened(tree, max_broken=2, loaders=1)
     whole = (tree / "train/cat/5.JPEG").read_bytes()
@@ -311,15 +311,15 @@ def test_a_broken_image_is_skipped_to_a_limit_and_ends_a_validation(
     assert first.images[0].std((1, 2)).max() == 0
     assert "skipped train/cat/5.JPEG, which cannot be read: OSError: " in capsys.readouterr().err
     (tree / "train/bee/2.JPEG").write_bytes(b"")
-    with pytest.raises(TrialFailure, match=r"bee/2.JPEG: cannot.*max_broken allows 2") as raised:
+    with pytest.raises(TrialFailedError, match=r"bee/2.JPEG: cannot.*max_broken allows 2") as raised:
         list(source.training(BATCHES, seed=1))
     assert raised.value.reason is EndReason.BAD_DATA
     (tree / "val/cat/1.JPEG").write_bytes(whole[:99])
-    with pytest.raises(TrialFailure, match=r"val/cat/1.JPEG: cannot be read"):
+    with pytest.raises(TrialFailedError, match=r"val/cat/1.JPEG: cannot be read"):
         list(source.validation([np.arange(6)]))
 
 
-class _OfTwo(World):
+class _OfTwo(ProcessGroup):
     """The world of a worker whose only other one has the same to say."""
 
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -336,7 +336,9 @@ def test_the_limit_of_broken_images_is_that_of_all_workers_together(tree: Path) 
         trainer.prepare()
         assert trainer.run_epoch(1, lambda: None).skipped == 1
         trainer._world = _OfTwo()
-        with pytest.raises(TrialFailure, match=r"2 images cannot be read, and data\.max_broken allows 1 in an epoch"):
+        with pytest.raises(
+            TrialFailedError, match=r"2 images cannot be read, and data\.max_broken allows 1 in an epoch"
+        ):
             trainer.run_epoch(2, lambda: None)
 
 
@@ -347,17 +349,17 @@ def test_the_first_trial_looks_at_every_image_that_validates(tree: Path, tmp_pat
     (tree / "val/bee/1.JPEG").write_bytes(whole[: len(whole) // 2])
     for _ in range(2):  # what was found wrong is not forgotten
         with pytest.raises(
-            TrialFailure, match=r"val/bee/1.JPEG: cannot be read \(OSError: image file is trunc"
+            TrialFailedError, match=r"val/bee/1.JPEG: cannot be read \(OSError: image file is trunc"
         ) as raised:
-            imagenet.ImageTree(settings, torch.device("cpu"), World())
+            imagenet.ImageTree(settings, torch.device("cpu"), ProcessGroup())
         assert raised.value.reason is EndReason.BAD_DATA
     (tree / "val/bee/1.JPEG").write_bytes(whole)
-    source = imagenet.ImageTree(settings, torch.device("cpu"), World())
+    source = imagenet.ImageTree(settings, torch.device("cpu"), ProcessGroup())
     assert source.digest == list_tree(tree, 3).digest == list_tree(tree, 3, settings.index).digest
 
 
 def test_no_more_loaders_are_started_than_shared_memory_has_room_for(
-    tree: Path, opened: Callable[..., Source], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tree: Path, opened: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(imagenet.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 0, 1000))
     assert _images(opened(tree, loaders=2), 1).shape == (11, 3, 32, 32)
@@ -368,9 +370,9 @@ _LOADING = """
 import os, sys, torch
 from aiperf_orch.settings.models import DataSettings
 from aiperf_orch.trial.data.imagenet import ImageTree
-from aiperf_orch.trial.runtime.process_group import World
+from aiperf_orch.trial.runtime.process_group import ProcessGroup
 data = DataSettings(name="imagenet", path=sys.argv[1], image_size=16, classes=3, loaders=1)
-source = ImageTree(data, torch.device("cpu"), World())
+source = ImageTree(data, torch.device("cpu"), ProcessGroup())
 print(*(worker.pid for worker in source._loader._iterator._workers), flush=True)
 sys.stdin.read()
 """
@@ -387,20 +389,20 @@ def test_loaders_end_with_a_worker_that_is_killed(tree: Path) -> None:
 
 
 def test_a_node_that_lacks_the_data_is_told_from_data_that_nobody_has(
-    tree: Path, tmp_path: Path, opened: Callable[..., Source], monkeypatch: pytest.MonkeyPatch
+    tree: Path, tmp_path: Path, opened: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fields = {"name": "imagenet", "path": str(tree), "image_size": 32, "classes": 3, "loaders": 0, "max_broken": 0}
     settings = PlacedData(**fields, index=tmp_path / "data.index", keeps_index=True)
-    source = imagenet.ImageTree(settings, torch.device("cpu"), World())
+    source = imagenet.ImageTree(settings, torch.device("cpu"), ProcessGroup())
     monkeypatch.setattr(
         decoding, "read_image", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "Input/output error"))
     )
-    with pytest.raises(TrialFailure, match="fails on this node") as raised:
+    with pytest.raises(TrialFailedError, match="fails on this node") as raised:
         list(source.training(BATCHES, seed=1))
     assert raised.value.reason is EndReason.NODE_FAILURE
     shutil.rmtree(tree)
-    with pytest.raises(TrialFailure, match="this node lacks it") as raised:
-        imagenet.ImageTree(settings, torch.device("cpu"), World())
+    with pytest.raises(TrialFailedError, match="this node lacks it") as raised:
+        imagenet.ImageTree(settings, torch.device("cpu"), ProcessGroup())
     assert raised.value.reason is EndReason.NODE_FAILURE
 
 
@@ -442,7 +444,7 @@ def test_a_node_copies_the_data_once(
 
 
 def test_a_full_disk_is_no_failure(
-    tree: Path, tmp_path: Path, opened: Callable[..., Source], monkeypatch: pytest.MonkeyPatch, capsys: Any
+    tree: Path, tmp_path: Path, opened: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(staging.shutil, "disk_usage", lambda _: usage._replace(free=1000))
@@ -458,7 +460,7 @@ def test_a_full_disk_is_no_failure(
         (tree / "val" / "cat" / "1.JPEG", EndReason.BAD_DATA, f"{tree}/val/cat/1.JPEG: cannot be read"),
     ]:
         broken.write_bytes(b"")
-        with pytest.raises(TrialFailure, match=named) as raised:
+        with pytest.raises(TrialFailedError, match=named) as raised:
             list(copied.validation([np.arange(6)]))
         assert raised.value.reason is reason
     shutil.rmtree(tree)

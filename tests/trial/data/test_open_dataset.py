@@ -15,9 +15,9 @@ from aiperf_orch.network import seeds
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.settings.models import DataSettings
 from aiperf_orch.trial.data import cifar10, open_dataset
-from aiperf_orch.trial.data.open_dataset import open_source
-from aiperf_orch.trial.runtime.process_group import World
-from aiperf_orch.trial.runtime.trainer import TrialFailure
+from aiperf_orch.trial.data.open_dataset import load_dataset
+from aiperf_orch.trial.runtime.process_group import ProcessGroup
+from aiperf_orch.trial.runtime.trainer import TrialFailedError
 
 NODES = [errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.EIO, errno.ECONNREFUSED]
 
@@ -26,14 +26,14 @@ def _error(number: int) -> OSError:
     return OSError(number, os.strerror(number), "/data/file")
 
 
-def _failure(monkeypatch: pytest.MonkeyPatch, error: Exception, name: str = "cifar10") -> TrialFailure:
+def _failure(monkeypatch: pytest.MonkeyPatch, error: Exception, name: str = "cifar10") -> TrialFailedError:
     def fail(*_: Any) -> None:
         raise error
 
     settings = DataSettings(name="digits").model_copy(update={"name": name})
-    monkeypatch.setitem(open_dataset.SOURCES, name, fail)
-    with pytest.raises(TrialFailure) as raised:
-        open_source(settings, seeds.small_residual((8, 8, 1), 10), torch.device("cpu"), World())
+    monkeypatch.setitem(open_dataset.DATASETS, name, fail)
+    with pytest.raises(TrialFailedError) as raised:
+        load_dataset(settings, seeds.small_residual((8, 8, 1), 10), torch.device("cpu"), ProcessGroup())
     return raised.value
 
 
@@ -73,6 +73,6 @@ def test_a_file_of_data_that_this_node_cannot_read_is_the_nodes_fault(monkeypatc
 
     monkeypatch.setattr(cifar10.Path, "read_bytes", fail)
     settings = DataSettings(name="cifar10", path="/data")
-    with pytest.raises(TrialFailure, match=r"/data/data_batch_1.bin: Input/output error\): the node") as raised:
+    with pytest.raises(TrialFailedError, match=r"/data/data_batch_1.bin: Input/output error\): the node") as raised:
         cifar10.Cifar10(settings, torch.device("cpu"))
     assert raised.value.reason is EndReason.NODE_FAILURE

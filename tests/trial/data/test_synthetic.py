@@ -7,14 +7,14 @@ import torch
 
 from aiperf_orch.network import seeds
 from aiperf_orch.settings.models import DataSettings
-from aiperf_orch.trial.data.open_dataset import open_source
-from aiperf_orch.trial.runtime.process_group import World
+from aiperf_orch.trial.data.open_dataset import load_dataset
+from aiperf_orch.trial.runtime.process_group import ProcessGroup
 
 
 def test_synthetic_images_are_the_same_in_whatever_batches() -> None:
     settings = DataSettings(name="synthetic", image_size=16, classes=4)
     network = seeds.small_residual(settings.input_shape, settings.outputs)
-    first, again = (open_source(settings, network, torch.device("cpu"), World()) for _ in range(2))
+    first, again = (load_dataset(settings, network, torch.device("cpu"), ProcessGroup()) for _ in range(2))
     assert (first.train_images, first.val_images, first.digest) == (200, 20, again.digest)
     [whole] = first.training([np.arange(8)], seed=1)
     parts = list(again.training([np.arange(3), np.arange(3, 8)], seed=2))
