@@ -175,7 +175,7 @@ def settings(trials: int, concurrency: int) -> SiteSettings:
 def campaign(directory: CampaignDirectory, window: int) -> None:
     """Run it to its end, with a row a window."""
     clock, scheduler = timed_parts(), Here()
-    lines = PlainLines(lambda _: None)
+    lines = PlainLines()
     controller = Controller(directory, scheduler, resume=True, warn=print)
     rows: list[list[float]] = []
     began, own, done, phase = time.perf_counter(), 0.0, 0, Phase.RUNNING

@@ -1,1 +1,1 @@
-"""What each command does; `cli` only parses. A module a command, imported when the command is given."""
+"""Commands: one module a command, one function of parsed arguments that returns a `CommandOutput` or raises."""

@@ -1,16 +1,17 @@
-"""`check`: a doctor, who looks at everything that a campaign needs before one is started."""
+"""`check`: check of everything that a campaign needs, before one is started."""
 
 from __future__ import annotations
 
+import logging
 import signal
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from aiperf_orch.commands.render import contract, render
+from aiperf_orch.commands.command_output import CommandOutput
+from aiperf_orch.commands.render import rendered_script, script_violations
 from aiperf_orch.commands.table_output import render_rows
 from aiperf_orch.doctor import campaign_location, probe_job
 from aiperf_orch.doctor.findings import Finding, Level, fault, ok, warning
@@ -23,29 +24,35 @@ from aiperf_orch.util.errors import AiperfError, SchedulerUnreachableError, Usag
 from aiperf_orch.util.signals import handle_signals
 from aiperf_orch.util.text import visible_lines
 
+_log: Final = logging.getLogger(__name__)
 _INDENT: Final = " " * 9
 
 
-def check(loaded: LoadedSettings, campaign_dir: Path | None, form: str, *, job: bool, wait: float) -> int:
-    """Look, and print what is found; returns the exit status.
+def check_site(
+    loaded: LoadedSettings, campaign_dir: Path | None, form: str, *, job: bool, wait: float
+) -> CommandOutput:
+    """Run all checks.
 
     Args:
-        loaded: the settings.
-        campaign_dir: where the campaign would lie; by default under ./campaigns.
-        form: `table`, printed line by line; or `csv` or `json`, printed at the end.
-        job: submit the small job, too.
-        wait: seconds that it may wait in the queue.
+        loaded: The settings.
+        campaign_dir: The directory that the campaign would have; None is one under ./campaigns.
+        form: `table`, which is printed line by line as findings come; or `csv` or `json`, which are returned.
+        job: Submit the probe job too.
+        wait: Seconds that the probe job may wait in the queue.
+
+    Returns:
+        The findings, and the exit status: 0 without an error, 1 with one, 3 when the scheduler does not answer.
     """
     parent = campaign_dir.absolute().parent if campaign_dir else Path.cwd() / "campaigns"
-    sheet = _Sheet(form)
-    sheet.add("scheduler", _scheduler(loaded))
+    findings = _Findings(form)
+    findings.add("scheduler", _scheduler(loaded))
     with _signals_raise():
-        sheet.add("location", _location_and_probe_job(sheet, loaded.settings, parent, job=job, wait=wait))
-    return sheet.close()
+        findings.add("location", _location_and_probe_job(findings, loaded.settings, parent, job=job, wait=wait))
+    return findings.output()
 
 
-class _Sheet:
-    """The findings so far. What is wrong with the looking itself is a finding, too."""
+class _Findings:
+    """Findings so far. An error of a check is a finding too."""
 
     def __init__(self, form: str) -> None:
         self._form = form
@@ -53,7 +60,7 @@ class _Sheet:
         self.is_reachable = True
 
     def add(self, subject: str, findings: Iterable[Finding]) -> None:
-        """Take findings one by one as they are found; `subject` is of an error in between."""
+        """Add findings as they come; an error in between becomes a finding with this subject."""
         try:
             for finding in findings:
                 self._take(finding)
@@ -64,24 +71,25 @@ class _Sheet:
             self._take(fault(subject, str(error)))
 
     def has_fault(self, subject: str) -> bool:
-        """Whether there is a fault of this subject."""
+        """Whether a finding of this subject is a fault."""
         return any(each.subject == subject and each.level is Level.FAULT for each in self._findings)
 
-    def close(self) -> int:
-        """Print the rest; returns the exit status."""
+    def output(self) -> CommandOutput:
+        """The findings that were not printed yet, and the exit status."""
         counts = Counter(finding.level for finding in self._findings)
+        text = ""
         if self._form == "table":
-            faults, warnings = counts[Level.FAULT], counts[Level.WARNING]
-            print(f"{faults} fault(s), {warnings} warning(s)", file=sys.stderr)
+            _log.info("%d fault(s), %d warning(s)", counts[Level.FAULT], counts[Level.WARNING])
         else:
             rows = [
                 {"level": each.level.value, "subject": each.subject, "message": each.message, "advice": each.advice}
                 for each in self._findings
             ]
-            print(render_rows(rows, self._form), end="")
+            text = render_rows(rows, self._form)
+        status = AiperfError.exit_status if counts[Level.FAULT] else 0
         if not self.is_reachable:
-            return SchedulerUnreachableError.exit_status
-        return AiperfError.exit_status if counts[Level.FAULT] else 0
+            status = SchedulerUnreachableError.exit_status
+        return CommandOutput(text, status, self._form)
 
     def _take(self, finding: Finding) -> None:
         self._findings.append(finding)
@@ -100,11 +108,11 @@ def _lines(finding: Finding) -> str:
 def _scheduler(loaded: LoadedSettings) -> Iterator[Finding]:
     settings, concurrency = loaded.settings.scheduler, loaded.settings.campaign.concurrency
     try:
-        script, found = render(loaded), contract(loaded)
+        script, violations = rendered_script(loaded), script_violations(loaded)
     except UsageError as error:
         yield fault("script", str(error))
         return
-    for violation in found:
+    for violation in violations:
         make = fault if violation.is_fault else warning
         yield make("script", f"{violation.line}: {violation.message}", violation.advice)
     if isinstance(settings, SlurmSettings):
@@ -124,26 +132,22 @@ def _scheduler(loaded: LoadedSettings) -> Iterator[Finding]:
 
 
 def _location_and_probe_job(
-    sheet: _Sheet, settings: SiteSettings, parent: Path, *, job: bool, wait: float
+    findings: _Findings, settings: SiteSettings, parent: Path, *, job: bool, wait: float
 ) -> Iterator[Finding]:
     with probe_job.probe_folder(parent) as folder:
         yield from campaign_location.checks(settings, folder)
-        if not job or not sheet.is_reachable or any(map(sheet.has_fault, ("location", "script", "scheduler"))):
+        if not job or not findings.is_reachable or any(map(findings.has_fault, ("location", "script", "scheduler"))):
             return
-        outcome = probe_job.run(make_scheduler(settings.scheduler), settings, folder, wait=wait, log=_say)
+        outcome = probe_job.run(make_scheduler(settings.scheduler), settings, folder, wait=wait, log=_log.info)
         yield from evaluate_probe(settings, outcome)
 
 
 @contextmanager
 def _signals_raise() -> Iterator[None]:
-    """SIGTERM and a lost terminal end this process as Ctrl-C does: not before its job is cancelled."""
+    """SIGTERM and SIGHUP end this process as Ctrl-C does: after its job has been cancelled."""
 
     def handle(_number: int, _frame: Any) -> None:
         raise KeyboardInterrupt
 
     with handle_signals((signal.SIGTERM, signal.SIGHUP), handle):
         yield
-
-
-def _say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)

@@ -1,47 +1,96 @@
-"""The commands as a whole: in which order they are listed, and what a person is told when one fails."""
+"""Group of all commands: their order in `--help`, options that each of them has, and errors as messages."""
 
 from __future__ import annotations
 
+import logging
 import sys
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import click
 
+from aiperf_orch.commands import messages
 from aiperf_orch.commands.visible_output import visible_streams
 from aiperf_orch.util.encoding import enter_utf8_mode, make_streams_lenient
 from aiperf_orch.util.errors import AiperfError
 from aiperf_orch.util.text import visible
 
+_log: Final = logging.getLogger(__name__)
+_LOGGING: Final = "aiperf_orch.logging"
+
 
 class Commands(click.Group):
-    """Lists commands in the order of their use, and turns our errors into one clear message."""
+    """Lists commands in the order of their declaration, and turns errors of the program into one message."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params += _logging_options()
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        """Add a command, and the options of logging to it."""
+        cmd.params += _logging_options()
+        super().add_command(cmd, name)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
-        """As they are declared."""
+        """Names of the commands in the order of their declaration."""
         return list(self.commands)
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Run a command, whatever bytes its paths are of."""
-        if not args and not kwargs:  # it is the whole program
+        """Run a command; paths may be of any bytes."""
+        if not args and not kwargs:  # the whole program, not a test
             enter_utf8_mode()
         make_streams_lenient()
         with visible_streams():
+            messages.configure()
             return super().main(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; an error of ours, or of the operating system, is a line and an exit status."""
+        """Run a command; an error of ours or of the operating system becomes one message and an exit status."""
         try:
             return super().invoke(ctx)
         except AiperfError as error:
-            click.echo(f"error: {error}", err=True)
+            _log.error("%s", error)
             ctx.exit(error.exit_status)
         except BrokenPipeError:
             sys.stderr.close()
             ctx.exit(1)
         except OSError as error:
             where = visible(str(error.filename or "the operating system refused"))
-            click.echo(f"error: {where}: {error.strerror or error}", err=True)
+            _log.error("%s: %s", where, error.strerror or error)
             ctx.exit(1)
         except KeyboardInterrupt:
-            click.echo("interrupted", err=True)
+            _log.info("interrupted")
             ctx.exit(130)
+
+
+def _logging_options() -> list[click.Parameter]:
+    return [
+        click.Option(
+            ["-v", "--verbose"],
+            is_flag=True,
+            expose_value=False,
+            callback=_configure,
+            help="Show debug messages: each scheduler command with its duration, exit status and output.",
+        ),
+        click.Option(
+            ["--log-file"],
+            type=click.Path(path_type=Path, dir_okay=False),
+            metavar="FILE",
+            expose_value=False,
+            callback=_configure,
+            help="Append all messages, debug messages too, to this file.",
+        ),
+    ]
+
+
+def _configure(ctx: click.Context, option: click.Parameter, value: bool | Path | None) -> None:
+    """Set up logging as soon as an option of it is read, before or after the command's name."""
+    if not value or ctx.resilient_parsing:
+        return
+    given: dict[str, Any] = ctx.find_root().meta.setdefault(_LOGGING, {})
+    given[option.name or ""] = value
+    try:
+        messages.configure(**given)
+    except AiperfError as error:
+        _log.error("%s", error)
+        ctx.exit(error.exit_status)

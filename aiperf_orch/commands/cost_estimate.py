@@ -1,8 +1,10 @@
-"""Says what a campaign on a cluster will take, and asks before anything is submitted."""
+"""Estimate of the cost of a campaign on a cluster, and the user's agreement to it before anything is submitted."""
 
 from __future__ import annotations
 
+import logging
 import sys
+from typing import Final
 
 import click
 
@@ -12,44 +14,46 @@ from aiperf_orch.settings.schedulers import ClusterSettings, PbsSettings, SlurmS
 from aiperf_orch.util.errors import SchedulerUnreachableError, UsageError
 from aiperf_orch.util.units import format_duration
 
+_log: Final = logging.getLogger(__name__)
 
-def confirm(settings: SiteSettings, seconds: float, *, yes: bool) -> None:
-    """Say how many nodes a campaign takes for how long, and go on only when the person agrees; at once on one machine.
+
+def confirm_cost(settings: SiteSettings, seconds: float, *, yes: bool) -> None:
+    """Print how many nodes a campaign takes for how long, and ask the user to agree; on one machine nothing is asked.
 
     Args:
-        settings: of the campaign.
-        seconds: that it may still take.
-        yes: the person agreed beforehand.
+        settings: The campaign's settings.
+        seconds: The time until its deadline.
+        yes: The user has agreed beforehand.
 
     Raises:
-        UsageError: when nobody can be asked, or the person does not agree.
+        UsageError: when standard input is no terminal, or the user does not agree.
     """
     if not isinstance(settings.scheduler, ClusterSettings):
         return
-    cost = describe(settings.scheduler, settings.campaign.concurrency, seconds, _room(settings.scheduler))
-    print(cost, file=sys.stderr, flush=True)
+    sharing = _node_sharing(settings.scheduler)
+    _log.info("%s", describe(settings.scheduler, settings.campaign.concurrency, seconds, sharing))
     if yes:
         return
     if not sys.stdin.isatty():
-        raise UsageError("nobody is there to confirm this: give --yes")
+        raise UsageError("there is no terminal to confirm this: give --yes")
     if not click.confirm("submit to the cluster?", default=False, err=True):
         raise UsageError("not confirmed: nothing was submitted")
 
 
-def describe(scheduler: ClusterSettings, trials: int, seconds: float, room: NodeSharing) -> str:
-    """What a campaign takes of a cluster at most, in words.
+def describe(scheduler: ClusterSettings, trials: int, seconds: float, sharing: NodeSharing) -> str:
+    """The most that a campaign takes of a cluster, as a sentence.
 
     Args:
-        scheduler: the site's settings.
-        trials: that train at once; those that wait in the queue beyond them take nothing.
-        seconds: that the campaign may still take.
-        room: how trials share nodes.
+        scheduler: The site's settings of the scheduler.
+        trials: The number of trials at once; pending jobs beyond them take no nodes.
+        seconds: The time until the campaign's deadline.
+        sharing: How trials share nodes.
     """
-    nodes = room.nodes_for(trials, scheduler.nodes)
-    shared = f", {room.trials_per_node:,} to a node" if room.trials_per_node > 1 else ""
+    nodes = sharing.nodes_for(trials, scheduler.nodes)
+    shared = f", {sharing.trials_per_node:,} to a node" if sharing.trials_per_node > 1 else ""
     words = [f"{trials:,} trials of {_nodes(scheduler.nodes)} at once{shared}"]
-    if nodes < NodeSharing(None, room.trials_per_node).nodes_for(trials, scheduler.nodes):
-        words.append("more than have room")
+    if nodes < NodeSharing(None, sharing.trials_per_node).nodes_for(trials, scheduler.nodes):
+        words.append("more than there is room for")
     if scheduler.lookahead:
         words.append(f"{scheduler.lookahead:,} more wait in the queue")
     return (
@@ -58,8 +62,8 @@ def describe(scheduler: ClusterSettings, trials: int, seconds: float, room: Node
     )
 
 
-def _room(scheduler: ClusterSettings) -> NodeSharing:
-    """How trials share nodes; a node for each where that cannot be asked."""
+def _node_sharing(scheduler: ClusterSettings) -> NodeSharing:
+    """How trials share nodes; one trial per node if the scheduler does not answer."""
     try:
         if isinstance(scheduler, SlurmSettings):
             from aiperf_orch.schedulers.slurm.survey import room
@@ -70,7 +74,7 @@ def _room(scheduler: ClusterSettings) -> NodeSharing:
 
             return room_of_pbs(scheduler)
     except SchedulerUnreachableError:
-        pass  # it is said when the first job is submitted
+        pass  # reported when the first job is submitted
     return NodeSharing(None, 1)
 
 

@@ -1,4 +1,4 @@
-"""Runs a campaign's controller in the background, so that it survives the person's logout."""
+"""Start of a campaign's controller in the background, where it survives the user's logout."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from aiperf_orch.campaign.lock import read_holder
 from aiperf_orch.campaign.state import Phase
 from aiperf_orch.util.errors import AiperfError
 
-_PATIENCE: Final = 60.0  # seconds
-_TAIL: Final = 2000  # bytes
+_START_TIMEOUT: Final = 60.0  # seconds
+_TAIL_BYTES: Final = 2000
 
 
 def detach(directory: CampaignDirectory, command: Sequence[str]) -> int:
-    """Start a command that takes the campaign up, in a session of its own, and wait until it has submitted something.
+    """Start a command that runs the campaign, in a session of its own, and wait until it has submitted a job.
 
     Args:
-        directory: the campaign.
-        command: arguments of aiperf-orch.
+        directory: The campaign.
+        command: Arguments of aiperf-orch.
 
     Returns:
-        The controller's process id.
+        The process id of the controller.
 
     Raises:
-        AiperfError: when it ends at once, with the end of what it said.
+        AiperfError: when it ends at once, with the last lines of its log.
     """
     log = directory.controller_log
     before = log.stat().st_size if log.exists() else 0
@@ -42,25 +42,25 @@ def detach(directory: CampaignDirectory, command: Sequence[str]) -> int:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    patience = time.monotonic() + _PATIENCE
-    while time.monotonic() < patience and process.poll() is None:
+    deadline = time.monotonic() + _START_TIMEOUT
+    while time.monotonic() < deadline and process.poll() is None:
         holder = read_holder(directory.lock)
-        if holder and holder.pid == process.pid and _under_way(directory):
+        if holder and holder.pid == process.pid and _has_started(directory):
             break
         time.sleep(0.1)
     if process.returncode:
-        raise AiperfError(f"the controller ended at once:\n{_end_of(log, before) or 'it said nothing'}")
+        raise AiperfError(f"the controller ended at once:\n{_tail(log, before) or 'without a message'}")
     return process.pid
 
 
-def _under_way(directory: CampaignDirectory) -> bool:
-    """Whether the scheduler has a job, or the campaign wants none."""
+def _has_started(directory: CampaignDirectory) -> bool:
+    """Whether the scheduler has a job of the campaign, or the campaign submits none."""
     state = read_state(directory)
     return state.phase is not Phase.RUNNING or any(attempt.job for attempt in state.live.values())
 
 
-def _end_of(log: Path, start: int) -> str:
-    """What the log says from `start` on, its last part."""
+def _tail(log: Path, start: int) -> str:
+    """The last part of the log after byte `start`."""
     with log.open("rb") as file:
-        file.seek(max(start, log.stat().st_size - _TAIL))
+        file.seek(max(start, log.stat().st_size - _TAIL_BYTES))
         return file.read().decode(errors="replace").strip()

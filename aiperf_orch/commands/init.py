@@ -1,48 +1,52 @@
-"""`init`: a first site file, from what the scheduler here says that it has."""
+"""`init`: draft of a site file from the scheduler's inventory."""
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import socket
-import sys
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
 from aiperf_orch.campaign.durable_files import write_once
+from aiperf_orch.commands.command_output import CommandOutput
 from aiperf_orch.commands.own_command import command_line
 from aiperf_orch.util.errors import SchedulerUnreachableError, UsageError
 
-_PROGRAMS: Final = {"slurm": "sbatch", "pbs": "qsub"}  # where there is the program, there is the scheduler
-_TIMEOUT: Final = 60.0  # seconds for one question to a scheduler
+_log: Final = logging.getLogger(__name__)
+_PROGRAMS: Final = {"slurm": "sbatch", "pbs": "qsub"}
+"""Program whose presence on PATH shows that a scheduler is installed."""
+
+_TIMEOUT: Final = 60.0  # seconds for one scheduler command
 
 
-def init(scheduler: str | None, output: Path | None) -> str:
-    """Draft a site file; returns its text, empty when it was written to a file.
+def draft_site_file(scheduler: str | None, output: Path | None) -> CommandOutput:
+    """Draft a site file.
 
     Args:
-        scheduler: `slurm`, `pbs` or `local`; None is the one that is here.
-        output: the file, which must not be there yet; None writes none.
+        scheduler: `slurm`, `pbs` or `local`; None is the one that is installed.
+        output: The file to write, which must not exist; None returns the text.
 
     Raises:
-        AiperfError: when it cannot be written; then nothing of it is left.
+        AiperfError: when the file cannot be written; no part of it is left.
         SchedulerUnreachableError: when the scheduler does not answer.
-        UsageError: when the file is there already.
+        UsageError: when the file exists.
     """
     if output and os.path.lexists(output):
-        raise UsageError(f"{output}: is there already, and is never overwritten: give another name")
-    here = [kind for kind, program in _PROGRAMS.items() if shutil.which(program)]
-    kind, text = _first_draft([scheduler] if scheduler else here or ["local"], str(output or "site.yaml"))
+        raise UsageError(f"{output}: exists already and is never overwritten: give another name")
+    installed = [kind for kind, program in _PROGRAMS.items() if shutil.which(program)]
+    kind, text = _first_draft([scheduler] if scheduler else installed or ["local"], str(output or "site.yaml"))
     if output is None:
-        return text
+        return CommandOutput(text)
     write_once(output, text.encode())
-    print(f"{output}: drafted for {kind}; read it, then: {command_line(['check', str(output)])}", file=sys.stderr)
-    return ""
+    _log.info("%s: drafted for %s; read it, then: %s", output, kind, command_line(["check", str(output)]))
+    return CommandOutput()
 
 
 def _first_draft(kinds: list[str], file: str) -> tuple[str, str]:
-    """The first of these schedulers that answers, and its draft: the programs of another may lie here unused."""
+    """The first of these schedulers that answers, and its draft: programs of an unused one may be installed too."""
     silent: list[SchedulerUnreachableError] = []
     for kind in kinds:
         try:

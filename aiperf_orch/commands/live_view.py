@@ -1,13 +1,14 @@
-"""What a person sees of a running campaign: a view redrawn in place, or plain lines where there is no terminal."""
+"""Terminal view of a running campaign, redrawn in place; a line for each event where there is no terminal."""
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
-from typing import Protocol
+from typing import Final, Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -15,7 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from aiperf_orch.campaign.state import Phase, TrialState
-from aiperf_orch.commands.repeated_messages import Repeats
+from aiperf_orch.commands.messages import messages_through, timed_messages
+from aiperf_orch.commands.repeated_messages import RepeatFilter
 from aiperf_orch.commands.visible_output import unwrapped, visible_streams
 from aiperf_orch.controller.controller import Controller
 from aiperf_orch.controller.progress import progress_of
@@ -23,44 +25,60 @@ from aiperf_orch.records.journal import AttemptEnd
 from aiperf_orch.util.text import visible, visible_lines
 from aiperf_orch.util.units import format_duration, format_ops, format_time, now
 
-_RECENT = 8
-_MOST_ROWS = 40
-_MOST_REASONS = 3
-_SUMMARY_EVERY = timedelta(seconds=30)
+_log: Final = logging.getLogger(__name__)
+_RECENT_ENDS: Final = 8
+_MAX_ROWS: Final = 40
+_MAX_REASONS: Final = 3
+_SUMMARY_INTERVAL: Final = timedelta(seconds=30)
 
 
 class Display(Protocol):
-    """Shows a campaign to a person."""
+    """Display of a running campaign."""
 
     def show(self, controller: Controller) -> None:
-        """Show how it stands now; called after each tick."""
+        """Show the present state; called after each step."""
 
     def warn(self, message: str) -> None:
-        """Show a message."""
+        """Show a warning."""
 
 
 @contextmanager
 def display() -> Iterator[Display]:
-    """The display for where standard error goes."""
+    """The live view if standard error is a terminal, else plain lines."""
     console = Console(file=unwrapped(sys.stderr))
     if not console.is_terminal or console.is_dumb_terminal:
-        yield PlainLines()
+        with timed_messages():
+            yield PlainLines()
         return
     with Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False) as live, visible_streams():
-        yield LiveView(live, console)
+        view = LiveView(live, console)
+        with messages_through(view.print_message):
+            yield view
 
 
-class LiveView:
-    """Elapsed and remaining time, running and finished trials, best error and OPS so far, redrawn in place."""
+class _RepeatedWarnings:
+    """Warnings of a display: a repeated one is logged at growing intervals."""
 
-    def __init__(self, live: Live, console: Console) -> None:
-        self._live, self._console = live, console
-        self._repeats = Repeats()
+    def __init__(self) -> None:
+        self._repeats = RepeatFilter()
 
     def warn(self, message: str) -> None:
-        """Print a message above the view, a repeated one now and then."""
-        if (text := self._repeats.shown(message)) is not None:
-            self._console.print(Text(visible_lines(f"warning: {text}"), style="yellow"), highlight=False)
+        """Log a warning, if it is due."""
+        if (text := self._repeats.filtered(message)) is not None:
+            _log.warning("%s", text)
+
+
+class LiveView(_RepeatedWarnings):
+    """Elapsed and remaining time, running and ended trials, best error and OPS so far, redrawn in place."""
+
+    def __init__(self, live: Live, console: Console) -> None:
+        super().__init__()
+        self._live, self._console = live, console
+
+    def print_message(self, level: int, text: str) -> None:
+        """Print a message above the view."""
+        style = "yellow" if level >= logging.WARNING else ""
+        self._console.print(Text(visible_lines(text), style=style), highlight=False)
 
     def show(self, controller: Controller) -> None:
         """Redraw the view."""
@@ -68,54 +86,40 @@ class LiveView:
             Group(
                 Text("\n".join(map(visible, _heading(controller))), style="bold"),
                 _running(controller),
-                _finished(controller),
+                _ended(controller),
             ),
             refresh=True,
         )
 
 
-class PlainLines:
-    """A line for each trial that begins or ends, and now and then how the campaign stands."""
+class PlainLines(_RepeatedWarnings):
+    """A line for each trial that begins or ends, and at intervals a summary of the campaign."""
 
-    def __init__(self, write: Callable[[str], None] | None = None) -> None:
-        self._write = write or _write_line
-        self._repeats = Repeats()
+    def __init__(self) -> None:
+        super().__init__()
         self._begins_seen = 0
-        self._next_summary = now() + _SUMMARY_EVERY
+        self._next_summary = now() + _SUMMARY_INTERVAL
         self._ends_seen: int | None = None
 
-    def warn(self, message: str) -> None:
-        """Log a message, a repeated one now and then."""
-        if (text := self._repeats.shown(message)) is not None:
-            self._line(f"warning: {text}")
-
     def show(self, controller: Controller) -> None:
-        """Log what is new."""
+        """Log what is new since the last call."""
         state = controller.state
         if self._ends_seen is None:
-            # what an earlier controller has seen is no news
+            # begins and ends that an earlier controller has logged are not new
             self._begins_seen, self._ends_seen = len(state.begins), len(state.ends)
         for attempt in state.begins[self._begins_seen :]:
             hosts = ", ".join(attempt.began.hosts) if attempt.began else ""
-            self._line(f"trial {attempt.trial} began on {hosts}: {_origin(state.trials[attempt.trial])}")
+            _log.info("trial %d began on %s: %s", attempt.trial, hosts, _origin(state.trials[attempt.trial]))
         for end in state.ends[self._ends_seen :]:
-            self._line(f"trial {end.trial} ended: {_outcome(end)}")
+            _log.info("trial %d ended: %s", end.trial, _outcome(end))
         self._begins_seen, self._ends_seen = len(state.begins), len(state.ends)
         if now() >= self._next_summary:
-            self._next_summary = now() + _SUMMARY_EVERY
-            self._line(" · ".join(_heading(controller)))
-
-    def _line(self, text: str) -> None:
-        self._write(f"{now():%H:%M:%S} {visible(text)}")
-
-
-def _write_line(line: str) -> None:
-    with suppress(OSError):  # a log that is full or closed must not end a campaign
-        print(line, file=sys.stderr, flush=True)
+            self._next_summary = now() + _SUMMARY_INTERVAL
+            _log.info("%s", " · ".join(_heading(controller)))
 
 
 def _heading(controller: Controller) -> list[str]:
-    """How the campaign stands, in two lines that fit a narrow terminal, and why jobs wait."""
+    """Summary of the campaign in two lines for a narrow terminal, and the reasons why jobs are pending."""
     state, progress = controller.state, progress_of(controller)
     if state.first_begin is None or controller.deadline is None:
         times = "waiting for the first trial to begin"
@@ -136,18 +140,18 @@ def _heading(controller: Controller) -> list[str]:
         "running": len(watched) - waiting.total() - halted.total(),
         "halted": halted.total(),
         "waiting": waiting.total(),
-        "to be tried again": len(state.retries),
+        "to be retried": len(state.retries),
     }
     trials = [f"{number} {name}" for name, number in counts.items() if number or name == "running"]
     lines = [times, f"{', '.join([*trials, f'{state.trials_ended} ended'])} · {best} · {format_ops(progress.ops)}"]
     for name, reasons in (("halted", halted), ("waiting", waiting)):
-        lines += [f"{number} {name}: {why}" for why, number in reasons.most_common(_MOST_REASONS) if why]
+        lines += [f"{number} {name}: {why}" for why, number in reasons.most_common(_MAX_REASONS) if why]
     return lines
 
 
 def _running(controller: Controller) -> Table:
     table = _table("running", ["trial"], "network", ["epoch", "error", "best"])
-    for watched in sorted(controller.live_attempts.values(), key=lambda each: each.attempt.key)[:_MOST_ROWS]:
+    for watched in sorted(controller.live_attempts.values(), key=lambda each: each.attempt.key)[:_MAX_ROWS]:
         epochs = watched.epochs
         best = min((epoch.error for epoch in epochs), default=None)
         table.add_row(
@@ -160,15 +164,15 @@ def _running(controller: Controller) -> Table:
     return table
 
 
-def _finished(controller: Controller) -> Table:
+def _ended(controller: Controller) -> Table:
     table = _table("ended, newest first", ["trial"], "outcome", [])
-    for end in reversed(controller.state.ends[-_RECENT:]):
+    for end in reversed(controller.state.ends[-_RECENT_ENDS:]):
         table.add_row(str(end.trial), _shown(_outcome(end)))
     return table
 
 
 def _table(title: str, before: list[str], text: str, after: list[str]) -> Table:
-    """Columns of numbers around one of text, which alone gives way on a narrow terminal."""
+    """Table with columns of numbers around one column of text, which shrinks on a narrow terminal."""
     table = Table(box=None, pad_edge=False, title=title, title_justify="left", header_style="dim", expand=True)
     for column in before:
         table.add_column(column, justify="right", no_wrap=True, min_width=5)
@@ -180,20 +184,20 @@ def _table(title: str, before: list[str], text: str, after: list[str]) -> Table:
 
 def _origin(trial: TrialState) -> str:
     proposal = trial.proposal
-    came = "the seed" if proposal.parent is None else f"trial {proposal.parent}"
+    origin = "the seed" if proposal.parent is None else f"trial {proposal.parent}"
     edits = ", ".join(str(edit["kind"]) for edit in proposal.edits)
-    return f"network {proposal.network_hash[:8]} from {came}" + (f" by {edits}" if edits else "")
+    return f"network {proposal.network_hash[:8]} from {origin}" + (f" by {edits}" if edits else "")
 
 
 def _outcome(end: AttemptEnd) -> str:
-    retry = "" if end.final else "; to be tried again"
+    retry = "" if end.final else "; to be retried"
     message = f" ({end.message})" if end.message else ""
     error = "no error measured" if end.best_error is None else f"error {end.best_error:.2%} at epoch {end.best_epoch}"
     return f"{end.reason.value}, {error}, {end.epochs} epochs{message}{retry}"
 
 
 def _shown(text: str) -> Text:
-    """A cell as it stands: of a plain string rich would read markup."""
+    """Cell without markup: rich would interpret markup in a plain string."""
     return Text(visible(text))
 
 

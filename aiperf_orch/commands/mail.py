@@ -1,4 +1,4 @@
-"""`mail`: brings a campaign's result to a committee; shows what will be sent, and asks, before anything leaves."""
+"""`mail`: send a campaign's result to a committee, after a preview and the user's agreement."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import click
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.durable_files import replace_file
-from aiperf_orch.commands.package import check_over
+from aiperf_orch.commands.command_output import CommandOutput
+from aiperf_orch.commands.package import check_not_running
 from aiperf_orch.commands.visible_output import show
 from aiperf_orch.committee.smtp import Server, check_address, send, send_locally
 from aiperf_orch.util.errors import AiperfError, UsageError
@@ -21,7 +22,7 @@ from aiperf_orch.util.units import now
 _SENDMAIL_TIMEOUT: Final = 60.0
 
 
-def mail(
+def mail_result(
     campaign_dir: Path,
     *,
     recipients: Sequence[str],
@@ -32,32 +33,35 @@ def mail(
     package_limit: int,
     pseudonyms: bool,
     yes: bool,
-) -> None:
-    """Compose the mail, show it, and send or save it.
+) -> CommandOutput:
+    """Compose the mail, print a preview, and send or save it.
 
     Args:
-        campaign_dir: a campaign that does not run at present.
-        recipients: addresses.
-        sender: an address; by default the site file's `system.contact`.
-        server: sends it, if one is given.
-        sendmail: this machine's own sends it.
-        save: a file that it is written to.
-        package_limit: MiB; a larger package is not attached, and its SHA-256 is told.
-        pseudonyms: hosts and users get pseudonyms in the package.
-        yes: nobody is asked.
+        campaign_dir: A campaign that does not run at present.
+        recipients: Mail addresses.
+        sender: A mail address; None is the site file's `system.contact`.
+        server: The SMTP server that sends it, if any.
+        sendmail: This machine's sendmail sends it.
+        save: A file to which it is written, if any.
+        package_limit: Limit in MiB; a larger package is not attached, and its SHA-256 stands in the text.
+        pseudonyms: Names of hosts, users and accounts are replaced in the package.
+        yes: Send without asking.
+
+    Returns:
+        The path of the saved file and the Message-ID, a line each.
 
     Raises:
-        UsageError: for an address that is none, or when nobody says where the mail should go.
-        AiperfError: when it was refused.
+        UsageError: for an invalid address, or when no way of sending was chosen.
+        AiperfError: when the server refused the mail or a recipient.
     """
     if not (server or sendmail or save):
-        raise UsageError("mail: say how it should leave: --smtp HOST, --sendmail or --save FILE.eml")
+        raise UsageError("mail: choose how to send it: --smtp HOST, --sendmail or --save FILE.eml")
     if server and sendmail:
         raise UsageError("mail: --smtp and --sendmail exclude one another")
     for recipient in recipients:
         check_address(recipient, "--to")
     directory = CampaignDirectory.open(campaign_dir)
-    check_over(directory)
+    check_not_running(directory)
     from aiperf_orch.committee.mail import compose
 
     message = compose(
@@ -69,11 +73,12 @@ def mail(
         with_pseudonyms=pseudonyms,
     )
     click.echo(preview(message), err=True, nl=False)
+    lines: list[str] = []
     if save:
         replace_file(save, message.as_bytes())
-        show(f"{save}\n")
+        lines.append(str(save))
     if not (server or sendmail):
-        return
+        return _lines(lines)
     if not yes and not _confirmed():
         raise AiperfError("not sent")
     refused: list[str] = []
@@ -81,18 +86,24 @@ def mail(
         refused = send(message, server)
     else:
         send_locally(message, _SENDMAIL_TIMEOUT)
-    show(f"{message['Message-ID']}\n")
+    lines.append(str(message["Message-ID"]))
     if refused:
+        show(_lines(lines).text)
         listing = "\n".join(f"  {line}" for line in refused)
-        raise AiperfError(f"the mail was sent, but not to everybody; the server refused\n{listing}")
+        raise AiperfError(f"the mail was sent, but not to all recipients; the server refused\n{listing}")
+    return _lines(lines)
 
 
 def preview(message: EmailMessage) -> str:
-    """What a person should see before a mail leaves: its headers, its text, its attachments."""
+    """Headers and text of a mail, for the user to read before it is sent."""
     lines = [f"{name}: {message[name]}" for name in ("From", "To", "Subject", "Message-ID")]
     body = message.get_body(("plain",))
     text = body.get_content() if body else ""
     return "\n".join([*lines, "", *(f"  {line}".rstrip() for line in text.splitlines()), "", ""])
+
+
+def _lines(lines: Sequence[str]) -> CommandOutput:
+    return CommandOutput("".join(f"{line}\n" for line in lines))
 
 
 def _sender(given: str | None, directory: CampaignDirectory) -> str:
@@ -102,10 +113,10 @@ def _sender(given: str | None, directory: CampaignDirectory) -> str:
     try:
         return check_address(contact or "", "system.contact")
     except UsageError:
-        raise UsageError("--from: is needed: the site file's system.contact is no mail address") from None
+        raise UsageError("--from: is required: the site file's system.contact is no mail address") from None
 
 
 def _confirmed() -> bool:
     if not sys.stdin.isatty():
-        raise UsageError("mail: nobody can be asked here; --yes sends without asking")
+        raise UsageError("mail: there is no terminal to confirm this: --yes sends without asking")
     return click.confirm("Send it?", err=True)

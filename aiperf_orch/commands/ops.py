@@ -1,4 +1,4 @@
-"""`aiperf-orch ops`: the operation count of a network, from a file or a seed's name."""
+"""`ops`: operations per image of a network, from a file or a seed network's name."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
+from aiperf_orch.commands.command_output import CommandOutput
 from aiperf_orch.commands.table_output import render_rows
 from aiperf_orch.network import counts, v1_import
 from aiperf_orch.network.graph import Graph
@@ -15,13 +16,13 @@ from aiperf_orch.util.errors import NetworkError, UsageError
 _MAX_BYTES: Final = 64 << 20
 
 
-def report(network: str, form: str, *, by_layer: bool) -> str:
-    """The count as text.
+def count_operations(network: str, form: str, *, by_layer: bool) -> CommandOutput:
+    """Count a network's operations per image.
 
     Args:
-        network: path of a graph's JSON file, or a seed's name.
-        form: `table`, `csv` or `json`; as JSON an object with `forward`, `backward` and `train`, operations per image.
-        by_layer: a row a layer (as JSON under `layers`) instead of the sums alone.
+        network: Path of a graph's JSON file, or the name of a seed network.
+        form: `table`, `csv` or `json`; JSON is an object with `forward`, `backward` and `train`, operations per image.
+        by_layer: One row per layer (in JSON under `layers`) in addition to the sums.
 
     Raises:
         UsageError: when the file is not a network.
@@ -35,24 +36,26 @@ def report(network: str, form: str, *, by_layer: bool) -> str:
     ]
     if form == "json":
         document: dict[str, Any] = {**sums, "convention": counts.CONVENTION, "network": graph.hash}
-        return json.dumps(document | ({"layers": rows} if by_layer else {}), indent=2) + "\n"
+        layers = {"layers": rows} if by_layer else {}
+        return CommandOutput(json.dumps(document | layers, indent=2) + "\n", form=form)
     if by_layer:
-        return render_rows([*rows, {"layer": None, "kind": "all", "output": ""} | sums], form)
-    return render_rows([sums], form)
+        last: dict[str, Any] = {"layer": None, "kind": "all", "output": ""}
+        return CommandOutput(render_rows([*rows, last | sums], form), form=form)
+    return CommandOutput(render_rows([sums], form), form=form)
 
 
 def load(network: str) -> Graph:
-    """A network from a file (our format, v1.0's, or a trial's specification) or by a seed's name."""
+    """Load a network from a file (our format, AIPerf v1.0's, or a trial specification) or by the name of a seed network."""
     if network in SEEDS and not Path(network).exists():
         return SEEDS[network]()
     try:
         with Path(network).open("rb") as file:
             data = file.read(_MAX_BYTES + 1)
         if len(data) > _MAX_BYTES:
-            raise UsageError(f"{network}: larger than a network can be ({_MAX_BYTES} bytes)")
+            raise UsageError(f"{network}: larger than the limit of {_MAX_BYTES} bytes")
         value = json.loads(data)
     except FileNotFoundError:
-        raise UsageError(f"{network}: no such file, and no seed network ({', '.join(SEEDS)})") from None
+        raise UsageError(f"{network}: neither a file nor a seed network ({', '.join(SEEDS)})") from None
     except OSError as error:
         raise UsageError(f"{network}: cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:

@@ -1,10 +1,10 @@
-"""`package`: makes the one file that leaves the machine, and verifies it before anyone else does."""
+"""`package`: pack a campaign's results into one file, and verify it."""
 
 from __future__ import annotations
 
 import gc
 import json
-import sys
+import logging
 import time
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
@@ -16,22 +16,33 @@ from aiperf_orch.campaign.consistency import read_state
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.durable_files import replace_file
 from aiperf_orch.campaign.state import Phase
+from aiperf_orch.commands.command_output import CommandOutput, ExitStatus
 from aiperf_orch.commands.score import summary
 from aiperf_orch.schedulers.base import AccountedJob, Scheduler
 from aiperf_orch.schedulers.registry import make_scheduler
 from aiperf_orch.util.errors import NotFinishedError, SchedulerUnreachableError, UsageError
 from aiperf_orch.util.text import visible
 
-_LAG: Final = 60.0  # seconds; Slurm's database learns of a job's start and end by turns of some seconds
-_ASK_AGAIN: Final = 2.0  # seconds
+_log: Final = logging.getLogger(__name__)
+_ACCOUNTING_LAG: Final = 60.0  # seconds; slurmdbd records starts and ends of jobs some seconds late
+_QUERY_INTERVAL: Final = 2.0  # seconds
 
 
-def package(campaign_dir: Path, output: Path, key: Path | None, *, pseudonyms: bool) -> tuple[str, int]:
-    """Make a campaign's package; returns what it holds, in words, and the exit status: 0 verified, 1 not.
+def package_campaign(campaign_dir: Path, output: Path, key: Path | None, *, pseudonyms: bool) -> CommandOutput:
+    """Make a campaign's package and verify it.
+
+    Args:
+        campaign_dir: The campaign.
+        output: File to write, which must end with .tar.gz and lie outside the campaign directory.
+        key: SSH key that signs the package; None signs nothing.
+        pseudonyms: Replace names of hosts, users and accounts.
+
+    Returns:
+        Summary of the result and the package, and the exit status: 0 verified, 1 not verified.
 
     Raises:
         NotFinishedError: while the campaign runs.
-        UsageError: when the output is no place for a package, or the key does not sign.
+        UsageError: when the output path is not acceptable, or the key does not sign.
     """
     from aiperf_orch.package.packing import write_package
     from aiperf_orch.package.signature import sign, signature_of
@@ -40,15 +51,15 @@ def package(campaign_dir: Path, output: Path, key: Path | None, *, pseudonyms: b
     if not output.name.endswith(".tar.gz") or output.is_dir():
         raise UsageError(f"{output}: --output must name a file that ends with .tar.gz")
     if not output.absolute().parent.is_dir():
-        raise UsageError(f"{output}: there is no such directory")
+        raise UsageError(f"{output}: its directory does not exist")
     directory = CampaignDirectory.open(campaign_dir)
     if output.absolute().resolve().is_relative_to(directory.path.resolve()):
-        raise UsageError(f"{output}: lies in the campaign's directory; give a place outside")
-    check_over(directory)
+        raise UsageError(f"{output}: lies in the campaign's directory; give a path outside of it")
+    check_not_running(directory)
     _keep_accounting(directory)
-    signature_of(output).unlink(missing_ok=True)  # a signature of what was there before
-    gc.disable()  # many small objects that all stay: looking for cycles among them takes a third of the time
-    lines = [summary(write_package(directory, output, with_pseudonyms=pseudonyms, warn=_say_warning))]
+    signature_of(output).unlink(missing_ok=True)  # the signature of an earlier package
+    gc.disable()  # many small objects that all stay: the search for cycles among them takes a third of the time
+    lines = [summary(write_package(directory, output, with_pseudonyms=pseudonyms, warn=_warn))]
     found = verify(output)
     lines += [
         f"package          {visible(str(output))}: {output.stat().st_size:,} bytes",
@@ -61,11 +72,12 @@ def package(campaign_dir: Path, output: Path, key: Path | None, *, pseudonyms: b
     else:
         faults = [f"  {fault.id}  {fault}" for fault in found.faults[:20]]
         lines += [f"NOT VERIFIED     {len(found.faults) + found.more_faults} fault(s)", *faults]
-    return "\n".join(lines) + "\n", 0 if found.verified else 1
+    status = ExitStatus.DONE if found.verified else ExitStatus.FAILED
+    return CommandOutput("\n".join(lines) + "\n", status)
 
 
-def check_over(directory: CampaignDirectory) -> None:
-    """Refuse a campaign that runs with NotFinishedError: what leaves the machine does not change any more."""
+def check_not_running(directory: CampaignDirectory) -> None:
+    """Refuse a running campaign, whose records still change, with a NotFinishedError."""
     state = read_state(directory)
     if state.phase is Phase.RUNNING or state.live:
         raise NotFinishedError(
@@ -74,57 +86,57 @@ def check_over(directory: CampaignDirectory) -> None:
 
 
 def _keep_accounting(directory: CampaignDirectory) -> None:
-    """Write down what the queue's own accounting says of the campaign's jobs, as long as it still knows all of them."""
+    """Write the scheduler's accounting of the campaign's jobs, as long as it still has all of them."""
     attempts = [attempt for trial in read_state(directory).trials.values() for attempt in trial.attempts]
     jobs = {attempt.name: attempt.job for attempt in attempts if attempt.job}
-    # Slurm accounts no element of an array that was cancelled while it waited, and verify asks for none that never began
+    # Slurm has no record of an array element that was cancelled while pending, and verify requires none of it
     began = {attempt.name for attempt in attempts if attempt.began or (attempt.end and attempt.end.first_begin)}
     began &= jobs.keys()
     try:
         scheduler = make_scheduler(directory.settings.scheduler)
-        accounted = _accounted(scheduler, jobs, began, _lag_left(directory)) if jobs else None
+        accounted = _accounted(scheduler, jobs, began, _remaining_lag(directory)) if jobs else None
     except SchedulerUnreachableError as error:
-        _warn(directory, str(error))
+        _warn_of_accounting(directory, str(error))
         return
     if accounted is None:
         return
     known = {job.name for job in accounted} & began
-    if len(known) < len(began):  # half of an account would accuse the rest
-        _warn(directory, f"the queue's accounting knows {len(known)} of the campaign's {len(began)} jobs that ran")
+    if len(known) < len(began):  # with a part of the accounting the rest would count as faults
+        _warn_of_accounting(
+            directory, f"the accounting has records of {len(known)} of the campaign's {len(began)} jobs that ran"
+        )
         return
     lines = [json.dumps({key: value for key, value in asdict(job).items() if value is not None}) for job in accounted]
     replace_file(directory.accounting, "".join(f"{line}\n" for line in lines).encode())
 
 
-def _warn(directory: CampaignDirectory, why: str) -> None:
-    held = "what it said when it was last asked" if directory.accounting.exists() else "none of the queue's accounting"
-    print(f"warning: {why}: the package holds {held}; package again when it answers for all", file=sys.stderr)
+def _warn_of_accounting(directory: CampaignDirectory, reason: str) -> None:
+    held = "the accounting of the last query" if directory.accounting.exists() else "no accounting"
+    _warn(f"{reason}: the package holds {held}; package again when the scheduler has all of it")
 
 
-def _say_warning(message: str) -> None:
-    print(f"warning: {message}", file=sys.stderr, flush=True)
+def _warn(message: str) -> None:
+    _log.warning("%s", message)
 
 
-def _lag_left(directory: CampaignDirectory) -> float:
-    """Seconds that accounting may still need to learn of the campaign's last job; none when that ended long ago."""
+def _remaining_lag(directory: CampaignDirectory) -> float:
+    """Seconds that the accounting may still need to record the campaign's last job."""
     ended = time.time() - directory.journal.stat().st_mtime
-    return min(max(_LAG - ended, 0.0), _LAG)
+    return min(max(_ACCOUNTING_LAG - ended, 0.0), _ACCOUNTING_LAG)
 
 
 def _accounted(
     scheduler: Scheduler, jobs: Mapping[str, str], began: AbstractSet[str], lag: float
 ) -> list[AccountedJob] | None:
-    """What accounting knows of jobs, as soon as that is the end of each that began, or at most `lag` seconds later."""
+    """Accounting of jobs, queried until it has the end of each job that began, for at most `lag` seconds."""
     deadline = time.monotonic() + lag
-    told = False
+    reported = False
     while (known := scheduler.accounting(jobs)) is not None and time.monotonic() < deadline:
         ended = len(began & {job.name for job in known} - {job.name for job in known if not job.has_ended})
         if ended == len(began):
             break
-        if not told:
-            print(
-                f"waiting for the queue's accounting: it knows the end of {ended} of {len(began)} jobs", file=sys.stderr
-            )
-            told = True
-        time.sleep(_ASK_AGAIN)
+        if not reported:
+            _log.info("waiting for the accounting: it has the end of %d of %d jobs", ended, len(began))
+            reported = True
+        time.sleep(_QUERY_INTERVAL)
     return known

@@ -1,39 +1,42 @@
-"""`rank`: a committee's ranking of the packages and result.csv's that it was sent."""
+"""`rank`: ranking of the packages and result.csv files that a committee has received."""
 
 from __future__ import annotations
 
-import sys
+import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
+from aiperf_orch.commands.command_output import CommandOutput
 from aiperf_orch.commands.table_output import render_rows
 from aiperf_orch.committee.ranking import Status, rank, read_withdrawals, rows_of
 from aiperf_orch.committee.submission import read_submission
 from aiperf_orch.util.text import visible
 from aiperf_orch.util.units import format_ops
 
-_UNKNOWN = (Status.FAULTY.value, Status.UNREADABLE.value)
+_log: Final = logging.getLogger(__name__)
+_UNKNOWN: Final = (Status.FAULTY.value, Status.UNREADABLE.value)
 
 
-def ranking(paths: Sequence[Path], form: str, withdrawn: Path | None, signers: Path | None) -> str:
-    """A row a file. What is wrong with a file goes to standard error, too.
+def rank_results(paths: Sequence[Path], form: str, withdrawn: Path | None, signers: Path | None) -> CommandOutput:
+    """Rank results, one row per file. Faults of files go to standard error too.
 
     Args:
-        paths: packages and result.csv's, in the order in which they were received.
+        paths: Packages and result.csv files, in the order in which they were received.
         form: `table`, `csv` or `json`.
-        withdrawn: a list of withdrawn campaigns.
-        signers: an `allowed_signers` file: packages must be signed by one of them.
+        withdrawn: File with a list of withdrawn campaigns.
+        signers: File of allowed signers: packages must be signed by one of them.
 
     Raises:
-        UsageError: when a file is not there.
+        UsageError: when a file does not exist.
     """
     reasons = read_withdrawals(withdrawn) if withdrawn else {}
     rows = rows_of(rank([read_submission(path, signers) for path in paths], reasons))
     for row in rows:
         if row["status"] in _UNKNOWN:
-            print(f"warning: {row['file']}: {visible(row['note'])}", file=sys.stderr)
+            _log.warning("%s: %s", row["file"], visible(row["note"]))
     if form != "table":
-        return render_rows(rows, form)
+        return CommandOutput(render_rows(rows, form), form=form)
     shown = [
         {
             "place": row["place"],
@@ -50,7 +53,7 @@ def ranking(paths: Sequence[Path], form: str, withdrawn: Path | None, signers: P
         }
         for row in rows
     ]
-    return render_rows(shown, form)
+    return CommandOutput(render_rows(shown, form))
 
 
 def _ops(value: float | None) -> str:

@@ -1,13 +1,15 @@
-"""`render`: the batch script that a trial would get, submitting nothing, and what in it is against the contract."""
+"""`render`: batch script of a trial, and its violations of the script contract; nothing is submitted."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from aiperf_orch.campaign.layout import Layout
+from aiperf_orch.commands.command_output import CommandOutput
 from aiperf_orch.schedulers.base import JobRequest, trial_command
 from aiperf_orch.schedulers.pbs import script_contract as pbs
 from aiperf_orch.schedulers.registry import make_scheduler
@@ -18,18 +20,32 @@ from aiperf_orch.settings.loading import LoadedSettings
 from aiperf_orch.settings.schedulers import ClusterSettings, PbsSettings, SlurmSettings
 from aiperf_orch.util.errors import UsageError
 
+_log: Final = logging.getLogger(__name__)
 _NAME: Final = "abcde-00000-1"
 _ARRAY, _INDEX = "abcde-w00000", 3
 _LEADER: Final = "123456"
 
 
-def render(loaded: LoadedSettings) -> str:
-    """The script of trial 0's first attempt, in a campaign directory that is only an example."""
+def print_script(loaded: LoadedSettings) -> CommandOutput:
+    """Render a trial's batch script; violations of the contract that are no faults are warnings.
+
+    Raises:
+        UsageError: for violations that would keep a campaign from running.
+    """
+    script = rendered_script(loaded)
+    print(script, end="", flush=True)
+    for warning in check_scripts(loaded, resumed=False):
+        _log.warning("%s", warning)
+    return CommandOutput()
+
+
+def rendered_script(loaded: LoadedSettings) -> str:
+    """The script of trial 0's first attempt, in an example campaign directory."""
     return make_scheduler(loaded.settings.scheduler).render(_request(loaded, _NAME))
 
 
-def contract(loaded: LoadedSettings) -> list[Violation]:
-    """What in the scripts that would be submitted is against the contract, each with where it stands.
+def script_violations(loaded: LoadedSettings) -> list[Violation]:
+    """Violations of the contract in the scripts that would be submitted, each with its file and line.
 
     Raises:
         UsageError: when they cannot be rendered.
@@ -39,16 +55,16 @@ def contract(loaded: LoadedSettings) -> list[Violation]:
     expected = Expected(_NAME, scheduler.early_log)
     if isinstance(settings, ClusterSettings):
         expected = replace(expected, requeue=settings.requeue, nodes=settings.nodes)
-    found = _breaches(loaded, _NAME, expected)
-    if isinstance(settings, SlurmSettings):  # which gets first attempts as elements of arrays
-        found += _breaches(loaded, f"{_ARRAY}[{_INDEX}]", replace(expected, name=_ARRAY, elements=str(_INDEX)))
+    found = _violations_of(loaded, _NAME, expected)
+    if isinstance(settings, SlurmSettings):  # first attempts are elements of arrays
+        found += _violations_of(loaded, f"{_ARRAY}[{_INDEX}]", replace(expected, name=_ARRAY, elements=str(_INDEX)))
     if isinstance(settings, ClusterSettings) and settings.lookahead:
         follower = scheduler.render(replace(_request(loaded, _NAME), after=_LEADER))
         found += follower_violations(follower, _LEADER)
-    return list(dict.fromkeys(_placed(loaded, found)))
+    return list(dict.fromkeys(_located(loaded, found)))
 
 
-def _breaches(loaded: LoadedSettings, name: str, expected: Expected) -> list[Violation]:
+def _violations_of(loaded: LoadedSettings, name: str, expected: Expected) -> list[Violation]:
     settings, request = loaded.settings.scheduler, _request(loaded, name)
     script = make_scheduler(settings).render(request)
     guard = render_script("guard.sh.j2", None, campaign=request.campaign)
@@ -61,17 +77,17 @@ def _breaches(loaded: LoadedSettings, name: str, expected: Expected) -> list[Vio
     return found
 
 
-def check_contract(loaded: LoadedSettings, *, resumed: bool) -> list[str]:
-    """Warnings about the scripts that would be submitted.
+def check_scripts(loaded: LoadedSettings, *, resumed: bool) -> list[str]:
+    """Check the scripts that would be submitted; returns warnings.
 
     Args:
-        loaded: the settings.
-        resumed: the campaign has run already, and is not kept from going on.
+        loaded: The settings.
+        resumed: The campaign has run already: faults are only warnings.
 
     Raises:
-        UsageError: for what would keep a new campaign from running as it should.
+        UsageError: for faults in the scripts of a new campaign.
     """
-    found = contract(loaded)
+    found = script_violations(loaded)
     faults = [str(violation) for violation in found if violation.is_fault]
     if faults and not resumed:
         raise UsageError("\n".join(faults))
@@ -89,8 +105,8 @@ def _request(loaded: LoadedSettings, name: str) -> JobRequest:
     )
 
 
-def _placed(loaded: LoadedSettings, found: list[Violation]) -> Iterator[Violation]:
-    """What was found, with the file and the key that it comes from."""
+def _located(loaded: LoadedSettings, found: list[Violation]) -> Iterator[Violation]:
+    """The violations, with the file and the key that each comes from."""
     settings = loaded.settings.scheduler
     directives = settings.directives if isinstance(settings, ClusterSettings) else []
     for violation in found:
@@ -106,6 +122,6 @@ def _placed(loaded: LoadedSettings, found: list[Violation]) -> Iterator[Violatio
 
 
 def _line_of(line: str, template: str) -> str:
-    """`:LINE` of a template's line that stands there as it was rendered; empty for what was made of another."""
+    """`:LINE` if the rendered line stands unchanged in the template, else empty."""
     lines = Path(template).read_text(encoding="utf-8").splitlines()
     return f":{lines.index(line) + 1}" if line in lines else ""

@@ -1,4 +1,4 @@
-"""Messages that come again and again: shown once, and then at growing intervals with their count."""
+"""Filter for repeated messages: shown once, then at growing intervals with their count."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from typing import Final
 
 from aiperf_orch.util.units import now
 
-_FIRST: Final = timedelta(
-    minutes=5
-)  # from the first time that a message is shown to the second; then twice as long, ...
-_LONGEST: Final = timedelta(hours=4)
-_FORGET: Final = timedelta(hours=1)  # a message that did not come for so long is a new one
-_MOST: Final = 1000  # different messages that are remembered
+_FIRST_INTERVAL: Final = timedelta(minutes=5)
+"""From the first time that a message is shown to the second; each further interval is twice as long."""
 
-# what differs between two times of the same message: durations, counts, names of jobs
+_LONGEST_INTERVAL: Final = timedelta(hours=4)
+_FORGET_AFTER: Final = timedelta(hours=1)
+"""A message that did not occur for this long counts as a new one."""
+
+_MAX_REMEMBERED: Final = 1000
+
+# what differs between two occurrences of the same message: durations, counts, names of jobs
 _VARIES: Final = re.compile(
     r"(?<![\w.])\d+(?:\.\d+)?(?:ms|[smhd])(?:\d\d[smh])?\b"
     r"|^\d[\d,]*(?= )|(?<![\w.])\d[\d,]*(?= (?:job|trial)\(s\))"
@@ -26,39 +28,39 @@ _VARIES: Final = re.compile(
 
 
 @dataclass(slots=True)
-class _Seen:
+class _Occurrences:
     first: datetime
     last: datetime
     shown: datetime
     interval: timedelta
-    times: int = 1
+    count: int = 1
 
 
-class Repeats:
-    """Chooses which messages of a long run are shown, so that one that comes each minute does not hide the others."""
+class RepeatFilter:
+    """Chooses which messages of a long run are shown, so that one that occurs each minute does not hide the others."""
 
     def __init__(self, clock: Callable[[], datetime] = now) -> None:
-        """Begin with no message seen; `clock` tells the time in UTC."""
+        """Start with no message seen; `clock` returns the time in UTC."""
         self._clock = clock
-        self._seen: dict[str, _Seen] = {}
+        self._seen: dict[str, _Occurrences] = {}
 
-    def shown(self, message: str) -> str | None:
-        """The message as it is to be shown now, with its count where it came before; None when it is not."""
+    def filtered(self, message: str) -> str | None:
+        """The message to show now, with its count if it occurred before; None if it is not due."""
         time, key = self._clock(), _VARIES.sub("#", message)
         seen = self._seen.pop(key, None)
-        if seen is None or time - seen.last > _FORGET:
-            self._remember(key, _Seen(time, time, time, _FIRST))
+        if seen is None or time - seen.last > _FORGET_AFTER:
+            self._remember(key, _Occurrences(time, time, time, _FIRST_INTERVAL))
             return message
-        seen.last, seen.times = time, seen.times + 1
+        seen.last, seen.count = time, seen.count + 1
         self._remember(key, seen)
         if time - seen.shown < seen.interval:
             return None
-        seen.shown, seen.interval = time, min(2 * seen.interval, _LONGEST)
+        seen.shown, seen.interval = time, min(2 * seen.interval, _LONGEST_INTERVAL)
         form = "%H:%M" if seen.first.date() == time.date() else "%Y-%m-%d %H:%M"
-        return f"{message} ({seen.times} times since {seen.first:{form}})"
+        return f"{message} ({seen.count} times since {seen.first:{form}})"
 
-    def _remember(self, key: str, seen: _Seen) -> None:
-        """Keep it as the latest; of very many the one that came least lately is forgotten."""
+    def _remember(self, key: str, seen: _Occurrences) -> None:
+        """Store as the latest message; beyond the maximum the one that has not occurred for longest is dropped."""
         self._seen[key] = seen
-        if len(self._seen) > _MOST:
+        if len(self._seen) > _MAX_REMEMBERED:
             del self._seen[next(iter(self._seen))]

@@ -1,9 +1,9 @@
-"""`run`, `tick` and `stop`: the commands that take a campaign up."""
+"""`run`: start or resume a campaign, and control it in the foreground or in the background."""
 
 from __future__ import annotations
 
+import logging
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -11,17 +11,16 @@ from typing import Final
 from aiperf_orch.campaign.consistency import read_state
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.durable_files import translate_os_errors
-from aiperf_orch.campaign.lock import read_holder
 from aiperf_orch.campaign.ownership import parent_warnings
 from aiperf_orch.campaign.state import Phase
-from aiperf_orch.commands.controller_thread import Outcome, control, restrict
-from aiperf_orch.commands.cost_estimate import confirm
+from aiperf_orch.commands.command_output import CommandOutput, ExitStatus
+from aiperf_orch.commands.cost_estimate import confirm_cost
 from aiperf_orch.commands.detach import detach
-from aiperf_orch.commands.live_view import PlainLines
+from aiperf_orch.commands.foreground_controller import Outcome, restrict_umask, run_controller
 from aiperf_orch.commands.own_command import command_line, cron_line
-from aiperf_orch.commands.render import check_contract
-from aiperf_orch.commands.score import summary, write_files, write_score
-from aiperf_orch.controller.controller import Controller
+from aiperf_orch.commands.render import check_scripts
+from aiperf_orch.commands.score import summary, write_result_files
+from aiperf_orch.commands.site_options import describe
 from aiperf_orch.controller.search_adapter import make_search
 from aiperf_orch.results.result import compute_result
 from aiperf_orch.schedulers.registry import make_scheduler
@@ -30,33 +29,17 @@ from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.util.errors import UsageError
 from aiperf_orch.util.units import format_duration, now
 
-_DONE: Final = 0
-_FAILED: Final = 1
-_NOT_FINISHED: Final = 4
-_INTERRUPTED: Final = 130
+_log: Final = logging.getLogger(__name__)
+_SUBMIT_PROGRAMS: Final = {"slurm": ["sbatch"], "pbs": ["qsub"]}
 
 
-def check(loaded: LoadedSettings, campaign_dir: Path | None) -> CampaignDirectory | None:
-    """Refuse what cannot be run before anything is made; returns the campaign that is there already, if any.
-
-    Raises:
-        UsageError: for a seed network beyond the limits, a batch script against the contract, or a campaign directory
-            that is not one, is not ours, or was made by other settings.
-    """
-    make_search(loaded.settings)
-    for warning in make_scheduler(loaded.settings.scheduler).check(loaded.settings.campaign.concurrency):
-        _say(f"warning: {warning}")
-    exists = campaign_dir is not None and CampaignDirectory.exists(campaign_dir)
-    for warning in check_contract(loaded, resumed=exists):
-        _say(f"warning: {warning}")
-    if campaign_dir is None or not exists:
-        return None
-    directory = CampaignDirectory.open(campaign_dir)
-    directory.check_same_settings(loaded.settings)
-    return directory
+def check_settings(loaded: LoadedSettings, campaign_dir: Path | None) -> CommandOutput:
+    """Check the settings as `run` does, and return them with the origin of each (`run --dry-run`)."""
+    _check_before_start(loaded, campaign_dir)
+    return CommandOutput(describe(loaded))
 
 
-def run(
+def run_campaign(
     loaded: LoadedSettings,
     site: Path,
     campaign_dir: Path | None,
@@ -65,177 +48,120 @@ def run(
     yes: bool = False,
     background: bool = False,
     prepare: bool = False,
-) -> int:
-    """Run a campaign, new or resumed.
+) -> CommandOutput:
+    """Start or resume a campaign.
 
     Args:
-        loaded: the settings.
-        site: the file that they came from.
-        campaign_dir: where the campaign lies or will lie; None is a new directory under ./campaigns.
-        take_over: take the campaign from another host's controller.
-        yes: what it takes of a cluster is agreed to.
-        background: leave the controller running in the background.
-        prepare: make the campaign only.
+        loaded: The settings.
+        site: The site file that they were loaded from.
+        campaign_dir: The campaign's directory, new or existing; None makes a new one under ./campaigns.
+        take_over: Take the campaign over from a controller on another host.
+        yes: The user has agreed to the cost on a cluster.
+        background: Leave the controller running in the background.
+        prepare: Only make the campaign.
 
     Returns:
-        The exit status.
+        The exit status; progress, warnings and the summary have been printed.
     """
-    restrict(loaded.settings)
-    directory = check(loaded, campaign_dir)
+    restrict_umask(loaded.settings)
+    directory = _check_before_start(loaded, campaign_dir)
     if not prepare:
-        confirm(loaded.settings, _seconds_left(directory, loaded.settings), yes=yes)
+        confirm_cost(loaded.settings, _seconds_left(directory, loaded.settings), yes=yes)
     if directory:
-        _say(f"going on with the campaign in {directory.path}")
+        _log.info("going on with the campaign in %s", directory.path)
     else:
         directory = CampaignDirectory.create(campaign_dir or _new_path(site), loaded.settings, loaded.origins)
-        for doubt in parent_warnings(directory.path):
-            _say(f"warning: {doubt}")
-        _say(f"new campaign in {directory.path}, for {format_duration(loaded.settings.campaign.duration)}")
+        for warning in parent_warnings(directory.path):
+            _log.warning("%s", warning)
+        _log.info("new campaign in %s, for %s", directory.path, format_duration(loaded.settings.campaign.duration))
     if prepare:
-        step, scheduler = ["tick", str(directory.path)], directory.settings.scheduler.kind
-        needed = {"slurm": ["sbatch"], "pbs": ["qsub"]}.get(scheduler, [])
-        _say(f"nothing was submitted; a step of it: {command_line(step)}")
-        _say(f"every two minutes, by cron: {cron_line(step, needed)}")
-        return _DONE
+        step = ["tick", str(directory.path)]
+        needed = _SUBMIT_PROGRAMS.get(directory.settings.scheduler.kind, [])
+        _log.info("nothing was submitted; one step of the campaign: %s", command_line(step))
+        _log.info("every two minutes, by cron: %s", cron_line(step, needed))
+        return CommandOutput()
     if read_state(directory).phase is Phase.FINISHED:
         return _finish(directory, Phase.FINISHED)
     if background:
-        process = detach(directory, _in_foreground(directory.path))
-        shown, ended = (command_line([each, str(directory.path)]) for each in ("status", "stop"))
-        _say(f"the controller runs in the background as process {process}; it writes {directory.controller_log}")
-        _say(f"how it stands: {shown}\nto end it: {ended}")
-        return _DONE
-    outcome = control(directory, take_over=take_over)
+        process = detach(directory, _foreground_arguments(directory.path))
+        status, stop = (command_line([each, str(directory.path)]) for each in ("status", "stop"))
+        _log.info(
+            "the controller runs in the background as process %d; its log is %s", process, directory.controller_log
+        )
+        _log.info("to see its state: %s\nto end it: %s", status, stop)
+        return CommandOutput()
+    outcome = run_controller(directory, take_over=take_over)
     return _finish(directory, outcome.phase, outcome)
 
 
-def tick(campaign_dir: Path, *, take_over: bool) -> int:
-    """One step of a campaign; returns the exit status."""
+def _check_before_start(loaded: LoadedSettings, campaign_dir: Path | None) -> CampaignDirectory | None:
+    """Refuse what cannot run before anything is made; returns the campaign if it exists.
+
+    Raises:
+        UsageError: for a seed network beyond the limits, a batch script that violates its contract, or a campaign
+            directory that is not one, belongs to another user, or was made with other settings.
+    """
+    make_search(loaded.settings)
+    for warning in make_scheduler(loaded.settings.scheduler).check(loaded.settings.campaign.concurrency):
+        _log.warning("%s", warning)
+    exists = campaign_dir is not None and CampaignDirectory.exists(campaign_dir)
+    for warning in check_scripts(loaded, resumed=exists):
+        _log.warning("%s", warning)
+    if campaign_dir is None or not exists:
+        return None
     directory = CampaignDirectory.open(campaign_dir)
-    if read_state(directory).phase is Phase.FINISHED:
-        write_score(directory)
-        _say(f"{directory.path}: is finished already")
-        return _DONE
-    restrict(directory.settings)
-    lines = PlainLines()
-    controller = Controller(
-        directory, make_scheduler(directory.settings.scheduler), resume=False, take_over=take_over, warn=lines.warn
-    )
-    try:
-        lines.show(controller)
-        phase = controller.tick()
-        lines.show(controller)
-    finally:
-        controller.close()
-    _say(
-        f"{directory.path}: {phase.value}, {len(controller.state.live)} running, {controller.state.trials_ended} ended"
-    )
-    if phase is Phase.RUNNING or controller.busy:
-        return _NOT_FINISHED
-    if phase is Phase.FINISHED:
-        write_score(directory)
-    return {Phase.FINISHED: _DONE, Phase.PAUSED: _FAILED}.get(phase, _NOT_FINISHED)
+    directory.check_same_settings(loaded.settings)
+    return directory
 
 
-def stop(campaign_dir: Path, *, take_over: bool) -> int:
-    """Stop a campaign, by its live controller or in its place; returns the exit status."""
-    directory = CampaignDirectory.open(campaign_dir)
-    state = read_state(directory)
-    if state.phase is Phase.FINISHED or (state.phase is Phase.STOPPED and not state.live):
-        _say(f"{directory.path}: is {state.phase.value} already")
-        return _DONE
-    directory.request_stop()
-    holder, before, outcome = read_holder(directory.lock), len(state.ends), None
-    if holder and holder.alive() is not False and not take_over:
-        interval = format_duration(directory.settings.scheduler.poll_interval)
-        _say(
-            f"{directory.path}: asked its controller (process {holder.pid} on {holder.host}) to stop; "
-            f"it looks for the request every {interval}"
-        )
-        try:
-            left = _has_left(directory)
-        except KeyboardInterrupt:
-            _say(f"{directory.path}: not stopped yet, and not waited for: its controller goes on to end its trials")
-            return _INTERRUPTED
-        if not left:
-            live = read_state(directory).live.values()
-            told = sum(attempt.cancelling is not None for attempt in live)
-            _say(f"{directory.path}: not stopped yet: its controller still ends {told} of {len(live)} live trial(s)")
-            return _NOT_FINISHED
-    state = read_state(directory)
-    if state.live or state.phase is Phase.RUNNING:
-        _say(f"{directory.path}: no controller runs: {len(state.live)} live trial(s) are ended from here")
-        outcome = control(directory, take_over=take_over, resume=False)
-        state = read_state(directory)
-    if state.live:
-        told = outcome.told if outcome else 0
-        _say(
-            f"{directory.path}: not stopped: of {len(state.live)} live trial(s) {told} were told to end, and none is "
-            f"known to have ended; end them: {command_line(['stop', str(directory.path)])}"
-        )
-        return _INTERRUPTED if outcome and outcome.interrupted else _NOT_FINISHED
-    _say(f"{directory.path}: {state.phase.value}; {len(state.ends) - before} trial(s) were ended")
-    return _DONE
-
-
-def _has_left(directory: CampaignDirectory) -> bool:
-    """Whether the campaign's live controller leaves it within the time that trials may take to end."""
-    patience = time.monotonic() + 3 * directory.settings.scheduler.stop_grace
-    while time.monotonic() < patience:
-        holder = read_holder(directory.lock)
-        if holder is None or holder.alive() is False:
-            return True
-        time.sleep(0.1)
-    return False
-
-
-def _finish(directory: CampaignDirectory, phase: Phase, outcome: Outcome | None = None) -> int:
-    """Score what there is, say how it stands, and choose the exit status."""
+def _finish(directory: CampaignDirectory, phase: Phase, outcome: Outcome | None = None) -> CommandOutput:
+    """Score the campaign, print its state, and choose the exit status."""
     result = compute_result(directory)
-    print(summary(result), flush=True)  # first: a disk that is full must not keep the score from the user
-    write_files(result)
-    again = _again(directory.path)
+    print(summary(result), flush=True)  # first: a full disk must not keep the score from the user
+    write_result_files(result)
+    command = command_line(_with_directory(sys.argv[1:], directory.path))
     match phase:
         case Phase.FINISHED:
-            return _DONE
+            return CommandOutput()
         case Phase.PAUSED:
-            _say(
-                f"error: paused: {result.state.phase_reason}\n"
-                f"mend that and go on (a changed setting needs a new campaign): {again}"
+            _log.error(
+                "paused: %s\ncorrect the cause and go on (a changed setting needs a new campaign): %s",
+                result.state.phase_reason,
+                command,
             )
-            return _FAILED
+            return CommandOutput(exit_status=ExitStatus.FAILED)
         case Phase.STOPPED:
-            _say(f"stopped; go on, to the same deadline: {again}")
+            _log.info("stopped; go on, to the same deadline: %s", command)
         case Phase.RUNNING:
-            live, told = (outcome.live, outcome.told) if outcome else (len(result.state.live), 0)
-            what = f"{told} of {live} live trial(s) were told to end" if told else f"{live} live trial(s) run on"
-            _say(f"left; {what}; go on: {again}")
-    return _INTERRUPTED if outcome and outcome.interrupted else _NOT_FINISHED
+            live, cancelled = (outcome.live, outcome.cancelled) if outcome else (len(result.state.live), 0)
+            what = (
+                f"{cancelled} of {live} live trial(s) were signalled to end"
+                if cancelled
+                else f"{live} live trial(s) run on"
+            )
+            _log.info("left; %s; go on: %s", what, command)
+    interrupted = outcome is not None and outcome.interrupted
+    return CommandOutput(exit_status=ExitStatus.INTERRUPTED if interrupted else ExitStatus.NOT_FINISHED)
 
 
 def _seconds_left(directory: CampaignDirectory | None, settings: SiteSettings) -> float:
-    """Seconds that a campaign may still take, whether it has begun or not."""
+    """Seconds until the campaign's deadline; its whole duration before its first trial has begun."""
     deadline = read_state(directory).deadline(settings.campaign.duration) if directory else None
     return settings.campaign.duration if deadline is None else max((deadline - now()).total_seconds(), 0.0)
 
 
-def _again(path: Path) -> str:
-    """The command that goes on with this campaign: the one that was given, with the campaign's directory."""
-    return command_line(_with_directory(sys.argv[1:], path))
-
-
-def _in_foreground(path: Path) -> list[str]:
-    """The arguments of the controller in the background: those that were given, and nobody is asked again."""
+def _foreground_arguments(path: Path) -> list[str]:
+    """Arguments of the controller in the background: those of this process, without questions to the user."""
     return [*(word for word in _with_directory(sys.argv[1:], path) if word not in ("--detach", "--yes")), "--yes"]
 
 
-def _with_directory(given: Sequence[str], path: Path) -> list[str]:
-    named = any(word.startswith("--campaign-dir") for word in given)
-    return [*given] if named else [*given, "--campaign-dir", str(path)]
+def _with_directory(arguments: Sequence[str], path: Path) -> list[str]:
+    is_named = any(word.startswith("--campaign-dir") for word in arguments)
+    return [*arguments] if is_named else [*arguments, "--campaign-dir", str(path)]
 
 
 def _new_path(site: Path) -> Path:
-    """Make a new directory under ./campaigns, which no other campaign that begins now gets too."""
+    """Make a new directory under ./campaigns that no campaign which starts in the same second gets too."""
     stem = f"{site.stem}-{now():%Y%m%d-%H%M%S}"
     for suffix in ("", *(f"-{number}" for number in range(2, 100))):
         path = Path("campaigns") / f"{stem}{suffix}"
@@ -246,8 +172,4 @@ def _new_path(site: Path) -> Path:
         except FileExistsError:
             continue
         return path
-    raise UsageError(f"campaigns/{stem}: a hundred campaigns began this second; give --campaign-dir")
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    raise UsageError(f"campaigns/{stem}: a hundred campaigns started in this second; give --campaign-dir")

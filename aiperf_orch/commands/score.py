@@ -1,39 +1,44 @@
-"""`score`: computes a campaign's result, writes its tables and its report, and says it in words."""
+"""`score`: compute a campaign's result, and write its tables and its report."""
 
 from __future__ import annotations
 
 import json
-import sys
+import logging
 from pathlib import Path
+from typing import Final
 
 from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.commands.command_output import CommandOutput
 from aiperf_orch.commands.table_output import render_rows
 from aiperf_orch.results.result import Result, compute_result
 from aiperf_orch.results.summary import summary_lines
 from aiperf_orch.util.errors import AiperfError
 from aiperf_orch.util.text import visible
 
+_log: Final = logging.getLogger(__name__)
 
-def score(campaign_dir: Path, form: str) -> str:
-    """Score a campaign anew; returns the summary (`table`), or the row of result.csv (`csv`, `json`)."""
+
+def score_campaign(campaign_dir: Path, form: str) -> CommandOutput:
+    """Score a campaign from its records; returns the summary (`table`), or the row of result.csv (`csv`, `json`)."""
     from aiperf_orch.results.tables import result_row
 
     result = write_score(CampaignDirectory.open(campaign_dir))
     if form == "table":
-        return summary(result) + "\n"
+        return CommandOutput(summary(result) + "\n")
     row = result_row(result)
-    return json.dumps(row, indent=2) + "\n" if form == "json" else render_rows([row], form)
+    text = json.dumps(row, indent=2) + "\n" if form == "json" else render_rows([row], form)
+    return CommandOutput(text, form=form)
 
 
 def write_score(directory: CampaignDirectory) -> Result:
     """Compute the result, and write the tables and the report."""
     result = compute_result(directory)
-    write_files(result)
+    write_result_files(result)
     return result
 
 
-def write_files(result: Result) -> None:
-    """Write the tables and the report; a report that cannot be drawn is a warning, and costs nobody the score."""
+def write_result_files(result: Result) -> None:
+    """Write the tables and the report; a report that cannot be drawn is only a warning."""
     from aiperf_orch.results.tables import write_tables
 
     write_tables(result)
@@ -41,13 +46,13 @@ def write_files(result: Result) -> None:
         from aiperf_orch.results.report import write_report
 
         write_report(result)
-    except Exception as error:  # whatever a drawing library may say, also while it is imported
+    except Exception as error:  # any error of a drawing library, also on its import
         reason = error if isinstance(error, AiperfError) else f"{result.directory.report}: {error!r}"
-        print(f"warning: the report is not written, all else is: {reason}", file=sys.stderr, flush=True)
+        _log.warning("the report was not written, all other files were: %s", reason)
 
 
 def summary(result: Result) -> str:
-    """The result in words, and where its files are."""
+    """Summary of the result, and the path of its files."""
     directory = result.directory
     written = (directory.result, directory.leaderboard, directory.series, directory.report)
     files = ", ".join(path.name for path in written)

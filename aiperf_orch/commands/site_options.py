@@ -1,4 +1,4 @@
-"""Settings of a command: a site file with the command line's changes."""
+"""Settings of a command: a site file with the changes of the command line."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ def load(site: Path, assignments: Iterable[str], options: Mapping[str, tuple[str
     """Load a site file.
 
     Args:
-        site: its path.
-        assignments: the texts given to `--set`.
-        options: for a dotted key, the option that sets it and the option's value, None when it was not given.
+        site: Path of the site file.
+        assignments: The values of `--set`.
+        options: Dotted key -> the option that sets it and the option's value, None if it was not given.
 
     Raises:
-        UsageError: naming file or option, key, and what is wrong.
+        UsageError: with the file or option, the key, and the error.
     """
     given = [Override(key, text, option) for key, (option, text) in options.items() if text is not None]
     return load_site(site, [*(Override.parse(assignment) for assignment in assignments), *given])
 
 
 def describe(loaded: LoadedSettings) -> str:
-    """The resolved settings as a site file, each line that is no default with where it came from."""
+    """The settings as a site file, with the origin of each value that is no default."""
     lines = []
     for section, keys in loaded.settings.model_dump(mode="json").items():
         lines.append(f"{section}:")

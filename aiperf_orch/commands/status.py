@@ -1,4 +1,4 @@
-"""`status`: how a campaign and its trials stand, from its journal and the events of what runs; changes nothing."""
+"""`status`: state of a campaign and its trials, from its journal, the events of running trials and the queue."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.events import best_epoch, count_epochs
 from aiperf_orch.campaign.lock import read_holder
 from aiperf_orch.campaign.state import AttemptState, CampaignState, Phase, TrialState
+from aiperf_orch.commands.command_output import CommandOutput
 from aiperf_orch.commands.table_output import render_rows
 from aiperf_orch.schedulers.base import JobState, JobStatus
 from aiperf_orch.schedulers.registry import make_scheduler
@@ -23,33 +24,36 @@ from aiperf_orch.util.errors import SchedulerUnreachableError
 from aiperf_orch.util.text import visible
 from aiperf_orch.util.units import format_duration, format_time, now
 
-_SHORT: Final = 60  # characters; CSV and JSON have all
-_LATEST: Final = 20  # trials that are over, in the table
+_MAX_REASON: Final = 60  # characters in the table; CSV and JSON have all
+_MAX_ENDED: Final = 20  # ended trials in the table
 _SUSPENSIONS: Final = {
-    "SUSPENDED": "suspended for another job or by an administrator: `scontrol resume` lets it go on",
-    "STOPPED": "stopped by a signal, its nodes are kept: SIGCONT lets it go on",
+    "SUSPENDED": "suspended for another job or by an administrator: `scontrol resume` resumes it",
+    "STOPPED": "stopped by a signal, its nodes are kept: SIGCONT resumes it",
 }
-"""Slurm's words of jobs that stand still, for people."""
+"""Slurm's states of jobs that do not run although they have nodes, with an explanation."""
 
 
-def status(campaign_dir: Path, form: str) -> str:
-    """A row a trial; as a table with a heading, and of what is over the latest; as JSON within an object of the campaign."""
+def show_status(campaign_dir: Path, form: str) -> CommandOutput:
+    """State of the campaign, one row per trial; nothing is changed.
+
+    A table has a heading and only the latest ended trials; JSON is an object of the campaign with all trials.
+    """
     directory = CampaignDirectory.open(campaign_dir)
     state = read_state(directory)
-    queued, trouble = _ask_queue(directory, state)
-    asked, queued = queued is not None, queued or {}
-    over = [trial.trial for trial in state.trials.values() if trial.end]
-    left_out = set(over[:-_LATEST]) if form == "table" else set()
+    queued, query_error = _query_queue(directory, state)
+    queried, queued = queued is not None, queued or {}
+    ended = [trial.trial for trial in state.trials.values() if trial.end]
+    omitted = set(ended[:-_MAX_ENDED]) if form == "table" else set()
     rows = [
-        _row(directory, state, trial, queued.get(trial.attempts[-1].name), asked=asked)
+        _row(directory, state, trial, queued.get(trial.attempts[-1].name), queried=queried)
         for trial in state.trials.values()
-        if trial.trial not in left_out
+        if trial.trial not in omitted
     ]
     if form == "csv":
-        return render_rows(rows, form)
-    heading = _heading(directory, state, rows) | ({"queue": trouble} if trouble else {})
+        return CommandOutput(render_rows(rows, form), form=form)
+    heading = _heading(directory, state, rows) | ({"queue": query_error} if query_error else {})
     if form == "json":
-        return json.dumps(heading | {"trials": rows}, indent=2) + "\n"
+        return CommandOutput(json.dumps(heading | {"trials": rows}, indent=2) + "\n", form=form)
     shown = {
         "campaign": heading["campaign"],
         "state": ": ".join(filter(None, [heading["state"], heading["reason"]])),
@@ -60,27 +64,27 @@ def status(campaign_dir: Path, form: str) -> str:
         "deadline": heading["deadline"],
         "remaining": None if heading["remaining"] is None else format_duration(heading["remaining"]),
         "best error": None if heading["best_error"] is None else f"{heading['best_error']:.2%}",
-        "trials": _counts(state, left_out, rows),
+        "trials": _counts(state, omitted, rows),
     }
     for row in rows:
         row["error"] = None if row["error"] is None else f"{row['error']:.2%}"
         row["network"] = row["network"][:8]
-        row["why"] = row["why"] and textwrap.shorten(row["why"], _SHORT, placeholder=" …")
+        row["why"] = row["why"] and textwrap.shorten(row["why"], _MAX_REASON, placeholder=" …")
     lines = [f"{key:<11}{visible(str(value))}\n" for key, value in shown.items() if value is not None]
-    if left_out:
-        lines.append(f"{'':<11}below, of those that are over, the latest {_LATEST}: --format csv has all\n")
-    return "".join(lines) + ("\n" + render_rows(rows, form) if rows else "no trials yet\n")
+    if omitted:
+        lines.append(f"{'':<11}the table has the latest {_MAX_ENDED} of the ended ones: --format csv has all\n")
+    return CommandOutput("".join(lines) + ("\n" + render_rows(rows, form) if rows else "no trials yet\n"))
 
 
-def _counts(state: CampaignState, left_out: Collection[int], rows: Iterable[Mapping[str, Any]]) -> str | None:
-    """How many trials there are, by state."""
-    ends = (state.trials[trial].end for trial in left_out)
+def _counts(state: CampaignState, omitted: Collection[int], rows: Iterable[Mapping[str, Any]]) -> str | None:
+    """Numbers of trials by state."""
+    ends = (state.trials[trial].end for trial in omitted)
     counts = Counter([*(end.reason.value for end in ends if end), *(row["state"] for row in rows)])
     return ", ".join(f"{number:,} {name}" for name, number in counts.most_common()) or None
 
 
 def _heading(directory: CampaignDirectory, state: CampaignState, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The campaign as a whole, for programs: times in UTC, `remaining` in seconds, errors as fractions."""
+    """The campaign as a whole: times in UTC, `remaining` in seconds, errors as fractions."""
     deadline = state.deadline(directory.settings.campaign.duration)
     holder = read_holder(directory.lock)
     alive = holder.alive() if holder else False
@@ -104,8 +108,10 @@ def _heading(directory: CampaignDirectory, state: CampaignState, rows: list[dict
     }
 
 
-def _ask_queue(directory: CampaignDirectory, state: CampaignState) -> tuple[Mapping[str, JobStatus] | None, str | None]:
-    """What a batch system's queue says of all live jobs, in one question; None, and why, when it could not be asked."""
+def _query_queue(
+    directory: CampaignDirectory, state: CampaignState
+) -> tuple[Mapping[str, JobStatus] | None, str | None]:
+    """State of all live jobs in a batch system, by one query; None and the error when it does not answer."""
     settings = directory.settings.scheduler
     names = [attempt.name for attempt in state.live.values()]
     if not names or not isinstance(settings, ClusterSettings):
@@ -113,18 +119,18 @@ def _ask_queue(directory: CampaignDirectory, state: CampaignState) -> tuple[Mapp
     try:
         return make_scheduler(settings).query(names), None
     except SchedulerUnreachableError as error:
-        return None, f"could not be asked: {error}"
+        return None, f"could not be queried: {error}"
 
 
 def _row(
-    directory: CampaignDirectory, campaign: CampaignState, trial: TrialState, queued: JobStatus | None, *, asked: bool
+    directory: CampaignDirectory, campaign: CampaignState, trial: TrialState, queued: JobStatus | None, *, queried: bool
 ) -> dict[str, Any]:
-    """One trial; `queued` is what the queue says of its job, None when it does not know it."""
+    """One trial; `queued` is the state of its job in the queue, None if the queue does not list it."""
     last = trial.attempts[-1]
     planned = trial_plan(directory, trial).epochs
     hosts = last.began.hosts if last.began else []
     if last.end:
-        epochs, error = last.end.epochs, last.end.best_error  # those of the whole trial
+        epochs, error = last.end.epochs, last.end.best_error  # of the whole trial
         state, why = last.end.reason.value, last.end.message
         if trial.end is None and campaign.phase is not Phase.FINISHED:
             state, why = "RETRY", ": ".join(filter(None, [state, why]))
@@ -138,9 +144,9 @@ def _row(
         epochs, error = len(counted), best.error if best else None
         if own and own[-1].end:
             ended = ": ".join(filter(None, [own[-1].end.reason.value, own[-1].end.message]))
-            state, why = "ENDED", f"{ended}; not recorded by a controller yet"
+            state, why = "ENDED", f"{ended}; not yet recorded by a controller"
         else:
-            state, why = live_state(last, queued, begun=bool(hosts), asked=asked)
+            state, why = live_state(last, queued, begun=bool(hosts), queried=queried)
     return {
         "trial": trial.trial,
         "state": state,
@@ -155,28 +161,28 @@ def _row(
     }
 
 
-def live_state(attempt: AttemptState, queued: JobStatus | None, *, begun: bool, asked: bool) -> tuple[str, str]:
-    """The state of an attempt that has not ended, by its events and the queue, and why it does not run, if it does not.
+def live_state(attempt: AttemptState, queued: JobStatus | None, *, begun: bool, queried: bool) -> tuple[str, str]:
+    """State of an attempt that has not ended, by its events and the queue, and the reason why it does not run, if any.
 
     Args:
-        attempt: the attempt.
-        queued: what the queue says of its job; None when it does not list it, or was not asked.
-        begun: whether it has written a begin line.
-        asked: whether the queue was asked, and answered.
+        attempt: The attempt.
+        queued: The state of its job in the queue; None if it is not listed, or the queue was not queried.
+        begun: The attempt has written a begin line.
+        queried: The queue was queried, and answered.
     """
     known = "RUNNING" if begun else "SUBMITTED"
     if queued is None:
-        state, why = known, "the queue does not list its job" if begun and asked else ""
+        state, why = known, "the queue does not list its job" if begun and queried else ""
     elif queued.state is JobState.ENDED:
         state, why = known, ": ".join(filter(None, ["its job has ended", queued.detail]))
     elif queued.state is JobState.PENDING:
-        again = "is in the queue again" if begun else ""
+        again = "requeued" if begun else ""
         state, why = "PENDING", ", ".join(filter(None, [again, queued.detail]))
     elif queued.suspended:
         state, why = "SUSPENDED", _SUSPENSIONS.get(queued.detail, queued.detail)
     else:
         state, why = known, queued.detail
     if attempt.cancelling:
-        told = f"was told to end: {attempt.cancelling.value}"
-        return "ENDING", ", ".join(filter(None, [told, why]))
+        cancelled = f"signalled to end: {attempt.cancelling.value}"
+        return "ENDING", ", ".join(filter(None, [cancelled, why]))
     return state, why

@@ -1,4 +1,4 @@
-"""Rows as a table for people, as CSV or as JSON: what `--format` chooses."""
+"""Rows as an aligned table, as CSV or as JSON, as `--format` chooses."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from aiperf_orch.util.units import format_number
 
 
 def render_rows(rows: Sequence[Mapping[str, Any]], form: str) -> str:
-    """Rows of equal keys, ending with a newline.
+    """Format rows of equal keys; the text ends with a newline.
 
     Args:
-        rows: the keys of the first row are the columns.
-        form: `table` (aligned, numbers to the right, with every character visible), `csv` (with a header; a text that a
+        rows: The rows; the keys of the first one are the columns.
+        form: `table` (aligned, numbers to the right, control characters as codes), `csv` (with a header; a text that a
             spreadsheet would take for a formula begins with an apostrophe) or `json` (a list of objects).
     """
     if form == "json":

@@ -1,6 +1,6 @@
-"""`trial` and `bench-node`: what else runs in a job, started by hand.
+"""`trial`: one trial in the present allocation, in a process that replaces this one.
 
-This process becomes it, so that signals, output and exit status are its own; nothing here imports the trial.
+Signals, output and exit status are those of the trial; nothing here imports it.
 """
 
 from __future__ import annotations
@@ -12,43 +12,28 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from aiperf_orch.settings.loading import LoadedSettings
 from aiperf_orch.util.errors import UsageError
 
 
-def trial(spec: Path, weights: Path | None, data: Path | None) -> NoReturn:
+def run_trial(spec: Path, weights: Path | None, data: Path | None) -> NoReturn:
     """Run one trial in the present allocation; does not return.
 
     Args:
-        spec: the trial's specification.
-        weights: where to keep the best weights.
-        data: the data set's folder, in place of the campaign's.
+        spec: File of the trial specification.
+        weights: File for the best weights; None keeps none.
+        data: Folder of the data set; None is the campaign's.
     """
-    os.environ.update(allocation(os.environ))
+    os.environ.update(allocation_variables(os.environ))
     given = {"--weights": weights, "--data": data}
     options = [text for option, path in given.items() if path for text in (option, str(path))]
-    _become(sys.executable, ["aiperf_orch.trial", str(spec), *options])
+    become(sys.executable, ["aiperf_orch.trial", str(spec), *options])
 
 
-def bench(loaded: LoadedSettings | None, form: str) -> NoReturn:
-    """Measure this node; does not return.
-
-    Args:
-        loaded: a site's settings, which name data set, recipe and interpreter.
-        form: `table` or `json`.
-    """
-    arguments, python = ["aiperf_orch.trial.bench", "--format", form], None
-    if loaded is not None:
-        python = loaded.settings.scheduler.python
-        arguments += ["--settings", loaded.settings.model_dump_json(include={"data", "search", "training"})]
-    _become(python or sys.executable, arguments)
-
-
-def allocation(environment: Mapping[str, str]) -> dict[str, str]:
-    """What our batch scripts would have set, where a step of Slurm on several nodes runs a trial by hand.
+def allocation_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """Variables that a batch script would have set, for a Slurm step on several nodes that a user has started.
 
     Raises:
-        UsageError: when Slurm does not tell the nodes.
+        UsageError: when scontrol does not list the nodes.
     """
     nodes = environment.get("SLURM_STEP_NODELIST")
     if not nodes or "AIPERF_ORCH_HOSTS" in environment:
@@ -64,17 +49,18 @@ def allocation(environment: Mapping[str, str]) -> dict[str, str]:
             check=True,
         )
     except (OSError, subprocess.SubprocessError) as error:
-        raise UsageError(f"the nodes of this step ({nodes}) are not known: {error}; set AIPERF_ORCH_HOSTS") from None
+        raise UsageError(f"the nodes of this step ({nodes}) cannot be listed: {error}; set AIPERF_ORCH_HOSTS") from None
     return {
         "AIPERF_ORCH_HOSTS": ",".join(done.stdout.split()),
-        "AIPERF_ORCH_JOB_ID": environment.get("SLURM_JOB_ID", "by hand"),
+        "AIPERF_ORCH_JOB_ID": environment.get("SLURM_JOB_ID", "manual"),
     }
 
 
-def _become(python: str, arguments: Sequence[str]) -> NoReturn:
+def become(python: str, arguments: Sequence[str]) -> NoReturn:
+    """Replace this process by a module of this program, run by an interpreter; UsageError when it cannot be run."""
     sys.stdout.flush()
     try:
-        # -P: a file in the present folder is no module
-        os.execvp(python, [python, "-P", "-m", *arguments])  # noqa: S606  it is a program's path
+        # -P: files of the present folder are not importable
+        os.execvp(python, [python, "-P", "-m", *arguments])  # noqa: S606  the path of a program
     except OSError as error:
         raise UsageError(f"{python}: cannot be run: {error.strerror}; see scheduler.python") from None

@@ -1,4 +1,4 @@
-"""`verify`: says of a package whether its numbers follow from its records, and whether it meets the rules."""
+"""`verify`: check that a package's numbers follow from its records, and whether the result meets the rules."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import gc
 import json
 from pathlib import Path
 
+from aiperf_orch.commands.command_output import CommandOutput, ExitStatus
 from aiperf_orch.package.findings import printable_line
 from aiperf_orch.package.verify import Verification, verify
 from aiperf_orch.results.rules import RULES, VERSION
@@ -13,12 +14,12 @@ from aiperf_orch.util.text import visible
 from aiperf_orch.util.units import format_ops
 
 
-def report(package: Path, signers: Path | None, form: str) -> tuple[str, int]:
-    """Verify a package; returns what is to be printed (`table` or `json`), and the exit status: 0 verified, 1 not."""
-    gc.disable()  # many small objects that all stay: looking for cycles among them takes a third of the time
+def verify_package(package: Path, signers: Path | None, form: str) -> CommandOutput:
+    """Verify a package; returns the findings (`table` or `json`), and the exit status: 0 verified, 1 not verified."""
+    gc.disable()  # many small objects that all stay: the search for cycles among them takes a third of the time
     found = verify(package, signers)
-    text = json.dumps(_document(found), indent=2) if form == "json" else _words(package, signers, found)
-    return text + "\n", 0 if found.verified else 1
+    text = json.dumps(_document(found), indent=2) if form == "json" else _table(package, signers, found)
+    return CommandOutput(text + "\n", ExitStatus.DONE if found.verified else ExitStatus.FAILED, form)
 
 
 def _document(found: Verification) -> dict[str, object]:
@@ -35,7 +36,7 @@ def _document(found: Verification) -> dict[str, object]:
     }
 
 
-def _words(package: Path, signers: Path | None, found: Verification) -> str:
+def _table(package: Path, signers: Path | None, found: Verification) -> str:
     number = len(found.faults) + found.more_faults
     lines = [f"{'verified' if found.verified else 'NOT VERIFIED':<16} {visible(str(package))}"]
     lines += [f"  {fault.id}  {fault}" for fault in found.faults]
@@ -62,5 +63,5 @@ def _words(package: Path, signers: Path | None, found: Verification) -> str:
     if found.signed_by is not None:
         lines.append(f"{'signed by':<16} {printable_line(found.signed_by)}")
     elif signers is None:
-        lines.append(f"{'signature':<16} not looked at: --signers FILE asks for one")
+        lines.append(f"{'signature':<16} not checked: --signers FILE checks it")
     return "\n".join(lines)

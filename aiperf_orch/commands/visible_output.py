@@ -1,7 +1,7 @@
-"""What commands print: nothing that a record, a file's name or another program holds can drive the terminal.
+"""Output without control characters: no record, file name or output of another program can control the terminal.
 
-All of standard error, and of standard output where it is a terminal, passes through `VisibleStream`. What is printed
-for people passes through `show` also on its way into a file or a pipe; CSV and JSON get there as they are.
+Standard error, and standard output if it is a terminal, pass through `VisibleStream`. Text for users passes through `show`
+on its way into a file or a pipe too; CSV and JSON are written unchanged.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from aiperf_orch.util.text import visible_lines
 
 
 class VisibleStream(io.TextIOBase):
-    """A text stream that shows control characters and their like as codes."""
+    """Text stream that writes control characters and other invisible characters as codes."""
 
     def __init__(self, stream: TextIO) -> None:
         self.wrapped = stream
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        """The wrapped stream's; click writes past a stream that has none."""
+        """Encoding of the wrapped stream; click bypasses a stream that has none."""
         return self.wrapped.encoding or "utf-8"
 
     @property
     def errors(self) -> str | None:  # type: ignore[override]
-        """The wrapped stream's."""
+        """Error handler of the wrapped stream."""
         return self.wrapped.errors or "strict"
 
     def write(self, text: str) -> int:
-        """Write a text with every character visible; line ends and tabs stay."""
+        """Write a text; line ends and tabs stay, other invisible characters become codes."""
         self.wrapped.write(visible_lines(text))
         return len(text)
 
@@ -48,7 +48,7 @@ class VisibleStream(io.TextIOBase):
         self.wrapped.close()
 
     def fileno(self) -> int:
-        """The wrapped stream's descriptor."""
+        """File descriptor of the wrapped stream."""
         return self.wrapped.fileno()
 
     def isatty(self) -> bool:
@@ -56,16 +56,16 @@ class VisibleStream(io.TextIOBase):
         return self.wrapped.isatty()
 
     def writable(self) -> bool:
-        """Always."""
+        """True."""
         return True
 
     def __del__(self) -> None:
-        """Leave the wrapped stream open: it is not ours."""
+        """Leave the wrapped stream open, which belongs to the caller."""
 
 
 @contextmanager
 def visible_streams() -> Iterator[None]:
-    """Within the context standard error shows no control character, nor does a terminal's standard output."""
+    """Within the context standard error, and standard output on a terminal, show no control characters."""
     before = sys.stdout, sys.stderr
     if sys.stdout.isatty():
         sys.stdout = _visible(sys.stdout)
@@ -77,12 +77,12 @@ def visible_streams() -> Iterator[None]:
 
 
 def unwrapped(stream: TextIO) -> TextIO:
-    """The stream below, for a program that makes what it writes visible itself and draws by escapes of its own."""
+    """The wrapped stream, for a program that draws by its own escapes and cleans its text itself."""
     return cast(VisibleStream, stream).wrapped if isinstance(stream, VisibleStream) else stream
 
 
 def show(text: str, form: str = "table") -> None:
-    """Print a command's result: `csv` and `json` as they are, all else with every character visible."""
+    """Print the output of a command: `csv` and `json` unchanged, a table with invisible characters as codes."""
     click.echo(text if form in ("csv", "json") else visible_lines(text), nl=False)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from aiperf_orch.commands.ops import load, report
+from aiperf_orch.commands.ops import count_operations, load
 from aiperf_orch.network import counts, v1_import
 from aiperf_orch.network.seeds import resnet50, small_residual
 from aiperf_orch.util.errors import NetworkError, UsageError
@@ -30,7 +30,7 @@ def write(tmp_path: Path) -> Callable[[Any], str]:
 
 
 def test_resnet_50_to_the_last_operation() -> None:
-    document = json.loads(report("resnet50", "json", by_layer=False))
+    document = json.loads(count_operations("resnet50", "json", by_layer=False).text)
     assert document == {
         "forward": 7_806_583_495,
         "backward": 15_246_874_820,
@@ -41,7 +41,7 @@ def test_resnet_50_to_the_last_operation() -> None:
 
 
 def test_resnet_50_by_layer() -> None:
-    document = json.loads(report("resnet50", "json", by_layer=True))
+    document = json.loads(count_operations("resnet50", "json", by_layer=True).text)
     layers = document["layers"]
     for key in ("forward", "backward", "train"):
         assert sum(row[key] for row in layers) == document[key]
@@ -63,29 +63,31 @@ def test_resnet_50_by_layer() -> None:
 
 
 def test_as_a_table_and_as_csv() -> None:
-    assert report("resnet50", "table", by_layer=False).splitlines()[1].split() == [
+    assert count_operations("resnet50", "table", by_layer=False).text.splitlines()[1].split() == [
         "7,806,583,495", "15,246,874,820", "23,053,458,315",
     ]  # fmt: skip
-    assert report("resnet50", "csv", by_layer=False) == ("forward,backward,train\n7806583495,15246874820,23053458315\n")
+    assert count_operations("resnet50", "csv", by_layer=False).text == (
+        "forward,backward,train\n7806583495,15246874820,23053458315\n"
+    )
 
 
 def test_by_layer_the_last_row_is_the_sum() -> None:
-    rows = list(csv.DictReader(io.StringIO(report("small_residual", "csv", by_layer=True))))
+    rows = list(csv.DictReader(io.StringIO(count_operations("small_residual", "csv", by_layer=True).text)))
     assert rows[-1]["kind"] == "all"
     assert int(rows[-1]["train"]) == sum(int(row["train"]) for row in rows[:-1])
-    assert report("small_residual", "table", by_layer=True).splitlines()[-1].split()[:2] == ["-", "all"]
+    assert count_operations("small_residual", "table", by_layer=True).text.splitlines()[-1].split()[:2] == ["-", "all"]
 
 
 def test_our_own_format(write: Callable[[Any], str]) -> None:
     path = write(small_residual((32, 32, 3), 10).to_json())
     assert load(path) == small_residual((32, 32, 3), 10)
     expected = counts.count(small_residual((32, 32, 3), 10))
-    assert json.loads(report(path, "json", by_layer=False))["train"] == expected.train
+    assert json.loads(count_operations(path, "json", by_layer=False).text)["train"] == expected.train
 
 
 @pytest.mark.parametrize("name", ["v1_residual.json", "v1_morphed.json"])
 def test_a_file_of_version_1(name: str) -> None:
-    document = json.loads(report(str(_V1 / name), "json", by_layer=True))
+    document = json.loads(count_operations(str(_V1 / name), "json", by_layer=True).text)
     expected = counts.count(v1_import.from_v1(json.loads((_V1 / name).read_text())))
     assert (document["forward"], document["train"]) == (expected.forward, expected.train)
     assert sum(row["train"] for row in document["layers"]) == expected.train
@@ -106,7 +108,7 @@ def test_a_network_beyond_64_bits_is_exact(write: Callable[[Any], str]) -> None:
             {"id": 1, "kind": "conv", "inputs": [0], "kernel": 3, "filters": filters, "stride": 1},
         ],
     }
-    document = json.loads(report(write(network), "json", by_layer=False))
+    document = json.loads(count_operations(write(network), "json", by_layer=False).text)
     assert document["forward"] == 2 * 9 * 2**64
     assert document["backward"] == 9 * 2**32 * (2 * 2**32 + 2)
 

@@ -103,9 +103,10 @@ def test_only_the_ends_of_jobs_that_may_still_get_one_are_waited_for(
     end: str | None,
     settled: bool,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(package, "_ASK_AGAIN", 0.0)
+    caplog.set_level("INFO")
+    monkeypatch.setattr(package, "_QUERY_INTERVAL", 0.0)
     asked = []
 
     class Accounts:
@@ -116,15 +117,15 @@ def test_only_the_ends_of_jobs_that_may_still_get_one_are_waited_for(
 
     package._accounted(cast(Scheduler, Accounts()), {"a": "1"}, {"a"}, lag=3600.0)
     assert len(asked) == (1 if settled else 2)
-    assert ("waiting for the queue's accounting" in capsys.readouterr().err) == (not settled)
+    assert ("waiting for the accounting" in caplog.text) == (not settled)
 
 
 def test_a_campaign_that_ended_long_ago_is_not_waited_for(campaign: Callable[..., Any]) -> None:
     directory = campaign().directory
-    assert 50 < package._lag_left(directory) <= 60
+    assert 50 < package._remaining_lag(directory) <= 60
     an_hour_ago = time.time() - 3600
     os.utime(directory.journal, (an_hour_ago, an_hour_ago))
-    assert package._lag_left(directory) == 0
+    assert package._remaining_lag(directory) == 0
 
 
 @pytest.mark.slurm
@@ -133,7 +134,7 @@ def test_accounting_that_is_late_is_waited_for_and_one_that_stays_incomplete_acc
     aiperf: Callable[..., Any],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     _run_campaign(aiperf, tmp_path, "slurm")
     sacct = tmp_path / "bin" / "sacct"
@@ -145,13 +146,13 @@ def test_accounting_that_is_late_is_waited_for_and_one_that_stays_incomplete_acc
     sacct.chmod(0o755)
     packed = aiperf("package", "campaign", "--output", "late.tar.gz", timeout=120)
     assert packed.returncode == 0, packed.stdout + packed.stderr
-    assert "waiting for the queue's accounting: it knows the end of 0 of 3 jobs" in packed.stderr
+    assert "waiting for the accounting: it has the end of 0 of 3 jobs" in packed.stderr
     assert len(_accounting(tmp_path / "late.tar.gz") or []) == 3
 
     sacct.write_text(f'#!/bin/sh\n{real} "$@" | head -n 1\n')  # the first job's line alone
-    monkeypatch.setattr(package, "_LAG", 0.0)
+    monkeypatch.setattr(package, "_ACCOUNTING_LAG", 0.0)
     (tmp_path / "campaign" / "accounting.jsonl").unlink()
-    text, status = package.package(tmp_path / "campaign", tmp_path / "half.tar.gz", None, pseudonyms=False)
-    assert status == 0, text
+    output = package.package_campaign(tmp_path / "campaign", tmp_path / "half.tar.gz", None, pseudonyms=False)
+    assert output.exit_status == 0, output.text
     assert _accounting(tmp_path / "half.tar.gz") is None
-    assert "accounting knows 1 of the campaign's 3 jobs that ran" in capsys.readouterr().err
+    assert "the accounting has records of 1 of the campaign's 3 jobs that ran" in caplog.text

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from aiperf_orch.commands.live_view import PlainLines
-from aiperf_orch.commands.repeated_messages import Repeats
+from aiperf_orch.commands.repeated_messages import RepeatFilter
 
 START = datetime(2026, 11, 30, 10, 31, tzinfo=timezone.utc)
 
@@ -29,14 +29,16 @@ def clock() -> _Clock:
 
 
 @pytest.fixture
-def repeats(clock: _Clock) -> Repeats:
-    return Repeats(clock)
+def repeats(clock: _Clock) -> RepeatFilter:
+    return RepeatFilter(clock)
 
 
-def test_a_warning_every_half_minute_for_twelve_hours_is_shown_a_few_times(repeats: Repeats, clock: _Clock) -> None:
+def test_a_warning_every_half_minute_for_twelve_hours_is_shown_a_few_times(
+    repeats: RepeatFilter, clock: _Clock
+) -> None:
     shown = []
     for number in range(12 * 120):
-        text = repeats.shown(f"squeue failed: Unable to contact; asking again in {30 + number % 7}s")
+        text = repeats.filtered(f"squeue failed: Unable to contact; asking again in {30 + number % 7}s")
         shown += [text] if text else []
         clock.pass_by(seconds=30)
     assert len(shown) == 8
@@ -45,11 +47,11 @@ def test_a_warning_every_half_minute_for_twelve_hours_is_shown_a_few_times(repea
     assert "times since 10:31)" in shown[-1]
 
 
-def test_another_warning_is_shown_at_once(repeats: Repeats) -> None:
-    assert repeats.shown("node n1: 2 trials failed on it")
-    assert repeats.shown("node n2: 2 trials failed on it")
-    assert repeats.shown("node n1: 3 trials failed on it")
-    assert not repeats.shown("node n1: 2 trials failed on it")
+def test_another_warning_is_shown_at_once(repeats: RepeatFilter) -> None:
+    assert repeats.filtered("node n1: 2 trials failed on it")
+    assert repeats.filtered("node n2: 2 trials failed on it")
+    assert repeats.filtered("node n1: 3 trials failed on it")
+    assert not repeats.filtered("node n1: 2 trials failed on it")
 
 
 @pytest.mark.parametrize(
@@ -61,37 +63,36 @@ def test_another_warning_is_shown_at_once(repeats: Repeats) -> None:
         ("as qk3f9-w00001[17]: no", "as qk3f9-w00001[18]: no"),
     ],
 )
-def test_only_durations_counts_and_jobs_may_differ(repeats: Repeats, first: str, second: str) -> None:
-    assert repeats.shown(first) == first
-    assert repeats.shown(second) is None
+def test_only_durations_counts_and_jobs_may_differ(repeats: RepeatFilter, first: str, second: str) -> None:
+    assert repeats.filtered(first) == first
+    assert repeats.filtered(second) is None
 
 
-def test_after_an_hour_without_it_a_warning_is_new(repeats: Repeats, clock: _Clock) -> None:
-    assert repeats.shown("away") == "away"
+def test_after_an_hour_without_it_a_warning_is_new(repeats: RepeatFilter, clock: _Clock) -> None:
+    assert repeats.filtered("away") == "away"
     clock.pass_by(minutes=61)
-    assert repeats.shown("away") == "away"
+    assert repeats.filtered("away") == "away"
 
 
-def test_after_midnight_the_date_is_said(repeats: Repeats, clock: _Clock) -> None:
-    repeats.shown("away")
+def test_after_midnight_the_date_is_said(repeats: RepeatFilter, clock: _Clock) -> None:
+    repeats.filtered("away")
     text = None
     for _ in range(20 * 60):
         clock.pass_by(minutes=1)
-        text = repeats.shown("away") or text
+        text = repeats.filtered("away") or text
     assert text
     assert "times since 2026-11-30 10:31)" in text
 
 
-def test_of_very_many_warnings_only_the_latest_are_remembered(repeats: Repeats) -> None:
+def test_of_very_many_warnings_only_the_latest_are_remembered(repeats: RepeatFilter) -> None:
     for number in range(3000):
-        assert repeats.shown(f"node n{number}: failed")
-    assert not repeats.shown("node n2999: failed")
-    assert repeats.shown("node n0: failed")
+        assert repeats.filtered(f"node n{number}: failed")
+    assert not repeats.filtered("node n2999: failed")
+    assert repeats.filtered("node n0: failed")
 
 
-def test_a_log_has_a_repeated_warning_once() -> None:
-    lines: list[str] = []
-    log = PlainLines(lines.append)
+def test_a_log_has_a_repeated_warning_once(caplog: pytest.LogCaptureFixture) -> None:
+    lines = PlainLines()
     for _ in range(50):
-        log.warn("squeue did not answer within 1m; asking again in 33s")
-    assert len(lines) == 1
+        lines.warn("squeue did not answer within 1m; asking again in 33s")
+    assert len(caplog.records) == 1

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from aiperf_orch.campaign.state import AttemptState
-from aiperf_orch.commands.status import live_state, status
+from aiperf_orch.commands.status import live_state, show_status
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.records.journal import Finished
 from aiperf_orch.schedulers.base import JobState, JobStatus
@@ -66,7 +66,7 @@ def test_events_that_no_controller_has_seen_are_shown(campaign: Callable[..., An
         made.submit(trial)
     made.events(made.begin(1, 1), made.epoch(1, 5, 0.2, 1), trial=1)
     made.events(made.begin(1, 2), made.epoch(1, 5, 0.1, 2), made.end(6, 2), trial=2)
-    rows = json.loads(status(made.path, "json"))["trials"]
+    rows = json.loads(show_status(made.path, "json").text)["trials"]
     assert [(row["state"], row["host"], row["error"]) for row in rows] == [
         ("SUBMITTED", None, None),
         ("RUNNING", "n1", 0.2),
@@ -79,8 +79,8 @@ def test_a_trial_that_waits_for_its_next_attempt_is_no_trial_that_is_over(campai
     made = campaign()
     made.submit()
     made.ended(runs=0, reason="LOST", message="left the queue", final=False)
-    [row] = json.loads(status(made.path, "json"))["trials"]
+    [row] = json.loads(show_status(made.path, "json").text)["trials"]
     assert (row["state"], row["why"]) == ("RETRY", "LOST: left the queue")
     made.write(Finished, reason="its 1h are over", by_deadline=True)
-    [row] = json.loads(status(made.path, "json"))["trials"]
+    [row] = json.loads(show_status(made.path, "json").text)["trials"]
     assert (row["state"], row["why"]) == ("LOST", "left the queue")

@@ -15,7 +15,7 @@ import pytest
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.state import CampaignState
-from aiperf_orch.commands.trial import allocation
+from aiperf_orch.commands.trial import allocation_variables
 from aiperf_orch.controller.search_adapter import SearchAdapter
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.trial.bench_report import Bench, DataRate, MatrixProduct, TrainingRate, advice, limit, table
@@ -83,8 +83,8 @@ def test_a_step_of_slurm_on_several_nodes_tells_them(tmp_path: Path, monkeypatch
     scontrol.chmod(0o700)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     step = {"SLURM_STEP_NODELIST": "n[1-2]", "SLURM_JOB_ID": "7"}
-    assert allocation(step) == {"AIPERF_ORCH_HOSTS": "n1,n2", "AIPERF_ORCH_JOB_ID": "7"}
-    assert allocation({}) == allocation(step | {"AIPERF_ORCH_HOSTS": "n9"}) == {}
+    assert allocation_variables(step) == {"AIPERF_ORCH_HOSTS": "n1,n2", "AIPERF_ORCH_JOB_ID": "7"}
+    assert allocation_variables({}) == allocation_variables(step | {"AIPERF_ORCH_HOSTS": "n9"}) == {}
 
 
 # what a node reaches

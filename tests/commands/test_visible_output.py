@@ -7,15 +7,16 @@ import io
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from aiperf_orch.commands import live_view
+from aiperf_orch.commands import live_view, messages
 from aiperf_orch.commands.visible_output import VisibleStream, unwrapped, visible_streams
 from aiperf_orch.records.journal import Began, BeganRecord, Opened
 
@@ -147,9 +148,10 @@ def test_streams_are_wrapped_once_and_given_back(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().err == "a\\x1b[2J\n\tb\n"
 
 
-def test_plain_lines_are_one_line_each(evil: Any) -> None:
-    lines: Iterator[str]
-    log: list[str] = []
-    live_view.PlainLines(log.append).warn(f"a{_EVIL}\nb")
-    lines = iter(log)
-    assert next(lines).endswith(f"warning: a{_SHOWN}\\nb")
+def test_plain_lines_are_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    messages.configure()
+    with messages.timed_messages():
+        live_view.PlainLines().warn(f"a{_EVIL}\nb")
+    [line] = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ warning: .*", line)
+    assert line.endswith(f"warning: a{_SHOWN}\\nb")

@@ -228,7 +228,7 @@ def test_what_is_sent_is_shown_first_and_nobody_is_asked_without_a_terminal(mail
     assert done.returncode == 2
     for words in (f"From: {_FROM}", f"To: {_TO}", "Message-ID: <aiperf.", "score  ", "report.html"):
         assert words in done.stderr
-    assert "nobody can be asked here; --yes sends without asking" in done.stderr
+    assert "there is no terminal to confirm this: --yes sends without asking" in done.stderr
     assert server.inbox.mails == []
 
 

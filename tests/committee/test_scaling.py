@@ -147,4 +147,4 @@ def test_the_command(aiperf: Any, sized: Any, tmp_path: Path) -> None:
 def test_a_figure_of_no_known_kind(aiperf: Any, sized: Any) -> None:
     done = aiperf("scaling", sized("a", 1).path, sized("b", 2).path, "--output", "f.gif")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: f.gif: what it should be is told by its ending: .html, .svg, .png, .pdf\n"
+    assert done.stderr == "error: f.gif: the suffix must name a format: .html, .svg, .png, .pdf\n"

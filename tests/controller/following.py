@@ -2,7 +2,7 @@
 
 import gc
 
-from aiperf_orch.commands.package import package
+from aiperf_orch.commands.package import package_campaign
 from aiperf_orch.package.verify import verify
 from aiperf_orch.results.result import compute_result
 
@@ -10,10 +10,10 @@ from aiperf_orch.results.result import compute_result
 def check_verifies(path):
     """A campaign that is over, or stopped, packages and verifies without any fault, with its scheduler's accounting."""
     packed = path.with_name(f"{path.name}.tar.gz")
-    text, status = package(path, packed, None, pseudonyms=False)
+    output = package_campaign(path, packed, None, pseudonyms=False)
     gc.enable()  # a command that ends soon leaves it disabled
     assert [f"{fault.id} {fault}" for fault in verify(packed).faults] == []
-    assert status == 0, text
+    assert output.exit_status == 0, output.text
 
 
 def trained(controller, trial, attempt=1, epochs=1, run=0):

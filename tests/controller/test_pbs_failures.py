@@ -11,7 +11,7 @@ from datetime import datetime
 import pytest
 
 from aiperf_orch.campaign.state import Phase
-from aiperf_orch.commands.status import status
+from aiperf_orch.commands.status import show_status
 from aiperf_orch.records.base import EndReason
 from controller.following import check_goes_on, ends_of, epoch_numbers, once, run_until, trained
 
@@ -46,7 +46,7 @@ def test_what_befalls_running_jobs(make_pbs_campaign, long_trials):
         if watched and watched.note.startswith("suspended"):
             seen.append(len(watched.epochs))
             if len(seen) == 2:
-                shown.append(status(campaign.directory.path, "json"))
+                shown.append(show_status(campaign.directory.path, "json").text)
         return len(seen) >= 5  # asked after again and again
 
     ended = range(6)

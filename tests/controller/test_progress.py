@@ -12,7 +12,7 @@ from rich.console import Console
 from aiperf_orch.campaign.journal import read_journal
 from aiperf_orch.campaign.state import CampaignState
 from aiperf_orch.commands.live_view import _heading, _running
-from aiperf_orch.commands.status import status
+from aiperf_orch.commands.status import show_status
 from aiperf_orch.controller.attempt_monitor import watch
 from aiperf_orch.controller.progress import progress_of
 from aiperf_orch.records.base import EndReason
@@ -66,8 +66,8 @@ def test_epochs_of_a_trial_whose_next_attempt_is_due_count(follow, campaign):
     heading = "\n".join(_heading(controller))
     assert "best error 20.00%" in heading
     assert "55 OPS" in heading
-    assert "0 running, 1 to be tried again, 0 ended" in heading
-    shown = status(made.path, "table")
+    assert "0 running, 1 to be retried, 0 ended" in heading
+    shown = show_status(made.path, "table").text
     assert "best error 20.00%" in shown
     assert "trials     1 RETRY\n" in shown
 
@@ -99,7 +99,7 @@ def test_an_epoch_counts_once_by_its_earlier_end_and_none_past_the_deadline(foll
     made.events(made.begin(5, 3), made.epoch(1, 30, 0.3, 3), made.epoch(2, 3601, 0.0, 3), trial=3)
     made.began(5, 3)
     _check(follow, made, epochs=1 + 2 + 3 + 1)
-    assert "best error 30.00%" in status(made.path, "table")
+    assert "best error 30.00%" in show_status(made.path, "table").text
 
 
 def test_before_any_epoch_there_is_neither_rate_nor_error(follow, campaign):

@@ -12,7 +12,7 @@ import pytest
 from aiperf_orch.campaign.state import Phase
 from aiperf_orch.commands import live_view
 from aiperf_orch.commands.live_view import _heading
-from aiperf_orch.commands.status import status
+from aiperf_orch.commands.status import show_status
 from aiperf_orch.records.base import EndReason
 from controller.following import check_goes_on, ends_of, once, run_until, trained
 
@@ -110,15 +110,16 @@ def test_a_node_that_is_lost_costs_no_epoch_and_after_the_second_time_it_is_avoi
     campaign.check_verifies()
 
 
-def test_jobs_that_wait_are_held_released_and_cancelled_by_hand(make_slurm_campaign, long_trials, monkeypatch):
-    monkeypatch.setattr(live_view, "_SUMMARY_EVERY", timedelta(0))
+def test_jobs_that_wait_are_held_released_and_cancelled_by_hand(make_slurm_campaign, long_trials, monkeypatch, caplog):
+    caplog.set_level("INFO", "aiperf_orch")
+    monkeypatch.setattr(live_view, "_SUMMARY_INTERVAL", timedelta(0))
     campaign = make_slurm_campaign(
         campaign__max_trials=4, campaign__concurrency=4, scheduler__exclusive=True, **long_trials
     )
-    cluster, log = campaign.cluster, []
+    cluster = campaign.cluster
     filler = cluster.submit("sleep 1000", "--nodelist=n2,n3,n4", "--exclusive")
     cluster.wait_for_state(filler, "RUNNING")
-    lines, seen = live_view.PlainLines(log.append), {}
+    lines, seen = live_view.PlainLines(), {}
 
     def notes(controller):
         return {watched.attempt.trial: watched.note for watched in controller.live_attempts.values()}
@@ -127,7 +128,7 @@ def test_jobs_that_wait_are_held_released_and_cancelled_by_hand(make_slurm_campa
         lines.show(controller)
         found = notes(controller)
         if "Resources" in found.get(2, "") + found.get(3, "") and 1 not in seen:
-            seen[1] = status(campaign.directory.path, "json")
+            seen[1] = show_status(campaign.directory.path, "json").text
             cluster.run("scontrol", "uhold", campaign.job(2))
         if "JobHeldUser" in found.get(2, "") and 2 not in seen:
             seen[2] = found[2]
@@ -150,8 +151,8 @@ def test_jobs_that_wait_are_held_released_and_cancelled_by_hand(make_slurm_campa
     waiting = [row for row in json.loads(seen[1])["trials"] if row["state"] == "PENDING"]
     assert waiting
     assert any("waits for nodes to become free" in row["why"] for row in waiting)
-    assert any("waiting: Resources: waits for nodes to become free" in line for line in log)
-    assert any("waiting: JobHeldUser: held by a user" in line for line in log)
+    assert any("waiting: Resources: waits for nodes to become free" in line for line in caplog.messages)
+    assert any("waiting: JobHeldUser: held by a user" in line for line in caplog.messages)
     campaign.check_verifies()
 
 
@@ -164,7 +165,7 @@ def test_a_suspended_job_has_not_failed(make_slurm_campaign, long_trials):
         if watched.note == "SUSPENDED":
             seen.append(len(watched.epochs))
             if len(seen) == 2:
-                shown.append((status(campaign.directory.path, "json"), _heading(controller)))
+                shown.append((show_status(campaign.directory.path, "json").text, _heading(controller)))
         return len(seen) >= 15  # asked after again and again
 
     def resume(controller):
@@ -188,7 +189,7 @@ def test_a_suspended_job_has_not_failed(make_slurm_campaign, long_trials):
     assert row["why"].startswith("suspended for another job or by an administrator")
     assert heading[1].startswith("0 running, 1 halted, 0 ended")
     assert heading[2] == "1 halted: SUSPENDED"
-    (row,) = json.loads(status(campaign.directory.path, "json"))["trials"]
+    (row,) = json.loads(show_status(campaign.directory.path, "json").text)["trials"]
     assert (row["state"], row["why"]) == ("RUNNING", None)  # the note of the halt is gone
     campaign.check_verifies()
 
@@ -235,7 +236,7 @@ def test_a_site_may_let_slurm_requeue_jobs_and_then_the_attempt_goes_on(make_slu
         cluster.run("scontrol", "requeuehold", campaign.job(2))
 
     def show_and_release(_controller):
-        shown.append(status(campaign.directory.path, "json"))
+        shown.append(show_status(campaign.directory.path, "json").text)
         cluster.run("scontrol", "release", campaign.job(2))
 
     _, state = run_until(

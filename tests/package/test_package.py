@@ -317,9 +317,9 @@ def test_a_campaign_that_runs_is_not_packed(
 
 def test_verify_needs_no_torch(true_package: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from aiperf_orch.commands.verify import report;"
-        f"text, status = report(Path({str(true_package)!r}), None, 'table');"
-        "print(status, 'torch' in sys.modules, 'matplotlib' in sys.modules)"
+        "import sys; from pathlib import Path; from aiperf_orch.commands.verify import verify_package;"
+        f"output = verify_package(Path({str(true_package)!r}), None, 'table');"
+        "print(int(output.exit_status), 'torch' in sys.modules, 'matplotlib' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.split() == ["0", "False", "False"]

@@ -17,7 +17,7 @@ import pytest
 import aiperf_orch
 from aiperf_orch.campaign.consistency import read_state
 from aiperf_orch.campaign.state import Phase
-from aiperf_orch.commands.package import package
+from aiperf_orch.commands.package import package_campaign
 from controller.conftest import LOCAL, PBS, SLURM, Campaign, PbsCampaign, SlurmCampaign, _settings
 from controller.following import ends_of, once, run_until, trained
 from controller.test_killed_controller import run_and_die
@@ -51,7 +51,7 @@ def keep(campaign, name, *, pseudonyms=False):
     HERE.mkdir(exist_ok=True)
     packed = HERE / f"{name}.tar.gz"
     assert not packed.exists(), f"{packed} is there already"
-    text, _ = package(campaign.directory.path, packed, None, pseudonyms=pseudonyms)
+    text = package_campaign(campaign.directory.path, packed, None, pseudonyms=pseudonyms).text
     ends = read_state(campaign.directory).ends
     print(name, [(end.trial, end.attempt, end.reason.value) for end in ends], text)
     lock = campaign.directory.lock

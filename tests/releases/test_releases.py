@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.commands.report import report
-from aiperf_orch.commands.score import score
-from aiperf_orch.commands.status import status
+from aiperf_orch.commands.report import write_report_again
+from aiperf_orch.commands.score import score_campaign
+from aiperf_orch.commands.status import show_status
 from aiperf_orch.package.packing import write_package
 from aiperf_orch.package.verify import verify
 
@@ -42,12 +42,12 @@ def test_a_package_of_an_earlier_version_verifies(name):
 @pytest.mark.parametrize("name", CAMPAIGNS)
 def test_a_campaign_directory_of_an_earlier_version_can_be_read(name, unpack, tmp_path):
     path = unpack(CAMPAIGNS[name])
-    shown = json.loads(status(path, "json"))
+    shown = json.loads(show_status(path, "json").text)
     assert shown["state"] == "finished"
     assert all(row["state"] for row in shown["trials"])
     before = verify(PACKAGES[name]).result_row
-    assert json.loads(score(path, "json"))["operations"] == before["operations"]
-    report(path, tmp_path / "report.html")
+    assert json.loads(score_campaign(path, "json").text)["operations"] == before["operations"]
+    write_report_again(path, tmp_path / "report.html")
     assert (tmp_path / "report.html").stat().st_size > 1000
 
     for pseudonyms in (False, True):

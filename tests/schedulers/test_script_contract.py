@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from aiperf_orch.commands.render import check_contract, contract
+from aiperf_orch.commands.render import check_scripts, script_violations
 from aiperf_orch.settings.loading import LoadedSettings, load_site
 from aiperf_orch.util.errors import UsageError
 
@@ -47,12 +47,12 @@ def own(tmp_path: Path) -> Callable[..., str]:
 
 @pytest.mark.parametrize("site", SITES, ids=lambda site: site.stem)
 def test_our_own_templates_keep_the_contract(site: Path) -> None:
-    assert contract(load_site(site)) == []
+    assert script_violations(load_site(site)) == []
 
 
 @pytest.mark.parametrize("kind", ["local", "slurm", "pbs"])
 def test_a_copy_of_our_template_keeps_it(load: Load, own: Callable[..., str], kind: str) -> None:
-    assert contract(load(kind, template=own(kind))) == []
+    assert script_violations(load(kind, template=own(kind))) == []
 
 
 @pytest.mark.parametrize(
@@ -95,11 +95,11 @@ def test_a_template_that_breaks_it_is_refused_with_the_line(
 ) -> None:
     template = own(kind, old, new)
     with pytest.raises(UsageError, match=message) as caught:
-        check_contract(load(kind, template=template), resumed=False)
+        check_scripts(load(kind, template=template), resumed=False)
     said = str(caught.value)
     assert template in said
     assert line in re.sub(r"\.j2:\d+: ", ".j2:LINE: ", said)
-    assert check_contract(load(kind, template=template), resumed=True)  # a campaign that has run goes on, and is warned
+    assert check_scripts(load(kind, template=template), resumed=True)  # a campaign that has run goes on, and is warned
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_a_directive_that_breaks_it_is_refused_with_what_to_use_instead(
     load: Load, tmp_path: Path, kind: str, directive: str, message: str, instead: str
 ) -> None:
     with pytest.raises(UsageError) as caught:
-        check_contract(load(kind, directives=[directive]), resumed=False)
+        check_scripts(load(kind, directives=[directive]), resumed=False)
     said = str(caught.value)
     assert said.startswith(f"{tmp_path}/site.yaml:3: scheduler.directives: {directive}: ")
     assert message in said
@@ -171,7 +171,7 @@ def test_a_directive_that_breaks_it_is_refused_with_what_to_use_instead(
 )
 def test_a_directive_that_has_a_setting_is_warned_of(load: Load, kind: str, directive: str, instead: str) -> None:
     more = {"partition": "gpu"} if kind == "slurm" else {}
-    [warning] = check_contract(load(kind, directives=[directive], **more), resumed=False)
+    [warning] = check_scripts(load(kind, directives=[directive], **more), resumed=False)
     assert directive in warning
     assert instead in warning
 
@@ -182,7 +182,7 @@ def test_a_directive_that_has_a_setting_is_warned_of(load: Load, kind: str, dire
 def test_a_template_without_a_time_limit_is_warned_of(
     load: Load, own: Callable[..., str], kind: str, line: str
 ) -> None:
-    [warning] = check_contract(load(kind, template=own(kind, line, "#")), resumed=False)
+    [warning] = check_scripts(load(kind, template=own(kind, line, "#")), resumed=False)
     assert "no directive limits the time of a job" in warning
 
 
@@ -195,13 +195,13 @@ def test_a_template_without_a_time_limit_is_warned_of(
     ],
 )  # fmt: skip
 def test_other_directives_are_the_sites_own(load: Load, kind: str, directives: list[str]) -> None:
-    assert check_contract(load(kind, directives=directives), resumed=False) == []
+    assert check_scripts(load(kind, directives=directives), resumed=False) == []
 
 
 def test_requeueing_is_held_to_its_setting(load: Load, own: Callable[..., str]) -> None:
-    assert check_contract(load("slurm", requeue=True, directives=["--requeue"]), resumed=False) == []
+    assert check_scripts(load("slurm", requeue=True, directives=["--requeue"]), resumed=False) == []
     with pytest.raises(UsageError, match=r"set scheduler\.requeue: false"):
-        check_contract(load("slurm", requeue=True, directives=["--no-requeue"]), resumed=False)
+        check_scripts(load("slurm", requeue=True, directives=["--no-requeue"]), resumed=False)
 
 
 @pytest.mark.parametrize("command", ["check", "render", "run"])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from aiperf_orch.commands.render import render
+from aiperf_orch.commands.render import rendered_script
 from aiperf_orch.settings.loading import load_site
 
 SITES = sorted((Path(__file__).parents[2] / "site_configs").glob("*.yaml"))
@@ -22,7 +22,7 @@ def test_there_is_one_for_each_kind_of_site() -> None:
 def test_a_site_file_loads_and_renders_a_script_that_bash_can_read(site: Path) -> None:
     loaded = load_site(site)
     assert site.stem.startswith(loaded.settings.scheduler.kind)
-    script = render(loaded)
+    script = rendered_script(loaded)
     done = subprocess.run(["bash", "-n"], input=script, text=True, capture_output=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 

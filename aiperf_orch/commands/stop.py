@@ -1,0 +1,92 @@
+"""`stop`: end the running trials of a campaign, by its live controller or in its place."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Final
+
+from aiperf_orch.campaign.consistency import read_state
+from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.campaign.lock import Holder, read_holder
+from aiperf_orch.campaign.state import Phase
+from aiperf_orch.commands.command_output import CommandOutput, ExitStatus
+from aiperf_orch.commands.foreground_controller import run_controller
+from aiperf_orch.commands.own_command import command_line
+from aiperf_orch.util.units import format_duration
+
+_log: Final = logging.getLogger(__name__)
+
+
+def stop_campaign(campaign_dir: Path, *, take_over: bool) -> CommandOutput:
+    """Stop a campaign, which `run` can resume.
+
+    Returns:
+        The exit status: 0 stopped, 4 not stopped yet, 130 interrupted.
+    """
+    directory = CampaignDirectory.open(campaign_dir)
+    state = read_state(directory)
+    if state.phase is Phase.FINISHED or (state.phase is Phase.STOPPED and not state.live):
+        _log.info("%s: is %s already", directory.path, state.phase.value)
+        return CommandOutput()
+    directory.request_stop()
+    holder, ends_before, outcome = read_holder(directory.lock), len(state.ends), None
+    if holder and holder.alive() is not False and not take_over:
+        unfinished = _stop_by_controller(directory, holder)
+        if unfinished:
+            return unfinished
+    state = read_state(directory)
+    if state.live or state.phase is Phase.RUNNING:
+        _log.info("%s: no controller runs: ending %d live trial(s) from this process", directory.path, len(state.live))
+        outcome = run_controller(directory, take_over=take_over, resume=False)
+        state = read_state(directory)
+    if state.live:
+        _log.info(
+            "%s: not stopped: of %d live trial(s) %d were signalled to end, and none is known to have ended; end them: %s",
+            directory.path,
+            len(state.live),
+            outcome.cancelled if outcome else 0,
+            command_line(["stop", str(directory.path)]),
+        )
+        interrupted = outcome is not None and outcome.interrupted
+        return CommandOutput(exit_status=ExitStatus.INTERRUPTED if interrupted else ExitStatus.NOT_FINISHED)
+    _log.info("%s: %s; %d trial(s) were ended", directory.path, state.phase.value, len(state.ends) - ends_before)
+    return CommandOutput()
+
+
+def _stop_by_controller(directory: CampaignDirectory, holder: Holder) -> CommandOutput | None:
+    """Wait until the live controller has left the campaign; returns None then, else the output of the command."""
+    _log.info(
+        "%s: asked its controller (process %s on %s) to stop; it reads the request every %s",
+        directory.path,
+        holder.pid,
+        holder.host,
+        format_duration(directory.settings.scheduler.poll_interval),
+    )
+    try:
+        if _has_left(directory):
+            return None
+    except KeyboardInterrupt:
+        _log.info("%s: not stopped yet, and no longer waited for: its controller goes on ending trials", directory.path)
+        return CommandOutput(exit_status=ExitStatus.INTERRUPTED)
+    live = read_state(directory).live.values()
+    cancelled = sum(attempt.cancelling is not None for attempt in live)
+    _log.info(
+        "%s: not stopped yet: its controller is still ending %d of %d live trial(s)",
+        directory.path,
+        cancelled,
+        len(live),
+    )
+    return CommandOutput(exit_status=ExitStatus.NOT_FINISHED)
+
+
+def _has_left(directory: CampaignDirectory) -> bool:
+    """Whether the live controller leaves the campaign within the time that trials may take to end."""
+    deadline = time.monotonic() + 3 * directory.settings.scheduler.stop_grace
+    while time.monotonic() < deadline:
+        holder = read_holder(directory.lock)
+        if holder is None or holder.alive() is False:
+            return True
+        time.sleep(0.1)
+    return False

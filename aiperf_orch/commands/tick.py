@@ -1,0 +1,49 @@
+"""`tick`: one step of a campaign, for cron."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Final
+
+from aiperf_orch.campaign.consistency import read_state
+from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.campaign.state import Phase
+from aiperf_orch.commands.command_output import CommandOutput, ExitStatus
+from aiperf_orch.commands.foreground_controller import restrict_umask
+from aiperf_orch.commands.live_view import PlainLines
+from aiperf_orch.commands.messages import timed_messages
+from aiperf_orch.commands.score import write_score
+from aiperf_orch.controller.controller import Controller
+from aiperf_orch.schedulers.registry import make_scheduler
+
+_log: Final = logging.getLogger(__name__)
+
+
+def step_campaign(campaign_dir: Path, *, take_over: bool) -> CommandOutput:
+    """Run one step of a campaign; returns the exit status: 0 finished, 1 paused, 4 it goes on."""
+    directory = CampaignDirectory.open(campaign_dir)
+    if read_state(directory).phase is Phase.FINISHED:
+        write_score(directory)
+        _log.info("%s: is finished already", directory.path)
+        return CommandOutput()
+    restrict_umask(directory.settings)
+    lines = PlainLines()
+    with timed_messages():
+        controller = Controller(
+            directory, make_scheduler(directory.settings.scheduler), resume=False, take_over=take_over, warn=lines.warn
+        )
+        try:
+            lines.show(controller)
+            phase = controller.tick()
+            lines.show(controller)
+        finally:
+            controller.close()
+    state = controller.state
+    _log.info("%s: %s, %d running, %d ended", directory.path, phase.value, len(state.live), state.trials_ended)
+    if phase is Phase.RUNNING or controller.busy:
+        return CommandOutput(exit_status=ExitStatus.NOT_FINISHED)
+    if phase is Phase.FINISHED:
+        write_score(directory)
+    statuses = {Phase.FINISHED: ExitStatus.DONE, Phase.PAUSED: ExitStatus.FAILED}
+    return CommandOutput(exit_status=statuses.get(phase, ExitStatus.NOT_FINISHED))
