@@ -42,6 +42,9 @@ from aiperf_orch.util.units import now
 
 pytest_plugins = ["browser", "cluster.fixtures", "package_fixtures"]
 
+# the installed package is tested: no process that a test starts imports from the present folder
+os.environ["PYTHONSAFEPATH"] = "1"
+
 # a shell starts what runs in the background with Ctrl-C ignored, and whatever tests start would inherit that
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
