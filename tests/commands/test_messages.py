@@ -61,6 +61,7 @@ def test_a_full_disk_does_not_end_the_program(small_disk: Path, fill: Any, capsy
     fill(small_disk)
     for _ in range(2000):
         _LOG.warning("x" * 100)
+    messages.configure()  # closes the file
     assert "Traceback" not in capsys.readouterr().err
 
 
