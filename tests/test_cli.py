@@ -1,4 +1,4 @@
-"""The command line as a person meets it, above all with bad input: a clear message, the exit status, and nothing lost."""
+"""Command line with bad input: messages, exit statuses, and nothing lost."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _COMMANDS = [
 
 @pytest.fixture
 def refused(aiperf: Run) -> Callable[..., str]:
-    """Runs a command that must end with a status and say why; gives what it said."""
+    """Runs a command that must fail with a status and a message; returns the message."""
 
     def refused(status: int, *arguments: Any, **options: Any) -> str:
         done = aiperf(*arguments, **options)
@@ -84,7 +84,7 @@ def test_every_command_has_help(aiperf: Run, command: str) -> None:
     assert f"aiperf-orch.cli {command} [OPTIONS]" in done.stdout or f"{command} [OPTIONS]" in done.stdout
 
 
-def test_the_version(aiperf: Run) -> None:
+def test_version(aiperf: Run) -> None:
     assert aiperf("--version").stdout.startswith("aiperf-orch, version ")
 
 
@@ -134,21 +134,21 @@ def test_wrong_use_is_status_2(aiperf: Run, arguments: list[str], message: str) 
 )
 def test_a_wrong_site_file(refused: Callable[..., str], tmp_path: Path, text: str, options: Any, message: str) -> None:
     (tmp_path / "site.yaml").write_text(text)
-    told = refused(_WRONG_USE, "run", "site.yaml", *options)
-    assert sorted(told.splitlines()) == sorted(message.splitlines()) or told.startswith(message)
+    error = refused(_WRONG_USE, "run", "site.yaml", *options)
+    assert sorted(error.splitlines()) == sorted(message.splitlines()) or error.startswith(message)
     assert [path.name for path in tmp_path.iterdir()] == ["site.yaml"]
 
 
 def test_a_missing_site_file(refused: Callable[..., str], tmp_path: Path) -> None:
-    told = refused(_WRONG_USE, "run", "nowhere.yaml")
-    assert told.startswith("nowhere.yaml: there is no such site file")
-    assert "local.yaml" in told
+    error = refused(_WRONG_USE, "run", "nowhere.yaml")
+    assert error.startswith("nowhere.yaml: there is no such site file")
+    assert "local.yaml" in error
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_seed_network_beyond_the_limits(refused: Callable[..., str], tmp_path: Path, write_site: Any) -> None:
-    told = refused(_WRONG_USE, "run", write_site(), "--set", "network.max_layers=1")
-    assert "the seed network" in told
+    error = refused(_WRONG_USE, "run", write_site(), "--set", "network.max_layers=1")
+    assert "the seed network" in error
     assert not (tmp_path / "campaigns").exists()
 
 
@@ -156,7 +156,9 @@ def test_a_seed_network_beyond_the_limits(refused: Callable[..., str], tmp_path:
 
 
 @pytest.mark.parametrize(("command", "path"), [("tick", "."), ("status", "nowhere"), ("stop", "file"), ("score", ".")])
-def test_what_is_no_campaign_directory(refused: Callable[..., str], tmp_path: Path, command: str, path: str) -> None:
+def test_a_path_that_is_no_campaign_directory(
+    refused: Callable[..., str], tmp_path: Path, command: str, path: str
+) -> None:
     (tmp_path / "file").write_text("mine")
     assert "is not a campaign directory: it has no campaign.yaml" in refused(_WRONG_USE, command, path)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
@@ -169,17 +171,17 @@ def test_run_leaves_a_directory_of_something_else_alone(
     (tmp_path / "thesis" / "thesis.tex").write_text("mine")
     site = write_site()
     before = contents(tmp_path)
-    told = refused(_WRONG_USE, "run", site, "--campaign-dir", "thesis")
-    assert told.endswith("thesis: is not a campaign directory, and not empty")
+    error = refused(_WRONG_USE, "run", site, "--campaign-dir", "thesis")
+    assert error.endswith("thesis: is not a campaign directory, and not empty")
     assert refused(_WRONG_USE, "run", site, "--campaign-dir", site) == f"{site}: is not a directory"
     assert contents(tmp_path) == before
 
 
 def test_other_settings_are_refused(refused: Callable[..., str], over: Any, contents: Any) -> None:
     before = contents(over.path)
-    told = refused(_WRONG_USE, *_go_on(over, "--duration", "2h"))
-    assert f"{over.path}: this campaign was made by other settings:\n" in told
-    assert "  campaign.duration: '3600s' there, '7200s' now\n" in told
+    error = refused(_WRONG_USE, *_go_on(over, "--duration", "2h"))
+    assert f"{over.path}: this campaign was made by other settings:\n" in error
+    assert "  campaign.duration: '3600s' there, '7200s' now\n" in error
     assert contents(over.path) == before
 
 
@@ -198,8 +200,9 @@ def test_a_campaign_below_what_others_can_write_is_refused(
     refused: Callable[..., str], over: Any, tmp_path: Path
 ) -> None:
     tmp_path.chmod(0o777)
-    told = refused(_WRONG_USE, *_go_on(over))
-    assert told.startswith(f"{tmp_path}: everybody could replace {over.path} through this parent directory (mode 0777)")
+    error = refused(_WRONG_USE, *_go_on(over))
+    reason = f"everybody could replace {over.path} through this parent directory (mode 0777)"
+    assert error.startswith(f"{tmp_path}: {reason}")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
@@ -219,8 +222,8 @@ def test_a_campaign_of_a_live_controller_is_refused(
 ) -> None:
     lock = Lock.acquire(over.directory.lock, take_over=False)
     before = contents(over.path)
-    told = refused(_FAILED, *_go_on(over, "--take-over"))
-    assert f"controller.lock: a live controller holds this campaign (process {os.getpid()} on " in told
+    error = refused(_FAILED, *_go_on(over, "--take-over"))
+    assert f"controller.lock: a live controller holds this campaign (process {os.getpid()} on " in error
     assert contents(over.path) == before
     lock.check_held()
     status = aiperf("status", over.path)
@@ -244,14 +247,14 @@ def _edit_lock(made: Any, **fields: Any) -> None:
     made.directory.lock.write_text(json.dumps(json.loads(made.directory.lock.read_text()) | fields))
 
 
-def test_a_lock_of_another_host_is_taken_over_only_when_told(
+def test_a_lock_of_another_host_is_taken_over_only_on_request(
     refused: Callable[..., str], aiperf: Run, over: Any, contents: Any
 ) -> None:
     _edit_lock(over, host="elsewhere")
     before = contents(over.path)
-    told = refused(_FAILED, *_go_on(over))
-    assert "controller.lock: a controller on elsewhere " in told
-    assert told.endswith("give --take-over")
+    error = refused(_FAILED, *_go_on(over))
+    assert "controller.lock: a controller on elsewhere " in error
+    assert error.endswith("give --take-over")
     assert contents(over.path) == before
     assert aiperf(*_go_on(over, "--take-over")).returncode == 0
 
@@ -264,7 +267,7 @@ def test_a_lock_of_a_dead_process_is_taken_over(aiperf: Run, over: Any) -> None:
     assert "score            55 OPS" in done.stdout
 
 
-def test_a_garbage_lock_is_told(refused: Callable[..., str], over: Any) -> None:
+def test_a_lock_that_cannot_be_read_is_an_error(refused: Callable[..., str], over: Any) -> None:
     over.directory.lock.write_text("garbage")
     assert f"{over.directory.lock}: cannot be read as a lock" in refused(_FAILED, *_go_on(over))
     assert over.directory.lock.read_text() == "garbage"
@@ -311,7 +314,7 @@ def _removed(lines: list[str]) -> None:
         (_removed, 3, ["stop"]),
     ],
 )
-def test_a_damaged_journal_is_told_with_its_line(
+def test_a_damaged_journal_is_an_error_with_its_line(
     refused: Callable[..., str], over: Any, contents: Any, damage: Any, number: int, commands: list[str]
 ) -> None:
     lines = over.journal_lines()
@@ -319,18 +322,18 @@ def test_a_damaged_journal_is_told_with_its_line(
     over.directory.journal.write_text("".join(line + "\n" for line in lines))
     before = contents(over.path)
     for command in commands:
-        told = refused(_FAILED, *(_go_on(over) if command == "run" else [command, over.path]))
-        assert told.startswith(f"{over.directory.journal}:{number}: ")
-        assert "(nothing was changed)" in told
+        error = refused(_FAILED, *(_go_on(over) if command == "run" else [command, over.path]))
+        assert error.startswith(f"{over.directory.journal}:{number}: ")
+        assert "(nothing was changed)" in error
     assert contents(over.path) == before
 
 
-def test_a_journal_about_what_never_was_is_told(refused: Callable[..., str], over: Any) -> None:
+def test_a_journal_with_an_unknown_attempt_is_an_error(refused: Callable[..., str], over: Any) -> None:
     over.began(1, trial=7)
     assert refused(_FAILED, "status", over.path).startswith("journal.jsonl:6: began: speaks of (7, 1)")
 
 
-def test_what_the_system_refuses_is_told_with_the_file(refused: Callable[..., str], over: Any) -> None:
+def test_an_error_of_the_system_names_the_file(refused: Callable[..., str], over: Any) -> None:
     over.directory.journal.unlink()
     over.directory.journal.mkdir()
     assert refused(_FAILED, "status", over.path) == f"{over.directory.journal}: cannot be read: not a regular file"
@@ -341,18 +344,20 @@ def test_frozen_settings_that_were_edited_are_refused(refused: Callable[..., str
     file.write_text(file.read_text().replace("python: ", "python: 0", 1))
     before = contents(over.path)
     for arguments in (_go_on(over), ["score", over.path], ["status", over.path]):
-        told = refused(_FAILED, *arguments)
-        assert told.startswith(f"{file}: was changed after the campaign was made")
+        error = refused(_FAILED, *arguments)
+        assert error.startswith(f"{file}: was changed after the campaign was made")
     assert contents(over.path) == before
 
 
-def test_frozen_settings_that_are_damaged_are_told_with_their_key(refused: Callable[..., str], over: Any) -> None:
+def test_damaged_frozen_settings_are_an_error_with_their_key(refused: Callable[..., str], over: Any) -> None:
     file = over.path / "campaign.yaml"
     file.write_text(file.read_text().replace("concurrency: 2", "concurrency: two"))
     assert refused(_FAILED, "score", over.path).startswith(f"{file}: settings.campaign.concurrency: ")
 
 
-def test_events_that_cannot_count_are_told_and_the_rest_is_scored(aiperf: Run, campaign: Callable[..., Any]) -> None:
+def test_events_that_cannot_count_are_warnings_and_the_rest_is_scored(
+    aiperf: Run, campaign: Callable[..., Any]
+) -> None:
     made = campaign()
     made.submit()
     lie = json.dumps(json.loads(made.epoch(2, 3).to_line()) | {"ops": 10**12})
@@ -387,7 +392,7 @@ def test_a_data_set_that_fails_pauses_the_campaign(aiperf: Run, write_site: Any,
 # a full disk
 
 
-def test_a_full_disk_is_told_and_what_was_there_stays(
+def test_a_full_disk_is_an_error_and_existing_files_stay(
     refused: Callable[..., str], aiperf: Run, campaign: Any, small_disk: Path, fill: Any, contents: Any
 ) -> None:
     made = campaign("disk/campaign")
@@ -469,7 +474,7 @@ def test_status_as_json_and_csv(aiperf: Run, over: Any, contents: Any) -> None:
     assert contents(over.path) == before
 
 
-def test_the_table_of_a_long_campaign_has_its_latest_trials_and_counts_all(aiperf: Run, campaign: Any) -> None:
+def test_a_long_campaigns_table_has_its_latest_trials_and_counts_all(aiperf: Run, campaign: Any) -> None:
     made = campaign()
     for trial in range(23):
         made.trial(trial, [(2, 0.5), (8, 0.1 if trial == 1 else 0.2)])
@@ -489,7 +494,7 @@ def test_operations_as_json(aiperf: Run) -> None:
     )
 
 
-def test_operations_of_what_is_no_network(refused: Callable[..., str], tmp_path: Path) -> None:
+def test_operations_of_a_file_without_a_network(refused: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_text("{")
     assert refused(_WRONG_USE, "ops", "bad.json").startswith("bad.json: not JSON: ")
     assert refused(_WRONG_USE, "ops", "nowhere").startswith("nowhere: no such file, and no seed network")
@@ -528,7 +533,7 @@ def _open_for_writing(pipe: Path) -> int:
     while True:
         try:
             return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
-        except OSError:  # nobody reads yet
+        except OSError:  # no process reads yet
             assert time.monotonic() < deadline
             time.sleep(0.02)
 

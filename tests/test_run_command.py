@@ -1,4 +1,4 @@
-"""`aiperf-orch run`, `stop` and `tick` as a person uses them: real processes, real signals, a real terminal."""
+"""`aiperf-orch run`, `stop` and `tick` with real processes, real signals and a real terminal."""
 
 import csv
 import os
@@ -12,6 +12,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+
+from waiting import wait_for
 
 SITE = Path(__file__).parents[1] / "site_configs" / "local.yaml"
 AN_HOUR = ("--duration", "1h")  # the site's 150 seconds may not suffice a busy machine
@@ -45,13 +47,6 @@ def row(path):
     return only
 
 
-def wait_for(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
-
-
 def has_epochs(campaign, files=1):
     return sum('"epoch"' in path.read_text() for path in (campaign / "events").glob("*.jsonl")) >= files
 
@@ -77,7 +72,7 @@ def campaign(tmp_path):
             process.kill()
 
 
-def test_the_main_job_trains_real_networks_and_says_the_score(campaign):
+def test_the_main_job_trains_real_networks_and_prints_the_score(campaign):
     short = ("--max-trials", 2, "--set", "training.warmup_epochs=[2, 2]", *AN_HOUR)
     done = aiperf("run", SITE, "--campaign-dir", campaign, *short)
     assert done.returncode == 0, done.stderr
@@ -97,7 +92,7 @@ def test_the_main_job_trains_real_networks_and_says_the_score(campaign):
     assert sum(int(each["operations"]) for each in trials) == int(result["operations"])
 
 
-def test_without_a_campaign_directory_one_is_made_and_named_at_the_start_and_the_end(tmp_path):
+def test_a_new_campaign_directory_is_named_at_the_start_and_the_end(tmp_path):
     done = aiperf("run", SITE, "--max-trials", 1, *SIMULATED, cwd=tmp_path)
     assert done.returncode == 0
     (made,) = (tmp_path / "campaigns").iterdir()
@@ -111,19 +106,22 @@ def test_without_a_campaign_directory_one_is_made_and_named_at_the_start_and_the
 def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(campaign):
     command = ("run", SITE, "--campaign-dir", campaign, "--max-trials", 4, *SLOW)
     process = start(*command)
-    wait_for(lambda: campaign.exists() and (campaign / "events").exists() and has_epochs(campaign, 2))
+    wait_for(
+        lambda: campaign.exists() and (campaign / "events").exists() and has_epochs(campaign, 2),
+        "2 trial(s) have an epoch",
+    )
     process.send_signal(signal.SIGINT)
     output, messages = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "go on" in messages
     assert "score" in output
-    wait_for(lambda: not jobs_of(campaign))
+    wait_for(lambda: not jobs_of(campaign), "all jobs have ended")
     began = row(campaign / "result.csv")["started"]
     epochs = int(row(campaign / "result.csv")["epochs"])
     assert epochs >= 2
 
     process = start(*command)
-    wait_for(lambda: has_epochs(campaign, 3))
+    wait_for(lambda: has_epochs(campaign, 3), "3 trial(s) have an epoch")
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert row(campaign / "result.csv")["started"] == began
@@ -147,7 +145,7 @@ def test_on_sigterm_the_controller_leaves_and_trials_run_on_to_be_adopted(campai
         *LONG,
     )
     process = start(*command)
-    wait_for(lambda: (campaign / "events").exists() and has_epochs(campaign))
+    wait_for(lambda: (campaign / "events").exists() and has_epochs(campaign), "1 trial(s) have an epoch")
     process.send_signal(signal.SIGTERM)
     _, messages = process.communicate(timeout=60)
     assert process.returncode == 4
@@ -160,29 +158,29 @@ def test_on_sigterm_the_controller_leaves_and_trials_run_on_to_be_adopted(campai
 
 def test_stop_ends_a_running_campaign(campaign):
     process = start("run", SITE, "--campaign-dir", campaign, *SLOW)
-    wait_for(lambda: (campaign / "events").exists() and has_epochs(campaign))
+    wait_for(lambda: (campaign / "events").exists() and has_epochs(campaign), "1 trial(s) have an epoch")
     assert aiperf("stop", campaign).returncode == 0
     process.communicate(timeout=60)
     assert process.returncode == 4
-    wait_for(lambda: not jobs_of(campaign))
+    wait_for(lambda: not jobs_of(campaign), "all jobs have ended")
     assert "stopped" in aiperf("status", campaign).stdout
     assert aiperf("stop", campaign).returncode == 0
 
 
 def test_stop_ends_trials_whose_controller_was_killed(campaign):
     process = start("run", SITE, "--campaign-dir", campaign, *SLOW)
-    wait_for(lambda: (campaign / "events").exists() and has_epochs(campaign))
+    wait_for(lambda: (campaign / "events").exists() and has_epochs(campaign), "1 trial(s) have an epoch")
     process.kill()
     process.communicate()
     assert jobs_of(campaign)
     assert aiperf("stop", campaign).returncode == 0
-    wait_for(lambda: not jobs_of(campaign))
+    wait_for(lambda: not jobs_of(campaign), "all jobs have ended")
     assert "STOPPED" in aiperf("status", campaign).stdout
 
 
 def test_a_second_run_is_refused_while_the_first_lives(campaign):
     process = start("run", SITE, "--campaign-dir", campaign, *SLOW)
-    wait_for(lambda: (campaign / "events").exists() and has_epochs(campaign))
+    wait_for(lambda: (campaign / "events").exists() and has_epochs(campaign), "1 trial(s) have an epoch")
     second = aiperf("run", SITE, "--campaign-dir", campaign, *SLOW)
     assert second.returncode == 1
     assert "a live controller holds this campaign" in second.stderr
@@ -193,7 +191,7 @@ def test_a_second_run_is_refused_while_the_first_lives(campaign):
     assert process.returncode == 130
 
 
-def test_a_paused_campaign_fails_and_says_why(campaign):
+def test_a_paused_campaign_fails_with_the_reason(campaign):
     done = aiperf("run", SITE, "--campaign-dir", campaign, *SIMULATED, "--set", "training.simulated.failure_rate=1.0",
                   "--set", "training.simulated.failure_reason=BAD_DATA")  # fmt: skip
     assert done.returncode == 1
@@ -202,7 +200,7 @@ def test_a_paused_campaign_fails_and_says_why(campaign):
 
 def test_ticks_from_cron_run_a_campaign(campaign):
     process = start("run", SITE, "--campaign-dir", campaign, "--max-trials", 2, *SIMULATED)
-    wait_for(lambda: (campaign / "events").exists() and has_epochs(campaign))
+    wait_for(lambda: (campaign / "events").exists() and has_epochs(campaign), "1 trial(s) have an epoch")
     process.kill()
     process.communicate()
     deadline = time.monotonic() + 120

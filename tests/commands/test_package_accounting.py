@@ -53,7 +53,7 @@ def _accounting(file: Path) -> list[dict[str, Any]] | None:
 
 
 @pytest.mark.parametrize("kind", [pytest.param(kind, marks=getattr(pytest.mark, kind)) for kind in _KINDS])
-def test_a_package_holds_the_queues_own_accounting(
+def test_a_package_holds_the_schedulers_accounting(
     kind: str, request: Any, aiperf: Callable[..., Any], tmp_path: Path
 ) -> None:
     cluster = request.getfixturevalue(_KINDS[kind][0])
@@ -70,9 +70,7 @@ def test_a_package_holds_the_queues_own_accounting(
 
 
 @pytest.mark.pbs
-def test_jobs_that_were_deleted_before_they_ran_are_not_waited_for(
-    pbs: Pbs, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_jobs_that_were_deleted_before_they_ran_are_not_awaited(pbs: Pbs, capsys: pytest.CaptureFixture[str]) -> None:
     jobs = {name: pbs.submit("true", *options) for name, options in (("ran", []), ("held", ["-h"]), ("wide", _WIDE))}
     pbs.wait(jobs["ran"])
     for name in ("held", "wide"):
@@ -97,7 +95,7 @@ def test_jobs_that_were_deleted_before_they_ran_are_not_waited_for(
         ("REQUEUED", _TIME, None, False),
     ],
 )
-def test_only_the_ends_of_jobs_that_may_still_get_one_are_waited_for(
+def test_only_ends_that_may_still_come_are_awaited(
     state: str,
     start: str | None,
     end: str | None,
@@ -120,7 +118,7 @@ def test_only_the_ends_of_jobs_that_may_still_get_one_are_waited_for(
     assert ("waiting for the accounting" in caplog.text) == (not settled)
 
 
-def test_a_campaign_that_ended_long_ago_is_not_waited_for(campaign: Callable[..., Any]) -> None:
+def test_accounting_of_a_campaign_that_ended_long_ago_is_not_awaited(campaign: Callable[..., Any]) -> None:
     directory = campaign().directory
     assert 50 < package._remaining_lag(directory) <= 60
     an_hour_ago = time.time() - 3600
@@ -129,7 +127,7 @@ def test_a_campaign_that_ended_long_ago_is_not_waited_for(campaign: Callable[...
 
 
 @pytest.mark.slurm
-def test_accounting_that_is_late_is_waited_for_and_one_that_stays_incomplete_accuses_nobody(
+def test_late_accounting_is_awaited_and_incomplete_accounting_left_out(
     slurm_accounting: SlurmCluster,
     aiperf: Callable[..., Any],
     tmp_path: Path,

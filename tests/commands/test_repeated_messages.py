@@ -59,7 +59,7 @@ def test_another_warning_is_shown_at_once(repeats: RepeatFilter) -> None:
     [
         ("no answer; asking again in 2m30s", "no answer; asking again in 5m"),
         ("12 trial(s) wait to be submitted: full", "9 trial(s) wait to be submitted: full"),
-        ("2 job(s) not told to end, as qk3f9-00001-1: no", "1 job(s) not told to end, as qk3f9-00042-2: no"),
+        ("2 job(s) not signalled to end, as qk3f9-00001-1: no", "1 job(s) not signalled to end, as qk3f9-00042-2: no"),
         ("as qk3f9-w00001[17]: no", "as qk3f9-w00001[18]: no"),
     ],
 )
@@ -74,7 +74,7 @@ def test_after_an_hour_without_it_a_warning_is_new(repeats: RepeatFilter, clock:
     assert repeats.filtered("away") == "away"
 
 
-def test_after_midnight_the_date_is_said(repeats: RepeatFilter, clock: _Clock) -> None:
+def test_after_midnight_the_date_is_shown(repeats: RepeatFilter, clock: _Clock) -> None:
     repeats.filtered("away")
     text = None
     for _ in range(20 * 60):
@@ -84,7 +84,7 @@ def test_after_midnight_the_date_is_said(repeats: RepeatFilter, clock: _Clock) -
     assert "times since 2026-11-30 10:31)" in text
 
 
-def test_of_very_many_warnings_only_the_latest_are_remembered(repeats: RepeatFilter) -> None:
+def test_only_the_latest_warnings_are_remembered(repeats: RepeatFilter) -> None:
     for number in range(3000):
         assert repeats.filtered(f"node n{number}: failed")
     assert not repeats.filtered("node n2999: failed")

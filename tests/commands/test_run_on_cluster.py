@@ -6,7 +6,6 @@ import pty
 import signal
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
@@ -14,6 +13,7 @@ import pytest
 from aiperf_orch.campaign.consistency import read_state
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.lock import read_holder
+from waiting import wait_for
 
 pytestmark = pytest.mark.slurm
 
@@ -37,7 +37,7 @@ def site(write_site, slurm):
 
 @pytest.fixture
 def campaign(tmp_path):
-    """Where the campaign will lie; a controller that still has it then is ended."""
+    """Path of a campaign; a controller that still holds it at the end is killed."""
     path = tmp_path / "campaign"
     yield path
     holder = read_holder(path / "controller.lock") if path.exists() else None
@@ -45,18 +45,11 @@ def campaign(tmp_path):
         os.kill(holder.pid, signal.SIGKILL)
 
 
-def wait_for(condition):
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.1)
-
-
 def state_of(campaign):
     return read_state(CampaignDirectory.open(campaign))
 
 
-def test_nothing_is_submitted_unless_somebody_agrees(aiperf, site, campaign, slurm):
+def test_nothing_is_submitted_without_agreement(aiperf, site, campaign, slurm):
     done = aiperf("run", site, "--campaign-dir", campaign, "--concurrency", "4", "--duration", "2h")
     assert done.returncode == 2
     assert "up to 1 node (4 trials of 1 node at once, 4 to a node) for 2h" in done.stderr
@@ -67,7 +60,7 @@ def test_nothing_is_submitted_unless_somebody_agrees(aiperf, site, campaign, slu
 
 
 @pytest.mark.parametrize(("answer", "status"), [(b"n\n", 2), (b"y\n", 0)])
-def test_a_person_at_the_terminal_is_asked(site, campaign, answer, status):
+def test_the_user_at_a_terminal_is_asked(site, campaign, answer, status):
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "aiperf_orch.cli", "run", site, "--campaign-dir", campaign, "--max-trials", "1"],
@@ -84,7 +77,7 @@ def test_a_person_at_the_terminal_is_asked(site, campaign, answer, status):
     assert campaign.exists() == (status == 0)
 
 
-def test_a_controller_in_the_background_survives_the_logout_and_is_stopped(aiperf, site, campaign, slurm):
+def test_a_background_controller_survives_the_logout_and_is_stopped(aiperf, site, campaign, slurm):
     # longer than any machine takes for this test, early stopping included
     endless = ("warmup_epochs=[5000]", "patience=5000", "max_patience=5000", "simulated.epoch_seconds=0.2")
     options = [word for setting in endless for word in ("--set", f"training.{setting}")]
@@ -93,8 +86,8 @@ def test_a_controller_in_the_background_survives_the_logout_and_is_stopped(aiper
     holder = read_holder(campaign / "controller.lock")
     assert f"in the background as process {holder.pid}" in done.stderr
     assert holder.alive()
-    assert os.getsid(holder.pid) == holder.pid  # no terminal that hangs up is its own
-    wait_for(lambda: state_of(campaign).begins)
+    assert os.getsid(holder.pid) == holder.pid  # without a controlling terminal
+    wait_for(lambda: state_of(campaign).begins, "a trial has begun", seconds=PATIENCE)
     assert slurm.alive_jobs()
     assert "RUNNING" in aiperf("status", campaign).stdout
 
@@ -104,8 +97,10 @@ def test_a_controller_in_the_background_survives_the_logout_and_is_stopped(aiper
 
     stopped = aiperf("stop", campaign, timeout=PATIENCE)
     assert stopped.returncode == 0, stopped.stderr
-    wait_for(lambda: not psutil.pid_exists(holder.pid) or not holder.alive())
-    wait_for(lambda: slurm.alive_jobs() == [])
+    wait_for(
+        lambda: not psutil.pid_exists(holder.pid) or not holder.alive(), "the controller has ended", seconds=PATIENCE
+    )
+    wait_for(lambda: slurm.alive_jobs() == [], "no job is left", seconds=PATIENCE)
     assert "stopped" in aiperf("status", campaign).stdout
     assert "stopped; go on" in (campaign / "controller.log").read_text()
 
@@ -124,9 +119,9 @@ def test_a_prepared_campaign_is_run_by_ticks_alone(aiperf, site, campaign, slurm
         assert done.returncode in (0, 4), done.stderr
         return done.returncode == 0
 
-    wait_for(finished)
+    wait_for(finished, "the campaign is finished", seconds=PATIENCE)
     assert "finished" in said[-1]
     with (campaign / "result.csv").open() as file:
         (row,) = csv.DictReader(file)
     assert (row["trials"], row["scheduler"], row["simulated"]) == ("2", "slurm", "yes")
-    wait_for(lambda: slurm.alive_jobs() == [])
+    wait_for(lambda: slurm.alive_jobs() == [], "no job is left", seconds=PATIENCE)

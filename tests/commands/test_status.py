@@ -26,7 +26,7 @@ def _slurm(state: str, reason: str = "None") -> JobStatus:
 def _state(
     queued: JobStatus | None, *, begun: bool, asked: bool = True, cancelling: EndReason | None = None
 ) -> tuple[str, str]:
-    return live_state(AttemptState(0, 1, "a", now(), "1", cancelling=cancelling), queued, begun=begun, asked=asked)
+    return live_state(AttemptState(0, 1, "a", now(), "1", cancelling=cancelling), queued, begun=begun, queried=asked)
 
 
 @pytest.mark.parametrize(
@@ -35,8 +35,8 @@ def _state(
         (True, _slurm("RUNNING"), "RUNNING", ""),
         (True, _slurm("SUSPENDED"), "SUSPENDED", "suspended for another job or by an administrator"),
         (True, _slurm("STOPPED"), "SUSPENDED", "stopped by a signal"),
-        (True, _slurm("PENDING", "BeginTime"), "PENDING", "is in the queue again, BeginTime: its earliest start"),
-        (True, _slurm("REQUEUE_HOLD", "job requeued in held state"), "PENDING", "is in the queue again, job requeued"),
+        (True, _slurm("PENDING", "BeginTime"), "PENDING", "requeued, BeginTime: its earliest start"),
+        (True, _slurm("REQUEUE_HOLD", "job requeued in held state"), "PENDING", "requeued, job requeued"),
         (True, _slurm("COMPLETING"), "RUNNING", "COMPLETING"),
         (True, _ENDED, "RUNNING", "its job has ended: exit status 1"),
         (True, None, "RUNNING", "the queue does not list its job"),
@@ -46,18 +46,20 @@ def _state(
         (False, None, "SUBMITTED", ""),
     ],
 )
-def test_the_state_of_an_attempt_is_the_queues(begun: bool, queued: JobStatus | None, state: str, why: str) -> None:
-    told = _state(queued, begun=begun)
-    assert told[0] == state
-    assert told[1].startswith(why)
-    assert bool(told[1]) == bool(why)
+def test_the_state_of_an_attempt_comes_from_the_queue(
+    begun: bool, queued: JobStatus | None, state: str, why: str
+) -> None:
+    shown, reason = _state(queued, begun=begun)
+    assert shown == state
+    assert reason.startswith(why)
+    assert bool(reason) == bool(why)
     ending = _state(queued, begun=begun, cancelling=EndReason.STOPPED)
-    assert ending == ("ENDING", ", ".join(filter(None, ["was told to end: STOPPED", told[1]])))
+    assert ending == ("ENDING", ", ".join(filter(None, ["signalled to end: STOPPED", reason])))
 
 
 @pytest.mark.parametrize(("begun", "state"), [(True, "RUNNING"), (False, "SUBMITTED")])
-def test_without_the_queue_the_journals_word_stands(begun: bool, state: str) -> None:
-    assert _state(None, begun=begun, asked=False) == (state, "")
+def test_without_the_queue_the_state_comes_from_the_journal(begun: bool, state: str) -> None:
+    assert _state(None, begun=begun, queried=False) == (state, "")
 
 
 def test_events_that_no_controller_has_seen_are_shown(campaign: Callable[..., Any]) -> None:
@@ -75,7 +77,7 @@ def test_events_that_no_controller_has_seen_are_shown(campaign: Callable[..., An
     assert rows[2]["why"] == "COMPLETED; not recorded by a controller yet"
 
 
-def test_a_trial_that_waits_for_its_next_attempt_is_no_trial_that_is_over(campaign: Callable[..., Any]) -> None:
+def test_a_trial_between_two_attempts_has_not_ended(campaign: Callable[..., Any]) -> None:
     made = campaign()
     made.submit()
     made.ended(runs=0, reason="LOST", message="left the queue", final=False)

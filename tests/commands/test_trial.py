@@ -1,4 +1,4 @@
-"""`trial` and `bench-node` as a person at a node starts them."""
+"""`trial` and `bench-node` as a user on a node starts them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def spec(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-def test_a_trial_by_hand_prints_its_events_and_keeps_the_weights(
+def test_a_manual_trial_prints_its_events_and_keeps_the_weights(
     aiperf: Any, spec: Callable[..., Path], tmp_path: Path
 ) -> None:
     done = aiperf("trial", spec(), "--weights", tmp_path / "weights")
@@ -49,7 +49,7 @@ def test_a_trial_by_hand_prints_its_events_and_keeps_the_weights(
     assert not list((tmp_path / "campaign" / "events").iterdir())
 
 
-def test_a_trial_by_hand_has_its_own_exit_status_and_gets_signals(aiperf: Any, spec: Callable[..., Path]) -> None:
+def test_a_manual_trial_has_its_own_exit_status_and_gets_signals(aiperf: Any, spec: Callable[..., Path]) -> None:
     path = spec(epoch_seconds=600)
     command = [sys.executable, "-m", "aiperf_orch.cli", "trial", str(path)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
@@ -64,7 +64,7 @@ def test_a_trial_by_hand_has_its_own_exit_status_and_gets_signals(aiperf: Any, s
     assert broken.stderr.startswith("error: ")
 
 
-def test_a_trial_is_not_trained_on_less_than_it_was_given(
+def test_a_trial_is_refused_on_fewer_resources_than_it_needs(
     aiperf: Any, spec: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = spec()
@@ -77,7 +77,7 @@ def test_a_trial_is_not_trained_on_less_than_it_was_given(
     assert "of the 9999 accelerators that the trial was given" in end["message"]
 
 
-def test_a_step_of_slurm_on_several_nodes_tells_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slurm_step_on_several_nodes_lists_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scontrol = tmp_path / "scontrol"
     scontrol.write_text('#!/bin/sh\n[ "$*" = "show hostnames n[1-2]" ] && printf "n1\\nn2\\n"\n')
     scontrol.chmod(0o700)
@@ -90,7 +90,7 @@ def test_a_step_of_slurm_on_several_nodes_tells_them(tmp_path: Path, monkeypatch
 # what a node reaches
 
 
-def test_a_part_that_does_not_end_in_its_time_is_named_and_the_others_are_told(tmp_path: Path) -> None:
+def test_a_measurement_that_takes_too_long_is_named_beside_the_others(tmp_path: Path) -> None:
     settings = json.dumps({"data": {"name": "digits"}})
     command = [sys.executable, "-P", "-m", "aiperf_orch.trial.bench", "--format", "json", "--scale", "0.001"]
     done = subprocess.run(
@@ -135,13 +135,13 @@ def _bench(images: float, ops: float = 20e12, precision: str = "bf16", side: int
         (_bench(900, side=64), None, []),
     ],
 )
-def test_what_limits_a_node_is_said_with_what_to_do(bench: Bench, limits: str | None, advised: list[str]) -> None:
+def test_the_limit_of_a_node_is_shown_with_advice(bench: Bench, limits: str | None, advised: list[str]) -> None:
     assert limit(bench) == limits
     assert len(advice(bench)) == len(advised)
     assert all(words in text for words, text in zip(advised, advice(bench), strict=True))
 
 
-def test_a_node_for_a_person() -> None:
+def test_a_node_as_a_table() -> None:
     assert table(_bench(900)) == (
         "n1: Big GPU, 8 cores, torch 2.0\n"
         "matrix product   fp32: 10 TFLOPS\n"
