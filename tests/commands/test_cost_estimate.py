@@ -26,7 +26,7 @@ from aiperf_orch.settings.schedulers import PbsSettings, SlurmSettings
             17,
             NodeSharing(4, 4),
             {},
-            "up to 4 nodes (17 trials of 1 node at once, 4 to a node; more than have room; 1 more",
+            "up to 4 nodes (17 trials of 1 node at once, 4 to a node; more than there is room for; 1 more",
         ),
         (16, NodeSharing(None, 1), {}, "up to 16 nodes (16 trials of 1 node at once; 1 more"),
         (5, NodeSharing(100, 4), {"lookahead": 0}, "up to 2 nodes (5 trials of 1 node at once, 4 to a node) for 12h"),

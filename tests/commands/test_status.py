@@ -24,9 +24,9 @@ def _slurm(state: str, reason: str = "None") -> JobStatus:
 
 
 def _state(
-    queued: JobStatus | None, *, begun: bool, asked: bool = True, cancelling: EndReason | None = None
+    queued: JobStatus | None, *, begun: bool, queried: bool = True, cancelling: EndReason | None = None
 ) -> tuple[str, str]:
-    return live_state(AttemptState(0, 1, "a", now(), "1", cancelling=cancelling), queued, begun=begun, queried=asked)
+    return live_state(AttemptState(0, 1, "a", now(), "1", cancelling=cancelling), queued, begun=begun, queried=queried)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_events_that_no_controller_has_seen_are_shown(campaign: Callable[..., An
         ("RUNNING", "n1", 0.2),
         ("ENDED", "n1", 0.1),
     ]
-    assert rows[2]["why"] == "COMPLETED; not recorded by a controller yet"
+    assert rows[2]["why"] == "COMPLETED; not yet recorded by a controller"
 
 
 def test_a_trial_between_two_attempts_has_not_ended(campaign: Callable[..., Any]) -> None:
