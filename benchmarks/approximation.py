@@ -31,7 +31,7 @@ from aiperf_orch.network.morphisms import MorphismLimits
 from aiperf_orch.search import Search
 from aiperf_orch.search.embedding import UNIT
 from aiperf_orch.search.gaussian_process import NOISE, SMALLEST_SCALE
-from aiperf_orch.search.surrogate import Place, Surrogate
+from aiperf_orch.search.surrogate import EmbeddedNetwork, Surrogate
 from aiperf_orch.settings.models import SearchSettings
 
 Floats = npt.NDArray[np.float64]

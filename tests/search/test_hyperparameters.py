@@ -1,4 +1,4 @@
-"""Points come from TPE, within their bounds, without a trace in Optuna's settings."""
+"""Hyperparameters: the first point, random points, and points from TPE."""
 
 import subprocess
 import sys
@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 from aiperf_orch.records.trial import Hyperparameters
-from aiperf_orch.search.history import Trial
+from aiperf_orch.search.history import Observation
 from aiperf_orch.search.hyperparameters import first_point, sample
 from aiperf_orch.settings.models import SearchSettings
 
 SETTINGS = SearchSettings()
 
 
-def trials(number: int, seed: int = 0) -> list[Trial]:
-    """Trials for which less dropout and a larger batch is better; every seventh failed, the last two run."""
+def observations(number: int, seed: int = 0) -> list[Observation]:
+    """Trials that are better with less dropout and a larger batch; every seventh failed, the last two run."""
     generator = np.random.default_rng(seed)
     made = []
     for index in range(number):
@@ -26,7 +26,7 @@ def trials(number: int, seed: int = 0) -> list[Trial]:
         )
         error = 0.1 + 3 * point.dropout + (128 - point.batch_size) / 1000
         running = index >= number - 2
-        made.append(Trial(0, (), point, running, None if running or index % 7 == 6 else error))
+        made.append(Observation(0, (), point, running, None if running or index % 7 == 6 else error))
     return made
 
 
@@ -39,33 +39,34 @@ def test_the_first_point():
 @pytest.mark.parametrize("known", [0, 1, 30])
 def test_points_stay_within_their_bounds(known):
     for seed in range(20):
-        point = sample(SETTINGS, trials(known), np.random.default_rng(seed))
+        point = sample(SETTINGS, observations(known), np.random.default_rng(seed))
         assert point.kernel_size in SETTINGS.kernel_sizes
         assert 0 <= point.dropout <= 0.2
         assert 32 <= point.batch_size <= 128
 
 
-def test_a_setting_that_leaves_no_choice_is_obeyed():
+def test_bounds_that_leave_one_point_give_this_point():
     only = SearchSettings(kernel_sizes=[5], max_dropout=0.0, batch_size=[64, 64])
     fixed = Hyperparameters(kernel_size=5, dropout=0, batch_size=64)
-    known = [Trial(None, (), fixed, False, 0.1 + index / 100) for index in range(20)]
+    known = [Observation(None, (), fixed, False, 0.1 + index / 100) for index in range(20)]
     assert sample(only, known, np.random.default_rng(1)) == fixed
 
 
 def test_the_same_seed_and_trials_give_the_same_point():
     def drawn(seed: int) -> Hyperparameters:
-        return sample(SETTINGS, trials(30), np.random.default_rng(seed))
+        return sample(SETTINGS, observations(30), np.random.default_rng(seed))
 
     assert drawn(5) == drawn(5)
     assert len({drawn(seed) for seed in range(10)}) > 1
 
 
-def test_points_come_from_where_trials_were_good():
-    points = [sample(SETTINGS, trials(60), np.random.default_rng(seed)) for seed in range(20)]
+def test_points_are_similar_to_the_best_trials():
+    points = [sample(SETTINGS, observations(60), np.random.default_rng(seed)) for seed in range(20)]
     assert np.mean([point.dropout for point in points]) < 0.07
 
 
-def test_the_search_is_imported_without_what_takes_long():
-    code = "import sys, aiperf_orch.search; print([m for m in ('optuna', 'torch', 'pandas', 'sklearn') if m in sys.modules])"
+def test_the_search_imports_no_slow_packages():
+    slow = ("optuna", "torch", "pandas", "sklearn")
+    code = f"import sys, aiperf_orch.search; print([name for name in {slow} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
