@@ -83,7 +83,7 @@ class _TruncatedMixture:
         return np.clip(samples, self._low, self._high)
 
     def log_density(self, at: Floats) -> Floats:
-        """Logarithms (n,) of the density at (n,)."""
+        """Logarithms (n,) of the density at (n,), up to a constant that all mixtures share."""
         standardised = (at[:, None] - self._means) / self._deviations
         densities = np.exp(-(standardised**2) / 2) / (self._deviations * self._within)
         logarithms: Floats = np.log(densities @ self._weights)

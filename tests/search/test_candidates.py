@@ -21,6 +21,7 @@ from aiperf_orch.search.candidates import (
     random_descendant,
 )
 from aiperf_orch.search.surrogate import Surrogate
+from aiperf_orch.util.errors import NetworkError
 
 pytestmark = pytest.mark.unit
 
@@ -40,6 +41,13 @@ def fitted(beta: float = 0.5) -> tuple[Surrogate, dict[int, Graph]]:
     surrogate = Surrogate(beta)
     surrogate.fit({trial: 0.8 * 0.5**trial for trial in graphs}, graphs.__getitem__)
     return surrogate, graphs
+
+
+def single(beta: float = 0.5) -> Surrogate:
+    """A surrogate of the seed network alone."""
+    surrogate = Surrogate(beta)
+    surrogate.fit({0: 0.5}, lambda _: SEED_NETWORK)
+    return surrogate
 
 
 @dataclass
@@ -153,14 +161,56 @@ def test_annealing_without_new_children_returns_none():
     assert Recorder(fitted()[0], known=lambda _: True).anneal([(0.8, START)]) is None
 
 
-def test_an_equal_child_is_queued_once(monkeypatch):
-    """Every random edit is the same one: the queue holds the start and one child of each generation."""
+def test_an_equal_child_is_expanded_once(monkeypatch):
+    """Each random edit is the same one, and only the first generation is within the limits."""
     monkeypatch.setattr(morphisms, "random_edit", lambda *_: DEEPER)
-    recorder = Recorder(fitted()[0])
-    found = recorder.anneal([(0.8, START)], neighbours=4, max_children=4)
+    child = morphisms.apply(SEED_NETWORK, DEEPER)
+    recorder = Recorder(fitted()[0], refused=lambda graph: graph.hash != child.hash)
+    found = recorder.anneal([(0.8, START)], neighbours=2, max_children=8)
     assert found is not None
     assert found.edits == (DEEPER,)
-    assert len({graph.hash for graph in recorder.evaluated}) == 1
+    assert recorder.edited == 4, "two children of the start, two of its child"
+
+
+def test_annealing_returns_the_first_of_equal_bounds():
+    recorder = Recorder(single(beta=1e-9))
+    found = recorder.anneal([(0.5, START)])
+    assert len(set(recorder.bounds())) == 1
+    assert found is not None
+    assert found.graph == recorder.evaluated[0]
+
+
+def test_annealing_continues_after_a_child_beyond_the_limits():
+    refused = []
+    recorder = Recorder(fitted()[0], refused=lambda graph: len(refused) < 3 and not refused.append(graph))
+    found = recorder.anneal([(0.8, START)], neighbours=8, max_children=32)
+    assert found is not None
+    assert len(refused) == 3
+    assert recorder.edited > 8, "the start has more children than the refused ones"
+
+
+@pytest.fixture
+def no_edits(monkeypatch):
+    """No random edit is possible."""
+    monkeypatch.setattr(morphisms, "random_edit", lambda *_: None)
+
+
+def test_networks_without_a_random_edit_give_no_candidate(no_edits):
+    assert START.random_child(np.random.default_rng(0)) is None
+    assert Recorder(single()).anneal([(0.8, START)]) is None
+    found = random_descendant(
+        [START], is_new=lambda _: True, admits=lambda _: True, max_edits=3, generator=np.random.default_rng(0)
+    )
+    assert found is None
+
+
+def test_the_exhaustive_search_skips_edits_without_a_valid_network(monkeypatch):
+    def refuse(_graph, _edit):
+        raise NetworkError("too many channels")
+
+    monkeypatch.setattr(morphisms, "apply", refuse)
+    generator = np.random.default_rng(0)
+    assert breadth_first([START], [3], is_new=lambda _: True, admits=lambda _: True, generator=generator) is None
 
 
 def acceptance(seed: int, children: int = 100) -> tuple[list[float], list[bool]]:
@@ -203,9 +253,7 @@ def test_a_child_carries_its_edits_and_the_last_kernel_size():
     child = START.child(Edit("deeper", FIRST_RELU, kernel=5))
     assert child is not None
     assert (child.parent, child.edits, child.kernel_size) == (None, (Edit("deeper", FIRST_RELU, kernel=5),), 5)
-    conv = next(layer.id for layer in SEED_NETWORK.layers if layer.kind == "conv")
     wider = child.child(Edit("wider", SEED_NETWORK.layers[4].id))
-    assert conv is not None
     assert wider is not None
     assert wider.kernel_size == 5
     assert len(wider.edits) == 2
@@ -224,7 +272,7 @@ def test_an_edit_without_a_valid_network_gives_no_child():
 def test_a_graph_set_refuses_an_equal_network_and_keeps_others():
     graphs = GraphSet()
     assert graphs.add(SEED_NETWORK)
-    assert not graphs.add(Graph(SEED_NETWORK.input_shape, list(SEED_NETWORK.layers)))
+    assert graphs.add(Graph(SEED_NETWORK.input_shape, list(SEED_NETWORK.layers))) is False
     assert graphs.add(morphisms.apply(SEED_NETWORK, DEEPER))
     assert not graphs.add(morphisms.apply(SEED_NETWORK, DEEPER))
 
@@ -242,14 +290,15 @@ def test_a_random_descendant_has_one_to_max_edits(max_edits):
     assert numbers == set(range(1, max_edits + 1))
 
 
-def test_a_random_descendant_may_come_from_any_start():
-    starts = [Candidate(number, SEED_NETWORK, 3) for number in range(3)]
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_random_descendant_may_come_from_any_start(number):
+    starts = [Candidate(each, SEED_NETWORK, 3) for each in range(number)]
     generator = np.random.default_rng(0)
     found = [
         random_descendant(starts, is_new=lambda _: True, admits=lambda _: True, max_edits=1, generator=generator)
-        for _ in range(40)
+        for _ in range(20)
     ]
-    assert {each.parent for each in found if each is not None} == {0, 1, 2}
+    assert {each.parent for each in found if each is not None} == set(range(number))
 
 
 @pytest.mark.parametrize("test", ["is_new", "admits"])

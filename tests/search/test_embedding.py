@@ -15,7 +15,6 @@ from aiperf_orch.network import morphisms, seeds
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.network.morphisms import Edit
 from aiperf_orch.search.embedding import UNIT, FeatureIndex, padded
-from aiperf_orch.search.surrogate import Surrogate
 
 some_seed = st.integers(0, 10_000)
 some_edits = st.integers(0, 6)
@@ -95,40 +94,3 @@ def test_distances_correlate_with_the_edit_distance(seed_network, least, monkeyp
     ours = np.array([[distance(one, other) for other in graphs] for one in graphs])
     above = np.triu_indices(len(graphs), 1)
     assert spearmanr(edit_distances[above], ours[above]).statistic > least
-
-
-def graph_of(descendant):
-    return lambda trial: descendant(trial, trial % 5 + 1)
-
-
-def test_a_surrogate_depends_only_on_its_last_fit(descendant):
-    errors = {trial: trial / 20 for trial in range(10)}
-    grown, fresh = Surrogate(2.0), Surrogate(2.0)
-    for trials in ([0], [0, 1, 2], [1, 2, 5, 7], [0, 2, 3, 7, 8, 9]):
-        grown.fit({trial: errors[trial] for trial in trials}, graph_of(descendant))
-    fresh.fit({trial: errors[trial] for trial in trials}, graph_of(descendant))
-    for seed in range(20, 30):
-        embedded = [surrogate.embed(descendant(seed, 4)) for surrogate in (grown, fresh)]
-        assert np.array_equal(embedded[0].distances, embedded[1].distances)
-        assert grown.bound(embedded[0]) == fresh.bound(embedded[1])
-
-
-@settings(deadline=None, max_examples=30)
-@given(some_seed, st.integers(1, 8))
-def test_an_updated_embedding_equals_one_from_all_layers(descendant, seed, edits):
-    surrogate, generator = Surrogate(2.0), np.random.default_rng(seed)
-    surrogate.fit({trial: trial / 10 for trial in range(6)}, graph_of(descendant))
-    graph = descendant(seed, 2)
-    embedded = surrogate.embed(graph)
-    for _ in range(edits):
-        child = morphisms.apply(graph, morphisms.random_edit(graph, int(generator.choice([3, 5, 7])), generator))
-        embedded, graph = surrogate.update(embedded, graph, child), child
-    full = surrogate.embed(graph)
-    assert np.array_equal(embedded.distances, full.distances)
-    assert np.array_equal(padded(embedded.vector, full.vector.size), padded(full.vector, embedded.vector.size))
-
-
-def test_a_surrogate_without_a_fit_raises(descendant):
-    surrogate = Surrogate(2.0)
-    with pytest.raises(ValueError, match="no measured networks"):
-        surrogate.bound(surrogate.embed(descendant(0, 0)))

@@ -11,6 +11,8 @@ from scipy.optimize import curve_fit
 
 from aiperf_orch.search.forecast import forecast_error
 
+pytestmark = pytest.mark.unit
+
 
 def curve(epochs, a=0.08, b=2.0, c=0.3):
     return [1 - (a * math.log2(epoch + b) + c) for epoch in range(1, epochs + 1)]

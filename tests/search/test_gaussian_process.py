@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from aiperf_orch.search.gaussian_process import NOISE, SMALLEST_SCALE, GaussianProcess
 
+pytestmark = pytest.mark.unit
+
 
 def between(first, second):
     """Distances of points on a line, for which exp(-distance) is a valid kernel."""

@@ -1,15 +1,15 @@
 """Hyperparameters: the first point, random points, and points from TPE."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
 from aiperf_orch.records.trial import Hyperparameters
+from aiperf_orch.search import hyperparameters
 from aiperf_orch.search.history import Observation
-from aiperf_orch.search.hyperparameters import first_point, sample
+from aiperf_orch.search.hyperparameters import first_point, random_point, sample
 from aiperf_orch.settings.models import SearchSettings
+
+pytestmark = pytest.mark.unit
 
 SETTINGS = SearchSettings()
 
@@ -65,8 +65,70 @@ def test_points_are_similar_to_the_best_trials():
     assert np.mean([point.dropout for point in points]) < 0.07
 
 
-def test_the_search_imports_no_slow_packages():
-    slow = ("optuna", "torch", "pandas", "sklearn")
-    code = f"import sys, aiperf_orch.search; print([name for name in {slow} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+def known(error: float | None, number: int, *, running: bool = False) -> Observation:
+    """An observation that is identified by its batch size."""
+    return Observation(None, (), Hyperparameters(kernel_size=3, dropout=0.0, batch_size=number), running, error)
+
+
+@pytest.mark.parametrize(
+    ("observations", "good"),
+    [
+        ([known(0.1 * number, number) for number in range(1, 11)], [1]),
+        ([known(0.1 * (11 - number), number) for number in range(1, 11)], [10]),
+        ([known(0.1, number) for number in range(1, 11)], [1]),
+        ([known(0.01 * number, number) for number in range(1, 21)], [1, 2]),
+        ([known(0.01 * (20 - number), number) for number in range(1, 21)], [19, 20]),
+        ([*(known(0.5, number) for number in range(1, 11)), known(None, 99, running=True)], [1]),
+        ([known(None, number, running=True) for number in range(1, 11)], []),
+    ],
+    ids=["a tenth", "newest", "of equal errors the oldest", "two", "oldest first", "a running one is bad", "none"],
+)
+def test_the_trials_with_the_lowest_errors_are_good(observations, good):
+    better, worse = hyperparameters._split(observations)
+    assert [point.batch_size for point in better] == good
+    expected = [each.hyperparameters.batch_size for each in observations]
+    assert [point.batch_size for point in worse] == [number for number in expected if number not in good]
+
+
+@pytest.mark.parametrize(("ended", "random"), [(9, True), (10, False)])
+def test_tpe_needs_ten_known_trials(ended, random):
+    """Failed trials are not known; random points have dropout in the upper half, too."""
+    observations = [known(0.1, 64 + number) for number in range(ended)] + [known(None, 99) for _ in range(20)]
+    points = [sample(SETTINGS, observations, np.random.default_rng(seed)) for seed in range(30)]
+    expected = [random_point(SETTINGS, np.random.default_rng(seed)) for seed in range(30)]
+    assert (points == expected) is random
+
+
+def test_running_trials_count_as_bad():
+    at_zero = [known(0.1, 64) for _ in range(12)]
+    elsewhere = Observation(None, (), Hyperparameters(kernel_size=7, dropout=0.2, batch_size=64), True)
+    points = [sample(SETTINGS, [*at_zero, *[elsewhere] * 30], np.random.default_rng(seed)) for seed in range(20)]
+    assert {point.kernel_size for point in points} <= {3, 5}
+    assert np.mean([point.dropout for point in points]) < 0.05
+
+
+def test_a_random_point_is_uniform_within_the_bounds():
+    generator = np.random.default_rng(0)
+    points = [random_point(SETTINGS, generator) for _ in range(400)]
+    assert {point.kernel_size for point in points} == {3, 5, 7}
+    sizes = [point.batch_size for point in points]
+    assert (min(sizes), max(sizes)) == (32, 128)
+    assert np.mean(sizes) == pytest.approx(80, abs=4)
+    dropouts = [point.dropout for point in points]
+    assert 0 <= min(dropouts) < 0.01
+    assert 0.19 < max(dropouts) <= 0.2
+    assert np.mean(dropouts) == pytest.approx(0.1, abs=0.01)
+
+
+def test_each_bound_of_the_batch_size_is_sampled():
+    """Rounding gives the bounds the same share as other values."""
+    small = SearchSettings(batch_size=[8, 10])
+    observations = [known(0.1, 9) for _ in range(12)]  # one is good, and all others are bad
+    sizes = {sample(small, observations, np.random.default_rng(seed)).batch_size for seed in range(30)}
+    assert sizes == {8, 10}
+
+
+def test_a_kernel_size_that_was_removed_from_the_settings_is_ignored():
+    only = SearchSettings(kernel_sizes=[5, 7])
+    observations = [known(0.1, 64) for _ in range(12)]  # of kernel size 3
+    assert {sample(only, observations, np.random.default_rng(seed)).kernel_size for seed in range(20)} == {5, 7}

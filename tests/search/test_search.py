@@ -1,5 +1,7 @@
 """The search as the controller uses it: proposals, starts and ends in any order, and restarts."""
 
+import subprocess
+import sys
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -318,3 +320,10 @@ def test_a_large_wave_has_distinct_networks():
     for _ in range(280):
         campaign.start()
     assert len({made.graph.hash for made in campaign.proposals}) == 300
+
+
+def test_the_search_imports_no_slow_packages():
+    slow = ("optuna", "torch", "pandas", "sklearn")
+    code = f"import sys, aiperf_orch.search; print([name for name in {slow} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
