@@ -61,3 +61,13 @@ def test_equal_errors_leave_the_smallest_scale():
 def test_networks_at_distance_zero_are_averaged():
     process = GaussianProcess(np.zeros((2, 2)), np.array([0.2, 0.4]))
     assert process.predict(np.zeros(2))[0] == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("distances", [np.zeros((1, 1)), np.full((3, 3), 0.25) - 0.25 * np.eye(3)])
+def test_the_length_of_near_networks_is_one_layer(distances):
+    """The covariance at a distance of one layer is 1/e, also if the median distance is smaller or unknown."""
+    process = GaussianProcess(distances, np.full(len(distances), 0.3))
+    covariance = np.full(len(distances), np.exp(-1))
+    inverse = np.linalg.inv(np.exp(-distances) + NOISE * np.eye(len(distances)))
+    _, deviation = process.predict(np.ones(len(distances)))
+    assert deviation == pytest.approx(SMALLEST_SCALE * np.sqrt(1 - covariance @ inverse @ covariance))

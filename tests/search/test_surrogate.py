@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from aiperf_orch.network import counts, morphisms, seeds
 from aiperf_orch.network.graph import Graph
-from aiperf_orch.network.morphisms import MorphismLimits
+from aiperf_orch.network.morphisms import Edit, MorphismLimits
 from aiperf_orch.search import Search
 from aiperf_orch.search.embedding import UNIT, padded
 from aiperf_orch.search.surrogate import Surrogate
@@ -34,7 +34,7 @@ def bounds(descendant, beta: float) -> np.ndarray:
 @pytest.mark.parametrize("beta", [0.001, 0.5, 2.576, 10.0])
 def test_the_bound_is_the_mean_minus_beta_standard_deviations(descendant, beta):
     mean, deviation = bounds(descendant, 0.0), bounds(descendant, 0.0) - bounds(descendant, 1.0)
-    assert (deviation > 0.01).all()
+    assert (deviation > 0.01).all(), "beta has no effect on the bound"
     assert bounds(descendant, beta) == pytest.approx(mean - beta * deviation, abs=2e-6 * (1 + beta)), (
         "search.beta has no effect, or another one, on the bound"
     )
@@ -49,6 +49,38 @@ def test_the_mean_is_that_of_the_errors_far_away_and_the_error_at_a_measured_net
     far = surrogate.bound(surrogate.embed(seeds.resnet50()))
     assert far == pytest.approx(0.3, abs=1e-6)
     assert surrogate.scale == pytest.approx(0.1)
+
+
+def test_bounds_are_rounded_so_that_machines_agree(descendant):
+    for bound in bounds(descendant, 0.7).tolist():
+        assert bound == round(bound, 6)
+
+
+def test_networks_with_new_features_lengthen_all_vectors():
+    """Networks of other resolutions have other features: more than a vector has columns at first."""
+    networks = {trial: seeds.resnet50((size, size, 3), 10) for trial, size in enumerate(range(32, 224, 16))}
+    fresh = Surrogate(0.5)
+    fresh.fit(dict.fromkeys(networks, 0.5), networks.__getitem__)
+    expected = [fresh.embed(graph).distances.tolist() for graph in networks.values()]
+    grown = Surrogate(0.5)
+    for number in (1, 2, len(networks)):
+        grown.fit(dict.fromkeys(range(number), 0.5), networks.__getitem__)
+    assert [grown.embed(graph).distances.tolist() for graph in networks.values()] == expected
+    assert len(grown.embed(networks[0]).vector) > 256
+
+
+def test_an_update_with_new_features_lengthens_all_vectors():
+    parent = seeds.small_residual()
+    surrogate, embedded, graph = Surrogate(0.5), None, parent
+    surrogate.fit({0: 0.5}, lambda _: parent)
+    embedded = surrogate.embed(graph)
+    inner = next(layer for layer in graph.layers[2:] if layer.kind == "conv")
+    relus = [layer.id for layer in graph.layers if layer.kind == "relu"]
+    edits = [Edit("deeper", relu, kernel=kernel) for kernel in (1, 3, 5, 7) for relu in relus] * 2
+    for edit in [*edits, *[Edit("wider", inner.id)] * 5]:
+        child = morphisms.apply(graph, edit)
+        embedded, graph = surrogate.update(embedded, graph, child), child
+    assert embedded.distances.tolist() == surrogate.embed(graph).distances.tolist()
 
 
 @dataclass

@@ -54,18 +54,23 @@ TABLE = [
     ([2.0, 3.0], [10 / 4, 10 / 4, 10]),  # gaps of 1 and 2, not below a fraction of the range
     ([3.0], [10 / 3, 10]),
     ([9.0], [4, 10]),  # its neighbour is the prior at 5
+    ([4.0], [4, 10]),  # of one point the bounds of the range are neighbours, too
+    ([4.0, 4.5], [2.5, 2.5, 10]),  # of several points they are not
+    ([5.5, 6.0], [2.5, 2.5, 10]),
+    ([1.0, 4.0], [3, 3, 10]),
     ([1.0, 9.0], [4, 4, 10]),  # the bounds of the range are no neighbours
     ([4.0, 9.0, 0.5], [3.5, 4, 3.5, 10]),  # in any order; the wider gap counts
     ([0.0, 10.0], [5, 5, 10]),
 ]
 
 
+@pytest.mark.parametrize("low", [0.0, 100.0])
 @pytest.mark.parametrize(("points", "deviations"), TABLE)
-def test_the_density_is_a_truncated_mixture_with_the_wider_gap_as_deviation(points, deviations):
+def test_the_density_is_a_truncated_mixture_with_the_wider_gap_as_deviation(points, deviations, low):
     at = np.linspace(0, 10, 7)
     density, _ = mixture(points, deviations)
-    found = np.exp(tpe._TruncatedMixture(points, 0.0, 10.0).log_density(at)) / math.sqrt(2 * math.pi)
-    assert found == pytest.approx(density(at))
+    moved = tpe._TruncatedMixture([low + point for point in points], low, low + 10)
+    assert np.exp(moved.log_density(low + at)) / math.sqrt(2 * math.pi) == pytest.approx(density(at))
 
 
 @pytest.mark.parametrize(("points", "deviations"), TABLE[1:3])
@@ -74,6 +79,13 @@ def test_samples_follow_the_density(points, deviations):
     samples = np.concatenate([made.sample(generator) for _ in range(60)])
     assert len(samples) == 60 * 24
     assert kstest(samples, mixture(points, deviations)[1]).pvalue > 0.01
+
+
+def test_newer_points_are_sampled_more_often():
+    made, generator = tpe._TruncatedMixture([2.0] * 30 + [8.0] * 25, 0.0, 10.0), np.random.default_rng(3)
+    samples = np.concatenate([made.sample(generator) for _ in range(60)])
+    new = 25 / (25 + 1 + np.linspace(1 / 55, 1, 30).sum())
+    assert np.mean(samples > 6.5) == pytest.approx(new, abs=0.06)
 
 
 def test_many_points_have_deviations_of_at_least_a_hundredth_of_the_range():
@@ -114,5 +126,7 @@ def test_a_choice_is_sampled_that_is_good_and_not_bad():
     generator = np.random.default_rng(0)
     assert {tpe.sample_choice([0, 0, 1], [0, 0, 0, 2], 3, generator) for _ in range(20)} == {1}
     assert {tpe.sample_choice([2], [0, 1], 3, generator) for _ in range(20)} == {2}
+    rare = [tpe.sample_choice([0] * 100, [0] * 1000, 2, generator) for _ in range(40)]
+    assert np.mean(rare) < 0.5, "choices are not sampled by their frequency among good points"
     counts = Counter(tpe.sample_choice([], [], 3, generator) for _ in range(60))
     assert set(counts) == {0, 1, 2}
