@@ -44,7 +44,7 @@ START = 120
 LONGEST = 180
 """Seconds after which a measurement is ended."""
 
-HEARD = r"stopp|STOPPED|^left|told to end"
+ACKNOWLEDGED = r"stopp|STOPPED|^left|told to end"
 Figures = dict[str, tuple[float | None, ...]]
 
 
@@ -76,10 +76,10 @@ class Run:
 
     def expected(self, condition: Callable[[], object], seconds: float, what: str) -> object:
         """Wait for a condition that is not measured."""
-        held = wait_until(condition, seconds)
-        if not held:
+        result = wait_until(condition, seconds)
+        if not result:
             raise RuntimeError(f"no result within {seconds} s: {what}:\n{self.controller.text()}")
-        return held
+        return result
 
     def prove(self) -> Job:
         """End an epoch of the first trial."""
@@ -95,16 +95,16 @@ class Run:
         self.play.end(job)
         return passed(since, lambda: any(end["trial"] == trial for end in self.play.entries("ended")))
 
-    def heard_interrupt(self) -> float | None:
+    def acknowledge_interrupt(self) -> float | None:
         """Seconds from Ctrl-C to its acknowledgement."""
         since = self.controller.interrupt()
 
-        def heard() -> bool:
+        def acknowledged() -> bool:
             self.play.obey()
-            return self.controller.heard(HEARD, since) is not None
+            return self.controller.heard(ACKNOWLEDGED, since) is not None
 
-        passed(since, heard)
-        moment = self.controller.heard(HEARD, since)
+        passed(since, acknowledged)
+        moment = self.controller.heard(ACKNOWLEDGED, since)
         return None if moment is None else moment - since
 
     def replaced(self, job: Job, program: str | None = "sbatch") -> tuple[float | None, ...]:
@@ -144,7 +144,10 @@ def slow_sbatch(run: Run) -> Figures:
     known = run.known_end(first)
     run.expected(lambda: run.slurm.hanging("sbatch"), START, "a further sbatch is called")
     time.sleep(0.5)
-    return {"sbatch takes 10 s: end line known": (known,), "sbatch takes 10 s: Ctrl-C heard": (run.heard_interrupt(),)}
+    return {
+        "sbatch takes 10 s: end event known": (known,),
+        "sbatch takes 10 s: Ctrl-C acknowledged": (run.acknowledge_interrupt(),),
+    }
 
 
 def hanging_squeue(run: Run) -> Figures:
@@ -159,7 +162,10 @@ def hanging_squeue(run: Run) -> Figures:
     if known is None or known > 50:  # that call has ended: measure during the next one
         run.expected(lambda: len(run.slurm.calls("squeue")) > calls, LONGEST, "squeue is called again")
     time.sleep(0.5)
-    return {"squeue hangs: end line known": (known,), "squeue hangs: Ctrl-C heard": (run.heard_interrupt(),)}
+    return {
+        "squeue hangs: end event known": (known,),
+        "squeue hangs: Ctrl-C acknowledged": (run.acknowledge_interrupt(),),
+    }
 
 
 def first_died(run: Run) -> Figures:
@@ -208,7 +214,7 @@ def measure(folder: Path, python: str, poll: str, case: str) -> Figures:
 
 def goal(measured: str, poll: str) -> str:
     """Goal of a measurement in seconds."""
-    if measured.endswith("heard"):
+    if measured.endswith("acknowledged"):
         return "1.0"
     return f"{2 * float(poll.rstrip('s')):.1f}" if measured.endswith("known") else "5.0"
 
@@ -243,13 +249,13 @@ def main() -> None:
         }
         results = {key: run.result() for key, run in runs.items()}
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; seconds")
-    print(f"{'':<38}{'poll':>5}{'before':>18}{'after':>18}{'goal':>8}")
+    print(f"{'':<42}{'poll':>5}{'before':>18}{'after':>18}{'goal':>8}")
     for case in options.cases:
         for poll in options.polls:
             after, before = results["after", poll, case], results.get(("before", poll, case), {})
             for measured, figures in after.items():
                 columns = f"{shown(before.get(measured)):>18}{shown(figures):>18}{goal(measured, poll):>8}"
-                print(f"{measured:<38}{poll:>5}{columns}")
+                print(f"{measured:<42}{poll:>5}{columns}")
 
 
 if __name__ == "__main__":

@@ -172,7 +172,7 @@ def _gpus_of_node(
             "gpus", f"{report.host}: {visible} visible{names}, and none requested", f"set scheduler.{setting}"
         )
     if isinstance(scheduler, PbsSettings) and requested and visible > requested and "excl" not in scheduler.place:
-        message = f"{report.host}: {requested} requested, {visible} visible: PBS does not tell a job which are its own"
+        message = f"{report.host}: {requested} requested, {visible} visible: PBS does not restrict a job to its own"
         advice = (
             "trials that share a node would share its first GPU: set scheduler.place: scatter:excl, or have the "
             "site set CUDA_VISIBLE_DEVICES (hook pbs_cgroups)"

@@ -17,8 +17,8 @@ QUEUE = {"queue_type": "Execution", "enabled": "True", "started": "True"}
 
 
 def complex_of(queues: dict[str, dict[str, str]], *nodes: PbsNode, **server: str) -> Complex:
-    places = {name: QueueOrServer(name, QUEUE | attributes) for name, attributes in queues.items()}
-    return Complex(QueueOrServer("vm", {"default_queue": "workq", **server}), places, nodes)
+    made = {name: QueueOrServer(name, QUEUE | attributes) for name, attributes in queues.items()}
+    return Complex(QueueOrServer("vm", {"default_queue": "workq", **server}), made, nodes)
 
 
 def node(name: str = "n1", state: str = "free", cpus: int = 8, gpus: int = 2) -> PbsNode:

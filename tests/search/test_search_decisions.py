@@ -167,7 +167,8 @@ def test_a_network_that_was_trained_raises_the_limit():
     """MIDDLE was trained, so the failure of SMALL is no reason to exclude networks of its size."""
     search = begin()
     add(search, 0, MIDDLE, 0.5)
-    out_of_memory(search, 1, SMALL)
+    add(search, 1, seeds.small_residual(width=2), 0.4)
+    out_of_memory(search, 2, SMALL)
     assert search._learnt_memory == memory(MIDDLE)
     assert search._fits_memory(MIDDLE)
     assert not search._fits_memory(LARGE)
