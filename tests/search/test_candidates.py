@@ -157,6 +157,22 @@ def test_children_beyond_the_limits_are_not_returned_and_end_the_annealing():
     assert recorder.edited == 40  # four edits per child that might have been evaluated
 
 
+def test_all_neighbours_of_a_network_are_evaluated_before_the_next_one(monkeypatch):
+    """Neither a rejected child, nor a known one, nor one beyond the limits ends the loop over the neighbours."""
+    surrogate, random_edit, expanded = fitted()[0], morphisms.random_edit, []
+
+    def record(graph, kernel, generator):
+        expanded.append(graph.hash)
+        return random_edit(graph, kernel, generator)
+
+    monkeypatch.setattr(morphisms, "random_edit", record)
+    recorder = Recorder(surrogate, known=lambda graph: graph.depth % 2 == 0)
+    recorder.refused = lambda _: len(expanded) % 3 == 0
+    recorder.anneal([(0.8, START)], seed=1, neighbours=20, max_children=20)
+    assert expanded[:20] == [SEED_NETWORK.hash] * 20
+    assert len(recorder.accepted) < len(recorder.evaluated), "no child was rejected: this seed shows nothing"
+
+
 def test_annealing_without_new_children_returns_none():
     assert Recorder(fitted()[0], known=lambda _: True).anneal([(0.8, START)]) is None
 

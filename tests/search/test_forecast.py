@@ -40,14 +40,17 @@ def test_noise_makes_the_forecast_more_conservative():
         [0.5] * 20,
         [0.3 + 0.01 * epoch for epoch in range(20)],
         [*curve(10), math.nan],
+        [math.nan, *curve(10)],
         [*curve(10), math.inf],
         [0.9, 0.1] * 10,
         [1 - 0.09 * epoch for epoch in range(1, 11)],
     ],
-    ids=["empty", "short", "flat", "worse and worse", "NaN", "infinite", "zigzag", "above accuracy 1"],
+    ids=["empty", "short", "flat", "worse and worse", "NaN", "NaN first", "infinite", "zigzag", "above accuracy 1"],
 )
 def test_a_curve_without_a_usable_forecast_gives_none(errors):
-    assert forecast_error(errors, 90, min(errors, default=1.0)) is None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert forecast_error(errors, 90, min(errors, default=1.0)) is None
 
 
 def test_a_forecast_above_the_best_error_is_not_used():

@@ -181,10 +181,12 @@ def test_the_learnt_limit_bounds_the_batch():
 
 
 def test_proposals_after_a_failure_are_within_the_learnt_limit():
-    search = begin()
-    out_of_memory(search, 0, LARGE)
+    """The limit is a little above the seed network: without it most proposals are larger."""
+    unlimited, limited = begin(), begin()
+    limit = limited._learnt_memory = int(1.2 * memory(SEED_NETWORK))
+    assert any(memory(unlimited.propose(trial).graph) > limit for trial in range(1, 8))
     for trial in range(1, 8):
-        assert memory(start(search, trial).graph) <= 0.9 * memory(LARGE)
+        assert memory(start(limited, trial).graph) <= limit
 
 
 def test_the_learnt_limit_is_ignored_if_it_leaves_no_network():
@@ -221,3 +223,9 @@ def test_preparing_fits_the_surrogate_before_the_proposal():
     search.prepare()
     assert list(search._surrogate._errors) == [0, 1, 2]
     assert search._surrogate.scale == pytest.approx(0.0816, abs=1e-3)
+
+
+def test_a_proposal_has_the_batch_that_fits():
+    limits = MorphismLimits(max_memory=memory(SEED_NETWORK, 64))
+    made = begin(limits=limits).propose(0)
+    assert made.hyperparameters == Hyperparameters(kernel_size=3, dropout=0, batch_size=64)
