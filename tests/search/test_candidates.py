@@ -352,9 +352,10 @@ def test_the_exhaustive_search_tries_all_children_before_grandchildren():
 
 
 def test_the_exhaustive_search_deepens_with_every_kernel_size():
-    kernels = []
+    asked, kernels = [], []
 
     def admits(graph):
+        asked.append(graph)
         kernels.extend(layer.kernel for layer in graph.touched if layer.kind == "conv" and layer.id not in start_ids)
         return False
 
@@ -363,6 +364,8 @@ def test_the_exhaustive_search_deepens_with_every_kernel_size():
     deeper = len(morphisms.candidates(SEED_NETWORK, "deeper", 3))
     assert [kernels.count(kernel) for kernel in (5, 7)] == [deeper, deeper]
     assert kernels.count(3) >= deeper
+    others = sum(len(morphisms.candidates(SEED_NETWORK, kind, 3)) for kind in morphisms.KINDS if kind != "deeper")
+    assert len(asked) == 3 * deeper + others, "edits without a kernel size are tried once"
 
 
 def test_the_exhaustive_search_does_not_expand_networks_beyond_the_limits():

@@ -94,6 +94,15 @@ def test_a_child_deepens_with_the_kernel_size_of_its_point():
             assert {edit.kernel for edit in made.edits if edit.kernel} <= {made.hyperparameters.kernel_size}
 
 
+def test_the_kernel_size_of_a_child_is_sampled_and_not_its_parents():
+    kernels = set()
+    for seed in range(12):
+        search = begin(SearchSettings(candidates=4, neighbours=2, tpe_from_round=0), seed=seed)
+        run(search, (0.5, None))  # trial 0 has the smallest kernel
+        kernels.add(search.propose(1).hyperparameters.kernel_size)
+    assert kernels == {3, 5, 7}
+
+
 def test_without_parents_a_proposal_has_up_to_max_edits_from_the_seed_network():
     search = begin(SearchSettings(candidates=4, neighbours=2, max_edits=2))
     made = [start(search, trial) for trial in range(14)]
