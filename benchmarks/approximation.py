@@ -1,4 +1,4 @@
-"""How well the search's vectors stand for the edit distance: distances, ranks, and what a search finds in the end.
+"""Comparison of the search's embedding with the edit distance: distances, ranks, and the final error of searches.
 
 The exact method is the edit distance by alignment and matching (`edit_distance.py`), and a Gaussian process whose
 covariance is made valid by clipping negative eigenvalues.
@@ -6,10 +6,11 @@ covariance is made valid by clipping negative eigenvalues.
 Ranks: histories of random descendants with random errors are given to the search's surrogate and to the exact method.
 Both then rank the same children of these networks by their confidence bounds.
 
-Final error: searches of 60 trials, one at a time, that differ in nothing but the surrogate: ours, the exact method, and
-one whose bounds are random, so that children of the best trials are tried blindly. The error of a network is invented,
-from its parameters, layers and merges; it is best at 8 times the seed network's parameters, and 40 layers and 4 merges
-more than it has. Equal seeds are compared, and none by which the bound's beta was chosen:
+Final error: searches of 60 trials, one at a time, that differ only in the surrogate: the embedding, the exact method,
+and random bounds, with which random children of the best trials are tried. The error of a network is synthetic,
+computed from its parameters, layers and merges; its optimum has 8 times the parameters, 40 layers and 4 merges more
+than the seed network. Equal seeds are compared, none of which was used to select beta. Results are in
+docs/research/search.md:
 
     python benchmarks/approximation.py [--histories 5] [--searches 24]
 """
@@ -31,26 +32,26 @@ from aiperf_orch.network.morphisms import MorphismLimits
 from aiperf_orch.search import Search
 from aiperf_orch.search.embedding import UNIT
 from aiperf_orch.search.gaussian_process import NOISE, SMALLEST_SCALE
-from aiperf_orch.search.surrogate import Place, Surrogate
+from aiperf_orch.search.surrogate import EmbeddedNetwork, Surrogate
 from aiperf_orch.settings.models import SearchSettings
 
 Floats = npt.NDArray[np.float64]
 BETA, PAPERS_BETA = SearchSettings().beta, 2.576
 CHILDREN = 60
 TRIALS = 60
-FIRST_SEED = 100  # of searches; beta was chosen by some below it
-NOTHING = np.zeros(0, dtype=np.int32)
+FIRST_SEED = 100  # of searches; beta was selected with smaller seeds
+EMPTY = np.zeros(0, dtype=np.int32)
 
 
 class ExactSurrogate:
-    """The exact method behind the calls of the search's surrogate; the distances of its places are in layers."""
+    """The exact method with the interface of the search's surrogate; its distances are in layers."""
 
     def __init__(self, beta: float) -> None:
         self._beta = beta
         self._known = edit_distance.KnownNetworks()
 
     def fit(self, errors: Mapping[int, float], graph_of: Callable[[int], Graph]) -> None:
-        """Hold exactly these trials."""
+        """Fit to a set of trials."""
         self._known.update(list(errors), lambda trial: edit_distance.features(graph_of(trial)))
         values, within = np.array(list(errors.values())), self._known.matrix
         between = within[np.triu_indices(len(errors), 1)]
@@ -61,47 +62,49 @@ class ExactSurrogate:
         self._mean, self.scale = float(values.mean()), max(float(values.std()), SMALLEST_SCALE)
         self._weights = self._basis.T @ ((values - self._mean) / self.scale)
 
-    def locate(self, graph: Graph) -> Place:
-        """Where a network lies."""
-        return Place(NOTHING, self._known.distances(edit_distance.features(graph)))
+    def embed(self, graph: Graph) -> EmbeddedNetwork:
+        """Distances of a network."""
+        return EmbeddedNetwork(EMPTY, self._known.distances(edit_distance.features(graph)))
 
-    def moved(self, _place: Place, _parent: Graph, child: Graph) -> Place:
-        """Where a child lies."""
-        return self.locate(child)
+    def update(self, _embedded: EmbeddedNetwork, _parent: Graph, child: Graph) -> EmbeddedNetwork:
+        """Distances of a child."""
+        return self.embed(child)
 
-    def bound(self, place: Place) -> float:
-        """The lower confidence bound of a network's error."""
-        projected = np.exp(-place.distances / self._length) @ self._basis
+    def bound(self, embedded: EmbeddedNetwork) -> float:
+        """Lower confidence bound of a network's error."""
+        projected = np.exp(-embedded.distances / self._length) @ self._basis
         deviation = math.sqrt(max(1 - float(projected @ projected), 0.0))
         return self._mean + self.scale * (float(projected @ self._weights) - self._beta * deviation)
 
 
 class RandomSurrogate(ExactSurrogate):
-    """Bounds that say nothing."""
+    """Surrogate with random bounds."""
 
     def __init__(self, seed: int) -> None:
         self._generator = np.random.default_rng(seed)
         self.scale = 1.0
 
     def fit(self, errors: Mapping[int, float], graph_of: Callable[[int], Graph]) -> None:
-        """Learn nothing."""
+        """Ignore the errors."""
 
-    def locate(self, _graph: Graph) -> Place:
-        """Nowhere."""
-        return Place(NOTHING, NOTHING)
+    def embed(self, _graph: Graph) -> EmbeddedNetwork:
+        """Return an empty embedding."""
+        return EmbeddedNetwork(EMPTY, EMPTY)
 
-    def bound(self, _place: Place) -> float:
-        """Any number."""
+    def bound(self, _embedded: EmbeddedNetwork) -> float:
+        """Return a random number."""
         return float(self._generator.random())
 
 
-def judged(surrogate: Surrogate | ExactSurrogate, graphs: list[Graph], errors: Floats, children: list[Graph]) -> Floats:
-    """Bounds of the children, and below them their distances from the graphs, in layers."""
+def bounds_and_distances(
+    surrogate: Surrogate | ExactSurrogate, graphs: list[Graph], errors: Floats, children: list[Graph]
+) -> Floats:
+    """Bounds of the children, and in the further columns their distances to the graphs, in layers."""
     surrogate.fit(dict(enumerate(errors.tolist())), graphs.__getitem__)
-    places = [surrogate.locate(child) for child in children]
-    bounds = [surrogate.bound(place) for place in places]
+    embedded = [surrogate.embed(child) for child in children]
+    bounds = [surrogate.bound(each) for each in embedded]
     unit = UNIT if isinstance(surrogate, Surrogate) else 1
-    far = [place.distances / unit for place in places]
+    far = [each.distances / unit for each in embedded]
     return np.column_stack([bounds, np.array(far)])
 
 
@@ -114,9 +117,7 @@ def edited(graph: Graph, number: int, generator: np.random.Generator) -> Graph:
 
 
 def ranks(histories: int) -> None:
-    print(
-        "Spearman's rank correlation with the exact method, median of histories (least); and our distances, in theirs"
-    )
+    print("Spearman's rank correlation with the exact method, median of histories (smallest); ratio of distances")
     print(f"{'seed network':<16}{'history':>8}{'distances':>18}{'bounds':>18}{'median (5 % to 95 %)':>26}")
     for name in ("small_residual", "resnet50"):
         for size in (10, 30):
@@ -130,7 +131,8 @@ def ranks(histories: int) -> None:
                 children = [edited(graphs[generator.integers(size)], 1, generator) for _ in range(CHILDREN)]
                 errors = generator.random(size)
                 exact, ours = (
-                    judged(each, graphs, errors, children) for each in (ExactSurrogate(BETA), Surrogate(BETA))
+                    bounds_and_distances(each, graphs, errors, children)
+                    for each in (ExactSurrogate(BETA), Surrogate(BETA))
                 )
                 far, near = exact[:, 1:].ravel(), ours[:, 1:].ravel()
                 found.append([spearmanr(far, near).statistic, spearmanr(exact[:, 0], ours[:, 0]).statistic])
@@ -144,8 +146,8 @@ def ranks(histories: int) -> None:
             )
 
 
-def invented_error(first: Graph, graph: Graph) -> float:
-    """An error, from how far a network is from what we call best."""
+def synthetic_error(first: Graph, graph: Graph) -> float:
+    """Synthetic error: grows with the distance of a network from the optimum."""
     merges = sum(len(network.by_kind[kind]) * sign for network, sign in ((graph, 1), (first, -1)) for kind in MERGES)
     off = (
         math.log2(graph.parameters / first.parameters) - 3,
@@ -156,7 +158,7 @@ def invented_error(first: Graph, graph: Graph) -> float:
 
 
 def final_error(first: Graph, seed: int, surrogate: Surrogate | ExactSurrogate) -> float:
-    """The best error of a search."""
+    """Best error of a search."""
     search = Search(first, SearchSettings(), MorphismLimits(), seed=seed, concurrency=1, keep=64)
     search._surrogate = surrogate  # type: ignore[assignment]
     best = 1.0
@@ -164,7 +166,7 @@ def final_error(first: Graph, seed: int, surrogate: Surrogate | ExactSurrogate) 
         made = search.propose(trial)
         train = counts.count(made.graph).train
         search.started(trial, made.parent, made.edits, made.hyperparameters, made.graph.hash, train)
-        error = invented_error(first, made.graph)
+        error = synthetic_error(first, made.graph)
         search.ended(trial, error, None)
         best = min(best, error)
     return best
@@ -176,9 +178,7 @@ def interval(values: Floats) -> str:
 
 
 def final_errors(searches: int) -> None:
-    print(
-        f"best invented error in percent after {TRIALS} trials, mean and 95 % confidence interval of {searches} searches"
-    )
+    print(f"best synthetic error in % after {TRIALS} trials, mean and 95 % confidence interval of {searches} searches")
     names = ("ours", "exact", "random bounds", "ours - exact", "ours - random")
     print(f"{'seed network':<16}{'beta':>8}{''.join(f'{name:>16}' for name in names)}")
     for name, beta in (("small_residual", BETA), ("small_residual", PAPERS_BETA), ("resnet50", BETA)):
@@ -192,8 +192,8 @@ def final_errors(searches: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--histories", type=int, default=5, help="of each size (%(default)s)")
-    parser.add_argument("--searches", type=int, default=24, help="with each surrogate (%(default)s)")
+    parser.add_argument("--histories", type=int, default=5, help="histories per size (default: %(default)s)")
+    parser.add_argument("--searches", type=int, default=24, help="searches per surrogate (default: %(default)s)")
     arguments = parser.parse_args()
     ranks(arguments.histories)
     print()

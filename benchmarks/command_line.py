@@ -1,6 +1,6 @@
-"""Whole commands against a bare Python: `--help`, `ops resnet50`, and `status` of a campaign that has finished.
+"""Duration of `--help`, `ops resnet50` and `status` of a finished campaign, compared with an empty Python process.
 
-Each command is a fresh process; they take turns, so that a machine that changes its speed changes all of them.
+Each command is a new process; the commands alternate, so that changes in the speed of the machine affect all of them.
 
     python benchmarks/command_line.py [--runs 10] [--trials 12]
 """
@@ -25,8 +25,10 @@ def seconds(command):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=10, help="counted runs of each command")
-    parser.add_argument("--trials", type=int, default=12, help="trials of the (simulated) campaign that status shows")
+    parser.add_argument("--runs", type=int, default=10, help="number of measured runs of each command")
+    parser.add_argument(
+        "--trials", type=int, default=12, help="number of trials of the (simulated) campaign that status shows"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         campaign = Path(scratch) / "campaign"
@@ -46,7 +48,7 @@ def main():
         for run in range(options.runs + 1):
             for name, command in commands.items():
                 taken = seconds(command)
-                if run:  # the first warms the file cache
+                if run:  # the first run warms the file cache
                     times[name].append(taken)
     bare = statistics.median(times["python -c pass"])
     print(f"{'command':<36}{'median s':>10}{'worst s':>10}{'x bare':>8}")

@@ -1,24 +1,20 @@
-"""What a campaign of many trials costs its controller: time and memory per trial, from the first thousand to the last.
+"""Cost of a campaign for its controller: time and memory per trial, from the first to the last thousand trials.
 
-Everything but the jobs is real: controller, campaign directory with its fsyncs, search, terminal lines, and the life of
-each simulated trial, which claims its attempt and writes its events. The scheduler is this process: between two ticks it
-runs what was submitted, one trial after another, and nobody waits. So every tick finds `--concurrency` trials ended and
-submits as many. Trials' own time is no part of the controller's; their memory is, since they run here.
+Only the jobs are simulated. Controller, campaign directory with its fsyncs, search, terminal output, and the events
+of each simulated trial are real. The scheduler is this process: between two steps of the controller it runs the
+submitted trials one after another, so each step finds `--concurrency` ended trials and submits as many. The time of
+the trials is not part of the controller's time; their memory is part of its memory, because they run in the same
+process.
 
     python benchmarks/controller.py [--trials 40000] [--window 1000] [--concurrency 128] [--directory DIR]
 
-A row a window: wall time with the trials', the controller's wall and CPU time a trial, the CPU time by what it does, and
-the resident memory. Then, each in a process of its own: the campaign taken up again until its first tick is over,
-`status`, and `score`, with their greatest memory. Ratios are to the first window of the same run.
-
-Measured to the end beside other work (load 4 to 20 on 2 cores), at nice 15, in memory (/dev/shm): 11.5 ms of CPU time a trial in the
-first window, of which the search 10.7 and all else 0.8; in the others 11.7 to 15.6, but for five that other work crowded
-(to 21.4), and all else 0.6 to 1.0. The mean window has 1.25 times the first's, whose networks are the smallest; nothing
-grows from the second on. Memory grew evenly by 9 MiB in a thousand trials, from 108 to 470 MiB, the trials' own included.
-Taken up until the first tick: 7.8 s, 507 MiB; `status` 9.1 s, 456 MiB; `score` 15.4 s, 691 MiB.
+Prints one row per window: wall time including the trials, the controller's wall and CPU time per trial, the CPU time by
+activity, and the resident memory. Then, each in its own process: resuming the campaign until the first step has ended,
+`status`, and `score`, with their peak memory. Ratios refer to the first window of the same run. Results are in
+docs/research/controller.md.
 """
 
-# ruff: noqa: ARG002, D102  the methods are explained at `Scheduler`
+# ruff: noqa: ARG002, D102  the methods are documented in `Scheduler`
 
 from __future__ import annotations
 
@@ -57,8 +53,8 @@ EPOCHS = 2
 PHASES = ("search", "journal", "state", "spec", "folders", "events", "weights", "shown", "rest")
 
 
-class Here(Scheduler):
-    """Runs trials in this process, when it is told to."""
+class InProcessScheduler(Scheduler):
+    """Runs the submitted trials in this process when `run` is called."""
 
     nonblocking = True
 
@@ -88,7 +84,7 @@ class Here(Scheduler):
         return CancelResult()
 
     def run(self, directory: CampaignDirectory) -> None:
-        """Run what was submitted."""
+        """Run the submitted trials."""
         submitted, self._submitted = self._submitted, []
         for path in submitted:
             spec, sha256 = read_spec(Path(path))
@@ -99,11 +95,11 @@ class Here(Scheduler):
                 AttemptRunner(spec, sha256, 1, allocation, sink, files).run(
                     functools.partial(SimulatedTrainer, spec, 1), []
                 )
-            os.close(sink._file.descriptor)  # a job would have exited
+            os.close(sink._file.descriptor)  # the exit of a job would close it
 
 
 class Clock:
-    """CPU seconds by what the controller does: a part within another part is not counted twice."""
+    """CPU seconds of the controller by activity; nested activities are not counted twice."""
 
     def __init__(self) -> None:
         self.seconds: Counter[str] = Counter()
@@ -112,7 +108,7 @@ class Clock:
 
     @contextlib.contextmanager
     def of(self, phase: str) -> Iterator[None]:
-        """What is done within belongs to a phase."""
+        """Count the CPU time of the block for an activity."""
         self._switch()
         self._running.append(phase)
         try:
@@ -122,7 +118,7 @@ class Clock:
             self._running.pop()
 
     def wrap(self, owner: Any, name: str, phase: str) -> None:
-        """Count every call of a function as of a phase."""
+        """Count the CPU time of all calls of a function for an activity."""
         function: Callable[..., Any] = getattr(owner, name)
 
         @functools.wraps(function)
@@ -140,7 +136,7 @@ class Clock:
 
 
 def timed_parts() -> Clock:
-    """A clock of the controller's parts."""
+    """Clock of the controller's activities."""
     clock = Clock()
     for owner, name, phase in (
         (SearchAdapter, "propose", "search"),
@@ -173,13 +169,13 @@ def settings(trials: int, concurrency: int) -> SiteSettings:
 
 
 def campaign(directory: CampaignDirectory, window: int) -> None:
-    """Run it to its end, with a row a window."""
-    clock, scheduler = timed_parts(), Here()
+    """Run a campaign to its end, and print a row per window."""
+    clock, scheduler = timed_parts(), InProcessScheduler()
     lines = PlainLines()
     controller = Controller(directory, scheduler, resume=True, warn=print)
     rows: list[list[float]] = []
     began, own, done, phase = time.perf_counter(), 0.0, 0, Phase.RUNNING
-    print(f"{'':>7}{'wall':>8}{'controller, ms a trial':>24}{'of its CPU time':^{8 * len(PHASES)}}{'resident':>10}")
+    print(f"{'':>7}{'wall':>8}{'controller, ms per trial':>24}{'of its CPU time':^{8 * len(PHASES)}}{'resident':>10}")
     print(f"{'trials':>7}{'s':>8}{'wall':>12}{'CPU':>12}{''.join(f'{each:>8}' for each in PHASES)}{'MiB':>10}")
     while phase is Phase.RUNNING:
         start = time.perf_counter()
@@ -199,7 +195,7 @@ def campaign(directory: CampaignDirectory, window: int) -> None:
             clock.seconds.clear()
         scheduler.run(directory)
     controller.close()
-    whole = rows[:-1] if len(rows) > 1 else rows  # the last one may be short
+    whole = rows[:-1] if len(rows) > 1 else rows  # the last one may be incomplete
     for name, row in (("last", whole[-1]), ("mean", [sum(column) / len(whole) for column in zip(*whole, strict=True)])):
         ratios = [mine / first if first else 1.0 for mine, first in zip(row, whole[0], strict=True)]
         text = f"{ratios[0]:>12.2f}{ratios[1]:>12.2f}" + "".join(f"{ratio:>8.2f}" for ratio in ratios[2:])
@@ -207,24 +203,24 @@ def campaign(directory: CampaignDirectory, window: int) -> None:
 
 
 def resume(path: Path) -> None:
-    """Take the campaign up, as `run` does after a crash, until its first tick is over."""
-    Controller(CampaignDirectory.open(path), Here(), resume=True, warn=print).tick()
+    """Resume the campaign, as `run` does after a crash, until the first step has ended."""
+    Controller(CampaignDirectory.open(path), InProcessScheduler(), resume=True, warn=print).tick()
 
 
 def resident() -> float:
-    """MiB that this process has in memory now."""
+    """Resident memory of this process in MiB."""
     return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def of_a_process(name: str, command: Sequence[str]) -> None:
-    """A row: seconds and greatest memory of a command."""
+    """Print a row: seconds and peak memory of a command."""
     program = (
         "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL); "
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
     )
     start = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", program, *command], check=True, capture_output=True, text=True)
-    print(f"{name:<32}{time.perf_counter() - start:>8.1f} s{int(done.stdout) / 1024:>8.0f} MiB at most", flush=True)
+    print(f"{name:<32}{time.perf_counter() - start:>8.1f} s{int(done.stdout) / 1024:>8.0f} MiB peak", flush=True)
 
 
 def main() -> None:
@@ -232,7 +228,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=40_000)
     parser.add_argument("--window", type=int, default=1000)
     parser.add_argument("--concurrency", type=int, default=128)
-    parser.add_argument("--directory", type=Path, help="where the campaign lies and stays; default: a temporary one")
+    parser.add_argument("--directory", type=Path, help="campaign directory, which is kept (default: a temporary one)")
     parser.add_argument("--resume", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.resume:
@@ -243,8 +239,8 @@ def main() -> None:
         made = CampaignDirectory.create(path, settings(options.trials, options.concurrency), {})
         campaign(made, options.window)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores, {peak:.0f} MiB at most")
-        of_a_process("taken up until the first tick", [sys.executable, __file__, "--resume", str(path)])
+        print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores, {peak:.0f} MiB peak")
+        of_a_process("resumed until the first step", [sys.executable, __file__, "--resume", str(path)])
         for command in ("status", "score"):
             of_a_process(f"aiperf-orch {command}", [sys.executable, "-m", "aiperf_orch.cli", command, str(path)])
 

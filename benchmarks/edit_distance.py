@@ -1,16 +1,16 @@
-"""The edit distance between networks: how many layers and skip-connections differ, and by how much.
+"""Edit distance between networks: the number of layers and skip connections that differ, weighted by their difference.
 
-Kept from Auto-Keras (Jin et al. 2019): the distance is that of the layers plus that of the skip-connections. Layers
-are aligned in order; a layer without a partner costs 1, a pair its relative difference of widths. Skip-connections are
-matched bipartitely (Hungarian algorithm); one without a partner costs 1, a pair the relative difference of where they
-start and how much they span.
+Kept from Auto-Keras (Jin et al. 2019): the distance is that of the layers plus that of the skip connections. Layers
+are aligned in order; an unmatched layer costs 1, a pair its relative difference of widths. Skip connections are
+matched bipartitely (Hungarian algorithm); an unmatched one costs 1, a pair the relative difference of their starts
+and spans.
 
 Different: only layers that carry information are aligned (convolution, dense, pooling; batch-norm and ReLU follow
-them); the difference of a pair is the largest of width, kernel and stride; layers, or skips, of different kinds cost
-1. Each of these costs is a metric, so the distance is one on what it looks at (to the rounding below).
+them); the difference of a pair is the largest of width, kernel and stride; layers, or skip connections, of different
+kinds cost 1. Each of these costs is a metric, so the distance is a metric on these features (up to the rounding below).
 
-Costs are whole multiples of 2^-16: sums are exact in any order, and a search that starts again from its journal gets
-the same distances to the bit. One network is compared with many at once.
+Costs are integer multiples of 2^-16: sums are exact in any order, and a search that is rebuilt from its journal has
+identical distances. One network is compared with many at the same time.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from scipy.optimize import linear_sum_assignment
 
 from aiperf_orch.network.graph import MERGES, Graph
 
-UNIT: Final = 1 << 16  # what a layer without a partner costs, in the whole numbers that costs are kept in
+UNIT: Final = 1 << 16  # integer cost of an unmatched layer
 _KINDS: Final = {"conv": 1, "dense": 2, "max_pool": 3, "global_avg_pool": 4}
 _MERGE_KINDS: Final = {"add": 1, "concat": 2}
 
@@ -35,11 +35,13 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Features:
-    """What the distance looks at; equal for networks that differ in numbering only.
+    """Features that determine the distance; equal for networks that differ only in the numbers of layers.
 
-    `layers` has a row a layer: kind, width (filters or units), kernel, stride. `skips` has a row a skip-connection:
-    kind of merge, rank of the layer it starts at, and ranks it spans. A layer's rank is the number of informative
-    layers on the longest path that ends with it; layers are sorted by it.
+    The rank of a layer is the number of informative layers on the longest path that ends with it.
+
+    Attributes:
+        layers: rows of kind, width (filters or units), kernel and stride of each layer, sorted by rank.
+        skips: rows of kind of merge, rank of the first layer, and spanned ranks of each skip connection.
     """
 
     layers: Integers
@@ -47,7 +49,7 @@ class Features:
 
 
 def features(graph: Graph) -> Features:
-    """The features of a network."""
+    """Features of a network."""
     ranks: dict[int, int] = {}
     layers: list[tuple[int, ...]] = []
     skips: list[tuple[int, ...]] = []
@@ -68,18 +70,18 @@ def features(graph: Graph) -> Features:
 
 
 class Networks:
-    """Some networks, laid out so that another one's distance to all of them is found at once."""
+    """Set of networks, arranged to compute the distances of another network to all of them at the same time."""
 
     def __init__(self, networks: Sequence[Features]) -> None:
         self._lengths = np.array([len(each.layers) for each in networks])
-        self._vocabulary, words = np.unique(
+        self._distinct_layers, indices = np.unique(
             np.concatenate([each.layers for each in networks]), axis=0, return_inverse=True
         )
-        # which word of the vocabulary stands at each position (rows) of each network (columns); padding does no harm,
-        # because what stands behind a network's end does not reach back
-        self._words = np.zeros((int(self._lengths.max()), len(networks)), dtype=np.intp)
-        for column, own in enumerate(np.split(words.reshape(-1), np.cumsum(self._lengths)[:-1])):
-            self._words[: own.size, column] = own
+        # index of the layer at each position (rows) of each network (columns); padding has no effect, because entries
+        # after the end of a network do not affect earlier ones
+        self._layer_indices = np.zeros((int(self._lengths.max()), len(networks)), dtype=np.intp)
+        for column, own in enumerate(np.split(indices.reshape(-1), np.cumsum(self._lengths)[:-1])):
+            self._layer_indices[: own.size, column] = own
         self._skips = np.concatenate([each.skips for each in networks])
         self._skip_ends = np.cumsum([len(each.skips) for each in networks])
 
@@ -88,14 +90,14 @@ class Networks:
         return (self._alignments(network.layers) + self._matchings(network.skips)) / UNIT
 
     def _alignments(self, layers: Integers) -> npt.NDArray[np.int64]:
-        """The classic table of alignment costs, a row a layer of ours, for all networks side by side.
+        """Table of alignment costs, one row per layer of the network, for all networks side by side.
 
-        Kept as what is saved against removing all layers up to here and adding theirs: then a step without a partner
-        changes nothing, and the dependency within a row is a running minimum.
+        Entries are the savings relative to removing all layers so far and adding those of the other network: an
+        unmatched layer then changes nothing, and the dependency within a row is a running minimum.
         """
         own, rows = np.unique(layers, axis=0, return_inverse=True)
-        saved_by_pair = (_layer_costs(own, self._vocabulary) - 2 * UNIT)[:, self._words]
-        table = np.zeros((self._words.shape[0] + 1, self._words.shape[1]), dtype=np.int32)
+        saved_by_pair = (_layer_costs(own, self._distinct_layers) - 2 * UNIT)[:, self._layer_indices]
+        table = np.zeros((self._layer_indices.shape[0] + 1, self._layer_indices.shape[1]), dtype=np.int32)
         for row in rows.reshape(-1):
             np.minimum(table[1:], table[:-1] + saved_by_pair[row], out=table[1:])
             np.minimum.accumulate(table, axis=0, out=table)
@@ -108,14 +110,14 @@ class Networks:
         start = 0
         for index, end in enumerate(self._skip_ends.tolist()):
             costs = pair_costs[:, start:end]
-            # a pair costs at most 1, two without partners 2: as many as can be are matched
+            # a pair costs at most 1, two unmatched ones 2: as many as possible are matched
             totals[index] = costs[linear_sum_assignment(costs)].sum() + UNIT * abs(len(skips) - (end - start))
             start = end
         return totals
 
 
 class KnownNetworks:
-    """The networks of some trials and all distances between them, kept from one proposal to the next."""
+    """Networks of a set of trials with their pairwise distances, kept from one proposal to the next."""
 
     def __init__(self) -> None:
         self.matrix: Floats = np.zeros((0, 0))
@@ -123,7 +125,7 @@ class KnownNetworks:
         self._networks: Networks | None = None
 
     def update(self, trials: Sequence[int], features_of: Callable[[int], Features]) -> None:
-        """Hold exactly these trials (at least one), in this order; only what is new is computed."""
+        """Replace the set of trials (at least one), in this order; only new features and distances are computed."""
         before = list(self._features)
         if before == list(trials):
             return
@@ -142,12 +144,12 @@ class KnownNetworks:
     def distances(self, network: Features) -> Floats:
         """Edit distances (n,) of a network to those of the n trials, in their order."""
         if self._networks is None:
-            raise ValueError("there are no networks yet: call update first")
+            raise ValueError("there are no networks: call update first")
         return self._networks.distances(network)
 
 
 def _fork(graph: Graph, layer_id: int) -> int:
-    """Where a branch that ends with this layer begins: the next layer back that others read too, or that merges."""
+    """Start of the branch that ends with this layer: the nearest earlier layer with several consumers or inputs."""
     layer = graph.by_id[layer_id]
     while len(graph.consumers[layer.id]) == 1 and len(layer.inputs) == 1:
         layer = graph.by_id[layer.inputs[0]]

@@ -1,8 +1,8 @@
-"""How far the estimate of a network's training memory is off, against peaks of a process that trains it on the CPU.
+"""Error of the estimate of a network's training memory, compared with the peak of a process that trains it on the CPU.
 
-Each network trains three steps in a process of its own. `allocated` is the most that PyTorch's tensors took at once in
-the last one, parameters and momentum included, as its profiler saw it: what an accelerator's allocator has to find.
-`resident` is by how much the process grew, with all that the C library and the convolutions took besides:
+Each network trains three steps in its own process. `allocated` is the peak of PyTorch's tensors in the last step,
+parameters and momentum included, as its profiler records it: the amount that the allocator of an accelerator has to
+provide. `resident` is the growth of the process, which includes the memory of the C library and of the convolutions:
 
     python benchmarks/memory.py [--networks N]
 """
@@ -22,11 +22,11 @@ from aiperf_orch.network import memory, morphisms, seeds
 from aiperf_orch.network.graph import Graph
 
 BATCHES = (8, 16)
-SIDE = 96  # of the images: ResNet-50's maps at a size that a small machine can train
+SIDE = 96  # pixels: small enough to train ResNet-50 on a small machine
 
 
 def peaks_of(graph: Graph, batch: int) -> tuple[int, int]:
-    """Most bytes allocated, and resident, in a new process that trains a network."""
+    """Peak of allocated bytes, and growth in bytes, of a new process that trains a network."""
     program = [sys.executable, __file__, "--train", str(batch)]
     done = subprocess.run(program, input=json.dumps(graph.to_json()), capture_output=True, text=True, check=True)
     allocated, resident = map(int, done.stdout.split())
@@ -34,7 +34,7 @@ def peaks_of(graph: Graph, batch: int) -> tuple[int, int]:
 
 
 def train(batch: int) -> None:
-    """Train the network on standard input; prints the bytes allocated at most, and by how many the process grew."""
+    """Train the network that is read from stdin; prints the peak of allocated bytes, and the growth of the process."""
     import torch
     from torch.nn import functional
     from torch.profiler import ProfilerActivity, profile
@@ -72,7 +72,7 @@ def train(batch: int) -> None:
 
 
 def descendants(number: int) -> list[tuple[str, Graph]]:
-    """ResNet-50 and random descendants of it, of up to 12 edits."""
+    """ResNet-50 and random descendants of it with up to 12 edits."""
     made = [("resnet50", seeds.resnet50((SIDE, SIDE, 3), 100))]
     generator = np.random.default_rng(0)
     for index in range(1, number):
@@ -94,8 +94,8 @@ def main() -> None:
     if arguments.train:
         train(arguments.train)
         return
-    print(f"MiB, images of {SIDE} x {SIDE}, fp32, a batch of {BATCHES[-1]}; an image is the difference of two batches'")
-    print(f"{'':<23}{'an image':^31}{'in all':^31}{'estimate /':>14}")
+    print(f"MiB, images of {SIDE} x {SIDE}, fp32, batch {BATCHES[-1]}; per image: difference of two batches")
+    print(f"{'':<23}{'per image':^31}{'total':^31}{'estimate /':>14}")
     print(
         f"{'network':<16}{'layers':>7}"
         + 2 * f"{'estimate':>11}{'allocated':>10}{'resident':>10}"

@@ -1,26 +1,22 @@
-"""How soon a controller on Slurm hears and acts while a command of the scheduler hangs, against an older version of itself.
+"""Response time of a controller on Slurm while scheduler commands hang, compared with an older version.
 
-Whole `aiperf-orch run` processes, with the default settings of Slurm but `poll_interval` of 5 s (the default) and of 1 s.
-Slurm's programs are small scripts that hang when told so (tests/cluster/slurm_standin.py); this process plays the trials
-by writing their events files. Of each case, in seconds:
+Runs complete `aiperf-orch run` processes with the default settings of Slurm and a `poll_interval` of 5 s (the
+default) and 1 s. Slurm's programs are replaced by small scripts that hang on request
+(tests/cluster/slurm_standin.py); this process takes the part of the trials and writes their events files. Measured in
+seconds:
 
-- "sbatch takes 10 s" and "squeue hangs": from an end line on disk to the journal's entry of it, and from Ctrl-C to its
-  acknowledgement on stderr, both while a call of the program has not answered. Goals: two poll intervals; 1 s.
-- "first job died", "died before begin", "died after begin": the queue says that a job FAILED which left no end line; from
-  the first answer of squeue that said so to the next call of sbatch, or after the first job of all to the end of the
-  attempt in the journal, since the campaign then pauses. Goal: 5 s. In brackets from the moment that the queue first
-  could have said it, had it been asked.
+- "sbatch takes 10 s" and "squeue hangs": from an end event on disk to its journal entry, and from Ctrl-C to its
+  acknowledgement on stderr, both during a call of the program. Goals: two poll intervals; 1 s.
+- "first job died", "died before begin", "died after begin": the queue reports the state FAILED for a job without an
+  end event; from the first squeue output with this state to the next call of sbatch, or, for the first job of the
+  campaign, to the end of the attempt in the journal, because the campaign then pauses. Goal: 5 s. The number in
+  brackets starts when the state changed.
 
     python benchmarks/responsiveness.py [--before PYTHON] [--cases sbatch squeue first begin after] [--polls 5s 1s]
 
-`--before` is the interpreter of an environment with the other version. All runs go on at once, up to `--together`: they
-wait nearly all of the time. "> N" is a measurement that was given up after so long.
-
-Measured in one run on 2 idle cores, against commit a3dba24, with a poll_interval of 5 s, before and after: sbatch takes 10 s:
-end line known 14.5, 4.5; Ctrl-C heard 14.5, 0.0. squeue hangs: end line known 64.5, 4.5; Ctrl-C heard more than 180, 0.1.
-First job died 75.2 (134.4), 3.0 (7.1); died before begin 70.2 (128.4), 3.0 (36.1); died after begin 110.4 (168.6), 3.0 (36.1).
-With 1 s: sbatch takes 10 s 10.5, 0.5; 10.5, 0.1. squeue hangs 60.5, 0.5; more than 180, 0.1. First job died 64.2 (123.4),
-3.0 (4.2); died before begin 69.2 (127.5), 3.0 (31.2); died after begin 101.4 (159.6), 3.0 (35.2). 5 min 40 s in all.
+`--before` is the Python interpreter of an environment with the other version. Up to `--together` runs are concurrent:
+they wait nearly all of the time. "> N" is a measurement that was ended after N seconds. Results are in
+docs/research/controller.md.
 """
 
 from __future__ import annotations
@@ -43,17 +39,17 @@ from cluster.slurm_standin import Command, Job, Play, SlurmStandIn, wait_until
 
 CONCURRENCY, LOOKAHEAD = 4, 1
 START = 120
-"""Seconds that a campaign may take to be where a measurement begins, on a crowded machine."""
+"""Seconds until a measurement may start, on a busy machine."""
 
 LONGEST = 180
-"""Seconds after which a measurement is given up."""
+"""Seconds after which a measurement is ended."""
 
-HEARD = r"stopp|STOPPED|^left|told to end"
+ACKNOWLEDGED = r"stopp|STOPPED|^left|told to end"
 Figures = dict[str, tuple[float | None, ...]]
 
 
 class Run:
-    """A controller of a version with a campaign of its own."""
+    """A controller of one version, with its own campaign."""
 
     def __init__(self, folder: Path, python: str, poll: str) -> None:
         self.slurm = SlurmStandIn(folder / "slurm")
@@ -70,7 +66,7 @@ class Run:
         self.controller = Command(python, arguments, self.slurm.environment, folder)
 
     def submitted(self, number: int) -> list[Job]:
-        """The jobs, when so many have been submitted and the controller knows their ids."""
+        """All jobs, after at least `number` have been submitted and the controller has read their ids."""
 
         def jobs() -> list[Job]:
             known = len(self.play.entries("submitted")) >= number
@@ -79,42 +75,42 @@ class Run:
         return self.expected(jobs, START, f"{number} jobs are submitted")
 
     def expected(self, condition: Callable[[], object], seconds: float, what: str) -> object:
-        """Wait for what is no measurement."""
-        held = wait_until(condition, seconds)
-        if not held:
-            raise RuntimeError(f"it did not come so far that {what}:\n{self.controller.text()}")
-        return held
+        """Wait for a condition that is not measured."""
+        result = wait_until(condition, seconds)
+        if not result:
+            raise RuntimeError(f"no result within {seconds} s: {what}:\n{self.controller.text()}")
+        return result
 
     def prove(self) -> Job:
-        """The first trial ends an epoch."""
+        """End an epoch of the first trial."""
         (first,) = self.submitted(1)
         self.play.begin(first)
         self.play.epoch(first)
         return first
 
     def known_end(self, job: Job) -> float | None:
-        """Seconds from an end line to the journal's entry of it."""
+        """Seconds from an end event to its journal entry."""
         trial = self.play.attempt(job)[0]
         since = time.time()
         self.play.end(job)
         return passed(since, lambda: any(end["trial"] == trial for end in self.play.entries("ended")))
 
-    def heard_interrupt(self) -> float | None:
-        """Seconds from Ctrl-C to the first word of it."""
+    def acknowledge_interrupt(self) -> float | None:
+        """Seconds from Ctrl-C to its acknowledgement."""
         since = self.controller.interrupt()
 
-        def heard() -> bool:
+        def acknowledged() -> bool:
             self.play.obey()
-            return self.controller.heard(HEARD, since) is not None
+            return self.controller.heard(ACKNOWLEDGED, since) is not None
 
-        passed(since, heard)
-        moment = self.controller.heard(HEARD, since)
+        passed(since, acknowledged)
+        moment = self.controller.heard(ACKNOWLEDGED, since)
         return None if moment is None else moment - since
 
     def replaced(self, job: Job, program: str | None = "sbatch") -> tuple[float | None, ...]:
-        """Seconds from the first answer that stated a job's end, and from that end, to the next call of a program.
+        """Seconds from the first squeue output with a job's end, and from that end, to the next call of a program.
 
-        None is no program, but the journal's entry of the attempt's end.
+        If `program` is None, to the journal entry of the attempt's end.
         """
         since = time.time()
         self.slurm.set_state(job, "FAILED")
@@ -134,12 +130,12 @@ class Run:
 
 
 def passed(since: float, condition: Callable[[], bool]) -> float | None:
-    """Seconds until something holds; None when it did not in time."""
+    """Seconds from `since` until the condition holds; None after LONGEST seconds."""
     return time.time() - since if wait_until(condition, LONGEST) else None
 
 
 def slow_sbatch(run: Run) -> Figures:
-    """Each sbatch takes 10 s, but for the first."""
+    """Each sbatch but the first takes 10 s."""
     run.submitted(1)
     run.slurm.slow("sbatch", 10)
     first = run.prove()
@@ -148,11 +144,14 @@ def slow_sbatch(run: Run) -> Figures:
     known = run.known_end(first)
     run.expected(lambda: run.slurm.hanging("sbatch"), START, "a further sbatch is called")
     time.sleep(0.5)
-    return {"sbatch takes 10 s: end line known": (known,), "sbatch takes 10 s: Ctrl-C heard": (run.heard_interrupt(),)}
+    return {
+        "sbatch takes 10 s: end event known": (known,),
+        "sbatch takes 10 s: Ctrl-C acknowledged": (run.acknowledge_interrupt(),),
+    }
 
 
 def hanging_squeue(run: Run) -> Figures:
-    """The queue hangs until command_timeout; it is asked because trials do not begin."""
+    """The squeue command hangs until command_timeout; it is called because trials do not start."""
     first = run.prove()
     run.slurm.hang("squeue")
     run.submitted(CONCURRENCY + LOOKAHEAD)
@@ -160,14 +159,17 @@ def hanging_squeue(run: Run) -> Figures:
     time.sleep(0.5)
     known = run.known_end(first)
     calls = len(run.slurm.calls("squeue"))
-    if known is None or known > 50:  # that call is over: during the next one
+    if known is None or known > 50:  # that call has ended: measure during the next one
         run.expected(lambda: len(run.slurm.calls("squeue")) > calls, LONGEST, "squeue is called again")
     time.sleep(0.5)
-    return {"squeue hangs: end line known": (known,), "squeue hangs: Ctrl-C heard": (run.heard_interrupt(),)}
+    return {
+        "squeue hangs: end event known": (known,),
+        "squeue hangs: Ctrl-C acknowledged": (run.acknowledge_interrupt(),),
+    }
 
 
 def first_died(run: Run) -> Figures:
-    """The campaign's first job fails before its trial begins."""
+    """The first job of the campaign fails before its trial starts."""
     (first,) = run.submitted(1)
     run.slurm.set_state(first, "RUNNING")
     time.sleep(1)
@@ -175,7 +177,7 @@ def first_died(run: Run) -> Figures:
 
 
 def died(run: Run, *, begun: bool) -> Figures:
-    """A later job fails, before or after its trial has begun."""
+    """A later job fails, before or after its trial has started."""
     run.prove()
     jobs = run.submitted(CONCURRENCY + LOOKAHEAD)[1:]
     chosen, *others = [job for job in jobs if not job.after]
@@ -199,7 +201,7 @@ CASES: dict[str, Callable[[Run], Figures]] = {
 
 
 def measure(folder: Path, python: str, poll: str, case: str) -> Figures:
-    """The figures of one run, whose processes are ended."""
+    """Measurements of one run; ends its processes."""
     folder.mkdir()
     run = Run(folder, python, poll)
     try:
@@ -211,14 +213,14 @@ def measure(folder: Path, python: str, poll: str, case: str) -> Figures:
 
 
 def goal(measured: str, poll: str) -> str:
-    """What is wanted of a measurement."""
-    if measured.endswith("heard"):
+    """Goal of a measurement in seconds."""
+    if measured.endswith("acknowledged"):
         return "1.0"
     return f"{2 * float(poll.rstrip('s')):.1f}" if measured.endswith("known") else "5.0"
 
 
 def shown(figures: tuple[float | None, ...] | None) -> str:
-    """One measurement, with what it is in brackets."""
+    """A measurement as text, with the number in brackets."""
     if figures is None:
         return "-"
     first, *rest = (f"> {LONGEST}" if figure is None else f"{figure:.1f}" for figure in figures)
@@ -227,12 +229,12 @@ def shown(figures: tuple[float | None, ...] | None) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--before", metavar="PYTHON", help="the interpreter of an environment with another version")
-    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), help="which cases; by default all")
+    parser.add_argument("--before", metavar="PYTHON", help="Python interpreter of an environment with another version")
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), help="cases to run (default: all)")
+    parser.add_argument("--polls", nargs="+", default=["5s", "1s"], help="values of scheduler.poll_interval")
     parser.add_argument(
-        "--polls", nargs="+", default=["5s", "1s"], help="values of scheduler.poll_interval, in seconds"
+        "--together", type=int, default=20, help="number of concurrent controllers (default: %(default)s)"
     )
-    parser.add_argument("--together", type=int, default=20, help="how many controllers at once")
     options = parser.parse_args()
     versions = {"after": sys.executable} | ({"before": options.before} if options.before else {})
     with (
@@ -247,13 +249,13 @@ def main() -> None:
         }
         results = {key: run.result() for key, run in runs.items()}
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; seconds")
-    print(f"{'':<38}{'poll':>5}{'before':>18}{'after':>18}{'goal':>8}")
+    print(f"{'':<42}{'poll':>5}{'before':>18}{'after':>18}{'goal':>8}")
     for case in options.cases:
         for poll in options.polls:
             after, before = results["after", poll, case], results.get(("before", poll, case), {})
             for measured, figures in after.items():
                 columns = f"{shown(before.get(measured)):>18}{shown(figures):>18}{goal(measured, poll):>8}"
-                print(f"{measured:<38}{poll:>5}{columns}")
+                print(f"{measured:<42}{poll:>5}{columns}")
 
 
 if __name__ == "__main__":

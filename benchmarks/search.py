@@ -1,13 +1,13 @@
-"""How long a proposal takes, and how much memory the search, by the number of trials before it.
+"""Duration of a proposal and memory of the search, by the number of earlier trials.
 
-Networks are of ResNet-50's size and deeper; times are CPU time of one process that is held to one core:
+Networks are of ResNet-50's size and deeper; times are CPU times of one process on one core:
 
     python benchmarks/search.py [--history N ...] [--proposals N]
-    python benchmarks/search.py --wave 4096 [--history N ...]   # so many asked at once, none ends between them
-    python benchmarks/search.py --restart [--history N ...]     # the search rebuilt from a journal
+    python benchmarks/search.py --wave 4096 [--history N ...]   # proposals of one wave: no trial ends between them
+    python benchmarks/search.py --restart [--history N ...]     # the search is rebuilt from a journal
 
-A history is made of one to three random edits of one of the 128 trials before, or of the seed network where the limits
-leave no more, with random errors. Each row comes from a process of its own.
+A history consists of one to three random edits of one of the 128 trials before, or of the seed network if the limits
+admit no more edits, with random errors. Each row is measured in its own process.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ Past = tuple[int, ProposalRecord, float]
 
 
 def history(trials: int) -> Iterator[Past]:
-    """Trials as the journal would have them, with an error of each."""
+    """Trials as in a journal, with their errors."""
     generator = np.random.default_rng(0)
     recent: list[tuple[int, Graph]] = []
     for trial in range(trials):
@@ -74,31 +74,31 @@ def history(trials: int) -> Iterator[Past]:
         yield trial, record, float(generator.random())
 
 
-def tell(search: Search, past: Past) -> None:
-    """Tell a search of a trial that began and ended."""
-    trial, record, error = past
-    edits = [morphisms.Edit.from_json(edit) for edit in record.edits]
-    search.started(trial, record.parent, edits, record.hyperparameters, record.network_hash, record.operations.train)
+def record(search: Search, past: Past) -> None:
+    """Record the start and end of a trial in a search."""
+    trial, made, error = past
+    edits = [morphisms.Edit.from_json(edit) for edit in made.edits]
+    search.started(trial, made.parent, edits, made.hyperparameters, made.network_hash, made.operations.train)
     search.ended(trial, error, None)
 
 
-def told(trials: int) -> tuple[Search, float]:
-    """A search after a history, and the MiB by which it made this process grow."""
+def search_after(trials: int) -> tuple[Search, float]:
+    """A search after a history, and its memory in MiB."""
     search = make_search(SETTINGS)
-    made = list(history(min(trials, 4)))  # what is loaded once is no part of the search
+    made = list(history(min(trials, 4)))  # loads modules, which are not part of the memory of the search
     gc.collect()
     before = _resident()
     del made
     for past in history(trials):
-        tell(search, past)
-    search.prepare()  # as whoever rebuilds a search does
+        record(search, past)
+    search.prepare()  # as after a rebuild
     gc.collect()
     return search, _resident() - before
 
 
 def proposals(trials: int, number: int) -> None:
-    """A row: seconds of proposals with one trial ending between them, and memory."""
-    search, mebibytes = told(trials)
+    """Print a row: milliseconds of proposals with one ended trial between them, and memory."""
+    search, mebibytes = search_after(trials)
     seconds = []
     for trial in range(trials, trials + number):
         begun = time.process_time()
@@ -113,8 +113,8 @@ def proposals(trials: int, number: int) -> None:
 
 
 def wave(trials: int, number: int) -> None:
-    """A row: seconds of a wave."""
-    search, _ = told(trials)
+    """Print a row: seconds of a wave."""
+    search, _ = search_after(trials)
     hashes = set()
     begun = time.process_time()
     for trial in range(trials, trials + number):
@@ -126,7 +126,7 @@ def wave(trials: int, number: int) -> None:
 
 
 def restart(trials: int) -> None:
-    """A row: seconds to read a journal, to rebuild the search and the campaign's state from it, of the first proposal."""
+    """Print a row: seconds to read a journal, to rebuild search and state, and for the first proposal."""
     search = make_search(SETTINGS)
     with tempfile.TemporaryDirectory() as scratch:
         directory = CampaignDirectory.create(Path(scratch) / "campaign", SETTINGS, {})
@@ -134,9 +134,9 @@ def restart(trials: int) -> None:
         begun: list[AttemptRecord] = []
         ended: list[AttemptEnd] = []
         for past in history(trials):
-            trial, record, error = past
+            trial, proposal, error = past
             name = directory.attempt_name(trial, 1)
-            begun.append(AttemptRecord(trial=trial, attempt=1, name=name, spec_sha256="0" * 64, proposal=record))
+            begun.append(AttemptRecord(trial=trial, attempt=1, name=name, spec_sha256="0" * 64, proposal=proposal))
             ended.append(
                 AttemptEnd(
                     trial=trial,
@@ -149,7 +149,7 @@ def restart(trials: int) -> None:
                     best_epoch=1,
                 )
             )
-            tell(search, past)
+            record(search, past)
             if len(begun) == AT_ONCE or trial == trials - 1:
                 journal.append(Submitting, attempts=begun)
                 journal.append(Ended, attempts=ended)
@@ -180,10 +180,12 @@ def _peak() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--history", type=int, action="append", help="trials that ended before; may be given again")
-    parser.add_argument("--proposals", type=int, default=200, help="timed at each size (%(default)s)")
-    parser.add_argument("--wave", type=int, help="ask for so many at once instead")
-    parser.add_argument("--restart", action="store_true", help="rebuild the search from a journal instead")
+    parser.add_argument("--history", type=int, action="append", help="number of earlier trials; may be repeated")
+    parser.add_argument(
+        "--proposals", type=int, default=200, help="measured proposals per history (default: %(default)s)"
+    )
+    parser.add_argument("--wave", type=int, help="instead measure a wave of this size")
+    parser.add_argument("--restart", action="store_true", help="instead rebuild the search from a journal")
     parser.add_argument("--row", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.row is not None:
@@ -196,12 +198,12 @@ def main() -> None:
             proposals(arguments.row, arguments.proposals)
         return
     if arguments.wave:
-        print(f"{'history':>8}{'asked':>8}{'different':>10}{'seconds':>10}")
+        print(f"{'history':>8}{'wave':>8}{'distinct':>10}{'seconds':>10}")
     elif arguments.restart:
         print(f"{'':>8}{'CPU seconds':^36}{'':>10}{'MiB of the':>12}")
         print(f"{'trials':>8}{'read':>8}{'rebuilt':>10}{'state':>8}{'proposal':>10}{'the same':>10}{'process':>10}")
     else:
-        print(f"{'':>8}{'CPU milliseconds of a proposal':^40}{'MiB of the':^20}")
+        print(f"{'':>8}{'CPU ms per proposal':^40}{'MiB of the':^20}")
         print(f"{'history':>8}{'first':>10}{'median':>10}{'p99':>10}{'max':>10}{'search':>10}{'process':>10}")
     usual = [0, 10_000] if arguments.wave else [40_000] if arguments.restart else [10, 100, 1000, 10_000, 40_000]
     for size in arguments.history or usual:

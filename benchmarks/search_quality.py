@@ -1,45 +1,25 @@
-"""Whether the search finds better networks than random morphing does, with equal numbers of trials.
+"""Comparison of the search with random morphing, with equal numbers of trials.
 
-The protocol, the second one, fixed before its first run:
+The protocol, the second one, was fixed before its first run:
 
-- Data: scikit-learn's digits. Each seed divides the images anew, alike in all arms: 600 train, 400 validate, which is
-  all that the search sees, and 797 are the final test, which neither training nor the search sees.
-- Four arms, the same seeds, trials, epochs and limits for all: `search` proposes as a campaign with one trial at a time
-  would; `random` takes a random earlier trial, edits it at random 1 to 3 times, and draws all hyperparameters at
-  random from the same ranges. Each with the parent's weights (`inherited`) and with new ones (`fresh`). Trial 0 is the
-  same in every arm: the seed network at the first point.
-- A run is 24 trials of 6 epochs; there are 8 seeds. Batches are of 28 to 32 images, about the paper's proportion of 12 to
-  14. Networks may take 4 times the seed network's operations. Every trial trains to its learning rate's end, so that
-  none is short and none is ranked by a forecast.
-- What counts is the error on the final test of the trial that is best on validation so far. `best` is that after the
-  last trial, `area` its mean over all trials (the area under the best-error curve). `proposed`, the mean error on the
-  final test of the trials of the second half, says what is proposed without the luck of the best. Per arm: mean over
-  the seeds with a 95 % confidence interval (Student's t), and the difference random - search of the same seed with its
-  own; at last the difference fresh - inherited of the same way.
+- Data: scikit-learn's digits. Each seed divides the images differently, all arms of a seed equally: 600 for training,
+  400 for validation, which is all that the search sees, and 797 for the final test, which neither training nor the
+  search sees.
+- Four arms with equal seeds, trials, epochs and limits: `search` proposes as a campaign with one concurrent trial
+  does; `random` takes a random earlier trial, applies 1 to 3 random edits, and draws all hyperparameters at random
+  from the same ranges. Each with weights inherited from the parent (`inherited`) and with new ones (`fresh`). Trial 0
+  is the same in all arms: the seed network at the first point.
+- A run has 24 trials of 6 epochs; there are 8 seeds. Batches have 28 to 32 images, about the paper's proportion of 12
+  to 14. Networks may have 4 times the operations of the seed network. Each trial trains to the end of its learning
+  rate schedule, so no trial is ranked by a forecast.
+- The measure is the error on the final test of the trial that is best on validation so far. `best` is its value after
+  the last trial, `area` its mean over all trials (the area under the best-error curve). `proposed`, the mean error on
+  the final test of the trials of the second half, describes the proposals without the luck of the best one. Reported
+  per arm: mean over the seeds with a 95 % confidence interval (Student's t), and the difference random - search of
+  equal seeds with its interval; finally the difference fresh - inherited in the same way.
 
-The first protocol (20 trials of 4 epochs, batches of 64 to 256 images, 360 images for the final test, 8 seeds; its runs are
-in `search_quality_first.jsonl`) showed no difference between search and random beyond its interval. 70 networks of random
-morphing, each trained three times with new weights (600 images, batches of 32), said why:
-
-- Training again gives another error by as much as another network does: after 4 epochs 64 % of the variance of a final
-  test error are noise, after 6 epochs 52 % (a standard deviation of 1.1 % within, 1.0 % between networks).
-- The batch decided more than the network. In the first protocol's 152 random trials with new weights the rank correlation
-  of the error with the batch is 0.79, with operations -0.36; of the variance of ranks the batch explains 62 %, operations,
-  parameters and depth together 14 %.
-- It is not a seed network that cannot be bettered: it has 7.2 %, the mean is 5.0 %, the best 3.1 % (the best of 70 means of
-  three, so flattered by noise).
-- TPE begins when 10 trials are known, which left it half of the run.
-- A forecast for epoch 9 makes the ranks of these trials worse: their correlation with the network's mean error falls from
-  0.70 to 0.50. For epoch 90, the default, no forecast was usable, so that it decided nothing here.
-- The surrogate is no fault: fitted to 15 (30) of these networks, trained once, its mean ranks the others by their mean
-  error with a correlation of 0.40 (0.52), its bound of 0.36 (0.47); other noise or no bound betters neither.
-- Its use is: a bound 2.576 prior standard deviations below the mean, the paper's, prefers whatever is far from all that is
-  known. On invented errors (`approximation.py`) such searches make 3.5 edits a trial and end worse than searches whose
-  bounds are random; with 0.5 they make one or two. That is the default since, chosen on invented errors alone.
-
-Hence more trials, more epochs, batches that are alike, a larger final test, other images for each seed, no forecasts.
-
-Runs are appended to a file as they end, and those that stand there are not run again:
+Results, and the first protocol (`search_quality_first.jsonl`) with the reasons for the second, are in
+docs/research/search.md. Runs are appended to a file when they end, and existing ones are not repeated:
 
     taskset -c 0 python benchmarks/search_quality.py benchmarks/search_quality.jsonl [--plot curves.png]
 """
@@ -75,8 +55,8 @@ from aiperf_orch.trial.data.open_dataset import DATASETS
 from aiperf_orch.trial.training.torch_trainer import TorchTrainer
 
 Floats = npt.NDArray[np.float64]
-Errors = list[tuple[float, float]]  # on validation and final test, of the epoch that is best on validation
-Runs = dict[tuple[str, str], dict[int, tuple[Errors, list[float]]]]  # by arm and seed, what `run` found
+Errors = list[tuple[float, float]]  # (validation error, test error) of the epoch that is best on validation
+Runs = dict[tuple[str, str], dict[int, tuple[Errors, list[float]]]]  # arm -> seed -> result of `run`
 
 TRIALS, EPOCHS, GROWTH, AGAIN = 24, 6, 4, 3
 TRAINING, VALIDATION = 600, 400
@@ -89,7 +69,7 @@ ARMS = [(way, weights) for way in ("search", "random") for weights in ("inherite
 
 @dataclass(frozen=True)
 class Plan:
-    """A trial to run."""
+    """Plan of one trial."""
 
     parent: int | None
     edits: tuple[Edit, ...]
@@ -97,36 +77,36 @@ class Plan:
     hyperparameters: Hyperparameters
 
 
-class Quick(TorchTrainer):
-    """Keeps no state to go back to when memory does not suffice: here it does."""
+class StatelessTrainer(TorchTrainer):
+    """Trainer that keeps no state for a restart after running out of memory, which does not happen here."""
 
     def _pack(self, epoch: int) -> bytes:  # noqa: ARG002
         return b""
 
     def wrong_of(self, images: torch.Tensor, labels: torch.Tensor) -> float:
-        """The share of images that get a wrong label."""
+        """Fraction of wrongly classified images."""
         self._learner.model.eval()
         return float(self._learner.wrong(images, labels)) / len(labels)
 
 
-class Way(Protocol):
-    """How the next trial is chosen."""
+class Strategy(Protocol):
+    """Method that chooses the next trial."""
 
     def next(self, trial: int) -> Plan:
-        """The trial to run."""
+        """Plan of the next trial."""
 
     def ended(self, trial: int, errors: list[float]) -> None:
-        """Hear what became of it."""
+        """Record the validation errors of a trial."""
 
 
-class SearchWay:
-    """As a campaign with one trial at a time."""
+class SearchStrategy:
+    """The search, with one concurrent trial."""
 
     def __init__(self, seed: int) -> None:
         self._search = Search(SEED_NETWORK, SETTINGS, LIMITS, seed=seed, concurrency=1, keep=TRIALS)
 
     def next(self, trial: int) -> Plan:
-        """The trial to run."""
+        """Plan of the next trial."""
         made = self._search.propose(trial)
         self._search.started(
             trial, made.parent, made.edits, made.hyperparameters, made.graph.hash, counts.count(made.graph).train
@@ -134,11 +114,11 @@ class SearchWay:
         return Plan(made.parent, made.edits, made.graph, made.hyperparameters)
 
     def ended(self, trial: int, errors: list[float]) -> None:
-        """Hear what became of it."""
+        """Record the validation errors of a trial."""
         self._search.ended(trial, min(errors), None)
 
 
-class RandomWay:
+class RandomStrategy:
     """Random morphing with random hyperparameters."""
 
     def __init__(self, seed: int) -> None:
@@ -146,13 +126,13 @@ class RandomWay:
         self.graphs: list[Graph] = []
 
     def next(self, trial: int) -> Plan:
-        """The trial to run."""
+        """Plan of the next trial."""
         plan = self._edited() if trial else Plan(None, (), SEED_NETWORK, first_point(SETTINGS))
         self.graphs.append(plan.graph)
         return plan
 
     def ended(self, trial: int, errors: list[float]) -> None:
-        """Nothing is learnt."""
+        """Ignore the errors."""
 
     def _edited(self) -> Plan:
         while True:
@@ -168,18 +148,18 @@ class RandomWay:
                 return Plan(parent, tuple(edits), graph, point)
 
 
-def run(way: Way, weights: str, seed: int, folder: Path) -> tuple[Errors, list[float]]:
-    """Of each trial, validation and test error, and test errors of the chosen network trained again."""
+def run(strategy: Strategy, weights: str, seed: int, folder: Path) -> tuple[Errors, list[float]]:
+    """Validation and test error of each trial, and test errors of the best network when it is trained again."""
     plans: list[Plan] = []
     found: Errors = []
     for trial in range(TRIALS):
-        plans.append(way.next(trial))
+        plans.append(strategy.next(trial))
         parent = plans[-1].parent
         inherited = weights == "inherited" and parent is not None
         source = (folder / f"{parent}.safetensors", plans[parent].graph) if inherited else (None, None)
-        errors, judged = trained(plans[-1], trial, seed, folder, source)
-        way.ended(trial, errors)
-        found.append((min(errors), judged))
+        errors, test_error = trained(plans[-1], trial, seed, folder, source)
+        strategy.ended(trial, errors)
+        found.append((min(errors), test_error))
     chosen = plans[min(range(TRIALS), key=lambda trial: found[trial][0])]
     return found, [trained(chosen, TRIALS + again, seed, folder)[1] for again in range(AGAIN)]
 
@@ -187,8 +167,8 @@ def run(way: Way, weights: str, seed: int, folder: Path) -> tuple[Errors, list[f
 def trained(
     plan: Plan, trial: int, seed: int, folder: Path, source: tuple[Path | None, Graph | None] = (None, None)
 ) -> tuple[list[float], float]:
-    """Validation errors of a trial's epochs, and the test error of the best; `source`: weights to inherit, of a network."""
-    seen, judging = split(seed)
+    """Validation errors of all epochs, and the test error of the best one; `source` has the weights to inherit."""
+    seen, final_test = split(seed)
     spec = TrialSpec(
         campaign="bench",
         trial=trial,
@@ -205,30 +185,30 @@ def trained(
         training=TrainingSettings(epochs=EPOCHS, patience=EPOCHS, precision="fp32"),
         network=plan.graph.to_json(),
     )
-    trainer = Quick(spec, *source)
+    trainer = StatelessTrainer(spec, *source)
     with mock.patch.dict(DATASETS, {"digits": lambda _settings, device, _world: InMemory(seen, device)}):
         trainer.prepare()
     errors: list[float] = []
-    judged = 1.0
+    test_error = 1.0
     for epoch in range(1, EPOCHS + 1):
         result = trainer.run_epoch(epoch, lambda: None)
         errors.append(result.wrong / result.val_images)
         if errors[-1] < min([1.1, *errors[:-1]]):
             trainer.save_weights(folder / f"{trial}.safetensors")
-            judged = trainer.wrong_of(judging.val_images, judging.val_labels)
-    return errors, judged
+            test_error = trainer.wrong_of(final_test.val_images, final_test.val_labels)
+    return errors, test_error
 
 
 @cache
 def split(seed: int) -> tuple[Arrays, Arrays]:
-    """What trials and the search see, and the final test as another set's validation images, normalised alike."""
+    """Images for trials and search, and the final test as validation images of a second set; equally normalised."""
     whole = digits()
     images = torch.cat([whole.train_images, whole.val_images])
     labels = torch.cat([whole.train_labels, whole.val_labels])
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     train, val, test = torch.split(order, [TRAINING, VALIDATION, len(order) - TRAINING - VALIDATION])
     images = (images - images[train].mean()) / images[train].std()
-    seen, judging = (
+    seen, final_test = (
         replace(
             whole,
             train_images=images[train],
@@ -238,11 +218,11 @@ def split(seed: int) -> tuple[Arrays, Arrays]:
         )
         for part in (val, test)
     )
-    return seen, judging
+    return seen, final_test
 
 
 def best_so_far(trials: Errors) -> list[float]:
-    """After each trial, the test error of the one that validation takes for the best."""
+    """Test error, after each trial, of the trial that is best on validation."""
     return [min(trials[: index + 1], key=lambda each: each[0])[1] for index in range(len(trials))]
 
 
@@ -255,7 +235,7 @@ MEASURES: dict[str, Callable[[Errors, list[float]], float]] = {
 
 
 def read(path: Path) -> Runs:
-    """By arm and seed, what `run` found."""
+    """Results of `run` by arm and seed."""
     found: Runs = {arm: {} for arm in ARMS}
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         row = json.loads(line)
@@ -283,7 +263,7 @@ def interval(values: Floats) -> str:
 
 
 def compare(runs: Runs, first: tuple[str, str], second: tuple[str, str]) -> None:
-    """A row a measure: two arms, and the difference of the same seeds."""
+    """Print a row per measure: two arms, and their difference for equal seeds."""
     both = sorted(runs[first].keys() & runs[second].keys())
     if len(both) < 2:
         return
@@ -325,13 +305,14 @@ def plot(path: Path, picture: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", type=Path, help="file of the runs that ended, one JSON object a line")
+    parser.add_argument("runs", type=Path, help="file with the results of ended runs, a JSON object per line")
     parser.add_argument("--seeds", type=int, default=8)
-    parser.add_argument("--plot", type=Path, help="draw the curves (needs matplotlib)")
+    parser.add_argument("--plot", type=Path, help="draw the curves into this file (requires matplotlib)")
     arguments = parser.parse_args()
     for way, weights, seed in list(missing(arguments.runs, arguments.seeds)):
+        strategy: Strategy = SearchStrategy(seed) if way == "search" else RandomStrategy(seed)
         with tempfile.TemporaryDirectory() as folder:
-            trials, again = run((SearchWay if way == "search" else RandomWay)(seed), weights, seed, Path(folder))
+            trials, again = run(strategy, weights, seed, Path(folder))
         with arguments.runs.open("a") as file:
             row = {"way": way, "weights": weights, "seed": seed, "trials": trials, "again": again}
             print(json.dumps(row), file=file)

@@ -1,8 +1,8 @@
-"""Submitting to Slurm: the first wave as one array, and jobs one by one, against a bare sbatch of the same scripts.
+"""Submission to Slurm: the first wave as one array, and single jobs, compared with a plain sbatch of the same scripts.
 
-A private cluster, real but on this machine, takes the jobs and runs none: its partition is down. Our side is what the
-controller does with specifications that are ready: requests, folders, pickles, scripts, sbatch. The alternative calls
-sbatch on a script that lies there already. The sides take turns, each first as often as the other, on the same queue.
+A private cluster on this machine accepts the jobs and runs none: its partition is down. Our side includes the
+controller's work for specifications that exist: requests, directories, pickles, scripts, sbatch. The alternative
+calls sbatch on an existing script. The sides alternate, each as often first as the other, on the same queue.
 
     python benchmarks/submission.py [--wave 1000] [--waves 4] [--jobs 300] [--block 25]
 """
@@ -35,7 +35,7 @@ SETTINGS = SiteSettings.model_validate(
 
 
 class Campaign:
-    """A campaign whose specifications are ready; its jobs are numbered, from 1 on."""
+    """A campaign with existing specifications; its jobs are numbered from 1."""
 
     def __init__(self, path):
         self.directory, self.state = CampaignDirectory.create(path, SETTINGS, {}), CampaignState()
@@ -43,14 +43,14 @@ class Campaign:
         _, self.proposal = SearchAdapter(self.directory, []).propose(0, self.state)
 
     def attempts(self, names):
-        """First attempts of trials, by their numbers and names."""
+        """First attempts of trials, from their numbers and names."""
         attempts = [AttemptState(trial, 1, name, now()) for trial, name in names.items()]
-        for each in attempts:  # every trial has the same network: the scheduler never looks into it
+        for each in attempts:  # all trials have the same network: the scheduler does not read it
             self.state.trials[each.trial] = TrialState(each.trial, self.proposal, "0" * 64, [each])
         return attempts
 
     def wave(self, number):
-        """The first wave's attempts, elements of one array."""
+        """Attempts of the first wave: elements of one array."""
         alone = [self.directory.attempt_name(each, 1) for each in range(1, number + 1)]
         names = in_arrays(alone, self.scheduler.array_limit(), lambda start: self.directory.array_name(1 + start))
         if len({name.partition("[")[0] for name in names}) != 1:
@@ -58,11 +58,11 @@ class Campaign:
         return self.attempts(dict(enumerate(names, start=1)))
 
     def singles(self, first, number):
-        """Attempts that are jobs of their own."""
+        """Attempts that are single jobs."""
         return self.attempts({each: self.directory.attempt_name(each, 1) for each in range(first, first + number)})
 
     def submit(self, attempts):
-        """Submit as the controller does; returns the seconds and the folder of the first job's script."""
+        """Submit as the controller does; returns the seconds and the directory of the first batch script."""
         start = time.perf_counter()
         requests = [make_request(self.directory, self.state, each) for each in attempts]
         left = requests
@@ -76,7 +76,7 @@ class Campaign:
 
 
 def bare(folder, times):
-    """Seconds of so many sbatch of the script in a folder."""
+    """Seconds to submit the script in a directory `times` times with sbatch."""
     start = time.perf_counter()
     for _ in range(times):
         subprocess.run(["sbatch", "--parsable", SCRIPT], cwd=folder, check=True, capture_output=True)
@@ -84,7 +84,7 @@ def bare(folder, times):
 
 
 def in_turn(turn, ours, theirs):
-    """Both measured, ours first in even turns."""
+    """Measure both sides, ours first in even turns."""
     if turn % 2:
         alternative = theirs()
         return ours(), alternative
@@ -92,7 +92,7 @@ def in_turn(turn, ours, theirs):
 
 
 def empty(cluster, expected):
-    """Cancel everything, after a look whether everything was there."""
+    """Check the number of pending jobs, and cancel them."""
     queued = cluster.run("squeue", "--noheader", "--array", "--states=pending", "--format=%i").stdout.split()
     if len(queued) != expected:
         sys.exit(f"{len(queued)} jobs are in the queue, not {expected}")
@@ -100,38 +100,38 @@ def empty(cluster, expected):
 
 
 def measure_waves(cluster, scratch, options):
-    """Seconds of each wave, ours and sbatch's."""
-    campaign = Campaign(scratch / "first")  # it warms the file cache, and leaves the script for the alternative
+    """Seconds of each wave: ours, and sbatch."""
+    campaign = Campaign(scratch / "first")  # warms the file cache, and provides the script for the alternative
     _, folder = campaign.submit(campaign.wave(options.wave))
     empty(cluster, options.wave)
     rows = []
     for turn in range(options.waves):
         campaign = Campaign(scratch / f"wave{turn}")
         attempts = campaign.wave(options.wave)
-        rows.append(in_turn(turn, lambda: campaign.submit(attempts)[0], lambda: bare(folder, 1)))  # noqa: B023  called at once
+        rows.append(in_turn(turn, lambda: campaign.submit(attempts)[0], lambda: bare(folder, 1)))  # noqa: B023  called immediately
         empty(cluster, 2 * options.wave)
     return rows
 
 
 def measure_singles(cluster, scratch, options):
-    """Seconds of each block, ours and sbatch's."""
+    """Seconds of each block: ours, and sbatch."""
     campaign = Campaign(scratch / "singles")
     _, folder = campaign.submit(campaign.singles(1, 1))
     starts = range(2, 2 + options.jobs, options.block)
     rows = []
     for turn, start in enumerate(starts):
         attempts = campaign.singles(start, options.block)
-        rows.append(in_turn(turn, lambda: campaign.submit(attempts)[0], lambda: bare(folder, options.block)))  # noqa: B023  called at once
+        rows.append(in_turn(turn, lambda: campaign.submit(attempts)[0], lambda: bare(folder, options.block)))  # noqa: B023  called immediately
     empty(cluster, 1 + 2 * options.block * len(starts))
     return rows
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--wave", type=int, default=1000, help="jobs of the first wave")
-    parser.add_argument("--waves", type=int, default=4, help="how often it is submitted, best an even number")
-    parser.add_argument("--jobs", type=int, default=300, help="jobs one by one")
-    parser.add_argument("--block", type=int, default=25, help="of which so many before the other side's turn")
+    parser.add_argument("--wave", type=int, default=1000, help="number of jobs in the first wave")
+    parser.add_argument("--waves", type=int, default=4, help="number of submissions of the wave, preferably even")
+    parser.add_argument("--jobs", type=int, default=300, help="number of single jobs")
+    parser.add_argument("--block", type=int, default=25, help="number of single jobs before the sides alternate")
     options = parser.parse_args()
     if missing := missing_program(accounting=False):
         sys.exit(f"{missing} is not installed")
@@ -154,7 +154,7 @@ def main():
     print(f"{wave:<40}{ours:>10.3f}{theirs:>10.3f}{added:>16.3f}{theirs / ours:>16.2f}")
     number = options.block * len(singles)
     ours, theirs = (sum(column) / number for column in zip(*singles, strict=True))
-    one = f"one by one, ms a job, mean of {number}"
+    one = f"single jobs, ms per job, mean of {number}"
     print(f"{one:<40}{1e3 * ours:>10.1f}{1e3 * theirs:>10.1f}{1e3 * (ours - theirs):>16.1f}{theirs / ours:>16.2f}")
 
 

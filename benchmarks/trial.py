@@ -1,17 +1,16 @@
-"""How fast a trial trains, against a plain PyTorch loop on the same network and images, taken in turns in the same run.
+"""Training speed of a trial, compared with a plain PyTorch loop on the same network and images, alternating in one run.
 
-The plain loop computes in fp32 as PyTorch's tutorials write it: one process, no compiling, the default memory layout, layers
-called as modules. It reads the trial's own source, so that only training differs, and never waits for a loss. Both also
-validate. On an accelerator a loop that knows all its tricks (bf16, channels last, compiled, fused SGD) takes its turns, too,
-and the trial compiles.
+The plain loop computes in fp32 as in PyTorch's tutorials: one process, no compilation, the default memory layout. It
+reads the trial's data set, so that only training differs, and never waits for a loss. Both also validate. On an
+accelerator a tuned loop (bf16, channels last, compiled, fused SGD) is measured as well, and the trial is compiled.
 
-    python benchmarks/trial.py [--cores 1] [--rounds 5]                     # digits, and ResNet-50 at 64 px
-    python benchmarks/trial.py --case digits --compile                      # by torch.compile, which the warm-up round pays for
-    python benchmarks/trial.py --workers 2                                  # besides: so many workers against one
-    python benchmarks/trial.py --case resnet50-224 [--jpeg FOLDER]          # on an accelerator, FOLDER as `data.path`
+    python benchmarks/trial.py [--cores 1] [--rounds 5]                # digits, and ResNet-50 at 64 px
+    python benchmarks/trial.py --case digits --compile                 # torch.compile, in the warm-up round
+    python benchmarks/trial.py --workers 2                             # also compares 2 workers with one
+    python benchmarks/trial.py --case resnet50-224 [--jpeg FOLDER]     # on an accelerator; FOLDER is `data.path`
 
-`images/s` are of wall time, medians of the rounds; `ratio` is the median of the rounds' ratios to the plain loop of the same
-round. Where other processes crowd the machine `per CPU s` says more: the ratio in images a second of computing, on a CPU.
+`images/s` are per wall time, medians of the rounds; `ratio` is the median of the ratios to the plain loop of the same
+round. On a busy machine `per CPU s`, the ratio of images per CPU second, is more reliable.
 """
 
 from __future__ import annotations
@@ -53,13 +52,13 @@ CASES = {  # network, data, batch
     ),
     "resnet50-224": (seeds.resnet50(), DataSettings(name="synthetic"), 256),
 }
-EPOCHS = 8  # of a whole trial by workers
+EPOCHS = 8  # of a trial with several workers
 CLOCKS = (time.perf_counter, time.process_time)
-Epoch = Callable[[int], int]  # trains and validates the epoch of that number; how many images were trained
+Epoch = Callable[[int], int]  # train and validate the epoch with this number; returns the number of training images
 
 
 def plain_loop(spec: TrialSpec, device: torch.device, *, tuned: bool) -> Epoch:
-    """An epoch by a loop of PyTorch's own parts."""
+    """Epoch function of a loop that uses PyTorch directly."""
     graph, training, batch = Graph.from_json(spec.network), spec.training, spec.hyperparameters.batch_size
     source = load_dataset(spec.data, graph, device, ProcessGroup())
     layout = torch.channels_last if tuned else torch.contiguous_format
@@ -74,7 +73,7 @@ def plain_loop(spec: TrialSpec, device: torch.device, *, tuned: bool) -> Epoch:
     forward = torch.compile(model) if tuned else model
 
     def laid_out(images: torch.Tensor) -> torch.Tensor:
-        # of one channel only new strides make the default layout of a source's channels last
+        # with one channel, channels last differs from the default layout in its strides only
         return images if tuned else images.flatten().view(images.shape)
 
     def computing() -> object:
@@ -106,7 +105,7 @@ def plain_loop(spec: TrialSpec, device: torch.device, *, tuned: bool) -> Epoch:
 
 
 def compare(name: str, spec: TrialSpec, rounds: int) -> None:
-    """Take turns, and print a line for each way."""
+    """Alternate between the loops, and print a line for each."""
     device = select_device(ProcessGroup())
     trainer = TorchTrainer(spec, None, None)
     equipment = trainer.prepare()
@@ -119,20 +118,20 @@ def compare(name: str, spec: TrialSpec, rounds: int) -> None:
 
     ways = {"plain loop, fp32": plain_loop(spec, device, tuned=False), "trial": trial}
     if device.type != "cpu":
-        ways["plain loop, all tricks"] = plain_loop(spec, device, tuned=True)
+        ways["plain loop, tuned"] = plain_loop(spec, device, tuned=True)
     taken: dict[str, list[tuple[float, ...]]] = {way: [] for way in ways}
     for number in range(rounds + 1):
         for way, epoch in ways.items():
-            # the trial's precision is set for the process: the plain loop has PyTorch's defaults
+            # the trial sets the precision of the process: the plain loop has PyTorch's defaults
             torch.backends.cudnn.allow_tf32 = way != "trial" or equipment.precision == "tf32"
             before = [clock() for clock in CLOCKS]
             images = epoch(number + 1)
             seconds = [clock() - begun for clock, begun in zip(CLOCKS, before, strict=True)]
-            if number:  # the first warms up, and compiles
+            if number:  # the first round warms up, and compiles
                 taken[way].append(tuple(images / each for each in seconds))
     trainer.close()
     print(
-        f"\n{name}: batch {equipment.batch}, {device_name(device)}, {torch.get_num_threads()} thread(s), {rounds} rounds"
+        f"\n{name}: batch {equipment.batch}, {device_name(device)}, {torch.get_num_threads()} threads, {rounds} rounds"
     )
     print(f"trial in {equipment.precision}, compiled: {equipment.compiled}, data-wait {statistics.median(waits):.1%}")
     print(f"{'':<24}{'images/s':>10}{'OPS':>12}{'ratio':>8}{'per CPU s':>11}")
@@ -147,13 +146,11 @@ def compare(name: str, spec: TrialSpec, rounds: int) -> None:
     if device.type != "cpu":
         peak = product_peak(device)
         speed = statistics.median(rate[0] for rate in taken["trial"])
-        print(
-            f"bf16 matrix products: {peak:.3g} OPS at best; the trial's are {speed * spec.operations.train / peak:.1%}"
-        )
+        print(f"bf16 matrix products: {peak:.3g} OPS at most; the trial has {speed * spec.operations.train / peak:.1%}")
 
 
 def product_peak(device: torch.device) -> float:
-    """Operations per second of products of large matrices in bf16: 2 n^3 each, the best of several tries."""
+    """Operations per second of products of large matrices in bf16: 2 n^3 each, the best of five measurements."""
     side, repeats = 8192, 20
     first, second = (torch.randn(side, side, dtype=torch.bfloat16, device=device) for _ in range(2))
     best = 0.0
@@ -168,8 +165,8 @@ def product_peak(device: torch.device) -> float:
 
 
 def workers_rate(spec: TrialSpec, workers: int) -> float:
-    """Images per second of a whole trial with so many workers, by the events of its epochs but the first."""
-    cores = sorted(os.sched_getaffinity(0))[:workers]  # on a CPU: one for each worker
+    """Images per second of a complete trial with a number of workers, from the events of all epochs but the first."""
+    cores = sorted(os.sched_getaffinity(0))[:workers]  # on a CPU: one core per worker
     on_cpu = select_device(ProcessGroup()).type == "cpu"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "00000.json"
@@ -195,17 +192,13 @@ def workers_rate(spec: TrialSpec, workers: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--case", action="append", choices=CASES, help="digits and resnet50-64 if none is named")
+    parser.add_argument("--case", action="append", choices=CASES, help="default: digits and resnet50-64")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--cores", type=int, help="of this machine; by default all")
-    parser.add_argument(
-        "--jpeg", type=Path, help="with resnet50-224: an ImageFolder tree, in place of synthetic images"
-    )
+    parser.add_argument("--cores", type=int, help="number of cores to use (default: all)")
+    parser.add_argument("--jpeg", type=Path, help="with resnet50-224: an ImageFolder tree instead of synthetic images")
     parser.add_argument("--batch", type=int)
-    parser.add_argument(
-        "--compile", action="store_true", help="the trial's training, as it is on an accelerator anyway"
-    )
-    parser.add_argument("--workers", type=int, help="also compare so many workers with one")
+    parser.add_argument("--compile", action="store_true", help="compile the trial (always done on an accelerator)")
+    parser.add_argument("--workers", type=int, help="also compare this number of workers with one")
     options = parser.parse_args()
     all_cores = os.sched_getaffinity(0)
     for name in options.case or ["digits", "resnet50-64"]:

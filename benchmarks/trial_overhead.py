@@ -1,7 +1,8 @@
-"""What a local trial costs beyond its training: the same specification through the scheduler, and in this process.
+"""Overhead of a local trial: the same specification through the scheduler, and in this process.
 
-The trial goes the whole way: batch script, submitit, a new Python, imports, claim, events, weights, checkpoints. The
-alternative trains the same epochs on the same cores in this process, where everything is imported and loaded already.
+The trial includes all steps: batch script, submitit, a new Python process, imports, claim, events, weights,
+checkpoints. The alternative trains the same epochs on the same cores in this process, with all modules and data
+loaded.
 
     python benchmarks/trial_overhead.py [--epochs 8] [--runs 3]
 """
@@ -27,7 +28,7 @@ from aiperf_orch.trial.training.torch_trainer import TorchTrainer
 
 
 def through_the_scheduler(directory, attempt):
-    """Seconds of the job's parts, from submission to the end of its last process."""
+    """Seconds of the parts of a job, from its submission to the end of its last process."""
     scheduler = make_scheduler(directory.settings.scheduler)
     name = directory.attempt_name(0, attempt)
     folder = directory.job_folder(0, attempt)
@@ -57,9 +58,9 @@ def through_the_scheduler(directory, attempt):
 
 
 def in_process(spec):
-    """Seconds of the same epochs in this process, held to as many cores as a trial has."""
+    """Seconds of the same epochs in this process, on the cores of a trial."""
     cores = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(cores)})  # a trial's one core; elsewhere this process must not share the job's
+    os.sched_setaffinity(0, {min(cores)})  # only here: otherwise this process would share the core of the job
     trainer = TorchTrainer(spec, None, None)
     trainer.prepare()
     start = time.perf_counter()
@@ -71,7 +72,7 @@ def in_process(spec):
 
 
 def imports():
-    """Seconds of a new Python that imports what a torch trial imports, and nothing else."""
+    """Seconds of a new Python process that only imports the modules of a torch trial."""
     start = time.perf_counter()
     program = (
         "import submitit, torch._dynamo; import aiperf_orch.trial.training.torch_trainer, aiperf_orch.trial.__main__"
@@ -100,7 +101,7 @@ def main():
         for run in range(options.runs + 1):
             parts = through_the_scheduler(directory, run + 1)
             row = {"in process": in_process(spec), "imports alone": imports()} | parts
-            if run:  # the first warms the file cache
+            if run:  # the first run warms the file cache
                 rows.append(row)
             for attempt in (directory.events(0, run + 1, 0), directory.checkpoint(0)):
                 attempt.unlink(missing_ok=True)

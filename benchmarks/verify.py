@@ -1,8 +1,8 @@
-"""Packing and verifying a campaign of many trials: seconds, memory and size, against merely reading the same package.
+"""Packing and verification of a campaign with many trials: seconds, memory and size, compared with reading the package.
 
-The campaign is made up, its records are not: ResNet-50-sized networks, each a child of an earlier one; rounds of 15, 30,
-45, 60 and 60 epochs, as the paper's recipe has them. The alternative decompresses the package with tarfile, hashes every
-file and parses every line of JSON, and checks nothing.
+The campaign is synthetic, with valid records: networks of ResNet-50's size, each a child of an earlier one; rounds of
+15, 30, 45, 60 and 60 epochs, as in the paper's recipe. The alternative decompresses the package with tarfile, hashes
+each file and parses each line of JSON, without checks.
 
     python benchmarks/verify.py [--trials 10000] [--directory DIR]
 """
@@ -34,7 +34,7 @@ IMAGES = (1437, 360)
 
 
 class Journal:
-    """Journal lines, chained, and written at the end in one go: a real one is fsynced line by line."""
+    """Chained journal lines that are written at the end; a real journal is fsynced line by line."""
 
     def __init__(self):
         self.lines, self.last = [], "0" * 64
@@ -47,7 +47,7 @@ class Journal:
 
 
 def child(graph, number, rng, limits):
-    """A network so many random edits away, and the edits."""
+    """A descendant with a number of random edits, and the edits."""
     edits = []
     while len(edits) < number:
         edit = morphisms.random_edit(graph, 3, rng)
@@ -61,7 +61,7 @@ def child(graph, number, rng, limits):
 
 
 def make(path, number, seed=1):
-    """Write a campaign of so many trials."""
+    """Write a campaign with a number of trials."""
     settings = SiteSettings.model_validate(
         {
             "campaign": {"concurrency": max(number // 5, 1)},
@@ -78,7 +78,7 @@ def make(path, number, seed=1):
     parents, children = [(None, start_network)], []
     for trial in range(number):
         if trial % settings.campaign.concurrency == 0 and children:
-            parents, children = children[-64:], []  # as many as keep their weights
+            parents, children = children[-64:], []  # the trials whose weights are kept
         parent, graph = parents[rng.integers(len(parents))]
         number_of_edits = 0 if trial == 0 else 3 if parent is None else 1  # trial 0 is the seed network itself
         graph, edits = child(graph, number_of_edits, rng, limits)
@@ -98,7 +98,7 @@ def make(path, number, seed=1):
 
 
 def one_trial(directory, trial, parent, edits, graph, start, chance, errors):
-    """Write a trial's files; returns its journal entries, each with its time."""
+    """Write the files of a trial; returns its journal entries with their times."""
     settings, concurrency = directory.settings, directory.settings.campaign.concurrency
     round_ = trial // concurrency
     planned = settings.training.epochs_of_round(round_)
@@ -125,8 +125,8 @@ def one_trial(directory, trial, parent, edits, graph, start, chance, errors):
     )
     sha256 = directory.write_spec(spec)
     ids = {"trial": trial, "attempt": 1}
-    place = trial % concurrency / concurrency
-    submitted = start + timedelta(seconds=before * EPOCH_SECONDS + 20 * place)
+    position = trial % concurrency / concurrency
+    submitted = start + timedelta(seconds=before * EPOCH_SECONDS + 20 * position)
     clock = submitted + timedelta(seconds=4)
     host, job = f"node{trial % concurrency:05d}", str(100_000 + trial)
     lines = [
@@ -186,8 +186,8 @@ def one_trial(directory, trial, parent, edits, graph, start, chance, errors):
     ]
 
 
-def merely_read(package):
-    """Seconds of reading a package and checking nothing."""
+def read_only(package):
+    """Seconds to read a package without checks."""
     begun = time.perf_counter()
     with tarfile.open(package) as archive:
         for info in archive:
@@ -202,7 +202,7 @@ def merely_read(package):
 
 
 def run(*command):
-    """Wall and CPU seconds of a command, its largest memory in MB, and what it printed."""
+    """Wall and CPU seconds of a command, its peak memory in MB, its status, and its output."""
     code = (
         "import resource, subprocess, sys, time; begun = time.perf_counter();"
         "done = subprocess.run(sys.argv[1:], stdout=subprocess.PIPE, text=True);"
@@ -219,7 +219,7 @@ def run(*command):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=10_000)
-    parser.add_argument("--directory", type=Path, help="where the campaign is made, and found again the next time")
+    parser.add_argument("--directory", type=Path, help="directory for the campaign, which is reused by the next run")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.directory or Path(scratch)
@@ -235,7 +235,7 @@ def main():
         ):
             wall, cpu, memory, status, output = run(*AIPERF, *map(str, command))
             print(f"{name:<28}{wall:>8.1f}{cpu:>8.1f}{memory:>7.0f}", "" if status == 0 else output[:2000])
-        print(f"{'merely reading it':<28}{merely_read(package):>8.1f}")
+        print(f"{'reading it':<28}{read_only(package):>8.1f}")
         print(f"{'the package':<28}{package.stat().st_size / 1e6:>8.1f} MB")
 
 

@@ -1,1 +1,1 @@
-"""What `check` looks at: the scheduler, the place of the campaign, and a small job that looks from a node."""
+"""Checks of `check`: the scheduler, the location of the campaign, and a probe job on the compute nodes."""

@@ -1,4 +1,4 @@
-"""What `check` looks at where the campaign will lie: who else could change it, and whether there is room."""
+"""Checks of the directory that will contain the campaign directory: permissions and free space."""
 
 from __future__ import annotations
 
@@ -16,83 +16,89 @@ from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.util.errors import AiperfError
 from aiperf_orch.util.units import format_duration
 
-_FILES_A_TRIAL: Final = 9  # its specification, its events, its job's folder and what lies in it
-_BYTES_A_TRIAL: Final = 100_000  # those files, without weights
-_COPIES: Final = 4  # of a running trial's parameters: best weights, and a checkpoint with momentum and the best so far
-_GROWTH: Final = 10  # how much larger than the seed networks are taken to become, where no bound is set
-# of short trials: the more trials, the more files
-_TRIAL_SECONDS: Final = {"digits": 10.0, "synthetic": 10.0, "cifar10": 60.0, "imagenet": 600.0}
+_FILES_PER_TRIAL: Final = 9  # specification, events, the job's folder and its files
+_BYTES_PER_TRIAL: Final = 100_000  # of these files, without weights
+_WEIGHT_COPIES: Final = 4  # per running trial: best weights, and a checkpoint with momentum and the best weights so far
+_GROWTH: Final = 10  # assumed ratio of the largest network to the seed network, if no limit is set
+_SHORT_TRIAL: Final = {"digits": 10.0, "synthetic": 10.0, "cifar10": 60.0, "imagenet": 600.0}
+"""Seconds of a short trial with each data set: short trials give an upper bound of the number of files."""
 
 
 def checks(settings: SiteSettings, folder: Path) -> Iterator[Finding]:
-    """Whether the campaign's place can be trusted, and has room.
+    """Check who can change the files of the campaign, and the free space for them.
 
     Args:
-        settings: the campaign's.
-        folder: one that was made where the campaign's directory will be made.
+        settings: settings of the campaign.
+        folder: an existing directory beside the future campaign directory.
     """
     parent = folder.parent
     try:
         check_trusted(folder)
     except AiperfError as error:
-        yield fault("place", str(error))
+        yield fault("location", str(error))
         return
-    found = parent_warnings(folder)
-    yield from (warning("place", doubt, "put the campaign where only you can write: --campaign-dir") for doubt in found)
-    if not found:
-        yield ok("place", f"{parent}: only you can change what is in it")
+    doubts = parent_warnings(folder)
+    for doubt in doubts:
+        yield warning("location", doubt, "use a --campaign-dir that only you can write to")
+    if not doubts:
+        yield ok("location", f"{parent}: only you can change its contents")
     with translate_os_errors(parent, action="read"):
-        room = os.statvfs(parent)
-    yield from judge_room(settings, parent, room.f_bavail * room.f_frsize, room.f_favail if room.f_files else None)
+        file_system = os.statvfs(parent)
+    free_files = file_system.f_favail if file_system.f_files else None
+    yield from check_free_space(settings, parent, file_system.f_bavail * file_system.f_frsize, free_files)
 
 
-def judge_room(settings: SiteSettings, parent: Path, free_bytes: int, free_files: int | None) -> Iterator[Finding]:
-    """Whether there is room for the campaign's files.
+def check_free_space(
+    settings: SiteSettings, parent: Path, free_bytes: int, free_files: int | None
+) -> Iterator[Finding]:
+    """Check the free space for the files of a campaign.
 
     Args:
-        settings: the campaign's.
-        parent: where its directory will lie.
-        free_bytes: what the file system has for us.
-        free_files: how many more files it can hold, None where it has no bound.
+        settings: settings of the campaign.
+        parent: directory that will contain the campaign directory.
+        free_bytes: free bytes of its file system.
+        free_files: number of files that can still be created; None if the file system has no limit.
     """
-    trials, assumed = _trials(settings)
+    trials, assumption = _number_of_trials(settings)
     parameters = settings.network.max_parameters or _GROWTH * SEEDS[settings.network.seed]().parameters
     kept = min(settings.campaign.keep_weights, trials)
-    needed = 4 * parameters * (kept + _COPIES * settings.campaign.concurrency) + trials * _BYTES_A_TRIAL
+    copies = kept + _WEIGHT_COPIES * settings.campaign.concurrency
+    needed = 4 * parameters * copies + trials * _BYTES_PER_TRIAL
     message = (
-        f"{parent}: {_size(free_bytes)} free, about {_size(needed)} needed for {trials:,} trials{assumed} "
-        f"of up to {parameters:,} parameters"
+        f"{parent}: {_format_size(free_bytes)} free, about {_format_size(needed)} needed for {trials:,} "
+        f"trials{assumption} of up to {parameters:,} parameters"
     )
     if free_bytes < needed:
-        yield fault("disk", message, "free some room, choose another --campaign-dir, or lower campaign.keep_weights")
+        yield fault("disk", message, "free some space, choose another --campaign-dir, or lower campaign.keep_weights")
     elif free_bytes < 2 * needed:
-        yield warning("disk", message, "free some room: it is an estimate")
+        yield warning("disk", message, "free some space: the need is an estimate")
     else:
         yield ok("disk", message)
-    files = trials * _FILES_A_TRIAL
+    files = trials * _FILES_PER_TRIAL
     if free_files is None:
-        yield ok("files", f"{parent}: the file system has no bound of their number")
+        yield ok("files", f"{parent}: the file system does not limit the number of files")
     elif free_files < files:
         yield fault(
             "files",
-            f"{parent}: room for {free_files:,} more, about {files:,} needed for {trials:,} trials{assumed}",
+            f"{parent}: {free_files:,} more files possible, about {files:,} needed for {trials:,} trials{assumption}",
             "choose another --campaign-dir",
         )
     else:
-        yield ok("files", f"{parent}: room for {free_files:,} more, about {files:,} needed")
+        yield ok("files", f"{parent}: {free_files:,} more files possible, about {files:,} needed")
 
 
-def _trials(settings: SiteSettings) -> tuple[int, str]:
-    """How many trials the campaign is taken to have, and what is assumed for that."""
+def _number_of_trials(settings: SiteSettings) -> tuple[int, str]:
+    """Number of trials that the campaign is assumed to have, and the assumption in words."""
     campaign = settings.campaign
     if campaign.max_trials is not None:
         return campaign.max_trials, ""
-    each = _TRIAL_SECONDS[settings.data.name]
-    trials = campaign.concurrency * math.ceil(campaign.duration / each)
-    return trials, f" (if each takes {format_duration(each)})"
+    seconds = _SHORT_TRIAL[settings.data.name]
+    trials = campaign.concurrency * math.ceil(campaign.duration / seconds)
+    return trials, f" (if each takes {format_duration(seconds)})"
 
 
-def _size(number: float) -> str:
-    """Bytes for people: `1.2 GB`."""
-    power = next((power for power in range(5) if number < 999.5 * 1000**power), 5)
-    return f"{number / 1000**power:.3g} {('B', 'kB', 'MB', 'GB', 'TB', 'PB')[power]}"
+def _format_size(size: float) -> str:
+    """Format bytes with a decimal unit: `1.2 GB`."""
+    power = next((power for power in range(5) if size < 999.5 * 1000**power), 5)
+    units = ("B", "kB", "MB", "GB", "TB", "PB")
+    return f"{size / 1000**power:.3g} {units[power]}"

@@ -1,4 +1,4 @@
-"""What a check found: a line for a person, with what to do where something is wrong."""
+"""Findings of `check`: level, subject, message, and advice."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import Enum
 
 
 class Level(str, Enum):
-    """How bad it is: a campaign can run with warnings, not with faults."""
+    """Severity of a finding: a campaign can run with warnings, not with faults."""
 
     OK = "ok"
     WARNING = "warning"
@@ -16,7 +16,14 @@ class Level(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the doctor: what was looked at, what was found, and what to do about it (nothing when all is well)."""
+    """Result of one check.
+
+    Attributes:
+        level: severity.
+        subject: what was checked, one word.
+        message: what was found.
+        advice: what to do about it; empty if nothing has to be done.
+    """
 
     level: Level
     subject: str
@@ -25,15 +32,15 @@ class Finding:
 
 
 def ok(subject: str, message: str) -> Finding:
-    """All is well."""
+    """Finding of a check that passed."""
     return Finding(Level.OK, subject, message)
 
 
 def warning(subject: str, message: str, advice: str = "") -> Finding:
-    """A campaign can run, but a person should know."""
+    """Finding that does not prevent a campaign, but may surprise its administrator."""
     return Finding(Level.WARNING, subject, message, advice)
 
 
 def fault(subject: str, message: str, advice: str = "") -> Finding:
-    """A campaign would not run, or not as the settings say."""
+    """Finding that prevents a campaign, or prevents it from running as configured."""
     return Finding(Level.FAULT, subject, message, advice)

@@ -1,4 +1,4 @@
-"""What `check` asks PBS itself: does it answer, does the queue take such jobs from this user, have nodes what a trial needs."""
+"""Checks of PBS from the login node: queue, nodes, limits and job history."""
 
 from __future__ import annotations
 
@@ -16,134 +16,142 @@ from aiperf_orch.util.errors import SchedulerUnreachableError
 from aiperf_orch.util.units import format_duration
 
 _SETTINGS: Final = {"nodect": "nodes", "ncpus": "cpus", "ngpus": "gpus", "mem": "memory"}
-"""The setting that a trial's amount of a resource comes from."""
+"""Setting that determines how much of a resource a trial requests."""
+_DEFAULT_HISTORY: Final = 14 * 86400.0  # seconds: PBS's default of job_history_duration
 
 
 def checks(settings: PbsSettings, concurrency: int) -> Iterator[Finding]:
-    """Everything that PBS can tell before a job runs. PBS tries no script without taking it: that is the small job's part.
+    """Run all checks that need no job. PBS has no test submission: only the probe job tests the batch script.
 
     Args:
-        settings: the site's.
-        concurrency: how many trials shall run at once.
+        settings: scheduler settings of the site.
+        concurrency: number of trials that run at the same time.
 
     Raises:
-        SchedulerUnreachableError: when PBS does not answer.
+        SchedulerUnreachableError: if PBS does not answer.
     """
     missing = [program for program in PROGRAMS if not shutil.which(program)]
     if missing:
-        raise SchedulerUnreachableError(f"{', '.join(missing)}: not found here")
+        raise SchedulerUnreachableError(f"{', '.join(missing)}: not found on PATH")
     found = survey(timeout=settings.command_timeout)
-    who = Submitter.current()
+    submitter = Submitter.current()
     yield ok("scheduler", f"PBS {found.version} answers, server {found.name}")
     if not found.server.is_true("scheduling"):
         yield warning("scheduler", "the server starts no jobs now (scheduling = False)", "ask its administrators")
-    yield from judge_queue(settings, found, who)
-    yield from judge_nodes(settings, concurrency, found)
-    yield from judge_limits(settings, concurrency, found, who)
-    yield judge_history(found)
+    yield from check_queue(settings, found, submitter)
+    yield from check_nodes(settings, concurrency, found)
+    yield from check_limits(settings, concurrency, found, submitter)
+    yield check_history(found)
 
 
-def judge_queue(settings: PbsSettings, found: inventory.Complex, who: Submitter) -> Iterator[Finding]:
-    """Whether the queue is there, takes jobs, lets this user in, and starts what a trial asks for."""
+def check_queue(settings: PbsSettings, found: inventory.Complex, submitter: Submitter) -> Iterator[Finding]:
+    """Check that the queue exists, accepts jobs of this user, and allows the resources of a trial."""
     name = settings.queue or found.default_queue
     others = f"set scheduler.queue: one of {', '.join(found.queues)}"
     if name is None:
-        yield fault("queue", "PBS has no default one", others)
+        yield fault("queue", "PBS has no default queue", others)
         return
     queue = found.queues.get(name)
     if queue is None:
-        yield fault("queue", f"{name}: there is none here", others)
-    elif not queue.is_true("enabled"):
-        yield fault("queue", f"{name}: takes no jobs (enabled = False)", f"wait for it, or {others}")
-    elif queue.is_true("from_route_only"):
-        yield fault("queue", f"{name}: takes jobs from a routing queue only", "set scheduler.queue to that one")
-    elif barring := denying_list(found.server, who):
-        yield fault("queue", f"the server's list does not hold you ({barring})", "ask for access")
-    elif barring := denying_list(queue, who):
-        yield fault("queue", f"{name}: its list does not hold you ({barring})", f"ask for access, or {others}")
-    elif not queue.is_true("started"):
-        yield warning("queue", f"{name}: starts no jobs now (started = False)", f"wait for it, or {others}")
+        yield fault("queue", f"{name}: does not exist", others)
     else:
-        execution_queues = found.execution_queues(name)
-        # a job goes where one of them takes it
-        taken = {each.name: _refusals(settings, found.with_server_limits(each), who) for each in execution_queues}
-        if taken and all(taken.values()):
-            for each, said_there in taken.items():
-                for message, advice in said_there:
-                    yield fault("queue", f"{each}: {message}", advice)
-        else:
-            longest = [
-                found.with_server_limits(each).walltime("max") for each in execution_queues if not taken[each.name]
-            ]
-            limit = "any time" if None in longest else f"up to {format_duration(max(filter(None, longest), default=0))}"
-            yield ok("queue", f"{name}: enabled and started, jobs may take {limit}")
-    for what, place in ((f"server {found.name}", found.server), (name, queue)):
-        if place and denies_host(place, who):  # which may know this host by another name
-            message = f"{what}: its list of hosts (acl_hosts) does not hold {' or '.join(sorted(who.hosts))}"
-            yield warning("queue", message, "if qsub refuses, submit from a host of the list")
+        yield from _check_existing_queue(settings, found, submitter, queue, others)
+    for holder, queue_or_server in ((f"server {found.name}", found.server), (name, queue)):
+        if queue_or_server and denies_host(queue_or_server, submitter):  # PBS may know this host by another name
+            message = f"{holder}: acl_hosts does not contain {' or '.join(sorted(submitter.hosts))}"
+            yield warning("queue", message, "if qsub rejects jobs, submit from a host of the list")
 
 
-def _refusals(settings: PbsSettings, queue: inventory.QueueOrServer, who: Submitter) -> list[tuple[str, str]]:
-    """Why a queue would refuse a trial's job, and what to do about each."""
+def _check_existing_queue(
+    settings: PbsSettings,
+    found: inventory.Complex,
+    submitter: Submitter,
+    queue: inventory.QueueOrServer,
+    others: str,
+) -> Iterator[Finding]:
+    name = queue.name
+    if not queue.is_true("enabled"):
+        yield fault("queue", f"{name}: accepts no jobs (enabled = False)", f"wait until it does, or {others}")
+    elif queue.is_true("from_route_only"):
+        yield fault("queue", f"{name}: accepts jobs only from a routing queue", "set scheduler.queue to that queue")
+    elif denying := denying_list(found.server, submitter):
+        yield fault("queue", f"the access list of the server does not contain you ({denying})", "ask for access")
+    elif denying := denying_list(queue, submitter):
+        message = f"{name}: its access list does not contain you ({denying})"
+        yield fault("queue", message, f"ask for access, or {others}")
+    elif not queue.is_true("started"):
+        yield warning("queue", f"{name}: starts no jobs now (started = False)", f"wait until it does, or {others}")
+    else:
+        yield from _check_execution_queues(settings, found, submitter, name)
+
+
+def _check_execution_queues(
+    settings: PbsSettings, found: inventory.Complex, submitter: Submitter, name: str
+) -> Iterator[Finding]:
+    """Check the execution queues of a queue: a routing queue passes a job to any that accepts it."""
+    queues = [found.with_server_limits(each) for each in found.execution_queues(name)]
+    rejections = {each.name: _rejections(settings, each, submitter) for each in queues}
+    if rejections and all(rejections.values()):
+        for queue_name, reasons in rejections.items():
+            for message, advice in reasons:
+                yield fault("queue", f"{queue_name}: {message}", advice)
+        return
+    longest = [each.walltime("max") for each in queues if not rejections[each.name]]
+    bounded = max(filter(None, longest), default=0)
+    limit = "without a time limit" if None in longest else f"time limit {format_duration(bounded)}"
+    yield ok("queue", f"{name}: enabled and started, {limit}")
+
+
+def _rejections(settings: PbsSettings, queue: inventory.QueueOrServer, submitter: Submitter) -> list[tuple[str, str]]:
+    """Reasons why a queue would reject the job of a trial, each with advice."""
     found = []
-    barring = denying_list(queue, who)
-    if barring:
-        found.append((f"its list does not hold you ({barring})", "ask for access"))
-    asked = settings.time_limit
+    denying = denying_list(queue, submitter)
+    if denying:
+        found.append((f"its access list does not contain you ({denying})", "ask for access"))
+    wanted = f"scheduler.time_limit is {format_duration(settings.time_limit)}"
     longest, shortest = queue.walltime("max"), queue.walltime("min")
-    if longest is not None and asked > longest:
-        found.append(
-            (
-                f"a job may take {format_duration(longest)}, and scheduler.time_limit is {format_duration(asked)}",
-                f"set scheduler.time_limit: {format_duration(longest)} or less: a trial that needs more goes on in another job",
-            )
-        )
-    if shortest is not None and asked < shortest:
-        found.append(
-            (
-                f"a job must ask for {format_duration(shortest)} at least, and scheduler.time_limit is {format_duration(asked)}",
-                f"set scheduler.time_limit: {format_duration(shortest)}",
-            )
-        )
+    if longest is not None and settings.time_limit > longest:
+        bound = format_duration(longest)
+        advice = f"set scheduler.time_limit: {bound} or less: a trial that needs more time continues in another job"
+        found.append((f"its time limit is {bound}, and {wanted}", advice))
+    if shortest is not None and settings.time_limit < shortest:
+        bound = format_duration(shortest)
+        found.append((f"its smallest time limit is {bound}, and {wanted}", f"set scheduler.time_limit: {bound}"))
     for resource, amount in inventory.requested_resources(settings).items():
-        most = queue.maximum(resource)
-        if most is not None and amount > most:
+        maximum = queue.maximum(resource)
+        if maximum is not None and amount > maximum:
             unit = inventory.unit_of(resource)
-            message = f"a job may have {resource} {most}{unit}, and a trial asks for {amount}{unit}"
+            message = f"allows {resource} {maximum}{unit} per job, and a trial requests {amount}{unit}"
             found.append((message, f"lower scheduler.{_SETTINGS[resource]}, or set another scheduler.queue"))
     return found
 
 
-def judge_nodes(settings: PbsSettings, concurrency: int, found: inventory.Complex) -> Iterator[Finding]:
-    """Whether the queue's hosts have what a trial asks for, and are so many that all trials can run at once."""
+def check_nodes(settings: PbsSettings, concurrency: int, found: inventory.Complex) -> Iterator[Finding]:
+    """Check that nodes have the resources of a trial, and enough of them to run all trials at the same time."""
     if found.without_nodes is not None:
-        yield warning("nodes", found.without_nodes, "what nodes have was not looked at")
+        yield warning("nodes", found.without_nodes, "the resources of nodes were not checked")
         return
     if settings.resources:
-        yield ok(
-            "nodes", f"{len(found.nodes)} here; scheduler.resources is the site's own language and was not compared"
-        )
+        message = f"{len(found.nodes)} nodes; scheduler.resources is specific to the site and was not compared"
+        yield ok("nodes", message)
         return
     nodes = found.nodes_of(found.execution_queues(settings.queue or found.default_queue or ""))
     if not nodes:
-        return  # without a queue nobody knows which
+        return  # without a queue the nodes are not known
     fitting = [node for node in nodes if not inventory.shortfalls(settings, node)]
     if not fitting:
-        yield fault(
-            "nodes", f"none has what a trial asks for: {_what_they_lack(settings, nodes)}", _advice(settings, nodes)
-        )
+        message = f"no node has the resources of a trial: {_shortfalls_of_best(settings, nodes)}"
+        yield fault("nodes", message, _advice(settings, nodes))
         return
     usable = [node for node in fitting if node.is_usable]
     slots = sum(inventory.trials_per_node(settings, node) for node in usable) // settings.nodes
-    message = f"{len(usable)} of {len(fitting)} that fit a trial are in service; room for {slots} trials at once"
+    message = f"{len(usable)} of {len(fitting)} suitable nodes are in service: {slots} concurrent trials possible"
     if len(fitting) < settings.nodes:
-        yield fault(
-            "nodes", f"{message}, a trial needs {settings.nodes}", f"set scheduler.nodes: {len(fitting)} or less"
-        )
+        advice = f"set scheduler.nodes: {len(fitting)} or less"
+        yield fault("nodes", f"{message}, a trial needs {settings.nodes} nodes", advice)
     elif len(usable) < settings.nodes:
-        yield fault(
-            "nodes", f"{message}, a trial needs {settings.nodes}", "`pbsnodes -l` shows those that are not, and why"
-        )
+        advice = "`pbsnodes -l` shows why nodes are down"
+        yield fault("nodes", f"{message}, a trial needs {settings.nodes} nodes", advice)
     elif slots < concurrency:
         advice = f"set campaign.concurrency: {max(slots, 1)}"
         yield warning("nodes", f"{message}, and campaign.concurrency is {concurrency}", advice)
@@ -151,64 +159,75 @@ def judge_nodes(settings: PbsSettings, concurrency: int, found: inventory.Comple
         yield ok("nodes", message)
 
 
-def _what_they_lack(settings: PbsSettings, nodes: Sequence[inventory.PbsNode]) -> str:
-    """Each lack once, with the host that has most."""
+def _shortfalls_of_best(settings: PbsSettings, nodes: Sequence[inventory.PbsNode]) -> str:
+    """Shortfalls of the node with the most resources."""
     best = max(nodes, key=lambda node: (node.gpus, node.cpus, node.memory))
-    return "; ".join(f"{lack} on {best.name}" for lack in inventory.shortfalls(settings, best))
+    return "; ".join(f"{shortfall} on {best.name}" for shortfall in inventory.shortfalls(settings, best))
 
 
 def _advice(settings: PbsSettings, nodes: Sequence[inventory.PbsNode]) -> str:
     if settings.gpus and not any(node.gpus for node in nodes):
-        return "set another scheduler.queue, or ask for GPUs as this site names them: scheduler.chunk or resources"
-    return "ask for less, or set another scheduler.queue"
+        return "set another scheduler.queue, or request GPUs as this site names them: scheduler.chunk or resources"
+    return "request less, or set another scheduler.queue"
 
 
-def judge_limits(
-    settings: PbsSettings, concurrency: int, found: inventory.Complex, who: Submitter
+def check_limits(
+    settings: PbsSettings, concurrency: int, found: inventory.Complex, submitter: Submitter
 ) -> Iterator[Finding]:
-    """Whether server and queue let so many trials of this user run and wait at once."""
+    """Check that the limits of server and queue allow all trials of this user to run and wait at the same time."""
+    findings = [
+        finding
+        for holder, queue_or_server in _limit_holders(settings, found).items()
+        for finding in _check_job_limits(settings, concurrency, submitter, holder, queue_or_server)
+    ]
+    yield from findings
+    if not findings:
+        yield ok("limits", f"server and queue allow {concurrency} concurrent trials")
+
+
+def _limit_holders(settings: PbsSettings, found: inventory.Complex) -> dict[str, inventory.QueueOrServer]:
+    """The server, the queue, and the execution queue that it routes to if there is only one."""
     name = settings.queue or found.default_queue or ""
     execution_queues = found.execution_queues(name)
-    queues = {
-        each.name: each
-        for each in (found.queues.get(name), *(execution_queues if len(execution_queues) == 1 else []))
-        if each
-    }
-    places = {f"server {found.name}": found.server, **{f"queue {each}": place for each, place in queues.items()}}
-    wanted = concurrency + settings.lookahead
-    asked = inventory.requested_resources(settings)
-    good = True
-    for what, place in places.items():
-        running = job_limit(place, "run", who, settings.project, asked)
-        queued = job_limit(place, "queued", who, settings.project, asked)
-        never = next((limit for limit in (running, queued) if limit and not limit.jobs), None)
-        if never:
-            good = False
-            yield fault("limits", f"{what}: no trial of yours would ever run: {never.why}", "ask for less of it")
-            continue
-        if running and running.jobs < concurrency:
-            good = False
-            message = f"{what}: {running.jobs} jobs of yours run at once ({running.why}), and campaign.concurrency is {concurrency}: the rest waits"
-            yield warning("limits", message, f"set campaign.concurrency: {running.jobs}")
-        if queued and queued.jobs < wanted:
-            good = False
-            yield warning(
-                "limits",
-                f"{what}: {queued.jobs} jobs of yours may be in the queue ({queued.why}), and {concurrency} trials and "
-                f"{settings.lookahead} waiting would be: the rest is submitted later",
-                "lower campaign.concurrency or scheduler.lookahead",
-            )
-    if good:
-        yield ok("limits", f"server and queue allow {concurrency} trials at once")
+    queue = found.queues.get(name)
+    queues = [queue] if queue else []
+    if len(execution_queues) == 1:
+        queues += execution_queues
+    return {f"server {found.name}": found.server, **{f"queue {each.name}": each for each in queues}}
 
 
-def judge_history(found: inventory.Complex) -> Finding:
-    """Whether the server remembers jobs that ended."""
+def _check_job_limits(
+    settings: PbsSettings, concurrency: int, submitter: Submitter, holder: str, holding: inventory.QueueOrServer
+) -> Iterator[Finding]:
+    requested = inventory.requested_resources(settings)
+    running = job_limit(holding, "run", submitter, settings.project, requested)
+    queued = job_limit(holding, "queued", submitter, settings.project, requested)
+    never = next((limit for limit in (running, queued) if limit and not limit.jobs), None)
+    if never:
+        yield fault("limits", f"{holder}: no trial would ever run: {never.why}", "request less of it")
+        return
+    if running and running.jobs < concurrency:
+        message = (
+            f"allows {running.jobs} running jobs of yours ({running.why}), and campaign.concurrency is {concurrency}"
+        )
+        advice = f"set campaign.concurrency: {running.jobs}"
+        yield warning("limits", f"{holder}: {message}: the other jobs wait", advice)
+    if queued and queued.jobs < concurrency + settings.lookahead:
+        yield warning(
+            "limits",
+            f"{holder}: allows {queued.jobs} jobs of yours in the queue ({queued.why}), and the campaign has "
+            f"{concurrency} trials and {settings.lookahead} pending ones: the other jobs are submitted later",
+            "lower campaign.concurrency or scheduler.lookahead",
+        )
+
+
+def check_history(found: inventory.Complex) -> Finding:
+    """Check that the server keeps the history of ended jobs."""
     if not found.server.is_true("job_history_enable"):
         return warning(
             "history",
-            "off: how a job ended that is_true nothing stays unknown (LOST), and packages hold no accounting",
+            "off: the end of a job that writes no end event stays unknown (LOST), and packages contain no accounting",
             "ask the administrators for job_history_enable = True",
         )
-    kept = inventory.parse_walltime(found.server.attributes.get("job_history_duration", "")) or 14 * 86400.0
-    return ok("history", f"on: ended jobs can be asked after for {format_duration(kept)}")
+    kept = inventory.parse_walltime(found.server.attributes.get("job_history_duration", "")) or _DEFAULT_HISTORY
+    return ok("history", f"on: ended jobs can be queried for {format_duration(kept)}")

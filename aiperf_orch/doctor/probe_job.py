@@ -1,7 +1,7 @@
-"""The small job of `check`: submitted by the site's own script, it looks from its nodes and writes what it saw.
+"""Probe job of `check`: submitted with the site's batch script, it reports what its compute nodes see.
 
-Whatever the scheduler. The job gets the site's own allocation, and a short time limit. What its reports mean is
-`judge`'s.
+The module is independent of the scheduler. The job gets the allocation of a trial and a short time limit. Its reports
+are evaluated in `probe_findings`.
 """
 
 from __future__ import annotations
@@ -33,22 +33,31 @@ from aiperf_orch.util.units import format_duration
 
 TIME_LIMIT: Final = 900.0  # seconds that the job may run
 _LETTERS: Final = "abcdefghjkmnpqrstuvwxyz23456789"
-_LOOK: Final = 0.1  # seconds between two looks at the files
-_ASK: Final = (1.0, 10.0)  # seconds between two questions to the queue, at first and at last
+_FILE_INTERVAL: Final = 0.1  # seconds between two polls of the files
+_QUERY_INTERVAL: Final = 1.0  # seconds between two queries of the queue, at first; doubled with each query
+_MAX_QUERY_INTERVAL: Final = 10.0
 _GRACE: Final = 15.0  # seconds for the reports of a job that has left the queue, and for a cancelled job to leave it
-_STUCK: Final = 20.0  # seconds for which a scheduler says that the job will never run; one that has just started errs
-_PATIENCE: Final = 10.0  # seconds for a job that has reported to end
-_TAIL: Final = 5  # lines of a log that are shown
+_STUCK: Final = 20.0  # seconds for which the scheduler must report that the job can never run: at first it may err
+_END_TIMEOUT: Final = 10.0  # seconds for a job that has reported to leave the queue
+_LOG_LINES: Final = 5  # last lines of a log that are shown
 
 
 @dataclass(slots=True)
-class Outcome:
-    """What became of the job.
+class ProbeOutcome:
+    """Outcome of the probe job.
 
-    `waited` are the seconds from its submission to its first sign of life, None when there was none. `reports` are
-    those of the tasks that wrote one, of `tasks`. `trouble` says why the job was given up, empty when all tasks
-    reported; `is_slow` that it might have come with more patience, `has_run` that it did not. `end` is what the queue knows
-    of its end. `log` are the last lines of its output, `unseen` says what it most likely means that there is none.
+    Attributes:
+        job: job identifier; empty if the job was not submitted.
+        greeting: random text that the tasks have to read and to report.
+        tasks: number of tasks, one per node.
+        waited: seconds from the submission to the first sign of the running job; None if there was none.
+        reports: rank -> report, of the tasks that wrote one.
+        failure: why the check stopped waiting; empty if all tasks reported.
+        is_pending: whether the job might have started with a longer `wait`.
+        has_run: whether the job has run.
+        end: what the scheduler knows about its end.
+        log: last lines of its output.
+        missing_output: most likely reason why there is no output.
     """
 
     job: str
@@ -56,17 +65,17 @@ class Outcome:
     tasks: int
     waited: float | None = None
     reports: dict[int, NodeReport] = field(default_factory=dict)
-    trouble: str = ""
-    is_slow: bool = False
+    failure: str = ""
+    is_pending: bool = False
     has_run: bool = False
     end: JobEnd | None = None
     log: list[str] = field(default_factory=list)
-    unseen: str = ""
+    missing_output: str = ""
 
 
 @contextmanager
 def probe_folder(parent: Path) -> Iterator[Path]:
-    """A folder of our own in the place where the campaign will lie, made as a campaign's directory is, and deleted."""
+    """Temporary directory beside the future campaign directory, created with the same permissions."""
     is_new = not parent.exists()
     path = parent / f"check-{''.join(secrets.choice(_LETTERS) for _ in range(5))}"
     with translate_os_errors(path):
@@ -83,7 +92,7 @@ def probe_folder(parent: Path) -> Iterator[Path]:
 
 
 def probe_request(settings: SiteSettings, folder: Path) -> JobRequest:
-    """The small job; `folder` is its campaign's directory, and its name."""
+    """Request of the probe job; `folder` takes the part of the campaign directory, and gives the job its name."""
     scheduler = settings.scheduler
     command = [scheduler.python or sys.executable, "-P", "-m", "aiperf_orch.trial.probe", str(folder / "files")]
     if settings.training.trainer == "torch":
@@ -94,7 +103,7 @@ def probe_request(settings: SiteSettings, folder: Path) -> JobRequest:
 
 
 def _time_limit(settings: SiteSettings) -> float | None:
-    """Seconds that the job may take: no longer than it needs, than a trial may, and than a trial of the campaign would."""
+    """Time limit of the job in seconds: at most that of a trial, and of a trial in a campaign of this duration."""
     scheduler = settings.scheduler
     if not isinstance(scheduler, ClusterSettings):
         return None
@@ -104,18 +113,18 @@ def _time_limit(settings: SiteSettings) -> float | None:
 
 def run(
     scheduler: Scheduler, settings: SiteSettings, folder: Path, *, wait: float, log: Callable[[str], None]
-) -> Outcome:
-    """Submit the job, wait until its tasks have reported, and leave nothing of it in the queue.
+) -> ProbeOutcome:
+    """Submit the job, wait for the reports of its tasks, and remove it from the queue.
 
     Args:
-        scheduler: what runs it.
-        settings: the campaign's.
-        folder: of its own, and trusted.
-        wait: seconds that the job may wait in the queue.
-        log: tells a person why it waits.
+        scheduler: scheduler that runs the job.
+        settings: settings of the campaign.
+        folder: directory for the files of the job; trusted, and used for nothing else.
+        wait: seconds that the job may be pending.
+        log: called with a message when the reason for which the job is pending changes.
 
     Raises:
-        SchedulerUnreachableError: when the scheduler does not take the job, or does not answer.
+        SchedulerUnreachableError: if the scheduler does not accept the job, or does not answer.
     """
     request, files = probe_request(settings, folder), folder / "files"
     greeting = secrets.token_hex(16)
@@ -125,142 +134,183 @@ def run(
         files.mkdir(mode=0o700)
     replace_file(files / DATA, settings.data.model_dump_json().encode())
     replace_file(files / GREETING, greeting.encode())
-    outcome = Outcome("", greeting, nodes)
+    outcome = ProbeOutcome("", greeting, nodes)
     try:
-        with _uninterrupted():  # amid a submission nobody knows what there is to cancel
+        with _deferred_signals():  # during a submission it is not known which job would have to be cancelled
             submission = scheduler.submit([request])
-        not_taken = submission.refused | submission.waiting
-        if not_taken:
-            outcome.trouble, outcome.is_slow = not_taken[request.name], request.name in submission.waiting
+        not_accepted = submission.refused | submission.waiting
+        if not_accepted:
+            outcome.failure, outcome.is_pending = not_accepted[request.name], request.name in submission.waiting
             return outcome
         if unsure := submission.unsure.get(request.name):
             raise SchedulerUnreachableError(unsure)
         outcome.job = submission.jobs[request.name]
-        _follow(scheduler, request.name, outcome, files, wait, log)
+        _Monitor(scheduler, request.name, outcome, files, wait, log).run()
         logs = [request.folder / "log", request.folder / scheduler.early_log]
         outcome.log = next(filter(None, map(_tail, logs)), [])
         if outcome.has_run and not outcome.reports:
-            outcome.unseen = missing_output_reason(settings.scheduler, outcome.end, logs)
+            outcome.missing_output = missing_output_reason(settings.scheduler, outcome.end, logs)
     finally:
-        _end(scheduler, request.name, reported=len(outcome.reports) == outcome.tasks)
+        _remove(scheduler, request.name, reported=len(outcome.reports) == outcome.tasks)
     return outcome
 
 
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """What signals would do meanwhile, they do at the end."""
-    came: list[int] = []
+def _deferred_signals() -> Iterator[None]:
+    """Defer SIGINT, SIGTERM and SIGHUP to the end of the block."""
+    received: list[int] = []
 
     def note(number: int, _frame: FrameType | None) -> None:
-        came.append(number)
+        received.append(number)
 
     numbers = [
         number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if callable(signal.getsignal(number))
     ]
     with handle_signals(numbers, note):
         yield
-    for each in came:
+    for each in received:
         signal.raise_signal(each)
 
 
-def _follow(
-    scheduler: Scheduler, name: str, outcome: Outcome, files: Path, wait: float, log: Callable[[str], None]
-) -> None:
-    """Answer the job and collect its reports, until all are there or it is given up."""
-    submitted = time.monotonic()
-    asked, pause, gone, told = submitted, _ASK[0], None, ""
-    started: float | None = None
-    stuck: float | None = None
-    while True:
-        _greet(files, outcome)
-        _collect(files, outcome)
-        present = time.monotonic()
-        if len(outcome.reports) == outcome.tasks:
-            outcome.waited = (started or present) - submitted
-            return
-        if started is None and (outcome.reports or _read(files / SEEN)):
-            started = present
-        if gone is not None and present - gone > _GRACE:
-            known = scheduler.query_unlisted({name: outcome.job}).get(name)
-            outcome.has_run, outcome.end = True, known if isinstance(known, JobEnd) else None
-            outcome.trouble = _why_gone(outcome)
-            return
-        if present - asked > pause and gone is None:
-            asked, pause = present, min(2 * pause, _ASK[1])
-            status = scheduler.query([name]).get(name)
-            if status is None or status.state is JobState.ENDED:
-                gone = present
-            elif status.state is JobState.RUNNING:
-                started = started or present
-            elif status.detail != told and status.detail:
-                told = status.detail
-                log(f"job {outcome.job} waits: {told}")
-            stuck = (present if stuck is None else stuck) if status is not None and status.stuck else None
-            if status is not None and stuck is not None and (status.final or present - stuck > _STUCK):
-                outcome.trouble = f"it would wait for ever: {status.detail}"
+class _Monitor:
+    """Waits for the reports of a submitted job; times are monotonic seconds."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        name: str,
+        outcome: ProbeOutcome,
+        files: Path,
+        wait: float,
+        log: Callable[[str], None],
+    ) -> None:
+        self._scheduler = scheduler
+        self._name = name
+        self._outcome = outcome
+        self._files = files
+        self._wait = wait
+        self._log = log
+        self._submitted = self._queried = time.monotonic()
+        self._query_interval = _QUERY_INTERVAL
+        self._started: float | None = None
+        self._left_queue: float | None = None
+        self._stuck_since: float | None = None
+        self._pending_reason = ""
+
+    def run(self) -> None:
+        """Answer the job and collect its reports, until all are there or the outcome has a failure."""
+        outcome = self._outcome
+        while True:
+            _answer_greeting(self._files, outcome)
+            _collect_reports(self._files, outcome)
+            present = time.monotonic()
+            if len(outcome.reports) == outcome.tasks:
+                outcome.waited = (self._started or present) - self._submitted
                 return
-        outcome.waited = None if started is None else started - submitted
-        if started is None and gone is None and present - submitted > wait:
-            outcome.trouble = f"it did not start within {format_duration(wait)}{f' ({told})' if told else ''}"
-            outcome.is_slow = True
-            return
-        if started is not None and present - started > TIME_LIMIT:
-            outcome.has_run = True
-            outcome.trouble = f"it has run for {format_duration(TIME_LIMIT)} without reporting"
-            return
-        time.sleep(_LOOK)
+            if self._started is None and (outcome.reports or _read(self._files / SEEN)):
+                self._started = present
+            if self._has_left_queue(present) or self._poll_queue(present) or self._is_late(present):
+                return
+            time.sleep(_FILE_INTERVAL)
+
+    def _has_left_queue(self, present: float) -> bool:
+        """Whether the job left the queue, and its reports had time to arrive."""
+        if self._left_queue is None or present - self._left_queue <= _GRACE:
+            return False
+        outcome = self._outcome
+        known = self._scheduler.query_unlisted({self._name: outcome.job}).get(self._name)
+        outcome.has_run, outcome.end = True, known if isinstance(known, JobEnd) else None
+        detail = f": {outcome.end.detail}" if outcome.end and outcome.end.detail else ""
+        missing = outcome.tasks - len(outcome.reports)
+        outcome.failure = f"it ended{detail}, and {missing} of {outcome.tasks} tasks did not report"
+        return True
+
+    def _poll_queue(self, present: float) -> bool:
+        """Query the queue if it is time; returns whether the scheduler reports that the job can never run."""
+        if self._left_queue is not None or present - self._queried <= self._query_interval:
+            return False
+        self._queried, self._query_interval = present, min(2 * self._query_interval, _MAX_QUERY_INTERVAL)
+        status = self._scheduler.query([self._name]).get(self._name)
+        if status is None or status.state is JobState.ENDED:
+            self._left_queue = present
+        elif status.state is JobState.RUNNING:
+            self._started = self._started or present
+        elif status.detail != self._pending_reason and status.detail:
+            self._pending_reason = status.detail
+            self._log(f"job {self._outcome.job} is pending: {self._pending_reason}")
+        if status is None or not status.stuck:
+            self._stuck_since = None
+            return False
+        if self._stuck_since is None:
+            self._stuck_since = present
+        if not status.final and present - self._stuck_since <= _STUCK:
+            return False
+        self._outcome.failure = f"it can never run: {status.detail}"
+        return True
+
+    def _is_late(self, present: float) -> bool:
+        """Whether the job did not start, or did not report, in time."""
+        outcome = self._outcome
+        if self._started is None:
+            if self._left_queue is not None or present - self._submitted <= self._wait:
+                return False
+            reason = f" ({self._pending_reason})" if self._pending_reason else ""
+            outcome.failure = f"it did not start within {format_duration(self._wait)}{reason}"
+            outcome.is_pending = True
+            return True
+        outcome.waited = self._started - self._submitted
+        if present - self._started <= TIME_LIMIT:
+            return False
+        outcome.has_run = True
+        outcome.failure = f"it has run for {format_duration(TIME_LIMIT)} without a report"
+        return True
 
 
-def _greet(files: Path, outcome: Outcome) -> None:
-    """Answer the first task, once."""
+def _answer_greeting(files: Path, outcome: ProbeOutcome) -> None:
+    """Answer the first task once it has read the greeting."""
     if _read(files / ANSWER) is None and _read(files / SEEN) == outcome.greeting:
         replace_file(files / ANSWER, outcome.greeting.encode())
 
 
-def _collect(files: Path, outcome: Outcome) -> None:
+def _collect_reports(files: Path, outcome: ProbeOutcome) -> None:
     for rank in set(range(outcome.tasks)) - outcome.reports.keys():
         text = _read(files / report_name(rank))
         if text is not None:
-            with suppress(ValidationError):  # written by another version of ours: as good as none, and said so
+            with suppress(ValidationError):  # of another version of aiperf-orch: counts as missing
                 outcome.reports[rank] = NodeReport.model_validate_json(text)
 
 
 def _read(path: Path) -> str | None:
-    """A file's text; None while it is not there. Opened, not looked for: on a network file system only that tells."""
+    """Text of a file; None if it does not exist. Opening updates the cache of a network file system, stat may not."""
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return None
 
 
-def _why_gone(outcome: Outcome) -> str:
-    how = f": {outcome.end.detail}" if outcome.end and outcome.end.detail else ""
-    missing = outcome.tasks - len(outcome.reports)
-    return f"it ended{how}, and {missing} of {outcome.tasks} tasks did not report"
-
-
 def _tail(log: Path) -> list[str]:
     lines = (_read(log) or "").rstrip("\n").split("\n")
-    return [visible(line) for line in lines[-_TAIL:] if line]
+    return [visible(line) for line in lines[-_LOG_LINES:] if line]
 
 
-def _end(scheduler: Scheduler, name: str, *, reported: bool) -> None:
-    """See the job leave the queue: one that has reported does by itself, any other is cancelled."""
-    left = f"a job with the name {name} may be left: cancel it by hand"
+def _remove(scheduler: Scheduler, name: str, *, reported: bool) -> None:
+    """Wait until the job has left the queue; cancel it unless it has reported and ends by itself."""
+    left = f"a job with the name {name} may be left: cancel it manually"
     try:
-        if reported and _leaves(scheduler, name, _PATIENCE):
+        if reported and _leaves_queue(scheduler, name, _END_TIMEOUT):
             return
         refused = scheduler.cancel({name: None}, force=True).refused.get(name)
         if refused is None:
-            _leaves(scheduler, name, _GRACE)
+            _leaves_queue(scheduler, name, _GRACE)
     except SchedulerUnreachableError as error:
         raise SchedulerUnreachableError(f"{error}; {left}") from None
     if refused is not None:
         raise SchedulerUnreachableError(f"{refused}; {left}")
 
 
-def _leaves(scheduler: Scheduler, name: str, patience: float) -> bool:
-    deadline = time.monotonic() + patience
+def _leaves_queue(scheduler: Scheduler, name: str, timeout: float) -> bool:
+    """Whether the job leaves the queue within `timeout` seconds."""
+    deadline = time.monotonic() + timeout
     while _is_live(scheduler.query([name]).get(name)):
         if time.monotonic() > deadline:
             return False

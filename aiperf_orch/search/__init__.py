@@ -1,4 +1,4 @@
-"""Which network and which hyperparameters next, without torch."""
+"""Architecture and hyperparameter search: proposes the next trial; does not import torch."""
 
 from aiperf_orch.search.forecast import forecast_error
 from aiperf_orch.search.search import Proposal, Search

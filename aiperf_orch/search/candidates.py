@@ -1,10 +1,10 @@
-"""Ways to a network that was not tried yet: simulated annealing, random edits, and a walk that misses nothing.
+"""Generators of new networks: simulated annealing, random edits, and an exhaustive breadth-first search.
 
-Kept from Auto-Keras (Jin et al. 2019): a priority queue that begins with the parents; the most promising network is
-taken out and edited at random, a child goes into the queue by the rule of simulated annealing, and the best child of
-all is proposed. Different: the number of children in all is bounded, and the temperature falls with their number, from
-1 to 0.01 prior standard deviations of the Gaussian process, not by a factor a step. Whether a child is new is asked
-only when it would be taken: its bound costs less than its hash.
+Kept from Auto-Keras (Jin et al. 2019): a priority queue starts with the parents; the most promising network is taken
+out and edited at random, a child enters the queue by the rule of simulated annealing, and the child with the lowest
+bound is proposed. Different: the number of children is bounded, and the temperature falls with their number from 1 to
+0.01 prior standard deviations of the Gaussian process, instead of by a constant factor per step. Whether a child is new
+is tested last, because its bound is cheaper to compute than its hash.
 """
 
 from __future__ import annotations
@@ -21,21 +21,25 @@ import numpy as np
 from aiperf_orch.network import counts, morphisms
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.network.morphisms import Edit
-from aiperf_orch.search.surrogate import Place, Surrogate
+from aiperf_orch.search.surrogate import EmbeddedNetwork, Surrogate
 from aiperf_orch.util.errors import NetworkError
 
-LAST_TEMPERATURE: Final = 0.01
-RANDOM_TRIES: Final = 64
-_TRIES_A_CHILD: Final = 4  # children made for each that is weighed, at most: the others are beyond the limits
+LAST_TEMPERATURE: Final = 0.01  # in prior standard deviations; the first temperature is 1
+RANDOM_ATTEMPTS: Final = 64
+_EDITS_PER_CHILD: Final = 4  # random edits per evaluated child, at most: children beyond the limits are discarded
 
-Test = Callable[[Graph], bool]
+GraphTest = Callable[[Graph], bool]
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A network, and how it comes from a trial (or, without a parent, from the seed network).
+    """A network with its derivation from a trial or, without a parent, from the seed network.
 
-    `kernel_size` is that of the convolutions that deepening adds.
+    Attributes:
+        parent: number of the parent trial; None is the seed network.
+        graph: the network after all edits.
+        kernel_size: kernel size of the convolutions that further deepening adds.
+        edits: edits from the parent's network to `graph`, in order.
     """
 
     parent: int | None
@@ -44,7 +48,7 @@ class Candidate:
     edits: tuple[Edit, ...] = ()
 
     def child(self, edit: Edit) -> Candidate | None:
-        """The candidate after one more edit; None when the edit makes no valid network (too many channels)."""
+        """Candidate after one more edit; None if the edit results in an invalid network (too many channels)."""
         try:
             graph = morphisms.apply(self.graph, edit)
         except NetworkError:
@@ -52,23 +56,26 @@ class Candidate:
         return replace(self, graph=graph, edits=(*self.edits, edit), kernel_size=edit.kernel or self.kernel_size)
 
     def random_child(self, generator: np.random.Generator) -> Candidate | None:
-        """The candidate after a random edit; None when none fits."""
+        """Candidate after one random edit; None if no edit is possible."""
         edit = morphisms.random_edit(self.graph, self.kernel_size, generator)
         return None if edit is None else self.child(edit)
 
 
-class Distinct:
-    """Some networks, no two of equal structure."""
+class GraphSet:
+    """Set of networks that are distinct in structure."""
 
     def __init__(self) -> None:
         self._by_operations: dict[int, list[Graph]] = {}
 
     def add(self, graph: Graph) -> bool:
-        """Take a network in, unless there is an equal one; whether it was taken."""
-        alike = self._by_operations.setdefault(counts.count(graph).train, [])
-        if any(other.hash == graph.hash for other in alike):
+        """Add a network; returns False, and changes nothing, if the set contains an equal one.
+
+        Hashes are computed only for networks with equal operations.
+        """
+        equal_operations = self._by_operations.setdefault(counts.count(graph).train, [])
+        if any(other.hash == graph.hash for other in equal_operations):
             return False
-        alike.append(graph)
+        equal_operations.append(graph)
         return True
 
 
@@ -76,66 +83,71 @@ def anneal(
     starts: Sequence[tuple[float, Callable[[], Candidate]]],
     surrogate: Surrogate,
     *,
-    is_new: Test,
-    admits: Test,
+    is_new: GraphTest,
+    admits: GraphTest,
     neighbours: int,
-    number: int,
+    max_children: int,
     generator: np.random.Generator,
 ) -> Candidate | None:
-    """The new network with the lowest bound that simulated annealing meets.
+    """Search by simulated annealing for the new network with the lowest confidence bound.
 
     Args:
-        starts: errors of the parents, and what makes each: most are never taken.
-        surrogate: bounds the error of a network from below.
-        is_new: whether a network was not tried.
-        admits: whether a network is within the limits.
-        neighbours: children tried of each network that is taken from the queue.
-        number: children weighed in all, at most.
-        generator: where all randomness comes from.
+        starts: error of each parent, and a function that makes its candidate; most are never called.
+        surrogate: computes the lower confidence bound of a network's error.
+        is_new: returns whether a network was not proposed before.
+        admits: returns whether a network is within the limits.
+        neighbours: number of random children of each network that is taken from the queue.
+        max_children: number of children that are evaluated in total, at most.
+        generator: source of all randomness.
 
     Returns:
-        None when no child of what was taken from the queue is new and within the limits.
+        The candidate; None if no evaluated child is new and within the limits.
     """
-    queue: list[tuple[float, int, Callable[[], Candidate], Place | None]] = [
-        (error, order, start, None) for order, (error, start) in enumerate(starts)
+    queue: list[tuple[float, int, Callable[[], Candidate], EmbeddedNetwork | None]] = [
+        (error, order, make_start, None) for order, (error, make_start) in enumerate(starts)
     ]
     heapq.heapify(queue)
     pushed = len(queue)
-    queued = Distinct()
+    queued = GraphSet()
     best, lowest = None, math.inf
-    weighed = made = 0
-    while queue and weighed < number and made < _TRIES_A_CHILD * number:
-        _, _, make, place = heapq.heappop(queue)
-        taken = make()
-        place = place or surrogate.locate(taken.graph)
-        for _ in range(min(neighbours, number - weighed)):
-            child, made = taken.random_child(generator), made + 1
+    evaluated = edited = 0
+    while queue and evaluated < max_children and edited < _EDITS_PER_CHILD * max_children:
+        _, _, make_candidate, known_embedding = heapq.heappop(queue)
+        candidate = make_candidate()
+        embedding = known_embedding or surrogate.embed(candidate.graph)
+        for _ in range(min(neighbours, max_children - evaluated)):
+            child, edited = candidate.random_child(generator), edited + 1
             if child is None or not admits(child.graph):
                 continue
-            there = surrogate.moved(place, taken.graph, child.graph)
-            value = surrogate.bound(there)
-            temperature = surrogate.scale * LAST_TEMPERATURE ** (weighed / number)
-            weighed += 1
-            if value >= lowest and generator.random() >= math.exp((lowest - value) / temperature):
+            child_embedding = surrogate.update(embedding, candidate.graph, child.graph)
+            bound = surrogate.bound(child_embedding)
+            temperature = surrogate.scale * LAST_TEMPERATURE ** (evaluated / max_children)
+            evaluated += 1
+            if bound >= lowest and generator.random() >= math.exp((lowest - bound) / temperature):
                 continue
             if not is_new(child.graph) or not queued.add(child.graph):
                 continue
-            heapq.heappush(queue, (value, pushed, _as_it_is(child), there))
+            heapq.heappush(queue, (bound, pushed, _returning(child), child_embedding))
             pushed += 1
-            if value < lowest:
-                best, lowest = child, value
+            if bound < lowest:
+                best, lowest = child, bound
     return best
 
 
-def _as_it_is(candidate: Candidate) -> Callable[[], Candidate]:
+def _returning(candidate: Candidate) -> Callable[[], Candidate]:
     return lambda: candidate
 
 
 def random_descendant(
-    starts: Sequence[Candidate], *, is_new: Test, admits: Test, max_edits: int, generator: np.random.Generator
+    starts: Sequence[Candidate],
+    *,
+    is_new: GraphTest,
+    admits: GraphTest,
+    max_edits: int,
+    generator: np.random.Generator,
 ) -> Candidate | None:
-    """A new network some random edits (at most `max_edits`) from one of the starts; None when no try of 64 found one."""
-    for _ in range(RANDOM_TRIES):
+    """Apply 1 to `max_edits` random edits to a random start; None if 64 attempts find no new network."""
+    for _ in range(RANDOM_ATTEMPTS):
         found: Candidate | None = starts[int(generator.integers(len(starts)))] if len(starts) > 1 else starts[0]
         for _ in range(generator.integers(1, max_edits, endpoint=True)):
             found = found and found.random_child(generator)
@@ -144,39 +156,51 @@ def random_descendant(
     return None
 
 
-def walk(
+def breadth_first(
     starts: Iterable[Candidate],
     kernel_sizes: Sequence[int],
     *,
-    is_new: Test,
-    admits: Test,
+    is_new: GraphTest,
+    admits: GraphTest,
     generator: np.random.Generator,
 ) -> Candidate | None:
-    """The first new network that is met by every edit of the starts, then every edit of those, and so on.
+    """Search exhaustively for a new network: all edits of the starts, then all edits of their children, and so on.
 
-    Edits only let a network grow, so what is beyond the limits need not be followed, and what is within them was
-    either tried or is what we look for: the walk goes only through networks that were tried, and ends. A chain of
-    edits may deepen with several kernel sizes; the candidate's is then the last.
+    Edits only enlarge a network, so networks beyond the limits are not expanded. Networks within the limits that are
+    not new were tried before; their number is finite, so the search ends. A sequence of edits may contain several
+    kernel sizes; the candidate's is the last one.
+
+    Args:
+        starts: networks to expand first.
+        kernel_sizes: kernel sizes of added convolutions.
+        is_new: returns whether a network was not proposed before.
+        admits: returns whether a network is within the limits.
+        generator: shuffles the edits of each network.
 
     Returns:
-        None when every network within the limits was tried.
+        The candidate; None if all networks within the limits were tried.
     """
     queue = deque(starts)
-    met = {start.graph.hash for start in queue}
+    visited = {start.graph.hash for start in queue}
     while queue:
-        taken = queue.popleft()
-        edits = [
-            edit
-            for kind in morphisms.KINDS
-            for kernel in (kernel_sizes if kind == "deeper" else kernel_sizes[:1])
-            for edit in morphisms.candidates(taken.graph, kind, kernel)
-        ]
+        candidate = queue.popleft()
+        edits = _all_edits(candidate.graph, kernel_sizes)
         for index in generator.permutation(len(edits)):
-            child = taken.child(edits[index])
-            if child is None or not admits(child.graph) or child.graph.hash in met:
+            child = candidate.child(edits[index])
+            if child is None or not admits(child.graph) or child.graph.hash in visited:
                 continue
             if is_new(child.graph):
                 return child
-            met.add(child.graph.hash)
+            visited.add(child.graph.hash)
             queue.append(child)
     return None
+
+
+def _all_edits(graph: Graph, kernel_sizes: Sequence[int]) -> list[Edit]:
+    """All edits of a network; only deepening has a kernel size."""
+    return [
+        edit
+        for kind in morphisms.KINDS
+        for kernel in (kernel_sizes if kind == "deeper" else kernel_sizes[:1])
+        for edit in morphisms.candidates(graph, kind, kernel)
+    ]

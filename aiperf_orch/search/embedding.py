@@ -1,20 +1,15 @@
-"""Networks as vectors whose L1 distance stands for the edit distance of Auto-Keras (Jin et al. 2019).
+"""Vector embedding of networks whose L1 distance approximates the edit distance of Auto-Keras (Jin et al. 2019).
 
-Kept: a layer without a partner costs 1, a pair the relative difference of their widths; a skip-connection without a
-partner costs 1. Approximated: layers are not aligned in order, and skips not matched; a vector counts them by their
-place, which is the size of their maps, so that two networks differ by what one has more of at a place than the other.
-A convolution's count is spread over the octaves about its width, for a doubled width to cost 1/2, and a quarter of it
-goes by its kernel and by the size of the maps that it reads, which tells where a skip's projection begins. What is
-lost is the order of layers of equal maps. What is won: exp(-distance / length) is a valid covariance whatever the
-networks (the L1 distance is of negative type), a child's vector and distances are its parent's but for a few columns,
-and whole numbers make both exact, in any order of summing.
+Kept: an unmatched layer costs 1, a pair of layers the relative difference of their widths, an unmatched skip connection
+1. Approximated: layers are not aligned in order, and skip connections not matched. The vector is a histogram of layers
+keyed by output resolution, width and kernel; the distance is the L1 difference. The count of a convolution is spread
+over six half octaves around its width, so that a doubled width costs 1/2; a quarter of the count is keyed by its kernel
+and its input resolution, which locates the projection of a skip connection.
 
-Measured by `benchmarks/approximation.py` against the exact method (edit distance, clipped eigenvalues): on histories of
-10 and 30 descendants of ResNet-50 the rank correlation is 0.91 for distances, 0.95 and 0.87 for confidence bounds; on
-those of the small seed network 0.94 and 0.92, and 0.88 and 0.79. In the median our distance is 0.88 to 0.90 of theirs, in
-nine of ten cases between 0.53 and 1.33. Of 24 searches of 60 trials each for an invented error ours ended 0.33 points
-above those by the exact method, with a 95 % confidence interval of 0.43 from ResNet-50 (3.08 and 2.75 %; by random
-bounds 6.16) and of 0.56 from the small seed network (3.45 and 3.12 %; by random bounds 3.50).
+The order of layers of equal resolution is lost. In return exp(-distance / length) is a valid covariance for any set of
+networks (the L1 distance is of negative type), the vector and distances of a child differ from its parent's in a few
+columns only, and integers make both exact, independent of the order of summation. docs/research/search.md compares the
+approximation with the exact method.
 """
 
 from __future__ import annotations
@@ -28,83 +23,85 @@ import numpy.typing as npt
 
 from aiperf_orch.network.graph import MERGES, Graph, Layer, Shape
 
-UNIT: Final = 32  # what a layer without a partner costs, in the whole numbers of a vector
-_SPREAD: Final = 6  # half octaves over which a width is spread
-_BY_WIDTH: Final = 4  # of UNIT, for each of these
-_BY_KERNEL: Final = UNIT - _SPREAD * _BY_WIDTH
-_COLUMNS: Final = 256  # vectors are longer by so many at a time
+UNIT: Final = 32  # cost of an unmatched layer, in the integers of a vector
+_HALF_OCTAVES: Final = 6  # over which a width is spread
+_WIDTH_WEIGHT: Final = 4  # of UNIT, for each half octave
+_KERNEL_WEIGHT: Final = UNIT - _HALF_OCTAVES * _WIDTH_WEIGHT
+_COLUMN_STEP: Final = 256  # vectors grow by multiples of this
 
 Integers = npt.NDArray[np.int32]
-Amounts = dict[int, int]
+Feature = tuple[object, ...]
+Delta = dict[int, int]
+"""Change of a vector: column -> amount."""
 
 
-class Vocabulary:
-    """The columns of vectors: each word that describes a layer has one, in the order in which words are met.
+class FeatureIndex:
+    """Map from features of layers to columns of vectors, in the order of first occurrence.
 
-    Which column a word has changes no distance.
+    The column of a feature does not affect distances.
     """
 
     def __init__(self) -> None:
-        self._columns: dict[tuple[object, ...], int] = {}
-        self._of_layer: dict[tuple[object, ...], list[tuple[int, int]]] = {}
+        self._columns: dict[Feature, int] = {}
+        self._by_layer: dict[tuple[object, ...], list[tuple[int, int]]] = {}
 
     def vector(self, graph: Graph) -> Integers:
         """The vector (columns,) of a network."""
-        return self.added(np.zeros(0, dtype=np.int32), self._sum(graph, graph.layers, 1, {}))
+        return self.apply(np.zeros(0, dtype=np.int32), self._add(graph, graph.layers, 1, {}))
 
-    def change(self, parent: Graph, child: Graph) -> Amounts:
-        """By column, what a child's vector has more than that of the parent it was made from by one edit."""
-        changed = self._sum(child, child.touched, 1, {})
+    def delta(self, parent: Graph, child: Graph) -> Delta:
+        """Difference of a child's vector to the vector of the parent that it was made from by one edit."""
+        delta = self._add(child, child.touched, 1, {})
         before = [parent.by_id[layer.id] for layer in child.touched if layer.id in parent.by_id]
-        self._sum(parent, before, -1, changed)
-        return {column: amount for column, amount in changed.items() if amount}
+        self._add(parent, before, -1, delta)
+        return {column: amount for column, amount in delta.items() if amount}
 
-    def added(self, vector: Integers, change: Amounts) -> Integers:
-        """A vector after a change, long enough for every word that was met."""
-        found = padded(vector, len(self._columns))
-        found = found.copy() if found is vector else found
-        for column, amount in change.items():
-            found[column] += amount
-        return found
+    def apply(self, vector: Integers, delta: Delta) -> Integers:
+        """A copy of a vector (n,) with a delta added, padded to the number of known features."""
+        changed = padded(vector, len(self._columns))
+        changed = changed.copy() if changed is vector else changed
+        for column, amount in delta.items():
+            changed[column] += amount
+        return changed
 
-    def _sum(self, graph: Graph, layers: Iterable[Layer], sign: int, into: Amounts) -> Amounts:
+    def _add(self, graph: Graph, layers: Iterable[Layer], sign: int, delta: Delta) -> Delta:
         for layer in layers:
-            for column, amount in self._words(graph, layer):
-                into[column] = into.get(column, 0) + sign * amount
-        return into
+            for column, amount in self._layer_columns(graph, layer):
+                delta[column] = delta.get(column, 0) + sign * amount
+        return delta
 
-    def _words(self, graph: Graph, layer: Layer) -> list[tuple[int, int]]:
-        """The columns of a layer's words, and how much it adds to each."""
+    def _layer_columns(self, graph: Graph, layer: Layer) -> list[tuple[int, int]]:
+        """Columns of the features of a layer, and the amount that it adds to each."""
         if layer.kind in ("batch_norm", "relu", "input"):
             return []
-        place, reads = graph.shapes[layer.id], graph.shapes[layer.inputs[0]]
-        key = (layer.kind, layer.kernel, place, reads[:2], len(layer.inputs))
-        found = self._of_layer.get(key)
+        output, source = graph.shapes[layer.id], graph.shapes[layer.inputs[0]]
+        key = (layer.kind, layer.kernel, output, source[:2], len(layer.inputs))
+        found = self._by_layer.get(key)
         if found is None:
             found = [
-                (self._columns.setdefault(word, len(self._columns)), amount)
-                for word, amount in _words(layer, place, reads)
+                (self._columns.setdefault(feature, len(self._columns)), amount)
+                for feature, amount in _features(layer, output, source)
             ]
-            self._of_layer[key] = found
+            self._by_layer[key] = found
         return found
 
 
 def padded(vectors: Integers, columns: int) -> Integers:
-    """Vectors (..., n), with zeros behind up to so many columns at least; the same array where it is long enough."""
-    lacking = columns - vectors.shape[-1]
-    if lacking <= 0:
+    """Vectors (..., n) with zeros appended to at least `columns` columns; the same array if it is long enough."""
+    missing = columns - vectors.shape[-1]
+    if missing <= 0:
         return vectors
-    behind = -(-lacking // _COLUMNS) * _COLUMNS
-    return np.concatenate([vectors, np.zeros((*vectors.shape[:-1], behind), dtype=np.int32)], axis=-1)
+    appended = math.ceil(missing / _COLUMN_STEP) * _COLUMN_STEP
+    return np.concatenate([vectors, np.zeros((*vectors.shape[:-1], appended), dtype=np.int32)], axis=-1)
 
 
-def _words(layer: Layer, place: Shape, reads: Shape) -> Iterator[tuple[tuple[object, ...], int]]:
-    """The words of a layer with an output of shape `place`, which reads maps of shape `reads`."""
-    height, width, channels = place
+def _features(layer: Layer, output: Shape, source: Shape) -> Iterator[tuple[Feature, int]]:
+    """Features of a layer with the shapes (height, width, channels) of its output and first input, with amounts."""
+    height, width, channels = output
     if layer.kind in MERGES:
         yield (layer.kind, height, width), UNIT * (len(layer.inputs) - 1)
         return
     octave = round(2 * math.log2(channels))
-    for index in range(octave, octave + _SPREAD):
-        yield (layer.kind, height, width, index), _BY_WIDTH
-    yield (layer.kind, height, width, layer.kernel, *reads[:2]), _BY_KERNEL
+    for half_octave in range(octave, octave + _HALF_OCTAVES):
+        yield (layer.kind, height, width, half_octave), _WIDTH_WEIGHT
+    yield (layer.kind, height, width, layer.kernel, *source[:2]), _KERNEL_WEIGHT

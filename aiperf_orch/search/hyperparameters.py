@@ -1,4 +1,4 @@
-"""Which hyperparameters a trial gets: the first point, and later one by TPE (`parzen`) after a bounded set of trials."""
+"""Hyperparameters of a trial: the first point, then points sampled by TPE (`tpe`) from a bounded set of trials."""
 
 from __future__ import annotations
 
@@ -9,36 +9,32 @@ import numpy as np
 
 from aiperf_orch.records.trial import Hyperparameters
 from aiperf_orch.search import tpe
-from aiperf_orch.search.history import Trial
+from aiperf_orch.search.history import Observation
 from aiperf_orch.settings.models import SearchSettings
 
-_RANDOM_UP_TO: Final = 10  # points that are known: fewer say nothing
+STARTUP_TRIALS: Final = 10  # with fewer known trials points are uniformly random
 
 
 def first_point(settings: SearchSettings) -> Hyperparameters:
-    """What a search begins with: smallest kernel, no dropout, and the first batch size (by default the largest)."""
+    """First point of a search: smallest kernel, no dropout, and the first batch size (by default the largest)."""
     batch_size = settings.first_batch_size or settings.batch_size[1]
     return Hyperparameters(kernel_size=min(settings.kernel_sizes), dropout=0.0, batch_size=batch_size)
 
 
-def sample(settings: SearchSettings, trials: Sequence[Trial], generator: np.random.Generator) -> Hyperparameters:
-    """A point by TPE after these trials; running ones count as bad (constant liar), failed ones not at all.
+def sample(
+    settings: SearchSettings, observations: Sequence[Observation], generator: np.random.Generator
+) -> Hyperparameters:
+    """Sample a point by TPE; running trials count as bad (constant liar), failed trials are ignored.
 
     Args:
-        settings: the bounds of each hyperparameter.
-        trials: what is known, oldest first.
-        generator: where all randomness comes from.
+        settings: bounds of each hyperparameter.
+        observations: running and ended trials, oldest first.
+        generator: source of all randomness.
     """
-    known = [trial for trial in trials if trial.running or trial.error is not None]
-    if len(known) < _RANDOM_UP_TO:
+    known = [each for each in observations if each.running or each.error is not None]
+    if len(known) < STARTUP_TRIALS:
         return random_point(settings, generator)
-    errors = sorted(trial.error for trial in known if trial.error is not None)
-    good: list[Hyperparameters] = []
-    bad: list[Hyperparameters] = []
-    wanted = tpe.good_of(len(errors))
-    for trial in known:
-        is_good = trial.error is not None and len(good) < wanted and trial.error <= errors[wanted - 1]
-        (good if is_good else bad).append(trial.hyperparameters)
+    good, bad = _split(known)
     kernels = settings.kernel_sizes
     kernel = tpe.sample_choice(
         [kernels.index(point.kernel_size) for point in good if point.kernel_size in kernels],
@@ -58,8 +54,23 @@ def sample(settings: SearchSettings, trials: Sequence[Trial], generator: np.rand
     )
 
 
+def _split(known: Sequence[Observation]) -> tuple[list[Hyperparameters], list[Hyperparameters]]:
+    """Points of the trials with the lowest errors (of equal errors the oldest), and of all others; oldest first."""
+    errors = sorted(each.error for each in known if each.error is not None)
+    wanted = tpe.good_count(len(errors))
+    good: list[Hyperparameters] = []
+    bad: list[Hyperparameters] = []
+    for each in known:
+        is_good = each.error is not None and len(good) < wanted and each.error <= errors[wanted - 1]
+        if is_good:
+            good.append(each.hyperparameters)
+        else:
+            bad.append(each.hyperparameters)
+    return good, bad
+
+
 def random_point(settings: SearchSettings, generator: np.random.Generator) -> Hyperparameters:
-    """A point that any within the bounds is as likely as."""
+    """Sample a point uniformly within the bounds."""
     low, high = settings.batch_size
     return Hyperparameters(
         kernel_size=settings.kernel_sizes[generator.integers(len(settings.kernel_sizes))],

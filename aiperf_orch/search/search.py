@@ -1,12 +1,12 @@
-"""The search: proposes the next trial from those that ended and those that run, at any time and without waiting.
+"""Asynchronous search: proposes the next trial from the trials that ended and those that run, at any time.
 
 The method is that of AIPerf (Ren et al. 2021): network morphism with the Gaussian process of Auto-Keras (Jin et al.
-2019) for the network, TPE for the hyperparameters. What each part keeps of its source and what it does differently
-stands in its module. Networks that still run are never proposed again, but the Gaussian process does not know them.
+2019) for the network, TPE for the hyperparameters. The docstring of each module says what is kept from its source and
+what differs. Networks of running trials are not proposed again, but are not part of the Gaussian process.
 
-A proposal takes as long after 10,000 trials as after 10: it learns from a bounded number of them (`history`), a child is
-made, counted, measured and placed by what its edit changes (`network.graph`, `surrogate`), and what is kept in memory of
-a trial is its parent and edits.
+A proposal takes as long after 10,000 trials as after 10: models are fitted to a bounded number of trials (`history`), a
+child is counted and embedded incrementally from its edit (`network.graph`, `surrogate`), and only the parent and edits
+of a trial are kept in memory.
 """
 
 from __future__ import annotations
@@ -23,19 +23,28 @@ from aiperf_orch.network.memory import Memory, estimate
 from aiperf_orch.network.morphisms import Edit, MorphismLimits
 from aiperf_orch.records.trial import Hyperparameters
 from aiperf_orch.search import hyperparameters as points
-from aiperf_orch.search.candidates import Candidate, Test, anneal, random_descendant, walk
-from aiperf_orch.search.history import History, Trial
+from aiperf_orch.search.candidates import Candidate, GraphTest, anneal, breadth_first, random_descendant
+from aiperf_orch.search.history import History, Observation
 from aiperf_orch.search.surrogate import Surrogate
 from aiperf_orch.settings.models import SearchSettings
 from aiperf_orch.util.errors import NetworkError
 
-_SMALLEST_BATCH: Final = 2  # a trial halves its batch down to it before it gives up for want of memory
-_BELOW_FAILURE: Final = 0.9  # of the estimate for a network that did not fit: what may be proposed after it
+_SMALLEST_BATCH: Final = 2  # a trial that runs out of memory halves its batch down to this size before it fails
+_MEMORY_FRACTION: Final = 0.9  # of the estimate for a network that ran out of memory: limit of later proposals
 
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What to try next: `graph` is the parent's network (without a parent: the seed network) after `edits`."""
+    """A trial that the search proposes.
+
+    Attributes:
+        trial: number of the trial.
+        round: round of the trial; it decides the number of epochs.
+        parent: number of the parent trial; None is the seed network.
+        edits: edits of the parent's network.
+        graph: the network after the edits.
+        hyperparameters: point of the search space.
+    """
 
     trial: int
     round: int
@@ -46,10 +55,10 @@ class Proposal:
 
 
 class Search:
-    """Proposes trials, and is told what became of them.
+    """Proposes trials; `started`, `ended` and `ran_out_of_memory` report their progress to it.
 
-    Proposal k depends on the seed, k, and the calls of `started` and `ended` before it: who makes the same calls again,
-    after a restart, gets the same proposals. `propose` itself changes nothing. Not for several threads at once.
+    Proposal k depends only on the seed, k, and the calls before it. A search that is rebuilt with the same calls, after
+    a restart, makes the same proposals. `propose` does not change the state. Not thread-safe.
     """
 
     def __init__(
@@ -62,18 +71,18 @@ class Search:
         concurrency: int,
         keep: int,
     ) -> None:
-        """Begin a search.
+        """Create a search without trials.
 
         Args:
-            seed_network: trial 0, from which all others descend.
+            seed_network: network of trial 0, from which all others descend.
             settings: bounds and parameters of the search.
-            limits: what a proposed network may not exceed.
-            seed: of all randomness, not negative.
-            concurrency: trials that run at once, which is how many make a round.
-            keep: how many best trials can be parents, because their weights are kept.
+            limits: limits of proposed networks.
+            seed: seed of all randomness, not negative.
+            concurrency: number of trials that run at the same time; also the number of trials in a round.
+            keep: number of trials, the best ones, that can be parents because their weights are kept.
 
         Raises:
-            NetworkError: when the seed network itself exceeds the limits.
+            NetworkError: if the seed network exceeds the limits.
         """
         exceeded = limits.exceeded(seed_network)
         if exceeded:
@@ -86,11 +95,11 @@ class Search:
         self._keep = keep
         self._history = History(seed_network)
         self._surrogate = Surrogate(settings.beta)
-        self._learnt: int | None = None  # bytes for the smallest batch that are believed to fit
+        self._learnt_memory: int | None = None  # bytes for the smallest batch that are assumed to fit
 
     @property
     def parents(self) -> list[int]:
-        """The trials that a child may descend from, best first: their weights must be kept."""
+        """Trials that a child may descend from, best first; their weights must be kept."""
         return [trial for _, trial in self._history.best(self._keep)]
 
     def started(
@@ -102,58 +111,58 @@ class Search:
         network_hash: str,
         operations: int,
     ) -> None:
-        """A trial runs now: what a Proposal or a TrialSpec says of it. Once a trial, however many attempts it takes.
+        """Record the start of a trial, with the fields of a Proposal or TrialSpec; once for all of its attempts.
 
         Args:
-            trial: its number.
-            parent: the trial that it descends from; None is the seed network.
-            edits: what was changed.
-            hyperparameters: its point.
-            network_hash: its network's.
-            operations: to train its network with one image.
+            trial: number of the trial.
+            parent: number of the parent trial; None is the seed network.
+            edits: edits of the parent's network.
+            hyperparameters: point of the search space.
+            network_hash: hash of the network.
+            operations: operations to train the network with one image.
 
         Raises:
-            ValueError: when it was started before, or its parent was not.
+            ValueError: if the trial was started before, or its parent was not.
         """
-        self._history.start(trial, Trial(parent, tuple(edits), hyperparameters), network_hash, operations)
+        self._history.start(trial, Observation(parent, tuple(edits), hyperparameters), network_hash, operations)
 
     def ended(self, trial: int, error: float | None, predicted_error: float | None) -> None:
-        """A trial ended for good.
+        """Record the final end of a trial. Trials are ranked by the smaller of error and forecast.
 
         Args:
-            trial: its number.
-            error: the best validation error it measured; None when no epoch ended.
-            predicted_error: its forecast, None when that is not usable. A trial is ranked by the smaller of the two.
+            trial: number of the trial.
+            error: best validation error (fraction); None if no epoch ended.
+            predicted_error: forecast of the error; None if it is not usable.
 
         Raises:
-            ValueError: when it does not run.
+            ValueError: if the trial is not running.
         """
         value = error if error is None or predicted_error is None else min(error, predicted_error)
         self._history.end(trial, error, value)
 
     def ran_out_of_memory(self, trial: int) -> None:
-        """A trial that ended did not fit into memory, not even with the smallest batch: what it takes is too much.
+        """Record that an ended trial ran out of memory with the smallest batch.
 
-        From now on networks are proposed that take at most nine tenths of it by the estimate, or what one of the best
-        trials took. Only if there are no new ones does a proposal take no notice: an accelerator that somebody else
-        had filled must not end a search.
+        Later proposals are limited to nine tenths of its estimated memory, or to the largest estimate of the best
+        trials if that is more. The limit is ignored if it leaves no new network: an accelerator that was filled by
+        another process must not end the search.
         """
-        learnt = int(_BELOW_FAILURE * self._least_memory(self._history.graph(trial)))
-        if self._learnt is None or learnt < self._learnt:
+        learnt = int(_MEMORY_FRACTION * self._least_memory(self._history.graph(trial)))
+        if self._learnt_memory is None or learnt < self._learnt_memory:
             fitted = max((self._least_memory(self._history.graph(parent)) for parent in self.parents), default=0)
-            self._learnt = max(learnt, fitted)
+            self._learnt_memory = max(learnt, fitted)
 
     def prepare(self) -> None:
-        """Compute now what the next proposal would have to: after a rebuild that is the 128 networks it learns from."""
-        errors = self._history.modelled()
+        """Fit the surrogate before the next proposal: after a rebuild this embeds up to 128 networks."""
+        errors = self._history.ranked_observations()
         if errors:
             self._surrogate.fit(errors, self._history.graph)
 
     def propose(self, trial: int) -> Proposal:
-        """What trial number `trial` is to be.
+        """Propose the trial with this number.
 
         Raises:
-            NetworkError: when every network within the limits was tried.
+            NetworkError: if all networks within the limits were tried.
         """
         number = trial // self._concurrency
         first = points.first_point(self._settings)
@@ -163,53 +172,54 @@ class Search:
             generator = np.random.default_rng([self._seed, trial])
             sampled = None
             if number >= self._settings.tpe_from_round:
-                sampled = points.sample(self._settings, self._history.sampled(), generator)
-            found = self._child(sampled, generator)
+                sampled = points.sample(self._settings, self._history.hyperparameter_observations(), generator)
+            found = self._new_candidate(sampled, generator)
             inherited = first if found.parent is None else self._history[found.parent].hyperparameters
             point = sampled or inherited
         fitting = {"kernel_size": found.kernel_size, "batch_size": self._fitting_batch(found.graph, point.batch_size)}
         return Proposal(trial, number, found.parent, found.edits, found.graph, point.model_copy(update=fitting))
 
-    def _child(self, point: Hyperparameters | None, generator: np.random.Generator) -> Candidate:
-        """A new network within the limits: promising, else any."""
+    def _new_candidate(self, point: Hyperparameters | None, generator: np.random.Generator) -> Candidate:
+        """A new network within the limits: by annealing from the parents, otherwise by random or exhaustive edits."""
         parents = self._history.best(self._keep)
         seed = Candidate(None, self._seed_network, (point or points.first_point(self._settings)).kernel_size)
-        ways: list[Callable[[Test], Candidate | None]] = []
-        if parents:
-            starts = [(error, partial(self._start, trial, point)) for error, trial in parents]
-            ways = [
-                partial(self._most_promising, starts, generator=generator),
-                lambda admits: self._any_near([*(start() for _, start in starts), seed], admits, generator),
-            ]
-        else:
-            ways = [partial(self._any_near, [seed], generator=generator)]
-        for admits in (self._fits, self._limits.admit)[self._learnt is None :]:
-            for way in ways:
-                found = way(admits)
-                if found is not None:
-                    return found
+        starts = [(error, partial(self._start_candidate, trial, point)) for error, trial in parents]
+        tests: list[GraphTest] = [self._limits.admit]
+        if self._learnt_memory is not None:
+            tests.insert(0, self._fits_memory)
+        for admits in tests:
+            found = self._anneal(starts, admits, generator) if starts else None
+            if found is None:
+                found = self._random_or_exhaustive([*(start() for _, start in starts), seed], admits, generator)
+            if found is not None:
+                return found
         raise NetworkError(
             f"the limits leave no new network, {len(self._history)} were tried: raise network.max_layers, "
             "network.max_parameters, network.max_operations or network.max_memory"
         )
 
-    def _most_promising(
-        self, starts: Sequence[tuple[float, Callable[[], Candidate]]], admits: Test, generator: np.random.Generator
+    def _anneal(
+        self,
+        starts: Sequence[tuple[float, Callable[[], Candidate]]],
+        admits: GraphTest,
+        generator: np.random.Generator,
     ) -> Candidate | None:
-        """The most promising network near the parents."""
-        self._surrogate.fit(self._history.modelled(), self._history.graph)
+        """The new network with the lowest bound that annealing from the parents finds."""
+        self._surrogate.fit(self._history.ranked_observations(), self._history.graph)
         return anneal(
             starts,
             self._surrogate,
             is_new=self._history.is_new,
             admits=admits,
             neighbours=self._settings.neighbours,
-            number=self._settings.candidates,
+            max_children=self._settings.candidates,
             generator=generator,
         )
 
-    def _any_near(self, starts: Sequence[Candidate], admits: Test, generator: np.random.Generator) -> Candidate | None:
-        """Some random edits of a start; when there is nothing new so near, whatever the limits leave."""
+    def _random_or_exhaustive(
+        self, starts: Sequence[Candidate], admits: GraphTest, generator: np.random.Generator
+    ) -> Candidate | None:
+        """A random descendant of a start; if none is new, the first one that the exhaustive search finds."""
         found = random_descendant(
             starts,
             is_new=self._history.is_new,
@@ -219,16 +229,18 @@ class Search:
         )
         if found is None:
             kernel_sizes = sorted(self._settings.kernel_sizes, key=lambda size: size != starts[0].kernel_size)
-            found = walk(starts, kernel_sizes, is_new=self._history.is_new, admits=admits, generator=generator)
+            found = breadth_first(starts, kernel_sizes, is_new=self._history.is_new, admits=admits, generator=generator)
         return found
 
-    def _start(self, trial: int, point: Hyperparameters | None) -> Candidate:
+    def _start_candidate(self, trial: int, point: Hyperparameters | None) -> Candidate:
         point = point or self._history[trial].hyperparameters
         return Candidate(trial, self._history.graph(trial), point.kernel_size)
 
-    def _fits(self, graph: Graph) -> bool:
-        """Whether a network is within the limits, and smaller than what ran out of memory."""
-        return self._limits.admit(graph) and (self._learnt is None or self._least_memory(graph) <= self._learnt)
+    def _fits_memory(self, graph: Graph) -> bool:
+        """Whether a network is within the limits, and smaller than those that ran out of memory."""
+        if not self._limits.admit(graph):
+            return False
+        return self._learnt_memory is None or self._least_memory(graph) <= self._learnt_memory
 
     def _memory(self, graph: Graph) -> Memory:
         return estimate(graph, self._limits.precision)
@@ -237,7 +249,7 @@ class Search:
         return self._memory(graph).at(_SMALLEST_BATCH)
 
     def _fitting_batch(self, graph: Graph, wanted: int) -> int:
-        """The batch, or as much of it as is believed to fit; never below what the settings allow."""
-        known = [limit for limit in (self._limits.max_memory, self._learnt) if limit is not None]
+        """The wanted batch, or the largest one that fits by the estimate; not below the smallest of the settings."""
+        known = [limit for limit in (self._limits.max_memory, self._learnt_memory) if limit is not None]
         fitting = min((self._memory(graph).largest_batch(limit) for limit in known), default=wanted)
         return max(min(wanted, fitting), min(self._settings.batch_size[0], wanted))

@@ -1,4 +1,4 @@
-"""`check` and `init` as an administrator meets them: on this machine, on a real Slurm cluster, and on PBS's stand-in."""
+"""`check` and `init` as commands: on this machine, on a private Slurm cluster, and on the stand-in of PBS."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _DEADLINE = 120
 
 @pytest.fixture
 def check(aiperf: Run) -> Callable[..., tuple[int, dict[str, dict[str, str]], str]]:
-    """Runs `check`; gives its exit status, its findings by subject (the worst of each), and its messages."""
+    """Run `check`; returns the exit status, the worst finding of each subject, and stderr."""
 
     def check(site: Path, *options: Any) -> tuple[int, dict[str, dict[str, str]], str]:
         done = aiperf("check", site, "--format", "json", *options, timeout=_DEADLINE)
@@ -37,7 +37,7 @@ def check(aiperf: Run) -> Callable[..., tuple[int, dict[str, dict[str, str]], st
 
 @pytest.fixture
 def slurm_site(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a site file of simulated trials on Slurm; keywords are the scheduler's settings."""
+    """Write a site file of simulated trials on Slurm; keywords are scheduler settings."""
 
     def write(**scheduler: Any) -> Path:
         fields = {"kind": "slurm", "query_interval": "1s"} | scheduler
@@ -50,7 +50,7 @@ def slurm_site(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def pbs_site(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a site file of simulated trials on PBS; keywords are the scheduler's settings."""
+    """Write a site file of simulated trials on PBS; keywords are scheduler settings."""
 
     def write(**scheduler: Any) -> Path:
         fields = {"kind": "pbs", "query_interval": "1s"} | scheduler
@@ -62,7 +62,7 @@ def pbs_site(tmp_path: Path) -> Callable[..., Path]:
 
 
 def levels(found: dict[str, dict[str, str]]) -> dict[str, str]:
-    """The subjects that are not well. That this machine is busy, and takes its time, is not meant."""
+    """Levels of the subjects that are not ok, without warnings about time, which a busy machine causes."""
     slow = re.compile(r"is (imported|loaded) in |and its answer took ")
     return {
         subject: row["level"]
@@ -74,7 +74,7 @@ def levels(found: dict[str, dict[str, str]]) -> dict[str, str]:
 # this machine
 
 
-def test_this_machine_is_looked_at_by_a_trial_with_torch(aiperf: Run, tmp_path: Path) -> None:
+def test_the_probe_job_on_this_machine_imports_torch(aiperf: Run, tmp_path: Path) -> None:
     site = tmp_path / "site.yaml"
     site.write_text("campaign: {concurrency: 1}\n")
     done = aiperf("check", site, timeout=_DEADLINE)
@@ -85,7 +85,7 @@ def test_this_machine_is_looked_at_by_a_trial_with_torch(aiperf: Run, tmp_path: 
     assert [path.name for path in tmp_path.iterdir()] == ["site.yaml"]  # nothing is left behind
 
 
-def test_a_python_that_lacks_the_package_is_told_with_the_jobs_own_words(
+def test_a_python_without_the_package_is_a_fault_with_the_jobs_output(
     check: Any, tmp_path: Path, write_site: Callable[..., Path]
 ) -> None:
     bare = tmp_path / "python"
@@ -97,14 +97,14 @@ def test_a_python_that_lacks_the_package_is_told_with_the_jobs_own_words(
     assert "No module named" in found["job"]["message"]
 
 
-def test_a_place_that_others_can_change_is_told_and_no_job_is_started(
+def test_a_location_that_others_can_change_prevents_the_probe_job(
     check: Any, tmp_path: Path, write_site: Callable[..., Path]
 ) -> None:
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(0o777)
     status, found, _ = check(write_site(campaign__concurrency=1), "--campaign-dir", tmp_path / "open" / "campaign")
     assert status == 1
-    assert levels(found) == {"place": "fault"}
+    assert levels(found) == {"location": "fault"}
     assert "job" not in found
 
 
@@ -114,7 +114,7 @@ def test_without_a_job(check: Any, write_site: Callable[..., Path]) -> None:
     assert "job" not in found
 
 
-def test_a_wait_that_is_no_duration_is_refused(aiperf: Run, write_site: Callable[..., Path]) -> None:
+def test_an_invalid_wait_is_rejected(aiperf: Run, write_site: Callable[..., Path]) -> None:
     done = aiperf("check", write_site(), "--wait", "5")
     assert done.returncode == 2
     assert "--wait: '5' is not a duration" in done.stderr
@@ -134,11 +134,11 @@ def test_a_machine_without_slurm_is_status_3(
     monkeypatch.setenv("PATH", str(tmp_path))
     done = aiperf("check", slurm_site())
     assert done.returncode == 3
-    assert "fault    scheduler: sbatch, srun, squeue, scancel, scontrol: not found here" in done.stdout
-    assert "ok       disk: " in done.stdout  # what can be looked at all the same
+    assert "fault    scheduler: sbatch, srun, squeue, scancel, scontrol: not found on PATH" in done.stdout
+    assert "ok       disk: " in done.stdout  # checks that need no Slurm
 
 
-def test_init_drafts_a_file_for_this_machine(aiperf: Run, tmp_path: Path) -> None:
+def test_init_drafts_a_site_file_for_this_machine(aiperf: Run, tmp_path: Path) -> None:
     done = aiperf("init", "--scheduler", "local")
     (tmp_path / "site.yaml").write_text(done.stdout)
     settings = load_site(tmp_path / "site.yaml").settings
@@ -154,7 +154,7 @@ def test_init_never_overwrites(aiperf: Run, tmp_path: Path) -> None:
     assert (tmp_path / "site.yaml").read_text() == "mine"
 
 
-def test_init_on_a_full_disk_leaves_nothing_and_can_be_tried_again(
+def test_init_on_a_full_disk_leaves_no_file_and_can_be_repeated(
     aiperf: Run, small_disk: Path, fill: Callable[[Path], None]
 ) -> None:
     fill(small_disk)
@@ -173,7 +173,7 @@ def test_init_on_a_full_disk_leaves_nothing_and_can_be_tried_again(
 
 
 @pytest.mark.slurm
-def test_a_cluster_as_it_should_be(slurm: Any, check: Any, slurm_site: Callable[..., Path]) -> None:
+def test_a_cluster_without_faults(slurm: Any, check: Any, slurm_site: Callable[..., Path]) -> None:
     status, found, _ = check(slurm_site(partition="main", nodes=2, cpus_per_task=1, memory="1G"))
     assert (status, levels(found)) == (0, {})
     assert {"partition", "nodes", "sbatch", "accounting", "MinJobAge", "job", "files", "python"} <= found.keys()
@@ -185,22 +185,22 @@ def test_a_cluster_as_it_should_be(slurm: Any, check: Any, slurm_site: Callable[
 def test_gpus_are_counted_on_the_node(slurm: Any, check: Any, slurm_site: Callable[..., Path]) -> None:
     status, found, _ = check(slurm_site(gpus_per_node=1, gpu_type="fake", cpus_per_task=1))
     assert (status, levels(found)) == (0, {})
-    assert found["gpus"]["message"] == "1 asked, 1 seen on each node"
+    assert found["gpus"]["message"] == "1 requested, 1 visible on each node"
 
 
 @pytest.mark.slurm
 @pytest.mark.parametrize(
     ("scheduler", "subject", "message", "advice"),
     [
-        ({"partition": "nowhere"}, "partition", "nowhere: there is none here", "low"),
-        ({"partition": "short"}, "partition", "short: a job may take 1m", "scheduler.time_limit: 1m"),
-        ({"gpus_per_node": 9}, "nodes", "gpus_per_node 9, 4 nodes have 4 fake", "ask for less"),
-        ({"gpus_per_node": 1, "gpu_type": "big"}, "nodes", "gpus_per_node 1 of type big", "ask for less"),
-        ({"nodes": 5}, "sbatch", "refuses a trial's script", "aiperf-orch render"),
-        ({"constraint": "none_such"}, "sbatch", "refuses a trial's script", "aiperf-orch render"),
+        ({"partition": "nowhere"}, "partition", "nowhere: does not exist", "low"),
+        ({"partition": "short"}, "partition", "short: its time limit is 1m", "scheduler.time_limit: 1m"),
+        ({"gpus_per_node": 9}, "nodes", "gpus_per_node 9, 4 nodes have 4 fake", "request less"),
+        ({"gpus_per_node": 1, "gpu_type": "big"}, "nodes", "gpus_per_node 1 of type big", "request less"),
+        ({"nodes": 5}, "sbatch", "rejects the batch script of a trial", "aiperf-orch render"),
+        ({"constraint": "none_such"}, "sbatch", "rejects the batch script of a trial", "aiperf-orch render"),
     ],
 )
-def test_what_slurm_would_refuse_is_told(
+def test_what_slurm_would_reject_is_a_fault(
     slurm: Any, check: Any, slurm_site: Any, scheduler: dict[str, Any], subject: str, message: str, advice: str
 ) -> None:
     status, found, _ = check(slurm_site(**scheduler), "--no-job")
@@ -213,11 +213,11 @@ def test_what_slurm_would_refuse_is_told(
 @pytest.mark.slurm
 def test_a_job_that_does_not_start_in_time_is_cancelled(slurm: Any, check: Any, slurm_site: Any) -> None:
     slurm.submit("sleep 600", "--nodes=4", "--exclusive")
-    status, found, said = check(slurm_site(), "--wait", "8s")
+    status, found, messages = check(slurm_site(), "--wait", "8s")
     assert status == 0
     assert levels(found)["job"] == "warning"
     assert "did not start within 8s" in found["job"]["message"]
-    assert " waits: " in said
+    assert " is pending: " in messages
     assert len(slurm.alive_jobs()) == 1
 
 
@@ -245,7 +245,7 @@ def test_an_interrupted_check_leaves_no_job(slurm: Any, slurm_site: Any, tmp_pat
 
 @pytest.mark.slurm
 @pytest.mark.parametrize("accounted", [False, True])
-def test_a_folder_that_no_node_sees_is_said_to_be_likely(
+def test_a_directory_that_no_node_sees_is_named_as_the_likely_reason(
     request: pytest.FixtureRequest, check: Any, slurm_site: Any, tmp_path: Path, accounted: bool
 ) -> None:
     cluster = request.getfixturevalue("slurm_accounting" if accounted else "slurm")
@@ -278,7 +278,7 @@ def test_a_controller_that_is_down_is_status_3(slurm: Any, check: Any, slurm_sit
 
 
 @pytest.mark.slurm
-def test_init_drafts_what_check_then_finds_well(slurm: Any, aiperf: Run, check: Any, tmp_path: Path) -> None:
+def test_check_finds_no_fault_in_a_drafted_site_file(slurm: Any, aiperf: Run, check: Any, tmp_path: Path) -> None:
     done = aiperf("init", "-o", "site.yaml")
     assert (done.returncode, done.stdout) == (0, "")
     assert "drafted for slurm" in done.stderr
@@ -292,7 +292,7 @@ def test_init_drafts_what_check_then_finds_well(slurm: Any, aiperf: Run, check: 
 def test_accounts_and_limits(slurm_accounting: Any, aiperf: Run, check: Any, slurm_site: Any) -> None:
     status, found, _ = check(slurm_site(account="art"), "--no-job")
     assert status == 1
-    assert found["account"]["message"] == "art: is none of yours"
+    assert found["account"]["message"] == "art: not one of your accounts"
     assert "set scheduler.account: one of " in found["account"]["advice"]
     assert "science" in found["account"]["advice"]
     status, found, _ = check(slurm_site(qos="few"), "--no-job", "--set", "campaign.concurrency=5")
@@ -308,7 +308,7 @@ def test_accounts_and_limits(slurm_accounting: Any, aiperf: Run, check: Any, slu
 
 @pytest.fixture
 def limited(slurm_accounting: Any) -> Iterator[Callable[..., None]]:
-    """Sets limits by sacctmgr, and takes them back: `("account", "physics", "GrpJobs=2")`."""
+    """Set limits with sacctmgr, and remove them after the test: `("account", "physics", "GrpJobs=2")`."""
     user = pwd.getpwuid(os.getuid()).pw_name
     slurm = slurm_accounting
     slurm.run("sacctmgr", "--immediate", "add", "account", "physics", "cluster=private")
@@ -352,7 +352,7 @@ def limited(slurm_accounting: Any) -> Iterator[Callable[..., None]]:
         ),
     ],
 )
-def test_as_many_jobs_run_as_check_says(
+def test_slurm_runs_as_many_jobs_as_check_predicts(
     slurm_accounting: Any,
     limited: Callable[..., None],
     check: Any,
@@ -368,7 +368,7 @@ def test_as_many_jobs_run_as_check_says(
     fields = {"account": "optics", "cpus_per_task": 1, "memory": "100M"} | site
     _, found, _ = check(slurm_site(**fields), "--no-job", "--concurrency", "6")
     assert levels(found) == {"limits": "warning"}
-    assert f"{named}: {running} trials run at once at most" in found["limits"]["message"]
+    assert f"{named}: allows {running} concurrent trials" in found["limits"]["message"]
     options = ["--ntasks=1", "--mem=100M", "--account=optics", *(f"--{key}={value}" for key, value in site.items())]
     for _ in range(6):
         slurm_accounting.submit("sleep 600", *options)
@@ -388,16 +388,16 @@ def test_a_limit_that_no_trial_fits_is_a_fault(limited: Callable[..., None], che
     status, found, _ = check(slurm_site(account="optics", cpus_per_task=2, memory="100M"), "--no-job")
     assert status == 1
     assert found["limits"]["level"] == "fault"
-    assert "GrpTRES=cpu=1 of account physics: no trial of yours would ever run" in found["limits"]["message"]
+    assert "GrpTRES=cpu=1 of account physics: no trial would ever run" in found["limits"]["message"]
 
 
 # PBS
 
 
 @pytest.mark.pbs
-def test_a_pbs_complex_as_init_drafts_it_and_check_finds_it(pbs: Any, aiperf: Run, check: Any, tmp_path: Path) -> None:
+def test_check_finds_no_fault_in_a_drafted_pbs_site_file(pbs: Any, aiperf: Run, check: Any, tmp_path: Path) -> None:
     pbs.add_queue("debug", max_walltime=1800)
-    for program in ("sbatch", "scontrol"):  # Slurm's programs are here, but no Slurm
+    for program in ("sbatch", "scontrol"):  # Slurm's programs without Slurm
         (pbs.bin / program).write_text("#!/bin/sh\necho no configuration >&2\nexit 1\n")
         (pbs.bin / program).chmod(0o755)
     text = aiperf("init").stdout
@@ -410,14 +410,17 @@ def test_a_pbs_complex_as_init_drafts_it_and_check_finds_it(pbs: Any, aiperf: Ru
 
 
 @pytest.mark.pbs
-def test_what_pbs_would_refuse_is_told(pbs: Any, check: Any, pbs_site: Callable[..., Path], tmp_path: Path) -> None:
+def test_what_pbs_would_reject_is_a_fault(pbs: Any, check: Any, pbs_site: Callable[..., Path], tmp_path: Path) -> None:
     pbs.add_queue("debug", max_walltime=1800)
     pbs.add_queue("theirs", users=["somebody"])
-    for queue, message in (("debug", "a job may take 30m"), ("theirs", "its list does not hold you (acl_users)")):
+    for queue, message in (
+        ("debug", "its time limit is 30m"),
+        ("theirs", "its access list does not contain you (acl_users)"),
+    ):
         status, found, _ = check(pbs_site(queue=queue), "--no-job")
         assert (status, found["queue"]["level"]) == (1, "fault")
         assert message in found["queue"]["message"]
-    status, found, _ = check(pbs_site(chunk="nosuch=1"))  # only qsub itself can tell
+    status, found, _ = check(pbs_site(chunk="nosuch=1"))  # only qsub itself knows
     assert status == 1
     assert "qsub: Unknown resource: nosuch" in found["job"]["message"]
     pbs.stop_server()

@@ -1,4 +1,4 @@
-"""What the small job's reports mean: each thing that can be wrong on a node becomes a line that says so."""
+"""Each fault of a node in the reports of the probe job becomes a finding with advice."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from aiperf_orch.doctor.findings import Finding, Level
 from aiperf_orch.doctor.probe_findings import evaluate_probe
-from aiperf_orch.doctor.probe_job import Outcome
+from aiperf_orch.doctor.probe_job import ProbeOutcome
 from aiperf_orch.records.probe import LoadingReport, NodeReport, ProbeStep, installed_versions
 from aiperf_orch.settings.models import SiteSettings
 
@@ -33,26 +33,28 @@ def report(rank: int = 0, **changes: Any) -> NodeReport:
     return NodeReport(**fields | changes)
 
 
-def test_of_a_large_data_set_only_the_first_images_are_read() -> None:
+def test_a_large_data_set_is_tested_by_its_first_images() -> None:
     settings = SiteSettings.model_validate({"data": {"name": "imagenet", "path": "/data"}})
     [finding] = [
         each
-        for each in evaluate_probe(settings, Outcome("7", "hello", 1, 1.5, {0: report()}))
+        for each in evaluate_probe(settings, ProbeOutcome("7", "hello", 1, 1.5, {0: report()}))
         if each.subject == "data"
     ]
     assert finding.message.startswith("imagenet's folders and first images are read in ")
 
 
-def judged(*reports: NodeReport, trouble: str = "", is_slow: bool = False, **scheduler: Any) -> list[Finding]:
+def findings(*reports: NodeReport, failure: str = "", is_pending: bool = False, **scheduler: Any) -> list[Finding]:
     """The findings of a job for one GPU and four cores of a Slurm node."""
     fields = {"kind": "slurm", "cpus_per_task": 4, "gpus_per_node": 1} | scheduler
     settings = SiteSettings.model_validate({"scheduler": fields})
-    outcome = Outcome("7", "hello", max(len(reports), 1), 1.5, {each.rank: each for each in reports}, trouble, is_slow)
+    outcome = ProbeOutcome(
+        "7", "hello", max(len(reports), 1), 1.5, {each.rank: each for each in reports}, failure, is_pending
+    )
     return list(evaluate_probe(settings, outcome))
 
 
-def test_a_node_as_it_should_be() -> None:
-    found = judged(report())
+def test_a_node_without_faults() -> None:
+    found = findings(report())
     assert {finding.level for finding in found} == {Level.OK}
     subjects = ["job", "files", "python", "torch", "data", "versions", "gpus", "cores", "clock"]
     assert [finding.subject for finding in found] == subjects
@@ -61,8 +63,8 @@ def test_a_node_as_it_should_be() -> None:
 @pytest.mark.parametrize(
     ("changes", "level", "subject", "message"),
     [
-        ({"greeting": None}, Level.FAULT, "files", "was not read on n1"),
-        ({"greeting": "stale"}, Level.FAULT, "files", "was not read on n1"),
+        ({"greeting": None}, Level.FAULT, "files", "cannot be read on n1"),
+        ({"greeting": "stale"}, Level.FAULT, "files", "cannot be read on n1"),
         ({"answered": None}, Level.FAULT, "files", "saw no answer"),
         ({"answered": 12.0}, Level.WARNING, "files", "took 12s"),
         (
@@ -101,62 +103,64 @@ def test_a_node_as_it_should_be() -> None:
             {"loading": LoadingReport(torch=ProbeStep(seconds=1), data=ProbeStep(seconds=1))},
             Level.FAULT,
             "gpus",
-            "torch sees 0 of the 1 GPUs",
+            "torch sees 0 of the 1 allocated GPUs",
         ),
         (
             {"visible_gpus": None, "loading": LoadingReport(torch=ProbeStep(seconds=1), data=ProbeStep(seconds=1))},
             Level.FAULT,
             "gpus",
-            "1 asked, 0 seen",
+            "1 requested, 0 visible",
         ),
-        ({"cores": 2}, Level.WARNING, "cores", "4 asked, 2 given"),
+        ({"cores": 2}, Level.WARNING, "cores", "4 requested, 2 available"),
         ({"clock_skew": 3.5}, Level.WARNING, "clock", "n1 is 3.5s ahead of the file server"),
         ({"clock_skew": -90.0}, Level.WARNING, "clock", "n1 is 1m30s behind the file server"),
     ],
 )
-def test_what_is_wrong_is_said_with_what_to_do(
+def test_each_fault_of_a_node_is_a_finding_with_advice(
     changes: dict[str, Any], level: Level, subject: str, message: str
 ) -> None:
-    [finding] = [each for each in judged(report(**changes)) if each.level is not Level.OK]
+    [finding] = [each for each in findings(report(**changes)) if each.level is not Level.OK]
     assert (finding.level, finding.subject) == (level, subject)
     assert message in finding.message
     assert finding.advice
 
 
-def test_gpus_that_nobody_asked_for_are_told() -> None:
-    [finding] = [each for each in judged(report(), gpus_per_node=None) if each.level is not Level.OK]
-    assert (finding.subject, finding.message) == ("gpus", "n1: 1 seen (Big GPU), and none asked")
+def test_visible_gpus_that_were_not_requested_are_a_warning() -> None:
+    [finding] = [each for each in findings(report(), gpus_per_node=None) if each.level is not Level.OK]
+    assert (finding.subject, finding.message) == ("gpus", "n1: 1 visible (Big GPU), and none requested")
 
 
 @pytest.mark.parametrize(
-    ("workers", "message"), [(1, "1 workers there: 1 would idle"), (4, "several workers share one")]
+    ("workers", "message"), [(1, "1 workers on each node: 1 would be idle"), (4, "several workers share one")]
 )
-def test_workers_that_are_not_one_a_gpu_are_told(workers: int, message: str) -> None:
+def test_a_number_of_workers_other_than_gpus_is_a_warning(workers: int, message: str) -> None:
     given = report(loading=LoadingReport(torch=ProbeStep(seconds=1), data=ProbeStep(seconds=1), gpus=["a", "b"]))
     [finding] = [
-        each for each in judged(given, gpus_per_node=2, workers_per_node=workers) if each.level is not Level.OK
+        each for each in findings(given, gpus_per_node=2, workers_per_node=workers) if each.level is not Level.OK
     ]
     assert message in finding.message
-    assert all(each.level is Level.OK for each in judged(given, gpus_per_node=2))
+    assert all(each.level is Level.OK for each in findings(given, gpus_per_node=2))
 
 
-def test_the_worst_of_several_nodes_is_named() -> None:
-    found = judged(report(), report(1, clock_skew=9.0, cores=1), report(2, clock_skew=2.0), nodes=3)
-    told = [finding.message for finding in found if finding.level is not Level.OK]
-    assert any(message.startswith("n2 is 9s ahead") for message in told)
-    assert any(message.startswith("n2: 4 asked, 1 given") for message in told)
+def test_the_worst_of_several_nodes_is_reported() -> None:
+    found = findings(report(), report(1, clock_skew=9.0, cores=1), report(2, clock_skew=2.0), nodes=3)
+    messages = [finding.message for finding in found if finding.level is not Level.OK]
+    assert any(message.startswith("n2 is 9s ahead") for message in messages)
+    assert any(message.startswith("n2: 4 requested, 1 available") for message in messages)
 
 
 def test_a_job_that_did_not_start_is_a_warning_and_one_that_failed_a_fault() -> None:
-    [finding] = judged(trouble="it did not start within 5m (Priority: ...)", is_slow=True)
+    [finding] = findings(failure="it did not start within 5m (Priority: ...)", is_pending=True)
     assert (finding.level, finding.subject) == (Level.WARNING, "job")
-    [finding] = judged(trouble="it ended: exit status 1")
+    [finding] = findings(failure="it ended: exit status 1")
     assert (finding.level, finding.subject) == (Level.FAULT, "job")
 
 
-def test_a_job_without_any_output_is_told_what_that_most_likely_is() -> None:
+def test_the_likely_reason_of_missing_output_is_reported() -> None:
     settings = SiteSettings.model_validate({"scheduler": {"kind": "slurm"}})
-    outcome = Outcome("7", "hello", 1, trouble="it ended: exit status 53", unseen="its node does not see /home/me")
+    outcome = ProbeOutcome(
+        "7", "hello", 1, failure="it ended: exit status 53", missing_output="its node does not see /home/me"
+    )
     [finding] = evaluate_probe(settings, outcome)
     assert (finding.level, finding.subject) == (Level.FAULT, "job")
     assert finding.message == "job 7: it ended: exit status 53; its node does not see /home/me"
@@ -164,11 +168,13 @@ def test_a_job_without_any_output_is_told_what_that_most_likely_is() -> None:
 
 
 @pytest.mark.parametrize(("scheduler", "level"), [({}, Level.WARNING), ({"place": "scatter:excl"}, Level.OK)])
-def test_pbs_does_not_tell_trials_that_share_a_node_which_gpus_are_theirs(scheduler: Any, level: Level) -> None:
+def test_pbs_nodes_that_show_all_their_gpus_to_a_job_are_a_warning(scheduler: Any, level: Level) -> None:
     settings = SiteSettings.model_validate({"scheduler": {"kind": "pbs", "gpus": 1} | scheduler})
     seen = report(visible_gpus=None, loading=LoadingReport(torch=ProbeStep(seconds=1.0), gpus=["Big GPU"] * 4))
-    found = {each.subject: each for each in evaluate_probe(settings, Outcome("7", "hello", 1, 1.5, {0: seen}))}["gpus"]
+    found = {each.subject: each for each in evaluate_probe(settings, ProbeOutcome("7", "hello", 1, 1.5, {0: seen}))}[
+        "gpus"
+    ]
     assert found.level is level
     if level is Level.WARNING:
-        assert "1 asked, 4 seen" in found.message
+        assert "1 requested, 4 visible" in found.message
         assert "scatter:excl" in found.advice

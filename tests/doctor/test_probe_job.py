@@ -1,4 +1,4 @@
-"""The small job of `check` leaves nothing behind, whenever a person loses patience."""
+"""The probe job of `check` leaves no job and no file behind when it is interrupted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aiperf_orch.settings.models import SiteSettings
 
 
 class _Interrupted:
-    """A scheduler amid whose submission Ctrl-C is pressed; `queue` are the jobs that it took."""
+    """Scheduler during whose submission Ctrl-C is pressed; `queue` holds the submitted jobs."""
 
     def __init__(self) -> None:
         self.queue: list[str] = []
@@ -37,16 +37,16 @@ class _Interrupted:
 
 @pytest.fixture
 def ctrl_c() -> Iterator[None]:
-    """Ctrl-C raises, as in a process of its own."""
+    """SIGINT raises KeyboardInterrupt, as in a main program."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
-def test_an_interrupt_amid_the_submission_cancels_what_was_submitted(tmp_path: Path, ctrl_c: None) -> None:
+def test_an_interrupt_during_the_submission_cancels_the_job(tmp_path: Path, ctrl_c: None) -> None:
     scheduler: Any = _Interrupted()
     settings = SiteSettings.model_validate({"training": {"trainer": "simulated"}})
-    with probe_job.folder_in(tmp_path) as folder, pytest.raises(KeyboardInterrupt):
+    with probe_job.probe_folder(tmp_path) as folder, pytest.raises(KeyboardInterrupt):
         probe_job.run(scheduler, settings, folder, wait=60, log=print)
     assert scheduler.cancelled == scheduler.queue != []
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -13,7 +13,7 @@ Descendant = Callable[[int, int], Graph]
 
 @pytest.fixture(scope="session")
 def descendant() -> Descendant:
-    """The small seed network after so many random edits of so seeded a generator."""
+    """The small seed network after a number of random edits; arguments are the seed and that number."""
 
     def make(seed: int, edits: int) -> Graph:
         generator = np.random.default_rng(seed)

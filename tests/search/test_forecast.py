@@ -1,4 +1,4 @@
-"""The paper's rule for ranking trials that trained a short time."""
+"""Forecasts of learning curves: the paper's rule for ranking trials that trained for few epochs."""
 
 import math
 import warnings
@@ -11,18 +11,20 @@ from scipy.optimize import curve_fit
 
 from aiperf_orch.search.forecast import forecast_error
 
+pytestmark = pytest.mark.unit
+
 
 def curve(epochs, a=0.08, b=2.0, c=0.3):
     return [1 - (a * math.log2(epoch + b) + c) for epoch in range(1, epochs + 1)]
 
 
 @pytest.mark.parametrize("epochs", [4, 15, 60])
-def test_goes_on_as_the_logarithm_does(epochs):
+def test_a_logarithmic_curve_is_continued(epochs):
     errors = curve(epochs)
     assert forecast_error(errors, 90, min(errors)) == pytest.approx(curve(90)[-1], abs=2e-3)
 
 
-def test_noise_makes_it_more_careful():
+def test_noise_makes_the_forecast_more_conservative():
     noise = np.random.default_rng(0).normal(0, 0.01, 30)
     noisy = list(np.array(curve(30)) + noise)
     forecast = forecast_error(noisy, 90, min(noisy))
@@ -38,24 +40,27 @@ def test_noise_makes_it_more_careful():
         [0.5] * 20,
         [0.3 + 0.01 * epoch for epoch in range(20)],
         [*curve(10), math.nan],
+        [math.nan, *curve(10)],
         [*curve(10), math.inf],
         [0.9, 0.1] * 10,
         [1 - 0.09 * epoch for epoch in range(1, 11)],
     ],
-    ids=["empty", "short", "flat", "worse and worse", "NaN", "infinite", "zigzag", "above accuracy 1"],
+    ids=["empty", "short", "flat", "worse and worse", "NaN", "NaN first", "infinite", "zigzag", "above accuracy 1"],
 )
-def test_is_left_out_where_it_says_nothing(errors):
-    assert forecast_error(errors, 90, min(errors, default=1.0)) is None
+def test_a_curve_without_a_usable_forecast_gives_none(errors):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert forecast_error(errors, 90, min(errors, default=1.0)) is None
 
 
-def test_does_not_repeat_what_was_already_reached():
+def test_a_forecast_above_the_best_error_is_not_used():
     errors = curve(60)
     assert forecast_error(errors, 90, 0.01) is None
 
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.floats(0, 1), max_size=60), st.integers(1, 200))
-def test_any_curve_gives_a_better_error_or_none_and_no_warning(errors, epoch):
+def test_any_curve_gives_a_smaller_error_or_none(errors, epoch):
     best = min(errors, default=1.0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -65,7 +70,7 @@ def test_any_curve_gives_a_better_error_or_none_and_no_warning(errors, epoch):
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(0, 10_000), st.integers(15, 60))
-def test_fits_no_worse_than_scipy_does(seed, epochs):
+def test_the_fit_agrees_with_curve_fit(seed, epochs):
     noise = np.random.default_rng(seed).normal(0, 0.005, epochs)
     accuracies = 1 - np.array(curve(epochs)) + noise
 

@@ -1,5 +1,7 @@
-"""The search as the controller sees it: proposals, starts and ends in any order, and restarts."""
+"""The search as the controller uses it: proposals, starts and ends in any order, and restarts."""
 
+import subprocess
+import sys
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -25,7 +27,7 @@ def begin(settings=QUICK, limits=WIDE, *, seed=0, concurrency=4, keep=64) -> Sea
 
 
 def error_of(graph: Graph) -> float:
-    """An invented error: each doubling of the parameters is good, each layer is a little bad."""
+    """Synthetic error: lower with each doubling of the parameters, slightly higher with each layer."""
     return float(np.clip(0.9 - 0.05 * np.log2(graph.parameters) + 0.004 * graph.depth, 0, 1))
 
 
@@ -35,7 +37,7 @@ def identity(graph: Graph) -> tuple[str, int]:
 
 @dataclass
 class Campaign:
-    """Feeds a search as a controller would; keeps the calls, so that they can be made again after a restart."""
+    """Drives a search as a controller does; records the calls, so that they can be repeated after a restart."""
 
     search: Search
     calls: list = field(default_factory=list)
@@ -85,7 +87,7 @@ def test_trial_0_is_the_seed_network_at_the_first_point():
     assert made == Proposal(0, 0, None, (), SEED_NETWORK, first)
 
 
-def test_the_first_wave_differs_and_needs_no_weights():
+def test_the_first_wave_differs_and_has_no_parents():
     campaign = Campaign(begin(concurrency=30))
     for _ in range(30):
         campaign.start()
@@ -93,10 +95,10 @@ def test_the_first_wave_differs_and_needs_no_weights():
     assert all(made.parent is None for made in campaign.proposals)
     assert {len(made.edits) for made in campaign.proposals[1:]} == {1, 2, 3}
     points = {tuple(made.hyperparameters.model_dump().values()) for made in campaign.proposals}
-    assert points == {(3, 0, 128)}  # the first point: TPE has not begun
+    assert points == {(3, 0, 128)}  # the first point: TPE has not started
 
 
-def test_a_proposal_is_its_parent_and_edits_and_says_its_kernel_and_round():
+def test_a_proposal_is_consistent_with_its_parent_and_edits():
     campaign = Campaign(begin()).run(40)
     graphs = {made.trial: made.graph for made in campaign.proposals}
     for made in campaign.proposals:
@@ -107,7 +109,7 @@ def test_a_proposal_is_its_parent_and_edits_and_says_its_kernel_and_round():
     assert sum(made.parent is not None for made in campaign.proposals) > 30
 
 
-def test_nothing_is_proposed_twice_nor_beyond_the_limits():
+def test_proposals_are_distinct_and_within_the_limits():
     limits = MorphismLimits(max_layers=60, max_parameters=60_000, max_operations=4_000_000)
     campaign = Campaign(begin(SearchSettings(candidates=4, neighbours=2), limits)).run(200, failing=0.1)
     assert len({made.graph.hash for made in campaign.proposals}) == 200
@@ -121,32 +123,32 @@ def test_the_same_history_gives_the_same_proposals():
     assert first.proposals != other.proposals
 
 
-def test_a_restart_at_any_point_changes_nothing():
+def test_a_restart_at_any_point_gives_the_same_proposals():
     campaign = Campaign(begin()).run(60, failing=0.3, too_large=0.5)
     names = [name for name, _ in campaign.calls]
     assert names.count("ran_out_of_memory") > 3
     assert any(name == "ended" and call[2] is not None for name, call in campaign.calls)  # a forecast
     starts = [index for index, name in enumerate(names) if name == "started"]
-    for trial in (1, 3, 5, 11, 12, 13, *range(20, 60, 3)):  # before and after TPE begins with trial 12
+    for trial in (1, 3, 5, 11, 12, 13, *range(20, 60, 3)):  # before and after TPE starts with trial 12
         assert replayed(campaign.calls[: starts[trial]]).propose(trial) == campaign.proposals[trial]
 
 
-def test_a_restart_amid_a_wave_proposes_the_rest_of_it():
+def test_a_restart_within_a_wave_proposes_the_rest_of_it():
     campaign = Campaign(begin()).run(30, concurrency=6, failing=0.3, too_large=0.5)
-    told = len(campaign.calls)
+    calls = len(campaign.calls)
     for _ in range(9):  # a wave, while others run and wait
         campaign.start()
     for after in (0, 4, 8):
-        assert replayed(campaign.calls[: told + after]).propose(30 + after) == campaign.proposals[30 + after]
+        assert replayed(campaign.calls[: calls + after]).propose(30 + after) == campaign.proposals[30 + after]
 
 
-def test_proposing_changes_nothing():
+def test_propose_does_not_change_the_state():
     campaign = Campaign(begin()).run(18)
     for trial in (30, 18, 19, 18):
         assert campaign.search.propose(trial) == replayed(campaign.calls).propose(trial)
 
 
-def test_one_at_a_time_repeats_too():
+def test_a_search_without_concurrency_is_repeatable():
     def run() -> list[Proposal]:
         campaign = Campaign(begin(concurrency=1))
         return campaign.run(12, concurrency=1).proposals
@@ -156,7 +158,7 @@ def test_one_at_a_time_repeats_too():
     assert [each.round for each in made] == list(range(12))
 
 
-def test_tpe_begins_in_its_round():
+def test_tpe_starts_in_its_round():
     campaign = Campaign(begin()).run(40)
     points = [made.hyperparameters for made in campaign.proposals]
     assert all((point.dropout, point.batch_size) == (0, 128) for point in points[:12])
@@ -174,7 +176,7 @@ def test_before_tpe_a_child_has_the_point_of_its_parent():
         assert made.hyperparameters == campaign.proposals[made.parent].hyperparameters
 
 
-def test_failed_trials_are_no_parents_and_stop_nothing():
+def test_failed_trials_are_not_parents_and_do_not_end_the_search():
     campaign = Campaign(begin())
     for trial in range(20):
         campaign.start()
@@ -199,7 +201,7 @@ def test_parents_are_the_best_by_measured_or_predicted_error():
 
 
 def reachable(limits: MorphismLimits, kernel_sizes: list[int]) -> set[str]:
-    """Hashes of all networks within the limits, by trying every edit of every one."""
+    """Hashes of all networks within the limits, by every edit of every network."""
     found, waiting = {SEED_NETWORK.hash}, deque([SEED_NETWORK])
     while waiting:
         graph = waiting.popleft()
@@ -222,7 +224,7 @@ def reachable(limits: MorphismLimits, kernel_sizes: list[int]) -> set[str]:
     ],
     ids=["wider only", "one layer more"],
 )
-def test_every_network_within_the_limits_is_found_and_then_the_search_says_so(limits, ending):
+def test_all_networks_within_the_limits_are_proposed_then_it_raises(limits, ending):
     settings = SearchSettings(candidates=6, neighbours=3, kernel_sizes=[3, 5])
     expected = reachable(limits, settings.kernel_sizes)
     assert len(expected) > 10
@@ -235,14 +237,14 @@ def test_every_network_within_the_limits_is_found_and_then_the_search_says_so(li
         campaign.search.propose(len(expected))
 
 
-def test_a_seed_network_beyond_the_limits_is_refused():
+def test_a_seed_network_beyond_the_limits_is_rejected():
     with pytest.raises(NetworkError, match="seed network"):
         begin(limits=MorphismLimits(max_layers=3))
 
 
-def test_calls_that_cannot_be_are_refused():
+def test_calls_in_an_impossible_order_are_rejected():
     search, first = begin(), begin().propose(0)
-    with pytest.raises(ValueError, match="does not run"):
+    with pytest.raises(ValueError, match="not running"):
         search.ended(0, 0.5, None)
     with pytest.raises(ValueError, match="parent 7"):
         search.started(8, 7, (), first.hyperparameters, *identity(first.graph))
@@ -251,7 +253,7 @@ def test_calls_that_cannot_be_are_refused():
         search.started(0, None, (), first.hyperparameters, *identity(first.graph))
 
 
-def test_finds_better_networks_than_random_edits_do():
+def test_the_search_finds_better_networks_than_random_edits():
     limits = MorphismLimits(max_layers=60, max_parameters=200_000)
 
     def random_best(seed: int) -> float:
@@ -272,7 +274,7 @@ def test_finds_better_networks_than_random_edits_do():
     assert np.mean([search_best(seed) for seed in range(3)]) < np.mean([random_best(seed) for seed in range(3)]) - 0.02
 
 
-def test_a_limit_on_memory_is_kept_and_the_batch_made_to_fit():
+def test_a_memory_limit_bounds_networks_and_batch_sizes():
     smallest = 32
     room = estimate(SEED_NETWORK, "fp32").at(smallest)
     limits = MorphismLimits(max_memory=2 * room, batch=smallest)
@@ -286,7 +288,7 @@ def test_a_limit_on_memory_is_kept_and_the_batch_made_to_fit():
         begin(limits=MorphismLimits(max_memory=room - 1, batch=smallest))
 
 
-def test_what_ran_out_of_memory_is_not_proposed_again_in_that_size():
+def test_networks_as_large_as_one_out_of_memory_are_not_proposed():
     campaign = Campaign(begin()).run(12)
     largest = max(campaign.proposals, key=lambda made: estimate(made.graph, "fp32").at(2))
     failed = estimate(largest.graph, "fp32").at(2)
@@ -313,8 +315,15 @@ def test_running_out_of_memory_does_not_end_a_search():
     assert campaign.proposals[-1].graph != SEED_NETWORK
 
 
-def test_a_wave_is_asked_at_once_and_all_of_it_differs():
+def test_a_large_wave_has_distinct_networks():
     campaign = Campaign(begin(concurrency=300)).run(20, concurrency=5)
     for _ in range(280):
         campaign.start()
     assert len({made.graph.hash for made in campaign.proposals}) == 300
+
+
+def test_the_search_imports_no_slow_packages():
+    slow = ("optuna", "torch", "pandas", "sklearn")
+    code = f"import sys, aiperf_orch.search; print([name for name in {slow} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,4 +1,4 @@
-"""What the limits of Slurm's accounting mean for a campaign; what was not compared is never said to be well."""
+"""Limits of Slurm's accounting are compared with the needs of a campaign; gaps in the comparison are reported."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from aiperf_orch.doctor.findings import Finding, Level
-from aiperf_orch.doctor.slurm_limits import judge_limits
+from aiperf_orch.doctor.slurm_limit_checks import check_limits
 from aiperf_orch.schedulers.slurm.accounting_limits import Account, Association, Limit, LimitKind, Qos
 from aiperf_orch.schedulers.slurm.inventory import Cluster, NodeGroup, Partition
 from aiperf_orch.settings.schedulers import SlurmSettings
@@ -30,9 +30,9 @@ CLUSTER = Cluster(
 TRIAL = {"cpus_per_task": 4, "memory": "8G", "gpus_per_node": 1, "gpu_type": "a100"}
 
 
-def judged(cluster: Cluster = CLUSTER, concurrency: int = 16, **settings: Any) -> list[Finding]:
+def findings(cluster: Cluster = CLUSTER, concurrency: int = 16, **settings: Any) -> list[Finding]:
     chosen = SlurmSettings.model_validate(TRIAL | settings)
-    return list(judge_limits(chosen, concurrency, 12 * 3600.0, cluster, ["main"]))
+    return list(check_limits(chosen, concurrency, 12 * 3600.0, cluster, ["main"]))
 
 
 def of_account(name: str, *limits: tuple[str, LimitKind, float, str]) -> Cluster:
@@ -40,10 +40,10 @@ def of_account(name: str, *limits: tuple[str, LimitKind, float, str]) -> Cluster
     return replace(CLUSTER, accounts={**CLUSTER.accounts, name: replace(CLUSTER.accounts[name], limits=found)})
 
 
-def test_without_limits_all_is_well_and_those_that_were_asked_are_named() -> None:
-    [finding] = judged()
+def test_without_limits_the_finding_is_ok_and_names_their_holders() -> None:
+    [finding] = findings()
     assert (finding.level, finding.subject) == (Level.OK, "limits")
-    assert finding.message == "account physics, science and root above it, and QOS normal allow 16 trials at once"
+    assert finding.message == "account physics, science and root above it, and QOS normal allow 16 concurrent trials"
 
 
 @pytest.mark.parametrize("account", ["physics", "science", "root"])
@@ -56,26 +56,26 @@ def test_without_limits_all_is_well_and_those_that_were_asked_are_named() -> Non
             7,
             "",
             Level.WARNING,
-            "7 trials run at once at most, and campaign.concurrency is 16",
+            "allows 7 concurrent trials, and campaign.concurrency is 16",
         ),
-        ("GrpJobs", LimitKind.RUNNING, 16, "", Level.OK, "allow 16 trials at once"),
-        ("GrpJobs", LimitKind.RUNNING, 0, "", Level.FAULT, "no trial of yours would ever run"),
+        ("GrpJobs", LimitKind.RUNNING, 16, "", Level.OK, "allow 16 concurrent trials"),
+        ("GrpJobs", LimitKind.RUNNING, 0, "", Level.FAULT, "no trial would ever run"),
         (
             "GrpSubmitJobs",
             LimitKind.QUEUED,
             16,
             "",
             Level.WARNING,
-            "16 jobs may be in the queue, and 16 trials and 1 waiting",
+            "allows 16 jobs in the queue, and the campaign has 16 trials and 1 pending",
         ),
-        ("GrpSubmitJobs", LimitKind.QUEUED, 17, "", Level.OK, "allow 16 trials at once"),
+        ("GrpSubmitJobs", LimitKind.QUEUED, 17, "", Level.OK, "allow 16 concurrent trials"),
         ("GrpTRES", LimitKind.AT_ONCE, 12, "cpu", Level.WARNING, "GrpTRES=cpu=12 of account"),
-        ("GrpTRES", LimitKind.AT_ONCE, 12, "cpu", Level.WARNING, "3 trials run at once at most"),
-        ("GrpTRES", LimitKind.AT_ONCE, 3, "cpu", Level.FAULT, "no trial of yours would ever run: one asks for 4"),
-        ("GrpTRES", LimitKind.AT_ONCE, 65536, "mem", Level.WARNING, "8 trials run at once at most"),
-        ("GrpTRES", LimitKind.AT_ONCE, 5, "gres/gpu", Level.WARNING, "5 trials run at once at most"),
-        ("GrpTRES", LimitKind.AT_ONCE, 5, "gres/gpu:a100", Level.WARNING, "5 trials run at once at most"),
-        ("GrpTRES", LimitKind.AT_ONCE, 2, "node", Level.WARNING, "8 trials run at once at most"),
+        ("GrpTRES", LimitKind.AT_ONCE, 12, "cpu", Level.WARNING, "allows 3 concurrent trials"),
+        ("GrpTRES", LimitKind.AT_ONCE, 3, "cpu", Level.FAULT, "no trial would ever run: one requests 4"),
+        ("GrpTRES", LimitKind.AT_ONCE, 65536, "mem", Level.WARNING, "allows 8 concurrent trials"),
+        ("GrpTRES", LimitKind.AT_ONCE, 5, "gres/gpu", Level.WARNING, "allows 5 concurrent trials"),
+        ("GrpTRES", LimitKind.AT_ONCE, 5, "gres/gpu:a100", Level.WARNING, "allows 5 concurrent trials"),
+        ("GrpTRES", LimitKind.AT_ONCE, 2, "node", Level.WARNING, "allows 8 concurrent trials"),
         (
             "GrpTRES",
             LimitKind.AT_ONCE,
@@ -84,8 +84,8 @@ def test_without_limits_all_is_well_and_those_that_were_asked_are_named() -> Non
             Level.WARNING,
             "not known: how much a trial takes of GrpTRES=billing",
         ),
-        ("GrpTRESRunMins", LimitKind.RUNNING_MINUTES, 4800, "cpu", Level.WARNING, "5 trials run at once at most"),
-        ("GrpTRESMins", LimitKind.BUDGET, 1000, "cpu", Level.WARNING, "the campaign may take 46080"),
+        ("GrpTRESRunMins", LimitKind.RUNNING_MINUTES, 4800, "cpu", Level.WARNING, "allows 5 concurrent trials"),
+        ("GrpTRESMins", LimitKind.BUDGET, 1000, "cpu", Level.WARNING, "the campaign may use 46080"),
         (
             "GrpTRESMins",
             LimitKind.BUDGET,
@@ -94,13 +94,13 @@ def test_without_limits_all_is_well_and_those_that_were_asked_are_named() -> Non
             Level.WARNING,
             "not known: how much is left of GrpTRESMins=cpu=1e+09",
         ),
-        ("GrpWall", LimitKind.BUDGET, 60, "", Level.WARNING, "the campaign may take 11520"),
+        ("GrpWall", LimitKind.BUDGET, 60, "", Level.WARNING, "the campaign may use 11520"),
     ],
 )
-def test_limits_of_the_account_and_of_those_above_it(
+def test_limits_of_account_and_parent_accounts(
     account: str, name: str, kind: LimitKind, amount: float, resource: str, level: Level, message: str
 ) -> None:
-    found = judged(of_account(account, (name, kind, amount, resource)))
+    found = findings(of_account(account, (name, kind, amount, resource)))
     assert {finding.subject for finding in found} == {"limits"}
     assert level in {finding.level for finding in found}
     assert any(message in finding.message for finding in found), found
@@ -118,37 +118,44 @@ def test_limits_of_the_account_and_of_those_above_it(
             3,
             "",
             Level.WARNING,
-            "MaxJobsPerUser=3 of QOS few: 3 trials run at once",
+            "MaxJobsPerUser=3 of QOS few: allows 3 concurrent trials",
         ),
-        ("MaxTRESPerUser", LimitKind.AT_ONCE, 8, "cpu", Level.WARNING, "2 trials run at once"),
-        ("MaxTRESPerAccount", LimitKind.AT_ONCE, 2, "gres/gpu", Level.WARNING, "2 trials run at once"),
-        ("MaxJobsPerAccount", LimitKind.RUNNING, 9, "", Level.WARNING, "9 trials run at once"),
+        ("MaxTRESPerUser", LimitKind.AT_ONCE, 8, "cpu", Level.WARNING, "allows 2 concurrent trials"),
+        ("MaxTRESPerAccount", LimitKind.AT_ONCE, 2, "gres/gpu", Level.WARNING, "allows 2 concurrent trials"),
+        ("MaxJobsPerAccount", LimitKind.RUNNING, 9, "", Level.WARNING, "allows 9 concurrent trials"),
         (
             "MaxTRESPerJob",
             LimitKind.OF_A_JOB,
             3,
             "cpu",
             Level.FAULT,
-            "MaxTRESPerJob=cpu=3 of QOS few: a trial asks for 4",
+            "MaxTRESPerJob=cpu=3 of QOS few: a trial requests 4",
         ),
-        ("MaxTRESPerNode", LimitKind.OF_A_NODE, 3, "cpu", Level.FAULT, "a trial asks for 4 on each node"),
-        ("MinTRESPerJob", LimitKind.LEAST_OF_A_JOB, 8, "cpu", Level.FAULT, "a trial asks for 4 only"),
-        ("MaxWall", LimitKind.WALL, 3600, "", Level.FAULT, "a job may take 1h, and scheduler.time_limit is 4h"),
-        ("MaxTRESMinsPerJob", LimitKind.JOB_MINUTES, 480, "cpu", Level.FAULT, "a trial asks for 960 in its time limit"),
+        ("MaxTRESPerNode", LimitKind.OF_A_NODE, 3, "cpu", Level.FAULT, "a trial requests 4 on each node"),
+        ("MinTRESPerJob", LimitKind.LEAST_OF_A_JOB, 8, "cpu", Level.FAULT, "a trial requests only 4"),
+        ("MaxWall", LimitKind.WALL, 3600, "", Level.FAULT, "allows 1h, and scheduler.time_limit is 4h"),
+        (
+            "MaxTRESMinsPerJob",
+            LimitKind.JOB_MINUTES,
+            480,
+            "cpu",
+            Level.FAULT,
+            "a trial requests 960 for its time limit",
+        ),
     ],
 )
 @pytest.mark.parametrize("of_the_partition", [False, True])
-def test_limits_of_a_qos_also_the_partitions(
+def test_limits_of_the_qos_of_job_and_partition(
     name: str, kind: LimitKind, amount: float, resource: str, level: Level, message: str, of_the_partition: bool
 ) -> None:
     few = Qos("few", (Limit("QOS few", name, kind, amount, resource),))
     cluster = replace(CLUSTER, qos=(Qos("normal"), few))
     if of_the_partition:
         cluster = replace(cluster, partitions=(replace(cluster.partitions[0], qos="few"),))
-        [finding] = judged(cluster)
+        [finding] = findings(cluster)
     else:
-        assert [finding.level for finding in judged(cluster)] == [Level.OK]
-        [finding] = judged(cluster, qos="few")
+        assert [finding.level for finding in findings(cluster)] == [Level.OK]
+        [finding] = findings(cluster, qos="few")
     assert finding.level is level
     assert message in finding.message
     assert finding.advice
@@ -175,8 +182,8 @@ def test_limits_of_a_qos_also_the_partitions(
         ),
     ],
 )
-def test_what_could_not_be_asked_is_not_known(cluster: Cluster, message: str) -> None:
-    [finding] = judged(cluster)
+def test_limits_that_accounting_does_not_show_are_not_known(cluster: Cluster, message: str) -> None:
+    [finding] = findings(cluster)
     assert finding.level is Level.WARNING
     assert finding.message.startswith("not known: ")
     assert message in finding.message
@@ -184,28 +191,28 @@ def test_what_could_not_be_asked_is_not_known(cluster: Cluster, message: str) ->
 
 def test_memory_without_a_setting_is_not_known() -> None:
     cluster = of_account("science", ("GrpTRES", LimitKind.AT_ONCE, 1000, "mem"))
-    [finding] = judged(cluster, memory=None)
+    [finding] = findings(cluster, memory=None)
     assert "not known: how much a trial takes of GrpTRES=mem=1000M of account science" in finding.message
 
 
 @pytest.mark.parametrize("resource", ["license/matlab", "gres/nvme", "gres/gpu:h100"])
-def test_what_no_setting_asks_for_is_taken_only_by_directives(resource: str) -> None:
+def test_only_directives_request_resources_without_a_setting(resource: str) -> None:
     cluster = of_account("science", ("GrpTRES", LimitKind.AT_ONCE, 1, resource))
-    assert [each.level for each in judged(cluster)] == [Level.OK]
-    [finding] = judged(cluster, directives=["--licenses=matlab"])
+    assert [each.level for each in findings(cluster)] == [Level.OK]
+    [finding] = findings(cluster, directives=["--licenses=matlab"])
     assert finding.message.startswith(f"not known: how much a trial takes of GrpTRES={resource}=1")
 
 
-def test_limits_that_are_not_enforced_are_told_as_such() -> None:
+def test_limits_that_are_not_enforced_are_ok() -> None:
     for cluster in (of_account("science", ("GrpJobs", LimitKind.RUNNING, 1, "")), replace(CLUSTER, accounts={})):
-        [finding] = judged(replace(cluster, config={}))
-        assert (finding.level, "not set to enforce" in finding.message) == (Level.OK, True)
+        [finding] = findings(replace(cluster, config={}))
+        assert (finding.level, "does not enforce" in finding.message) == (Level.OK, True)
 
 
-def test_a_limit_of_one_of_two_partitions_does_not_hold() -> None:
+def test_a_limit_of_one_of_two_partitions_is_ignored() -> None:
     few = Qos("few", (Limit("QOS few", "GrpJobs", LimitKind.RUNNING, 1),))
     main = replace(CLUSTER.partitions[0], qos="few")
     cluster = replace(CLUSTER, partitions=(main, replace(main, name="other", qos="")), qos=(Qos("normal"), few))
     chosen = SlurmSettings.model_validate(TRIAL)
-    assert [each.level for each in judge_limits(chosen, 16, 3600.0, cluster, ["main", "other"])] == [Level.OK]
-    assert [each.level for each in judge_limits(chosen, 16, 3600.0, cluster, ["main"])] == [Level.WARNING]
+    assert [each.level for each in check_limits(chosen, 16, 3600.0, cluster, ["main", "other"])] == [Level.OK]
+    assert [each.level for each in check_limits(chosen, 16, 3600.0, cluster, ["main"])] == [Level.WARNING]
