@@ -100,13 +100,13 @@ class Plan:
 class Quick(TorchTrainer):
     """Keeps no state to go back to when memory does not suffice: here it does."""
 
-    def _pack(self, epoch: int) -> bytes:  # noqa: ARG002
+    def _checkpoint(self, epoch: int) -> bytes:  # noqa: ARG002
         return b""
 
     def wrong_of(self, images: torch.Tensor, labels: torch.Tensor) -> float:
         """The share of images that get a wrong label."""
         self._learner.model.eval()
-        return float(self._learner.wrong(images, labels)) / len(labels)
+        return float(self._learner.count_errors(images, labels)) / len(labels)
 
 
 class Way(Protocol):
