@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from aiperf_orch.network import counts
+from aiperf_orch.network import counts, memory
 from aiperf_orch.network.graph import MAX_SIDE, Graph, Layer
 from aiperf_orch.network.morphisms import (
     KINDS,
@@ -252,3 +254,177 @@ def test_widening_beyond_the_limit_is_refused() -> None:
     assert graph.by_id[1].filters == MAX_SIDE
     with pytest.raises(NetworkError, match=f"more than {MAX_SIDE} channels"):
         apply(graph, Edit("wider", 1))
+
+
+# Children
+
+
+RESIDUAL = network(
+    conv(1, 0),
+    Layer(2, "batch_norm", (1,)),
+    Layer(3, "relu", (2,)),
+    conv(4, 3, stride=2),
+    Layer(5, "batch_norm", (4,)),
+    conv(6, 3),
+    Layer(7, "batch_norm", (6,)),
+    Layer(8, "add", (7, 2, 7)),
+    conv(9, 8, stride=2),
+    Layer(10, "add", (5, 9)),
+)
+
+
+@pytest.mark.parametrize(
+    ("edit", "after", "new", "readers"),
+    [
+        (
+            Edit("deeper", 3, kernel=5),
+            3,
+            [conv(100, 3, kernel=5), Layer(101, "batch_norm", (100,)), Layer(102, "relu", (101,))],
+            {4: (102,), 6: (102,)},
+        ),
+        (
+            Edit("skip_add", 3, to=7),
+            7,
+            [conv(100, 3, kernel=1), Layer(101, "batch_norm", (100,)), Layer(102, "add", (7, 101))],
+            {8: (102, 2, 102)},
+        ),
+        (
+            Edit("skip_add", 3, to=5),
+            5,
+            [conv(100, 3, kernel=1, stride=2), Layer(101, "batch_norm", (100,)), Layer(102, "add", (5, 101))],
+            {10: (102, 9)},
+        ),
+        (
+            Edit("skip_concat", 3, to=7),
+            7,
+            [Layer(100, "concat", (7, 3)), conv(101, 100, kernel=1), Layer(102, "batch_norm", (101,))],
+            {8: (102, 2, 102)},
+        ),
+        (
+            Edit("skip_concat", 3, to=5),
+            5,
+            [
+                conv(100, 3, kernel=1, stride=2),
+                Layer(101, "batch_norm", (100,)),
+                Layer(102, "concat", (5, 101)),
+                conv(103, 102, kernel=1),
+                Layer(104, "batch_norm", (103,)),
+            ],
+            {10: (104, 9)},
+        ),
+    ],
+    ids=["deeper", "skip_add", "skip_add with stride", "skip_concat", "skip_concat with stride"],
+)
+def test_layers_that_an_edit_adds(
+    edit: Edit, after: int, new: list[Layer], readers: dict[int, tuple[int, ...]]
+) -> None:
+    expected = [replace(layer, inputs=readers.get(layer.id, layer.inputs)) for layer in RESIDUAL.layers]
+    position = RESIDUAL.position[after] + 1
+    child = apply(RESIDUAL, edit)
+    assert list(child.layers) == [*expected[:position], *new, *expected[position:]]
+    assert child == Graph(RESIDUAL.input_shape, child.layers)
+    assert child.shapes == Graph(RESIDUAL.input_shape, child.layers).shapes
+
+
+def test_layers_after_wider() -> None:
+    child = apply(RESIDUAL, Edit("wider", 6))  # an add ties layers 1 and 6
+    expected = [replace(layer, filters=8) if layer.id in (1, 6) else layer for layer in RESIDUAL.layers]
+    assert list(child.layers) == expected
+    assert child.shapes == Graph(RESIDUAL.input_shape, expected).shapes
+
+
+def test_candidates_of_a_small_network() -> None:
+    assert candidates(RESIDUAL, "deeper", 7) == [Edit("deeper", 3, kernel=7)]
+    assert candidates(RESIDUAL, "wider", 7) == [Edit("wider", at) for at in (1, 4, 6, 9)]
+    assert candidates(RESIDUAL, "skip_add", 7) == [Edit("skip_add", 3, to=to) for to in (5, 7)]
+    assert candidates(RESIDUAL, "skip_concat", 7) == [Edit("skip_concat", 3, to=to) for to in (5, 7)]
+
+
+@pytest.mark.parametrize(
+    ("channels", "kinds"), [(MAX_SIDE - 4, ["skip_add", "skip_concat"]), (MAX_SIDE - 3, ["skip_add"])]
+)
+def test_skips_to_a_nearly_full_layer(channels: int, kinds: list[str]) -> None:
+    graph = network(
+        conv(1, 0),
+        Layer(2, "relu", (1,)),
+        conv(3, 2, filters=channels, kernel=1),
+        Layer(4, "batch_norm", (3,)),
+        conv(5, 4),
+    )
+    assert [edit.kind for kind in KINDS for edit in candidates(graph, kind, 3) if edit.to == 4] == kinds
+
+
+@pytest.mark.parametrize(
+    ("sides", "first", "second", "expected"),
+    [
+        ((12, 9), 1, 4, 4),
+        ((12, 9), 2, 4, 2),
+        ((1, 7), 2, 3, None),  # 1x4 to 1x3: only the height fits
+        ((4, 3), 2, 3, None),  # 2x2 to 2x1: only the width fits
+        ((7, 7), 2, 3, None),  # 4x4 to 3x3
+        ((4, 4), 2, 1, None),  # to larger maps
+    ],
+)
+def test_stride_between_branches(sides: tuple[int, int], first: int, second: int, expected: int | None) -> None:
+    layers = [
+        Layer(0, "input"),
+        Layer(1, "max_pool", (0,), kernel=1, stride=first),
+        Layer(2, "max_pool", (0,), kernel=1, stride=second),
+        Layer(3, "global_avg_pool", (1,)),
+        Layer(4, "global_avg_pool", (2,)),
+        Layer(5, "add", (3, 4)),
+    ]
+    assert skip_stride(Graph((*sides, 3), layers), 1, 2) == expected
+
+
+def test_random_edit_is_one_of_the_candidates() -> None:
+    fitting = {edit for kind in KINDS for edit in candidates(RESIDUAL, kind, 3)}
+    drawn = {random_edit(RESIDUAL, 3, np.random.default_rng(seed)) for seed in range(100)}
+    assert drawn == fitting
+
+
+# JSON of edits
+
+
+@pytest.mark.parametrize(
+    ("edit", "value"),
+    [
+        (Edit("deeper", 3, kernel=5), {"kind": "deeper", "at": 3, "kernel": 5}),
+        (Edit("wider", 4), {"kind": "wider", "at": 4}),
+        (Edit("skip_add", 3, to=12), {"kind": "skip_add", "at": 3, "to": 12}),
+        (Edit("skip_concat", 3, to=15), {"kind": "skip_concat", "at": 3, "to": 15}),
+    ],
+)
+def test_edit_round_trips_through_json(edit: Edit, value: dict[str, object]) -> None:
+    assert edit.to_json() == value
+    assert Edit.from_json(value) == edit
+
+
+# Messages of limits
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        (MorphismLimits(max_layers=3), "max_layers: 12 layers exceed 3"),
+        (MorphismLimits(max_parameters=10), "max_parameters: 589 parameters exceed 10"),
+        (MorphismLimits(max_operations=10), "max_operations: 116954 operations to train an image exceed 10"),
+        (
+            MorphismLimits(max_memory=2**28, batch=100_000),
+            "max_memory: 0.409 GiB, the estimate for a batch of 100000, exceed 0.250 GiB",
+        ),
+    ],
+)
+def test_message_of_an_exceeded_limit(limits: MorphismLimits, message: str) -> None:
+    assert limits.exceeded(RESIDUAL) == message
+
+
+@pytest.mark.parametrize(("batch", "precision"), [(1, "fp32"), (7, "bf16")])
+def test_memory_limit_admits_the_estimate(batch: int, precision: str) -> None:
+    needed = memory.estimate(RESIDUAL, precision).at(batch)
+    assert MorphismLimits(max_memory=needed, batch=batch, precision=precision).admit(RESIDUAL)
+    assert not MorphismLimits(max_memory=needed - 1, batch=batch, precision=precision).admit(RESIDUAL)
+
+
+def test_default_limits() -> None:
+    assert MorphismLimits() == MorphismLimits(300, None, None, None, 1, "fp32")

@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.sgd import sgd
 
 _GROWTH_TRACKER: Final = "_growth_tracker"
@@ -35,7 +35,7 @@ def set_scaler_numbers(scaler: torch.amp.GradScaler, numbers: Tensor) -> None:
 
 
 def sgd_step(
-    parameters: list[Tensor],
+    parameters: list[nn.Parameter],
     momentum_buffers: list[Tensor | None],
     *,
     learning_rate: float,
@@ -50,8 +50,8 @@ def sgd_step(
     """
     with torch.no_grad():
         sgd(
-            parameters,
-            [parameter.grad for parameter in parameters],
+            list(parameters),
+            cast("list[Tensor]", [parameter.grad for parameter in parameters]),
             momentum_buffers,
             fused=fused,
             lr=learning_rate,
