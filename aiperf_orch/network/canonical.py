@@ -8,7 +8,7 @@ which of them meet in which add.
 
 Labels are mixed by integer multiplication and shifts, as in splitmix64 (Steele et al. 2014). This gives the same result
 on every machine and Python version, and is much cheaper than one digest for each label. Two different networks have the
-same hash only if all their labels collide; the probability that any two of 10^6 labels collide is about 10^-7.
+same hash only if all their labels collide; the probability that any two of 10^6 labels collide is below 10^-7.
 
 Any change of this computation changes every hash and requires a new VERSION.
 """

@@ -36,15 +36,15 @@ def test_images_and_labels(tree: Path, opened: Callable[..., Dataset]) -> None:
 
 
 def test_batches_do_not_depend_on_the_number_of_loaders(tree: Path, opened: Callable[..., Dataset]) -> None:
-    alone, helped = opened(tree), opened(tree, loaders=2)
-    abandoned = helped.training(BATCHES, seed=9)
+    serial, parallel = opened(tree), opened(tree, loaders=2)
+    abandoned = parallel.training(BATCHES, seed=9)
     next(abandoned)  # an epoch that is repeated, as after running out of memory
-    assert torch.equal(training_images(alone, 1), training_images(helped, 1))
-    for ours, theirs in zip(alone.validation([np.arange(6)]), helped.validation([np.arange(6)]), strict=True):
-        assert torch.equal(ours.images, theirs.images)
-        assert ours.labels.tolist() == theirs.labels.tolist() == [0, 0, 1, 1, 2, 2]
-    reordered = torch.cat([batch.images for batch in helped.training([np.concatenate(BATCHES)], seed=1)])
-    assert torch.equal(reordered, training_images(alone, 1))
+    assert torch.equal(training_images(serial, 1), training_images(parallel, 1))
+    for first, second in zip(serial.validation([np.arange(6)]), parallel.validation([np.arange(6)]), strict=True):
+        assert torch.equal(first.images, second.images)
+        assert first.labels.tolist() == second.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    reordered = torch.cat([batch.images for batch in parallel.training([np.concatenate(BATCHES)], seed=1)])
+    assert torch.equal(reordered, training_images(serial, 1))
 
 
 def test_validation_images_are_resized_and_centre_cropped(tree: Path, opened: Callable[..., Dataset]) -> None:
