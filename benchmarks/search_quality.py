@@ -80,13 +80,13 @@ class Plan:
 class StatelessTrainer(TorchTrainer):
     """Trainer that keeps no state for a restart after running out of memory, which does not happen here."""
 
-    def _pack(self, epoch: int) -> bytes:  # noqa: ARG002
+    def _checkpoint(self, epoch: int) -> bytes:  # noqa: ARG002
         return b""
 
     def wrong_of(self, images: torch.Tensor, labels: torch.Tensor) -> float:
         """Fraction of wrongly classified images."""
         self._learner.model.eval()
-        return float(self._learner.wrong(images, labels)) / len(labels)
+        return float(self._learner.count_errors(images, labels)) / len(labels)
 
 
 class Strategy(Protocol):

@@ -1,1 +1,1 @@
-"""The language of networks, without torch: graphs with shapes, seed networks, morphisms, operation counts."""
+"""Network graphs without torch: shapes, seed networks, morphisms, operation counts, memory estimates."""

@@ -1,14 +1,16 @@
-"""The canonical hash of a network: equal for equal structure, whatever the numbering and order of its layers.
+"""Canonical hash of a network, independent of the numbering and the order of its layers.
 
-Each chain of layers has a label of 64 bits, which begins with their kinds and attributes. Labels are refined by what a
-chain reads (in order, but for add) and by what reads it, twice in both directions (Weisfeiler and Leman's colour
-refinement along a directed graph); the SHA-256 of the sorted labels is the hash. Different structures get different
-hashes, but for contrived ones of many identical branches that differ only in which of them meet in which add.
+Each chain of layers has a label of 64 bits, computed from the kinds and attributes of its layers. Labels are refined
+by the labels of the chains that a chain reads (in order, except for an add) and of those that read it, twice in both
+directions (Weisfeiler-Leman colour refinement on a directed graph). The hash is the SHA-256 of the sorted labels.
+Different structures get different hashes, except for contrived ones with many identical branches that differ only in
+which of them meet in which add.
 
-Labels are mixed by multiplication and shifts of whole numbers, as in splitmix64 (Steele et al. 2014): the same on
-every machine and with every Python, and much cheaper than a digest a label. For equal hashes of
-different networks all their labels would have to meet by chance, and two of 10^6 labels do so once in 10^7 times. A change of any of this changes
-every hash, and must change VERSION.
+Labels are mixed by integer multiplication and shifts, as in splitmix64 (Steele et al. 2014). This gives the same result
+on every machine and Python version, and is much cheaper than one digest for each label. Two different networks have the
+same hash only if all their labels collide; the probability that any two of 10^6 labels collide is below 10^-7.
+
+Any change of this computation changes every hash and requires a new VERSION.
 """
 
 from __future__ import annotations
@@ -22,12 +24,12 @@ from typing import Final, NamedTuple, Protocol
 VERSION: Final = "aiperf-hash-2"
 
 _MASK: Final = (1 << 64) - 1
-_ONE: Final = 0x9E3779B97F4A7C15  # odd, and about 2^64 times the golden ratio, which spreads neighbours
-_OTHER: Final = 0xBF58476D1CE4E5B9
+_MULTIPLIER_1: Final = 0x9E3779B97F4A7C15  # odd, about 2^64 / golden ratio: spreads neighbouring integers
+_MULTIPLIER_2: Final = 0xBF58476D1CE4E5B9
 
 
-class Node(Protocol):
-    """What the hash sees of a layer: all of it, and of its id only which layers it stands for."""
+class HashedLayer(Protocol):
+    """Attributes of a layer that enter the hash; `id` only identifies the layer among the inputs of others."""
 
     @property
     def id(self) -> int: ...  # noqa: D102
@@ -39,68 +41,68 @@ class Node(Protocol):
     def numbers(self) -> tuple[int, ...]: ...  # noqa: D102
 
 
-def structure_hash(input_shape: tuple[int, int, int], nodes: Sequence[Node]) -> str:
-    """The hash (64 hex digits) of layers in a topological order, the input first."""
-    chains, labels = _chains(nodes)
-    # by chain, what reads it, and in which places of its inputs (as one number); all places of an add are alike
+def structure_hash(input_shape: tuple[int, int, int], layers: Sequence[HashedLayer]) -> str:
+    """Return the hash (64 hex digits) of `layers`, given in a topological order that begins with the input."""
+    chains, labels = _chains(layers)
+    # chain -> its readers, each with its input slots encoded as one integer; the slots of an add are interchangeable
     readers: list[dict[int, int]] = [{} for _ in chains]
     for reader, chain in enumerate(chains):
-        for place, source in enumerate(chain.reads):
-            places = readers[source]
-            places[reader] = (places.get(reader, 0) * 3 + (1 if chain.adds else 2 + place)) & _MASK
+        for slot, source in enumerate(chain.reads):
+            slots = readers[source]
+            slots[reader] = (slots.get(reader, 0) * 3 + (1 if chain.is_add else 2 + slot)) & _MASK
     for _ in range(2):
-        for here, chain in enumerate(chains):
-            if chain.adds:
-                other = sum([_mixed(labels[source], 1) for source in chain.reads])  # noqa: C419  faster
+        for index, chain in enumerate(chains):
+            if chain.is_add:
+                other = sum([_mix(labels[source], 1) for source in chain.reads])  # noqa: C419  faster
             else:
                 other = 0
                 for source in chain.reads:
-                    other = _mixed(other, labels[source])
-            labels[here] = _mixed(labels[here], other)
-        for here in range(len(chains) - 1, -1, -1):
+                    other = _mix(other, labels[source])
+            labels[index] = _mix(labels[index], other)
+        for index in range(len(chains) - 1, -1, -1):
             other = 0
-            for reader, at in readers[here].items():
-                other += _mixed(labels[reader], at)
-            labels[here] = _mixed(labels[here], other)
+            for reader, slots_of_reader in readers[index].items():
+                other += _mix(labels[reader], slots_of_reader)
+            labels[index] = _mix(labels[index], other)
     text = f"{VERSION} {input_shape} ".encode() + struct.pack(f">{len(labels)}Q", *sorted(labels))
     return hashlib.sha256(text).hexdigest()
 
 
 class _Chain(NamedTuple):
-    """Layers of which each but the first reads only the one before it, which nothing else reads."""
+    """A maximal run of layers in which each reads only the one before it, which has no other reader."""
 
     reads: list[int]
-    adds: bool
+    is_add: bool
 
 
-def _chains(nodes: Sequence[Node]) -> tuple[list[_Chain], list[int]]:
-    """The chains that a network falls into, each behind those that it reads, and the first label of each."""
+def _chains(layers: Sequence[HashedLayer]) -> tuple[list[_Chain], list[int]]:
+    """Split a network into chains in topological order; returns the chains and the initial label of each."""
     readers: dict[int, int] = {}
-    for node in nodes:
-        for source in node.inputs:
+    for layer in layers:
+        for source in layer.inputs:
             readers[source] = readers.get(source, 0) + 1
     chains: list[_Chain] = []
     labels: list[int] = []
     chain_of: dict[int, int] = {}
-    for node in nodes:
-        label = _first_label(node.kind, node.numbers)
-        if len(node.inputs) == 1 and readers[node.inputs[0]] == 1:
-            chain_of[node.id] = chain = chain_of[node.inputs[0]]
-            labels[chain] = _mixed(labels[chain], label)
+    for layer in layers:
+        label = _initial_label(layer.kind, layer.numbers)
+        if len(layer.inputs) == 1 and readers[layer.inputs[0]] == 1:
+            chain_of[layer.id] = chain = chain_of[layer.inputs[0]]
+            labels[chain] = _mix(labels[chain], label)
         else:
-            chain_of[node.id] = len(chains)
-            chains.append(_Chain([chain_of[source] for source in node.inputs], node.kind == "add"))
+            chain_of[layer.id] = len(chains)
+            chains.append(_Chain([chain_of[source] for source in layer.inputs], layer.kind == "add"))
             labels.append(label)
     return chains, labels
 
 
 @lru_cache(maxsize=1 << 16)
-def _first_label(kind: str, numbers: tuple[int, ...]) -> int:
+def _initial_label(kind: str, numbers: tuple[int, ...]) -> int:
     return int.from_bytes(hashlib.blake2b(repr((kind, numbers)).encode(), digest_size=8).digest())
 
 
-def _mixed(label: int, other: int) -> int:
-    """A label after something was learnt of its layer; not the same with the two exchanged."""
-    mixed = (label * _ONE + other) & _MASK
-    mixed = ((mixed ^ mixed >> 32) * _OTHER) & _MASK
+def _mix(label: int, other: int) -> int:
+    """Combine two labels; not commutative."""
+    mixed = (label * _MULTIPLIER_1 + other) & _MASK
+    mixed = ((mixed ^ mixed >> 32) * _MULTIPLIER_2) & _MASK
     return mixed ^ mixed >> 29

@@ -1,7 +1,7 @@
-"""Operation counts of a network by the convention `aiperf-1.0`: analytic, per image, exact whole numbers.
+"""Operation counts of a network by the convention `aiperf-1.0`: analytic, per image, exact integers.
 
-Weights of the operations after NASA's "A Comparison of Five Benchmarks", as in Ren et al. 2021: add 1, multiply 1,
-compare 1, divide 4, square root 4, exponential 8. Python's integers do not overflow, and no float enters.
+Weights of the operations follow NASA's "A Comparison of Five Benchmarks", as in Ren et al. 2021: add 1, multiply 1,
+compare 1, divide 4, square root 4, exponential 8. Counts are Python integers, which do not overflow; no float is used.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ CONVENTION: Final = "aiperf-1.0"
 
 @dataclass(frozen=True, slots=True)
 class Operations:
-    """Operations per image. Training one image costs `train`, evaluating it costs `forward`."""
+    """Operations per image: training one image takes `train`, evaluating it takes `forward`."""
 
     forward: int
     backward: int
 
     @property
     def train(self) -> int:
-        """Forward and backward together."""
+        """Sum of the forward and the backward pass."""
         return self.forward + self.backward
 
     def __add__(self, other: Operations) -> Operations:
@@ -32,7 +32,7 @@ class Operations:
 
 @dataclass(frozen=True, slots=True)
 class LayerOperations:
-    """The count of one layer; a dense layer's softmax is a row of its own, with kind "softmax"."""
+    """Count of one layer; the softmax of a dense layer has a row of its own, of kind "softmax"."""
 
     id: int
     kind: str
@@ -40,12 +40,12 @@ class LayerOperations:
 
 
 def count(graph: Graph) -> Operations:
-    """Operations per image of the whole network."""
+    """Return the operations per image of the whole network."""
     return Operations(*graph.total(_forward_and_backward))
 
 
 def count_by_layer(graph: Graph) -> list[LayerOperations]:
-    """Operations per image, a row a layer, in topological order."""
+    """Return the operations per image of each layer, in topological order."""
     rows = []
     for layer in graph.layers[1:]:
         rows.append(LayerOperations(layer.id, layer.kind, Operations(*_count_layer(graph, layer))))
@@ -55,7 +55,7 @@ def count_by_layer(graph: Graph) -> list[LayerOperations]:
 
 
 def _forward_and_backward(graph: Graph, layer: Layer) -> tuple[int, int]:
-    """What a layer adds to the network's operations; one softmax counts with each dense layer."""
+    """Operations of one layer, including the softmax of a dense layer."""
     forward, backward = _count_layer(graph, layer)
     return (forward + _count_softmax(layer), backward) if layer.kind == "dense" else (forward, backward)
 
@@ -65,7 +65,7 @@ def _count_softmax(layer: Layer) -> int:
 
 
 def _count_layer(graph: Graph, layer: Layer) -> tuple[int, int]:
-    """Operations forward and backward."""
+    """Operations of the forward and the backward pass, without the softmax of a dense layer."""
     source = layer.inputs[0]
     height, width, channels = graph.shapes[source]
     elements = height * width * channels
@@ -74,7 +74,7 @@ def _count_layer(graph: Graph, layer: Layer) -> tuple[int, int]:
             out_height, out_width, filters = graph.shapes[layer.id]
             weights = layer.kernel**2 * channels * filters
             outputs = out_height * out_width
-            reads_image = source == graph.layers[0].id  # then no gradient of the input is needed
+            reads_image = source == graph.layers[0].id  # then the gradient of the input is not computed
             return 2 * weights * outputs, weights * ((2 if reads_image else 4) * outputs + 2)
         case "dense":
             return 2 * elements * layer.units, 4 * elements * layer.units + 2 * (elements + 1) * layer.units
@@ -83,7 +83,7 @@ def _count_layer(graph: Graph, layer: Layer) -> tuple[int, int]:
         case "relu":
             return elements, 0
         case "add":
-            # an add of n inputs is n - 1 additions of maps
+            # an add of n inputs takes n - 1 additions of feature maps
             return elements * (len(layer.inputs) - 1), 0
         case "max_pool":
             return elements * layer.kernel**2 // layer.stride**2, 0

@@ -1,8 +1,8 @@
-"""A convolutional network as an immutable graph of layers with shapes; JSON both ways; sums over layers.
+"""Immutable graph of a convolutional network: layers, shapes, JSON conversion, sums over layers.
 
-Shapes are (height, width, channels) of one image. Convolutions and pooling are "same" padded: an output side is
-ceil(side / stride). The child of a morphism is made by `changed`, which computes only what the change touches. Its
-canonical hash is `canonical`'s; weights, training and what a layer's operations or memory are is left to others.
+Shapes are (height, width, channels) of one image. Convolutions and pooling have "same" padding: an output side is
+ceil(side / stride). `Graph.replace_layers` makes the child of a morphism and recomputes only what the change affects.
+The canonical hash is in `canonical`; operation counts and memory estimates are in `counts` and `memory`.
 """
 
 from __future__ import annotations
@@ -19,11 +19,14 @@ from aiperf_orch.util.errors import NetworkError
 
 FORMAT: Final = "aiperf-network-1"
 Shape = tuple[int, int, int]
-Amounts = tuple[int, ...]
-Measure = Callable[["Graph", "Layer"], Amounts]
-"""What one layer of a graph amounts to, by the layer, the shapes and the kinds of what it reads, and its own shape."""
+Quantities = tuple[int, ...]
+Measure = Callable[["Graph", "Layer"], Quantities]
+"""Quantities of one layer that are summed over a network, such as its parameters.
 
-# kind -> the integer attributes it has, each at least 1
+They may depend on the layer, its output shape, and the shapes and kinds of its inputs, and on nothing else.
+"""
+
+# kind -> its integer attributes, each at least 1
 ATTRIBUTES: Final[Mapping[str, tuple[str, ...]]] = {
     "input": (),
     "conv": ("filters", "kernel", "stride"),
@@ -36,12 +39,12 @@ ATTRIBUTES: Final[Mapping[str, tuple[str, ...]]] = {
     "dense": ("units",),
 }
 MERGES: Final = frozenset({"add", "concat"})
-MAX_SIDE: Final = 1 << 20  # of maps, kernels and channels: bounds what a hostile file can ask for, far above any need
+MAX_SIDE: Final = 1 << 20  # of maps, kernels and channels: limits the effect of a hostile file, far above any real use
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One layer. `id` is unique in its graph and survives morphisms, so that weights can be inherited by it."""
+    """One layer. `id` is unique in its graph and kept by morphisms: weights are inherited by it."""
 
     id: int
     kind: str
@@ -53,87 +56,87 @@ class Layer:
 
     @property
     def numbers(self) -> tuple[int, int, int, int]:
-        """All attributes, 0 where a kind has none."""
+        """All attributes; 0 for those that the kind does not have."""
         return self.filters, self.kernel, self.stride, self.units
 
     def attributes(self) -> dict[str, int]:
-        """The attributes that this kind of layer has, by name."""
+        """Return the attributes of this kind of layer, by name."""
         return {name: getattr(self, name) for name in ATTRIBUTES[self.kind]}
 
 
 class Graph:
     """A valid network: one input, one output (its last layer), every layer on a path between them.
 
-    `layers` are in topological order and begin with the input. Two graphs are equal when their layers and input
-    shapes are; `hash` tells whether two differently numbered graphs have the same structure. Of a child made by
-    `changed`, `touched` holds the layers that are new, or not as they were, or read maps that are not.
+    `layers` are in topological order and begin with the input. Two graphs are equal if their layers and input shapes
+    are equal; `hash` is equal for graphs of the same structure with different numbering. In a child made by
+    `replace_layers`, `touched` holds the layers that are new or replaced, or whose inputs have another shape.
     """
 
     __slots__ = ("__dict__", "_totals", "input_shape", "layers", "touched")
 
     def __init__(self, input_shape: Shape, layers: Iterable[Layer]) -> None:
-        """Check and keep the layers, which must come in topological order.
+        """Validate the layers, which must be in topological order.
 
         Raises:
-            NetworkError: naming the layer at fault and what is wrong with it.
+            NetworkError: If the network is not valid; the message names the layer and the reason.
         """
         self.input_shape = input_shape
         self.layers = tuple(layers)
         self.touched: tuple[Layer, ...] = ()
-        self._totals: dict[Measure, Amounts] = {}
-        self.shapes  # noqa: B018  computing the shapes is the check
+        self._totals: dict[Measure, Quantities] = {}
+        self.shapes  # noqa: B018  computing the shapes validates the layers
         self._check_reachable()
 
-    def changed(self, replaced: Mapping[int, Layer], new: Sequence[Layer] = (), after: int = -1) -> Graph:
-        """The graph after a morphism: the same as checking and computing all of it anew, at a fraction of the cost.
+    def replace_layers(self, replaced: Mapping[int, Layer], new: Sequence[Layer] = (), after: int = -1) -> Graph:
+        """Return the graph after a morphism; equal to constructing it from all layers, at a fraction of the cost.
 
-        Only shapes that the change can reach are computed and checked, and `total` is carried over. That every layer is
-        still read, and that the new ids are new, is the caller's promise.
+        Only shapes that the change affects are computed and validated, and sums (`total`) are updated. The caller
+        guarantees that every layer is still read by another one and that the ids of new layers are unused.
 
         Args:
-            replaced: by id, layers in place of those with the same ids.
-            new: layers that come directly behind `after` in the topological order.
-            after: id of a layer.
+            replaced: Layers that replace those of the same ids, by id.
+            new: Layers to insert directly after layer `after` in the topological order.
+            after: Id of a layer of this graph.
 
         Raises:
-            NetworkError: naming the layer that does not fit.
+            NetworkError: If a layer does not fit its inputs; the message names the layer.
         """
         layers = list(self.layers)
         first = len(layers)
         for layer_id, layer in replaced.items():
-            place = self.position[layer_id]
-            layers[place] = layer
-            first = min(first, place)
+            index = self.position[layer_id]
+            layers[index] = layer
+            first = min(first, index)
         if new:
-            place = self.position[after] + 1
-            layers[place:place] = new
-            first = min(first, place)
+            index = self.position[after] + 1
+            layers[index:index] = new
+            first = min(first, index)
         child = object.__new__(Graph)
         child.input_shape, child.layers = self.input_shape, tuple(layers)
         child.__dict__["shapes"] = shapes = dict(self.shapes)
-        moved: set[int] = set()  # layers whose shape is another, or that are new
+        reshaped: set[int] = set()  # ids of layers that are new or whose output shape changed
         touched: list[Layer] = []
-        fresh = {layer.id for layer in new}.union(replaced)
+        given = {layer.id for layer in new}.union(replaced)
         for layer in layers[first:]:
-            if layer.id not in fresh and moved.isdisjoint(layer.inputs):
+            if layer.id not in given and reshaped.isdisjoint(layer.inputs):
                 continue
             touched.append(layer)
             shape = _output_shape(layer, [shapes[source] for source in layer.inputs])
             if shape != shapes.get(layer.id):
                 shapes[layer.id] = shape
-                moved.add(layer.id)
+                reshaped.add(layer.id)
         child.touched = tuple(touched)
         before = [self.by_id[layer.id] for layer in touched if layer.id in self.by_id]
         child._totals = {
-            measure: _sums(total, _amounts(child, touched, measure), _amounts(self, before, measure))
+            measure: _update_sums(total, _measure_each(child, touched, measure), _measure_each(self, before, measure))
             for measure, total in self._totals.items()
         }
         return child
 
-    def total(self, measure: Measure) -> Amounts:
-        """The sums of a measure over all layers but the input; kept, and for children found by what changed."""
+    def total(self, measure: Measure) -> Quantities:
+        """Return the sums of a measure over all layers except the input; cached, and updated for children."""
         if measure not in self._totals:
-            self._totals[measure] = tuple(map(sum, zip(*_amounts(self, self.layers[1:], measure), strict=True)))
+            self._totals[measure] = tuple(map(sum, zip(*_measure_each(self, self.layers[1:], measure), strict=True)))
         return self._totals[measure]
 
     def __eq__(self, other: object) -> bool:
@@ -147,17 +150,17 @@ class Graph:
 
     @property
     def output(self) -> Layer:
-        """The last layer, which gives the logits."""
+        """The last layer, whose output are the logits."""
         return self.layers[-1]
 
     @property
     def depth(self) -> int:
-        """Number of layers, the input not counted: what the limit of 300 layers is about."""
+        """Number of layers without the input, to which the limit of 300 layers applies."""
         return len(self.layers) - 1
 
     @property
     def classes(self) -> int:
-        """Number of outputs."""
+        """Number of logits."""
         return math.prod(self.shapes[self.output.id])
 
     @cached_property
@@ -180,7 +183,7 @@ class Graph:
 
     @cached_property
     def consumers(self) -> dict[int, list[int]]:
-        """Ids of the layers that read each layer, in topological order; a layer that reads twice stands twice."""
+        """Ids of the readers of each layer, in topological order; a layer that reads another twice is listed twice."""
         found: dict[int, list[int]] = {layer.id: [] for layer in self.layers}
         for layer in self.layers:
             for source in layer.inputs:
@@ -199,12 +202,12 @@ class Graph:
         shapes: dict[int, Shape] = {}
         for layer in self.layers:
             if layer.id in shapes:
-                raise NetworkError(f"layer {layer.id} stands twice in the network")
+                raise NetworkError(f"layer {layer.id} appears twice in the network")
             try:
                 inputs = [shapes[source] for source in layer.inputs]
             except KeyError as missing:
                 raise NetworkError(
-                    f"layer {layer.id} ({layer.kind}) reads layer {missing}, which does not stand before it"
+                    f"layer {layer.id} ({layer.kind}) reads layer {missing}, which does not precede it"
                 ) from None
             shapes[layer.id] = self.input_shape if layer is self.layers[0] else _output_shape(layer, inputs)
         return shapes
@@ -216,11 +219,11 @@ class Graph:
 
     @cached_property
     def hash(self) -> str:
-        """Equal for equal structure whatever the numbering and order (64 hex digits); see `canonical`."""
+        """Hash of the structure (64 hex digits), independent of numbering and order; see `canonical`."""
         return canonical.structure_hash(self.input_shape, self.layers)
 
     def to_json(self) -> dict[str, Any]:
-        """The graph as a JSON object; `from_json` reads it back unchanged."""
+        """Convert to a JSON object; `from_json` reads it back unchanged."""
         return {
             "format": FORMAT,
             "input_shape": list(self.input_shape),
@@ -235,7 +238,7 @@ class Graph:
         """Read a graph from a decoded JSON object.
 
         Raises:
-            NetworkError: when it is not one, naming the layer and the attribute.
+            NetworkError: If it is not a valid network; the message names the layer and the attribute.
         """
         if not isinstance(value, dict) or value.get("format") != FORMAT:
             raise NetworkError(f'not a network: an object with "format": "{FORMAT}" was expected')
@@ -265,7 +268,7 @@ def _layer_from_json(item: object) -> Layer:
     if set(item) != expected:
         lacking, unknown = sorted(expected - set(item)), sorted(map(str, set(item) - expected))
         raise NetworkError(
-            f"{where} ({kind}) must have exactly {', '.join(sorted(expected))}: "
+            f"{where} ({kind}) must have exactly the keys {', '.join(sorted(expected))}: "
             f"{reprlib.repr(lacking)} missing, {reprlib.repr(unknown)} unknown"
         )
     if not (isinstance(inputs, list) and all(type(source) is int for source in inputs)):
@@ -273,7 +276,7 @@ def _layer_from_json(item: object) -> Layer:
     numbers = {name: item[name] for name in ("id", *ATTRIBUTES[kind])}
     for name, number in numbers.items():
         if type(number) is not int:
-            raise NetworkError(f"{where} ({kind}): {name} must be a whole number, not {reprlib.repr(number)}")
+            raise NetworkError(f"{where} ({kind}): {name} must be an integer, not {reprlib.repr(number)}")
     return Layer(kind=kind, inputs=tuple(inputs), **numbers)
 
 
@@ -281,8 +284,11 @@ def _output_shape(layer: Layer, inputs: list[Shape]) -> Shape:
     where = f"layer {layer.id} ({layer.kind})"
     if layer.kind not in ATTRIBUTES or layer.kind == "input":
         raise NetworkError(f"{where}: unknown kind, or a second input")
-    if (len(inputs) < 2) if layer.kind in MERGES else (len(inputs) != 1):
-        raise NetworkError(f"{where} reads {len(inputs)} layers")
+    if layer.kind in MERGES:
+        if len(inputs) < 2:
+            raise NetworkError(f"{where} has {len(inputs)} inputs, at least 2 are needed")
+    elif len(inputs) != 1:
+        raise NetworkError(f"{where} has {len(inputs)} inputs, exactly 1 is needed")
     for name, number in layer.attributes().items():
         if not 1 <= number <= MAX_SIDE:
             raise NetworkError(f"{where}: {name} must be between 1 and {MAX_SIDE}, not {reprlib.repr(number)}")
@@ -307,13 +313,13 @@ def _output_shape(layer: Layer, inputs: list[Shape]) -> Shape:
                 raise NetworkError(f"{where} concatenates maps of different sides: {reprlib.repr(inputs)}")
             channels = sum(shape[2] for shape in inputs)
             if channels > MAX_SIDE:
-                raise NetworkError(f"{where} gives more than {MAX_SIDE} channels")
+                raise NetworkError(f"{where} has more than {MAX_SIDE} channels")
             return height, width, channels
         case _:  # batch_norm, relu
             return inputs[0]
 
 
-def _parameters(graph: Graph, layer: Layer) -> Amounts:
+def _parameters(graph: Graph, layer: Layer) -> Quantities:
     match layer.kind:
         case "conv":
             return (layer.kernel**2 * graph.shapes[layer.inputs[0]][2] * layer.filters,)
@@ -325,16 +331,16 @@ def _parameters(graph: Graph, layer: Layer) -> Amounts:
             return (0,)
 
 
-def _amounts(graph: Graph, layers: Iterable[Layer], measure: Measure) -> list[Amounts]:
+def _measure_each(graph: Graph, layers: Iterable[Layer], measure: Measure) -> list[Quantities]:
     return [measure(graph, layer) for layer in layers]
 
 
-def _sums(total: Amounts, added: Iterable[Amounts], removed: Iterable[Amounts]) -> Amounts:
+def _update_sums(total: Quantities, added: Iterable[Quantities], removed: Iterable[Quantities]) -> Quantities:
     sums = list(total)
-    for amounts in added:
-        for index, amount in enumerate(amounts):
-            sums[index] += amount
-    for amounts in removed:
-        for index, amount in enumerate(amounts):
-            sums[index] -= amount
+    for quantities in added:
+        for index, quantity in enumerate(quantities):
+            sums[index] += quantity
+    for quantities in removed:
+        for index, quantity in enumerate(quantities):
+            sums[index] -= quantity
     return tuple(sums)

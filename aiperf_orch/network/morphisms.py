@@ -1,15 +1,15 @@
-"""Morphisms: edits that make a child network which can compute what its parent did.
+"""Morphisms: edits that turn a network into a child network which can compute the same function.
 
-An edit is data (it is stored beside the child); `apply` makes the child's graph. New layers get the ids that follow
-the parent's largest one, in the order that each edit's docstring names, so that whoever inherits weights knows which
-is which; all other layers keep their ids. How weights follow an edit is left to the trial.
+An `Edit` is stored with the child; `apply` makes the child's graph. New layers get the ids that follow the largest id
+of the parent, in the order that the docstring of each edit lists, so that weight inheritance can identify them; all
+other layers keep their ids. The weights of the child are computed by `trial.training.weight_inheritance`.
 
 Edits:
-- `deeper`: convolution, batch-norm, ReLU after a ReLU.
-- `wider`: a convolution's filters are doubled, and with them every channel that an add ties to them.
-- `skip_add`: a ReLU is projected (1x1 convolution, batch-norm) and added to a later batch-norm.
-- `skip_concat`: a ReLU (projected where the side differs) is concatenated to a later batch-norm, and a 1x1
-  convolution with batch-norm brings the channels back to what the batch-norm's readers expect.
+- `deeper`: Insert a convolution, a batch-norm and a ReLU after a ReLU.
+- `wider`: Double the filters of a convolution, and every channel that an add ties to them.
+- `skip_add`: Project a ReLU (1x1 convolution, batch-norm) and add it to a later batch-norm.
+- `skip_concat`: Concatenate a ReLU (projected if the sides differ) to a later batch-norm; a 1x1 convolution and a
+  batch-norm restore the number of channels that the readers of the batch-norm expect.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """One morphism: `at` is the ReLU to deepen after, the convolution to widen, or the ReLU a skip starts from.
+    """One morphism: `at` is the ReLU to insert after, the convolution to widen, or the ReLU that a skip starts from.
 
-    `to` is the batch-norm that a skip ends at, else 0; `kernel` is the side of the convolution that deepening adds,
-    else 0.
+    `to` is the batch-norm that a skip ends at, otherwise 0; `kernel` is the kernel size of the convolution that
+    `deeper` inserts, otherwise 0.
     """
 
     kind: EditKind
@@ -46,7 +46,7 @@ class Edit:
     kernel: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """The edit as a JSON object, without the fields that its kind does not have."""
+        """Convert to a JSON object, without the fields that the kind does not have."""
         fields: dict[str, Any] = {"kind": self.kind, "at": self.at}
         if self.kind.startswith("skip"):
             fields["to"] = self.to
@@ -56,24 +56,28 @@ class Edit:
 
     @classmethod
     def from_json(cls, value: object) -> Edit:
-        """Read an edit from a decoded JSON object; NetworkError when it is not one."""
+        """Read an edit from a decoded JSON object.
+
+        Raises:
+            NetworkError: If it is not a valid edit.
+        """
         if not isinstance(value, dict) or value.get("kind") not in KINDS:
             raise NetworkError(f"not an edit: {reprlib.repr(value)}; its kind must be one of {', '.join(KINDS)}")
         kind = value["kind"]
         names = {"at"} | ({"to"} if kind.startswith("skip") else set()) | ({"kernel"} if kind == "deeper" else set())
         if set(value) != names | {"kind"} or any(type(value[name]) is not int for name in names):
             raise NetworkError(
-                f"edit {kind}: must have whole numbers for exactly {sorted(names)}, not {reprlib.repr(value)}"
+                f"edit {kind}: must have integers for exactly {sorted(names)}, not {reprlib.repr(value)}"
             )
         return cls(**value)
 
 
 @dataclass(frozen=True, slots=True)
 class MorphismLimits:
-    """What a network may not exceed; None is no limit. Parameters and operations (`train`) are exact counts.
+    """Limits that the networks of a search must not exceed; None is no limit.
 
-    `max_memory` is in bytes, and held against the estimate of what training takes with a batch of `batch` images in
-    `precision`.
+    `max_parameters` and `max_operations` (training one image) apply to exact counts. `max_memory`, in bytes, applies to
+    the estimate for training with a batch of `batch` images in `precision`.
     """
 
     max_layers: int = 300
@@ -84,32 +88,32 @@ class MorphismLimits:
     precision: str = "fp32"
 
     def admit(self, graph: Graph) -> bool:
-        """Whether the graph is within all limits."""
+        """Return whether the graph is within all limits."""
         return self.exceeded(graph) is None
 
     def exceeded(self, graph: Graph) -> str | None:
-        """The first limit that the graph exceeds, and by what; None when it is within all."""
+        """Describe the first limit that the graph exceeds; None if it is within all limits."""
         if graph.depth > self.max_layers:
-            return f"max_layers: {graph.depth} layers are more than {self.max_layers}"
+            return f"max_layers: {graph.depth} layers exceed {self.max_layers}"
         if self.max_parameters is not None and graph.parameters > self.max_parameters:
-            return f"max_parameters: {graph.parameters} parameters are more than {self.max_parameters}"
+            return f"max_parameters: {graph.parameters} parameters exceed {self.max_parameters}"
         if self.max_operations is not None and (train := counts.count(graph).train) > self.max_operations:
-            return f"max_operations: {train} operations to train an image are more than {self.max_operations}"
+            return f"max_operations: {train} operations to train an image exceed {self.max_operations}"
         if self.max_memory is not None:
             needed = memory.estimate(graph, self.precision).at(self.batch)
             if needed > self.max_memory:
                 return (
-                    f"max_memory: {needed / 2**30:.3f} GiB, the estimate for a batch of {self.batch}, are more than "
-                    f"{self.max_memory / 2**30:.3f}"
+                    f"max_memory: {needed / 2**30:.3f} GiB, the estimate for a batch of {self.batch}, exceed "
+                    f"{self.max_memory / 2**30:.3f} GiB"
                 )
         return None
 
 
 def apply(graph: Graph, edit: Edit) -> Graph:
-    """The child's graph.
+    """Return the graph of the child that an edit makes.
 
     Raises:
-        NetworkError: when the edit does not fit this graph.
+        NetworkError: If the edit does not fit the graph.
     """
     match edit.kind:
         case "deeper":
@@ -123,19 +127,19 @@ def apply(graph: Graph, edit: Edit) -> Graph:
 
 
 def apply_all(graph: Graph, edits: Iterable[Edit]) -> Graph:
-    """The graph after each edit in turn."""
+    """Apply edits one after another."""
     for edit in edits:
         graph = apply(graph, edit)
     return graph
 
 
 def candidates(graph: Graph, kind: EditKind, kernel: int) -> Sequence[Edit]:
-    """Every edit of a kind that fits the graph, in topological order; `kernel` is what deepening adds."""
+    """List all edits of a kind that fit the graph, in topological order; `kernel` is the kernel size of `deeper`."""
     return [edit for start in _starts(graph, kind) for edit in _edits_at(graph, kind, start, kernel)]
 
 
 def random_edit(graph: Graph, kernel: int, generator: np.random.Generator) -> Edit | None:
-    """A random edit that fits the graph: the kind first, uniformly, then its place; None when nothing fits."""
+    """Draw an edit that fits the graph: the kind uniformly, then the layers; None if no edit fits."""
     for index in generator.permutation(len(KINDS)):
         edit = _random_of_kind(graph, KINDS[index], kernel, generator)
         if edit is not None:
@@ -144,18 +148,18 @@ def random_edit(graph: Graph, kernel: int, generator: np.random.Generator) -> Ed
 
 
 def duplicated_channels(graph: Graph, convolution: int) -> dict[int, Mask]:
-    """Which output channels of each layer are doubled when a convolution is widened.
+    """Find the output channels of each layer that are doubled if a convolution is widened.
 
-    All of the convolution's channels are, and with them whatever is tied to them: through layers that work channel by
-    channel, through every other branch of an add, and through the offsets of a concatenation. A doubled channel's copy
-    stands directly after it, which keeps concatenations in order.
+    These are all channels of the convolution and all channels that are tied to them: through layers that work channel
+    by channel, through the other branches of an add, and through the offsets of a concatenation. The copy of a doubled
+    channel directly follows it, which preserves the order of concatenations.
 
     Returns:
-        By layer id, a mask over the layer's channels in `graph`; layers with nothing doubled are left out. A layer
-        that mixes channels (convolution, dense) has the mask of its own output, not of its input.
+        Masks over the channels of each layer in `graph`, by layer id, without the layers that have no doubled channel.
+        The mask of a layer that mixes channels (convolution, dense) applies to its output, not to its input.
 
     Raises:
-        NetworkError: when the channels are tied to the network's input or output, or would be too many.
+        NetworkError: If the channels are tied to the input or output of the network, or would exceed `MAX_SIDE`.
     """
     masks: dict[int, Mask] = {}
     todo = [(convolution, np.ones(graph.shapes[convolution][2], dtype=np.bool_))]
@@ -170,7 +174,9 @@ def duplicated_channels(graph: Graph, convolution: int) -> dict[int, Mask]:
         if layer.kind in ("input", "dense") or layer is graph.output:
             raise NetworkError(f"widening layer {convolution} would change the channels of layer {layer_id}")
         if merged.size + int(merged.sum()) > MAX_SIDE:
-            raise NetworkError(f"widening layer {convolution} gives layer {layer_id} more than {MAX_SIDE} channels")
+            raise NetworkError(
+                f"widening layer {convolution} would give layer {layer_id} more than {MAX_SIDE} channels"
+            )
         todo.extend(_tied_inputs(graph, layer, merged))
         for reader in graph.consumers[layer_id]:
             todo.extend(_tied_output(graph, graph.by_id[reader], layer_id, merged))
@@ -178,14 +184,14 @@ def duplicated_channels(graph: Graph, convolution: int) -> dict[int, Mask]:
 
 
 def widened_from(mask: Mask) -> npt.NDArray[np.intp]:
-    """For each channel after widening, the channel before it that it is or copies."""
+    """Return the source channel of each channel after widening: itself, or the one that it copies."""
     return np.repeat(np.arange(mask.size), 1 + mask.astype(np.intp))
 
 
 def skip_stride(graph: Graph, source: int, target: int) -> int | None:
-    """The stride that takes the source's sides to the target's, or None when none does."""
+    """Return the stride that reduces the sides of `source` to those of `target`; None if there is none."""
     (height, width, _), (out_height, out_width, _) = graph.shapes[source], graph.shapes[target]
-    stride = max(-(-height // out_height), -(-width // out_width))  # the least that brings neither side out too long
+    stride = max(-(-height // out_height), -(-width // out_width))  # the least with neither side too long
     fits = -(-height // stride) == out_height and -(-width // stride) == out_width
     return stride if fits else None
 
@@ -207,7 +213,7 @@ def _wider(graph: Graph, edit: Edit) -> Graph:
     _expect(graph, edit, edit.at, "conv")
     masks = duplicated_channels(graph, edit.at)
     layers = [graph.by_id[layer_id] for layer_id in masks]
-    return graph.changed(
+    return graph.replace_layers(
         {
             layer.id: replace(layer, filters=layer.filters + int(masks[layer.id].sum()))
             for layer in layers
@@ -229,7 +235,7 @@ def _skip_add(graph: Graph, edit: Edit) -> Graph:
 
 
 def _skip_concat(graph: Graph, edit: Edit) -> Graph:
-    """New layers: where the sides differ a 1x1 convolution and its batch-norm; concat; 1x1 convolution, batch-norm."""
+    """New layers: 1x1 convolution and batch-norm if the sides differ; concat; 1x1 convolution, batch-norm."""
     stride = _expect_skip(graph, edit)
     first = _next_id(graph)
     new, source = [], edit.at
@@ -246,17 +252,17 @@ def _skip_concat(graph: Graph, edit: Edit) -> Graph:
 
 
 def _insert(graph: Graph, after: int, new: Sequence[Layer]) -> Graph:
-    """Place new layers directly behind `after`; whatever read it reads the last of them instead."""
+    """Insert layers directly after `after`, whose readers then read the last of them instead."""
     if graph.output.id == after:
-        raise NetworkError(f"layer {after} is the network's output: nothing can stand behind it")
+        raise NetworkError(f"layer {after} is the output of the network: no layer can follow it")
     readers = {
-        reader: _reading(graph.by_id[reader], after, new[-1].id) for reader in dict.fromkeys(graph.consumers[after])
+        reader: _reconnect(graph.by_id[reader], after, new[-1].id) for reader in dict.fromkeys(graph.consumers[after])
     }
-    return graph.changed(readers, new, after)
+    return graph.replace_layers(readers, new, after)
 
 
-def _reading(layer: Layer, instead_of: int, source: int) -> Layer:
-    return replace(layer, inputs=tuple(source if each == instead_of else each for each in layer.inputs))
+def _reconnect(layer: Layer, old_source: int, source: int) -> Layer:
+    return replace(layer, inputs=tuple(source if each == old_source else each for each in layer.inputs))
 
 
 def _next_id(graph: Graph) -> int:
@@ -266,7 +272,7 @@ def _next_id(graph: Graph) -> int:
 def _expect(graph: Graph, edit: Edit, layer_id: int, kind: str) -> None:
     layer = graph.by_id.get(layer_id)
     if layer is None or layer.kind != kind:
-        found = "which is not there" if layer is None else f"a {layer.kind}"
+        found = "which does not exist" if layer is None else f"a {layer.kind}"
         raise NetworkError(f"edit {edit.kind} needs a {kind}, not layer {layer_id}, {found}")
 
 
@@ -274,22 +280,22 @@ def _expect_skip(graph: Graph, edit: Edit) -> int:
     _expect(graph, edit, edit.at, "relu")
     _expect(graph, edit, edit.to, "batch_norm")
     if graph.position[edit.at] >= graph.position[edit.to]:
-        raise NetworkError(f"edit {edit.kind}: layer {edit.to} does not stand after layer {edit.at}")
+        raise NetworkError(f"edit {edit.kind}: layer {edit.to} does not follow layer {edit.at}")
     stride = skip_stride(graph, edit.at, edit.to)
     if stride is None:
         raise NetworkError(
-            f"edit {edit.kind}: no stride takes {graph.shapes[edit.at]} to the sides of {graph.shapes[edit.to]}"
+            f"edit {edit.kind}: no stride reduces {graph.shapes[edit.at]} to the sides of {graph.shapes[edit.to]}"
         )
     return stride
 
 
 def _starts(graph: Graph, kind: EditKind) -> list[int]:
-    """The layers that an edit of a kind can begin at, if it fits there."""
+    """Layers at which an edit of a kind may start, whether or not it fits."""
     return [layer.id for layer in graph.by_kind["conv" if kind == "wider" else "relu"]]
 
 
 def _edits_at(graph: Graph, kind: EditKind, start: int, kernel: int) -> list[Edit]:
-    """Every edit of a kind that fits the graph and begins at a layer."""
+    """All edits of a kind that fit the graph and start at a layer."""
     match kind:
         case "deeper":
             return [Edit("deeper", start, kernel=kernel)] if start != graph.output.id else []
@@ -297,8 +303,8 @@ def _edits_at(graph: Graph, kind: EditKind, start: int, kernel: int) -> list[Edi
             return [Edit("wider", start)] if _can_widen(graph, start) else []
         case "skip_add" | "skip_concat":
             norms = [layer.id for layer in graph.by_kind["batch_norm"] if layer is not graph.output]
-            behind = bisect(norms, graph.position[start], key=graph.position.__getitem__)
-            return [Edit(kind, start, to=end) for end in norms[behind:] if _can_skip(graph, kind, start, end)]
+            first = bisect(norms, graph.position[start], key=graph.position.__getitem__)
+            return [Edit(kind, start, to=end) for end in norms[first:] if _can_skip(graph, kind, start, end)]
 
 
 def _can_widen(graph: Graph, convolution: int) -> bool:
@@ -315,7 +321,7 @@ def _can_skip(graph: Graph, kind: EditKind, start: int, end: int) -> bool:
 
 
 def _random_of_kind(graph: Graph, kind: EditKind, kernel: int, generator: np.random.Generator) -> Edit | None:
-    """A random choice from `candidates` that does not list them: where the edit begins is chosen before its end."""
+    """Draw one of `candidates` without listing all of them: first the layer it starts at, then its end."""
     starts = _starts(graph, kind)
     for index in generator.permutation(len(starts)):
         edits = _edits_at(graph, kind, starts[index], kernel)
@@ -325,7 +331,7 @@ def _random_of_kind(graph: Graph, kind: EditKind, kernel: int, generator: np.ran
 
 
 def _tied_inputs(graph: Graph, layer: Layer, mask: Mask) -> Iterator[tuple[int, Mask]]:
-    """What a doubled output asks of the layer's inputs."""
+    """Inputs of a layer and the channels of each that must be doubled with the channels `mask` of its output."""
     if layer.kind == "concat":
         offset = 0
         for source in layer.inputs:
@@ -338,7 +344,7 @@ def _tied_inputs(graph: Graph, layer: Layer, mask: Mask) -> Iterator[tuple[int, 
 
 
 def _tied_output(graph: Graph, reader: Layer, source: int, mask: Mask) -> Iterator[tuple[int, Mask]]:
-    """What a doubled input makes of the reader's output."""
+    """A reader and the channels of its output that are doubled with the channels `mask` of its input `source`."""
     if reader.kind == "concat":
         pieces = [mask if each == source else np.zeros(graph.shapes[each][2], dtype=np.bool_) for each in reader.inputs]
         yield reader.id, np.concatenate(pieces)

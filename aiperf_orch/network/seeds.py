@@ -1,4 +1,4 @@
-"""Seed networks: where a search begins. ResNet-50 v1 for ImageNet, a small residual network for digits and CIFAR."""
+"""Seed networks of the search: ResNet-50 v1 for ImageNet, a small residual network for digits and CIFAR-10."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from aiperf_orch.network.graph import Graph, Layer, Shape
 
 
 class _Builder:
-    """Appends layers and hands out their ids."""
+    """List of layers under construction; each method returns the id of the last layer that it appended."""
 
     def __init__(self) -> None:
         self.layers = [Layer(0, "input")]
@@ -31,7 +31,7 @@ class _Builder:
 
 
 def resnet50(input_shape: Shape = (224, 224, 3), classes: int = 1000) -> Graph:
-    """ResNet-50 v1 (He et al. 2015): the stride stands on each stage's first 1x1 convolution and its projection."""
+    """ResNet-50 v1 (He et al. 2015): the first 1x1 convolution and the projection of each stage have the stride."""
     build = _Builder()
     trunk = build.conv_norm_relu(0, 64, kernel=7, stride=2)
     trunk = build.add("max_pool", trunk, kernel=3, stride=2)
@@ -49,7 +49,7 @@ def resnet50(input_shape: Shape = (224, 224, 3), classes: int = 1000) -> Graph:
 
 
 def small_residual(input_shape: Shape = (8, 8, 1), classes: int = 10, width: int = 16) -> Graph:
-    """Two residual blocks of 3x3 convolutions, the second at half the side and twice the width."""
+    """Two residual blocks of 3x3 convolutions, the second with stride 2 and twice the filters."""
     build = _Builder()
     trunk = build.conv_norm_relu(0, width, kernel=3)
     for filters, stride in ((width, 1), (2 * width, 2)):

@@ -1,9 +1,9 @@
-"""Import of networks in the graph format of AIPerf v1.0, so that old reports can be counted again.
+"""Import of networks in the graph format of AIPerf v1.0, for counting the operations of old reports again.
 
-The format: `layer_list` holds `[layer id, [type, input node(s), output node, ...]]` and `node_list` holds
-`[node id, [height, width, channels]]`; a node is a tensor, and node 0 is the network's input. Only the structure is
-taken from the file: shapes are computed (outputs of convolution and pooling are ceil(side / stride) whatever padding is
-stored) and then held against the shapes that the file states.
+Format: `layer_list` holds `[layer id, [type, input node(s), output node, ...]]` and `node_list` holds
+`[node id, [height, width, channels]]`; a node is a tensor, and node 0 is the input of the network. Only the structure
+is read from the file: shapes are computed (outputs of convolution and pooling are ceil(side / stride), the stored
+padding is ignored) and then checked against the shapes that the file states.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ from aiperf_orch.network.graph import Graph, Layer, Shape
 from aiperf_orch.util.errors import NetworkError
 
 _INPUT_NODE: Final = 0
-# Layers that count nothing and change no element: what reads them reads their input.
+# Layers that have no operations and change no element: their readers read their input instead.
 _TRANSPARENT: Final = frozenset({"StubDropout1d", "StubDropout2d", "StubDropout3d", "StubFlatten", "StubSoftmax"})
 
 
 @dataclass(frozen=True, slots=True)
 class _Stub:
-    """A v1.0 layer: the nodes it reads, the node it gives, and whatever else its type has."""
+    """A v1.0 layer: its input nodes, its output node, and the other numbers of its type."""
 
     id: int
     type: str
-    reads: tuple[int, ...]
-    gives: int
+    inputs: tuple[int, ...]
+    output: int
     numbers: Sequence[Any]
 
 
 def is_v1(value: object) -> bool:
-    """Whether a decoded JSON value looks like a v1.0 graph."""
+    """Return whether a decoded JSON value has the keys of a v1.0 graph."""
     return isinstance(value, dict) and "layer_list" in value and "node_list" in value
 
 
 def from_v1(value: object) -> Graph:
-    """The network of a decoded v1.0 graph file.
+    """Convert a decoded v1.0 graph file.
 
-    Each layer keeps its v1.0 id; the input, which is no layer there, has the id after the largest.
+    Layers keep their v1.0 ids; the input, which is not a layer in v1.0, has the id after the largest.
 
     Raises:
-        NetworkError: naming the v1.0 layer or node that is unknown, malformed, or states a shape that does not fit.
+        NetworkError: If a layer or node is unknown or malformed, or a stated shape does not fit; the message names it.
     """
     if not (is_v1(value) and isinstance(value, dict)):
         raise NetworkError("not a v1.0 graph: an object with layer_list and node_list was expected")
@@ -53,30 +53,34 @@ def from_v1(value: object) -> Graph:
     if len(input_shape) != 3:
         raise NetworkError(f"v1.0 node {_INPUT_NODE} must be the network's input, [height, width, channels]")
     input_id = max((stub.id for stub in stubs), default=0) + 1
-    givers = {_INPUT_NODE: input_id}  # by node, our layer that gives it
+    producers = {_INPUT_NODE: input_id}  # node -> id of the layer whose output it is
     layers = [Layer(input_id, "input")]
     while stubs:
-        waiting = []
+        remaining = []
         for stub in stubs:
-            if any(node not in givers for node in stub.reads):
-                waiting.append(stub)
+            if any(node not in producers for node in stub.inputs):
+                remaining.append(stub)
                 continue
-            if stub.gives in givers:
-                raise NetworkError(f"v1.0 layer {stub.id} ({stub.type}): another layer gives node {stub.gives} too")
-            inputs = tuple(givers[node] for node in stub.reads)
+            if stub.output in producers:
+                raise NetworkError(
+                    f"v1.0 layer {stub.id} ({stub.type}): node {stub.output} is the output of another layer"
+                )
+            inputs = tuple(producers[node] for node in stub.inputs)
             if stub.type in _TRANSPARENT:
-                givers[stub.gives] = inputs[0]
+                producers[stub.output] = inputs[0]
             else:
                 layers.append(_layer(stub, inputs))
-                givers[stub.gives] = stub.id
-        if len(waiting) == len(stubs):
-            raise NetworkError(f"v1.0 layer {stubs[0].id} ({stubs[0].type}) reads a node that no layer before it gives")
-        stubs = waiting
+                producers[stub.output] = stub.id
+        if len(remaining) == len(stubs):
+            raise NetworkError(
+                f"v1.0 layer {stubs[0].id} ({stubs[0].type}) reads a node that is not the output of a preceding layer"
+            )
+        stubs = remaining
     try:
         graph = Graph((input_shape[0], input_shape[1], input_shape[2]), layers)
     except NetworkError as error:
         raise NetworkError(f"v1.0 graph: {error}") from None
-    _check_stated_shapes(graph.shapes, givers, stated)
+    _check_stated_shapes(graph.shapes, producers, stated)
     return graph
 
 
@@ -86,26 +90,26 @@ def _read_stubs(layer_list: object) -> list[_Stub]:
     stubs = []
     for item in layer_list:
         try:
-            number, (name, sources, gives, *numbers) = item
-            reads = tuple(_whole(node) for node in (sources if isinstance(sources, list) else [sources]))
-            stub = _Stub(_whole(number), name, reads, _whole(gives), numbers)
+            layer_id, (name, sources, output, *numbers) = item
+            inputs = tuple(_integer(node) for node in (sources if isinstance(sources, list) else [sources]))
+            stub = _Stub(_integer(layer_id), name, inputs, _integer(output), numbers)
         except (TypeError, ValueError):
             raise NetworkError(f"v1.0 layer {reprlib.repr(item)} is malformed") from None
-        if not isinstance(name, str) or not reads:
+        if not isinstance(name, str) or not inputs:
             raise NetworkError(f"v1.0 layer {stub.id} is malformed: {reprlib.repr(item)}")
         stubs.append(stub)
     return stubs
 
 
 def _read_nodes(node_list: object) -> dict[int, tuple[int, ...]]:
-    """The stated shapes by node; an empty one where the file states none."""
+    """Shapes that the file states, by node; () if it states none."""
     if not isinstance(node_list, list):
         raise NetworkError("v1.0 node_list must be a list")
     nodes = {}
     for item in node_list:
         try:
             node, shape = item
-            nodes[_whole(node)] = tuple(_whole(side) for side in shape or ())
+            nodes[_integer(node)] = tuple(_integer(side) for side in shape or ())
         except (TypeError, ValueError):
             raise NetworkError(f"v1.0 node {reprlib.repr(item)} is malformed") from None
     return nodes
@@ -116,13 +120,13 @@ def _layer(stub: _Stub, inputs: tuple[int, ...]) -> Layer:
     try:
         match stub.type:
             case "StubConv2d":
-                _, filters, kernel, stride = (_whole(number) for number in numbers[:4])
+                _, filters, kernel, stride = (_integer(number) for number in numbers[:4])
                 return Layer(stub.id, "conv", inputs, filters=filters, kernel=kernel, stride=stride)
             case "StubPooling2d":
-                kernel, stride = (_whole(number) for number in numbers[:2])
+                kernel, stride = (_integer(number) for number in numbers[:2])
                 return Layer(stub.id, "max_pool", inputs, kernel=kernel, stride=stride)
             case "StubDense":
-                return Layer(stub.id, "dense", inputs, units=_whole(numbers[1]))
+                return Layer(stub.id, "dense", inputs, units=_integer(numbers[1]))
             case "StubBatchNormalization2d":
                 return Layer(stub.id, "batch_norm", inputs)
             case "StubReLU":
@@ -135,25 +139,26 @@ def _layer(stub: _Stub, inputs: tuple[int, ...]) -> Layer:
                 return Layer(stub.id, "global_avg_pool", inputs)
     except (TypeError, ValueError, IndexError):
         raise NetworkError(
-            f"v1.0 layer {stub.id} ({stub.type}): its numbers {reprlib.repr(numbers)} do not fit"
+            f"v1.0 layer {stub.id} ({stub.type}): numbers {reprlib.repr(numbers)} do not fit its type"
         ) from None
     raise NetworkError(f"v1.0 layer {stub.id}: unknown type {reprlib.repr(stub.type)}")
 
 
-def _whole(value: object) -> int:
+def _integer(value: object) -> int:
     if type(value) is not int:
-        raise TypeError(f"{reprlib.repr(value)} is not a whole number")
+        raise TypeError(f"{reprlib.repr(value)} is not an integer")
     return value
 
 
 def _check_stated_shapes(
-    shapes: Mapping[int, Shape], givers: Mapping[int, int], stated: Mapping[int, tuple[int, ...]]
+    shapes: Mapping[int, Shape], producers: Mapping[int, int], stated: Mapping[int, tuple[int, ...]]
 ) -> None:
-    for node, layer in givers.items():
-        shape, ours = stated.get(node, ()), shapes[layer]
-        # a flat shape, as after flattening or global pooling, states only how many elements there are
-        fits = shape == ours if len(shape) == 3 else math.prod(shape) == math.prod(ours)
+    for node, layer in producers.items():
+        shape, computed = stated.get(node, ()), shapes[layer]
+        # a flat shape, as after flattening or global pooling, states only the number of elements
+        fits = shape == computed if len(shape) == 3 else math.prod(shape) == math.prod(computed)
         if shape and not fits:
             raise NetworkError(
-                f"v1.0 node {node}: the file states the shape {reprlib.repr(list(shape))}, but layer {layer} gives {list(ours)}"
+                f"v1.0 node {node}: the file states the shape {reprlib.repr(list(shape))}, "
+                f"but the output of layer {layer} is {list(computed)}"
             )

@@ -166,6 +166,6 @@ def test_a_wrong_layer_is_named(write: Callable[[Any], str]) -> None:
     network = small_residual().to_json()
     network["layers"][3]["inputs"] = [99]
     with pytest.raises(
-        NetworkError, match=r"network\.json: layer \d+ \(\w+\) reads layer 99, which does not stand before it"
+        NetworkError, match=r"network\.json: layer \d+ \(\w+\) reads layer 99, which does not precede it"
     ):
         load(write(network))

@@ -1,4 +1,4 @@
-"""What several of these tests need: networks grown by random edits, and JSON values changed at a random place."""
+"""Fixtures: networks grown by random edits, arbitrary JSON values, and damaged JSON values."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def json_values() -> st.SearchStrategy[Any]:
 
 @pytest.fixture(scope="session")
 def damage() -> Callable[[Any, st.DataObject], Any]:
-    """A copy of a decoded JSON value in which one item, somewhere, is replaced, removed, or put in twice."""
+    """Copy a decoded JSON value with one random item replaced, removed, or repeated."""
 
     def change(value: Any, data: st.DataObject) -> Any:
         value = copy.deepcopy(value)
@@ -60,7 +60,7 @@ def damage() -> Callable[[Any, st.DataObject], Any]:
 
 @pytest.fixture(scope="session")
 def grow() -> Callable[[Graph, int, int], Graph]:
-    """A network after so many random edits, small enough to test on."""
+    """Apply a number of random edits, skipping those that make the network too large for a test."""
     limits = morphisms.MorphismLimits(max_layers=300, max_parameters=200_000)
 
     def grown(graph: Graph, seed: int, steps: int) -> Graph:

@@ -1,4 +1,4 @@
-"""Our operation counts of convolutions and dense layers against PyTorch's own counter."""
+"""Operation counts of convolutions and dense layers, compared with the counter of PyTorch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aiperf_orch.trial.training.model import Model
 
 
 def _assert_counts_agree(graph: Graph) -> None:
-    """Forward by layer; backward as a whole, because PyTorch's counter ascribes some of it to more than one module."""
+    """Compare forward by layer, but backward in total: PyTorch attributes parts of it to more than one module."""
     height, width, channels = graph.input_shape
     with torch.device("meta"):
         model = Model(graph).eval()
@@ -28,14 +28,14 @@ def _assert_counts_agree(graph: Graph) -> None:
     assert {layer: operations.forward for layer, operations in ours.items()} == theirs
     assert forward.get_total_flops() == sum(theirs.values())
 
-    # our convention counts the update of weights and biases too, 2 operations each
+    # the convention also counts the update of weights and biases, 2 operations each
     updated = sum(model.get_parameter(f"{layer}.weight").numel() for layer in ours)
     updated += sum(layer.units for layer in graph.layers if layer.kind == "dense")
     assert sum(operations.backward for operations in ours.values()) - 2 * updated == backward.get_total_flops()
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_random_networks(seed: int) -> None:
+def test_counts_of_random_networks_agree_with_pytorch(seed: int) -> None:
     generator = np.random.default_rng(seed)
     height, width = (int(side) for side in generator.integers(5, 20, 2))
     graph = seeds.small_residual((height, width, 3), 7, width=4)
@@ -46,5 +46,5 @@ def test_random_networks(seed: int) -> None:
     _assert_counts_agree(graph)
 
 
-def test_resnet50() -> None:
+def test_counts_of_resnet50_agree_with_pytorch() -> None:
     _assert_counts_agree(seeds.resnet50())

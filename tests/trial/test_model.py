@@ -1,4 +1,4 @@
-"""The model computes what its graph says: shapes, padding, dropout, initial weights."""
+"""PyTorch model of a graph: shapes, padding, dropout, initial weights, memory of feature maps."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _random_morph(graph: Graph, edits: int, seed: int) -> Graph:
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 9), st.integers(1, 9), st.integers(0, 6))
-def test_every_layer_has_the_shape_that_the_graph_says(seed: int, height: int, width: int, edits: int) -> None:
+def test_every_layer_has_the_shape_of_the_graph(seed: int, height: int, width: int, edits: int) -> None:
     graph = _random_morph(seeds.small_residual((height, width, 2), 5, width=3), edits, seed)
     model = build(graph, 0.0, _generator()).eval()
     seen: dict[str, tuple[int, ...]] = {}
@@ -51,7 +51,7 @@ def test_every_layer_has_the_shape_that_the_graph_says(seed: int, height: int, w
 
 
 @pytest.mark.parametrize(("kernel", "stride", "side"), [*itertools.product((1, 2, 3, 4), (1, 2, 3), (1, 2, 5, 6))])
-def test_max_pool_has_ceil_sides_and_its_padding_never_wins(kernel: int, stride: int, side: int) -> None:
+def test_max_pool_rounds_sides_up_and_ignores_its_padding(kernel: int, stride: int, side: int) -> None:
     layers = [
         Layer(0, "input"),
         Layer(1, "max_pool", (0,), kernel=kernel, stride=stride),
@@ -61,11 +61,11 @@ def test_max_pool_has_ceil_sides_and_its_padding_never_wins(kernel: int, stride:
     model = build(graph, 0.0, _generator()).eval()
     nn.init.ones_(model.get_parameter("2.weight"))
     rows, columns, _ = graph.shapes[1]
-    pooled = model(torch.full((1, 1, side, side + 1), -1.0))  # a sum over the map, by the weights of one
+    pooled = model(torch.full((1, 1, side, side + 1), -1.0))  # the sum over the map, because the weights are 1
     assert pooled.item() == -rows * columns
 
 
-def test_dense_reads_a_map_channel_by_channel() -> None:
+def test_dense_layer_flattens_channel_by_channel() -> None:
     graph = Graph((2, 3, 2), [Layer(0, "input"), Layer(1, "dense", (0,), units=12)])
     model = build(graph, 0.0, _generator())
     model.load_state_dict({"1.weight": torch.eye(12), "1.bias": torch.zeros(12)})
@@ -82,7 +82,7 @@ def test_state_is_keyed_by_layer_id() -> None:
     assert "1.bias" not in names
 
 
-def test_initial_weights_are_he_and_only_depend_on_the_generator() -> None:
+def test_initial_weights_follow_he_and_depend_only_on_the_generator() -> None:
     graph = seeds.small_residual((8, 8, 1), 10, width=64)
     before = torch.get_rng_state()
     first, again, other = (build(graph, 0.0, _generator(seed)).state_dict() for seed in (3, 3, 4))
@@ -93,14 +93,14 @@ def test_initial_weights_are_he_and_only_depend_on_the_generator() -> None:
     assert first["4.weight"].std().item() == pytest.approx((2 / (9 * 64)) ** 0.5, rel=0.03)
 
 
-def test_the_meta_device_is_enough_for_a_large_network() -> None:
+def test_large_network_on_the_meta_device() -> None:
     with torch.device("meta"):
         logits = Model(seeds.resnet50())(torch.empty(2, 3, 224, 224))
     assert logits.is_meta
     assert logits.shape == (2, 1000)
 
 
-def test_dropout_stands_only_before_dense_layers() -> None:
+def test_dropout_applies_only_before_dense_layers() -> None:
     graph = seeds.small_residual((8, 8, 1), 10, width=4)
     model = build(graph, 0.5, _generator()).train()
     read: list[Tensor] = []
@@ -115,7 +115,7 @@ def test_dropout_stands_only_before_dense_layers() -> None:
     assert torch.equal(model(images), model(images))
 
 
-def test_a_map_is_freed_when_its_last_reader_has_read_it() -> None:
+def test_feature_map_is_freed_after_its_last_reader() -> None:
     graph = seeds.small_residual((8, 8, 1), 10, width=4)
     model = build(graph, 0.0, _generator()).eval()
     alive: list[weakref.ref[Tensor]] = []
@@ -130,10 +130,10 @@ def test_a_map_is_freed_when_its_last_reader_has_read_it() -> None:
     with torch.no_grad():
         model(torch.randn(1, 1, 8, 8))
     assert len(left) > 10
-    assert max(left) <= 2  # what is being read, and a shortcut
+    assert max(left) <= 2  # the map being read, and a shortcut
 
 
-def test_relu_leaves_alone_what_others_read_too() -> None:
+def test_relu_does_not_overwrite_a_map_with_other_readers() -> None:
     layers = [
         Layer(0, "input"),
         Layer(1, "batch_norm", (0,)),
@@ -145,7 +145,7 @@ def test_relu_leaves_alone_what_others_read_too() -> None:
     assert model(torch.full((1, 1, 1, 1), -1.0)).item() == pytest.approx(-2, abs=1e-4)
 
 
-def test_bound_layers_train_as_modules_do_and_go_along_with_changes_in_place() -> None:
+def test_bound_layers_train_like_modules_and_see_changes_in_place() -> None:
     graph = _random_morph(seeds.small_residual((8, 8, 3), 5, width=4), 6, seed=2)
     called, bound = (build(graph, 0.3, _generator(seed)).train() for seed in (1, 2))
     compute = bound.bound()
@@ -154,7 +154,7 @@ def test_bound_layers_train_as_modules_do_and_go_along_with_changes_in_place() -
     outputs = []
     for model, forward in ((called, called), (bound, compute)):
         for _ in range(2):
-            torch.manual_seed(3)  # dropout's
+            torch.manual_seed(3)  # used by dropout
             outputs.append(forward(images))
             torch.autograd.backward(outputs[-1].square().sum())
             with torch.no_grad():

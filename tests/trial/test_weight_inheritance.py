@@ -1,4 +1,4 @@
-"""A child with inherited weights computes what its parent did, whatever the network and the morphisms."""
+"""Weight inheritance: a child computes the same function as its parent, for all networks and morphisms."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _images(graph: Graph, number: int = 4) -> Tensor:
 
 
 def _trained(graph: Graph, seed: int = 0) -> Model:
-    """A model whose batch-norms look like those of a trained network."""
+    """A model with batch-norms like those of a trained network."""
     generator = _generator(seed)
     model = build(graph, 0.0, generator)
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
@@ -97,7 +97,7 @@ def _random_edits(graph: Graph, number: int, seed: int) -> list[Edit]:
         edit = morphisms.random_edit(graph, int(generator.choice([3, 5, 7])), generator)
         assert edit is not None
         child = morphisms.apply(graph, edit)
-        if child.parameters < 200_000:  # keeps the test small
+        if child.parameters < 200_000:  # for a fast test
             graph, edits = child, [*edits, edit]
     return edits
 
@@ -115,12 +115,12 @@ def test_every_edit_preserves_the_function(name: str, kind: EditKind) -> None:
 
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(st.sampled_from(sorted(NETWORKS)), st.integers(0, 10**6))
-def test_chains_of_twenty_preserve_the_function(name: str, seed: int) -> None:
+def test_chain_of_twenty_edits_preserves_the_function(name: str, seed: int) -> None:
     graph = NETWORKS[name]
     _assert_same_function(graph, _random_edits(graph, 20, seed), _trained(graph, seed))
 
 
-def test_resnet50_keeps_its_function() -> None:
+def test_edits_of_resnet50_preserve_the_function() -> None:
     graph = seeds.resnet50((64, 64, 3), 10)
     model = _trained(graph)
     relus = [layer.id for layer in graph.layers if layer.kind == "relu"]
@@ -128,7 +128,7 @@ def test_resnet50_keeps_its_function() -> None:
     convolutions = [layer.id for layer in graph.layers if layer.kind == "conv"]
     edits = [
         Edit("deeper", relus[4], kernel=7),
-        Edit("wider", convolutions[3]),  # ends its block, so that an add ties the whole first stage to it
+        Edit("wider", convolutions[3]),  # the last of its block: an add ties the whole first stage to it
         Edit("skip_add", relus[2], to=norms[20]),
         Edit("skip_concat", relus[2], to=norms[20]),
     ]
@@ -137,7 +137,7 @@ def test_resnet50_keeps_its_function() -> None:
         _assert_same_function(graph, [edit], model)
 
 
-def test_the_parents_state_stays_as_it_is() -> None:
+def test_state_of_the_parent_is_not_modified() -> None:
     graph = NETWORKS["branched"]
     state = _trained(graph).state_dict()
     before = {name: value.clone() for name, value in state.items()}
@@ -146,7 +146,7 @@ def test_the_parents_state_stays_as_it_is() -> None:
     assert all(torch.equal(state[name], before[name]) for name in state)
 
 
-def test_the_same_seed_gives_the_same_weights() -> None:
+def test_same_seed_gives_the_same_weights() -> None:
     graph = NETWORKS["small"]
     model = _trained(graph)
     edits = _random_edits(graph, 8, 2)
@@ -155,7 +155,7 @@ def test_the_same_seed_gives_the_same_weights() -> None:
     assert any(not torch.equal(first[name], other[name]) for name in first)
 
 
-def test_a_copy_stands_after_its_original_and_readers_share_unequally() -> None:
+def test_copy_follows_its_original_and_readers_divide_unequally() -> None:
     graph = NETWORKS["small"]
     before = _trained(graph).state_dict()
     after = inherit(graph, [Edit("wider", 4)], before, _generator())
@@ -166,7 +166,7 @@ def test_a_copy_stands_after_its_original_and_readers_share_unequally() -> None:
     assert ((originals - copies).abs() > 1e-6).float().mean() > 0.95
 
 
-def test_copies_part_in_training() -> None:
+def test_copies_diverge_in_training() -> None:
     graph = NETWORKS["small"]
     child = _child(graph, [Edit("wider", 4)], _trained(graph)).train()
     weight = child.get_parameter("4.weight")
@@ -177,13 +177,13 @@ def test_copies_part_in_training() -> None:
         optimizer.zero_grad()
         nn.functional.cross_entropy(child(images), labels).backward()
         optimizer.step()
-    parted = (weight[0::2] - weight[1::2]).detach().flatten(1).norm(dim=1)
-    assert (parted > 1e-4).all()
+    distances = (weight[0::2] - weight[1::2]).detach().flatten(1).norm(dim=1)
+    assert (distances > 1e-4).all()
 
 
 @torch.no_grad()
-def test_training_begins_near_the_parent_too() -> None:
-    """Behind a batch-norm the moments are known, so an undoing batch-norm undoes itself in training mode as well."""
+def test_output_in_training_mode_is_close_to_the_parent() -> None:
+    """After a batch-norm the moments are known: the inserted batch-norm is the identity in training mode too."""
     graph = NETWORKS["small"]
     model = _trained(graph)
     edits = [Edit("skip_concat", 3, to=12)]
@@ -192,7 +192,7 @@ def test_training_begins_near_the_parent_too() -> None:
     torch.testing.assert_close(child.train()(images), model.train()(images), rtol=0.02, atol=0.02)
 
 
-def test_an_edit_that_does_not_fit_is_refused() -> None:
+def test_edit_that_does_not_fit_is_refused() -> None:
     graph = NETWORKS["small"]
     with pytest.raises(NetworkError, match="needs a conv"):
         inherit(graph, [Edit("wider", 2)], _trained(graph).state_dict(), _generator())

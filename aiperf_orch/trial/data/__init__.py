@@ -1,1 +1,1 @@
-"""The data sets that trials train and validate on."""
+"""Datasets of trials: listing, staging, decoding, augmentation, batches on the device."""

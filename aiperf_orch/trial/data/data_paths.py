@@ -1,7 +1,4 @@
-"""Where this trial's data lies: paths are private, so that a specification, which leaves the machine, has none of them.
-
-Without torch.
-"""
+"""Paths of a trial's data, which are private and therefore not part of a specification. Does not import torch."""
 
 from __future__ import annotations
 
@@ -13,33 +10,41 @@ from aiperf_orch.records.trial import TrialSpec
 from aiperf_orch.settings.models import DataSettings
 
 
-class PlacedData(DataSettings):
-    """A data set's settings with the file that keeps its listing, and whether this trial may write that file."""
+class LocatedDataSettings(DataSettings):
+    """Settings of a dataset with its paths: `index` is the file that keeps its listing.
+
+    `writes_index` says whether this trial may write that file.
+    """
 
     index: Path | None = None
-    keeps_index: bool = False
+    writes_index: bool = False
 
 
 def with_data_paths(spec: TrialSpec, path: Path, *, manual: bool, data: Path | None = None) -> TrialSpec:
-    """A specification with its data's places: those of the campaign that its file lies in.
+    """Return a specification that has the paths of its data, taken from the campaign of its file.
 
     Args:
-        spec: the specification.
-        path: its file.
-        manual: whether a person runs the trial: then the campaign is only read.
-        data: the data set's folder, in place of the campaign's.
+        spec: The specification.
+        path: The file of the specification.
+        manual: Whether a user runs the trial manually; the campaign is then only read.
+        data: The folder of the dataset, instead of that of the campaign.
 
     Raises:
-        RecordError: when the campaign's settings cannot be read.
-        UsageError: when its directory cannot be trusted.
+        RecordError: If the settings of the campaign cannot be read.
+        UsageError: If the campaign directory cannot be trusted.
     """
     if spec.training.trainer == "simulated" or not spec.data.needs_path:
         return spec
     layout = Layout.of_spec(path)
-    found: dict[str, object] = {}
+    paths: dict[str, object] = {}
     if CampaignDirectory.exists(layout.path):
-        frozen = CampaignDirectory.open(layout.path).settings.data
-        found = {"path": frozen.path, "stage": frozen.stage, "index": layout.data_index, "keeps_index": not manual}
+        settings = CampaignDirectory.open(layout.path).settings.data
+        paths = {
+            "path": settings.path,
+            "stage": settings.stage,
+            "index": layout.data_index,
+            "writes_index": not manual,
+        }
     if data is not None:
-        found |= {"path": str(data.absolute()), "stage": None}
-    return spec.model_copy(update={"data": PlacedData(**spec.data.model_dump() | found)})
+        paths |= {"path": str(data.absolute()), "stage": None}
+    return spec.model_copy(update={"data": LocatedDataSettings(**spec.data.model_dump() | paths)})

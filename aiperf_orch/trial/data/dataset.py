@@ -1,6 +1,6 @@
-"""What a data set is to a trainer: batches of images by their indices, on the device, ready for the model.
+"""Interface of a dataset: batches of images by their indices, on the device, ready for the model.
 
-Which images a worker takes in which order is `sharding`'s; a source only loads, decodes and augments them.
+`training.sharding` decides which worker takes which images in which order; a dataset loads, decodes and augments them.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from aiperf_orch.network.graph import Shape
 Indices = NDArray[np.int64]
 
 SKIPPED: Final = -100
-"""Label of an image that could not be read and does not count: what `cross_entropy` ignores."""
+"""Label of an image that could not be read and is not counted; `cross_entropy` ignores it."""
 
 
 class Batch(NamedTuple):
     """Normalised images (N, channels, height, width), channels last in memory, and labels (N,) in int64, on the device.
 
-    `skipped` of the labels are SKIPPED.
+    `skipped` is the number of labels that are SKIPPED.
     """
 
     images: Tensor
@@ -32,28 +32,28 @@ class Batch(NamedTuple):
 
 
 class Dataset(Protocol):
-    """A data set, opened for one worker and its device."""
+    """A dataset, opened for one worker and its device."""
 
     input_shape: Shape
     classes: int
     train_images: int
     val_images: int
     digest: str
-    """SHA-256 of the data set's listing: the same wherever the same images are."""
+    """SHA-256 of the dataset's listing; equal on all machines that have the same images."""
 
     def training(self, batches: Sequence[Indices], seed: int) -> Iterator[Batch]:
-        """The training images of each batch, augmented; the same for the same seed.
+        """Yield the training images of each batch, augmented; deterministic for a seed.
 
         Raises:
-            TrialFailedError: BAD_DATA when more images than the setting allows cannot be read.
+            TrialFailedError: BAD_DATA if more images than `data.max_broken` cannot be read.
         """
 
     def validation(self, batches: Sequence[Indices]) -> Iterator[Batch]:
-        """The validation images of each batch, each as it is.
+        """Yield the validation images of each batch, without augmentation.
 
         Raises:
-            TrialFailedError: BAD_DATA when one of them cannot be read.
+            TrialFailedError: BAD_DATA if an image cannot be read.
         """
 
     def close(self) -> None:
-        """End what loads images."""
+        """End the processes that load images."""

@@ -1,6 +1,7 @@
-"""Images from files: decoded, cropped and resized, by processes that do nothing else. Their import is kept small.
+"""Decoding, cropping and resizing of image files, in processes that do nothing else.
 
-What is random is drawn from the seed and the image's index alone, so that it does not matter which process does it.
+Random numbers depend only on the seed and the index of the image, not on the process. The module has few imports,
+because every loader process has them.
 """
 
 from __future__ import annotations
@@ -22,18 +23,18 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from aiperf_orch.trial.data.dataset import SKIPPED, Indices
-from aiperf_orch.trial.data.read_failures import is_nodes
+from aiperf_orch.trial.data.read_failures import is_node_failure
 
-_SCALE: Final = (0.08, 1.0)  # of the image's area that a training crop takes
-_RATIO: Final = (3 / 4, 4 / 3)  # of its width to its height
-_TRIES: Final = 10
-_MARGIN: Final = 256 / 224  # the short side that a validation image is resized to, to the side that is cut from it
+_SCALE: Final = (0.08, 1.0)  # area of a training crop relative to the image
+_RATIO: Final = (3 / 4, 4 / 3)  # aspect ratio (width / height) of a training crop
+_CROP_TRIALS: Final = 10
+_RESIZE_RATIO: Final = 256 / 224  # short side of a resized validation image relative to the side of its centre crop
 Box = tuple[float, float, float, float]
 """Left, upper, right, lower, in pixels."""
 
 
-class Order(NamedTuple):
-    """A batch to decode: paths, labels, and the images' indices; with a `seed` for training, without to validate."""
+class DecodeRequest(NamedTuple):
+    """Images to decode: paths, labels and indices; `seed` is None for validation (no augmentation)."""
 
     paths: list[bytes]
     labels: Indices
@@ -41,96 +42,111 @@ class Order(NamedTuple):
     seed: int | None
 
 
-class Decoded(NamedTuple):
+class BrokenImage(NamedTuple):
+    """An image that could not be read: path, reason, and whether this node (not the image) is at fault."""
+
+    path: bytes
+    reason: str
+    node_failed: bool
+
+
+class DecodedImages(NamedTuple):
     """Images (N, height, width, 3) in uint8, whether each is to be mirrored (N,), and labels (N,).
 
-    `broken` tells what is wrong with those that could not be read, and whether it is the node that cannot; they are black,
-    and have the label SKIPPED.
+    The images in `broken` are black and have the label SKIPPED.
     """
 
     images: Tensor
     mirrored: Tensor
     labels: Tensor
-    broken: list[tuple[bytes, str, bool]]
+    broken: list[BrokenImage]
 
 
-class Decoder(Dataset[Decoded]):
-    """Decodes orders; `root` is where their paths begin, `size` the side of the images that come out."""
+class Decoder(Dataset[DecodedImages]):
+    """Decoder of requests: paths are relative to `root`, images are resized to a side of `size` pixels."""
 
     def __init__(self, root: bytes, size: int) -> None:
         self._root, self._size = root, size
 
-    def __getitem__(self, order: Order) -> Decoded:
-        """The images of an order."""
-        count = len(order.paths)
+    def __getitem__(self, request: DecodeRequest) -> DecodedImages:
+        """Decode the images of a request."""
+        count = len(request.paths)
         images = torch.zeros((count, self._size, self._size, 3), dtype=torch.uint8)
         mirrored = torch.zeros(count, dtype=torch.bool)
-        labels = torch.from_numpy(order.labels.copy())
-        pixels, broken = images.numpy(), []
+        labels = torch.from_numpy(request.labels.copy())
+        pixels = images.numpy()
+        broken: list[BrokenImage] = []
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd metadata
-            for place, (path, index) in enumerate(zip(order.paths, order.indices.tolist(), strict=True)):
-                chance = None if order.seed is None else np.random.Generator(np.random.PCG64((order.seed, index)))
+            warnings.simplefilter("ignore")  # about unusual metadata
+            for position, (path, index) in enumerate(zip(request.paths, request.indices.tolist(), strict=True)):
+                generator = (
+                    None if request.seed is None else np.random.Generator(np.random.PCG64((request.seed, index)))
+                )
                 try:
-                    pixels[place] = read_image(os.path.join(self._root, path), self._size, chance)  # noqa: PTH118
-                except Exception as error:  # a broken image makes its decoder raise almost anything
-                    labels[place] = SKIPPED
-                    broken.append((path, why_broken(error), is_nodes(error)))
-                if chance is not None:
-                    mirrored[place] = bool(chance.random() < 0.5)
-        return Decoded(images, mirrored, labels, broken)
+                    pixels[position] = read_image(os.path.join(self._root, path), self._size, generator)  # noqa: PTH118
+                except Exception as error:  # decoders raise many types of exceptions for a broken image
+                    labels[position] = SKIPPED
+                    broken.append(BrokenImage(path, describe(error), is_node_failure(error)))
+                if generator is not None:
+                    mirrored[position] = bool(generator.random() < 0.5)
+        return DecodedImages(images, mirrored, labels, broken)
 
 
-def why_broken(error: Exception) -> str:
-    """What an error in reading an image says, without the path, which is known, and without what it read from."""
-    said = "it is empty, or no image" if isinstance(error, UnidentifiedImageError) else str(error)
+def describe(error: Exception) -> str:
+    """Describe an error in reading an image in one line, without the path of the image."""
+    text = "it is empty, or not an image" if isinstance(error, UnidentifiedImageError) else str(error)
     if isinstance(error, OSError) and error.strerror:
-        said = error.strerror
-    return f"{type(error).__name__}: {' '.join(said.split())}"
+        text = error.strerror
+    return f"{type(error).__name__}: {' '.join(text.split())}"
 
 
-def as_it_is(decoded: Any) -> Any:
-    """What a loader made, unchanged."""
+def identity(decoded: Any) -> Any:
+    """Return the argument: the collate function of the loaders, which must not batch."""
     return decoded
 
 
-def die_with_parent(_loader: int) -> None:
-    """Let this loader end with the worker that it loads for, whose death its own parent, a server of forks, outlives."""
+def exit_with_parent(_loader: int) -> None:
+    """End this loader process when its worker ends; the process's own parent, a fork server, may live longer."""
     parent = multiprocessing.parent_process()
     if parent is not None:
-        threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+        threading.Thread(target=_exit_after, args=(parent,), daemon=True).start()
 
 
-def _follow(parent: BaseProcess) -> None:
+def _exit_after(parent: BaseProcess) -> None:
     parent.join()
-    os._exit(1)
+    os._exit(1)  # in a thread, `sys.exit` would end only the thread
 
 
-def read_image(path: bytes, size: int, chance: np.random.Generator | None) -> NDArray[np.uint8]:
-    """One image (size, size, 3): a random crop where there is chance, else the centre of the resized image.
+def read_image(path: bytes, size: int, generator: np.random.Generator | None) -> NDArray[np.uint8]:
+    """Read an image as (size, size, 3).
+
+    Args:
+        path: The file.
+        size: The side in pixels.
+        generator: Source of a random crop; None for the centre crop of the resized image.
 
     Raises:
-        Exception: of any kind, when it cannot be read or decoded.
+        Exception: Of any type, if the image cannot be read or decoded.
     """
     with open(path, "rb") as file:  # noqa: PTH123
         data = io.BytesIO(file.read())
     with Image.open(data) as image:
-        box = centre(image.size, size) if chance is None else random_crop(image.size, chance)
-        if chance is not None and image.format == "JPEG":
+        box = centre_crop(image.size, size) if generator is None else random_crop(image.size, generator)
+        if generator is not None and image.format == "JPEG":
             box = _draft(image, box, size)
-        cut = image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR, box=box)
-        return np.asarray(cut)
+        crop = image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR, box=box)
+        return np.asarray(crop)
 
 
-def random_crop(shape: tuple[int, int], chance: np.random.Generator) -> Box:
-    """A training crop of an image of (width, height), as Szegedy et al. (2014) cut it."""
+def random_crop(shape: tuple[int, int], generator: np.random.Generator) -> Box:
+    """Draw a training crop of an image of (width, height), as Szegedy et al. (2014)."""
     width, height = shape
-    for _ in range(_TRIES):
-        area = width * height * chance.uniform(*_SCALE)
-        ratio = math.exp(chance.uniform(math.log(_RATIO[0]), math.log(_RATIO[1])))
+    for _ in range(_CROP_TRIALS):
+        area = width * height * generator.uniform(*_SCALE)
+        ratio = math.exp(generator.uniform(math.log(_RATIO[0]), math.log(_RATIO[1])))
         across, down = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
         if 0 < across <= width and 0 < down <= height:
-            left, upper = int(chance.integers(width - across + 1)), int(chance.integers(height - down + 1))
+            left, upper = int(generator.integers(width - across + 1)), int(generator.integers(height - down + 1))
             return left, upper, left + across, upper + down
     across = min(width, max(1, round(height * _RATIO[1])))
     down = min(height, max(1, round(width / _RATIO[0])))
@@ -138,10 +154,10 @@ def random_crop(shape: tuple[int, int], chance: np.random.Generator) -> Box:
     return left, upper, left + across, upper + down
 
 
-def centre(shape: tuple[int, int], size: int) -> Box:
-    """What of an image of (width, height) is the centre of side `size` once its short side is 256/224 of that."""
+def centre_crop(shape: tuple[int, int], size: int) -> Box:
+    """Box in an image of (width, height) that is the centre of side `size` after resizing its short side to 256/224."""
     width, height = shape
-    short = round(size * _MARGIN)
+    short = round(size * _RESIZE_RATIO)
     wide, high = (short, short * height // width) if width <= height else (short * width // height, short)
     left, upper = round((wide - size) / 2), round((high - size) / 2)
     across, down = width / wide, height / high
@@ -149,7 +165,7 @@ def centre(shape: tuple[int, int], size: int) -> Box:
 
 
 def _draft(image: Image.Image, box: Box, size: int) -> Box:
-    """Let the JPEG decoder leave out detail that the resize would throw away; returns the box in what it will give."""
+    """Let the JPEG decoder skip detail below the resized resolution; returns the box in the drafted image."""
     (width, height), (left, upper, right, lower) = image.size, box
     image.draft("RGB", (math.ceil(width * size / (right - left)), math.ceil(height * size / (lower - upper))))
     across, down = image.size[0] / width, image.size[1] / height

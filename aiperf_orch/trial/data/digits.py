@@ -1,4 +1,4 @@
-"""scikit-learn's digits, which need no download: 1,797 real handwritten digits of 8x8 grey pixels."""
+"""Digits of scikit-learn: 1,797 handwritten digits of 8x8 grey pixels, without a download."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ _VALIDATION: Final = 360
 
 
 def digits() -> Arrays:
-    """The last 360 images validate.
+    """Load the digits; the last 360 images are for validation.
 
-    They are read from the file inside scikit-learn: importing its `load_digits` costs every trial 1.5 s.
+    The file of scikit-learn is read directly, because importing `sklearn.datasets` is slow (see
+    `docs/research/data-loading.md`).
 
     Raises:
-        ImportError: when scikit-learn is not installed.
-        OSError, EOFError, ValueError, zlib.error: when its file cannot be read.
+        ImportError: If scikit-learn is not installed.
+        OSError, EOFError, ValueError, zlib.error: If its file cannot be read.
     """
     package = importlib.util.find_spec("sklearn")
     if package is None or package.origin is None:

@@ -1,4 +1,4 @@
-"""Data sets that fit into memory whole: held on the device, a batch is a lookup."""
+"""Datasets that fit into memory: kept on the device, a batch is an index operation."""
 
 from __future__ import annotations
 
@@ -26,47 +26,47 @@ class Arrays:
 
     @property
     def input_shape(self) -> Shape:
-        """(height, width, channels) of one image, as networks say it."""
+        """Shape (height, width, channels) of an image, in the order of network graphs."""
         channels, height, width = self.train_images.shape[1:]
         return height, width, channels
 
 
 class InMemory:
-    """A `Dataset` over arrays, without augmentation."""
+    """A `Dataset` of arrays, without augmentation."""
 
     def __init__(self, arrays: Arrays, device: torch.device) -> None:
         self.input_shape, self.classes, self.digest = arrays.input_shape, arrays.classes, arrays.digest
         self.train_images, self.val_images = len(arrays.train_labels), len(arrays.val_labels)
         self._device = device
-        self._train = _last(arrays.train_images).to(device), arrays.train_labels.to(device)
-        self._val = _last(arrays.val_images).to(device), arrays.val_labels.to(device)
+        self._train = _channels_last(arrays.train_images).to(device), arrays.train_labels.to(device)
+        self._val = _channels_last(arrays.val_images).to(device), arrays.val_labels.to(device)
 
-    def training(self, batches: Sequence[Indices], seed: int) -> Iterator[Batch]:  # noqa: ARG002 (nothing is drawn)
-        """The training images of each batch."""
+    def training(self, batches: Sequence[Indices], seed: int) -> Iterator[Batch]:  # noqa: ARG002 (no randomness)
+        """Yield the training images of each batch."""
         return self._batches(*self._train, batches)
 
     def validation(self, batches: Sequence[Indices]) -> Iterator[Batch]:
-        """The validation images of each batch."""
+        """Yield the validation images of each batch."""
         return self._batches(*self._val, batches)
 
     def close(self) -> None:
-        """There is nothing to end."""
+        """Do nothing: there are no processes to end."""
 
     def _batches(self, images: Tensor, labels: Tensor, batches: Sequence[Indices]) -> Iterator[Batch]:
         for chosen in on_device(batches, self._device):
             yield Batch(images.index_select(0, chosen).permute(0, 3, 1, 2), labels[chosen])
 
 
-def _last(images: Tensor) -> Tensor:
-    """Images (N, height, width, channels): taken from these a batch is channels last by its strides, too.
+def _channels_last(images: Tensor) -> Tensor:
+    """Images as (N, height, width, channels), so that the strides of batches are channels last.
 
-    Of one channel PyTorch cannot tell otherwise, and torch.compile would choose a slower layout.
+    For one channel PyTorch cannot infer the layout otherwise, and torch.compile would choose a slower one.
     """
     return images.permute(0, 2, 3, 1).contiguous()
 
 
 def on_device(batches: Sequence[Indices], device: torch.device) -> Sequence[Tensor]:
-    """The indices of each batch, copied all at once: a copy in each step would wait for the device."""
+    """Copy the indices of all batches to the device at once, because a copy in each step would wait for the device."""
     if not batches:
         return ()
     lengths = [len(indices) for indices in batches]

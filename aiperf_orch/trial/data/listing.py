@@ -1,6 +1,6 @@
-"""The listing of an image tree (train/CLASS/IMAGE and val/CLASS/IMAGE): made once, kept as an index, checked each time.
+"""Listing of an image tree (train/CLASS/IMAGE and val/CLASS/IMAGE), stored in an index file.
 
-Without torch. What the files hold is `decoding`'s.
+Does not import torch. The images are read by `decoding`.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from aiperf_orch.campaign.durable_files import read_file, replace_file
 from aiperf_orch.campaign.safe_reading import LONG_RETRY_SECONDS
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.settings.models import DataSettings
-from aiperf_orch.trial.data.read_failures import ADVICE, is_nodes
+from aiperf_orch.trial.data.read_failures import ADVICE, is_node_failure
 from aiperf_orch.trial.runtime.trainer import TrialFailedError
 from aiperf_orch.util.errors import AiperfError
 
 SPLITS: Final = ("train", "val")
-_THREADS: Final = 32  # a parallel file system answers many at once
+_THREADS: Final = 32  # a parallel file system answers many requests at once
 _IMAGES: Final = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 _FORMAT: Final = 1
-_RANKED_SIDE: Final = 224  # pixels, of ImageNet-1k's images in a ranked result
+_RANKED_SIDE: Final = 224  # pixels, side of the images of ImageNet-1k in a rankable result
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
-class Unseen(TrialFailedError):
-    """BAD_DATA: a folder cannot be read, be it the data set's fault or the node's."""
+class UnreadableFolderError(TrialFailedError):
+    """BAD_DATA: a folder does not exist or is not readable, because of the dataset or of this node's file systems."""
 
     def __init__(self, message: str) -> None:
         super().__init__(EndReason.BAD_DATA, message)
@@ -49,17 +49,17 @@ class Unseen(TrialFailedError):
 
 @dataclass(frozen=True, eq=False)
 class Listing:
-    """Every image of a tree, first those that train, by class and name.
+    """All images of a tree, training images first, sorted by class and name.
 
-    `text` has a line for each, `train/CLASS/NAME BYTES`; `counts` has, of each split, the images of each class. `key` names
-    the tree as it was listed, and `new` says that this was just now.
+    `text` has a line for each image: `train/CLASS/NAME BYTES`. `counts` has the number of images of each class for each
+    split. `key` identifies the tree and its state; `is_new` says that the listing was not read from an index.
     """
 
     text: bytes
     classes: list[str]
     counts: dict[str, list[int]]
     key: str = ""
-    new: bool = False
+    is_new: bool = False
 
     @property
     def digest(self) -> str:
@@ -67,34 +67,34 @@ class Listing:
         return hashlib.sha256(self.text).hexdigest()
 
     def images(self, split: str) -> int:
-        """How many images a split has."""
+        """Return the number of images of a split."""
         return sum(self.counts[split])
 
     def paths(self, split: str, indices: NDArray[np.int64]) -> list[bytes]:
-        """The images of a split by their indices from 0, relative to the root."""
+        """Return the paths of images of a split by their indices (from 0), relative to the root."""
         offset = 0 if split == "train" else self.images("train")
         starts = self._starts
         lines = (self.text[starts[i] : starts[i + 1]] for i in (indices + offset).tolist())
         return [line.rpartition(b" ")[0] for line in lines]
 
     def labels(self, split: str) -> NDArray[np.int64]:
-        """The class of each image of a split, counted from 0 in the order of the folders' names."""
+        """Return the class of each image of a split, numbered from 0 in the order of folder names."""
         return np.repeat(np.arange(len(self.classes)), self.counts[split])
 
     def files(self) -> Iterator[tuple[bytes, int]]:
-        """Every image, relative to the root, and its bytes."""
-        for line in self.text.split(b"\n")[:-1]:  # a name may hold what `splitlines` takes for a line's end
+        """Yield the path of each image, relative to the root, and its size in bytes."""
+        for line in self.text.split(b"\n")[:-1]:  # names may contain characters at which `splitlines` splits
             path, _, size = line.rpartition(b" ")
             yield path, int(size)
 
     @cached_property
     def _starts(self) -> NDArray[np.int64]:
-        """Where each line begins, and where the last one ends."""
+        """Offsets of the lines, and of the end of the last one."""
         ends = np.flatnonzero(np.frombuffer(self.text, np.uint8) == ord("\n")) + 1
         return np.concatenate([np.zeros(1, np.int64), ends])
 
-    def packed(self) -> bytes:
-        """The listing as `unpacked` reads it."""
+    def to_bytes(self) -> bytes:
+        """Serialize the listing."""
         header = {
             "format": _FORMAT,
             "key": self.key,
@@ -105,11 +105,11 @@ class Listing:
         return json.dumps(header).encode() + b"\n" + zlib.compress(self.text, 1)
 
     @classmethod
-    def unpacked(cls, data: bytes) -> Listing:
-        """The listing that was packed.
+    def from_bytes(cls, data: bytes) -> Listing:
+        """Read a listing that `to_bytes` wrote.
 
         Raises:
-            ValueError: when it is damaged, or of another format.
+            ValueError: If it is damaged, or of another format.
         """
         head, _, body = data.partition(b"\n")
         try:
@@ -122,41 +122,44 @@ class Listing:
             raise ValueError("of another format, or damaged")
         return listing
 
-    def keep(self, index: Path) -> None:
-        """Write the file by which later trials need not list the tree."""
+    def write_index(self, index: Path) -> None:
+        """Write the index file from which later trials read the listing."""
         try:
-            replace_file(index, self.packed())
+            replace_file(index, self.to_bytes())
         except AiperfError as error:
-            print(f"the listing is not kept, and the next trial makes it anew: {error}", file=sys.stderr, flush=True)
+            print(
+                f"warning: the index is not written, the next trial lists again: {error}", file=sys.stderr, flush=True
+            )
 
 
 def list_tree(root: Path, outputs: int, index: Path | None = None) -> Listing:
-    """The listing of a tree, from its index where there is one and no class folder has changed since.
+    """List a tree, or read its listing from the index if no class folder has changed since.
 
     Args:
-        root: the folder that holds train and val.
-        outputs: how many classes the network tells apart.
-        index: the file that keeps the listing.
+        root: The folder that contains train and val.
+        outputs: The number of classes of the network.
+        index: The index file; None for no index.
 
     Raises:
-        TrialFailedError: BAD_DATA, saying what is wrong with the tree.
-        TransientError: when the index could not be read for minutes: all images are listed once, not by each trial.
+        TrialFailedError: BAD_DATA, if the tree is not valid; the message describes why.
+        TransientError: If the index could not be read for minutes; it does not list the tree instead, because all
+            trials would do this at once.
     """
     folders = class_folders(root, outputs)
     key = _key(root, folders)
     if index is not None:
         with suppress(FileNotFoundError, ValueError):
-            listing = Listing.unpacked(read_file(index, retry_for=LONG_RETRY_SECONDS))
+            listing = Listing.from_bytes(read_file(index, retry_for=LONG_RETRY_SECONDS))
             if listing.key == key:
                 return listing
-    return replace(_listed(root, folders), key=key, new=True)
+    return replace(_list_classes(root, folders), key=key, is_new=True)
 
 
 def class_folders(root: Path, outputs: int) -> list[str]:
-    """The names of the class folders, sorted, the same in train and val.
+    """Return the sorted names of the class folders, which are the same in train and val.
 
     Raises:
-        TrialFailedError: BAD_DATA, when the tree is not one of images by class, or its classes are not the network's.
+        TrialFailedError: BAD_DATA, if there are no class folders, they differ, or they are not as many as `outputs`.
     """
     found: dict[str, list[str]] = {}
     for split in SPLITS:
@@ -164,101 +167,103 @@ def class_folders(root: Path, outputs: int) -> list[str]:
             with os.scandir(root / split) as entries:
                 found[split] = sorted(item.name for item in entries if item.name[0] != "." and item.is_dir())
         except OSError as error:
-            if is_nodes(error):
+            if is_node_failure(error):
                 raise node_failure(error, f"{root / split}: cannot be read") from None
-            raise Unseen(
-                f"{root / split}: cannot be read ({error.strerror}): data.path must be the folder that holds "
-                "train and val, as this node sees it"
+            raise UnreadableFolderError(
+                f"{root / split}: cannot be read ({error.strerror}): data.path must be the folder that contains "
+                "train and val, as seen by this node"
             ) from None
         if not found[split]:
-            raise bad(f"{root / split}: has no class folders: each class's images belong into a folder of their own")
+            raise bad_data(f"{root / split}: has no class folders: put the images of each class into a folder")
     train, val = found["train"], found["val"]
     if train != val:
         name = min(set(train) ^ set(val))
         where, missing = ("train", "val") if name in train else ("val", "train")
-        raise bad(f"{root}: the class folder {name!r} is in {where}, and not in {missing}: both must have the same")
+        raise bad_data(f"{root}: the class folder {name!r} is in {where} but not in {missing}: add or remove it")
     if len(train) != outputs:
-        raise bad(
-            f"{root}: has {len(train)} class folders, and the network {outputs} outputs: begin the campaign anew "
-            f"with data.classes: {len(train)}, or mend the tree"
+        raise bad_data(
+            f"{root}: has {len(train)} class folders, but the network has {outputs} outputs: start a new campaign "
+            f"with data.classes: {len(train)}, or correct the tree"
         )
     return train
 
 
-def check_whole(root: Path, settings: DataSettings, listing: Listing) -> None:
-    """Refuse a part of ImageNet-1k under its name: a campaign on it would end without a rank.
+def check_complete(root: Path, settings: DataSettings, listing: Listing) -> None:
+    """Refuse an incomplete ImageNet-1k, because the result of a campaign with it would not be rankable.
 
     Raises:
-        TrialFailedError: BAD_DATA, when images of 1000 classes at 224 pixels, as ranked, are not as many as ImageNet-1k has.
+        TrialFailedError: BAD_DATA, if the tree has 1000 classes at 224 pixels, but not all images of ImageNet-1k.
     """
     if settings.sizes is None or settings.image_size != _RANKED_SIDE:
         return
-    for split, whole in zip(SPLITS, settings.sizes, strict=True):
-        if listing.images(split) != whole:
-            raise bad(
-                f"{root / split}: holds {listing.images(split):,} images, ImageNet-1k has {whole:,} there, and a ranked "
-                "result needs them all: complete the tree, or set another data.image_size for a campaign without a rank"
+    for split, complete in zip(SPLITS, settings.sizes, strict=True):
+        if listing.images(split) != complete:
+            raise bad_data(
+                f"{root / split}: contains {listing.images(split):,} images, ImageNet-1k has {complete:,}, and a "
+                "rankable result needs all: complete the tree, or set another data.image_size (then not rankable)"
             )
 
 
-def root_of(settings: DataSettings) -> Path:
-    """The folder that the settings name.
+def data_root(settings: DataSettings) -> Path:
+    """Return the folder of the dataset.
 
     Raises:
-        TrialFailedError: BAD_DATA, when they name none.
+        TrialFailedError: BAD_DATA, if the settings have none.
     """
     if settings.path is None:
-        raise bad(f"data set {settings.name!r} needs its folder: set data.path, or by hand give --data")
+        raise bad_data(
+            f"dataset {settings.name!r} needs its folder: set data.path, or give --data if you run the trial manually"
+        )
     return Path(settings.path)
 
 
-def bad(message: str) -> TrialFailedError:
-    """The failure of a data set that cannot be used."""
+def bad_data(message: str) -> TrialFailedError:
+    """Make the error of a dataset that cannot be used."""
     return TrialFailedError(EndReason.BAD_DATA, message)
 
 
 def node_failure(error: OSError, what: str = "the data cannot be opened") -> TrialFailedError:
-    """The failure of a node that cannot read data: what failed there, and what to do."""
-    place = f"{os.fsdecode(error.filename)}: " if error.filename else ""
-    said = f"{socket.gethostname()}: {what} ({place}{error.strerror or error}): the node is at fault, not the data"
+    """Make the error of a node that cannot read data, with the reason and advice."""
+    file = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+    message = f"{socket.gethostname()}: {what} ({file}{error.strerror or error}): the node is at fault, not the data"
     advice = ADVICE.get(error.errno or 0)
-    return TrialFailedError(EndReason.NODE_FAILURE, f"{said}; {advice}" if advice else said)
+    return TrialFailedError(EndReason.NODE_FAILURE, f"{message}; {advice}" if advice else message)
 
 
-def in_threads(deed: Callable[[_Item], _Result], items: list[_Item]) -> list[_Result]:
-    """A deed on each item by many threads, in order; when one fails, those that have not begun are left."""
+def map_in_threads(function: Callable[[_Item], _Result], items: list[_Item]) -> list[_Result]:
+    """Call a function for each item in many threads; returns results in order. An exception prevents further calls."""
     pool = ThreadPoolExecutor(_THREADS)
     try:
-        return list(pool.map(deed, items))
+        return list(pool.map(function, items))
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _key(root: Path, folders: list[str]) -> str:
-    """What a tree is known by: where it is, and when each class folder was changed last."""
+    """Key of a tree: a digest of the paths and modification times of its class folders."""
     paths = [root / split / name for split in SPLITS for name in folders]
     try:
-        times = in_threads(lambda path: path.stat().st_mtime_ns, paths)
+        times = map_in_threads(lambda path: path.stat().st_mtime_ns, paths)
     except OSError as error:
-        raise _unseen(error, root) from None
+        raise _unreadable(error, root) from None
     lines = [f"{path}\t{time}\n" for path, time in zip(paths, times, strict=True)]
     return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
-def _listed(root: Path, folders: list[str]) -> Listing:
-    every = [(split, name) for split in SPLITS for name in folders]
-    lines = in_threads(lambda part: images_of(root, *part), every)
-    counts = {split: [len(lines[i]) for i, part in enumerate(every) if part[0] == split] for split in SPLITS}
+def _list_classes(root: Path, folders: list[str]) -> Listing:
+    parts = [(split, name) for split in SPLITS for name in folders]
+    lines = map_in_threads(lambda part: list_class(root, *part), parts)
+    counts = {split: [len(lines[i]) for i, part in enumerate(parts) if part[0] == split] for split in SPLITS}
     return Listing(b"".join(line for part in lines for line in part), folders, counts)
 
 
-def images_of(root: Path, split: str, name: str) -> list[bytes]:
-    """The lines of one class, sorted.
+def list_class(root: Path, split: str, name: str) -> list[bytes]:
+    """Return the sorted lines of one class.
 
-    An image that cannot be looked at, as a link that leads nowhere, is listed without a byte: it is a broken one.
+    A broken image, such as a dangling link, is listed with a size of 0.
 
     Raises:
-        TrialFailedError: BAD_DATA, when it has no images or cannot be read; NODE_FAILURE, when only this node cannot.
+        TrialFailedError: BAD_DATA, if the folder has no images or is not readable; NODE_FAILURE, if this node fails.
     """
     folder = root / split / name
     prefix = os.fsencode(f"{split}/{name}/")
@@ -271,25 +276,24 @@ def images_of(root: Path, split: str, name: str) -> list[bytes]:
             )
             files = sorted((name, size) for name, size in found if size is not None)
     except OSError as error:
-        raise _unseen(error, folder) from None
+        raise _unreadable(error, folder) from None
     if not files:
-        raise bad(f"{folder}: holds no images ({', '.join(_IMAGES)}): fill it, or remove the class everywhere")
+        raise bad_data(f"{folder}: contains no images ({', '.join(_IMAGES)}): add some, or remove the class everywhere")
     return [b"%s%s %d\n" % (prefix, file, size) for file, size in files]
 
 
 def _size(entry: os.DirEntry[str]) -> int | None:
-    """The bytes of an image, 0 where it cannot be looked at; None of what is no file."""
+    """Size of an image in bytes, 0 if its status cannot be read; None if it is not a regular file."""
     try:
         status = entry.stat()
     except OSError as error:
-        if is_nodes(error):
+        if is_node_failure(error):
             raise
         return 0
     return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
-def _unseen(error: OSError, folder: Path) -> TrialFailedError:
-    """The failure of a folder that cannot be read."""
-    if is_nodes(error):
+def _unreadable(error: OSError, folder: Path) -> TrialFailedError:
+    if is_node_failure(error):
         return node_failure(error)
-    return Unseen(f"{error.filename or folder}: cannot be read: {error.strerror}")
+    return UnreadableFolderError(f"{error.filename or folder}: cannot be read: {error.strerror}")

@@ -1,4 +1,4 @@
-"""Opening the data set that a trial's settings name, and refusing one that its network does not fit."""
+"""Registry of datasets: opening and validating the one that the settings name."""
 
 from __future__ import annotations
 
@@ -10,88 +10,86 @@ from typing import Final
 import torch
 
 from aiperf_orch.network.graph import Graph
-from aiperf_orch.records.base import EndReason
 from aiperf_orch.settings.models import DataSettings
 from aiperf_orch.trial.data.cifar10 import Cifar10
 from aiperf_orch.trial.data.dataset import Dataset
 from aiperf_orch.trial.data.digits import digits
 from aiperf_orch.trial.data.in_memory import InMemory
-from aiperf_orch.trial.data.listing import node_failure
-from aiperf_orch.trial.data.read_failures import is_nodes
+from aiperf_orch.trial.data.listing import bad_data, node_failure
+from aiperf_orch.trial.data.read_failures import is_node_failure
 from aiperf_orch.trial.data.synthetic import Synthetic
 from aiperf_orch.trial.runtime.process_group import ProcessGroup
-from aiperf_orch.trial.runtime.trainer import TrialFailedError
 
 
-def load_dataset(settings: DataSettings, network: Graph, device: torch.device, world: ProcessGroup) -> Dataset:
-    """Open a data set for a network.
+def load_dataset(settings: DataSettings, network: Graph, device: torch.device, group: ProcessGroup) -> Dataset:
+    """Open a dataset for a network.
 
     Raises:
-        TrialFailedError: BAD_DATA, when it cannot be loaded, or when its image shape or number of classes is not the
-            network's; NODE_FAILURE, when this node is why it cannot be loaded.
+        TrialFailedError: BAD_DATA, if it cannot be loaded, or its image shape or number of classes is not that of the
+            network; NODE_FAILURE, if this node is the reason that it cannot be loaded.
     """
     if settings.name not in DATASETS:
-        raise _bad(f"data set {settings.name!r} cannot be trained on; set data.name to one of: {', '.join(DATASETS)}")
+        raise bad_data(f"dataset {settings.name!r} is unknown; set data.name to one of: {', '.join(DATASETS)}")
     try:
-        source = DATASETS[settings.name](settings, device, world)
+        dataset = DATASETS[settings.name](settings, device, group)
     except (ImportError, OSError, EOFError, ValueError, zlib.error) as error:
-        if isinstance(error, OSError) and _may_be_nodes(error):
-            raise node_failure(error, f"data set {settings.name!r} cannot be opened") from error
-        advice = "check that this node sees the Python environment whole, and install it again if a file is missing"
+        if isinstance(error, OSError) and _may_be_node_failure(error):
+            raise node_failure(error, f"dataset {settings.name!r} cannot be opened") from error
+        advice = "check that this node sees the whole Python environment, and reinstall it if a file is missing"
         in_environment = settings.name == "digits" or isinstance(error, ImportError)
-        raise _bad(
-            f"data set {settings.name!r} cannot be loaded ({type(error).__name__}: {error})"
+        raise bad_data(
+            f"dataset {settings.name!r} cannot be loaded ({type(error).__name__}: {error})"
             + (f"; {advice}" if in_environment else "")
         ) from error
-    if source.input_shape != network.input_shape:
-        raise _bad(
-            f"data set {settings.name!r} has images of {source.input_shape} (height, width, channels), the network "
-            f"reads {network.input_shape}; begin the campaign anew with a seed network for this data set"
+    if dataset.input_shape != network.input_shape:
+        raise bad_data(
+            f"dataset {settings.name!r} has images of shape {dataset.input_shape} (height, width, channels), the "
+            f"network expects {network.input_shape}; start a new campaign with a seed network for this dataset"
         )
-    if source.classes != network.classes:
-        raise _bad(
-            f"data set {settings.name!r} has {source.classes} classes, the network has {network.classes} outputs; "
-            "begin the campaign anew with a seed network for this data set"
+    if dataset.classes != network.classes:
+        raise bad_data(
+            f"dataset {settings.name!r} has {dataset.classes} classes, the network has {network.classes} outputs; "
+            "start a new campaign with a seed network for this dataset"
         )
-    return source
-
-
-def _may_be_nodes(error: OSError) -> bool:
-    """Whether an error while a data set is opened is not the data's: sockets, shared memory and processes fail, too."""
-    return is_nodes(error) or (error.errno is None and not isinstance(error, gzip.BadGzipFile))
-
-
-def _digits(_settings: DataSettings, device: torch.device, _world: ProcessGroup) -> Dataset:
-    return InMemory(digits(), device)
+    return dataset
 
 
 def validate_dataset(settings: DataSettings) -> None:
-    """Whether the data set can be trained on here, as far as a moment tells: of a large one the first images.
+    """Validate that the dataset can be opened on this node; of a large one only the first images are read.
 
     Raises:
-        TrialFailedError: BAD_DATA, saying what is wrong with it.
-        Exception: of any kind, when this Python environment is not whole.
+        TrialFailedError: BAD_DATA, with the reason.
+        Exception: Of any type, if this Python environment is incomplete.
     """
     if settings.name == "imagenet":
-        from aiperf_orch.trial.data import imagenet
+        from aiperf_orch.trial.data.tree_validation import validate_tree
 
-        imagenet.validate_dataset(settings)
+        validate_tree(settings)
     else:
         DATASETS[settings.name](settings, torch.device("cpu"), ProcessGroup()).close()
 
 
-def _synthetic(settings: DataSettings, device: torch.device, _world: ProcessGroup) -> Dataset:
+def _may_be_node_failure(error: OSError) -> bool:
+    """Whether an error while opening is not a fault of the data; also of sockets, shared memory and processes."""
+    return is_node_failure(error) or (error.errno is None and not isinstance(error, gzip.BadGzipFile))
+
+
+def _digits(_settings: DataSettings, device: torch.device, _group: ProcessGroup) -> Dataset:
+    return InMemory(digits(), device)
+
+
+def _synthetic(settings: DataSettings, device: torch.device, _group: ProcessGroup) -> Dataset:
     return Synthetic(settings, device)
 
 
-def _imagenet(settings: DataSettings, device: torch.device, world: ProcessGroup) -> Dataset:
-    from aiperf_orch.trial.data.imagenet import ImageTree  # Pillow, which others need not wait for
-
-    return ImageTree(settings, device, world)
-
-
-def _cifar10(settings: DataSettings, device: torch.device, _world: ProcessGroup) -> Dataset:
+def _cifar10(settings: DataSettings, device: torch.device, _group: ProcessGroup) -> Dataset:
     return Cifar10(settings, device)
+
+
+def _imagenet(settings: DataSettings, device: torch.device, group: ProcessGroup) -> Dataset:
+    from aiperf_orch.trial.data.imagenet import ImageTree  # imports Pillow, which the other datasets do not need
+
+    return ImageTree(settings, device, group)
 
 
 DATASETS: Final[dict[str, Callable[[DataSettings, torch.device, ProcessGroup], Dataset]]] = {
@@ -100,7 +98,3 @@ DATASETS: Final[dict[str, Callable[[DataSettings, torch.device, ProcessGroup], D
     "cifar10": _cifar10,
     "imagenet": _imagenet,
 }
-
-
-def _bad(message: str) -> TrialFailedError:
-    return TrialFailedError(EndReason.BAD_DATA, message)

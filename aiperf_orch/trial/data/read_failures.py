@@ -1,6 +1,7 @@
-"""Whether the data or this node is to blame when data cannot be read. Its import is kept small: image loaders have it, too.
+"""Classification of errors in reading data: a fault of the data, or of this node.
 
-A fault of the data is the same on every node and pauses the campaign; one of the node is tried again on another.
+A fault of the data is the same on every node and pauses the campaign; after a fault of the node the trial is retried on
+another one. The module has few imports, because the processes that load images import it.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import errno
 from typing import Final
 
-_OF_DATA: Final = (
+_DATA_ERRNOS: Final = (
     errno.ENOENT,
     errno.ENOTDIR,
     errno.EISDIR,
@@ -17,18 +18,18 @@ _OF_DATA: Final = (
     errno.ELOOP,
     errno.ENAMETOOLONG,
 )
-"""What says something of a path: that it is not there, is something else, or may not be read."""
+"""Errors that are properties of a path: it does not exist, has another type, or is not readable."""
 
 ADVICE: Final = {
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
     errno.ENFILE: "the node has too many open files",
-    errno.ENOMEM: "the node's memory does not suffice",
+    errno.ENOMEM: "the memory of the node does not suffice",
     errno.ENOSPC: "a disk of the node is full (TMPDIR, /dev/shm, data.stage)",
-    errno.EDQUOT: "a quota of the node's disks is used up",
+    errno.EDQUOT: "a quota on the disks of the node is exceeded",
     errno.EAGAIN: "raise the limit of processes (ulimit -u)",
 }
 
 
-def is_nodes(error: BaseException) -> bool:
-    """Whether an error is one of this node, or of its view of a file system, and says nothing of what a file holds."""
-    return isinstance(error, OSError) and error.errno is not None and error.errno not in _OF_DATA
+def is_node_failure(error: BaseException) -> bool:
+    """Return whether an error is a fault of this node or its file systems, independent of the content of a file."""
+    return isinstance(error, OSError) and error.errno is not None and error.errno not in _DATA_ERRNOS

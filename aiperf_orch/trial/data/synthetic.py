@@ -1,4 +1,4 @@
-"""Random images, for trying out machines without a data set: a result on them is never rankable."""
+"""Random images for trying out a machine without a dataset; results with them are never rankable."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from aiperf_orch.trial.data.dataset import Batch, Indices
 from aiperf_orch.trial.data.in_memory import on_device
 
 _TRAIN, _VAL = 50, 5  # images of a class
-_POOL_BYTES: Final = 64 * 2**20  # of images that are made; the others are these again
+_POOL_BYTES: Final = 64 * 2**20  # of distinct images, which are repeated
 _POOL_IMAGES: Final = 1024
 
 
 class Synthetic:
-    """A `Dataset` of 50 images a class to train and 5 to validate, the same everywhere, on the device from the beginning.
+    """A `Dataset` of 50 training and 5 validation images in each class, on the device, equal on all machines.
 
-    Few are really different, and nothing can be learned from them: the error stays near chance.
+    There are few distinct images, and labels are unrelated to them: the error stays at that of random guessing.
     """
 
     def __init__(self, settings: DataSettings, device: torch.device) -> None:
@@ -30,20 +30,20 @@ class Synthetic:
         self.digest = hashlib.sha256(text.encode()).hexdigest()
         height, width, channels = self.input_shape
         pool = max(2, min(_POOL_IMAGES, _POOL_BYTES // (4 * height * width * channels)))
-        # drawn on the CPU, whose numbers are the same whatever the device
+        # drawn on the CPU: the random numbers of devices differ
         images = torch.randn(pool, channels, height, width, generator=torch.Generator().manual_seed(0))
         self._images = images.to(device, memory_format=torch.channels_last)
         self._device = device
 
-    def training(self, batches: Sequence[Indices], seed: int) -> Iterator[Batch]:  # noqa: ARG002 (nothing is drawn)
-        """The images of each batch, never changed."""
+    def training(self, batches: Sequence[Indices], seed: int) -> Iterator[Batch]:  # noqa: ARG002 (no randomness)
+        """Yield the images of each batch, without augmentation."""
         return self.validation(batches)
 
     def validation(self, batches: Sequence[Indices]) -> Iterator[Batch]:
-        """The images of each batch."""
+        """Yield the images of each batch."""
         for chosen in on_device(batches, self._device):
             images = self._images[chosen % len(self._images)].contiguous(memory_format=torch.channels_last)
             yield Batch(images, chosen % self.classes)
 
     def close(self) -> None:
-        """There is nothing to end."""
+        """Do nothing: there are no processes to end."""

@@ -1,6 +1,6 @@
-"""Checkpoints: a learner's state and a trial's counters as bytes, and back again.
+"""Checkpoints: conversion of a learner's state and a trial's progress to bytes and back.
 
-The schedule needs no state of its own: the learning rate follows from the epoch.
+The learning rate schedule has no state: the learning rate is a function of the epoch.
 """
 
 from __future__ import annotations
@@ -15,35 +15,35 @@ from aiperf_orch.trial.training.learner import Learner
 
 
 @dataclass(frozen=True, slots=True)
-class Counters:
-    """The epoch that a checkpoint was written after, and the batch of one worker."""
+class Progress:
+    """The last epoch that a checkpoint contains (0: none), and the batch size of one worker."""
 
     epoch: int
     batch: int
 
 
-def pack(learner: Learner, counters: Counters) -> bytes:
-    """The whole state as the bytes of a checkpoint."""
+def to_bytes(learner: Learner, progress: Progress) -> bytes:
+    """Serialize the complete state."""
     buffer = io.BytesIO()
-    torch.save({"epoch": counters.epoch, "batch": counters.batch} | learner.state(), buffer)
+    torch.save({"epoch": progress.epoch, "batch": progress.batch} | learner.state(), buffer)
     return buffer.getvalue()
 
 
-def unpack(learner: Learner, written: bytes) -> Counters:
-    """Give a learner the state of a checkpoint.
+def restore(learner: Learner, content: bytes) -> Progress:
+    """Load the state of a checkpoint into a learner.
 
     Raises:
-        ValueError: when it is not a checkpoint of this learner's network; the learner is then as it was.
+        ValueError: If `content` is not a checkpoint of this learner's network; the learner is then unchanged.
     """
-    before = pack(learner, Counters(0, 0))
+    before = to_bytes(learner, Progress(0, 0))
     try:
-        return _load(learner, written)
-    except Exception as error:  # a damaged file makes torch raise almost anything
+        return _load(learner, content)
+    except Exception as error:  # torch raises many types of exceptions for a damaged file
         _load(learner, before)
         raise ValueError(str(error)) from error
 
 
-def _load(learner: Learner, written: bytes) -> Counters:
-    state: dict[str, Any] = torch.load(io.BytesIO(written), map_location=learner.device, weights_only=True)
+def _load(learner: Learner, content: bytes) -> Progress:
+    state: dict[str, Any] = torch.load(io.BytesIO(content), map_location=learner.device, weights_only=True)
     learner.load(state)
-    return Counters(int(state["epoch"]), int(state["batch"]))
+    return Progress(int(state["epoch"]), int(state["batch"]))

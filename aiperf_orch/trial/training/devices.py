@@ -1,4 +1,4 @@
-"""Which device a worker trains on: any that PyTorch calls an accelerator, else the CPU."""
+"""Device of a worker: an accelerator that PyTorch supports, otherwise the CPU."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import torch
 from aiperf_orch.trial.runtime.process_group import ProcessGroup
 
 
-def select_device(world: ProcessGroup) -> torch.device:
-    """This worker's accelerator, or the CPU; workers beyond the number of accelerators share them."""
+def select_device(group: ProcessGroup) -> torch.device:
+    """Select the accelerator by local rank, or the CPU; workers share accelerators if there are fewer of them."""
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     if accelerator is None:
         return torch.device("cpu")
-    index = world.local_rank % torch.accelerator.device_count()
+    index = group.local_rank % torch.accelerator.device_count()
     torch.accelerator.set_device_index(index)
     return torch.device(accelerator.type, index)
 
 
 def device_name(device: torch.device) -> str:
-    """Its model where it has one to say, as "NVIDIA H100", else its type."""
-    named = getattr(torch.get_device_module(device), "get_device_name", None)
-    return str(named(device)) if named else device.type
+    """Return the model name of a device, such as "NVIDIA H100", or its type if PyTorch does not know the model."""
+    get_name = getattr(torch.get_device_module(device), "get_device_name", None)
+    return str(get_name(device)) if get_name else device.type

@@ -1,7 +1,7 @@
-"""A model with its optimiser: the step that trains it, on one worker or many, and the state that a checkpoint keeps.
+"""Model and optimizer of a trial: training step, error count, state, averaging over workers.
 
-No step waits for the device: losses stay there until an epoch's end, and fp16's scale is looked after there, too. Which
-images come when is `torch_trainer`'s.
+No step waits for the device: losses stay on it until the end of an epoch. The order of the images and the schedule are
+in `torch_trainer`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.sgd import sgd
 
 from aiperf_orch.network.graph import Shape
 from aiperf_orch.settings.models import TrainingSettings
@@ -23,27 +22,31 @@ from aiperf_orch.trial.data.dataset import SKIPPED
 from aiperf_orch.trial.runtime.process_group import ProcessGroup
 from aiperf_orch.trial.training.model import Model
 from aiperf_orch.trial.training.precision import Precision
+from aiperf_orch.trial.training.torch_internals import scaler_numbers, set_scaler_numbers, sgd_step
 
-_NO_MEMORY: Final = ("not enough memory", "can't allocate memory", "out of memory", "ALLOC_FAILED", "CUDA calloc")
-_FUSED: Final = frozenset({"cpu", "cuda", "mps", "xpu"})  # devices whose SGD is one kernel
+_OUT_OF_MEMORY_TEXTS: Final = (
+    "not enough memory",
+    "can't allocate memory",
+    "out of memory",
+    "ALLOC_FAILED",
+    "CUDA calloc",
+)
+_FUSED_DEVICES: Final = frozenset({"cpu", "cuda", "mps", "xpu"})  # their SGD step is one kernel
 
 
 class Learner:
-    """Trains a model by SGD with momentum and label smoothing, alike on all workers."""
+    """Training of a model by SGD with momentum and label smoothing, synchronously on all workers."""
 
     def __init__(
-        self, model: Model, settings: TrainingSettings, precision: Precision, device: torch.device, world: ProcessGroup
+        self, model: Model, settings: TrainingSettings, precision: Precision, device: torch.device, group: ProcessGroup
     ) -> None:
-        """Take a model over and move it to its device.
-
-        Channels last suits tensor cores, and is a tenth faster on CPUs.
-        """
+        """Move the model to the device, in channels-last layout, and make its optimizer."""
         self.model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.device = device
         self._settings = settings
-        self._precision, self._world = precision, world
+        self._precision, self._group = precision, group
         self._parameters = list(self.model.parameters())
-        self._fused = device.type in _FUSED
+        self._fused = device.type in _FUSED_DEVICES
         self._optimizer = torch.optim.SGD(
             self._parameters,
             lr=settings.learning_rate,
@@ -51,72 +54,77 @@ class Learner:
             weight_decay=settings.weight_decay,
             fused=self._fused,
         )
-        if settings.momentum:  # from the beginning, so that memory is known and workers can give it to each other
+        if settings.momentum:  # allocated now: the use of memory is known, and workers can broadcast the buffers
             for parameter in self._parameters:
                 self._optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         self._momenta = self._momentum_buffers()
         self._scaler = precision.scaler()
         self._forward: Callable[[Tensor], Tensor] = self.model
-        self._compiled: Callable[[Tensor, Tensor], Tensor] | None = None
-        self._proven = False  # whether a step of the compiled model has succeeded
+        self._compiled_loss: Callable[[Tensor, Tensor], Tensor] | None = None
+        self._compiled_step_succeeded = False
 
-    def connect(self, *, compiled: bool) -> None:
-        """Make the model ready for its first step: gradients will be averaged over all workers.
+    def set_up_forward(self, *, compiled: bool) -> None:
+        """Prepare the first training step; with several workers, gradients are averaged over them from now on.
 
-        `compiled` wants full batches computed by torch.compile. It compiles in the first step, and where that fails a
-        warning says so and training goes on without.
+        Args:
+            compiled: Whether to compute full batches with torch.compile. It compiles during the first step; if that
+                fails, a warning is printed and training continues without it.
         """
-        if self._world.size == 1:
+        if self._group.size == 1:
             self._forward = self.model.bound()
         else:
-            # all begin alike, and statistics of batch-norms are made equal once an epoch: neither needs DDP
+            # initial states are equal already, and batch-norm statistics are averaged once an epoch
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", FutureWarning)  # PyTorch 2.13 renames an option that 2.7 knows as this
+                warnings.simplefilter("ignore", FutureWarning)  # PyTorch 2.13 renames an option of 2.7
                 self._forward = DistributedDataParallel(
                     self.model,
                     broadcast_buffers=False,
                     init_sync=False,
                     gradient_as_bucket_view=True,
-                    static_graph=not compiled,  # which torch.compile's cutting at buckets does not know
+                    static_graph=not compiled,  # not supported by torch.compile, which splits the graph at buckets
                 )
         if compiled:
-            # validation costs little, and the last step of an epoch is of another size: neither is worth compiling
-            self._compiled = _compile(self._loss, self.device)
+            # validation is cheap, and the last step of an epoch has another size: compiling does not pay for these
+            self._compiled_loss = _compile(self._loss, self.device)
 
-    def train(self, images: Tensor, labels: Tensor, *, of: int, full: bool, learning_rate: float) -> Tensor:
+    def train(self, images: Tensor, labels: Tensor, *, step_images: int, full: bool, learning_rate: float) -> Tensor:
         """Take one step.
 
         Args:
-            images: this worker's share.
-            labels: of it; what is SKIPPED adds nothing to the gradient.
-            of: how many images the step has on all workers together: the gradient is the mean over them, whatever
-                the workers' shares are.
-            full: whether the share is a whole batch.
-            learning_rate: of this step.
+            images: This worker's share of the images of the step.
+            labels: Labels of the share; images labelled SKIPPED add nothing to the gradient.
+            step_images: The number of images of the step on all workers. The gradient is the mean over these, however
+                they are distributed.
+            full: Whether the share is a full batch.
+            learning_rate: The learning rate of this step.
 
         Returns:
             The sum of this worker's losses, on the device.
         """
-        weight = self._world.size / of  # DDP takes the mean over workers
+        weight = self._group.size / step_images  # DDP averages over workers
         loss = self._backward(images, labels, weight, full=full)
-        self._descend(learning_rate)
+        self._optimizer_step(learning_rate)
         return loss
 
     @torch.inference_mode()
-    def wrong(self, images: Tensor, labels: Tensor) -> Tensor:
-        """How many images get a wrong label, on the device. The model must be in evaluation mode."""
+    def count_errors(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Return the number of misclassified images, on the device. The model must be in evaluation mode."""
         with self._precision.autocast():
             logits = self.model(images)
-        wrong: Tensor = (logits.argmax(1) != labels).sum()
-        return wrong
+        errors: Tensor = (logits.argmax(1) != labels).sum()
+        return errors
 
-    def try_memory(self, shape: Shape, batch: int) -> None:
-        """Do the work of a step on this worker alone, on black images, and leave everything as it was.
+    def probe_memory(self, shape: Shape, batch: int) -> None:
+        """Compute the gradients of a batch of black images on this worker alone, and restore the state.
 
-        Only before `connect`.
+        Call it only before `set_up_forward`.
+
+        Args:
+            shape: (height, width, channels) of an image.
+            batch: The number of images.
 
         Raises:
-            RuntimeError, MemoryError: when memory does not suffice (see `out_of_memory`).
+            RuntimeError, MemoryError: If the memory does not suffice (see `is_out_of_memory`).
         """
         height, width, channels = shape
         buffers = [buffer.clone() for buffer in self.model.buffers()]
@@ -126,40 +134,38 @@ class Learner:
             labels = torch.zeros(batch, dtype=torch.int64, device=self.device)
             self._backward(images.contiguous(memory_format=torch.channels_last), labels, 1 / batch, full=False)
         finally:
-            self.forget_step()
+            self.release_memory()
             for buffer, before in zip(self.model.buffers(), buffers, strict=True):
                 buffer.copy_(before)
 
-    def forget_step(self) -> None:
-        """Let go of gradients, and of memory that the device's allocator keeps."""
+    def release_memory(self) -> None:
+        """Free the gradients and the cached memory of the device's allocator."""
         self._optimizer.zero_grad(set_to_none=True)
         if self.device.type != "cpu":
             torch.get_device_module(self.device).empty_cache()
 
     def average_statistics(self) -> None:
-        """Give every worker the mean of all workers' batch-norm statistics."""
+        """Replace the batch-norm statistics of every worker by their mean over all workers (collective)."""
         buffers = [buffer for buffer in self.model.buffers() if buffer.is_floating_point()]
-        if self._world.size == 1 or not buffers:
+        if self._group.size == 1 or not buffers:
             return
-        mean = self._world.all_reduce(torch.cat(buffers)) / self._world.size
+        mean = self._group.all_reduce(torch.cat(buffers)) / self._group.size
         for buffer, part in zip(buffers, torch.split(mean, [len(buffer) for buffer in buffers]), strict=True):
             buffer.copy_(part)
 
-    def share(self) -> None:
-        """Give every worker the state of the first."""
-        if self._world.size == 1:
+    def broadcast_state(self) -> None:
+        """Replace the state of every worker by that of rank 0 (collective)."""
+        if self._group.size == 1:
             return
         momenta = [momentum for momentum in self._momenta if momentum is not None]
-        self._world.broadcast([*self.model.state_dict().values(), *momenta])
-        scale = self._scaler.state_dict()
-        if scale:
-            numbers = torch.tensor([scale["scale"], scale["_growth_tracker"]], dtype=torch.float64)
-            self._world.broadcast([numbers])
-            scale |= {"scale": float(numbers[0]), "_growth_tracker": int(numbers[1])}
-            self._scaler.load_state_dict(scale)
+        self._group.broadcast([*self.model.state_dict().values(), *momenta])
+        if self._scaler.is_enabled():
+            numbers = scaler_numbers(self._scaler)
+            self._group.broadcast([numbers])
+            set_scaler_numbers(self._scaler, numbers)
 
     def state(self) -> dict[str, Any]:
-        """All that training goes on from; the tensors are the learner's own."""
+        """Return the state from which training continues; tensors are not copied."""
         return {
             "model": self.model.state_dict(),
             "optimizer": self._optimizer.state_dict(),
@@ -167,7 +173,12 @@ class Learner:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from a state. What it raises on another network's is torch's; the learner is then of no use."""
+        """Load a state that `state` returned.
+
+        Raises:
+            Exception: Of any type, raised by torch, if it is the state of another network. The learner is then
+                unusable until a valid state is loaded.
+        """
         self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._momenta = self._momentum_buffers()
@@ -175,30 +186,30 @@ class Learner:
 
     def _backward(self, images: Tensor, labels: Tensor, weight: float, *, full: bool) -> Tensor:
         """Compute the gradients of `weight` x the sum of the losses; returns the sum."""
-        if full and self._compiled is not None:
+        if full and self._compiled_loss is not None:
             try:
-                loss = self._gradients(self._compiled, images, labels, weight)
+                loss = self._gradients(self._compiled_loss, images, labels, weight)
             except Exception as error:
-                if self._proven or out_of_memory(error):
+                if self._compiled_step_succeeded or is_out_of_memory(error):
                     raise
-                self._compiled = None
-                warn_uncompiled(error)  # what is not compiling's fault comes again, without
+                self._compiled_loss = None
+                warn_uncompiled(error)  # an error that compiling did not cause is raised again below
             else:
-                self._proven = True
+                self._compiled_step_succeeded = True
                 return loss
         return self._gradients(self._loss, images, labels, weight)
 
     def _gradients(
-        self, compute: Callable[[Tensor, Tensor], Tensor], images: Tensor, labels: Tensor, weight: float
+        self, loss_of: Callable[[Tensor, Tensor], Tensor], images: Tensor, labels: Tensor, weight: float
     ) -> Tensor:
         for parameter in self._parameters:
             parameter.grad = None
-        loss = compute(images, labels)
+        loss = loss_of(images, labels)
         torch.autograd.backward(self._scaler.scale(loss * weight))
         return loss.detach()
 
     def _loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        """The sum of the images' losses."""
+        """Sum of the losses of the images."""
         with self._precision.autocast():
             return functional.cross_entropy(
                 self._forward(images),
@@ -208,67 +219,57 @@ class Learner:
                 reduction="sum",
             )
 
-    def _descend(self, learning_rate: float) -> None:
-        """Change the weights by their gradients."""
+    def _optimizer_step(self, learning_rate: float) -> None:
         if self._scaler.is_enabled():
             self._optimizer.param_groups[0]["lr"] = learning_rate
             self._scaler.step(self._optimizer)
             self._scaler.update()
             return
-        with torch.no_grad():  # what the optimizer's step comes to, and of a small network's step a twentieth less
-            sgd(
-                self._parameters,
-                [parameter.grad for parameter in self._parameters],
-                self._momenta,
-                fused=self._fused,
-                lr=learning_rate,
-                momentum=self._settings.momentum,
-                weight_decay=self._settings.weight_decay,
-                dampening=0.0,
-                nesterov=False,
-                maximize=False,
-            )
+        sgd_step(
+            self._parameters,
+            self._momenta,
+            learning_rate=learning_rate,
+            momentum=self._settings.momentum,
+            weight_decay=self._settings.weight_decay,
+            fused=self._fused,
+        )
 
     def _momentum_buffers(self) -> list[Tensor | None]:
         return [self._optimizer.state.get(parameter, {}).get("momentum_buffer") for parameter in self._parameters]
 
 
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory did not suffice.
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error means that the memory of the device or the host did not suffice.
 
-    On the CPU only its message tells, and of a device where not PyTorch's allocator but a library ran out of it.
+    On a CPU, and if a library of the device ran out of memory, only the message of the error tells.
     """
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in _NO_MEMORY)
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return any(text in str(error) for text in _OUT_OF_MEMORY_TEXTS)
 
 
-def compiles(device: torch.device) -> bool:
-    """Whether torch.compile finds what it needs on this node, by a function that is compiled at once.
-
-    Where it does not, a warning says so.
-    """
+def can_compile(device: torch.device) -> bool:
+    """Return whether torch.compile works on this node, by compiling a small function; warn if it does not."""
     try:
         values = torch.ones(8, device=device, requires_grad=True)
-        torch.autograd.backward(_compile(_small, device)(values))
-    except Exception as error:  # a compiler that is missing, too old, or has no place to write: all raise differently
+        torch.autograd.backward(_compile(_small_function, device)(values))
+    except Exception as error:  # missing or old compiler, unwritable cache: each raises another type
         warn_uncompiled(error)
         return False
     return True
 
 
 def warn_uncompiled(error: Exception) -> None:
-    """Say that training goes on without torch.compile, and why."""
+    """Print a warning that training continues without torch.compile, with the reason."""
     lines = str(error).strip().splitlines()
-    print(
-        f"warning: torch.compile failed, training goes on without ({type(error).__name__}: {lines[0] if lines else ''})",
-        file=sys.stderr,
-        flush=True,
-    )
+    reason = f"{type(error).__name__}: {lines[0] if lines else ''}"
+    print(f"warning: torch.compile failed, training continues without it ({reason})", file=sys.stderr, flush=True)
 
 
 def _compile(function: Callable[..., Tensor], device: torch.device) -> Callable[..., Tensor]:
-    # what calls the kernels is C++ on a CPU, too: in Python it takes a twelfth of a small network's step
+    # on a CPU the wrapper that calls the kernels is C++ too: faster for small networks, see docs/research/training.md
     return torch.compile(function, dynamic=False, options={"cpp_wrapper": device.type == "cpu"})
 
 
-def _small(values: Tensor) -> Tensor:
+def _small_function(values: Tensor) -> Tensor:
     return (values.relu() * 2 + 1).sum()

@@ -1,7 +1,7 @@
-"""The trainable model of a network graph: convolutions, batch-norms and dense layers keyed by the graph's layer ids.
+"""PyTorch model of a network graph; parameters are named by the layer ids of the graph.
 
-A state dict's keys are `<layer id>.<name>`, such as "12.weight", so that weights can follow a layer through morphisms
-(`inherit`). Training is left to `torch_trainer`.
+Keys of a state dict are `<layer id>.<name>`, such as "12.weight", so that weights follow a layer through morphisms
+(`weight_inheritance`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from aiperf_orch.network.graph import Graph, Layer
 
 
 class _Step(NamedTuple):
-    """One layer's computation, and the layers whose output nobody reads after it."""
+    """Computation of one layer; `finished` are the layers whose output is not read afterwards."""
 
     layer: Layer
     compute: Callable[..., Tensor]
@@ -26,10 +26,10 @@ class _Step(NamedTuple):
 
 
 class Model(nn.Module):
-    """Computes a graph: images (N, channels, height, width) to logits (N, classes).
+    """Network graph as a module: images (N, channels, height, width) to logits (N, classes).
 
-    `dropout` is the rate just before each dense layer. Parameters are as PyTorch leaves them; `build` initialises
-    them. Made under `torch.device("meta")` it takes no memory, which is enough for counting operations.
+    `dropout` is the rate directly before each dense layer. Parameters are uninitialised: `build` initialises them. A
+    model that is made under `torch.device("meta")` takes no memory.
     """
 
     def __init__(self, graph: Graph, dropout: float = 0.0) -> None:
@@ -46,14 +46,15 @@ class Model(nn.Module):
             self._steps.append(_Step(layer, module or _function(graph, layer), tuple(finished)))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, classes) of images (N, channels, height, width)."""
+        """Return the logits (N, classes) of images (N, channels, height, width)."""
         return self._run(self._steps, images)
 
     def bound(self) -> Callable[[Tensor], Tensor]:
-        """`forward` in training with the layers' tensors at hand: calling modules takes a twentieth of a small network's step.
+        """Return `forward` in training mode with tensors bound to functions instead of module calls, which is faster.
 
-        It goes along with changes in place, as by an optimizer or `load_state_dict`, and does not count batches, which
-        a batch-norm's moving averages do not need.
+        Changes of parameters in place, by an optimizer or `load_state_dict`, take effect. Batch-norms do not count
+        batches (`num_batches_tracked`), which their exponential averages do not need. The gain is reported in
+        `docs/research/training.md`.
         """
         return partial(self._run, [step._replace(compute=_bound(step.compute)) for step in self._steps])
 
@@ -67,7 +68,7 @@ class Model(nn.Module):
 
 
 class _Dense(nn.Linear):
-    """Dropout and a dense layer over a flattened map (channel, row, column); gives a map of side 1."""
+    """Dropout and a dense layer over a flattened map (channel, row, column); the output is a map of side 1."""
 
     def __init__(self, inputs: int, units: int, dropout: float) -> None:
         super().__init__(inputs, units)
@@ -81,7 +82,7 @@ class _Dense(nn.Linear):
 
 
 def build(graph: Graph, dropout: float, generator: torch.Generator) -> Model:
-    """A model on the CPU with fresh weights, the same for the same state of the generator."""
+    """Return a model on the CPU with initial weights drawn from `generator`."""
     with torch.device("meta"):
         model = Model(graph, dropout)
     model.to_empty(device="cpu")
@@ -91,19 +92,19 @@ def build(graph: Graph, dropout: float, generator: torch.Generator) -> Model:
         elif isinstance(module, nn.BatchNorm2d):
             module.reset_parameters()
         elif isinstance(module, nn.Linear):
-            # no ReLU follows, so without He's factor of 2
+            # no ReLU follows: without the factor 2 of He et al.
             nn.init.kaiming_normal_(module.weight, nonlinearity="linear", generator=generator)
             nn.init.zeros_(module.bias)
     return model
 
 
 def initialise_convolution(weight: Tensor, generator: torch.Generator) -> Tensor:
-    """Fill a weight (filters, channels, k, k) as He et al. 2015 (fan out, ReLU) and return it."""
+    """Initialise a weight (filters, channels, k, k) as He et al. 2015 (fan out, ReLU) and return it."""
     return nn.init.kaiming_normal_(weight, mode="fan_out", nonlinearity="relu", generator=generator)
 
 
 def _module(graph: Graph, layer: Layer, dropout: float) -> nn.Module | None:
-    """The module of a layer that has parameters, None for any other."""
+    """Module of a layer with parameters; None for other layers."""
     height, width, channels = graph.shapes[layer.inputs[0]]
     match layer.kind:
         case "conv":
@@ -119,13 +120,13 @@ def _module(graph: Graph, layer: Layer, dropout: float) -> nn.Module | None:
 
 
 def _function(graph: Graph, layer: Layer) -> Callable[..., Tensor]:
-    """The function of a layer without parameters."""
+    """Function of a layer without parameters."""
     match layer.kind:
         case "relu":
             source = graph.by_id[layer.inputs[0]]
-            # neither keeps its output for the backward pass, so it may be overwritten when nobody else reads it
-            alone = source.kind in ("batch_norm", "add") and graph.consumers[source.id] == [layer.id]
-            return torch.relu_ if alone else torch.relu
+            # these do not save their output for the backward pass: it may be overwritten by its only reader
+            in_place = source.kind in ("batch_norm", "add") and graph.consumers[source.id] == [layer.id]
+            return torch.relu_ if in_place else torch.relu
         case "add":
             return _add
         case "concat":
@@ -138,7 +139,7 @@ def _function(graph: Graph, layer: Layer) -> Callable[..., Tensor]:
 
 
 def _bound(compute: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """A layer's computation in training, without the call of its module."""
+    """Computation of a layer in training mode without the call of its module."""
     match compute:
         case nn.Conv2d():
             return partial(functional.conv2d, weight=compute.weight, stride=compute.stride, padding=compute.padding)
@@ -169,7 +170,7 @@ def _concatenate(*maps: Tensor) -> Tensor:
 
 
 def _global_average(maps: Tensor) -> Tensor:
-    if maps.device.type == "cpu":  # the gradient of a mean is not channels last, which slows down what is before it
+    if maps.device.type == "cpu":  # the gradient of a mean is not channels last, which slows down preceding layers
         return functional.avg_pool2d(maps, maps.shape[2:])
     return maps.mean(dim=(2, 3), keepdim=True)
 
@@ -177,7 +178,7 @@ def _global_average(maps: Tensor) -> Tensor:
 def _max_pool(maps: Tensor, kernel: int, stride: int) -> Tensor:
     if kernel % 2 == 1:
         return functional.max_pool2d(maps, kernel, stride, padding=kernel // 2)
-    # an even window cannot be centred: it begins at its own place, and may reach over the right and lower edge
+    # an even window cannot be centred: it starts at its output position and may exceed the right and lower edge
     bottom, right = (max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in maps.shape[2:])
     if bottom or right:
         maps = functional.pad(maps, (0, right, 0, bottom), value=float("-inf"))

@@ -1,7 +1,7 @@
-"""In which precision a network is trained: what the setting says, and what `auto` takes on which device.
+"""Precision of training: selection for a device and a network, autocast, loss scaling.
 
-Weights, gradients and momentum are kept in 32 bits whatever the precision; only products are computed in less, where
-PyTorch's autocast holds that to be safe.
+Weights, gradients and momentum are kept in 32 bits in every precision; only operations for which PyTorch's autocast
+considers it safe are computed in 16 bits.
 """
 
 from __future__ import annotations
@@ -15,58 +15,60 @@ import torch
 
 from aiperf_orch.network import counts
 from aiperf_orch.network.graph import Graph
+from aiperf_orch.trial.training.torch_internals import cpu_has_bf16_instructions
 
-_HALVES: Final = {"bf16": torch.bfloat16, "fp16": torch.float16}
-_TENSOR_CORES: Final = (7, 0)  # compute capability of the first GPUs that multiply fp16 fast
+_DTYPES: Final = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_TENSOR_CORES: Final = (7, 0)  # compute capability of the first GPUs with fast fp16 products
+_TF32: Final = (8, 0)  # and of the first with tf32
+_MIN_OPERATIONS_FOR_BF16: Final = 3_000_000
+"""Operations to train one image from which bf16 is faster on a CPU with bf16 instructions.
 
-_WORTH_BF16: Final = 3_000_000
-"""Operations to train an image from which bf16 is faster on a CPU with instructions for it.
-
-On a core of an AMD EPYC with avx512_bf16, small residual networks and batches of 32 and 128, bf16 was 0.98 to 1.10 times as
-fast at 3.3 million (idle, batches of 64 and 128: 1.07 and 1.14), 1.12 and 1.29 at 7.3 million, 1.20 to 1.37 at 13 million,
-and ResNet-50 at 64 px 1.8 times.
+Measurements: `docs/research/training.md`.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """`fp32`, `tf32`, `bf16` or `fp16`, on a type of device."""
+    """Precision `fp32`, `tf32`, `bf16` or `fp16` on a type of device."""
 
     name: str
     device_type: str
 
     def autocast(self) -> AbstractContextManager[object]:
-        """Computes what is inside in this precision."""
-        half = _HALVES.get(self.name)
-        return nullcontext() if half is None else torch.autocast(self.device_type, half)
+        """Return a context in which operations are computed in this precision."""
+        dtype = _DTYPES.get(self.name)
+        return nullcontext() if dtype is None else torch.autocast(self.device_type, dtype)
 
     def scaler(self) -> torch.amp.GradScaler:
-        """Keeps gradients of fp16 from vanishing; of the others it does nothing."""
+        """Return a gradient scaler, which is enabled only for fp16."""
         return torch.amp.GradScaler(self.device_type, enabled=self.name == "fp16")
 
     def set_up(self) -> None:
-        """Make this process compute what is not 16 bit in tf32, or in full 32 bits: PyTorch lets convolutions be tf32."""
+        """Set the precision of this process's 32-bit products, which PyTorch computes in tf32 for convolutions."""
         torch.set_float32_matmul_precision("high" if self.name == "tf32" else "highest")
         torch.backends.cudnn.allow_tf32 = self.name == "tf32"
 
 
-def choose(wanted: str, device: torch.device, network: Graph) -> Precision:
-    """The precision for a setting: the same for every trial of a network on the same machine.
+def select_precision(setting: str, device: torch.device, network: Graph) -> Precision:
+    """Select the precision for a value of `training.precision`; deterministic for a network and a machine.
 
-    `auto` takes bf16 where the device has instructions for it (on a CPU only for networks large enough to gain by it),
-    else fp16 on NVIDIA's tensor cores, else fp32. tf32 where there is none is fp32, and a warning says so.
+    `auto` selects bf16 if the device has instructions for it (on a CPU only for networks that are large enough to
+    benefit), otherwise fp16 on NVIDIA tensor cores, otherwise fp32. tf32 becomes fp32, with a warning, on devices
+    without it.
     """
-    if wanted == "auto":
-        wanted = _fastest(device, network)
-    elif wanted == "tf32" and not _has_tf32(device):
-        print(f"warning: {device.type} does not compute in tf32 here: training in fp32", file=sys.stderr, flush=True)
-        wanted = "fp32"
-    return Precision(wanted, device.type)
+    name = setting
+    if setting == "auto":
+        name = _fastest(device, network)
+    elif setting == "tf32" and not _has_tf32(device):
+        print(f"warning: {device.type} does not support tf32: training in fp32", file=sys.stderr, flush=True)
+        name = "fp32"
+    return Precision(name, device.type)
 
 
 def _fastest(device: torch.device, network: Graph) -> str:
     if device.type == "cpu":
-        return "bf16" if _cpu_has_bf16() and counts.count(network).train >= _WORTH_BF16 else "fp32"
+        worthwhile = counts.count(network).train >= _MIN_OPERATIONS_FOR_BF16
+        return "bf16" if worthwhile and cpu_has_bf16_instructions() else "fp32"
     if device.type == "cuda":
         if torch.cuda.is_bf16_supported(including_emulation=False):
             return "bf16"
@@ -75,9 +77,5 @@ def _fastest(device: torch.device, network: Graph) -> str:
     return "bf16" if supported is not None and supported() else "fp32"
 
 
-def _cpu_has_bf16() -> bool:
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-
-
 def _has_tf32(device: torch.device) -> bool:
-    return device.type == "cuda" and torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 0)
+    return device.type == "cuda" and torch.version.hip is None and torch.cuda.get_device_capability(device) >= _TF32

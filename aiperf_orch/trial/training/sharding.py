@@ -1,4 +1,4 @@
-"""Which images each worker takes: shares of every step that differ by one image at most, and nothing taken twice."""
+"""Distribution of images among workers: shares of each step that differ by at most one image."""
 
 from __future__ import annotations
 
@@ -8,31 +8,37 @@ from aiperf_orch.trial.data.dataset import Indices
 from aiperf_orch.trial.runtime.process_group import ProcessGroup
 
 
-def training_batches(images: int, batch: int, world: ProcessGroup, seed: int) -> list[Indices]:
-    """This worker's share of each step of an epoch, in an order drawn from `seed`, which all workers share.
+def training_batches(images: int, batch: int, group: ProcessGroup, seed: int) -> list[Indices]:
+    """Return this worker's share of each step of an epoch, in an order drawn from `seed`.
 
-    Every step takes `batch` images for each worker but the last, which takes what is left. Together the workers take every
-    image once. Each share holds at least two images, without which a batch-norm over maps of side 1 cannot train: what is
-    left joins the step before where it does not suffice.
+    Each step takes `batch` images for each worker, except the last one, which takes the remaining images. The workers
+    together take every image once. Each share has at least two images, because a batch-norm over maps of side 1 cannot
+    train on one: if the remaining images do not suffice for this, they join the step before.
+
+    Args:
+        images: The number of training images.
+        batch: The batch size of one worker.
+        group: The workers of the trial.
+        seed: The seed of the order; it must be the same on all workers.
 
     Raises:
-        ValueError: when there are not two images for every worker.
+        ValueError: If there are fewer than two images for each worker.
     """
-    if images < 2 * world.size:
-        raise ValueError(f"{images} training images do not suffice for {world.size} workers, two for each")
+    if images < 2 * group.size:
+        raise ValueError(f"{images} training images are not enough for {group.size} workers: each needs two")
     order = np.random.Generator(np.random.PCG64(seed)).permutation(images)
-    step = batch * world.size
+    step = batch * group.size
     bounds = list(range(0, images, step))
-    if len(bounds) > 1 and images - bounds[-1] < 2 * world.size:
+    if len(bounds) > 1 and images - bounds[-1] < 2 * group.size:
         bounds.pop()
-    return [_share(taken, world) for taken in np.split(order, bounds[1:])]
+    return [_share(taken, group) for taken in np.split(order, bounds[1:])]
 
 
-def validation_batches(images: int, batch: int, world: ProcessGroup) -> list[Indices]:
-    """This worker's share of the validation images, in batches of at most `batch`; together each image once."""
-    share = _share(np.arange(images), world)
+def validation_batches(images: int, batch: int, group: ProcessGroup) -> list[Indices]:
+    """Return this worker's share of the validation images in batches of at most `batch` images."""
+    share = _share(np.arange(images), group)
     return [share[start : start + batch] for start in range(0, len(share), batch)]
 
 
-def _share(indices: Indices, world: ProcessGroup) -> Indices:
-    return np.array_split(indices, world.size)[world.rank]
+def _share(indices: Indices, group: ProcessGroup) -> Indices:
+    return np.array_split(indices, group.size)[group.rank]

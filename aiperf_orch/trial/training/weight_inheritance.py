@@ -1,7 +1,7 @@
-"""Weights of a child network from its parent's, so that in evaluation mode the child computes what the parent did.
+"""Weight inheritance: state of a child network that computes the same function as its parent in evaluation mode.
 
-Works on state dicts with the keys of `model`. Training mode differs at first, because batch-norms then use the
-batch's statistics. Which layers an edit adds or changes is said by `network.morphisms`.
+State dicts have the keys of `model`. In training mode parent and child differ at first, because batch-norms then use
+the statistics of the batch. The layers that an edit adds or changes are defined in `network.morphisms`.
 """
 
 from __future__ import annotations
@@ -24,13 +24,16 @@ _PER_CHANNEL = ("weight", "bias", "running_mean", "running_var")
 
 
 def inherit(parent: Graph, edits: Iterable[Edit], state: State, generator: torch.Generator) -> State:
-    """The child's state: the parent's, after each edit in turn. `state` itself stays as it is.
+    """Return the state of the child that `edits` make.
 
-    The generator draws the weights of new projections and how a widened layer's readers share their weights. All
-    tensors must be on the CPU.
+    Args:
+        parent: The network of the parent.
+        edits: The edits that lead from the parent to the child.
+        state: The state dict of the parent, on the CPU; it is not modified.
+        generator: Source of the weights of new projections and of the division of weights between widened channels.
 
     Raises:
-        NetworkError: when an edit does not fit its network.
+        NetworkError: If an edit does not fit its network.
     """
     graph, state = parent, dict(state)
     for edit in edits:
@@ -53,7 +56,7 @@ def _deepen(graph: Graph, child: Graph, edit: Edit, state: State) -> None:
     channels = graph.shapes[edit.at][2]
     weight = torch.empty(channels, channels, edit.kernel, edit.kernel)
     state[f"{convolution}.weight"] = nn.init.dirac_(weight)
-    _set_undoing_norm(state, norm, *_moments(graph, edit.at, state))
+    _set_identity_norm(state, norm, *_moments(graph, edit.at, state))
 
 
 def _widen(graph: Graph, edit: Edit, state: State, generator: torch.Generator) -> None:
@@ -71,10 +74,10 @@ def _widen(graph: Graph, edit: Edit, state: State, generator: torch.Generator) -
 
 
 def _split(weight: Tensor, channels: int, source: Tensor, generator: torch.Generator) -> Tensor:
-    """A reader's weight (outputs, ...) after its input channels were widened: a channel and its copy share it.
+    """Weight (outputs, ...) of a reader after its input channels were widened: divided between channel and copy.
 
-    Each output shares in its own way, between a quarter and three quarters, or the two would get gradients of one
-    direction and stay copies.
+    Each output divides by its own ratio, from 1/4 to 3/4: with equal ratios the gradients of both would be parallel,
+    and they would remain copies.
     """
     by_channel = weight.reshape(weight.shape[0], channels, -1)
     share = 0.25 + 0.5 * torch.rand(weight.shape[0], channels, generator=generator)
@@ -99,25 +102,25 @@ def _skip_concat(graph: Graph, child: Graph, edit: Edit, state: State, generator
         _set_projection(child, projection[0], projection[1], state, generator)
     kept, read = child.shapes[edit.to][2], child.shapes[concatenation][2]
     state[f"{convolution}.weight"] = torch.eye(kept, read)[:, :, None, None]
-    _set_undoing_norm(state, norm, *_moments(graph, edit.to, state))
+    _set_identity_norm(state, norm, *_moments(graph, edit.to, state))
 
 
 def _new_layers(graph: Graph, child: Graph) -> list[int]:
-    """Ids of the layers that an edit added, in their order."""
+    """Ids of the layers that an edit added, in topological order."""
     return [layer.id for layer in child.layers if layer.id not in graph.by_id]
 
 
 def _set_projection(child: Graph, convolution: int, norm: int, state: State, generator: torch.Generator) -> None:
-    """A fresh 1x1 convolution and its batch-norm."""
+    """Initialise a 1x1 convolution and its batch-norm."""
     layer = child.by_id[convolution]
     weight = torch.empty(layer.filters, child.shapes[layer.inputs[0]][2], 1, 1)
     state[f"{convolution}.weight"] = initialise_convolution(weight, generator)
-    fresh = nn.BatchNorm2d(layer.filters).state_dict()
-    state.update({f"{norm}.{name}": value for name, value in fresh.items()})
+    initial = nn.BatchNorm2d(layer.filters).state_dict()
+    state.update({f"{norm}.{name}": value for name, value in initial.items()})
 
 
-def _set_undoing_norm(state: State, norm: int, mean: Tensor, variance: Tensor) -> None:
-    """A batch-norm that gives back what it reads, whatever mean and variance it takes for the running ones."""
+def _set_identity_norm(state: State, norm: int, mean: Tensor, variance: Tensor) -> None:
+    """Set a batch-norm to the identity in evaluation mode, with `mean` and `variance` as its running statistics."""
     state[f"{norm}.weight"] = torch.sqrt(variance + _EPS)
     state[f"{norm}.bias"] = mean.clone()
     state[f"{norm}.running_mean"] = mean.clone()
@@ -126,17 +129,17 @@ def _set_undoing_norm(state: State, norm: int, mean: Tensor, variance: Tensor) -
 
 
 def _moments(graph: Graph, layer_id: int, state: State) -> tuple[Tensor, Tensor]:
-    """Roughly the mean and variance of each channel of a layer's output.
+    """Approximate mean and variance of each channel of a layer's output.
 
-    Only the start of training depends on it: with the true moments an undoing batch-norm gives back what it reads in
-    training mode too. A batch-norm's output is taken as normal, the terms of an add as independent.
+    Only the start of training depends on them: with the true moments the batch-norm of `_set_identity_norm` is the
+    identity in training mode too. The output of a batch-norm is assumed to be normal, the terms of an add independent.
     """
     layer = graph.by_id[layer_id]
     match layer.kind:
         case "batch_norm":
             return state[f"{layer_id}.bias"], state[f"{layer_id}.weight"] ** 2
         case "relu":
-            return _rectified(*_moments(graph, layer.inputs[0], state))
+            return _rectified_moments(*_moments(graph, layer.inputs[0], state))
         case "add":
             means, variances = zip(*(_moments(graph, source, state) for source in layer.inputs), strict=True)
             return torch.stack(means).sum(0), torch.stack(variances).sum(0)
@@ -147,8 +150,8 @@ def _moments(graph: Graph, layer_id: int, state: State) -> tuple[Tensor, Tensor]
             return torch.zeros(channels), torch.ones(channels)
 
 
-def _rectified(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance of max(x, 0) for a normal x."""
+def _rectified_moments(mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of max(x, 0) for normally distributed x."""
     deviation = variance.sqrt().clamp_min(1e-6)
     ratio = mean / deviation
     density = torch.exp(-(ratio**2) / 2) / math.sqrt(2 * math.pi)

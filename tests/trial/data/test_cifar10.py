@@ -1,4 +1,4 @@
-"""CIFAR-10's binary files: read as they are written, augmented alike for the same seed, refused when damaged."""
+"""CIFAR-10: reading of the binary files, augmentation, damaged files."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ MEAN, DEVIATION = np.array([0.4914, 0.4822, 0.4465]), np.array([0.2470, 0.2435, 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Four images a file."""
+    """A folder of CIFAR-10 with four images in each file."""
     folder = tmp_path / "cifar-10-batches-bin"
     folder.mkdir()
-    chance = np.random.default_rng(0)
+    generator = np.random.default_rng(0)
     for name in NAMES:
-        records = chance.integers(0, 256, (4, 3073), dtype=np.uint8)
+        records = generator.integers(0, 256, (4, 3073), dtype=np.uint8)
         records[:, 0] %= 10
         (folder / name).write_bytes(records.tobytes())
     return folder
@@ -46,20 +46,20 @@ def _pixels(folder: Path, name: str, number: int) -> NDArray[np.float64]:
     return (record[1:].reshape(3, 32, 32) / 255 - MEAN[:, None, None]) / DEVIATION[:, None, None]
 
 
-def test_images_are_those_of_the_files(folder: Path) -> None:
-    source = _open(folder.parent)
-    assert (source.train_images, source.val_images, source.classes) == (20, 4, 10)
-    assert source.digest == hashlib.sha256(b"".join((folder / name).read_bytes() for name in NAMES)).hexdigest()
-    [batch] = source.validation([np.array([2, 0])])
+def test_images_and_digest_are_those_of_the_files(folder: Path) -> None:
+    dataset = _open(folder.parent)
+    assert (dataset.train_images, dataset.val_images, dataset.classes) == (20, 4, 10)
+    assert dataset.digest == hashlib.sha256(b"".join((folder / name).read_bytes() for name in NAMES)).hexdigest()
+    [batch] = dataset.validation([np.array([2, 0])])
     assert batch.labels.tolist() == [(folder / "test_batch.bin").read_bytes()[3073 * number] for number in (2, 0)]
     np.testing.assert_allclose(batch.images[0].numpy(), _pixels(folder, "test_batch.bin", 2), atol=1e-5)
     assert batch.images.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_a_training_image_is_moved_and_mirrored(folder: Path) -> None:
-    source = _open(folder)
-    [batch] = source.training([np.arange(20)], seed=3)
-    parts = list(source.training([np.arange(7), np.arange(7, 20)], seed=3))
+def test_training_images_are_shifted_and_mirrored(folder: Path) -> None:
+    dataset = _open(folder)
+    [batch] = dataset.training([np.arange(20)], seed=3)
+    parts = list(dataset.training([np.arange(7), np.arange(7, 20)], seed=3))
     assert torch.equal(batch.images, torch.cat([part.images for part in parts]))
     black = (-MEAN / DEVIATION)[:, None, None]
     seen = set()
@@ -84,11 +84,14 @@ def test_a_training_image_is_moved_and_mirrored(folder: Path) -> None:
     ("change", "message"),
     [
         (lambda folder: (folder / "test_batch.bin").unlink(), "test_batch.bin: cannot be read.*pickled"),
-        (lambda folder: (folder / "data_batch_2.bin").write_bytes(b"0" * 3072), "data_batch_2.bin: 3072 bytes"),
-        (lambda folder: (folder / "data_batch_2.bin").write_bytes(b"0" * 3073), "has the label 48"),
+        (
+            lambda folder: (folder / "data_batch_2.bin").write_bytes(b"0" * 3072),
+            "data_batch_2.bin: the size of 3072 bytes",
+        ),
+        (lambda folder: (folder / "data_batch_2.bin").write_bytes(b"0" * 3073), "contains the label 48"),
     ],
 )
-def test_damaged_files_are_refused(folder: Path, change: Callable[[Path], object], message: str) -> None:
+def test_missing_and_damaged_files_are_refused(folder: Path, change: Callable[[Path], object], message: str) -> None:
     change(folder)
     with pytest.raises(TrialFailedError, match=message) as raised:
         _open(folder)

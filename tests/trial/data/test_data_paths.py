@@ -1,4 +1,4 @@
-"""Where data lies is private: campaigns train on it, and neither specifications nor packages tell."""
+"""Private paths of data: used by trials, but not part of specifications and packages."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 import yaml
 
 from aiperf_orch.campaign.directory import read_spec
-from aiperf_orch.trial.data.data_paths import PlacedData, with_data_paths
+from aiperf_orch.trial.data.data_paths import LocatedDataSettings, with_data_paths
 from aiperf_orch.trial.data.listing import list_tree
 
 
-def test_a_campaign_on_an_image_tree(
+def test_campaign_on_an_image_tree_keeps_its_path_private(
     tree: Path, tmp_path: Path, aiperf: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     site, campaign = tmp_path / "site.yaml", tmp_path / "campaign"
@@ -49,8 +49,8 @@ def test_a_campaign_on_an_image_tree(
     assert json.loads(path.read_text())["data"]["path"] is None
     spec, _ = read_spec(path)
     found = with_data_paths(spec, path, manual=True).data
-    assert isinstance(found, PlacedData)
-    assert (found.path, found.index, found.keeps_index) == (str(tree), campaign / "data.index", False)
+    assert isinstance(found, LocatedDataSettings)
+    assert (found.path, found.index, found.writes_index) == (str(tree), campaign / "data.index", False)
     elsewhere = with_data_paths(spec, path, manual=True, data=tmp_path / "other").data
     assert (elsewhere.path, elsewhere.stage) == (str(tmp_path / "other"), None)
     alone = tmp_path / "alone" / "spec.json"
@@ -59,7 +59,7 @@ def test_a_campaign_on_an_image_tree(
     assert with_data_paths(spec, alone, manual=True, data=tree).data.path == str(tree)
 
 
-def test_check_looks_at_the_data_from_the_node(
+def test_check_validates_the_data_on_the_node(
     tree: Path, tmp_path: Path, aiperf: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     site = tmp_path / "site.yaml"

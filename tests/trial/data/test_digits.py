@@ -1,4 +1,4 @@
-"""Data sets: what is in them, and how a bad one ends a trial."""
+"""Digits of scikit-learn, and datasets that do not fit a network or cannot be loaded."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _open(name: str, network: Graph) -> Dataset:
     return load_dataset(DataSettings.model_construct(name=name), network, torch.device("cpu"), ProcessGroup())
 
 
-def test_digits() -> None:
+def test_shapes_types_and_normalisation() -> None:
     digits = load()
     assert digits.input_shape == (8, 8, 1)
     assert digits.classes == 10
@@ -39,7 +39,7 @@ def test_digits() -> None:
     assert set(digits.train_labels.tolist()) == set(digits.val_labels.tolist()) == set(range(10))
 
 
-def test_they_are_scikit_learns_digits_and_the_last_images_validate() -> None:
+def test_images_are_those_of_scikit_learn_and_the_last_ones_validate() -> None:
     from sklearn.datasets import load_digits
 
     digits, loaded = load(), load_digits()
@@ -55,30 +55,30 @@ def test_they_are_scikit_learns_digits_and_the_last_images_validate() -> None:
     ("network", "message"),
     [
         (seeds.small_residual((8, 8, 3), 10), r"\(8, 8, 1\).*\(8, 8, 3\)"),
-        (seeds.small_residual((9, 8, 1), 10), "images of"),
+        (seeds.small_residual((9, 8, 1), 10), "images of shape"),
         (seeds.small_residual((8, 8, 1), 11), "10 classes.*11 outputs"),
     ],
 )
-def test_a_network_that_does_not_fit_the_data(network: Graph, message: str) -> None:
+def test_network_that_does_not_fit_the_dataset_is_refused(network: Graph, message: str) -> None:
     with pytest.raises(TrialFailedError, match=message) as failure:
         _open("digits", network)
     assert failure.value.reason is EndReason.BAD_DATA
 
 
-def test_an_unknown_name_says_the_known_ones() -> None:
+def test_unknown_name_is_refused_with_the_known_ones() -> None:
     with pytest.raises(TrialFailedError, match=r"'digit'.*digits") as failure:
         _open("digit", seeds.small_residual())
     assert failure.value.reason is EndReason.BAD_DATA
 
 
-def test_missing_data_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_is_bad_data_with_advice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(TrialFailedError, match=r"cannot be loaded.*install") as failure:
         _open("digits", seeds.small_residual())
     assert failure.value.reason is EndReason.BAD_DATA
 
 
-def test_a_damaged_file_is_bad_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_damaged_file_is_bad_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     import sklearn
 
     file = Path("datasets") / "data" / "digits.csv.gz"

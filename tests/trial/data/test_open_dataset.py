@@ -1,4 +1,4 @@
-"""Who is to blame when a data set cannot be opened: the data, the Python environment, or the node."""
+"""Reason why a dataset cannot be opened: the data, the Python environment, or the node."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from aiperf_orch.trial.data.open_dataset import load_dataset
 from aiperf_orch.trial.runtime.process_group import ProcessGroup
 from aiperf_orch.trial.runtime.trainer import TrialFailedError
 
-NODES = [errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.EIO, errno.ECONNREFUSED]
+NODE_ERRNOS = [errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.EIO, errno.ECONNREFUSED]
 
 
 def _error(number: int) -> OSError:
@@ -37,8 +37,8 @@ def _failure(monkeypatch: pytest.MonkeyPatch, error: Exception, name: str = "cif
     return raised.value
 
 
-@pytest.mark.parametrize("error", [*map(_error, NODES), OSError("AF_UNIX path too long")], ids=str)
-def test_what_fails_on_this_node_is_tried_on_another_and_said(monkeypatch: pytest.MonkeyPatch, error: OSError) -> None:
+@pytest.mark.parametrize("error", [*map(_error, NODE_ERRNOS), OSError("AF_UNIX path too long")], ids=str)
+def test_fault_of_the_node_is_a_node_failure(monkeypatch: pytest.MonkeyPatch, error: OSError) -> None:
     failure = _failure(monkeypatch, error)
     assert failure.reason is EndReason.NODE_FAILURE
     assert (error.strerror or str(error)) in str(failure)
@@ -58,16 +58,16 @@ def test_what_fails_on_this_node_is_tried_on_another_and_said(monkeypatch: pytes
     ],
     ids=str,
 )
-def test_only_what_is_in_the_python_environment_is_to_be_installed_again(
+def test_advice_to_reinstall_is_only_for_the_environment(
     monkeypatch: pytest.MonkeyPatch, error: Exception, name: str, environment: bool
 ) -> None:
     failure = _failure(monkeypatch, error, name)
     assert failure.reason is EndReason.BAD_DATA
-    assert ("install it again" in str(failure)) is environment
+    assert ("reinstall it" in str(failure)) is environment
     assert str(error) in str(failure)
 
 
-def test_a_file_of_data_that_this_node_cannot_read_is_the_nodes_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_input_output_error_of_a_data_file_is_a_node_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(path: Any) -> bytes:
         raise OSError(errno.EIO, "Input/output error", str(path))
 

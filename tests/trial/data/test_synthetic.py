@@ -1,4 +1,4 @@
-"""Random images: the same everywhere, in the shape that the settings ask for."""
+"""Synthetic images: reproducible, in the shape of the settings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aiperf_orch.trial.data.open_dataset import load_dataset
 from aiperf_orch.trial.runtime.process_group import ProcessGroup
 
 
-def test_synthetic_images_are_the_same_in_whatever_batches() -> None:
+def test_images_do_not_depend_on_the_batches() -> None:
     settings = DataSettings(name="synthetic", image_size=16, classes=4)
     network = seeds.small_residual(settings.input_shape, settings.outputs)
     first, again = (load_dataset(settings, network, torch.device("cpu"), ProcessGroup()) for _ in range(2))
