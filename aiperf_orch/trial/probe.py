@@ -1,7 +1,7 @@
 """`python -m aiperf_orch.trial.probe FOLDER`: the probe job of `check`, which examines a node as a trial would find it.
 
-Every task writes one report into the folder; `aiperf_orch.doctor` evaluates them. torch is loaded in a process of its own,
-so that a torch that cannot be loaded, or crashes, is reported as well.
+Every task writes one report into the folder; `aiperf_orch.doctor` evaluates them. torch is loaded in a process of its
+own, so that a torch that cannot be loaded, or crashes, is reported as well.
 """
 
 from __future__ import annotations

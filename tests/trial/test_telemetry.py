@@ -1,4 +1,4 @@
-"""Telemetry of a node: real processors, accelerators by a stand-in for NVIDIA's library; unknown values stay unknown."""
+"""Telemetry of a node: real processors, accelerators by a stand-in for NVIDIA's library, and unknown values."""
 
 from __future__ import annotations
 

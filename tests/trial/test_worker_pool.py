@@ -1,4 +1,4 @@
-"""Worker pool and rank 0: the most direct failure of several workers is reported, and finished workers are not polled."""
+"""Worker pool and rank 0: the most direct failure of several is reported, and finished workers are not polled."""
 
 from __future__ import annotations
 

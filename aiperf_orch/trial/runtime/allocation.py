@@ -11,7 +11,7 @@ A batch script exports:
 - from the site's settings `AIPERF_ORCH_ACCELERATORS` and `AIPERF_ORCH_WORKERS` (per node), `AIPERF_ORCH_INTERFACE` and
   `AIPERF_ORCH_PORTS` (first-last).
 
-The launcher or the script numbers the tasks, one per node. Without these variables the trial runs on this machine alone.
+The launcher or the script numbers the tasks, one per node. Without these variables the trial runs on this machine.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Rank-0 side of a distributed trial: drives local workers and, over control connections, those of other nodes.
 
-It loads no torch: so the task answers signals at once, outlives a worker's crash or hang, and always ends the attempt with
-a reason. `worker` executes the commands, `follower` passes them on to the workers of another node.
+It loads no torch: so the task answers signals at once, outlives a worker's crash or hang, and always ends the attempt
+with a reason. `worker` executes the commands, `follower` passes them on to the workers of another node.
 """
 
 from __future__ import annotations
@@ -171,9 +171,9 @@ class DistributedTrainer:
                 raise TrialFailedError(
                     EndReason.NODE_FAILURE,
                     f"{missing}: no task of the trial connected from there to {hosts[0]}, port "
-                    f"{server.socket.getsockname()[1]}, within {rendezvous.RENDEZVOUS_TIMEOUT:.0f} s: it did not start, "
-                    "or the nodes cannot reach each other (scheduler.interface chooses the network, scheduler.ports "
-                    "the ports)",
+                    f"{server.socket.getsockname()[1]}, within {rendezvous.RENDEZVOUS_TIMEOUT:.0f} s: it did not "
+                    "start, or the nodes cannot reach each other (scheduler.interface chooses the network, "
+                    "scheduler.ports the ports)",
                 )
             server.wait(_POLL_INTERVAL)
         for node, (channel, workers) in sorted(server.followers.items()):
@@ -219,7 +219,7 @@ class DistributedTrainer:
         return {rank: reply for rank, reply in done.items() if rank is not None}
 
     def _call_check(self, check: Callable[[], None]) -> None:
-        """Call `check`. If it raises because the batch system ends a job with a lost node, raise that failure instead."""
+        """Call `check`; if it raises while a node is lost, raise the loss, for which the batch system ends the job."""
         try:
             check()
         except BaseException:

@@ -1,8 +1,8 @@
 """Task of a follower: starts the workers of its node, and passes messages between them and rank 0.
 
-It decides nothing itself. It ends when rank 0 stops it or is gone, and never before its workers. Until it is connected to
-rank 0 it also ends on a signal, or when the attempt is over. Its exit status is always 0, because rank 0 reports the end
-of the trial.
+It decides nothing itself. It ends when rank 0 stops it or is gone, and never before its workers. Until it is connected
+to rank 0 it also ends on a signal, or when the attempt is over. Its exit status is always 0, because rank 0 reports the
+end of the trial.
 """
 
 from __future__ import annotations

@@ -89,8 +89,8 @@ def resolve(host: str) -> list[str]:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError as error:
         message = (
-            f"{socket.gethostname()}: the node's name {host} cannot be resolved here ({error.strerror or error}): add it "
-            "to the nodes' DNS or /etc/hosts, or run the trial in a campaign, which needs no names; "
+            f"{socket.gethostname()}: the node's name {host} cannot be resolved here ({error.strerror or error}): add "
+            "it to the nodes' DNS or /etc/hosts, or run the trial in a campaign, which needs no names; "
             "scheduler.interface then chooses the network"
         )
         raise TrialFailedError(EndReason.TRIAL_ERROR, message) from None

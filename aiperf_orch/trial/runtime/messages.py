@@ -57,8 +57,8 @@ class Command(_Message):
 class Reply(_Message):
     """A message from a worker or from the task of a follower.
 
-    `done` answers a command, as does `unusable` when a checkpoint cannot be used. `step` reports that a training step is
-    about to begin, `heartbeat` that a task is alive. `failed` is the last message of a worker.
+    `done` answers a command, as does `unusable` when a checkpoint cannot be used. `step` reports that a training step
+    is about to begin, `heartbeat` that a task is alive. `failed` is the last message of a worker.
 
     Attributes:
         rank: Global rank of the worker, filled in by its task; None before the worker has one.

@@ -1,7 +1,7 @@
 """Process group of a trial: the ranks that train together, and their collective operations on tensors.
 
-One worker drives one accelerator, or the cores of a CPU. A trial with one worker needs no process group. The tasks start
-the workers and connect them (`worker_pool`, `rendezvous`).
+One worker drives one accelerator, or the cores of a CPU. A trial with one worker needs no process group. The tasks
+start the workers and connect them (`worker_pool`, `rendezvous`).
 """
 
 from __future__ import annotations

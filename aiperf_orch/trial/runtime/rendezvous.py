@@ -1,4 +1,4 @@
-"""Rendezvous of a trial's tasks: rank 0 listens, the followers connect, and both prove that they belong to the same run.
+"""Rendezvous of a trial's tasks: rank 0 listens, followers connect, and both prove that they belong to the same run.
 
 In a campaign rank 0 writes its addresses and port to a file, so that host names need not be resolvable on other nodes.
 Without a campaign all tasks try the same ports in the same order; several trials on a node take the next free port. The

@@ -138,7 +138,8 @@ class Worker:
             raise TrialFailedError(
                 EndReason.NODE_FAILURE,
                 f"{socket.gethostname()}: torch sees {visible} of the {self._accelerators} accelerators that the trial "
-                "was given; the node's driver, or torch in the trials' environment, is at fault: see `aiperf-orch check`",
+                "was given; the node's driver, or torch in the trials' environment, is at fault: see `aiperf-orch "
+                "check`",
             )
         if accelerator and self._local_rank == 0 and self._local_size > visible:
             shared = f"{self._local_size} workers share {visible} accelerators"

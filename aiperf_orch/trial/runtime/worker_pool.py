@@ -1,7 +1,7 @@
 """Pool of worker processes on one node: spawn, command, poll, stop and reap. Loads no torch.
 
-A worker is a fork of its task and so shares what the task has imported; torch is loaded in workers only. Each worker has
-its own Unix process group, together with the processes that it starts, and the kernel kills it when its task dies.
+A worker is a fork of its task and so shares what the task has imported; torch is loaded in workers only. Each worker
+has its own Unix process group, together with the processes that it starts, and the kernel kills it when its task dies.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _MAX_MESSAGE: Final = 2000  # characters
 _IGNORED_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGALRM)
 
 Body = Callable[[Channel, int, int, socket.socket | None], None]
-"""What a worker runs, with: channel to its task, local rank, number of workers on the node, socket of rank 0's store."""
+"""What a worker runs, with: channel to its task, local rank, workers on the node, listening socket of the store."""
 
 
 @dataclass(slots=True)
