@@ -192,7 +192,7 @@ def trained(
     test_error = 1.0
     for epoch in range(1, EPOCHS + 1):
         result = trainer.run_epoch(epoch, lambda: None)
-        errors.append(result.wrong / result.val_images)
+        errors.append(result.error)
         if errors[-1] < min([1.1, *errors[:-1]]):
             trainer.save_weights(folder / f"{trial}.safetensors")
             test_error = trainer.wrong_of(final_test.val_images, final_test.val_labels)

@@ -545,8 +545,8 @@ def test_torch_is_imported_by_a_trial_only() -> None:
     script = """
 import importlib, pkgutil, sys
 import aiperf_orch
-tasks = "__main__ bench_report probe".split()
-tasks += [f"runtime.{name}" for name in "attempt distributed_trainer follower rendezvous".split()]
+tasks = "__main__ bench_report opened_files probe".split()
+tasks += [f"runtime.{name}" for name in "attempt distributed_trainer follower interfaces rendezvous".split()]
 tasks += [f"runtime.{name}" for name in "simulated_trainer telemetry trainer worker_pool".split()]
 names = {module.name for module in pkgutil.walk_packages(aiperf_orch.__path__, "aiperf_orch.")}
 lean = {f"aiperf_orch.trial.{name}" for name in tasks}

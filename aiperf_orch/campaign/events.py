@@ -14,18 +14,17 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime
 from functools import partial
-from operator import attrgetter
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final
 
 from pydantic import ValidationError
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.durable_files import AppendFile, file_exists, read_file, read_whole_lines, translate_os_errors
 from aiperf_orch.campaign.safe_reading import LONG_RETRY_SECONDS, RETRY_SECONDS, Reader, retry_transient
-from aiperf_orch.records.base import EndReason, EnergyOf, OperationsPerImage, first_error
+from aiperf_orch.records.base import EndReason, OperationsPerImage, first_error
 from aiperf_orch.records.events import Begin, End, Epoch, event_adapter
 from aiperf_orch.records.journal import EventsFile
 from aiperf_orch.util.errors import AiperfError, TransientError
@@ -277,45 +276,9 @@ def poll_attempt(
         runs.append(events)
 
 
-@dataclass(frozen=True, slots=True)
-class EpochRow:
-    """What counts of an epoch line, in a fifth of the record's memory: a score of many trials holds all of theirs."""
-
-    trial: int
-    attempt: int
-    epoch: int
-    start: datetime
-    end: datetime
-    train_images: int
-    val_images: int
-    error: float
-    ops: int
-    batch: int
-    skipped: int = 0
-    data_wait: float | None = None
-    energy: float | None = None
-    energy_of: EnergyOf | None = None
-
-    @classmethod
-    def of(cls, epochs: Iterable[Epoch]) -> list[EpochRow]:
-        """The rows of records; what is the same in many of them is one object: whole numbers, and the time zone."""
-        same: dict[int, int] = {}
-
-        def shared(value: Any) -> Any:
-            if type(value) is int:
-                return same.setdefault(value, value)
-            return value.astimezone(timezone.utc) if type(value) is datetime else value
-
-        return [cls(*map(shared, _row(epoch))) for epoch in epochs]
-
-
-_row: Final = attrgetter(*EpochRow.__slots__)
-AnyEpoch = TypeVar("AnyEpoch", Epoch, EpochRow)
-
-
-def count_epochs(epochs: Iterable[AnyEpoch], deadline: datetime | None = None) -> dict[int, AnyEpoch]:
+def count_epochs(epochs: Iterable[Epoch], deadline: datetime | None = None) -> dict[int, Epoch]:
     """The epochs of one trial that count: each once, the earlier of two ends, and none that ended past the deadline."""
-    counted: dict[int, AnyEpoch] = {}
+    counted: dict[int, Epoch] = {}
     for epoch in epochs:
         known = counted.get(epoch.epoch)
         if (deadline is None or epoch.end <= deadline) and (known is None or epoch.end < known.end):
@@ -323,6 +286,6 @@ def count_epochs(epochs: Iterable[AnyEpoch], deadline: datetime | None = None) -
     return dict(sorted(counted.items()))
 
 
-def best_epoch(counted: Iterable[AnyEpoch]) -> AnyEpoch | None:
+def best_epoch(counted: Iterable[Epoch]) -> Epoch | None:
     """The epoch of least validation error, the earliest of equals."""
     return min(counted, key=lambda epoch: (epoch.error, epoch.epoch), default=None)

@@ -8,12 +8,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final
 
-from aiperf_orch.campaign.events import EpochRow, best_epoch
+from aiperf_orch.campaign.events import best_epoch
 from aiperf_orch.campaign.state import AttemptState
 from aiperf_orch.package.check_end_reasons import LastRun, last_run
 from aiperf_orch.package.package_index import Evidence
 from aiperf_orch.records.base import EndReason
-from aiperf_orch.records.events import Begin
+from aiperf_orch.records.events import Begin, Epoch
 from aiperf_orch.results.collect import TrialRecords
 from aiperf_orch.util.units import format_duration, format_ops, format_time
 
@@ -150,7 +150,7 @@ def _latest(evidence: Evidence, records: TrialRecords, attempt: AttemptState) ->
     return last.line.time if one_clock else last.line.time + _apart(begins)
 
 
-def _at(evidence: Evidence, epoch: EpochRow) -> str:
+def _at(evidence: Evidence, epoch: Epoch) -> str:
     return evidence.at_event(epoch.trial, epoch.attempt, "epoch", epoch.epoch)
 
 

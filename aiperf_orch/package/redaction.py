@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from aiperf_orch.campaign.public_settings import redacted
 from aiperf_orch.package.pseudonyms import Pseudonyms
 from aiperf_orch.records.base import Record
-from aiperf_orch.records.events import Begin, event_adapter
+from aiperf_orch.records.events import Begin, Epoch, event_adapter
 from aiperf_orch.records.journal import AttemptEnd, Began, Created, Ended, Entry, EventsFile, Opened, Submitted
 from aiperf_orch.settings.schedulers import ClusterSettings, PbsSettings, SchedulerSettings, SlurmSettings
 
@@ -97,6 +97,8 @@ class Redactor:
             event = event_adapter.validate_json(line)
         except ValidationError:
             return self.text(line.decode(errors="replace")).encode()
+        if isinstance(event, Epoch):
+            return line  # numbers and literals only
         changed = self.record(event)
         return line if changed is event else changed.to_line().encode()
 

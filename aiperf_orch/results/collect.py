@@ -9,9 +9,9 @@ from operator import attrgetter
 
 from aiperf_orch.campaign.counted_epochs import counted_runs
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.campaign.events import EpochRow, RunEvents, count_epochs
+from aiperf_orch.campaign.events import RunEvents, count_epochs
 from aiperf_orch.campaign.state import CampaignState, TrialState
-from aiperf_orch.records.events import Begin, End
+from aiperf_orch.records.events import Begin, End, Epoch
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class TrialRecords:
 
     trial: TrialState
     begins: list[Begin]
-    epochs: list[EpochRow]
+    epochs: list[Epoch]
     ends: list[End]
 
 
@@ -36,7 +36,7 @@ class Collected:
     faults: list[str]
 
     @cached_property
-    def epochs(self) -> list[EpochRow]:
+    def epochs(self) -> list[Epoch]:
         """Every epoch that counts, by its end; of equal ends in the order of the trials."""
         return sorted((epoch for trial in self.trials for epoch in trial.epochs), key=attrgetter("end"))
 
@@ -53,8 +53,8 @@ def collect(directory: CampaignDirectory, state: CampaignState) -> Collected:
             faults += faulty
         begins = [run.begin for run in runs if run.begin]
         ends = [run.end for run in runs if run.end]
-        rows = EpochRow.of(epoch for run in runs for epoch in run.epochs)
-        read.append(TrialRecords(trial, begins, rows, ends))
+        epochs = [epoch for run in runs for epoch in run.epochs]
+        read.append(TrialRecords(trial, begins, epochs, ends))
     times = [begin.time for records in read for begin in records.begins]
     start = min([*times, *([state.first_begin] if state.first_begin else [])], default=None)
     deadline = start + timedelta(seconds=directory.settings.campaign.duration) if start else None

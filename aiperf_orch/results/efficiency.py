@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aiperf_orch.campaign.events import EpochRow
 from aiperf_orch.records.base import EnergyOf
+from aiperf_orch.records.events import Epoch
 from aiperf_orch.util.units import format_number
 
 
@@ -26,7 +26,7 @@ class Efficiency:
     operations_per_joule: float | None = None
 
 
-def efficiency_of(epochs: Sequence[EpochRow], seconds: float | None) -> Efficiency:
+def efficiency_of(epochs: Sequence[Epoch], seconds: float | None) -> Efficiency:
     """The efficiency of epochs that count; `seconds` are those that their score, or OPS, is computed over."""
     images = sum(epoch.train_images + epoch.val_images for epoch in epochs)
     waits = [epoch.data_wait for epoch in epochs if epoch.data_wait is not None]

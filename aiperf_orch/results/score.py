@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from fractions import Fraction
 from typing import Final
 
-from aiperf_orch.campaign.events import EpochRow
+from aiperf_orch.records.events import Epoch
 
 _SERIES_INTERVAL: Final = timedelta(minutes=6)
 _LEAST_POINTS: Final = 20
@@ -50,9 +50,9 @@ class RunningScore:
     train_images: int = 0
     val_images: int = 0
     last_end: datetime | None = None
-    best: EpochRow | None = None
+    best: Epoch | None = None
 
-    def add(self, epoch: EpochRow) -> None:
+    def add(self, epoch: Epoch) -> None:
         """Count one more epoch, which ended no earlier than those before it."""
         self.operations += epoch.ops
         self.epochs += 1
@@ -88,7 +88,7 @@ def regulated_score(score: float, error: float) -> float:
     return score * math.log(1 / error)
 
 
-def score_of(start: datetime | None, epochs: Iterable[EpochRow]) -> Score:
+def score_of(start: datetime | None, epochs: Iterable[Epoch]) -> Score:
     """The score of epochs that count, ordered by their ends; `start` is the first begin of any trial."""
     if start is None:
         return Score()
@@ -98,7 +98,7 @@ def score_of(start: datetime | None, epochs: Iterable[EpochRow]) -> Score:
     return running.at_present()
 
 
-def series(start: datetime | None, epochs: list[EpochRow], duration: float) -> list[tuple[float, Score]]:
+def series(start: datetime | None, epochs: list[Epoch], duration: float) -> list[tuple[float, Score]]:
     """The score over time, every 6 minutes and at the end; of shorter campaigns at least 20 points.
 
     Args:

@@ -1,7 +1,7 @@
-"""`python -m aiperf_orch.trial.probe FOLDER`: the small job of `check`, which looks at a node as a trial would see it.
+"""`python -m aiperf_orch.trial.probe FOLDER`: the probe job of `check`, which examines a node as a trial would find it.
 
-Every task writes one report into the folder. It judges nothing: that is `aiperf_orch.doctor`'s. torch is loaded in a
-process of its own, so that one that cannot be loaded, or crashes, is reported, too.
+Every task writes one report into the folder; `aiperf_orch.doctor` evaluates them. torch is loaded in a process of its
+own, so that a torch that cannot be loaded, or crashes, is reported as well.
 """
 
 from __future__ import annotations
@@ -30,39 +30,36 @@ from aiperf_orch.records.probe import (
     installed_versions,
     report_name,
 )
+from aiperf_orch.trial import opened_files
 from aiperf_orch.trial.runtime.allocation import Allocation
 from aiperf_orch.trial.runtime.trainer import TrialFailedError
 from aiperf_orch.util.units import clock_ahead
 
-_VISIBLE: Final = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL")
-_PATIENCE: Final = (
-    30.0  # seconds for the greeting, and for the answer: longer than NFS remembers that a file is not there
+_VISIBLE_GPU_VARIABLES: Final = (
+    "CUDA_VISIBLE_DEVICES",
+    "ROCR_VISIBLE_DEVICES",
+    "HIP_VISIBLE_DEVICES",
+    "GPU_DEVICE_ORDINAL",
 )
-_LOAD_LIMIT: Final = 300.0  # seconds to load torch and the data set
-_LONGEST: Final = 300  # characters of an error that are reported
-# a file that is opened by Python, or a compiled module; the shared libraries that such a module needs are not seen
-_COUNTING: Final = """
-import sys
-opened = 0
-def count(event, arguments):
-    global opened
-    opened += event == "open" or (event == "import" and arguments[1] is not None)
-sys.addaudithook(count)"""
+_FILE_TIMEOUT: Final = 30.0  # seconds for a file to appear: longer than NFS caches that it does not exist
+_LOAD_TIMEOUT: Final = 300.0  # seconds to load torch and the data set
+_NVIDIA_SMI_TIMEOUT: Final = 60.0  # seconds
+_MAX_FAULT: Final = 300  # characters of an error message
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Look, and report; returns the exit status."""
+    """Examine the node and write the report; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m aiperf_orch.trial.probe", description=__doc__)
-    parser.add_argument("folder", type=Path, help="holds the greeting; the reports go there")
-    parser.add_argument("--data", action="store_true", help=f"load torch and the data set of {DATA}, too")
+    parser.add_argument("folder", type=Path, help="directory of the greeting and of the reports")
+    parser.add_argument("--data", action="store_true", help=f"also load torch and the data set of {DATA}")
     parser.add_argument("--load", action="store_true", help=argparse.SUPPRESS)  # what the probe itself runs
     options = parser.parse_args(arguments)
     if options.load:
         print(_load(options.folder / DATA).to_line())
         return 0
     allocation = Allocation.from_environment()
-    greeting = _read(options.folder / GREETING)
-    answered = _answered(options.folder, greeting) if allocation.rank == 0 and greeting is not None else None
+    greeting = _read_when_present(options.folder / GREETING)
+    answered = _time_answer(options.folder, greeting) if allocation.rank == 0 and greeting is not None else None
     report = NodeReport(
         rank=allocation.rank,
         host=socket.gethostname(),
@@ -73,18 +70,18 @@ def main(arguments: list[str] | None = None) -> int:
         cores=len(os.sched_getaffinity(0)),
         python=platform.python_version(),
         versions=installed_versions(),
-        package=_import("aiperf_orch.trial.__main__"),
-        visible_gpus=next((os.environ[name] for name in _VISIBLE if name in os.environ), None),
+        package=_time_import("aiperf_orch.trial.__main__"),
+        visible_gpus=next((os.environ[name] for name in _VISIBLE_GPU_VARIABLES if name in os.environ), None),
         driver_gpus=_driver_gpus(),
-        loading=_loading(options.folder) if options.data else None,
+        loading=_time_loading(options.folder) if options.data else None,
     )
     replace_file(options.folder / report_name(allocation.rank), report.to_line().encode())
     return 0
 
 
-def _read(path: Path) -> str | None:
-    """A file's text as soon as it is there; None when it does not come."""
-    deadline = time.monotonic() + _PATIENCE
+def _read_when_present(path: Path) -> str | None:
+    """Wait for a file and return its text; None when it does not appear in time."""
+    deadline = time.monotonic() + _FILE_TIMEOUT
     while True:
         try:
             return path.read_text(encoding="utf-8")
@@ -94,11 +91,12 @@ def _read(path: Path) -> str | None:
             time.sleep(0.05)
 
 
-def _answered(folder: Path, greeting: str) -> float | None:
-    begun = time.monotonic()
+def _time_answer(folder: Path, greeting: str) -> float | None:
+    """Seconds until the login node answers to what this task writes; None without a correct answer."""
+    start = time.monotonic()
     replace_file(folder / SEEN, greeting.encode())
-    answer = _read(folder / ANSWER)
-    return round(time.monotonic() - begun, 3) if answer == greeting else None
+    answer = _read_when_present(folder / ANSWER)
+    return round(time.monotonic() - start, 3) if answer == greeting else None
 
 
 def _clock_skew(folder: Path, rank: int) -> float:
@@ -109,6 +107,7 @@ def _clock_skew(folder: Path, rank: int) -> float:
 
 
 def _driver_gpus() -> list[str] | None:
+    """Names of the GPUs that nvidia-smi lists; None where it is missing or fails."""
     try:
         done = subprocess.run(
             ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],
@@ -116,7 +115,7 @@ def _driver_gpus() -> list[str] | None:
             text=True,
             encoding="utf-8",
             errors="replace",
-            timeout=60,
+            timeout=_NVIDIA_SMI_TIMEOUT,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
@@ -124,76 +123,79 @@ def _driver_gpus() -> list[str] | None:
     return [line.strip() for line in done.stdout.splitlines() if line.strip()] if done.returncode == 0 else None
 
 
-def _import(module: str) -> ProbeStep:
-    """How long a new interpreter takes to start and to import a module, and how many files that opens."""
-    begun = time.monotonic()
-    fault, output = _python("-c", f"{_COUNTING}\nimport {module}\nprint(opened)")
-    seconds = round(time.monotonic() - begun, 3)
+def _time_import(module: str) -> ProbeStep:
+    """Start a new interpreter that imports a module; return its seconds and the number of opened files."""
+    start = time.monotonic()
+    fault, output = _run_python(opened_files.__file__, module)
+    seconds = _seconds_since(start)
     return ProbeStep(seconds=seconds, fault=fault, files=int(output) if output.strip().isdigit() else None)
 
 
-def _loading(folder: Path) -> LoadingReport:
-    begun = time.monotonic()
-    fault, output = _python("-m", "aiperf_orch.trial.probe", str(folder), "--load")
-    seconds = round(time.monotonic() - begun, 3)
+def _time_loading(folder: Path) -> LoadingReport:
+    """Load torch and the data set in a new interpreter."""
+    start = time.monotonic()
+    fault, output = _run_python("-m", "aiperf_orch.trial.probe", str(folder), "--load")
+    seconds = _seconds_since(start)
     if not fault:
         try:
             return LoadingReport.model_validate_json(output)
         except ValidationError:
-            fault = f"printed what it should not: {output:.60}"
+            fault = f"unexpected output: {output:.60}"
     return LoadingReport(torch=ProbeStep(seconds=seconds, fault=fault))
 
 
-def _python(*arguments: str) -> tuple[str, str]:
-    """Why a process of this interpreter failed (empty when it did not), and its output."""
-    command = [sys.executable, "-P", *arguments]
+def _run_python(*arguments: str) -> tuple[str, str]:
+    """Run a process of this interpreter; return why it failed (empty if it did not), and its output."""
     try:
         done = subprocess.run(
-            command,
+            [sys.executable, "-P", *arguments],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             encoding="utf-8",
             errors="replace",
-            timeout=_LOAD_LIMIT,
+            timeout=_LOAD_TIMEOUT,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return f"not done within {_LOAD_LIMIT:.0f} s", ""
+        return f"not done within {_LOAD_TIMEOUT:.0f} s", ""
     if done.returncode == 0:
         return "", done.stdout
-    how = f"ended by signal {-done.returncode}" if done.returncode < 0 else f"exit status {done.returncode}"
-    last = (done.stderr.strip().splitlines() or ["without a word"])[-1]
-    return f"{how}: {last[:_LONGEST]}", ""
+    status = f"ended by signal {-done.returncode}" if done.returncode < 0 else f"exit status {done.returncode}"
+    last_line = (done.stderr.strip().splitlines() or ["no error message"])[-1]
+    return f"{status}: {last_line[:_MAX_FAULT]}", ""
 
 
 def _load(data: Path) -> LoadingReport:
-    """Import torch and validate_dataset at the data set of these settings in this process."""
-    counted: dict[str, int] = {}
-    exec(_COUNTING, counted)  # noqa: S102  the same text as in a process of its own
-    begun = time.monotonic()
+    """Import torch and validate the data set of the settings in `data`, in this process."""
+    opened = opened_files.OpenedFiles()
+    start = time.monotonic()
     try:
         import torch
-    except Exception as error:  # a broken installation may raise anything
-        return LoadingReport(torch=_failed(begun, error))
-    loaded = ProbeStep(seconds=round(time.monotonic() - begun, 3), files=counted["opened"])
-    begun = time.monotonic()
+    except Exception as error:  # a broken installation may raise any exception
+        return LoadingReport(torch=_failed_step(start, error))
+    loaded = ProbeStep(seconds=_seconds_since(start), files=opened.count)
+    start = time.monotonic()
     try:
         from aiperf_orch.settings.models import DataSettings
         from aiperf_orch.trial.data.open_dataset import validate_dataset
 
         validate_dataset(DataSettings.model_validate_json(data.read_bytes()))
-        step = ProbeStep(seconds=round(time.monotonic() - begun, 3))
+        step = ProbeStep(seconds=_seconds_since(start))
     except Exception as error:
-        step = _failed(begun, error)
+        step = _failed_step(start, error)
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return LoadingReport(torch=loaded, data=step, gpus=gpus)
 
 
-def _failed(begun: float, error: Exception) -> ProbeStep:
-    said = " ".join(str(error).split())
-    fault = said if isinstance(error, TrialFailedError) else f"{type(error).__name__}: {said}"
-    return ProbeStep(seconds=round(time.monotonic() - begun, 3), fault=fault[:_LONGEST])
+def _failed_step(start: float, error: Exception) -> ProbeStep:
+    message = " ".join(str(error).split())
+    fault = message if isinstance(error, TrialFailedError) else f"{type(error).__name__}: {message}"
+    return ProbeStep(seconds=_seconds_since(start), fault=fault[:_MAX_FAULT])
+
+
+def _seconds_since(start: float) -> float:
+    return round(time.monotonic() - start, 3)
 
 
 if __name__ == "__main__":

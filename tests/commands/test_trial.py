@@ -148,7 +148,7 @@ def test_a_node_as_a_table() -> None:
         "matrix product   bf16: 50 TFLOPS\n"
         "data loading     imagenet at 224 px: 900 images/s\n"
         "training         ResNet-50 at 224 px, bf16, batch 128: 1,000 images/s, 20 Tera-OPS, 40% of the peak\n"
-        "limit            the loading of data\n"
-        "  -> loading limits: give a trial more cores and data.loaders, and stage the data on the node's own disk "
-        "(data.stage)\n"
+        "limit            data loading\n"
+        "  -> data loading limits the training: give a trial more cores and data.loaders, and stage the data on the "
+        "node's own disk (data.stage)\n"
     )

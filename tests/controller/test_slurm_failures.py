@@ -408,7 +408,7 @@ def test_a_job_that_is_stopped_before_its_trial_can_hear_it_is_told_again(make_s
     phase, state = campaign.run(stop=stop)
     assert phase is Phase.STOPPED
     (end,) = state.ends
-    assert (end.reason, end.message) == (EndReason.STOPPED, "told to end by SIGTERM")
+    assert (end.reason, end.message) == (EndReason.STOPPED, "stopped by SIGTERM")
     assert campaign.leaves_nothing_running()
     campaign.check_verifies()
 

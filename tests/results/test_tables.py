@@ -7,6 +7,7 @@ import io
 import math
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def test_the_batch_size_is_that_of_the_last_epoch_that_counts(campaign: Callable
     made = campaign()
     made.submit()  # all were to begin with 32
     ends = {1: (2, 32), 2: (9, 16), 3: (20, 8), 4: (3601, 4)}  # halved for want of memory; the last is too late
-    epochs = [made.epoch(number, end).model_copy(update={"batch": batch}) for number, (end, batch) in ends.items()]
+    epochs = [replace(made.epoch(number, end), batch=batch) for number, (end, batch) in ends.items()]
     made.events(made.begin(batch=64), *epochs)
     made.submit(1)
     made.events(made.begin(trial=1, batch=16), trial=1)
@@ -113,7 +114,7 @@ def _epochs_that_tell(made: Any, *changes: dict[str, Any]) -> Any:
     """A trial of an epoch of two seconds for each change, which another epoch follows that ends too late to count."""
     told = {"data_wait": 0.25, "energy": 20.0, "energy_of": "accelerators"}
     epochs = [
-        made.epoch(number, 2 * number, start=2 * number - 2).model_copy(update=told | change)
+        replace(made.epoch(number, 2 * number, start=2 * number - 2), **told | change)
         for number, change in enumerate(changes, start=1)
     ]
     made.submit()

@@ -1,4 +1,4 @@
-"""The life of an attempt: real processes with the simulated trainer, and by hand."""
+"""Attempts of a trial, in a campaign and outside: real processes with the simulated trainer."""
 
 import errno
 import json
@@ -44,7 +44,7 @@ def command(directory, *options):
     return [sys.executable, "-P", "-m", "aiperf_orch.trial", str(directory.spec(0)), *options]
 
 
-def trial(directory, *options):
+def run_trial(directory, *options):
     return subprocess.run(command(directory, *options), capture_output=True, text=True, timeout=60)
 
 
@@ -52,8 +52,15 @@ def events(directory, name="00000-1.0"):
     return [json.loads(line) for line in (directory.path / "events" / f"{name}.jsonl").read_text().splitlines()]
 
 
+def wait_until(condition):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_an_attempt_writes_begin_epochs_and_end(directory):
-    assert trial(directory, "--attempt", "1").returncode == 0
+    assert run_trial(directory, "--attempt", "1").returncode == 0
     begin, *epochs, end = events(directory)
     _, sha256 = read_spec(directory.spec(0))
     assert (begin["type"], begin["spec_sha256"], begin["trainer"]) == ("begin", sha256, "simulated")
@@ -72,77 +79,72 @@ def test_an_attempt_is_claimed_once(directory):
     assert sum(event["type"] == "begin" for event in events(directory)) == 1
 
 
-def test_a_job_that_comes_after_its_attempt_was_given_up_does_nothing(directory):
+def test_a_job_that_starts_after_its_attempt_was_revoked_exits(directory):
     revoke(directory, 0, 1, EndReason.LOST, "gone")
-    done = trial(directory, "--attempt", "1")
+    done = run_trial(directory, "--attempt", "1")
     assert done.returncode == 0
     assert "claimed already" in done.stderr
     assert [event["reason"] for event in events(directory)] == ["LOST"]
 
 
-def test_a_job_whose_attempt_is_given_up_while_it_runs_exits_and_writes_nothing_more(tmp_path):
+def test_a_running_job_whose_attempt_is_revoked_exits_without_more_events(tmp_path):
     directory = make_directory(tmp_path / "long", epochs=9000)
     process = subprocess.Popen(command(directory, "--attempt", "1"), stderr=subprocess.PIPE)
     path = directory.events(0, 1, 0)
-    deadline = time.monotonic() + 60
-    while not (path.exists() and '"epoch"' in path.read_text()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: path.exists() and '"epoch"' in path.read_text())
     revoke(directory, 0, 1, EndReason.LOST, "gone")
     lines = len(events(directory))
-    assert "given up" in process.communicate(timeout=60)[1].decode()
+    assert "revoked" in process.communicate(timeout=60)[1].decode()
     assert process.returncode == 0
-    assert len(events(directory)) <= lines + 1  # an epoch may have been on its way
+    assert len(events(directory)) <= lines + 1  # one epoch may have been written at the same time
     assert all(event["type"] != "end" for event in events(directory))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_told_to_end_it_ends_at_once_and_says_so(tmp_path, number):
+def test_a_signal_ends_an_attempt_at_once_with_an_end_event(tmp_path, number):
     directory = make_directory(tmp_path / "slow", epoch_seconds=30)
     process = subprocess.Popen(command(directory, "--attempt", "1"), stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while not (directory.events(0, 1, 0).exists() and events(directory)):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: directory.events(0, 1, 0).exists() and events(directory))
     os.kill(process.pid, number)
     assert process.wait(timeout=60) == 0
     end = events(directory)[-1]
     assert (end["reason"], end["best_error"]) == ("STOPPED", None)
+    assert end["message"] == f"stopped by {number.name}"
 
 
 @pytest.mark.parametrize("reason", ["TRAINING_DIVERGED", "TRIAL_ERROR", "BAD_DATA"])
-def test_a_failure_is_a_typed_end(tmp_path, reason):
+def test_a_failure_has_an_end_event_with_its_reason(tmp_path, reason):
     directory = make_directory(tmp_path / "failing", failure_rate=1.0, failure_reason=reason)
-    assert trial(directory, "--attempt", "1").returncode == 1
+    assert run_trial(directory, "--attempt", "1").returncode == 1
     end = events(directory)[-1]
     assert (end["type"], end["reason"]) == ("end", reason)
 
 
-def test_by_hand_events_go_to_standard_output_and_the_campaign_stays_as_it_is(directory):
+def test_without_an_attempt_events_are_printed_and_no_file_is_written(directory):
     before = sorted(directory.path.rglob("*"))
-    done = trial(directory)
+    done = run_trial(directory)
     assert done.returncode == 0
     printed = [json.loads(line) for line in done.stdout.splitlines()]
     assert [event["type"] for event in printed] == ["begin", *["epoch"] * 6, "end"]
     assert sorted(directory.path.rglob("*")) == before
-    trial(directory, "--attempt", "1")
+    run_trial(directory, "--attempt", "1")
     assert [event.get("error") for event in events(directory)] == [event.get("error") for event in printed]
 
 
-def test_early_stopping_waits_as_long_as_patience_says(tmp_path):
+def test_early_stopping_waits_as_long_as_patience(tmp_path):
     directory = make_directory(tmp_path / "flat", epoch_seconds=0)
     spec, _ = read_spec(directory.spec(0))
     flat = spec.training.model_copy(update={"min_delta": 1.0})
     directory.write_spec(spec.model_copy(update={"training": flat, "patience": 2}))
-    trial(directory, "--attempt", "1")
+    run_trial(directory, "--attempt", "1")
     *_, last, end = events(directory)
     assert end["reason"] == "EARLY_STOPPED"
     assert last["epoch"] == 3  # the first sets the best, two more do not improve on it
 
 
-def test_a_damaged_specification_says_what_is_wrong(directory):
+def test_the_error_for_a_damaged_specification_names_file_and_key(directory):
     directory.spec(0).write_text(directory.spec(0).read_text().replace('"trial":0', '"trial":"none"'))
-    done = trial(directory, "--attempt", "1")
+    done = run_trial(directory, "--attempt", "1")
     assert done.returncode == 1
     assert f"{directory.spec(0)}: not a trial specification: trial" in done.stderr
     assert "Traceback" not in done.stderr
@@ -156,7 +158,7 @@ def test_the_simulated_trainer_does_not_load_torch(directory):
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=60).returncode == 0
 
 
-# files that cannot be opened for a moment
+# transient errors of the file system
 
 
 FAILING = """
@@ -164,17 +166,18 @@ import os, sys
 sys.path.insert(0, {tests!r})
 from failing_files import FailingOpen
 os.open = FailingOpen({part!r}, at={at}, number={number}, times={times})
-from aiperf_orch.trial import __main__, lifecycle, simulated
-lifecycle.LONG_RETRY_SECONDS = simulated.LONG_RETRY_SECONDS = {patience}
+from aiperf_orch.trial import __main__
+from aiperf_orch.trial.runtime import attempt, simulated_trainer
+attempt.LONG_RETRY_SECONDS = simulated_trainer.LONG_RETRY_SECONDS = {retry_for}
 sys.exit(__main__.main(sys.argv[1:]))
 """
 
 
-def disturbed_trial(directory, part, *, number, at=1, times=3, patience=60):
-    told = {"part": part, "at": at, "number": number, "times": times, "patience": patience}
-    script = FAILING.format(tests=str(Path(__file__).parent.parent), **told)
-    command = [sys.executable, "-c", script, str(directory.spec(0)), "--attempt", "2"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+def run_with_failing_files(directory, part, *, number, at=1, times=3, retry_for=60):
+    values = {"part": part, "at": at, "number": number, "times": times, "retry_for": retry_for}
+    script = FAILING.format(tests=str(Path(__file__).parent.parent), **values)
+    arguments = [sys.executable, "-c", script, str(directory.spec(0)), "--attempt", "2"]
+    return subprocess.run(arguments, capture_output=True, text=True, timeout=120)
 
 
 @pytest.mark.parametrize("number", PASSING, ids=errno.errorcode.get)
@@ -190,18 +193,18 @@ def disturbed_trial(directory, part, *, number, at=1, times=3, patience=60):
         "/00000.safetensors",
     ],
 )
-def test_a_file_that_cannot_be_opened_for_a_moment_costs_an_attempt_nothing(directory, part, number):
-    assert trial(directory, "--attempt", "1").returncode == 0
-    done = disturbed_trial(directory, part, number=number)
+def test_a_transient_error_of_any_file_does_not_end_an_attempt(directory, part, number):
+    assert run_trial(directory, "--attempt", "1").returncode == 0
+    done = run_with_failing_files(directory, part, number=number)
     assert done.returncode == 0, done.stderr
-    begin, end = events(directory, "00000-2.0")  # it goes on where the first attempt ended
+    begin, end = events(directory, "00000-2.0")  # continues where the first attempt ended
     assert (begin["type"], end["reason"]) == ("begin", "COMPLETED")
     assert end["weights_sha256"] == events(directory)[-1]["weights_sha256"]
 
 
-def test_a_checkpoint_that_stays_unreadable_is_the_nodes_fault_and_named(directory):
-    trial(directory, "--attempt", "1")
-    done = disturbed_trial(directory, "/00000.checkpoint", number=errno.EIO, times=10**6, patience=0.2)
+def test_a_checkpoint_that_stays_unreadable_is_a_node_failure(directory):
+    run_trial(directory, "--attempt", "1")
+    done = run_with_failing_files(directory, "/00000.checkpoint", number=errno.EIO, times=10**6, retry_for=0.2)
     assert done.returncode == 1
     [end] = events(directory, "00000-2.0")
     assert end["reason"] == "NODE_FAILURE"

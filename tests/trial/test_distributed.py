@@ -1,4 +1,4 @@
-"""A trial on several nodes, imitated by tasks of this machine: what its workers compute together, and how it ends."""
+"""A trial on several nodes, imitated by tasks on this machine: joint training, stop, hang."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ DEADLINE = 180  # seconds
 BATCH = 16
 
 
-def _wait(condition: Callable[[], object], what: str) -> None:
+def _wait_until(condition: Callable[[], object], description: str) -> None:
     deadline = time.monotonic() + DEADLINE
     while not condition():
-        assert time.monotonic() < deadline, f"waited in vain until {what}"
+        assert time.monotonic() < deadline, f"timed out before {description}"
         time.sleep(0.02)
 
 
 class _Trial:
-    """A trial of digits and its tasks, each of which believes to be on a node of its own."""
+    """A trial of digits and its tasks, each of which runs as if on a node of its own."""
 
     def __init__(self, path: Path, *, nodes: int, **training: Any) -> None:
         settings = {
@@ -62,16 +62,16 @@ class _Trial:
         self.tasks: list[psutil.Popen] = []
 
     def start(self, attempt: int) -> None:
-        """Start an attempt; returns when an epoch of it is over, and the workers are known."""
+        """Start an attempt; returns after its first epoch."""
         self.start_tasks(attempt, range(self._nodes))
-        _wait(lambda: self.over() or self.epochs(attempt), "an epoch ended")
-        assert not self.over(), self.log.read_text()
+        _wait_until(lambda: self.task_exited() or self.epochs(attempt), "an epoch ended")
+        assert not self.task_exited(), self.log.read_text()
 
     def start_tasks(self, attempt: int, nodes: Iterable[int]) -> None:
         """Start the tasks of an attempt on some of its nodes."""
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        told = {
+        variables = {
             "AIPERF_ORCH_JOB_ID": f"job{attempt}",
             "AIPERF_ORCH_HOSTS": ",".join(["localhost"] * self._nodes),
             "AIPERF_ORCH_WORKERS": "2",
@@ -81,11 +81,11 @@ class _Trial:
         command = [sys.executable, "-P", "-m", "aiperf_orch.trial", self.directory.spec(0), "--attempt", str(attempt)]
         with self.log.open("ab") as log:
             self.tasks = [
-                psutil.Popen(command, env=os.environ | told | {"AIPERF_ORCH_RANK": str(node)}, stderr=log)
+                psutil.Popen(command, env=os.environ | variables | {"AIPERF_ORCH_RANK": str(node)}, stderr=log)
                 for node in nodes
             ]
 
-    def over(self) -> bool:
+    def task_exited(self) -> bool:
         return any(task.poll() is not None for task in self.tasks)
 
     def workers(self, node: int) -> list[psutil.Process]:
@@ -98,9 +98,9 @@ class _Trial:
     def epochs(self, attempt: int) -> list[dict[str, Any]]:
         return [event for event in self.events(attempt) if event["type"] == "epoch"]
 
-    def end(self, attempt: int, workers: list[psutil.Process]) -> tuple[dict[str, Any], list[int]]:
-        """The end line of an attempt, and its tasks' exit statuses, when they and the workers are all gone."""
-        _wait(lambda: all(task.poll() is not None for task in self.tasks), "the tasks ended")
+    def wait_for_end(self, attempt: int, workers: list[psutil.Process]) -> tuple[dict[str, Any], list[int]]:
+        """Wait until all tasks and workers are gone; return the end event and the exit statuses of the tasks."""
+        _wait_until(lambda: all(task.poll() is not None for task in self.tasks), "the tasks ended")
         assert not psutil.wait_procs(workers, DEADLINE)[1]
         end = self.events(attempt)[-1]
         assert end["type"] == "end"
@@ -126,23 +126,21 @@ def make_trial(tmp_path: Path) -> Iterator[Callable[..., _Trial]]:
         trial.kill()
 
 
-def _imitated_loss(spec: TrialSpec, ranks: int) -> float:
-    """Mean loss of the first epoch in one process: each rank's share goes through the model alone, then all take a step."""
+def _expected_loss(spec: TrialSpec, ranks: int) -> float:
+    """Mean loss of the first epoch in one process that computes the shares of all ranks one after the other."""
     generator = torch.Generator().manual_seed(derive_seed(spec.seed))
     model = build(Graph.from_json(spec.network), 0.0, generator).to(memory_format=torch.channels_last)
     training = spec.training
     optimizer = torch.optim.SGD(
         model.parameters(), lr=training.learning_rate, momentum=training.momentum, weight_decay=training.weight_decay
     )
-    data, order = digits(), derive_seed(spec.seed, 1)
-    shares = [
-        training_batches(len(data.train_labels), BATCH, ProcessGroup(rank, ranks), order) for rank in range(ranks)
-    ]
+    data, seed = digits(), derive_seed(spec.seed, 1)
+    shares = [training_batches(len(data.train_labels), BATCH, ProcessGroup(rank, ranks), seed) for rank in range(ranks)]
     total = 0.0
     for step, taken in enumerate(zip(*shares, strict=True)):
         optimizer.param_groups[0]["lr"] = training.learning_rate * (1 - step / len(shares[0]) / training.epochs)
         optimizer.zero_grad()
-        for indices in taken:  # statistics of batch-norms are of the share alone
+        for indices in taken:  # batch-norm statistics are those of the share alone
             loss = functional.cross_entropy(
                 model(data.train_images[indices]),
                 data.train_labels[indices],
@@ -155,7 +153,7 @@ def _imitated_loss(spec: TrialSpec, ranks: int) -> float:
     return total / len(data.train_labels)
 
 
-def test_two_nodes_train_as_one_process_would_and_end_together(make_trial):
+def test_two_nodes_train_like_one_process_and_stop_together(make_trial):
     trial = make_trial(nodes=2, learning_rate=0.01)
     trial.start(1)
     workers = trial.workers(0) + trial.workers(1)
@@ -163,40 +161,39 @@ def test_two_nodes_train_as_one_process_would_and_end_together(make_trial):
     begin, first = trial.events(1)[:2]
     assert (begin["workers"], begin["batch"], begin["hosts"]) == (4, BATCH, ["localhost", "localhost"])
     assert (first["epoch"], first["train_images"], first["val_images"]) == (1, 1437, 360)
-    assert first["loss"] == pytest.approx(_imitated_loss(trial.spec, 4), rel=1e-4)
+    assert first["loss"] == pytest.approx(_expected_loss(trial.spec, 4), rel=1e-4)
 
-    for process in (*trial.tasks, *workers):  # as a batch system does that tells all of a job
+    for process in (*trial.tasks, *workers):  # like a batch system that signals all processes of a job
         process.send_signal(signal.SIGTERM)
-    end, statuses = trial.end(1, workers)
+    end, statuses = trial.wait_for_end(1, workers)
     assert end["reason"] == "STOPPED"
     assert statuses == [0, 0]
 
 
-@pytest.mark.parametrize("how", ["signal", "attempt over"])
-def test_a_node_whose_first_task_never_comes_is_free_in_seconds(make_trial, how, monkeypatch):
+@pytest.mark.parametrize("cause", ["stopped by SIGTERM", "the attempt is over"])
+def test_a_follower_without_rank_0_exits_within_seconds(make_trial, cause):
     trial = make_trial(nodes=2)
     trial.start_tasks(1, [1])
-    _wait(lambda: len(trial.workers(0)) == 2, "the workers began")
+    _wait_until(lambda: len(trial.workers(0)) == 2, "the workers started")
     time.sleep(1)
-    assert not trial.over()
-    if how == "signal":
-        trial.tasks[0].send_signal(signal.SIGTERM)
+    assert not trial.task_exited()
+    if cause == "the attempt is over":
+        revoke(trial.directory, 0, 1, EndReason.STOPPED, "stopped by the controller")
     else:
-        revoke(trial.directory, 0, 1, EndReason.STOPPED, "told to end")
-    assert trial.tasks[0].wait(rendezvous.MEETING / 2) == 0
-    said = {"signal": "told to end by SIGTERM: leaving", "attempt over": "the attempt is over: leaving"}
-    assert said[how] in trial.log.read_text()
+        trial.tasks[0].send_signal(signal.SIGTERM)
+    assert trial.tasks[0].wait(rendezvous.RENDEZVOUS_TIMEOUT / 2) == 0
+    assert f"{cause}: exiting" in trial.log.read_text()
 
 
-def test_a_trial_that_hangs_says_where_and_ends(make_trial):
+def test_a_hanging_trial_writes_its_stacks_and_ends(make_trial):
     trial = make_trial(nodes=1, hang_after="10s")
     trial.start(1)
     workers = trial.workers(0)
     workers[1].suspend()
-    end, _ = trial.end(1, workers)
+    end, _ = trial.wait_for_end(1, workers)
     assert end["reason"] == "HUNG"
     log = trial.log.read_text()
     for rank in (0, 1):
         stack = log.rpartition(f"the stacks of rank {rank} on ")[2].split("\n\n")[0]
         assert "most recent call first" in stack
-        assert "aiperf_orch/trial/worker.py" in stack
+        assert "aiperf_orch/trial/runtime/worker.py" in stack

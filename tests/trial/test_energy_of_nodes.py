@@ -1,4 +1,4 @@
-"""Two nodes train one trial, by real processes; each takes joules by a stand-in for NVIDIA's library, and all are counted."""
+"""Energy of an epoch on two nodes: real processes, each with a stand-in for NVIDIA's library; both nodes count."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.state import CampaignState
 from aiperf_orch.controller.search_adapter import SearchAdapter
+from aiperf_orch.records.events import NodeMeasurements
 from aiperf_orch.settings.models import SiteSettings
-from aiperf_orch.trial.runtime.telemetry import Energy, total
+from aiperf_orch.trial.runtime.telemetry import combine_nodes
 
-_DEADLINE = 240
-# each reading is so many millijoules more as the node's task says by a variable
+_DEADLINE = 240  # seconds
+# each reading of the counter adds as many millijoules as the variable STEP of the task says
 _PYNVML = """
 import itertools, os
 counter = itertools.count(0, int(os.environ["STEP"]))
@@ -28,7 +31,7 @@ def nvmlDeviceGetTotalEnergyConsumption(handle):
 """
 
 
-def test_an_epoch_takes_what_all_nodes_take(tmp_path: Path) -> None:
+def test_the_energy_of_an_epoch_is_that_of_all_nodes(tmp_path: Path) -> None:
     (tmp_path / "library").mkdir()
     (tmp_path / "library" / "pynvml.py").write_text(_PYNVML)
     settings = SiteSettings.model_validate({"training": {"warmup_epochs": [1]}})
@@ -41,7 +44,7 @@ def test_an_epoch_takes_what_all_nodes_take(tmp_path: Path) -> None:
         "AIPERF_ORCH_HOSTS": "n1,n2",
         "AIPERF_ORCH_WORKERS": "1",
         "AIPERF_ORCH_INTERFACE": "lo",
-        "SLURM_CPUS_ON_NODE": "0",  # packages of this machine's processors are another matter
+        "SLURM_CPUS_ON_NODE": "0",  # so that this machine's processors are not counted
     }
     environment.pop("CUDA_VISIBLE_DEVICES", None)
     steps = ["1", "1000000000"]
@@ -60,7 +63,21 @@ def test_an_epoch_takes_what_all_nodes_take(tmp_path: Path) -> None:
         assert json.loads(lines[0])["energy_joules"] is not None
 
 
-def test_nodes_that_measure_different_parts_have_no_sum() -> None:
-    gpus, both, unknown = Energy(2.0, "accelerators"), Energy(3.0, "accelerators+processors"), Energy(None, None)
-    assert total([gpus, gpus]) == (4.0, "accelerators")
-    assert total([gpus, both]) == total([gpus, unknown]) == total([]) == unknown
+GPUS = NodeMeasurements(energy=2.0, energy_of="accelerators")
+GPUS_AND_CPUS = NodeMeasurements(energy=3.0, energy_of="accelerators+processors")
+UNKNOWN = NodeMeasurements()
+
+
+@pytest.mark.parametrize(
+    ("nodes", "combined"),
+    [
+        ([GPUS, GPUS], NodeMeasurements(energy=4.0, energy_of="accelerators")),
+        ([GPUS, GPUS_AND_CPUS], UNKNOWN),
+        ([GPUS, UNKNOWN], UNKNOWN),
+        ([], UNKNOWN),
+    ],
+)
+def test_energy_is_summed_only_if_all_nodes_measured_the_same_parts(
+    nodes: list[NodeMeasurements], combined: NodeMeasurements
+) -> None:
+    assert combine_nodes(nodes) == combined

@@ -1,4 +1,4 @@
-"""How the workers of a trial meet, with every build of torch."""
+"""Ranks of a process group connect, with every build of torch."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import torch.distributed as dist
 from aiperf_orch.trial.runtime.process_group import ProcessGroup
 
 
-def test_the_workers_meet_at_a_socket_that_listens_without_libuv(monkeypatch: pytest.MonkeyPatch) -> None:
-    """torch 2.7, and any torch that was built without libuv, refuses to serve such a socket by it."""
+def test_ranks_connect_at_a_listening_socket_without_libuv(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With libuv, torch 2.7 and builds without libuv refuse to serve a socket that already listens."""
     stores: dict[int, Any] = {}
 
-    def joined(_backend: Any, *, store: Any, rank: int, **_: Any) -> None:
+    def init_process_group(_backend: Any, *, store: Any, rank: int, **_: Any) -> None:
         stores[rank] = store
-        store.set(f"rank {rank}", "is there")
+        store.set(f"rank {rank}", "connected")
         store.wait(["rank 0", "rank 1"])
 
-    monkeypatch.setattr(dist, "init_process_group", joined)
+    monkeypatch.setattr(dist, "init_process_group", init_process_group)
     monkeypatch.setattr(dist, "new_group", lambda **_: None)
     server = socket.create_server(("127.0.0.1", 0))
     address = server.getsockname()
@@ -36,3 +36,10 @@ def test_the_workers_meet_at_a_socket_that_listens_without_libuv(monkeypatch: py
         rank.join(60)
     assert sorted(stores) == [0, 1]
     assert [store.libuvBackend for store in stores.values()] == [False, False]
+
+
+def test_a_single_worker_needs_no_process_group() -> None:
+    group = ProcessGroup()
+    assert group.is_rank_0
+    assert group.any_rank(True)
+    assert not group.any_rank(False)

@@ -1,4 +1,4 @@
-"""What a node did while a trial ran: real processors, accelerators by a stand-in for NVIDIA's library, and nothing made up."""
+"""Telemetry of a node: real processors, accelerators by a stand-in for NVIDIA's library, and unknown values."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from typing import Any
 
 import pytest
 
-from aiperf_orch.trial.runtime.allocation import Allocation
+from aiperf_orch.records.events import NodeMeasurements
 from aiperf_orch.trial.runtime.telemetry import Telemetry
 
-_DEADLINE = 60.0  # seconds that a loaded machine may take
+_DEADLINE = 60.0  # seconds
 
 
 class Nvml:
-    """Two accelerators that take a joule between two readings of their counters, as pynvml tells it."""
+    """Replacement for pynvml: two accelerators that use a joule between two readings of their counters."""
 
-    def __init__(self, *without: str) -> None:
-        self.without = without
+    def __init__(self, *unsupported: str) -> None:
+        self.unsupported = unsupported
         self.millijoules = [5_000_000, 7_000_000]
 
     def __getattribute__(self, name: str) -> Any:
-        if name.startswith("nvml") and name in object.__getattribute__(self, "without"):
+        if name.startswith("nvml") and name in object.__getattribute__(self, "unsupported"):
             raise RuntimeError("Not Supported")
         return object.__getattribute__(self, name)
 
@@ -57,14 +57,14 @@ class Nvml:
 
 
 @pytest.fixture(autouse=True)
-def _all_devices_and_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+def _all_devices_and_long_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr("aiperf_orch.trial.runtime.telemetry._PATIENCE", _DEADLINE)
+    monkeypatch.setattr("aiperf_orch.trial.runtime.telemetry._ANSWER_TIMEOUT", _DEADLINE)
 
 
 @pytest.fixture
-def none(tmp_path: Path) -> Path:
-    """A kernel without energy counters."""
+def no_powercap(tmp_path: Path) -> Path:
+    """Directory of a kernel without energy counters."""
     return tmp_path / "none"
 
 
@@ -77,10 +77,10 @@ def _zone(powercap: Path, name: str, uj: int, title: str = "package-0") -> Path:
     return folder / "energy_uj"
 
 
-def _until(true: Callable[[], bool]) -> None:
+def _wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + _DEADLINE
-    while not true():
-        assert time.monotonic() < deadline, "waited in vain"
+    while not condition():
+        assert time.monotonic() < deadline, "timed out"
         time.sleep(0.01)
 
 
@@ -88,10 +88,10 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
-def test_a_line_every_so_often_of_real_processors_and_each_accelerator(tmp_path: Path, none: Path) -> None:
+def test_lines_have_values_of_processors_and_each_accelerator(tmp_path: Path, no_powercap: Path) -> None:
     path = tmp_path / "telemetry.jsonl"
-    with Telemetry(path, interval=0.01, nvml=Nvml(), powercap=none):
-        _until(lambda: len(_lines(path)) > 2)
+    with Telemetry(path, interval=0.01, nvml=Nvml(), powercap=no_powercap):
+        _wait_until(lambda: len(_lines(path)) > 2)
     line = _lines(path)[-1]
     assert 0 <= line["cpu"] <= 1
     assert line["memory_bytes"] > 1 << 20
@@ -100,30 +100,26 @@ def test_a_line_every_so_often_of_real_processors_and_each_accelerator(tmp_path:
     assert line["energy_joules"] > 0
 
 
-def test_no_energy_is_a_trials_where_others_run_beside_it(tmp_path: Path, none: Path) -> None:
-    with Telemetry(tmp_path / "lines", alone=False, interval=3600, nvml=Nvml(), powercap=none) as telemetry:
+def test_the_energy_of_a_shared_node_is_unknown(tmp_path: Path, no_powercap: Path) -> None:
+    with Telemetry(tmp_path / "lines", exclusive=False, interval=3600, nvml=Nvml(), powercap=no_powercap) as telemetry:
         assert telemetry.energy() is None
-        assert telemetry.since(telemetry.energy()) == (None, None)
-    assert Allocation.from_environment({}).alone
-    assert not Allocation.from_environment({"AIPERF_ORCH_SHARED": "1"}).alone
+        assert telemetry.since(telemetry.energy()) == NodeMeasurements()
 
 
-def test_energy_is_read_when_it_is_asked_for_and_of_visible_accelerators(
-    tmp_path: Path, none: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("visible", "joules"), [("", None), ("1", 1), ("GPU-bbbb,GPU-aaaa", 2), ("0,1", 2), ("MIG-aaaa", None)]
+)
+def test_the_energy_is_that_of_visible_accelerators_at_the_call(
+    tmp_path: Path, no_powercap: Path, monkeypatch: pytest.MonkeyPatch, visible: str, joules: float | None
 ) -> None:
-    for visible, joules in (("", None), ("1", 1), ("GPU-bbbb,GPU-aaaa", 2), ("0,1", 2), ("MIG-aaaa", None)):
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-        with Telemetry(tmp_path / "lines", interval=3600, nvml=Nvml(), powercap=none) as telemetry:
-            first, second = telemetry.energy(), telemetry.energy()
-            if joules is None:
-                assert first is second is None
-            else:
-                assert first is not None
-                assert second == first + joules
-                assert telemetry.energy_of == "accelerators"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    with Telemetry(tmp_path / "lines", interval=3600, nvml=Nvml(), powercap=no_powercap) as telemetry:
+        measured = telemetry.since(telemetry.energy())
+    expected = NodeMeasurements(energy=joules, energy_of="accelerators") if joules else NodeMeasurements()
+    assert measured == expected
 
 
-def test_energy_of_packages_goes_on_where_their_counter_begins_anew(tmp_path: Path) -> None:
+def test_the_energy_of_packages_continues_after_a_counter_wraps(tmp_path: Path) -> None:
     powercap = tmp_path / "powercap"
     package = _zone(powercap, "intel-rapl:0", 99_000_000)
     _zone(powercap, "intel-rapl:0:0", 5, "core")
@@ -139,45 +135,45 @@ def test_energy_of_packages_goes_on_where_their_counter_begins_anew(tmp_path: Pa
         assert telemetry.energy() == pytest.approx(3.5)
 
 
-def test_what_is_not_known_of_one_part_is_not_known_of_the_sum(tmp_path: Path) -> None:
+def test_a_sum_with_an_unknown_part_is_unknown(tmp_path: Path) -> None:
     powercap = tmp_path / "powercap"
     _zone(powercap, "intel-rapl:0", 0)
-    silent = Nvml("nvmlDeviceGetTotalEnergyConsumption", "nvmlDeviceGetUtilizationRates")
+    nvml = Nvml("nvmlDeviceGetTotalEnergyConsumption", "nvmlDeviceGetUtilizationRates")
     path = tmp_path / "lines"
-    with Telemetry(path, interval=0.01, nvml=silent, powercap=powercap) as telemetry:
+    with Telemetry(path, interval=0.01, nvml=nvml, powercap=powercap) as telemetry:
         assert telemetry.energy() is None
-        _until(lambda: len(_lines(path)) > 0)
+        _wait_until(lambda: len(_lines(path)) > 0)
     line = _lines(path)[0]
     assert line["energy_joules"] is None
     assert line["accelerators"][0]["use"] is None
     assert line["accelerators"][0]["watts"] == 350.5
 
 
-def test_a_driver_that_counts_anew_makes_the_sum_unknown(tmp_path: Path, none: Path) -> None:
+def test_the_energy_is_unknown_after_a_driver_was_reloaded(tmp_path: Path, no_powercap: Path) -> None:
     nvml = Nvml()
-    with Telemetry(tmp_path / "lines", interval=3600, nvml=nvml, powercap=none) as telemetry:
+    with Telemetry(tmp_path / "lines", interval=3600, nvml=nvml, powercap=no_powercap) as telemetry:
         assert telemetry.energy() is not None
         nvml.millijoules = [0, 0]
         assert telemetry.energy() is None
         assert telemetry.energy() is None
 
 
-def test_neither_a_driver_that_hangs_nor_a_place_that_cannot_be_written_stops_a_trial(
-    tmp_path: Path, none: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_hanging_driver_and_an_unwritable_file_do_not_stop_a_trial(
+    tmp_path: Path, no_powercap: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aiperf_orch.trial.runtime.telemetry._PATIENCE", 0.05)
+    monkeypatch.setattr("aiperf_orch.trial.runtime.telemetry._ANSWER_TIMEOUT", 0.05)
     released = threading.Event()
     nvml = Nvml()
     monkeypatch.setattr(nvml, "nvmlInit", released.wait, raising=False)
-    with Telemetry(tmp_path / "missing" / "lines", nvml=nvml, powercap=none) as telemetry:
+    with Telemetry(tmp_path / "missing" / "lines", nvml=nvml, powercap=no_powercap) as telemetry:
         assert telemetry.energy() is None
     released.set()
 
 
-def test_a_library_of_accelerators_that_raises_is_a_node_without_any(
-    tmp_path: Path, none: Path, capfd: pytest.CaptureFixture[str]
+def test_a_library_that_raises_means_no_accelerators(
+    tmp_path: Path, no_powercap: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with Telemetry(tmp_path / "lines", nvml=Nvml("nvmlDeviceGetCount"), powercap=none) as telemetry:
+    with Telemetry(tmp_path / "lines", nvml=Nvml("nvmlDeviceGetCount"), powercap=no_powercap) as telemetry:
         assert telemetry.energy() is None
         assert telemetry.energy_of is None
     assert capfd.readouterr().err == ""

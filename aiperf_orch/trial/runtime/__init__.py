@@ -1,1 +1,1 @@
-"""Processes of a trial: attempt, rendezvous of nodes, worker pool, process group, telemetry."""
+"""Processes of a trial: attempt runner, rendezvous, worker pool, workers, process group and telemetry."""

@@ -1,11 +1,17 @@
-"""What a trial's job knows of its allocation: the only module that reads the variables that our batch scripts set.
+"""The trial's view of its allocation: the only module that reads the variables that the batch scripts export.
 
-A script of ours exports AIPERF_ORCH_JOB_ID, AIPERF_ORCH_HOSTS (names with commas between them), AIPERF_ORCH_RUN (how often
-the scheduler has run this job before), AIPERF_ORCH_REQUEUE (1 when it may run it again by itself) and, where the
-scheduler does not warn of a time limit, AIPERF_ORCH_WARN_AT (seconds since 1970), and where other trials may use the same
-node's accelerators and cores AIPERF_ORCH_SHARED (1); of a site's settings AIPERF_ORCH_ACCELERATORS and AIPERF_ORCH_WORKERS
-(of each node), AIPERF_ORCH_INTERFACE and AIPERF_ORCH_PORTS (first-last). The launcher or the script numbers the tasks, one a
-node. Whoever sets none of them runs the trial by hand, on this machine.
+A batch script exports:
+
+- `AIPERF_ORCH_JOB_ID`: the job's id,
+- `AIPERF_ORCH_HOSTS`: host names, separated by commas,
+- `AIPERF_ORCH_RUN`: how often the scheduler has started this job before,
+- `AIPERF_ORCH_REQUEUE`: 1 when the scheduler may start the job again by itself,
+- `AIPERF_ORCH_WARN_AT`: seconds since 1970, where the scheduler does not send a signal before the time limit,
+- `AIPERF_ORCH_SHARED`: 1 where other trials may use accelerators and cores of the same node,
+- from the site's settings `AIPERF_ORCH_ACCELERATORS` and `AIPERF_ORCH_WORKERS` (per node), `AIPERF_ORCH_INTERFACE` and
+  `AIPERF_ORCH_PORTS` (first-last).
+
+The launcher or the script numbers the tasks, one per node. Without these variables the trial runs on this machine.
 """
 
 from __future__ import annotations
@@ -17,24 +23,33 @@ from dataclasses import dataclass
 
 from aiperf_orch.util import gpus
 
-_RANKS = ("SLURM_PROCID", "AIPERF_ORCH_RANK")
-_JOB_IDS = ("AIPERF_ORCH_JOB_ID", "SUBMITIT_LOCAL_JOB_ID")
-_PORTS = "29400-29499"
+_RANK_VARIABLES = ("SLURM_PROCID", "AIPERF_ORCH_RANK")
+_JOB_VARIABLES = ("AIPERF_ORCH_JOB_ID", "SUBMITIT_LOCAL_JOB_ID")
+_DEFAULT_PORTS = "29400-29499"
 
 
-def _ports(text: str) -> tuple[int, int]:
+def _parse_ports(text: str) -> tuple[int, int]:
     first, _, last = text.partition("-")
     return int(first), int(last)
 
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """A job's id as the scheduler prints it, its hosts, this task's number, and the number of the job's run.
+    """Nodes and resources of one job, as one of its tasks sees them.
 
-    `workers` train on this node, by the `accelerators` that it was asked for (0: none, or nobody said). Nodes meet on `interface` (None: their host names') at one of `ports`, first and last.
-    `requeueable` tells whether the scheduler may run it again by itself, `warn_at` when, in seconds since 1970, the trial
-    must remind itself of the job's time limit (None: the scheduler does). Not `alone`, it shares what it has with other
-    trials.
+    Attributes:
+        job: Id of the job as the scheduler prints it.
+        hosts: Host names of the nodes.
+        rank: Number of this task among all tasks of the job.
+        run: Number of the job's run, from 0.
+        requeueable: Whether the scheduler may start the job again by itself.
+        warn_at: Time in seconds since 1970 at which the trial must end before the time limit; None where the scheduler
+            sends a signal.
+        workers: Number of workers on this node.
+        accelerators: Number of accelerators that were requested per node; 0 for none or unknown.
+        interface: Network interface on which the nodes communicate; None for that of their host names.
+        ports: First and last port that rank 0 may listen on.
+        exclusive: Whether no other trial runs on the same nodes.
     """
 
     job: str
@@ -46,24 +61,30 @@ class Allocation:
     workers: int = 1
     accelerators: int = 0
     interface: str | None = None
-    ports: tuple[int, int] = _ports(_PORTS)
-    alone: bool = True
+    ports: tuple[int, int] = _parse_ports(_DEFAULT_PORTS)
+    exclusive: bool = True
+
+    @property
+    def host(self) -> str:
+        """Host name of this task's node; a task beyond the last node counts to it."""
+        return self.hosts[min(self.rank, len(self.hosts) - 1)]
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Allocation:
-        """The allocation that this process runs in; `environment` stands in for the process's own."""
-        given = os.environ if environment is None else environment
-        hosts = tuple(filter(None, given.get("AIPERF_ORCH_HOSTS", "").split(",")))
+        """Read the allocation from environment variables; None for those of this process."""
+        variables = os.environ if environment is None else environment
+        hosts = tuple(filter(None, variables.get("AIPERF_ORCH_HOSTS", "").split(",")))
+        warn_at = variables.get("AIPERF_ORCH_WARN_AT")
         return cls(
-            job=next((given[name] for name in _JOB_IDS if given.get(name)), "by hand"),
+            job=next((variables[name] for name in _JOB_VARIABLES if variables.get(name)), "by hand"),
             hosts=hosts or (socket.gethostname(),),
-            rank=next((int(given[name]) for name in _RANKS if given.get(name, "").isdigit()), 0),
-            run=int(given.get("AIPERF_ORCH_RUN") or 0),
-            requeueable=given.get("AIPERF_ORCH_REQUEUE") == "1",
-            workers=int(given.get("AIPERF_ORCH_WORKERS") or 0) or max(len(gpus.available_gpus(given)), 1),
-            accelerators=int(given.get("AIPERF_ORCH_ACCELERATORS") or 0),
-            interface=given.get("AIPERF_ORCH_INTERFACE") or None,
-            ports=_ports(given.get("AIPERF_ORCH_PORTS") or _PORTS),
-            alone=given.get("AIPERF_ORCH_SHARED") != "1",
-            warn_at=float(given["AIPERF_ORCH_WARN_AT"]) if given.get("AIPERF_ORCH_WARN_AT") else None,
+            rank=next((int(variables[name]) for name in _RANK_VARIABLES if variables.get(name, "").isdigit()), 0),
+            run=int(variables.get("AIPERF_ORCH_RUN") or 0),
+            requeueable=variables.get("AIPERF_ORCH_REQUEUE") == "1",
+            workers=int(variables.get("AIPERF_ORCH_WORKERS") or 0) or max(len(gpus.available_gpus(variables)), 1),
+            accelerators=int(variables.get("AIPERF_ORCH_ACCELERATORS") or 0),
+            interface=variables.get("AIPERF_ORCH_INTERFACE") or None,
+            ports=_parse_ports(variables.get("AIPERF_ORCH_PORTS") or _DEFAULT_PORTS),
+            exclusive=variables.get("AIPERF_ORCH_SHARED") != "1",
+            warn_at=float(warn_at) if warn_at else None,
         )

@@ -1,7 +1,7 @@
-"""The trainer of a torch trial as its first task has it: workers on this node, and by lifelines those of the others.
+"""Rank-0 side of a distributed trial: drives local workers and, over control connections, those of other nodes.
 
-It loads no torch: so the task answers signals at once, outlives a worker's crash or hang, and always ends the attempt with a
-reason. What a worker does with an order is `worker`'s, how another node's task passes it on `follower`'s.
+It loads no torch: so the task answers signals at once, outlives a worker's crash or hang, and always ends the attempt
+with a reason. `worker` executes the commands, `follower` passes them on to the workers of another node.
 """
 
 from __future__ import annotations
@@ -9,36 +9,41 @@ from __future__ import annotations
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Final, NoReturn, cast
 
 from aiperf_orch.records.base import EndReason
+from aiperf_orch.records.events import EpochMeasurements, NodeMeasurements, TrainingSetup
 from aiperf_orch.records.trial import TrialSpec
 from aiperf_orch.trial.runtime import rendezvous
 from aiperf_orch.trial.runtime.allocation import Allocation
 from aiperf_orch.trial.runtime.channel import Channel
-from aiperf_orch.trial.runtime.messages import Order, Report
-from aiperf_orch.trial.runtime.telemetry import Energy, Telemetry, total
-from aiperf_orch.trial.runtime.trainer import EpochMeasurements, TrainingSetup, TrialFailedError
-from aiperf_orch.trial.runtime.worker_pool import Node, hear_from, reports_in
+from aiperf_orch.trial.runtime.interfaces import LOOPBACK, address_of, interface_at, listen
+from aiperf_orch.trial.runtime.messages import Command, Reply
+from aiperf_orch.trial.runtime.telemetry import Telemetry, combine_nodes
+from aiperf_orch.trial.runtime.trainer import TrialFailedError
+from aiperf_orch.trial.runtime.worker_pool import WorkerPool, parse_replies, wait_readable
 
-_LOOK: Final = 0.2  # seconds between two calls of `check`, at most
-_LONGEST_LOOK: Final = 1.0  # seconds that one look counts for: a job that the batch system suspends does not hang
-_LAST_WORDS: Final = 0.5  # seconds in which a lost node is noticed by a task that is told to end
-_PATIENCE: Final = (0.0, 0.0, 3.0, 20.0)  # seconds for another failure to be heard of that tells more, by `_telling`
-GRACE: Final = 3.0  # seconds for workers to end what they started
-_SLOW: Final = 0.5  # of `training.hang_after`: longer preparing is worth a look, though data may be copied meanwhile
-_STACKS: Final = 3.0  # seconds for workers to write their stacks
+STOP_GRACE: Final = 3.0  # seconds for workers to exit by themselves
+_POLL_INTERVAL: Final = 0.2  # seconds between two calls of `check`, at most
+_MAX_POLL_SECONDS: Final = 1.0  # seconds that one poll counts for: a job that the batch system suspends does not hang
+_LAST_POLL_SECONDS: Final = 0.5  # seconds in which a task that is stopped may still find out that a node is lost
+_SLOW_SHARE: Final = (
+    0.5  # of `training.hang_after`: longer preparation is reported, though data may be copied meanwhile
+)
+_STACKS_SECONDS: Final = 3.0  # seconds for workers to write their stacks
+_BETTER_CAUSE_SECONDS: Final = {0: 0.0, 1: 0.0, 2: 3.0, 3: 20.0}
+"""Seconds to wait for a failure that explains more, by `_indirectness` of the best one so far."""
 
 
 @dataclass(slots=True)
-class _Other:
-    """Another node of the trial."""
+class _Follower:
+    """Another node of the trial; `silent` are the seconds since its last message."""
 
     host: str
     channel: Channel
@@ -47,225 +52,248 @@ class _Other:
     lost: bool = False
 
 
-class Workers:
-    """Trains by workers; `Trainer` says what the methods do, and `TrialFailedError` also tells of workers and nodes lost."""
+class DistributedTrainer:
+    """`Trainer` that trains with worker processes; `TrialFailedError` reports also workers and nodes that were lost."""
 
     def __init__(
         self,
         spec: TrialSpec,
         path: Path,
-        key: rendezvous.Key,
+        key: rendezvous.TrialKey,
         allocation: Allocation,
         telemetry_file: Path | None = None,
-        announced: Path | None = None,
+        address_file: Path | None = None,
     ) -> None:
-        """Keep what to train and where; nothing is started yet.
+        """Keep the arguments; nothing is started yet.
 
         Args:
-            spec: the trial.
-            path: the specification's file.
-            key: what proves that a task is of the trial.
-            allocation: this task's.
-            telemetry_file: where to write what the node does.
-            announced: the file in which the other nodes' tasks look for where this one listens.
+            spec: Specification of the trial.
+            path: Path of the specification.
+            key: Shared secret of the trial's tasks.
+            allocation: Allocation of this task.
+            telemetry_file: File for the telemetry of this node; None for none.
+            address_file: File in which followers look for the address of rank 0; None without a campaign.
         """
         self._spec, self._path, self._key, self._allocation = spec, path, key, allocation
-        self._announced = announced
-        self._node = Node()
-        self._telemetry = Telemetry(telemetry_file, alone=allocation.alone)
-        self._others: list[_Other] = []
+        self._address_file = address_file
+        self._pool = WorkerPool()
+        self._telemetry = Telemetry(telemetry_file, exclusive=allocation.exclusive)
+        self._followers: list[_Follower] = []
         self._size = 0
-        self._work = False  # whether orders are obeyed
-        self._beaten = 0.0
+        self._responsive = False  # whether workers execute commands
+        self._last_heartbeat = 0.0
 
     def prepare(self) -> TrainingSetup:
-        """Start the workers, meet the other nodes, and let all prepare."""
-        here, nodes = self._allocation, len(self._allocation.hosts)
-        body = partial(work, self._spec, self._path, here.accelerators)
-        interface, address = here.interface, None
-        if nodes > 1:
-            # rank 0 takes it along before the others are there, so that torch is loaded meanwhile
-            store = rendezvous.listen(interface, here.ports)
-            with closing(rendezvous.Meeting(here, self._key)) as meeting:
-                rendezvous.announce(meeting, self._announced, here)
-                self._node.start(here.workers, body, store, close=[meeting.socket])
-                self._size = here.workers
-                self._meet(meeting)
-            own = self._others[0].channel.own_address
-            interface = interface or rendezvous.interface_at(own)
-            address = (rendezvous.address_of(here.interface) if here.interface else own, store.getsockname()[1])
-            store.close()
-        elif here.workers > 1:
-            store = socket.create_server((rendezvous.LOOPBACK, 0))
-            self._node.start(here.workers, body, store)
-            self._size, address = here.workers, store.getsockname()
-            interface = rendezvous.interface_at(rendezvous.LOOPBACK)
-            store.close()
-        else:
-            self._node.start(1, body)
-            self._size = 1
+        """Start the workers, connect the followers, and let all ranks prepare."""
+        join = self._start()
         self._telemetry.start()  # not before: it is a thread, and workers are forks
-        join = Order(do="join", size=self._size, store=address, interface=interface)
-        self._node.tell(join)
-        for other in self._others:
-            told = {"rank": other.first_rank, "interface": here.interface}
-            other.channel.send(join.model_copy(update=told).to_line())
-        self._collect(watched=False)
-        equipment = cast(TrainingSetup, self._order(Order(do="prepare"), watched=False)[0].answer)
-        self._work = True
-        return replace(equipment, workers=self._size)
+        self._pool.command(join)
+        for follower in self._followers:
+            own = {"rank": follower.first_rank, "interface": self._allocation.interface}
+            follower.channel.send(join.model_copy(update=own).to_line())
+        self._collect_replies(detect_hang=False)
+        reply = self._execute(Command(action="prepare"), detect_hang=False)[0]
+        self._responsive = True
+        return cast(TrainingSetup, reply.answer).model_copy(update={"workers": self._size})
 
     def run_epoch(self, epoch: int, check: Callable[[], None]) -> EpochMeasurements:
         """Train and validate an epoch on all workers.
 
-        When `check` raises, the workers are left where they are, for `close` to tell them to end.
+        When `check` raises, the workers continue until `close` stops them.
         """
         before = self._telemetry.energy()
-        reports = self._order(Order(do="epoch", epoch=epoch), check)
-        nodes = [self._telemetry.since(before)]
-        for first, end in pairwise([*(other.first_rank for other in self._others), self._size]):
-            nodes.append(_last(reports[rank] for rank in range(first, end)))
-        return replace(cast(EpochMeasurements, reports[0].answer), **total(nodes)._asdict())
+        replies = self._execute(Command(action="run_epoch", epoch=epoch), check)
+        measured = cast(EpochMeasurements, replies[0].answer)
+        nodes = [self._telemetry.since(before), *self._follower_measurements(replies)]
+        return replace(measured, **asdict(combine_nodes(nodes)))
 
     def save_weights(self, path: Path) -> str:
         """Let rank 0 write the weights."""
-        return str(self._order(Order(do="save_weights", path=str(path)))[0].answer)
+        return str(self._execute(Command(action="save_weights", path=str(path)))[0].answer)
 
     def save_checkpoint(self, path: Path, epoch: int) -> None:
         """Let rank 0 write a checkpoint."""
-        self._order(Order(do="save_checkpoint", path=str(path), epoch=epoch))
+        self._execute(Command(action="save_checkpoint", path=str(path), epoch=epoch))
 
     def load_checkpoint(self, path: Path) -> int:
-        """Let all ranks go on from rank 0's checkpoint."""
-        report = self._order(Order(do="load_checkpoint", path=str(path)))[0]
-        if report.kind == "unusable":
-            raise ValueError(report.message)
-        return cast(int, report.answer)
+        """Let all ranks continue from rank 0's checkpoint."""
+        reply = self._execute(Command(action="load_checkpoint", path=str(path)))[0]
+        if reply.kind == "unusable":
+            raise ValueError(reply.message)
+        return cast(int, reply.answer)
 
     def close(self) -> None:
-        """End all workers: in good order where they still work, else at once."""
-        for other in self._others:
-            other.channel.send(Order(do="end").to_line())
-            other.channel.close()
-        self._node.end(GRACE if self._work else 0.0)
+        """Stop all workers: with a grace period while they execute commands, otherwise immediately."""
+        for follower in self._followers:
+            follower.channel.send(Command(action="stop").to_line())
+            follower.channel.close()
+        self._pool.stop(STOP_GRACE if self._responsive else 0.0)
         self._telemetry.close()
 
-    def _meet(self, meeting: rendezvous.Meeting) -> None:
+    def _start(self) -> Command:
+        """Start the local workers and connect the followers; return the `join` command for the local workers."""
+        body = partial(run_worker, self._spec, self._path, self._allocation.accelerators)
+        if len(self._allocation.hosts) > 1:
+            return self._start_on_several_nodes(body)
+        self._size = self._allocation.workers
+        if self._size == 1:
+            self._pool.spawn(1, body)
+            return Command(action="join", interface=self._allocation.interface)
+        with socket.create_server((LOOPBACK, 0)) as store:
+            self._pool.spawn(self._size, body, store)
+            address = store.getsockname()
+        return Command(action="join", size=self._size, store=address, interface=interface_at(LOOPBACK))
+
+    def _start_on_several_nodes(self, body: Callable[..., None]) -> Command:
+        own = self._allocation
+        # the first worker gets the store's socket before the followers are connected: torch is loaded meanwhile
+        with closing(listen(own.interface, own.ports)) as store:
+            with closing(rendezvous.RendezvousServer(own, self._key)) as server:
+                rendezvous.publish_address(server, self._address_file, own)
+                self._pool.spawn(own.workers, body, store, close=[server.socket])
+                self._size = own.workers
+                self._accept_followers(server)
+            port = store.getsockname()[1]
+        own_address = self._followers[0].channel.own_address
+        return Command(
+            action="join",
+            size=self._size,
+            store=(address_of(own.interface) if own.interface else own_address, port),
+            interface=own.interface or interface_at(own_address),
+        )
+
+    def _accept_followers(self, server: rendezvous.RendezvousServer) -> None:
         """Wait for the tasks of the other nodes, and number their workers."""
-        hosts, deadline = self._allocation.hosts, time.monotonic() + rendezvous.MEETING
-        while meeting.missing:
+        hosts, deadline = self._allocation.hosts, time.monotonic() + rendezvous.RENDEZVOUS_TIMEOUT
+        while server.missing:
             if time.monotonic() > deadline:
-                who = ", ".join(hosts[node] for node in sorted(meeting.missing))
-                port = meeting.socket.getsockname()[1]
-                message = (
-                    f"{who}: no task of the trial came from there to {hosts[0]}, port {port}, within "
-                    f"{rendezvous.MEETING:.0f} s: it did not start, or the nodes do not reach each other "
-                    "(scheduler.interface chooses the network, scheduler.ports the ports)"
+                missing = ", ".join(hosts[node] for node in sorted(server.missing))
+                raise TrialFailedError(
+                    EndReason.NODE_FAILURE,
+                    f"{missing}: no task of the trial connected from there to {hosts[0]}, port "
+                    f"{server.socket.getsockname()[1]}, within {rendezvous.RENDEZVOUS_TIMEOUT:.0f} s: it did not "
+                    "start, or the nodes cannot reach each other (scheduler.interface chooses the network, "
+                    "scheduler.ports the ports)",
                 )
-                raise TrialFailedError(EndReason.NODE_FAILURE, message)
-            meeting.wait(_LOOK)
-        for node, (channel, workers) in sorted(meeting.found.items()):
-            self._others.append(_Other(hosts[node], channel, self._size))
+            server.wait(_POLL_INTERVAL)
+        for node, (channel, workers) in sorted(server.followers.items()):
+            self._followers.append(_Follower(hosts[node], channel, self._size))
             self._size += workers
 
-    def _order(
-        self, order: Order, check: Callable[[], None] = lambda: None, *, watched: bool = True
-    ) -> dict[int, Report]:
-        """Give an order to every rank; returns the report of each when all have obeyed."""
-        self._node.tell(order)
-        for other in self._others:
-            other.channel.send(order.to_line())
-        return self._collect(check, watched=watched)
+    def _follower_measurements(self, replies: Mapping[int, Reply]) -> list[NodeMeasurements]:
+        """Measurements of each follower, from the last reply of its workers: it covers the whole epoch."""
+        nodes = []
+        for first, end in pairwise([*(follower.first_rank for follower in self._followers), self._size]):
+            *_, last = (reply for rank, reply in replies.items() if first <= rank < end)
+            nodes.append(last.node or NodeMeasurements())
+        return nodes
 
-    def _collect(self, check: Callable[[], None] = lambda: None, *, watched: bool) -> dict[int, Report]:
-        """Wait until all ranks have obeyed; `watched` says whether rank 0 must report steps meanwhile."""
-        done: dict[int | None, Report] = {}
+    def _execute(
+        self, command: Command, check: Callable[[], None] = lambda: None, *, detect_hang: bool = True
+    ) -> dict[int, Reply]:
+        """Send a command to every rank; return the reply of each, in the order of their arrival."""
+        self._pool.command(command)
+        for follower in self._followers:
+            follower.channel.send(command.to_line())
+        return self._collect_replies(check, detect_hang=detect_hang)
+
+    def _collect_replies(self, check: Callable[[], None] = lambda: None, *, detect_hang: bool) -> dict[int, Reply]:
+        """Wait until all ranks have replied; with `detect_hang` rank 0 must report steps meanwhile."""
+        done: dict[int | None, Reply] = {}
         silent, dumped = 0.0, False
+        hang_after = self._spec.training.hang_after
         while len(done) < self._size:
-            self._check(check)
-            reports, passed = self._hear(_LOOK)
-            silent += passed
-            self._raise_failure(reports)
-            for report in reports:
-                if report.kind != "step":
-                    done[report.rank] = report
-                if report.rank == 0:
-                    silent = 0.0
-            if watched and silent > self._spec.training.hang_after:
-                self._end_hung()
-            if not watched and not dumped and silent > self._spec.training.hang_after * _SLOW:
-                dumped = True  # who waits for the trial's begin ends it, where it hangs
+            self._call_check(check)
+            replies, elapsed = self._receive(_POLL_INTERVAL)
+            silent += elapsed
+            self._raise_failure(replies)
+            done |= {reply.rank: reply for reply in replies if reply.kind != "step"}
+            if any(reply.rank == 0 for reply in replies):
+                silent = 0.0
+            if detect_hang and silent > hang_after:
+                self._fail_hung()
+            if not detect_hang and not dumped and silent > hang_after * _SLOW_SHARE:
+                dumped = True  # the controller ends an attempt whose begin event does not come
                 print(f"warning: still preparing after {silent:.0f} s", file=sys.stderr, flush=True)
-                self._dump()
-        return {rank: report for rank, report in done.items() if rank is not None}
+                self._dump_stacks()
+        return {rank: reply for rank, reply in done.items() if rank is not None}
 
-    def _check(self, check: Callable[[], None]) -> None:
-        """Call `check`. A batch system may tell this task to end because a node is lost: that is then the reason."""
+    def _call_check(self, check: Callable[[], None]) -> None:
+        """Call `check`; if it raises while a node is lost, raise the loss, for which the batch system ends the job."""
         try:
             check()
         except BaseException:
             waited = 0.0
-            while self._others and waited < _LAST_WORDS:
-                reports, passed = self._hear(_LOOK)
-                waited += passed
-                self._raise_failure(reports)
+            while self._followers and waited < _LAST_POLL_SECONDS:
+                replies, elapsed = self._receive(_POLL_INTERVAL)
+                waited += elapsed
+                self._raise_failure(replies)
             raise
 
-    def _hear(self, seconds: float) -> tuple[list[Report], float]:
-        """What is said within so many seconds, and how many of them passed; a node that is lost has failed."""
-        now = time.monotonic()
-        if now - self._beaten > rendezvous.BEAT:
-            self._beaten = now
-            for other in self._others:
-                other.channel.send(Order(do="beat").to_line())
-        others = [other for other in self._others if not other.lost]
-        hear_from([*self._node.channels, *(other.channel for other in others)], seconds)
-        reports = self._node.hear()
-        passed = min(time.monotonic() - now, _LONGEST_LOOK)
-        for other in others:
-            lines = other.channel.receive()
-            reports += [report for report in reports_in(lines) if report.kind != "beat"]
-            other.silent = 0.0 if lines else other.silent + passed
-            other.lost = other.channel.broken or other.silent > rendezvous.SILENCE
-            if other.lost:
-                how = "ended" if other.channel.broken else f"has been silent for {rendezvous.SILENCE:.0f} s"
-                message = f"the trial's task on {other.host} {how}: the node may be lost"
-                reports.append(Report(kind="failed", reason=EndReason.NODE_FAILURE, message=message))
-        return reports, passed
+    def _receive(self, timeout: float) -> tuple[list[Reply], float]:
+        """Send heartbeats, and wait for replies.
 
-    def _raise_failure(self, reports: Iterable[Report]) -> None:
-        """Raise what tells most of a failure, where one is reported; others may say more of it than the first who do.
-
-        When a rank is gone, those that lost it may say so before anybody else.
+        Returns:
+            Replies that arrived within `timeout` seconds, with a failure for each follower that is lost, and the
+            elapsed seconds.
         """
-        failures = _failures(reports)
+        start = time.monotonic()
+        if start - self._last_heartbeat > rendezvous.HEARTBEAT_INTERVAL:
+            self._last_heartbeat = start
+            for follower in self._followers:
+                follower.channel.send(Command(action="heartbeat").to_line())
+        connected = [follower for follower in self._followers if not follower.lost]
+        wait_readable([*self._pool.channels, *(follower.channel for follower in connected)], timeout)
+        replies = self._pool.poll()
+        elapsed = min(time.monotonic() - start, _MAX_POLL_SECONDS)
+        for follower in connected:
+            replies += self._receive_from(follower, elapsed)
+        return replies, elapsed
+
+    def _receive_from(self, follower: _Follower, elapsed: float) -> list[Reply]:
+        lines = follower.channel.receive()
+        replies = [reply for reply in parse_replies(lines) if reply.kind != "heartbeat"]
+        follower.silent = 0.0 if lines else follower.silent + elapsed
+        follower.lost = follower.channel.broken or follower.silent > rendezvous.FOLLOWER_TIMEOUT
+        if follower.lost:
+            silence = f"has been silent for {rendezvous.FOLLOWER_TIMEOUT:.0f} s"
+            state = "ended" if follower.channel.broken else silence
+            message = f"the trial's task on {follower.host} {state}: the node may be lost"
+            replies.append(Reply(kind="failed", reason=EndReason.NODE_FAILURE, message=message))
+        return replies
+
+    def _raise_failure(self, replies: Iterable[Reply]) -> None:
+        """Raise the failure that explains most, if there is one.
+
+        After the loss of a rank its peers may report first; for an indirect failure more replies are awaited.
+        """
+        failures = _failures(replies)
         if not failures:
             return
-        self._work, waited = False, 0.0
-        while waited < _PATIENCE[_telling(failures[0])]:
-            more, passed = self._hear(_LOOK)
-            waited += passed
+        self._responsive, waited = False, 0.0
+        while waited < _BETTER_CAUSE_SECONDS[_indirectness(failures[0])]:
+            more, elapsed = self._receive(_POLL_INTERVAL)
+            waited += elapsed
             failures = _failures([*failures, *more])
         raise TrialFailedError(failures[0].reason, failures[0].message)
 
-    def _end_hung(self) -> NoReturn:
-        """Let all workers write where they are, and raise."""
-        self._work = False
-        self._dump()
+    def _fail_hung(self) -> NoReturn:
+        """Let all workers write their stacks, and raise."""
+        self._responsive = False
+        self._dump_stacks()
         waited = 0.0
-        while waited < _STACKS:
-            waited += self._hear(_LOOK)[1]
-        message = f"no step ended for {self._spec.training.hang_after:g} s: the workers' stacks stand in the job's log"
+        while waited < _STACKS_SECONDS:
+            waited += self._receive(_POLL_INTERVAL)[1]
+        message = f"no step ended for {self._spec.training.hang_after:g} s: the job's log has the stacks of the workers"
         raise TrialFailedError(EndReason.HUNG, message)
 
-    def _dump(self) -> None:
-        """Let the workers of all nodes write where they are."""
-        for other in self._others:
-            other.channel.send(Order(do="dump").to_line())
-        self._node.dump()
+    def _dump_stacks(self) -> None:
+        for follower in self._followers:
+            follower.channel.send(Command(action="dump_stacks").to_line())
+        self._pool.dump_stacks()
 
 
-def work(
+def run_worker(
     spec: TrialSpec,
     path: Path,
     accelerators: int,
@@ -274,25 +302,19 @@ def work(
     local_size: int,
     store: socket.socket | None,
 ) -> None:
-    """What a worker does from its start on; only here torch is loaded."""
+    """Run a worker, in its own process: the only function here that loads torch."""
     from aiperf_orch.trial.runtime.worker import Worker
 
     Worker(channel, spec, path, accelerators, local_rank, local_size, store).run()
 
 
-def _last(reports: Iterable[Report]) -> Energy:
-    """A node's energy for an epoch: what was known when the last of its workers reported."""
-    taken = [Energy(report.energy, report.energy_of) for report in reports]
-    return max(taken, key=lambda each: (each.energy is None, each.energy))
+def _failures(replies: Iterable[Reply]) -> list[Reply]:
+    """Failures, most direct first."""
+    return sorted((reply for reply in replies if reply.kind == "failed"), key=_indirectness)
 
 
-def _failures(reports: Iterable[Report]) -> list[Report]:
-    """Those that tell of a failure, the most telling first."""
-    return sorted((report for report in reports if report.kind == "failed"), key=_telling)
-
-
-def _telling(failure: Report) -> int:
-    """How little a failure tells of its cause: 0 what the training itself says, 3 that others are gone."""
-    if failure.bereft:
+def _indirectness(failure: Reply) -> int:
+    """How far a failure is from its cause: 0 for one that the training reports, 3 for the loss of another rank."""
+    if failure.lost_peer:
         return 3
     return {EndReason.TRIAL_ERROR: 2, EndReason.NODE_FAILURE: 1}.get(failure.reason, 0)

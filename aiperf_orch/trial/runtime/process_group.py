@@ -1,7 +1,7 @@
-"""The workers that train one trial together: this one's rank, how many there are, and what they say to each other.
+"""Process group of a trial: the ranks that train together, and their collective operations on tensors.
 
-One worker drives one accelerator, or the cores of a CPU; a trial on one accelerator has one worker and needs no
-process group. Only tensors cross. Who starts the workers and tells them where to meet is `workers`' and `follower`'s.
+One worker drives one accelerator, or the cores of a CPU. A trial with one worker needs no process group. The tasks
+start the workers and connect them (`worker_pool`, `rendezvous`).
 """
 
 from __future__ import annotations
@@ -15,37 +15,44 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-_TIMEOUT: Final = timedelta(days=1)  # the watch on hangs is the trial's, and has a setting of its own
+_TIMEOUT: Final = timedelta(days=1)  # the trial detects hangs itself, by `training.hang_after`
 
 
-class _Group:
-    """The processes of all ranks: collectives of tensors on the device, and a second group for wishes, on the CPU."""
+class _FlagReduction:
+    """Asynchronous logical OR over all ranks, in a group of its own on the CPU."""
 
-    def __init__(self, flags: dist.ProcessGroup) -> None:
-        self._flags = flags
+    def __init__(self, group: dist.ProcessGroup) -> None:
+        self._group = group
         self._flag = torch.zeros(1, dtype=torch.int32)
-        self._reducing: dist.Work | None = None
+        self._pending: dist.Work | None = None
 
-    def any_rank(self, wish: bool) -> bool:
-        """See `ProcessGroup.any_rank`."""
-        if self._reducing is not None:
-            self._reducing.wait()
+    def any_rank(self, flag: bool) -> bool:
+        """Return the result of the previous call, and start the reduction of this one."""
+        if self._pending is not None:
+            self._pending.wait()
             if self._flag.item():
                 return True
-        self._flag.fill_(wish)
-        self._reducing = dist.all_reduce(self._flag, group=self._flags, async_op=True)
+        self._flag.fill_(flag)
+        self._pending = dist.all_reduce(self._flag, group=self._group, async_op=True)
         return False
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessGroup:
-    """Where this worker stands: `rank` of `size` in all, `local_rank` of `local_size` on its node."""
+    """This worker's rank among all workers of the trial, and their collective operations.
+
+    Attributes:
+        rank: Global rank.
+        size: World size.
+        local_rank: Rank among the workers of this node.
+        local_size: Number of workers on this node.
+    """
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
     local_size: int = 1
-    _group: _Group | None = field(default=None, repr=False, compare=False)
+    _flags: _FlagReduction | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def join(
@@ -59,19 +66,19 @@ class ProcessGroup:
         listen_fd: int | None = None,
         device: str = "cpu",
     ) -> ProcessGroup:
-        """Meet the other ranks; returns when all are there.
+        """Initialize the process group; returns when all ranks have joined.
 
         Args:
-            rank: this worker's number among `size`.
-            size: how many there are in all. One alone meets nobody.
-            local_rank: this worker's number among the `local_size` of its node, which is its accelerator's too.
-            local_size: how many there are on this node. More than it has accelerators share them.
-            store: host and port where rank 0's store is found.
-            listen_fd: of rank 0, the store's socket, which listens already.
-            device: the type of the devices that tensors are on, as "cuda".
+            rank: Global rank of this worker.
+            size: World size. A single worker connects to none.
+            local_rank: Rank on this node, which is also the number of its accelerator.
+            local_size: Number of workers on this node. More workers than accelerators share them.
+            store: Host and port of the store of rank 0.
+            listen_fd: Of rank 0, the file descriptor of the store's socket, which already listens.
+            device: Type of the devices that hold the tensors, for example "cuda".
 
         Raises:
-            RuntimeError: when the others do not come.
+            RuntimeError: Other ranks did not join.
         """
         shared = False
         if device != "cpu":
@@ -80,50 +87,50 @@ class ProcessGroup:
             shared = local_size > devices
         if size == 1:
             return cls()
-        meeting = dist.TCPStore(  # type: ignore[attr-defined]
+        connected = dist.TCPStore(  # type: ignore[attr-defined]
             *store,
             world_size=size,
             is_master=rank == 0,
             master_listen_fd=listen_fd,
             wait_for_workers=False,
-            use_libuv=False,  # with it torch 2.7, and any that was built without libuv, refuses a socket that listens
+            use_libuv=False,  # with it torch 2.7, and any build without libuv, refuses a socket that listens
         )
-        dist.init_process_group(_backend(device, shared), store=meeting, rank=rank, world_size=size, timeout=_TIMEOUT)
+        dist.init_process_group(_backend(device, shared), store=connected, rank=rank, world_size=size, timeout=_TIMEOUT)
         flags = dist.new_group(backend="gloo", timeout=_TIMEOUT)
-        return cls(rank, size, local_rank, local_size, _Group(flags))
+        return cls(rank, size, local_rank, local_size, _FlagReduction(flags))
 
     @property
     def is_rank_0(self) -> bool:
         """Whether this worker writes the trial's files and reports its results."""
         return self.rank == 0
 
-    def any_rank(self, wish: bool) -> bool:
-        """Whether any rank wished to leave, told to all at the same call; called by all equally often.
+    def any_rank(self, flag: bool) -> bool:
+        """Logical OR of `flag` over all ranks (collective).
 
-        The wishes of a call are known at the next one, so that nobody waits for them. One worker alone has its will at once.
+        Asynchronous, so that no rank waits: the result is one call behind, except at world size 1.
         """
-        return self._group.any_rank(wish) if self._group else wish
+        return self._flags.any_rank(flag) if self._flags else flag
 
     def all_reduce(self, tensor: Tensor) -> Tensor:
-        """Add up the tensors of all ranks, in place; all call it alike."""
-        if self._group:
+        """Sum the tensors of all ranks, in place (collective)."""
+        if self._flags:
             dist.all_reduce(tensor)
         return tensor
 
     def broadcast(self, tensors: Iterable[Tensor]) -> None:
-        """Overwrite the tensors by rank 0's, in place; all have them in the same order, of the same shapes."""
-        if self._group:
+        """Overwrite the tensors by those of rank 0, in place (collective); same order and shapes on all ranks."""
+        if self._flags:
             for work in [dist.broadcast(tensor, src=0, async_op=True) for tensor in tensors]:
                 work.wait()
 
     def leave(self) -> None:
-        """End the process group, when all have done what they had to."""
-        if self._group:
+        """Destroy the process group, after the last collective operation."""
+        if self._flags:
             dist.destroy_process_group()
 
 
 def _backend(device: str, shared: bool) -> str | None:
-    """What carries tensors; None is what PyTorch takes for that kind of device."""
+    """Backend of collective operations; None for PyTorch's default of the device type."""
     if device == "cpu" or shared:  # nccl refuses two ranks on one device
         return "gloo"
     return "cpu:gloo,cuda:nccl" if device == "cuda" else None

@@ -1,11 +1,11 @@
-"""What a node does while a trial runs: a line every few seconds, and the energy that it took. Without torch.
+"""Telemetry of a node during a trial: a line of measurements every few seconds, and the energy used. Loads no torch.
 
-A thread of the node's task samples, so that nothing waits for a driver: who asks for the energy waits for a bounded time.
-All of it is best effort. What is not known is null, never 0, and nothing that goes wrong here reaches the trial.
+A thread of the node's task takes the samples, so that nothing waits for a driver; a query of the energy waits for a
+bounded time. All of it is best effort: an unknown value is null, never 0, and no failure here affects the trial.
 
-Energy is that of the trial's accelerators, by the driver's own counters (NVIDIA's), and of the processors' packages by
-RAPL where the trial has the node's cores to itself and the kernel lets it read them. A node that others share is not
-divided: then it is the accelerators' alone. `energy_of` says which.
+Energy is that of the trial's accelerators, by the driver's own counters (NVIDIA only), and of the processor packages by
+RAPL where the trial has all cores of the node and the kernel permits reading them. The energy of a shared node is not
+divided: then only that of the accelerators counts. `energy_of` names the parts.
 """
 
 from __future__ import annotations
@@ -20,70 +20,69 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self, TextIO
+from typing import Any, Final, Self, TextIO
 
 from aiperf_orch.records.base import EnergyOf
+from aiperf_orch.records.events import NodeMeasurements
 from aiperf_orch.util.units import format_time, now
 
 _INTERVAL: Final = 5.0  # seconds between two lines
-_MOST_LINES: Final = 8640  # 12 hours: 1.2 MB, and 0.6 MB more for each accelerator
-_PATIENCE: Final = 10.0  # seconds to wait for a driver's answer
-_LONGEST_GAP: Final = 60.0  # seconds after which a counter that begins anew may have done so more than once
+_MAX_LINES: Final = 8640  # 12 hours: 1.2 MB, and 0.6 MB more for each accelerator
+_ANSWER_TIMEOUT: Final = 10.0  # seconds to wait for a driver's answer
+_MAX_COUNTER_GAP: Final = 60.0  # seconds after which a counter may have wrapped around more than once
 _POWERCAP: Final = Path("/sys/class/powercap")
-_WHOSE: Final[dict[tuple[bool, bool], EnergyOf | None]] = {
+_ENERGY_PARTS: Final[dict[tuple[bool, bool], EnergyOf | None]] = {
     (False, False): None,
     (False, True): "processors",
     (True, False): "accelerators",
     (True, True): "accelerators+processors",
 }
+"""Name of the measured parts, by whether accelerators and processors are counted."""
 
 
-class Energy(NamedTuple):
-    """Joules, and whose; None where they are not known."""
+def combine_nodes(nodes: Sequence[NodeMeasurements]) -> NodeMeasurements:
+    """Combine the measurements of all nodes.
 
-    energy: float | None
-    energy_of: EnergyOf | None
-
-
-def total(nodes: Sequence[Energy]) -> Energy:
-    """What all nodes took; not known when one does not know, or they measured different parts."""
+    Energy is their sum; unknown when it is unknown for one node, or the nodes measured different parts.
+    """
     parts = {node.energy_of for node in nodes}
-    joules = _sum([node.energy for node in nodes])
-    whose = parts.pop() if len(parts) == 1 else None
-    return Energy(joules, whose) if joules is not None and whose else Energy(None, None)
+    joules = _sum_known([node.energy for node in nodes])
+    if joules is None or len(parts) != 1:
+        return NodeMeasurements()
+    return NodeMeasurements(energy=joules, energy_of=parts.pop())
 
 
 class Telemetry:
-    """Samples a node while it is entered. Used from one thread, which starts no process by fork meanwhile."""
+    """Samples a node between `start` and `close`. Used from one thread, which must not fork meanwhile."""
 
     def __init__(
         self,
         path: Path | None,
         *,
-        alone: bool = True,
+        exclusive: bool = True,
         interval: float = _INTERVAL,
         nvml: Any = None,
         powercap: Path | None = None,
     ) -> None:
-        """Keep what to sample; nothing is opened yet.
+        """Keep the arguments; nothing is opened yet.
 
         Args:
-            path: file that lines are added to, a JSON object each, 8,640 at most; None for none.
-            alone: whether what the node does is this trial's; else its energy is not known.
-            interval: seconds between two lines.
-            nvml: stands in for the module pynvml.
-            powercap: stands in for the kernel's folder of energy counters. By default they are read where this process
-                has all cores of the node.
+            path: File to which lines are appended, one JSON object each, at most 8,640; None for no file.
+            exclusive: Whether only this trial runs on the node; otherwise its energy is unknown.
+            interval: Seconds between two lines.
+            nvml: Replacement for the module `pynvml`, for tests.
+            powercap: Replacement for the kernel's directory of energy counters, for tests. By default they are read
+                where this process may use all cores of the node.
         """
-        self._path, self._alone, self._interval, self._nvml = path, alone, interval, nvml
+        self._path, self._exclusive, self._interval, self._nvml = path, exclusive, interval, nvml
         self._powercap = powercap or (_POWERCAP if _has_all_cores(os.environ) else None)
         self._thread = threading.Thread(target=self._run, name="telemetry", daemon=True)
         self._change = threading.Condition()
         self._asked = self._answered = 0
         self._joules: float | None = None
-        self._over = False
+        self._stopped = False
         self.energy_of: EnergyOf | None = None
-        """Whose energy it is, as soon as `energy` has been asked; None where it is not known."""
+        """Parts whose energy is measured, after the first call of `energy`; None where it is unknown."""
 
     def __enter__(self) -> Self:
         self.start()
@@ -93,170 +92,184 @@ class Telemetry:
         self.close()
 
     def start(self) -> None:
-        """Begin; from here on a thread runs."""
+        """Start the thread."""
         try:
             self._thread.start()
-        except RuntimeError:  # no room for another thread
-            self._over = True
+        except RuntimeError:  # the process cannot start another thread
+            self._stopped = True
 
     def close(self) -> None:
-        """End; called once, also when it never began."""
+        """Stop the thread; called once, also when it was never started."""
         with self._change:
-            self._over = True
+            self._stopped = True
             self._change.notify_all()
         if self._thread.ident is not None:
-            self._thread.join(_PATIENCE)
+            self._thread.join(_ANSWER_TIMEOUT)
 
     def energy(self) -> float | None:
-        """Joules of this node until now: the difference of two answers is what it took between them.
+        """Energy of this node so far in joules, from an arbitrary start: the difference of two calls is meaningful.
 
-        None where it is not known, or the driver does not answer in time.
+        None where it is unknown, or the driver does not answer in time.
         """
-        if not self._alone:
+        if not self._exclusive:
             return None
         with self._change:
-            patience = _PATIENCE if self._answered == self._asked else 0.0  # a driver that hangs costs that once
+            # a driver that hangs costs the timeout only once
+            timeout = _ANSWER_TIMEOUT if self._answered == self._asked else 0.0
             self._asked += 1
-            mine = self._asked
+            number = self._asked
             self._change.notify_all()
-            self._change.wait_for(lambda: self._answered >= mine or self._over, patience)
-            return self._joules if self._answered >= mine else None
+            self._change.wait_for(lambda: self._answered >= number or self._stopped, timeout)
+            return self._joules if self._answered >= number else None
 
-    def since(self, before: float | None) -> Energy:
-        """What was taken since `energy` answered `before`."""
-        joules = None if before is None else self.energy()
-        return Energy(None, None) if joules is None or before is None else Energy(joules - before, self.energy_of)
+    def since(self, energy_before: float | None) -> NodeMeasurements:
+        """Measurements of this node since `energy` returned `energy_before`."""
+        joules = None if energy_before is None else self.energy()
+        if joules is None or energy_before is None:
+            return NodeMeasurements()
+        return NodeMeasurements(energy=joules - energy_before, energy_of=self.energy_of)
 
     def _run(self) -> None:
-        # a signal that this thread took would not wake the main thread, which waits for it
+        # a signal delivered to this thread would not wake the main thread, which waits for it
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             self._sample()
         except Exception as error:
             print(f"telemetry ended: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
         with self._change:
-            self._over = True
+            self._stopped = True
             self._change.notify_all()
 
     def _sample(self) -> None:
         processors, accelerators = _Processors(self._powercap), _Accelerators(self._nvml)
-        whose = _WHOSE[accelerators.counted, processors.counted]
-        lines = _Lines(self._path)
+        parts = _ENERGY_PARTS[accelerators.counted, processors.counted]
+        lines = _LinesFile(self._path)
         due = time.monotonic()
         while True:
             with self._change:
                 self._change.wait_for(
-                    lambda: self._over or self._asked > self._answered, max(due - time.monotonic(), 0.0)
+                    lambda: self._stopped or self._asked > self._answered, max(due - time.monotonic(), 0.0)
                 )
-                if self._over:
+                if self._stopped:
                     return
                 asked = self._asked
-            seen: dict[str, Any] = {"time": format_time(now())}
-            seen |= processors.read()
-            seen["accelerators"] = accelerators.read()
-            joules = _sum([part.joules for part in (accelerators, processors) if part.counted])
+            sample: dict[str, Any] = {"time": format_time(now())}
+            sample |= processors.read()
+            sample["accelerators"] = accelerators.read()
+            joules = _sum_known([part.joules for part in (accelerators, processors) if part.counted])
             with self._change:
-                self._joules, self.energy_of, self._answered = joules, whose, asked
+                self._joules, self.energy_of, self._answered = joules, parts, asked
                 self._change.notify_all()
             if time.monotonic() >= due:
-                lines.add(seen | {"energy_joules": joules})
+                lines.append(sample | {"energy_joules": joules})
                 due = max(due + self._interval, time.monotonic())
 
 
-class _Lines:
-    """A file of JSON lines that stops at a bound, and at the first line that cannot be written."""
+class _LinesFile:
+    """File of JSON lines that ends after `_MAX_LINES`, and at the first line that cannot be written."""
 
     def __init__(self, path: Path | None) -> None:
         self._file: TextIO | None = None
-        self._left = _MOST_LINES
+        self._remaining = _MAX_LINES
         if path is not None:
             with suppress(OSError):
                 self._file = path.open("a", encoding="utf-8", buffering=1)
 
-    def add(self, line: Mapping[str, Any]) -> None:
+    def append(self, line: Mapping[str, Any]) -> None:
         """Write one line."""
         if self._file is None:
             return
-        self._left -= 1
+        self._remaining -= 1
         try:
             self._file.write(json.dumps(line, separators=(",", ":")) + "\n")
         except OSError as error:
             print(f"telemetry: no more lines are written: {error.strerror}", file=sys.stderr, flush=True)
-            self._left = 0
-        if not self._left:
+            self._remaining = 0
+        if not self._remaining:
             with suppress(OSError):
                 self._file.close()
             self._file = None
 
 
 class _Counter:
-    """Joules since the first reading of a counter that only grows, or begins anew after `bound`."""
+    """Joules since the first reading of a counter.
+
+    Args:
+        bound: Joules at which the counter wraps around to 0; None for a counter that only grows.
+    """
 
     def __init__(self, bound: float | None = None) -> None:
         self._bound = bound
         self._last: float | None = None
-        self._at = 0.0
+        self._last_time = 0.0
         self._broken = False
         self._total = 0.0
 
-    def joules(self, reading: float | None) -> float | None:
-        """The sum, with this reading; None without one, and for good once the sum cannot be known."""
+    def add(self, reading: float | None) -> float | None:
+        """Add a reading; return the joules so far.
+
+        None without a reading, and forever after a reading from which the sum cannot be computed.
+        """
         present = time.monotonic()
         if reading is not None and self._last is not None:
-            grown = reading - self._last
+            increase = reading - self._last
             if self._bound is None:
-                self._broken = self._broken or grown < 0  # the driver was loaded anew
+                self._broken = self._broken or increase < 0  # the driver was reloaded
             else:
-                self._broken = self._broken or present - self._at > _LONGEST_GAP
-                grown = grown if grown >= 0 else grown + self._bound
-            self._total += grown
+                self._broken = self._broken or present - self._last_time > _MAX_COUNTER_GAP
+                increase = increase if increase >= 0 else increase + self._bound
+            self._total += increase
         if reading is not None:
-            self._last, self._at = reading, present
+            self._last, self._last_time = reading, present
         return None if reading is None or self._broken else self._total
 
 
 class _Processors:
-    """The node's processors and memory, and the energy of the packages: `joules`, None when one did not tell.
+    """Processors and memory of the node.
 
-    `counted` says whether the packages are part of the node's energy. That never changes: differences would be wrong.
+    Attributes:
+        joules: Energy of the processor packages at the last call of `read`; None when one could not be read.
+        counted: Whether the packages are part of the node's energy. It never changes: differences would be wrong.
     """
 
     def __init__(self, powercap: Path | None) -> None:
         import psutil
 
         self._psutil = psutil
-        self._psutil.cpu_percent()  # since when the first answer counts, nobody knows
+        self._psutil.cpu_percent()  # each call returns the share since the previous one
         self._counters: dict[Path, _Counter] = {}
-        # psys and the mmio zones hold the same joules again, zones of zones (core, dram) are parts
+        # psys and the mmio zones contain the same joules again; zones of zones (core, dram) are parts
         for zone in sorted(powercap.glob("intel-rapl:*")) if powercap else ():
-            if zone.name.count(":") == 1 and (_text(zone / "name") or "").startswith("package"):
-                bound = _number(zone / "max_energy_range_uj")
+            if zone.name.count(":") == 1 and (_read_text(zone / "name") or "").startswith("package"):
+                bound = _read_number(zone / "max_energy_range_uj")
                 self._counters[zone / "energy_uj"] = _Counter(None if bound is None else bound / 1e6)
         self.joules: float | None = None
-        self.counted = bool(self._counters) and all(_number(path) is not None for path in self._counters)
-        self._before: tuple[float, float] | None = None
+        self.counted = bool(self._counters) and all(_read_number(path) is not None for path in self._counters)
+        self._previous: tuple[float, float] | None = None
 
     def read(self) -> dict[str, Any]:
-        """Share of all cores that work, memory used in bytes, and the packages' watts, since the last call."""
+        """Return the utilization of all cores, used memory in bytes, and watts of the packages since the last call."""
         if self.counted:
-            readings = [(counter, _number(path)) for path, counter in self._counters.items()]
-            self.joules = _sum([counter.joules(None if uj is None else uj / 1e6) for counter, uj in readings])
-        share = _known(lambda: round(self._psutil.cpu_percent() / 100, 4))
-        memory = _known(lambda: self._psutil.virtual_memory().used)
-        return {"cpu": share, "memory_bytes": memory, "cpu_watts": self._watts()}
+            readings = [(counter, _read_number(path)) for path, counter in self._counters.items()]
+            self.joules = _sum_known([counter.add(None if uj is None else uj / 1e6) for counter, uj in readings])
+        utilization = _value_or_none(lambda: round(self._psutil.cpu_percent() / 100, 4))
+        memory = _value_or_none(lambda: self._psutil.virtual_memory().used)
+        return {"cpu": utilization, "memory_bytes": memory, "cpu_watts": self._watts()}
 
     def _watts(self) -> float | None:
-        present, before = time.monotonic(), self._before
-        self._before = None if self.joules is None else (present, self.joules)
-        if before is None or self.joules is None or present == before[0]:
+        present, previous = time.monotonic(), self._previous
+        self._previous = None if self.joules is None else (present, self.joules)
+        if previous is None or self.joules is None or present == previous[0]:
             return None
-        return round((self.joules - before[1]) / (present - before[0]), 1)
+        return round((self.joules - previous[1]) / (present - previous[0]), 1)
 
 
 class _Accelerators:
-    """The trial's accelerators by NVML, and their energy: `joules`, None when one did not tell.
+    """The trial's accelerators, by NVML.
 
-    `counted` says whether there are any. Parts of a device (MIG) are counted and never known.
+    Attributes:
+        joules: Energy of all accelerators at the last call of `read`; None when one could not be read.
+        counted: Whether there are any. Parts of a device (MIG) are counted, but their energy is unknown.
     """
 
     def __init__(self, nvml: Any) -> None:
@@ -267,90 +280,88 @@ class _Accelerators:
             self._nvml = nvml or importlib.import_module("pynvml")
             self._nvml.nvmlInit()
             present = [self._nvml.nvmlDeviceGetHandleByIndex(index) for index in range(self._nvml.nvmlDeviceGetCount())]
-        except Exception:  # no driver, no library, an old one: none that we know of
+        except Exception:  # no driver, no library or an old one: no known accelerators
             return
-        chosen = _visible(os.environ.get("CUDA_VISIBLE_DEVICES"), [self._uuid(handle) for handle in present])
-        self.counted = chosen is None or bool(chosen)
-        self._devices = [(index, present[index], _Counter()) for index in chosen or []]
+        visible = _visible_devices(os.environ.get("CUDA_VISIBLE_DEVICES"), [self._uuid(handle) for handle in present])
+        self.counted = visible is None or bool(visible)
+        self._devices = [(index, present[index], _Counter()) for index in visible or []]
 
     def read(self) -> list[dict[str, Any]]:
-        """Of each: its number, the share of time that it worked, memory in bytes, watts."""
-        seen, sums = [], []
+        """Return for each accelerator its number, utilization, used memory in bytes, and watts."""
+        samples, sums = [], []
         for index, handle, counter in self._devices:
-            energy = self._ask("nvmlDeviceGetTotalEnergyConsumption", handle)
-            sums.append(counter.joules(None if energy is None else energy / 1000))
-            power = self._ask("nvmlDeviceGetPowerUsage", handle)
-            use = self._ask("nvmlDeviceGetUtilizationRates", handle)
-            memory = self._ask("nvmlDeviceGetMemoryInfo", handle)
-            seen.append(
+            energy = self._query("nvmlDeviceGetTotalEnergyConsumption", handle)
+            sums.append(counter.add(None if energy is None else energy / 1000))
+            power = self._query("nvmlDeviceGetPowerUsage", handle)
+            utilization = self._query("nvmlDeviceGetUtilizationRates", handle)
+            memory = self._query("nvmlDeviceGetMemoryInfo", handle)
+            samples.append(
                 {
                     "index": index,
-                    "use": None if use is None else use.gpu / 100,
+                    "use": None if utilization is None else utilization.gpu / 100,
                     "memory_bytes": None if memory is None else memory.used,
                     "watts": None if power is None else power / 1000,
                 }
             )
-        self.joules = _sum(sums)
-        return seen
+        self.joules = _sum_known(sums)
+        return samples
 
-    def _ask(self, function: str, handle: Any) -> Any:
-        return _known(lambda: getattr(self._nvml, function)(handle))
+    def _query(self, function: str, handle: Any) -> Any:
+        return _value_or_none(lambda: getattr(self._nvml, function)(handle))
 
     def _uuid(self, handle: Any) -> str:
-        uuid = self._ask("nvmlDeviceGetUUID", handle)
+        uuid = self._query("nvmlDeviceGetUUID", handle)
         return uuid.decode() if isinstance(uuid, bytes) else str(uuid)
 
 
-def _sum(parts: Sequence[float | None]) -> float | None:
-    """The sum of parts that are all known; None of none."""
+def _sum_known(parts: Sequence[float | None]) -> float | None:
+    """Sum of the parts; None if one is unknown, or there are none."""
     known = [part for part in parts if part is not None]
     return sum(known) if known and len(known) == len(parts) else None
 
 
-def _visible(setting: str | None, uuids: list[str]) -> list[int] | None:
-    """Which devices CUDA_VISIBLE_DEVICES leaves a process; None when it names what is not a whole device (MIG)."""
+def _visible_devices(setting: str | None, uuids: list[str]) -> list[int] | None:
+    """Numbers of the devices that CUDA_VISIBLE_DEVICES leaves visible; None when it names parts of devices (MIG)."""
     if setting is None:
         return list(range(len(uuids)))
-    chosen: list[int] = []
+    visible: list[int] = []
     for name in filter(None, (part.strip() for part in setting.split(","))):
-        if name.isdigit():
-            found = [int(name)] if int(name) < len(uuids) else []
-        elif name.startswith("GPU-"):
-            found = [index for index, uuid in enumerate(uuids) if uuid.startswith(name)]
-        elif name.startswith("MIG"):
+        if name.startswith("MIG"):
             return None
+        if name.isdigit():
+            matches = [int(name)] if int(name) < len(uuids) else []
         else:
-            found = []
-        if len(found) != 1:  # CUDA, too, sees nothing from the first wrong name on
+            matches = [index for index, uuid in enumerate(uuids) if name.startswith("GPU-") and uuid.startswith(name)]
+        if len(matches) != 1:  # CUDA, too, ignores an invalid name and all that follow it
             break
-        chosen += found
-    return chosen
+        visible += matches
+    return visible
 
 
 def _has_all_cores(environment: Mapping[str, str]) -> bool:
-    """Whether this process may use every core of the node: by its affinity, and by what the batch system gave."""
+    """Whether this process may use every core of the node: by its affinity, and by the batch system's variables."""
     cores = os.cpu_count() or 0
-    said = [environment.get(name, "") for name in ("SLURM_CPUS_ON_NODE", "NCPUS")]
-    return min(len(os.sched_getaffinity(0)), *(int(number) for number in said if number.isdigit()), cores) == cores
+    allocated = [environment.get(name, "") for name in ("SLURM_CPUS_ON_NODE", "NCPUS")]
+    return min(len(os.sched_getaffinity(0)), *(int(number) for number in allocated if number.isdigit()), cores) == cores
 
 
-def _known(ask: Callable[[], Any]) -> Any:
-    """An answer, or None: drivers and the kernel raise what they like."""
+def _value_or_none(query: Callable[[], Any]) -> Any:
+    """Result of a query; None if it raises: drivers and the kernel raise exceptions of any type."""
     try:
-        return ask()
+        return query()
     except Exception:
         return None
 
 
-def _text(path: Path) -> str | None:
+def _read_text(path: Path) -> str | None:
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return None
 
 
-def _number(path: Path) -> float | None:
+def _read_number(path: Path) -> float | None:
     try:
-        return float(_text(path) or "")
+        return float(_read_text(path) or "")
     except ValueError:
         return None

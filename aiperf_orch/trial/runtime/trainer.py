@@ -1,20 +1,20 @@
-"""What a trainer is: the part of a trial that turns epochs into errors. `torch_trainer` trains, `simulated` pretends.
+"""Interface of trainers: the part of a trial that trains and validates epochs, and how it reports failures.
 
-The life of a trial around it (claim, events, early stop, ends) is `lifecycle`'s.
+`training.torch_trainer` trains, `simulated_trainer` imitates; `attempt` runs either of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from aiperf_orch.records.base import EndReason, EnergyOf
+from aiperf_orch.records.base import EndReason
+from aiperf_orch.records.events import EpochMeasurements, TrainingSetup
 
 
 class TrialFailedError(Exception):
-    """The trial cannot go on; it ends with a typed reason and a message for a person."""
+    """The trial cannot continue; it ends with `reason` and the error's message."""
 
     def __init__(self, reason: EndReason, message: str) -> None:
         super().__init__(message)
@@ -22,72 +22,35 @@ class TrialFailedError(Exception):
 
 
 class PeerStoppedError(Exception):
-    """Another worker of the trial was told to end, and all left at the same step."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingSetup:
-    """What a trainer found and uses: one worker an accelerator, `batch` is of each.
-
-    `inherited` says whether weights came from a parent; `data_sha256` is the digest of the data set's listing.
-    """
-
-    batch: int
-    device: str
-    precision: str
-    cores: int
-    inherited: bool
-    data_sha256: str | None = None
-    workers: int = 1
-    compiled: bool = False
-    versions: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class EpochMeasurements:
-    """One epoch: images really trained and validated, mean training loss, wrong validation images, and the batch.
-
-    `skipped` training images could not be read. `data_wait` is the share of the epoch that the step waited for data, and
-    `energy` what all nodes took, in joules, of the parts that `energy_of` names; None where it is not known.
-    """
-
-    train_images: int
-    val_images: int
-    loss: float
-    wrong: int
-    batch: int
-    skipped: int = 0
-    data_wait: float | None = None
-    energy: float | None = None
-    energy_of: EnergyOf | None = None
+    """Another worker of the trial was asked to stop, and all workers stopped at the same step."""
 
 
 class Trainer(Protocol):
-    """Trains one specification, one epoch at a call.
+    """Trains one specification, one epoch per call.
 
-    `check` is called at least a few times a second and may raise to leave the epoch at once; a trainer lets that through and
-    is not called again. Every method may raise `TrialFailedError`.
+    `check` is called several times per second and may raise an exception to leave the epoch immediately. A trainer lets
+    that exception pass, and is not called again except for `close`. Every method may raise `TrialFailedError`.
     """
 
     def prepare(self) -> TrainingSetup:
-        """Load data, build the model, inherit weights; called once, before any epoch."""
+        """Load data, build the model and inherit weights; called once, before any epoch."""
 
     def run_epoch(self, epoch: int, check: Callable[[], None]) -> EpochMeasurements:
         """Train and validate epoch `epoch` (from 1). The loss is NaN or infinite when training diverged."""
 
     def save_weights(self, path: Path) -> str:
-        """Write the present weights, replacing the file whole; returns the SHA-256 of its bytes."""
+        """Write the current weights, replacing the file atomically; return the SHA-256 of its bytes."""
 
     def save_checkpoint(self, path: Path, epoch: int) -> None:
-        """Write all that is needed to go on after `epoch`, replacing the file whole."""
+        """Write the state after `epoch` from which training can continue, replacing the file atomically."""
 
     def load_checkpoint(self, path: Path) -> int:
-        """Go on from a checkpoint; returns the epoch it was written after.
+        """Continue from a checkpoint; return the epoch after which it was written.
 
         Raises:
-            OSError, ValueError: when there is none, or it is unusable.
-            TransientError: when it could not be read for minutes.
+            OSError, ValueError: The file does not exist, or it is not usable.
+            TransientError: The file could not be read for several minutes.
         """
 
     def close(self) -> None:
-        """Let go of everything; called once, whatever happened before."""
+        """Release all resources; called once, also after a failure."""

@@ -26,11 +26,12 @@ from aiperf_orch.campaign.safe_reading import LONG_RETRY_SECONDS
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.network.morphisms import Edit
 from aiperf_orch.records.base import EndReason
+from aiperf_orch.records.events import EpochMeasurements, TrainingSetup
 from aiperf_orch.records.trial import TrialSpec
 from aiperf_orch.trial.data.dataset import Batch, Dataset, Indices
 from aiperf_orch.trial.data.open_dataset import load_dataset
 from aiperf_orch.trial.runtime.process_group import ProcessGroup
-from aiperf_orch.trial.runtime.trainer import EpochMeasurements, PeerStoppedError, TrainingSetup, TrialFailedError
+from aiperf_orch.trial.runtime.trainer import PeerStoppedError, TrialFailedError
 from aiperf_orch.trial.training import checkpoint, sharding
 from aiperf_orch.trial.training.checkpoint import Progress
 from aiperf_orch.trial.training.devices import device_name, select_device
@@ -283,7 +284,7 @@ class TorchTrainer:
             train_images=int(trained),
             val_images=self._dataset.val_images,
             loss=total / trained,
-            wrong=int(errors),
+            error=int(errors) / self._dataset.val_images,
             batch=self._batch,
             skipped=int(skipped),
             data_wait=min(share / self._group.size, 1.0),

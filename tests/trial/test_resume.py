@@ -1,10 +1,11 @@
-"""A trial that is interrupted and goes on writes the events that it would have written without: all but times."""
+"""A trial that is stopped and resumed writes the same events as one that was not, except for times."""
 
 from __future__ import annotations
 
 import os
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,11 @@ from aiperf_orch.campaign.events import claim
 from aiperf_orch.campaign.state import CampaignState
 from aiperf_orch.controller.search_adapter import SearchAdapter
 from aiperf_orch.records.base import EndReason
-from aiperf_orch.records.events import Begin, End, Epoch, event_adapter
+from aiperf_orch.records.events import Begin, End, Epoch, EpochMeasurements, event_adapter
 from aiperf_orch.records.trial import TrialSpec
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.trial.runtime.allocation import Allocation
-from aiperf_orch.trial.runtime.attempt import AttemptRunner, TrialFiles, earlier_epochs
-from aiperf_orch.trial.runtime.trainer import EpochMeasurements
+from aiperf_orch.trial.runtime.attempt import STOP_SIGNALS, AttemptRunner, TrialFiles, earlier_epochs
 from aiperf_orch.trial.training.torch_trainer import TorchTrainer
 
 EPOCHS = 3
@@ -28,36 +28,36 @@ SETTINGS = {
     "search": {"batch_size": [32, 64], "max_dropout": 0.3},
     "campaign": {"seed": 4},
 }
+VARYING = {"time", "start", "end", "data_wait", "attempt", "clock_skew"}
 
 
 @pytest.fixture(autouse=True)
-def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """One thread computes, and the attempt's signal handlers do not outlive it."""
+def _one_thread_and_restored_signals(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0})
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)}
+    handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     yield
     for number, handler in handlers.items():
         signal.signal(number, handler)
 
 
-class _Interrupted(TorchTrainer):
-    """Is sent SIGTERM amid an epoch."""
+class _StoppedTrainer(TorchTrainer):
+    """Trainer whose process gets SIGTERM during the second epoch."""
 
     def run_epoch(self, epoch: int, check: Callable[[], None]) -> EpochMeasurements:
         steps = 0
 
-        def interrupting() -> None:
+        def check_with_signal() -> None:
             nonlocal steps
             steps += 1
             if epoch == EPOCHS - 1 and steps == 5:
                 os.kill(os.getpid(), signal.SIGTERM)
             check()
 
-        return super().run_epoch(epoch, interrupting)
+        return super().run_epoch(epoch, check_with_signal)
 
 
 def _directory(path: Path, spec: TrialSpec | None = None) -> CampaignDirectory:
-    """A campaign's, with one trial: the given one, or the first that is proposed."""
+    """Campaign directory with one trial: the given one, or the first that the search proposes."""
     directory = CampaignDirectory.create(path, SiteSettings.model_validate(SETTINGS), {})
     directory.write_spec(spec or SearchAdapter(directory, []).propose(0, CampaignState())[0])
     return directory
@@ -66,33 +66,35 @@ def _directory(path: Path, spec: TrialSpec | None = None) -> CampaignDirectory:
 def _run(
     directory: CampaignDirectory, number: int, trainer: type[TorchTrainer] = TorchTrainer
 ) -> list[Begin | Epoch | End]:
-    """The events of an attempt."""
+    """Run an attempt; return its events."""
     spec, sha256 = read_spec(directory.spec(0))
     allocation = Allocation.from_environment({})
     files = TrialFiles(directory.weights(0), directory.checkpoint(0))
-    attempt = AttemptRunner(spec, sha256, number, allocation, claim(directory, 0, number, allocation.run), files)
-    attempt.run(
+    sink = claim(directory, 0, number, allocation.run)
+    runner = AttemptRunner(spec, sha256, number, allocation, sink, files)
+    runner.run(
         lambda: trainer(spec, None, None), lambda: earlier_epochs(directory, spec, sha256, number, allocation.run)
     )
     lines = directory.events(0, number, allocation.run).read_text().splitlines()
     return [event_adapter.validate_json(line) for line in lines]
 
 
-def _but_for_times(event: Begin | Epoch | End) -> dict[str, object]:
-    return event.model_dump(exclude={"time", "start", "end", "data_wait", "attempt", "clock_skew"})
+def _constant_fields(event: Begin | Epoch | End) -> dict[str, object]:
+    fields = asdict(event) if isinstance(event, Epoch) else event.model_dump()
+    return {name: value for name, value in fields.items() if name not in VARYING}
 
 
-def test_interrupted_or_not_the_events_are_the_same_but_for_times(tmp_path: Path) -> None:
+def test_a_resumed_trial_writes_the_same_events_as_an_uninterrupted_one(tmp_path: Path) -> None:
     whole = _directory(tmp_path / "whole")
     begin, *epochs, end = _run(whole, 1)
     assert [epoch.epoch for epoch in epochs if isinstance(epoch, Epoch)] == [1, 2, 3]
 
-    directory = _directory(tmp_path / "interrupted", read_spec(whole.spec(0))[0])
-    first_begin, *first, told = _run(directory, 1, _Interrupted)
-    assert isinstance(told, End)
-    assert (told.reason, told.best_epoch) == (EndReason.STOPPED, 1)
+    directory = _directory(tmp_path / "stopped", read_spec(whole.spec(0))[0])
+    first_begin, *first, first_end = _run(directory, 1, _StoppedTrainer)
+    assert isinstance(first_end, End)
+    assert (first_end.reason, first_end.best_epoch) == (EndReason.STOPPED, 1)
     second_begin, *second, second_end = _run(directory, 2)
-    assert len(first) == 1  # the epoch that was torn apart is trained anew
-    assert [*map(_but_for_times, [*first, *second])] == [*map(_but_for_times, epochs)]
-    assert _but_for_times(second_end) == _but_for_times(end)  # the weights' SHA-256 among it
-    assert _but_for_times(first_begin) == _but_for_times(second_begin) == _but_for_times(begin)
+    assert len(first) == 1  # the interrupted epoch is trained again
+    assert [_constant_fields(event) for event in [*first, *second]] == [_constant_fields(event) for event in epochs]
+    assert _constant_fields(second_end) == _constant_fields(end)  # including the SHA-256 of the weights
+    assert _constant_fields(first_begin) == _constant_fields(second_begin) == _constant_fields(begin)
