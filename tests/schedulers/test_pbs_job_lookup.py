@@ -3,7 +3,7 @@
 import pytest
 
 from aiperf_orch.schedulers.command import CommandResult
-from aiperf_orch.schedulers.pbs.job_lookup import IDS_PER_CALL, complete_output, look_up_jobs
+from aiperf_orch.schedulers.pbs.job_lookup import complete_output, look_up_jobs
 from aiperf_orch.util.errors import SchedulerUnreachableError
 
 pytestmark = pytest.mark.unit
@@ -26,8 +26,8 @@ class Qstat:
 
 
 def test_many_jobs_are_looked_up_in_several_calls():
-    jobs = [f"{number}.vm" for number in range(2 * IDS_PER_CALL + 1)]
-    parts = [jobs[:IDS_PER_CALL], jobs[IDS_PER_CALL : 2 * IDS_PER_CALL], jobs[2 * IDS_PER_CALL :]]
+    jobs = [f"{number}.vm" for number in range(41)]
+    parts = [jobs[:20], jobs[20:40], jobs[40:]]
     qstat = Qstat(*(CommandResult(0, shown(*part), "") for part in parts))
     found = look_up_jobs(qstat, jobs)
     assert list(found) == [str(number) for number in range(len(jobs))]
@@ -61,6 +61,12 @@ def test_without_job_history_the_live_jobs_are_requested():
     qstat = Qstat(*answers)
     assert look_up_jobs(qstat, ["1.vm", "2.vm"]).keys() == {"1"}
     assert qstat.history == [True, False, False]
+
+
+def test_a_second_answer_without_history_allows_no_conclusion():
+    no_history = CommandResult(0, "", "qstat: PBS is not configured to maintain job history 1.vm\n")
+    with pytest.raises(SchedulerUnreachableError, match="does not mention job 1"):
+        look_up_jobs(Qstat(no_history, no_history), ["1.vm"])
 
 
 @pytest.mark.parametrize(

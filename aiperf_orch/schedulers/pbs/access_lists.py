@@ -51,7 +51,7 @@ class Submitter:
         return cls(user, _group_name(group), frozenset(map(_group_name, numbers)), frozenset(hosts))
 
     def submits_from(self, host: str) -> bool:
-        """Whether an entry of a list of hosts, `login1.example.org` or `*.example.org`, matches the submitter's host."""
+        """Whether an entry of a list of hosts, `login1.example.org` or `*.example.org`, matches the host."""
         wanted = host.lower()
         if wanted.startswith("*"):
             return any(each.endswith(wanted[1:]) for each in self.hosts)

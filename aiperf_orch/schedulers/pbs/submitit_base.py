@@ -1,7 +1,8 @@
 """Base classes of the submitit plugin for PBS: the only module of the plugin that uses private parts of submitit.
 
-submitit's interface for plugins consists of methods and attributes whose names begin with an underscore. A test fails if
-a new version of submitit changes one of `PRIVATE_PARTS`. The module imports little, since submitit loads it in every job.
+submitit's interface for plugins consists of methods and attributes whose names begin with an underscore. A test fails
+if a new version of submitit changes one of `PRIVATE_PARTS`. The module imports little, since submitit loads it in every
+job.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ PRIVATE_PARTS: Final[Mapping[str, str]] = {
     "submitit.core.core.InfoWatcher._finished": "read and written: jobs that need no further query",
     "submitit.core.core.InfoWatcher._info_dict": "written: known states, since the original parses the output of sacct",
     "submitit.core.core.InfoWatcher._num_calls": "written: number of queries",
-    "submitit.core.core.InfoWatcher._last_status_check": "written: an incomplete query makes the next one due at once",
+    "submitit.core.core.InfoWatcher._last_status_check": "written: the next query is due after an incomplete one",
     "submitit.core.core.Executor._equivalence_dict": "overridden: names of the parameters that all executors have",
     "submitit.core.core.Executor._valid_parameters": "overridden: names of the parameters",
     "submitit.core.core.Executor._convert_parameters": "overridden: AutoExecutor passes the memory as a number of GB",

@@ -33,7 +33,7 @@ exec >>log 2>&1
 id=$PBS_JOBID job=${PBS_JOBID%%.*}
 hosts=$(awk '!seen[$0]++' "$PBS_NODEFILE" | paste -sd, -)
 rank=0
-# The warning of PBS comes too late before the walltime: the trial stops at this time by itself.
+# The warning of PBS comes too late before the walltime: the trial stops at this time without it.
 warn_at=$(( $(date +%s) + 14280 ))
 ln -sf submitted.pkl "${job}_submitted.pkl"
 
