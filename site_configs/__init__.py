@@ -1,1 +1,1 @@
-"""The site files, shipped inside the package as aiperf_orch.site_configs."""
+"""Site files, installed with the package as aiperf_orch.site_configs."""

@@ -1,1 +1,1 @@
-"""The batch script templates, shipped inside the package as aiperf_orch.templates."""
+"""Templates of batch scripts, site files and reports, installed with the package as aiperf_orch.templates."""

@@ -70,9 +70,9 @@ def _node_sharing(scheduler: ClusterSettings) -> NodeSharing:
 
             return room(scheduler)
         if isinstance(scheduler, PbsSettings):
-            from aiperf_orch.schedulers.pbs.survey import room as room_of_pbs
+            from aiperf_orch.schedulers.pbs.survey import node_sharing as pbs_node_sharing
 
-            return room_of_pbs(scheduler)
+            return pbs_node_sharing(scheduler)
     except SchedulerUnreachableError:
         pass  # reported when the first job is submitted
     return NodeSharing(None, 1)

@@ -1,8 +1,7 @@
-"""The stand-in answers as a real OpenPBS 23.06.06 answered, but for times and ids.
+"""Comparison of the stand-in with recorded sessions of OpenPBS 23.06.06, except times and ids.
 
-`captures/` holds commands with the answers they got; `tests/schedulers/pbs/` what `qstat -f` showed of jobs in all
-kinds of states and ends. Attributes that depend on the moment (session, resources used, dates) are compared by being
-there or not at all.
+`captures/` contains commands with their answers; `tests/schedulers/pbs/` contains the output of `qstat -f` for jobs in
+many states. Of attributes that vary (session, used resources, dates), only the presence is compared, or nothing.
 """
 
 import re
@@ -10,18 +9,18 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from pbs import forms
+from pbs import formats
 
 COMMANDS = Path(__file__).parent / "captures"
 JOBS = Path(__file__).parents[1] / "schedulers" / "pbs"
 
-# what a real one shows only once its node has reported, or that differs from run to run
+# attributes that PBS shows only after a report of the node, or that vary from run to run
 VOLATILE = re.compile(r"session_id|jobdir|resources_used\..*|history_timestamp")
 DATES = re.compile(r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun) \w{3} [ \d]\d( at)? \d\d:\d\d(:\d\d \d{4})?")
 
 
 def captured_commands(path):
-    """Each command of a file, with its input, and its stdout, stderr and exit status."""
+    """Yield each command of a file with its input, stdout, stderr and exit status."""
     pattern = r"^\$ (.*?)\n(.*?)--- exit (\d+)\n\n"
     for command, body, status in re.findall(pattern, path.read_text(), re.DOTALL | re.MULTILINE):
         parts = dict(re.findall(r"^--- (\w+)\n(.*?)(?=^--- |\Z)", body, re.DOTALL | re.MULTILINE))
@@ -30,7 +29,7 @@ def captured_commands(path):
 
 
 def plain(text, pbs):
-    """Without what is this machine's or this moment's."""
+    """Replace paths, names, ids and dates by fixed ones."""
     text = text.replace(str(pbs.bin), "/opt/pbs/bin").replace(str(pbs.home), "/home/pbsuser")
     text = text.replace(pbs.user, "pbsuser")
     text = re.sub(r"(?<!\d)\d+\.vm\b", "N.vm", text)
@@ -39,7 +38,7 @@ def plain(text, pbs):
 
 @pytest.fixture
 def shell(pbs):
-    """Runs a command line as the captured user ran it: in ~/w, with that user's environment."""
+    """Runs a command line as in the recorded sessions: in ~/w, with the environment of the user."""
     (pbs.home / "w").mkdir()
     environment = {
         "HOME": str(pbs.home),
@@ -61,7 +60,7 @@ def shell(pbs):
 
 @pytest.fixture
 def submit(shell):
-    """Submits a job with these options, as a line of the shell; returns its id."""
+    """Submits a job with these options, as in a shell, and returns its id."""
 
     def submit(options, script):
         done = shell(f"qsub {options}", f"#!/bin/bash\n{script}\n")
@@ -73,7 +72,7 @@ def submit(shell):
 
 @pytest.fixture
 def shows_as(pbs, shell):
-    """Holds that qstat -x -f shows a job as it showed the one that was captured."""
+    """Checks that `qstat -x -f` shows a job like the recorded one."""
 
     def check(job_id, capture):
         text = shell(f"qstat -x -f {job_id}").stdout
@@ -89,13 +88,13 @@ def attributes(text, pbs):
             name, _, value = line.strip().partition(" = ")
             if not VOLATILE.fullmatch(name):
                 found[name] = re.sub(r"\.([oe])\d+$", r".\1N", plain(value, pbs))
-                if name == "exec_host":  # which slots of a node are free differs
+                if name == "exec_host":  # the free slots of a node vary
                     found[name] = re.sub(r"/\d+", "/N", value)
     return found
 
 
 def answers(path, shell, pbs):
-    """The commands of a file that got another answer than the captured one."""
+    """Yield the answer to each command of a file, and the recorded answer."""
     for command, stdin, *captured in captured_commands(path):
         done = shell(command, stdin)
         answer = [plain(done.stdout, pbs), plain(done.stderr, pbs), done.returncode]
@@ -103,7 +102,7 @@ def answers(path, shell, pbs):
         yield (command, stdin, answer), (command, stdin, expected)
 
 
-def test_commands_are_answered_and_refused_as_captured(pbs, shell):
+def test_commands_and_refusals(pbs, shell):
     pbs.add_queue("small", max_walltime=600, max_ncpus=2, max_queued=2)
     pbs.add_queue("off", enabled=False)
     pbs.add_queue("stop", started=False)
@@ -118,28 +117,28 @@ def test_commands_are_answered_and_refused_as_captured(pbs, shell):
     assert got == expected
 
 
-def test_a_server_that_is_down_is_spoken_of_as_captured(pbs, shell):
+def test_commands_while_the_server_is_down(pbs, shell):
     pbs.stop_server()
     got, expected = zip(*answers(COMMANDS / "server_down.txt", shell, pbs), strict=True)
     assert len(got) == 10
     assert got == expected
 
 
-def test_lines_are_broken_as_captured():
+def test_line_breaks_of_qstat():
     checked = 0
     for path in JOBS.glob("*.txt"):
         if path.stem in ("awkward_numbers", "awkward_quotes"):
-            continue  # one value on its own breaks later than the rule says; one has a line end of its own
+            continue  # a single value is broken later than the rule says; a value contains a line end
         lines = path.read_text(encoding="latin-1").replace("\n\t", "\0").split("\n")
         for line in lines:
             if match := re.match(r"    ([\w.]+) = (.*)", line):
                 name, value = match.group(1), match.group(2).replace("\0", "")
-                assert forms.attribute_text(name, value) == line.replace("\0", "\n\t"), path.name
+                assert formats.attribute_text(name, value) == line.replace("\0", "\n\t"), path.name
                 checked += 1
     assert checked > 1000
 
 
-def test_ends_show_as_captured(pbs, submit, shows_as):
+def test_jobs_that_ended(pbs, submit, shows_as):
     ends = {
         "finished_ok": ("-N ok -l select=1:ncpus=1:mem=50mb -l walltime=30", "true"),
         "finished_exit3": ("-N ex3 -l walltime=30", "exit 3"),
@@ -163,7 +162,7 @@ def test_ends_show_as_captured(pbs, submit, shows_as):
     shows_as(job_id, "profile_exits_9")
 
 
-def test_jobs_that_wait_show_as_captured(pbs, shell, submit, shows_as):
+def test_pending_and_held_jobs(pbs, shell, submit, shows_as):
     full = [submit("-N fill -l select=1:ncpus=8 -l walltime=300", "sleep 300") for _ in range(2)]
     waiting = {
         "queued_can_never_run": "-N never -l select=1:ncpus=100 -l walltime=30",
@@ -185,7 +184,7 @@ def test_jobs_that_wait_show_as_captured(pbs, shell, submit, shows_as):
     shows_as(full[0], "qdel_running")
 
 
-def test_jobs_that_follow_others_show_as_captured(pbs, submit, shows_as):
+def test_jobs_with_predecessors(pbs, submit, shows_as):
     parent = submit("-N failing -l walltime=30", "until [ -e go ]; do sleep 0.05; done; exit 3")
     followers = {
         "depend_afterok_of_failed": submit(f"-N afterok -W depend=afterok:{parent} -l walltime=30", "true"),
@@ -199,14 +198,14 @@ def test_jobs_that_follow_others_show_as_captured(pbs, submit, shows_as):
         shows_as(job_id, capture)
 
 
-def test_a_job_whose_predecessor_was_deleted_shows_as_captured(pbs, shell, submit, shows_as):
+def test_a_job_whose_predecessor_was_deleted(pbs, shell, submit, shows_as):
     parent = submit("-N queued -h", "true")
     held = submit(f"-N dep -W depend=afterok:{parent} -l walltime=30", "sleep 300")
     assert shell(f"qdel {parent}").returncode == 0
     shows_as(held, "depend_parent_deleted")
 
 
-def test_jobs_that_run_show_as_captured(pbs, submit, shows_as):
+def test_running_jobs(pbs, submit, shows_as):
     running = {
         "keep_od_running": ("-N kod -k od -l walltime=30 -j oe", "echo first; sleep 300"),
         "two_node_running": (
@@ -224,7 +223,7 @@ def test_jobs_that_run_show_as_captured(pbs, submit, shows_as):
         shows_as(job_id, capture)
 
 
-def test_jobs_on_lost_nodes_show_as_captured(pbs, shell, submit, shows_as):
+def test_jobs_on_lost_nodes(pbs, shell, submit, shows_as):
     script, options = "sleep 60", "-l select=1:ncpus=1:host=pbsn1 -l walltime=100 -j oe"
     jobs = [submit(f"-N {name} -r {rerun} {options}", script) for name, rerun in (("dieN", "n"), ("dieY", "y"))]
     for job_id in jobs:
@@ -242,7 +241,7 @@ def test_jobs_on_lost_nodes_show_as_captured(pbs, shell, submit, shows_as):
     shows_as(jobs[1], "mom_dead_rerunable_requeued")
 
 
-def test_jobs_whose_node_came_back_without_them_show_as_captured(pbs, shell, submit, shows_as):
+def test_jobs_on_restarted_nodes(pbs, shell, submit, shows_as):
     options = "-l select=1:ncpus=1:host=pbsn1 -l walltime=100 -j oe"
     lost, again = submit(f"-N mkN -r n {options}", "sleep 60"), submit(f"-N mtY -r y {options}", "sleep 60")
     for job_id in (lost, again):
@@ -257,7 +256,7 @@ def test_jobs_whose_node_came_back_without_them_show_as_captured(pbs, shell, sub
     assert pbs.wait(again, "R")
 
 
-def test_a_job_that_no_node_starts_shows_as_captured(pbs, shell, submit, shows_as):
+def test_a_job_that_no_node_starts(pbs, shell, submit, shows_as):
     pbs.configure(refuse_starts=["rejectme"])
     job_id = submit("-N rejectme -l walltime=10 -r n", "true")
     shows_as(job_id, "start_refused_r_n")
@@ -267,7 +266,7 @@ def test_a_job_that_no_node_starts_shows_as_captured(pbs, shell, submit, shows_a
     assert pbs.job(job_id)["job_state"] == "H"
 
 
-def test_without_a_history_a_job_that_left_is_unknown(pbs, shell, submit):
+def test_without_job_history_an_ended_job_is_unknown(pbs, shell, submit):
     pbs.configure(history=False)
     job_id = submit("-N hp -j oe -l walltime=30", "exit 3")
     pbs.wait_gone(job_id)
@@ -278,7 +277,7 @@ def test_without_a_history_a_job_that_left_is_unknown(pbs, shell, submit):
     assert (shell("qstat -f").stdout, shell("qstat").stdout) == ("", "")
 
 
-def test_nodes_queues_and_the_server_show_as_captured(pbs, shell):
+def test_nodes_queues_and_the_server(pbs, shell):
     pbs.configure(node_fail_requeue=310, history=False)
     got, expected = zip(*answers(COMMANDS / "showing.txt", shell, pbs), strict=True)
     assert len(got) == 6

@@ -1,19 +1,20 @@
-"""The stand-in for OpenPBS runs jobs as PBS does, and the faults that tests put into it come as in life.
+"""The stand-in for OpenPBS: jobs, nodes, dependencies and injected faults.
 
-What it says is held to recorded sessions in test_pbs_captures.py. It does not imitate, and mostly refuses with exit
-status 99 and "not imitated":
+test_pbs_captures.py compares its output with recorded sessions. It does not support the following features, most of
+which fail with exit status 99 and "not supported":
 
-- job arrays, dependencies but `afterany` and `afterok`, `-a`, stage-in and stage-out, sandboxes, `-W block`, quotes in `-v`, reservations, hooks,
-  qalter, qmove; the JSON and dsv forms, and the tables of `qstat -a`, `-n` and `-s`;
-- users: everybody is the same one; what only an operator may is asked with PBS_STANDIN_OPERATOR=1;
-- hosts: all nodes are this machine, so `hostname` in a job is not the node's name, and nodes share their file systems;
-- an MPI: `mpiexec` starts its tasks and tells them their rank, and they cannot talk to each other;
-- limits other than the walltime (memory, cput), CPU binding, cgroups, and the use of resources: but for the walltime it
-  is shown as 0, from the second after the job's start on (a real mom reports after some seconds);
-- delays: a scheduling cycle is immediate, a running job's substate 42 comes at once, the walltime is checked to the
-  second (a real mom: every 10 to 120 s), the server's 0.2 s for those who ask twice a second, its limit of connections;
-- a suspended job's walltime goes on; a job that traps SIGTERM ends as soon as all its processes have, and not only
-  with kill_delay.
+- job arrays, dependencies except `afterany` and `afterok`, `-a`, stage-in and stage-out, sandboxes, `-W block`, quotes
+  in `-v`, reservations, hooks, qalter, qmove; the JSON and dsv formats, and the tables of `qstat -a`, `-n` and `-s`;
+- users: there is only one; commands for operators require PBS_STANDIN_OPERATOR=1;
+- hosts: all nodes are this machine, so that `hostname` in a job does not print the name of the node, and nodes share
+  their file systems;
+- MPI: `mpiexec` starts its tasks and sets their ranks, and they cannot communicate;
+- limits other than the walltime (memory, cput), CPU binding, cgroups, and used resources, which except the walltime are
+  0, from one second after the start of the job on (a real mom reports after some seconds);
+- delays: a scheduling cycle is immediate, the substate of a running job is 42 immediately, the walltime is checked each
+  second (a real mom: every 10 to 120 s), there is no delay of 0.2 s for frequent queries, and no limit of connections;
+- the walltime of a suspended job goes on; a job that traps SIGTERM ends as soon as all its processes have ended, in a
+  real PBS only after kill_delay.
 """
 
 import os
@@ -30,11 +31,22 @@ from pbs.instance import Pbs
 from pbs.processes import birth
 
 
-def wait_for(condition, seconds=60):
+def wait_for(condition, event, seconds=60):
+    """Wait until a condition holds; `event` names what the test waits for."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, f"{event}: did not happen within {seconds} s"
         time.sleep(0.02)
+
+
+def wait_for_file(pbs, name):
+    """Wait until a job has made this file in its home directory."""
+    wait_for((pbs.home / name).exists, f"a job makes the file {name}")
+
+
+def wait_for_death(pid):
+    """Wait until a process has ended."""
+    wait_for(lambda: not is_alive(pid), f"process {pid} ends")
 
 
 def is_alive(pid):
@@ -42,18 +54,19 @@ def is_alive(pid):
 
 
 def output(pbs, name):
-    """A delivered output, once it is there."""
-    wait_for((pbs.home / name).exists)
+    """Wait for a delivered output, and read it."""
+    wait_for((pbs.home / name).exists, f"the output {name} is delivered")
     return (pbs.home / name).read_text()
 
 
-# a job that says where it is, and then waits
+# a job that writes its process id, and then waits
 WAITING = "#!/bin/bash\necho $$ > started; exec sleep 300\n"
 
 
 def started(pbs, name="started"):
-    """The process id that a job has written."""
-    wait_for(lambda: (pbs.home / name).exists() and (pbs.home / name).read_text().endswith("\n"))
+    """Wait for the process id that a job writes, and return it."""
+    path = pbs.home / name
+    wait_for(lambda: path.exists() and path.read_text().endswith("\n"), f"a job writes its process id to {name}")
     return int((pbs.home / name).read_text())
 
 
@@ -87,7 +100,7 @@ def test_a_job_has_the_environment_of_pbs(pbs, tmp_path):
     assert (where / "seen.o1").stat().st_mode & 0o777 == 0o600
 
 
-def test_the_environment_of_qsub_reaches_the_job_only_when_asked(pbs, monkeypatch):
+def test_the_environment_of_qsub_is_passed_only_on_request(pbs, monkeypatch):
     monkeypatch.setenv("OF_THE_LOGIN_NODE", "yes, it is")
     script = "#!/bin/bash\necho $OF_THE_LOGIN_NODE,$GIVEN"
     for options in ([], ["-V"], ["-v", "GIVEN=x"]):
@@ -111,7 +124,7 @@ def test_the_script_is_copied_and_its_directives_are_read(pbs):
 def test_output_appears_at_the_end_unless_it_is_written_directly(pbs, keep, seen):
     script = "#!/bin/bash\necho first; touch begun; until [ -e go ]; do sleep 0.05; done; echo last\n"
     job_id = pbs.submit(script, "-N", "k", "-j", "oe", "-k", keep)
-    wait_for((pbs.home / "begun").exists)
+    wait_for_file(pbs, "begun")
     path = pbs.home / "k.o1"
     assert (path.read_text() if path.exists() else None) == seen
     (pbs.home / "go").touch()
@@ -130,10 +143,10 @@ def test_late_and_lost_output(pbs):
     assert not (pbs.home / "j.o2").exists()
 
 
-def test_the_walltime_brings_sigterm(pbs):
+def test_a_job_gets_sigterm_at_its_walltime(pbs):
     pbs.configure(kill_delay=3600)
     script = "#!/bin/bash\ntrap 'echo TERM; exit 0' TERM\ntouch begun; while :; do sleep 0.1; done\n"
-    for walltime in (1, 5, 60):  # a busy machine may come to the script, which then says so, only after the shortest
+    for walltime in (1, 5, 60):  # on a busy machine the script may not have begun after the shortest
         job_id = pbs.submit(script, "-N", "w", "-j", "oe", "-l", f"walltime={walltime}")
         job = pbs.wait(job_id, seconds=180)
         if (pbs.home / "begun").exists():
@@ -145,7 +158,7 @@ def test_the_walltime_brings_sigterm(pbs):
     assert last == "TERM"
 
 
-def test_what_ignores_sigterm_is_killed_after_kill_delay(pbs):
+def test_a_job_that_ignores_sigterm_is_killed_after_kill_delay(pbs):
     pbs.configure(kill_delay=0.3)
     job_id = pbs.submit("#!/bin/bash\ntrap '' TERM\necho $$ > started\nwhile :; do sleep 0.1; done\n")
     pid = started(pbs)
@@ -154,11 +167,11 @@ def test_what_ignores_sigterm_is_killed_after_kill_delay(pbs):
     assert not is_alive(pid)
 
 
-def test_qdel_brings_sigterm_and_the_script_may_still_clean_up(pbs):
+def test_a_deleted_job_gets_sigterm_and_can_clean_up(pbs):
     pbs.configure(kill_delay=3600)
     script = "#!/bin/bash\ntrap 'echo cleaned; exit 7' TERM\ntouch begun; while :; do sleep 0.1; done\n"
     job_id = pbs.submit(script, "-N", "d", "-j", "oe")
-    wait_for((pbs.home / "begun").exists)
+    wait_for_file(pbs, "begun")
     assert pbs.run("qdel", job_id).returncode == 0
     job = pbs.wait(job_id)
     assert (job["Exit_status"], job["substate"]) == (271, 91)
@@ -167,7 +180,7 @@ def test_qdel_brings_sigterm_and_the_script_may_still_clean_up(pbs):
     assert pbs.run("qdel", job_id).returncode == 35
 
 
-def test_qdel_force_does_not_ask(pbs):
+def test_qdel_force_kills_immediately(pbs):
     pbs.configure(kill_delay=3600)
     job_id = pbs.submit("#!/bin/bash\ntrap '' TERM\necho $$ > started\nwhile :; do sleep 0.1; done\n")
     pid = started(pbs)
@@ -183,7 +196,7 @@ def test_a_job_that_ends_leaves_no_process(pbs):
     assert not is_alive(started(pbs))
 
 
-def test_tasks_run_on_the_jobs_nodes_and_failures_are_told_as_real_ones_do(pbs):
+def test_tasks_run_on_the_nodes_of_the_job_and_report_failures(pbs):
     script = "\n".join(
         [
             "#!/bin/bash",
@@ -195,7 +208,7 @@ def test_tasks_run_on_the_jobs_nodes_and_failures_are_told_as_real_ones_do(pbs):
     )
     pbs.wait(pbs.submit(script, "-N", "t", "-j", "oe", "-l", "select=2:ncpus=1", "-l", "place=scatter"))
     lines = output(pbs, "t.o1").splitlines()
-    # a task's output goes to the job's, wherever its starter's goes
+    # the output of a task goes to that of the job, even if that of the command is redirected
     assert sorted(lines[:2]) == ["0", "1"]
     assert lines[2:] == [
         "dsh 0",
@@ -207,8 +220,8 @@ def test_tasks_run_on_the_jobs_nodes_and_failures_are_told_as_real_ones_do(pbs):
         "/no/such: No such file or directory",
         "missing 254",
     ]
-    told = "".join(f"pbsdsh: task 0x0000000{rank} exit status 4\n" for rank in (0, 1))
-    assert (pbs.home / "elsewhere").read_text() == told
+    reported = "".join(f"pbsdsh: task 0x0000000{rank} exit status 4\n" for rank in (0, 1))
+    assert (pbs.home / "elsewhere").read_text() == reported
 
 
 def test_qdel_ends_the_tasks_on_other_nodes(pbs):
@@ -222,19 +235,19 @@ def test_qdel_ends_the_tasks_on_other_nodes(pbs):
     assert not is_alive(pid)
 
 
-def test_a_node_that_loses_power_takes_the_job_along_and_it_runs_again_elsewhere(pbs):
+def test_a_job_on_a_node_without_power_is_requeued_elsewhere(pbs):
     job_id = pbs.submit(WAITING, "-r", "y")
     pid = started(pbs)
     pbs.node_down("pbsn1")
-    wait_for(lambda: not is_alive(pid))
-    wait_for(lambda: pbs.run("qstat", job_id) and pbs.job(job_id)["run_count"] == 2)
+    wait_for_death(pid)
+    wait_for(lambda: pbs.run("qstat", job_id) and pbs.job(job_id)["run_count"] == 2, "the job starts again")
     assert pbs.wait(job_id, "R")["exec_host"] == "pbsn2/0"
     pbs.node_up("pbsn1")
     assert pbs.wait(pbs.submit("true", "-l", "select=1:host=pbsn1"))["exec_host"] == "pbsn1/0"
 
 
-def test_a_sister_node_takes_only_its_tasks_along(pbs):
-    script = "#!/bin/bash\npbs_tmrsh pbsn2 /bin/sh -c 'echo $$ > started; exec sleep 300'; echo $? > told; sleep 300"
+def test_the_loss_of_a_further_node_ends_only_its_tasks(pbs):
+    script = "#!/bin/bash\npbs_tmrsh pbsn2 /bin/sh -c 'echo $$ > started; exec sleep 300'; echo $? > status; sleep 300"
     job_id = pbs.submit(script, "-r", "n", "-l", "select=2:ncpus=1", "-l", "place=scatter")
     pid = started(pbs)
     pbs.node_down("pbsn2")
@@ -244,7 +257,7 @@ def test_a_sister_node_takes_only_its_tasks_along(pbs):
 
 
 @pytest.mark.parametrize("rerun", ["n", "y"])
-def test_a_node_that_is_cut_off_runs_its_job_on_until_it_is_reached_again(pbs, rerun):
+def test_a_job_on_a_disconnected_node_goes_on_until_reconnected(pbs, rerun):
     pbs.configure(node_fail_requeue=1)
     job_id = pbs.submit(WAITING, "-r", rerun, "-l", "select=1:host=pbsn1")
     pid = started(pbs)
@@ -252,26 +265,29 @@ def test_a_node_that_is_cut_off_runs_its_job_on_until_it_is_reached_again(pbs, r
     pbs.cut_off("pbsn1")
     assert pbs.run("qdel", job_id).returncode == 222
     cut = time.time()
-    wait_for(lambda: pbs.run("qstat", job_id).returncode == 35 or pbs.job(job_id)["job_state"] == "Q")
+    wait_for(
+        lambda: pbs.run("qstat", job_id).returncode == 35 or pbs.job(job_id)["job_state"] == "Q",
+        "the server ends or requeues the job",
+    )
     job = pbs.job(job_id)
     assert (job["job_state"], job["Exit_status"]) == ({"n": "F", "y": "Q"}[rerun], -20)
-    assert job["obittime"] >= int(cut)  # when the server gave it up
+    assert job["obittime"] >= int(cut)  # the time at which the server ended the job
     assert is_alive(pid)
     pbs.run("qdel", job_id)
     pbs.reconnect("pbsn1")
-    wait_for(lambda: not is_alive(pid))
+    wait_for_death(pid)
     assert pbs.job(job_id)["Exit_status"] == -20
 
 
-def test_a_node_that_is_cut_off_for_a_moment_brings_its_jobs_end_later(pbs):
+def test_a_reconnected_node_reports_the_end_of_a_job_later(pbs):
     pbs.configure(node_fail_requeue=3600)
     script = "#!/bin/bash\ntouch begun; until [ -e go ]; do sleep 0.05; done; touch over; exit 4"
     living, ending = pbs.submit(WAITING), pbs.submit(script)
     pid = started(pbs)
-    wait_for((pbs.home / "begun").exists)
+    wait_for_file(pbs, "begun")
     pbs.cut_off("pbsn1")
     (pbs.home / "go").touch()
-    wait_for((pbs.home / "over").exists)
+    wait_for_file(pbs, "over")
     assert pbs.run("qstat", ending).returncode == 0
     assert pbs.job(ending)["job_state"] == "R"
     pbs.reconnect("pbsn1")
@@ -280,7 +296,7 @@ def test_a_node_that_is_cut_off_for_a_moment_brings_its_jobs_end_later(pbs):
     assert is_alive(pid)
 
 
-def test_a_server_that_is_back_before_its_moms_says_that_no_job_can_run(pbs):
+def test_a_restarted_server_without_nodes_starts_no_jobs(pbs):
     running = pbs.submit(WAITING)
     started(pbs)
     pbs.wait(running, "R")
@@ -295,7 +311,7 @@ def test_a_server_that_is_back_before_its_moms_says_that_no_job_can_run(pbs):
     assert pbs.wait(waiting)["Exit_status"] == 0
 
 
-def test_a_queue_that_is_disabled_refuses_until_it_is_enabled(pbs):
+def test_a_disabled_queue_refuses_jobs(pbs):
     pbs.disable_queue()
     refused = pbs.run("qsub", script="true")
     assert (refused.returncode, refused.stderr) == (173, "qsub: Queue is not enabled\n")
@@ -303,7 +319,7 @@ def test_a_queue_that_is_disabled_refuses_until_it_is_enabled(pbs):
     assert pbs.submit("true") == "1.vm"
 
 
-def test_an_operators_hold_names_the_operator_and_is_released_by_one(pbs):
+def test_an_operators_hold_is_released_only_by_an_operator(pbs):
     pbs.add_queue("stop", started=False)
     job_id = pbs.submit("true", "-q", "stop")
     assert pbs.run("qhold", "-h", "s", job_id, operator=True).returncode == 0
@@ -315,9 +331,9 @@ def test_an_operators_hold_names_the_operator_and_is_released_by_one(pbs):
 
 
 @pytest.mark.parametrize("end", ["exit", "qdel", "lost node"])
-def test_a_job_that_follows_another_runs_when_that_has_ended_in_any_way(pbs, end):
+def test_a_job_runs_when_its_predecessor_has_ended_in_any_way(pbs, end):
     first = pbs.submit("#!/bin/bash\ntouch started; until [ -e go ]; do sleep 0.05; done; exit 3", "-r", "n")
-    wait_for((pbs.home / "started").exists)
+    wait_for_file(pbs, "started")
     second = pbs.submit("true", "-W", f"depend=afterany:{first}")
     third = pbs.submit("true", "-W", f"depend=afterany:{first}:{second}")
     job = pbs.job(second)
@@ -330,7 +346,7 @@ def test_a_job_that_follows_another_runs_when_that_has_ended_in_any_way(pbs, end
         pbs.run("qdel", first)
     else:
         pbs.node_down("pbsn1")
-        wait_for(lambda: pbs.run("qstat", first).returncode == 35)
+        wait_for(lambda: pbs.run("qstat", first).returncode == 35, "the server ends the job on the lost node")
     for job_id in (second, third):
         done = pbs.wait(job_id)
         assert (done["Exit_status"], "afterany" in done.get("depend", "")) == (0, False)
@@ -338,7 +354,7 @@ def test_a_job_that_follows_another_runs_when_that_has_ended_in_any_way(pbs, end
 
 
 @pytest.mark.parametrize("history", [True, False])
-def test_a_job_that_follows_one_that_is_gone_runs_or_is_removed(pbs, history):
+def test_a_job_whose_predecessor_is_gone_runs_or_is_removed(pbs, history):
     pbs.configure(history=history)
     first = pbs.submit("true")
     (pbs.wait if history else pbs.wait_gone)(first)
@@ -351,7 +367,7 @@ def test_a_job_that_follows_one_that_is_gone_runs_or_is_removed(pbs, history):
         assert [pbs.job(each) for each in (after_ended, after_unknown)] == [{}, {}]
 
 
-def test_what_follows_a_job_that_was_deleted_while_it_waited_stays_held(pbs):
+def test_a_job_whose_pending_predecessor_was_deleted_stays_held(pbs):
     first = pbs.submit("true", "-h")
     second = pbs.submit("true", "-W", f"depend=afterany:{first}")
     third = pbs.submit("true", "-W", f"depend=afterany:{second}")
@@ -359,7 +375,7 @@ def test_what_follows_a_job_that_was_deleted_while_it_waited_stays_held(pbs):
     assert pbs.run("qdel", first).returncode == 0
     assert pbs.job(second)["job_state"] == "H"
     assert pbs.run("qdel", third).returncode == 0
-    assert pbs.wait(fourth)["substate"] == 92  # it follows one that followed another
+    assert pbs.wait(fourth)["substate"] == 92  # its predecessor had a predecessor, too
 
 
 def test_offline_nodes_and_stopped_queues_get_no_new_jobs(pbs):
@@ -374,7 +390,7 @@ def test_offline_nodes_and_stopped_queues_get_no_new_jobs(pbs):
     assert pbs.job(running)["job_state"] == "R"
 
 
-def test_jobs_wait_for_room_and_start_when_another_ends(pbs):
+def test_jobs_wait_for_free_resources(pbs):
     first = [pbs.submit(WAITING, "-l", "select=1:ncpus=8") for _ in range(2)]
     waiting = pbs.submit("true", "-l", "select=1:ncpus=8")
     assert pbs.job(waiting)["job_state"] == "Q"
@@ -383,9 +399,9 @@ def test_jobs_wait_for_room_and_start_when_another_ends(pbs):
     assert pbs.job(first[1])["job_state"] == "R"
 
 
-def test_a_job_that_ends_while_the_server_is_down_says_so_when_it_is_back(pbs):
+def test_an_end_while_the_server_is_down_is_reported_later(pbs):
     job_id = pbs.submit("#!/bin/bash\ntouch begun; until [ -e go ]; do sleep 0.05; done; echo b; exit 6", "-N", "gone")
-    wait_for((pbs.home / "begun").exists)
+    wait_for_file(pbs, "begun")
     pbs.stop_server()
     (pbs.home / "go").touch()
     asked = pbs.run("qstat", "-f")
@@ -397,7 +413,7 @@ def test_a_job_that_ends_while_the_server_is_down_says_so_when_it_is_back(pbs):
     assert output(pbs, "gone.o1") == "b\n"
 
 
-def test_faults_come_as_often_as_asked(pbs):
+def test_injected_faults_occur_as_often_as_requested(pbs):
     pbs.fault("qstat", "down", times=1)
     pbs.fault("qsub", "refused", times=1, text="would exceed queue generic's per-user limit", status=38)
     assert [pbs.run("qstat").returncode for _ in range(2)] == [255, 0]
@@ -412,34 +428,34 @@ def test_faults_come_as_often_as_asked(pbs):
     assert pbs.calls("qsub")[1][2] == ["-h"]
 
 
-def test_a_hung_server_serves_nobody_and_one_that_answers_late_has_served(pbs):
+def test_a_hung_server_serves_no_request_and_a_late_one_does(pbs):
     for kind, jobs in (("hang", 0), ("hang_after", 1)):
         pbs.fault("qsub", kind)
         client = subprocess.Popen([pbs.bin / "qsub", "-h"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
-        wait_for(lambda jobs=jobs: len(pbs.calls("qsub")) == jobs + 1)
+        wait_for(lambda jobs=jobs: len(pbs.calls("qsub")) == jobs + 1, "qsub is called")
         if jobs:
-            wait_for(lambda: pbs.job("1.vm"))
+            wait_for(lambda: pbs.job("1.vm"), "the server has the job")
         client.send_signal(signal.SIGKILL)
         assert client.communicate()[0] == b""
         pbs.heal()
         assert len(pbs.run("qselect").stdout.splitlines()) == jobs
 
 
-def test_limits_refuse(pbs):
+def test_limit_on_queued_jobs(pbs):
     pbs.configure(max_queued=1)
     pbs.submit("true", "-h")
     refused = pbs.run("qsub", script="true")
     assert (refused.returncode, refused.stderr) == (38, "qsub: would exceed complex's per-user limit\n")
 
 
-def test_several_ids_in_one_qdel_crash_the_server_when_one_is_unknown(pbs):
+def test_a_qdel_of_known_and_unknown_jobs_crashes_the_server(pbs):
     job_id = pbs.submit("true", "-h")
     assert pbs.run("qdel", job_id, "999.vm").returncode == 0
     assert pbs.run("qstat").returncode == 255
 
 
 @pytest.mark.parametrize("living", [False, True])
-def test_a_lost_job_is_unknown_and_may_live_on(pbs, living):
+def test_a_lost_job_is_unknown_and_may_stay_alive(pbs, living):
     job_id = pbs.submit(WAITING)
     pid = started(pbs)
     pbs.lose(job_id, living=living)
@@ -447,17 +463,17 @@ def test_a_lost_job_is_unknown_and_may_live_on(pbs, living):
     assert is_alive(pid) is living
 
 
-def test_qsig_reaches_the_job(pbs):
+def test_qsig_signals_the_job(pbs):
     job_id = pbs.submit(
         "#!/bin/bash\ntrap 'echo got it; exit 0' USR1\ntouch begun; while :; do sleep 0.1; done", "-N", "s"
     )
-    wait_for((pbs.home / "begun").exists)
+    wait_for_file(pbs, "begun")
     assert pbs.run("qsig", "-s", "SIGUSR1", job_id).returncode == 0
-    # the login shell above the script dies of it
+    # the signal kills the login shell that runs the script
     assert pbs.wait(job_id)["Exit_status"] == 256 + signal.SIGUSR1
 
 
-def test_many_callers_at_once_lose_nothing(pbs):
+def test_concurrent_submissions_lose_no_job(pbs):
     ids, each = [], 8
 
     def submit():
@@ -475,14 +491,14 @@ def test_many_callers_at_once_lose_nothing(pbs):
     assert len(pbs.run("qstat", "-x").stdout.splitlines()) == 4 * each + 2
 
 
-def test_closing_ends_every_process_also_those_that_fled(tmp_path):
-    program = f"{shlex.quote(os.path.realpath('/bin/sh'))} -c 'echo $$ > fled; exec sleep 300'"
+def test_closing_ends_all_processes_in_any_session(tmp_path):
+    program = f"{shlex.quote(os.path.realpath('/bin/sh'))} -c 'echo $$ > detached; exec sleep 300'"
     with Pbs(tmp_path / "it's private") as pbs:
         pbs.submit(f"#!/bin/bash\nsetsid {program} &\necho $$ > started; sleep 300")
         pbs.fault("qstat", "hang")
         hung = subprocess.Popen([pbs.bin / "qstat"])
-        pids = [started(pbs), started(pbs, "fled")]
-        wait_for(lambda: pbs.calls("qstat"))
+        pids = [started(pbs), started(pbs, "detached")]
+        wait_for(lambda: pbs.calls("qstat"), "qstat is called")
         pbs.submit("true", "-h")
         assert all(map(is_alive, pids))
     assert not any(map(is_alive, pids))
@@ -491,7 +507,7 @@ def test_closing_ends_every_process_also_those_that_fled(tmp_path):
     assert pbs.run("qrls", "2.vm").returncode == 162
 
 
-def test_jobs_do_not_outlive_tests_that_were_killed(tmp_path):
+def test_jobs_do_not_outlive_killed_tests(tmp_path):
     program = "\n".join(
         [
             "import os, signal, sys",
@@ -506,4 +522,4 @@ def test_jobs_do_not_outlive_tests_that_were_killed(tmp_path):
     )
     assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == -signal.SIGKILL
     pid = int((tmp_path / "pbs" / "home" / "started").read_text())
-    wait_for(lambda: not is_alive(pid))
+    wait_for_death(pid)

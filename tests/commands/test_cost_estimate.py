@@ -66,6 +66,8 @@ def test_slurms_inventory_says_how_trials_share_nodes(slurm: Any, settings: dict
 
 @pytest.mark.pbs
 def test_pbss_inventory_says_how_trials_share_hosts(pbs: Any) -> None:
-    assert pbs_survey.room(PbsSettings.model_validate({"cpus": 2})) == NodeSharing(2, 4)
-    assert pbs_survey.room(PbsSettings.model_validate({"cpus": 2, "place": "scatter:excl"})) == NodeSharing(2, 1)
-    assert pbs_survey.room(PbsSettings.model_validate({"resources": ["nodes=1:ppn=2"]})) == NodeSharing(None, 1)
+    assert pbs_survey.node_sharing(PbsSettings.model_validate({"cpus": 2})) == NodeSharing(2, 4)
+    assert pbs_survey.node_sharing(PbsSettings.model_validate({"cpus": 2, "place": "scatter:excl"})) == NodeSharing(
+        2, 1
+    )
+    assert pbs_survey.node_sharing(PbsSettings.model_validate({"resources": ["nodes=1:ppn=2"]})) == NodeSharing(None, 1)

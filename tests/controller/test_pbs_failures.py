@@ -75,7 +75,7 @@ def test_what_befalls_running_jobs(make_pbs_campaign, long_trials):
     assert "exceeded its walltime" in ends[5].message
     assert len(set(seen)) == 1  # it stood still
     row = json.loads(shown[0])["trials"][6]
-    assert (row["state"], row["why"]) == ("SUSPENDED", "suspended: `qsig -s resume` lets it go on")
+    assert (row["state"], row["why"]) == ("SUSPENDED", "suspended; `qsig -s resume` resumes it")
     assert sorted(state.live) == [(1, 2), (2, 2), (3, 2), (4, 2), (5, 2), (6, 1)]
     for trial in range(1, 6):
         check_goes_on(campaign, f"{trial:05d}-1.0.jsonl", f"{trial:05d}-2.0.jsonl")
@@ -165,7 +165,7 @@ def test_what_befalls_waiting_jobs(make_pbs_campaign, long_trials):
         1: (EndReason.CANCELLED, True),
         4: (EndReason.CANCELLED, True),
     }
-    assert "`qrls` lets it go on" in seen[2]
+    assert "`qrls` releases it" in seen[2]
     assert "held by the system or an operator (s)" in seen[3]
     campaign.check_verifies()
 

@@ -109,7 +109,7 @@ def test_what_trained_is_not_called_simulated(campaign: Callable[..., Any]) -> N
 
 def test_failures_say_why_what_and_what_followed(made: Any) -> None:
     text = _text(_report(made))
-    assert "5 attempts of 4 trials; 1 failed, and 1 trials were tried more than once" in text
+    assert "5 attempts of 4 trials; 1 of them failed, 1 trials were retried." in text
     assert "2 1 TRIAL_ERROR jobs/00002-1/log: no luck 0 tried again" in text
     assert str(made.path) not in text
 
@@ -134,7 +134,7 @@ def test_a_long_leaderboard_says_how_many_more(campaign: Callable[..., Any]) -> 
     for trial in range(30):
         made.trial(trial, [(2 + trial, 0.5)], at=trial)
     text = _text(_report(made))
-    assert "The best 25 of 30 trials by error; the 5 others stand in leaderboard.csv." in text
+    assert "The best 25 of 30 trials by error; leaderboard.csv also contains the other 5." in text
 
 
 def test_a_campaign_without_an_epoch_has_a_report(campaign: Callable[..., Any]) -> None:
@@ -150,14 +150,14 @@ def test_a_campaign_without_an_epoch_has_a_report(campaign: Callable[..., Any]) 
 def test_an_error_of_nothing_says_what_is_counted(campaign: Callable[..., Any]) -> None:
     made = campaign()
     made.trial(0, [(2, 0.0)])
-    assert "counts half a validation image, 5.000 %" in _text(_report(made))
+    assert "counts half a validation image as wrong, 5.000 %" in _text(_report(made))
 
 
 def test_utilisation_is_the_share_of_what_could_have_been_at_work(campaign: Callable[..., Any]) -> None:
     made = campaign(campaign__concurrency=2)
     made.trial(0, [(10, 0.5)])
     made.trial(1, [(10, 0.4)], at=5)
-    assert "Trials were at work for 75.0 % of the time that 2 at once could have been" in _text(_report(made))
+    assert "Utilisation of the 2 slots: 75.0 %" in _text(_report(made))
 
 
 def test_the_same_records_give_the_same_bytes(made: Any) -> None:

@@ -1,51 +1,61 @@
-"""What a queue's lists and limits let a user have."""
+"""Access control lists and job limits of PBS queues and servers."""
 
 import pytest
 
 from aiperf_orch.schedulers.pbs.access_lists import Submitter, denies_host, denying_list, job_limit
 from aiperf_orch.schedulers.pbs.inventory import QueueOrServer
 
+pytestmark = pytest.mark.unit
+
 ME = Submitter("me", "staff", frozenset({"staff", "ai"}), frozenset({"login1", "login1.example.org"}))
 
 
 @pytest.mark.parametrize(
-    ("users", "barred"),
+    ("users", "denied"),
     [
         ("me,you", False),
-        ("you@login1,me@login9", False),  # PBS may call this host login9
+        ("you@login1,me@login9", False),  # PBS may know this host as login9
         ("+me", False),
         ("you", True),
         ("mean", True),
         ("", True),
         ("-me,+", True),
         ("-me@login1.example.org,me", True),
+        ("-me@*,me", True),
         ("-me@login9,+", False),
         ("+,-you", False),
-        ("*", True),  # is no wildcard for users
+        ("+,-me", True),
+        ("*", True),  # not a wildcard for users
     ],
 )
-def test_a_list_of_users(users, barred):
-    assert denying_list(QueueOrServer("q", {"acl_user_enable": "True", "acl_users": users}), ME) == (
-        "acl_users" if barred else None
-    )
-    assert denying_list(QueueOrServer("q", {"acl_users": users}), ME) is None  # a list that is not enabled
+def test_list_of_users(users, denied):
+    queue = QueueOrServer("q", {"acl_user_enable": "True", "acl_users": users})
+    assert denying_list(queue, ME) == ("acl_users" if denied else None)
+    assert denying_list(QueueOrServer("q", {"acl_users": users}), ME) is None  # not enabled
 
 
 @pytest.mark.parametrize(
-    ("groups", "barred"), [("ai", False), ("hpc,staff", False), ("hpc", True), ("-ai,+", True), ("-hpc,+", False)]
+    ("groups", "denied"), [("ai", False), ("hpc,staff", False), ("hpc", True), ("-ai,+", True), ("-hpc,+", False)]
 )
-def test_a_list_of_groups_knows_all_of_a_users(groups, barred):
-    assert (
-        denying_list(QueueOrServer("q", {"acl_group_enable": "True", "acl_groups": groups}), ME) is not None
-    ) is barred
+def test_list_of_groups_applies_to_all_groups_of_a_user(groups, denied):
+    queue = QueueOrServer("q", {"acl_group_enable": "True", "acl_groups": groups})
+    assert denying_list(queue, ME) == ("acl_groups" if denied else None)
+    assert denying_list(QueueOrServer("q", {"acl_groups": groups}), ME) is None
 
 
 @pytest.mark.parametrize(
-    ("hosts", "barred"),
-    [("login1", False), ("*.EXAMPLE.org", False), ("*", False), ("-login1,*", True), ("login2,*.other.org", True)],
+    ("hosts", "denied"),
+    [
+        ("login1", False),
+        ("*.EXAMPLE.org", False),
+        ("*", False),
+        ("-login1,*", True),
+        ("login2,*.other.org", True),
+        ("login1.*", True),  # a wildcard stands for the beginning only
+    ],
 )
-def test_a_list_of_hosts(hosts, barred):
-    assert denies_host(QueueOrServer("q", {"acl_host_enable": "True", "acl_hosts": hosts}), ME) is barred
+def test_list_of_hosts(hosts, denied):
+    assert denies_host(QueueOrServer("q", {"acl_host_enable": "True", "acl_hosts": hosts}), ME) is denied
     assert not denies_host(QueueOrServer("q", {"acl_hosts": hosts}), ME)
 
 
@@ -58,19 +68,33 @@ def test_a_list_of_hosts(hosts, barred):
         ({"max_run": "[o:PBS_ALL=3], [u:PBS_GENERIC=4]", "max_user_run": "7"}, 3, None),
         ({"max_run": '[g:"staff"=2], [g:ai=1], [p:PBS_GENERIC=5]'}, 2, None),
         ({"max_run": "[p:climate=1], [p:PBS_GENERIC=5]"}, 1, None),
+        ({"max_run": "[u:me=many]"}, None, None),
         ({"max_user_run": "7", "max_queuable": "5"}, 7, 5),
+        ({"max_group_run": "6", "max_running": "5"}, 5, None),
         ({"max_run_res.ncpus": "[u:PBS_GENERIC=100]"}, 6, None),
         ({"max_run_res.mem": "[u:PBS_GENERIC=1tb]", "max_queued_res.mem": "[o:PBS_ALL=32gb]"}, 16, 0),
-        ({"max_run_res.ngpus": "[u:PBS_GENERIC=0]", "max_user_res.ncpus": "32"}, 2, None),  # a trial asks for no GPU
+        ({"max_run_res.ngpus": "[u:PBS_GENERIC=0]", "max_user_res.ncpus": "32"}, 2, None),  # a trial requests no GPU
+        ({"max_group_res.ncpus": "48", "max_run": "[u:me=9]"}, 3, None),
     ],
 )
-def test_limits_of_jobs(limits, running, queued):
-    asked = {"nodect": 1, "ncpus": 16, "ngpus": 0, "mem": 64 << 20}
-    found = [job_limit(QueueOrServer("q", limits), kind, ME, "climate", asked) for kind in ("run", "queued")]
+def test_limits_on_jobs(limits, running, queued):
+    requested = {"nodect": 1, "ncpus": 16, "ngpus": 0, "mem": 64 << 20}
+    found = [job_limit(QueueOrServer("q", limits), kind, ME, "climate", requested) for kind in ("run", "queued")]
     assert [limit.jobs if limit else None for limit in found] == [running, queued]
 
 
-def test_who_is_here_is_known():
-    here = Submitter.current()
-    assert here.group in here.groups
-    assert all(map(here.is_on, here.hosts))
+def test_a_limit_of_a_project_does_not_apply_to_jobs_without_one():
+    assert job_limit(QueueOrServer("q", {"max_run": "[p:PBS_GENERIC=5]"}), "run", ME, None, {}) is None
+
+
+def test_a_limit_is_described_as_pbs_shows_it():
+    scope = QueueOrServer("q", {"max_run": "[u:me=9]", "max_queued_res.mem": "[u:me=8gb]"})
+    assert job_limit(scope, "run", ME, None, {}).why == "max_run = 9"
+    described = "max_queued_res.mem = 8388608kb, and a trial asks for 4194304kb"
+    assert job_limit(scope, "queued", ME, None, {"mem": 4 << 20}).why == described
+
+
+def test_the_current_submitter():
+    current = Submitter.current()
+    assert current.group in current.groups
+    assert all(map(current.submits_from, current.hosts))

@@ -1,4 +1,4 @@
-"""What the PBS adapter concludes from the stand-in's answers, and what it does not conclude."""
+"""The PBS scheduler on the stand-in: submission, queries, cancellation, and answers that allow no conclusion."""
 
 import subprocess
 import sys
@@ -11,7 +11,6 @@ from aiperf_orch.records.base import EndReason
 from aiperf_orch.schedulers.base import JobEnd, JobRequest, JobState, JobStatus
 from aiperf_orch.schedulers.command import CommandResult
 from aiperf_orch.schedulers.pbs import scheduler as module
-from aiperf_orch.schedulers.pbs.job_lookup import look_up
 from aiperf_orch.schedulers.registry import make_scheduler
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.util.errors import SchedulerUnreachableError
@@ -44,12 +43,12 @@ def request_for(tmp_path):
 
 @pytest.fixture
 def running(scheduler, request_for, wait_for):
-    """Submits a job and waits until it runs; returns its id."""
+    """Submits a job, waits until it runs, and returns its id."""
 
     def run(number):
         request = request_for(number)
         job = scheduler.submit([request]).jobs[request.name]
-        wait_for((request.folder / "started").exists)
+        wait_for((request.folder / "started").exists, f"job {job} starts")
         return job
 
     return run
@@ -57,17 +56,19 @@ def running(scheduler, request_for, wait_for):
 
 @pytest.fixture
 def wait_for():
-    def wait(condition, seconds=60):
+    """Waits until a condition holds; `event` names what the test waits for."""
+
+    def wait(condition, event, seconds=60):
         deadline = time.monotonic() + seconds
         while not condition():
-            assert time.monotonic() < deadline, "waited in vain"
+            assert time.monotonic() < deadline, f"{event}: did not happen within {seconds} s"
             time.sleep(0.05)
 
     return wait
 
 
 @pytest.mark.parametrize("history", [True, False])
-def test_explain_tells_what_lives_what_has_ended_and_what_is_unknown(scheduler, pbs, running, history):
+def test_query_of_unlisted_jobs_finds_live_and_ended_ones(scheduler, pbs, running, history):
     pbs.configure(history=history)
     script = "#!/bin/bash\nsleep 300\n"
     jobs = {
@@ -97,7 +98,7 @@ def test_explain_tells_what_lives_what_has_ended_and_what_is_unknown(scheduler, 
 
 @pytest.mark.parametrize("keep", [0.0, 0.5])
 @pytest.mark.parametrize("history", [True, False])
-def test_an_empty_or_broken_answer_with_status_0_concludes_nothing(scheduler, pbs, history, keep):
+def test_an_empty_or_truncated_answer_allows_no_conclusion(scheduler, pbs, history, keep):
     pbs.configure(history=history)
     jobs = {name: pbs.submit("true", "-h") for name in ("first", "second")}
     pbs.fault("qstat", "truncated", keep=keep)
@@ -111,21 +112,7 @@ def test_an_empty_or_broken_answer_with_status_0_concludes_nothing(scheduler, pb
     assert scheduler.query_unlisted(jobs).keys() == jobs.keys()
 
 
-def test_ids_that_an_answer_passes_over_are_asked_for_alone():
-    asked = []
-
-    def qstat(command):
-        """A release that shows the first id only, and no others behind one that is unknown."""
-        asked.append(command[3:])
-        if command[3] == "2.vm":
-            return CommandResult(153, "", "qstat: Unknown Job Id 2.vm\n")
-        return CommandResult(0, f"Job Id: {command[3]}\n    Job_Name = a\n    job_state = R\n\n", "")
-
-    assert look_up(qstat, ["1.vm", "2.vm", "3.vm"]).keys() == {"1", "3"}
-    assert asked == [["1.vm", "2.vm", "3.vm"], ["2.vm"], ["3.vm"]]
-
-
-def test_a_disabled_queue_postpones_and_an_unknown_one_refuses(scheduler, pbs, request_for):
+def test_a_disabled_queue_postpones_and_an_unknown_queue_refuses(scheduler, pbs, request_for):
     pbs.disable_queue()
     first, second = request_for(0), request_for(1)
     done = scheduler.submit([first, second])
@@ -137,7 +124,7 @@ def test_a_disabled_queue_postpones_and_an_unknown_one_refuses(scheduler, pbs, r
     assert scheduler.submit([request_for(2)]).refused == {"conf1-00002-1": "qsub: Unknown queue"}
 
 
-def test_a_job_waits_for_the_one_that_it_follows_and_is_not_stuck(scheduler, pbs, running, request_for, wait_for):
+def test_a_job_waits_for_its_predecessor_and_is_not_stuck(scheduler, pbs, running, request_for, wait_for):
     first = running(0)
     request = request_for(1, after=first)
     job = scheduler.submit([request]).jobs[request.name]
@@ -147,11 +134,11 @@ def test_a_job_waits_for_the_one_that_it_follows_and_is_not_stuck(scheduler, pbs
     assert scheduler.query_unlisted({request.name: job})[request.name].stuck is False
     assert not (request.folder / "started").exists()
     scheduler.cancel({"conf1-00000-1": first}, force=False)
-    wait_for((request.folder / "started").exists)
+    wait_for((request.folder / "started").exists, f"job {request.name} starts")
 
 
 @pytest.mark.parametrize("history", [True, False])
-def test_a_job_that_is_to_follow_one_that_is_gone_runs_without(scheduler, pbs, request_for, wait_for, history):
+def test_a_job_whose_predecessor_is_gone_runs_immediately(scheduler, pbs, request_for, wait_for, history):
     pbs.configure(history=history)
     ended = pbs.submit("true")
     (pbs.wait if history else pbs.wait_gone)(ended)
@@ -159,21 +146,21 @@ def test_a_job_that_is_to_follow_one_that_is_gone_runs_without(scheduler, pbs, r
         request = request_for(number, after=gone)
         done = scheduler.submit([request])
         assert (list(done.jobs), done.refused, done.postponed) == ([request.name], {}, {})
-        wait_for((request.folder / "started").exists)
+        wait_for((request.folder / "started").exists, f"job {request.name} starts")
         assert scheduler.query([request.name])[request.name].job == done.jobs[request.name]
 
 
 @pytest.mark.parametrize(
     ("status", "text"), [(153, "Unknown Job Id 7.vm"), (35, "Job has finished 7.vm"), (206, "Invalid Job Dependency")]
 )
-def test_a_job_that_may_not_follow_what_is_gone_is_submitted_without(scheduler, pbs, request_for, status, text):
+def test_a_refused_predecessor_is_omitted(scheduler, pbs, request_for, status, text):
     pbs.fault("qsub", "refused", times=1, status=status, text=text)
     request = request_for(0, after="7.vm")
     assert list(scheduler.submit([request]).jobs) == [request.name]
     assert "depend" not in (request.folder / "job.sh").read_text()
 
 
-def test_a_job_whose_predecessor_was_deleted_in_the_queue_is_stuck(scheduler, pbs, request_for):
+def test_a_job_whose_pending_predecessor_was_deleted_is_stuck(scheduler, pbs, request_for):
     first = pbs.submit("true", "-h")
     request = request_for(0, after=first)
     job = scheduler.submit([request]).jobs[request.name]
@@ -183,7 +170,7 @@ def test_a_job_whose_predecessor_was_deleted_in_the_queue_is_stuck(scheduler, pb
     assert status.detail == f"waits for the end of job {first}, which is not in the queue any more"
 
 
-def test_what_a_server_without_its_moms_says_of_a_job_passes(scheduler, pbs, request_for, wait_for):
+def test_a_job_recovers_when_nodes_report_to_a_restarted_server(scheduler, pbs, request_for, wait_for):
     pbs.restart_server()
     request = request_for(0)
     scheduler.submit([request])
@@ -191,10 +178,10 @@ def test_what_a_server_without_its_moms_says_of_a_job_passes(scheduler, pbs, req
     assert (status.state, status.stuck, status.final) == (JobState.PENDING, True, False)
     assert status.detail.startswith("Can Never Run: Insufficient amount of resource")
     pbs.moms_report()
-    wait_for(lambda: scheduler.query([request.name])[request.name].state is JobState.RUNNING)
+    wait_for(lambda: scheduler.query([request.name])[request.name].state is JobState.RUNNING, "the job runs")
 
 
-def test_an_administrators_hold_is_waited_for_and_the_servers_own_is_final(scheduler, pbs, request_for):
+def test_an_administrators_hold_is_temporary_and_the_servers_is_final(scheduler, pbs, request_for):
     pbs.configure(refuse_starts=["conf1-00001-1"], scheduling=False)
     requests = [request_for(number) for number in range(2)]
     jobs = scheduler.submit(requests).jobs
@@ -206,7 +193,7 @@ def test_an_administrators_hold_is_waited_for_and_the_servers_own_is_final(sched
 
 
 @pytest.mark.parametrize("history", [True, False])
-def test_what_waits_is_deleted_first_and_never_runs(scheduler, pbs, running, request_for, wait_for, history):
+def test_pending_jobs_are_deleted_first_and_never_run(scheduler, pbs, running, request_for, wait_for, history):
     pbs.configure(history=history)
     first = running(0)
     request = request_for(1, after=first)
@@ -218,7 +205,7 @@ def test_what_waits_is_deleted_first_and_never_runs(scheduler, pbs, running, req
     assert not (request.folder / "started").exists()
 
 
-def test_a_job_that_begins_while_it_is_deleted_is_not_said_never_to_have_run(scheduler, pbs, request_for):
+def test_a_job_that_starts_while_it_is_deleted_has_started(scheduler, pbs, request_for):
     pbs.configure(scheduling=False)
     request = request_for(0)
     job = scheduler.submit([request]).jobs[request.name]
@@ -226,7 +213,7 @@ def test_a_job_that_begins_while_it_is_deleted_is_not_said_never_to_have_run(sch
 
     def late(names):
         listed = query(names)
-        pbs.configure(scheduling=True)  # it begins after the listing
+        pbs.configure(scheduling=True)  # it starts after the listing
         pbs.run("qstat")
         pbs.wait(job, "R")
         return listed
@@ -236,7 +223,7 @@ def test_a_job_that_begins_while_it_is_deleted_is_not_said_never_to_have_run(sch
     assert pbs.wait(job)["substate"] == 91
 
 
-def test_threads_share_the_pace_and_none_waits_for_anothers_series(scheduler, monkeypatch):
+def test_threads_share_the_rate_of_commands_fairly(scheduler, monkeypatch, wait_for):
     calls, lock = [], threading.Lock()
 
     def run_command(command, **_):
@@ -248,23 +235,22 @@ def test_threads_share_the_pace_and_none_waits_for_anothers_series(scheduler, mo
     begin = time.monotonic()
     series = threading.Thread(target=lambda: [scheduler._run(["qsub"]) for _ in range(12)])
     series.start()
-    while not calls:
-        time.sleep(0.001)
+    wait_for(lambda: calls, "the first command runs")
     for _ in range(4):
         scheduler._run(["qdel"])
     assert calls.index("qdel") <= 3
     assert calls.count("qsub") < 12  # the series goes on
     series.join()
-    assert time.monotonic() - begin >= 15 * module._PACE
+    assert time.monotonic() - begin >= 15 * module._CALL_INTERVAL
 
 
-def test_a_qsub_that_was_killed_may_have_been_served(scheduler, pbs, request_for, monkeypatch):
+def test_a_killed_qsub_may_have_submitted_the_job(scheduler, pbs, request_for, monkeypatch):
     monkeypatch.setattr(module, "run_command", lambda *_, **__: CommandResult(-9, "", ""))
     request = request_for(0)
     assert list(scheduler.submit([request]).unsure) == [request.name]
 
 
-def test_the_id_of_a_job_that_cannot_be_looked_up_is_kept(scheduler, pbs, running, request_for):
+def test_the_id_of_a_job_is_kept_if_the_lookup_fails(scheduler, pbs, running, request_for):
     request = request_for(1, after=running(0))
     pbs.fault("qstat", "down", times=1)
     assert list(scheduler.submit([request]).jobs) == [request.name]

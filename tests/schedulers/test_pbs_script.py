@@ -1,4 +1,4 @@
-"""The PBS batch script: golden files of the sites that ship, and what a data field may not do."""
+"""The PBS batch script: golden files of the site files in the package, and injection through settings."""
 
 import subprocess
 from pathlib import Path
@@ -22,7 +22,7 @@ def rendered(settings, campaign="/scratch/me/campaign"):
 
 
 @pytest.mark.parametrize("site", ["pbs-gpu", "pbs-cpu"])
-def test_a_site_that_ships_gets_the_golden_script(site):
+def test_script_of_a_packaged_site_file(site):
     settings = load_site(SITES / f"{site}.yaml").settings.scheduler
     script = rendered(settings.model_copy(update={"python": "/opt/python/bin/python"}))
     assert script == (GOLDEN / f"{site}.sh").read_text()
@@ -44,7 +44,7 @@ def test_no_path_can_inject_a_command_or_a_directive(launcher, name):
 
 @pytest.fixture
 def mpi_task(tmp_path):
-    """Runs a task as an MPI starts it, on a host of that name; returns what it said, and its exit code."""
+    """Runs a task as an MPI starts it, on a host with the given name; returns its log and its exit status."""
     folder = tmp_path / "campaign" / "jobs" / "00042-1"
     folder.mkdir(mode=0o700, parents=True)
     folder.parents[1].chmod(0o700)
@@ -69,36 +69,36 @@ def mpi_task(tmp_path):
 @pytest.mark.parametrize(
     "variable", ["PALS_RANKID", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "MV2_COMM_WORLD_RANK"]
 )
-def test_a_task_that_an_mpi_started_by_ssh_needs_nothing_of_pbs(mpi_task, variable):
+def test_a_task_that_mpi_started_by_ssh_needs_no_variables_of_pbs(mpi_task, variable):
     assert mpi_task("n2.example.org", **{variable: "1"}) == ("7.pbs.example.org 7 1 of n1.example.org,n2\n", 0)
 
 
-def test_a_task_without_a_rank_or_on_another_tasks_host_does_not_begin(mpi_task):
-    said, code = mpi_task("n2")
-    assert ("no rank that is known here" in said, code) == (True, 72)
-    said, code = mpi_task("n1", PMI_RANK="1")
-    assert ("mpiexec started task 1 on n1, not on n2" in said, code) == (True, 72)
+def test_a_task_without_a_rank_or_on_the_wrong_host_fails(mpi_task):
+    log, status = mpi_task("n2")
+    assert ("mpiexec set no rank variable" in log, status) == (True, 72)
+    log, status = mpi_task("n1", PMI_RANK="1")
+    assert ("mpiexec started task 1 on n1 instead of n2" in log, status) == (True, 72)
     assert mpi_task("a-name-that-pbs-does-not-use", PMI_RANK="1")[1] == 0
-    assert mpi_task("n1", PMI_RANK="2")[1] == 0  # one too many, which the trial turns away
+    assert mpi_task("n1", PMI_RANK="2")[1] == 0  # one task too many, which the trial rejects
 
 
 @pytest.mark.parametrize(
     "field", ["queue", "account", "project", "memory", "chunk", "place", "mail_user", "mail_points", "modules"]
 )
 @pytest.mark.parametrize("value", ["a b", "x\n#PBS -q other", "x\n", "-a", "$(touch pwned)", "'x'", "x;y", "x`y`", ""])
-def test_no_data_field_takes_what_could_add_to_a_directive(field, value):
+def test_no_data_field_accepts_text_that_extends_a_directive(field, value):
     with pytest.raises(ValidationError):
         PbsSettings.model_validate({field: [value] if field == "modules" else value})
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"resources": ["nodes=2:ppn=4"], "memory": "4gb"}, "memory"),
         ({"launcher_options": ["-n 4"]}, "pbs_tmrsh takes none"),
         ({"comment": "for the committee"}, "comment"),
     ],
 )
-def test_a_setting_that_would_be_dropped_is_refused(settings, said):
-    with pytest.raises(ValidationError, match=said):
+def test_a_setting_without_effect_is_refused(settings, message):
+    with pytest.raises(ValidationError, match=message):
         PbsSettings.model_validate(settings)

@@ -1,1 +1,1 @@
-"""PBS Pro and OpenPBS: a submitit plugin for our batch script, and the queue as pairs of command builder and output parser."""
+"""PBS Pro and OpenPBS: scheduler, submitit plugin, and pairs of command builder and output parser."""

@@ -1,7 +1,7 @@
-"""Who submits jobs to PBS, and what a queue's or the server's lists and limits let them have. Asks PBS nothing.
+"""Access control lists and job limits of a PBS queue or server, applied to a submitter; runs no command.
 
-Lists are read as PBS reads them: the first entry that fits decides, `-` before it denies, a sign alone is for those that
-none fits, and without one they are denied. Limits are those of both generations, `max_run = [u:PBS_GENERIC=4]` and
+Lists are evaluated as PBS does: the first matching entry decides; a `-` before it denies access; a sign without a name
+sets the default, which otherwise is to deny access. Limits are read in both syntaxes, `max_run = [u:PBS_GENERIC=4]` and
 `max_user_run = 4`.
 """
 
@@ -15,20 +15,27 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from aiperf_orch.schedulers.pbs.inventory import QueueOrServer, listed, parse_amount, unit_of
+from aiperf_orch.schedulers.pbs.inventory import QueueOrServer, parse_amount, split_list, unit_of
 from aiperf_orch.util import users
 
-_OLDER: Final = {
+_OLD_NAMES: Final = {
     "max_run": ("max_user_run", "max_group_run", "max_running"),
     "max_queued": ("max_queuable",),
     "max_run_res": ("max_user_res", "max_group_res"),
 }
-"""Names of a limit before PBS 10, which servers still take."""
+"""Names of each limit before PBS 10, which servers still accept."""
 
 
 @dataclass(frozen=True, slots=True)
 class Submitter:
-    """A user with the `group` that their jobs have, all of their `groups`, and the names of the `hosts` they submit from."""
+    """The user who submits jobs.
+
+    Args:
+        user: user name.
+        group: primary group, which is the group of the jobs.
+        groups: all groups of the user.
+        hosts: names of the host from which jobs are submitted, in lower case.
+    """
 
     user: str
     group: str
@@ -37,14 +44,14 @@ class Submitter:
 
     @classmethod
     def current(cls) -> Submitter:
-        """Who runs this process, and where."""
+        """The user and the host of this process."""
         user, group = users.current_user(), users.current_group()
         numbers = os.getgrouplist(user, group)
         hosts = {socket.gethostname().lower(), socket.getfqdn().lower()}
         return cls(user, _group_name(group), frozenset(map(_group_name, numbers)), frozenset(hosts))
 
-    def is_on(self, host: str) -> bool:
-        """Whether a list's host, `login1.example.org` or `*.example.org`, is one of theirs."""
+    def submits_from(self, host: str) -> bool:
+        """Whether an entry of a list of hosts, `login1.example.org` or `*.example.org`, matches the host."""
         wanted = host.lower()
         if wanted.startswith("*"):
             return any(each.endswith(wanted[1:]) for each in self.hosts)
@@ -53,87 +60,111 @@ class Submitter:
 
 @dataclass(frozen=True, slots=True)
 class JobLimit:
-    """So many trials may be there at once, because of this limit."""
+    """A maximum number of trials.
+
+    Args:
+        jobs: maximum number of trials at the same time.
+        why: the limit that imposes it, as PBS shows it.
+    """
 
     jobs: int
     why: str
 
 
-def denying_list(place: QueueOrServer, who: Submitter) -> str | None:
-    """The list of users or groups that keeps somebody out of a queue; None where they are let in."""
+def denying_list(scope: QueueOrServer, who: Submitter) -> str | None:
+    """Name of the list of users or groups that denies access to a queue or server; None if access is allowed."""
 
-    def is_user(name: str, denied: bool) -> bool:
+    def is_user(name: str, denies: bool) -> bool:
         user, _, host = name.partition("@")
-        # PBS may know this host by another name: an entry with a host denies only where that is surely ours
-        return user == who.user and (not denied or host in ("", "*") or who.is_on(host))
+        # PBS may know this host by another name: an entry with a host denies only if that is certainly this host
+        return user == who.user and (not denies or host in ("", "*") or who.submits_from(host))
 
-    if place.is_true("acl_user_enable") and not _admits(place, "acl_users", is_user):
+    if scope.is_true("acl_user_enable") and not _allows(scope, "acl_users", is_user):
         return "acl_users"
-    if place.is_true("acl_group_enable") and not _admits(place, "acl_groups", lambda name, _: name in who.groups):
+    if scope.is_true("acl_group_enable") and not _allows(scope, "acl_groups", lambda name, _: name in who.groups):
         return "acl_groups"
     return None
 
 
-def denies_host(place: QueueOrServer, who: Submitter) -> bool:
-    """Whether the list of hosts does not hold the one submitted from, by a name that it knows of itself."""
-    return place.is_true("acl_host_enable") and not _admits(place, "acl_hosts", lambda name, _: who.is_on(name))
+def denies_host(scope: QueueOrServer, who: Submitter) -> bool:
+    """Whether the list of hosts denies access to the submitter's host, under the names that the host has for itself."""
+    return scope.is_true("acl_host_enable") and not _allows(scope, "acl_hosts", lambda name, _: who.submits_from(name))
 
 
 def job_limit(
-    place: QueueOrServer, kind: Literal["run", "queued"], who: Submitter, project: str | None, asked: Mapping[str, int]
+    scope: QueueOrServer,
+    kind: Literal["run", "queued"],
+    who: Submitter,
+    project: str | None,
+    requested: Mapping[str, int],
 ) -> JobLimit | None:
-    """How many trials of a submitter may run, or be in the queue, at once; None is no limit.
+    """The tightest limit on the trials of a submitter that run, or are queued, at the same time; None if there is none.
 
     Args:
-        place: a queue, or the server.
-        kind: which of the two.
+        scope: a queue or the server.
+        kind: whether to limit running jobs or jobs in the queue.
         who: the submitter.
-        project: of the jobs, where they have one.
-        asked: what a trial's job asks for, by resource; memory in KiB.
+        project: project of the jobs; None if they have none.
+        requested: amounts that the job of a trial requests, by resource; memory in KiB.
     """
     found = []
-    most = _limit(place, f"max_{kind}", "", who, project)
-    if most is not None:
-        found.append(JobLimit(most, f"max_{kind} = {most}"))
-    for resource, amount in asked.items():
-        most = _limit(place, f"max_{kind}_res", f".{resource}", who, project)
-        if amount and most is not None:
+    maximum = _limit(scope, f"max_{kind}", "", who, project)
+    if maximum is not None:
+        found.append(JobLimit(maximum, f"max_{kind} = {maximum}"))
+    for resource, amount in requested.items():
+        maximum = _limit(scope, f"max_{kind}_res", f".{resource}", who, project)
+        if amount and maximum is not None:
             unit = unit_of(resource)
-            why = f"max_{kind}_res.{resource} = {most}{unit}, and a trial asks for {amount}{unit}"
-            found.append(JobLimit(most // amount, why))
+            why = f"max_{kind}_res.{resource} = {maximum}{unit}, and a trial asks for {amount}{unit}"
+            found.append(JobLimit(maximum // amount, why))
     return min(found, key=lambda limit: limit.jobs, default=None)
 
 
-def _limit(place: QueueOrServer, name: str, resource: str, who: Submitter, project: str | None) -> int | None:
-    """The tightest limit of this name on a user, their group, the project, and all together."""
+def _limit(scope: QueueOrServer, name: str, suffix: str, who: Submitter, project: str | None) -> int | None:
+    """The tightest limit of a name on the user, their group, the project, and all jobs together; None if there is none.
+
+    Args:
+        scope: a queue or the server.
+        name: `max_run`, `max_queued`, or the same with `_res`.
+        suffix: `.RESOURCE` for a limit on a resource, else empty.
+        who: the submitter.
+        project: project of the jobs; None if they have none.
+    """
     limits = {
         (kind, entity.strip()): value
         for kind, entity, value in re.findall(
-            r'\[([ugpo]):"?([^="\]]+)"?=([^\]]+)\]', place.attributes.get(name + resource, "")
+            r'\[([ugpo]):"?([^="\]]+)"?=([^\]]+)\]', scope.attributes.get(name + suffix, "")
         )
     }
-    applying = [limits.get(("o", "PBS_ALL"))]
+    applicable = [limits.get(("o", "PBS_ALL"))]
     for kind, entity in (("u", who.user), ("g", who.group), ("p", project)):
         if entity:
-            applying.append(limits.get((kind, entity), limits.get((kind, "PBS_GENERIC"))))
-    applying += [place.attributes.get(older + resource) for older in _OLDER.get(name, ())]
-    amounts = [parse_amount(resource[1:], text) for text in applying if text]
+            applicable.append(limits.get((kind, entity), limits.get((kind, "PBS_GENERIC"))))
+    applicable += [scope.attributes.get(old_name + suffix) for old_name in _OLD_NAMES.get(name, ())]
+    amounts = [parse_amount(suffix[1:], text) for text in applicable if text]
     return min((amount for amount in amounts if amount is not None), default=None)
 
 
-def _admits(place: QueueOrServer, attribute: str, fits: Callable[[str, bool], bool]) -> bool:
-    """Whether a list lets in whom `fits` knows by an entry's name, told whether the entry denies."""
-    others = False
-    for entry in listed(place.attributes.get(attribute, "")):
-        denied, name = entry.startswith("-"), entry.lstrip("+-")
+def _allows(scope: QueueOrServer, attribute: str, matches: Callable[[str, bool], bool]) -> bool:
+    """Evaluate an access control list.
+
+    Args:
+        scope: a queue or the server.
+        attribute: name of the list.
+        matches: whether an entry matches the submitter, by its name and whether it denies access.
+    """
+    default = False
+    for entry in split_list(scope.attributes.get(attribute, "")):
+        denies, name = entry.startswith("-"), entry.lstrip("+-")
         if not name:
-            others = not denied
-        elif fits(name, denied):
-            return not denied
-    return others
+            default = not denies
+        elif matches(name, denies):
+            return not denies
+    return default
 
 
 def _group_name(number: int) -> str:
+    """Name of a group; its number if the name service has none."""
     try:
         return grp.getgrgid(number).gr_name
     except KeyError:

@@ -1,7 +1,7 @@
-"""What a PBS complex has: builders of qstat and pbsnodes commands, and parsers of what they print. Runs nothing.
+"""Inventory of a PBS complex: builders of qstat and pbsnodes commands, and parsers of their output.
 
-Text, not JSON, as of the queue (`qstat`): the JSON of pbsnodes is as loose, and releases before 18.1 have none. For `init`
-and `check`.
+Used by `init` and `check`; runs no command. Text is parsed, as in `qstat`: the JSON of pbsnodes is invalid for some
+values, and releases before 18.1 have none.
 """
 
 from __future__ import annotations
@@ -20,7 +20,17 @@ _KIBIBYTES: Final = {"b": 1 / 1024, "kb": 1, "mb": 1 << 10, "gb": 1 << 20, "tb":
 
 @dataclass(frozen=True, slots=True)
 class PbsNode:
-    """A host with all of its vnodes: `memory` in KiB, `queue` the only one that it serves, where it is bound to one."""
+    """A host with the sum of its vnodes.
+
+    Args:
+        name: host name.
+        states: states of all its vnodes.
+        cpus: `ncpus`, over all vnodes.
+        gpus: `ngpus`, over all vnodes.
+        memory: in KiB.
+        queue: the only queue whose jobs it runs; None if it is bound to none.
+        resources: `resources_available` by resource name, as text.
+    """
 
     name: str
     states: frozenset[str]
@@ -32,43 +42,50 @@ class PbsNode:
 
     @property
     def is_usable(self) -> bool:
-        """Whether jobs run on it, now or when it is free."""
+        """Whether the node is in service: it runs jobs, or will when it is free."""
         return self.states <= _USABLE
 
 
 @dataclass(frozen=True, slots=True)
 class QueueOrServer:
-    """A queue, or the server, which has limits of the same kind: its attributes by name as text."""
+    """A queue or the server, which have limits of the same kind: attributes by name, as text."""
 
     name: str
     attributes: Mapping[str, str] = field(repr=False)
 
     @property
-    def is_route(self) -> bool:
-        """Whether it only hands jobs on to other queues."""
+    def is_routing(self) -> bool:
+        """Whether this is a routing queue, which only passes jobs on to other queues."""
         return self.attributes.get("queue_type", "").lower().startswith("r")
 
     @property
     def destinations(self) -> list[str]:
-        """Where a routing queue hands jobs on to."""
-        return [name.partition("@")[0] for name in listed(self.attributes.get("route_destinations", ""))]
+        """Queues that a routing queue passes jobs on to."""
+        return [name.partition("@")[0] for name in split_list(self.attributes.get("route_destinations", ""))]
 
     def is_true(self, attribute: str) -> bool:
-        """Whether this attribute is set and true."""
+        """Whether the attribute is set to True."""
         return self.attributes.get(attribute, "").lower() == "true"
 
     def walltime(self, bound: str) -> float | None:
-        """Seconds that a job may take at maximum (`max`) or must ask for at least (`min`); None is no bound."""
+        """Upper (`max`) or lower (`min`) bound of a job's walltime in seconds; None if there is none."""
         return parse_walltime(self.attributes.get(f"resources_{bound}.walltime", ""))
 
     def maximum(self, resource: str) -> int | None:
-        """How much of a resource one job may have, memory in KiB; None is no limit."""
+        """Maximum amount of a resource for one job, memory in KiB; None if there is no limit."""
         return parse_amount(resource, self.attributes.get(f"resources_max.{resource}", ""))
 
 
 @dataclass(frozen=True, slots=True)
 class Complex:
-    """A server with its queues and hosts; where pbsnodes does not tell of them, `without_nodes` is_true so."""
+    """A PBS server with its queues and nodes.
+
+    Args:
+        server: the server.
+        queues: queues by name.
+        nodes: nodes; empty if pbsnodes failed.
+        without_nodes: error message of pbsnodes if it failed, else None.
+    """
 
     server: QueueOrServer
     queues: Mapping[str, QueueOrServer]
@@ -82,39 +99,41 @@ class Complex:
 
     @property
     def version(self) -> str:
-        """PBS's version."""
+        """The version of PBS."""
         return self.server.attributes.get("pbs_version", "of an unknown version")
 
     @property
     def default_queue(self) -> str | None:
-        """The queue of jobs that name none."""
+        """The queue of jobs that are submitted without one."""
         return self.server.attributes.get("default_queue")
 
     def execution_queues(self, name: str) -> list[QueueOrServer]:
-        """The queues that jobs sent to this one may run in: itself, or where it routes them."""
+        """The queues in which jobs of this queue may run: itself, or its destinations if it is a routing queue."""
         queue = self.queues.get(name)
         if queue is None:
             return []
-        return [self.queues[each] for each in queue.destinations if each in self.queues] if queue.is_route else [queue]
+        if not queue.is_routing:
+            return [queue]
+        return [self.queues[each] for each in queue.destinations if each in self.queues]
 
     def with_server_limits(self, queue: QueueOrServer) -> QueueOrServer:
-        """A queue with the server's `resources_max` where it has none of its own: PBS holds a job to one of both."""
-        servers = {name: value for name, value in self.server.attributes.items() if name.startswith("resources_max.")}
-        return QueueOrServer(queue.name, servers | dict(queue.attributes))
+        """The queue, with the server's `resources_max` where it has none of its own, as PBS applies them."""
+        defaults = {name: value for name, value in self.server.attributes.items() if name.startswith("resources_max.")}
+        return QueueOrServer(queue.name, defaults | dict(queue.attributes))
 
     def nodes_of(self, queues: Collection[QueueOrServer]) -> list[PbsNode]:
-        """The hosts that serve one of these queues, by their own word and by what the queue adds to every chunk."""
+        """Nodes that run jobs of at least one of the queues, by their own `queue` and the queue's `default_chunk`."""
         return [node for node in self.nodes if any(_serves(node, queue) for queue in queues)]
 
 
 def queues_command() -> list[str]:
-    """Every queue."""
+    """Command that lists all queues."""
     return ["qstat", "-Q", "-f"]
 
 
 def parse_queues(output: str) -> dict[str, QueueOrServer]:
-    """The queues in `qstat -Q -f`, by name; what no queue can be called is passed over."""
-    found = qstat.blocks(output, "Queue: ")
+    """Parse `qstat -Q -f`: queues by name. Blocks whose heading cannot be the name of a queue are skipped."""
+    found = qstat.parse_blocks(output, "Queue: ")
     return {
         name: QueueOrServer(name, attributes)
         for name, attributes in found
@@ -123,18 +142,18 @@ def parse_queues(output: str) -> dict[str, QueueOrServer]:
 
 
 def parse_server(output: str) -> QueueOrServer:
-    """The server in `qstat -B -f`."""
-    name, attributes = next(iter(qstat.blocks(output, "Server: ")), ("unknown", {}))
+    """Parse `qstat -B -f`; the server is named `unknown` if the output has none."""
+    name, attributes = next(iter(qstat.parse_blocks(output, "Server: ")), ("unknown", {}))
     return QueueOrServer(name, attributes)
 
 
 def nodes_command() -> list[str]:
-    """Every vnode: without `v` some releases show only the first of a host."""
+    """Command that lists all vnodes: without `v` some releases show only the first vnode of a host."""
     return ["pbsnodes", "-av"]
 
 
 def parse_nodes(output: str) -> Iterator[PbsNode]:
-    """The hosts in `pbsnodes -av`, whose vnodes are added up: a chunk may be spread over the vnodes of its host."""
+    """Parse `pbsnodes -av`; the vnodes of a host are added up, since a chunk may be spread over them."""
     hosts: dict[str, list[dict[str, str]]] = {}
     for attributes in _vnodes(output):
         hosts.setdefault(attributes.get("resources_available.host", attributes["vnode"]), []).append(attributes)
@@ -148,8 +167,8 @@ def parse_nodes(output: str) -> Iterator[PbsNode]:
         yield PbsNode(
             name,
             frozenset(states),
-            sum(_whole(vnode.get("resources_available.ncpus", "")) or 0 for vnode in vnodes),
-            sum(_whole(vnode.get("resources_available.ngpus", "")) or 0 for vnode in vnodes),
+            sum(_parse_count(vnode.get("resources_available.ncpus", "")) or 0 for vnode in vnodes),
+            sum(_parse_count(vnode.get("resources_available.ngpus", "")) or 0 for vnode in vnodes),
             sum(parse_memory(vnode.get("resources_available.mem", "")) or 0 for vnode in vnodes),
             next((vnode["queue"] for vnode in vnodes if "queue" in vnode), None),
             resources,
@@ -157,13 +176,13 @@ def parse_nodes(output: str) -> Iterator[PbsNode]:
 
 
 def parse_memory(text: str) -> int | None:
-    """KiB in an amount as PBS writes it, `24684084kb`; None when it is none."""
+    """Parse an amount of memory as PBS writes it (`24684084kb`) into KiB; None if it is malformed."""
     match = re.fullmatch(r"(\d{1,18})([kmgtp]?b)?", text.strip().lower(), re.ASCII)
     return int(int(match[1]) * _KIBIBYTES[match[2] or "b"]) if match else None
 
 
 def parse_walltime(text: str) -> float | None:
-    """Seconds in `HH:MM:SS`, `MM:SS` or a number; None when it is none of them."""
+    """Parse `HH:MM:SS`, `MM:SS` or a number into seconds; None if it is malformed."""
     if not re.fullmatch(r"\d{1,18}(:\d{1,18}){0,2}", text.strip(), re.ASCII):
         return None
     seconds = 0.0
@@ -173,22 +192,22 @@ def parse_walltime(text: str) -> float | None:
 
 
 def parse_amount(resource: str, text: str) -> int | None:
-    """An amount of a resource, memory in KiB; None when it is none."""
-    return parse_memory(text) if resource == "mem" else _whole(text)
+    """Parse an amount of a resource, memory into KiB; None if it is malformed."""
+    return parse_memory(text) if resource == "mem" else _parse_count(text)
 
 
 def unit_of(resource: str) -> str:
-    """What stands behind an amount that `parse_amount` gave."""
+    """Suffix to print after an amount that `parse_amount` returned."""
     return "kb" if resource == "mem" else ""
 
 
-def listed(text: str) -> list[str]:
-    """The items of a list with commas."""
+def split_list(text: str) -> list[str]:
+    """Split a comma-separated list; empty items are dropped."""
     return [item.strip() for item in text.split(",") if item.strip()]
 
 
 def requested_resources(settings: PbsSettings) -> dict[str, int]:
-    """What a trial's job asks for, by resource, memory in KiB; nothing where the site is_true it in its own language."""
+    """Amounts that the job of a trial requests, by resource, memory in KiB; empty if the site sets `resources`."""
     if settings.resources:
         return {}
     return {
@@ -200,22 +219,22 @@ def requested_resources(settings: PbsSettings) -> dict[str, int]:
 
 
 def shortfalls(settings: PbsSettings, node: PbsNode) -> list[str]:
-    """What a trial asks for and this host does not have."""
-    shortfalls = []
+    """Describe each request of a trial that the node cannot satisfy; empty if the trial fits."""
+    found = []
     if settings.cpus > node.cpus:
-        shortfalls.append(f"cpus {settings.cpus}, and it has {node.cpus}")
+        found.append(f"cpus {settings.cpus}, and it has {node.cpus}")
     if (settings.gpus or 0) > node.gpus:
-        shortfalls.append(f"gpus {settings.gpus}, and it has {node.gpus or 'none'} (ngpus)")
+        found.append(f"gpus {settings.gpus}, and it has {node.gpus or 'none'} (ngpus)")
     if memory_of(settings) > node.memory:
-        shortfalls.append(f"memory {settings.memory}, and it has {node.memory // 1024}mb")
+        found.append(f"memory {settings.memory}, and it has {node.memory // 1024}mb")
     for name, equals, value in (part.partition("=") for part in (settings.chunk or "").split(":") if part):
-        if equals and name in node.resources and value not in listed(node.resources[name]):
-            shortfalls.append(f"chunk {name}={value}, and it has {node.resources[name]}")
-    return shortfalls
+        if equals and name in node.resources and value not in split_list(node.resources[name]):
+            found.append(f"chunk {name}={value}, and it has {node.resources[name]}")
+    return found
 
 
 def trials_per_node(settings: PbsSettings, node: PbsNode) -> int:
-    """How many trials a host can hold at once; those of several nodes are kept apart by place=scatter."""
+    """Number of trials that fit on a node at once; trials of several nodes are spread by place=scatter."""
     if "excl" in settings.place:
         return 1
     bounds = [node.cpus // settings.cpus]
@@ -227,12 +246,12 @@ def trials_per_node(settings: PbsSettings, node: PbsNode) -> int:
 
 
 def memory_of(settings: PbsSettings) -> int:
-    """The memory that a trial asks for of each node, in KiB; 0 where it does not say."""
+    """Memory that a trial requests on each node, in KiB; 0 if it requests none."""
     return parse_memory(settings.memory or "") or 0
 
 
 def _vnodes(output: str) -> Iterator[dict[str, str]]:
-    """A vnode a block: its name at the line's begin, `     key = value` below."""
+    """Split into one dict for each vnode: a line with its name, then lines of `     key = value`."""
     attributes: dict[str, str] = {}
     for line in output.split("\n"):
         if line[:1].strip():
@@ -246,15 +265,17 @@ def _vnodes(output: str) -> Iterator[dict[str, str]]:
 
 
 def _serves(node: PbsNode, queue: QueueOrServer) -> bool:
+    """Whether a node runs jobs of an execution queue."""
     if node.queue is not None and node.queue != queue.name:
         return False
     wanted = {
         key.removeprefix("default_chunk."): value
         for key, value in queue.attributes.items()
-        if key.startswith("default_chunk.") and parse_memory(value) is None  # an amount is no mark of a host
+        if key.startswith("default_chunk.") and parse_memory(value) is None  # an amount does not select nodes
     }
-    return all(value in listed(node.resources.get(name, "")) for name, value in wanted.items())
+    return all(value in split_list(node.resources.get(name, "")) for name, value in wanted.items())
 
 
-def _whole(text: str) -> int | None:
+def _parse_count(text: str) -> int | None:
+    """Parse a number of at most 18 digits; None if it is malformed."""
     return int(text) if re.fullmatch(r"\d{1,18}", text.strip(), re.ASCII) else None

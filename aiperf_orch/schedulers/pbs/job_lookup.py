@@ -1,6 +1,6 @@
-"""What PBS knows of single jobs by their ids, ended ones too: for those that a listing of the queue does not show.
+"""Lookup of single PBS jobs by id, for jobs that a listing of the queue does not contain; ended jobs included.
 
-Light on imports, since submitit loads it in every job.
+The module imports little, since submitit loads it in every job.
 """
 
 from __future__ import annotations
@@ -14,47 +14,54 @@ from aiperf_orch.util.errors import SchedulerUnreachableError
 if TYPE_CHECKING:
     from aiperf_orch.schedulers.command import CommandResult
 
-IDS_A_CALL: Final = 20
-"""Ids for one qstat: each takes the server a tenth of a second."""
+IDS_PER_CALL: Final = 20
+"""Maximum number of ids for one qstat: each takes the server about 0.1 s."""
 
-Run = Callable[[list[str]], "CommandResult"]
+RunCommand = Callable[[list[str]], "CommandResult"]
 
 
-def look_up(run: Run, jobs: Sequence[str]) -> dict[str, qstat.Job]:
-    """The jobs that PBS knows, by number; ended ones only where it keeps a history. The others are unknown to it.
+def look_up_jobs(run: RunCommand, jobs: Sequence[str]) -> dict[str, qstat.QstatJob]:
+    """Query jobs by id.
 
     Args:
-        run: runs a command of qstat.
-        jobs: ids, of any number.
+        run: runs a qstat command.
+        jobs: job ids, of any number.
+
+    Returns:
+        The known jobs by number. Ended jobs are known only if the server keeps a job history.
 
     Raises:
-        SchedulerUnreachableError: when it said nothing of one of them, not even that it does not know it: nothing may be
-            concluded from an answer that is empty or broke off, whatever its exit status.
+        SchedulerUnreachableError: if qstat neither showed a job nor reported it as unknown. An empty or truncated
+            output allows no conclusion, with any exit status.
     """
-    found: dict[str, qstat.Job] = {}
-    for start in range(0, len(jobs), IDS_A_CALL):
-        found |= _ask_for(run, jobs[start : start + IDS_A_CALL], history=True)
+    found: dict[str, qstat.QstatJob] = {}
+    for start in range(0, len(jobs), IDS_PER_CALL):
+        found |= _query(run, jobs[start : start + IDS_PER_CALL], history=True)
     return found
 
 
-def _ask_for(run: Run, jobs: Sequence[str], *, history: bool) -> dict[str, qstat.Job]:
-    answer = run(qstat.jobs_command(list(jobs), history=history))
-    if history and qstat.has_no_history(answer.errors):  # it says so of jobs that live, too
-        return _ask_for(run, jobs, history=False)
-    if answer.status not in (0, qstat.NO_SUCH_JOB, qstat.FINISHED):
-        raise SchedulerUnreachableError(f"qstat: {answer.error_line}")
-    found = {qstat.number_of(job.id): job for job in qstat.parse_jobs(whole(answer))}
-    spoken_of = found.keys() | qstat.parse_unknown(answer.errors)
-    silent = [job for job in jobs if qstat.number_of(job) not in spoken_of]
-    if silent and len(jobs) == 1:
-        raise SchedulerUnreachableError(f"qstat: it said nothing of job {jobs[0]}")
-    for job in silent:  # of several, one that is unknown hides the others in some versions
-        found |= _ask_for(run, [job], history=history)
-    return found
+def complete_output(answer: CommandResult) -> str:
+    """Output of a `qstat -f`.
 
-
-def whole(answer: CommandResult) -> str:
-    """What qstat printed; raises SchedulerUnreachableError for half of it, from which nothing may be concluded."""
-    if not qstat.is_whole(answer.output):
-        raise SchedulerUnreachableError("qstat: its answer broke off")
+    Raises:
+        SchedulerUnreachableError: if the output is truncated, which allows no conclusion.
+    """
+    if not qstat.is_complete(answer.output):
+        raise SchedulerUnreachableError("qstat: its output is truncated")
     return answer.output
+
+
+def _query(run: RunCommand, jobs: Sequence[str], *, history: bool) -> dict[str, qstat.QstatJob]:
+    answer = run(qstat.jobs_command(list(jobs), history=history))
+    if history and qstat.reports_no_history(answer.errors):  # it shows no live jobs then, either
+        return _query(run, jobs, history=False)
+    if answer.status not in (0, qstat.STATUS_UNKNOWN_JOB, qstat.STATUS_FINISHED):
+        raise SchedulerUnreachableError(f"qstat: {answer.error_line}")
+    found = {qstat.job_number(job.id): job for job in qstat.parse_jobs(complete_output(answer))}
+    answered = found.keys() | qstat.parse_unknown(answer.errors)
+    missing = [job for job in jobs if qstat.job_number(job) not in answered]
+    if missing and len(jobs) == 1:
+        raise SchedulerUnreachableError(f"qstat: its output does not mention job {jobs[0]}")
+    for job in missing:  # in some releases one unknown id hides the other jobs
+        found |= _query(run, [job], history=history)
+    return found

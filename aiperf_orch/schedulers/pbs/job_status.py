@@ -1,4 +1,7 @@
-"""How a PBS job stands and why it has ended, typed, from what qstat says. `Exit_status = 0` is no success: the end line is."""
+"""Status, end reason and accounting record of a PBS job, from the output of qstat.
+
+`Exit_status = 0` alone does not count as success; the end event of the trial does.
+"""
 
 from __future__ import annotations
 
@@ -17,54 +20,52 @@ _CODES: Final[Mapping[int, tuple[EndReason | None, str]]] = {
     -28: (EndReason.TRIAL_ERROR, "exceeded its processor time"),
     -27: (EndReason.OUT_OF_MEMORY, "exceeded its memory"),
     -26: (EndReason.OUT_OF_MEMORY, "exceeded its virtual memory"),
-    -25: (EndReason.TRIAL_ERROR, "exceeded its processors"),
-    -24: (EndReason.TRIAL_ERROR, "exceeded its processors for a moment"),
+    -25: (EndReason.TRIAL_ERROR, "exceeded its number of processors (average)"),
+    -24: (EndReason.TRIAL_ERROR, "exceeded its number of processors (burst)"),
     -20: (EndReason.NODE_FAILURE, "its node was lost"),
     -4: (EndReason.NODE_FAILURE, "PBS was restarted on its node"),
 }
-"""PBS's own exit codes, which no program can have."""
+"""Exit codes of PBS itself, which no program can have."""
 
-_MOST_SIGNALS: Final = 64
-
+_HIGHEST_SIGNAL: Final = 64
 
 _SUSPENDED: Final[Mapping[int, str]] = {
-    43: "suspended: `qsig -s resume` lets it go on",
+    43: "suspended; `qsig -s resume` resumes it",
     45: "suspended for a job of higher priority",
 }
-"""Substates of suspended jobs: 43 by an operator, 45 by PBS's scheduler."""
+"""Substates of suspended jobs: 43 by an operator, 45 by the PBS scheduler."""
 
 
-def status_of(job: qstat.Job, listed: Callable[[str], bool] | None = None) -> JobStatus:
-    """What a job's state means to us; a state that is not known is no end.
+def status_of(job: qstat.QstatJob, listed: Callable[[str], bool] | None = None) -> JobStatus:
+    """Translate the state of a job; an unknown state does not count as an end.
 
     Args:
-        job: as qstat shows it.
-        listed: whether the listing that the job is from has a job of this id. A job that follows one that is not there
-            any more, as one that was deleted while it waited, is never let go by PBS.
+        job: the job.
+        listed: whether the listing that contains the job also contains a job with this id; None to skip the check. PBS
+            never releases a job whose predecessor was deleted while it was pending.
     """
-    if job.state in qstat.ENDED:
+    if job.state in qstat.ENDED_STATES:
         end = end_of(job)
         return JobStatus(job.name, job.id, JobState.ENDED, end.detail if end else "")
-    if job.state in qstat.WAITING:
-        left_alone = job.state == "H" and bool(job.follows) and listed is not None and not any(map(listed, job.follows))
-        why = _why_it_waits(job) + (", which is not in the queue any more" if left_alone else "")
-        stuck = job.cannot_run or job.starts_refused or left_alone
-        return JobStatus(job.name, job.id, JobState.PENDING, why, stuck=stuck, final=job.starts_refused)
-    suspended = job.state in qstat.SUSPENDED
-    return JobStatus(
-        job.name, job.id, JobState.RUNNING, _how_it_runs(job), running_for=job.seconds, suspended=suspended
-    )
+    if job.state in qstat.PENDING_STATES:
+        orphaned = _is_orphaned(job, listed)
+        detail = _pending_detail(job) + (", which is not in the queue any more" if orphaned else "")
+        stuck = job.can_never_run or job.starts_refused or orphaned
+        return JobStatus(job.name, job.id, JobState.PENDING, detail, stuck=stuck, final=job.starts_refused)
+    suspended = job.state in qstat.SUSPENDED_STATES
+    detail = _running_detail(job)
+    return JobStatus(job.name, job.id, JobState.RUNNING, detail, running_for=job.elapsed, suspended=suspended)
 
 
-def end_of(job: qstat.Job) -> JobEnd | None:
-    """Why a job has ended; None when it has not."""
-    if job.state not in qstat.ENDED:
+def end_of(job: qstat.QstatJob) -> JobEnd | None:
+    """Classify why a job has ended; None if it has not."""
+    if job.state not in qstat.ENDED_STATES:
         return None
     code, comment = job.exit_status, job.comment
     reason: EndReason | None = None
     if code is not None and code in _CODES:
         reason, detail = _CODES[code]
-    elif "resource walltime" in comment:  # older servers give it the code of a signal
+    elif "resource walltime" in comment:  # older servers report the exit status of a signal
         reason, detail = _CODES[-29]
     elif "resource mem" in comment or "resource vmem" in comment:
         reason, detail = _CODES[-27]
@@ -72,15 +73,15 @@ def end_of(job: qstat.Job) -> JobEnd | None:
         reason, detail = EndReason.PREEMPTED, "preempted"
     elif job.state == "M":
         detail = "moved to another server"
-    elif job.never_ran and job.substate != qstat.DELETED and job.follows:
-        detail = f"removed by PBS before it ran: it was to follow job {', '.join(job.follows)}"
-    elif job.substate == qstat.DELETED or code is None or "terminated by" in comment:
+    elif job.never_ran and job.substate != qstat.SUBSTATE_DELETED and job.predecessors:
+        detail = f"removed by PBS before it ran, with its predecessor {', '.join(job.predecessors)}"
+    elif job.substate == qstat.SUBSTATE_DELETED or code is None or "terminated by" in comment:
         reason, detail = EndReason.CANCELLED, "deleted"
-    elif code < 0:  # no program's: the node, or a hook on it, would not run the job
+    elif code < 0:  # not the status of a program: the node, or a hook on it, failed to run the job
         reason, detail = EndReason.NODE_FAILURE, f"PBS could not run it (exit status {code})"
-    elif 256 < code <= 256 + _MOST_SIGNALS:
+    elif 256 < code <= 256 + _HIGHEST_SIGNAL:
         detail = f"its shell was ended by signal {code - 256}"
-    elif 128 < code <= 128 + _MOST_SIGNALS:
+    elif 128 < code <= 128 + _HIGHEST_SIGNAL:
         detail = f"ended by signal {code - 128}"
     elif code == 0:
         detail = "exit status 0"
@@ -89,27 +90,39 @@ def end_of(job: qstat.Job) -> JobEnd | None:
     return JobEnd(reason, f"{detail} ({comment})" if comment else detail, job.hosts)
 
 
-def accounted(job: qstat.Job, name: str) -> AccountedJob:
-    """A job as its server's history has it. qstat prints times of this machine's own zone.
+def accounted_job(job: qstat.QstatJob, name: str) -> AccountedJob:
+    """Accounting record of a job, from the job history of its server.
 
-    Of a job that was started several times PBS tells the last start only: none is given, for its trial began before.
+    qstat prints times in the time zone of this machine. The start is None for a job that was started several times: PBS
+    reports only the last start, and the trial began before.
+
+    Args:
+        job: the job.
+        name: name of the job in the record.
     """
     code = job.attributes.get("Exit_status", "")
-    if job.state not in qstat.ENDED:
-        state = "PENDING" if job.state in qstat.WAITING else "RUNNING"
-    elif job.substate == qstat.DELETED:
+    if job.state not in qstat.ENDED_STATES:
+        state = "PENDING" if job.state in qstat.PENDING_STATES else "RUNNING"
+    elif job.substate == qstat.SUBSTATE_DELETED:
         state = "DELETED"
     else:
         state = "COMPLETED" if code == "0" else "FAILED"
-    end = _utc(job, "obittime") if job.state in qstat.ENDED else None
+    end = _utc(job, "obittime") if job.state in qstat.ENDED_STATES else None
     start = _utc(job, "stime") if job.attributes.get("run_count", "1") == "1" else None
     return AccountedJob(name, job.id, state, code, start, end, job.hosts)
 
 
-def _utc(job: qstat.Job, attribute: str) -> str | None:
-    """A time as `Mon Nov 23 13:53:29 2026`, or as seconds since 1970, in UTC; None when the job has none, as one that never ran.
+def _is_orphaned(job: qstat.QstatJob, listed: Callable[[str], bool] | None) -> bool:
+    """Whether a held job waits only for jobs that are not listed any more."""
+    if job.state != "H" or not job.predecessors or listed is None:
+        return False
+    return not any(map(listed, job.predecessors))
 
-    Which times qstat writes out depends on the release.
+
+def _utc(job: qstat.QstatJob, attribute: str) -> str | None:
+    """A time of a job in UTC; None if the job does not have it, for example the start of a job that never ran.
+
+    Depending on the release, qstat prints it as `Mon Nov 23 13:53:29 2026` or in seconds since 1970.
     """
     text = job.attributes.get(attribute, "")
     if re.fullmatch(r"[1-9]\d{8,9}", text):
@@ -122,35 +135,38 @@ def _utc(job: qstat.Job, attribute: str) -> str | None:
     return f"{datetime.fromtimestamp(moment, timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def _how_it_runs(job: qstat.Job) -> str:
-    """What is to be known of a job that has its nodes: nothing when it runs for the first time."""
+def _running_detail(job: qstat.QstatJob) -> str:
+    """Describe a job that has its nodes; empty if it runs for the first time."""
     if job.state == "S":
         return _SUSPENDED.get(job.substate or 0, "suspended")
     if job.state == "U":
         return "suspended: its node is in use by its owner"
     if job.state == "E":
-        return "ends: PBS collects its output"
-    return f"start {job.starts}: PBS has started it before" if job.starts > 1 else ""
+        return "exiting: PBS collects its output"
+    return f"start {job.start_count}: PBS has started it before" if job.start_count > 1 else ""
 
 
-def _why_it_waits(job: qstat.Job) -> str:
-    """A waiting job's comment, or what its state says; of a held one, who can let it go on; of one that ran, why it waits."""
-    said = []
-    if job.state == "Q" and job.starts:
+def _pending_detail(job: qstat.QstatJob) -> str:
+    """Describe why a job is pending: requeued, the comment of PBS, who can release a hold, or its state."""
+    details = []
+    if job.state == "Q" and job.start_count:
         code = job.exit_status
         _, cause = _CODES.get(code, (None, "")) if code is not None else (None, "")
-        said.append(f"put back into the queue after {job.starts} start(s)" + (f", as {cause}" if cause else ""))
+        details.append(f"requeued after {job.start_count} start(s)" + (f", as {cause}" if cause else ""))
     if job.comment:
-        said.append(job.comment)
+        details.append(job.comment)
     holds = job.attributes.get("Hold_Types", "n")
-    if job.state == "H" and job.follows:
-        said.append(f"waits for the end of job {', '.join(job.follows)}")
+    if job.state == "H" and job.predecessors:
+        details.append(f"waits for the end of job {', '.join(job.predecessors)}")
     elif job.state == "H" and job.attributes.get("depend"):
-        said.append("waits for another job")
+        details.append("waits for another job")
     elif job.state == "H" and holds == "u":
-        said.append("held by its user: `qrls` lets it go on")
+        details.append("held by its user; `qrls` releases it")
     elif job.state == "H":
-        said.append(f"held by the system or an operator ({holds}), who alone can let it go on")
+        details.append(f"held by the system or an operator ({holds}), who alone can release it")
     begin = job.attributes.get("Execution_Time", "")
-    words = {"T": "moves to another server", "W": f"its start lies ahead: {begin}" if begin else "its start lies ahead"}
-    return ": ".join(said) or words.get(job.state, "not looked at yet")
+    states = {
+        "T": "in transit to another server",
+        "W": f"its start time is not reached: {begin}" if begin else "its start time is not reached",
+    }
+    return ": ".join(details) or states.get(job.state, "not yet evaluated by the PBS scheduler")

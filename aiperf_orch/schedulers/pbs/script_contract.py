@@ -1,4 +1,4 @@
-"""What the directives of a PBS script must say, and must not: see `schedulers.contract`."""
+"""Checks of the directives in a PBS batch script; `schedulers.script_contract` describes the requirements."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from aiperf_orch.schedulers.script_contract import (
 
 _PREFIX: Final = "#PBS"
 _FLAGS: Final = "hVzXIf"
-"""Options without a value."""
+"""Options of qsub without a value."""
 
 _SETTINGS: Final = {
     "q": "queue", "A": "account", "P": "project", "M": "mail_user", "m": "mail_points", "l walltime": "time_limit",
     "l select": "cpus, gpus, memory or chunk", "l place": "place",
 }  # fmt: skip
-"""Options that a setting chooses."""
+"""Settings that determine options of qsub."""
 
 _LATER: Final = "leave it out; to start later, start the campaign later"
 _REFUSED: Final = {
@@ -31,19 +31,19 @@ _REFUSED: Final = {
     "W depend": ("a trial would wait for another job", "leave it out, and start the campaign when that job has ended"),
     "W block": ("qsub would not answer before the job has ended", "leave it out: `aiperf-orch run` waits by itself"),
     "W sandbox": (
-        "the job's first output would go elsewhere, where it is not looked for",
-        "leave it out; a folder for the trial itself is chosen by scheduler.setup: [cd /some/folder]",
+        "the job's first output would go elsewhere, and would not be found",
+        "leave it out; to run the trial in another folder, set scheduler.setup: [cd /some/folder]",
     ),
-    "J": ("one trial would be several jobs", "leave it out: campaign.concurrency is how many trials run at once"),
+    "J": ("one trial would be several jobs", "leave it out: campaign.concurrency is the number of simultaneous trials"),
     "I": ("an interactive job runs no script", "leave it out"),
-    "z": ("qsub would not print the job's id, so that it would not be known", "leave it out"),
-    "e": ("the job's first errors would go elsewhere, where they are not looked for", "leave it out"),
+    "z": ("qsub would not print the job's id, which would be unknown", "leave it out"),
+    "e": ("the job's first errors would go elsewhere, and would not be found", "leave it out"),
     "R": ("PBS would delete the job's output", "leave it out"),
     "C": ("the other directives would not be read", "leave it out"),
 }
 _DOUBTED: Final = {
     "V": (
-        "the login node's whole environment would go to the job, which breaks what qstat prints",
+        "the whole environment of the login node would be passed to the job, which corrupts the output of qstat",
         "leave it out, and set variables by scheduler.setup: [export NAME=value]",
     ),
     "v": (
@@ -54,7 +54,7 @@ _DOUBTED: Final = {
 
 
 def violations(script: str, expected: Expected) -> Iterator[Violation]:
-    """What the directives say against the contract."""
+    """Check the directives of a script, and yield the violations."""
     options = [option for line, words in directive_lines(script, _PREFIX) for option in _options(line, words)]
     yield from _must_be(
         options,
@@ -82,14 +82,14 @@ def violations(script: str, expected: Expected) -> Iterator[Violation]:
                 yield Violation(option.line, *table[option.name], is_fault)
     for option in options:
         if option.name == "k" and option.value != "n" and "d" not in option.value:
-            message = "the job's first output would stay on its node, where it is not looked for"
+            message = "the job's first output would stay on its node, and would not be found"
             yield Violation(option.line, message, "leave it out, or write -k oed")
     yield from overridden(options, _SETTINGS)
     yield from late_directives(script, _PREFIX)
 
 
 def _options(line: str, words: Sequence[str]) -> Iterator[Option]:
-    """The options of a directive; of -l and -W one for each name, as `W depend`."""
+    """Parse the options of a directive; -l and -W have one option for each name, such as `W depend`."""
     rest = list(words)
     while rest:
         word = rest.pop(0)

@@ -1,4 +1,4 @@
-"""A first site file for PBS, from what the server is_true that its complex has. Asks nothing itself."""
+"""Draft of a site file for PBS, from the inventory of a complex; runs no command."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from aiperf_orch.schedulers.script_rendering import render_script
 from aiperf_orch.settings.schedulers import PbsSettings
 from aiperf_orch.util.units import format_duration
 
-_LONGEST: Final = 4 * 3600.0  # seconds of one job, the settings' default
-_MOST: Final = 100_000  # trials, and cores of a node
-_MOST_MEMORY: Final = 999_999_999  # MiB
-_SHORTEST: Final = 60.0  # seconds: no trial gets anywhere in less, whatever a queue is_true
-_USEFUL: Final = 1800.0  # seconds: queues of shorter jobs are for trying things out
-_LONGEST_ASKED: Final = 365 * 86400.0
+_DEFAULT_TIME_LIMIT: Final = 4 * 3600.0  # seconds, the default of scheduler.time_limit
+_MAX_COUNT: Final = 100_000  # trials; cores of a node
+_MAX_MEMORY: Final = 999_999_999  # MiB
+_MIN_TIME_LIMIT: Final = 60.0  # seconds, regardless of the queue's limit: a trial achieves nothing in less
+_MAX_TIME_LIMIT: Final = 365 * 86400.0  # seconds
+_USEFUL_WALLTIME: Final = 1800.0  # seconds: queues with a lower limit are for tests
 
 
 def draft(found: Complex, file: str, who: Submitter) -> str:
-    """The text of a site file, with the alternatives as comments.
+    """Text of a site file, with alternatives as comments.
 
-    One trial gets one GPU and its share of the host; in a complex without GPUs it gets a whole host.
+    A trial gets one GPU and its share of the node; in a complex without GPUs it gets a whole node.
 
     Args:
-        found: what there is.
-        file: where the file will lie, for the words that tell how to go on.
-        who: whose jobs they will be.
+        found: inventory of the complex.
+        file: path of the site file, for the commands that its comments show.
+        who: the user who will submit the jobs.
     """
     queue = choose_queue(found, who)
     nodes = found.nodes_of(found.execution_queues(queue.name)) if queue else []
     settings = trial_allocation(queue, nodes, found)
     slots = sum(trials_per_node(settings, node) for node in nodes if node.is_usable)
-    places = [found.server, *([queue] if queue else [])]
-    asked = requested_resources(settings)
-    limits = [limit for place in places if (limit := job_limit(place, "run", who, None, asked)) and limit.jobs]
+    requested = requested_resources(settings)
+    scopes = [found.server, queue] if queue else [found.server]
+    limits = [limit for scope in scopes if (limit := job_limit(scope, "run", who, None, requested)) and limit.jobs]
     tightest = min(limits, key=lambda limit: limit.jobs, default=None)
     chosen_first = sorted(found.queues.values(), key=lambda each: each is not queue)
     return render_script(
@@ -51,24 +51,25 @@ def draft(found: Complex, file: str, who: Submitter) -> str:
         warn_before=format_duration(settings.warn_before),
         slots=slots,
         limit=tightest,
-        concurrency=min([max(slots, 1), _MOST, *([tightest.jobs] if tightest else [])]),
+        concurrency=min(max(slots, 1), _MAX_COUNT, tightest.jobs if tightest else _MAX_COUNT),
     )
 
 
 def choose_queue(found: Complex, who: Submitter) -> QueueOrServer | None:
-    """The queue to begin with.
+    """Choose the queue of the draft; None if there is no queue.
 
-    In this order of weight: it takes and starts this user's jobs, jobs of a useful length, it has GPUs, is the default
-    one, has maximum hosts.
+    The criteria, most important first: it accepts and starts jobs of this user, it allows a useful walltime, it has
+    GPUs, it is the default queue, it has the most nodes.
     """
 
     def merit(queue: QueueOrServer) -> tuple[bool, bool, bool, bool, int]:
         execution_queues = found.execution_queues(queue.name)
         nodes = found.nodes_of(execution_queues)
-        admitted = not denying_list(queue, who) and any(not denying_list(each, who) for each in execution_queues)
+        allowed = not denying_list(queue, who) and any(not denying_list(each, who) for each in execution_queues)
+        accepts = queue.is_true("enabled") and queue.is_true("started") and not queue.is_true("from_route_only")
         return (
-            queue.is_true("enabled") and queue.is_true("started") and not queue.is_true("from_route_only") and admitted,
-            _longest(execution_queues, found) >= _USEFUL,
+            accepts and allowed,
+            _max_walltime(execution_queues, found) >= _USEFUL_WALLTIME,
             any(node.gpus for node in nodes),
             queue.name == found.default_queue,
             len(nodes),
@@ -78,59 +79,72 @@ def choose_queue(found: Complex, who: Submitter) -> QueueOrServer | None:
 
 
 def trial_allocation(queue: QueueOrServer | None, nodes: Sequence[PbsNode], found: Complex) -> PbsSettings:
-    """What one trial gets in a queue: of its maximum frequent kind of host one GPU's share, or all of it."""
+    """Settings of one trial in a queue: one GPU's share of its most frequent kind of node, or all of the node.
+
+    Args:
+        queue: the queue; None for the server's default.
+        nodes: nodes that serve the queue.
+        found: inventory of the complex.
+    """
     execution_queues = found.execution_queues(queue.name) if queue else []
-    shortest = min((each.walltime("min") or 0.0 for each in execution_queues), default=0.0)
-    time_limit = min(max(min(_LONGEST, _longest(execution_queues, found)), shortest, _SHORTEST), _LONGEST_ASKED)
+    min_walltime = min((each.walltime("min") or 0.0 for each in execution_queues), default=0.0)
+    time_limit = max(min(_DEFAULT_TIME_LIMIT, _max_walltime(execution_queues, found)), min_walltime, _MIN_TIME_LIMIT)
+    time_limit = min(time_limit, _MAX_TIME_LIMIT)
     fields: dict[str, object] = {
         "queue": queue.name if queue else None,
         "time_limit": f"{time_limit:.0f}s",
         "warn_before": f"{min(120.0, time_limit / 4):.0f}s",
     }
     kinds = Counter((node.gpus, node.cpus) for node in nodes if node.cpus)
-    with_gpus = {kind: number for kind, number in kinds.items() if kind[0]}
+    with_gpus = {kind: count for kind, count in kinds.items() if kind[0]}
     if kinds:
         gpus, cpus = max(with_gpus or kinds, key=lambda kind: kinds[kind])
-        # memory differs a little between equal hosts: what the smallest has
+        # the memory of otherwise equal nodes differs slightly: use the smallest
         memory = min(node.memory for node in nodes if (node.gpus, node.cpus) == (gpus, cpus)) // 1024
-        share = max(gpus, 1)
-        fields["cpus"] = min([max(cpus // share, 1), _MOST, *_mosts("ncpus", execution_queues, found)])
+        shares = max(gpus, 1)
+        max_cpus = _max_amount("ncpus", execution_queues, found) or _MAX_COUNT
+        fields["cpus"] = min(max(cpus // shares, 1), _MAX_COUNT, max_cpus)
         if gpus:
             fields["gpus"] = 1
-            if memory >= share:
-                maximum = [amount // 1024 for amount in _mosts("mem", execution_queues, found) if amount >= 1024]
-                fields["memory"] = f"{min([memory // share, _MOST_MEMORY, *maximum])}mb"
+            if memory >= shares:
+                max_memory = (_max_amount("mem", execution_queues, found) or 0) // 1024 or _MAX_MEMORY
+                fields["memory"] = f"{min(memory // shares, _MAX_MEMORY, max_memory)}mb"
         else:
             fields["place"] = "scatter:excl"
     return PbsSettings.model_validate(fields)
 
 
-def _longest(queues: Sequence[QueueOrServer], found: Complex) -> float:
-    """Seconds that a job in one of these queues may take."""
-    limits = [found.with_server_limits(queue).walltime("max") for queue in queues] or [found.server.walltime("max")]
+def _max_walltime(queues: Sequence[QueueOrServer], found: Complex) -> float:
+    """Highest walltime in seconds that one of the queues allows; infinite without a limit."""
+    scopes = [found.with_server_limits(queue) for queue in queues] or [found.server]
+    limits = [scope.walltime("max") for scope in scopes]
     return max(math.inf if limit is None else limit for limit in limits)
 
 
-def _mosts(resource: str, queues: Sequence[QueueOrServer], found: Complex) -> list[int]:
-    """How much of a resource a job may have in the maximum generous of these queues; nothing without a limit."""
-    limits = [found.with_server_limits(queue).maximum(resource) for queue in queues] or [found.server.maximum(resource)]
-    amounts = [limit for limit in limits if limit]
-    return [max(amounts)] if len(amounts) == len(limits) else []
+def _max_amount(resource: str, queues: Sequence[QueueOrServer], found: Complex) -> int | None:
+    """Highest amount of a resource that one of the queues allows for a job, memory in KiB; None without a limit."""
+    scopes = [found.with_server_limits(queue) for queue in queues] or [found.server]
+    limits = [limit for scope in scopes if (limit := scope.maximum(resource))]
+    return max(limits) if len(limits) == len(scopes) else None
 
 
 def _describe(queue: QueueOrServer, found: Complex, who: Submitter) -> str:
+    """Nodes, time limit and restrictions of a queue, for a comment."""
     kinds: Counter[str] = Counter()
     for node in found.nodes_of(found.execution_queues(queue.name)):
         gpus = f", {node.gpus} GPUs" if node.gpus else ""
         kinds[f"{node.cpus} cores, {node.memory / (1 << 20):.3g} GiB{gpus}"] += 1
     limit = queue.walltime("max")
-    words = [f"{number} nodes with {kind}" for kind, number in kinds.most_common()] or ["no nodes of its own"]
-    words.append("jobs of any length" if limit is None else f"jobs up to {format_duration(limit)}")
-    if queue.is_route:
-        words.append(f"hands jobs on to {', '.join(queue.destinations)}")
-    words += ["the default"] * (queue.name == found.default_queue)
-    words += ["takes no jobs now"] * (not queue.is_true("enabled")) + ["starts no jobs now"] * (
-        not queue.is_true("started")
-    )
-    words += [f"not for you ({barring})"] if (barring := denying_list(queue, who)) else []
-    return "; ".join(words)
+    parts = [f"{count} nodes with {kind}" for kind, count in kinds.most_common()] or ["no nodes of its own"]
+    parts.append("jobs of any length" if limit is None else f"jobs up to {format_duration(limit)}")
+    if queue.is_routing:
+        parts.append(f"routes jobs to {', '.join(queue.destinations)}")
+    if queue.name == found.default_queue:
+        parts.append("the default")
+    if not queue.is_true("enabled"):
+        parts.append("disabled: accepts no jobs now")
+    if not queue.is_true("started"):
+        parts.append("stopped: starts no jobs now")
+    if denying := denying_list(queue, who):
+        parts.append(f"denies you access ({denying})")
+    return "; ".join(parts)

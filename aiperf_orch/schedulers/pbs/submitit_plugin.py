@@ -1,7 +1,7 @@
-"""A submitit plugin for PBS Pro and OpenPBS: `submitit.AutoExecutor(folder, cluster="pbs")`.
+"""submitit plugin for PBS Pro and OpenPBS: `submitit.AutoExecutor(folder, cluster="pbs")`.
 
-submitit loads this module in every job of every executor, so it imports little. The plugin's own parameters avoid
-Slurm's names: AutoExecutor maps a name without a prefix to the last executor that knows it.
+submitit loads this module in every job of every executor, so it imports little. The plugin's own parameters avoid the
+names of Slurm's parameters: AutoExecutor passes a name without a prefix to the last executor that has it.
 """
 
 from __future__ import annotations
@@ -13,25 +13,26 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from submitit.core import core, job_environment, utils
+from submitit.core import core, utils
 
 from aiperf_orch.schedulers.job_files import PICKLE, SCRIPT
 from aiperf_orch.schedulers.pbs import qstat
-from aiperf_orch.schedulers.pbs.error_messages import Meaning, meaning_of
-from aiperf_orch.schedulers.pbs.job_lookup import IDS_A_CALL, look_up, whole
+from aiperf_orch.schedulers.pbs.error_messages import PbsErrorClass, classify
+from aiperf_orch.schedulers.pbs.job_lookup import IDS_PER_CALL, complete_output, look_up_jobs
+from aiperf_orch.schedulers.pbs.submitit_base import StateWatcher, SubmitExecutor, VariablesEnvironment
 from aiperf_orch.util.errors import SchedulerUnreachableError, SubmitRefusedError
 
 if TYPE_CHECKING:
     from aiperf_orch.schedulers.command import CommandResult
 
-_TIMEOUT: Final = 120.0  # seconds that a command of PBS may take
-_PACE: Final = 0.13  # seconds between two commands: PBS takes about 8 connections a second from one host
-_LONGEST_UPDATE: Final = 30.0  # seconds that one look at the jobs may take
+_TIMEOUT: Final = 120.0  # seconds for one command of PBS
+_INTERVAL: Final = 0.13  # seconds between two commands: PBS accepts about 8 connections a second from one host
+_MAX_UPDATE: Final = 30.0  # seconds for one query of all jobs
 _DEFAULTS: Final[dict[str, Any]] = {
     "name": "submitit",
     "walltime_min": 60,
@@ -54,73 +55,70 @@ _DEFAULTS: Final[dict[str, Any]] = {
 }
 
 
-class PbsInfoWatcher(core.InfoWatcher):
-    """Asks qstat after the jobs that are registered: once for all that live, and for the ends of those that left."""
+class PbsInfoWatcher(StateWatcher):
+    """Queries the registered jobs: one qstat for all live ones, and lookups by id for those that left the queue."""
 
-    def update(self) -> None:
-        """Ask, and remember the states; an answer that does not come, or that says nothing of a job, changes nothing.
+    def query(self, jobs: set[str]) -> bool:
+        """Query jobs; states stay as they are if qstat fails, or does not mention a job.
 
-        What has not been learnt within half a minute is asked for at the next look, which then is due at once.
+        Jobs that left the queue are looked up for at most half a minute; the rest is left to the next query.
         """
-        wanted = self._registered - self._finished
-        if not wanted:
-            return
-        self._num_calls += 1
-        learnt = True
+        complete = True
         with contextlib.suppress(SchedulerUnreachableError):
             answer = _run(qstat.list_command())
             if answer.status:
                 raise SchedulerUnreachableError(answer.error_line)
-            living = {qstat.submitit_id(job.id): job for job in qstat.parse_jobs(whole(answer))}
-            self._info_dict.update({name: {"State": _state(job)} for name, job in living.items() if name in wanted})
-            learnt = self._learn_ends(sorted(wanted - living.keys()))
-        self._last_status_check = time.time() if learnt else float("-inf")
-        self._finished |= {job for job in wanted if self.is_done(job, mode="cache")}
+            listed = {qstat.submitit_id(job.id): job for job in qstat.parse_jobs(complete_output(answer))}
+            self.record({name: _state(job) for name, job in listed.items() if name in jobs})
+            complete = self._query_unlisted(sorted(jobs - listed.keys()))
+        return complete
 
     def get_state(self, job_id: str, mode: str = "standard") -> str:
-        """A state in submitit's words: PENDING, RUNNING, COMPLETED, FAILED, CANCELLED, LEFT (no longer known), UNKNOWN."""
+        """State of a job: PENDING, RUNNING, COMPLETED, FAILED, CANCELLED, LEFT (no longer known) or UNKNOWN."""
         return self.get_info(job_id, mode=mode).get("State") or "UNKNOWN"
 
-    def _learn_ends(self, left: list[str]) -> bool:
-        """Learn of jobs that the queue does not list; whether there was time for all of them."""
-        deadline = time.monotonic() + _LONGEST_UPDATE
-        for start in range(0, len(left), IDS_A_CALL):
+    def _query_unlisted(self, unlisted: list[str]) -> bool:
+        """Look up jobs that left the queue; return whether there was time for all of them."""
+        deadline = time.monotonic() + _MAX_UPDATE
+        for start in range(0, len(unlisted), IDS_PER_CALL):
             if start and time.monotonic() >= deadline:
                 return False
-            jobs = left[start : start + IDS_A_CALL]
-            known = look_up(_run, jobs)
-            self._info_dict.update({job: {"State": _state(known[job]) if job in known else "LEFT"} for job in jobs})
+            jobs = unlisted[start : start + IDS_PER_CALL]
+            known = look_up_jobs(_run, jobs)
+            self.record({job: _state(known[job]) if job in known else "LEFT" for job in jobs})
         return True
 
 
 class PbsJob(core.Job[core.R]):
-    """A job of PBS, by submitit's form of its id."""
+    """A PBS job, identified by the number of its id."""
 
-    _cancel_command = "qdel"
     watcher = PbsInfoWatcher()
 
     def cancel(self, check: bool = True) -> None:
-        """Delete the job. One that has ended is no error, as for Slurm's plugin, though qdel says so.
+        """Delete the job. A job that has ended is no error, as in submitit's plugin for Slurm.
+
+        Args:
+            check: whether to raise errors.
 
         Raises:
-            SchedulerUnreachableError: with `check`, when PBS did not answer, as when a command took too long.
-            FailedJobError: with `check`, when qdel refused.
+            SchedulerUnreachableError: with `check`, if PBS did not answer in time.
+            FailedJobError: with `check`, if qdel failed.
         """
-        time.sleep(_PACE)
+        time.sleep(_INTERVAL)
         try:
-            answer = _run([self._cancel_command, self.job_id])
+            answer = _run(["qdel", self.job_id])
         except SchedulerUnreachableError:
             if check:
                 raise
             return
-        if check and answer.status and meaning_of("qdel", answer) is not Meaning.GONE:
-            raise utils.FailedJobError(f"qdel {self.job_id} ended with {answer.status}: {answer.error_line}")
+        if check and answer.status and classify("qdel", answer) is not PbsErrorClass.JOB_GONE:
+            raise utils.FailedJobError(f"qdel {self.job_id} failed with {answer.status}: {answer.error_line}")
 
 
-class PbsJobEnvironment(job_environment.JobEnvironment):
-    """What a job knows of itself, from the variables that our batch script sets."""
+class PbsJobEnvironment(VariablesEnvironment):
+    """Description of the running job, from the variables that our batch script exports."""
 
-    _env: ClassVar[dict[str, str]] = {
+    variables: ClassVar[dict[str, str]] = {
         "job_id": "SUBMITIT_PBS_JOB_ID",
         "num_tasks": "SUBMITIT_PBS_NTASKS",
         "num_nodes": "SUBMITIT_PBS_NNODES",
@@ -132,114 +130,94 @@ class PbsJobEnvironment(job_environment.JobEnvironment):
 
     @property
     def hostnames(self) -> Sequence[str]:
-        """The hosts of the allocation."""
+        """Hosts of the allocation."""
         return [host for host in os.environ.get("SUBMITIT_PBS_HOSTS", "").split(",") if host] or [self.hostname]
 
-    def _requeue(self, countdown: int) -> None:  # noqa: ARG002  submitit's signature
-        raise utils.UncompletedJobError(f"PBS lets no owner requeue job {self.job_id}: submit the function again")
+    def requeue(self) -> None:
+        """Fail: PBS lets no user requeue a job."""
+        raise utils.UncompletedJobError(f"PBS lets no user requeue job {self.job_id}: submit the function again")
 
 
-class PbsExecutor(core.PicklingExecutor):
-    """Submits functions as PBS jobs, one qsub each. The pickle is in its place before qsub is called.
+class PbsExecutor(SubmitExecutor):
+    """Submits functions as PBS jobs, one qsub each; the pickle is written before qsub is called.
 
-    Parameters:
-        folder: for the jobs' folders, shared with the nodes. With submitit's `%j` (or `%A`) in it each job's results and
-            logs are in the folder of its id; what lies there before there is an id is in `pbs_jobs` beside it.
-        python: the interpreter in the job, this one by default.
+    Args:
+        folder: folder for the folders of the jobs, shared with the nodes. If it contains submitit's `%j` (or `%A`), the
+            results and logs of each job are in the folder named after its id, and the files that are written before
+            the id is known are in `pbs_jobs` beside it.
+        max_num_timeout: how often submitit submits a function again that reached its time limit.
+        python: shell command of the interpreter in the job; None for this one.
 
     Raises:
-        ValueError: for `%a` or `%t` in the folder: each job is one of its own, and its tasks share a folder.
+        ValueError: if the folder contains `%a` or `%t`: no job is an array element, and its tasks share a folder.
     """
 
     job_class = PbsJob
+    defaults = _DEFAULTS
+    common_parameters: ClassVar[core.EquivalenceDict] = {
+        "name": "name",
+        "timeout_min": "walltime_min",
+        "mem_gb": "memory",
+        "nodes": "nodes",
+        "cpus_per_task": "cpus",
+        "gpus_per_node": "gpus",
+        "tasks_per_node": "tasks_per_node",
+    }
 
     def __init__(self, folder: Path | str, max_num_timeout: int = 0, python: str | None = None) -> None:
-        super().__init__(folder, max_num_timeout=max_num_timeout)
+        super().__init__(folder, max_num_timeout, _INTERVAL)
         wrong = sorted(set(re.findall("%[at]", str(self.folder))))
         if wrong:
             raise ValueError(f"{self.folder}: the folder of PBS jobs may contain %j, but not {' or '.join(wrong)}")
         self._named_by_id = bool(re.search("%[jA]", str(self.folder)))
         self.python = shlex.quote(sys.executable) if python is None else python
-        self._throttling = _PACE
 
     @classmethod
     def name(cls) -> str:
-        """The cluster's name for AutoExecutor, and in the job's environment."""
+        """Name of the cluster for AutoExecutor, and in the environment of the job."""
         return "pbs"
 
     @classmethod
     def affinity(cls) -> int:
-        """Above 0 where there is a qsub; below Slurm's, whose wrappers of qsub are common."""
+        """Above 0 if there is a qsub; lower than that of Slurm, which often comes with a wrapper named qsub."""
         return 1 if shutil.which("qsub") and shutil.which("qstat") else -1
 
-    @classmethod
-    def _equivalence_dict(cls) -> core.EquivalenceDict:
-        return {
-            "name": "name",
-            "timeout_min": "walltime_min",
-            "mem_gb": "memory",
-            "nodes": "nodes",
-            "cpus_per_task": "cpus",
-            "gpus_per_node": "gpus",
-            "tasks_per_node": "tasks_per_node",
-        }
+    def convert_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Convert the memory from GB to the amount that PBS expects."""
+        if isinstance(parameters.get("memory"), int | float):
+            parameters["memory"] = f"{int(parameters['memory'] * 1024)}mb"
+        return parameters
 
-    @classmethod
-    def _valid_parameters(cls) -> set[str]:
-        return set(_DEFAULTS)
-
-    def _convert_parameters(self, params: dict[str, Any]) -> dict[str, Any]:
-        converted: dict[str, Any] = super()._convert_parameters(params)
-        if isinstance(converted.get("memory"), int | float):
-            converted["memory"] = f"{int(converted['memory'] * 1024)}mb"
-        return converted
-
-    def _internal_update_parameters(self, **kwargs: Any) -> None:
-        unknown = sorted(set(kwargs) - set(_DEFAULTS))
+    def check_parameters(self, parameters: Mapping[str, Any]) -> None:
+        """Refuse unknown parameters, and list the valid ones."""
+        unknown = sorted(set(parameters) - set(_DEFAULTS))
         if unknown:
             valid = "\n".join(f"  - {name} (default: {value!r})" for name, value in sorted(_DEFAULTS.items()))
             raise ValueError(f"Unavailable parameter(s): {unknown}\nValid parameters are:\n{valid}")
-        super()._internal_update_parameters(**kwargs)
 
-    def _internal_process_submissions(self, delayed_submissions: list[utils.DelayedSubmission]) -> list[core.Job[Any]]:
+    def submit_delayed(self, delayed: list[utils.DelayedSubmission]) -> list[core.Job[Any]]:
+        """Submit functions, one after the other."""
         jobs: list[core.Job[Any]] = []
-        for delayed in delayed_submissions:
+        for each in delayed:
             try:
-                jobs.append(self._submit_delayed(delayed))
+                jobs.append(self._submit_one(each))
             except Exception as error:
                 if not jobs:
                     raise
-                # as at a site's limit of jobs a user: nobody else would tell which jobs there are
-                before = " ".join(job.job_id for job in jobs)
-                raise utils.FailedSubmissionError(f"{error}; submitted before it, and still there: {before}") from error
+                # for example at a site's limit on queued jobs: the caller gets no other list of the accepted jobs
+                accepted = " ".join(job.job_id for job in jobs)
+                message = f"{error}; submitted before it, and still in PBS: {accepted}"
+                raise utils.FailedSubmissionError(message) from error
         return jobs
 
-    def _submit_delayed(self, delayed: utils.DelayedSubmission) -> core.Job[Any]:
-        self._throttle()
-        self._last_job_submitted = time.time()
-        folder = self._job_folder()
-        delayed.set_timeout(self._parameter("walltime_min"), self.max_num_timeout)
-        delayed.dump(folder / PICKLE)
-        (folder / SCRIPT).write_text(
-            self._make_submission_file_text(self._command_in(folder), str(folder)), encoding="utf-8"
-        )
-        number = qstat.submitit_id(self._qsub(folder))
-        job = self.job_class(self.folder if self._named_by_id else folder, number, list(range(self._num_tasks())))
+    def job_folder(self) -> Path:
+        """Make a folder for the next job; its name cannot contain the job id, which is not known yet."""
+        parent = self.folder
         if self._named_by_id:
-            job.paths.folder.mkdir(parents=True, exist_ok=True)
-            for there, file in ((job.paths.submitted_pickle, PICKLE), (job.paths.submission_file, SCRIPT)):
-                with contextlib.suppress(FileExistsError):  # the job has begun
-                    there.symlink_to(folder / file)
-        return job
-
-    def _job_folder(self) -> Path:
-        """A new folder of the next job's own: a script gives its pickle the job's id only in the job."""
-        above = self.folder
-        if self._named_by_id:
-            above = utils.JobPaths.get_first_id_independent_folder(self.folder) / "pbs_jobs"
-        above.mkdir(parents=True, exist_ok=True)
+            parent = utils.JobPaths.get_first_id_independent_folder(self.folder) / "pbs_jobs"
+        parent.mkdir(parents=True, exist_ok=True)
         for number in range(1, 10**9):
-            folder = above / f"{number:05d}"
+            folder = parent / f"{number:05d}"
             try:
                 folder.mkdir(mode=0o700)
             except FileExistsError:
@@ -247,116 +225,133 @@ class PbsExecutor(core.PicklingExecutor):
             return folder
         raise AssertionError("a folder with a billion jobs")
 
-    def _qsub(self, folder: Path) -> str:
-        answer = _run(self._make_submission_command(Path(SCRIPT)), folder)
+    def qsub(self, folder: Path) -> str:
+        """Submit the batch script in a folder; return the full job id."""
+        answer = _run(["qsub", SCRIPT], folder)
         if answer.status:
-            raise utils.FailedJobError(f"qsub ended with {answer.status}: {answer.error_line}")
-        return self._get_job_id_from_submission_command(answer.output)
-
-    def _command_in(self, folder: Path) -> str:
-        results = self.folder if self._named_by_id else folder
-        return f"{self.python} -u -m submitit.core._submit {shlex.quote(str(results))}"
-
-    def _parameter(self, name: str) -> Any:
-        return self.parameters.get(name, _DEFAULTS[name])
-
-    def _num_tasks(self) -> int:
-        return int(self._parameter("nodes") * self._parameter("tasks_per_node"))
-
-    def _make_submission_command(self, submission_file_path: Path) -> list[str]:
-        return ["qsub", str(submission_file_path)]
-
-    @staticmethod
-    def _get_job_id_from_submission_command(string: bytes | str) -> str:
-        text = string.decode() if isinstance(string, bytes) else string
-        job = qstat.submitted_id(text)
+            raise utils.FailedJobError(f"qsub failed with {answer.status}: {answer.error_line}")
+        job = qstat.parse_submitted_id(answer.output)
         if job is None:
-            raise utils.FailedSubmissionError(f"qsub printed no job id: {text!r}")
+            raise utils.FailedSubmissionError(f"qsub printed no job id: {answer.output!r}")
         return job
 
-    def _make_submission_file_text(self, command: str, uid: str) -> str:
-        """The script of the job whose folder is `uid`: submitit's name for what is unique."""
+    def render(self, folder: Path) -> str:
+        """Render the batch script of the job with this folder."""
         from aiperf_orch.schedulers.script_rendering import render_script
 
-        given = {name: self._parameter(name) for name in _DEFAULTS}
+        values = {name: self._parameter(name) for name in _DEFAULTS}
         job = SimpleNamespace(
-            **given,
-            account=given["account_string"],
-            resources=given["resource_lines"],
-            directives=given["directive_lines"],
-            setup=given["setup_lines"],
+            **values,
+            account=values["account_string"],
+            resources=values["resource_lines"],
+            directives=values["directive_lines"],
+            setup=values["setup_lines"],
             modules=(),
             container=None,
             mail_user=None,
             requeue=False,
         )
         job.cpus *= job.tasks_per_node  # of a node, as PBS counts
+        results = self.folder if self._named_by_id else folder
         return render_script(
             "pbs.sh.j2",
             None,
-            name=given["name"],
+            name=values["name"],
             job=job,
             tasks_per_node=job.tasks_per_node,
-            walltime=walltime(given["walltime_min"] * 60),
+            walltime=walltime(values["walltime_min"] * 60),
             after=None,
             campaign=None,
-            folder=uid,
+            folder=str(folder),
             own_folder=self.folder if self._named_by_id else None,
             log="log",
             output="pbs.log",
             warn_after=None,
-            command=command,
+            command=f"{self.python} -u -m submitit.core._submit {shlex.quote(str(results))}",
         )
+
+    def _submit_one(self, delayed: utils.DelayedSubmission) -> core.Job[Any]:
+        self.throttle()
+        folder = self.job_folder()
+        delayed.set_timeout(self._parameter("walltime_min"), self.max_num_timeout)
+        delayed.dump(folder / PICKLE)
+        (folder / SCRIPT).write_text(self.render(folder), encoding="utf-8")
+        number = qstat.submitit_id(self.qsub(folder))
+        tasks = range(int(self._parameter("nodes") * self._parameter("tasks_per_node")))
+        job = self.job_class(self.folder if self._named_by_id else folder, number, list(tasks))
+        if self._named_by_id:
+            job.paths.folder.mkdir(parents=True, exist_ok=True)
+            for path, file in ((job.paths.submitted_pickle, PICKLE), (job.paths.submission_file, SCRIPT)):
+                with contextlib.suppress(FileExistsError):  # the running job was faster
+                    path.symlink_to(folder / file)
+        return job
+
+    def _parameter(self, name: str) -> Any:
+        return self.parameters.get(name, _DEFAULTS[name])
 
 
 class CampaignExecutor(PbsExecutor):
-    """The executor for one job whose folder, script and submission are given: how the scheduler submits a trial."""
+    """Executor for one job of a campaign, whose folder, script and submission the scheduler provides.
+
+    Args:
+        folder: folder of the job.
+        render: renders the batch script.
+        qsub: submits the script in a folder, and returns the full job id.
+
+    Raises:
+        SubmitRefusedError: if the folder contains a `%`, which submitit would replace.
+    """
 
     def __init__(self, folder: Path, render: Callable[[], str], qsub: Callable[[Path], str]) -> None:
         if "%" in str(folder):
-            raise SubmitRefusedError(
-                f"{folder}: submitit fills in what follows a % in a path: use a directory without one"
-            )
+            raise SubmitRefusedError(f"{folder}: submitit replaces a % in a path: use a directory without one")
         super().__init__(folder)
-        self._render, self._given_qsub = render, qsub
+        self._render, self._qsub = render, qsub
         self.full_id = ""
 
-    def _job_folder(self) -> Path:
+    def job_folder(self) -> Path:
+        """Return the folder of the job."""
         return self.folder
 
-    def _throttle(self) -> None:
-        """The scheduler's commands are paced already."""
+    def throttle(self) -> None:
+        """Do nothing: the scheduler limits the rate of its commands itself."""
 
-    def _qsub(self, folder: Path) -> str:
-        self.full_id = self._given_qsub(folder)
+    def qsub(self, folder: Path) -> str:
+        """Submit the script and keep the full job id."""
+        self.full_id = self._qsub(folder)
         return self.full_id
 
-    def _make_submission_file_text(self, command: str, uid: str) -> str:  # noqa: ARG002  submitit's signature
+    def render(self, folder: Path) -> str:  # noqa: ARG002  as in the base class
+        """Render the script."""
         return self._render()
 
 
 def _run(command: list[str], folder: Path | None = None) -> CommandResult:
-    """Run a command of PBS; raises SchedulerUnreachableError when it cannot be run, or takes too long."""
-    from aiperf_orch.schedulers.command import run_command  # not for jobs
+    """Run a command of PBS.
+
+    Raises:
+        SchedulerUnreachableError: if the command cannot be run, or exceeds the time limit.
+    """
+    from aiperf_orch.schedulers.command import run_command  # not needed in jobs
 
     return run_command(command, timeout=_TIMEOUT, folder=folder)
 
 
 def walltime(seconds: float) -> str:
-    """A time limit as qsub reads it, `HH:MM:SS`, not shorter than a minute."""
+    """Format a time limit in seconds for qsub as `HH:MM:SS`; at least one minute."""
     minutes, rest = divmod(max(int(-(-seconds // 1)), 60), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours:02d}:{minutes:02d}:{rest:02d}"
 
 
-def _state(job: qstat.Job) -> str:
-    """A job's state in submitit's words."""
-    if job.state in qstat.WAITING:
+def _state(job: qstat.QstatJob) -> str:
+    """Translate the state of a job to submitit's name for it."""
+    if job.state in qstat.PENDING_STATES:
         return "PENDING"
-    if job.state in qstat.RUNNING:
+    if job.state in qstat.RUNNING_STATES:
         return "RUNNING"
-    if job.state not in qstat.ENDED:
+    if job.state not in qstat.ENDED_STATES:
         return "UNKNOWN"
-    if job.substate == qstat.DELETED or job.exit_status is None:
+    if job.substate == qstat.SUBSTATE_DELETED or job.exit_status is None:
         return "CANCELLED"
     return "COMPLETED" if job.exit_status == 0 else "FAILED"

@@ -1,4 +1,4 @@
-"""Asks a PBS server what its complex has. What is asked and how the answers are read is `site`'s."""
+"""Query of a PBS server for its inventory; `inventory` has the commands and parsers."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from aiperf_orch.util.errors import SchedulerUnreachableError
 
 
 def survey(*, timeout: float) -> inventory.Complex:
-    """What the complex has; pbsnodes may be silent, as where users may not run it.
+    """Query the inventory. A failure of pbsnodes is recorded in it, since some sites let no user run that.
 
     Args:
-        timeout: seconds that each question may take.
+        timeout: time limit of each command in seconds.
 
     Raises:
-        SchedulerUnreachableError: when the server does not answer.
+        SchedulerUnreachableError: if the server does not answer.
     """
     server = inventory.parse_server(ask(qstat.server_command(), timeout=timeout))
     queues = inventory.parse_queues(ask(inventory.queues_command(), timeout=timeout))
@@ -27,11 +27,11 @@ def survey(*, timeout: float) -> inventory.Complex:
     return inventory.Complex(server, queues, nodes)
 
 
-def room(settings: PbsSettings) -> NodeSharing:
-    """How trials share the hosts of the queue that they go to.
+def node_sharing(settings: PbsSettings) -> NodeSharing:
+    """Number of nodes in the trials' queue that fit a trial, and number of trials that share one.
 
     Raises:
-        SchedulerUnreachableError: when the server does not answer.
+        SchedulerUnreachableError: if the server does not answer.
     """
     found = survey(timeout=settings.command_timeout)
     if settings.resources or found.without_nodes is not None:

@@ -1,12 +1,13 @@
-"""Faults that a test puts into commands, kept in the file `faults` of the state directory.
+"""Faults that a test injects into commands, stored in the file `faults` of the state directory.
 
-A fault is a dict: `command` (a name, or `*`), `kind`, `times` (how often still; None: always), and what its kind needs:
+A fault is a dict with `command` (a name, or `*` for all), `kind`, `times` (remaining number of uses; None: unlimited),
+and the parameters of its kind:
 
-- `down`: nobody listens at the server's port.
-- `hang`: the server does not answer for `seconds`, then it does; the request of a client that was killed is never served.
-- `hang_after`: the server does what it was asked, and its answer does not come for `seconds`.
+- `down`: the port of the server is closed.
+- `hang`: the server answers only after `seconds`; the request of a client that was killed before is not served.
+- `hang_after`: the server serves the request, and answers only after `seconds`.
 - `slow`: the answer takes `seconds` longer.
-- `truncated`: of the output only the first `keep` (a fraction) arrives, and the exit status is 0 all the same.
+- `truncated`: only the first part of the output arrives (the fraction `keep`), and the exit status is 0 nevertheless.
 - `refused`: the server refuses with `text` and `status`.
 """
 
@@ -14,12 +15,12 @@ import fcntl
 import time
 
 from pbs import processes
-from pbs.errors import Refusal, server_down
+from pbs.errors import CommandError, server_down
 from pbs.store import read, write
 
 
 def take(store, command):
-    """The first fault for this command, counted as used; None when there is none."""
+    """Take the first fault of a command, and count the use; None if there is none."""
     path = store.path("faults")
     if not read(path):
         return None
@@ -36,25 +37,25 @@ def take(store, command):
 
 
 def put(store, fault):
-    """Add a fault; with None, take all away."""
+    """Add a fault; None removes all faults."""
     with open(store.path("faults.lock"), "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         write(store.path("faults"), [*(read(store.path("faults")) or []), fault] if fault else [])
 
 
 def before(store, command, fault):
-    """What a fault does before the server is asked."""
+    """Apply a fault before the request is served."""
     if fault["kind"] == "down":
         with store.locked():
             raise server_down(command, store.settings["server"])
     if fault["kind"] == "refused":
-        raise Refusal(f"{command}: {fault['text']}\n", fault["status"])
+        raise CommandError(f"{command}: {fault['text']}\n", fault["status"])
     if fault["kind"] in ("hang", "slow"):
         _sleep(store, fault["seconds"])
 
 
 def after(store, fault, text):
-    """What a fault does to the answer."""
+    """Apply a fault to the answer; return the output."""
     if fault["kind"] == "hang_after":
         _sleep(store, fault["seconds"])
     if fault["kind"] == "truncated":
@@ -63,7 +64,7 @@ def after(store, fault, text):
 
 
 def _sleep(store, seconds):
-    """Sleep as long as the tests live."""
+    """Sleep, unless the process of the tests has ended."""
     end = time.monotonic() + seconds
     with store.locked():
         owner = store.settings["owner"]

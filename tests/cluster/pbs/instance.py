@@ -1,4 +1,4 @@
-"""A private OpenPBS stand-in for a test: made in a directory, and ended with every process that it started."""
+"""Instance of the OpenPBS stand-in for a test: created in a directory, and ended with all processes that it started."""
 
 import getpass
 import os
@@ -35,18 +35,18 @@ _MAIN = Path(__file__).parent / "main.py"
 class Pbs:
     """An instance under `root`: its programs are in `bin`, the home directory of its jobs is `home`.
 
-    Put `bin` first on PATH and use it as PBS is used. It has two nodes, `pbsn1` and `pbsn2`, of 8 CPUs and 2 GPUs, and
-    one queue, `workq`; it keeps a history. Settings that `configure` changes:
+    With `bin` first on PATH, use it like PBS. It has two nodes, `pbsn1` and `pbsn2`, with 8 CPUs and 2 GPUs each, and
+    one queue, `workq`; it keeps a job history. Settings for `configure`:
 
-    - `history`: whether finished jobs can be asked for (`job_history_enable`).
-    - `kill_delay`: seconds between SIGTERM and SIGKILL; 10, as in a real one.
-    - `node_fail_requeue`: seconds until the server gives up the jobs of a node that is down. Real: 310; here 1.
-    - `output_delay`: seconds by which output files come later than the job's end.
-    - `lose_output`: the output of jobs never comes.
-    - `refuse_starts`: names of jobs that no node will start; they are held after 20 tries.
-    - `max_queued`: how many jobs the user may have in the queue; None: any.
+    - `history`: whether finished jobs can be queried (`job_history_enable`).
+    - `kill_delay`: seconds between SIGTERM and SIGKILL; 10, as in a real PBS.
+    - `node_fail_requeue`: seconds after which the server ends the jobs of a node that is down; 1 (real: 310).
+    - `output_delay`: seconds between the end of a job and the delivery of its output.
+    - `lose_output`: whether the output of jobs is never delivered.
+    - `refuse_starts`: names of jobs that no node starts; they are held after 20 refused starts.
+    - `max_queued`: maximum number of jobs of the user in the queue; None: no limit.
 
-    Use it as a context manager, or call `close`. When the process that made it dies, its jobs are ended within a second.
+    Use it as a context manager, or call `close`. If its process dies, its jobs are ended within a second.
     """
 
     def __init__(self, root: Path, nodes: int = 2, **settings: Any) -> None:
@@ -95,7 +95,7 @@ class Pbs:
 
     @property
     def environment(self) -> dict[str, str]:
-        """This process's environment with the instance's programs first on PATH."""
+        """The environment of this process with the programs of the instance first on PATH."""
         return {**os.environ, "PATH": f"{self.bin}:{os.environ['PATH']}"}
 
     def run(
@@ -106,7 +106,7 @@ class Pbs:
         cwd: Path | None = None,
         timeout: float = 60,
     ) -> subprocess.CompletedProcess[str]:
-        """Run one of the programs, with `script` as its input; as the operator if asked."""
+        """Run one of the programs, with `script` as its input, optionally as the operator."""
         return subprocess.run(
             [str(self.bin / words[0]), *map(str, words[1:])],
             input="" if script is None else script,
@@ -119,37 +119,37 @@ class Pbs:
         )
 
     def submit(self, script: str, *options: Any, cwd: Path | None = None) -> str:
-        """qsub that must succeed; returns the id."""
+        """Run a qsub that must succeed; return the job id."""
         done = self.run("qsub", *options, script=script, cwd=cwd)
         assert done.returncode == 0, done
         return done.stdout.strip()
 
     def job(self, job_id: str) -> dict[str, Any]:
-        """What qstat -x -f shows of a job, without asking; empty when the server does not know it."""
+        """Attributes of a job as in `qstat -x -f`, without running a command; empty if the server does not know it."""
         sequence = int(job_id.partition(".")[0])
         with self._store.locked():
             job = self._store.job(sequence) or self._store.job(sequence, FINISHED)
         return job["attributes"] if job else {}
 
     def wait(self, job_id: str, state: str = "F", seconds: float = 60) -> dict[str, Any]:
-        """Wait until the job is in one of these states (and, if running, has its processes); returns its attributes."""
+        """Wait until a job is in one of the states (if running, with its processes); return its attributes."""
         deadline = time.monotonic() + seconds
         while True:
             job = self.job(job_id)
             if job and job["job_state"] in state and (job["job_state"], job["substate"]) != ("R", 41):
                 return job
-            assert time.monotonic() < deadline, f"{job_id} is {job}, not {state}"
+            assert time.monotonic() < deadline, f"job {job_id} did not reach state {state} in {seconds} s: {job}"
             time.sleep(0.02)
 
     def wait_gone(self, job_id: str, seconds: float = 60) -> None:
-        """Wait until the server knows the job no more."""
+        """Wait until the server does not know the job any more."""
         deadline = time.monotonic() + seconds
         while self.job(job_id):
-            assert time.monotonic() < deadline, f"{job_id} is still known"
+            assert time.monotonic() < deadline, f"job {job_id} is still known after {seconds} s"
             time.sleep(0.02)
 
     def calls(self, command: str = "") -> list[tuple[float, str, list[str]]]:
-        """Every use of a command so far, or of any: when, which, with what."""
+        """Time, name and arguments of each call so far, of one command or of all."""
         path = self.root / "calls"
         lines = path.read_text(errors="surrogateescape").splitlines() if path.exists() else []
         parts = [line.split("\0") for line in lines]
@@ -168,24 +168,24 @@ class Pbs:
             self._store.change_settings(queues=self._store.settings["queues"] | {name: _QUEUE | limits})
 
     def fault(self, command: str, kind: str, times: int | None = None, **details: Any) -> None:
-        """Put a fault into a command (`*`: into all), for so many uses: see `faults`."""
+        """Inject a fault into a command (`*`: all commands) for a number of uses; see `faults`."""
         defaults = {"seconds": 3600, "keep": 0.5, "text": "would exceed complex's per-user limit", "status": 38}
         faults.put(self._store, {"command": command, "kind": kind, "times": times, **defaults, **details})
 
     def heal(self) -> None:
-        """Take all faults out of the commands."""
+        """Remove all faults."""
         faults.put(self._store, None)
 
     def stop_server(self) -> None:
-        """Nobody answers; jobs go on, and those that end say so when the server is back."""
+        """Stop the server; jobs go on, and their ends are reported when the server runs again."""
         self.configure(down=True)
 
     def start_server(self) -> None:
-        """The server answers again."""
+        """Start the server again."""
         self.configure(down=False)
 
     def node_down(self, node: str) -> None:
-        """A node loses its power: everything that runs there dies, and the server sees no answer."""
+        """Power off a node: all its processes die, and the server cannot reach it."""
         self._set_node(node, "down", "node down: communication closed")
         with self._store.locked():
             for job in self._store.jobs():
@@ -195,28 +195,28 @@ class Pbs:
                     self._kill_job(job, node)
 
     def cut_off(self, node: str) -> None:
-        """A node's mom cannot be reached: its jobs run on there, and the server, after `node_fail_requeue`, gives them up.
+        """Disconnect a node: its jobs go on, and the server ends them after `node_fail_requeue`.
 
-        As captured for a mom that was killed (09_nodes_server_down: mom_dead_not_rerunable, "processes of the job live
-        on without their mom"): `obittime` is when the server gave up. Jobs that are given up run on until `reconnect`.
+        As recorded for a killed mom (09_nodes_server_down: mom_dead_not_rerunable), `obittime` is the time at which the
+        server ended the job, whose processes go on until `reconnect`.
         """
         self._set_node(node, "down", "node down: communication closed", cut_off=True)
 
     def reconnect(self, node: str) -> None:
-        """The mom is reached again: it goes on with jobs that the server still has, and kills those that it gave up."""
+        """Connect a node again: jobs that the server still has go on, and the others are killed."""
         self._set_node(node, "free", "", cut_off=False)
 
     def restart_server(self) -> None:
-        """The server starts again before its moms: it knows no node's resources until `moms_report`.
+        """Restart the server, which does not know the resources of the nodes until `moms_report`.
 
-        Until then its scheduler says of any job that waits that it can never run, as users of 23.06.06 report; captured
-        is the form of that comment (04_states2: queued_can_never_run). What runs goes on.
+        Until then its scheduler reports that pending jobs can never run, as users of 23.06.06 describe; the text of
+        that comment is recorded (04_states2: queued_can_never_run). Running jobs go on.
         """
         for node in self._nodes():
             self._set_node(node, "state-unknown,down", "", reported=False)
 
     def moms_report(self, *nodes: str) -> None:
-        """The moms of these nodes, or of all, have told the server what they have."""
+        """Report the resources of some nodes, or of all, to the server."""
         for node in nodes or self._nodes():
             self._set_node(node, "free", "", reported=True)
 
@@ -225,11 +225,11 @@ class Pbs:
             return list(self._store.settings["nodes"])
 
     def disable_queue(self, name: str = "workq") -> None:
-        """`qdisable`: the queue takes no jobs, and qsub is refused with 173, as captured (06_errors: queue off)."""
+        """Disable a queue as `qdisable` does: qsub is refused with status 173, as recorded (06_errors: queue off)."""
         self._change_queue(name, enabled=False)
 
     def enable_queue(self, name: str = "workq") -> None:
-        """`qenable`."""
+        """Enable a queue as `qenable` does."""
         self._change_queue(name, enabled=True)
 
     def _change_queue(self, name: str, **limits: Any) -> None:
@@ -238,11 +238,11 @@ class Pbs:
             self._store.change_settings(queues=queues | {name: queues[name] | limits})
 
     def node_offline(self, node: str) -> None:
-        """An administrator takes a node out: what runs there goes on, nothing new starts."""
+        """Take a node out of service: its jobs go on, and no jobs start on it."""
         self._set_node(node, "offline", "")
 
     def node_up(self, node: str) -> None:
-        """The node is there again."""
+        """Return a node to service."""
         self._set_node(node, "free", "")
 
     def _set_node(self, node: str, state: str, comment: str, **facts: bool) -> None:
@@ -252,7 +252,7 @@ class Pbs:
             self._store.change_settings(nodes=nodes)
 
     def lose(self, job_id: str, *, living: bool = False) -> None:
-        """The server forgets a job; its processes die too, or live on unseen."""
+        """Remove a job from the server; its processes die too, or stay `living`."""
         with self._store.locked():
             job = self._store.job(int(job_id.partition(".")[0]))
             assert job is not None, f"{job_id} is not in the queue"
@@ -263,28 +263,28 @@ class Pbs:
             self._store.forget(job)
 
     def preempt(self, job_id: str) -> None:
-        """The scheduler deletes a running job for another one's sake, as where preempt_order is D."""
+        """Preempt a running job by deleting it, as with preempt_order D."""
         with self._store.locked():
             job = self._store.job(int(job_id.partition(".")[0]))
             assert job is not None, f"{job_id} is not in the queue"
             server.delete(self._store, job, f"Scheduler@{self._store.settings['host']}", force=False)
 
     def exceed_walltime(self, job_id: str) -> None:
-        """A running job's walltime is over, whatever it asked for."""
+        """End a running job as if it had reached its walltime."""
         with self._store.locked():
             job = self._store.job(int(job_id.partition(".")[0]))
             assert job is not None, f"{job_id} is not in the queue"
-            server.give_order(self._store, job, "walltime")
+            server.send_command(self._store, job, "walltime")
 
     def crash_mom(self, job_id: str) -> None:
-        """The node's daemon crashes and is started again: it ends the job and reports it lost."""
+        """Crash and restart the mom of a job, which ends the job and reports it as lost."""
         with self._store.locked():
             job = self._store.job(int(job_id.partition(".")[0]))
             assert job is not None, f"{job_id} is not in the queue"
             self._kill_job(job)
 
     def _kill_job(self, job: dict[str, Any], node: str | None = None) -> None:
-        """Kill a job's supervisor and processes, or only its tasks on one node."""
+        """Kill the supervisor and the processes of a job, or only its tasks on one node."""
         if node is not None:
             self._kill(lambda: processes.in_sessions(task_sessions(self._store, job["seq"], node)))
             return
@@ -295,16 +295,16 @@ class Pbs:
 
     @staticmethod
     def _kill(find: Callable[[], list[int]]) -> None:
-        """Kill what is found until there is nothing more."""
+        """Kill the processes that `find` returns until there are none."""
         deadline = time.monotonic() + 60
         while found := [pid for pid in find() if processes.birth(pid) is not None]:
-            assert time.monotonic() < deadline, f"these processes will not die: {found}"
+            assert time.monotonic() < deadline, f"processes still alive after 60 s of SIGKILL: {found}"
             for pid in found:
                 processes.send(pid, signal.SIGKILL)
             time.sleep(0.01)
 
     def processes(self) -> list[int]:
-        """Everything that this instance has running: jobs, their supervisors, and commands."""
+        """All processes of this instance: jobs, their supervisors, and commands."""
         with self._store.locked():
             mark = self._store.settings["cookie"]
             sessions = {job["session"] for job in self._store.jobs() if job["session"]}
@@ -315,7 +315,7 @@ class Pbs:
         ]
 
     def close(self) -> None:
-        """End the instance: no job starts any more, and every process of it is killed, by its id."""
+        """End the instance: no job starts any more, and all its processes are killed by their ids."""
         self.configure(closed=True)
         self._kill(self.processes)
         log = self.root / "mom.log"

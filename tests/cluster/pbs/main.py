@@ -1,16 +1,16 @@
-"""The program behind every command: `main.py STATE COMMAND [ARGUMENT...]`."""
+"""Program of all commands: `main.py STATE COMMAND [ARGUMENT...]`."""
 
 import os
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from pbs.errors import Refusal
+from pbs.errors import CommandError
 from pbs.store import Store
 
 
 def main(root, command, *arguments):
-    """Run a command, with the faults that the tests asked for; returns its exit status."""
+    """Run a command with the faults that the tests injected; return its exit status."""
     if command == "mom":
         from pbs.mom import mom
 
@@ -29,37 +29,37 @@ def main(root, command, *arguments):
             text = faults.after(store, fault, text)
         sys.stdout.write(text)
         sys.stdout.flush()
-    except Refusal as refusal:
-        if refusal.output:
-            sys.stdout.write(refusal.output)
+    except CommandError as error:
+        if error.output:
+            sys.stdout.write(error.output)
             sys.stdout.flush()
-        sys.stderr.write(refusal.text)
-        return refusal.status
+        sys.stderr.write(error.text)
+        return error.status
     except BrokenPipeError:
         os._exit(141)
     return status
 
 
 def _run(store, command, arguments):
-    """What the command prints, and its exit status."""
+    """Run a command; return its output and exit status."""
     if arguments and arguments[0] == "--version":
         return "pbs_version = 23.06.06\n", 0
     if command == "qsub":
-        from pbs.submitting import qsub as run
+        from pbs.qsub import qsub as run
     elif command in ("qstat", "qselect"):
-        from pbs import showing
+        from pbs import qstat
 
-        run = getattr(showing, command)
+        run = getattr(qstat, command)
     elif command == "pbsnodes":
-        from pbs.showing_nodes import pbsnodes as run
+        from pbs.pbsnodes import pbsnodes as run
     elif command in ("pbs_tmrsh", "pbsdsh", "mpiexec"):
         from pbs import tasks
 
         run = getattr(tasks, command)
     else:
-        from pbs import changing
+        from pbs import job_commands
 
-        run = getattr(changing, command)
+        run = getattr(job_commands, command)
     return run(store, list(arguments))
 
 

@@ -1,7 +1,8 @@
-"""The supervisor of one running job: what pbs_mom does on the job's first node.
+"""Supervisor of one running job, as pbs_mom on the first node of the job.
 
-It starts the job's login shell in a session of its own, ends it at its walltime or when ordered, delivers its output
-and writes its end into the state directory. The job's other tasks (`tasks`) have sessions of their own, known by files.
+It starts the login shell of the job in a new session, ends it at its walltime or on a command of the server, delivers
+its output, and writes its end to the state directory. Further tasks of the job (`tasks`) have their own sessions, which
+are listed by files.
 """
 
 import contextlib
@@ -11,17 +12,17 @@ import shutil
 import signal
 import time
 
-from pbs import depending, outputs, processes, server
-from pbs.forms import duration, parse_duration
-from pbs.placing import node_lines
+from pbs import dependencies, outputs, processes, server
+from pbs.formats import duration, parse_duration
+from pbs.placement import node_lines
 from pbs.store import Store
 
-_TICK = 0.05  # seconds between looks at a session that is being ended
-_REPORT = 1.0  # seconds between reports of what a job has used; a real mom: 10 to 120
+_TICK = 0.05  # seconds between two checks of a session that is being ended
+_REPORT = 1.0  # seconds between two reports of the used resources; a real mom: 10 to 120
 
 
 def mom(root, sequence):
-    """Run the job with this number, which the scheduler has just given its nodes."""
+    """Run the job with this number, to which the scheduler has just allocated nodes."""
     for descriptor in range(3, 64):
         with contextlib.suppress(OSError):
             os.close(descriptor)
@@ -43,8 +44,8 @@ class _Run:
         self.sequence, self.attributes = job["seq"], job["attributes"]
         self.started = time.monotonic()
         self.reason = None  # walltime, delete, force, rerun: why the job is being ended
-        self.obeyed = None  # the last order
-        self.reported = 0.0  # how long it had run at the last report
+        self.last_command = None  # last command of the server that was executed
+        self.reported = 0.0  # seconds from the start to the last report
         self.was_cut_off = False
         self.kill_at = None
         limit = self.attributes.get("Resource_List.walltime")
@@ -67,7 +68,7 @@ class _Run:
             if job is None:
                 return
             job["session"] = self.shell
-            # what it uses is not known before the node's next report
+            # used resources are not known before the next report of the node
             job["attributes"] |= {"substate": 42, "session_id": self.shell, "jobdir": self.settings["home"]}
             store.save(job)
 
@@ -96,7 +97,7 @@ class _Run:
         os.execve(shell, ["-" + os.path.basename(shell)], environment)
 
     def wait(self):
-        """Until the job has ended, and nothing of it runs; returns its exit status as PBS counts it."""
+        """Wait until all processes of the job have ended; return its exit status as PBS reports it."""
         status = None
         while True:
             if status is None:
@@ -108,7 +109,7 @@ class _Run:
                 living = processes.in_sessions(self._sessions())
                 if not living:
                     return status
-                if self.reason is None:  # it ended by itself, and leaves nothing behind
+                if self.reason is None:  # the shell ended without a command: end the remaining processes
                     self._signal(signal.SIGKILL)
             now = time.monotonic()
             if self.reason is None and status is None and self.limit is not None and now - self.started >= self.limit:
@@ -130,38 +131,38 @@ class _Run:
         self._end("walltime")
 
     def _talk(self):
-        """Report to the server and obey it; a node that is cut off hears nothing, and its job goes on."""
+        """Report to the server and execute its command; on a disconnected node the job goes on without either."""
         with self.store.locked():
             job, cut_off = self._own_job(), self._is_cut_off()
             if job is not None and not cut_off and self.started + self.reported + _REPORT <= time.monotonic():
                 self.reported = time.monotonic() - self.started
                 job["attributes"] |= self._used()
                 self.store.save(job)
-        if not processes.is_same(*self.settings["owner"]):  # the tests were killed, and nobody else cleans up
+        if not processes.is_same(*self.settings["owner"]):  # the tests were killed, and cannot clean up
             self._signal(signal.SIGKILL)
             os._exit(0)
         if cut_off:
             self.was_cut_off = True
             return
         if job is None:
-            if self.was_cut_off:  # the server gave the job up meanwhile, and says so now
+            if self.was_cut_off:  # meanwhile the server ended the job
                 self._kill_all()
-            os._exit(0)  # the job was made to vanish
-        if job["order"] and job["order"] != self.obeyed:
-            self.obeyed = job["order"]
-            self._end(job["order"])
+            os._exit(0)  # a test removed the job
+        if job["mom_command"] and job["mom_command"] != self.last_command:
+            self.last_command = job["mom_command"]
+            self._end(job["mom_command"])
 
     def _own_job(self):
-        """The job, None when the server has none of this run any more; for the holder of the lock."""
+        """The job, None if the server does not have this run any more; requires the lock."""
         job = self.store.job(self.sequence)
         return job if job and job["supervisor"] and job["supervisor"][0] == os.getpid() else None
 
     def _is_cut_off(self):
-        """Whether the job's first node is; for the holder of the lock."""
+        """Whether the first node of the job is disconnected; requires the lock."""
         return self.store.settings["nodes"][self.job["allocation"][0][0]]["cut_off"]
 
     def _kill_all(self):
-        """Kill what runs on this node; the job may run elsewhere by now."""
+        """Kill the processes on this node; the job may already run on another one."""
         here = {self.shell, *task_sessions(self.store, self.sequence, self.job["allocation"][0][0])}
         while living := processes.in_sessions(here):
             for pid in living:
@@ -169,7 +170,7 @@ class _Run:
             time.sleep(_TICK)
 
     def _end(self, reason):
-        """Begin to end the job: SIGTERM, and SIGKILL when kill_delay is over; or SIGKILL at once."""
+        """Begin to end the job: SIGTERM, and SIGKILL after kill_delay; or SIGKILL immediately."""
         if self.reason is None or reason != "delete":
             self.reason = reason
         gently = reason in ("walltime", "delete")
@@ -195,11 +196,11 @@ class _Run:
         }
 
     def finish(self, status):
-        """Write the job's end, bring its output where it belongs, and let the next job start."""
+        """Write the end of the job, deliver its output, and start further jobs."""
         store = self.store
         if self.reason == "walltime":
             status = -29
-        while processes.is_same(*self.settings["owner"]):  # an end that nobody can be told of waits for the server
+        while processes.is_same(*self.settings["owner"]):  # the end is reported when the server can be reached
             with store.locked():
                 job = self._own_job()
                 cut_off = self._is_cut_off()
@@ -239,7 +240,7 @@ class _Run:
             job["attributes"]["substate"] = 91 if deleted else 92 if status == 0 else 93
             job["allocation"] = []
             store.retire(job)
-            depending.release(store, job)
+            dependencies.release(store, job)
             if not store.settings["closed"]:
                 server.schedule(store)
         if late and not lost:
@@ -249,7 +250,7 @@ class _Run:
 
 
 def fork(become):
-    """Start `become` in a process and session of its own; it has to exec."""
+    """Start `become`, which has to call exec, in a new process and session."""
     pid = os.fork()
     if pid:
         return pid
@@ -264,13 +265,13 @@ def fork(become):
 
 
 def exit_status(raw):
-    """What PBS makes of a wait status: the exit code, or 256 + the signal."""
+    """Convert a wait status to the exit status of PBS: the exit code, or 256 + the signal."""
     code = os.waitstatus_to_exitcode(raw)
     return code if code >= 0 else 256 - code
 
 
 def task_sessions(store, sequence, node=None):
-    """The sessions of the tasks that the job started on its nodes, or on one node."""
+    """Sessions of the tasks of the job on one node, or on all nodes."""
     found = set()
     with contextlib.suppress(FileNotFoundError):
         for name in os.listdir(store.path("tasks", str(sequence))):
@@ -285,12 +286,12 @@ def node_file(store, job, node):
 
 
 def cookie(settings, job):
-    """What marks the processes of one job of one instance."""
+    """Value of PBS_JOBCOOKIE, which identifies the processes of a job of an instance."""
     return f"{settings['cookie']}{job['seq']:08X}"
 
 
 def job_environment(store, settings, job, node):
-    """The environment of a task of the job on this node, but for PATH."""
+    """Environment of a task of the job on a node, except PATH."""
     first = job["allocation"][0][2]
     threads = str(first.get("ompthreads", first["ncpus"]))
     hosts = list(dict.fromkeys(name for name, _, _ in job["allocation"]))

@@ -1,12 +1,15 @@
-"""Where a job's output is written while it runs, and where it is delivered at its end."""
+"""Paths of the output of a job while it runs, and delivery at its end."""
 
 import os
 
 
 def plan(store, job, paths):
-    """Note in the job where each stream is written while the job runs, and where it is delivered: (stdout, stderr).
+    """Set the paths to which stdout and stderr of the job are written and delivered.
 
-    `paths` are those of Error_Path and Output_Path.
+    Args:
+        store: the state.
+        job: the job, in which the pairs of paths are stored.
+        paths: paths of Error_Path and Output_Path.
     """
     join, keep = job["attributes"]["Join_Path"], job["attributes"]["Keep_Files"]
     written, delivered = [], []
@@ -31,20 +34,20 @@ def plan(store, job, paths):
 
 
 def open_files(job):
-    """Descriptors of the files that stdout and stderr of the job's tasks go to, with the job's umask."""
+    """Open the files for stdout and stderr of the tasks of the job, with its umask; return the descriptors."""
     os.umask(job["umask"])
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     return [os.open(path, flags, 0o666) for path in job["written"]]
 
 
 def deliver(job):
-    """Move the output from the spool to where the user wants it; whether all of it came there."""
+    """Move the output from the spool to its destination; return whether all of it was moved."""
     complete = True
     for source, target in dict(zip(job["written"], job["delivered"], strict=True)).items():
         if source != target:
             if os.path.isdir(target):
                 target = os.path.join(target, os.path.basename(source))
-            import shutil  # costly, and no command needs it
+            import shutil  # loads slowly, and no command needs it
 
             try:
                 shutil.move(source, target)

@@ -1,11 +1,11 @@
-"""The process table, read from /proc: who belongs to a session or to an instance, and whether a process is still itself."""
+"""Process table from /proc: processes of a session or an instance, and the identity of a process."""
 
 import contextlib
 import os
 
 
 def _stat(pid):
-    """Fields of /proc/PID/stat from the third on (state, parent, group, session, ...), or None when it is gone."""
+    """Fields of /proc/PID/stat from the third on (state, parent, group, session, ...); None if there is no process."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             return file.read().rpartition(b")")[2].split()
@@ -14,13 +14,13 @@ def _stat(pid):
 
 
 def birth(pid):
-    """When a process began, in clock ticks since the machine started; None when it is gone or a zombie."""
+    """Start time of a process in clock ticks since the boot; None if it has ended or is a zombie."""
     fields = _stat(pid)
     return None if fields is None or fields[0] in b"ZX" else int(fields[19])
 
 
 def is_same(pid, began):
-    """Whether the process that began then still lives."""
+    """Whether a process with this id and start time is alive."""
     now = birth(pid)
     return now is not None and now == began
 
@@ -30,7 +30,7 @@ def pids():
 
 
 def in_sessions(sessions):
-    """Processes of these sessions that are not zombies."""
+    """Processes of the sessions, except zombies."""
     found = []
     for pid in pids():
         fields = _stat(pid)
@@ -40,13 +40,13 @@ def in_sessions(sessions):
 
 
 def with_environment(start):
-    """Processes, but this one, with an entry `NAME=VALUE...` in their environment that begins so."""
+    """Processes, except this one, with an entry in their environment that begins with `start`."""
     wanted = b"\0" + os.fsencode(start)
     return [pid for pid in pids() if pid != os.getpid() and wanted in b"\0" + _read(pid, "environ")]
 
 
 def with_argument(argument):
-    """Processes, but this one, that were started with this argument."""
+    """Processes, except this one, that have this argument."""
     wanted = b"\0" + os.fsencode(argument) + b"\0"
     return [pid for pid in pids() if pid != os.getpid() and wanted in b"\0" + _read(pid, "cmdline")]
 

@@ -1,36 +1,38 @@
-"""What a job asks for (`-l select=...`, or `nodes=...`, or `ncpus=...`), checked and refused as the server does."""
+"""Resources that a job requests (`-l select=...`, `nodes=...` or `ncpus=...`), with the checks of the server."""
 
-from pbs.errors import Refusal
-from pbs.forms import duration, in_kilobytes, parse_duration, parse_size
+from pbs.errors import CommandError
+from pbs.formats import duration, in_kilobytes, parse_duration, parse_size
 
 _COUNTS = frozenset({"ncpus", "ngpus", "mpiprocs", "ompthreads", "nodect"})
 _SIZES = frozenset({"mem", "vmem", "pmem", "pvmem", "file"})
 _TEXTS = frozenset({"host", "vnode", "arch", "software"})
 _TIMES = frozenset({"walltime", "cput", "pcput"})
-_IN_SUMS = ("mem", "mpiprocs", "ncpus", "ngpus")  # what Resource_List adds up over the chunks
+_IN_SUMS = ("mem", "mpiprocs", "ncpus", "ngpus")  # resources whose sums over the chunks are in Resource_List
 _ARRANGEMENTS = frozenset({"free", "pack", "scatter", "vscatter"})
 _SHARING = frozenset({"excl", "exclhost", "shared"})
 
 
 def _illegal(name=""):
-    return Refusal(f"qsub: Illegal attribute or resource value{' ' + name if name else ''}\n", 166)
+    return CommandError(f"qsub: Illegal attribute or resource value{' ' + name if name else ''}\n", 166)
 
 
 def parse_request(wanted):
-    """What `-l` options ask for, by name, turned into (Resource_List, chunks, place).
+    """Convert the values of `-l` options, by name, to (Resource_List, chunks, place).
 
-    A chunk is a dict of what it asks for: counts as int, memory in kb, `host` as text; `place` is as in `-l place`.
+    A chunk is a dict of requested resources: counts as int, memory in kb, `host` as text; `place` is from `-l place`.
     """
     wanted = dict(wanted)
     for name in wanted:
         if name not in _COUNTS | _SIZES | _TEXTS | _TIMES | {"select", "place", "nodes"}:
-            raise Refusal(f"qsub: Unknown resource Resource_List.{name}\n", 187)
+            raise CommandError(f"qsub: Unknown resource Resource_List.{name}\n", 187)
     if "select" in wanted or "place" in wanted:
         if "nodes" in wanted:
-            raise Refusal("qsub: Cannot be used with select or place: nodes\n", 6)
+            raise CommandError("qsub: Cannot be used with select or place: nodes\n", 6)
         for name in wanted:
             if name in _COUNTS | _SIZES | _TEXTS:
-                raise Refusal(f'qsub: "-lresource=" cannot be used with "select" or "place", resource is: {name}\n', 5)
+                raise CommandError(
+                    f'qsub: "-lresource=" cannot be used with "select" or "place", resource is: {name}\n', 5
+                )
     for name, value in wanted.items():
         _check(f"Resource_List.{name}", name, value)
     listed = {name: duration(parse_duration(wanted[name])) for name in _TIMES & wanted.keys()}
@@ -69,7 +71,7 @@ def _check_place(place):
 
 
 def _select_of_nodes(nodes):
-    """`2:ppn=4:gpus=1` as a selection."""
+    """Convert `2:ppn=4:gpus=1` to a selection."""
     count, *rest = nodes.split(":")
     if not count.isdigit():
         raise _illegal("Resource_List.nodes")
@@ -86,7 +88,7 @@ def _select_of_nodes(nodes):
 
 
 def _parse_select(select):
-    """The chunks of a selection, one by one, and the sums over them."""
+    """Parse a selection into its chunks and the sums over them."""
     chunks, sizes, sums = [], [], {}
     for part in select.split("+"):
         first, *rest = part.split(":")
@@ -103,7 +105,7 @@ def _parse_select(select):
             if not equals:
                 raise _illegal("Resource_List.select")
             if name not in _COUNTS | _SIZES | _TEXTS:
-                raise Refusal(f"qsub: Unknown resource: {name}\n", 187)
+                raise CommandError(f"qsub: Unknown resource: {name}\n", 187)
             _check(f"select.{name}", name, value)
             if name in _COUNTS:
                 chunk[name] = int(value)

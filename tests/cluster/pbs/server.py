@@ -1,6 +1,6 @@
-"""What the server, the scheduler and a node's end decide. Every function here is for the holder of the store's lock.
+"""Decisions of the server and the scheduler. All functions require the lock of the store.
 
-There is no server process: `settle` runs at the start of every command and at the end of every job.
+There is no server process: `settle` runs at the start of each command and at the end of each job.
 """
 
 import contextlib
@@ -9,9 +9,9 @@ import signal
 import sys
 import time
 
-from pbs import depending, outputs, placing, processes
-from pbs.errors import ALREADY_FINISHED, UNKNOWN_JOB, Refusal, server_down
-from pbs.forms import date_in_comment
+from pbs import dependencies, outputs, placement, processes
+from pbs.errors import ALREADY_FINISHED, UNKNOWN_JOB, CommandError, server_down
+from pbs.formats import date_in_comment
 from pbs.store import FINISHED
 
 _MAIN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "main.py")
@@ -20,10 +20,10 @@ MOM_SIGNALS = (signal.SIGCHLD, signal.SIGUSR1)
 
 @contextlib.contextmanager
 def opened(store, command, *, settled=True):
-    """Hold the lock of a server that is up, `settled` with everything done that was due.
+    """Hold the lock of a running server; with `settled`, pending work of the server is done first.
 
     Raises:
-        Refusal: with what `command` says when the server is down.
+        CommandError: with the message of `command` if the server is down.
     """
     with store.locked():
         if store.settings["down"] or store.settings["closed"]:
@@ -34,7 +34,7 @@ def opened(store, command, *, settled=True):
 
 
 def settle(store):
-    """See which jobs lost their node or their supervisor, then start what can be started."""
+    """End jobs that lost their node or their supervisor, then start jobs."""
     settings = store.settings
     if settings["closed"] or settings["down"]:
         return
@@ -51,13 +51,15 @@ def settle(store):
         elif not processes.is_same(*job["supervisor"]):
             end_on_lost_node(store, job, -4)
             ended = True
-    schedule(store, None if ended else jobs)  # what followed them may start now
+    schedule(store, None if ended else jobs)  # successors of ended jobs may start now
 
 
 def schedule(store, jobs=None):
-    """Start every queued job that fits, by priority and age, and say of the others why they wait.
+    """Start each queued job that fits, by priority and age, and set the comment of the others.
 
-    `jobs` are all that are in the queue, where the caller has just read them.
+    Args:
+        store: the state.
+        jobs: all jobs in the queue, if the caller has just read them.
     """
     settings = store.settings
     if not settings["scheduling"]:
@@ -66,20 +68,20 @@ def schedule(store, jobs=None):
     queued = [job for job in jobs if job["attributes"]["job_state"] == "Q"]
     if not queued:
         return
-    left = placing.free_resources(settings["nodes"], jobs)
+    left = placement.free_resources(settings["nodes"], jobs)
     for job in sorted(queued, key=lambda job: (-job["attributes"]["Priority"], job["seq"])):
         if job["attributes"]["Job_Name"] in settings["refuse_starts"]:
             _refuse_start(store, job)
             continue
         allocation = None
         if settings["queues"][job["attributes"]["queue"]]["started"]:
-            allocation = placing.place_job(job, settings["nodes"], left)
-            comment = placing.why_not(job, settings["nodes"])
+            allocation = placement.allocate(job, settings["nodes"], left)
+            comment = placement.pending_comment(job, settings["nodes"])
         else:
             comment = "Not Running: Queue not started."
         if allocation:
             _start(store, job, allocation)
-            left = placing.free_resources(settings["nodes"], jobs)
+            left = placement.free_resources(settings["nodes"], jobs)
         elif job["attributes"].get("comment") != comment:
             job["attributes"]["comment"] = comment
             store.save(job)
@@ -87,18 +89,18 @@ def schedule(store, jobs=None):
 
 def _start(store, job, allocation):
     now = int(time.time())
-    vnodes = placing.exec_vnode(allocation)
+    vnodes = placement.exec_vnode(allocation)
     job["attributes"] |= {
         "job_state": "R",
         "substate": 41,
         "stime": now,
-        "exec_host": placing.exec_host(allocation),
+        "exec_host": placement.exec_host(allocation),
         "exec_vnode": vnodes,
         "comment": f"Job run at {date_in_comment(now)} on {vnodes}",
         "run_count": job["attributes"].get("run_count", 0) + 1,
     }
     job["attributes"].pop("Exit_status", None)
-    job |= {"allocation": allocation, "order": None, "session": None}
+    job |= {"allocation": allocation, "mom_command": None, "session": None}
     pid = _spawn_supervisor(store, job)
     job["supervisor"] = (pid, processes.birth(pid))
     store.save(job)
@@ -113,13 +115,13 @@ def _spawn_supervisor(store, job):
         {"LANG": "C.UTF-8"},
         file_actions=[*files, log],
         setsid=True,
-        setsigmask=MOM_SIGNALS,  # it must not die of an order that comes before it listens
+        setsigmask=MOM_SIGNALS,  # a signal before it handles signals must not kill it
         setsigdef=[signal.SIGINT, signal.SIGTERM, signal.SIGPIPE],
     )
 
 
 def _refuse_start(store, job):
-    """What a job comes to whose node refuses to start it 20 times."""
+    """Hold a job that its node has refused to start 20 times."""
     job["attributes"] |= {
         "job_state": "H",
         "substate": 20,
@@ -132,32 +134,32 @@ def _refuse_start(store, job):
     store.save(job)
 
 
-def give_order(store, job, order):
-    """Tell a running job's supervisor to end it: `delete` (SIGTERM first), `force`, `rerun`."""
-    job["order"] = order
+def send_command(store, job, command):
+    """Command the supervisor of a running job to end it: `delete` (SIGTERM first), `force`, `rerun` or `walltime`."""
+    job["mom_command"] = command
     store.save(job)
     processes.send(job["supervisor"][0], signal.SIGUSR1)
 
 
 def requeue(store, job):
-    """A job that ran is queued again, to run from its beginning."""
+    """Requeue a job that ran, to run again from its beginning."""
     attributes = job["attributes"]
     for name in ("exec_host", "exec_vnode", "stime", "jobdir"):
         attributes.pop(name, None)
     for name in [name for name in attributes if name.startswith("resources_used.")]:
         del attributes[name]
     attributes |= {"job_state": "Q", "substate": 10, "obittime": int(time.time())}
-    job |= {"allocation": [], "order": None, "session": None, "supervisor": None}
+    job |= {"allocation": [], "mom_command": None, "session": None, "supervisor": None}
     store.save(job)
 
 
 def end_on_lost_node(store, job, status):
-    """What the server does with a job whose node is gone (-20) or came back without it (-4)."""
+    """End or requeue a job whose node is lost (-20) or was restarted without it (-4)."""
     attributes = job["attributes"]
     attributes["Exit_status"] = status
-    if attributes["Rerunable"] == "True" and not job["order"]:
+    if attributes["Rerunable"] == "True" and not job["mom_command"]:
         requeue(store, job)
-        if status == -4:  # it came back, and knows that the job is not running
+        if status == -4:  # the restarted node reported that the job is not running
             attributes.pop("Exit_status")
             store.save(job)
         return
@@ -167,14 +169,14 @@ def end_on_lost_node(store, job, status):
         attributes["Stageout_status"] = int(outputs.deliver(job))
     job["allocation"] = []
     store.retire(job)
-    depending.release(store, job)
+    dependencies.release(store, job)
 
 
 def delete(store, job, user_and_host, force):
-    """Delete a job that is in the queue, as `qdel` asks.
+    """Delete a job in the queue, as `qdel` does.
 
     Raises:
-        Refusal: when the job's node cannot be reached.
+        CommandError: if the node of the job cannot be reached.
     """
     attributes = job["attributes"]
     if attributes["job_state"] == "E":
@@ -182,52 +184,52 @@ def delete(store, job, user_and_host, force):
     if attributes["job_state"] in "RS":
         down = "down" in store.settings["nodes"][job["allocation"][0][0]]["state"]
         if down and not force:
-            raise Refusal(f"qdel: Server could not connect to MOM {job['id']}\n", 222)
+            raise CommandError(f"qdel: Server could not connect to MOM {job['id']}\n", 222)
         if not down:
             suffix = f" and terminated by {user_and_host}"
             if not attributes["comment"].endswith(suffix):
                 attributes["comment"] += suffix
-            give_order(store, job, "force" if force else "delete")
+            send_command(store, job, "force" if force else "delete")
             return
         attributes["obittime"] = int(time.time())
         job["allocation"] = []
-    ran, followed = attributes["job_state"] in "RS", attributes["substate"] == depending.HELD
+    ran, followed = attributes["job_state"] in "RS", attributes["substate"] == dependencies.HELD
     attributes["substate"] = 91
     if "comment" in attributes:
         attributes["comment"] += " and terminated"
     store.retire(job)
     if ran:
-        depending.release(store, job)
+        dependencies.release(store, job)
     elif followed:
-        depending.remove_followers(store, job)
+        dependencies.remove_followers(store, job)
 
 
 def find(store, command, job_id):
-    """The job in the queue with this id, for a command that wants to change it.
+    """Find the job in the queue that a command is to change.
 
     Raises:
-        Refusal: with what `command` says of an id that is malformed, unknown, or finished.
+        CommandError: with the message of `command` if the id is malformed, or the job unknown or finished.
     """
     sequence = parse_id(store, command, job_id)
     job = store.job(sequence)
     if job is None:
         shown = f"{sequence}.{store.settings['server']}"
         if store.job(sequence, FINISHED) is not None and command == "qdel":
-            raise Refusal(f"qdel: Job has finished {shown}\n", ALREADY_FINISHED)
-        raise Refusal(f"{command}: Unknown Job Id {shown}\n", UNKNOWN_JOB)
+            raise CommandError(f"qdel: Job has finished {shown}\n", ALREADY_FINISHED)
+        raise CommandError(f"{command}: Unknown Job Id {shown}\n", UNKNOWN_JOB)
     return job
 
 
 def parse_id(store, command, job_id):
-    """The number in `33` or `33.vm`.
+    """Parse the number in `33` or `33.vm`.
 
     Raises:
-        Refusal: when it is no job's id, or an array's, for there are none.
+        CommandError: if it is not a job id, or that of an array, which are not supported.
     """
     number, dot, server = job_id.partition(".")
     number, bracket, _ = number.partition("[")
     if not (number.isascii() and number.isdigit()) or (dot and server != store.settings["server"]):
-        raise Refusal(f"{command}: illegally formed job identifier: {job_id}\n", 1)
+        raise CommandError(f"{command}: illegally formed job identifier: {job_id}\n", 1)
     if bracket:
-        raise Refusal(f"{command}: Unknown Job Id {job_id}\n", UNKNOWN_JOB)
+        raise CommandError(f"{command}: Unknown Job Id {job_id}\n", UNKNOWN_JOB)
     return int(number)

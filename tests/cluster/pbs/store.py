@@ -1,7 +1,7 @@
-"""The state directory of an instance: settings, jobs and the lock that every reader and writer of them holds.
+"""State directory of an instance: settings, jobs, and the lock that all readers and writers hold.
 
-Each job is a file that is only ever replaced whole, so that a command killed at any moment leaves a state that holds.
-Files are written by marshal, because importing json alone would take a third of a command's time.
+Each job is a file that is always replaced as a whole, so that a command that is killed leaves a consistent state. Files
+are written by marshal, since importing json would take a third of the time of a command.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ LIVE, FINISHED = "live", "finished"
 
 
 def read(path):
-    """What was written to `path`, or None."""
+    """Read the value in a file; None if there is no file."""
     try:
         with open(path, "rb") as file:
             return marshal.loads(file.read())
@@ -23,7 +23,7 @@ def read(path):
 
 
 def write(path, value):
-    """Replace `path` at once."""
+    """Replace a file atomically."""
     temporary = f"{path}.{os.getpid()}~"
     with open(temporary, "wb") as file:
         file.write(marshal.dumps(value))
@@ -31,10 +31,10 @@ def write(path, value):
 
 
 class Store:
-    """The state under `root`. Everything but `root`, `path` and `log` is for the holder of the lock.
+    """The state under `root`. All methods except `path` and `log` require the lock.
 
-    A job is a dict: `id`, `seq`, `attributes` (as qstat shows them; times in seconds), and what only the stand-in
-    knows: `script`, `environment`, `chunks`, `place`, `order` (what its supervisor shall do), `allocation`, ...
+    A job is a dict: `id`, `seq`, `attributes` (as qstat shows them; times in seconds), and internal keys of the
+    stand-in: `script`, `environment`, `chunks`, `place`, `mom_command` (command for its supervisor), `allocation`, ...
     """
 
     def __init__(self, root):
@@ -46,7 +46,7 @@ class Store:
 
     @contextlib.contextmanager
     def locked(self):
-        """Hold the lock, with the settings as they are now."""
+        """Hold the lock, with the current settings."""
         with open(self.path("lock"), "w", encoding="utf-8") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             self.settings = read(self.path("settings"))
@@ -62,21 +62,21 @@ class Store:
         return sequence
 
     def jobs(self, kind=LIVE):
-        """The jobs in the queue, or those that finished, oldest first."""
+        """Jobs in the queue or in the history, oldest first."""
         found = (read(self.path(kind, name)) for name in os.listdir(self.path(kind)) if not name.endswith("~"))
         return sorted(found, key=lambda job: job["seq"])
 
     def job(self, sequence, kind=LIVE):
-        """The job with this number, or None."""
+        """Job with this number; None if there is none."""
         return read(self.path(kind, str(sequence)))
 
     def save(self, job):
-        """Write a job that is in the queue; it was changed now."""
+        """Write a job in the queue, and set its time of modification."""
         job["attributes"]["mtime"] = int(time.time())
         write(self.path(LIVE, str(job["seq"])), job)
 
     def retire(self, job):
-        """Take a job out of the queue, into the history where one is kept."""
+        """Move a job from the queue to the history; without a history, remove it."""
         if self.settings["history"]:
             job["attributes"]["history_timestamp"] = int(time.time())
             job["attributes"]["job_state"] = "F"
@@ -86,12 +86,12 @@ class Store:
             self.forget(job)
 
     def forget(self, job):
-        """Take a job out of the queue without a trace."""
+        """Remove a job from the queue and from everything else."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path(LIVE, str(job["seq"])))
 
     def log(self, command, arguments):
-        """Note a command for the tests that count them: its time, its name, its arguments."""
+        """Record the time, name and arguments of a command, for tests that count commands."""
         line = "\0".join([repr(time.time()), command, *arguments]).replace("\n", "\\n") + "\n"
         descriptor = os.open(self.path("calls"), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:

@@ -1,7 +1,7 @@
-"""pbs_tmrsh, pbsdsh and mpiexec: start a job's tasks on its nodes. All run inside a job.
+"""Commands pbs_tmrsh, pbsdsh and mpiexec, which start tasks on the nodes of the job in which they run.
 
-A task is a process in a session of its own, in $HOME, with PATH=/bin:/usr/bin (or what -V brought), no input, and its output in the job's,
-wherever the command's own output goes; that is how a real one's comes.
+A task is a process in its own session, in $HOME, with PATH=/bin:/usr/bin (or that of -V) and without input. As in a
+real PBS, its output goes to the output of the job, not to that of the command.
 """
 
 import contextlib
@@ -9,25 +9,25 @@ import os
 import signal
 
 from pbs import outputs
-from pbs.errors import Refusal, not_imitated
+from pbs.errors import CommandError, not_supported
 from pbs.mom import exit_status, fork, job_environment
-from pbs.placing import node_lines
+from pbs.placement import node_lines
 
 
 def pbs_tmrsh(store, arguments):
-    """Run a program on one of the job's hosts; its exit code is the exit status."""
+    """Run a program on a host of the job, and return its exit status."""
     if len(arguments) < 2:
-        raise Refusal("usage: pbs_tmrsh host program [args...]\n", 1)
+        raise CommandError("usage: pbs_tmrsh host program [args...]\n", 1)
     host, *program = arguments
     job = _own_job(store, "pbs_tmrsh")
     if host not in node_lines(job["allocation"]):
-        raise Refusal(f'pbs_tmrsh: host "{host}" is not a node in job <{job["id"]}>\n', 255)
+        raise CommandError(f'pbs_tmrsh: host "{host}" is not a node in job <{job["id"]}>\n', 255)
     _, raw = os.waitpid(_spawn(store, job, host, 0, program), 0)
     return "", exit_status(raw) & 255
 
 
 def pbsdsh(store, arguments):
-    """Run a program once for each line of the node file (or -c of them, or on node -n); exits 0 even when it fails."""
+    """Run a program for each line of the node file, for -c of them, or for line -n; the exit status is always 0."""
     copies = number = None
     words = list(arguments)
     while words and words[0].startswith("-"):
@@ -39,7 +39,7 @@ def pbsdsh(store, arguments):
         elif word == "-n":
             number = int(words.pop(0))
         elif word not in ("-s", "-v"):
-            raise Refusal(f"pbsdsh: invalid option -- '{word[1:]}'\n", 1)
+            raise CommandError(f"pbsdsh: invalid option -- '{word[1:]}'\n", 1)
     job = _own_job(store, "pbsdsh")
     nodes = node_lines(job["allocation"])
     nodes = [nodes[number]] if number is not None else nodes[:copies]
@@ -58,18 +58,18 @@ def pbsdsh(store, arguments):
         failed[pids[pid]] = exit_status(raw)
     lines = [f"pbsdsh: task 0x{rank:08X} exit status {failed[rank]}\n" for rank in sorted(failed) if failed[rank]]
     if lines:
-        raise Refusal("".join(lines), 0)
+        raise CommandError("".join(lines), 0)
     return "", 0
 
 
 def mpiexec(store, arguments):
-    """Run a program `-n` times over the lines of the node file, as an MPI that uses PBS's task manager does (Hydra).
+    """Run `-n` tasks on the lines of the node file, as an MPI that uses the task manager of PBS does (Hydra).
 
-    Each task knows its rank, its output is mpiexec's own, and the first that fails ends all with its exit code. What a
-    real one also does, the exchange between ranks, is not imitated.
+    Each task knows its rank and writes to the output of mpiexec; the first one that fails ends all with its exit
+    status. Communication between ranks is not supported.
     """
     if arguments[:1] != ["-n"] or len(arguments) < 3 or arguments[2].startswith("-"):
-        raise not_imitated(f"mpiexec {' '.join(arguments)}")
+        raise not_supported(f"mpiexec {' '.join(arguments)}")
     number, program = int(arguments[1]), arguments[2:]
     job = _own_job(store, "mpiexec")
     nodes = node_lines(job["allocation"])
@@ -92,11 +92,11 @@ def mpiexec(store, arguments):
 def _own_job(store, command):
     job_id = os.environ.get("PBS_JOBID")
     if job_id is None:
-        raise Refusal(f"{command}: not executing under PBS\n", 1)
+        raise CommandError(f"{command}: not executing under PBS\n", 1)
     with store.locked():
         job = store.job(int(job_id.partition(".")[0]))
     if job is None:
-        raise Refusal(f"{command}: tm_init failed, rc = TM_ESYSTEM (17000)\n", 1)
+        raise CommandError(f"{command}: tm_init failed, rc = TM_ESYSTEM (17000)\n", 1)
     return job
 
 

@@ -25,7 +25,7 @@ if [[ ! -O $campaign ]] || (( 8#$(stat --format=%a -- "$campaign") & 8#022 )); t
     exit 78
 fi
 
-# PBS brings a job's own output only when it has ended: what follows is written to the shared folder at once.
+# PBS delivers the output of a job only after its end: write it to the shared folder immediately instead.
 folder=/scratch/me/campaign/jobs/00042-1
 cd -- "$folder"
 exec >>log 2>&1
@@ -33,15 +33,17 @@ exec >>log 2>&1
 id=$PBS_JOBID job=${PBS_JOBID%%.*}
 hosts=$(awk '!seen[$0]++' "$PBS_NODEFILE" | paste -sd, -)
 rank=0
-# PBS warns too late before the walltime: the trial is told when to save itself.
+# The warning of PBS comes too late before the walltime: the trial stops at this time without it.
 warn_at=$(( $(date +%s) + 14280 ))
 ln -sf submitted.pkl "${job}_submitted.pkl"
 
 export SUBMITIT_EXECUTOR=pbs SUBMITIT_PBS_JOB_ID=$job SUBMITIT_PBS_RANK=$rank SUBMITIT_PBS_NTASKS=1
 export SUBMITIT_PBS_NNODES=1 SUBMITIT_PBS_HOSTS=$hosts
 export SUBMITIT_PBS_NODE=$rank SUBMITIT_PBS_LOCAL_RANK=0
-export AIPERF_ORCH_JOB_ID=$id AIPERF_ORCH_HOSTS=$hosts AIPERF_ORCH_RANK=$rank AIPERF_ORCH_WARN_AT=$warn_at
-export AIPERF_ORCH_REQUEUE=0 AIPERF_ORCH_RUN=0
+export AIPERF_ORCH_JOB_ID=$id AIPERF_ORCH_HOSTS=$hosts AIPERF_ORCH_RANK=$rank
+export AIPERF_ORCH_WARN_AT=$warn_at
+export AIPERF_ORCH_REQUEUE=0
+export AIPERF_ORCH_RUN=0
 export OMP_NUM_THREADS=64
 
 exec /opt/python/bin/python -P -u -m submitit.core._submit "$folder"

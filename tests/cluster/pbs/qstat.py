@@ -1,8 +1,8 @@
-"""qstat and qselect."""
+"""Commands qstat and qselect."""
 
 from pbs import server
-from pbs.errors import ALREADY_FINISHED, UNKNOWN_JOB, Refusal, not_imitated
-from pbs.forms import attribute_text, job_text
+from pbs.errors import ALREADY_FINISHED, UNKNOWN_JOB, CommandError, not_supported
+from pbs.formats import attribute_text, job_text
 from pbs.store import FINISHED, LIVE
 
 _HEAD = (
@@ -21,7 +21,7 @@ _SERVER_HEAD = (
 
 
 def qstat(store, arguments):
-    """Show jobs, or with -Q queues, with -B the server."""
+    """Show jobs, with -Q queues, or with -B the server."""
     letters, ids = set(), []
     for word in arguments:
         if word.startswith("-") and word != "-":
@@ -29,7 +29,7 @@ def qstat(store, arguments):
         else:
             ids.append(word)
     if letters - set("fxwtQB"):
-        raise not_imitated(f"qstat {' '.join(arguments)}")
+        raise not_supported(f"qstat {' '.join(arguments)}")
     with server.opened(store, "qstat"):
         if "Q" in letters:
             return _queues(store, "f" in letters, ids), 0
@@ -42,39 +42,39 @@ def _jobs(store, letters, ids):
     history = "x" in letters
     if history and not store.settings["history"]:
         text = "".join(f"qstat: PBS is not configured to maintain job history {each}\n" for each in ids or [""])
-        raise Refusal(text, 0)
-    refusals, jobs = [], []
+        raise CommandError(text, 0)
+    errors, jobs = [], []
     if any(ids):
         for job_id in ids:
             try:
                 jobs += _find(store, job_id, history)
-            except Refusal as refusal:
-                refusals.append(refusal)
+            except CommandError as error:
+                errors.append(error)
     else:
         jobs = _all(store, history)
     if "f" in letters:
         text = "".join(job_text(job["id"], job["attributes"], "w" not in letters) for job in jobs)
     else:
         text = _HEAD + "".join(map(_row, jobs)) if jobs else ""
-    if refusals:
-        raise Refusal("".join(each.text for each in refusals), refusals[-1].status, text)
+    if errors:
+        raise CommandError("".join(each.text for each in errors), errors[-1].status, text)
     return text, 0
 
 
 def _find(store, word, history):
-    """The job with this id, or the jobs of this queue."""
+    """Find the job with this id, or the jobs of this queue."""
     if not word[:1].isdigit():
         if word not in store.settings["queues"]:
-            raise Refusal(f"qstat: Unknown queue destination {word}\n", 170)
+            raise CommandError(f"qstat: Unknown queue destination {word}\n", 170)
         return [job for job in _all(store, history) if job["attributes"]["queue"] == word]
     sequence = server.parse_id(store, "qstat", word)
     live, finished = store.job(sequence, LIVE), store.job(sequence, FINISHED)
     if live is None and (finished is None or not history):
         shown = f"{sequence}.{store.settings['server']}"
         if finished is None:
-            raise Refusal(f"qstat: Unknown Job Id {shown}\n", UNKNOWN_JOB)
+            raise CommandError(f"qstat: Unknown Job Id {shown}\n", UNKNOWN_JOB)
         text = f"qstat: {shown} Job has finished, use -x or -H to obtain historical job information\n"
-        raise Refusal(text, ALREADY_FINISHED)
+        raise CommandError(text, ALREADY_FINISHED)
     return [live or finished]
 
 
@@ -106,7 +106,7 @@ def _columns(counts):
 def _queues(store, full, names):
     for name in names:
         if name not in store.settings["queues"]:
-            raise Refusal(f"qstat: Unknown queue {name}\n", 170)
+            raise CommandError(f"qstat: Unknown queue {name}\n", 170)
     text = "" if full else _QUEUE_HEAD
     for name, queue in store.settings["queues"].items():
         if names and name not in names:
@@ -132,8 +132,8 @@ def _queues(store, full, names):
 
 
 def _limits(queue):
-    """A queue's limits, as qmgr's `resources_max` and `max_queued` show."""
-    from pbs.forms import duration
+    """Limits of a queue, with the names of qmgr."""
+    from pbs.formats import duration
 
     shown = {}
     if queue["max_queued"] is not None:
@@ -199,7 +199,7 @@ def _server(store, full):
 
 
 def qselect(store, arguments):
-    """Ids of the jobs that have a name (-N), a state (-s) or an owner (-u), with -x also those of the history."""
+    """List the ids of jobs by name (-N), state (-s) or owner (-u), with -x also those of the history."""
     wanted, history = {}, False
     while arguments:
         word = arguments.pop(0)
@@ -208,10 +208,10 @@ def qselect(store, arguments):
         elif word in ("-N", "-s", "-u") and arguments:
             wanted[word] = arguments.pop(0)
         else:
-            raise not_imitated(f"qselect {word}")
+            raise not_supported(f"qselect {word}")
     with server.opened(store, "qselect"):
         if history and not store.settings["history"]:
-            raise Refusal("qselect: PBS is not configured to maintain job history\n", 0)
+            raise CommandError("qselect: PBS is not configured to maintain job history\n", 0)
         jobs = _all(store, history)
     return "".join(f"{job['id']}\n" for job in jobs if _matches(job["attributes"], wanted)), 0
 

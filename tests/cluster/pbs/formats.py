@@ -1,8 +1,8 @@
-"""How OpenPBS writes things: dates, durations, sizes, and the text form of `qstat -f`."""
+"""Formats of OpenPBS: dates, durations, sizes, and the text of `qstat -f`."""
 
 import time
 
-# the order in which qstat -f shows a job's attributes
+# order of the attributes in qstat -f
 ORDER = [
     "Job_Name",
     "Job_Owner",
@@ -48,30 +48,30 @@ ORDER = [
     "project",
     "Submit_Host",
 ]
-_PLACES = {name: place for place, name in enumerate(ORDER)}
+_POSITIONS = {name: position for position, name in enumerate(ORDER)}
 TIMES = frozenset({"ctime", "mtime", "qtime", "stime", "obittime", "etime"})
 
 _UNITS = {"b": 1, "kb": 2**10, "mb": 2**20, "gb": 2**30, "tb": 2**40, "pb": 2**50}
 
 
 def date(seconds):
-    """Seconds since 1970 as `Mon Nov 23 13:36:50 2026`."""
+    """Format seconds since 1970 as `Mon Nov 23 13:36:50 2026`."""
     return time.ctime(seconds)
 
 
 def date_in_comment(seconds):
-    """Seconds since 1970 as `Mon Nov 23 at 13:36`."""
+    """Format seconds since 1970 as `Mon Nov 23 at 13:36`."""
     return time.strftime("%a %b %d at %H:%M", time.localtime(seconds))
 
 
 def duration(seconds):
-    """Seconds as HH:MM:SS."""
+    """Format seconds as HH:MM:SS."""
     seconds = int(seconds)
     return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
 
 def parse_duration(text):
-    """Seconds in `90`, `1.5`, `MM:SS` or `HH:MM:SS`; None when it is none of them."""
+    """Parse `90`, `1.5`, `MM:SS` or `HH:MM:SS` into seconds; None if it is malformed."""
     parts = text.split(":")
     whole, _, fraction = parts[-1].partition(".")
     parts[-1] = whole
@@ -84,7 +84,7 @@ def parse_duration(text):
 
 
 def parse_size(text):
-    """The number and the unit (`kb`, ...) of a size such as `100mb`, `1G` or `10` (bytes); None when it is no size."""
+    """Parse a size such as `100mb`, `1G` or `10` (bytes) into number and unit (`kb`, ...); None if it is malformed."""
     number = text.rstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
     unit = text[len(number) :].lower()
     if unit in ("k", "m", "g", "t", "p"):
@@ -96,7 +96,7 @@ def parse_size(text):
 
 
 def in_kilobytes(size):
-    """A parsed size, rounded up to whole kb."""
+    """Round a parsed size up to whole kb."""
     number, unit = size
     return -(-number * _UNITS[unit] // 1024)
 
@@ -106,27 +106,27 @@ def _is_number(text):
 
 
 def job_text(job_id, attributes, wrap=True):
-    """A job as `qstat -f` shows it, with the empty line after it."""
+    """Format a job as `qstat -f` does, with the empty line after it."""
     lines = [f"Job Id: {job_id}"]
-    for name in sorted(attributes, key=lambda name: _PLACES[name.partition(".")[0]]):
+    for name in sorted(attributes, key=lambda name: _POSITIONS[name.partition(".")[0]]):
         value = attributes[name]
         lines.append(attribute_text(name, date(value) if name in TIMES else str(value), wrap))
     return "\n".join(lines) + "\n\n"
 
 
 def attribute_text(name, value, wrap=True):
-    """`    name = value`, broken as qstat breaks it: at commas where that is enough, after column 78 where not."""
+    """Format `    name = value` with the line breaks of qstat: at commas if that is enough, else after column 78."""
     text = f"    {name} = "
     if not wrap:
         return text + value
     column = len(text)
     pieces = value.split(",")
-    for place, piece in enumerate(pieces):
+    for index, piece in enumerate(pieces):
         if column + len(piece) < 79:
             text += piece
             column += len(piece)
         else:
-            if place:
+            if index:
                 text += "\n\t"
                 column = 8
             for character in piece:
@@ -135,7 +135,7 @@ def attribute_text(name, value, wrap=True):
                 if column > 78:
                     text += "\n\t"
                     column = 8
-        if place < len(pieces) - 1:
+        if index < len(pieces) - 1:
             text += ","
             column += 1
     return text

@@ -1,11 +1,12 @@
-"""Jobs that wait for the end of others: `qsub -W depend=afterany:ID` and `afterok`.
+"""Dependencies between jobs: `qsub -W depend=afterany:ID` and `afterok`.
 
-Captured are: what qsub accepts and refuses, how the waiting job and the one it waits for show, that `afterany` lets go
-when the other has ended in any way and `afterok` removes the waiting job when it has failed, and that a waiting job stays
-held for ever when the other is deleted before it ran (06_errors, 04_states2: depend_afterany_of_failed,
-depend_afterok_of_failed, held_depend_afterok, depend_parent_deleted). From the server's source (req_register.c) are: a job
-that waits for one that has finished, as the history knows, waits no more; one that waits for a job that the server does
-not know is accepted and then removed; so is one whose other is deleted while that waits for a third.
+Recorded in sessions: the dependencies that qsub accepts and refuses; the attributes of both jobs; `afterany` releases a
+job when its predecessor has ended in any way; `afterok` removes it when the predecessor has failed; a job stays held if
+its predecessor is deleted before it ran (06_errors, 04_states2: depend_afterany_of_failed, depend_afterok_of_failed,
+held_depend_afterok, depend_parent_deleted).
+
+From the source of the server (req_register.c): a predecessor in the history counts as ended; a job with an unknown
+predecessor is accepted and then removed, and so is a job whose predecessor is deleted while it waits for a third job.
 """
 
 import re
@@ -14,19 +15,19 @@ import time
 from pbs.store import FINISHED
 
 HELD = 22
-"""The substate of a job that waits for another."""
+"""Substate of a job that waits for another one."""
 
 _BEFORE = {"afterany": "beforeany", "afterok": "beforeok"}
 
 
 def is_dependency(text):
-    """Whether qsub takes this for one; `before…` and `on` are not imitated."""
+    """Whether qsub accepts the text as a dependency; `before…` and `on` are not supported."""
     kind, colon, ids = text.partition(":")
     return kind in _BEFORE and bool(colon) and all(re.fullmatch(r"\d+(\.\w+)?", each) for each in ids.split(":"))
 
 
 def register(store, job, text):
-    """Hold a job that is new in the queue until those that it waits for have ended."""
+    """Hold a new job until its predecessors have ended."""
     kind, _, ids = text.partition(":")
     server, waits_for = store.settings["server"], []
     for sequence in [int(each.partition(".")[0]) for each in ids.split(":")]:
@@ -52,7 +53,7 @@ def register(store, job, text):
 
 
 def release(store, parent):
-    """Let go what waited for a job that ran and has ended; what waited for its success, and had none, is removed."""
+    """Release the successors of a job that ran and has ended; remove those that need its success, if it failed."""
     for job, kind in list(_followers(store, parent)):
         if kind == "afterok" and parent["attributes"].get("Exit_status") != 0:
             _remove(store, job)
@@ -71,7 +72,7 @@ def release(store, parent):
 
 
 def remove_followers(store, parent):
-    """What a deleted job takes along that waited for another one itself."""
+    """Remove the successors of a deleted job that itself waited for another one."""
     for job, _ in list(_followers(store, parent)):
         _remove(store, job)
 
@@ -84,7 +85,7 @@ def _followers(store, parent):
 
 
 def _parse(text):
-    """`afterany:1.vm@vm,beforeany:3.vm@vm:4.vm@vm` as lists of ids by kind."""
+    """Parse `afterany:1.vm@vm,beforeany:3.vm@vm:4.vm@vm` into lists of ids by kind."""
     kinds = (part.split(":") for part in text.split(",") if part)
     return {kind: ids for kind, *ids in kinds}
 
@@ -96,6 +97,6 @@ def _write(attributes, depend):
 
 
 def _remove(store, job):
-    """The server removes a job that never ran: no exit status, no comment."""
+    """Remove a job that never ran, without exit status and comment, as the server does."""
     job["attributes"]["substate"] = 92
     store.retire(job)

@@ -5,15 +5,15 @@ import signal
 import time
 
 from pbs import processes, server
-from pbs.errors import BAD_STATE, UNAUTHORIZED, UNKNOWN_JOB, Refusal, not_imitated
-from pbs.forms import date
+from pbs.errors import BAD_STATE, UNAUTHORIZED, UNKNOWN_JOB, CommandError, not_supported
+from pbs.formats import date
 from pbs.store import FINISHED
 
 _QDEL_USAGE = "usage:\n\tqdel [-W force|suppress_email=X] [-x] job_identifier...\n\tqdel --version\n"
 
 
 def qdel(store, arguments):
-    """Delete jobs; of several refusals only the first is told."""
+    """Delete jobs; of several errors only the first is reported."""
     force, history, ids = False, False, []
     while arguments:
         word = arguments.pop(0)
@@ -23,12 +23,12 @@ def qdel(store, arguments):
         elif word == "-x":
             history = True
         elif word.startswith("-"):
-            raise Refusal(_QDEL_USAGE, 2)
+            raise CommandError(_QDEL_USAGE, 2)
         else:
             ids.append(word)
     if not ids:
-        raise Refusal(_QDEL_USAGE, 2)
-    refusals = []
+        raise CommandError(_QDEL_USAGE, 2)
+    errors = []
     with server.opened(store, "qdel"):
         for job_id in ids:
             try:
@@ -36,19 +36,19 @@ def qdel(store, arguments):
                     continue
                 job = server.find(store, "qdel", job_id)
                 server.delete(store, job, f"{store.settings['user']}@{store.settings['host']}", force)
-            except Refusal as refusal:
-                refusals.append(refusal)
-        if len(ids) > 1 and len(refusals) < len(ids) and any(each.status == UNKNOWN_JOB for each in refusals):
+            except CommandError as error:
+                errors.append(error)
+        if len(ids) > 1 and len(errors) < len(ids) and any(each.status == UNKNOWN_JOB for each in errors):
             store.change_settings(down=True)  # a known and an unknown id in one qdel crash the server
             return "", 0
         server.settle(store)
-    if refusals:
-        raise refusals[0]
+    if errors:
+        raise errors[0]
     return "", 0
 
 
 def _forget_finished(store, job_id):
-    """Whether this is a job of the history, which `qdel -x` deletes."""
+    """Delete a job from the history, as `qdel -x` does; return whether there was one."""
     sequence = server.parse_id(store, "qdel", job_id)
     finished = store.job(sequence, FINISHED) is not None
     if finished:
@@ -57,7 +57,7 @@ def _forget_finished(store, job_id):
 
 
 def qhold(store, arguments):
-    """Hold jobs that wait (a running one only notes the hold, as where there is no checkpointing)."""
+    """Hold pending jobs; for a running job only the attribute is set, as in PBS without checkpointing."""
     return _change(store, "qhold", arguments, "h", _hold)
 
 
@@ -92,7 +92,7 @@ def _release(store, job, kind):
 
 
 def qrerun(store, arguments):
-    """An operator's command: a running job is ended at once and queued again."""
+    """End running jobs immediately and requeue them; for operators only."""
     return _change(store, "qrerun", arguments, "W", _rerun)
 
 
@@ -100,10 +100,10 @@ def _rerun(store, job, _kind):
     if not _is_operator():
         raise _unauthorized("qrerun", job)
     if job["attributes"]["Rerunable"] != "True":
-        raise Refusal(f"qrerun: job is not rerunnable {job['id']}\n", 190)
+        raise CommandError(f"qrerun: job is not rerunnable {job['id']}\n", 190)
     if job["attributes"]["job_state"] != "R":
-        raise Refusal(f"qrerun: Request invalid for state of job {job['id']}\n", BAD_STATE)
-    server.give_order(store, job, "rerun")
+        raise CommandError(f"qrerun: Request invalid for state of job {job['id']}\n", BAD_STATE)
+    server.send_command(store, job, "rerun")
 
 
 def qsig(store, arguments):
@@ -123,7 +123,7 @@ def _signal(store, job, name):
     else:
         number = getattr(signal, name if name.startswith("SIG") else f"SIG{name}")
     if attributes["job_state"] not in "RS" or job["session"] is None:
-        raise Refusal(f"qsig: Request invalid for state of job {job['id']}\n", BAD_STATE)
+        raise CommandError(f"qsig: Request invalid for state of job {job['id']}\n", BAD_STATE)
     from pbs.mom import task_sessions
 
     for pid in processes.in_sessions({job["session"], *task_sessions(store, job["seq"])}):
@@ -131,36 +131,36 @@ def _signal(store, job, name):
 
 
 def _change(store, command, arguments, letter, change):
-    """Apply `change(store, job, value of -letter)` to each job named; the last refusal is the exit status."""
+    """Apply `change(store, job, value of -letter)` to the jobs; the last error is the exit status."""
     value, ids = "", []
     while arguments:
         word = arguments.pop(0)
         if word == f"-{letter}":
             value = arguments.pop(0) if arguments else ""
         elif word.startswith("-"):
-            raise not_imitated(f"{command} {word}")
+            raise not_supported(f"{command} {word}")
         else:
             ids.append(word)
-    refusals = []
+    errors = []
     with server.opened(store, command):
         for job_id in ids:
             try:
                 change(store, server.find(store, command, job_id), value)
-            except Refusal as refusal:
-                refusals.append(refusal)
+            except CommandError as error:
+                errors.append(error)
         server.settle(store)
-    if refusals:
-        raise Refusal("".join(each.text for each in refusals), refusals[-1].status)
+    if errors:
+        raise CommandError("".join(each.text for each in errors), errors[-1].status)
     return "", 0
 
 
 def _is_operator():
-    """Tests act as the operator by this variable; a real server goes by who asks."""
+    """Whether a test acts as the operator, by an environment variable; a real server checks the user."""
     return os.environ.get("PBS_STANDIN_OPERATOR") == "1"
 
 
 def _unauthorized(command, job):
-    return Refusal(f"{command}: Unauthorized Request  {job['id']}\n", UNAUTHORIZED)
+    return CommandError(f"{command}: Unauthorized Request  {job['id']}\n", UNAUTHORIZED)
 
 
 def _allow_only(own, kind, command, job):

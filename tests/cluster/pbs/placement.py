@@ -1,10 +1,10 @@
-"""Which nodes a job gets, and what the scheduler says of one that gets none. Pure: nothing is read or written here."""
+"""Allocation of nodes to jobs, and the comment of a job without an allocation. Reads and writes no files."""
 
 _COUNTED = ("ncpus", "ngpus", "mem")
 
 
 def free_resources(nodes, jobs):
-    """What each node has left: by its name, a dict of counts (memory in kb), with `jobs`, how many chunks it runs."""
+    """Free resources of each node by name (memory in kb), with the `indices` of the chunks that run on it."""
     left = {
         name: {resource: node[resource] for resource in _COUNTED} | {"indices": set()} for name, node in nodes.items()
     }
@@ -18,10 +18,13 @@ def free_resources(nodes, jobs):
     return left
 
 
-def place_job(job, nodes, left):
-    """The allocation of a job: (node, index, chunk) for each chunk, or None when it has to wait.
+def allocate(job, nodes, left):
+    """Allocate nodes to a job: (node, index, chunk) for each chunk, or None if it has to wait.
 
-    `left` is what `free_resources` says; it is not changed.
+    Args:
+        job: the job.
+        nodes: nodes by name.
+        left: result of `free_resources`, which is not changed.
     """
     words = job["place"].split(":")
     left = {
@@ -63,8 +66,8 @@ def _fits(chunk, name, free):
     return all(chunk.get(resource, 0) <= free[resource] for resource in _COUNTED) and hosts == (name, name)
 
 
-def why_not(job, nodes):
-    """The comment of a job that was given no place; of a node whose mom has not reported nothing is known."""
+def pending_comment(job, nodes):
+    """The comment of a job without an allocation; nodes whose mom has not reported have no known resources."""
     nodes = {name: node for name, node in nodes.items() if node["reported"]}
     for resource in _COUNTED:
         wanted = max((chunk.get(resource, 0) for chunk in job["chunks"]), default=0)
@@ -82,21 +85,21 @@ def why_not(job, nodes):
     }
     all_free = {name: {**node, "state": "free"} for name, node in nodes.items()}
     up = {name: node for name, node in nodes.items() if node["state"] == "free"}
-    fits_what_is_up = place_job(job, up, {name: everything[name] for name in up}) is not None
+    fits_what_is_up = allocate(job, up, {name: everything[name] for name in up}) is not None
     words = set(job["place"].split(":"))
     if any("host" in chunk or "vnode" in chunk for chunk in job["chunks"]):
         if not fits_what_is_up:
             return "Not Running: Insufficient amount of resource: host "
-    elif place_job(job, all_free, everything) is None:
+    elif allocate(job, all_free, everything) is None:
         return "Can Never Run: Not enough total nodes available"
     elif "scatter" in words and words & {"excl", "exclhost"} and not fits_what_is_up:
-        # for whole nodes a real scheduler has another way, on which it forgets those that are down or offline
+        # a real scheduler handles whole nodes differently, and ignores nodes that are down or offline
         return "Can Never Run: No available resources on nodes"
     return "Not Running: Not enough free nodes available"
 
 
 def _memory(kilobytes):
-    """kb in the largest unit that shows them whole."""
+    """Format kb in the largest unit without a fraction."""
     for unit in ("kb", "mb", "gb"):
         if kilobytes % 1024 or unit == "gb":
             return f"{kilobytes}{unit}"
@@ -105,14 +108,14 @@ def _memory(kilobytes):
 
 
 def exec_host(allocation):
-    """`pbsn1/0*8+pbsn2/0`."""
+    """Format an allocation as `pbsn1/0*8+pbsn2/0`."""
     return "+".join(
         f"{name}/{index}" + (f"*{chunk['ncpus']}" if chunk["ncpus"] > 1 else "") for name, index, chunk in allocation
     )
 
 
 def exec_vnode(allocation):
-    """`(pbsn1:ncpus=8)+(pbsn2:ncpus=1:mem=102400kb)`."""
+    """Format an allocation as `(pbsn1:ncpus=8)+(pbsn2:ncpus=1:mem=102400kb)`."""
     return "+".join(
         "("
         + ":".join([name, *(f"{key}={chunk[key]}{'kb' * (key == 'mem')}" for key in chunk if key in _COUNTED)])
@@ -122,5 +125,5 @@ def exec_vnode(allocation):
 
 
 def node_lines(allocation):
-    """The lines of PBS_NODEFILE: a host once for each of its MPI ranks."""
+    """Lines of PBS_NODEFILE: each host once for each of its MPI ranks."""
     return [name for name, _, chunk in allocation for _ in range(chunk.get("mpiprocs", 1))]

@@ -1,12 +1,12 @@
-"""qsub: its options and directives, what it refuses, and the job that comes of it."""
+"""Command qsub: options and directives, checks, and creation of the job."""
 
 import os
 import sys
 import time
 
-from pbs import depending, outputs, server
-from pbs.errors import Refusal, not_imitated
-from pbs.forms import parse_duration
+from pbs import dependencies, outputs, server
+from pbs.errors import CommandError, not_supported
+from pbs.formats import parse_duration
 from pbs.resources import parse_request
 
 USAGE = """\
@@ -33,33 +33,33 @@ _NOT_IMITATED = [
 
 
 def qsub(store, arguments):
-    """Queue a job; prints its id."""
+    """Submit a job, and print its id."""
     options, operands, command = _parse(arguments, "")
     script, name = (b"", os.path.basename(command[0])) if command else _read_script(operands)
     for line in _directives(script):
         try:
             given, rest, _ = _parse(line, "directive")
         except _Unknown as unknown:
-            raise Refusal(f"{unknown.text}qsub: directive error: {' '.join(line)} \n", 1) from None
+            raise CommandError(f"{unknown.text}qsub: directive error: {' '.join(line)} \n", 1) from None
         if rest:
-            raise Refusal(f"qsub: directive error: {' '.join(line)} \n", 1)
+            raise CommandError(f"qsub: directive error: {' '.join(line)} \n", 1)
         options = _merge(given, options)
     job = _make(options, script, command, name, arguments)
     with server.opened(store, "qsub", settled=False):
         _accept(store, job, options)
         store.save(job)
         if "depend" in options.get("W", {}):
-            depending.register(store, job, options["W"]["depend"])
+            dependencies.register(store, job, options["W"]["depend"])
         server.settle(store)
     return ("" if "z" in options else f"{job['id']}\n"), 0
 
 
-class _Unknown(Refusal):
+class _Unknown(CommandError):
     pass
 
 
 def _parse(words, where):
-    """Options by letter, operands, and the command after `--`."""
+    """Parse words into options by letter, operands, and the command after `--`."""
     options, words = {}, list(words)
     while words and words[0].startswith("-") and words[0] != "-":
         word = words.pop(0)
@@ -80,7 +80,7 @@ def _parse(words, where):
 
 
 def _merge(first, second):
-    """Options given twice: the second wins, by name where an option has several."""
+    """Merge options: the second wins; options with several names are merged by name."""
     merged = first | second
     for letter in "lWv":
         if letter in first and letter in second:
@@ -89,11 +89,11 @@ def _merge(first, second):
 
 
 def _illegal(letter):
-    return Refusal(f"qsub: illegal -{letter} value\n{USAGE}", 2)
+    return CommandError(f"qsub: illegal -{letter} value\n{USAGE}", 2)
 
 
 def _checked(letter, value):
-    """An option's value, or the refusal that the client itself makes."""
+    """Check the value of an option as the client does, and return it."""
     choices = {
         "r": ("y", "n"),
         "j": ("oe", "eo", "n"),
@@ -111,7 +111,7 @@ def _checked(letter, value):
         if not value or not all(each.isascii() and (each.isalnum() or each in "_.+-") for each in value):
             raise _illegal(letter)
         if len(value) > 230:
-            raise Refusal("qsub: Job name is too long \n", 2)
+            raise CommandError("qsub: Job name is too long \n", 2)
     if letter in "oe" and ":" in value:
         host, _, value = value.partition(":")
         if host != "localhost":
@@ -126,52 +126,52 @@ def _checked(letter, value):
         if letter == "W":
             for name in pairs.keys() - {"umask", "depend"}:
                 if name not in _NOT_IMITATED:
-                    raise Refusal("qsub: Bad UID for job execution\n", 154)  # a real one says so
-                raise not_imitated(f"qsub -W {name}")
+                    raise CommandError("qsub: Bad UID for job execution\n", 154)  # a real one says so
+                raise not_supported(f"qsub -W {name}")
             if not set(pairs.get("umask", "")) <= set("01234567"):
-                raise not_imitated("a umask that is not octal")
-            if "depend" in pairs and not depending.is_dependency(pairs["depend"]):
+                raise not_supported("a umask that is not octal")
+            if "depend" in pairs and not dependencies.is_dependency(pairs["depend"]):
                 raise _illegal("W")
         return pairs
     return _variables(value) if letter == "v" else value
 
 
 def _variables(text):
-    """`A=b,C` as a dict; simple values only, for real qsub damages the others."""
+    """Parse `A=b,C` into a dict; only simple values, since the real qsub damages others."""
     if any(each in text for each in "\"'\\"):
-        raise not_imitated("quotes and backslashes in qsub -v")
+        raise not_supported("quotes and backslashes in qsub -v")
     variables = {}
     for part in text.split(","):
         name, equals, value = part.partition("=")
         if not equals and name not in os.environ:
-            raise Refusal("qsub: cannot send environment with the job\n", 1)
+            raise CommandError("qsub: cannot send environment with the job\n", 1)
         variables[name] = value if equals else os.environ[name]
     return variables
 
 
 def _read_script(operands):
-    """The script's bytes and the name that its job gets."""
+    """Read the script, and return it with the name of the job."""
     if len(operands) > 1:
-        raise Refusal(USAGE, 2)
+        raise CommandError(USAGE, 2)
     if not operands or operands == ["-"]:
         return _usable(sys.stdin.buffer.read()), "STDIN"
     try:
         with open(operands[0], "rb") as file:
             return _usable(file.read()), os.path.basename(operands[0])
     except IsADirectoryError:
-        raise Refusal("qsub: script not a file\n", 1) from None
+        raise CommandError("qsub: script not a file\n", 1) from None
     except OSError as error:
-        raise Refusal(f"qsub: script file:: {error.strerror}\n", 1) from None
+        raise CommandError(f"qsub: script file:: {error.strerror}\n", 1) from None
 
 
 def _usable(script):
     if b"\r\n" in script:
-        raise Refusal("qsub: script contains cr, lf\n", 1)
+        raise CommandError("qsub: script contains cr, lf\n", 1)
     return script
 
 
 def _directives(script):
-    """The words of each `#PBS` line before the first command."""
+    """Split each `#PBS` line before the first command into words."""
     for line in os.fsdecode(script).split("\n"):
         line = line.strip()
         if line.startswith("#PBS"):
@@ -181,7 +181,7 @@ def _directives(script):
 
 
 def _words(text):
-    """Split as qsub does: at blanks, quotes hold together."""
+    """Split a text as qsub does: at blanks outside of quotes."""
     words, word, quote = [], None, ""
     for character in text:
         if quote:
@@ -201,14 +201,14 @@ def _words(text):
 
 
 def _make(options, script, command, name, arguments):
-    """The job as the client sends it."""
+    """Make the job as the client sends it."""
     if "I" in options:
-        raise Refusal("qsub:\tstandard input and output must be a terminal for\n\tinteractive job submission\n", 1)
+        raise CommandError("qsub:\tstandard input and output must be a terminal for\n\tinteractive job submission\n", 1)
     for letter in "aJ":
         if letter == "J" and options.get("r") == "n" and letter in options:
-            raise Refusal(f"qsub:  cannot submit non-rerunable Array Job\n{USAGE}", 2)
+            raise CommandError(f"qsub:  cannot submit non-rerunable Array Job\n{USAGE}", 2)
         if letter in options:
-            raise not_imitated(f"qsub -{letter}")
+            raise not_supported(f"qsub -{letter}")
     others = options.get("W", {})
     environment = {
         f"PBS_O_{key}": os.environ[key] for key in ("HOME", "LANG", "LOGNAME", "PATH", "SHELL") if key in os.environ
@@ -249,7 +249,7 @@ def _make(options, script, command, name, arguments):
         "command": command,
         "shell": options.get("S", "/bin/bash"),
         "umask": int(others.get("umask", "077"), 8),
-        "order": None,
+        "mom_command": None,
         "supervisor": None,
         "session": None,
         "allocation": [],
@@ -257,21 +257,21 @@ def _make(options, script, command, name, arguments):
 
 
 def _accept(store, job, options):
-    """What the server adds, or its refusal."""
+    """Check the job, and add the attributes that the server sets."""
     settings, attributes = store.settings, job["attributes"]
     name, at, host = options.get("q", "workq").partition("@")
     if at and host != settings["server"]:
-        raise Refusal(f"Unknown Host.\nqsub: cannot connect to server {settings['server']} (errno=15008)\n", 160)
+        raise CommandError(f"Unknown Host.\nqsub: cannot connect to server {settings['server']} (errno=15008)\n", 160)
     if options.get("u", settings["user"]) != settings["user"]:
-        raise Refusal("qsub: Bad UID for job execution\n", 175)
+        raise CommandError("qsub: Bad UID for job execution\n", 175)
     if name not in settings["queues"]:
-        raise Refusal("qsub: Unknown queue\n", 170)
+        raise CommandError("qsub: Unknown queue\n", 170)
     queue = settings["queues"][name]
     listed, job["chunks"], job["place"] = parse_request(options.get("l", {}))
     if not queue["enabled"]:
-        raise Refusal("qsub: Queue is not enabled\n", 173)
+        raise CommandError("qsub: Queue is not enabled\n", 173)
     if queue["users"] is not None and settings["user"] not in queue["users"]:
-        raise Refusal("qsub: Unauthorized Request \n", 159)
+        raise CommandError("qsub: Unauthorized Request \n", 159)
     _check_limits(store, queue, listed)
     now, sequence = int(time.time()), store.next_sequence()
     held = attributes["Hold_Types"] != "n"
@@ -308,16 +308,16 @@ def _check_limits(store, queue, listed):
     walltime = listed.get("Resource_List.walltime")
     too_long = longest is not None and walltime is not None and parse_duration(walltime) > longest
     if too_long or (most is not None and listed["Resource_List.ncpus"] > most):
-        raise Refusal("qsub: Job violates queue and/or server resource limits\n", 188)
+        raise CommandError("qsub: Job violates queue and/or server resource limits\n", 188)
     jobs = store.jobs()
     if store.settings["max_queued"] is not None and len(jobs) >= store.settings["max_queued"]:
-        raise Refusal("qsub: would exceed complex's per-user limit\n", 38)
+        raise CommandError("qsub: would exceed complex's per-user limit\n", 38)
     inside = sum(store.settings["queues"][job["attributes"]["queue"]] is queue for job in jobs)
     if queue["max_queued"] is not None and inside >= queue["max_queued"]:
-        raise Refusal("qsub: would exceed queue generic's per-user limit\n", 38)
+        raise CommandError("qsub: would exceed queue generic's per-user limit\n", 38)
 
 
 def _output_path(job, options, letter):
-    """Where stdout (`o`) or stderr (`e`) shall go, absolute."""
+    """Absolute path of the output to stdout (`o`) or stderr (`e`)."""
     default = f"{job['attributes']['Job_Name']}.{letter}{job['seq']}"
     return os.path.join(job["environment"]["PBS_O_WORKDIR"], options.get(letter, default))

@@ -1,23 +1,23 @@
-"""pbsnodes."""
+"""Command pbsnodes."""
 
 import time
 
 from pbs import server
-from pbs.errors import Refusal, not_imitated
-from pbs.forms import date
+from pbs.errors import CommandError, not_supported
+from pbs.formats import date
 
 
 def pbsnodes(store, arguments):
-    """Show nodes: `-a` or `-av` all, `-l` those that are not up, or those named."""
+    """Show nodes: all with `-a` or `-av`, those that are not up with `-l`, or some by name."""
     names = [word for word in arguments if not word.startswith("-")]
     letters = set("".join(word[1:] for word in arguments if word.startswith("-")))
     if letters - set("avl"):
-        raise not_imitated(f"pbsnodes {' '.join(arguments)}")
+        raise not_supported(f"pbsnodes {' '.join(arguments)}")
     with server.opened(store, "pbsnodes"):
         nodes, jobs = store.settings["nodes"], store.jobs()
     for name in names:
         if name not in nodes:
-            raise Refusal(f"Node: {name},  Error: Unknown node \n", 1)
+            raise CommandError(f"Node: {name},  Error: Unknown node \n", 1)
     if "l" in letters:
         return "".join(_unavailable(name, node) for name, node in nodes.items() if node["state"] != "free"), 0
     return "\n".join(_node(name, nodes[name], jobs) for name in names or nodes), 0
