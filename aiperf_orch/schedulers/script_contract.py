@@ -90,6 +90,63 @@ def late_directives(script: str, prefix: str) -> Iterator[Violation]:
             yield Violation(line, "stands behind the first command, where it is not read", "put it before all commands")
 
 
+def required_directive(
+    given: Sequence[Option], value: str, directive: str, *, missing: str, otherwise: str
+) -> Iterator[Violation]:
+    """Check a directive that every script must contain, with one value.
+
+    Args:
+        given: the options of this name that count: of repeated ones, those that the batch system obeys.
+        value: the value that each must have.
+        directive: the directive as a template writes it, `#SBATCH --job-name={{ name }}`.
+        missing: what is wrong where there is none.
+        otherwise: what is wrong with another value.
+    """
+    if not given:
+        yield Violation("", missing, f"write {directive}")
+    for option in given:
+        if option.value != value:
+            yield Violation(option.line, otherwise, f"leave it out; a template writes {directive}")
+
+
+def name_violations(given: Sequence[Option], expected: Expected, directive: str) -> Iterator[Violation]:
+    """Check the options that name the job; the arguments are those of `required_directive`."""
+    return required_directive(
+        given,
+        expected.name,
+        directive,
+        missing="no directive names the job, so that it would be neither found nor cancelled",
+        otherwise="the job would have another name than it is looked for by, and be neither found nor cancelled",
+    )
+
+
+def output_violations(given: Sequence[Option], expected: Expected, directive: str) -> Iterator[Violation]:
+    """Check the options that choose the job's first output file; the arguments are those of `required_directive`."""
+    return required_directive(
+        given,
+        expected.output,
+        directive,
+        missing="no directive says where the job's first output goes, so that it would not be found",
+        otherwise="the job's first output would go elsewhere, where it is not looked for",
+    )
+
+
+def requeue_violations(given: Sequence[tuple[Option, bool]], expected: Expected, directive: str) -> Iterator[Violation]:
+    """Check the options that say whether the scheduler may run the job again by itself.
+
+    Args:
+        given: the options that count, each with whether it allows another run.
+        expected: the settings' rule.
+        directive: the directive as a template writes it.
+    """
+    if not given:
+        yield Violation("", "no directive says whether the job may run again by itself", f"write {directive}")
+    for option, allows in given:
+        if allows != expected.requeue:
+            advice = f"leave it out, and set scheduler.requeue: {str(allows).lower()}"
+            yield Violation(option.line, "the job would be treated otherwise than scheduler.requeue says", advice)
+
+
 def overridden(options: Sequence[Option], settings: Mapping[str, str]) -> Iterator[Violation]:
     """Options that occur twice with different values, though each has a setting; `settings` by the option's name."""
     first: dict[str, Option] = {}

@@ -77,7 +77,7 @@ def test_a_copy_of_our_template_keeps_it(load: Load, own: Callable[..., str], ki
         ("slurm", "#!/usr/bin/env bash", "# mine", "", "no script without an interpreter"),
         ("pbs", "#PBS -N {{ name }}", "#PBS -N mine", ":LINE: #PBS -N mine", "neither found nor cancelled"),
         ("pbs", "#PBS -N {{ name }}", "#PBS -Nmine", "#PBS -Nmine", "neither found nor cancelled"),
-        ("pbs", "#PBS -N {{ name }}", "#", "", "another name than it is looked for by"),
+        ("pbs", "#PBS -N {{ name }}", "#", "", "no directive names the job"),
         ("pbs", "#PBS -o {{ output }}", "#PBS -o /dev/null", "#PBS -o /dev/null", "would go elsewhere"),
         ("pbs", "#PBS -j oe", "#", "", "would not stand in its output"),
         ("pbs", '-r {{ "y" if job.requeue else "n" }}', "-r y", "#PBS -r y", "otherwise than scheduler.requeue says"),

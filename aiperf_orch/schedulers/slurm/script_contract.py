@@ -11,7 +11,10 @@ from aiperf_orch.schedulers.script_contract import (
     Violation,
     directive_lines,
     late_directives,
+    name_violations,
+    output_violations,
     overridden,
+    requeue_violations,
 )
 
 _PREFIX: Final = "#SBATCH"
@@ -109,16 +112,7 @@ def _last(options: Sequence[Option], *names: str) -> Option | None:
 
 def _name_and_array(options: Sequence[Option], expected: Expected) -> Iterator[Violation]:
     name, array = _last(options, "job-name"), _last(options, "array")
-    if name is None:
-        yield Violation(
-            "", "no directive names the job, so that it would not be found", "write #SBATCH --job-name={{ name }}"
-        )
-    elif name.value != expected.name:
-        yield Violation(
-            name.line,
-            "the job would have another name than it is looked for by, and be neither found nor cancelled",
-            "leave it out; a template writes #SBATCH --job-name={{ name }}",
-        )
+    yield from name_violations([name] if name else [], expected, "#SBATCH --job-name={{ name }}")
     if expected.elements and (array is None or array.value != expected.elements):
         advice = "a template writes {% if elements %}, #SBATCH --array={{ elements | ranges }}, {% endif %}"
         message = f"of an array the script would submit another part than {expected.elements}"
@@ -130,12 +124,7 @@ def _name_and_array(options: Sequence[Option], expected: Expected) -> Iterator[V
 
 def _output(options: Sequence[Option], expected: Expected) -> Iterator[Violation]:
     output, error, mode = _last(options, "output"), _last(options, "error"), _last(options, "open-mode")
-    if output is None:
-        message = "no directive says where the job's first output goes, so that it would not be found"
-        yield Violation("", message, f"write #SBATCH --output={expected.output}")
-    elif output.value != expected.output:
-        advice = f"leave it out; a template writes #SBATCH --output={expected.output}"
-        yield Violation(output.line, "the job's first output would go elsewhere, where it is not looked for", advice)
+    yield from output_violations([output] if output else [], expected, f"#SBATCH --output={expected.output}")
     if error is not None and error.value != expected.output:
         yield Violation(
             error.line, "the job's first errors would go elsewhere, where they are not looked for", "leave it out"
@@ -147,13 +136,8 @@ def _output(options: Sequence[Option], expected: Expected) -> Iterator[Violation
 
 def _requeue(options: Sequence[Option], expected: Expected) -> Iterator[Violation]:
     rule = _last(options, "requeue", "no-requeue")
-    wanted = "requeue" if expected.requeue else "no-requeue"
-    if rule is None:
-        advice = 'write #SBATCH --{{ "requeue" if site.requeue else "no-requeue" }}'
-        yield Violation("", "no directive says whether the job may run again by itself", advice)
-    elif rule.name != wanted:
-        advice = f"leave it out, and set scheduler.requeue: {str(rule.name == 'requeue').lower()}"
-        yield Violation(rule.line, "the job would be treated otherwise than scheduler.requeue says", advice)
+    given = [(rule, rule.name == "requeue")] if rule else []
+    yield from requeue_violations(given, expected, '#SBATCH --{{ "requeue" if site.requeue else "no-requeue" }}')
 
 
 def _time(options: Sequence[Option]) -> Iterator[Violation]:
