@@ -62,9 +62,9 @@ def _room(scheduler: ClusterSettings) -> NodeSharing:
     """How trials share nodes; a node for each where that cannot be asked."""
     try:
         if isinstance(scheduler, SlurmSettings):
-            from aiperf_orch.schedulers.slurm.survey import room
+            from aiperf_orch.schedulers.slurm.survey import node_sharing as slurm_node_sharing
 
-            return room(scheduler)
+            return slurm_node_sharing(scheduler)
         if isinstance(scheduler, PbsSettings):
             from aiperf_orch.schedulers.pbs.survey import room as room_of_pbs
 

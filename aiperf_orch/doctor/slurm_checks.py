@@ -188,16 +188,14 @@ def _would_submit(settings: SlurmSettings, script: str) -> Finding:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "job.sh"
         file.write_text(script, encoding="utf-8")
-        answer = run_command(
-            inventory.would_submit_command(file.name), timeout=settings.command_timeout, folder=file.parent
-        )
+        answer = run_command(inventory.dry_run_command(file.name), timeout=settings.command_timeout, folder=file.parent)
     said = answer.error_line.removeprefix("sbatch: ").removeprefix("error: ")
     if answer.status == 0:
         return ok("sbatch", f"would take a trial's script: {said.partition(' ')[2] or said}")
     match classify(answer.error_text):
         case ErrorClass.UNREACHABLE:
             raise SchedulerUnreachableError(f"sbatch failed: {said}")
-        case ErrorClass.FULL:
+        case ErrorClass.QUEUE_FULL:
             return warning("sbatch", f"takes no job now: {said}", "jobs of yours in the queue must end first")
         case _:
             return fault(

@@ -79,7 +79,7 @@ def judge_limits(
         settings.time_limit,
         duration,
         settings.nodes,
-        inventory.taken(settings, groups),
+        inventory.requested_resources(settings, groups),
         min((inventory.trials_per_node(settings, group) for group in groups), default=1),
         asks_more=bool(settings.directives),
     )
@@ -160,7 +160,7 @@ def judge(limit: Limit, wanted: Wanted) -> Iterator[Finding]:
     """What one limit means; nothing where it suffices, or cannot be compared."""
     taken = 1.0 if not limit.resource else wanted.of(limit.resource)
     match limit.kind:
-        case LimitKind.RUNNING | LimitKind.AT_ONCE | LimitKind.RUNNING_MINUTES:
+        case LimitKind.RUNNING | LimitKind.RUNNING_RESOURCE | LimitKind.RUNNING_MINUTES:
             yield from _at_once(limit, wanted, taken)
         case LimitKind.QUEUED:
             yield from _queued(limit, wanted)
@@ -170,11 +170,11 @@ def judge(limit: Limit, wanted: Wanted) -> Iterator[Finding]:
             yield fault(
                 "limits", f"{limit.name} of {limit.holder}: {message}", f"set scheduler.time_limit: {longest} or less"
             )
-        case LimitKind.OF_A_JOB if taken and taken > limit.amount:
+        case LimitKind.PER_JOB if taken and taken > limit.amount:
             yield fault("limits", f"{limit}: a trial asks for {taken:g}", _lower(limit))
-        case LimitKind.OF_A_NODE if taken and taken / wanted.nodes > limit.amount:
+        case LimitKind.PER_NODE if taken and taken / wanted.nodes > limit.amount:
             yield fault("limits", f"{limit}: a trial asks for {taken / wanted.nodes:g} on each node", _lower(limit))
-        case LimitKind.LEAST_OF_A_JOB if taken is not None and taken < limit.amount:
+        case LimitKind.MIN_PER_JOB if taken is not None and taken < limit.amount:
             yield fault(
                 "limits", f"{limit}: a trial asks for {taken:g} only", f"raise {_setting(limit)}, or set another QOS"
             )

@@ -69,16 +69,16 @@ def test_without_limits_all_is_well_and_those_that_were_asked_are_named() -> Non
             "16 jobs may be in the queue, and 16 trials and 1 waiting",
         ),
         ("GrpSubmitJobs", LimitKind.QUEUED, 17, "", Level.OK, "allow 16 trials at once"),
-        ("GrpTRES", LimitKind.AT_ONCE, 12, "cpu", Level.WARNING, "GrpTRES=cpu=12 of account"),
-        ("GrpTRES", LimitKind.AT_ONCE, 12, "cpu", Level.WARNING, "3 trials run at once at most"),
-        ("GrpTRES", LimitKind.AT_ONCE, 3, "cpu", Level.FAULT, "no trial of yours would ever run: one asks for 4"),
-        ("GrpTRES", LimitKind.AT_ONCE, 65536, "mem", Level.WARNING, "8 trials run at once at most"),
-        ("GrpTRES", LimitKind.AT_ONCE, 5, "gres/gpu", Level.WARNING, "5 trials run at once at most"),
-        ("GrpTRES", LimitKind.AT_ONCE, 5, "gres/gpu:a100", Level.WARNING, "5 trials run at once at most"),
-        ("GrpTRES", LimitKind.AT_ONCE, 2, "node", Level.WARNING, "8 trials run at once at most"),
+        ("GrpTRES", LimitKind.RUNNING_RESOURCE, 12, "cpu", Level.WARNING, "GrpTRES=cpu=12 of account"),
+        ("GrpTRES", LimitKind.RUNNING_RESOURCE, 12, "cpu", Level.WARNING, "3 trials run at once at most"),
+        ("GrpTRES", LimitKind.RUNNING_RESOURCE, 3, "cpu", Level.FAULT, "no trial of yours would ever run: one asks for 4"),
+        ("GrpTRES", LimitKind.RUNNING_RESOURCE, 65536, "mem", Level.WARNING, "8 trials run at once at most"),
+        ("GrpTRES", LimitKind.RUNNING_RESOURCE, 5, "gres/gpu", Level.WARNING, "5 trials run at once at most"),
+        ("GrpTRES", LimitKind.RUNNING_RESOURCE, 5, "gres/gpu:a100", Level.WARNING, "5 trials run at once at most"),
+        ("GrpTRES", LimitKind.RUNNING_RESOURCE, 2, "node", Level.WARNING, "8 trials run at once at most"),
         (
             "GrpTRES",
-            LimitKind.AT_ONCE,
+            LimitKind.RUNNING_RESOURCE,
             1e6,
             "billing",
             Level.WARNING,
@@ -120,19 +120,19 @@ def test_limits_of_the_account_and_of_those_above_it(
             Level.WARNING,
             "MaxJobsPerUser=3 of QOS few: 3 trials run at once",
         ),
-        ("MaxTRESPerUser", LimitKind.AT_ONCE, 8, "cpu", Level.WARNING, "2 trials run at once"),
-        ("MaxTRESPerAccount", LimitKind.AT_ONCE, 2, "gres/gpu", Level.WARNING, "2 trials run at once"),
+        ("MaxTRESPerUser", LimitKind.RUNNING_RESOURCE, 8, "cpu", Level.WARNING, "2 trials run at once"),
+        ("MaxTRESPerAccount", LimitKind.RUNNING_RESOURCE, 2, "gres/gpu", Level.WARNING, "2 trials run at once"),
         ("MaxJobsPerAccount", LimitKind.RUNNING, 9, "", Level.WARNING, "9 trials run at once"),
         (
             "MaxTRESPerJob",
-            LimitKind.OF_A_JOB,
+            LimitKind.PER_JOB,
             3,
             "cpu",
             Level.FAULT,
             "MaxTRESPerJob=cpu=3 of QOS few: a trial asks for 4",
         ),
-        ("MaxTRESPerNode", LimitKind.OF_A_NODE, 3, "cpu", Level.FAULT, "a trial asks for 4 on each node"),
-        ("MinTRESPerJob", LimitKind.LEAST_OF_A_JOB, 8, "cpu", Level.FAULT, "a trial asks for 4 only"),
+        ("MaxTRESPerNode", LimitKind.PER_NODE, 3, "cpu", Level.FAULT, "a trial asks for 4 on each node"),
+        ("MinTRESPerJob", LimitKind.MIN_PER_JOB, 8, "cpu", Level.FAULT, "a trial asks for 4 only"),
         ("MaxWall", LimitKind.WALL, 3600, "", Level.FAULT, "a job may take 1h, and scheduler.time_limit is 4h"),
         ("MaxTRESMinsPerJob", LimitKind.JOB_MINUTES, 480, "cpu", Level.FAULT, "a trial asks for 960 in its time limit"),
     ],
@@ -183,14 +183,14 @@ def test_what_could_not_be_asked_is_not_known(cluster: Cluster, message: str) ->
 
 
 def test_memory_without_a_setting_is_not_known() -> None:
-    cluster = of_account("science", ("GrpTRES", LimitKind.AT_ONCE, 1000, "mem"))
+    cluster = of_account("science", ("GrpTRES", LimitKind.RUNNING_RESOURCE, 1000, "mem"))
     [finding] = judged(cluster, memory=None)
     assert "not known: how much a trial takes of GrpTRES=mem=1000M of account science" in finding.message
 
 
 @pytest.mark.parametrize("resource", ["license/matlab", "gres/nvme", "gres/gpu:h100"])
 def test_what_no_setting_asks_for_is_taken_only_by_directives(resource: str) -> None:
-    cluster = of_account("science", ("GrpTRES", LimitKind.AT_ONCE, 1, resource))
+    cluster = of_account("science", ("GrpTRES", LimitKind.RUNNING_RESOURCE, 1, resource))
     assert [each.level for each in judged(cluster)] == [Level.OK]
     [finding] = judged(cluster, directives=["--licenses=matlab"])
     assert finding.message.startswith(f"not known: how much a trial takes of GrpTRES={resource}=1")

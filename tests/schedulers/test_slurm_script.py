@@ -40,11 +40,11 @@ def site(name: str) -> SlurmSettings:
 
 
 @pytest.mark.parametrize("name", ["slurm-cpu", "slurm-gpu", "slurm-gpu-qos"])
-def test_the_script_of_each_site_file_is_the_golden_one(name: str) -> None:
+def test_the_script_of_each_site_file_matches_the_golden_file(name: str) -> None:
     assert script(site(name)) == (GOLDEN / f"{name}.sh").read_text()
 
 
-def test_the_script_of_an_array_is_the_golden_one() -> None:
+def test_the_script_of_an_array_matches_the_golden_file() -> None:
     """With a time limit cut short, nodes to avoid, and as much as a site can say beside the site files."""
     fields = {
         "python": PYTHON,
@@ -139,7 +139,7 @@ def test_no_data_field_adds_a_line_an_option_or_a_command(fields: dict[str, Any]
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_code_fields_stand_in_the_script_as_they_are() -> None:
+def test_code_fields_are_copied_into_the_script_unchanged() -> None:
     fields = {
         "setup": ["export A='b c'", "cd /x && ls"],
         "directives": ["--licenses=a:1"],
@@ -169,7 +169,7 @@ def test_a_site_brings_its_own_template(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["{{ site.partitoin }}", "{{ walltime }}", "{{ site.nodes.count }}"])
-def test_a_template_that_uses_what_there_is_not_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_template_that_uses_an_undefined_name_is_refused(tmp_path: Path, text: str) -> None:
     own = tmp_path / "own.sh.j2"
     own.write_text(text)
     with pytest.raises(UsageError, match=r"own\.sh\.j2: cannot be rendered: .*(no attribute|undefined)"):
