@@ -59,7 +59,7 @@ def test_bytes_that_are_not_utf_8_are_replaced() -> None:
     assert run_command(["printf", r"\351t\303\251"], timeout=60).output == "�té"
 
 
-def test_a_late_command_is_killed_with_its_children_and_its_errors_are_kept(tmp_path: Path) -> None:
+def test_a_late_command_is_killed_with_its_children_and_keeps_its_errors(tmp_path: Path) -> None:
     script = f"echo 'queue full,' >&2; echo sleeping >&2; (sleep 3; touch '{tmp_path}/lives') & sleep 300"
     began = time.monotonic()
     with pytest.raises(SchedulerUnreachableError) as error:

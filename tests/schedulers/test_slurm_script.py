@@ -1,4 +1,4 @@
-"""Slurm's batch scripts: golden files, and that no data field of a site file can add anything to one."""
+"""Slurm's batch scripts: golden files, and no data field of a site file can add a command to one."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_the_script_of_each_site_file_matches_the_golden_file(name: str) -> None
 
 
 def test_the_script_of_an_array_matches_the_golden_file() -> None:
-    """With a time limit cut short, nodes to avoid, and as much as a site can say beside the site files."""
+    """With a shortened time limit, excluded nodes, and the settings that the site files do not use."""
     fields = {
         "python": PYTHON,
         "partition": "gpu",
@@ -68,8 +68,9 @@ def test_the_script_of_an_array_matches_the_golden_file() -> None:
 WORD = st.from_regex(r"\A[A-Za-z0-9_][A-Za-z0-9_.:@+/-]{0,20}\Z")
 # fmt: off
 ATTEMPTS = [
-    "a\n#SBATCH --uid=0", "a\r\nreboot", "a #SBATCH --x", "$(reboot)", "`reboot`", "a;reboot", "-a", "--wrap=x", "a b", "a'b",
-    'a"b', "a\\", "a\u2028b", "a\x85b", "\ufeffa", "a\x00", "", " a", "a=b", "{{ 1 }}", "%j", "a;b # c", "a\n", "\n",
+    "a\n#SBATCH --uid=0", "a\r\nreboot", "a #SBATCH --x", "$(reboot)", "`reboot`", "a;reboot", "-a", "--wrap=x", "a b",
+    "a'b", 'a"b', "a\\", "a\u2028b", "a\x85b", "\ufeffa", "a\x00", "", " a", "a=b", "{{ 1 }}", "%j", "a;b # c", "a\n",
+    "\n",
 ]
 # fmt: on
 HOSTILE = st.text(max_size=20) | st.sampled_from(ATTEMPTS)
@@ -81,7 +82,7 @@ PRINTABLE = st.text(
 
 @st.composite
 def hostile_fields(draw: st.DrawFn) -> dict[str, Any]:
-    """Data fields that a site file may have, each plain or hostile."""
+    """Data fields of a site file, each plain or hostile."""
     fields: dict[str, Any] = {
         name: draw(WORD | HOSTILE) for name in draw(st.lists(st.sampled_from(TEXTS), unique=True)) if name != "memory"
     }

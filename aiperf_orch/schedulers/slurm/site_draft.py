@@ -123,11 +123,12 @@ def _qos_names(associations: Sequence[Association]) -> set[str]:
 
 def _describe_qos(qos: Qos) -> str:
     """Describe the limits of a QOS: the common ones in words, the names of the others."""
-    parts = []
-    for name, text in _LIMIT_TEXTS.items():
-        for limit in qos.limits:
-            if limit.name == name:
-                parts.append(text.format(format_duration(limit.amount) if name == "MaxWall" else f"{limit.amount:g}"))
+    parts = [
+        text.format(format_duration(limit.amount) if name == "MaxWall" else f"{limit.amount:g}")
+        for name, text in _LIMIT_TEXTS.items()
+        for limit in qos.limits
+        if limit.name == name
+    ]
     others = [limit.name for limit in qos.limits if limit.name not in _LIMIT_TEXTS]
     if others:
         parts.append(f"also {', '.join(dict.fromkeys(others))}")
