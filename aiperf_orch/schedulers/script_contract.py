@@ -60,7 +60,7 @@ class Expected:
     Attributes:
         name: the job's name, or the array's.
         output: file of the script's first output.
-        requeue: whether the scheduler may run the job again by itself.
+        requeue: whether the scheduler may requeue the job.
         nodes: number of nodes.
         elements: indices of an array's elements, `0-3,7`; empty for a job that is in no array.
     """
@@ -124,7 +124,7 @@ def name_violations(given: Sequence[Option], expected: Expected, directive: str)
         expected.name,
         directive,
         missing="no directive names the job, so that it would be neither found nor cancelled",
-        otherwise="the job would have another name than it is looked for by, and be neither found nor cancelled",
+        otherwise="the job would have another name than the controller queries, and be neither found nor cancelled",
     )
 
 
@@ -134,13 +134,13 @@ def output_violations(given: Sequence[Option], expected: Expected, directive: st
         given,
         expected.output,
         directive,
-        missing="no directive says where the job's first output goes, so that it would not be found",
-        otherwise="the job's first output would go elsewhere, where it is not looked for",
+        missing="no directive names the file of the job's first output, so that it would not be found",
+        otherwise="the job's first output would go elsewhere, where it is not found",
     )
 
 
 def requeue_violations(given: Sequence[tuple[Option, bool]], expected: Expected, directive: str) -> Iterator[Violation]:
-    """Check the options that say whether the scheduler may run the job again by itself.
+    """Check the options that state whether the scheduler may requeue the job.
 
     Args:
         given: the options that count, each with whether it allows another run.
@@ -148,11 +148,11 @@ def requeue_violations(given: Sequence[tuple[Option, bool]], expected: Expected,
         directive: the directive as a template writes it.
     """
     if not given:
-        yield Violation("", "no directive says whether the job may run again by itself", f"write {directive}")
+        yield Violation("", "no directive states whether the scheduler may requeue the job", f"write {directive}")
     for option, allows in given:
         if allows != expected.requeue:
             advice = f"leave it out, and set scheduler.requeue: {str(allows).lower()}"
-            yield Violation(option.line, "the job would be treated otherwise than scheduler.requeue says", advice)
+            yield Violation(option.line, "the directive contradicts scheduler.requeue", advice)
 
 
 def overridden(options: Sequence[Option], settings: Mapping[str, str]) -> Iterator[Violation]:

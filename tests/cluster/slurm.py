@@ -54,7 +54,7 @@ class SlurmCluster:
 
     Partitions: `main` (the default), `low` and `lowcancel` (preempted by the others: requeued, cancelled), `short` (at
     most one minute). Each node has `gpus` GPUs of the type `fake`. With accounting the caller's default account is
-    `science` and its default QOS `normal`; the QOS `few` takes 3 jobs a user at once, and runs 1.
+    `science` and its default QOS `normal`; the QOS `few` accepts 3 jobs of a user, and runs 1.
     A stopped cluster cannot be started again.
     """
 

@@ -72,7 +72,7 @@ def test_jobs_survive_while_slurmctld_is_down(slurm, tmp_path):
     go = tmp_path / "go"
     ended = slurm.submit("exit 3")
     slurm.wait_for_state(ended, "FAILED")
-    ends_meanwhile = slurm.submit(f"until [ -e '{go}' ]; do sleep 0.1; done; touch '{go}ne'")
+    ends_meanwhile = slurm.submit(f"until [ -e '{go}' ]; do sleep 0.1; done; touch '{tmp_path}/ended'")
     runs_on = slurm.submit("sleep 300")
     slurm.wait_for_state(ends_meanwhile, "RUNNING")
     slurm.wait_for_state(runs_on, "RUNNING")
@@ -80,7 +80,7 @@ def test_jobs_survive_while_slurmctld_is_down(slurm, tmp_path):
 
     slurm.stop_controller()
     go.touch()
-    wait_until((tmp_path / "gone").exists, "the job ends")
+    wait_until((tmp_path / "ended").exists, "the job ends")
     slurm.start_controller()
 
     slurm.wait_for_state(ends_meanwhile, "COMPLETED")

@@ -83,8 +83,8 @@ def test_a_command_is_killed_as_soon_as_it_has_printed_enough() -> None:
 def test_a_missing_program_is_named(tmp_path: Path) -> None:
     with pytest.raises(SchedulerUnreachableError, match="nosuch: not found"):
         run_command(["nosuch"], timeout=60)
-    with pytest.raises(SchedulerUnreachableError, match="gone: not found"):
-        run_command(["true"], timeout=60, folder=tmp_path / "gone")
+    with pytest.raises(SchedulerUnreachableError, match="missing: not found"):
+        run_command(["true"], timeout=60, folder=tmp_path / "missing")
     with pytest.raises(SchedulerUnreachableError, match=r"^false failed: exit status 1, without a message"):
         checked_output(["env", "TZ=UTC", "false"], timeout=60)
 

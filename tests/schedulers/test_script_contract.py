@@ -70,9 +70,9 @@ def test_a_copy_of_our_template_meets_the_contract(load: Load, own: Callable[...
         ("slurm", "#SBATCH --nodes", "true\n#SBATCH --nodes", "#SBATCH --nodes=1", "after the first command"),
         ("slurm", "#SBATCH --array={{ elements | ranges }}", "#", "", "other elements of the array than 3"),
         ("slurm", "--output=log", "--output=slurm-%j.out", "--output=slurm-%j.out", "would go elsewhere"),
-        ("slurm", "--output=log", "-o /dev/null", "", "would go elsewhere|no directive says where"),
-        ("slurm", SLURM_REQUEUE, "--requeue", "--requeue", "otherwise than scheduler"),
-        ("slurm", f"#SBATCH {SLURM_REQUEUE}", "#", "", "whether the job may run again"),
+        ("slurm", "--output=log", "-o /dev/null", "", "would go elsewhere|no directive names the file"),
+        ("slurm", SLURM_REQUEUE, "--requeue", "--requeue", "contradicts scheduler"),
+        ("slurm", f"#SBATCH {SLURM_REQUEUE}", "#", "", "whether the scheduler may requeue"),
         ("slurm", '{% include "guard.sh.j2" %}', "", "", "that others can write"),
         ("slurm", "{{ command }}", "python -m mine", "", "does not run the trial's command"),
         ("slurm", 'ln -sf {{ pickle }} "${job}_submitted.pkl"', "", "", "the name that submitit expects"),
@@ -83,7 +83,7 @@ def test_a_copy_of_our_template_meets_the_contract(load: Load, own: Callable[...
         ("pbs", "#PBS -N {{ name }}", "#", "", "no directive names the job"),
         ("pbs", "#PBS -o {{ output }}", "#PBS -o /dev/null", "#PBS -o /dev/null", "would go elsewhere"),
         ("pbs", "#PBS -j oe", "#", "", "would not stand in its output"),
-        ("pbs", '-r {{ "y" if job.requeue else "n" }}', "-r y", "#PBS -r y", "otherwise than scheduler.requeue says"),
+        ("pbs", '-r {{ "y" if job.requeue else "n" }}', "-r y", "#PBS -r y", "contradicts scheduler.requeue"),
         ("pbs", '{% include "guard.sh.j2" %}', "", "", "that others can write"),
         ("pbs", "{{ command }}", "python -m mine", "", "does not run the trial's command"),
         ("pbs", "exec >>{{ log | sh }} 2>&1", "", "", "does not write its output to the file log"),
@@ -99,9 +99,9 @@ def test_a_template_that_violates_it_is_refused_with_the_line(
     template = own(kind, old, new)
     with pytest.raises(UsageError, match=message) as caught:
         check_contract(load(kind, template=template), resumed=False)
-    said = str(caught.value)
-    assert template in said
-    assert line in re.sub(r"\.j2:\d+: ", ".j2:LINE: ", said)
+    text = str(caught.value)
+    assert template in text
+    assert line in re.sub(r"\.j2:\d+: ", ".j2:LINE: ", text)
     assert check_contract(load(kind, template=template), resumed=True)  # a started campaign continues with a warning
 
 
@@ -126,7 +126,7 @@ def test_a_template_that_violates_it_is_refused_with_the_line(
         ("slurm", "--test-only", "nothing would be submitted", "aiperf-orch check"),
         ("slurm", "--chdir=/scratch", "not found", "scheduler.setup: [cd /some/folder]"),
         ("slurm", "-D /scratch", "not found", "scheduler.setup: [cd /some/folder]"),
-        ("slurm", "--requeue", "otherwise than scheduler.requeue says", "scheduler.requeue: true"),
+        ("slurm", "--requeue", "contradicts scheduler.requeue", "scheduler.requeue: true"),
         ("slurm", "--signal=USR1@5", "not be warned before its time limit as it expects", "scheduler.warn_before"),
         ("slurm", "--licenses=a --hold", "until a user releases it", "start the campaign later"),
         ("pbs", "-N mine", LOST, "leave it out"),
@@ -141,7 +141,7 @@ def test_a_template_that_violates_it_is_refused_with_the_line(
         ("pbs", "-W sandbox=PRIVATE", "would go elsewhere", "scheduler.setup: [cd /some/folder]"),
         ("pbs", "-z", "would not print the job's id", "leave it out"),
         ("pbs", "-I", "interactive", "leave it out"),
-        ("pbs", "-r y", "otherwise than scheduler.requeue says", "scheduler.requeue: true"),
+        ("pbs", "-r y", "contradicts scheduler.requeue", "scheduler.requeue: true"),
         ("pbs", "-k oe", "stay on its node", "-k oed"),
         ("pbs", "-R oe", "delete the job's output", "leave it out"),
         ("pbs", "-S /bin/csh", "another shell than bash", "leave it out"),
@@ -152,10 +152,10 @@ def test_a_directive_that_violates_it_is_refused_with_advice(
 ) -> None:
     with pytest.raises(UsageError) as caught:
         check_contract(load(kind, directives=[directive]), resumed=False)
-    said = str(caught.value)
-    assert said.startswith(f"{tmp_path}/site.yaml:3: scheduler.directives: {directive}: ")
-    assert message in said
-    assert instead in said
+    text = str(caught.value)
+    assert text.startswith(f"{tmp_path}/site.yaml:3: scheduler.directives: {directive}: ")
+    assert message in text
+    assert instead in text
 
 
 @pytest.mark.parametrize(
@@ -217,9 +217,9 @@ def test_every_command_reports_violations_before_submitting(
         "campaign: {concurrency: 1}\n"
     )
     done = aiperf(command, "site.yaml")
-    said = done.stdout + done.stderr
+    text = done.stdout + done.stderr
     assert done.returncode == (1 if command == "check" else 2)
-    assert "own.sh.j2" in said
-    assert "does not run the trial's command" in said
+    assert "own.sh.j2" in text
+    assert "does not run the trial's command" in text
     assert not (tmp_path / "campaigns").exists()
     assert ("python -m mine" in done.stdout) == (command == "render")

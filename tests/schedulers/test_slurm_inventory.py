@@ -155,3 +155,38 @@ def test_commands_include_hidden_partitions_and_the_cluster() -> None:
 def test_name_and_version_of_a_cluster(config: dict[str, str], name: str, version: str) -> None:
     cluster = inventory.Cluster(config, (), ())
     assert (cluster.name, cluster.version) == (name, version)
+
+
+@pytest.mark.parametrize(
+    ("line", "nodes"),
+    [
+        ("main|idle|x|4|16000|(null)|(null)", []),
+        ("main|idle|2|4|16000|(null)", []),
+        (
+            "main|idle|2|n/a|n/a|(null)|a|b",
+            [inventory.NodeGroup("main", "idle", 2, 0, 0, {}, ("a|b",))],
+        ),
+        (
+            " main | mixed- | 2 | 4 | 16000+ | gpu:x | (null) ",
+            [inventory.NodeGroup("main", "mixed-", 2, 4, 16000, {})],
+        ),
+    ],
+)
+def test_unusual_lines_of_sinfo(line: str, nodes: list[inventory.NodeGroup]) -> None:
+    assert list(inventory.parse_nodes(line)) == nodes
+
+
+@pytest.mark.parametrize("gpus", [{}, {"": 4}])
+def test_gpus_without_a_type_are_no_resource_of_their_own(gpus: dict[str, int]) -> None:
+    group = inventory.NodeGroup("gpu", "idle", 1, 8, 1000, gpus)
+    found = inventory.requested_resources(SlurmSettings(gpus_per_node=1), [group])
+    assert {name for name in found if name.startswith("gres/gpu:")} == set()
+    assert group.gpu_count == sum(gpus.values())
+    assert inventory.shortfalls(SlurmSettings(gpus_per_node=4), group) == (
+        [] if gpus else ["gpus_per_node 4, 1 nodes have none"]
+    )
+
+
+def test_resources_without_known_nodes() -> None:
+    settings = SlurmSettings.model_validate({"exclusive": True, "memory": "0", "nodes": 2})
+    assert inventory.requested_resources(settings, []) == {"cpu": None, "mem": None, "node": 2, "gres/gpu": 0}

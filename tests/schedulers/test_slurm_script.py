@@ -134,7 +134,7 @@ def test_no_data_field_adds_a_line_an_option_or_a_command(fields: dict[str, Any]
             assert not set(line) & set("`$\\'")
         elif plain_line.startswith(("campaign=", "folder=")):
             assert shlex.split(line) == [plain_line.replace("/scratch/me/campaign", campaign)]
-        else:  # a line that ends with a backslash goes on
+        else:  # the next line continues one that ends with a backslash
             assert len(shlex.split(line.removesuffix("\\"))) == len(shlex.split(plain_line.removesuffix("\\"))), line
     done = subprocess.run(["bash", "-n"], input=written.encode(), capture_output=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, b"")

@@ -84,7 +84,7 @@ def test_accounts_and_qos_are_comments(tmp_path: Path) -> None:
     _, text = drafted(tmp_path, CONFIG, (GPU,), NODES, associations, qos)
     assert "yours: art, science" in text
     assert "# qos: few" in text
-    assert "1 jobs of a user run at once, 3 in the queue, jobs up to 30m, also GrpTRES" in text
+    assert "1 running jobs of a user, 3 in the queue, jobs up to 30m, also GrpTRES" in text
     assert "secret" not in text
 
 

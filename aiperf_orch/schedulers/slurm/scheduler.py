@@ -201,7 +201,7 @@ class SlurmScheduler(Scheduler):
     def _sbatch(self, script: Path, number: int) -> str:
         """Submit a script from its folder; returns the job's id.
 
-        While the queue is full, sbatch retries for two minutes: it is killed as soon as it says so. It is then
+        While the queue is full, sbatch retries for two minutes: it is killed as soon as it reports that. It is then
         sleeping, so that no request is on its way.
 
         Args:

@@ -142,7 +142,7 @@ def _output(options: Sequence[Option], expected: Expected) -> Iterator[Violation
     yield from output_violations([output] if output else [], expected, f"#SBATCH --output={expected.output}")
     if error is not None and error.value != expected.output:
         yield Violation(
-            error.line, "the job's first errors would go elsewhere, where they are not looked for", "leave it out"
+            error.line, "the job's first errors would go elsewhere, where they are not found", "leave it out"
         )
     if mode is not None and mode.value != "append":
         advice = "leave it out; a template writes #SBATCH --open-mode=append"

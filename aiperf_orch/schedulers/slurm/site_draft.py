@@ -136,7 +136,7 @@ def _describe_qos(qos: Qos) -> str:
 
 
 _LIMIT_TEXTS: Final = {
-    "MaxJobsPerUser": "{} jobs of a user run at once",
+    "MaxJobsPerUser": "{} running jobs of a user",
     "MaxSubmitJobsPerUser": "{} in the queue",
     "MaxWall": "jobs up to {}",
 }
