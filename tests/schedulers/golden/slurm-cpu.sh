@@ -15,7 +15,7 @@
 # qk3f9-00042-1: one attempt of one trial of an AIPerf campaign.
 set -euo pipefail
 umask 077
-# job steps get this script's environment, also with --export=NONE
+# job steps get the environment of this script, also with --export=NONE
 export PATH SLURM_EXPORT_ENV=ALL
 # credentials of the submitter are not for the job: they may have expired
 unset SLURM_JWT SLURM_CLUSTERS
