@@ -49,14 +49,14 @@ echo "$id"
 note end "$id"
 """,
     "squeue": r"""
-said=
+listed=
 while IFS='|' read -r job array index after name; do
     state_of "$job"
     [ "$state" != GONE ] || continue
-    said+=" $job=$state"
+    listed+=" $job=$state"
     echo "$job|$array|$index|$state|0:10|None|n1|$name"
 done <"$D/jobs"
-note end "$said"
+note end "$listed"
 """,
     "scontrol": r"""
 case "$*" in
@@ -75,7 +75,7 @@ for job in "$@"; do
     state_of "$job"
     case "$state" in
     PENDING) echo CANCELLED >"$D/states/$job" ;;
-    RUNNING) echo >"$D/told/$job" ;;
+    RUNNING) echo >"$D/signalled/$job" ;;
     esac
 done
 note end "$*"
@@ -107,7 +107,7 @@ class SlurmStandIn:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for name in ("bin", "states", "told"):
+        for name in ("bin", "states", "signalled"):
             (folder / name).mkdir(parents=True)
         (folder / "config").write_text(CONFIG)
         (folder / "next").write_text("5000\n")
@@ -179,7 +179,7 @@ class SlurmStandIn:
 
     def is_told(self, job: Job) -> bool:
         """Whether a running job was sent a signal."""
-        return (self.folder / "told" / job.id).exists()
+        return (self.folder / "signalled" / job.id).exists()
 
 
 class Play:

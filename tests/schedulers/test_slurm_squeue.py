@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aiperf_orch.records.base import EndReason
-from aiperf_orch.schedulers.base import JobEnd, JobState, JobStatus
+from aiperf_orch.schedulers.base import AccountedJob, JobEnd, JobState, JobStatus
 from aiperf_orch.schedulers.slurm import squeue
 from aiperf_orch.schedulers.slurm.squeue import QueueRow
 
@@ -84,11 +84,22 @@ def test_states_of_squeue(state: str, kind: JobState) -> None:
     ],
 )
 def test_stuck_jobs(state: str, reason: str, stuck: bool) -> None:
-    assert statuses(row(state, reason=reason), "mine")["mine"].stuck is stuck
+    status = statuses(row(state, reason=reason), "mine")["mine"]
+    assert (status.stuck, status.final) == (stuck, stuck)
 
 
-def test_a_suspended_job_is_marked() -> None:
-    assert statuses(row("SUSPENDED"), "mine")["mine"].detail == "SUSPENDED"
+@pytest.mark.parametrize(
+    ("state", "detail", "suspended"),
+    [
+        ("RUNNING", "", False),
+        ("COMPLETING", "COMPLETING", False),
+        ("SUSPENDED", "SUSPENDED", True),
+        ("STOPPED", "STOPPED", True),
+    ],
+)
+def test_details_of_started_jobs(state: str, detail: str, suspended: bool) -> None:
+    status = statuses(row(state), "mine")["mine"]
+    assert (status.detail, status.suspended, status.running_for) == (detail, suspended, 307.0)
 
 
 @pytest.mark.parametrize(
@@ -176,6 +187,11 @@ def test_a_time_limit_is_parsed_back(seconds: int) -> None:
         ("12|PREEMPTED|0:0|n1\n", JobEnd(EndReason.PREEMPTED, "PREEMPTED", ("n1",))),
         ("12|FAILED|3:0|n1\n", JobEnd(EndReason.TRIAL_ERROR, "FAILED, exit status 3", ("n1",))),
         ("12|FAILED|255:0|n1\n", JobEnd(EndReason.TRIAL_ERROR, "FAILED, exit status 255", ("n1",))),
+        ("12|FAILED|128:0|n1\n", JobEnd(EndReason.TRIAL_ERROR, "FAILED, exit status 128", ("n1",))),
+        ("12|FAILED|129:0|n1\n", JobEnd(None, "FAILED, ended by signal 1", ("n1",))),
+        ("12|FAILED|192:0|n1\n", JobEnd(None, "FAILED, ended by signal 64", ("n1",))),
+        ("12|FAILED|193:0|n1\n", JobEnd(EndReason.TRIAL_ERROR, "FAILED, exit status 193", ("n1",))),
+        ("12|FAILED|0:0|n1\n12.0|COMPLETED|0:0|n1\n", JobEnd(EndReason.TRIAL_ERROR, "FAILED, exit status 0", ("n1",))),
         ("12|FAILED|137:0|n1\n", JobEnd(None, "FAILED, ended by signal 9", ("n1",))),
         ("12|FAILED|0:9|n1\n", JobEnd(None, "FAILED, ended by signal 9", ("n1",))),
         # a killed task, and a script that ended with 9
@@ -427,3 +443,53 @@ def test_accounting_records_of_runs_and_of_elements_that_never_ran() -> None:
     ]
     command = squeue.accounting_command(names, None)
     assert {"--duplicates", "--jobs=7,9"} <= set(command)
+
+
+def test_accounting_lines_of_another_format_are_skipped() -> None:
+    lines = [
+        "7|COMPLETED|0:0|2026-11-30T10:00:00|2026-11-30T10:05:00|n1",
+        "8|COMPLETED|0:0|Unknown|Unknown|None assigned|a|b",
+        "9|COMPLETED|0:0|2026-11-30T10:00:00|2026-11-30T10:05:00|n1|other",
+    ]
+    found = squeue.parse_accounting("\n".join(lines), {"7": "a", "8": "a|b", "9": "mine"})
+    assert found == [AccountedJob("a|b", "8", "COMPLETED", "0:0", None, None, ())]
+
+
+def test_configuration_keeps_only_settings_with_their_whole_values() -> None:
+    output = "Configuration data as of 2026-01-01T00:00:00\n\nSchedulerParameters = a=1,b=2\nEmpty =\n"
+    assert squeue.parse_config(output) == {"SchedulerParameters": "a=1,b=2", "Empty": ""}
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (
+            squeue.squeue_command(1000, "big"),
+            "squeue --all --noheader --array --states=all --user=1000 --format=%i|%F|%K|%T|%M|%r|%N|%j --clusters=big",
+        ),
+        (
+            squeue.sacct_command(["13_5", "14"], "big"),
+            "env SLURM_BITSTR_LEN=0 sacct --noheader --parsable2 --jobs=13,14 "
+            "--format=JobID,State,ExitCode,NodeList,JobName --clusters=big",
+        ),
+        (
+            squeue.accounting_command(["13_5", "13_6"], None),
+            "env TZ=UTC SLURM_TIME_FORMAT=standard sacct --allocations --duplicates --noheader --parsable2 --jobs=13 "
+            "--format=JobID,State,ExitCode,Start,End,NodeList,JobName",
+        ),
+        (
+            squeue.scontrol_command("12", "big"),
+            "env SLURM_BITSTR_LEN=0 scontrol --clusters=big --all --oneliner show job 12",
+        ),
+        (squeue.scontrol_command(None, None), "env SLURM_BITSTR_LEN=0 scontrol --all --oneliner show jobs"),
+        (
+            squeue.scancel_command(["12", "13_4"], "big", "--signal=TERM"),
+            "scancel --quiet --signal=TERM --clusters=big 12 13_4",
+        ),
+        (squeue.config_command("big"), "scontrol --clusters=big show config"),
+        (squeue.config_command(None), "scontrol show config"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_commands(command: list[str], expected: str) -> None:
+    assert command == expected.split()
