@@ -133,7 +133,7 @@ def test_a_template_that_violates_it_is_refused_with_the_line(
         ("pbs", "-o /tmp/x", "would go elsewhere", "leave it out"),
         ("pbs", "-e /tmp/x", "would go elsewhere", "leave it out"),
         ("pbs", "-J 0-9", "several jobs", "campaign.concurrency"),
-        ("pbs", "-h", "until it is released by hand", "start the campaign later"),
+        ("pbs", "-h", "until a user releases it", "start the campaign later"),
         ("pbs", "-a 2359", "wait for that time", "start the campaign then"),
         ("pbs", "-W depend=afterok:7", "wait for another job", "start the campaign when that job has ended"),
         ("pbs", "-W group_list=x,block=true", "before the job has ended", "waits by itself"),

@@ -312,8 +312,9 @@ def test_accounting_knows_ends_of_purged_jobs_but_proves_no_life(slurm_accountin
 )
 def test_a_failed_query_does_not_make_a_job_unknown(scheduler, stand_in, program, script):
     stand_in(program, script)
+    queries = {"squeue": lambda: scheduler.query(["x"]), "scontrol": lambda: scheduler.query_unlisted({"x": "1"})}
     with pytest.raises(SchedulerUnreachableError, match=f"{program} failed: "):
-        scheduler.query(["x"]) if program == "squeue" else scheduler.query_unlisted({"x": "1"})
+        queries[program]()
 
 
 def test_a_job_that_cannot_be_cancelled_is_reported(scheduler, job, stand_in, as_other_user):

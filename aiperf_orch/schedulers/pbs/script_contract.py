@@ -30,7 +30,7 @@ _SETTINGS: Final = {
 
 _LATER: Final = "leave it out; to start later, start the campaign later"
 _REFUSED: Final = {
-    "h": ("a held job waits until it is released by hand", _LATER),
+    "h": ("a held job does not start until a user releases it", _LATER),
     "a": ("a trial would wait for that time", "leave it out, and start the campaign then"),
     "W depend": ("a trial would wait for another job", "leave it out, and start the campaign when that job has ended"),
     "W block": ("qsub would not answer before the job has ended", "leave it out: `aiperf-orch run` waits by itself"),
