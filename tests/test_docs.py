@@ -9,7 +9,9 @@ import pytest
 
 _ROOT = Path(__file__).parents[1]
 _DOCUMENTS = [_ROOT / "README.md", _ROOT / "CONTRIBUTING.md", *sorted((_ROOT / "docs").rglob("*.md"))]
-_PATH = re.compile(r"`((?:[\w-]+/)+[\w.*-]+\.(?:py|j2|json|jsonl|md|yaml)|(?:aiperf_orch|tests|docs|benchmarks)/[\w/-]*)`")
+_PATH = re.compile(
+    r"`((?:[\w-]+/)+[\w.*-]+\.(?:py|j2|json|jsonl|md|yaml)|(?:aiperf_orch|tests|docs|benchmarks)/[\w/-]*)`"
+)
 _OF_A_CAMPAIGN = ("events/", "trials/", "jobs/", "weights/")
 
 

@@ -66,9 +66,9 @@ def _node_sharing(scheduler: ClusterSettings) -> NodeSharing:
     """How trials share nodes; one trial per node if the scheduler does not answer."""
     try:
         if isinstance(scheduler, SlurmSettings):
-            from aiperf_orch.schedulers.slurm.survey import room
+            from aiperf_orch.schedulers.slurm.survey import node_sharing as slurm_node_sharing
 
-            return room(scheduler)
+            return slurm_node_sharing(scheduler)
         if isinstance(scheduler, PbsSettings):
             from aiperf_orch.schedulers.pbs.survey import node_sharing as pbs_node_sharing
 

@@ -187,7 +187,7 @@ def _check_script(settings: SlurmSettings, script: str) -> Finding:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "job.sh"
         file.write_text(script, encoding="utf-8")
-        command = inventory.would_submit_command(file.name)
+        command = inventory.dry_run_command(file.name)
         answer = run_command(command, timeout=settings.command_timeout, folder=file.parent)
     message = answer.error_line.removeprefix("sbatch: ").removeprefix("error: ")
     if answer.status == 0:
@@ -195,7 +195,7 @@ def _check_script(settings: SlurmSettings, script: str) -> Finding:
     match classify(answer.error_text):
         case ErrorClass.UNREACHABLE:
             raise SchedulerUnreachableError(f"sbatch failed: {message}")
-        case ErrorClass.FULL:
+        case ErrorClass.QUEUE_FULL:
             return warning("sbatch", f"accepts no job now: {message}", "wait until jobs of yours have ended")
         case _:
             return fault(

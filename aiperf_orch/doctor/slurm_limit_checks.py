@@ -83,7 +83,7 @@ def check_limits(
         settings.time_limit,
         duration,
         settings.nodes,
-        inventory.taken(settings, groups),
+        inventory.requested_resources(settings, groups),
         min((inventory.trials_per_node(settings, group) for group in groups), default=1),
         has_directives=bool(settings.directives),
     )
@@ -172,7 +172,7 @@ def check_limit(limit: Limit, needs: CampaignNeeds) -> Iterator[Finding]:
     """Compare one limit with the needs of a campaign; no finding if it suffices or cannot be compared."""
     amount = needs.amount(limit.resource) if limit.resource else 1.0
     match limit.kind:
-        case LimitKind.RUNNING | LimitKind.AT_ONCE | LimitKind.RUNNING_MINUTES:
+        case LimitKind.RUNNING | LimitKind.RUNNING_RESOURCE | LimitKind.RUNNING_MINUTES:
             yield from _check_concurrency(limit, needs, amount)
         case LimitKind.QUEUED:
             yield from _check_queued(limit, needs)
@@ -181,11 +181,11 @@ def check_limit(limit: Limit, needs: CampaignNeeds) -> Iterator[Finding]:
             message = f"allows {longest}, and scheduler.time_limit is {format_duration(needs.time_limit)}"
             advice = f"set scheduler.time_limit: {longest} or less"
             yield fault("limits", f"{limit.name} of {limit.holder}: {message}", advice)
-        case LimitKind.OF_A_JOB if amount and amount > limit.amount:
+        case LimitKind.PER_JOB if amount and amount > limit.amount:
             yield fault("limits", f"{limit}: a trial requests {amount:g}", _lower(limit))
-        case LimitKind.OF_A_NODE if amount and amount / needs.nodes > limit.amount:
+        case LimitKind.PER_NODE if amount and amount / needs.nodes > limit.amount:
             yield fault("limits", f"{limit}: a trial requests {amount / needs.nodes:g} on each node", _lower(limit))
-        case LimitKind.LEAST_OF_A_JOB if amount is not None and amount < limit.amount:
+        case LimitKind.MIN_PER_JOB if amount is not None and amount < limit.amount:
             advice = f"raise {_setting(limit)}, or set another QOS"
             yield fault("limits", f"{limit}: a trial requests only {amount:g}", advice)
         case LimitKind.JOB_MINUTES if amount and amount * needs.time_limit / 60 > limit.amount:

@@ -1,1 +1,1 @@
-"""Schedulers: submitit executors that render our batch script templates, and queue queries."""
+"""Schedulers: they render batch scripts from templates, submit, query and cancel jobs, and read accounting."""

@@ -1,4 +1,7 @@
-"""What every scheduler offers, and what every batch script must do. The conformance suite in tests/ holds them to it."""
+"""Interface of a scheduler: jobs, their states, and the results of submitting and cancelling them.
+
+`tests/schedulers/test_conformance.py` checks every scheduler against this interface, with real jobs.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from aiperf_orch.util.units import format_time
 
 
 class JobState(str, Enum):
-    """What the queue says of a job."""
+    """State of a job in the queue."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -25,11 +28,17 @@ class JobState(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
-    """A job as the queue shows it.
+    """A job as the queue lists it.
 
-    `detail` is for the user (why it waits, that it is suspended, how it ended), `running_for` the seconds that it has
-    run. `stuck` says that the scheduler holds at present that it will never run by itself, `final` that no waiting
-    changes this; the reason in words is then its `detail`. `suspended` says that it began, and stands still.
+    Attributes:
+        name: the job's name, `array[index]` for an element of an array.
+        job: the id as the scheduler prints it.
+        state: pending, running or ended.
+        detail: for the user: why it is pending, that it is suspended, how it ended.
+        running_for: seconds since its start; None where the queue does not show it.
+        stuck: the scheduler states that the job will not start without intervention; `detail` has the reason.
+        final: `stuck`, and waiting cannot change it.
+        suspended: it has started, and is suspended.
     """
 
     name: str
@@ -44,7 +53,7 @@ class JobStatus:
 
 @dataclass(frozen=True, slots=True)
 class JobEnd:
-    """Why a job that wrote no end line, or was told to end by somebody else, is gone; None when nobody knows."""
+    """End of a job as the scheduler knows it; `reason` is None where the scheduler does not know it."""
 
     reason: EndReason | None
     detail: str = ""
@@ -64,14 +73,14 @@ _LIVE_STATES = frozenset(
         "STAGE_OUT",
     }
 )
-"""States of accounted jobs, in any batch system's words, after which a further record or an end is still to come."""
+"""States of accounted jobs, of all batch systems, that a later record replaces."""
 
 
 @dataclass(frozen=True, slots=True)
 class AccountedJob:
-    """A job as the queue's accounting knows it: independent of what its trial wrote. Times in UTC.
+    """A record of the scheduler's accounting, independent of what the trial wrote. Times are in UTC.
 
-    A job that was run again has a record for each of its runs, where the accounting keeps them.
+    A requeued job has one record for each of its runs, where the accounting keeps them.
     """
 
     name: str
@@ -84,7 +93,7 @@ class AccountedJob:
 
     @property
     def has_ended(self) -> bool:
-        """Whether this is the record of a run that has ended, or of a job that ended before it ran."""
+        """Whether the run has ended, or the job ended before it ran."""
         return self.end is not None or self.state.partition(" ")[0] not in _LIVE_STATES
 
 
@@ -92,10 +101,15 @@ class AccountedJob:
 class JobRequest:
     """A job to submit.
 
-    `name` is the job's, or `array[index]` of an array's element; `folder` is its own, `submit_folder` the one that its
-    script lies in (the same, or one that all elements of an array share); both are made by the caller. `time_limit`
-    are the seconds that it may take where the scheduler has limits, `exclude` nodes that it must not get. `after` is
-    the id of a job that must have ended, in whatever way, before this one may start.
+    Attributes:
+        name: the job's name, `array[index]` for an element of an array.
+        folder: the job's own folder; the caller creates it.
+        submit_folder: the folder of its script, shared by all elements of an array; the caller creates it.
+        campaign: the campaign directory.
+        command: program and arguments that the job runs.
+        time_limit: in seconds; None is the limit of the settings.
+        exclude: hosts that the job must not get.
+        after: id of a job that must have ended, for any reason, before this one may start; None without a dependency.
     """
 
     name: str
@@ -110,11 +124,14 @@ class JobRequest:
 
 @dataclass(slots=True)
 class SubmitResult:
-    """The outcome of requests, by name: `jobs` were accepted, with the id as the scheduler prints it.
+    """Outcome of requests, by name of the job.
 
-    `refused` will never be accepted as they are. `postponed` were refused for a reason that passes, or is not known to
-    be for good. `unsure` may have been accepted: the queue will tell. The rest, `waiting`, are certainly not in the
-    queue and may be submitted later, at once where the reason is empty. Each with what the scheduler said.
+    Attributes:
+        jobs: accepted, with the id as the scheduler prints it.
+        refused: permanently refused as they are, with the scheduler's message.
+        postponed: refused for a reason that is temporary, or not known to be permanent, with the scheduler's message.
+        unsure: possibly accepted, with the error; a query of the queue decides.
+        waiting: not submitted, with the reason; they may be submitted immediately where it is empty.
     """
 
     jobs: dict[str, str] = field(default_factory=dict)
@@ -126,9 +143,11 @@ class SubmitResult:
 
 @dataclass(slots=True)
 class CancelResult:
-    """The outcome for jobs that were to end, by name: `never_started` had not begun and now never will, `refused` will not be ended.
+    """Outcome of a cancellation, by name of the job.
 
-    Each of `refused` with what the scheduler said.
+    Attributes:
+        never_started: were pending, and were removed from the queue.
+        refused: could not be cancelled, with the scheduler's message.
     """
 
     never_started: list[str] = field(default_factory=list)
@@ -139,7 +158,7 @@ _ELEMENT = re.compile(r"(.+)\[(\d+)\]")
 
 
 def array_element(name: str) -> tuple[str, int] | None:
-    """Array and index of an element's name, `qk3f9-w00001[17]`; None for a job of its own."""
+    """Split an element's name `qk3f9-w00001[17]` into array and index; None for a job that is in no array."""
     match = _ELEMENT.fullmatch(name)
     return (match[1], int(match[2])) if match else None
 
@@ -148,103 +167,118 @@ def trial_command(python: str | None, spec: Path, attempt: int, submitted: datet
     """The command that a job runs: one attempt of the trial with this specification.
 
     Args:
-        python: the site's interpreter for trials; None is this one.
-        spec: the trial's specification, absolute.
-        attempt: from 1.
-        submitted: when the journal says that the attempt was submitted; the trial's time is never behind it.
+        python: the site's interpreter for trials; None is the running one.
+        spec: absolute path of the trial's specification.
+        attempt: number of the attempt, from 1.
+        submitted: time of the submission in the journal; the trial's events carry no earlier time.
     """
-    # -P: a file in the job's folder is no module
+    # -P: Python does not import modules from the job's folder
     command = (python or sys.executable, "-P", "-m", "aiperf_orch.trial", str(spec), "--attempt", str(attempt))
     return command if submitted is None else (*command, "--submitted", format_time(submitted))
 
 
 class Scheduler(ABC):
-    """Starts, watches and ends jobs.
+    """Submits, queries and cancels jobs.
 
-    Its methods block until the scheduler's commands have ended, so the controller calls them in threads: each method
-    in at most one thread at a time, different methods at the same time.
+    Threads: the methods block until the scheduler's commands have ended, so the controller calls them in threads: one
+    method in at most one thread at a time, different methods concurrently.
 
-    A batch script must: refuse to start when others can write the campaign directory; write its output to the file
-    `log` in the job's folder; run the command on its allocation in the folder, and lose none of its failures; not be
-    run a second time by itself, unless the site asks for that. A job is ours by its name, whatever its id. What a
-    script tells the trial of its allocation stands in `aiperf_orch.trial.runtime.allocation`. `schedulers.contract` has all of it for
-    whoever writes a template, and holds every script to it.
+    Batch scripts: `aiperf_orch.schedulers.script_contract` lists what a script must do, and checks every script. The
+    variables by which a script describes its allocation to the trial are those of
+    `aiperf_orch.trial.runtime.allocation`.
 
-    Every method but `submit` may raise `SchedulerUnreachableError`, after which nothing has been concluded.
+    Identity: a job belongs to the campaign by its name, not by its id.
+
+    Every method but `submit` may raise `SchedulerUnreachableError`; nothing may be concluded from such a call.
     """
 
     nonblocking: bool = False
-    """Whether its methods never keep the caller waiting, so that they need no threads."""
+    """Whether its methods return immediately, so that the controller calls them without threads."""
 
     query_interval: float = 0.0
-    """Seconds between two questions to the queue, at least."""
+    """Minimum time between two queries of the queue, in seconds."""
 
     lookahead: int = 0
-    """How many jobs should wait in the queue beyond those that run."""
+    """Number of jobs to keep pending in the queue, beyond those that run."""
 
     avoids_nodes: bool = False
-    """Whether a job can be kept off nodes."""
+    """Whether `JobRequest.exclude` is supported."""
 
     early_log: str = "log"
-    """Name of the file in a job's folder that holds what its script said before it opened the log."""
+    """Name of the file in a job's folder for the script's output before it opens the log."""
 
     max_cancels_per_call: int | None = None
-    """How many jobs to cancel at a time; None for any number."""
+    """Maximum number of jobs in one call of `cancel`; None without a limit."""
 
     @abstractmethod
     def check(self, concurrency: int) -> list[str]:
-        """Whether so many jobs at once can be served: warnings for a person.
+        """Check that this machine can run jobs.
+
+        Args:
+            concurrency: number of jobs that should run concurrently.
+
+        Returns:
+            Warnings for the user.
 
         Raises:
-            UsageError: when not even one job can be.
+            UsageError: when not even one job can run.
         """
 
     @abstractmethod
     def render(self, request: JobRequest) -> str:
-        """The whole batch script, as it would be submitted."""
+        """Return the batch script as it would be submitted; submits nothing."""
 
     @abstractmethod
     def submit(self, requests: Sequence[JobRequest]) -> SubmitResult:
         """Submit jobs; elements of one array together.
 
-        After the first refusal, or the first time without an answer, the rest is left for later.
+        After the first refusal or error the remaining requests are returned as `waiting`.
         """
 
     def array_limit(self) -> int:
-        """How many jobs an array may have, 1 where there are none."""
+        """Return the maximum number of elements of an array; 1 without arrays."""
         return 1
 
     @abstractmethod
     def release_resources(self, names: Collection[str]) -> None:
-        """The controller has seen these jobs' ends: whatever of them still exits holds no place."""
+        """Consider these jobs' resources free: their trials have ended, even if processes of them still exit."""
 
     @abstractmethod
     def query(self, names: Collection[str]) -> Mapping[str, JobStatus]:
-        """Jobs with these names, by name, in one question to the queue.
+        """Query the queue once, and return the jobs with these names, by name.
 
-        A job that is not in the answer has left the queue, or never was in it; one that is `ENDED` has left it too.
+        A job that is missing in the result has left the queue, or never was in it; one that is `ENDED` has left it too.
         """
 
     @abstractmethod
     def query_unlisted(self, jobs: Mapping[str, str]) -> Mapping[str, JobStatus | JobEnd]:
-        """What is known of jobs, ids by name, that the queue does not list, by what knows better than the queue.
+        """Query jobs that the queue does not list, from sources that keep them longer (scontrol, accounting, history).
 
-        A `JobEnd` says why a job has ended, a `JobStatus` that it lives all the same; unknown jobs are left out.
+        Args:
+            jobs: ids by name.
+
+        Returns:
+            By name, a `JobEnd` for a job that has ended, a `JobStatus` for one that has not; unknown jobs are left out.
         """
 
-    def accounting(self, jobs: Mapping[str, str]) -> list[AccountedJob] | None:  # noqa: ARG002  for those that account
-        """What the queue's own accounting says of jobs, ids by name; None where it keeps none that could be whole.
+    def accounting(self, jobs: Mapping[str, str]) -> list[AccountedJob] | None:  # noqa: ARG002  for subclasses
+        """Read the scheduler's accounting of jobs.
 
-        There is one record for each run of a job, or for its last one only. It may learn of a job, and of its end, some seconds late.
+        Args:
+            jobs: ids by name.
+
+        Returns:
+            One record for each run of a job, or for its last run only; None without accounting, or where its records
+            are known to be incomplete. Accounting may know of a job, and of its end, some seconds late.
         """
         return None
 
     @abstractmethod
     def cancel(self, jobs: Mapping[str, str | None], *, force: bool) -> CancelResult:
-        """Tell jobs to end (SIGTERM), or with `force` end them; those that are no longer there are left out.
+        """Cancel jobs: send SIGTERM, or kill them with `force`. Jobs that have ended are ignored.
 
         Args:
-            jobs: ids by name, None where the id is not known. A job whose id is known is told also when the queue does
-                not list it.
-            force: end them without waiting for what they do.
+            jobs: ids by name, None where the id is not known. A job whose id is known is cancelled even where the queue
+                does not list it.
+            force: kill the jobs without a chance to clean up.
         """

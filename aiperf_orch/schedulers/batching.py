@@ -1,4 +1,4 @@
-"""Submits requests group by group, and sorts them by outcome: what all batch systems do alike."""
+"""Submission of requests in groups, for all batch systems: arrays are halved at limits, and outcomes are sorted."""
 
 from __future__ import annotations
 
@@ -17,55 +17,56 @@ from aiperf_orch.util.errors import (
 
 Group = Sequence[JobRequest]
 
-_LONGEST: Final = 3.0
-"""Seconds after which no further call is begun: the controller looks at stop requests between submissions."""
+_TIME_LIMIT: Final = 3.0
+"""Seconds after which no further call starts, since the controller handles stop requests between submissions."""
 
 
 def submit_groups(requests: Group, submit: Callable[[Group], str]) -> SubmitResult:
-    """Submit jobs; elements of one array by one call, halved while a limit refuses the whole or may refuse it.
+    """Submit jobs, elements of one array by one call.
 
-    After some seconds the rest is left for later, for no other reason than time.
+    A group that exceeds a limit is halved, down to single jobs. After the first refusal or error, and after a few
+    seconds, the rest is returned as `waiting`; in the second case with an empty reason.
 
     Args:
-        requests: the jobs.
-        submit: submits one job, or elements of one array, and returns the id; raises `QueueFullError`, `SubmitRefusedError`,
-            `SubmitPostponedError` or `SchedulerUnreachableError`.
+        requests: jobs and elements of arrays, in order of submission.
+        submit: submits one job, or elements of one array, and returns the id; raises `QueueFullError`,
+            `SubmitRefusedError`, `SubmitPostponedError` or `SchedulerUnreachableError`.
     """
-    done, groups, until = SubmitResult(), _groups(requests), monotonic() + _LONGEST
+    result, groups, deadline = SubmitResult(), _groups(requests), monotonic() + _TIME_LIMIT
     while groups:
-        if done.jobs and monotonic() >= until:
-            return _left(done, groups, "")
+        if result.jobs and monotonic() >= deadline:
+            return _with_waiting(result, groups, "")
         group = groups.pop(0)
         names = [request.name for request in group]
         try:
             job = submit(group)
         except QueueFullError as error:
             if len(group) == 1:
-                return _left(done, [group, *groups], str(error))
+                return _with_waiting(result, [group, *groups], str(error))
             middle = len(group) // 2
             groups[:0] = [group[:middle], group[middle:]]
         except SubmitRefusedError as error:
-            done.refused.update(dict.fromkeys(names, str(error)))
-            return _left(done, groups, str(error))
+            result.refused.update(dict.fromkeys(names, str(error)))
+            return _with_waiting(result, groups, str(error))
         except SubmitPostponedError as error:
-            done.postponed.update(dict.fromkeys(names, str(error)))
-            return _left(done, groups, str(error))
-        except (OSError, RuntimeError, UsageError) as error:  # a file, the template or a program is away for now
-            why = f"cannot be submitted for now: {error}"
-            done.postponed.update(dict.fromkeys(names, why))
-            return _left(done, groups, why)
+            result.postponed.update(dict.fromkeys(names, str(error)))
+            return _with_waiting(result, groups, str(error))
+        except (OSError, RuntimeError, UsageError) as error:  # a file, the template or a program is missing at present
+            reason = f"cannot be submitted at present: {error}"
+            result.postponed.update(dict.fromkeys(names, reason))
+            return _with_waiting(result, groups, reason)
         except SchedulerUnreachableError as error:
-            done.unsure.update(dict.fromkeys(names, str(error)))
-            return _left(done, groups, str(error))
+            result.unsure.update(dict.fromkeys(names, str(error)))
+            return _with_waiting(result, groups, str(error))
         else:
             for name in names:
                 element = array_element(name)
-                done.jobs[name] = f"{job}_{element[1]}" if element else job
-    return done
+                result.jobs[name] = f"{job}_{element[1]}" if element else job
+    return result
 
 
 def _groups(requests: Group) -> list[Group]:
-    """Elements of one array that follow the same job together, every other job alone."""
+    """Group elements of one array that depend on the same job; every other job is its own group."""
     groups: dict[tuple[str, str | None], list[JobRequest]] = {}
     for request in requests:
         element = array_element(request.name)
@@ -73,6 +74,6 @@ def _groups(requests: Group) -> list[Group]:
     return list(groups.values())
 
 
-def _left(done: SubmitResult, groups: Sequence[Group], why: str) -> SubmitResult:
-    done.waiting.update({request.name: why for group in groups for request in group})
-    return done
+def _with_waiting(result: SubmitResult, groups: Sequence[Group], reason: str) -> SubmitResult:
+    result.waiting.update({request.name: reason for group in groups for request in group})
+    return result

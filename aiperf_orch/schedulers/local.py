@@ -1,13 +1,14 @@
-"""The local scheduler: trials are processes of this machine, each held to its own cores and, where wanted, GPUs.
+"""The local scheduler: jobs are processes of this machine, each bound to its own cores and, if requested, GPUs.
 
 Built on submitit's local executor, with our batch script in place of its process tree. The queue is the process table:
-every process of a job carries the job's name in its environment, so that a new controller finds what an old one
-started, and an id that the system has given to somebody else is never mistaken for a job.
+every process of a job carries the job's name in its environment, so that a new controller finds the jobs of an earlier
+one, and a reused process id is never mistaken for a job.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shlex
 import shutil
@@ -23,15 +24,17 @@ from typing import Any, Final
 
 import psutil
 import submitit
-from submitit.local import local as submitit_local
 
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.schedulers.base import CancelResult, JobEnd, JobRequest, JobState, JobStatus, Scheduler, SubmitResult
 from aiperf_orch.schedulers.job_files import SCRIPT
 from aiperf_orch.schedulers.script_rendering import render_script, submitit_command
+from aiperf_orch.schedulers.submitit_adapter import ScriptLocalExecutor
 from aiperf_orch.settings.schedulers import LocalSettings
 from aiperf_orch.util import gpus
 from aiperf_orch.util.errors import UsageError
+
+logger = logging.getLogger(__name__)
 
 _NAME: Final = "AIPERF_ORCH_JOB"
 _CPUS: Final = "AIPERF_ORCH_CPUS"
@@ -40,24 +43,24 @@ _GPUS: Final = "AIPERF_ORCH_GPUS"
 
 @dataclass(frozen=True, slots=True)
 class _Share:
-    """What a job is held to: numbers of cores, and of GPUs as CUDA_VISIBLE_DEVICES names them."""
+    """Resources that a job is bound to: core numbers, and GPUs as in CUDA_VISIBLE_DEVICES."""
 
     cpus: tuple[str, ...] = ()
     gpus: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> _Share:
-        """That of the job that a process with this environment belongs to."""
+        """Read the share of a job from the environment of one of its processes."""
         return cls(*(tuple(filter(None, environment.get(name, "").split(","))) for name in (_CPUS, _GPUS)))
 
     @property
     def environment(self) -> dict[str, str]:
-        """What tells it to those that look for what is free."""
+        """Variables from which other controllers read the share."""
         return {_CPUS: ",".join(self.cpus), _GPUS: ",".join(self.gpus)}
 
 
-class LocalExecutor(submitit_local.LocalExecutor):
-    """submitit's local executor, starting our rendered script in a session of its own."""
+class LocalExecutor(ScriptLocalExecutor):
+    """submitit's local executor, starting our batch script in its own session."""
 
     def __init__(self, request: JobRequest, settings: LocalSettings, share: _Share) -> None:
         super().__init__(folder=request.folder)
@@ -66,22 +69,17 @@ class LocalExecutor(submitit_local.LocalExecutor):
 
     @classmethod
     def name(cls) -> str:
-        """What the job's environment calls this executor."""
+        """Return the executor's name in the job's environment."""
         return "local"
 
-    @property
-    def _submitit_command_str(self) -> str:
-        return _submitit_command(self._request, self._settings)
-
-    def _make_submission_file_text(self, command: str, uid: str) -> str:  # noqa: ARG002  submitit's signature
-        return _script(self._request, self._settings, self._share, command)
-
-    def _submit_command(self, command: str) -> submitit_local.LocalJob[Any]:
-        script = self._request.folder / SCRIPT
-        script.write_text(self._make_submission_file_text(command, ""), encoding="utf-8")
+    def start_job(self) -> submitit.LocalJob[Any]:
+        """Write the batch script and start it; its process id is the job's id."""
+        request = self._request
+        script = request.folder / SCRIPT
+        script.write_text(_script(request, self._settings, self._share), encoding="utf-8")
         environment = {key: value for key, value in os.environ.items() if not key.startswith("SUBMITIT_")}
-        environment |= {_NAME: self._request.name, **self._share.environment}
-        with (self._request.folder / "log").open("ab") as log:
+        environment |= {_NAME: request.name, **self._share.environment}
+        with (request.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 ["bash", str(script)],
                 env=environment,
@@ -90,12 +88,13 @@ class LocalExecutor(submitit_local.LocalExecutor):
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        return submitit_local.LocalJob(folder=self.folder, job_id=str(self.process.pid), process=self.process)
+        logger.debug("job %s started: bash %s, process %d", request.name, script, self.process.pid)
+        return submitit.LocalJob(folder=self.folder, job_id=str(self.process.pid), process=self.process)
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    """A process of a job, seen in the process table."""
+class _JobProcess:
+    """A process of a job in the process table."""
 
     process: psutil.Process
     name: str
@@ -103,49 +102,52 @@ class _Found:
 
 
 class LocalScheduler(Scheduler):
-    """Runs jobs on this machine at once. Nothing ever waits in its queue: `JobRequest.after` is not looked at."""
+    """Starts jobs on this machine immediately. No job is ever pending, so `JobRequest.after` is ignored."""
 
     nonblocking = True
 
     def __init__(self, settings: LocalSettings) -> None:
         self._settings = settings
         self._started: dict[str, subprocess.Popen[bytes]] = {}
-        self._over: set[str] = set()
+        self._released: set[str] = set()
+        """Jobs whose resources are free although processes of them may still exit."""
         self._lock = threading.Lock()
-        """Held while `_started` changes and while its processes are waited for or signalled: ids of reaped ones are reused."""
+        """Held while `_started` changes, and while its processes are reaped or signalled: reaped ids are reused."""
 
     def check(self, concurrency: int) -> list[str]:
-        """Refuse trials that want more than there is, and warn where trials will share."""
+        """Refuse trials that need more than this machine has, and warn where trials will share cores or GPUs."""
         if self._settings.python and not shutil.which(self._settings.python):
-            raise UsageError(f"scheduler.python: {self._settings.python}: there is no such program here")
+            raise UsageError(f"scheduler.python: {self._settings.python}: not found on this machine")
         warnings = []
-        for what, key, wanted, there in (
-            ("cores", "cores_per_trial", self._settings.cores_per_trial, len(_cores_here())),
+        for what, key, wanted, available in (
+            ("cores", "cores_per_trial", self._settings.cores_per_trial, len(_available_cores())),
             ("GPUs", "gpus_per_trial", self._settings.gpus_per_trial or 0, len(gpus.available_gpus(os.environ))),
         ):
-            if wanted > there:
-                raise UsageError(f"scheduler.{key}: a trial wants {wanted} {what}, and this machine gives {there}")
-            all_want = concurrency * wanted
-            if all_want > there:
+            if wanted > available:
+                raise UsageError(
+                    f"scheduler.{key}: a trial needs {wanted} {what}, and {available} are available on this machine"
+                )
+            total = concurrency * wanted
+            if total > available:
                 warnings.append(
-                    f"{concurrency} trials at once want {all_want} {what}, and here are {there}: they share"
+                    f"{concurrency} concurrent trials need {total} {what}, and {available} are available: they share"
                 )
         return warnings
 
     def render(self, request: JobRequest) -> str:
-        """The script, on what would be taken now."""
-        # not by an executor: making one would make the job's folder too
-        return _script(request, self._settings, self._free(), _submitit_command(request, self._settings))
+        """Return the script with the resources that are free now."""
+        # without an executor, which would create the job's folder
+        return _script(request, self._settings, self._free_share())
 
     def submit(self, requests: Sequence[JobRequest]) -> SubmitResult:
-        """Start jobs, each on what no other job has; when all is taken, on what the fewest jobs have."""
+        """Start jobs, each on unused cores and GPUs; without unused ones, on those that the fewest jobs use."""
         done = SubmitResult()
         for request in requests:
-            executor = LocalExecutor(request, self._settings, self._free())
+            executor = LocalExecutor(request, self._settings, self._free_share())
             try:
                 job = executor.submit(submitit.helpers.CommandFunction(list(request.command), verbose=True))
             except OSError as error:
-                # too many processes, a full disk, a file system that is away: none is for good
+                # too many processes, a full disk, an unreachable file system: all are temporary
                 done.postponed[request.name] = f"this machine cannot start {request.name}: {error}"
                 break
             if executor.process is not None:
@@ -157,25 +159,25 @@ class LocalScheduler(Scheduler):
         return done
 
     def release_resources(self, names: Collection[str]) -> None:
-        """What they had is free, though submitit takes a moment to exit; and reap what has."""
+        """Free the jobs' shares, although submitit takes a moment to exit, and reap those that have exited."""
         with self._lock:
-            self._over = self._over | set(names)
-            for name in self._over & self._started.keys():
+            self._released = self._released | set(names)
+            for name in self._released & self._started.keys():
                 if self._started[name].poll() is not None:
                     del self._started[name]
-                    self._over = self._over - {name}
+                    self._released = self._released - {name}
 
     def query(self, names: Collection[str]) -> Mapping[str, JobStatus]:
-        """Jobs found in the process table, and the ends of those that this scheduler object started."""
+        """Return the jobs in the process table, and the ends of those that this object started."""
         statuses: dict[str, JobStatus] = {}
         for name in names:
-            process, code = self._look(name)
+            process, code = self._poll(name)
             if process is None:
                 continue
             if code is None:
                 statuses[name] = _running(name, process.pid)
             else:
-                statuses[name] = JobStatus(name, str(process.pid), JobState.ENDED, _how(code))
+                statuses[name] = JobStatus(name, str(process.pid), JobState.ENDED, _end_detail(code))
         for found in _processes(names):
             try:
                 leader = os.getsid(found.process.pid)
@@ -185,56 +187,58 @@ class LocalScheduler(Scheduler):
         return statuses
 
     def query_unlisted(self, jobs: Mapping[str, str]) -> Mapping[str, JobStatus | JobEnd]:
-        """The exit statuses of jobs that this scheduler object started; of others nobody knows."""
+        """Return the ends of jobs that this object started; those of other jobs are unknown."""
         ends: dict[str, JobStatus | JobEnd] = {}
         for name in jobs:
-            _, code = self._look(name)
+            _, code = self._poll(name)
             if code is not None:
-                ends[name] = JobEnd(EndReason.TRIAL_ERROR if code > 0 else None, _how(code))
+                ends[name] = JobEnd(EndReason.TRIAL_ERROR if code > 0 else None, _end_detail(code))
         return ends
 
     def cancel(self, jobs: Mapping[str, str | None], *, force: bool) -> CancelResult:
         """Send SIGTERM, or with `force` SIGKILL, to every process of these jobs."""
         number = signal.SIGKILL if force else signal.SIGTERM
-        elsewhere = []
+        others = []
         for name in jobs:
             with self._lock:
                 process = self._started.get(name)
-                if process and process.poll() is None:  # its session is ours: no process of it is missed
+                if process and process.poll() is None:  # we lead its session, so the signal reaches every process of it
+                    logger.debug("job %s: %s to process group %d", name, number.name, process.pid)
                     os.killpg(process.pid, number)
                 else:
-                    elsewhere.append(name)
-        for found in _processes(elsewhere):
+                    others.append(name)
+        for found in _processes(others):
+            logger.debug("job %s: %s to process %d", found.name, number.name, found.process.pid)
             with contextlib.suppress(psutil.NoSuchProcess):
                 found.process.send_signal(number)
         return CancelResult()
 
-    def _look(self, name: str) -> tuple[subprocess.Popen[bytes] | None, int | None]:
-        """The process of a job that was started here, and its exit status if it has ended; also reaps it."""
+    def _poll(self, name: str) -> tuple[subprocess.Popen[bytes] | None, int | None]:
+        """Return the process of a job that this object started, and its exit status if it has ended; also reaps it."""
         with self._lock:
             process = self._started.get(name)
             return process, process.poll() if process else None
 
-    def _free(self) -> _Share:
-        """What one more job gets."""
-        shares = list({found.name: found.share for found in _processes() if found.name not in self._over}.values())
+    def _free_share(self) -> _Share:
+        """Return the share for one more job."""
+        shares = list({found.name: found.share for found in _processes() if found.name not in self._released}.values())
         return _Share(
-            _least_taken(_cores_here(), [share.cpus for share in shares], self._settings.cores_per_trial),
-            _least_taken(
+            _least_used(_available_cores(), [share.cpus for share in shares], self._settings.cores_per_trial),
+            _least_used(
                 gpus.available_gpus(os.environ), [share.gpus for share in shares], self._settings.gpus_per_trial or 0
             ),
         )
 
 
-def _cores_here() -> list[str]:
+def _available_cores() -> list[str]:
     return [str(core) for core in sorted(os.sched_getaffinity(0))]
 
 
-def _least_taken(there: Sequence[str], taken: Sequence[Sequence[str]], number: int) -> tuple[str, ...]:
-    """So many of those that the fewest jobs have, in their order."""
-    jobs = Counter(each for share in taken for each in share)
-    chosen = sorted(range(len(there)), key=lambda place: (jobs[there[place]], place))[:number]
-    return tuple(there[place] for place in sorted(chosen))
+def _least_used(available: Sequence[str], used: Sequence[Sequence[str]], number: int) -> tuple[str, ...]:
+    """Return `number` of the available resources that the fewest jobs use, in their order."""
+    jobs = Counter(each for share in used for each in share)
+    chosen = sorted(range(len(available)), key=lambda index: (jobs[available[index]], index))[:number]
+    return tuple(available[index] for index in sorted(chosen))
 
 
 def _running(name: str, leader: int) -> JobStatus:
@@ -242,7 +246,10 @@ def _running(name: str, leader: int) -> JobStatus:
 
 
 def _age(pid: int) -> float | None:
-    """Seconds since a process was started, by the clock that nobody sets; None when it is gone: what it started may run on."""
+    """Return seconds since a process was started, by the boot clock; None when it has exited.
+
+    Its children may still run.
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except OSError:
@@ -250,11 +257,11 @@ def _age(pid: int) -> float | None:
     return time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
 
 
-def _how(code: int) -> str:
+def _end_detail(code: int) -> str:
     return f"ended by signal {-code}" if code < 0 else f"exit status {code}"
 
 
-def _script(request: JobRequest, settings: LocalSettings, share: _Share, command: str) -> str:
+def _script(request: JobRequest, settings: LocalSettings, share: _Share) -> str:
     return render_script(
         "local.sh.j2",
         settings.template,
@@ -265,23 +272,19 @@ def _script(request: JobRequest, settings: LocalSettings, share: _Share, command
         gpus=share.gpus,
         workers=settings.workers_per_node,
         setup=settings.setup,
-        command=command,
+        command=submitit_command(settings.python, shlex.quote(str(request.folder))),
     )
 
 
-def _submitit_command(request: JobRequest, settings: LocalSettings) -> str:
-    return submitit_command(settings.python, shlex.quote(str(request.folder)))
-
-
-def _processes(names: Collection[str] | None = None) -> Iterator[_Found]:
-    """Processes of our jobs, with these names or with any."""
+def _processes(names: Collection[str] | None = None) -> Iterator[_JobProcess]:
+    """Yield the processes of jobs with these names; None are all jobs of this user."""
     for process in psutil.process_iter():
         try:
             if process.uids().effective != os.geteuid():
                 continue
             environment = process.environ()
         except psutil.Error:
-            continue  # gone, or not ours to see
+            continue  # exited, or not readable by this user
         name = environment.get(_NAME)
         if name is not None and (names is None or name in names):
-            yield _Found(process, name, _Share.of(environment))
+            yield _JobProcess(process, name, _Share.of(environment))

@@ -1,4 +1,4 @@
-"""What it most likely means that a job ended and its script wrote no output, not even an error."""
+"""Likely reason why a job ended and its script wrote no output, not even an error."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from aiperf_orch.records.base import EndReason
 from aiperf_orch.schedulers.base import JobEnd
 from aiperf_orch.settings.schedulers import ClusterSettings, SchedulerSettings
 
-_WHY_NOT = frozenset({EndReason.CANCELLED, EndReason.PREEMPTED, EndReason.NODE_FAILURE, EndReason.TIME_LIMIT})
-"""Ends that explain a missing output by themselves."""
+_SUFFICIENT_REASONS = frozenset(
+    {EndReason.CANCELLED, EndReason.PREEMPTED, EndReason.NODE_FAILURE, EndReason.TIME_LIMIT}
+)
+"""End reasons that explain missing output by themselves."""
 
 
 def missing_output_reason(settings: SchedulerSettings, end: JobEnd | None, logs: Sequence[Path]) -> str:
-    """The likely reason why a job that ended left no output; empty where it left some, or its end explains that.
+    """Return the likely reason why a job left no output; empty where it left some, or where its end explains it.
 
     Args:
-        settings: of its scheduler; a process of this machine sees the same files.
-        end: what the queue knows of its end.
+        settings: the scheduler's; a local job sees the same files as this process.
+        end: the job's end as the scheduler knows it; None where it is not known.
         logs: the files that its output would be in, in the job's folder.
     """
-    if not isinstance(settings, ClusterSettings) or (end is not None and end.reason in _WHY_NOT):
+    if not isinstance(settings, ClusterSettings) or (end is not None and end.reason in _SUFFICIENT_REASONS):
         return ""
-    return "" if any(map(file_exists, logs)) else unseen(logs[0].parent)
-
-
-def unseen(folder: Path) -> str:
-    """Says that a node most likely does not see a folder, and why that may be."""
+    if any(map(file_exists, logs)):
+        return ""
     return (
-        f"its script wrote no output at all: most likely its node does not see {folder}, which then is on no file system "
-        "that login and compute nodes share, is not mounted there (a home directory, perhaps), or cannot be written there"
+        f"its script wrote no output at all: most likely its node does not see {logs[0].parent}, which then is on no "
+        "file system that login and compute nodes share, is not mounted there (a home directory, perhaps), or cannot "
+        "be written there"
     )

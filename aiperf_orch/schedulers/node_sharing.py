@@ -1,4 +1,4 @@
-"""How trials share the nodes of a cluster, as far as its inventory tells: what a campaign costs is counted by it."""
+"""How many trials share a node, by the cluster's inventory: the basis of a campaign's cost estimate."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class NodeSharing:
-    """The `nodes` that fit a trial, None where that is not known, and how many trials share one, at least."""
+    """Sharing of nodes by trials.
+
+    Attributes:
+        nodes: number of nodes that fit a trial; None where it is not known.
+        trials_per_node: minimum number of trials that share a node.
+    """
 
     nodes: int | None
     trials_per_node: int
 
     def nodes_for(self, trials: int, nodes_each: int) -> int:
-        """How many nodes `trials` trials of `nodes_each` nodes take at most."""
+        """Return the maximum number of nodes that `trials` trials of `nodes_each` nodes occupy."""
         needed = math.ceil(trials / max(self.trials_per_node, 1)) * nodes_each
         return needed if self.nodes is None else min(needed, self.nodes)

@@ -1,4 +1,7 @@
-"""Chooses the scheduler that a site's settings are of. The room's own module stays empty: submitit's plugin is loaded in jobs."""
+"""The scheduler of a site's settings.
+
+It is no part of the package's own module, which stays empty: submitit's plugin for PBS is loaded in every job.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from aiperf_orch.settings.schedulers import LocalSettings, PbsSettings, Schedule
 
 
 def make_scheduler(settings: SchedulerSettings) -> Scheduler:
-    """The scheduler that the settings are of."""
+    """Make the scheduler of these settings."""
     match settings:
         case LocalSettings():
             from aiperf_orch.schedulers.local import LocalScheduler
@@ -22,4 +25,4 @@ def make_scheduler(settings: SchedulerSettings) -> Scheduler:
 
             return PbsScheduler(settings)
         case _:
-            raise AssertionError(f"no scheduler is of kind {settings.kind}")
+            raise AssertionError(f"no scheduler of kind {settings.kind}")

@@ -1,8 +1,8 @@
-"""Renders batch scripts and drafts of site files from Jinja templates, strictly: what is undefined is an error, data is quoted.
+"""Strict rendering of batch scripts and drafted site files from Jinja templates.
 
-What a batch script must do, and so what a site's own template (`scheduler.template`) must contain, stands in `contract`:
-the job's name, its output, the rule of requeueing, the guard against others, the command. `check`, `render` and `run` hold
-every script to it before anything is submitted. A template of a site's own begins best as a copy of ours in templates/.
+An undefined name is an error, and data is quoted. `aiperf_orch.schedulers.script_contract` describes what a batch
+script, and so a site's own template (`scheduler.template`), must contain; `check`, `render` and `run` check every
+script before anything is submitted. The best start for a site's own template is a copy of ours in templates/.
 """
 
 from __future__ import annotations
@@ -17,24 +17,23 @@ from typing import Any
 
 import jinja2
 
-from aiperf_orch.schedulers.job_files import PICKLE, SCRIPT
+from aiperf_orch.schedulers.job_files import PICKLE, SCRIPT, SUBMIT_MODULE
 from aiperf_orch.settings.loading import dump_yaml
 from aiperf_orch.util.errors import UsageError
 from aiperf_orch.util.text import visible
 
 
 def render_script(template: str, own: str | None, **fields: Any) -> str:
-    """A batch script, or another text from a template.
+    """Render a batch script, or another text, from a template.
 
     Args:
         template: name of our template in templates/.
-        own: path of a site's own template to be used instead; it may include parts of ours, as `guard.sh.j2`.
-        **fields: what the template may use, beside the names of the `pickle` and the `script`; its filter `sh` quotes a
-            field for the shell, `yaml` for YAML, `line` makes one line of it, for a comment, and `ranges` writes numbers
-            as `0-3,7`.
+        own: path of a site's own template, used instead; it may include parts of ours, such as `guard.sh.j2`.
+        **fields: names that the template may use, besides `pickle` and `script`. The filter `sh` quotes a field for the
+            shell, `yaml` for YAML, `line` makes it one line for a comment, and `ranges` writes numbers as `0-3,7`.
 
     Raises:
-        UsageError: naming template and line.
+        UsageError: with template and line, when it cannot be read or rendered.
     """
     name = own or template
     try:
@@ -53,12 +52,12 @@ def render_script(template: str, own: str | None, **fields: Any) -> str:
 
 @cache
 def _ours(template: str) -> str:
-    """The text of one of our templates, which does not change while we run."""
+    """Read one of our templates; they do not change while the program runs."""
     return (files("aiperf_orch.templates") / template).read_text(encoding="utf-8")
 
 
 def _part(name: str) -> str | None:
-    """The text of one of our templates that another one includes; None where there is none."""
+    """Read one of our templates for an include; None where it does not exist."""
     try:
         return _ours(name)
     except OSError:
@@ -67,9 +66,9 @@ def _part(name: str) -> str | None:
 
 @lru_cache(maxsize=8)
 def _compiled(source: str) -> jinja2.Template:
-    """A template by its text: to compile one takes longer than sbatch does, and every job of a campaign has the same."""
+    """Compile a template; compilation takes longer than sbatch, and all jobs of a campaign share one template."""
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_part),  # for parts that several templates include
+        loader=jinja2.FunctionLoader(_part),  # parts that several templates include
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
         trim_blocks=True,
@@ -85,18 +84,18 @@ def _compiled(source: str) -> jinja2.Template:
 
 
 def submitit_command(python: str | None, folder: str) -> str:
-    """What a batch script runs: submitit, which starts the CommandFunction that lies in the job's folder.
+    """Return the command of a batch script: submitit, which runs the pickled CommandFunction in the job's folder.
 
     Args:
-        python: the site's interpreter; None is this one.
-        folder: the job's folder as a word of the shell.
+        python: the site's interpreter; None is the running one.
+        folder: the job's folder as a shell word.
     """
-    # -P: a file in the job's folder is no module
-    return f"{shlex.quote(python or sys.executable)} -P -u -m submitit.core._submit {folder}"
+    # -P: Python does not import modules from the job's folder
+    return f"{shlex.quote(python or sys.executable)} -P -u -m {SUBMIT_MODULE} {folder}"
 
 
 def ranges(numbers: Iterable[int]) -> str:
-    """Whole numbers as batch systems write them: `0-3,7`."""
+    """Write whole numbers as batch systems do: `0-3,7`."""
     runs: list[list[int]] = []
     for number in sorted(numbers):
         if runs and number == runs[-1][-1] + 1:

@@ -1,6 +1,6 @@
-"""Daemons that a test starts, and the ports they listen on: none outlives its test, however the test ends.
+"""Daemons of a test and their ports. The daemons end with the test, also when the test is killed.
 
-What runs and how it is configured is left to the cluster that uses this.
+The clusters that use this module decide what runs, and its configuration.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ from typing import Any
 
 import psutil
 
-DEADLINE = 180.0  # seconds for anything that should take few: the machine may be very busy
-_PORTS = range(15000, 32000)  # below the ports that the system gives to clients
+DEADLINE = 180.0  # seconds for what takes few seconds on an idle machine
+_PORTS = range(15000, 32000)  # below the system's ephemeral ports
 
 
 class ClusterError(Exception):
-    """A cluster did not do what it should; the message holds the end of its logs."""
+    """A cluster failed; the message contains the end of its logs."""
 
 
 def find_program(name: str) -> str | None:
-    """The path of a system program, which an ordinary user's PATH need not have; None where it is not installed."""
+    """Find a system program, also outside an ordinary user's PATH; None where it is not installed."""
     return shutil.which(name) or shutil.which(name, path="/usr/local/sbin:/usr/sbin:/sbin")
 
 
-def wait_until(condition: Callable[[], Any], what: str, seconds: float = DEADLINE, every: float = 0.05) -> None:
-    """Poll until the condition holds; raises ClusterError, with `what` was waited for, at the deadline."""
+def wait_until(condition: Callable[[], Any], event: str, seconds: float = DEADLINE, every: float = 0.05) -> None:
+    """Poll until the condition is true; raises ClusterError with the event at the deadline."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
-            raise ClusterError(f"waited {seconds:g} s in vain: {what}")
+            raise ClusterError(f"not within {seconds:g} s: {event}")
         time.sleep(every)
 
 
 class Ports:
-    """TCP ports on loopback that no other cluster on this machine takes until `release`, whether or not they are in use.
+    """TCP ports on loopback, reserved against other clusters on this machine until `release`.
 
-    A port is claimed by a name in Linux's abstract socket namespace, which is as wide as the ports' own and forgets
-    the name when this process ends: a daemon can therefore be stopped and started on its port.
+    A port is claimed by a name in Linux's abstract socket namespace, which has the scope of the ports and drops the
+    name when this process ends; so a daemon can be stopped and started again on its port.
     """
 
     def __init__(self) -> None:
@@ -76,13 +76,13 @@ def is_listening(port: int) -> bool:
 
 
 class Daemons:
-    """Processes by name, each with its descendants. The kernel kills them when this process dies, even by SIGKILL."""
+    """Processes by name, with their descendants. The kernel kills them when this process ends, also by SIGKILL."""
 
     def __init__(self, logs: Path, environment: Mapping[str, str]) -> None:
         self._logs = logs
         self._environment = environment
         self._running: dict[str, subprocess.Popen[bytes]] = {}
-        # the kernel's signal comes when the starting thread ends: one that lives as long as they may starts them all
+        # the kernel sends the signal when the starting thread ends, so that one long-lived thread starts them all
         self._starter = ThreadPoolExecutor(1)
 
     def start(self, name: str, command: Sequence[str]) -> None:
@@ -100,18 +100,18 @@ class Daemons:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                start_new_session=True,  # Ctrl-C is for the test, which then ends them
+                start_new_session=True,  # Ctrl-C is for the test, which ends them
             )
 
     def is_running(self, name: str) -> bool:
         return name in self._running and self._running[name].poll() is None
 
     def pid(self, name: str) -> int:
-        """The number of a running process."""
+        """Process id of a running process."""
         return self._running[name].pid
 
     def finish(self, name: str, seconds: float = DEADLINE) -> int:
-        """Wait for a process that ends by itself; returns its exit code."""
+        """Wait for the end of a process; returns its exit code."""
         try:
             code = self._running[name].wait(seconds)
         except subprocess.TimeoutExpired:
@@ -120,13 +120,13 @@ class Daemons:
         return code
 
     def terminate(self, name: str) -> None:
-        """End a process in good order."""
+        """Terminate a process and wait for its end."""
         self._running[name].terminate()
         self.finish(name)
 
     def kill(self, *names: str) -> None:
         """Kill processes with all their descendants, as a power cut would."""
-        # one that ended by itself has given its number away
+        # the id of one that has ended may be reused
         processes = [self._running.pop(name) for name in names if self.is_running(name)]
         victims = _freeze([process.pid for process in processes])
         for victim in victims:
@@ -137,13 +137,13 @@ class Daemons:
         wait_until(lambda: not any(map(_is_alive, victims)), f"{', '.join(names)} killed")
 
     def close(self) -> None:
-        """Kill what is left."""
+        """Kill all remaining processes."""
         self.kill(*self._running)
         self._starter.shutdown()
 
 
 def _freeze(pids: Sequence[int]) -> list[psutil.Process]:
-    """The processes with all their descendants, all stopped: none can start another before it is killed."""
+    """Stop the processes with all their descendants, so that none starts another before it is killed."""
     found: dict[int, psutil.Process] = {}
     grew = True
     while grew:

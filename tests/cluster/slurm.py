@@ -1,8 +1,8 @@
 """A private, real Slurm cluster on this machine, for tests: its own daemons, ports, munge key and accounts.
 
 Every daemon runs as the caller, root or not. Each node is a process namespace with its own host name, where the system
-allows one; cutting its power kills slurmd, job steps and tasks together. What a test needs of processes and ports is in
-`processes.py`, the configuration in `slurm_config.py`, the fixtures in `fixtures.py`.
+allows one; cutting its power kills slurmd, job steps and tasks together. Processes and ports are in `processes.py`, the
+configuration is in `slurm_config.py`, the fixtures are in `fixtures.py`.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from cluster.slurm_config import CLUSTER, Layout, write_configuration
 PROGRAMS = ("munged", "munge", "slurmctld", "slurmd", "sbatch", "setpriv", "unshare")
 ACCOUNTING_PROGRAMS = ("slurmdbd", "sacctmgr", "mariadbd", "mariadb-install-db")
 
-# what Slurm's commands take from the environment, which would lead them elsewhere
+# prefixes of variables that would direct Slurm's commands to another cluster
 FOREIGN_VARIABLES = ("SLURM", "SBATCH_", "SRUN_", "SALLOC_", "SQUEUE_", "SINFO_", "SCANCEL_", "SACCT_", "SCONTROL_")
 
-# a node's states by sinfo in which it takes jobs, or will when it is free
+# states of a node in which it accepts jobs, now or once it is free
 _WORKING = ("idle", "mixed", "allocated", "completing", "planned", "reserved")
 
-# A node's first process. It waits for every orphan, and ends with slurmd. Its arguments: the host name, /etc/hosts, slurmd.
+# The first process of a node: reaps orphans, and ends with slurmd. Arguments: host name, /etc/hosts, slurmd.
 _NODE = """
 if [ -n "$2" ]; then hostname "$1"; [ ! -e /etc/hosts ] || mount --bind "$2" /etc/hosts; fi
 setpriv --pdeathsig KILL "$3" -D -N "$1" &
 wait $!
 """
-# Where namespaces are not allowed: orphaned steps become children of the node's first process, so that they can be found.
+# Without namespaces: orphaned steps become children of the node's first process, so that they can be found.
 _ADOPT_ORPHANS = "import ctypes, os, sys; ctypes.CDLL(None).prctl(36, 1, 0, 0, 0); os.execvp(sys.argv[1], sys.argv[1:])"
 
 
@@ -45,7 +45,7 @@ def missing_program(*, accounting: bool) -> str | None:
 
 
 def foreign_variables() -> list[str]:
-    """The names of this process's variables that Slurm's commands would obey."""
+    """Names of this process's variables that would change Slurm's commands."""
     return [name for name in os.environ if name.startswith(FOREIGN_VARIABLES)]
 
 
@@ -54,8 +54,8 @@ class SlurmCluster:
 
     Partitions: `main` (the default), `low` and `lowcancel` (preempted by the others: requeued, cancelled), `short` (at
     most one minute). Each node has `gpus` GPUs of the type `fake`. With accounting the caller's default account is
-    `science` and its default QOS `normal`; the QOS `few` takes 3 jobs a user at once, and runs 1.
-    A cluster that is stopped, or that nothing refers to any more, is gone for good.
+    `science` and its default QOS `normal`; the QOS `few` accepts 3 jobs of a user, and runs 1.
+    A stopped cluster cannot be started again.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class SlurmCluster:
             extra_conf=extra_conf,
             ports={name: self._ports.claim() for name in names},
         )
-        # slurmdbd's configuration cannot name the database's socket; the library below it takes this variable
+        # slurmdbd's configuration cannot name the database's socket; its client library reads this variable
         database = {"MYSQL_UNIX_PORT": str(self._layout.database_socket)}
         self._daemons = Daemons(root / "log", self.environment | database)
 
@@ -107,7 +107,7 @@ class SlurmCluster:
     def start(self) -> None:
         """Start everything, and wait until every node is idle. On an error nothing is left running."""
         try:
-            self.root.chmod(0o755)  # munged wants a socket that everybody can reach
+            self.root.chmod(0o755)  # munged requires a socket that all users can reach
             write_configuration(self._layout)
             self._start_munged()
             if self._layout.accounting:
@@ -115,13 +115,13 @@ class SlurmCluster:
             self.start_controller()
             for name in self.nodes:
                 self._start_slurmd(name)
-            self._wait(lambda: self._take_jobs(self.nodes), "every node is idle")
+            self._wait(lambda: self._accept_jobs(self.nodes), "every node is idle")
         except BaseException:
             self.stop()
             raise
 
     def stop(self) -> None:
-        """Kill everything at once. The files stay."""
+        """Kill everything immediately. The files remain."""
         self._daemons.close()
         self._ports.release()
 
@@ -139,11 +139,11 @@ class SlurmCluster:
 
     def submit(self, command: str, *options: str) -> str:
         """Submit a shell command with options of sbatch; returns the job's id."""
-        places = (f"--chdir={self.root}", f"--output={self.root}/log/job-%j.out")
-        return self.run("sbatch", "--parsable", *places, *options, f"--wrap={command}").stdout.strip()
+        paths = (f"--chdir={self.root}", f"--output={self.root}/log/job-%j.out")
+        return self.run("sbatch", "--parsable", *paths, *options, f"--wrap={command}").stdout.strip()
 
     def state(self, job: str) -> str:
-        """A job's state by squeue, also after its end; of an array a line for each task, or for those that wait."""
+        """State of a job by squeue, also after its end; one line for each task of an array, or for its pending ones."""
         return self.run("squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T").stdout.strip()
 
     def wait_for_state(self, job: str, *states: str) -> None:
@@ -160,39 +160,39 @@ class SlurmCluster:
         return self.run("squeue", "--noheader", "--format=%i").stdout.split()
 
     def kill_node(self, name: str) -> None:
-        """Cut a node's power. Slurm finds out within minutes, or at once by `down`."""
+        """Cut a node's power. Slurm notices it within minutes, or immediately by `down`."""
         self._daemons.kill(name)
 
     def down(self, name: str) -> None:
-        """Set a node down: Slurm ends or requeues its jobs at once. It stays down until `start_node`."""
+        """Set a node down: Slurm ends or requeues its jobs immediately. It stays down until `start_node`."""
         self.run("scontrol", "update", f"nodename={name}", "state=down", "reason=test")
 
     def start_node(self, name: str) -> None:
-        """Start a node that was killed, or take back one that was set down or drained, and wait until it takes jobs."""
+        """Start a killed node, or resume one that is down or drained, and wait until it accepts jobs."""
         if not self._daemons.is_running(name):
             self._start_slurmd(name)
-        self._wait(lambda: self._take_jobs([name]), f"node {name} takes jobs")
+        self._wait(lambda: self._accept_jobs([name]), f"node {name} accepts jobs")
 
     def hide(self, folder: Path) -> bool:
-        """Cover a folder on every node, as if it were on the login node's own disk, until `show`; False where it cannot be."""
+        """Hide a folder from every node until `show`, as if it were on a local disk; returns whether it could."""
         return all(self._in_node(name, "mount", "-t", "tmpfs", "tmpfs", str(folder)) for name in self.nodes)
 
     def show(self, folder: Path) -> None:
-        """Take the cover of a folder off."""
+        """Make a hidden folder visible again."""
         for name in self.nodes:
             self._in_node(name, "umount", "--lazy", str(folder))
 
     def _in_node(self, name: str, *command: str) -> bool:
-        """Run a command among a node's own mounts; tells whether it could."""
+        """Run a command in a node's mount namespace; returns whether it succeeded."""
         enter = ["nsenter", f"--target={self._daemons.pid(name)}", "--mount", "--", *command]
         return subprocess.run(enter, capture_output=True, timeout=DEADLINE, check=False).returncode == 0
 
     def stop_controller(self) -> None:
-        """End slurmctld in good order; nodes and jobs run on, and Slurm's commands fail."""
+        """Terminate slurmctld; nodes and jobs continue, and Slurm's commands fail."""
         self._daemons.terminate("slurmctld")
 
     def start_controller(self) -> None:
-        """Start slurmctld, with what it knew before, and wait until it answers."""
+        """Start slurmctld with its saved state, and wait until it answers."""
         self._start_daemon("slurmctld", "-D")
         port = self._layout.ports["slurmctld"]
         self._wait(lambda: self._is_up("slurmctld") and is_listening(port), "slurmctld listens")
@@ -203,22 +203,22 @@ class SlurmCluster:
         self.start_controller()
 
     def tidy(self) -> None:
-        """Make the cluster as it was after its start, but for the ended jobs: everything runs, no job is alive."""
+        """Restore the state after the start, except for ended jobs: all daemons run, and no job is alive."""
         if not self._daemons.is_running("slurmctld"):
             self.start_controller()
         for name in self.nodes:
             if not self._daemons.is_running(name):
                 self._start_slurmd(name)
-        told: set[str] = set()
+        signalled: set[str] = set()
 
         def is_tidy() -> bool:
             alive = set(self.run("squeue", "--noheader", "--format=%i %T").stdout.splitlines())
-            if alive - told:  # also what waits again, or what a command that outlived its test submits only now
+            if alive - signalled:  # also requeued jobs, and late submissions of commands that survived their test
                 user = f"--user={self._layout.user}"
                 self.run("scancel", user, "--state=RUNNING", "--full", "--signal=KILL", check=False)  # no grace
                 self.run("scancel", user, check=False)
-                told.update(alive)
-            return not alive and self._take_jobs(self.nodes)
+                signalled.update(alive)
+            return not alive and self._accept_jobs(self.nodes)
 
         self._wait(is_tidy, "no job is alive and every node is idle")
 
@@ -231,9 +231,9 @@ class SlurmCluster:
                 texts.append("\n".join([f"--- {path.name}", *tail]))
         return "\n".join(texts)
 
-    def _wait(self, condition: Callable[[], object], what: str) -> None:
+    def _wait(self, condition: Callable[[], object], event: str) -> None:
         try:
-            wait_until(condition, what)
+            wait_until(condition, event)
         except ClusterError as error:
             raise ClusterError(f"{error}\n{self.logs()}") from None
 
@@ -241,7 +241,7 @@ class SlurmCluster:
         self._daemons.start(program, [find_program(program) or program, *arguments])
 
     def _is_up(self, name: str) -> bool:
-        """True; raises ClusterError when a daemon has ended, for there is nothing to wait for then."""
+        """Return True; raises ClusterError when a daemon has ended, since waiting for it is pointless."""
         if not self._daemons.is_running(name):
             raise ClusterError(f"{name} ended")
         return True
@@ -254,7 +254,7 @@ class SlurmCluster:
         self._start_daemon(
             "munged",
             "--foreground",
-            "--force",  # also below folders that others may write
+            "--force",  # also in folders that others can write
             f"--key-file={key}",
             f"--socket={socket}",
             f"--pid-file={root}/run/munged.pid",
@@ -274,7 +274,7 @@ class SlurmCluster:
             "--auth-root-authentication-method=socket",
             f"--auth-root-socket-user={user}",
             "--skip-test-db",
-            "--force",  # also where the host name means nothing
+            "--force",  # also where the host name cannot be resolved
         )
         if self._daemons.finish("mariadb-install-db") != 0:
             raise ClusterError(f"the database was not made\n{self.logs()}")
@@ -283,7 +283,7 @@ class SlurmCluster:
         self._start_daemon("slurmdbd", "-D")
         port = self._layout.ports["slurmdbd"]
         self._wait(lambda: self._is_up("slurmdbd") and is_listening(port), "slurmdbd listens")
-        # before slurmctld starts: it refuses a cluster that the database does not know, and users it has not read
+        # before slurmctld starts: it refuses a cluster that is not in the database, and users that it has not read
         for words in (
             f"cluster {CLUSTER}",
             f"account science cluster={CLUSTER}",
@@ -305,8 +305,8 @@ class SlurmCluster:
             command = [sys.executable, "-c", _ADOPT_ORPHANS, *node, "", slurmd]
         self._daemons.start(name, command)
 
-    def _take_jobs(self, names: Sequence[str]) -> bool:
-        """Whether these nodes take jobs; those that were set down or drained are taken back first."""
+    def _accept_jobs(self, names: Sequence[str]) -> bool:
+        """Whether these nodes accept jobs; those that are down or drained are resumed first."""
         lines = self.run("sinfo", "--noheader", "--Node", "--partition=main", "--format=%N %T").stdout.splitlines()
         states = dict(line.split() for line in lines)
         ready = True

@@ -13,7 +13,7 @@ GPU_TYPE = "fake"
 
 @dataclass(frozen=True)
 class Layout:
-    """What a cluster is made of. `cpus`, `memory` (MB) and `gpus` are of each node, and need not be there in truth."""
+    """Layout of a cluster. `cpus`, `memory` (MB) and `gpus` are those of each node; the machine need not have them."""
 
     root: Path
     user: str
@@ -40,13 +40,13 @@ class Layout:
 
 
 def write_configuration(layout: Layout) -> None:
-    """Write slurm.conf and what belongs to it below the cluster's root."""
+    """Write slurm.conf and its companions below the cluster's root."""
     etc = layout.root / "etc"
     for name in ("etc", "run", "log", "state", "spool", "dev", "tmp"):
         (layout.root / name).mkdir()
     hosts = Path("/etc/hosts").read_text(encoding="utf-8") if Path("/etc/hosts").exists() else "127.0.0.1 localhost\n"
     (etc / "hosts").write_text(f"{hosts.rstrip()}\n127.0.0.1 {' '.join(layout.nodes)}\n")
-    # named, not probed: where cgroups are not as it likes, slurmd would end
+    # stated, not probed: slurmd would end where it does not find the cgroups that it expects
     (etc / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
     for number in range(layout.gpus):
         (layout.root / f"dev/gpu{number}").symlink_to("/dev/null")
@@ -61,7 +61,7 @@ def write_configuration(layout: Layout) -> None:
 
 
 def _listening() -> str:
-    """Daemons listen on every address, or with these words on the host name's only, which may not be loopback's."""
+    """Restrict the daemons to the host name's address where that is loopback; otherwise they listen on all."""
     try:
         own = socket.gethostbyname(socket.gethostname())
     except OSError:
@@ -95,9 +95,9 @@ AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none"""
     )
     # cred_expire: a requeued job waits until its old credential has expired, 121 s by default
-    # MinJobAge: squeue knows an ended job for this long; without accounting nobody else does
-    # SlurmdTimeout, BatchStartTimeout: a node on a busy machine is late, and not lost
-    # ReturnToService=1: a node that was lost comes back by itself, one that was set down does not
+    # MinJobAge: how long squeue lists an ended job, of which nothing else is known without accounting
+    # SlurmdTimeout, BatchStartTimeout: nodes of a busy machine are slow, but not lost
+    # ReturnToService=1: a lost node returns to service by itself, one that was set down does not
     return f"""
 ClusterName={CLUSTER}
 SlurmctldHost=localhost(127.0.0.1)
@@ -158,7 +158,7 @@ StorageLoc=slurm
 
 
 def _database_conf(layout: Layout) -> str:
-    # it is thrown away with the cluster: nothing needs to survive a crash
+    # it is deleted with the cluster: nothing needs to survive a crash
     return f"""
 [mariadbd]
 user={layout.user}

@@ -1,7 +1,7 @@
-"""Small programs that answer for a Slurm controller, and what plays the trials on them: nothing runs, files alone say what is.
+"""A stand-in for Slurm of small programs, and players that write the events of its trials. Nothing really runs.
 
-A test decides how long a command hangs, what the queue states of a job, and what a trial has written. Nothing of the
-controller is imported, so that `benchmarks/responsiveness.py` can hold an older version against this one.
+A test decides how long a command hangs, which state the queue shows for a job, and what a trial has written. Nothing of
+the controller is imported, so that `benchmarks/responsiveness.py` can run earlier versions against it.
 """
 
 from __future__ import annotations
@@ -49,21 +49,23 @@ echo "$id"
 note end "$id"
 """,
     "squeue": r"""
-said=
+listed=
 while IFS='|' read -r job array index after name; do
     state_of "$job"
     [ "$state" != GONE ] || continue
-    said+=" $job=$state"
+    listed+=" $job=$state"
     echo "$job|$array|$index|$state|0:10|None|n1|$name"
 done <"$D/jobs"
-note end "$said"
+note end "$listed"
 """,
     "scontrol": r"""
 case "$*" in
 *config*) cat "$D/config" ;;
 *) while IFS='|' read -r job array index after name; do
         state_of "$job"
-        [ "$state" = GONE ] || echo "JobId=$array ${index:+ArrayJobId=$array ArrayTaskId=$index} JobName=$name JobState=$state ExitCode=1:0 NodeList=n1"
+        [ "$state" != GONE ] || continue
+        echo "JobId=$array ${index:+ArrayJobId=$array ArrayTaskId=$index}" \
+            "JobName=$name JobState=$state ExitCode=1:0 NodeList=n1"
     done < <(sed 's/|N.A|/||/' "$D/jobs") ;;
 esac
 """,
@@ -73,7 +75,7 @@ for job in "$@"; do
     state_of "$job"
     case "$state" in
     PENDING) echo CANCELLED >"$D/states/$job" ;;
-    RUNNING) echo >"$D/told/$job" ;;
+    RUNNING) echo >"$D/signalled/$job" ;;
     esac
 done
 note end "$*"
@@ -83,7 +85,7 @@ note end "$*"
 
 @dataclass(frozen=True)
 class Job:
-    """A job, or an array's element, under the name that the controller has for it; `after` is the id that it waits for."""
+    """A job, or an element of an array, by the controller's name; `after` is the id of the job that it depends on."""
 
     id: str
     name: str
@@ -92,7 +94,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Call:
-    """A program's begin or end, with its arguments, or with what it answered."""
+    """Start or end of a program, with its arguments or its answer."""
 
     time: float
     edge: str
@@ -101,11 +103,11 @@ class Call:
 
 
 class SlurmStandIn:
-    """The programs, in `bin` below a folder, and the files that lead them."""
+    """The programs, in `bin` of a folder, and the files that control them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for name in ("bin", "states", "told"):
+        for name in ("bin", "states", "signalled"):
             (folder / name).mkdir(parents=True)
         (folder / "config").write_text(CONFIG)
         (folder / "next").write_text("5000\n")
@@ -119,32 +121,32 @@ class SlurmStandIn:
 
     @property
     def environment(self) -> dict[str, str]:
-        """This process's environment, with the programs first on PATH and nothing of a cluster's."""
+        """This process's environment, with the programs first on PATH and without a cluster's variables."""
         own = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "SBATCH_"))}
         return own | {"PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}"}
 
     def hang(self, program: str) -> None:
-        """Calls of a program that have not answered yet wait, until they are released or ended."""
+        """Make calls of a program hang until `release`, or until they are killed."""
         (self.folder / f"{program}.hang").touch()
 
     def release(self, program: str) -> None:
-        """Its calls answer again."""
+        """Let the calls of a program answer again."""
         (self.folder / f"{program}.hang").unlink(missing_ok=True)
 
     def slow(self, program: str, seconds: float) -> None:
-        """Each further call of a program takes so long."""
+        """Delay each further call of a program."""
         (self.folder / f"{program}.slow").write_text(f"{seconds}\n")
 
-    def fail(self, program: str, complaint: str = DOWN) -> None:
-        """A program fails with this complaint, by default that it does not reach the controller."""
-        (self.folder / f"{program}.fails").write_text(f"{complaint}\n")
+    def fail(self, program: str, message: str = DOWN) -> None:
+        """Make a program fail with this message; by default it does not reach slurmctld."""
+        (self.folder / f"{program}.fails").write_text(f"{message}\n")
 
     def mend(self, program: str) -> None:
-        """It does no longer."""
+        """Let a program succeed again."""
         (self.folder / f"{program}.fails").unlink(missing_ok=True)
 
     def calls(self, program: str, edge: str = "begin") -> list[Call]:
-        """The calls of a program so far: their begins, or the ends of those that answered."""
+        """Return the calls of a program so far: their starts, or the ends of those that answered."""
         calls = []
         for line in (self.folder / "calls").read_text().splitlines():
             moment, seen, name, text = line.split("|", 3)
@@ -153,11 +155,11 @@ class SlurmStandIn:
         return calls
 
     def hanging(self, program: str) -> bool:
-        """Whether a call of a program has begun that has not answered."""
+        """Whether a call of a program has started and not answered."""
         return len(self.calls(program)) > len(self.calls(program, "end"))
 
     def jobs(self) -> list[Job]:
-        """Every job that was submitted, the oldest first."""
+        """Return all submitted jobs, the oldest first."""
         jobs = []
         for line in (self.folder / "jobs").read_text().splitlines():
             ident, _, index, after, name = line.split("|")
@@ -165,31 +167,31 @@ class SlurmStandIn:
         return jobs
 
     def state(self, job: Job) -> str:
-        """What the queue says of a job."""
+        """Return a job's state in the queue."""
         path = self.folder / "states" / job.id
         return path.read_text().strip() if path.exists() else "PENDING"
 
     def set_state(self, job: Job, state: str) -> None:
-        """What the queue says of a job from now on; GONE is a job that it does not list."""
+        """Set a job's state in the queue; a job that is GONE is not listed."""
         temporary = self.folder / f"{job.id}.new"
         temporary.write_text(f"{state}\n")
         temporary.replace(self.folder / "states" / job.id)
 
     def is_told(self, job: Job) -> bool:
         """Whether a running job was sent a signal."""
-        return (self.folder / "told" / job.id).exists()
+        return (self.folder / "signalled" / job.id).exists()
 
 
 class Play:
-    """Writes what the trials of one campaign would have written, and tells the queue of it."""
+    """Writes the events of a campaign's trials, and sets the states of their jobs."""
 
     def __init__(self, slurm: SlurmStandIn, campaign: Path) -> None:
         self.slurm, self.path = slurm, campaign
         self._epochs: dict[str, int] = {}
-        self._written: dict[str, str] = {}  # when each job's last event was
+        self._written: dict[str, str] = {}  # time of each job's last event
 
     def journal(self) -> list[dict[str, Any]]:
-        """The journal's entries; a torn last line is not there yet."""
+        """Return the journal's entries, without an incomplete last line."""
         try:
             text = (self.path / "journal.jsonl").read_text()
         except FileNotFoundError:
@@ -197,17 +199,17 @@ class Play:
         return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
     def entries(self, kind: str) -> list[dict[str, Any]]:
-        """What the journal's entries of a kind say of attempts or jobs, one after the other."""
+        """Return the attempts or jobs in the journal's entries of a kind."""
         found = [entry for entry in self.journal() if entry["type"] == kind]
         return [each for entry in found for each in entry.get("attempts", entry.get("jobs", [entry]))]
 
     def attempt(self, job: Job) -> tuple[int, int, str]:
-        """Trial, attempt, and the digest of the specification of a job."""
+        """Return trial, attempt, and the digest of the specification of a job."""
         (record,) = [each for each in self.entries("submitting") if each["name"] == job.name]
         return record["trial"], record["attempt"], record["spec_sha256"]
 
     def begin(self, job: Job) -> None:
-        """The job's trial claims its attempt and begins."""
+        """Let the job's trial claim its attempt and begin."""
         trial, attempt, sha256 = self.attempt(job)
         self.slurm.set_state(job, "RUNNING")
         os.close(os.open(self._events(trial, attempt), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o640))
@@ -216,7 +218,7 @@ class Play:
         self._write(job, "begin", begin | _DEVICE)
 
     def epoch(self, job: Job) -> None:
-        """The job's trial ends an epoch."""
+        """Let the job's trial complete an epoch."""
         number = self._epochs[job.id] = self._epochs.get(job.id, 0) + 1
         spec = self._spec(self.attempt(job)[0])
         operations = 4 * spec["operations"]["train"] + 10 * spec["operations"]["forward"]
@@ -225,13 +227,13 @@ class Play:
         self._write(job, "epoch", times | counts | {"batch": spec["hyperparameters"]["batch_size"]})
 
     def end(self, job: Job, reason: str = "COMPLETED", *, gone: bool = True) -> None:
-        """The job's trial ends, and the job with it."""
+        """Let the job's trial end, and its job unless `gone` is False."""
         self._write(job, "end", {"time": _stamp(), "reason": reason})
         if gone:
             self.slurm.set_state(job, "COMPLETED")
 
     def obey(self) -> None:
-        """Trials that were told to end do."""
+        """Let the trials of signalled jobs end."""
         for job in self.slurm.jobs():
             if self.slurm.is_told(job) and self.slurm.state(job) == "RUNNING":
                 self.end(job, "STOPPED")
@@ -267,7 +269,7 @@ def _stamp() -> str:
 
 
 class Command:
-    """A process of the command line; what it says on stderr is kept with the time at which it came."""
+    """A process of the command line; keeps its lines on standard error with their times."""
 
     def __init__(
         self, python: str, arguments: Sequence[str | Path], environment: Mapping[str, str], folder: Path
@@ -291,47 +293,47 @@ class Command:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """Process id."""
         return self._process.pid
 
     @property
     def status(self) -> int | None:
-        """Its exit status; None while it runs."""
+        """Exit status; None while it runs."""
         return self._process.poll()
 
     def text(self) -> str:
-        """All that it said so far."""
+        """Return its standard error so far."""
         return "\n".join(line for _, line in self.said)
 
     def heard(self, pattern: str, since: float = 0.0) -> float | None:
-        """When it first said something after a moment; None when it did not."""
+        """Return the time of the first matching line after `since`; None without one."""
         return next((moment for moment, line in list(self.said) if moment >= since and re.search(pattern, line)), None)
 
     def interrupt(self) -> float:
-        """Ctrl-C; returns when."""
+        """Send Ctrl-C; returns the time."""
         moment = time.time()
         self._process.send_signal(signal.SIGINT)
         return moment
 
     def send(self, number: int) -> None:
-        """Another signal."""
+        """Send a signal."""
         self._process.send_signal(number)
 
     def wait(self, seconds: float = 60) -> int:
-        """Wait for its end; returns the status."""
+        """Wait for its end; returns the exit status."""
         status = self._process.wait(seconds)
         self._listener.join(10)
         return status
 
     def kill(self) -> None:
-        """End it as it stands."""
+        """Kill it."""
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
 
 
 def wait_until(condition: Callable[[], Any], seconds: float = 60) -> Any:
-    """Wait until something holds, and return it; None when it did not come in time."""
+    """Poll until the condition is true, and return its value; None at the deadline: the caller names the event."""
     deadline = time.monotonic() + seconds
     while True:
         held = condition()

@@ -1,4 +1,4 @@
-"""The private Slurm cluster is one: jobs run and fail on it as on a real one, and nothing of it outlives its test."""
+"""The private Slurm cluster: jobs run and fail on it as on a real one, and it leaves no processes behind."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slurm
 
 
 def processes_of(root, **variables):
-    """The processes that know a cluster's folder, and have these environment variables."""
+    """Processes that refer to a cluster's folder and have these environment variables."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -45,17 +45,17 @@ def test_a_job_runs_on_two_nodes_with_its_gpus(slurm, tmp_path):
     assert output.read_text().split() == ["n1", "n2", "0,1"]
 
 
-def test_commands_of_the_test_ask_the_cluster(slurm):
+def test_commands_of_a_test_use_the_cluster(slurm):
     assert set(foreign_variables()) == {"SLURM_CONF"}
     job = slurm.submit("sleep 300")
     listed = subprocess.run(["squeue", "-h", "-o", "%i"], capture_output=True, text=True, timeout=60, check=True)
     assert listed.stdout.split() == [job] == slurm.alive_jobs()
 
 
-def test_a_node_loses_its_power_under_a_job(slurm, tmp_path):
+def test_a_node_loses_power_while_a_job_runs(slurm, tmp_path):
     begun = tmp_path / "begun"
     job = slurm.submit(f"echo $SLURMD_NODENAME >'{begun}'; sleep 300", "--no-requeue")
-    wait_until(lambda: begun.exists() and begun.read_text(), "the job began")
+    wait_until(lambda: begun.exists() and begun.read_text(), "the job starts")
     node = begun.read_text().strip()
     assert processes_of(slurm.root, SLURM_JOB_ID=job)
 
@@ -68,11 +68,11 @@ def test_a_node_loses_its_power_under_a_job(slurm, tmp_path):
     slurm.wait_for_state(slurm.submit("true", f"--nodelist={node}"), "COMPLETED")
 
 
-def test_nothing_is_lost_while_the_controller_is_away(slurm, tmp_path):
+def test_jobs_survive_while_slurmctld_is_down(slurm, tmp_path):
     go = tmp_path / "go"
     ended = slurm.submit("exit 3")
     slurm.wait_for_state(ended, "FAILED")
-    ends_meanwhile = slurm.submit(f"until [ -e '{go}' ]; do sleep 0.1; done; touch '{go}ne'")
+    ends_meanwhile = slurm.submit(f"until [ -e '{go}' ]; do sleep 0.1; done; touch '{tmp_path}/ended'")
     runs_on = slurm.submit("sleep 300")
     slurm.wait_for_state(ends_meanwhile, "RUNNING")
     slurm.wait_for_state(runs_on, "RUNNING")
@@ -80,7 +80,7 @@ def test_nothing_is_lost_while_the_controller_is_away(slurm, tmp_path):
 
     slurm.stop_controller()
     go.touch()
-    wait_until((tmp_path / "gone").exists, "the job ended")
+    wait_until((tmp_path / "ended").exists, "the job ends")
     slurm.start_controller()
 
     slurm.wait_for_state(ends_meanwhile, "COMPLETED")
@@ -88,7 +88,7 @@ def test_nothing_is_lost_while_the_controller_is_away(slurm, tmp_path):
     assert set(slurm.alive_jobs()) == {runs_on, waits}
 
 
-def test_an_array_longer_than_allowed_is_refused(slurm):
+def test_an_array_longer_than_the_limit_is_refused(slurm):
     with pytest.raises(ClusterError, match="Invalid job array"):
         slurm.submit("true", "--array=0-51")
     slurm.wait_for_state(slurm.submit("true", "--array=0-1,50"), "COMPLETED")
@@ -105,39 +105,39 @@ def test_preempted_jobs_are_requeued_or_cancelled(slurm):
     slurm.wait_for_state(cancelled, "PREEMPTED")
 
 
-def test_accounting_knows_a_job_and_holds_to_limits(slurm_accounting):
+def test_accounting_records_jobs_and_enforces_limits(slurm_accounting):
     slurm = slurm_accounting
     with pytest.raises(ClusterError, match="Invalid account"):
-        slurm.submit("true", "--account=nobody's")
+        slurm.submit("true", "--account=unknown")
     done = slurm.submit("exit 3")
     slurm.wait_for_state(done, "FAILED")
     sacct = ("sacct", "--noheader", "--parsable2", "--allocations", f"--jobs={done}", "--format=State,ExitCode,Account")
-    wait_until(lambda: slurm.run(*sacct).stdout.strip() == "FAILED|3:0|science", "sacct knows the job's end")
+    wait_until(lambda: slurm.run(*sacct).stdout.strip() == "FAILED|3:0|science", "sacct shows the end of the job")
 
     few = [slurm.submit("sleep 300", "--qos=few") for _ in range(3)]
     with pytest.raises(ClusterError, match="submit limit"):
         slurm.submit("sleep 300", "--qos=few")
     slurm.wait_for_state(few[0], "RUNNING")
     reason = ("squeue", "--noheader", f"--jobs={few[1]}", "--format=%r")
-    wait_until(lambda: slurm.run(*reason).stdout.strip() == "QOSMaxJobsPerUserLimit", "the reason why it waits")
+    wait_until(lambda: slurm.run(*reason).stdout.strip() == "QOSMaxJobsPerUserLimit", "the limit is the pending reason")
 
 
-def test_nothing_is_left_of_a_stopped_cluster(need_slurm, folder):
+def test_a_stopped_cluster_leaves_no_processes(need_slurm, folder):
     need_slurm()
     with SlurmCluster(folder, nodes=1) as cluster:
         job = cluster.submit("setsid sleep 300 & setsid sleep 300")
-        wait_until(lambda: len(processes_of(folder, SLURM_JOB_ID=job)) >= 3, "the job began")
+        wait_until(lambda: len(processes_of(folder, SLURM_JOB_ID=job)) >= 3, "the job starts")
     assert processes_of(folder) == []
 
 
-def test_nothing_is_left_of_a_start_that_failed(need_slurm, folder):
+def test_a_failed_start_leaves_no_processes(need_slurm, folder):
     need_slurm()
     with pytest.raises(ClusterError, match="slurmctld ended"):
         SlurmCluster(folder, nodes=1, extra_conf="NoSuchSetting=1").start()
     assert processes_of(folder) == []
 
 
-def test_nothing_is_left_of_a_test_that_was_killed(need_slurm, folder):
+def test_a_killed_test_leaves_no_processes(need_slurm, folder):
     need_slurm()
     script = f"""
     import sys, time
@@ -156,10 +156,10 @@ def test_nothing_is_left_of_a_test_that_was_killed(need_slurm, folder):
             assert len(processes_of(folder)) > 4
         finally:
             test.send_signal(signal.SIGKILL)
-    wait_until(lambda: processes_of(folder) == [], "everything ended")
+    wait_until(lambda: processes_of(folder) == [], "all daemons end")
 
 
-def test_a_port_is_claimed_once_until_it_is_released():
+def test_a_port_is_claimed_only_once_until_its_release():
     mine, others = Ports(), Ports()
     try:
         ports = [mine.claim() for _ in range(20)] + [others.claim() for _ in range(20)]
@@ -170,7 +170,7 @@ def test_a_port_is_claimed_once_until_it_is_released():
 
 
 @pytest.mark.parametrize(("required", "outcome"), [("", pytest.skip), ("1", pytest.fail)])
-def test_a_missing_program_skips_a_test_or_fails_it_where_slurm_is_required(need_slurm, monkeypatch, required, outcome):
+def test_a_missing_program_skips_a_test_or_fails_it_if_required(need_slurm, monkeypatch, required, outcome):
     monkeypatch.setattr("cluster.slurm.find_program", lambda name: None if name == "slurmctld" else name)
     monkeypatch.setenv("AIPERF_ORCH_REQUIRE_SLURM", required)
     with pytest.raises(outcome.Exception, match="slurmctld is not installed"):

@@ -61,7 +61,7 @@ def test_node_hours_are_of_these_nodes() -> None:
     ],
 )
 def test_slurms_inventory_says_how_trials_share_nodes(slurm: Any, settings: dict[str, Any], room: NodeSharing) -> None:
-    assert slurm_survey.room(SlurmSettings.model_validate(settings)) == room
+    assert slurm_survey.node_sharing(SlurmSettings.model_validate(settings)) == room
 
 
 @pytest.mark.pbs

@@ -69,16 +69,28 @@ def test_without_limits_the_finding_is_ok_and_names_their_holders() -> None:
             "allows 16 jobs in the queue, and the campaign has 16 trials and 1 pending",
         ),
         ("GrpSubmitJobs", LimitKind.QUEUED, 17, "", Level.OK, "allow 16 concurrent trials"),
-        ("GrpTRES", LimitKind.AT_ONCE, 12, "cpu", Level.WARNING, "GrpTRES=cpu=12 of account"),
-        ("GrpTRES", LimitKind.AT_ONCE, 12, "cpu", Level.WARNING, "allows 3 concurrent trials"),
-        ("GrpTRES", LimitKind.AT_ONCE, 3, "cpu", Level.FAULT, "no trial would ever run: one requests 4"),
-        ("GrpTRES", LimitKind.AT_ONCE, 65536, "mem", Level.WARNING, "allows 8 concurrent trials"),
-        ("GrpTRES", LimitKind.AT_ONCE, 5, "gres/gpu", Level.WARNING, "allows 5 concurrent trials"),
-        ("GrpTRES", LimitKind.AT_ONCE, 5, "gres/gpu:a100", Level.WARNING, "allows 5 concurrent trials"),
-        ("GrpTRES", LimitKind.AT_ONCE, 2, "node", Level.WARNING, "allows 8 concurrent trials"),
+        ("GrpTRES", LimitKind.RUNNING_RESOURCE, 12, "cpu", Level.WARNING, "GrpTRES=cpu=12 of account"),
+        ("GrpTRES", LimitKind.RUNNING_RESOURCE, 12, "cpu", Level.WARNING, "allows 3 concurrent trials"),
+        ("GrpTRES", LimitKind.RUNNING_RESOURCE, 3, "cpu", Level.FAULT, "no trial would ever run: one requests 4"),
+        ("GrpTRES", LimitKind.RUNNING_RESOURCE, 65536, "mem", Level.WARNING, "allows 8 concurrent trials"),
+        ("GrpTRES", LimitKind.RUNNING_RESOURCE, 5, "gres/gpu", Level.WARNING, "allows 5 concurrent trials"),
+        ("GrpTRES", LimitKind.RUNNING_RESOURCE, 5, "gres/gpu:a100", Level.WARNING, "allows 5 concurrent trials"),
+        ("GrpTRES", LimitKind.RUNNING_RESOURCE, 2, "node", Level.WARNING, "allows 8 concurrent trials"),
         (
             "GrpTRES",
-            LimitKind.AT_ONCE,
+            LimitKind.RUNNING_RESOURCE,
+            3,
+            "cpu",
+            Level.FAULT,
+            "no trial of yours would ever run: one asks for 4",
+        ),
+        ("GrpTRES", LimitKind.RUNNING_RESOURCE, 65536, "mem", Level.WARNING, "8 trials run at once at most"),
+        ("GrpTRES", LimitKind.RUNNING_RESOURCE, 5, "gres/gpu", Level.WARNING, "5 trials run at once at most"),
+        ("GrpTRES", LimitKind.RUNNING_RESOURCE, 5, "gres/gpu:a100", Level.WARNING, "5 trials run at once at most"),
+        ("GrpTRES", LimitKind.RUNNING_RESOURCE, 2, "node", Level.WARNING, "8 trials run at once at most"),
+        (
+            "GrpTRES",
+            LimitKind.RUNNING_RESOURCE,
             1e6,
             "billing",
             Level.WARNING,
@@ -120,19 +132,19 @@ def test_limits_of_account_and_parent_accounts(
             Level.WARNING,
             "MaxJobsPerUser=3 of QOS few: allows 3 concurrent trials",
         ),
-        ("MaxTRESPerUser", LimitKind.AT_ONCE, 8, "cpu", Level.WARNING, "allows 2 concurrent trials"),
-        ("MaxTRESPerAccount", LimitKind.AT_ONCE, 2, "gres/gpu", Level.WARNING, "allows 2 concurrent trials"),
+        ("MaxTRESPerUser", LimitKind.RUNNING_RESOURCE, 8, "cpu", Level.WARNING, "allows 2 concurrent trials"),
+        ("MaxTRESPerAccount", LimitKind.RUNNING_RESOURCE, 2, "gres/gpu", Level.WARNING, "allows 2 concurrent trials"),
         ("MaxJobsPerAccount", LimitKind.RUNNING, 9, "", Level.WARNING, "allows 9 concurrent trials"),
         (
             "MaxTRESPerJob",
-            LimitKind.OF_A_JOB,
+            LimitKind.PER_JOB,
             3,
             "cpu",
             Level.FAULT,
             "MaxTRESPerJob=cpu=3 of QOS few: a trial requests 4",
         ),
-        ("MaxTRESPerNode", LimitKind.OF_A_NODE, 3, "cpu", Level.FAULT, "a trial requests 4 on each node"),
-        ("MinTRESPerJob", LimitKind.LEAST_OF_A_JOB, 8, "cpu", Level.FAULT, "a trial requests only 4"),
+        ("MaxTRESPerNode", LimitKind.PER_NODE, 3, "cpu", Level.FAULT, "a trial requests 4 on each node"),
+        ("MinTRESPerJob", LimitKind.MIN_PER_JOB, 8, "cpu", Level.FAULT, "a trial requests only 4"),
         ("MaxWall", LimitKind.WALL, 3600, "", Level.FAULT, "allows 1h, and scheduler.time_limit is 4h"),
         (
             "MaxTRESMinsPerJob",
@@ -190,14 +202,14 @@ def test_limits_that_accounting_does_not_show_are_not_known(cluster: Cluster, me
 
 
 def test_memory_without_a_setting_is_not_known() -> None:
-    cluster = of_account("science", ("GrpTRES", LimitKind.AT_ONCE, 1000, "mem"))
+    cluster = of_account("science", ("GrpTRES", LimitKind.RUNNING_RESOURCE, 1000, "mem"))
     [finding] = findings(cluster, memory=None)
     assert "not known: how much a trial takes of GrpTRES=mem=1000M of account science" in finding.message
 
 
 @pytest.mark.parametrize("resource", ["license/matlab", "gres/nvme", "gres/gpu:h100"])
 def test_only_directives_request_resources_without_a_setting(resource: str) -> None:
-    cluster = of_account("science", ("GrpTRES", LimitKind.AT_ONCE, 1, resource))
+    cluster = of_account("science", ("GrpTRES", LimitKind.RUNNING_RESOURCE, 1, resource))
     assert [each.level for each in findings(cluster)] == [Level.OK]
     [finding] = findings(cluster, directives=["--licenses=matlab"])
     assert finding.message.startswith(f"not known: how much a trial takes of GrpTRES={resource}=1")

@@ -1,4 +1,4 @@
-"""What every scheduler must do, held against each in turn with real jobs. A new scheduler adds itself to `SCHEDULERS`."""
+"""Conformance of every scheduler to its interface, with real jobs. A new scheduler adds itself to `SCHEDULERS`."""
 
 import errno
 import os
@@ -23,12 +23,12 @@ from aiperf_orch.settings.models import LocalSettings, SiteSettings
 QUICK = {"command_timeout": "60s", "stop_grace": "10s", "time_limit": "10m"}
 SCHEDULERS = {"local": {}, "slurm": {"cpus_per_task": 1, "memory": "200M"} | QUICK, "pbs": QUICK, "real_pbs": QUICK}
 PATIENCE = float(os.environ.get("AIPERF_ORCH_TEST_PATIENCE", "60"))
-"""Seconds that a job may take to start: a real cluster may look at its queue every ten minutes."""
+"""Seconds that a job may take to start: a real cluster may schedule jobs every ten minutes."""
 
 
 @pytest.fixture
 def real_pbs():
-    """What the person who runs these tests says of the PBS whose qsub is on PATH."""
+    """Settings, from AIPERF_ORCH_TEST_PBS, for the real PBS whose qsub is on PATH."""
     version = ["qsub", "--version"]  # Slurm has a wrapper of that name
     if not shutil.which("qsub") or "pbs_version" not in subprocess.run(version, capture_output=True, text=True).stdout:
         pytest.skip("there is no qsub of PBS on PATH: the stand-in, which other tests use, is not PBS")
@@ -42,7 +42,7 @@ def settings(request):
     kind = request.param.removeprefix("real_")
     cluster = request.getfixturevalue(request.param) if kind != "local" else None
     if request.param == "pbs":
-        cluster.configure(kill_delay=3600)  # what ends a job that is deaf is not that time went by
+        cluster.configure(kill_delay=3600)  # a job that ignores SIGTERM is not killed by the delay
     own = cluster if request.param == "real_pbs" else {}
     return SiteSettings.model_validate({"scheduler": {"kind": kind} | SCHEDULERS[request.param] | own}).scheduler
 
@@ -54,7 +54,7 @@ def scheduler(settings):
 
 @pytest.fixture
 def jobs(tmp_path, request):
-    """Makes job requests in a campaign directory whose name needs quoting, and ends what is left of them."""
+    """Makes job requests in a campaign directory whose name needs quoting, and kills the jobs afterwards."""
     campaign = tmp_path / "a campaign's directory $HOME"
     campaign.mkdir(mode=0o700)
     names = []
@@ -72,11 +72,19 @@ def jobs(tmp_path, request):
         request.getfixturevalue("scheduler").cancel(dict.fromkeys(names), force=True)
 
 
-def wait_for(condition, seconds=PATIENCE):
+def wait_for(condition, event, seconds=PATIENCE):
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {event}"
         time.sleep(0.05)
+
+
+def wait_for_file(request, name="started"):
+    wait_for((request.folder / name).exists, f"job {request.name} writes the file {name}")
+
+
+def wait_for_end(scheduler, name):
+    wait_for(lambda: not is_live(scheduler, name), f"job {name} leaves the queue")
 
 
 def is_live(scheduler, name):
@@ -84,10 +92,15 @@ def is_live(scheduler, name):
     return status is not None and status.state is not JobState.ENDED
 
 
-def explained(scheduler, name, job):
-    """Why a job has ended, as soon as the scheduler knows."""
+def end_of_job(scheduler, name, job):
+    """The end of a job, as soon as the scheduler knows it."""
     ends = {}
-    wait_for(lambda: ends.update(scheduler.query_unlisted({name: job})) or isinstance(ends.get(name), JobEnd))
+
+    def is_known():
+        ends.update(scheduler.query_unlisted({name: job}))
+        return isinstance(ends.get(name), JobEnd)
+
+    wait_for(is_known, f"the scheduler knows the end of job {name}")
     return ends[name]
 
 
@@ -98,41 +111,45 @@ def test_a_job_runs_in_its_folder_and_its_output_is_in_the_log(scheduler, jobs):
     request = jobs("conf1-00000-1", "import os; print('hello from', os.getcwd())")
     job = scheduler.submit([request]).jobs[request.name]
     assert job
-    wait_for(lambda: not is_live(scheduler, request.name))
+    wait_for_end(scheduler, request.name)
     assert f"hello from {request.folder}" in (request.folder / "log").read_text()
 
 
 def test_a_running_job_is_found_by_name_with_its_id(scheduler, jobs):
     request = jobs("conf1-00001-1", WAITING)
     job = scheduler.submit([request]).jobs[request.name]
-    wait_for((request.folder / "started").exists)
+    wait_for_file(request)
     status = scheduler.query([request.name, "conf1-99999-1"])
     assert set(status) == {request.name}
     assert (status[request.name].state, status[request.name].job) == (JobState.RUNNING, job)
 
 
-def test_a_new_scheduler_object_finds_the_job_of_an_old_one(scheduler, settings, jobs):
+def test_a_new_scheduler_object_finds_the_job_of_an_earlier_one(scheduler, settings, jobs):
     request = jobs("conf1-00002-1", WAITING)
     job = scheduler.submit([request]).jobs[request.name]
-    wait_for((request.folder / "started").exists)
+    wait_for_file(request)
     assert make_scheduler(settings).query([request.name])[request.name].job == job
 
 
-def test_a_job_that_runs_has_no_end_to_explain_and_one_that_is_unknown_neither(scheduler, jobs):
+def test_neither_a_running_nor_an_unknown_job_has_an_end(scheduler, jobs):
     request = jobs("conf1-00014-1", WAITING)
     job = scheduler.submit([request]).jobs[request.name]
-    wait_for((request.folder / "started").exists)
+    wait_for_file(request)
     known = scheduler.query_unlisted({request.name: job, "conf1-99999-1": "999999"})
     assert [each for each in known.values() if isinstance(each, JobEnd)] == []
     found = {}
-    # a scheduler may measure it some seconds late
-    wait_for(lambda: found.update(scheduler.query([request.name])) or found[request.name].running_for is not None)
+
+    def is_measured():  # a scheduler may measure it some seconds late
+        found.update(scheduler.query([request.name]))
+        return found[request.name].running_for is not None
+
+    wait_for(is_measured, f"the queue shows how long {request.name} has run")
     status = found[request.name]
     assert 0 <= status.running_for < 300
     assert (status.stuck, status.final) == (False, False)
 
 
-def test_jobs_that_are_submitted_together_all_run_and_each_in_its_folder(scheduler, jobs):
+def test_jobs_that_are_submitted_together_run_in_their_own_folders(scheduler, jobs):
     limit = min(scheduler.array_limit(), 3)
     names = [f"conf1-w00001[{n}]" for n in range(limit)] if limit > 1 else ["conf1-00015-1", "conf1-00016-1"]
     script = "import os; print('in', os.getcwd(), flush=True); " + WAITING
@@ -141,12 +158,15 @@ def test_jobs_that_are_submitted_together_all_run_and_each_in_its_folder(schedul
     assert set(submission.jobs) == set(names)
     assert len(set(submission.jobs.values())) == len(names)
     for request in requests:
-        wait_for((request.folder / "started").exists)
-        wait_for(lambda request=request: f"in {request.folder}" in (request.folder / "log").read_text())
+        wait_for_file(request)
+        wait_for(
+            lambda request=request: f"in {request.folder}" in (request.folder / "log").read_text(),
+            f"the log of {request.name} shows its folder",
+        )
     statuses = scheduler.query(names)
     assert {name: status.job for name, status in statuses.items()} == submission.jobs
     scheduler.cancel(dict.fromkeys(names[:1]), force=False)
-    wait_for(lambda: not is_live(scheduler, names[0]))
+    wait_for_end(scheduler, names[0])
     assert all(is_live(scheduler, name) for name in names[1:])
 
 
@@ -155,16 +175,16 @@ def test_cancelling_sends_sigterm_first(scheduler, jobs):
         "conf1-00003-1",
         """
         import signal, sys, time
-        signal.signal(signal.SIGTERM, lambda *_: (open('told', 'w').close(), sys.exit(0)))
+        signal.signal(signal.SIGTERM, lambda *_: (open('signalled', 'w').close(), sys.exit(0)))
         open('started', 'w').close()
         time.sleep(120)
         """,
     )
     scheduler.submit([request])
-    wait_for((request.folder / "started").exists)
+    wait_for_file(request)
     scheduler.cancel(dict.fromkeys([request.name]), force=False)
-    wait_for(lambda: not is_live(scheduler, request.name))
-    assert (request.folder / "told").exists()
+    wait_for_end(scheduler, request.name)
+    assert (request.folder / "signalled").exists()
 
 
 def test_force_ends_a_job_that_ignores_sigterm(scheduler, jobs):
@@ -172,57 +192,57 @@ def test_force_ends_a_job_that_ignores_sigterm(scheduler, jobs):
         "conf1-00004-1",
         """
         import signal, time
-        signal.signal(signal.SIGTERM, lambda *_: open('told', 'w').close())
+        signal.signal(signal.SIGTERM, lambda *_: open('signalled', 'w').close())
         open('started', 'w').close()
         while True:
             time.sleep(1)
         """,
     )
     scheduler.submit([request])
-    wait_for((request.folder / "started").exists)
+    wait_for_file(request)
     scheduler.cancel(dict.fromkeys([request.name]), force=False)
-    wait_for((request.folder / "told").exists)
+    wait_for_file(request, "signalled")
     assert is_live(scheduler, request.name)
     scheduler.cancel(dict.fromkeys([request.name]), force=True)
-    wait_for(lambda: not is_live(scheduler, request.name))
+    wait_for_end(scheduler, request.name)
 
 
 def test_cancelling_ends_only_the_jobs_named(scheduler, jobs):
     first, second = jobs("conf1-00005-1", WAITING), jobs("conf1-00006-1", WAITING)
     for request in (first, second):
         scheduler.submit([request])
-        wait_for((request.folder / "started").exists)
+        wait_for_file(request)
     scheduler.cancel(dict.fromkeys([first.name, "conf1-99999-1"]), force=False)
-    wait_for(lambda: not is_live(scheduler, first.name))
+    wait_for_end(scheduler, first.name)
     assert is_live(scheduler, second.name)
 
 
-def test_a_job_that_follows_another_waits_in_the_queue_until_that_has_ended(scheduler, jobs):
+def test_a_dependent_job_is_pending_until_the_other_one_has_ended(scheduler, jobs):
     if not scheduler.lookahead:
-        pytest.skip("it has no queue to wait in")
+        pytest.skip("it has no queue")
     first, second = jobs("conf1-00017-1", WAITING), jobs("conf1-00018-1", WAITING)
     job = scheduler.submit([first]).jobs[first.name]
-    wait_for((first.folder / "started").exists)
+    wait_for_file(first)
     assert scheduler.submit([replace(second, after=job)]).jobs
-    time.sleep(3)  # there is room for it
+    time.sleep(3)  # resources for it are free
     status = scheduler.query([second.name])[second.name]
     assert (status.state, status.stuck) == (JobState.PENDING, False)
     assert not (second.folder / "started").exists()
     scheduler.cancel({first.name: job}, force=True)
-    wait_for((second.folder / "started").exists)
+    wait_for_file(second)
 
 
-def test_cancelling_jobs_that_are_gone_refuses_nothing(scheduler, jobs):
+def test_cancelling_ended_jobs_refuses_nothing(scheduler, jobs):
     request = jobs("conf1-00019-1", "pass")
     job = scheduler.submit([request]).jobs[request.name]
-    wait_for(lambda: not is_live(scheduler, request.name))
+    wait_for_end(scheduler, request.name)
     for force in (False, True):
         done = scheduler.cancel({request.name: job, "conf1-99999-1": None}, force=force)
         assert (done.never_started, done.refused) == ([], {})
 
 
 @pytest.mark.slurm
-def test_cancelling_a_waiting_element_leaves_the_rest_of_its_array_waiting(slurm, jobs):
+def test_cancelling_a_pending_element_leaves_its_array_pending(slurm, jobs):
     site = {"scheduler": {"kind": "slurm", "directives": ["--hold"]} | SCHEDULERS["slurm"]}
     scheduler = make_scheduler(SiteSettings.model_validate(site).scheduler)
     names = [f"conf1-w00020[{index}]" for index in range(3)]
@@ -230,19 +250,19 @@ def test_cancelling_a_waiting_element_leaves_the_rest_of_its_array_waiting(slurm
     scheduler.submit(requests)
     assert {status.state for status in scheduler.query(names).values()} == {JobState.PENDING}
     assert scheduler.cancel(dict.fromkeys(names[:1]), force=False).never_started == names[:1]
-    wait_for(lambda: not is_live(scheduler, names[0]))
+    wait_for_end(scheduler, names[0])
     assert all(is_live(scheduler, name) for name in names[1:])
     scheduler.cancel(dict.fromkeys(names), force=True)
 
 
-def test_a_failing_command_is_not_lost(scheduler, jobs):
+def test_a_failed_command_is_reported(scheduler, jobs):
     request = jobs("conf1-00007-1", "import sys; sys.exit('it went wrong')")
     job = scheduler.submit([request]).jobs[request.name]
-    wait_for(lambda: not is_live(scheduler, request.name))
+    wait_for_end(scheduler, request.name)
     assert "it went wrong" in (request.folder / "log").read_text()
     if not getattr(scheduler, "has_history", True):
-        return  # a PBS that keeps none, as one that is newly installed, says no more of it
-    end = explained(scheduler, request.name, job)
+        return  # a PBS without job history knows no more
+    end = end_of_job(scheduler, request.name, job)
     assert end.reason is EndReason.TRIAL_ERROR
     assert "exit status 1" in end.detail
 
@@ -251,8 +271,8 @@ def test_the_script_refuses_a_campaign_that_others_can_write(scheduler, jobs):
     request = jobs("conf1-00008-1", "open('ran', 'w').close()")
     request.folder.parent.parent.chmod(0o770)
     scheduler.submit([request])
-    wait_for(lambda: not is_live(scheduler, request.name))
-    wait_for((request.folder / scheduler.early_log).exists)  # PBS brings it after the job's end
+    wait_for_end(scheduler, request.name)
+    wait_for_file(request, scheduler.early_log)  # PBS copies it after the job's end
     assert "refused" in (request.folder / scheduler.early_log).read_text()
     assert not (request.folder / "ran").exists()
 
@@ -265,46 +285,51 @@ def test_rendering_submits_nothing(scheduler, jobs):
     assert not scheduler.query([request.name])
 
 
-def test_a_job_outlives_the_process_that_submitted_it(scheduler, settings, jobs):
+def test_a_job_survives_the_process_that_submitted_it(scheduler, settings, jobs):
     request = jobs("conf1-00010-1", WAITING)
+    paths = [str(request.folder), str(request.submit_folder), str(request.campaign)]
     program = f"""
 import os, signal
 from pathlib import Path
-from aiperf_orch.settings.models import SiteSettings
-from aiperf_orch.schedulers.registry import make_scheduler
 from aiperf_orch.schedulers.base import JobRequest
-make_scheduler(SiteSettings.model_validate({{"scheduler": {settings.model_dump(mode="json")!r}}}).scheduler).submit([
-    JobRequest({request.name!r}, *map(Path, {[*map(str, [request.folder] * 2), str(request.campaign)]!r}), {request.command!r})])
+from aiperf_orch.schedulers.registry import make_scheduler
+from aiperf_orch.settings.models import SiteSettings
+settings = SiteSettings.model_validate({{"scheduler": {settings.model_dump(mode="json")!r}}})
+request = JobRequest({request.name!r}, *map(Path, {paths!r}), {request.command!r})
+make_scheduler(settings.scheduler).submit([request])
 os.kill(os.getpid(), signal.SIGKILL)
 """
     assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == -signal.SIGKILL
-    wait_for((request.folder / "started").exists)
+    wait_for_file(request)
     assert is_live(scheduler, request.name)
 
 
-def test_the_submitters_submitit_variables_do_not_leak_in(scheduler, jobs, monkeypatch):
+def test_the_submitters_submitit_variables_do_not_reach_the_job(scheduler, jobs, monkeypatch):
     monkeypatch.setenv("SUBMITIT_FOLDER", "/elsewhere")
     monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
     request = jobs("conf1-00011-1", "import os; print('executor', os.environ['SUBMITIT_EXECUTOR'])")
     scheduler.submit([request])
-    wait_for(lambda: not is_live(scheduler, request.name))
+    wait_for_end(scheduler, request.name)
     assert f"executor {scheduler._settings.kind}" in (request.folder / "log").read_text()
 
 
-def test_local_jobs_are_held_to_cores_and_gpus_of_their_own(jobs, monkeypatch):
+def test_local_jobs_are_bound_to_their_own_cores_and_gpus(jobs, monkeypatch):
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("needs two cores")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
     monkeypatch.setattr(local, "_NAME", "AIPERF_ORCH_TEST_JOB")  # other campaigns on this machine hold cores, too
     scheduler = make_scheduler(LocalSettings(gpus_per_trial=2))
     assert scheduler.check(concurrency=2) == []
-    assert scheduler.check(concurrency=3)[-1] == "3 trials at once want 6 GPUs, and here are 4: they share"
+    assert scheduler.check(concurrency=3)[-1] == "3 concurrent trials need 6 GPUs, and 4 are available: they share"
     seen = "sorted(os.sched_getaffinity(0)), os.environ['CUDA_VISIBLE_DEVICES']"
     report = f"import os, time; open('has', 'w').write(repr(({seen}))); time.sleep(120)"
     first, second = jobs("conf1-00012-1", report), jobs("conf1-00013-1", report)
     for request in (first, second):
         scheduler.submit([request])
-        wait_for(lambda request=request: (request.folder / "has").exists() and (request.folder / "has").read_text())
+        wait_for(
+            lambda request=request: (request.folder / "has").exists() and (request.folder / "has").read_text(),
+            f"job {request.name} reports its cores and GPUs",
+        )
     (a_cores, a_gpus), (b_cores, b_gpus) = (literal_eval((each.folder / "has").read_text()) for each in (first, second))
     assert (len(a_cores), len(b_cores), len({*a_cores, *b_cores})) == (1, 1, 2)
     assert {a_gpus, b_gpus} == {"4,5", "6,7"}
@@ -323,4 +348,4 @@ def test_a_local_job_that_cannot_be_started_now_may_be_started_later(jobs, monke
     assert (list(done.waiting), done.refused) == ([requests[1].name], {})
     assert scheduler.submit(requests).jobs.keys() == {request.name for request in requests}
     for request in requests:
-        wait_for(lambda name=request.name: not is_live(scheduler, name))
+        wait_for_end(scheduler, request.name)

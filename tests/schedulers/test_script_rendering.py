@@ -1,4 +1,4 @@
-"""The rendered batch scripts: golden files, and what a template or a setting may not do."""
+"""Rendered batch scripts: golden files, quoting, and errors in templates."""
 
 import subprocess
 from pathlib import Path
@@ -16,7 +16,7 @@ GOLDEN = Path(__file__).parent / "golden"
 
 
 def rendered(monkeypatch, campaign="/scratch/me/campaign", **settings):
-    monkeypatch.setattr(local, "_cores_here", lambda: ["2", "3"])
+    monkeypatch.setattr(local, "_available_cores", lambda: ["2", "3"])
     monkeypatch.setattr(local, "_processes", list)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-2f, 5")
     scheduler = LocalScheduler(LocalSettings.model_validate({"python": "/opt/python/bin/python"} | settings))
@@ -26,12 +26,12 @@ def rendered(monkeypatch, campaign="/scratch/me/campaign", **settings):
     )
 
 
-def test_the_local_script_is_the_golden_one(monkeypatch):
+def test_the_local_script_matches_the_golden_file(monkeypatch):
     script = rendered(monkeypatch, cores_per_trial=2, setup=["module load python", "export LANG=C"])
     assert script == (GOLDEN / "local.sh").read_text()
 
 
-def test_gpus_of_its_own_are_the_only_ones_that_a_local_trial_sees(monkeypatch):
+def test_a_local_trial_sees_only_its_own_gpus(monkeypatch):
     assert "CUDA" not in rendered(monkeypatch)
     assert "\nexport AIPERF_ORCH_ACCELERATORS=2 CUDA_VISIBLE_DEVICES=GPU-2f,5\n" in rendered(
         monkeypatch, gpus_per_trial=2
@@ -52,7 +52,7 @@ def test_no_path_can_inject_a_command(monkeypatch, tmp_path, name):
 
 
 @pytest.mark.parametrize("writable", [False, True])
-def test_a_script_says_whether_its_campaign_is_not_there_or_not_to_be_trusted(monkeypatch, tmp_path, writable):
+def test_a_script_tells_a_missing_campaign_from_an_untrusted_one(monkeypatch, tmp_path, writable):
     campaign = tmp_path / "campaign"
     if writable:
         campaign.mkdir()
@@ -80,7 +80,7 @@ def test_a_sites_own_template_is_used(monkeypatch, tmp_path):
         ("{{ name.missing.deeper }}", "cannot be rendered"),
     ],
 )
-def test_a_broken_template_is_named_with_its_fault(tmp_path, text, message):
+def test_a_broken_template_is_named_with_its_error(tmp_path, text, message):
     own = tmp_path / "own.sh.j2"
     own.write_text(text)
     with pytest.raises(UsageError, match=message) as error:
@@ -88,7 +88,7 @@ def test_a_broken_template_is_named_with_its_fault(tmp_path, text, message):
     assert str(own) in str(error.value)
 
 
-def test_a_template_that_was_edited_is_used_as_it_now_is(tmp_path):
+def test_an_edited_template_is_read_again(tmp_path):
     own = tmp_path / "own.sh.j2"
     for text in ("first {{ x }}\n", "second {{ x }}\n"):
         own.write_text(text)
@@ -100,7 +100,7 @@ def test_a_missing_template_is_named(tmp_path):
         render_script("local.sh.j2", str(tmp_path / "no.j2"))
 
 
-def test_a_sites_template_may_include_parts_of_ours_and_is_told_of_one_that_is_not_there(tmp_path):
+def test_a_sites_template_may_include_existing_parts_of_ours(tmp_path):
     own = tmp_path / "own.sh.j2"
     own.write_text('{% include "guard.sh.j2" %}\necho ours\n')
     assert "refused: $campaign is somebody else's" in render_script("local.sh.j2", str(own), campaign="/c")

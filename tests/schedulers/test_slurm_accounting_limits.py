@@ -1,4 +1,4 @@
-"""Limits of Slurm's accounting as recorded from 22.05.8, and which of them hold for a job."""
+"""Limits of Slurm's accounting, recorded from 22.05.8, and those that apply to a job."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import pytest
 
 from aiperf_orch.schedulers.slurm import accounting_limits
 from aiperf_orch.schedulers.slurm.accounting_limits import Account, Association, Limit, LimitKind, Qos, effective_limits
+
+pytestmark = pytest.mark.unit
 
 ASSOCIATIONS = """\
 art||normal||||||||5||cpu=4|||
@@ -26,8 +28,8 @@ few|DenyOnLimit,OverPartQOS|||node=1|cpu=1000|||1|3|3||cpu=3|cpu=1|cpu=2|mem=512
 def test_associations() -> None:
     art, science = accounting_limits.parse_associations(ASSOCIATIONS)
     mine = "your association with account art"
-    assert art == Association("art", "", ("normal",), "", (Limit(mine, "MaxJobs", LimitKind.RUNNING, 5),
-                                                        Limit(mine, "MaxTRESPerJob", LimitKind.OF_A_JOB, 4, "cpu")))  # fmt: skip
+    limits = (Limit(mine, "MaxJobs", LimitKind.RUNNING, 5), Limit(mine, "MaxTRESPerJob", LimitKind.PER_JOB, 4, "cpu"))
+    assert art == Association("art", "", ("normal",), "", limits)
     assert (science.qos, science.default_qos) == (("few", "normal"), "normal")
     assert [(each.name, each.amount) for each in science.limits] == [("MaxJobs", 20), ("MaxWall", 86400)]
 
@@ -82,7 +84,7 @@ def _limit(holder: str, name: str, amount: float, resource: str = "") -> Limit:
     return Limit(holder, name, LimitKind.RUNNING, amount, resource)
 
 
-# as 22.05.8 let jobs run
+# confirmed with jobs on 22.05.8
 @pytest.mark.parametrize(
     ("partition", "job", "user", "accounts", "names"),
     [
@@ -95,7 +97,7 @@ def _limit(holder: str, name: str, amount: float, resource: str = "") -> Limit:
         (["GrpJobs"], ["GrpJobs", "MaxWall"], [], [], ["p.GrpJobs", "j.MaxWall"]),
     ],
 )
-def test_the_first_place_that_sets_a_limit_counts(
+def test_the_first_level_that_sets_a_limit_counts(
     partition: list[str], job: list[str], user: list[str], accounts: list[list[str]], names: list[str]
 ) -> None:
     def made(holder: str, wanted: list[str]) -> tuple[Limit, ...]:
@@ -112,7 +114,7 @@ def test_the_first_place_that_sets_a_limit_counts(
     assert [f"{each.holder}.{each.name}{':' if each.resource else ''}{each.resource}" for each in found] == names
 
 
-def test_a_jobs_qos_with_overpartqos_comes_before_the_partitions() -> None:
+def test_overpartqos_puts_the_jobs_qos_first() -> None:
     part, job = _limit("p", "GrpJobs", 1), _limit("j", "GrpJobs", 9)
     assert effective_limits(Qos("p", (part,)), Qos("j", (job,)), None, []) == [part]
     assert effective_limits(Qos("p", (part,)), Qos("j", (job,), is_first=True), None, []) == [job]

@@ -1,4 +1,4 @@
-"""What Slurm's reasons of pending jobs mean."""
+"""Meaning of Slurm's reasons of pending jobs."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiperf_orch.schedulers.slurm.pending_reasons import STUCK, in_words
+from aiperf_orch.schedulers.slurm.pending_reasons import STUCK, describe_reason
+
+pytestmark = pytest.mark.unit
 
 
 @pytest.mark.parametrize(
-    ("reason", "words"),
+    ("reason", "description"),
     [
         ("Resources", "Resources: waits for nodes to become free"),
         ("(Resources)", "Resources: waits for nodes to become free"),
-        (" Priority ", "Priority: jobs of higher priority are before it"),
+        (" Priority ", "Priority: jobs of higher priority come first"),
         (
             "QOSMaxSubmitJobPerUserLimit",
             "QOSMaxSubmitJobPerUserLimit: you have as many jobs in the queue as the QOS allows a user",
@@ -25,21 +27,21 @@ from aiperf_orch.schedulers.slurm.pending_reasons import STUCK, in_words
         ),
     ],
 )
-def test_known_reasons(reason: str, words: str) -> None:
-    assert in_words(reason) == words
+def test_known_reasons(reason: str, description: str) -> None:
+    assert describe_reason(reason) == description
 
 
 @pytest.mark.parametrize(
     ("reason", "meaning"),
     [
-        ("AssocMaxSubmitJobLimit", "the limit of jobs in the queue is reached"),
-        ("QOSGrpSubmitJobsLimit", "the limit of jobs in the queue is reached"),
-        ("AssocGrpJobsLimit", "the limit of jobs that run is reached"),
-        ("AssocMaxJobsLimit", "the limit of jobs that run is reached"),
-        ("AssocGrpCpuLimit", "the limit of resources is reached"),
-        ("QOSMaxGRESPerUser", "the limit of resources is reached"),
-        ("QOSMaxWallDurationPerJobLimit", "the limit of time is reached, or its time limit is above it"),
-        ("QOSMinGRES", "it asks for less than it must"),
+        ("AssocMaxSubmitJobLimit", "the limit on jobs in the queue is reached"),
+        ("QOSGrpSubmitJobsLimit", "the limit on jobs in the queue is reached"),
+        ("AssocGrpJobsLimit", "the limit on running jobs is reached"),
+        ("AssocMaxJobsLimit", "the limit on running jobs is reached"),
+        ("AssocGrpCpuLimit", "the limit on resources is reached"),
+        ("QOSMaxGRESPerUser", "the limit on resources is reached"),
+        ("QOSMaxWallDurationPerJobLimit", "the limit on time is reached, or its time limit exceeds it"),
+        ("QOSMinGRES", "it requests less than the minimum"),
         ("ReqNodeNotAvail, UnavailableNodes:n[1-4]", "nodes that it needs are down, drained or reserved"),
         (
             "Nodes_required_for_job_are_DOWN,_DRAINED_or_reserved_for_jobs_in_higher_priority_partitions",
@@ -47,21 +49,21 @@ def test_known_reasons(reason: str, words: str) -> None:
         ),
     ],
 )
-def test_reasons_of_a_family(reason: str, meaning: str) -> None:
-    assert in_words(reason) == f"{reason}: {meaning}"
+def test_reasons_that_match_a_pattern(reason: str, meaning: str) -> None:
+    assert describe_reason(reason) == f"{reason}: {meaning}"
 
 
-def test_an_unknown_reason_is_given_as_it_is() -> None:
-    assert in_words("SomethingOfALaterSlurm") == "SomethingOfALaterSlurm"
-    assert in_words("") == ""
+def test_an_unknown_reason_is_returned_unchanged() -> None:
+    assert describe_reason("SomethingOfALaterSlurm") == "SomethingOfALaterSlurm"
+    assert describe_reason("") == ""
 
 
 @pytest.mark.parametrize("reason", sorted(STUCK))
-def test_reasons_that_never_pass_are_explained(reason: str) -> None:
-    assert in_words(reason) != reason
+def test_reasons_of_stuck_jobs_are_explained(reason: str) -> None:
+    assert describe_reason(reason) != reason
 
 
 @settings(deadline=None)
 @given(st.text())
-def test_no_text_is_too_odd(text: str) -> None:
-    assert isinstance(in_words(text), str)
+def test_any_text_is_accepted(text: str) -> None:
+    assert isinstance(describe_reason(text), str)

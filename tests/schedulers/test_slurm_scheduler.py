@@ -1,4 +1,4 @@
-"""What only Slurm's scheduler promises, on a real one: the conformance suite holds it to the rest."""
+"""Properties of the Slurm scheduler beyond the conformance suite, on a real cluster."""
 
 import os
 import re
@@ -53,9 +53,9 @@ def job(tmp_path):
 
 @pytest.fixture
 def stand_in(tmp_path, monkeypatch):
-    """Puts a shell script before a command of Slurm's, until the test's end or for None; `REAL` is that command.
+    """Replaces a command of Slurm by a shell script, until the end of the test or a call with None; `REAL` runs it.
 
-    To be asked for after the cluster, which is tidied up by the real ones.
+    Request it after the cluster, whose cleanup needs the real commands.
     """
     folder = tmp_path / "stand-ins"
     folder.mkdir()
@@ -64,7 +64,7 @@ def stand_in(tmp_path, monkeypatch):
 
     def make(program, script):
         file = folder / program
-        file.unlink(missing_ok=True)  # another one may run still
+        file.unlink(missing_ok=True)  # an earlier one may still run
         if script is not None:
             file.write_text(f"#!/bin/bash\nREAL() {{ PATH='{path}' {program} \"$@\"; }}\n{script}\n")
             file.chmod(0o755)
@@ -75,8 +75,8 @@ def stand_in(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def as_nobody(slurm, stand_in):
-    """Makes a command of Slurm's run as another user, for whom nothing is ours and nothing hidden is shown."""
+def as_other_user(slurm, stand_in):
+    """Makes a command of Slurm run as another user, who owns no job and sees nothing hidden."""
     slurm.root.parent.chmod(0o711)  # slurm.conf is below it
 
     def make(*programs):
@@ -87,48 +87,48 @@ def as_nobody(slurm, stand_in):
     return make
 
 
-def wait_for(condition, what, seconds=60):
+def wait_for(condition, event, seconds=60):
     deadline = time.monotonic() + seconds
     while not (found := condition()):
-        assert time.monotonic() < deadline, what
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {event}"
         time.sleep(0.1)
     return found
 
 
 def submitted(scheduler, *requests):
-    """The ids of jobs that Slurm must accept."""
+    """Submits jobs that Slurm must accept; returns their ids."""
     submission = scheduler.submit(requests)
     assert submission.jobs.keys() == {request.name for request in requests}, submission
     return [submission.jobs[request.name] for request in requests]
 
 
-def started(*requests):
+def wait_for_start(*requests):
     for request in requests:
-        wait_for((request.folder / "started").exists, f"{request.name} began")
+        wait_for((request.folder / "started").exists, f"job {request.name} starts")
 
 
 def log_of(scheduler, request):
-    """A job's output, when it has ended."""
+    """A job's output, once it has ended."""
 
     def ended():
         status = scheduler.query([request.name]).get(request.name)
         return status is not None and status.state is JobState.ENDED
 
-    wait_for(ended, f"{request.name} ended")
+    wait_for(ended, f"job {request.name} ends")
     return (request.folder / "log").read_text()
 
 
-def explained(scheduler, name, job):
-    """Why a job has ended, when that is known."""
+def end_of_job(scheduler, name, job):
+    """A job's end, once it is known."""
 
     def end():
         known = scheduler.query_unlisted({name: job}).get(name)
         return known if isinstance(known, JobEnd) else None
 
-    return wait_for(end, f"the end of {name}")
+    return wait_for(end, f"the end of job {name} is known")
 
 
-def test_the_login_nodes_options_of_jobs_do_not_leak_in(scheduler, job, monkeypatch):
+def test_job_options_of_the_login_node_do_not_reach_the_job(scheduler, job, monkeypatch):
     for name, value in {
         "SBATCH_PARTITION": "nosuch",
         "SBATCH_EXCLUSIVE": "1",
@@ -155,7 +155,7 @@ def test_the_login_nodes_options_of_jobs_do_not_leak_in(scheduler, job, monkeypa
     assert "verbose" not in log
 
 
-def test_nodes_are_avoided_as_long_as_there_are_others(scheduler, job):
+def test_nodes_are_avoided_as_long_as_others_exist(scheduler, job):
     elsewhere, anywhere = job("avoid-00000-1", "n1", "n2", "n4"), job("avoid-00001-1", "n1", "n2", "n3", "n4")
     submitted(scheduler, elsewhere, anywhere)
     assert "('AIPERF_ORCH_HOSTS', 'n3')" in log_of(scheduler, elsewhere)
@@ -165,7 +165,7 @@ def test_nodes_are_avoided_as_long_as_there_are_others(scheduler, job):
 @pytest.mark.parametrize(
     "directive", ["--export=NONE", "--export=NIL", "--ntasks-per-node=2", "--export=ALL,SLURM_JWT=x"]
 )
-def test_a_trial_runs_once_and_whole_whatever_a_site_exports(slurm, job, directive):
+def test_a_trial_runs_once_with_any_export_directive(slurm, job, directive):
     scheduler = make_scheduler(directives=[directive])
     request = job("export-00000-1")
     submitted(scheduler, request)
@@ -176,15 +176,13 @@ def test_a_trial_runs_once_and_whole_whatever_a_site_exports(slurm, job, directi
     assert "('SLURM_JWT'" not in log
 
 
-def test_a_login_container_without_munge_gets_in_by_its_token(slurm, job, stand_in, monkeypatch):
-    """Also with the name of the cluster, which every command gets, and jobs do not."""
+def test_a_login_container_without_munge_authenticates_by_token(slurm, job, stand_in, monkeypatch):
+    """Also with the cluster's name, which the commands get, and jobs do not."""
     refusal = 'echo "sbatch: error: Munge encode failed: Failed to access \\"/run/munge/munge.socket.2\\"" >&2; exit 1'
     for program in ("sbatch", "squeue", "scancel", "scontrol", "sacct"):
-        # the real ones have no database to look a cluster up in, nor the plugin of tokens
-        stand_in(
-            program,
-            f'[ -n "$SLURM_JWT" ] && [ "$SLURM_CLUSTERS" = here ] || {{ {refusal}; }}\nunset SLURM_JWT SLURM_CLUSTERS; REAL "$@"',
-        )
+        # the real commands have no database of clusters, and no plugin for tokens
+        check = f'[ -n "$SLURM_JWT" ] && [ "$SLURM_CLUSTERS" = here ] || {{ {refusal}; }}'
+        stand_in(program, f'{check}\nunset SLURM_JWT SLURM_CLUSTERS; REAL "$@"')
     with pytest.raises(SchedulerUnreachableError, match="Munge encode failed"):
         make_scheduler().check(1)
     monkeypatch.setenv("SLURM_JWT", "a.secret.token")
@@ -193,22 +191,22 @@ def test_a_login_container_without_munge_gets_in_by_its_token(slurm, job, stand_
     assert scheduler.check(1) == []
     request = job("token-00000-1", script=f"{ENVIRONMENT}; {WAITING}")
     (ident,) = submitted(scheduler, request)
-    started(request)
+    wait_for_start(request)
     assert scheduler.cancel({request.name: ident}, force=True).refused == {}
     log = log_of(scheduler, request)
     assert "SLURM_JOB_ID" in log
     assert "secret" not in log
 
 
-def test_jobs_in_a_hidden_partition_are_found_by_ordinary_users(slurm, job, stand_in, as_nobody):
-    """Root sees them all the same, so that the questions are asked as another user."""
+def test_jobs_in_a_hidden_partition_are_found_by_ordinary_users(slurm, job, stand_in, as_other_user):
+    """Root sees hidden partitions, so that the queries are made by another user."""
     slurm.run("scontrol", "update", "partitionname=low", "hidden=yes")
     scheduler = make_scheduler(partition="low")
     try:
         request = job("hidden-00000-1", script=WAITING)
         (ident,) = submitted(scheduler, request)
-        started(request)
-        as_nobody("squeue", "scontrol", "sinfo")
+        wait_for_start(request)
+        as_other_user("squeue", "scontrol", "sinfo")
         assert scheduler.query([request.name])[request.name].state is JobState.RUNNING
         for others in (0, 10):
             jobs = {request.name: ident} | {f"hidden-8888{index}-1": f"88888{index}" for index in range(others)}
@@ -226,18 +224,20 @@ EMPTY = '[ -e "{0}" ] && exit 0\nREAL "$@"'
 
 
 @pytest.mark.parametrize("others", [0, 10])
-def test_jobs_that_live_are_known_to_although_the_queues_answer_is_empty(scheduler, job, stand_in, tmp_path, others):
+def test_live_jobs_are_found_although_squeue_prints_nothing(scheduler, job, stand_in, tmp_path, others):
     running = job("empty-00000-1", script=WAITING)
     waits = [job(f"empty-w00001[{index}]", script=WAITING, array="empty-w00001") for index in range(3)]
     unlike = job("empty-00002-1", "n1", script=WAITING)
     (ident, *elements) = submitted(scheduler, running) + submitted(make_scheduler(directives=["--hold"]), *waits)
-    started(running)
+    wait_for_start(running)
     stand_in("squeue", EMPTY.format(tmp_path / "empty"))
     (tmp_path / "empty").touch()
     assert scheduler.query([running.name]) == {}
     jobs = {running.name: ident, "empty-99999-1": "999999", unlike.name: ident}
     jobs |= {request.name: element for request, element in zip(waits, elements, strict=True)}
-    jobs |= {f"empty-8888{index}-1": f"88888{index}" for index in range(others)}  # one listing instead of questions
+    jobs |= {
+        f"empty-8888{index}-1": f"88888{index}" for index in range(others)
+    }  # one listing instead of single queries
     known = scheduler.query_unlisted(jobs)
     assert {name: (each.state, each.job) for name, each in known.items()} == {
         running.name: (JobState.RUNNING, ident),
@@ -248,17 +248,17 @@ def test_jobs_that_live_are_known_to_although_the_queues_answer_is_empty(schedul
 
     done = scheduler.cancel({name: jobs[name] for name in (running.name, waits[1].name, "empty-99999-1")}, force=False)
     assert (done.never_started, done.refused) == ([waits[1].name], {})
-    assert explained(scheduler, running.name, ident).reason is not None
+    assert end_of_job(scheduler, running.name, ident).reason is not None
     (tmp_path / "empty").unlink()
     assert {name: each.state for name, each in scheduler.query([each.name for each in waits]).items()
             if each.state is JobState.PENDING}.keys() == {waits[0].name, waits[2].name}  # fmt: skip
 
 
-def test_a_suspended_and_a_requeued_job_live(slurm, job, stand_in, tmp_path):
+def test_suspended_and_requeued_jobs_have_not_ended(slurm, job, stand_in, tmp_path):
     scheduler = make_scheduler(requeue=True)
     suspended, requeued = (job(f"lives-0000{number}-1", script=WAITING) for number in range(2))
     idents = submitted(scheduler, suspended, requeued)
-    started(suspended, requeued)
+    wait_for_start(suspended, requeued)
     slurm.run("scontrol", "suspend", idents[0])
     slurm.run("scontrol", "requeue", idents[1])
     stand_in("squeue", EMPTY.format(tmp_path))
@@ -267,27 +267,28 @@ def test_a_suspended_and_a_requeued_job_live(slurm, job, stand_in, tmp_path):
         found = scheduler.query_unlisted({suspended.name: idents[0], requeued.name: idents[1]})
         return [found[each.name] for each in (suspended, requeued)]
 
-    wait_for(lambda: known()[1].state is JobState.PENDING, "it waits again")
+    wait_for(lambda: known()[1].state is JobState.PENDING, "the requeued job is pending")
     assert [type(each) for each in known()] == [JobStatus, JobStatus]
     assert (known()[0].state, known()[0].detail) == (JobState.RUNNING, "SUSPENDED")
     slurm.run("scontrol", "resume", idents[0])
 
 
-def test_accounting_knows_ends_that_slurmctld_has_forgotten_but_no_life(slurm_accounting, job, stand_in):
+def test_accounting_knows_ends_of_purged_jobs_but_proves_no_life(slurm_accounting, job, stand_in):
     scheduler = make_scheduler()
     failed, running = job("purged-00000-1", script="raise SystemExit('x')"), job("purged-00001-1", script=WAITING)
     idents = submitted(scheduler, failed, running)
-    started(running)
+    wait_for_start(running)
     log_of(scheduler, failed)
     wait_for(
-        lambda: slurm_accounting.run("sacct", "-nXj", idents[1], "-ostate").stdout.strip() == "RUNNING", "sacct knows"
+        lambda: slurm_accounting.run("sacct", "-nXj", idents[1], "-ostate").stdout.strip() == "RUNNING",
+        "sacct shows the running job",
     )
     stand_in(
         "scontrol",
         '[[ $* = *" job "* ]] && { echo "slurm_load_jobs error: Invalid job id specified" >&2; exit 1; }\nREAL "$@"',
     )
     jobs = {failed.name: idents[0], running.name: idents[1], "purged-00009-1": idents[0]}
-    wait_for(lambda: scheduler.query_unlisted(jobs), "sacct knows the end")
+    wait_for(lambda: scheduler.query_unlisted(jobs), "sacct shows the end of the failed job")
     known = scheduler.query_unlisted(jobs)
     assert {name: each.reason for name, each in known.items()} == {failed.name: EndReason.TRIAL_ERROR}
 
@@ -309,18 +310,19 @@ def test_accounting_knows_ends_that_slurmctld_has_forgotten_but_no_life(slurm_ac
         ("scontrol", "kill -9 $$"),
     ],
 )
-def test_what_cannot_be_asked_is_not_unknown(scheduler, stand_in, program, script):
+def test_a_failed_query_does_not_make_a_job_unknown(scheduler, stand_in, program, script):
     stand_in(program, script)
+    queries = {"squeue": lambda: scheduler.query(["x"]), "scontrol": lambda: scheduler.query_unlisted({"x": "1"})}
     with pytest.raises(SchedulerUnreachableError, match=f"{program} failed: "):
-        scheduler.query(["x"]) if program == "squeue" else scheduler.query_unlisted({"x": "1"})
+        queries[program]()
 
 
-def test_a_job_that_cannot_be_cancelled_is_reported(scheduler, job, stand_in, as_nobody):
+def test_a_job_that_cannot_be_cancelled_is_reported(scheduler, job, stand_in, as_other_user):
     request, waits = job("scancel-00000-1", script=WAITING), job("scancel-00001-1", script=WAITING)
     idents = submitted(scheduler, request) + submitted(make_scheduler(directives=["--hold"]), waits)
     jobs = dict(zip([request.name, waits.name], idents, strict=True))
-    started(request)
-    as_nobody("scancel")  # Slurm's own refusal; then a wrapper of the site's
+    wait_for_start(request)
+    as_other_user("scancel")  # Slurm's own refusal; below, a site's wrapper
     done = scheduler.cancel(jobs, force=True)
     assert (done.never_started, done.refused) == ([], dict.fromkeys(jobs, "Access/permission denied"))
     stand_in("scancel", "echo 'mysite: no scancel on Mondays' >&2; exit 3")
@@ -333,7 +335,7 @@ def test_a_job_that_cannot_be_cancelled_is_reported(scheduler, job, stand_in, as
     done = scheduler.cancel(jobs, force=True)
     assert (done.never_started, done.refused) == ([waits.name], {})
     log_of(scheduler, request)
-    assert scheduler.cancel(jobs, force=True).refused == {}  # nothing is there to be told
+    assert scheduler.cancel(jobs, force=True).refused == {}  # nothing is left to cancel
 
 
 REFUSALS = {
@@ -354,14 +356,14 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize(
-    ("outcome", "said"), [(outcome, said) for outcome, texts in REFUSALS.items() for said in texts]
+    ("outcome", "message"), [(outcome, message) for outcome, messages in REFUSALS.items() for message in messages]
 )
-def test_what_sbatch_refuses_is_sorted_by_slurms_own_sentence(scheduler, job, stand_in, tmp_path, outcome, said):
-    (tmp_path / "said").write_text(said)
-    stand_in("sbatch", f"cat '{tmp_path}/said' >&2; exit 1")
+def test_refusals_of_sbatch_are_sorted_by_slurms_own_sentence(scheduler, job, stand_in, tmp_path, outcome, message):
+    (tmp_path / "message").write_text(message)
+    stand_in("sbatch", f"cat '{tmp_path}/message' >&2; exit 1")
     first, second = job("refuse-00000-1"), job("refuse-00001-1")
     submission = scheduler.submit([first, second])
-    assert getattr(submission, outcome)[first.name].endswith(" ".join(said.split("\n")))
+    assert getattr(submission, outcome)[first.name].endswith(" ".join(message.split("\n")))
     assert second.name in submission.waiting
     assert submission.jobs == {}
 
@@ -377,13 +379,13 @@ def test_what_sbatch_refuses_is_sorted_by_slurms_own_sentence(scheduler, job, st
         ('REAL "$@"; echo "sbatch: MySite: a note" >&2; exit 1', "jobs"),
     ],
 )
-def test_a_submission_without_a_word_may_have_been_accepted(scheduler, job, stand_in, script, outcome):
+def test_a_submission_without_an_answer_may_have_been_accepted(scheduler, job, stand_in, script, outcome):
     stand_in("sbatch", script)
     request = job("word-00000-1")
     assert list(getattr(scheduler.submit([request]), outcome)) == [request.name]
 
 
-def test_a_file_that_cannot_be_written_is_no_refusal(scheduler, job):
+def test_a_file_that_cannot_be_written_postpones_the_job(scheduler, job):
     request = job("file-00000-1")
     (request.folder / "job.sh").mkdir()
     submission = scheduler.submit([request])
@@ -415,25 +417,23 @@ def test_an_array_is_halved_until_a_limit_is_met(scheduler, job, stand_in, tmp_p
     requests = [job(f"halves-w00000[{index}]", array="halves-w00000") for index in range(8)]
     began = time.monotonic()
     submission = scheduler.submit(requests)
-    assert time.monotonic() - began < 250  # not as long as sbatch would wait by itself
+    assert time.monotonic() - began < 250  # sbatch itself would retry for longer
     assert submission.jobs == {f"halves-w00000[{index}]": f"4711_{index}" for index in range(2)}
     assert "halves-w00000[2]" in getattr(submission, single)
     assert len(submission.waiting) == (6 if single == "waiting" else 5)
     assert submission.refused == {}
 
 
-def test_what_an_sbatch_said_that_did_not_end_in_time_is_known(slurm, job, stand_in):
+def test_errors_of_an_sbatch_that_timed_out_are_reported(slurm, job, stand_in):
     scheduler = make_scheduler(command_timeout="2s")
     stand_in("sbatch", "echo 'sbatch: error: Job creation temporarily disabled, retrying' >&2; sleep 300")
     request = job("late-00000-1")
-    said = scheduler.submit([request]).unsure[request.name]
-    assert (
-        said
-        == "sbatch did not answer within 2s; it had said: sbatch: error: Job creation temporarily disabled, retrying"
-    )
+    message = scheduler.submit([request]).unsure[request.name]
+    printed = "sbatch: error: Job creation temporarily disabled, retrying"
+    assert message == f"sbatch did not answer within 2s; it had printed: {printed}"
 
 
-def test_elements_of_an_array_may_follow_different_jobs(slurm, scheduler, job):
+def test_elements_of_an_array_may_depend_on_different_jobs(slurm, scheduler, job):
     held = make_scheduler(directives=["--hold"])
     before = [job(f"before-0000{number}-1", script=WAITING) for number in range(2)]
     idents = submitted(held, *before)
@@ -458,43 +458,46 @@ def ends_by_node(slurm, ident):
     slurm.down(node)
 
 
-@pytest.mark.parametrize("how", [ends_by_cancel, ends_by_force, ends_by_node])
+@pytest.mark.parametrize("end", [ends_by_cancel, ends_by_force, ends_by_node])
 @pytest.mark.parametrize("element", [False, True])
-def test_a_job_that_follows_another_begins_however_that_ends(slurm, scheduler, job, how, element):
+def test_a_dependent_job_starts_after_any_end_of_the_other_one(slurm, scheduler, job, end, element):
     name = "first-w00000[3]" if element else "first-00000-1"
     first = job(name, script=WAITING, array="first-w00000" if element else None)
     (ident,) = submitted(scheduler, first)
-    started(first)
+    wait_for_start(first)
     second = replace(job("second-00001-1", script=WAITING), after=ident)
     submitted(scheduler, second)
     status = scheduler.query([second.name])[second.name]
     assert (status.state, status.stuck) == (JobState.PENDING, False)
-    wait_for(lambda: "waits for another job" in scheduler.query([second.name])[second.name].detail, "its reason")
-    how(slurm, ident)
-    started(second)
+    wait_for(
+        lambda: "waits for another job" in scheduler.query([second.name])[second.name].detail,
+        "the pending reason is the dependency",
+    )
+    end(slurm, ident)
+    wait_for_start(second)
 
 
-def test_a_job_that_follows_a_requeued_one_waits_on(slurm, job):
+def test_a_job_that_depends_on_a_requeued_one_stays_pending(slurm, job):
     scheduler = make_scheduler(requeue=True, directives=["--nodelist=n1"])
     first = job("again-00000-1", script=WAITING)
     (ident,) = submitted(scheduler, first)
-    started(first)
+    wait_for_start(first)
     (second,) = submitted(make_scheduler(), replace(job("again-00001-1", script=WAITING), after=ident))
     (first.folder / "started").unlink()
     slurm.run("scontrol", "requeue", ident)
-    started(first)
+    wait_for_start(first)
     assert slurm.state(second) == "PENDING"
     assert "aiperf-orch: run 1 of job" in (first.folder / "log").read_text()
 
 
-def test_a_job_that_follows_one_that_has_left_begins_at_once(scheduler, job):
+def test_a_job_that_depends_on_an_unknown_one_starts(scheduler, job):
     requests = [replace(job(f"left-0000{n}-1"), after=after) for n, after in enumerate(("999999", "999999_3"))]
     submitted(scheduler, *requests)
     for request in requests:
         assert "SLURM_JOB_ID" in log_of(scheduler, request)
 
 
-def test_the_log_of_a_job_that_took_too_much_memory_says_so(slurm_accounting, job):
+def test_the_log_of_a_job_shows_that_it_ran_out_of_memory(slurm_accounting, job):
     scheduler = make_scheduler(memory="64M")
     request = job(
         "memory-00000-1", script="import time; open('started', 'w').close(); x = bytearray(300 << 20); time.sleep(60)"
@@ -505,28 +508,28 @@ def test_the_log_of_a_job_that_took_too_much_memory_says_so(slurm_accounting, jo
     assert end is not None, (request.folder / "log").read_text()
     assert end.reason is EndReason.OUT_OF_MEMORY
     assert "exceeded memory limit" in end.detail
-    assert explained(scheduler, request.name, ident).reason is not EndReason.OUT_OF_MEMORY  # nobody else knows
+    assert end_of_job(scheduler, request.name, ident).reason is not EndReason.OUT_OF_MEMORY  # only the log shows it
 
 
-def test_the_log_of_a_job_that_lost_its_node_names_it(slurm, scheduler, job):
+def test_the_log_of_a_job_names_its_lost_node(slurm, scheduler, job):
     request = job("node-00000-1", script=WAITING)
     (ident,) = submitted(scheduler, request)
-    started(request)
+    wait_for_start(request)
     node = slurm.run("squeue", "--noheader", f"--jobs={ident}", "--format=%N").stdout.strip()
     slurm.down(node)
     log_of(scheduler, request)
-    end = wait_for(lambda: end_from_log(tail(request.folder / "log")), "the launcher's last words")
+    end = wait_for(lambda: end_from_log(tail(request.folder / "log")), "the launcher's last line names the node")
     assert (end.reason, end.hosts) == (EndReason.NODE_FAILURE, (node,))
 
 
-def test_a_campaign_that_a_node_does_not_see_is_named(scheduler, job):
+def test_a_campaign_that_is_not_visible_on_a_node_is_named(scheduler, job):
     request = job("guard-00000-1")
     elsewhere = replace(request, campaign=request.campaign / "elsewhere")
     submitted(scheduler, elsewhere)
     assert re.search(r"refused: \S+ does not see \S+/elsewhere: is it on a file system", log_of(scheduler, request))
 
 
-def test_different_methods_may_run_at_the_same_time(scheduler, job):
+def test_different_methods_may_run_concurrently(scheduler, job):
     requests = [job(f"thread-0000{number}-1", script=WAITING) for number in range(6)]
     names = [request.name for request in requests]
     done = threading.Event()

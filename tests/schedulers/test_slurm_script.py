@@ -1,4 +1,4 @@
-"""Slurm's batch scripts: golden files, and that no data field of a site file can add anything to one."""
+"""Slurm's batch scripts: golden files, and no data field of a site file can add a command to one."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def site(name: str) -> SlurmSettings:
 
 
 @pytest.mark.parametrize("name", ["slurm-cpu", "slurm-gpu", "slurm-gpu-qos"])
-def test_the_script_of_each_site_file_is_the_golden_one(name: str) -> None:
+def test_the_script_of_each_site_file_matches_the_golden_file(name: str) -> None:
     assert script(site(name)) == (GOLDEN / f"{name}.sh").read_text()
 
 
-def test_the_script_of_an_array_is_the_golden_one() -> None:
-    """With a time limit cut short, nodes to avoid, and as much as a site can say beside the site files."""
+def test_the_script_of_an_array_matches_the_golden_file() -> None:
+    """With a shortened time limit, excluded nodes, and the settings that the site files do not use."""
     fields = {
         "python": PYTHON,
         "partition": "gpu",
@@ -68,8 +68,9 @@ def test_the_script_of_an_array_is_the_golden_one() -> None:
 WORD = st.from_regex(r"\A[A-Za-z0-9_][A-Za-z0-9_.:@+/-]{0,20}\Z")
 # fmt: off
 ATTEMPTS = [
-    "a\n#SBATCH --uid=0", "a\r\nreboot", "a #SBATCH --x", "$(reboot)", "`reboot`", "a;reboot", "-a", "--wrap=x", "a b", "a'b",
-    'a"b', "a\\", "a\u2028b", "a\x85b", "\ufeffa", "a\x00", "", " a", "a=b", "{{ 1 }}", "%j", "a;b # c", "a\n", "\n",
+    "a\n#SBATCH --uid=0", "a\r\nreboot", "a #SBATCH --x", "$(reboot)", "`reboot`", "a;reboot", "-a", "--wrap=x", "a b",
+    "a'b", 'a"b', "a\\", "a\u2028b", "a\x85b", "\ufeffa", "a\x00", "", " a", "a=b", "{{ 1 }}", "%j", "a;b # c", "a\n",
+    "\n",
 ]
 # fmt: on
 HOSTILE = st.text(max_size=20) | st.sampled_from(ATTEMPTS)
@@ -81,7 +82,7 @@ PRINTABLE = st.text(
 
 @st.composite
 def hostile_fields(draw: st.DrawFn) -> dict[str, Any]:
-    """Data fields that a site file may have, each plain or hostile."""
+    """Data fields of a site file, each plain or hostile."""
     fields: dict[str, Any] = {
         name: draw(WORD | HOSTILE) for name in draw(st.lists(st.sampled_from(TEXTS), unique=True)) if name != "memory"
     }
@@ -133,13 +134,13 @@ def test_no_data_field_adds_a_line_an_option_or_a_command(fields: dict[str, Any]
             assert not set(line) & set("`$\\'")
         elif plain_line.startswith(("campaign=", "folder=")):
             assert shlex.split(line) == [plain_line.replace("/scratch/me/campaign", campaign)]
-        else:  # a line that ends with a backslash goes on
+        else:  # the next line continues one that ends with a backslash
             assert len(shlex.split(line.removesuffix("\\"))) == len(shlex.split(plain_line.removesuffix("\\"))), line
     done = subprocess.run(["bash", "-n"], input=written.encode(), capture_output=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_code_fields_stand_in_the_script_as_they_are() -> None:
+def test_code_fields_are_copied_into_the_script_unchanged() -> None:
     fields = {
         "setup": ["export A='b c'", "cd /x && ls"],
         "directives": ["--licenses=a:1"],
@@ -169,7 +170,7 @@ def test_a_site_brings_its_own_template(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["{{ site.partitoin }}", "{{ walltime }}", "{{ site.nodes.count }}"])
-def test_a_template_that_uses_what_there_is_not_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_template_that_uses_an_undefined_name_is_refused(tmp_path: Path, text: str) -> None:
     own = tmp_path / "own.sh.j2"
     own.write_text(text)
     with pytest.raises(UsageError, match=r"own\.sh\.j2: cannot be rendered: .*(no attribute|undefined)"):

@@ -1,4 +1,4 @@
-"""`init`'s site files: whatever the cluster has, the file loads, and its values fit the cluster."""
+"""Drafts of site files for Slurm: every draft loads, and its values fit the cluster."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from aiperf_orch.schedulers.slurm.inventory import Cluster, NodeGroup, Partition
 from aiperf_orch.schedulers.slurm.site_draft import draft
 from aiperf_orch.settings.loading import load_site
 from aiperf_orch.settings.models import SiteSettings
+
+pytestmark = pytest.mark.unit
 
 CONFIG = {"ClusterName": "big", "SLURM_VERSION": "23.11.4"}
 GPU = Partition("gpu", False, "UP", 86400.0, None)
@@ -32,7 +34,7 @@ def drafted(tmp_path: Path, *args: Any, **fields: Any) -> tuple[SiteSettings, st
     return load_site(tmp_path / "site.yaml").settings, text
 
 
-def test_a_trial_gets_one_gpus_share_of_a_node(tmp_path: Path) -> None:
+def test_a_trial_gets_one_gpu_and_its_share_of_a_node(tmp_path: Path) -> None:
     settings, text = drafted(tmp_path, CONFIG, (CPU, GPU, SHORT), NODES)
     scheduler: Any = settings.scheduler
     assert (scheduler.partition, scheduler.gpu_type, scheduler.gpus_per_node) == ("gpu", "a100", 1)
@@ -52,7 +54,7 @@ def test_without_gpus_a_trial_gets_a_node(tmp_path: Path) -> None:
     assert (scheduler.memory, scheduler.gpus_per_node, settings.campaign.concurrency) == ("0", None, 100)
 
 
-def test_a_short_partition_gets_short_jobs(tmp_path: Path) -> None:
+def test_a_partition_with_a_short_limit_gets_short_jobs(tmp_path: Path) -> None:
     settings, _ = drafted(tmp_path, CONFIG, (SHORT,), NODES)
     scheduler: Any = settings.scheduler
     assert (scheduler.time_limit, scheduler.warn_before) == (60.0, 15.0)
@@ -64,7 +66,7 @@ def test_a_cluster_without_nodes_still_gets_a_file(tmp_path: Path, partitions: t
     assert settings.campaign.concurrency == 1
 
 
-def test_accounts_and_qos_stand_as_comments(tmp_path: Path) -> None:
+def test_accounts_and_qos_are_comments(tmp_path: Path) -> None:
     associations = (
         Association("science", "", ("normal", "few"), "normal"),
         Association("art", "", ("normal",), ""),
@@ -72,7 +74,7 @@ def test_accounts_and_qos_stand_as_comments(tmp_path: Path) -> None:
     few = Qos(
         "few",
         (
-            Limit("QOS few", "GrpTRES", LimitKind.AT_ONCE, 12, "cpu"),
+            Limit("QOS few", "GrpTRES", LimitKind.RUNNING_RESOURCE, 12, "cpu"),
             Limit("QOS few", "MaxJobsPerUser", LimitKind.RUNNING, 1),
             Limit("QOS few", "MaxSubmitJobsPerUser", LimitKind.QUEUED, 3),
             Limit("QOS few", "MaxWall", LimitKind.WALL, 1800.0),
@@ -82,11 +84,11 @@ def test_accounts_and_qos_stand_as_comments(tmp_path: Path) -> None:
     _, text = drafted(tmp_path, CONFIG, (GPU,), NODES, associations, qos)
     assert "yours: art, science" in text
     assert "# qos: few" in text
-    assert "1 jobs of a user run at once, 3 in the queue, jobs up to 30m, also GrpTRES" in text
+    assert "1 running jobs of a user, 3 in the queue, jobs up to 30m, also GrpTRES" in text
     assert "secret" not in text
 
 
-def test_the_default_account_is_the_first(tmp_path: Path) -> None:
+def test_the_default_account_comes_first(tmp_path: Path) -> None:
     associations = tuple(Association(name, "", (), "") for name in ("zoology", "science", "art"))
     _, text = drafted(tmp_path, CONFIG, (GPU,), NODES, associations, default_account="science")
     assert "# account: science " in text
@@ -94,7 +96,7 @@ def test_the_default_account_is_the_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["1e3", "no", "null", "a\nkind: local", "a: b", "# x", "Ä", "08"])
-def test_no_name_can_become_something_else(tmp_path: Path, name: str) -> None:
+def test_a_name_cannot_add_settings(tmp_path: Path, name: str) -> None:
     config = {"ClusterName": name, "SLURM_VERSION": name}
     text = draft(Cluster(config, (GPU,), NODES, without_accounting=name), name)
     (tmp_path / "site.yaml").write_text(text)

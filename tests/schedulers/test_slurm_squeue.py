@@ -1,4 +1,4 @@
-"""What squeue, sacct and scontrol print, and what follows from it."""
+"""Parsers of squeue, sacct and scontrol, and the commands that they belong to."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aiperf_orch.records.base import EndReason
-from aiperf_orch.schedulers.base import JobEnd, JobState, JobStatus
+from aiperf_orch.schedulers.base import AccountedJob, JobEnd, JobState, JobStatus
 from aiperf_orch.schedulers.slurm import squeue
 from aiperf_orch.schedulers.slurm.squeue import QueueRow
 
-# what squeue prints for %i|%F|%K|%T|%M|%r|%N|%j
+pytestmark = pytest.mark.unit
+
+# output of squeue for %i|%F|%K|%T|%M|%r|%N|%j
 SQUEUE = """\
 CLUSTER: lab
 12|12|N/A|RUNNING|1:02:03|None|n1|qk3f9-00000-01
@@ -39,7 +41,7 @@ def test_rows_of_squeue() -> None:
     ]
 
 
-def test_only_jobs_of_the_names_that_were_asked_for() -> None:
+def test_only_jobs_with_the_requested_names_are_returned() -> None:
     found = statuses(SQUEUE, "qk3f9-00000-01", "qk3f9-w00001[5]", "qk3f9-w00001[6]", "a")
     assert found == {
         "qk3f9-00000-01": JobStatus("qk3f9-00000-01", "12", JobState.RUNNING, "", running_for=3723.0),
@@ -49,7 +51,7 @@ def test_only_jobs_of_the_names_that_were_asked_for() -> None:
     }
 
 
-def test_states_are_of_one_kind_each() -> None:
+def test_the_sets_of_states_are_disjoint() -> None:
     assert not squeue.PENDING & squeue.RUNNING
     assert not (squeue.PENDING | squeue.RUNNING) & squeue.ENDED.keys()
 
@@ -60,7 +62,7 @@ def test_states_are_of_one_kind_each() -> None:
         *((state, JobState.PENDING) for state in sorted(squeue.PENDING)),
         *((state, JobState.RUNNING) for state in sorted(squeue.RUNNING)),
         *((state, JobState.ENDED) for state in sorted(squeue.ENDED)),
-        ("OF_A_LATER_SLURM", JobState.RUNNING),  # no end: nothing is given up for a word that nobody knows
+        ("OF_A_LATER_SLURM", JobState.RUNNING),  # an unknown state is not an end
         ("", JobState.RUNNING),
     ],
 )
@@ -81,12 +83,23 @@ def test_states_of_squeue(state: str, kind: JobState) -> None:
         ("RUNNING", "JobHoldMaxRequeue", False),
     ],
 )
-def test_jobs_that_will_never_run_by_themselves(state: str, reason: str, stuck: bool) -> None:
-    assert statuses(row(state, reason=reason), "mine")["mine"].stuck is stuck
+def test_stuck_jobs(state: str, reason: str, stuck: bool) -> None:
+    status = statuses(row(state, reason=reason), "mine")["mine"]
+    assert (status.stuck, status.final) == (stuck, stuck)
 
 
-def test_a_suspended_job_is_told_as_such() -> None:
-    assert statuses(row("SUSPENDED"), "mine")["mine"].detail == "SUSPENDED"
+@pytest.mark.parametrize(
+    ("state", "detail", "suspended"),
+    [
+        ("RUNNING", "", False),
+        ("COMPLETING", "COMPLETING", False),
+        ("SUSPENDED", "SUSPENDED", True),
+        ("STOPPED", "STOPPED", True),
+    ],
+)
+def test_details_of_started_jobs(state: str, detail: str, suspended: bool) -> None:
+    status = statuses(row(state), "mine")["mine"]
+    assert (status.detail, status.suspended, status.running_for) == (detail, suspended, 307.0)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +110,7 @@ def test_a_suspended_job_is_told_as_such() -> None:
         row("TIMEOUT", job="11") + row("RUNNING", job="13") + row("NODE_FAIL", job="12"),
     ],
 )
-def test_of_two_jobs_of_one_name_the_live_one_counts(output: str) -> None:
+def test_the_live_one_of_two_jobs_with_one_name_counts(output: str) -> None:
     found = statuses(output, "mine")["mine"]
     assert (found.job, found.state) == ("13", JobState.RUNNING)
 
@@ -139,7 +152,7 @@ def test_time_limits(seconds: float, limit: str) -> None:
 
 @given(st.integers(min_value=60, max_value=10**8))
 @settings(deadline=None)
-def test_a_time_limit_is_read_as_it_was_meant(seconds: int) -> None:
+def test_a_time_limit_is_parsed_back(seconds: int) -> None:
     assert squeue.parse_elapsed(squeue.format_limit(seconds)) == seconds
 
 
@@ -174,9 +187,14 @@ def test_a_time_limit_is_read_as_it_was_meant(seconds: int) -> None:
         ("12|PREEMPTED|0:0|n1\n", JobEnd(EndReason.PREEMPTED, "PREEMPTED", ("n1",))),
         ("12|FAILED|3:0|n1\n", JobEnd(EndReason.TRIAL_ERROR, "FAILED, exit status 3", ("n1",))),
         ("12|FAILED|255:0|n1\n", JobEnd(EndReason.TRIAL_ERROR, "FAILED, exit status 255", ("n1",))),
+        ("12|FAILED|128:0|n1\n", JobEnd(EndReason.TRIAL_ERROR, "FAILED, exit status 128", ("n1",))),
+        ("12|FAILED|129:0|n1\n", JobEnd(None, "FAILED, ended by signal 1", ("n1",))),
+        ("12|FAILED|192:0|n1\n", JobEnd(None, "FAILED, ended by signal 64", ("n1",))),
+        ("12|FAILED|193:0|n1\n", JobEnd(EndReason.TRIAL_ERROR, "FAILED, exit status 193", ("n1",))),
+        ("12|FAILED|0:0|n1\n12.0|COMPLETED|0:0|n1\n", JobEnd(EndReason.TRIAL_ERROR, "FAILED, exit status 0", ("n1",))),
         ("12|FAILED|137:0|n1\n", JobEnd(None, "FAILED, ended by signal 9", ("n1",))),
         ("12|FAILED|0:9|n1\n", JobEnd(None, "FAILED, ended by signal 9", ("n1",))),
-        # a task that was killed, and a script that ended with 9
+        # a killed task, and a script that ended with 9
         (
             "12|FAILED|9:0|n1\n12.batch|FAILED|9:0|n1\n12.0|CANCELLED|0:9|n1\n",
             JobEnd(None, "FAILED, ended by signal 9", ("n1",)),
@@ -185,10 +203,13 @@ def test_a_time_limit_is_read_as_it_was_meant(seconds: int) -> None:
             "12|FAILED|9:0|n1\n12.batch|FAILED|9:0|n1\n12.0|FAILED|9:0|n1\n",
             JobEnd(EndReason.TRIAL_ERROR, "FAILED, exit status 9", ("n1",)),
         ),
-        ("12|COMPLETED|0:0|n1\n", JobEnd(None, "COMPLETED", ("n1",))),  # 0 is no success: the end line is
+        (
+            "12|COMPLETED|0:0|n1\n",
+            JobEnd(None, "COMPLETED", ("n1",)),
+        ),  # exit status 0 is no success without the trial's end event
     ],
 )
-def test_why_a_job_ended_by_sacct(output: str, end: JobEnd) -> None:
+def test_end_of_a_job_by_sacct(output: str, end: JobEnd) -> None:
     assert squeue.parse_sacct(output.replace("\n", "|mine\n")) == {("mine", "12"): end}
 
 
@@ -204,7 +225,7 @@ def test_sacct_of_several_jobs() -> None:
     }
 
 
-def test_elements_of_an_array_that_were_cancelled_before_they_ran() -> None:
+def test_elements_of_an_array_that_were_cancelled_while_pending() -> None:
     cancelled = JobEnd(EndReason.CANCELLED, "CANCELLED by 0")
     found = squeue.parse_sacct("13_4|TIMEOUT|0:0|n1|w\n13_[5-6,9%2]|CANCELLED by 0|0:0|None assigned|w\n")
     elements = [("w[5]", "13_5"), ("w[6]", "13_6"), ("w[9]", "13_9")]
@@ -214,13 +235,13 @@ def test_elements_of_an_array_that_were_cancelled_before_they_ran() -> None:
     assert "--jobs=13,14" in squeue.sacct_command(["13_5", "13_6", "14"], None)
 
 
-def test_long_lists_of_elements_are_asked_for_whole() -> None:
-    """Slurm cuts an array's list after 64 characters, unless told not to: the rest would be unknown."""
+def test_long_lists_of_elements_are_requested_complete() -> None:
+    """Without the variable Slurm cuts an array's list after 64 characters."""
     for command in (squeue.sacct_command(["13_5"], None), squeue.scontrol_command(None, None)):
         assert command[:2] == ["env", "SLURM_BITSTR_LEN=0"]
 
 
-def test_jobs_in_hidden_partitions_are_asked_for() -> None:
+def test_jobs_in_hidden_partitions_are_requested() -> None:
     for command in (
         squeue.squeue_command(1000, None),
         squeue.scontrol_command("12", None),
@@ -229,7 +250,7 @@ def test_jobs_in_hidden_partitions_are_asked_for() -> None:
         assert "--all" in command
 
 
-JOB_HELD = "held by a user: `scontrol release` lets it go on"
+JOB_HELD = "held by a user: `scontrol release` releases it"
 SCONTROL = (
     "JobId=12 JobName=qk3f9-00000-01 UserId=me(1000) JobState=TIMEOUT Reason=TimeLimit ExitCode=0:0 "
     "ReqNodeList=(null) ExcNodeList=n9 NodeList=n[1-2] BatchHost=n1\n"
@@ -244,7 +265,7 @@ SCONTROL = (
 )
 
 
-def test_which_jobs_live_and_why_others_ended_by_scontrol() -> None:
+def test_live_and_ended_jobs_by_scontrol() -> None:
     waits = {
         (f"qk3f9-w00001[{index}]", f"13_{index}"): JobStatus(
             f"qk3f9-w00001[{index}]", f"13_{index}", JobState.PENDING, "JobHeldUser: " + JOB_HELD
@@ -260,18 +281,18 @@ def test_which_jobs_live_and_why_others_ended_by_scontrol() -> None:
 
 
 @pytest.mark.parametrize("state", sorted(squeue.PENDING | squeue.RUNNING | {"OF_A_LATER_SLURM"}))
-def test_a_job_that_slurmctld_has_in_any_other_state_lives(state: str) -> None:
+def test_a_job_in_any_other_state_has_not_ended(state: str) -> None:
     known = squeue.parse_scontrol(f"JobId=12 JobName=mine JobState={state} Reason=None ExitCode=0:0")
     assert isinstance(known["mine", "12"], JobStatus)
 
 
-def test_what_a_comment_says_is_no_state() -> None:
+def test_a_users_comment_is_not_parsed() -> None:
     line = "JobId=12 JobName=mine JobState=RUNNING NodeList=n1 Comment=see JobState=FAILED NodeList=n9"
     assert isinstance(squeue.parse_scontrol(line)["mine", "12"], JobStatus)
 
 
 @pytest.mark.parametrize(
-    ("said", "unknown"),
+    ("message", "unknown"),
     [
         ("slurm_load_jobs error: Invalid job id specified", True),
         ("Job 15_7 not found", True),
@@ -280,19 +301,19 @@ def test_what_a_comment_says_is_no_state() -> None:
         ("", False),
     ],
 )
-def test_whether_scontrol_said_that_there_is_no_such_job(said: str, unknown: bool) -> None:
-    assert squeue.is_unknown(said) is unknown
+def test_messages_of_scontrol_about_an_unknown_job(message: str, unknown: bool) -> None:
+    assert squeue.is_unknown_job(message) is unknown
 
 
-def test_which_jobs_scancel_did_not_tell() -> None:
-    said = (
+def test_reasons_of_scancel() -> None:
+    message = (
         "scancel: error: Kill job error on job id 16: Access/permission denied\n"
         "scancel: error: Kill job error on job id 13_4: Invalid job id specified\n"
     )
-    why = squeue.parse_scancel(said)
-    assert why == {"16": "Access/permission denied", "13_4": "Invalid job id specified"}
-    assert why["13_4"] in squeue.GONE
-    assert why["16"] not in squeue.GONE
+    reasons = squeue.parse_scancel(message)
+    assert reasons == {"16": "Access/permission denied", "13_4": "Invalid job id specified"}
+    assert reasons["13_4"] in squeue.HAS_ENDED
+    assert reasons["16"] not in squeue.HAS_ENDED
 
 
 @pytest.mark.parametrize(
@@ -307,7 +328,7 @@ def test_which_jobs_scancel_did_not_tell() -> None:
         ("n[1-", []),
     ],
 )
-def test_lists_of_nodes(nodes: str, names: list[str]) -> None:
+def test_compressed_lists_of_nodes(nodes: str, names: list[str]) -> None:
     assert squeue.expand_nodes(nodes) == names
 
 
@@ -321,7 +342,7 @@ def test_lists_of_nodes(nodes: str, names: list[str]) -> None:
         (None, False),
     ],
 )
-def test_whether_jobs_are_accounted(kind: str | None, accounted: bool) -> None:
+def test_clusters_that_account_jobs(kind: str | None, accounted: bool) -> None:
     output = "Configuration data as of 2026-01-01T00:00:00\nMaxArraySize            = 1001\n"
     config = squeue.parse_config(output + (f"AccountingStorageType   = {kind}\n" if kind else ""))
     assert config["MaxArraySize"] == "1001"
@@ -336,7 +357,7 @@ NODES = st.sampled_from(["", "n1", "n[1-2]", "n[1", "n[²]", "n[a-b]", "n[3-1]",
 
 
 def output_of(*fields: st.SearchStrategy[str], separator: str = "|") -> st.SearchStrategy[str]:
-    """Any text, and lines whose fields are nearly what is expected."""
+    """Any text, and lines of nearly valid fields."""
     line = st.tuples(*fields).map(separator.join)
     return st.text() | st.lists(line | st.text(max_size=20), max_size=4).map("\n".join)
 
@@ -348,7 +369,7 @@ NUMBERS = st.sampled_from(["", "12", "²", "N/A", "x"])
     output_of(NUMBERS, NUMBERS, NUMBERS, STATES, st.text(max_size=6), st.text(max_size=6), NODES, st.text(max_size=6))
 )
 @settings(deadline=None)
-def test_no_output_of_squeue_is_too_odd(output: str) -> None:
+def test_any_output_of_squeue_is_parsed(output: str) -> None:
     for each in squeue.parse_squeue(output):
         assert each.status.name == each.name
 
@@ -357,7 +378,7 @@ def test_no_output_of_squeue_is_too_odd(output: str) -> None:
 @example("12|FAILED|0:²|n1|x")
 @example("12|FAILED|²:0|n1|x")
 @settings(deadline=None)
-def test_no_output_of_sacct_is_too_odd(output: str) -> None:
+def test_any_output_of_sacct_is_parsed(output: str) -> None:
     assert all(isinstance(end, JobEnd) for end in squeue.parse_sacct(output).values())
 
 
@@ -379,22 +400,22 @@ def named(name: str, values: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
 )
 @example("JobId=12 ArrayTaskId=4 JobName=x JobState=FAILED ExitCode=1:0")
 @settings(deadline=None)
-def test_no_output_of_scontrol_is_too_odd(output: str) -> None:
+def test_any_output_of_scontrol_is_parsed(output: str) -> None:
     assert all(isinstance(each, JobEnd | JobStatus) for each in squeue.parse_scontrol(output).values())
-    assert isinstance(squeue.is_unknown(output), bool)
+    assert isinstance(squeue.is_unknown_job(output), bool)
     assert isinstance(squeue.parse_scancel(output), dict)
     assert isinstance(squeue.parse_config(output), dict)
 
 
 @given(NODES)
 @settings(deadline=None)
-def test_no_list_of_nodes_is_too_odd(nodes: str) -> None:
+def test_any_list_of_nodes_is_parsed(nodes: str) -> None:
     assert all(isinstance(name, str) for name in squeue.expand_nodes(nodes))
 
 
 @given(st.text() | st.text("0123456789:-²٣", max_size=12))
 @settings(deadline=None)
-def test_no_time_is_too_odd(text: str) -> None:
+def test_any_text_is_accepted_as_a_time(text: str) -> None:
     seconds = squeue.parse_elapsed(text)
     assert seconds is None or seconds >= 0
 
@@ -402,14 +423,14 @@ def test_no_time_is_too_odd(text: str) -> None:
 _ACCOUNT = """\
 7|PREEMPTED|0:0|2026-11-30T10:00:00|2026-11-30T10:05:00|n1|qk3f9-00001-1
 7|COMPLETED|0:0|2026-11-30T10:06:00|2026-11-30T10:10:00|n2|qk3f9-00001-1
-7|COMPLETED|0:0|2025-01-01T10:06:00|2025-01-01T10:10:00|n2|another's, before slurmctld lost its state
+7|COMPLETED|0:0|2025-01-01T10:06:00|2025-01-01T10:10:00|n2|another job, before slurmctld lost its state
 9_0|NODE_FAIL|0:0|2026-11-30T10:00:00|2026-11-30T10:05:00|n[1-2]|qk3f9-w00002
 9_0|RUNNING|0:0|2026-11-30T10:06:00|Unknown|n[3-4]|qk3f9-w00002
 9_[3-4%2]|CANCELLED by 0|0:0|None|2026-11-30T10:10:00|None assigned|qk3f9-w00002
 """
 
 
-def test_accounting_has_a_record_for_each_run_and_for_elements_that_never_ran() -> None:
+def test_accounting_records_of_runs_and_of_elements_that_never_ran() -> None:
     names = {"7": "qk3f9-00001-1", **{f"9_{index}": f"qk3f9-w00002[{index}]" for index in (0, 3, 4)}}
     found = squeue.parse_accounting(_ACCOUNT, names)
     assert [(each.name, each.state, each.start, each.nodes, each.has_ended) for each in found] == [
@@ -422,3 +443,53 @@ def test_accounting_has_a_record_for_each_run_and_for_elements_that_never_ran() 
     ]
     command = squeue.accounting_command(names, None)
     assert {"--duplicates", "--jobs=7,9"} <= set(command)
+
+
+def test_accounting_lines_of_another_format_are_skipped() -> None:
+    lines = [
+        "7|COMPLETED|0:0|2026-11-30T10:00:00|2026-11-30T10:05:00|n1",
+        "8|COMPLETED|0:0|Unknown|Unknown|None assigned|a|b",
+        "9|COMPLETED|0:0|2026-11-30T10:00:00|2026-11-30T10:05:00|n1|other",
+    ]
+    found = squeue.parse_accounting("\n".join(lines), {"7": "a", "8": "a|b", "9": "mine"})
+    assert found == [AccountedJob("a|b", "8", "COMPLETED", "0:0", None, None, ())]
+
+
+def test_configuration_keeps_only_settings_with_their_whole_values() -> None:
+    output = "Configuration data as of 2026-01-01T00:00:00\n\nSchedulerParameters = a=1,b=2\nEmpty =\n"
+    assert squeue.parse_config(output) == {"SchedulerParameters": "a=1,b=2", "Empty": ""}
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (
+            squeue.squeue_command(1000, "big"),
+            "squeue --all --noheader --array --states=all --user=1000 --format=%i|%F|%K|%T|%M|%r|%N|%j --clusters=big",
+        ),
+        (
+            squeue.sacct_command(["13_5", "14"], "big"),
+            "env SLURM_BITSTR_LEN=0 sacct --noheader --parsable2 --jobs=13,14 "
+            "--format=JobID,State,ExitCode,NodeList,JobName --clusters=big",
+        ),
+        (
+            squeue.accounting_command(["13_5", "13_6"], None),
+            "env TZ=UTC SLURM_TIME_FORMAT=standard sacct --allocations --duplicates --noheader --parsable2 --jobs=13 "
+            "--format=JobID,State,ExitCode,Start,End,NodeList,JobName",
+        ),
+        (
+            squeue.scontrol_command("12", "big"),
+            "env SLURM_BITSTR_LEN=0 scontrol --clusters=big --all --oneliner show job 12",
+        ),
+        (squeue.scontrol_command(None, None), "env SLURM_BITSTR_LEN=0 scontrol --all --oneliner show jobs"),
+        (
+            squeue.scancel_command(["12", "13_4"], "big", "--signal=TERM"),
+            "scancel --quiet --signal=TERM --clusters=big 12 13_4",
+        ),
+        (squeue.config_command("big"), "scontrol --clusters=big show config"),
+        (squeue.config_command(None), "scontrol show config"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_commands(command: list[str], expected: str) -> None:
+    assert command == expected.split()

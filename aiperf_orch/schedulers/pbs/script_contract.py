@@ -11,7 +11,11 @@ from aiperf_orch.schedulers.script_contract import (
     Violation,
     directive_lines,
     late_directives,
+    name_violations,
+    output_violations,
     overridden,
+    requeue_violations,
+    required_directive,
 )
 
 _PREFIX: Final = "#PBS"
@@ -26,7 +30,7 @@ _SETTINGS: Final = {
 
 _LATER: Final = "leave it out; to start later, start the campaign later"
 _REFUSED: Final = {
-    "h": ("a held job waits until it is released by hand", _LATER),
+    "h": ("a held job does not start until a user releases it", _LATER),
     "a": ("a trial would wait for that time", "leave it out, and start the campaign then"),
     "W depend": ("a trial would wait for another job", "leave it out, and start the campaign when that job has ended"),
     "W block": ("qsub would not answer before the job has ended", "leave it out: `aiperf-orch run` waits by itself"),
@@ -56,23 +60,18 @@ _DOUBTED: Final = {
 def violations(script: str, expected: Expected) -> Iterator[Violation]:
     """Check the directives of a script, and yield the violations."""
     options = [option for line, words in directive_lines(script, _PREFIX) for option in _options(line, words)]
-    yield from _must_be(
-        options,
-        "N",
-        expected.name,
-        "{{ name }}",
-        "the job would have another name than it is looked for by, and be neither found nor cancelled",
-    )
-    yield from _must_be(
-        options,
-        "o",
-        expected.output,
-        "{{ output }}",
-        "the job's first output would go elsewhere, where it is not looked for",
-    )
-    yield from _must_be(options, "j", "oe", "oe", "the job's first errors would not stand in its output")
-    yield from _must_be(options, "S", "/bin/bash", "/bin/bash", "the script would be run by another shell than bash")
-    yield from _requeue(options, expected)
+    yield from name_violations(_named(options, "N"), expected, "#PBS -N {{ name }}")
+    yield from output_violations(_named(options, "o"), expected, "#PBS -o {{ output }}")
+    for name, value, problem in (
+        ("j", "oe", "the job's first errors would not stand in its output"),
+        ("S", "/bin/bash", "the script would be run by another shell than bash"),
+    ):
+        missing = f"no directive -{name}: {problem}"
+        yield from required_directive(
+            _named(options, name), value, f"#PBS -{name} {value}", missing=missing, otherwise=problem
+        )
+    rules = [(option, option.value == "y") for option in _named(options, "r")]
+    yield from requeue_violations(rules, expected, '#PBS -r {{ "y" if job.requeue else "n" }}')
     if not any(option.name == "l walltime" for option in options):
         message = "no directive limits the time of a job, which then gets the queue's default"
         yield Violation("", message, "write #PBS -l walltime={{ walltime }}", is_fault=False)
@@ -108,21 +107,5 @@ def _options(line: str, words: Sequence[str]) -> Iterator[Option]:
             yield Option(name, value, line)
 
 
-def _must_be(options: Sequence[Option], name: str, value: str, written: str, otherwise: str) -> Iterator[Violation]:
-    given = [option for option in options if option.name == name]
-    if not given:
-        yield Violation("", f"no directive -{name}: {otherwise}", f"write #PBS -{name} {written}")
-    for option in given:
-        if option.value != value:
-            yield Violation(option.line, otherwise, f"leave it out; a template writes #PBS -{name} {written}")
-
-
-def _requeue(options: Sequence[Option], expected: Expected) -> Iterator[Violation]:
-    rules = [option for option in options if option.name == "r"]
-    if not rules:
-        advice = 'write #PBS -r {{ "y" if job.requeue else "n" }}'
-        yield Violation("", "no directive says whether the job may run again by itself", advice)
-    for rule in rules:
-        if rule.value != ("y" if expected.requeue else "n"):
-            advice = f"leave it out, and set scheduler.requeue: {str(rule.value == 'y').lower()}"
-            yield Violation(rule.line, "the job would be treated otherwise than scheduler.requeue says", advice)
+def _named(options: Sequence[Option], name: str) -> list[Option]:
+    return [option for option in options if option.name == name]

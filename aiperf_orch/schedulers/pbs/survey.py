@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aiperf_orch.schedulers.command import ask
+from aiperf_orch.schedulers.command import checked_output
 from aiperf_orch.schedulers.node_sharing import NodeSharing
 from aiperf_orch.schedulers.pbs import inventory, qstat
 from aiperf_orch.settings.schedulers import PbsSettings
@@ -18,10 +18,10 @@ def survey(*, timeout: float) -> inventory.Complex:
     Raises:
         SchedulerUnreachableError: if the server does not answer.
     """
-    server = inventory.parse_server(ask(qstat.server_command(), timeout=timeout))
-    queues = inventory.parse_queues(ask(inventory.queues_command(), timeout=timeout))
+    server = inventory.parse_server(checked_output(qstat.server_command(), timeout=timeout))
+    queues = inventory.parse_queues(checked_output(inventory.queues_command(), timeout=timeout))
     try:
-        nodes = tuple(inventory.parse_nodes(ask(inventory.nodes_command(), timeout=timeout)))
+        nodes = tuple(inventory.parse_nodes(checked_output(inventory.nodes_command(), timeout=timeout)))
     except SchedulerUnreachableError as error:
         return inventory.Complex(server, queues, (), without_nodes=str(error))
     return inventory.Complex(server, queues, nodes)

@@ -1,1 +1,1 @@
-"""Slurm: a submitit executor for our batch script, and the queue as pairs of command builder and output parser."""
+"""Slurm: scheduler, submitit executor, and pairs of command builder and output parser."""

@@ -1,4 +1,7 @@
-"""What an error of a Slurm command means for the request: one table of Slurm's sentences. Of waiting jobs is `reasons`."""
+"""Classification of the errors of Slurm's commands: one table of Slurm's sentences, each with its consequence.
+
+The reasons of pending jobs are in `pending_reasons`.
+"""
 
 from __future__ import annotations
 
@@ -11,39 +14,45 @@ from typing import Final
 
 
 class ErrorClass(Enum):
-    """What an error of a Slurm command says of the request."""
+    """Consequence of an error for the request."""
 
-    UNREACHABLE = "nothing is known: it may have been accepted all the same"
-    FULL = "not now: a limit of jobs in the queue is reached"
-    FEWER = "not so many by one call, perhaps; of a single job it is not known whether it passes"
-    PASSING = "not now, or for a reason that is not known to be for good"
-    FOR_GOOD = "not as it stands"
+    UNREACHABLE = "the outcome is not known: the request may have been served"
+    QUEUE_FULL = "a limit on jobs in the queue is reached"
+    TOO_MANY = "fewer jobs by one call may be accepted; for a single job the error is temporary"
+    TEMPORARY = "the cause passes, or is not known"
+    PERMANENT = "the same request never succeeds"
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """A sentence of Slurm, with `*` for what changes in it, what it means, and the version that it was seen with."""
+class KnownSentence:
+    """One row of the table.
+
+    Attributes:
+        sentence: a sentence of Slurm, with `*` for its variable parts.
+        error_class: the class of the error.
+        source: the version that printed it, or whose sources contain it.
+    """
 
     sentence: str
-    complaint: ErrorClass
-    seen: str
+    error_class: ErrorClass
+    source: str
 
 
-def _rows(complaint: ErrorClass, seen: str, *sentences: str) -> tuple[Row, ...]:
-    return tuple(Row(sentence, complaint, seen) for sentence in sentences)
+def _rows(error_class: ErrorClass, source: str, *sentences: str) -> tuple[KnownSentence, ...]:
+    return tuple(KnownSentence(sentence, error_class, source) for sentence in sentences)
 
 
-_RUN: Final = "22.05.8"  # printed by a real one
-_TEXT: Final = "22.05.8, not run"  # in the texts of its programs
-_SOURCE: Final = "22.05 to 25.05"  # in Slurm's tables of errors and of reasons
-_NEWER: Final = "25.05"  # in its table of errors, not in that of 22.05
-_OLDER: Final = "22.05"  # in its table of errors, not in that of 25.05
+_PRINTED: Final = "22.05.8"  # printed by a real cluster
+_IN_PROGRAM: Final = "22.05.8, not run"  # in the texts of its programs
+_IN_SOURCE: Final = "22.05 to 25.05"  # in Slurm's tables of errors and of reasons
+_SINCE_25_05: Final = "25.05"  # in its table of errors, not in that of 22.05
+_UNTIL_22_05: Final = "22.05"  # in its table of errors, not in that of 25.05
 
 ERRORS: Final = (
-    # sentences after `Batch job submission failed: `
+    # after `Batch job submission failed: `
     *_rows(
-        ErrorClass.FOR_GOOD,
-        _RUN,
+        ErrorClass.PERMANENT,
+        _PRINTED,
         "Invalid partition name specified",
         "Invalid account or account/partition combination specified",
         "Invalid qos specification",
@@ -57,8 +66,8 @@ ERRORS: Final = (
         "Requested time limit is invalid (missing or exceeds some limit)",
     ),
     *_rows(
-        ErrorClass.FOR_GOOD,
-        _SOURCE,
+        ErrorClass.PERMANENT,
+        _IN_SOURCE,
         "No partition specified or system default partition",
         "Requested nodes not in this partition",
         "Job size specification needs to be provided",
@@ -86,8 +95,8 @@ ERRORS: Final = (
         "Environment is missing in job",
     ),
     *_rows(
-        ErrorClass.FOR_GOOD,
-        _NEWER,
+        ErrorClass.PERMANENT,
+        _SINCE_25_05,
         "Invalid or unknown association",
         "Invalid QOS specification, relative QOS can only be used in a single partition per cluster.",
         "Invalid extra constraints specification",
@@ -96,16 +105,16 @@ ERRORS: Final = (
         "RestrictedCoresPerGPU: *",
     ),
     *_rows(
-        ErrorClass.PASSING,
-        _RUN,
+        ErrorClass.TEMPORARY,
+        _PRINTED,
         "I/O error writing script/environment to file",
         "Required partition not available (inactive or drain)",
-        "Unspecified error",  # what a job_submit plugin refuses by its own error: no words of the site's are looked at
+        "Unspecified error",  # a refusal by the site's job_submit plugin, whose own text is ignored
     ),
     *_rows(
-        ErrorClass.PASSING,
-        _SOURCE,
-        # a directory service that does not answer for a moment
+        ErrorClass.TEMPORARY,
+        _IN_SOURCE,
+        # a directory service that does not answer temporarily
         "User's group not permitted to use this partition",
         "Invalid user id",
         "Invalid group id",
@@ -136,8 +145,8 @@ ERRORS: Final = (
         "Plugin initialization failed",
     ),
     *_rows(
-        ErrorClass.PASSING,
-        _NEWER,
+        ErrorClass.TEMPORARY,
+        _SINCE_25_05,
         "Rate limit exceeded, please retry *",
         "Unable to resolve user ID to user name",
         "Unable to resolve group ID to group name",
@@ -145,33 +154,33 @@ ERRORS: Final = (
         "Lua function *",
         "Max powered up nodes reached",
     ),
-    # limits: halving an array may meet them
+    # limits that half of an array may meet
     *_rows(
-        ErrorClass.FEWER,
-        _RUN,
-        # the same sentence for limits of number, size and time; rows below know which
+        ErrorClass.TOO_MANY,
+        _PRINTED,
+        # the same sentence for limits on number, size and time; rows below distinguish them
         "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)",
         "Invalid job array specification",  # longer than MaxArraySize or max_array_tasks
         "Pathname of a file, directory or other parameter too long",  # a script above max_script_size names all folders
     ),
-    *_rows(ErrorClass.FEWER, "15.08", "Job violates accounting/QOS policy"),
-    *_rows(ErrorClass.FULL, _SOURCE, "Resource temporarily unavailable"),
-    *_rows(ErrorClass.FULL, _OLDER, "Unable to create job record, try again"),
-    *_rows(ErrorClass.FULL, _NEWER, "MaxJobCount limit reached"),
-    # which of accounting's limits it was, in a line before
-    *_rows(ErrorClass.FULL, _RUN, "QOSMaxSubmitJobPerUserLimit"),
+    *_rows(ErrorClass.TOO_MANY, "15.08", "Job violates accounting/QOS policy"),
+    *_rows(ErrorClass.QUEUE_FULL, _IN_SOURCE, "Resource temporarily unavailable"),
+    *_rows(ErrorClass.QUEUE_FULL, _UNTIL_22_05, "Unable to create job record, try again"),
+    *_rows(ErrorClass.QUEUE_FULL, _SINCE_25_05, "MaxJobCount limit reached"),
+    # the limit of accounting that was exceeded, in a preceding line
+    *_rows(ErrorClass.QUEUE_FULL, _PRINTED, "QOSMaxSubmitJobPerUserLimit"),
     *_rows(
-        ErrorClass.FULL,
-        _SOURCE,
+        ErrorClass.QUEUE_FULL,
+        _IN_SOURCE,
         "AssocMaxSubmitJobLimit",
         "AssocGrpSubmitJobsLimit",
         "QOSGrpSubmitJobsLimit",
         "MaxSubmitJobsPerAccount",
     ),
-    *_rows(ErrorClass.FOR_GOOD, _RUN, "QOSMaxWallDurationPerJobLimit", "QOSMaxCpuPerJobLimit"),
+    *_rows(ErrorClass.PERMANENT, _PRINTED, "QOSMaxWallDurationPerJobLimit", "QOSMaxCpuPerJobLimit"),
     *_rows(
-        ErrorClass.FOR_GOOD,
-        _SOURCE,
+        ErrorClass.PERMANENT,
+        _IN_SOURCE,
         "AssocMaxWallDurationPerJobLimit",
         "QOSMax*PerJob",
         "QOSMax*PerJobLimit",
@@ -182,17 +191,25 @@ ERRORS: Final = (
         "AssocMax*PerNode",
         "QOSNotAllowed",
     ),
-    # limits of all jobs of a user or group together: others' ends, or the time, may meet them
-    *_rows(ErrorClass.FEWER, _SOURCE, "QOSMax*PerUser*", "Max*PerAccount", "QOSGrp*", "AssocGrp*", "QOSUsageThreshold"),
-    # the answer of slurmctld, or the way to it, was lost
+    # limits on all jobs of a user or group together: the ends of other jobs, or time, may resolve them
+    *_rows(
+        ErrorClass.TOO_MANY,
+        _IN_SOURCE,
+        "QOSMax*PerUser*",
+        "Max*PerAccount",
+        "QOSGrp*",
+        "AssocGrp*",
+        "QOSUsageThreshold",
+    ),
+    # slurmctld's reply, or the connection to it, was lost
     *_rows(
         ErrorClass.UNREACHABLE,
-        _RUN,
+        _PRINTED,
         "Unable to contact slurm controller (*",
     ),
     *_rows(
         ErrorClass.UNREACHABLE,
-        _SOURCE,
+        _IN_SOURCE,
         "Socket timed out on send/recv operation",
         "Zero Bytes were transmitted or received",
         "Communication connection failure",
@@ -214,7 +231,7 @@ ERRORS: Final = (
         "Authentication credential invalid",
         "Cannot unpack credential",
         "Failed to connect to authentication agent",
-        # the system's own
+        # errors of the operating system
         "Operation now in progress",
         "Interrupted system call",
         "Broken pipe",
@@ -226,7 +243,7 @@ ERRORS: Final = (
     ),
     *_rows(
         ErrorClass.UNREACHABLE,
-        _NEWER,
+        _SINCE_25_05,
         "Authentication credential expired",
         "Token Generation failed.",
         "Connection timed out *",
@@ -235,10 +252,10 @@ ERRORS: Final = (
         "Process is shutting down and closing all communications",
         "Kernel reported delayed socket error after *",
     ),
-    # what sbatch says by itself, without having asked
+    # errors of sbatch itself, before it connects
     *_rows(
-        ErrorClass.FOR_GOOD,
-        _RUN,
+        ErrorClass.PERMANENT,
+        _PRINTED,
         "Invalid --* specification",
         "unrecognized option *",
         "This does not look like a batch script.*",
@@ -246,79 +263,79 @@ ERRORS: Final = (
         "Batch script contains DOS line breaks*",
     ),
     *_rows(
-        ErrorClass.FOR_GOOD,
-        _TEXT,
+        ErrorClass.PERMANENT,
+        _IN_PROGRAM,
         "invalid option -- *",
         "Batch script contains only whitespace!",
         "The Slurm controller does not allow scripts that*",
         "Invalid directive found in batch script: *",
     ),
     *_rows(
-        ErrorClass.PASSING,
-        _RUN,
+        ErrorClass.TEMPORARY,
+        _PRINTED,
         "Unable to open file *",
         "No cluster '*' known by database.",
         "'*' can't be reached now, or it is an invalid entry for --cluster.*",
     ),
     *_rows(
-        ErrorClass.PASSING,
-        _TEXT,
+        ErrorClass.TEMPORARY,
+        _IN_PROGRAM,
         "getcwd failed: *",
         "Job creation temporarily disabled, retrying",
         "cli_filter plugin terminated with error",
     ),
-    *_rows(ErrorClass.FULL, _RUN, "Slurm temporarily unable to accept job, sleeping and retrying"),
-    *_rows(ErrorClass.FULL, _TEXT, "Slurm job queue full, sleeping and retrying"),
-    *_rows(ErrorClass.UNREACHABLE, _RUN, "Could not establish a configuration source"),
+    *_rows(ErrorClass.QUEUE_FULL, _PRINTED, "Slurm temporarily unable to accept job, sleeping and retrying"),
+    *_rows(ErrorClass.QUEUE_FULL, _IN_PROGRAM, "Slurm job queue full, sleeping and retrying"),
+    *_rows(ErrorClass.UNREACHABLE, _PRINTED, "Could not establish a configuration source"),
     *_rows(
         ErrorClass.UNREACHABLE,
-        _TEXT,
+        _IN_PROGRAM,
         "Munge encode failed: *",
         "If munged is up, restart with --num-threads=*",
         "Currently unable to load job state information, retrying: *",
     ),
 )
-"""What Slurm's commands say when they fail, the first row that a sentence matches counts. Anything else may pass."""
+"""The table. The first row that matches counts; a sentence without a row is temporary."""
 
 _PROGRAM: Final = re.compile(r"(?:sbatch|srun|squeue|scancel|scontrol|sacct|sacctmgr|sinfo): (?:(?:error|fatal): )?")
-_VERDICT: Final = re.compile(
+_RESULT: Final = re.compile(
     r"(?:Batch job submission failed|allocation failure|slurm_load_\w+|slurm_\w+ error|scontrol_\w+ error|"
     r"Kill job error on job id [\d_+\[\]-]+): (.*)"
 )
-_FEWER_BY_LIMIT: Final = "Job violates accounting/QOS policy"
+_POLICY_LIMIT: Final = "Job violates accounting/QOS policy"
 
 
-def classify(said: str) -> ErrorClass:
-    """What follows from what a command of Slurm said when it failed, line by line.
+def classify(message: str) -> ErrorClass:
+    """Classify the message of a failed command, line by line.
 
-    Slurm's own verdict counts, the last sentence behind `Batch job submission failed` and its like: a site's plugin may
-    say anything before it. Only where there is none, what the command said by itself counts.
+    Slurm's own result counts: the last sentence after `Batch job submission failed` and similar prefixes. A site's
+    plugin may print any text before it. Only without such a sentence do the other lines count.
     """
-    verdict, others = None, []
-    for line in said.split("\n"):
+    result, others = None, []
+    for line in message.split("\n"):
         sentence = _PROGRAM.sub("", line.strip(), count=1)
-        match = _VERDICT.fullmatch(sentence)
+        match = _RESULT.fullmatch(sentence)
         if match:
-            verdict = match[1]
+            result = match[1]
         else:
             others.append(sentence)
     known = list(_known(others))
-    if verdict is None:
-        return known[-1].complaint if known else ErrorClass.PASSING
-    if verdict.startswith(_FEWER_BY_LIMIT):
-        limits = [row.complaint for row in known if row.sentence.startswith(("QOS", "Assoc", "Max"))]
+    if result is None:
+        return known[-1].error_class if known else ErrorClass.TEMPORARY
+    if result.startswith(_POLICY_LIMIT):
+        limits = [row.error_class for row in known if row.sentence.startswith(("QOS", "Assoc", "Max"))]
         if limits:
             return limits[-1]
-    return next((row.complaint for row in _known([verdict])), ErrorClass.PASSING)
+    return next((row.error_class for row in _known([result])), ErrorClass.TEMPORARY)
 
 
-def is_waiting(line: str) -> bool:
-    """Whether sbatch says by this line that it was refused, and will try again by itself, for up to two minutes."""
-    return line.rstrip().endswith("sleeping and retrying") and classify(line) is ErrorClass.FULL
+def is_retrying(line: str) -> bool:
+    """Whether sbatch states by this line that the queue is full and that it retries, for up to two minutes."""
+    return line.rstrip().endswith("sleeping and retrying") and classify(line) is ErrorClass.QUEUE_FULL
 
 
-def _known(sentences: list[str]) -> Iterator[Row]:
-    """The rows of those sentences that are known."""
+def _known(sentences: list[str]) -> Iterator[KnownSentence]:
+    """Yield the rows of those sentences that have one."""
     for sentence in sentences:
         row = next((row for row in ERRORS if fnmatchcase(sentence, row.sentence)), None)
         if row is not None:

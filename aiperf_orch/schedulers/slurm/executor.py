@@ -1,8 +1,8 @@
-"""submitit's Slurm executor, with our rendered script in place of its own, arrays included.
+"""submitit's Slurm executor with our batch script, arrays included.
 
-submitit submits first and names the pickle after the job's id, so that a crash in between loses the job. Here the
-pickle (it holds a CommandFunction, nothing of ours) lies in the job's folder before sbatch is called, and the script
-gives it the id's name.
+submitit submits first and then names the pickle after the job's id, so that a crash in between loses the job. Here the
+pickle (it holds a CommandFunction, no class of ours) is written before sbatch is called, and the script links it to the
+name with the id.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import submitit
-from submitit.core.utils import DelayedSubmission
-from submitit.slurm import slurm as submitit_slurm
+from submitit.core import core, utils
 
 from aiperf_orch.schedulers.base import JobRequest, array_element
 from aiperf_orch.schedulers.job_files import PICKLE, SCRIPT
+from aiperf_orch.schedulers.submitit_adapter import DelayedSlurmExecutor
 from aiperf_orch.util.errors import SubmitPostponedError
 
 
-class SlurmExecutor(submitit_slurm.SlurmExecutor):
-    """Submits requests, which are one job or elements of one array, with one call of sbatch."""
+class SlurmExecutor(DelayedSlurmExecutor):
+    """Submits one job, or elements of one array, by one call of sbatch."""
 
     def __init__(
         self,
@@ -29,20 +29,26 @@ class SlurmExecutor(submitit_slurm.SlurmExecutor):
         render: Callable[[Sequence[JobRequest]], str],
         sbatch: Callable[[Path], str],
     ) -> None:
-        """Args: the requests, what makes their script, and what submits a script and returns the id."""
+        """Make the executor of one submission.
+
+        Args:
+            requests: one job, or elements of one array.
+            render: returns the batch script of the requests.
+            sbatch: submits a script and returns the job's id.
+        """
         super().__init__(folder=requests[0].submit_folder, max_num_timeout=0)
         self._requests, self._render, self._sbatch = requests, render, sbatch
 
     @classmethod
     def name(cls) -> str:
-        """What the job's environment calls this executor."""
+        """Return the executor's name in the job's environment."""
         return "slurm"
 
     def submit_all(self) -> str:
-        """Submit; returns the id, of the array where it is one.
+        """Submit the requests; returns the id of the job, or of the array.
 
         Raises:
-            SchedulerUnreachableError, SubmitRefusedError, SubmitPostponedError, QueueFullError: as the sbatch callable does;
+            SchedulerUnreachableError, SubmitRefusedError, SubmitPostponedError, QueueFullError: as the sbatch callable;
                 SubmitPostponedError also when a file of the job cannot be written.
         """
         try:
@@ -54,19 +60,15 @@ class SlurmExecutor(submitit_slurm.SlurmExecutor):
             ) from error
         return str(jobs[0].job_id).partition("_")[0]
 
-    def _internal_process_submissions(
-        self, delayed_submissions: list[DelayedSubmission]
-    ) -> list[submitit.core.core.Job[Any]]:
-        for request, delayed in zip(self._requests, delayed_submissions, strict=True):
-            delayed.set_timeout(0, self.max_num_timeout)
-            delayed.dump(request.folder / PICKLE)
+    def submit_delayed(self, delayed: Sequence[utils.DelayedSubmission]) -> list[core.Job[Any]]:
+        """Write the pickles and the script, and call sbatch."""
+        for request, submission in zip(self._requests, delayed, strict=True):
+            submission.set_timeout(0, self.max_num_timeout)
+            submission.dump(request.folder / PICKLE)
         script = self.folder / SCRIPT
-        script.write_text(self._make_submission_file_text("", ""), encoding="utf-8")
+        script.write_text(self._render(self._requests), encoding="utf-8")
         job = self._sbatch(script)
         elements = [array_element(request.name) for request in self._requests]
         ids = [f"{job}_{element[1]}" if element else job for element in elements]
         folders = [request.folder for request in self._requests]
-        return [submitit_slurm.SlurmJob(folder, ident, [0]) for folder, ident in zip(folders, ids, strict=True)]
-
-    def _make_submission_file_text(self, command: str, uid: str) -> str:  # noqa: ARG002  submitit's signature
-        return self._render(self._requests)
+        return [submitit.SlurmJob(folder, ident, [0]) for folder, ident in zip(folders, ids, strict=True)]

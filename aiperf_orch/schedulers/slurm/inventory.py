@@ -1,6 +1,6 @@
-"""What a Slurm cluster has: builders of sinfo and scontrol commands, and parsers of what they print. Runs nothing.
+"""Inventory of a Slurm cluster: builders of sinfo and scontrol commands, and parsers of their output. Runs nothing.
 
-For `init` and `check`. Of the queue and of jobs is `queue`, of accounting and its limits `limits`.
+For `init` and `check`. The queue and its jobs are in `squeue`, accounting and its limits in `accounting_limits`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,16 @@ _USABLE: Final = ("idle", "mixed", "allocated", "completing", "planned", "reserv
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """A partition. Times in seconds; None is no limit. `qos` has limits of the partition's own, and is empty without."""
+    """A partition.
+
+    Attributes:
+        name: its name.
+        is_default: whether jobs without a partition are submitted to it.
+        state: Slurm's word for its state, `UP` in service.
+        max_time: maximum time limit of a job in seconds; None without a limit.
+        max_nodes: maximum number of nodes of a job; None without a limit.
+        qos: the QOS with the partition's limits; empty without one.
+    """
 
     name: str
     is_default: bool
@@ -32,7 +41,7 @@ class Partition:
 
 @dataclass(frozen=True, slots=True)
 class NodeGroup:
-    """Equal nodes of a partition: `memory` of each in MiB, `gpus` by type (an empty type where it has no name)."""
+    """Equal nodes of a partition: `memory` of each in MiB, `gpus` of each by type (empty for an unnamed type)."""
 
     partition: str
     state: str
@@ -44,21 +53,28 @@ class NodeGroup:
 
     @property
     def is_usable(self) -> bool:
-        """Whether jobs run on them, now or when they are free; `*` and its like after the state are Slurm's notes."""
+        """Whether jobs run on them, now or once they are free; Slurm appends flags such as `*` to the state."""
         return self.state.rstrip("*~#!%$@^-+").lower() in _USABLE and not self.state.endswith("*")
 
     @property
     def gpu_count(self) -> int:
-        """GPUs of each node, of all types."""
+        """Number of GPUs of each node, of all types."""
         return sum(self.gpus.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """What a cluster has. Where accounting is off, or does not answer, `without_accounting` says so, None where it does.
+    """Inventory of a cluster.
 
-    `associations` are this user's, `accounts` all that accounting shows to this user, by name; `default_account` is None
-    where it is not known.
+    Attributes:
+        config: `scontrol show config`.
+        partitions: all partitions.
+        nodes: groups of equal nodes.
+        associations: this user's associations.
+        qos: every QOS.
+        without_accounting: why accounting is missing: it is disabled, or does not answer; None where it answers.
+        accounts: by name, all accounts that this user can see.
+        default_account: account of jobs that name none; None where it is not known.
     """
 
     config: Mapping[str, str]
@@ -72,22 +88,22 @@ class Cluster:
 
     @property
     def name(self) -> str:
-        """The cluster's name."""
+        """Name of the cluster."""
         return self.config.get("ClusterName", "unknown")
 
     @property
     def version(self) -> str:
-        """Slurm's version."""
+        """Version of Slurm."""
         return self.config.get("SLURM_VERSION", "of an unknown version")
 
 
 def partitions_command(cluster: str | None) -> list[str]:
-    """Every partition that this user can see."""
+    """Show every partition, also hidden ones."""
     return ["scontrol", *on_cluster(cluster), "--all", "--oneliner", "show", "partition"]
 
 
 def parse_partitions(output: str) -> Iterator[Partition]:
-    """The partitions in `scontrol --oneliner show partition`."""
+    """Parse `scontrol --oneliner show partition`."""
     for line in output.split("\n"):
         fields = dict(re.findall(r"(?:^|\s)(PartitionName|Default|State|MaxTime|MaxNodes|QoS)=(\S+)", line))
         if "PartitionName" in fields:
@@ -102,26 +118,26 @@ def parse_partitions(output: str) -> Iterator[Partition]:
 
 
 def chosen_partitions(settings: SlurmSettings, partitions: Sequence[Partition]) -> list[str]:
-    """The names of the partitions that jobs go to: those of the site file, or the default one."""
+    """Return the names of the jobs' partitions: those of the site file, or the default partition."""
     if settings.partition:
         return settings.partition.split(",")
     return [partition.name for partition in partitions if partition.is_default]
 
 
 def nodes_command(cluster: str | None) -> list[str]:
-    """The nodes of every partition, grouped by what they have and by their state."""
+    """List the nodes of every partition, grouped by hardware and state."""
     return ["sinfo", "--all", "--noheader", "--exact", f"--format={_NODE_FORMAT}", *on_cluster(cluster)]
 
 
 def parse_nodes(output: str) -> Iterator[NodeGroup]:
-    """The groups of nodes in sinfo's output; lines of another form are passed over."""
+    """Parse sinfo's output; lines of another format are skipped."""
     for line in output.split("\n"):
         fields = [field.strip() for field in line.split("|", 6)]
         if len(fields) != 7 or not fields[2].isdigit():
             continue
         partition, state, count, cpus, memory, gres, features = fields
         names = () if features in ("", "(null)") else tuple(features.split(","))
-        # `4+` is what sinfo prints of nodes that differ: at least 4
+        # sinfo prints `4+`, at least 4, for nodes that differ
         yield NodeGroup(
             partition,
             state,
@@ -134,44 +150,50 @@ def parse_nodes(output: str) -> Iterator[NodeGroup]:
 
 
 def parse_gpus(gres: str) -> dict[str, int]:
-    """GPUs by type in a list of generic resources, `gpu:a100:4(S:0-1),gpu:v100:2,nvme:1`; `gpu:4` has no type."""
+    """Count GPUs by type in a GRES list, `gpu:a100:4(S:0-1),gpu:v100:2,nvme:1`; the type of `gpu:4` is empty."""
     found: dict[str, int] = {}
     for item in re.sub(r"\([^)]*\)", "", gres).split(","):
         name, *rest = item.strip().split(":")
         if name == "gpu":
-            kind, count = (rest[0], rest[1]) if len(rest) > 1 else ("", rest[0] if rest else "1")
+            match rest:
+                case []:
+                    kind, count = "", "1"
+                case [count]:
+                    kind = ""
+                case [kind, count, *_]:
+                    pass
             if count.isdigit():
                 found[kind] = found.get(kind, 0) + int(count)
     return found
 
 
-def would_submit_command(script: str) -> list[str]:
-    """Ask whether a script would be accepted; nothing is submitted."""
+def dry_run_command(script: str) -> list[str]:
+    """Check whether sbatch would accept a script; submits nothing."""
     return ["sbatch", "--test-only", script]
 
 
 def parse_seconds(text: str) -> float | None:
-    """Seconds of a time in Slurm's configuration, `300 sec`; None for anything else."""
+    """Parse a time in Slurm's configuration, `300 sec`; None for other text."""
     match = re.match(r"(\d+)\b", text)
     return float(match[1]) if match else None
 
 
 def shortfalls(settings: SlurmSettings, group: NodeGroup) -> list[str]:
-    """What a trial asks for and these nodes do not have."""
-    shortfalls = []
+    """Return what a trial requests and these nodes do not have; empty where they fit a trial."""
+    found = []
     if settings.cpus_per_task and settings.cpus_per_task > group.cpus:
-        shortfalls.append(f"cpus_per_task {settings.cpus_per_task}, {group.count} nodes have {group.cpus}")
+        found.append(f"cpus_per_task {settings.cpus_per_task}, {group.count} nodes have {group.cpus}")
     if _mebibytes(settings) > group.memory:
-        shortfalls.append(f"memory {settings.memory}, {group.count} nodes have {group.memory}M")
+        found.append(f"memory {settings.memory}, {group.count} nodes have {group.memory}M")
     if settings.gpus_per_node and settings.gpus_per_node > _gpus(settings, group):
         kind = f" of type {settings.gpu_type}" if settings.gpu_type else ""
         has = ", ".join(f"{count} {name}".strip() for name, count in group.gpus.items()) or "none"
-        shortfalls.append(f"gpus_per_node {settings.gpus_per_node}{kind}, {group.count} nodes have {has}")
-    return shortfalls
+        found.append(f"gpus_per_node {settings.gpus_per_node}{kind}, {group.count} nodes have {has}")
+    return found
 
 
 def trials_per_node(settings: SlurmSettings, group: NodeGroup) -> int:
-    """How many trials a node of the group can hold at once, as far as the site file says what one needs."""
+    """Return how many trials fit on a node of the group, by the requests in the site file."""
     if settings.exclusive or settings.memory == "0":
         return 1
     bounds = [group.cpus // (settings.cpus_per_task or 1)]
@@ -182,16 +204,17 @@ def trials_per_node(settings: SlurmSettings, group: NodeGroup) -> int:
     return min(bounds)
 
 
-def taken(settings: SlurmSettings, groups: Sequence[NodeGroup]) -> dict[str, float | None]:
-    """What one trial takes by Slurm's names of resources, memory in MiB; None of what is not known.
+def requested_resources(settings: SlurmSettings, groups: Sequence[NodeGroup]) -> dict[str, float | None]:
+    """Return the resources of one trial by Slurm's names, memory in MiB; None where the amount is not known.
 
     Args:
-        settings: the site's.
-        groups: nodes that fit a trial; one that has a node for itself is counted with the smallest of them.
+        settings: the site's settings.
+        groups: nodes that fit a trial; a trial with exclusive nodes counts as the smallest of them.
     """
-    whole = settings.exclusive
-    cpus: float = min((group.cpus for group in groups), default=0) if whole else settings.cpus_per_task or 1
-    memory: float | None = _mebibytes(settings) or None  # without a word it is the partition's default
+    cpus: float = settings.cpus_per_task or 1
+    if settings.exclusive:
+        cpus = min((group.cpus for group in groups), default=0)
+    memory: float | None = _mebibytes(settings) or None  # None: the partition's default
     if settings.memory == "0":
         memory = min((group.memory for group in groups), default=None)
     gpus = settings.gpus_per_node or 0
@@ -212,7 +235,7 @@ def _gpus(settings: SlurmSettings, group: NodeGroup) -> int:
 
 
 def _mebibytes(settings: SlurmSettings) -> int:
-    """The memory that a trial asks for of each node, in MiB; 0 where it does not say, or takes all."""
+    """Return the memory that a trial requests on each node, in MiB; 0 where it requests none, or all."""
     memory = settings.memory or "0"
     kibibytes = {"K": 1, "M": 1 << 10, "G": 1 << 20, "T": 1 << 30}
     return int(memory[:-1]) * kibibytes[memory[-1]] // 1024 if memory != "0" else 0

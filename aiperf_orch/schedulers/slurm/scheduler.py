@@ -1,4 +1,4 @@
-"""The scheduler Slurm: submits by submitit, asks squeue once for the whole campaign, and scontrol and sacct for the rest."""
+"""The scheduler Slurm: one squeue for all jobs, sbatch through submitit, scontrol and sacct for unlisted jobs."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from aiperf_orch.schedulers.base import (
     array_element,
 )
 from aiperf_orch.schedulers.batching import submit_groups
-from aiperf_orch.schedulers.command import CommandResult, ask, run_command
+from aiperf_orch.schedulers.command import CommandResult, checked_output, run_command
 from aiperf_orch.schedulers.script_rendering import render_script, submitit_command
 from aiperf_orch.schedulers.slurm import squeue
-from aiperf_orch.schedulers.slurm.error_messages import ErrorClass, classify, is_waiting
+from aiperf_orch.schedulers.slurm.error_messages import ErrorClass, classify, is_retrying
 from aiperf_orch.settings.schedulers import SlurmSettings
 from aiperf_orch.util.errors import (
     QueueFullError,
@@ -41,8 +41,9 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 PROGRAMS: Final = ("sbatch", "srun", "squeue", "scancel", "scontrol")
-_IDS_A_CALL: Final = 500  # keeps command lines short
-_MOST_QUESTIONS: Final = 8  # of scontrol, of a job each; of more, one listing loads slurmctld less
+_IDS_PER_CALL: Final = 500  # keeps command lines short
+_MAX_SINGLE_QUERIES: Final = 8  # of scontrol, one job each; for more jobs one listing loads slurmctld less
+_KILLED: Final = 128  # exit statuses of a shell from here on mean that the command was killed by a signal
 
 
 class SlurmScheduler(Scheduler):
@@ -51,13 +52,12 @@ class SlurmScheduler(Scheduler):
     avoids_nodes = True
 
     def __init__(self, settings: SlurmSettings) -> None:
-        """Nothing is asked yet."""
         self._settings = settings
         self.query_interval = settings.query_interval
         self.lookahead = settings.lookahead
 
-    def check(self, concurrency: int) -> list[str]:  # noqa: ARG002  what a user may have is Slurm's to say
-        """Refuse a machine without Slurm's programs, or whose controller does not answer."""
+    def check(self, concurrency: int) -> list[str]:  # noqa: ARG002  Slurm enforces its limits
+        """Refuse a machine without Slurm's programs, or whose slurmctld does not answer."""
         missing = [program for program in PROGRAMS if not shutil.which(program)]
         if missing:
             raise UsageError(f"scheduler.kind: slurm, but {', '.join(missing)}: not found: is this a login node?")
@@ -65,15 +65,18 @@ class SlurmScheduler(Scheduler):
         return []
 
     def render(self, request: JobRequest) -> str:
-        """The script of one job."""
+        """Render the script of one job."""
         return self._script([request])
 
     def submit(self, requests: Sequence[JobRequest]) -> SubmitResult:
-        """Submit jobs, elements of one array by one call of sbatch, halved while a limit refuses the whole."""
+        """Submit jobs, elements of one array by one call of sbatch; an array that exceeds a limit is halved."""
         return submit_groups(requests, self._submit)
 
     def _submit(self, group: Sequence[JobRequest]) -> str:
-        """Submit one job, or elements of one array. To avoid nodes is a wish: perhaps too few others are left."""
+        """Submit one job, or elements of one array; without excluded nodes where Slurm refuses them.
+
+        Without the excluded ones too few nodes may remain.
+        """
         try:
             return self._executor(group).submit_all()
         except SubmitRefusedError:
@@ -82,30 +85,31 @@ class SlurmScheduler(Scheduler):
         return self._executor([replace(request, exclude=()) for request in group]).submit_all()
 
     def array_limit(self) -> int:
-        """MaxArraySize: indices are below it."""
+        """Return MaxArraySize; indices of elements are less than it."""
         size = self._config.get("MaxArraySize", "")
         return int(size) if size.isdigit() and int(size) > 1 else 1
 
     def release_resources(self, names: Collection[str]) -> None:
-        """Slurm frees an allocation itself."""
+        """Do nothing: Slurm frees allocations itself."""
 
     def query(self, names: Collection[str]) -> Mapping[str, JobStatus]:
-        """One squeue for all."""
-        answer = self._run(squeue.squeue_command(os.getuid(), self._settings.cluster))
-        if answer.status or "slurm_load_jobs error" in answer.errors:  # of one of several clusters it ends with 0
-            raise SchedulerUnreachableError(f"squeue failed: {answer.error_line}")
-        return squeue.statuses(list(squeue.parse_squeue(answer.output)), names)
+        """Query all jobs by one squeue."""
+        result = self._run(squeue.squeue_command(os.getuid(), self._settings.cluster))
+        # with several clusters squeue ends with 0 although one of them did not answer
+        if result.status or "slurm_load_jobs error" in result.errors:
+            raise SchedulerUnreachableError(f"squeue failed: {result.error_line}")
+        return squeue.statuses(list(squeue.parse_squeue(result.output)), names)
 
     def query_unlisted(self, jobs: Mapping[str, str]) -> Mapping[str, JobStatus | JobEnd]:
-        """By scontrol whether they live, and by sacct, where jobs are accounted, why they have ended.
+        """Query scontrol for live jobs, and sacct, with accounting, for the ends of the others.
 
-        What slurmctld does not know does not live, whatever sacct says: it still calls jobs running that were lost.
+        A job that slurmctld does not know has ended even where sacct shows it as running: sacct does so for lost jobs.
         """
         known = self._controlled(jobs)
         ended = {name: job for name, job in jobs.items() if not isinstance(known.get(name), JobStatus)}
         if ended and self.has_accounting:
             try:
-                # sacct knows of the steps, and of jobs that slurmctld has forgotten; but of an end some seconds late
+                # sacct knows the steps, and jobs that slurmctld has purged, but learns of an end some seconds late
                 known |= self._accounted(ended)
             except SchedulerUnreachableError:
                 if ended.keys() - known.keys():
@@ -113,101 +117,111 @@ class SlurmScheduler(Scheduler):
         return known
 
     def accounting(self, jobs: Mapping[str, str]) -> list[AccountedJob] | None:
-        """What sacct knows, where jobs are accounted."""
+        """Read sacct's records; None without accounting."""
         if not self.has_accounting:
             return None
         names = {job: name for name, job in jobs.items()}
         found = []
         for ids in _chunks(list(names)):
-            found += squeue.parse_accounting(self._ask(squeue.accounting_command(ids, self._settings.cluster)), names)
+            found += squeue.parse_accounting(
+                self._output(squeue.accounting_command(ids, self._settings.cluster)), names
+            )
         return found
 
     def cancel(self, jobs: Mapping[str, str | None], *, force: bool) -> CancelResult:
-        """Cancel what waits, and send SIGTERM to what runs; with `force` cancel it too, which ends it after KillWait."""
+        """Cancel pending jobs and send SIGTERM to running ones; `force` cancels these too: SIGKILL after KillWait."""
         listed = self.query(jobs.keys())
-        hidden = {name: job for name, job in jobs.items() if job is not None and name not in listed}
-        known = [*listed.values(), *self._controlled(hidden).values()]
+        unlisted = {name: job for name, job in jobs.items() if job is not None and name not in listed}
+        known = [*listed.values(), *self._controlled(unlisted).values()]
         live = [each for each in known if isinstance(each, JobStatus) and each.state is not JobState.ENDED]
-        waiting = [status for status in live if status.state is JobState.PENDING]
+        pending = [status for status in live if status.state is JobState.PENDING]
         running = [status for status in live if status.state is JobState.RUNNING]
-        # not --state=PENDING: of a waiting array's element that cancels the whole array
-        refused = self._scancel(waiting) | self._scancel(running, *([] if force else ["--signal=TERM"]))
-        return CancelResult([status.name for status in waiting if status.name not in refused], refused)
+        # not --state=PENDING, which for an element of a pending array cancels the whole array
+        refused = self._scancel(pending) | self._scancel(running, *([] if force else ["--signal=TERM"]))
+        return CancelResult([status.name for status in pending if status.name not in refused], refused)
 
     @property
     def has_accounting(self) -> bool:
-        """Whether jobs are accounted, so that sacct knows of their ends."""
+        """Whether the cluster accounts jobs, so that sacct knows their ends."""
         return squeue.is_accounted(self._config) and shutil.which("sacct") is not None
 
     @cached_property
     def _config(self) -> dict[str, str]:
-        return squeue.parse_config(self._ask(squeue.config_command(self._settings.cluster)))
+        return squeue.parse_config(self._output(squeue.config_command(self._settings.cluster)))
 
     def _controlled(self, jobs: Mapping[str, str]) -> dict[str, JobStatus | JobEnd]:
-        """What slurmctld knows of jobs, ids by name. One whose id has another name by now is not ours."""
+        """Query slurmctld for jobs, ids by name; a job whose id belongs to another name is not ours."""
         found: dict[tuple[str, str], JobStatus | JobEnd] = {}
-        for job in jobs.values() if len(jobs) <= _MOST_QUESTIONS else [None]:
-            answer = self._run(squeue.scontrol_command(job, self._settings.cluster))
-            if answer.status and (job is None or not squeue.is_unknown(answer.error_text)):
-                raise SchedulerUnreachableError(f"scontrol failed: {answer.error_line}")
-            found |= squeue.parse_scontrol(answer.output)
+        for job in jobs.values() if len(jobs) <= _MAX_SINGLE_QUERIES else [None]:
+            result = self._run(squeue.scontrol_command(job, self._settings.cluster))
+            if result.status and (job is None or not squeue.is_unknown_job(result.error_text)):
+                raise SchedulerUnreachableError(f"scontrol failed: {result.error_line}")
+            found |= squeue.parse_scontrol(result.output)
         return {name: found[name, job] for name, job in jobs.items() if (name, job) in found}
 
     def _accounted(self, jobs: Mapping[str, str]) -> dict[str, JobEnd]:
-        """What sacct knows of the ends of jobs, ids by name."""
+        """Query sacct for the ends of jobs, ids by name."""
         found: dict[tuple[str, str], JobEnd] = {}
         for ids in _chunks(list(jobs.values())):
-            answer = self._run(squeue.sacct_command(ids, self._settings.cluster))
-            if answer.status or ("sacct: error: " in answer.errors and not answer.output.strip()):
-                raise SchedulerUnreachableError(f"sacct failed: {answer.error_line}")
-            found |= squeue.parse_sacct(answer.output)
+            result = self._run(squeue.sacct_command(ids, self._settings.cluster))
+            if result.status or ("sacct: error: " in result.errors and not result.output.strip()):
+                raise SchedulerUnreachableError(f"sacct failed: {result.error_line}")
+            found |= squeue.parse_sacct(result.output)
         return {name: found[name, job] for name, job in jobs.items() if (name, job) in found}
 
     def _scancel(self, jobs: Sequence[JobStatus], *options: str) -> dict[str, str]:
-        """Tell jobs; returns why, by name, those are not told that could have been."""
+        """Run scancel; returns, by name, the reasons of jobs that it did not signal although they had not ended."""
         refused: dict[str, str] = {}
         for chunk in _chunks(jobs):
             ids = [job.job for job in chunk]
-            answer = self._run(squeue.scancel_command(ids, self._settings.cluster, *options))
-            if answer.status == 0:
+            result = self._run(squeue.scancel_command(ids, self._settings.cluster, *options))
+            if result.status == 0:
                 continue
-            if answer.status < 0 or classify(answer.error_text) is ErrorClass.UNREACHABLE:
-                raise SchedulerUnreachableError(f"scancel failed: {answer.error_line}")
-            why = squeue.parse_scancel(answer.error_text) or dict.fromkeys(ids, answer.error_line)
-            refused |= {job.name: why[job.job] for job in chunk if job.job in why and why[job.job] not in squeue.GONE}
+            if result.status < 0 or classify(result.error_text) is ErrorClass.UNREACHABLE:
+                raise SchedulerUnreachableError(f"scancel failed: {result.error_line}")
+            reasons = squeue.parse_scancel(result.error_text) or dict.fromkeys(ids, result.error_line)
+            refused |= {
+                job.name: reasons[job.job]
+                for job in chunk
+                if job.job in reasons and reasons[job.job] not in squeue.HAS_ENDED
+            }
         return refused
 
     def _run(self, command: Sequence[str]) -> CommandResult:
         return run_command(command, timeout=self._settings.command_timeout)
 
-    def _ask(self, command: Sequence[str]) -> str:
-        return ask(command, timeout=self._settings.command_timeout)
+    def _output(self, command: Sequence[str]) -> str:
+        return checked_output(command, timeout=self._settings.command_timeout)
 
     def _executor(self, group: Sequence[JobRequest]) -> SlurmExecutor:
-        from aiperf_orch.schedulers.slurm.executor import SlurmExecutor  # submitit: not for those who only ask
+        from aiperf_orch.schedulers.slurm.executor import SlurmExecutor  # queries do not import submitit
 
         return SlurmExecutor(group, self._script, lambda script: self._sbatch(script, len(group)))
 
     def _sbatch(self, script: Path, number: int) -> str:
-        """Submit a script of so many jobs from the folder that it lies in; returns the id.
+        """Submit a script from its folder; returns the job's id.
 
-        Where the queue is full, sbatch would try again by itself for two minutes: it is ended as soon as it says so. It
-        then sleeps, so that nothing is on its way.
+        While the queue is full, sbatch retries for two minutes: it is killed as soon as it reports that. It is then
+        sleeping, so that no request is on its way.
+
+        Args:
+            script: the batch script.
+            number: how many jobs it submits.
         """
         command, timeout = ["sbatch", "--parsable", script.name], self._settings.command_timeout
-        answer = run_command(command, timeout=timeout, folder=script.parent, enough=is_waiting)
-        job = answer.output.strip().rpartition("\n")[2].partition(";")[0]
+        result = run_command(command, timeout=timeout, folder=script.parent, enough=is_retrying)
+        job = result.output.strip().rpartition("\n")[2].partition(";")[0]
         if job.isdigit():
             return job
-        complaint = classify(answer.error_text)
-        lost = answer.status == 0 or answer.status < 0 or answer.status >= 128
-        if complaint is ErrorClass.FULL or (complaint is ErrorClass.FEWER and number > 1):
-            raise QueueFullError(answer.error_line)
-        if complaint is ErrorClass.FOR_GOOD:
-            raise SubmitRefusedError(answer.error_line)
-        if complaint is ErrorClass.UNREACHABLE or lost:
-            raise SchedulerUnreachableError(f"sbatch: {answer.error_line}")
-        raise SubmitPostponedError(answer.error_line)
+        error = classify(result.error_text)
+        without_answer = result.status == 0 or result.status < 0 or result.status >= _KILLED
+        if error is ErrorClass.QUEUE_FULL or (error is ErrorClass.TOO_MANY and number > 1):
+            raise QueueFullError(result.error_line)
+        if error is ErrorClass.PERMANENT:
+            raise SubmitRefusedError(result.error_line)
+        if error is ErrorClass.UNREACHABLE or without_answer:
+            raise SchedulerUnreachableError(f"sbatch: {result.error_line}")
+        raise SubmitPostponedError(result.error_line)
 
     def _script(self, requests: Sequence[JobRequest]) -> str:
         first, settings = requests[0], self._settings
@@ -235,4 +249,4 @@ def _index(request: JobRequest) -> int | None:
 
 
 def _chunks(items: Sequence[Item]) -> list[Sequence[Item]]:
-    return [items[start : start + _IDS_A_CALL] for start in range(0, len(items), _IDS_A_CALL)]
+    return [items[start : start + _IDS_PER_CALL] for start in range(0, len(items), _IDS_PER_CALL)]

@@ -1,4 +1,4 @@
-"""What the directives of a Slurm script must say, and must not: see `schedulers.contract`."""
+"""Check of a Slurm script's directives against the contract in `aiperf_orch.schedulers.script_contract`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from aiperf_orch.schedulers.script_contract import (
     Violation,
     directive_lines,
     late_directives,
+    name_violations,
+    output_violations,
     overridden,
+    requeue_violations,
 )
 
 _PREFIX: Final = "#SBATCH"
@@ -21,7 +24,7 @@ _LETTERS: Final = {
     "x": "exclude", "M": "clusters", "N": "nodes", "c": "cpus-per-task", "n": "ntasks", "G": "gpus",
 }  # fmt: skip
 _FLAGS: Final = ("hold", "wait", "parsable", "test-only", "requeue", "no-requeue", "exclusive")
-"""Options without a value: the word behind one is another option, or nothing."""
+"""Options without a value: the next word is another option, or is ignored."""
 
 _SETTINGS: Final = {
     "time": "time_limit", "partition": "partition", "account": "account", "qos": "qos", "reservation": "reservation",
@@ -29,10 +32,13 @@ _SETTINGS: Final = {
     "cpus-per-task": "cpus_per_task", "mem": "memory", "gres": "gpus_per_node", "gpus-per-node": "gpus_per_node",
     "comment": "comment", "mail-user": "mail_user", "mail-type": "mail_type", "ntasks-per-node": "nodes",
 }  # fmt: skip
-"""Options that a setting chooses."""
+"""Settings that choose an option."""
 
 _REFUSED: Final = {
-    "hold": ("a held job waits until it is released by hand", "leave it out; to start later, start the campaign later"),
+    "hold": (
+        "a held job does not start until a user releases it",
+        "leave it out; to start later, start the campaign later",
+    ),
     "dependency": (
         "a trial would wait for another job",
         "leave it out, and start the campaign when that job has ended",
@@ -42,10 +48,10 @@ _REFUSED: Final = {
     "test-only": ("nothing would be submitted", "leave it out: `aiperf-orch check` tests the script"),
     "chdir": (
         "the job would write its first output elsewhere, where it is not found",
-        "leave it out; a folder for the trial itself is chosen by scheduler.setup: [cd /some/folder]",
+        "leave it out; to choose the trial's working directory, use scheduler.setup: [cd /some/folder]",
     ),
 }
-_DOUBTED: Final = {
+_DISCOURAGED: Final = {
     "parsable": ("sbatch is called with it anyway", "leave it out"),
     "export": (
         "the script sets the trial's environment itself",
@@ -57,21 +63,31 @@ _DOUBTED: Final = {
     ),
 }
 _KNOWN: Final = frozenset(
-    {*_LETTERS.values(), *_SETTINGS, *_REFUSED, *_DOUBTED, *_FLAGS, "open-mode", "signal", "time-min", "wait-all-nodes"}
+    {
+        *_LETTERS.values(),
+        *_SETTINGS,
+        *_REFUSED,
+        *_DISCOURAGED,
+        *_FLAGS,
+        "open-mode",
+        "signal",
+        "time-min",
+        "wait-all-nodes",
+    }
 )
 
 
 def violations(script: str, expected: Expected) -> Iterator[Violation]:
-    """What the directives say against the contract."""
+    """Find the violations of the contract in the directives."""
     options = [option for line, words in directive_lines(script, _PREFIX) for option in _options(line, words)]
     yield from _name_and_array(options, expected)
     yield from _output(options, expected)
     yield from _requeue(options, expected)
     yield from _time(options)
     if not script.startswith("#!"):
-        yield Violation("", "sbatch takes no script without an interpreter", "begin it with #!/usr/bin/env bash")
+        yield Violation("", "sbatch accepts no script without an interpreter", "begin it with #!/usr/bin/env bash")
     for option in options:
-        for table, is_fault in ((_REFUSED, True), (_DOUBTED, False)):
+        for table, is_fault in ((_REFUSED, True), (_DISCOURAGED, False)):
             if option.name in table and option.value != "ALL":  # an --export=ALL changes nothing
                 yield Violation(option.line, *table[option.name], is_fault)
     yield from overridden(options, _SETTINGS)
@@ -79,13 +95,13 @@ def violations(script: str, expected: Expected) -> Iterator[Violation]:
 
 
 def _options(line: str, words: Sequence[str]) -> Iterator[Option]:
-    """The options of a directive, by their long names."""
+    """Yield the options of a directive, by their long names."""
     rest = list(words)
     while rest:
         word = rest.pop(0)
         if word.startswith("--"):
             name, equals, value = word[2:].partition("=")
-            name = _full(name)
+            name = _full_name(name)
         elif word.startswith("-") and len(word) > 1:
             name, value = _LETTERS.get(word[1], word[1]), word[2:].removeprefix("=")
             equals = value
@@ -96,49 +112,37 @@ def _options(line: str, words: Sequence[str]) -> Iterator[Option]:
         yield Option(name, value, line)
 
 
-def _full(name: str) -> str:
-    """The option that a long name is, or begins: sbatch takes an abbreviation that only one has."""
-    begun = [known for known in _KNOWN if known.startswith(name)] if len(name) > 2 and name not in _KNOWN else []
-    return begun[0] if len(begun) == 1 else name
+def _full_name(name: str) -> str:
+    """Return the full name of an option; sbatch accepts unique abbreviations."""
+    if name in _KNOWN or len(name) < 3:
+        return name
+    matches = [known for known in _KNOWN if known.startswith(name)]
+    return matches[0] if len(matches) == 1 else name
 
 
 def _last(options: Sequence[Option], *names: str) -> Option | None:
-    """The last of several options: it is the one that counts."""
+    """Return the last of several options, which is the one that counts; None without one."""
     return next((option for option in reversed(options) if option.name in names), None)
 
 
 def _name_and_array(options: Sequence[Option], expected: Expected) -> Iterator[Violation]:
     name, array = _last(options, "job-name"), _last(options, "array")
-    if name is None:
-        yield Violation(
-            "", "no directive names the job, so that it would not be found", "write #SBATCH --job-name={{ name }}"
-        )
-    elif name.value != expected.name:
-        yield Violation(
-            name.line,
-            "the job would have another name than it is looked for by, and be neither found nor cancelled",
-            "leave it out; a template writes #SBATCH --job-name={{ name }}",
-        )
+    yield from name_violations([name] if name else [], expected, "#SBATCH --job-name={{ name }}")
     if expected.elements and (array is None or array.value != expected.elements):
         advice = "a template writes {% if elements %}, #SBATCH --array={{ elements | ranges }}, {% endif %}"
-        message = f"of an array the script would submit another part than {expected.elements}"
+        message = f"the script would submit other elements of the array than {expected.elements}"
         yield Violation(array.line if array else "", message, advice)
     elif array is not None and not expected.elements:
-        advice = "leave it out: campaign.concurrency is how many trials run at once"
+        advice = "leave it out: campaign.concurrency is the number of concurrent trials"
         yield Violation(array.line, "one trial would be several jobs", advice)
 
 
 def _output(options: Sequence[Option], expected: Expected) -> Iterator[Violation]:
     output, error, mode = _last(options, "output"), _last(options, "error"), _last(options, "open-mode")
-    if output is None:
-        message = "no directive says where the job's first output goes, so that it would not be found"
-        yield Violation("", message, f"write #SBATCH --output={expected.output}")
-    elif output.value != expected.output:
-        advice = f"leave it out; a template writes #SBATCH --output={expected.output}"
-        yield Violation(output.line, "the job's first output would go elsewhere, where it is not looked for", advice)
+    yield from output_violations([output] if output else [], expected, f"#SBATCH --output={expected.output}")
     if error is not None and error.value != expected.output:
         yield Violation(
-            error.line, "the job's first errors would go elsewhere, where they are not looked for", "leave it out"
+            error.line, "the job's first errors would go elsewhere, where they are not found", "leave it out"
         )
     if mode is not None and mode.value != "append":
         advice = "leave it out; a template writes #SBATCH --open-mode=append"
@@ -147,13 +151,8 @@ def _output(options: Sequence[Option], expected: Expected) -> Iterator[Violation
 
 def _requeue(options: Sequence[Option], expected: Expected) -> Iterator[Violation]:
     rule = _last(options, "requeue", "no-requeue")
-    wanted = "requeue" if expected.requeue else "no-requeue"
-    if rule is None:
-        advice = 'write #SBATCH --{{ "requeue" if site.requeue else "no-requeue" }}'
-        yield Violation("", "no directive says whether the job may run again by itself", advice)
-    elif rule.name != wanted:
-        advice = f"leave it out, and set scheduler.requeue: {str(rule.name == 'requeue').lower()}"
-        yield Violation(rule.line, "the job would be treated otherwise than scheduler.requeue says", advice)
+    given = [(rule, rule.name == "requeue")] if rule else []
+    yield from requeue_violations(given, expected, '#SBATCH --{{ "requeue" if site.requeue else "no-requeue" }}')
 
 
 def _time(options: Sequence[Option]) -> Iterator[Violation]:
@@ -167,4 +166,4 @@ def _time(options: Sequence[Option]) -> Iterator[Violation]:
     for option in signals[1:]:
         if option.value != signals[0].value:
             advice = "leave it out, and set scheduler.warn_before"
-            yield Violation(option.line, "the trial would not be warned of its time limit as it expects", advice)
+            yield Violation(option.line, "the trial would not be warned before its time limit as it expects", advice)

@@ -1,4 +1,4 @@
-"""A first site file for a Slurm cluster, from what the cluster says that it has. Asks nothing itself."""
+"""Draft of a site file for a Slurm cluster from its inventory. Runs no commands."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from aiperf_orch.schedulers.slurm.inventory import Cluster, NodeGroup, Partition
 from aiperf_orch.settings.schedulers import SlurmSettings
 from aiperf_orch.util.units import format_duration
 
-_LONGEST: Final = 4 * 3600.0  # seconds of one job, the settings' default
-_MOST_TRIALS: Final = 100_000
+_DEFAULT_TIME_LIMIT: Final = 4 * 3600.0  # seconds, the settings' default
+_MAX_CONCURRENCY: Final = 100_000
 
 
 def draft(cluster: Cluster, file: str) -> str:
-    """The text of a site file, with the alternatives as comments.
+    """Return the text of a site file, with alternatives as comments.
 
     One trial gets one GPU and its share of the node; on a cluster without GPUs it gets a whole node.
 
     Args:
-        cluster: what there is.
-        file: where the file will lie, for the words that tell how to go on.
+        cluster: the cluster's inventory.
+        file: path of the site file, for the instructions in it.
     """
     partition = choose_partition(cluster)
     nodes = [group for group in cluster.nodes if partition and group.partition == partition.name]
@@ -40,17 +40,17 @@ def draft(cluster: Cluster, file: str) -> str:
         time_limit=format_duration(settings.time_limit),
         warn_before=format_duration(settings.warn_before),
         slots=slots,
-        concurrency=min(max(slots, 1), _MOST_TRIALS),
+        concurrency=min(max(slots, 1), _MAX_CONCURRENCY),
         features=sorted({feature for group in nodes for feature in group.features}),
         accounts=_default_first(cluster),
-        qos=[(each.name, _allows(each)) for each in cluster.qos if each.name in _qos_names(cluster.associations)],
+        qos=[(each.name, _describe_qos(each)) for each in cluster.qos if each.name in _qos_names(cluster.associations)],
     )
 
 
 def choose_partition(cluster: Cluster) -> Partition | None:
-    """The partition to begin with: up, with GPUs, the default one, the largest, in this order of weight."""
+    """Choose a partition: in service, with GPUs, the default one, the largest; earlier criteria weigh more."""
 
-    def merit(partition: Partition) -> tuple[bool, bool, bool, int]:
+    def priority(partition: Partition) -> tuple[bool, bool, bool, int]:
         groups = [group for group in cluster.nodes if group.partition == partition.name]
         return (
             partition.state == "UP",
@@ -59,13 +59,13 @@ def choose_partition(cluster: Cluster) -> Partition | None:
             sum(group.count for group in groups),
         )
 
-    return max(cluster.partitions, key=merit, default=None)
+    return max(cluster.partitions, key=priority, default=None)
 
 
 def trial_allocation(partition: Partition | None, nodes: Sequence[NodeGroup]) -> SlurmSettings:
-    """What one trial gets on a partition: of its most frequent kind of node one GPU's share, or all of it."""
-    longest = partition.max_time if partition and partition.max_time else _LONGEST
-    time_limit = min(_LONGEST, longest)
+    """Return one trial's allocation in a partition: one GPU and its share of the most frequent node, or all of it."""
+    longest = partition.max_time if partition and partition.max_time else _DEFAULT_TIME_LIMIT
+    time_limit = min(_DEFAULT_TIME_LIMIT, longest)
     fields: dict[str, object] = {
         "partition": partition.name if partition else None,
         "time_limit": f"{time_limit:.0f}s",
@@ -82,13 +82,13 @@ def trial_allocation(partition: Partition | None, nodes: Sequence[NodeGroup]) ->
             fields |= {"exclusive": True, "memory": "0"}
         else:
             fields |= {"gpus_per_node": 1, "gpu_type": kind or None}
-            if typical.memory > share:  # a site that does not say how much its nodes have says 1
+            if typical.memory > share:  # Slurm shows 1 where the memory is not configured
                 fields["memory"] = f"{typical.memory // share}M"
     return SlurmSettings.model_validate(fields)
 
 
 def _gpu_types(nodes: Sequence[NodeGroup]) -> dict[str, int]:
-    """GPUs of all nodes by type, the most frequent first."""
+    """Count the GPUs of all nodes by type, the most frequent first."""
     counts: Counter[str] = Counter()
     for group in nodes:
         counts.update({kind: group.count * number for kind, number in group.gpus.items()})
@@ -105,34 +105,44 @@ def _describe(partition: Partition, cluster: Cluster) -> str:
     for group in groups:
         gpus = "".join(f", {number} GPUs {kind}".rstrip() for kind, number in group.gpus.items())
         kinds[f"{group.cpus} cores, {group.memory / 1024:.3g} GiB{gpus}"] += group.count
-    limit = "jobs of any length" if partition.max_time is None else f"jobs up to {format_duration(partition.max_time)}"
-    words = [f"{number} nodes with {kind}" for kind, number in kinds.most_common()] or ["no nodes"]
-    notes = ["the default"] * partition.is_default + [f"now {partition.state}"] * (partition.state != "UP")
-    return "; ".join([*words, limit, *notes])
+    parts = [f"{number} nodes with {kind}" for kind, number in kinds.most_common()] or ["no nodes"]
+    if partition.max_time is None:
+        parts.append("jobs of any length")
+    else:
+        parts.append(f"jobs up to {format_duration(partition.max_time)}")
+    if partition.is_default:
+        parts.append("the default")
+    if partition.state != "UP":
+        parts.append(f"now {partition.state}")
+    return "; ".join(parts)
 
 
 def _qos_names(associations: Sequence[Association]) -> set[str]:
     return {name for each in associations for name in each.qos}
 
 
-def _allows(qos: Qos) -> str:
-    amounts = {
-        each.name: format_duration(each.amount) if each.name == "MaxWall" else f"{each.amount:g}" for each in qos.limits
-    }
-    words = [text.format(amounts[name]) for name, text in _ALLOWED.items() if name in amounts]
-    others = [limit.name for limit in qos.limits if limit.name not in _ALLOWED]
-    words += [f"also {', '.join(dict.fromkeys(others))}"] * bool(others)
-    return ", ".join(words) or "no limits"
+def _describe_qos(qos: Qos) -> str:
+    """Describe the limits of a QOS: the common ones in words, the names of the others."""
+    parts = [
+        text.format(format_duration(limit.amount) if name == "MaxWall" else f"{limit.amount:g}")
+        for name, text in _LIMIT_TEXTS.items()
+        for limit in qos.limits
+        if limit.name == name
+    ]
+    others = [limit.name for limit in qos.limits if limit.name not in _LIMIT_TEXTS]
+    if others:
+        parts.append(f"also {', '.join(dict.fromkeys(others))}")
+    return ", ".join(parts) or "no limits"
 
 
-_ALLOWED: Final = {
-    "MaxJobsPerUser": "{} jobs of a user run at once",
+_LIMIT_TEXTS: Final = {
+    "MaxJobsPerUser": "{} running jobs of a user",
     "MaxSubmitJobsPerUser": "{} in the queue",
     "MaxWall": "jobs up to {}",
 }
 
 
 def _default_first(cluster: Cluster) -> list[str]:
-    """The user's accounts, the one of jobs that name none before the others."""
+    """Return the user's accounts, the default account first."""
     names = sorted({each.account for each in cluster.associations})
     return sorted(names, key=lambda name: name != cluster.default_account)

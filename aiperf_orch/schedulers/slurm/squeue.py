@@ -1,6 +1,6 @@
-"""Slurm's queue: builders of squeue, sacct and scontrol commands, and parsers of what they print. Runs nothing.
+"""Slurm's queue and accounting: builders of squeue, sacct and scontrol commands, and parsers of their output.
 
-The sets of states are complete as of Slurm 24.11; a state that is in none of them is no end.
+The module runs nothing. The sets of states are complete as of Slurm 24.11; a state in none of them is not an end.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.schedulers.base import AccountedJob, JobEnd, JobState, JobStatus
-from aiperf_orch.schedulers.slurm.pending_reasons import STUCK, in_words
+from aiperf_orch.schedulers.slurm.pending_reasons import STUCK, describe_reason
 
 PENDING: Final = frozenset(
     {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"}
@@ -28,12 +28,12 @@ RUNNING: Final = frozenset(
         "STAGE_OUT",
         "EXPEDITING",
         "POWER_UP_NODE",
-        "REVOKED",  # of a federation's job: another cluster took it, and ends it
+        "REVOKED",  # in a federation: another cluster took the job, and ends it
     }
 )
 ENDED: Final[Mapping[str, EndReason | None]] = {
     "COMPLETED": None,
-    "FAILED": None,  # its exit code tells more
+    "FAILED": None,  # the exit code decides
     "CANCELLED": EndReason.CANCELLED,
     "TIMEOUT": EndReason.TIME_LIMIT,
     "DEADLINE": EndReason.TIME_LIMIT,
@@ -45,15 +45,25 @@ ENDED: Final[Mapping[str, EndReason | None]] = {
 }
 _SUSPENDED: Final = frozenset({"SUSPENDED", "STOPPED"})
 _STUCK_STATES: Final = frozenset({"REQUEUE_HOLD", "SPECIAL_EXIT", "RESV_DEL_HOLD"})
-_SQUEUE_FORMAT: Final = "%i|%F|%K|%T|%M|%r|%N|%j"  # the name last: our names have no bar, others' may
+_SQUEUE_FORMAT: Final = "%i|%F|%K|%T|%M|%r|%N|%j"  # the name last: our names contain no bar, others may
 _SACCT_FIELDS: Final = "JobID,State,ExitCode,NodeList,JobName"  # the name last, as above
-_WHOLE_LISTS: Final = ("env", "SLURM_BITSTR_LEN=0")
-"""Before commands that print an array's waiting elements in one record: else lists of more than 64 characters are cut."""
+_COMPLETE_LISTS: Final = ("env", "SLURM_BITSTR_LEN=0")
+"""Prefix of commands that print an array's pending elements in one record; else Slurm cuts lists at 64 characters."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueueRow:
-    """A job as squeue shows it, an array's element under the name `array[index]`."""
+    """A job as squeue lists it.
+
+    Attributes:
+        name: the job's name, `array[index]` for an element of an array.
+        job: the id, `array_index` for an element.
+        state: Slurm's word for the state.
+        seconds: elapsed time; None where it is not shown.
+        reason: why it is pending.
+        nodes: compressed list of its nodes.
+        exit_code: `status:signal`, where it is shown.
+    """
 
     name: str
     job: str
@@ -64,25 +74,27 @@ class QueueRow:
     exit_code: str = ""
 
     @property
-    def known(self) -> JobStatus | JobEnd:
-        """Its end, or that it has not ended."""
+    def end_or_status(self) -> JobStatus | JobEnd:
+        """End of the job, or its status if it has not ended."""
         return end_of(self.state, self.exit_code, self.nodes, ()) or self.status
 
     @property
     def status(self) -> JobStatus:
-        """What it means to us."""
+        """Status of the job."""
         if self.state in ENDED:
             return JobStatus(self.name, self.job, JobState.ENDED, self.state)
         if self.state in PENDING:
             stuck = self.state in _STUCK_STATES or self.reason in STUCK
-            return JobStatus(self.name, self.job, JobState.PENDING, in_words(self.reason), stuck=stuck, final=stuck)
+            return JobStatus(
+                self.name, self.job, JobState.PENDING, describe_reason(self.reason), stuck=stuck, final=stuck
+            )
         detail = "" if self.state == "RUNNING" else self.state
         suspended = self.state in _SUSPENDED
         return JobStatus(self.name, self.job, JobState.RUNNING, detail, running_for=self.seconds, suspended=suspended)
 
 
 def squeue_command(uid: int, cluster: str | None) -> list[str]:
-    """Every job of a user in one question: those that ended not long ago, and those in hidden partitions, too."""
+    """List all jobs of a user, also recently ended ones and those in hidden partitions."""
     return [
         "squeue",
         "--all",
@@ -96,7 +108,7 @@ def squeue_command(uid: int, cluster: str | None) -> list[str]:
 
 
 def parse_squeue(output: str) -> Iterator[QueueRow]:
-    """The rows of squeue's output; lines of another form (`CLUSTER: name`) are passed over."""
+    """Parse squeue's output; lines of another format (`CLUSTER: name`) are skipped."""
     for line in output.split("\n"):
         fields = line.split("|", 7)
         if len(fields) != 8:
@@ -108,7 +120,7 @@ def parse_squeue(output: str) -> Iterator[QueueRow]:
 
 
 def statuses(rows: Collection[QueueRow], names: Collection[str]) -> dict[str, JobStatus]:
-    """What the queue says of jobs with these names; of two with the same name the one that has not ended counts."""
+    """Return the statuses of jobs with these names; of two jobs with one name the one that has not ended counts."""
     wanted = set(names)
     found: dict[str, JobStatus] = {}
     for row in rows:
@@ -120,7 +132,7 @@ def statuses(rows: Collection[QueueRow], names: Collection[str]) -> dict[str, Jo
 
 
 def parse_elapsed(text: str) -> float | None:
-    """Seconds of a time as squeue prints it: `5:07`, `1:02:03`, `2-03:04:05`; None for anything else."""
+    """Parse a time as squeue prints it, `5:07`, `1:02:03`, `2-03:04:05`, into seconds; None for other text."""
     match = re.fullmatch(r"(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)", text)
     if not match:
         return None
@@ -129,7 +141,7 @@ def parse_elapsed(text: str) -> float | None:
 
 
 def format_limit(seconds: float) -> str:
-    """A time limit as sbatch reads it, `D-HH:MM:SS`, not shorter than a minute."""
+    """Write a time limit for sbatch, `D-HH:MM:SS`: whole seconds rounded up, at least one minute."""
     whole = max(int(-(-seconds // 1)), 60)
     minutes, rest = divmod(whole, 60)
     hours, minutes = divmod(minutes, 60)
@@ -138,13 +150,13 @@ def format_limit(seconds: float) -> str:
 
 
 def sacct_command(jobs: Collection[str], cluster: str | None) -> list[str]:
-    """The records of jobs and of their steps: of an out-of-memory job only a step says so.
+    """Read the records of jobs and of their steps: only a step shows that a job ran out of memory.
 
-    Arrays are asked for whole: elements that never ran have one record together, which is not found by theirs.
+    Whole arrays are requested, since elements that never ran share one record, which is not found by their own ids.
     """
     ids = dict.fromkeys(job.partition("_")[0] for job in jobs)
     return [
-        *_WHOLE_LISTS,
+        *_COMPLETE_LISTS,
         "sacct",
         "--noheader",
         "--parsable2",
@@ -155,15 +167,15 @@ def sacct_command(jobs: Collection[str], cluster: str | None) -> list[str]:
 
 
 def parse_sacct(output: str) -> dict[tuple[str, str], JobEnd]:
-    """Why jobs have ended, by name and id; those that have not are left out."""
+    """Parse sacct's output into ends by name and id; jobs that have not ended are left out."""
     jobs: dict[str, tuple[str, str, str, str]] = {}
     steps: dict[str, list[tuple[str, str]]] = {}
     for line in output.split("\n"):
         fields = line.split("|", 4)
         if len(fields) != 5:
             continue
-        ident, state, code, nodes, name = (field.strip() for field in fields)
-        job, dot, _step = ident.partition(".")
+        job_id, state, code, nodes, name = (field.strip() for field in fields)
+        job, dot, _step = job_id.partition(".")
         if dot:
             steps.setdefault(job, []).append((state, code))
         else:
@@ -177,10 +189,11 @@ def parse_sacct(output: str) -> dict[tuple[str, str], JobEnd]:
 
 
 def accounting_command(jobs: Collection[str], cluster: str | None) -> list[str]:
-    """The records of jobs, of each of their runs, without their steps; times in UTC: sacct drops the zone of a format that asks for it.
+    """Read the records of each run of jobs, without their steps, in UTC.
 
-    Without --duplicates sacct shows of a job that ran again the last run only. Arrays are asked for whole: elements that
-    never ran have one record together, which is not found by theirs.
+    TZ is set because sacct ignores the zone of a time format. Without --duplicates sacct shows only the last run of a
+    requeued job. Whole arrays are requested, since elements that never ran share one record, which is not found by
+    their own ids.
     """
     ids = dict.fromkeys(job.partition("_")[0] for job in jobs)
     fields = "JobID,State,ExitCode,Start,End,NodeList,JobName"
@@ -189,35 +202,38 @@ def accounting_command(jobs: Collection[str], cluster: str | None) -> list[str]:
 
 
 def parse_accounting(output: str, names: Mapping[str, str]) -> list[AccountedJob]:
-    """The records of those jobs among `names` (by id) of which accounting knows.
+    """Parse sacct's output into the records of those jobs among `names` that accounting knows.
 
-    Others had the same ids before: where slurmctld lost its state, it counts from one again.
+    Args:
+        output: sacct's output.
+        names: names by id. A record with another name is an older job's: slurmctld restarts its ids when it loses its
+            state.
     """
     records = []
     for line in output.split("\n"):
         fields = [field.strip() for field in line.split("|", 6)]
         if len(fields) != 7:
             continue
-        ident, state, code, start, end, nodes, called = fields
-        begun, over = (f"{time}Z" if time[:1].isdigit() else None for time in (start, end))
-        for _, job in _jobs_of(ident, called):
+        job_id, state, code, start, end, nodes, job_name = fields
+        started, ended = (f"{time}Z" if time[:1].isdigit() else None for time in (start, end))
+        for _, job in _jobs_of(job_id, job_name):
             name = names.get(job, "")
-            if name and name.partition("[")[0] == called:
-                records.append(AccountedJob(name, job, state, code, begun, over, tuple(expand_nodes(nodes))))
+            if name and name.partition("[")[0] == job_name:
+                records.append(AccountedJob(name, job, state, code, started, ended, tuple(expand_nodes(nodes))))
     return records
 
 
 def scontrol_command(job: str | None, cluster: str | None) -> list[str]:
-    """What the controller still knows of one job, or of all jobs, also in hidden partitions."""
-    what = ["jobs"] if job is None else ["job", job]
-    return [*_WHOLE_LISTS, "scontrol", *on_cluster(cluster), "--all", "--oneliner", "show", *what]
+    """Show one job, or all jobs for None, that slurmctld still knows, also in hidden partitions."""
+    target = ["jobs"] if job is None else ["job", job]
+    return [*_COMPLETE_LISTS, "scontrol", *on_cluster(cluster), "--all", "--oneliner", "show", *target]
 
 
 def parse_scontrol(output: str) -> dict[tuple[str, str], JobStatus | JobEnd]:
-    """Whether jobs have ended, and why, by name and id, from `scontrol --oneliner show`."""
+    """Parse `scontrol --oneliner show` into ends, or statuses of live jobs, by name and id."""
     known: dict[tuple[str, str], JobStatus | JobEnd] = {}
     for line in output.split("\n"):
-        # the first of each counts: behind them a comment of the user's may say anything
+        # the first of each counts: a user's comment after them may contain any text
         found = re.findall(
             r"(?:^|\s)(JobId|ArrayJobId|ArrayTaskId|JobName|JobState|Reason|ExitCode|RunTime|NodeList)=(\S+)", line
         )
@@ -227,83 +243,83 @@ def parse_scontrol(output: str) -> dict[tuple[str, str], JobStatus | JobEnd]:
         job = fields["JobId"]
         if "ArrayJobId" in fields and "ArrayTaskId" in fields:
             job = f"{fields['ArrayJobId']}_[{fields['ArrayTaskId']}]"
-        for name, ident in _jobs_of(job, fields["JobName"]):
-            known[name, ident] = QueueRow(
+        for name, job_id in _jobs_of(job, fields["JobName"]):
+            known[name, job_id] = QueueRow(
                 name,
-                ident,
+                job_id,
                 fields["JobState"],
                 parse_elapsed(fields.get("RunTime", "")),
                 fields.get("Reason", ""),
                 fields.get("NodeList", ""),
                 fields.get("ExitCode", ""),
-            ).known
+            ).end_or_status
     return known
 
 
-def is_unknown(said: str) -> bool:
-    """Whether scontrol, when it failed, said that there is no such job; anything else is no answer."""
-    return re.search(r"^(?:.* error: Invalid job id specified|Job \S+ not found)$", said, re.MULTILINE) is not None
+def is_unknown_job(message: str) -> bool:
+    """Whether a failed scontrol stated that the job does not exist; any other failure is no answer."""
+    return re.search(r"^(?:.* error: Invalid job id specified|Job \S+ not found)$", message, re.MULTILINE) is not None
 
 
 def scancel_command(jobs: Collection[str], cluster: str | None, *options: str) -> list[str]:
-    """Send a signal to jobs, or cancel them; without a word of those that have ended."""
+    """Send a signal to jobs, or cancel them; --quiet suppresses messages about ended jobs."""
     return ["scancel", "--quiet", *options, *on_cluster(cluster), *jobs]
 
 
-def parse_scancel(said: str) -> dict[str, str]:
-    """Why jobs were not told, by id, from what scancel said when it failed."""
-    return dict(re.findall(r"Kill job error on job id (\S+): (.+)", said))
+def parse_scancel(message: str) -> dict[str, str]:
+    """Parse the message of a failed scancel into reasons by id."""
+    return dict(re.findall(r"Kill job error on job id (\S+): (.+)", message))
 
 
-GONE: Final = frozenset(
+HAS_ENDED: Final = frozenset(
     {"Invalid job id specified", "Job/step already completing or completed", "Job has already finished"}
 )
-"""What scancel says of jobs that need not be told any more."""
+"""Reasons of scancel that mean that the job has ended."""
 
 
-def _jobs_of(ident: str, name: str) -> list[tuple[str, str]]:
-    """Names and ids of all that a record is of: of one job, or of elements of an array that never ran, `13_[5-9%2]`."""
+def _jobs_of(job_id: str, name: str) -> list[tuple[str, str]]:
+    """Return names and ids of the jobs of a record: one, or elements of an array that never ran, `13_[5-9%2]`."""
     jobs = []
-    for job in expand_nodes(re.sub(r"%\d+(?=\]$)", "", ident)) or [ident]:
+    for job in expand_nodes(re.sub(r"%\d+(?=\]$)", "", job_id)) or [job_id]:
         index = job.partition("_")[2]
         jobs.append((f"{name}[{index}]" if index.isdigit() else name, job))
     return jobs
 
 
 def end_of(state: str, exit_code: str, nodes: str, steps: Sequence[tuple[str, str]]) -> JobEnd | None:
-    """The typed end of a job.
+    """Determine the end of a job.
 
     Args:
-        state: as sacct or scontrol print it, `CANCELLED by 1000` too.
+        state: the state as sacct or scontrol print it, also `CANCELLED by 1000`.
         exit_code: `status:signal`.
-        nodes: its list of nodes, compressed.
-        steps: state and exit code of each of its steps.
+        nodes: compressed list of its nodes.
+        steps: state and exit code of each step.
 
     Returns:
-        None when the job has not ended.
+        The end; None when the job has not ended.
     """
     word = state.split()[0] if state.split() else ""
     if word not in ENDED:
         return None
     reason = ENDED[word]
-    said = [state if word == "CANCELLED" else word]
+    details = [state if word == "CANCELLED" else word]
     if any(step == "OUT_OF_MEMORY" or code == "0:125" for step, code in [(word, exit_code), *steps]):
-        reason, said = EndReason.OUT_OF_MEMORY, ["a step ran out of memory"]
+        reason, details = EndReason.OUT_OF_MEMORY, ["a step ran out of memory"]
     elif word == "FAILED":
         status = exit_code.partition(":")[0]
-        killed = _signal_of(exit_code)
+        signal = _signal_of(exit_code)
         if any(str(_signal_of(code)) == status != "0" for _, code in steps):
-            killed = int(status)  # sacct's status of a script that ended with 128 + a signal has lost the 128
-        if 0 < killed < 65:
-            said.append(f"ended by signal {killed}")
+            signal = int(status)  # of a script that ended with 128 + a signal sacct shows the status without the 128
+        if 0 < signal < 65:
+            details.append(f"ended by signal {signal}")
         else:
             reason = EndReason.TRIAL_ERROR
-            said.append(f"exit status {status}")
-    return JobEnd(reason, ", ".join(said), tuple(expand_nodes(nodes)))
+            details.append(f"exit status {status}")
+    return JobEnd(reason, ", ".join(details), tuple(expand_nodes(nodes)))
 
 
 def _signal_of(exit_code: str) -> int:
-    """The signal that ended a job or a step, by its `status:signal`, of which a shell makes the status 128 + it; or 0."""
+    """Return the signal in `status:signal`, or in a shell's status 128 + signal; 0 without one."""
     status, _, signal = exit_code.partition(":")
     if signal.isdecimal() and int(signal):
         return int(signal)
@@ -311,33 +327,28 @@ def _signal_of(exit_code: str) -> int:
 
 
 def expand_nodes(nodes: str) -> list[str]:
-    """The names in a compressed list of nodes, `n[1-3,07],m5`; of one that cannot be read, none."""
-    from submitit.slurm import slurm as submitit_slurm
+    """Expand a compressed list of nodes, `n[1-3,07],m5`; returns an empty list for a malformed one."""
+    from aiperf_orch.schedulers.submitit_adapter import parse_node_list  # imports submitit
 
-    if nodes in ("", "(null)", "None assigned"):
-        return []
-    try:
-        return list(submitit_slurm._parse_node_list(nodes))
-    except submitit_slurm.SlurmParseException:
-        return []
+    return [] if nodes in ("", "(null)", "None assigned") else parse_node_list(nodes)
 
 
 def config_command(cluster: str | None) -> list[str]:
-    """How Slurm is configured."""
+    """Show Slurm's configuration."""
     return ["scontrol", *on_cluster(cluster), "show", "config"]
 
 
 def parse_config(output: str) -> dict[str, str]:
-    """`scontrol show config` as a mapping."""
+    """Parse `scontrol show config` into a mapping."""
     pairs = (line.partition("=") for line in output.split("\n") if "=" in line)
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
 def is_accounted(config: Mapping[str, str]) -> bool:
-    """Whether a cluster of this configuration accounts jobs, so that sacct knows of their ends."""
+    """Whether a cluster with this configuration accounts jobs, so that sacct knows their ends."""
     return config.get("AccountingStorageType", "").rpartition("/")[2] not in ("", "none", "(null)")
 
 
 def on_cluster(cluster: str | None) -> list[str]:
-    """The option that leads a command of Slurm to another cluster."""
+    """Return the option that directs a command of Slurm to another cluster; none for None."""
     return [f"--clusters={cluster}"] if cluster else []

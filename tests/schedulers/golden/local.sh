@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# qk3f9-00042-1: one attempt of one trial of an AIPerf campaign, on this machine, on 2 core(s) of its own.
+# qk3f9-00042-1: one attempt of one trial of an AIPerf campaign on this machine, bound to 2 core(s).
 set -euo pipefail
 umask 077
 
@@ -17,7 +17,7 @@ cd -- /scratch/me/campaign/jobs/00042-1
 export OMP_NUM_THREADS=2 MKL_NUM_THREADS=2
 export SUBMITIT_EXECUTOR=local SUBMITIT_LOCAL_JOB_ID=$$ SUBMITIT_LOCAL_JOB_NUM_NODES=1 SUBMITIT_LOCAL_NTASKS=1
 export SUBMITIT_LOCAL_NODEID=0 SUBMITIT_LOCAL_GLOBALID=0 SUBMITIT_LOCAL_LOCALID=0
-export AIPERF_ORCH_SHARED=1  # the accelerators, with trials that run beside this one: no energy is one trial's
+export AIPERF_ORCH_SHARED=1  # concurrent trials may share accelerators, so that their energy is not one trial's
 module load python
 export LANG=C
 

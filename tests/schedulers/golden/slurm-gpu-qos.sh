@@ -23,9 +23,9 @@
 # qk3f9-00042-1: one attempt of one trial of an AIPerf campaign.
 set -euo pipefail
 umask 077
-# the step gets this script's environment, also where the job did not get its submitter's (--export=NONE)
+# job steps get the environment of this script, also with --export=NONE
 export PATH SLURM_EXPORT_ENV=ALL
-# how the submitter reached Slurm is for its commands only: on a node the token may have expired
+# credentials of the submitter are not for the job: they may have expired
 unset SLURM_JWT SLURM_CLUSTERS
 
 campaign=/scratch/me/campaign
@@ -54,8 +54,8 @@ export AIPERF_ORCH_HOSTS
 export AIPERF_ORCH_WORKERS=1
 export AIPERF_ORCH_ACCELERATORS=1
 export OMP_NUM_THREADS=16
-set +u  # modules and environments do use variables that are not set
-type module >/dev/null 2>&1 || { set +e; . /etc/profile; set -e; }  # it may contain commands that fail
+set +u  # modules and environments use unset variables
+type module >/dev/null 2>&1 || { set +e; . /etc/profile; set -e; }  # /etc/profile may contain failing commands
 module load apptainer
 
 exec srun --nodes=1 --ntasks=1 --ntasks-per-node=1 --cpus-per-task=16 --kill-on-bad-exit=1 --unbuffered --cpu-bind=cores \

@@ -15,9 +15,9 @@
 # qk3f9-00042-1: one attempt of one trial of an AIPerf campaign.
 set -euo pipefail
 umask 077
-# the step gets this script's environment, also where the job did not get its submitter's (--export=NONE)
+# job steps get the environment of this script, also with --export=NONE
 export PATH SLURM_EXPORT_ENV=ALL
-# how the submitter reached Slurm is for its commands only: on a node the token may have expired
+# credentials of the submitter are not for the job: they may have expired
 unset SLURM_JWT SLURM_CLUSTERS
 
 campaign=/scratch/me/campaign
