@@ -113,6 +113,8 @@ def test_skip_to_larger_maps_is_refused() -> None:
     )  # fmt: skip
     with pytest.raises(NetworkError, match=r"no stride reduces \(4, 4, 4\) to the sides of \(8, 8, 4\)"):
         apply(graph, Edit("skip_add", 2, to=4))
+    assert not candidates(graph, "skip_add", 3)
+    assert not candidates(graph, "skip_concat", 3)
 
 
 @pytest.mark.parametrize(
