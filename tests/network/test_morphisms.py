@@ -113,6 +113,8 @@ def test_skip_to_larger_maps_is_refused() -> None:
     )  # fmt: skip
     with pytest.raises(NetworkError, match=r"no stride reduces \(4, 4, 4\) to the sides of \(8, 8, 4\)"):
         apply(graph, Edit("skip_add", 2, to=4))
+    assert not candidates(graph, "skip_add", 3)
+    assert not candidates(graph, "skip_concat", 3)
 
 
 @pytest.mark.parametrize(
@@ -206,6 +208,20 @@ def test_wider_follows_a_channel_that_is_concatenated_twice() -> None:
     graph = network(conv(1, 0, filters=1), conv(2, 0, filters=2), Layer(3, "concat", (1, 1)), Layer(4, "add", (3, 2)))
     assert widened(graph, 1) == {1: 2, 2: 4}
     assert widened(graph, 2) == {1: 2, 2: 4}
+
+
+def test_wider_revisits_a_layer_whose_doubled_channels_grow() -> None:
+    # (1: 2 | 1: 2) + (2: 1 | 3: 3): widening 2 doubles channel 0 of 1, which is also channel 2 of the sum
+    graph = network(
+        conv(1, 0, filters=2),
+        conv(2, 0, filters=1),
+        conv(3, 0, filters=3),
+        Layer(4, "concat", (1, 1)),
+        Layer(5, "concat", (2, 3)),
+        Layer(6, "add", (4, 5)),
+    )
+    assert widened(graph, 2) == {1: 3, 2: 2, 3: 4}
+    assert duplicated_channels(graph, 2)[6].tolist() == [True, False, True, False]
 
 
 @pytest.mark.parametrize(
