@@ -79,18 +79,6 @@ def test_without_limits_the_finding_is_ok_and_names_their_holders() -> None:
         (
             "GrpTRES",
             LimitKind.RUNNING_RESOURCE,
-            3,
-            "cpu",
-            Level.FAULT,
-            "no trial of yours would ever run: one asks for 4",
-        ),
-        ("GrpTRES", LimitKind.RUNNING_RESOURCE, 65536, "mem", Level.WARNING, "8 trials run at once at most"),
-        ("GrpTRES", LimitKind.RUNNING_RESOURCE, 5, "gres/gpu", Level.WARNING, "5 trials run at once at most"),
-        ("GrpTRES", LimitKind.RUNNING_RESOURCE, 5, "gres/gpu:a100", Level.WARNING, "5 trials run at once at most"),
-        ("GrpTRES", LimitKind.RUNNING_RESOURCE, 2, "node", Level.WARNING, "8 trials run at once at most"),
-        (
-            "GrpTRES",
-            LimitKind.RUNNING_RESOURCE,
             1e6,
             "billing",
             Level.WARNING,
