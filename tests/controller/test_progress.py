@@ -31,7 +31,7 @@ def follow():
             each.poll(made.directory)
         settings = made.directory.settings
         deadline = state.deadline(settings.campaign.duration)
-        return SimpleNamespace(state=state, watched=watched, deadline=deadline, settings=settings)
+        return SimpleNamespace(state=state, live_attempts=watched, deadline=deadline, settings=settings)
 
     return controller
 
