@@ -327,7 +327,7 @@ def test_a_damaged_journal_is_told_with_its_line(
 
 def test_a_journal_about_what_never_was_is_told(refused: Callable[..., str], over: Any) -> None:
     over.began(1, trial=7)
-    assert refused(_FAILED, "status", over.path).startswith("journal.jsonl:6: began: speaks of (7, 1)")
+    assert refused(_FAILED, "status", over.path).startswith("journal.jsonl:6: began: names trial 7, attempt 1")
 
 
 def test_what_the_system_refuses_is_told_with_the_file(refused: Callable[..., str], over: Any) -> None:

@@ -13,6 +13,7 @@ from threading import Thread
 from types import FrameType
 from typing import Final
 
+from aiperf_orch.campaign.consistency import CampaignSnapshot
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.state import Phase
 from aiperf_orch.commands.live_view import Display, display
@@ -66,10 +67,17 @@ class _Loop:
     """The controller's life in a thread: `outcome` or `error` is there when the thread has ended."""
 
     def __init__(
-        self, directory: CampaignDirectory, view: Display, signals: _Signals, *, take_over: bool, resume: bool
+        self,
+        directory: CampaignDirectory,
+        view: Display,
+        signals: _Signals,
+        *,
+        take_over: bool,
+        resume: bool,
+        snapshot: CampaignSnapshot | None,
     ) -> None:
         self._directory, self._view, self._signals = directory, view, signals
-        self._take_over, self._resume = take_over, resume
+        self._take_over, self._resume, self._snapshot = take_over, resume, snapshot
         self._controller: Controller | None = None
         self._outcome: Outcome | None = None
         self._error: BaseException | None = None
@@ -96,7 +104,12 @@ class _Loop:
     def _run(self) -> Outcome:
         scheduler = make_scheduler(self._directory.settings.scheduler)
         controller = self._controller = Controller(
-            self._directory, scheduler, resume=self._resume, take_over=self._take_over, warn=self._view.warn
+            self._directory,
+            scheduler,
+            resume=self._resume,
+            take_over=self._take_over,
+            warn=self._view.warn,
+            snapshot=self._snapshot,
         )
         try:
             self._view.show(controller)  # what is new is counted from here
@@ -111,13 +124,16 @@ class _Loop:
             controller.close()
 
 
-def control(directory: CampaignDirectory, *, take_over: bool, resume: bool = True) -> Outcome:
+def control(
+    directory: CampaignDirectory, *, take_over: bool, resume: bool = True, snapshot: CampaignSnapshot | None = None
+) -> Outcome:
     """Be the campaign's controller until nothing is left to do, or the user ends it.
 
     Args:
         directory: the campaign.
         take_over: take it from another host's controller.
         resume: a paused or stopped campaign goes on.
+        snapshot: what this process has read of the campaign, which the controller need not read again.
 
     Raises:
         UncleanExitError: when the user wanted to leave, and the campaign's file system does not answer.
@@ -126,7 +142,7 @@ def control(directory: CampaignDirectory, *, take_over: bool, resume: bool = Tru
     signals = _Signals()
     restrict(directory.settings)
     with signals.handled(), display() as view:
-        loop = _Loop(directory, view, signals, take_over=take_over, resume=resume)
+        loop = _Loop(directory, view, signals, take_over=take_over, resume=resume, snapshot=snapshot)
         thread = Thread(target=loop.run, name="aiperf-orch controller", daemon=True)
         thread.start()
         acknowledged, leaving_since = 0, None

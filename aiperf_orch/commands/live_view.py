@@ -14,7 +14,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from aiperf_orch.campaign.state import Phase, TrialState
+from aiperf_orch.campaign.state import Phase
+from aiperf_orch.campaign.trial_state import TrialState
 from aiperf_orch.commands.repeated_messages import Repeats
 from aiperf_orch.commands.visible_output import unwrapped, visible_streams
 from aiperf_orch.controller.controller import Controller

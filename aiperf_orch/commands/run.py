@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from aiperf_orch.campaign.consistency import read_state
+from aiperf_orch.campaign.consistency import read_snapshot, read_state
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.durable_files import translate_os_errors
 from aiperf_orch.campaign.lock import read_holder
 from aiperf_orch.campaign.ownership import parent_warnings
-from aiperf_orch.campaign.state import Phase
+from aiperf_orch.campaign.state import CampaignState, Phase
 from aiperf_orch.commands.controller_thread import Outcome, control, restrict
 from aiperf_orch.commands.cost_estimate import confirm
 from aiperf_orch.commands.detach import detach
@@ -82,8 +82,9 @@ def run(
     """
     restrict(loaded.settings)
     directory = check(loaded, campaign_dir)
+    snapshot = read_snapshot(directory) if directory and not prepare else None
     if not prepare:
-        confirm(loaded.settings, _seconds_left(directory, loaded.settings), yes=yes)
+        confirm(loaded.settings, _seconds_left(snapshot.state if snapshot else None, loaded.settings), yes=yes)
     if directory:
         _say(f"going on with the campaign in {directory.path}")
     else:
@@ -97,7 +98,7 @@ def run(
         _say(f"nothing was submitted; a step of it: {command_line(step)}")
         _say(f"every two minutes, by cron: {cron_line(step, needed)}")
         return _DONE
-    if read_state(directory).phase is Phase.FINISHED:
+    if snapshot and snapshot.state.phase is Phase.FINISHED:
         return _finish(directory, Phase.FINISHED)
     if background:
         process = detach(directory, _in_foreground(directory.path))
@@ -105,21 +106,27 @@ def run(
         _say(f"the controller runs in the background as process {process}; it writes {directory.controller_log}")
         _say(f"how it stands: {shown}\nto end it: {ended}")
         return _DONE
-    outcome = control(directory, take_over=take_over)
+    outcome = control(directory, take_over=take_over, snapshot=snapshot)
     return _finish(directory, outcome.phase, outcome)
 
 
 def tick(campaign_dir: Path, *, take_over: bool) -> int:
     """One step of a campaign; returns the exit status."""
     directory = CampaignDirectory.open(campaign_dir)
-    if read_state(directory).phase is Phase.FINISHED:
+    snapshot = read_snapshot(directory)
+    if snapshot.state.phase is Phase.FINISHED:
         write_score(directory)
         _say(f"{directory.path}: is finished already")
         return _DONE
     restrict(directory.settings)
     lines = PlainLines()
     controller = Controller(
-        directory, make_scheduler(directory.settings.scheduler), resume=False, take_over=take_over, warn=lines.warn
+        directory,
+        make_scheduler(directory.settings.scheduler),
+        resume=False,
+        take_over=take_over,
+        warn=lines.warn,
+        snapshot=snapshot,
     )
     try:
         lines.show(controller)
@@ -162,10 +169,11 @@ def stop(campaign_dir: Path, *, take_over: bool) -> int:
             told = sum(attempt.cancelling is not None for attempt in live)
             _say(f"{directory.path}: not stopped yet: its controller still ends {told} of {len(live)} live trial(s)")
             return _NOT_FINISHED
-    state = read_state(directory)
+    snapshot = read_snapshot(directory)
+    state = snapshot.state
     if state.live or state.phase is Phase.RUNNING:
         _say(f"{directory.path}: no controller runs: {len(state.live)} live trial(s) are ended from here")
-        outcome = control(directory, take_over=take_over, resume=False)
+        outcome = control(directory, take_over=take_over, resume=False, snapshot=snapshot)
         state = read_state(directory)
     if state.live:
         told = outcome.told if outcome else 0
@@ -213,9 +221,9 @@ def _finish(directory: CampaignDirectory, phase: Phase, outcome: Outcome | None 
     return _INTERRUPTED if outcome and outcome.interrupted else _NOT_FINISHED
 
 
-def _seconds_left(directory: CampaignDirectory | None, settings: SiteSettings) -> float:
+def _seconds_left(state: CampaignState | None, settings: SiteSettings) -> float:
     """Seconds that a campaign may still take, whether it has begun or not."""
-    deadline = read_state(directory).deadline(settings.campaign.duration) if directory else None
+    deadline = state.deadline(settings.campaign.duration) if state else None
     return settings.campaign.duration if deadline is None else max((deadline - now()).total_seconds(), 0.0)
 
 

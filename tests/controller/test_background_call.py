@@ -8,7 +8,7 @@ from threading import Event
 import pytest
 
 from aiperf_orch.campaign.events import revoke
-from aiperf_orch.campaign.state import AttemptState
+from aiperf_orch.campaign.trial_state import AttemptState
 from aiperf_orch.controller import cancellation
 from aiperf_orch.controller.background_call import BackgroundCall
 from aiperf_orch.controller.cancellation import Ender

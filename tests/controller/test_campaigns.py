@@ -339,7 +339,7 @@ def test_a_job_that_was_missed_once_and_found_again_gets_the_whole_grace_again(m
         controller.scheduler.query = query
         controller.tick()
         assert attempt.missing_since is None
-        assert not attempt.unsure
+        assert not attempt.is_uncertain
     finally:
         controller.close()
     campaign.check_verifies()

@@ -4,7 +4,8 @@ from datetime import datetime, timezone
 
 import pytest
 
-from aiperf_orch.campaign.state import AttemptState, CampaignState
+from aiperf_orch.campaign.state import CampaignState
+from aiperf_orch.campaign.trial_state import AttemptState
 from aiperf_orch.controller.submission_planner import in_arrays, room_of
 
 NOW = datetime(2026, 1, 2, tzinfo=timezone.utc)

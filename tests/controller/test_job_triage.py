@@ -4,7 +4,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from aiperf_orch.campaign.state import AttemptState
+from aiperf_orch.campaign.trial_state import AttemptState
 from aiperf_orch.controller import job_triage
 from aiperf_orch.controller.attempt_monitor import LiveAttempt
 from aiperf_orch.controller.job_triage import is_over, judge

@@ -15,7 +15,7 @@ import pytest
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.state import Phase
-from aiperf_orch.controller.attempt_monitor import watch
+from aiperf_orch.controller.attempt_monitor import monitor_attempt
 from aiperf_orch.controller.controller import Controller
 from aiperf_orch.controller.weight_retention import WeightRetention
 from aiperf_orch.results.result import compute_result
@@ -119,19 +119,19 @@ def test_a_file_that_stays_unreadable_is_reported_once_and_waited_for(left, monk
     assert len(opening.failed) == 200
     assert [(end[0], end[3]) for end in ends if end[1] == 2] == [(0, 4), (1, 3)]
     [warning] = [each for each in warnings if "00001-2.0.jsonl" in each]
-    assert "cannot be read for now: Input/output error; it is tried again until it can be" in warning
+    assert "cannot be read for now: Input/output error; it is read again at each step" in warning
 
 
 def test_nothing_is_concluded_while_a_next_run_may_be_there(left, monkeypatch):
     state = compute_result(left.directory).state
     directory = dataclasses.replace(left.directory, retry_for=0.0)
-    watched = watch(directory, state.trials[0].attempts[1], state.trials[0])
+    watched = monitor_attempt(directory, state.trials[0].attempts[1], state.trials[0])
     with monkeypatch.context() as patched:
         patched.setattr(os, "open", FailingOpen("/00000-2.2.jsonl", at=1, times=99))
         with pytest.raises(TransientError, match=r"00000-2.2.jsonl: cannot be read for now: Stale file handle"):
-            watched.look_again(directory)
+            watched.poll_now(directory)
     assert (watched.end, len(watched.epochs)) == (None, 4)  # they are shown, and not yet final
-    watched.look_again(directory)
+    watched.poll_now(directory)
     assert watched.end is not None
 
 

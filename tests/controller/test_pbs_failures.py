@@ -357,7 +357,7 @@ def test_without_a_history_ends_are_told_as_far_as_files_tell_them_and_so_is_wha
     pbs.fault("qdel", "refused", times=2, text="Unauthorized Request  1.vm", status=159)
     phase, _ = campaign.run(stop=lambda controller: True)
     assert phase is Phase.STOPPED
-    assert any("2 job(s) not told to end" in each and "Unauthorized Request" in each for each in campaign.warnings)
+    assert any("2 job(s) not cancelled" in each and "Unauthorized Request" in each for each in campaign.warnings)
     assert campaign.leaves_nothing_running()
     campaign.check_verifies()
 

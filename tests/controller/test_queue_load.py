@@ -156,7 +156,7 @@ class Watching:
     def holds_all_for_running(self):
         """Whether nothing was concluded: neither in the journal, nor of the attempts in memory."""
         live = self.controller.state.live.values()
-        return len(live) == self.trials and not any(attempt.unsure for attempt in live)
+        return len(live) == self.trials and not any(attempt.is_uncertain for attempt in live)
 
 
 @pytest.fixture

@@ -401,7 +401,7 @@ def test_stop_in_a_lost_controllers_place_says_what_it_left(make_site):
         site.slurm.fail(program)
     stop = site.stop()
     hears(stop, r"no controller runs: 1 live trial\(s\) are ended from here")
-    hears(stop, r"telling 1 job\(s\) to end again")
+    hears(stop, r"cancelling 1 job\(s\) again")
     assert stop.status is None
     stop.interrupt()
     hears(stop, "^stopping: 1 live trial")

@@ -209,7 +209,7 @@ def test_a_job_that_is_preempted_for_good_is_retried_from_its_checkpoint(make_sl
     )
     (end,) = ends_of(state)
     assert (end.reason, end.final) == (EndReason.PREEMPTED, False)  # not held against its one attempt
-    assert not state.node_failures
+    assert not state.node_failures.trials
     check_goes_on(campaign, "00000-1.0.jsonl", "00000-2.0.jsonl")
     campaign.check_verifies()
 
@@ -285,7 +285,7 @@ def test_the_time_limit_is_warned_of_and_is_not_held_against_a_trial(make_slurm_
         (trial, EndReason.TIME_LIMIT, False) for trial in (0, 1)
     }
     assert "the job's time limit is near" in ends_of(state, 0)[0].message
-    assert not state.node_failures
+    assert not state.node_failures.trials
     check_goes_on(campaign, "00000-1.0.jsonl", "00000-2.0.jsonl")
     campaign.check_verifies()
 

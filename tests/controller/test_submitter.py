@@ -112,7 +112,7 @@ def test_what_was_accepted_before_is_not_refused_for_good(submitter, scheduler, 
 def test_a_limit_is_waited_for_without_end_and_ends_with_a_place(submitter, scheduler, clock, warnings):
     outcome(submitter, scheduler, SubmitResult(waiting={"a": "QOSMaxSubmitJobPerUserLimit"}))
     assert not submitter.is_free
-    submitter.place_is_free()
+    submitter.job_has_ended()
     assert submitter.is_free
     clock.time += 1e5
     assert outcome(submitter, scheduler, SubmitResult(waiting={"a": "QOSMaxSubmitJobPerUserLimit"})).waiting
