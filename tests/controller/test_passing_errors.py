@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -17,7 +16,6 @@ from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.state import Phase
 from aiperf_orch.controller.attempt_monitor import monitor_attempt
 from aiperf_orch.controller.controller import Controller
-from aiperf_orch.controller.weight_retention import WeightRetention
 from aiperf_orch.results.result import compute_result
 from aiperf_orch.schedulers.registry import make_scheduler
 from aiperf_orch.util.errors import TransientError
@@ -146,23 +144,6 @@ def test_a_stop_request_that_cannot_be_looked_at_is_seen_later(left, monkeypatch
 def test_a_lock_that_cannot_be_read_for_a_moment_ends_no_controller(left, monkeypatch):
     monkeypatch.setattr(os, "open", FailingOpen("controller.lock", at=3, times=2))
     assert len(_control(left.path, [])) == 5
-
-
-def test_weights_that_cannot_be_deleted_are_deleted_later(left, monkeypatch):
-    files = [left.directory.checkpoint(2), left.directory.weights(2)]
-    for file in files:
-        file.write_bytes(b"")
-
-    def refuse(path, missing_ok=False):
-        raise OSError(errno.EBUSY, "Device or resource busy", str(path))
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Path, "unlink", refuse)
-        weights = WeightRetention(left.directory, [2])
-        weights.keep_only({0})
-    assert all(file.exists() for file in files)
-    weights.keep_only({0})
-    assert not any(file.exists() for file in files)
 
 
 @pytest.mark.local
