@@ -49,7 +49,7 @@ _LONGEST_WAIT: Final = 2.0
 class Controller:
     """The one controller of a campaign.
 
-    Scheduler calls run beside it, one of a kind at a time: `step` returns at once, whatever their duration.
+    Scheduler calls run beside it, one of a kind at a time: `step` never waits for them.
 
     Attributes:
         directory: The campaign. Files that cannot be read for now are read again at a later step.

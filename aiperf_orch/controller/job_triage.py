@@ -171,7 +171,7 @@ def end_reason(
         case EndReason.HELD:
             return reason, live.note or "the scheduler held its job"
         case None if unseen:
-            return reason, "left the queue before it began, without a trace: the job was cancelled by somebody else"
+            return reason, "left the queue before it began, and is unknown: a user or an administrator cancelled it"
         case None:
             gone, detail = "left the queue without an end line", job_end.detail if job_end else ""
             explanation = last_line(*logs) or missing_output_reason(settings, job_end, [*logs])

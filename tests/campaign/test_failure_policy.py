@@ -182,8 +182,16 @@ def test_a_resumed_campaign_counts_from_zero():
 
 @pytest.mark.parametrize(
     ("reason", "failure"),
-    [("COMPLETED", False), ("EARLY_STOPPED", False), ("STOPPED", False), ("CAMPAIGN_ENDED", False)]
-    + [("CANCELLED", False), ("OUT_OF_MEMORY", True), ("TRAINING_DIVERGED", True), ("LOST", True)],
+    [
+        ("COMPLETED", False),
+        ("EARLY_STOPPED", False),
+        ("STOPPED", False),
+        ("CAMPAIGN_ENDED", False),
+        ("CANCELLED", False),
+        ("OUT_OF_MEMORY", True),
+        ("TRAINING_DIVERGED", True),
+        ("LOST", True),
+    ],
 )
 def test_deliberate_ends_are_no_failures(reason, failure):
     assert is_failure(EndReason(reason)) is failure
@@ -195,7 +203,7 @@ def test_deliberate_ends_are_no_failures(reason, failure):
         pytest.param("BAD_DATA", "7", None, True, 1, True, id="bad data at any time"),
         pytest.param("SUBMIT_REFUSED", None, None, True, 1, True, id="a refused job at any time"),
         pytest.param("TRIAL_ERROR", "7", None, False, 1, True, id="the first failure of an unproven site"),
-        pytest.param("OUT_OF_MEMORY", "7", None, False, 1, True, id="whatever its reason"),
+        pytest.param("OUT_OF_MEMORY", "7", None, False, 1, True, id="for any reason"),
         pytest.param("TRIAL_ERROR", "7", None, True, 1, False, id="a failure of a proven site"),
         pytest.param("LOST", None, None, False, 1, False, id="no job was known"),
         pytest.param("CANCELLED", "7", None, False, 0, False, id="cancelled by a user"),

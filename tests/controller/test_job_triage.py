@@ -41,7 +41,7 @@ def clock(monkeypatch):
 
 
 def attempt_of(*, missing_for=None, ended_for=None, begun=False, claimed=False, **fields):
-    """A live attempt, and for how many seconds its job has been missing, or its trial ended by somebody else."""
+    """A live attempt, and for how many seconds its job has been missing, or its trial cancelled by others."""
     live = live_attempt(attempt_state(**fields))
     if missing_for is not None:
         live.attempt.missing_since = NOW - timedelta(seconds=missing_for)

@@ -133,7 +133,7 @@ def test_nothing_is_concluded_while_a_next_run_may_be_there(left, monkeypatch):
     assert watched.end is not None
 
 
-def test_a_stop_request_that_cannot_be_looked_at_is_seen_later(left, monkeypatch):
+def test_a_stop_request_that_cannot_be_read_for_now_is_seen_later(left, monkeypatch):
     left.directory.request_stop()
     with monkeypatch.context() as patched:
         patched.setattr(os, "open", FailingOpen("stop.request", at=1))
@@ -161,11 +161,11 @@ def test_one_failed_open_costs_a_real_campaign_nothing(preload, write_site, tmp_
         ("campaign.yaml", 3),
     ]:
         path = tmp_path / f"campaign{at}{len(part)}"
-        told = {"STALE_PATH": part, "STALE_AT": str(at), "STALE_ERRNO": str(PASSING[at % 3])}
+        fault = {"STALE_PATH": part, "STALE_AT": str(at), "STALE_ERRNO": str(PASSING[at % 3])}
         script = f"STALE_PID=$$ LD_PRELOAD={preload('stale')} exec {command} {path}"
         done = subprocess.run(
             ["bash", "-c", script],
-            env=os.environ | told,
+            env=os.environ | fault,
             capture_output=True,
             text=True,
             timeout=DEADLINE,

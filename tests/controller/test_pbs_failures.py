@@ -1,6 +1,6 @@
-"""The failure policy on PBS's stand-in: what goes wrong there, why an attempt is said to have ended, and what follows.
+"""The failure policy on the PBS stand-in: faults, the end reasons that follow, and retries.
 
-Much happens to one campaign at a time: its trials do not know of each other.
+Several faults hit one campaign at a time: its trials are independent of each other.
 """
 
 import json
@@ -22,7 +22,7 @@ def all_trained(number):
     return lambda controller: all(trained(controller, trial, epochs=2) for trial in range(number))
 
 
-def test_what_befalls_running_jobs(make_pbs_campaign, long_trials):
+def test_failures_of_running_jobs(make_pbs_campaign, long_trials):
     campaign = make_pbs_campaign(
         campaign__max_trials=7, campaign__concurrency=7, campaign__max_attempts=2, **long_trials
     )
@@ -87,9 +87,7 @@ def test_what_befalls_running_jobs(make_pbs_campaign, long_trials):
     campaign.check_verifies()
 
 
-def test_a_job_that_cannot_be_ended_since_its_node_is_dead_is_told_and_keeps_no_other_from_ending(
-    make_pbs_campaign, long_trials
-):
+def test_a_job_on_a_dead_node_keeps_no_other_from_being_cancelled(make_pbs_campaign, long_trials):
     campaign = make_pbs_campaign(
         campaign__max_trials=2, campaign__concurrency=2, scheduler__place="scatter:excl", **long_trials
     )
@@ -127,7 +125,7 @@ def test_the_trials_own_alarm_comes_before_the_walltime(make_pbs_campaign, long_
     campaign.check_verifies()
 
 
-def test_what_befalls_waiting_jobs(make_pbs_campaign, long_trials):
+def test_holds_and_cancellations_of_pending_jobs(make_pbs_campaign, long_trials):
     campaign = make_pbs_campaign(
         campaign__max_trials=6,
         campaign__concurrency=5,
@@ -182,7 +180,7 @@ def test_what_befalls_waiting_jobs(make_pbs_campaign, long_trials):
         ({"scheduler__chunk": "nosuch=1"}, "Unknown resource: nosuch"),
     ],
 )
-def test_what_will_never_run_pauses_the_campaign_with_the_words_of_pbs(make_pbs_campaign, settings, said):
+def test_a_job_that_can_never_run_pauses_the_campaign(make_pbs_campaign, settings, said):
     campaign = make_pbs_campaign(**settings)
     campaign.cluster.add_queue("short", max_walltime=60)
     phase, state = campaign.run()
@@ -239,7 +237,7 @@ def test_a_server_that_is_back_before_its_moms_costs_nothing(make_pbs_campaign):
     assert [(end.attempt, end.reason) for end in state.ends] == [(1, EndReason.COMPLETED)] * 2
 
 
-def test_a_job_whose_start_is_refused_again_and_again_is_retried_and_a_limit_of_jobs_is_waited_for(make_pbs_campaign):
+def test_a_job_that_pbs_holds_is_retried_and_a_job_limit_is_waited_for(make_pbs_campaign):
     campaign = make_pbs_campaign(campaign__max_trials=5, campaign__concurrency=4, training__simulated_epoch_seconds=0.0)
     campaign.cluster.configure(max_queued=2, refuse_starts=[campaign.directory.attempt_name(2, 1)])
     phase, state = campaign.run()
@@ -252,7 +250,7 @@ def test_a_job_whose_start_is_refused_again_and_again_is_retried_and_a_limit_of_
     campaign.check_verifies()
 
 
-def test_nothing_fails_and_nothing_runs_twice_while_the_server_is_down_or_hangs(make_pbs_campaign, long_trials):
+def test_no_trial_fails_or_runs_twice_while_the_server_is_down(make_pbs_campaign, long_trials):
     campaign = make_pbs_campaign(
         campaign__max_trials=3,
         campaign__concurrency=3,
@@ -308,9 +306,7 @@ def test_a_site_may_let_pbs_run_jobs_again(make_pbs_campaign, long_trials):
     campaign.check_verifies()
 
 
-def test_a_controller_that_is_killed_while_it_submits_is_followed_by_one_that_adopts(
-    make_pbs_campaign, long_trials, wait_for
-):
+def test_jobs_of_a_controller_killed_during_submission_are_adopted(make_pbs_campaign, long_trials, wait_for):
     campaign = make_pbs_campaign(campaign__max_trials=2, campaign__concurrency=2, **long_trials)
     campaign.cluster.fault("qsub", "hang_after", times=1)
     child = os.fork()
@@ -320,7 +316,7 @@ def test_a_controller_that_is_killed_while_it_submits_is_followed_by_one_that_ad
         finally:
             os._exit(1)
     try:
-        wait_for(campaign.queue, 60)
+        wait_for(campaign.queue, "a job in the queue")
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
@@ -333,9 +329,7 @@ def test_a_controller_that_is_killed_while_it_submits_is_followed_by_one_that_ad
     campaign.check_verifies()
 
 
-def test_without_a_history_ends_are_told_as_far_as_files_tell_them_and_so_is_what_may_not_be_ended(
-    make_pbs_campaign, long_trials
-):
+def test_without_job_history_the_files_name_the_end_reasons(make_pbs_campaign, long_trials):
     campaign = make_pbs_campaign(
         campaign__max_trials=3, campaign__concurrency=3, scheduler__stop_grace="1s", **long_trials
     )
@@ -362,7 +356,7 @@ def test_without_a_history_ends_are_told_as_far_as_files_tell_them_and_so_is_wha
     campaign.check_verifies()
 
 
-def test_epochs_of_a_node_that_pbs_lost_and_that_trained_on_count_and_verify(make_pbs_campaign, long_trials):
+def test_epochs_of_a_node_that_pbs_lost_count_and_verify(make_pbs_campaign, long_trials):
     some = {"training__warmup_epochs": [150], "training__epochs": 150}  # for some 15 s
     campaign = make_pbs_campaign(campaign__max_trials=1, campaign__concurrency=1, **long_trials | some)
     pbs = campaign.cluster

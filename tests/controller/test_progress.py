@@ -1,4 +1,4 @@
-"""What is shown while a campaign runs is what its score would be now."""
+"""The progress of a running campaign is what its score would be now."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_epochs_of_attempts_before_one_that_has_not_begun_count(follow, campaign
     assert (end.epochs, end.ops, end.best_error, end.progressed) == (2, 440, 0.2, False)
 
 
-def test_an_epoch_counts_once_by_its_earlier_end_and_none_past_the_deadline(follow, campaign):
+def test_an_epoch_counts_once_and_not_after_the_deadline(follow, campaign):
     made = campaign()
     made.trial(0, [(3, 0.4)])
     _lost(made, 1, [(10, 0.5), (20, 0.3)], at=1)

@@ -89,7 +89,7 @@ def attempt_of(*, silent_for=0.0, begun=True, ended=False, clock=None, job_ended
         pytest.param({"job": None}, True, True, True, id="its job has no id yet"),
         pytest.param({"missing_since": NOW}, True, True, True, id="it is missing"),
         pytest.param({"cancelling": EndReason.STOPPED}, True, True, True, id="it is being cancelled"),
-        pytest.param({"ended": True}, True, True, True, id="somebody else cancelled it"),
+        pytest.param({"ended": True}, True, True, True, id="it was cancelled by others"),
         pytest.param({"job_ended": 1.0}, True, True, True, id="its job has ended"),
     ],
 )

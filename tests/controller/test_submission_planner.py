@@ -98,7 +98,7 @@ class Directory:
 
 
 class Search:
-    """A search with so many networks left."""
+    """A search with a number of networks left."""
 
     def __init__(self, left=99):
         self.left, self.proposed = left, []
