@@ -19,8 +19,8 @@ def check_verifies(path):
 
 def trained(controller, trial, attempt=1, epochs=1, run=0):
     """A live attempt once it has completed this number of epochs in this run."""
-    watched = controller.live_attempts.get((trial, attempt))
-    return watched and len(watched.runs) > run and len(watched.runs[run].epochs) >= epochs and watched
+    live = controller.live_attempts.get((trial, attempt))
+    return live and len(live.runs) > run and len(live.runs[run].epochs) >= epochs and live
 
 
 def ends_of(state, trial=0):

@@ -56,7 +56,7 @@ def test_a_stopped_campaign_goes_on_to_the_same_deadline(any_campaign, long_tria
     campaign = any_campaign(**long_trials)
 
     def some_epochs(controller):
-        return sum(len(watched.epochs) for watched in controller.live_attempts.values()) >= 3
+        return sum(len(live.epochs) for live in controller.live_attempts.values()) >= 3
 
     wanted = []
     phase, state = campaign.run(
@@ -81,7 +81,7 @@ def test_a_stop_request_file_is_obeyed(make_campaign, long_trials):
     campaign = make_campaign(**long_trials)
 
     def ask(controller):
-        if controller.live_attempts and any(watched.begin for watched in controller.live_attempts.values()):
+        if controller.live_attempts and any(live.begin for live in controller.live_attempts.values()):
             campaign.directory.request_stop()
         return False
 
@@ -199,7 +199,7 @@ def test_a_job_that_is_cancelled_manually_is_not_retried(any_campaign, long_tria
     cancelled = []
 
     def cancel_once(controller):
-        if not cancelled and any(watched.epochs for watched in controller.live_attempts.values()):
+        if not cancelled and any(live.epochs for live in controller.live_attempts.values()):
             assert campaign.cancel_job(0)
             cancelled.append(0)
         return False

@@ -169,9 +169,9 @@ def campaign(tmp_path, batch_system):
             "simulated": {"epoch_seconds": 0.3},
         },
     }
-    watched = ObservedCampaign(tmp_path, settings)
-    yield watched
-    watched.close()
+    live = ObservedCampaign(tmp_path, settings)
+    yield live
+    live.close()
 
 
 def running(state):

@@ -42,9 +42,9 @@ def test_failures_of_running_jobs(make_pbs_campaign, long_trials):
         assert pbs.run("qsig", "-s", "suspend", campaign.job(6), operator=True).returncode == 0
 
     def suspended(controller):
-        watched = controller.live_attempts.get((6, 1))
-        if watched and watched.note.startswith("suspended"):
-            seen.append(len(watched.epochs))
+        live = controller.live_attempts.get((6, 1))
+        if live and live.note.startswith("suspended"):
+            seen.append(len(live.epochs))
             if len(seen) == 2:
                 shown.append(status(campaign.directory.path, "json"))
         return len(seen) >= 5  # asked after again and again
@@ -142,8 +142,8 @@ def test_holds_and_cancellations_of_pending_jobs(make_pbs_campaign, long_trials)
     def waits(note):
         return note.startswith(("Not Running", "waits for the end of job"))
 
-    def look(controller):
-        found = {watched.attempt.trial: watched.note for watched in controller.live_attempts.values()}
+    def observe(controller):
+        found = {live.attempt.trial: live.note for live in controller.live_attempts.values()}
         if len(campaign.queue()) == 6 and waits(found.get(5, "")) and 1 not in seen:
             assert qhold("u", 2)
             assert qhold("s", 3)  # an administrator's
@@ -157,7 +157,7 @@ def test_holds_and_cancellations_of_pending_jobs(make_pbs_campaign, long_trials)
             campaign.cancel_job(1)
         return len(controller.state.ends) == 3 and trained(controller, 2) and trained(controller, 3)
 
-    _, state = run_until(campaign, look)
+    _, state = run_until(campaign, observe)
     assert {end.trial: (end.reason, end.final) for end in state.ends} == {
         0: (EndReason.CANCELLED, True),
         1: (EndReason.CANCELLED, True),
@@ -224,11 +224,11 @@ def test_a_queue_that_is_disabled_for_a_while_costs_nothing(make_pbs_campaign):
 def test_a_server_that_is_back_before_its_moms_costs_nothing(make_pbs_campaign):
     campaign = make_pbs_campaign(campaign__max_trials=2, campaign__concurrency=2)
     campaign.cluster.restart_server()
-    looks = []
+    notes_seen = []
 
     def report(controller):
-        looks.extend(watched.note for watched in controller.live_attempts.values() if "Can Never Run" in watched.note)
-        if len(looks) == 5:
+        notes_seen.extend(live.note for live in controller.live_attempts.values() if "Can Never Run" in live.note)
+        if len(notes_seen) == 5:
             campaign.cluster.moms_report()
         return False
 
@@ -262,7 +262,7 @@ def test_no_trial_fails_or_runs_twice_while_the_server_is_down(make_pbs_campaign
 
     stages = []
 
-    def look(controller):
+    def observe(controller):
         said = " ".join(campaign.warnings)
         if not stages and controller.state.begins:
             pbs.stop_server()
@@ -277,7 +277,7 @@ def test_no_trial_fails_or_runs_twice_while_the_server_is_down(make_pbs_campaign
             stages.append("healed")
         return "healed" in stages and all_trained(3)(controller)
 
-    _, state = run_until(campaign, look)
+    _, state = run_until(campaign, observe)
     assert state.ends == []
     assert len(campaign.queue()) == 3
     assert [len(events) > 1 for events in campaign.events().values()] == [True] * 3

@@ -26,14 +26,14 @@ def follow():
 
     def controller(made) -> Any:
         state = CampaignState.of(read_journal(made.directory.journal))
-        watched = {
+        live = {
             key: monitor_attempt(made.directory, each, state.trials[each.trial]) for key, each in state.live.items()
         }
-        for each in watched.values():
+        for each in live.values():
             each.poll(made.directory)
         settings = made.directory.settings
         deadline = state.deadline(settings.campaign.duration)
-        return SimpleNamespace(state=state, live_attempts=watched, deadline=deadline, settings=settings)
+        return SimpleNamespace(state=state, live_attempts=live, deadline=deadline, settings=settings)
 
     return controller
 
@@ -126,14 +126,14 @@ def test_the_live_view_says_why_a_trial_that_began_does_not_run(follow, campaign
     made.events(made.begin(), made.epoch(1, 2))
     made.began()
     controller = follow(made)
-    watched = controller.live_attempts[0, 1]
-    watched.note = "BeginTime: its [earliest] start lies ahead"
+    live = controller.live_attempts[0, 1]
+    live.note = "BeginTime: its [earliest] start lies ahead"
     screen = io.StringIO()
     Console(file=screen, width=80).print(_running(controller))
     assert "BeginTime: its [earliest] start lies ahead" in screen.getvalue()
     assert "0 running, 1 halted, 0 ended" in _heading(controller)[1]
     assert "1 halted: BeginTime: its [earliest] start lies ahead" in _heading(controller)
     made.events(made.begin(), made.epoch(1, 2), made.epoch(2, 4))
-    watched.poll_now(made.directory)
-    assert watched.note == ""
+    live.poll_now(made.directory)
+    assert live.note == ""
     assert "1 running, 0 ended" in _heading(controller)[1]

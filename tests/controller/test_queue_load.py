@@ -194,7 +194,7 @@ def test_trials_that_write_events_cost_no_command(watching):
             watching.epoch(number, range(SOME))
         watching.tick()
     assert watching.slurm.called() == []
-    assert all(len(watched.epochs) == number for watched in watching.controller.live_attempts.values())
+    assert all(len(live.epochs) == number for live in watching.controller.live_attempts.values())
     assert watching.holds_all_for_running()
     assert watching.warnings == []
 

@@ -79,7 +79,7 @@ def attempt_of(*, silent_for=0.0, begun=True, ended=False, clock=None, job_ended
 @pytest.mark.parametrize(
     ("attempt", "proven", "soon", "needed"),
     [
-        pytest.param({}, True, False, False, id="it was heard a moment ago"),
+        pytest.param({}, True, False, False, id="it wrote an event a moment ago"),
         pytest.param({"silent_for": 59}, True, False, False, id="silent for less than silent_after"),
         pytest.param({"silent_for": 60}, True, False, True, id="silent for silent_after"),
         pytest.param({"begun": False, "silent_for": 29}, True, False, False, id="not begun, within the interval"),

@@ -278,8 +278,8 @@ def test_ctrl_c_twice_leaves_although_a_command_hangs(make_site, program):
     controller.interrupt()
     hears(controller, "^leaving at once")
     assert controller.wait(30) == 130
-    told = {"sbatch": "1 of 2 live trial.s. were told to end"}.get(program, "2 live trial.s. run on")
-    hears(controller, f"^left; {told}")
+    outcome = {"sbatch": "1 of 2 live trial.s. were told to end"}.get(program, "2 live trial.s. run on")
+    hears(controller, f"^left; {outcome}")
 
 
 @pytest.fixture

@@ -67,11 +67,11 @@ def test_trials_at_work_never_exceed_the_concurrency(make):
     campaign = make(trials=14, epochs=4)
     seen = Counter()
 
-    def look(_controller):
+    def observe(_controller):
         seen.update(rows(campaign))
         return False
 
-    phase, _ = campaign.run(until=look)
+    phase, _ = campaign.run(until=observe)
     assert phase is Phase.FINISHED
     assert most_at_work(campaign) == CONCURRENCY
     assert seen["PENDING", "Dependency"]
@@ -124,9 +124,9 @@ def test_a_job_starts_when_its_leader_fails_and_the_leader_is_retried(make):
         leaders = [
             each for each in controller.live_attempts.values() if any(w.after == each.attempt.name for w in waits)
         ]
-        for watched in leaders:
-            if not killed and watched.epochs and campaign.kill_job(watched.attempt.trial):
-                killed.append(watched.attempt.trial)
+        for live in leaders:
+            if not killed and live.epochs and campaign.kill_job(live.attempt.trial):
+                killed.append(live.attempt.trial)
         return False
 
     phase, state = campaign.run(until=disturb)

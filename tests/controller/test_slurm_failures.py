@@ -121,9 +121,9 @@ def test_pending_jobs_are_held_released_and_cancelled_manually(make_slurm_campai
     lines, seen = live_view.PlainLines(log.append), {}
 
     def notes(controller):
-        return {watched.attempt.trial: watched.note for watched in controller.live_attempts.values()}
+        return {live.attempt.trial: live.note for live in controller.live_attempts.values()}
 
-    def look(controller):
+    def observe(controller):
         lines.show(controller)
         found = notes(controller)
         if "Resources" in found.get(2, "") + found.get(3, "") and 1 not in seen:
@@ -134,13 +134,13 @@ def test_pending_jobs_are_held_released_and_cancelled_manually(make_slurm_campai
             cluster.run("scancel", campaign.job(3))  # an element of an array that waits
         if ends_of(controller.state, 3) and 3 not in seen:
             seen[3] = True
-            cluster.run("scancel", campaign.job(0), filler)  # the canary, which runs
+            cluster.run("scancel", campaign.job(0), filler)  # the first trial, which runs
         if ends_of(controller.state, 0) and trained(controller, 1) and 4 not in seen:
             seen[4] = controller.state.live[2, 1].began
             cluster.run("scontrol", "release", campaign.job(2))
         return trained(controller, 2)
 
-    _, state = run_until(campaign, look)
+    _, state = run_until(campaign, observe)
     assert "held by a user" in seen[2]
     assert seen[4] is None
     assert {(end.trial, end.reason, end.final) for end in state.ends} == {
@@ -160,9 +160,9 @@ def test_a_suspended_job_has_not_failed(make_slurm_campaign, long_trials):
     seen, shown = [], []
 
     def suspended(controller):
-        watched = controller.live_attempts[0, 1]
-        if watched.note == "SUSPENDED":
-            seen.append(len(watched.epochs))
+        live = controller.live_attempts[0, 1]
+        if live.note == "SUSPENDED":
+            seen.append(len(live.epochs))
             if len(seen) == 2:
                 shown.append((status(campaign.directory.path, "json"), _heading(controller)))
         return len(seen) >= 15  # asked after again and again

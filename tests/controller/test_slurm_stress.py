@@ -1,6 +1,6 @@
 """A campaign on a real cluster whose commands are late, answer with old news, or fail after they have done their work.
 
-Meanwhile its controller is killed now and then. Trials neither run twice nor get lost, and the concurrency is never
+Meanwhile its controller is killed at random times. Trials neither run twice nor get lost, and the concurrency is never
 exceeded.
 """
 

@@ -123,14 +123,14 @@ def test_a_file_that_stays_unreadable_is_reported_once_and_waited_for(left, monk
 def test_nothing_is_concluded_while_a_next_run_may_be_there(left, monkeypatch):
     state = compute_result(left.directory).state
     directory = dataclasses.replace(left.directory, retry_for=0.0)
-    watched = monitor_attempt(directory, state.trials[0].attempts[1], state.trials[0])
+    live = monitor_attempt(directory, state.trials[0].attempts[1], state.trials[0])
     with monkeypatch.context() as patched:
         patched.setattr(os, "open", FailingOpen("/00000-2.2.jsonl", at=1, times=99))
         with pytest.raises(TransientError, match=r"00000-2.2.jsonl: cannot be read for now: Stale file handle"):
-            watched.poll_now(directory)
-    assert (watched.end, len(watched.epochs)) == (None, 4)  # they are shown, and not yet final
-    watched.poll_now(directory)
-    assert watched.end is not None
+            live.poll_now(directory)
+    assert (live.end, len(live.epochs)) == (None, 4)  # they are shown, and not yet final
+    live.poll_now(directory)
+    assert live.end is not None
 
 
 def test_a_stop_request_that_cannot_be_read_for_now_is_seen_later(left, monkeypatch):
