@@ -192,7 +192,7 @@ def pause_reason(
         ran = trials[record.trial].attempts[-1].job is not None
         if CONSEQUENCES[record.reason] is Consequence.PAUSE or (failed and ran and not proven):
             return f"trial {record.trial} ended {record.reason.value}: {record.message or 'no message'}"
-        if streak.count >= limit and streak.last:
+        if streak.count >= limit:
             return (
                 f"{streak.count} trials in a row ended {record.reason.value}; "
                 f"the last one, {record.trial}: {record.message or 'no message'}"

@@ -90,6 +90,7 @@ def test_a_trial_gets_exactly_max_attempts(reason, max_attempts):
         pytest.param("live", "STOPPED", True, True, id="stopped after a new epoch"),
         pytest.param("STOPPED live", "LOST", False, False, id="an attempt stopped before its begin does not count"),
         pytest.param("STOPPED! live", "LOST", False, True, id="one stopped after its begin counts"),
+        pytest.param("live live", "LOST", False, False, id="one without an end does not count"),
     ],
 )
 def test_which_attempts_count_against_the_maximum_of_two(earlier, reason, progressed, final):
@@ -112,8 +113,12 @@ def fold(ends):
     for text in ends:
         trial, host, reason = text.split()
         earlier = trials.setdefault(trial, [])
-        earlier.append(attempt_state(int(trial), len(earlier) + 1, reason=reason, hosts=host.split("+")))
-        failures.record(earlier[-1].end, earlier)
+        earlier.append(
+            attempt_state(
+                int(trial), len(earlier) + 1, reason=reason, hosts=[each for each in host.split("+") if each != "-"]
+            )
+        )
+        failures.record(earlier[-1].end, [*earlier, attempt_state(int(trial), 99)])
     return failures
 
 
@@ -132,6 +137,8 @@ def fold(ends):
         (["0 n1 TRIAL_ERROR", "0 n2 TRIAL_ERROR", "1 n1 LOST"], ""),  # trial 0 fails on any node
         (["0 n1 TRIAL_ERROR", "1 n1 TRIAL_ERROR", "1 n1 TRIAL_ERROR"], "n1"),
         (["0 n1 LOST", "0 n2 LOST", "1 n1 LOST"], "n1"),  # only errors of the trial itself clear a node
+        (["0 n2 LOST", "0 n1 TRIAL_ERROR", "1 n1 LOST"], "n1"),  # one error of the trial itself
+        (["0 - TRIAL_ERROR", "0 n1 TRIAL_ERROR", "1 n1 LOST"], "n1"),  # the node of the first error is unknown
         (["0 n1+n2 TRIAL_ERROR", "0 n2+n3 TRIAL_ERROR", "1 n1 LOST"], "n1"),  # both on n2
     ],
 )
@@ -175,7 +182,7 @@ def test_a_resumed_campaign_counts_from_zero():
     for trial in range(2):
         streak.record(end_of("LOST", trial))
     streak.reset()
-    assert streak.count == 0
+    assert streak.count == FailureStreak().count == 0
     streak.record(end_of("LOST", 2))
     assert streak.count == 1
 
@@ -225,7 +232,12 @@ def test_a_pause_names_trial_reason_and_message():
     record = end_of("BAD_DATA", 5)
     trials = {5: trial_state(5, [attempt_state(5)])}
     assert pause_reason([record], trials, FailureStreak(), 3, proven=True) == "trial 5 ended BAD_DATA: no message"
-    record = end_of("LOST", 5).model_copy(update={"message": "node gone"})
+    record = end_of("LOST", 5)
+    assert pause_reason([record], trials, FailureStreak(3, record), 3, proven=True) == (
+        "3 trials in a row ended LOST; the last one, 5: no message"
+    )
+    record = record.model_copy(update={"message": "node gone"})
+    assert pause_reason([record], trials, FailureStreak(1, record), 3, proven=False) == "trial 5 ended LOST: node gone"
     assert pause_reason([record], trials, FailureStreak(3, record), 3, proven=True) == (
         "3 trials in a row ended LOST; the last one, 5: node gone"
     )
