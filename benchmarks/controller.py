@@ -146,8 +146,8 @@ def timed_parts() -> Clock:
         (CampaignDirectory, "write_spec", "spec"),
         (controller_module, "make_request", "folders"),
         (LiveAttempt, "poll", "events"),
-        (LiveAttempt, "sum_up", "events"),
-        (WeightRetention, "over", "weights"),
+        (LiveAttempt, "end_record", "events"),
+        (WeightRetention, "end_trials", "weights"),
         (WeightRetention, "keep_only", "weights"),
     ):
         clock.wrap(owner, name, phase)

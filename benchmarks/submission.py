@@ -19,10 +19,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.campaign.state import AttemptState, CampaignState, TrialState
+from aiperf_orch.campaign.state import CampaignState
+from aiperf_orch.campaign.trial_state import AttemptState, TrialState
 from aiperf_orch.controller.job_requests import make_request
 from aiperf_orch.controller.search_adapter import SearchAdapter
-from aiperf_orch.controller.submission_planner import in_arrays
+from aiperf_orch.controller.submission_planner import array_names
 from aiperf_orch.schedulers.registry import make_scheduler
 from aiperf_orch.schedulers.slurm.executor import SCRIPT
 from aiperf_orch.settings.models import SiteSettings
@@ -52,7 +53,8 @@ class Campaign:
     def wave(self, number):
         """Attempts of the first wave: elements of one array."""
         alone = [self.directory.attempt_name(each, 1) for each in range(1, number + 1)]
-        names = in_arrays(alone, self.scheduler.array_limit(), lambda start: self.directory.array_name(1 + start))
+        arrays = [self.directory.array_name(each) for each in range(1, number + 1)]
+        names = array_names(alone, self.scheduler.array_limit(), arrays)
         if len({name.partition("[")[0] for name in names}) != 1:
             sys.exit(f"{number} jobs are more than one array takes")
         return self.attempts(dict(enumerate(names, start=1)))

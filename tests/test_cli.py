@@ -330,7 +330,7 @@ def test_a_damaged_journal_is_an_error_with_its_line(
 
 def test_a_journal_with_an_unknown_attempt_is_an_error(refused: Callable[..., str], over: Any) -> None:
     over.began(1, trial=7)
-    assert refused(_FAILED, "status", over.path).startswith("journal.jsonl:6: began: speaks of (7, 1)")
+    assert refused(_FAILED, "status", over.path).startswith("journal.jsonl:6: began: names trial 7, attempt 1")
 
 
 def test_an_error_of_the_system_names_the_file(refused: Callable[..., str], over: Any) -> None:

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.campaign.journal import read_journal
+from aiperf_orch.campaign.journal import JournalContents, read_contents
 from aiperf_orch.campaign.state import CampaignState
 from aiperf_orch.util.errors import RecordError
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignSnapshot:
+    """Journal and state of a campaign as read at one time; a controller reads on from there."""
+
+    journal: JournalContents
+    state: CampaignState
 
 
 def read_state(directory: CampaignDirectory) -> CampaignState:
@@ -16,11 +25,17 @@ def read_state(directory: CampaignDirectory) -> CampaignState:
     Raises:
         RecordError: when the journal is damaged or has lost its end, or the frozen settings were changed.
     """
+    return read_snapshot(directory).state
+
+
+def read_snapshot(directory: CampaignDirectory) -> CampaignSnapshot:
+    """As `read_state`, with the journal itself, for a controller of this process."""
     on_disk = directory.attempts_on_disk()  # before the journal: what is submitted in between is in it
-    state = CampaignState.of(read_journal(directory.journal))
+    journal = read_contents(directory.journal)
+    state = CampaignState.of(journal.entries)
     directory.check_unchanged(state.settings_sha256)
     check_complete(directory, on_disk, state)
-    return state
+    return CampaignSnapshot(journal, state)
 
 
 def check_complete(directory: CampaignDirectory, on_disk: Mapping[int, int], state: CampaignState) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.events import LineFault, RunEvents, TrialPlan, read_attempt
-from aiperf_orch.campaign.state import AttemptState, TrialState
+from aiperf_orch.campaign.trial_state import AttemptState, TrialState
 
 
 def trial_plan(directory: CampaignDirectory, trial: TrialState) -> TrialPlan:

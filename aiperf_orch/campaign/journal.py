@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -27,11 +28,30 @@ def read_journal(path: Path) -> list[Entry]:
         RecordError: naming the line that is garbage, out of order, or does not follow from the one before it.
         TransientError: when it cannot be read for now.
     """
+    return read_contents(path).entries
+
+
+@dataclass
+class JournalContents:
+    """A journal as read at one time; a later reader reads on from there.
+
+    Attributes:
+        entries: All entries.
+        last: SHA-256 of the last line.
+        size: Size in bytes of the lines of these entries.
+    """
+
+    entries: list[Entry] = field(default_factory=list)
+    last: str = _FIRST
+    size: int = 0
+
+
+def read_contents(path: Path) -> JournalContents:
+    """As `read_journal`, for a reader that reads on later."""
     try:
-        entries, _, _ = _read(path)
+        return _read(path, JournalContents())
     except FileNotFoundError:
-        return []
-    return entries
+        return JournalContents()
 
 
 class Journal:
@@ -40,13 +60,16 @@ class Journal:
     Its times never go back: opened on a machine whose clock is behind its last line, this process goes on from there.
     """
 
-    def __init__(self, path: Path, check_held: Callable[[], None], generation: int) -> None:
+    def __init__(
+        self, path: Path, check_held: Callable[[], None], generation: int, known: JournalContents | None = None
+    ) -> None:
         """Open it, and drop a torn last line.
 
         Args:
             path: the journal's file, made when there is none.
             check_held: raises when another controller has taken the campaign over; called before each append.
             generation: of our lock; stands in each entry.
+            known: What this process has read of it before, and need not read again; its list of entries is taken over.
 
         Raises:
             RecordError: when it is damaged.
@@ -56,9 +79,13 @@ class Journal:
         self._generation = generation
         self._file = retry_transient(lambda: _opened(path))
         check_held()
-        self.entries, self._last, size = _read(path)
-        if size < self._file.size:
-            self._file.truncate(size)
+        if known is not None and self._file.size < known.size:  # another file than the one that was read
+            known = None
+        self.number_known = len(known.entries) if known else 0
+        contents = _read(path, known or JournalContents())
+        self.entries, self._last = contents.entries, contents.last
+        if contents.size < self._file.size:
+            self._file.truncate(contents.size)
         if self.entries:
             not_before(self.entries[-1].time)
 
@@ -87,11 +114,11 @@ def _opened(path: Path) -> AppendFile:
         return AppendFile(path, exclusive=False)
 
 
-def _read(path: Path) -> tuple[list[Entry], str, int]:
-    data, size = read_whole_lines(path)
-    entries: list[Entry] = []
-    last = _FIRST
-    for number, line in enumerate(data.split(b"\n")[:-1], start=1):
+def _read(path: Path, known: JournalContents) -> JournalContents:
+    """Read on; adds to the list of entries that are known."""
+    data, size = read_whole_lines(path, known.size)
+    entries, last = known.entries, known.last
+    for number, line in enumerate(data.split(b"\n")[:-1], start=len(entries) + 1):
         where = f"{path}:{number}"
         try:
             entry = entry_adapter.validate_json(line)
@@ -107,4 +134,4 @@ def _read(path: Path) -> tuple[list[Entry], str, int]:
             )
         last = hashlib.sha256(line).hexdigest()
         entries.append(entry)
-    return entries, last, size
+    return JournalContents(entries, last, size)

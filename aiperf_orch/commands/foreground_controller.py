@@ -16,6 +16,7 @@ from threading import Thread
 from types import FrameType
 from typing import Final
 
+from aiperf_orch.campaign.consistency import CampaignSnapshot
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.state import Phase
 from aiperf_orch.commands.live_view import Display, display
@@ -77,10 +78,17 @@ class _ControllerThread:
     """Runs the controller's loop; `outcome` returns or raises its result after the thread has ended."""
 
     def __init__(
-        self, directory: CampaignDirectory, view: Display, signals: _Signals, *, take_over: bool, resume: bool
+        self,
+        directory: CampaignDirectory,
+        view: Display,
+        signals: _Signals,
+        *,
+        take_over: bool,
+        resume: bool,
+        snapshot: CampaignSnapshot | None,
     ) -> None:
         self._directory, self._view, self._signals = directory, view, signals
-        self._take_over, self._resume = take_over, resume
+        self._take_over, self._resume, self._snapshot = take_over, resume, snapshot
         self._controller: Controller | None = None
         self._outcome: Outcome | None = None
         self._error: BaseException | None = None
@@ -107,7 +115,12 @@ class _ControllerThread:
     def _run(self) -> Outcome:
         scheduler = make_scheduler(self._directory.settings.scheduler)
         controller = self._controller = Controller(
-            self._directory, scheduler, resume=self._resume, take_over=self._take_over, warn=self._view.warn
+            self._directory,
+            scheduler,
+            resume=self._resume,
+            take_over=self._take_over,
+            warn=self._view.warn,
+            snapshot=self._snapshot,
         )
         try:
             self._view.show(controller)  # new begins and ends are counted from here
@@ -124,13 +137,16 @@ class _ControllerThread:
             controller.close()
 
 
-def run_controller(directory: CampaignDirectory, *, take_over: bool, resume: bool = True) -> Outcome:
+def run_controller(
+    directory: CampaignDirectory, *, take_over: bool, resume: bool = True, snapshot: CampaignSnapshot | None = None
+) -> Outcome:
     """Control a campaign until nothing is left to do, or the user stops it or leaves.
 
     Args:
         directory: The campaign.
         take_over: Take it over from a controller on another host.
         resume: A paused or stopped campaign goes on.
+        snapshot: What this process has read of the campaign, which the controller does not read again.
 
     Raises:
         UncleanExitError: when the user wants to leave, and the campaign's file system does not answer.
@@ -139,7 +155,7 @@ def run_controller(directory: CampaignDirectory, *, take_over: bool, resume: boo
     signals = _Signals()
     restrict_umask(directory.settings)
     with signals.handled(), display() as view:
-        controller = _ControllerThread(directory, view, signals, take_over=take_over, resume=resume)
+        controller = _ControllerThread(directory, view, signals, take_over=take_over, resume=resume, snapshot=snapshot)
         controller.thread.start()
         acknowledged, leaving_since = 0, None
         while controller.thread.is_alive():

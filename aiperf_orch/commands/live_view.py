@@ -15,7 +15,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from aiperf_orch.campaign.state import Phase, TrialState
+from aiperf_orch.campaign.state import Phase
+from aiperf_orch.campaign.trial_state import TrialState
 from aiperf_orch.commands.messages import messages_through, timed_messages
 from aiperf_orch.commands.repeated_messages import RepeatFilter
 from aiperf_orch.commands.visible_output import unwrapped, visible_streams

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from aiperf_orch.campaign.consistency import read_state
+from aiperf_orch.campaign.consistency import read_snapshot
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.durable_files import translate_os_errors
 from aiperf_orch.campaign.ownership import parent_warnings
-from aiperf_orch.campaign.state import Phase
+from aiperf_orch.campaign.state import CampaignState, Phase
 from aiperf_orch.commands.command_output import CommandOutput, ExitStatus
 from aiperf_orch.commands.cost_estimate import confirm_cost
 from aiperf_orch.commands.detach import detach
@@ -65,8 +65,9 @@ def run_campaign(
     """
     restrict_umask(loaded.settings)
     directory = _check_before_start(loaded, campaign_dir)
+    snapshot = read_snapshot(directory) if directory and not prepare else None
     if not prepare:
-        confirm_cost(loaded.settings, _seconds_left(directory, loaded.settings), yes=yes)
+        confirm_cost(loaded.settings, _seconds_left(snapshot.state if snapshot else None, loaded.settings), yes=yes)
     if directory:
         _log.info("going on with the campaign in %s", directory.path)
     else:
@@ -80,7 +81,7 @@ def run_campaign(
         _log.info("nothing was submitted; one step of the campaign: %s", command_line(step))
         _log.info("every two minutes, by cron: %s", cron_line(step, needed))
         return CommandOutput()
-    if read_state(directory).phase is Phase.FINISHED:
+    if snapshot and snapshot.state.phase is Phase.FINISHED:
         return _finish(directory, Phase.FINISHED)
     if background:
         process = detach(directory, _foreground_arguments(directory.path))
@@ -90,7 +91,7 @@ def run_campaign(
         )
         _log.info("to see its state: %s\nto end it: %s", status, stop)
         return CommandOutput()
-    outcome = run_controller(directory, take_over=take_over)
+    outcome = run_controller(directory, take_over=take_over, snapshot=snapshot)
     return _finish(directory, outcome.phase, outcome)
 
 
@@ -144,9 +145,9 @@ def _finish(directory: CampaignDirectory, phase: Phase, outcome: Outcome | None 
     return CommandOutput(exit_status=ExitStatus.INTERRUPTED if interrupted else ExitStatus.NOT_FINISHED)
 
 
-def _seconds_left(directory: CampaignDirectory | None, settings: SiteSettings) -> float:
+def _seconds_left(state: CampaignState | None, settings: SiteSettings) -> float:
     """Seconds until the campaign's deadline; its whole duration before its first trial has begun."""
-    deadline = read_state(directory).deadline(settings.campaign.duration) if directory else None
+    deadline = state.deadline(settings.campaign.duration) if state else None
     return settings.campaign.duration if deadline is None else max((deadline - now()).total_seconds(), 0.0)
 
 

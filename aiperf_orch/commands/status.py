@@ -14,7 +14,8 @@ from aiperf_orch.campaign.counted_epochs import counted_runs, trial_plan
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.events import best_epoch, count_epochs
 from aiperf_orch.campaign.lock import read_holder
-from aiperf_orch.campaign.state import AttemptState, CampaignState, Phase, TrialState
+from aiperf_orch.campaign.state import CampaignState, Phase
+from aiperf_orch.campaign.trial_state import AttemptState, TrialState
 from aiperf_orch.commands.command_output import CommandOutput
 from aiperf_orch.commands.table_output import render_rows
 from aiperf_orch.schedulers.base import JobState, JobStatus

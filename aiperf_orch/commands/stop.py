@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from aiperf_orch.campaign.consistency import read_state
+from aiperf_orch.campaign.consistency import read_snapshot, read_state
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.lock import Holder, read_holder
 from aiperf_orch.campaign.state import Phase
@@ -36,10 +36,11 @@ def stop_campaign(campaign_dir: Path, *, take_over: bool) -> CommandOutput:
         unfinished = _stop_by_controller(directory, holder)
         if unfinished:
             return unfinished
-    state = read_state(directory)
+    snapshot = read_snapshot(directory)
+    state = snapshot.state
     if state.live or state.phase is Phase.RUNNING:
         _log.info("%s: no controller runs: ending %d live trial(s) from this process", directory.path, len(state.live))
-        outcome = run_controller(directory, take_over=take_over, resume=False)
+        outcome = run_controller(directory, take_over=take_over, resume=False, snapshot=snapshot)
         state = read_state(directory)
     if state.live:
         _log.info(

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import Final
 
-from aiperf_orch.campaign.consistency import read_state
+from aiperf_orch.campaign.consistency import read_snapshot
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.state import Phase
 from aiperf_orch.commands.command_output import CommandOutput, ExitStatus
@@ -23,7 +23,8 @@ _log: Final = logging.getLogger(__name__)
 def step_campaign(campaign_dir: Path, *, take_over: bool) -> CommandOutput:
     """Run one step of a campaign; returns the exit status: 0 finished, 1 paused, 4 it goes on."""
     directory = CampaignDirectory.open(campaign_dir)
-    if read_state(directory).phase is Phase.FINISHED:
+    snapshot = read_snapshot(directory)
+    if snapshot.state.phase is Phase.FINISHED:
         write_score(directory)
         _log.info("%s: is finished already", directory.path)
         return CommandOutput()
@@ -31,7 +32,12 @@ def step_campaign(campaign_dir: Path, *, take_over: bool) -> CommandOutput:
     lines = PlainLines()
     with timed_messages():
         controller = Controller(
-            directory, make_scheduler(directory.settings.scheduler), resume=False, take_over=take_over, warn=lines.warn
+            directory,
+            make_scheduler(directory.settings.scheduler),
+            resume=False,
+            take_over=take_over,
+            warn=lines.warn,
+            snapshot=snapshot,
         )
         try:
             lines.show(controller)

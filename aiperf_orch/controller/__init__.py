@@ -1,1 +1,1 @@
-"""The controller: tick() observes, records, decides and submits; run() is tick in a loop."""
+"""The controller: one step observes, records, decides, and begins scheduler calls; `loop.run` repeats it."""

@@ -1,4 +1,4 @@
-"""Scheduler calls beside the controller's loop: each kind in a thread of its own, one of a kind at a time."""
+"""Scheduler calls beside the controller's loop: one thread for each kind of call, one call of a kind at a time."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ T = TypeVar("T")
 
 
 class BackgroundCall(Generic[T]):
-    """One kind of call, which blocks until a scheduler's command has ended; the loop starts it and takes its result."""
+    """One kind of call that blocks until a scheduler command has ended. The loop starts it and takes its result."""
 
     def __init__(self, wake: threading.Event, *, nonblocking: bool) -> None:
-        """Nothing is called yet.
+        """Begin without any call.
 
         Args:
-            wake: set when a call has ended, so that the loop need not wait for its next turn.
-            nonblocking: run calls in the caller's thread, for a scheduler that never keeps anybody waiting.
+            wake: Set when a call has ended, so that the loop takes its next step at once.
+            nonblocking: Run calls in the caller's thread, for a scheduler whose methods never block.
         """
-        self._wake, self._at_once = wake, nonblocking
+        self._wake, self._nonblocking = wake, nonblocking
         self._thread: threading.Thread | None = None
         self._result: T | None = None
         self._error: Exception | None = None
-        self._done = False  # set before the loop is woken, which must find the result then
+        self._done = False  # set before `wake`: the loop must find the result when it is woken
         self.running = False
 
     @property
@@ -35,7 +35,7 @@ class BackgroundCall(Generic[T]):
         """Begin a call.
 
         Raises:
-            AssertionError: while another one runs, or its result has not been taken.
+            AssertionError: While another call runs, or its result has not been taken.
         """
         if self.running:
             raise AssertionError("a call of this kind runs already")
@@ -48,7 +48,7 @@ class BackgroundCall(Generic[T]):
                 self._error = error
             self._done = True
 
-        if self._at_once:
+        if self._nonblocking:
             self._thread = None
             run()
             return
@@ -57,7 +57,7 @@ class BackgroundCall(Generic[T]):
             run()
             self._wake.set()
 
-        # a daemon: a command that hangs must not keep this process from leaving
+        # a daemon: a command that hangs must not keep this process from exiting
         self._thread = threading.Thread(target=run_and_wake, name="aiperf-orch scheduler call", daemon=True)
         self._thread.start()
 
@@ -66,9 +66,9 @@ class BackgroundCall(Generic[T]):
         self.running, error, result = False, self._error, self._result
         if error is not None:
             raise error
-        return result  # type: ignore[return-value]  # there is no error, so that the call has returned
+        return result  # type: ignore[return-value]  # without an error the call has returned
 
     def join(self, seconds: float) -> None:
-        """Wait for the end of the call, but not longer than this."""
+        """Wait until the call ends, at most for this time."""
         if self._thread is not None:
             self._thread.join(seconds)

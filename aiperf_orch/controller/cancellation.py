@@ -1,9 +1,12 @@
-"""Ends jobs: tells them to end, ends those that do not, takes attempts from jobs that are gone. Which, is decided elsewhere."""
+"""Cancellation of jobs: sends it, repeats it by force, and reclaims attempts from jobs that are gone.
+
+Which attempts are cancelled is decided elsewhere.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -13,28 +16,30 @@ from time import monotonic
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.end_reasons import reason_with_end_line
 from aiperf_orch.campaign.events import revoke
-from aiperf_orch.campaign.state import AttemptState
 from aiperf_orch.controller.attempt_monitor import LiveAttempt
 from aiperf_orch.controller.background_call import BackgroundCall
-from aiperf_orch.controller.job_triage import how_it_went
+from aiperf_orch.controller.job_triage import end_reason
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.schedulers.base import CancelResult, JobEnd, Scheduler
 from aiperf_orch.util.errors import SchedulerUnreachableError
 from aiperf_orch.util.units import format_duration, now
 
-AttemptKey = tuple[int, int]
-
 
 @dataclass(frozen=True, slots=True)
-class Cancelled:
-    """Attempts, by trial and attempt, whose jobs were `told` to end; the jobs of `never` had not begun and now never will."""
+class CancelOutcome:
+    """Outcome of one cancellation.
 
-    told: frozenset[AttemptKey]
-    never: frozenset[AttemptKey]
+    Attributes:
+        sent: Attempts whose jobs were cancelled.
+        never_started: Those of them whose jobs had not started, and now never will.
+    """
+
+    sent: Sequence[LiveAttempt]
+    never_started: Sequence[LiveAttempt]
 
 
-class Ender:
-    """Tells one scheduler's jobs to end, also after a restart. While it cannot be reached, `warn` says so."""
+class Canceller:
+    """Cancels the jobs of one scheduler, one call at a time, also those of an earlier controller."""
 
     def __init__(
         self,
@@ -44,109 +49,118 @@ class Ender:
         warn: Callable[[str], None],
         wake: Event,
     ) -> None:
-        """Begin with no job told.
+        """Begin without any cancellation.
 
         Args:
-            scheduler: of the jobs.
-            grace: seconds that a job has to end by itself, and between two tries to end it by force.
-            pause: seconds until the next try after one that did not reach the scheduler.
-            warn: gets messages for the user.
-            wake: set when a command of the scheduler has ended.
+            scheduler: Scheduler of the jobs.
+            grace: Seconds that a job has to end by itself, and between two calls that end it by force.
+            pause: Seconds until the next call after one that did not reach the scheduler.
+            warn: Receives messages for the user.
+            wake: Set when a call has ended.
         """
         self._scheduler, self._grace, self._pause, self._warn = scheduler, grace, pause, warn
         self._call: BackgroundCall[CancelResult] = BackgroundCall(wake, nonblocking=scheduler.nonblocking)
-        self._telling: dict[str, AttemptKey] = {}
-        self._told: dict[AttemptKey, float] = {}
-        self._forced: dict[AttemptKey, float] = {}
-        self._forcing = False
-        self._refused: set[AttemptKey] = set()
+        self._in_flight: dict[str, LiveAttempt] = {}
+        self._by_force = False
         self._not_before = 0.0
 
     @property
     def running(self) -> bool:
-        """Whether the outcome of a cancellation is still to come, or to be taken."""
+        """Whether a call runs, or its outcome has not been taken."""
         return self._call.running
 
-    def heard(self) -> Cancelled | None:
-        """The outcome of the last cancellation, once; None while there is none."""
+    def take_outcome(self) -> CancelOutcome | None:
+        """The outcome of the last call, once; None where there is none."""
         if not self._call.ended:
             return None
-        telling, self._telling = self._telling, {}
+        attempts, self._in_flight = self._in_flight, {}
         try:
-            done = self._call.take()
+            result = self._call.take()
         except SchedulerUnreachableError as error:
             self._not_before = monotonic() + self._pause
-            self._warn(f"{error}; telling {len(telling)} job(s) to end again in {format_duration(self._pause)}")
+            self._warn(f"{error}; cancelling {len(attempts)} job(s) again in {format_duration(self._pause)}")
             return None
-        told = dict.fromkeys(telling.values(), monotonic())
-        self._told.update(told)
-        self._forced.update(told if self._forcing else {})
-        self._refused -= set(telling.values())
-        self._refused |= {telling[name] for name in done.refused if name in telling}
-        if done.refused:
-            name, why = next(iter(done.refused.items()))
-            self._warn(f"{len(done.refused)} job(s) not told to end, as {name}: {why}")
-        return Cancelled(
-            frozenset(telling.values()), frozenset(telling[name] for name in done.never_started if name in telling)
-        )
+        time = monotonic()
+        for name, live in attempts.items():
+            live.cancel_sent, live.cancel_refused = time, name in result.refused
+            if self._by_force:
+                live.kill_sent = time
+        if result.refused:
+            name, why = next(iter(result.refused.items()))
+            self._warn(f"{len(result.refused)} job(s) not cancelled, the first is {name}: {why}")
+        never_started = [attempts[name] for name in result.never_started if name in attempts]
+        return CancelOutcome(list(attempts.values()), never_started)
 
-    def tell(self, attempts: Iterable[AttemptState], given_up: Iterable[AttemptState]) -> None:
-        """Begin to tell the jobs of attempts that are to end, and to end those that did not within the grace.
+    def cancel(self, attempts: Iterable[LiveAttempt], abandoned: Iterable[LiveAttempt]) -> None:
+        """Begin the next call: cancel jobs for the first time, else end by force those that outlived the grace.
 
         Args:
-            attempts: those that are to end.
-            given_up: those whose jobs, if they live at all, are to end at once.
+            attempts: Attempts to cancel.
+            abandoned: Attempts whose jobs, if they are alive at all, are to end by force at once.
         """
         if self._call.running or monotonic() < self._not_before:
             return
-        attempts = sorted(attempts, key=lambda attempt: attempt.began is not None)  # before those that they wait for
-        untold = [attempt for attempt in attempts if attempt.key not in self._told]
-        time = monotonic()
-        again = [each for each in given_up if time >= self._forced.get(each.key, -math.inf) + self._pause]
-        forced = [*again, *(attempt for attempt in attempts if self._is_stubborn(attempt))]
-        for chosen, force in ((untold, False), (forced, True)):
-            if chosen:
-                chosen = chosen[: self._scheduler.max_cancels_per_call]
-                self._telling, self._forcing = {attempt.name: attempt.key for attempt in chosen}, force
-                jobs = {attempt.name: attempt.job for attempt in chosen}
-                self._call.start(partial(self._scheduler.cancel, jobs, force=force))
-                return
+        attempts = sorted(attempts, key=lambda live: live.attempt.began is not None)  # before those that they wait for
+        first = [live for live in attempts if live.cancel_sent is None]
+        if first:
+            self._start(first, by_force=False)
+            return
+        again = [live for live in abandoned if monotonic() >= _time(live.kill_sent) + self._pause]
+        forced = [*again, *(live for live in attempts if self._outlived_grace(live))]
+        if forced:
+            self._start(forced, by_force=True)
 
-    def is_told(self, attempt: AttemptState) -> bool:
-        """Whether its job was told to end, and the scheduler did not refuse that."""
-        return attempt.key in self._told and attempt.key not in self._refused
+    def has_more(self, attempts: Iterable[LiveAttempt]) -> bool:
+        """Whether `cancel` would now cancel any of these jobs for the first time."""
+        first = any(live.attempt.cancelling and live.cancel_sent is None for live in attempts)
+        return first and not self._call.running and monotonic() >= self._not_before
 
-    def more_to_tell(self, attempts: Iterable[AttemptState]) -> bool:
-        """Whether `tell` would tell any of these now that it has not told yet."""
-        untold = any(attempt.cancelling and attempt.key not in self._told for attempt in attempts)
-        return untold and not self._call.running and monotonic() >= self._not_before
+    def forget(self, live: LiveAttempt) -> None:
+        """Cancel a job again whose attempt has begun: before that, its trial did not receive the signal."""
+        live.cancel_sent = None
+        self._in_flight = {name: each for name, each in self._in_flight.items() if each is not live}
 
-    def begun(self, key: AttemptKey) -> None:
-        """An attempt has begun: its job did not hear what it was told before."""
-        self._told.pop(key, None)
-        self._telling = {name: telling for name, telling in self._telling.items() if telling != key}
+    def _start(self, chosen: Sequence[LiveAttempt], *, by_force: bool) -> None:
+        chosen = chosen[: self._scheduler.max_cancels_per_call]
+        self._in_flight, self._by_force = {live.name: live for live in chosen}, by_force
+        jobs = {live.name: live.attempt.job for live in chosen}
+        self._call.start(partial(self._scheduler.cancel, jobs, force=by_force))
 
-    def _is_stubborn(self, attempt: AttemptState) -> bool:
-        since, grace = attempt.cancelling_since, self._grace
-        late = since is not None and now() - since > timedelta(seconds=grace)
-        return late and attempt.key in self._told and monotonic() >= self._told[attempt.key] + grace
+    def _outlived_grace(self, live: LiveAttempt) -> bool:
+        """Whether the grace has passed since the journal's entry, and since the last call."""
+        since = live.attempt.cancelling_since
+        late = since is not None and now() - since > timedelta(seconds=self._grace)
+        return late and live.cancel_sent is not None and monotonic() >= live.cancel_sent + self._grace
 
 
-def take_from_job(
-    directory: CampaignDirectory, scheduler: Scheduler, watched: LiveAttempt, end: JobEnd | None
+def _time(sent: float | None) -> float:
+    return -math.inf if sent is None else sent
+
+
+def reclaim_attempt(
+    directory: CampaignDirectory, scheduler: Scheduler, live: LiveAttempt, job_end: JobEnd | None
 ) -> tuple[EndReason, str]:
-    """Take an attempt from its job, which is gone, after one more look at its events; returns reason and message.
+    """Take an attempt back from its job, which is gone, after a last poll of its events.
 
-    `end` is what the queue knows of the job's end.
+    Args:
+        directory: The campaign.
+        scheduler: Scheduler of the job.
+        live: The attempt.
+        job_end: What the queue knows of the end of its job; None where it knows nothing.
+
+    Returns:
+        Reason and message of its end.
+
+    Raises:
+        TransientError: When a file cannot be read or written for now.
     """
-    key = watched.attempt.key
-    watched.look_again(directory)
-    if watched.end is None:
-        logs = [directory.log(*key), directory.job_folder(*key) / scheduler.early_log]
-        reason, message = how_it_went(watched, end, directory.settings.scheduler, logs)
-        revoke(directory, *key, reason, message)
-        watched.look_again(directory)
-    elif watched.ended_by_others and end is not None and end.reason is not None:
-        reason = reason_with_end_line(watched.end.reason, None, end.reason)
-        return reason, ", ".join(filter(None, [watched.end.message, end.detail]))
-    return watched.reason()
+    live.poll_now(directory)
+    if live.end is None:
+        logs = [directory.log(*live.key), directory.job_folder(*live.key) / scheduler.early_log]
+        reason, message = end_reason(live, job_end, directory.settings.scheduler, logs)
+        revoke(directory, *live.key, reason, message)
+        live.poll_now(directory)
+    elif live.ended_by_others and job_end is not None and job_end.reason is not None:
+        reason = reason_with_end_line(live.end.reason, None, job_end.reason)
+        return reason, ", ".join(filter(None, [live.end.message, job_end.detail]))
+    return live.end_reason()

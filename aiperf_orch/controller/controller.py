@@ -1,66 +1,60 @@
-"""One campaign's controller: step() observes, records, decides, and starts what the scheduler is to do.
+"""The controller of one campaign: each step observes, records, decides, and begins scheduler calls.
 
-Everything it knows is in the journal and the events, so that a controller that was killed at any moment is replaced by
-the next one. What it writes first and does second (submitting, cancelling) may have been done or not when it is killed;
-the next one finds out by the jobs' names.
+All that it knows is in the journal and the events, so that a controller that was killed at any moment is replaced by
+the next one. It records a submission or a cancellation before it begins it; the next controller finds out by the names
+of the jobs whether that was done.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
 from threading import Event
-from typing import Any, Final, TypeVar
+from typing import Final
 
-import aiperf_orch
-from aiperf_orch.campaign.consistency import check_complete
+from aiperf_orch.campaign.consistency import CampaignSnapshot
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.events import revoke
-from aiperf_orch.campaign.journal import Journal
-from aiperf_orch.campaign.lock import Lock
-from aiperf_orch.campaign.state import AttemptState, CampaignState, Phase
-from aiperf_orch.controller.attempt_monitor import LiveAttempt, watch
-from aiperf_orch.controller.cancellation import Ender, take_from_job
-from aiperf_orch.controller.failure_policy import NODE_FAILURES, hopeless, nodes_given_up
+from aiperf_orch.campaign.state import CampaignState, Phase
+from aiperf_orch.campaign.trial_state import AttemptKey, AttemptState
+from aiperf_orch.controller.attempt_monitor import LiveAttempt, Unsubmitted, monitor_attempt
+from aiperf_orch.controller.cancellation import Canceller, reclaim_attempt
+from aiperf_orch.controller.end_recorder import AttemptOutcome, EndRecorder
+from aiperf_orch.controller.held_campaign import HeldCampaign
 from aiperf_orch.controller.job_requests import make_request
-from aiperf_orch.controller.job_triage import is_over, job_record, judge, may_end, needs_queue, seconds_until_over
-from aiperf_orch.controller.queue_poller import Queue, QueueAnswer
-from aiperf_orch.controller.search_adapter import SearchAdapter
-from aiperf_orch.controller.submission_planner import Chooser
+from aiperf_orch.controller.job_triage import classify_jobs, job_is_over, job_record, seconds_until_over
+from aiperf_orch.controller.queue_poller import QueueAnswer, QueuePoller, may_end_soon, needs_query
+from aiperf_orch.controller.submission_planner import SubmissionPlanner
 from aiperf_orch.controller.submitter import Submitter
-from aiperf_orch.controller.weight_retention import WeightRetention
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.records.journal import (
-    AttemptEnd,
     AttemptId,
     Began,
     Cancelling,
-    Created,
-    Ended,
-    Entry,
-    Finished,
     Missing,
-    Opened,
-    Paused,
-    Resumed,
     Stopped,
     Submitted,
     Submitting,
 )
 from aiperf_orch.schedulers.base import Scheduler
-from aiperf_orch.util.errors import LockedError, TransientError
+from aiperf_orch.util.errors import TransientError
 from aiperf_orch.util.units import format_duration, now
 
-AnyEntry = TypeVar("AnyEntry", bound=Entry)
-_PATIENCE: Final = 2.0  # seconds
+_LONGEST_WAIT: Final = 2.0
+"""Seconds that one wait for a scheduler call may take."""
 
 
 class Controller:
-    """The one controller of a campaign. `watched` holds the live attempts with their events so far.
+    """The one controller of a campaign.
 
-    The scheduler's commands run beside it, one of a kind at a time: however long one takes, `step` returns at once.
+    Scheduler calls run beside it, one of a kind at a time: `step` never waits for them.
+
+    Attributes:
+        directory: The campaign. Files that cannot be read for now are read again at a later step.
+        scheduler: Scheduler of its jobs.
+        settings: Its settings.
     """
 
     def __init__(
@@ -71,388 +65,327 @@ class Controller:
         resume: bool,
         warn: Callable[[str], None],
         take_over: bool = False,
+        snapshot: CampaignSnapshot | None = None,
     ) -> None:
-        """Take the campaign up: lock it, read its journal, adopt what still runs.
+        """Lock the campaign, read its journal, and adopt the live attempts of earlier controllers.
 
         Args:
-            directory: the campaign.
-            scheduler: where its jobs run.
-            resume: a paused or stopped campaign goes on.
-            warn: gets messages for the user.
-            take_over: take the lock from another host's controller.
+            directory: The campaign.
+            scheduler: Scheduler of its jobs.
+            resume: Whether a paused or stopped campaign goes on.
+            warn: Receives messages for the user.
+            take_over: Take the lock from the controller of another host.
+            snapshot: What this process has read of the campaign before, and need not read again.
 
         Raises:
-            LockedError: when another controller has it.
-            RecordError: when the journal or the frozen settings are damaged.
+            LockedError: When another controller has the campaign.
+            RecordError: When the journal or the frozen settings are damaged.
         """
-        self.directory = replace(directory, retry_for=0.0)  # what cannot be read for now is read at a later tick
+        self.directory = replace(directory, retry_for=0.0)
         self.scheduler = scheduler
         self.settings = directory.settings
         self._warn = warn
-        self._proposer: SearchAdapter | None = None
-        self._waiting: dict[tuple[int, int], str] = {}
         times = self.settings.scheduler
         pause = max(scheduler.query_interval, times.poll_interval)
         self._wake = Event()
-        self._queue = Queue(scheduler, times.poll_interval, warn, self._wake)
-        self._ender = Ender(scheduler, times.stop_grace, pause, warn, self._wake)
-        self._chooser = Chooser(directory, scheduler.lookahead, self._get_search)
+        self._poller = QueuePoller(scheduler, times.poll_interval, warn, self._wake)
+        self._canceller = Canceller(scheduler, times.stop_grace, pause, warn, self._wake)
+        self._campaign = HeldCampaign(self.directory, resume=resume, take_over=take_over, snapshot=snapshot)
         with ExitStack() as undo:
-            self._lock = Lock.acquire(directory.lock, take_over=take_over)
-            undo.callback(self._lock.release)
-            self._journal = Journal(directory.journal, self._lock.check_held, self._lock.holder.generation)
-            undo.callback(self._journal.close)
-            self.state = CampaignState.of(self._journal.entries)
+            undo.callback(self._campaign.close)
+            self._recorder = EndRecorder(self._campaign, scheduler, warn)
+            self._planner = SubmissionPlanner(directory, scheduler.lookahead, self._recorder.get_search)
             accepted = any(attempt.job for trial in self.state.trials.values() for attempt in trial.attempts)
             self._submitter = Submitter(scheduler, times.retry_submit_for, pause, warn, self._wake, accepted=accepted)
-            self._take_up(resume)
-            self._weights = WeightRetention(
-                directory, (trial.trial for trial in self.state.trials.values() if trial.end)
-            )
-            self.live_attempts: dict[tuple[int, int], LiveAttempt] = {}
             for attempt in self.state.live.values():
-                self._watch(attempt)
-            self._held = undo.pop_all()
+                self._monitor(attempt)
+            undo.pop_all()
 
     def close(self) -> None:
-        """Let go of the campaign; jobs run on. What a submission brought in the meantime is written down first."""
+        """Release the campaign; jobs run on. The result of a submission that ends within seconds is recorded first."""
         try:
-            self._submitter.join(_PATIENCE)
-            self._take_submission()
+            self._submitter.join(_LONGEST_WAIT)
+            self._record_submission()
         finally:
-            self._held.close()
+            self._campaign.close()
 
     def tick(self, *, stop: bool = False) -> Phase:
-        """One whole step, which waits for the answers of the scheduler's commands; arguments and errors as of `step`."""
+        """One step, and further ones until all scheduler calls have ended; arguments and errors as of `step`."""
         phase = self.step(stop=stop)
         while self._awaits_scheduler:
-            self.wait(_PATIENCE)
+            self.wait(_LONGEST_WAIT)
             phase = self.step(stop=stop)
         return phase
 
     def step(self, *, stop: bool = False) -> Phase:
-        """One step: read events, draw conclusions from the scheduler's answers, end what must end, submit what can run.
+        """One step: read events, take results of scheduler calls, cancel what must end, submit what can run.
 
         Args:
-            stop: end what runs, and then the campaign for now.
+            stop: Cancel all live attempts, and stop the campaign once none is left.
 
         Returns:
-            The campaign's phase. Unless it is RUNNING there is nothing more to do once nothing is live.
+            The phase of the campaign. Unless it is RUNNING there is nothing more to do once no attempt is live.
 
         Raises:
-            AiperfError: when a record cannot be written; what was recorded stands, and the next controller goes on.
+            AiperfError: When a record cannot be written; what was recorded is kept, and the next controller goes on.
         """
         self._wake.clear()
         self._read_events()
-        self._take_submission()
-        self._ask_queue()
-        self._insist()
+        self._record_submission()
+        self._poll_queue()
+        self._enforce_cancellations()
         stop = stop or self.directory.stop_requested()
         deadline = self.deadline
         if self.state.phase is Phase.FINISHED:
             return self.state.phase
         if deadline is not None and now() >= deadline:
-            self._end_all(EndReason.CAMPAIGN_ENDED)
+            self._cancel_all(EndReason.CAMPAIGN_ENDED)
             if not self.state.live:
                 duration = format_duration(self.settings.campaign.duration)
-                self._finish(f"its {duration} are over", by_deadline=True)
+                self._recorder.finish(f"its {duration} are over", by_deadline=True)
         elif stop:
-            self._end_all(EndReason.STOPPED)
+            self._cancel_all(EndReason.STOPPED)
             if not self.state.live and self.state.phase is not Phase.STOPPED:
-                self._append(Stopped)
+                self._campaign.append(Stopped)
         elif self.state.phase is Phase.RUNNING:
             self._submit()
         return self.state.phase
 
     def wait(self, seconds: float) -> bool:
-        """Wait until one of the scheduler's commands has ended, but not longer than this; returns whether one has."""
+        """Wait until a scheduler call has ended, at most for this time; returns whether one has."""
         return self._wake.wait(seconds)
 
     @property
+    def state(self) -> CampaignState:
+        """The state of the campaign."""
+        return self._campaign.state
+
+    @property
+    def live_attempts(self) -> dict[AttemptKey, LiveAttempt]:
+        """The attempts that have not ended, each with its events so far."""
+        return self._recorder.live_attempts
+
+    @property
     def deadline(self) -> datetime | None:
-        """When the campaign ends; None until its first trial has begun."""
+        """The end of the campaign; None until its first trial has begun."""
         return self.state.deadline(self.settings.campaign.duration)
 
     @property
-    def in_a_hurry(self) -> bool:
-        """Whether the next step should come at once: it has more to submit or to cancel than one may."""
-        return self._ender.more_to_tell(self._tellable()) or (
-            "" in self._waiting.values() and self.state.phase is Phase.RUNNING and self._submitter.is_free
-        )
+    def has_pending_work(self) -> bool:
+        """Whether the next step can submit or cancel more, and should come at once."""
+        if self._canceller.has_more(self._cancellable()):
+            return True
+        due = any(live.unsubmitted is Unsubmitted.DUE for live in self.live_attempts.values())
+        return due and self.state.phase is Phase.RUNNING and self._submitter.is_free
 
     @property
-    def pause(self) -> float:
-        """Seconds until the next step should come at the latest."""
-        if self.in_a_hurry:
+    def seconds_to_next_step(self) -> float:
+        """Seconds until the next step, at most."""
+        if self.has_pending_work:
             return 0.0
         settings = self.settings.scheduler
-        left = [seconds_until_over(watched, settings) for watched in self.live_attempts.values()]
+        left = [seconds_until_over(live, settings) for live in self.live_attempts.values()]
         return min([settings.poll_interval, *(max(each, 0.1) for each in left if each is not None)])
 
     @property
     def busy(self) -> bool:
-        """Whether any attempt runs or waits in the queue, or is being submitted."""
-        return self._submitter.in_flight or self.state.live.keys() != self._waiting.keys()
+        """Whether any attempt runs, is pending in the queue, or is being submitted."""
+        return self._submitter.in_flight or any(live.unsubmitted is None for live in self.live_attempts.values())
 
     @property
     def cancelled_count(self) -> int:
-        """How many live attempts' jobs have been told to end."""
-        return sum(self._ender.is_told(attempt) for attempt in self.state.live.values() if attempt.cancelling)
+        """Number of live attempts whose cancellation was sent to the scheduler."""
+        return sum(live.is_cancel_sent for live in self.live_attempts.values() if live.attempt.cancelling)
 
     @property
     def _awaits_scheduler(self) -> bool:
-        """Whether any of the scheduler's commands runs whose result has not been taken."""
-        wants_limit = self.state.phase is Phase.RUNNING and not self._waiting  # else its answer is not taken
+        """Whether any scheduler call runs whose result a step will take."""
+        wants_limit = self.state.phase is Phase.RUNNING and not self._unsubmitted()
         submits = self._submitter.in_flight or (wants_limit and self._submitter.running)
-        return self._queue.running or self._ender.running or submits
+        return self._poller.running or self._canceller.running or submits
 
-    def _take_up(self, resume: bool) -> None:
-        self.directory.check_unchanged(self.state.settings_sha256)
-        check_complete(self.directory, self.directory.attempts_on_disk(), self.state)
-        opened, host = self.state.opened, self._lock.holder.host
-        if self.settings.scheduler.kind == "local" and self.state.live and opened and opened.host != host:
-            raise LockedError(f"{self.directory.path}: its trials run on {opened.host}: go on with the campaign there")
-        if not self._journal.entries:
-            self._append(Created, settings_sha256=self.directory.settings_sha256, version=aiperf_orch.__version__)
-        self._append(Opened, host=self._lock.holder.host, pid=self._lock.holder.pid)
-        if resume:
-            self.directory.stop_request.unlink(missing_ok=True)
-            if self.state.phase in (Phase.PAUSED, Phase.STOPPED):
-                self._append(Resumed)
+    def _monitor(self, attempt: AttemptState) -> LiveAttempt:
+        live = monitor_attempt(self.directory, attempt, self.state.trials[attempt.trial])
+        self.live_attempts[attempt.key] = live
+        return live
 
-    def _append(self, kind: type[AnyEntry], **fields: Any) -> AnyEntry:
-        entry = self._journal.append(kind, **fields)
-        self.state.apply(entry)
-        return entry
-
-    def _watch(self, attempt: AttemptState) -> None:
-        self.live_attempts[attempt.key] = watch(self.directory, attempt, self.state.trials[attempt.trial])
+    def _unsubmitted(self) -> list[LiveAttempt]:
+        return [live for live in self.live_attempts.values() if live.unsubmitted is not None]
 
     # observe and record
 
     def _read_events(self) -> None:
-        for watched in self.live_attempts.values():
-            watched.poll(self.directory)
-            for fault in watched.new_faults():
+        for live in self.live_attempts.values():
+            live.poll(self.directory)
+            for fault in live.take_faults():
                 self._warn(fault)
-        back = [each.attempt for each in self.live_attempts.values() if each.attempt.missing_since and each.came_back]
-        alive = [job_record(attempt, attempt.job) for attempt in back if attempt.job]
-        if alive:  # its queue does not list the job, but the job writes on
-            self._append(Submitted, jobs=alive)
-        begins = [begin for watched in self.live_attempts.values() if (begin := watched.new_begin())]
-        for begin in begins:
-            self._waiting.pop((begin.trial, begin.attempt), None)
-            self._ender.begun((begin.trial, begin.attempt))
-        if begins:
-            self._append(Began, attempts=begins)
-        ended = [watched for watched in self.live_attempts.values() if watched.end and not watched.ended_by_others]
-        self._record_ends((watched, *watched.reason()) for watched in ended)
+        missing = [live for live in self.live_attempts.values() if live.attempt.missing_since and live.reappeared]
+        found = [job_record(live.attempt, live.attempt.job) for live in missing if live.attempt.job]
+        if found:  # the queue does not list the job, but it writes events
+            self._campaign.append(Submitted, jobs=found)
+        begun = [(live, begin) for live in self.live_attempts.values() if (begin := live.take_begin())]
+        for live, _ in begun:
+            live.unsubmitted = None
+            self._canceller.forget(live)
+        if begun:
+            self._campaign.append(Began, attempts=[begin for _, begin in begun])
+        ended = [live for live in self.live_attempts.values() if live.end and not live.ended_by_others]
+        self._record_ends(AttemptOutcome(live, *live.end_reason()) for live in ended)
 
-    def _record_ends(
-        self, ends: Iterable[tuple[LiveAttempt, EndReason, str]], hosts: Mapping[str, Sequence[str]] = {}
-    ) -> None:
-        records: list[AttemptEnd] = [
-            watched.sum_up(
-                reason,
-                message,
-                hosts.get(watched.attempt.name, ()),
-                deadline=self.deadline,
-                max_attempts=self.settings.campaign.max_attempts,
-                forecast_epoch=self.settings.search.forecast_epoch,
-                horizon=self.settings.training.epochs,
-            )
-            for watched, reason, message in ends
-            if watched.unread is None
-        ]
-        if not records:
-            return
-        entry = self._append(Ended, attempts=records)
-        if self._proposer:
-            self._proposer.feed(entry)
-        self.scheduler.release_resources(
-            [self.live_attempts[record.trial, record.attempt].attempt.name for record in records]
-        )
-        for record in records:
-            del self.live_attempts[record.trial, record.attempt]
-            self._waiting.pop((record.trial, record.attempt), None)
-        self._submitter.place_is_free()
-        if self.scheduler.avoids_nodes:
-            for node in nodes_given_up(records, self.state):
-                self._warn(f"node {node}: {NODE_FAILURES} trials failed on it: it gets no more of them")
-        self._weights.over(record.trial for record in records if record.final)
-        unfinished = [*self.state.retries.values(), *(watched.trial for watched in self.live_attempts.values())]
-        self._weights.keep_only(self._get_search().parents | {trial.proposal.parent for trial in unfinished})
-        self._pause_if_hopeless(records)
-
-    def _pause_if_hopeless(self, records: Sequence[AttemptEnd]) -> None:
-        if self.state.phase is Phase.RUNNING:
-            limit = self.settings.campaign.pause_after_failures
-            reason = hopeless(records, self.state, limit, proven=self._proven())
-            if reason is not None:
-                self._append(Paused, reason=reason)
+    def _record_ends(self, outcomes: Iterable[AttemptOutcome]) -> None:
+        if self._recorder.record(outcomes):
+            self._submitter.job_has_ended()
 
     # the queue
 
-    def _ask_queue(self) -> None:
-        """Draw the consequences of the queue's answer, and ask again after attempts that only it can tell of."""
-        answer = self._queue.answer()
-        if answer is not None:
-            self._judge(answer)
-        there = [each for each in self.live_attempts.values() if self._may_be_in_queue(each)]
-        scheduler, interval, proven = self.settings.scheduler, self.scheduler.query_interval, self._proven()
-        asked = {
-            each.attempt.name: each.attempt.job for each in there if needs_queue(each, scheduler, interval, proven)
-        }
-        expected = [each.attempt.name for each in there if may_end(each, proven)]
-        others = {each.attempt.name: each.attempt.job for each in there if each.attempt.name not in asked}
-        self._queue.ask(asked, expected, others)
-        answer = self._queue.answer()  # of a scheduler that answers at once
-        if answer is not None:
-            self._judge(answer)
-        self._take([watched for watched in self.live_attempts.values() if is_over(watched, scheduler)])
+    def _poll_queue(self) -> None:
+        """Draw the consequences of the queue's answer, and poll it for the attempts whose state only it knows."""
+        self._take_queue_answer()
+        there = [live for live in self.live_attempts.values() if self._may_be_in_queue(live)]
+        settings, interval, proven = self.settings.scheduler, self.scheduler.query_interval, self._recorder.proven
+        jobs = {live.name: live.attempt.job for live in there if needs_query(live, settings, interval, proven=proven)}
+        expected = [live.name for live in there if may_end_soon(live, proven=proven)]
+        others = {live.name: live.attempt.job for live in there if live.name not in jobs}
+        self._poller.poll(jobs, expected, others)
+        self._take_queue_answer()  # of a scheduler that answers at once
+        self._reclaim([live for live in self.live_attempts.values() if job_is_over(live, settings)])
 
-    def _may_be_in_queue(self, watched: LiveAttempt) -> bool:
+    def _may_be_in_queue(self, live: LiveAttempt) -> bool:
         """Whether an answer of the queue can mean anything for an attempt."""
-        attempt = watched.attempt
-        return not (attempt.key in self._waiting or attempt.name in self._submitter.names or watched.given_up)
+        return not (live.unsubmitted or live.name in self._submitter.names or live.abandoned)
 
-    def _judge(self, answer: QueueAnswer) -> None:
+    def _take_queue_answer(self) -> None:
+        answer = self._poller.take_answer()
+        if answer is not None:
+            self._apply_queue_answer(answer)
+
+    def _apply_queue_answer(self, answer: QueueAnswer) -> None:
         """Draw the consequences of an answer of the queue."""
-        asked = [each for each in self.live_attempts.values() if each.attempt.name in answer.jobs]
-        verdicts = judge(asked, answer, self.settings.scheduler, now())
-        if verdicts.found:
-            self._append(Submitted, jobs=verdicts.found)
-        if verdicts.missing:
-            self._append(Missing, attempts=[_attempt_id(attempt) for attempt in verdicts.missing])
-        self._waiting.update({watched.attempt.key: "the scheduler does not have it" for watched in verdicts.never})
-        self._tell_to_end(verdicts.hung, EndReason.HUNG)
-        self._tell_to_end(verdicts.held, EndReason.HELD)
-        for watched in verdicts.lost:
-            watched.given_up = True
-        self._take(verdicts.gone)
+        queried = [live for live in self.live_attempts.values() if live.name in answer.jobs]
+        triage = classify_jobs(queried, answer, self.settings.scheduler, now())
+        if triage.found:
+            self._campaign.append(Submitted, jobs=triage.found)
+        if triage.missing:
+            self._campaign.append(Missing, attempts=list(map(_attempt_id, triage.missing)))
+        for live in triage.unsubmitted:
+            live.unsubmitted = Unsubmitted.POSTPONED
+        self._record_cancelling(triage.hung, EndReason.HUNG)
+        self._record_cancelling(triage.held, EndReason.HELD)
+        for live in triage.lost:
+            live.abandoned = True
+        self._reclaim(triage.gone)
 
-    def _take(self, gone: Sequence[LiveAttempt]) -> None:
-        """Take attempts from jobs that are gone, after one more look at their events, for the reason that the queue knows."""
-        ends = []
-        for each in gone:
+    def _reclaim(self, gone: Iterable[LiveAttempt]) -> None:
+        """Take attempts back from jobs that are gone, and record their ends."""
+        outcomes = []
+        for live in gone:
             try:
-                ends.append((each, *take_from_job(self.directory, self.scheduler, each, each.job_end)))
-            except TransientError as error:  # its files may say more than can be read for now
-                each.postpone(error)
-        self._record_ends(ends, {each.attempt.name: each.job_end.hosts for each, *_ in ends if each.job_end})
+                reason, message = reclaim_attempt(self.directory, self.scheduler, live, live.job_end)
+            except TransientError as error:  # its files may contain more than can be read for now
+                live.defer(error)
+                continue
+            outcomes.append(AttemptOutcome(live, reason, message, live.job_end.hosts if live.job_end else ()))
+        self._record_ends(outcomes)
 
-    # end and submit
+    # cancel and submit
 
-    def _end_all(self, reason: EndReason) -> None:
-        """Tell every live attempt to end."""
-        self._tell_to_end([attempt for attempt in self.state.live.values() if attempt.cancelling is None], reason)
-        self._insist()
+    def _cancel_all(self, reason: EndReason) -> None:
+        """Cancel all live attempts."""
+        self._record_cancelling([live for live in self.live_attempts.values() if not live.attempt.cancelling], reason)
+        self._enforce_cancellations()
 
-    def _tell_to_end(self, attempts: Iterable[AttemptState], reason: EndReason) -> None:
-        """Write down that attempts are to end, and why; `_insist` tells their jobs."""
-        ids = [_attempt_id(attempt) for attempt in attempts]
+    def _record_cancelling(self, attempts: Iterable[LiveAttempt], reason: EndReason) -> None:
+        """Record that attempts are to be cancelled, and why; `_enforce_cancellations` cancels their jobs."""
+        ids = list(map(_attempt_id, attempts))
         if ids:
-            self._append(Cancelling, attempts=ids, reason=reason)
+            self._campaign.append(Cancelling, attempts=ids, reason=reason)
 
-    def _insist(self) -> None:
-        """Tell the jobs of attempts that are to end, also after a restart; end those that do not within the grace."""
-        self._hear_cancelled()
-        self._take([self.live_attempts[attempt.key] for attempt in self._tellable() if attempt.key in self._waiting])
-        given_up = [watched.attempt for watched in self.live_attempts.values() if watched.given_up]
-        self._ender.tell(self._tellable(), given_up)
-        self._hear_cancelled()  # of a scheduler that answers at once
+    def _enforce_cancellations(self) -> None:
+        """Cancel the jobs of attempts whose cancellation is recorded, by force after the grace."""
+        self._take_cancel_outcome()
+        self._reclaim([live for live in self._cancellable() if live.unsubmitted])
+        abandoned = [live for live in self.live_attempts.values() if live.abandoned]
+        self._canceller.cancel(self._cancellable(), abandoned)
+        self._take_cancel_outcome()  # of a scheduler that answers at once
 
-    def _tellable(self) -> list[AttemptState]:
-        """The attempts that are to end; not while they are submitted, since only after that a job can be told."""
-        live = self.state.live.values()
-        return [each for each in live if each.cancelling_since and each.name not in self._submitter.names]
+    def _cancellable(self) -> list[LiveAttempt]:
+        """The attempts to cancel; not while they are being submitted: the job can be cancelled only after that."""
+        names = self._submitter.names
+        return [
+            live for live in self.live_attempts.values() if live.attempt.cancelling_since and live.name not in names
+        ]
 
-    def _hear_cancelled(self) -> None:
-        """End the attempts whose jobs now never will begin, and those that were given up."""
-        done = self._ender.heard()
-        if done is not None:
-            over = done.never | {
-                key for key in done.told if key in self.live_attempts and self.live_attempts[key].given_up
-            }
-            self._take([self.live_attempts[key] for key in sorted(over) if key in self.live_attempts])
+    def _take_cancel_outcome(self) -> None:
+        """End the attempts whose jobs now will never start, and those that were abandoned."""
+        outcome = self._canceller.take_outcome()
+        if outcome is not None:
+            over = {live.key for live in outcome.never_started} | {live.key for live in outcome.sent if live.abandoned}
+            self._reclaim([self.live_attempts[key] for key in sorted(over) if key in self.live_attempts])
 
     def _submit(self) -> None:
-        """Fill the room that there is: first what could not be submitted, then next attempts, then new trials."""
+        """Fill the free slots: first with what could not be submitted, then with retries, then with new trials."""
         if not self._submitter.is_free:
             return
-        if self._waiting:
-            self._start([self.state.live[key] for key in self._waiting])
+        unsubmitted = self._unsubmitted()
+        if unsubmitted:
+            self._start(unsubmitted)
             return
-        room = self._chooser.room(self.state, proven=self._proven())
-        array_limit = self._submitter.array_limit() if room.free > 1 else 1
+        slots = self._planner.free_slots(self.state, proven=self._recorder.proven)
+        array_limit = self._submitter.array_limit() if slots.at_once > 1 else 1
         if array_limit is None:
             return
-        records, over = self._chooser.choose(self.state, room, array_limit)
+        records, over = self._planner.plan(self.state, slots, array_limit)
         if over is not None:
-            self._finish(over)
+            self._recorder.finish(over)
         if records:
-            entry = self._append(Submitting, attempts=records)
-            self._start([self.state.live[record.trial, record.attempt] for record in entry.attempts])
+            self._campaign.append(Submitting, attempts=records)
+            keys = [AttemptKey(record.trial, record.attempt) for record in records]
+            self._start([self._monitor(self.state.live[key]) for key in keys])
 
-    def _finish(self, reason: str, *, by_deadline: bool = False) -> None:
-        """The campaign is over; trials that still waited for another attempt get none."""
-        self._weights.over(self.state.retries)
-        self._append(Finished, reason=reason, by_deadline=by_deadline)
-
-    def _start(self, attempts: Sequence[AttemptState]) -> None:
-        """Begin to submit what the journal says is being submitted."""
-        for attempt in attempts:
-            if attempt.key not in self.live_attempts:
-                self._watch(attempt)
+    def _start(self, attempts: Sequence[LiveAttempt]) -> None:
+        """Begin to submit attempts whose submission is recorded."""
         try:
-            requests = [make_request(self.directory, self.state, each) for each in attempts]
+            requests = [make_request(self.directory, self.state, live.attempt) for live in attempts]
         except OSError as error:  # tried again at a later step
-            why = f"{error.filename}: cannot be made: {error.strerror}"
-            self._warn(f"{len(attempts)} trial(s) wait to be submitted: {why}")
-            self._waiting.update({each.key: why for each in attempts})
+            self._warn(
+                f"{len(attempts)} trial(s) wait to be submitted: {error.filename}: cannot be made: {error.strerror}"
+            )
+            for live in attempts:
+                live.unsubmitted = Unsubmitted.POSTPONED
             return
         self._submitter.start(requests)
-        self._take_submission()  # of a scheduler that answers at once
+        self._record_submission()  # of a scheduler that answers at once
 
-    def _take_submission(self) -> None:
-        """Write down the outcome of a submission that has ended."""
-        done = self._submitter.take()
-        if done is None:
+    def _record_submission(self) -> None:
+        """Record the result of a submission that has ended."""
+        result = self._submitter.take()
+        if result is None:
             return
-        by_name = {attempt.name: attempt for attempt in self.state.live.values()}  # a job may have ended already
-        for name in done.jobs.keys() | done.refused.keys() | done.unsure.keys():
-            if name in by_name:
-                self._waiting.pop(by_name[name].key, None)
-        for name in done.unsure.keys() & by_name.keys():
-            by_name[name].missing_since = None  # what was missing is the job of an earlier submission
-        self._waiting.update({by_name[name].key: why for name, why in done.waiting.items() if name in by_name})
-        jobs = [job_record(by_name[name], job) for name, job in done.jobs.items() if name in by_name]
+        by_name = {live.name: live for live in self.live_attempts.values()}  # a job may have ended already
+        for name in (result.jobs.keys() | result.refused.keys() | result.unsure.keys()) & by_name.keys():
+            by_name[name].unsubmitted = None
+        for name in result.unsure.keys() & by_name.keys():
+            by_name[name].attempt.missing_since = None  # that was about the job of an earlier submission
+        for name in result.waiting.keys() & by_name.keys():
+            by_name[name].unsubmitted = Unsubmitted.POSTPONED if result.waiting[name] else Unsubmitted.DUE
+        jobs = [job_record(by_name[name].attempt, job) for name, job in result.jobs.items() if name in by_name]
         if jobs:
-            self._append(Submitted, jobs=jobs)
-        refused = []
-        for name, why in done.refused.items():
-            if name not in by_name:
-                continue
-            watched = self.live_attempts[by_name[name].key]
-            try:
-                revoke(self.directory, *watched.attempt.key, EndReason.SUBMIT_REFUSED, why)
-                watched.look_again(self.directory)  # what the journal says of its files is what lies there
-            except TransientError as error:  # its end line, if it is written, is read at a later look
-                watched.postpone(error)
-                self._waiting[watched.attempt.key] = str(error)
-                continue
-            refused.append((watched, EndReason.SUBMIT_REFUSED, why))
-        self._record_ends(refused)
+            self._campaign.append(Submitted, jobs=jobs)
+        refused = [(by_name[name], why) for name, why in result.refused.items() if name in by_name]
+        revoked = [(live, why) for live, why in refused if self._revoke_refused(live, why)]
+        self._record_ends(AttemptOutcome(live, EndReason.SUBMIT_REFUSED, why) for live, why in revoked)
 
-    def _proven(self) -> bool:
-        """Whether any trial has ended an epoch: then the site works."""
-        return self.state.any_epoch or any(watched.epochs for watched in self.live_attempts.values())
-
-    def _get_search(self) -> SearchAdapter:
-        if self._proposer is None:
-            self._proposer = SearchAdapter(self.directory, self._journal.entries)
-        return self._proposer
+    def _revoke_refused(self, live: LiveAttempt, why: str) -> bool:
+        """Write the end line of an attempt whose job was refused; returns whether that succeeded."""
+        try:
+            revoke(self.directory, *live.key, EndReason.SUBMIT_REFUSED, why)
+            live.poll_now(self.directory)  # the journal records its files as they are on disk
+        except TransientError as error:  # its end line, if it is written, is read at a later poll
+            live.defer(error)
+            live.unsubmitted = Unsubmitted.POSTPONED
+            return False
+        return True
 
 
-def _attempt_id(attempt: AttemptState) -> AttemptId:
-    return AttemptId(trial=attempt.trial, attempt=attempt.attempt)
+def _attempt_id(live: LiveAttempt) -> AttemptId:
+    return AttemptId(trial=live.attempt.trial, attempt=live.attempt.attempt)

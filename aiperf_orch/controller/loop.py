@@ -1,4 +1,4 @@
-"""run(): step in a loop, until the campaign is over or the user ends it."""
+"""The controller's loop: one step after another, until the campaign is over or the user ends it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from collections.abc import Callable
 
 from aiperf_orch.campaign.state import Phase
 from aiperf_orch.controller.controller import Controller
+
+_LONGEST_WAIT = 0.1
+"""Seconds after which the user's wish to stop or leave is checked again."""
 
 
 def run(
@@ -19,22 +22,22 @@ def run(
     """Step until nothing is left to do.
 
     Args:
-        controller: of the campaign.
-        observe: called after each step, to show how it stands.
-        stop_wanted: once true, running trials are ended and the campaign stops.
-        leave_wanted: once true, the loop is left at once, and what runs runs on.
+        controller: Controller of the campaign.
+        observe: Called after each step, to show the state of the campaign.
+        stop_wanted: Once it returns true, live attempts are cancelled and the campaign stops.
+        leave_wanted: Once it returns true, the loop ends at once, and jobs run on.
 
     Returns:
-        The campaign's phase; RUNNING only when the loop was left.
+        The phase of the campaign; RUNNING only where the loop was left.
     """
-    interval = controller.settings.scheduler.poll_interval
+    interval = min(controller.settings.scheduler.poll_interval, _LONGEST_WAIT)
     while True:
         phase = controller.step(stop=stop_wanted())
         observe()
         if leave_wanted() or (phase is not Phase.RUNNING and not controller.busy):
             return phase
-        wait_until = time.monotonic() + controller.pause
+        wait_until = time.monotonic() + controller.seconds_to_next_step
         was_stopping = stop_wanted()
         while time.monotonic() < wait_until and not leave_wanted() and stop_wanted() == was_stopping:
-            if controller.wait(min(interval, 0.1)):
+            if controller.wait(interval):
                 break

@@ -1,4 +1,4 @@
-"""Asks the scheduler's queue beside the loop: not too often, sooner where an answer is expected, less often without one."""
+"""Polls of the scheduler's queue beside the controller's loop: which attempts need one, and when it is due."""
 
 from __future__ import annotations
 
@@ -10,22 +10,54 @@ from threading import Event
 from time import monotonic
 from typing import Final
 
+from aiperf_orch.controller.attempt_monitor import LiveAttempt
 from aiperf_orch.controller.background_call import BackgroundCall
 from aiperf_orch.schedulers.base import JobEnd, JobState, JobStatus, Scheduler
+from aiperf_orch.settings.schedulers import SchedulerSettings
 from aiperf_orch.util.errors import SchedulerUnreachableError
 from aiperf_orch.util.units import format_duration
 
 _LONGEST_BACK_OFF: Final = 300.0  # seconds
 _SOON: Final = 2.0
-"""Seconds to the first question about a job that is expected to end; each further one comes after twice as long."""
+"""Seconds until the first poll for a job that is expected to end; the interval doubles with each further poll."""
+
+
+def may_end_soon(live: LiveAttempt, *, proven: bool) -> bool:
+    """Whether its job may end at any moment: it is being cancelled, seems to be gone, or is the campaign's first one.
+
+    Args:
+        live: The attempt.
+        proven: Whether any trial of the campaign has completed an epoch.
+    """
+    first_of_campaign = live.begin is None and not proven
+    return live.attempt.is_uncertain or live.ended_by_others or live.job_ended is not None or first_of_campaign
+
+
+def needs_query(live: LiveAttempt, settings: SchedulerSettings, query_interval: float, *, proven: bool) -> bool:
+    """Whether only the queue knows the state of an attempt: it is silent, has not begun, or may end soon.
+
+    Args:
+        live: The attempt.
+        settings: Settings of the scheduler.
+        query_interval: Seconds between two polls of the queue.
+        proven: Whether any trial of the campaign has completed an epoch.
+    """
+    silence = settings.silent_after
+    if live.begin is None:
+        silence = min(silence, max(query_interval, settings.poll_interval))
+    return may_end_soon(live, proven=proven) or monotonic() - live.last_sign >= silence
 
 
 @dataclass(frozen=True, slots=True)
 class QueueAnswer:
-    """What is known of the jobs that were asked for, by name, and of others that the queue lists as ended.
+    """Answer to one poll of the queue.
 
-    `statuses` is what the queue lists. `known` is what accounting and the scheduler say of jobs that the queue does not
-    list, or lists as ended; None where they could not be asked, so that nothing may be concluded of these jobs.
+    Attributes:
+        jobs: Job ids by name, of the jobs that were polled for and of others that the queue lists as ended. None where
+            the id is not known.
+        statuses: What the queue lists, by name.
+        known: What accounting and the scheduler know of jobs that the queue does not list, or lists as ended. None
+            where they did not answer, so that nothing may be concluded about these jobs.
     """
 
     jobs: Mapping[str, str | None]
@@ -33,17 +65,17 @@ class QueueAnswer:
     known: Mapping[str, JobStatus | JobEnd] | None
 
 
-class Queue:
-    """Questions to one scheduler. While it cannot be reached nothing is concluded, and `warn` says so."""
+class QueuePoller:
+    """Polls the queue of one scheduler. While it cannot be reached nothing is concluded, and the user is warned."""
 
     def __init__(self, scheduler: Scheduler, back_off: float, warn: Callable[[str], None], wake: Event) -> None:
-        """Nothing is asked yet.
+        """Begin without any poll.
 
         Args:
-            scheduler: the one to ask.
-            back_off: the least seconds between an unanswered question and the next.
-            warn: gets messages for the user.
-            wake: set when a command of the scheduler has ended.
+            scheduler: Scheduler to poll.
+            back_off: Seconds between a poll without an answer and the next one, at least.
+            warn: Receives messages for the user.
+            wake: Set when a poll has ended.
         """
         self._scheduler, self._back_off, self._warn = scheduler, back_off, warn
         self._call: BackgroundCall[QueueAnswer] = BackgroundCall(wake, nonblocking=scheduler.nonblocking)
@@ -54,18 +86,18 @@ class Queue:
 
     @property
     def running(self) -> bool:
-        """Whether an answer is still to come, or to be taken."""
+        """Whether a poll runs, or its answer has not been taken."""
         return self._call.running
 
-    def ask(
-        self, jobs: Mapping[str, str | None], expected: Collection[str], others: Mapping[str, str | None] = {}
+    def poll(
+        self, jobs: Mapping[str, str | None], expected: Collection[str], others: Mapping[str, str | None] | None = None
     ) -> None:
-        """Begin a question about these jobs, unless it is too early or the one before has not been answered.
+        """Begin a poll, unless it is too early or the last one has not been answered.
 
         Args:
-            jobs: ids by name, None where the id is not known.
-            expected: names of those that are about to end, which are asked for sooner.
-            others: ids by name of jobs that are no reason to ask; that one of them has ended is heard all the same.
+            jobs: Job ids by name, None where the id is not known.
+            expected: Names of those that may end soon, which are polled for more often.
+            others: Job ids by name of jobs that are no reason to poll, but whose end is noticed.
         """
         time, interval = monotonic(), self._scheduler.query_interval
         if set(expected) - self._expected:
@@ -73,11 +105,11 @@ class Queue:
         self._expected = frozenset(expected)
         due = min(self._next, self._next_soon) if expected else self._next
         if jobs and not self._call.running and time >= max(self._not_before, due):
-            asked, besides = dict(jobs), dict(others)
-            self._call.start(lambda: _ask(self._scheduler, asked, besides))
+            polled, besides = dict(jobs), dict(others or {})
+            self._call.start(lambda: _query(self._scheduler, polled, besides))
 
-    def answer(self) -> QueueAnswer | None:
-        """The answer to the last question, once; None while there is none."""
+    def take_answer(self) -> QueueAnswer | None:
+        """The answer to the last poll, once; None where there is none."""
         if not self._call.ended:
             return None
         try:
@@ -86,7 +118,7 @@ class Queue:
             self._unanswered += 1
             wait = _jittered(min(self._back_off * 2**self._unanswered, _LONGEST_BACK_OFF))
             self._not_before = monotonic() + wait
-            self._warn(f"{error}; asking again in {format_duration(wait)}")
+            self._warn(f"{error}; polling again in {format_duration(wait)}")
             return None
         self._unanswered = 0
         time, interval = monotonic(), self._scheduler.query_interval
@@ -94,15 +126,15 @@ class Queue:
         self._next_soon = time + min(self._gap, interval) if self._expected else math.inf
         self._gap *= 2
         if answer.known is None:
-            self._warn("the scheduler lists its queue, but does not say what happened to jobs that have left it")
+            self._warn("the scheduler lists its queue, but not what happened to jobs that have left it")
         return answer
 
 
-def _ask(scheduler: Scheduler, asked: Mapping[str, str | None], others: Mapping[str, str | None]) -> QueueAnswer:
-    """One look at the queue, and one at what knows better of jobs that are not in it."""
-    statuses = scheduler.query(asked.keys() | others.keys())
+def _query(scheduler: Scheduler, jobs: Mapping[str, str | None], others: Mapping[str, str | None]) -> QueueAnswer:
+    """Query the queue once, and once what the scheduler knows of jobs that are not in it."""
+    statuses = scheduler.query(jobs.keys() | others.keys())
     ended = {name for name, status in statuses.items() if status.state is JobState.ENDED}
-    jobs = {**asked, **{name: job for name, job in others.items() if name in ended}}
+    jobs = {**jobs, **{name: job for name, job in others.items() if name in ended}}
     listed = statuses.keys() - ended
     gone = {
         name: job or statuses[name].job
@@ -117,5 +149,5 @@ def _ask(scheduler: Scheduler, asked: Mapping[str, str | None], others: Mapping[
 
 
 def _jittered(seconds: float) -> float:
-    """Somewhat more: campaigns that began together need not ask together."""
+    """Up to a fifth more, so that campaigns that began together do not poll together."""
     return seconds * random.uniform(1.0, 1.2)

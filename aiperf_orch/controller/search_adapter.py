@@ -1,4 +1,4 @@
-"""Turns the journal into a search, and what it proposes into trial specifications."""
+"""Adapter between journal and search: replays the journal into the search, and turns proposals into specifications."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import hashlib
 from collections.abc import Iterable
 
 from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.campaign.network_space import network_limits, seed_network
 from aiperf_orch.campaign.state import CampaignState
 from aiperf_orch.network import counts
-from aiperf_orch.network.graph import Graph
-from aiperf_orch.network.morphisms import Edit, MorphismLimits
-from aiperf_orch.network.seeds import SEEDS
+from aiperf_orch.network.morphisms import Edit
 from aiperf_orch.records.base import EndReason, OperationsPerImage
 from aiperf_orch.records.journal import Ended, Entry, ProposalRecord, Submitting
 from aiperf_orch.records.trial import TrialSpec
@@ -19,7 +18,7 @@ from aiperf_orch.settings.models import SiteSettings
 
 
 class SearchAdapter:
-    """The search of a campaign, fed by its journal: whoever reads the same journal gets the same proposals."""
+    """The search of a campaign, replayed from its journal: the same journal gives the same proposals."""
 
     def __init__(self, directory: CampaignDirectory, entries: Iterable[Entry]) -> None:
         self._tag = directory.config.tag
@@ -30,7 +29,7 @@ class SearchAdapter:
         self._search.prepare()
 
     def feed(self, entry: Entry) -> None:
-        """Tell the search what the journal says."""
+        """Pass one more journal entry to the search."""
         match entry:
             case Submitting():
                 for attempt in entry.attempts:
@@ -44,13 +43,17 @@ class SearchAdapter:
                             self._search.ran_out_of_memory(end.trial)
 
     def propose(self, trial: int, state: CampaignState) -> tuple[TrialSpec, ProposalRecord]:
-        """The specification of the next trial, number `trial`, and what the journal keeps of it.
+        """The specification of a new trial, and its proposal as the journal keeps it.
 
-        It counts as running from now on: more may be proposed before the wave's journal line is written, and that line
-        must not be fed again.
+        The search counts the trial as running from now on. The journal entry that contains the proposal must not be fed
+        again.
+
+        Args:
+            trial: Number of the new trial.
+            state: State of the campaign, which contains the parent.
 
         Raises:
-            NetworkError: when the limits leave no network that was not tried.
+            NetworkError: When the limits leave no network that was not tried.
         """
         proposal = self._search.propose(trial)
         per_image = OperationsPerImage.of(counts.count(proposal.graph))
@@ -67,7 +70,7 @@ class SearchAdapter:
 
     @property
     def parents(self) -> frozenset[int]:
-        """Trials whose weights may still be inherited."""
+        """Trials whose weights a child may still inherit."""
         return frozenset(self._search.parents)
 
     def _started(self, trial: int, record: ProposalRecord) -> None:
@@ -99,7 +102,11 @@ class SearchAdapter:
 
 
 def make_search(settings: SiteSettings) -> Search:
-    """The search that a campaign with these settings begins with."""
+    """The search of a new campaign.
+
+    Raises:
+        NetworkError: When the seed network exceeds the limits.
+    """
     return Search(
         seed_network(settings),
         settings.search,
@@ -110,24 +117,6 @@ def make_search(settings: SiteSettings) -> Search:
     )
 
 
-def network_limits(settings: SiteSettings) -> MorphismLimits:
-    """What a network of a campaign with these settings may not exceed; it must be trainable with the smallest batch."""
-    network = settings.network
-    return MorphismLimits(
-        network.max_layers,
-        network.max_parameters,
-        network.max_operations,
-        None if network.max_memory is None else int(network.max_memory * 2**30),
-        settings.search.batch_size[0],
-        settings.training.precision,
-    )
-
-
-def seed_network(settings: SiteSettings) -> Graph:
-    """The network that a campaign with these settings begins with, in the shape of its data set."""
-    return SEEDS[settings.network.seed](settings.data.input_shape, settings.data.outputs)
-
-
 def _trial_seed(seed: int, trial: int) -> int:
-    """A trial's own seed, below 2^31: what initialises weights and shuffles images."""
+    """The seed of a trial, below 2^31, which initialises weights and shuffles images."""
     return int.from_bytes(hashlib.blake2b(f"{seed} {trial}".encode(), digest_size=4).digest()) >> 1

@@ -1,4 +1,4 @@
-"""Submits jobs beside the loop, and tries again what was refused for a reason that may pass."""
+"""Submission of jobs beside the controller's loop, repeated where it was refused for a reason that may pass."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from aiperf_orch.util.units import format_duration
 
 _FIRST_PAUSE: Final = 2.0
 _LONGEST_PAUSE: Final = 60.0
-"""Seconds between two tries of a submission that was postponed: the first pause, doubled up to the longest."""
+"""Seconds before a submission that was postponed is repeated: the first pause, doubled up to the longest."""
 
 
 class Submitter:
-    """One scheduler's submissions, one at a time; it decides what limits, refusals and silence mean for the next one."""
+    """Submits to one scheduler, one call at a time, and decides when to repeat what met a limit or was refused."""
 
     def __init__(
         self,
@@ -32,15 +32,15 @@ class Submitter:
         *,
         accepted: bool,
     ) -> None:
-        """Nothing is submitted yet.
+        """Begin without any submission.
 
         Args:
-            scheduler: of the jobs.
-            retry_for: seconds for which a submission is tried again that is refused, but not known to be for good.
-            pause: seconds until the next try after one that met a limit or had no answer.
-            warn: gets messages for the user.
-            wake: set when a command of the scheduler has ended.
-            accepted: the scheduler has taken a job of the campaign before.
+            scheduler: Scheduler of the jobs.
+            retry_for: Seconds for which a submission is repeated that was refused for a reason that may pass.
+            pause: Seconds until the next submission after one that met a limit or got no answer.
+            warn: Receives messages for the user.
+            wake: Set when a call has ended.
+            accepted: Whether the scheduler has accepted a job of the campaign before.
         """
         self._scheduler, self._retry_for, self._pause, self._warn = scheduler, retry_for, pause, warn
         self._call: BackgroundCall[SubmitResult] = BackgroundCall(wake, nonblocking=scheduler.nonblocking)
@@ -51,7 +51,7 @@ class Submitter:
         self._refused_since: float | None = None
         self._refusals = 0
         self.names: frozenset[str] = frozenset()
-        """Of the jobs that are being submitted: nothing else is known of them until the scheduler has answered."""
+        """Names of the jobs that are being submitted: their state is unknown until the scheduler has answered."""
 
     @property
     def is_free(self) -> bool:
@@ -60,7 +60,7 @@ class Submitter:
 
     @property
     def running(self) -> bool:
-        """Whether the result of a command is still to come, or to be taken."""
+        """Whether any call runs, or its result has not been taken."""
         return self._call.running or self._limit_call.running
 
     @property
@@ -74,56 +74,56 @@ class Submitter:
         self._call.start(partial(self._scheduler.submit, requests))
 
     def take(self) -> SubmitResult | None:
-        """The outcome of the last submission, once; None while there is none.
+        """The result of the last submission, once; None where there is none.
 
-        Postponed jobs are `waiting`, until they have been tried for so long that they count as `refused`. A refusal for
-        good counts as postponed where an earlier job was taken.
+        Postponed jobs are `waiting` until `retry_for` has passed, and `refused` from then on. A final refusal counts as
+        postponed where the scheduler has accepted an earlier job.
         """
         if not self._call.ended:
             return None
         self.names = frozenset()
-        done = self._call.take()
-        if done.unsure:  # perhaps accepted all the same: the queue will tell
-            self._warn(f"{len(done.unsure)} job(s) perhaps not submitted: {next(iter(done.unsure.values()))}")
-        if self._accepted and done.refused:  # what was right once may be so again: a database may be away
-            done = replace(done, postponed=done.postponed | done.refused, refused={})
-        if done.jobs:
+        result = self._call.take()
+        if result.unsure:  # they may have been accepted: the queue will list them
+            self._warn(f"{len(result.unsure)} job(s) perhaps not submitted: {next(iter(result.unsure.values()))}")
+        if self._accepted and result.refused:  # the settings were right before: a database may be away
+            result = replace(result, postponed=result.postponed | result.refused, refused={})
+        if result.jobs:
             self._accepted, self._refused_since, self._refusals = True, None, 0
-        if done.postponed:
-            return self._postponed(done)
-        limit = next(filter(None, done.waiting.values()), "")
-        if limit and not done.unsure and not done.refused:
-            self._warn(f"{len(done.waiting)} trial(s) wait to be submitted: {limit}")
-        if done.unsure or limit:
-            self._not_before, self._full = monotonic() + self._pause, not done.unsure
-        return done
+        if result.postponed:
+            return self._postponed(result)
+        limit = next(filter(None, result.waiting.values()), "")
+        if limit and not result.unsure and not result.refused:
+            self._warn(f"{len(result.waiting)} trial(s) wait to be submitted: {limit}")
+        if result.unsure or limit:
+            self._not_before, self._full = monotonic() + self._pause, not result.unsure
+        return result
 
-    def _postponed(self, done: SubmitResult) -> SubmitResult:
-        """Try refused jobs again, less and less often, until that has lasted too long."""
-        time, why = monotonic(), next(iter(done.postponed.values()))
+    def _postponed(self, result: SubmitResult) -> SubmitResult:
+        """Repeat postponed jobs after ever longer pauses, and refuse them once `retry_for` has passed."""
+        time, why = monotonic(), next(iter(result.postponed.values()))
         since = self._refused_since = time if self._refused_since is None else self._refused_since
         left = since + self._retry_for - time
         if left <= 0:
             self._refused_since, self._refusals = None, 0
             message = f"{why} (refused for {format_duration(self._retry_for)}: scheduler.retry_submit_for)"
-            return replace(done, refused=done.refused | dict.fromkeys(done.postponed, message), postponed={})
+            return replace(result, refused=result.refused | dict.fromkeys(result.postponed, message), postponed={})
         wait = min(_FIRST_PAUSE * 2**self._refusals, _LONGEST_PAUSE, left)
         self._not_before, self._full = time + wait, False
         self._refusals += 1
-        number = len(done.postponed) + len(done.waiting)
+        number = len(result.postponed) + len(result.waiting)
         self._warn(
-            f"{number} trial(s) not submitted: {why}; trying again in {format_duration(wait)}, "
+            f"{number} trial(s) not submitted: {why}; submitting again in {format_duration(wait)}, "
             f"and for {format_duration(left)} before the campaign pauses (scheduler.retry_submit_for)"
         )
-        return replace(done, waiting=done.waiting | done.postponed, postponed={})
+        return replace(result, waiting=result.waiting | result.postponed, postponed={})
 
-    def place_is_free(self) -> None:
-        """A job has ended: what met a limit may be submitted at once."""
+    def job_has_ended(self) -> None:
+        """Submit at once what met a limit: the end of a job may have made room."""
         if self._full:
             self._not_before, self._full = 0.0, False
 
     def array_limit(self) -> int | None:
-        """How many jobs an array may have, asked once; None while the scheduler has not answered."""
+        """Maximum number of jobs in an array, queried once; None while the scheduler has not answered."""
         if self._array_limit is None and not self._limit_call.running:
             self._limit_call.start(self._scheduler.array_limit)
         if self._array_limit is None and self._limit_call.ended:
@@ -135,5 +135,5 @@ class Submitter:
         return self._array_limit
 
     def join(self, seconds: float) -> None:
-        """Wait for the end of a submission that has begun, but not longer than this."""
+        """Wait until the submission that was begun ends, at most for this time."""
         self._call.join(seconds)

@@ -1,4 +1,7 @@
-"""Which trials' weights and checkpoints stay on disk: 40,000 ResNet-50s would be 4 TB."""
+"""Retention of weights and checkpoints: files of trials that are over and have no further use are deleted.
+
+Without it 40,000 ResNet-50s would take 4 TB.
+"""
 
 from __future__ import annotations
 
@@ -9,32 +12,33 @@ from aiperf_orch.campaign.directory import CampaignDirectory
 
 
 class WeightRetention:
-    """The weights and checkpoints of trials that are over; those of other trials are not touched."""
+    """Deletes weights and checkpoints of trials that are over; files of other trials are not touched."""
 
-    def __init__(self, directory: CampaignDirectory, over: Iterable[int]) -> None:
-        """Take up the trials that are over, also those whose files a killed controller did not come to delete."""
+    def __init__(self, directory: CampaignDirectory, ended: Iterable[int]) -> None:
+        """Begin with the trials that are over, whose files an earlier controller may not have deleted."""
         self._directory = directory
-        self._kept: set[int] = set()
-        self._unwanted: set[Path] = set()
-        self.over(over)
+        self._with_weights: set[int] = set()
+        self._to_delete: set[Path] = set()
+        self.end_trials(ended)
 
-    def over(self, trials: Iterable[int]) -> None:
-        """These trials will not go on: their checkpoints are deleted."""
+    def end_trials(self, trials: Iterable[int]) -> None:
+        """Delete the checkpoints of trials that are over: they get no further attempt."""
         ended = set(trials)
-        self._kept |= ended
+        self._with_weights |= ended
         self._delete(map(self._directory.checkpoint, ended))
 
     def keep_only(self, inheritable: Set[int | None]) -> None:
-        """Delete the weights of trials that are over and that nobody can inherit any more."""
-        self._delete(map(self._directory.weights, self._kept - inheritable))
-        self._kept &= inheritable
+        """Delete the weights of trials that are over, except of those that a child may still inherit."""
+        self._delete(map(self._directory.weights, self._with_weights - inheritable))
+        self._with_weights &= inheritable
 
     def _delete(self, paths: Iterable[Path]) -> None:
-        """Delete files; those that cannot be for now are tried again with the next ones."""
-        self._unwanted = {path for path in {*self._unwanted, *paths} if not _is_deleted(path)}
+        """Delete files; those that cannot be deleted for now are tried again with the next ones."""
+        self._to_delete = {path for path in {*self._to_delete, *paths} if not _deleted(path)}
 
 
-def _is_deleted(path: Path) -> bool:
+def _deleted(path: Path) -> bool:
+    """Delete a file; returns whether it is gone."""
     try:
         path.unlink(missing_ok=True)
     except OSError:

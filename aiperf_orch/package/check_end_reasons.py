@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from aiperf_orch.campaign.counted_epochs import trial_plan
 from aiperf_orch.campaign.end_reasons import Records, legal, what_is_wrong
 from aiperf_orch.campaign.events import read_attempt
-from aiperf_orch.campaign.state import AttemptState
+from aiperf_orch.campaign.trial_state import AttemptState
 from aiperf_orch.package.package_index import Evidence
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.records.events import Begin, End

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from aiperf_orch.campaign.events import best_epoch
-from aiperf_orch.campaign.state import AttemptState
+from aiperf_orch.campaign.trial_state import AttemptState
 from aiperf_orch.package.check_end_reasons import LastRun, last_run
 from aiperf_orch.package.package_index import Evidence
 from aiperf_orch.records.base import EndReason

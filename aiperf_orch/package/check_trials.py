@@ -7,15 +7,16 @@ the trials did is left to `check_events`.
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Final
 
 from pydantic import ValidationError
 
-from aiperf_orch.campaign.state import TrialState
+from aiperf_orch.campaign.network_space import network_limits, seed_network
+from aiperf_orch.campaign.trial_state import TrialState
 from aiperf_orch.network import counts
 from aiperf_orch.network.graph import Graph
-from aiperf_orch.network.morphisms import Edit, MorphismLimits, apply_all
-from aiperf_orch.network.seeds import SEEDS
+from aiperf_orch.network.morphisms import Edit, apply_all
 from aiperf_orch.package.package_index import Evidence
 from aiperf_orch.records.base import first_error
 from aiperf_orch.records.trial import TrialSpec
@@ -102,9 +103,8 @@ class _Networks:
     def __init__(self, evidence: Evidence) -> None:
         self._evidence = evidence
         settings = evidence.directory.settings
-        self._seed = SEEDS[settings.network.seed](settings.data.input_shape, settings.data.outputs)
-        bounds = settings.network
-        self._limits = MorphismLimits(bounds.max_layers, bounds.max_parameters, bounds.max_operations)
+        self._seed = seed_network(settings)
+        self._limits = replace(network_limits(settings), max_memory=None)  # an estimate, and no condition
         self._graphs: dict[int, Graph] = {}
         parents = (trial.proposal.parent for trial in evidence.result.state.trials.values())
         self._children = Counter(parent for parent in parents if parent is not None)

@@ -10,7 +10,8 @@ from pathlib import Path
 from aiperf_orch.campaign.consistency import check_complete
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.journal import read_journal
-from aiperf_orch.campaign.state import CampaignState, TrialState
+from aiperf_orch.campaign.state import CampaignState
+from aiperf_orch.campaign.trial_state import TrialState
 from aiperf_orch.package.findings import Faults
 from aiperf_orch.package.reading import Package
 from aiperf_orch.records.events import event_adapter

@@ -10,7 +10,8 @@ from operator import attrgetter
 from aiperf_orch.campaign.counted_epochs import counted_runs
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.events import RunEvents, count_epochs
-from aiperf_orch.campaign.state import CampaignState, TrialState
+from aiperf_orch.campaign.state import CampaignState
+from aiperf_orch.campaign.trial_state import TrialState
 from aiperf_orch.records.events import Begin, End, Epoch
 
 

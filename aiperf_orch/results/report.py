@@ -11,8 +11,8 @@ from matplotlib.ticker import Formatter, FuncFormatter
 
 import aiperf_orch
 from aiperf_orch.campaign.durable_files import replace_file
+from aiperf_orch.campaign.failure_policy import is_failure
 from aiperf_orch.campaign.public_settings import redacted
-from aiperf_orch.campaign.state import CHOSEN, SUCCESSES
 from aiperf_orch.network import counts
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.results import rules
@@ -128,7 +128,7 @@ def _activity_pictures(result: Result) -> dict[str, Any] | None:
 def _failures(result: Result) -> dict[str, Any]:
     """How attempts ended, and those that failed, newest first."""
     ends = result.state.ends
-    failed = [end for end in ends if end.reason not in SUCCESSES | CHOSEN]
+    failed = [end for end in ends if is_failure(end.reason)]
     number, bad = Counter(end.reason for end in ends), {end.reason for end in failed}
     return {
         "attempts": sum(len(trial.attempts) for trial in result.state.trials.values()),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from fractions import Fraction
 from typing import Final
 
+from aiperf_orch.campaign import score_arithmetic
+from aiperf_orch.campaign.score_arithmetic import exact_seconds, regulated_score
 from aiperf_orch.records.events import Epoch
 
 _SERIES_INTERVAL: Final = timedelta(minutes=6)
@@ -66,13 +66,13 @@ class RunningScore:
         """The score of the epochs counted so far."""
         if self.last_end is None or self.best is None:
             return Score()
-        seconds = _exact_seconds(self.last_end - self.start)
-        score = float(self.operations / seconds) if seconds > 0 else 0.0
+        measured = self.last_end - self.start
+        score = score_arithmetic.score(self.operations, measured)
         error = self.best.error
         counted = error if error > 0 else 1 / (2 * self.best.val_images)
         return Score(
             operations=self.operations,
-            seconds=float(seconds),
+            seconds=float(exact_seconds(measured)),
             score=score,
             error=error,
             regulated=regulated_score(score, counted),
@@ -81,11 +81,6 @@ class RunningScore:
             train_images=self.train_images,
             val_images=self.val_images,
         )
-
-
-def regulated_score(score: float, error: float) -> float:
-    """Score times -ln(error), for an error above 0."""
-    return score * math.log(1 / error)
 
 
 def score_of(start: datetime | None, epochs: Iterable[Epoch]) -> Score:
@@ -120,12 +115,8 @@ def series(start: datetime | None, epochs: list[Epoch], duration: float) -> list
         while epochs[index].end <= time:
             running.add(epochs[index])
             index += 1
-        points.append((float(_exact_seconds(time - start)), running.at_present()))
+        points.append((float(exact_seconds(time - start)), running.at_present()))
         number += 1
     for epoch in epochs[index:]:
         running.add(epoch)
-    return [*points, (float(_exact_seconds(last - start)), running.at_present())]
-
-
-def _exact_seconds(span: timedelta) -> Fraction:
-    return Fraction(span // timedelta(microseconds=1), 1_000_000)
+    return [*points, (float(exact_seconds(last - start)), running.at_present())]

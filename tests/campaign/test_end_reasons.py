@@ -13,7 +13,7 @@ from aiperf_orch.campaign.end_reasons import (
     reason_without_end_line,
     what_is_wrong,
 )
-from aiperf_orch.controller.failure_policy import CONSEQUENCES
+from aiperf_orch.campaign.failure_policy import CONSEQUENCES
 from aiperf_orch.records.base import EndReason as Reason
 
 ORDERS = (None, Reason.STOPPED, Reason.CAMPAIGN_ENDED, Reason.HUNG, Reason.HELD, Reason.LOST)

@@ -1,4 +1,4 @@
-"""The campaign's state as the journal tells it."""
+"""State of a campaign: the fold over its journal."""
 
 from __future__ import annotations
 
@@ -63,17 +63,17 @@ def test_the_first_begin_counts_from_the_earliest_clock(made: Any) -> None:
     assert _state(made).first_begin == made.at(4)
 
 
-def test_an_attempt_is_sure_once_its_job_is_known(made: Any) -> None:
+def test_an_attempt_is_certain_once_its_job_is_known(made: Any) -> None:
     made.submit()
     attempt = _state(made).live[0, 1]
-    assert (attempt.job, attempt.unsure) == ("123", False)
+    assert (attempt.job, attempt.is_uncertain) == ("123", False)
     made.write(Missing, attempts=[AttemptId(trial=0, attempt=1)])
-    assert _state(made).live[0, 1].unsure
+    assert _state(made).live[0, 1].is_uncertain
     made.began()
-    assert not _state(made).live[0, 1].unsure
+    assert not _state(made).live[0, 1].is_uncertain
     made.write(Cancelling, attempts=[AttemptId(trial=0, attempt=1)], reason=EndReason.STOPPED)
     attempt = _state(made).live[0, 1]
-    assert (attempt.unsure, attempt.cancelling) == (True, EndReason.STOPPED)
+    assert (attempt.is_uncertain, attempt.cancelling) == (True, EndReason.STOPPED)
 
 
 def test_a_job_that_is_found_again_is_not_missing(made: Any) -> None:
@@ -81,14 +81,14 @@ def test_a_job_that_is_found_again_is_not_missing(made: Any) -> None:
     made.write(Missing, attempts=[AttemptId(trial=0, attempt=1)])
     made.write(Submitted, jobs=[JobRecord(trial=0, attempt=1, job="124")])
     attempt = _state(made).live[0, 1]
-    assert (attempt.job, attempt.missing_since, attempt.unsure) == ("124", None, False)
+    assert (attempt.job, attempt.missing_since, attempt.is_uncertain) == ("124", None, False)
 
 
-def test_who_was_told_to_end_and_did_not_goes_on_with_the_campaign(made: Any) -> None:
+def test_resuming_voids_cancellations_that_ended_no_attempt(made: Any) -> None:
     for trial in range(3):
         made.submit(trial)
-    told = [AttemptId(trial=trial, attempt=1) for trial in (0, 1)]
-    made.write(Cancelling, attempts=told, reason=EndReason.STOPPED)
+    cancelled = [AttemptId(trial=trial, attempt=1) for trial in (0, 1)]
+    made.write(Cancelling, attempts=cancelled, reason=EndReason.STOPPED)
     made.ended(1, reason="STOPPED")
     made.write(Stopped)
     state = _state(made)
@@ -98,29 +98,29 @@ def test_who_was_told_to_end_and_did_not_goes_on_with_the_campaign(made: Any) ->
     state = _state(made)
     assert list(state.live) == [(0, 1), (2, 1)]
     for attempt in state.live.values():
-        assert (attempt.cancelling, attempt.cancelling_since, attempt.unsure) == (None, None, False)
-    assert state.trials[1].attempts[0].end is not None  # who did end stays ended
+        assert (attempt.cancelling, attempt.cancelling_since, attempt.is_uncertain) == (None, None, False)
+    assert state.trials[1].attempts[0].end is not None  # one that ended stays ended
     assert state.trials[1].attempts[0].end.reason is EndReason.STOPPED
     made.write(Cancelling, attempts=[AttemptId(trial=0, attempt=1)], reason=EndReason.HUNG)
     assert _state(made).live[0, 1].cancelling is EndReason.HUNG
 
 
 def _failed(made: Any, trial: int, attempt: int, host: str, reason: str = "TRIAL_ERROR") -> dict[str, set[int]]:
-    """What is held against nodes after an attempt's end."""
+    """Trials that failed, by node, after one more end."""
     made.submit(trial, attempt)
     made.ended(trial, attempt, reason=reason, hosts=[host], final=attempt == 3)
-    return {node: trials for node, trials in _state(made).node_failures.items() if trials}
+    return {node: trials for node, trials in _state(made).node_failures.trials.items() if trials}
 
 
-def test_a_trial_that_fails_everywhere_is_held_against_no_node(made: Any) -> None:
+def test_a_trial_that_fails_on_all_nodes_counts_for_none(made: Any) -> None:
     assert _failed(made, 0, 1, "n1") == {"n1": {0}}
     assert _failed(made, 0, 2, "n2") == {}
     assert _failed(made, 0, 3, "n3") == {}
     assert _failed(made, 1, 1, "n1") == {"n1": {1}}
-    assert _failed(made, 1, 2, "n1") == {"n1": {1}}  # nowhere else yet: one trial, however often
+    assert _failed(made, 1, 2, "n1") == {"n1": {1}}  # on no other node yet: one trial, any number of times
 
 
-def test_trials_that_fail_on_one_node_only_are_held_against_it_until_one_ends_well_there(made: Any) -> None:
+def test_failures_on_one_node_count_until_a_success_there(made: Any) -> None:
     _failed(made, 0, 1, "n1")
     _failed(made, 0, 2, "n2", "COMPLETED")
     assert _failed(made, 1, 1, "n1", "LOST") == {"n1": {0, 1}}
@@ -128,9 +128,9 @@ def test_trials_that_fail_on_one_node_only_are_held_against_it_until_one_ends_we
     assert _failed(made, 3, 1, "n1", "COMPLETED") == {}
 
 
-def test_a_begin_that_only_its_end_tells_of_moves_the_clock(made: Any) -> None:
+def test_a_begin_that_only_an_end_records_counts(made: Any) -> None:
     made.submit()
-    made.ended(reason="TRIAL_ERROR", first_begin=made.at(7))  # over before the controller looked
+    made.ended(reason="TRIAL_ERROR", first_begin=made.at(7))  # over before the controller read its events
     assert _state(made).first_begin == made.at(7)
     made.submit(1)
     made.ended(1, first_begin=made.at(5))
@@ -155,14 +155,14 @@ def test_a_trial_that_is_not_over_waits_for_its_next_attempt(made: Any) -> None:
     assert (list(state.retries), list(state.live), len(state.trials[0].attempts)) == ([], [(0, 2)], 2)
 
 
-def test_like_failures_in_a_row_are_counted(made: Any) -> None:
+def test_equal_failures_in_a_row_are_counted(made: Any) -> None:
     counts = []
     for trial, reason in enumerate(
         ["TRIAL_ERROR", "TRIAL_ERROR", "CANCELLED", "TRIAL_ERROR", "OUT_OF_MEMORY", "COMPLETED", "OUT_OF_MEMORY"]
     ):
         made.submit(trial)
         made.ended(trial, reason=reason)
-        counts.append(_state(made).failures_in_a_row)
+        counts.append(_state(made).failure_streak.count)
     assert counts == [1, 2, 2, 3, 1, 0, 1]
 
 
@@ -182,14 +182,14 @@ def test_phases_follow_each_other(made: Any) -> None:
     assert phases == [
         ("paused", "why"),
         ("running", ""),
-        ("stopped", "stopped by a person"),
+        ("stopped", "stopped by the user"),
         ("running", ""),
         ("finished", "x"),
     ]
 
 
 @pytest.mark.parametrize("write", ["began", "ended", "submitted", "second attempt"])
-def test_a_line_about_what_never_was_is_told_with_its_number(made: Any, write: str) -> None:
+def test_an_entry_about_an_unknown_attempt_is_refused(made: Any, write: str) -> None:
     match write:
         case "began":
             made.began()
@@ -199,7 +199,8 @@ def test_a_line_about_what_never_was_is_told_with_its_number(made: Any, write: s
             made.write(Submitted, jobs=[JobRecord(trial=0, attempt=1, job="1")])
         case _:
             made.submit(attempt=2)
-    with pytest.raises(RecordError, match=r"journal.jsonl:2: \w+: speaks of .* the lines before it do not know"):
+    unknown = r"journal.jsonl:2: \w+: names trial 0(, attempt 1)?, which the lines before it do not know"
+    with pytest.raises(RecordError, match=unknown):
         _state(made)
 
 
@@ -207,5 +208,5 @@ def test_an_attempt_ends_once(made: Any) -> None:
     made.submit()
     made.ended()
     made.ended()
-    with pytest.raises(RecordError, match="ended: speaks of"):
+    with pytest.raises(RecordError, match="ended: names trial 0, attempt 1"):
         _state(made)

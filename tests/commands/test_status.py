@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aiperf_orch.campaign.state import AttemptState
+from aiperf_orch.campaign.trial_state import AttemptState
 from aiperf_orch.commands.status import live_state, show_status
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.records.journal import Finished

@@ -76,8 +76,18 @@ class Campaign:
         scheduler = make_scheduler(self.directory.settings.scheduler)
         return Controller(self.directory, scheduler, resume=resume, take_over=take_over, warn=self.warnings.append)
 
-    def run(self, *, until=lambda controller: False, stop=lambda controller: False, seconds=None):
-        """Run until the campaign is over, or `until` holds of the controller; returns phase and state."""
+    def run(
+        self,
+        *,
+        until=lambda controller: False,
+        stop=lambda controller: False,
+        seconds=None,
+        what="the end of the campaign",
+    ):
+        """Run until the campaign is over, or `until` holds of the controller; `what` names the awaited event.
+
+        Returns phase and state.
+        """
         controller = self.controller()
         deadline = time.monotonic() + (seconds or self.patience)
         try:
@@ -90,7 +100,7 @@ class Campaign:
         finally:
             controller.close()
         assert time.monotonic() < deadline or phase is not Phase.RUNNING, (
-            f"it did not come so far in time: {self.warnings[-5:]}, {self.journal()[-5:]}"
+            f"not done within {seconds or self.patience} s: {what}: {self.warnings[-5:]}, {self.journal()[-5:]}"
         )
         return phase, controller.state
 
@@ -113,15 +123,15 @@ class Campaign:
         return found
 
     def kill_job(self, trial):
-        """Kill a trial's job with all its processes, as it stands; tells whether there was any."""
+        """Kill a trial's job with all its processes; returns whether there was any."""
         return self._signal(trial, signal.SIGKILL)
 
     def cancel_job(self, trial):
-        """End a trial's job as a person would who knows nothing of the campaign."""
+        """Cancel a trial's job as a user would who does not know of the campaign."""
         return self._signal(trial, signal.SIGTERM)
 
     def _signal(self, trial, number):
-        # the oldest first: submitit must not live to tell how its child ended; ids may have begun anew in between
+        # the oldest first: submitit must not survive to report the end of its child; ids may have wrapped in between
         processes = sorted(self.processes(trial), key=lambda process: process.create_time())
         for process in processes:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -205,7 +215,7 @@ class SlurmCampaign(ClusterCampaign):
         return [tuple(row.split()) for row in rows if row.startswith(self.directory.config.tag)]
 
     def cancel_job(self, trial):
-        """`scancel`; tells whether Slurm took it."""
+        """`scancel`; returns whether Slurm accepted it."""
         return self.cluster.run("scancel", self.job(trial), check=False).returncode == 0
 
 
@@ -218,7 +228,7 @@ class PbsCampaign(ClusterCampaign):
         return [(job.name, job.id) for job in jobs if job.name.startswith(self.directory.config.tag)]
 
     def cancel_job(self, trial):
-        """`qdel`; tells whether PBS took it."""
+        """`qdel`; returns whether PBS accepted it."""
         return self.cluster.run("qdel", self.job(trial)).returncode == 0
 
 
@@ -268,10 +278,12 @@ def any_campaign(request):
 
 @pytest.fixture
 def wait_for():
-    def wait(condition, seconds=60):
+    """Waits until a condition holds; `what` names the awaited event."""
+
+    def wait(condition, what, seconds=60):
         deadline = time.monotonic() + seconds
         while not condition():
-            assert time.monotonic() < deadline, "waited in vain"
+            assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
             time.sleep(0.02)
 
     return wait

@@ -1,6 +1,7 @@
-"""Runs a campaign until something holds, disturbs it on the way, and looks at what became of it."""
+"""Runs a campaign until a condition holds, disturbs it on the way, and checks its records."""
 
 import gc
+from pathlib import Path
 
 from aiperf_orch.commands.package import package_campaign
 from aiperf_orch.package.verify import verify
@@ -17,9 +18,9 @@ def check_verifies(path):
 
 
 def trained(controller, trial, attempt=1, epochs=1, run=0):
-    """A live attempt when it has ended so many epochs in this run."""
-    watched = controller.live_attempts.get((trial, attempt))
-    return watched and len(watched.runs) > run and len(watched.runs[run].epochs) >= epochs and watched
+    """A live attempt once it has completed this number of epochs in this run."""
+    live = controller.live_attempts.get((trial, attempt))
+    return live and len(live.runs) > run and len(live.runs[run].epochs) >= epochs and live
 
 
 def ends_of(state, trial=0):
@@ -27,7 +28,7 @@ def ends_of(state, trial=0):
 
 
 def once(condition, action):
-    """Acts the first time that the condition holds of the controller. An action that says False came too late, and is tried again."""
+    """Acts the first time that the condition holds of the controller; an action that returns False is repeated."""
     done = []
 
     def act(controller):
@@ -35,19 +36,31 @@ def once(condition, action):
             done.append(True)
         return False
 
-    act.done = done
+    act.done, act.action = done, action
     return act
 
 
-def run_until(campaign, condition, *actions):
-    """Run until the condition holds, and take each action when it is due."""
+def run_until(campaign, condition, *actions, what=None):
+    """Run until the condition holds, and take each action when it is due; `what` names the awaited event."""
 
     def step(controller):
         for action in actions:
             action(controller)
         return condition(controller)
 
-    return campaign.run(until=step)
+    return campaign.run(until=step, what=what or _source_of(condition, actions))
+
+
+def _source_of(condition, actions):
+    """The source lines of a condition, and of the actions that have not been taken, as the name of an awaited event."""
+    left = [action for action in actions if not getattr(action, "done", True)]
+    return " ".join([_line(condition), *(f"(not taken: {_line(action.action)})" for action in left)])
+
+
+def _line(function):
+    """File, line and name of a function."""
+    code = function.__code__
+    return f"{code.co_name} of {Path(code.co_filename).name}:{code.co_firstlineno}"
 
 
 def epoch_numbers(campaign, name):

@@ -1,4 +1,4 @@
-"""Whole campaigns with the simulated trainer: how they end, stop, resume, fail and repeat, on any scheduler."""
+"""Whole campaigns with the simulated trainer: end, stop, resumption, failure and repetition, on any scheduler."""
 
 import time
 from datetime import timedelta
@@ -52,11 +52,11 @@ def test_the_first_trial_runs_alone_until_it_has_ended_an_epoch(make_campaign):
     assert first_epoch["end"] <= second
 
 
-def test_stopping_counts_what_was_completed_and_a_second_run_goes_on_to_the_same_deadline(any_campaign, long_trials):
+def test_a_stopped_campaign_goes_on_to_the_same_deadline(any_campaign, long_trials):
     campaign = any_campaign(**long_trials)
 
     def some_epochs(controller):
-        return sum(len(watched.epochs) for watched in controller.live_attempts.values()) >= 3
+        return sum(len(live.epochs) for live in controller.live_attempts.values()) >= 3
 
     wanted = []
     phase, state = campaign.run(
@@ -81,7 +81,7 @@ def test_a_stop_request_file_is_obeyed(make_campaign, long_trials):
     campaign = make_campaign(**long_trials)
 
     def ask(controller):
-        if controller.live_attempts and any(watched.begin for watched in controller.live_attempts.values()):
+        if controller.live_attempts and any(live.begin for live in controller.live_attempts.values()):
             campaign.directory.request_stop()
         return False
 
@@ -158,7 +158,7 @@ def test_bad_data_pauses_the_campaign_at_once(make_campaign):
     campaign.check_verifies()
 
 
-def test_like_failures_in_a_row_pause_the_campaign_and_running_again_goes_on(make_campaign):
+def test_equal_failures_in_a_row_pause_the_campaign_until_it_is_run_again(make_campaign):
     campaign = make_campaign(
         campaign__max_trials=None,
         campaign__pause_after_failures=3,
@@ -194,14 +194,14 @@ def test_a_trial_gets_no_more_attempts_than_the_settings_allow(make_campaign):
     campaign.check_verifies()
 
 
-def test_a_job_that_somebody_ends_by_hand_is_cancelled_not_retried(any_campaign, long_trials):
+def test_a_job_that_is_cancelled_manually_is_not_retried(any_campaign, long_trials):
     campaign = any_campaign(campaign__max_trials=1, **long_trials)
-    told = []
+    cancelled = []
 
     def cancel_once(controller):
-        if not told and any(watched.epochs for watched in controller.live_attempts.values()):
+        if not cancelled and any(live.epochs for live in controller.live_attempts.values()):
             assert campaign.cancel_job(0)
-            told.append(0)
+            cancelled.append(0)
         return False
 
     _, state = campaign.run(until=cancel_once)
@@ -271,7 +271,7 @@ def test_ticks_alone_run_a_campaign_to_its_end(any_campaign, wait_for):
         finally:
             controller.close()
 
-    wait_for(tick, seconds=campaign.patience)
+    wait_for(tick, "the last tick of the campaign", seconds=campaign.patience)
     assert compute_result(campaign.directory).score.epochs == 6
     campaign.check_verifies()
 
@@ -296,7 +296,7 @@ def test_files_on_disk_stay_within_eight_a_trial(make_campaign):
         assert len(files) <= 8, files
 
 
-def test_once_a_trial_has_ended_an_epoch_the_first_failure_of_another_pauses_nothing(make_campaign, long_trials):
+def test_a_failure_after_a_first_epoch_does_not_pause_the_campaign(make_campaign, long_trials):
     campaign = make_campaign(campaign__max_trials=3, campaign__concurrency=2, **long_trials)
 
     def fail_trial_one(controller):
@@ -325,7 +325,7 @@ def test_a_job_that_never_begins_is_hung_and_ended(make_campaign):
     campaign.check_verifies()
 
 
-def test_a_job_that_was_missed_once_and_found_again_gets_the_whole_grace_again(make_campaign):
+def test_a_missing_job_that_is_found_gets_the_whole_grace_again(make_campaign):
     campaign = make_campaign(scheduler__silent_after="100ms", scheduler__setup=["sleep 1000"])
     controller = campaign.controller()
     query = controller.scheduler.query
@@ -339,7 +339,7 @@ def test_a_job_that_was_missed_once_and_found_again_gets_the_whole_grace_again(m
         controller.scheduler.query = query
         controller.tick()
         assert attempt.missing_since is None
-        assert not attempt.unsure
+        assert not attempt.is_uncertain
     finally:
         controller.close()
     campaign.check_verifies()

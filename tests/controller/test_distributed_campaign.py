@@ -1,4 +1,4 @@
-"""Campaigns of real trials that two nodes with two workers each train together; one of the workers, or a node, is lost."""
+"""Campaigns of distributed trials on two nodes with two workers each; a worker or a node is lost."""
 
 import contextlib
 import json

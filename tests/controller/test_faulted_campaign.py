@@ -1,4 +1,4 @@
-"""A campaign of two-node trials to which everything happens: nodes, jobs, the scheduler and the controller are lost."""
+"""A campaign of two-node trials whose nodes, jobs, scheduler and controller are lost."""
 
 import json
 import signal
@@ -90,7 +90,7 @@ def batch_system(request, tmp_path, monkeypatch):
         yield OnPbs(instance)
 
 
-class LiveAttempt:
+class ObservedCampaign:
     """A campaign that is run by a process of its own, seen from outside through its files."""
 
     def __init__(self, folder, settings):
@@ -120,18 +120,18 @@ class LiveAttempt:
     def state(self):
         return CampaignState.of(read_journal(CampaignDirectory.open(self.path).journal))
 
-    def wait_for(self, condition):
-        """Wait until `condition` holds of the campaign's state; returns what it gave."""
+    def wait_for(self, condition, what):
+        """Wait until `condition` holds of the campaign's state; returns its result. `what` names the awaited event."""
         while True:
             found = condition(self.state) if (self.path / "campaign.yaml").exists() else None
             if found:
                 return found
-            assert time.monotonic() < self._deadline, f"waited in vain\n{self.said()}"
-            assert self.process.poll() is None, f"the controller ended\n{self.said()}"
+            assert time.monotonic() < self._deadline, f"not within {PATIENCE} s: {what}\n{self.said()}"
+            assert self.process.poll() is None, f"the controller ended before {what}\n{self.said()}"
             time.sleep(0.2)
 
     def wait_for_ends(self, number):
-        self.wait_for(lambda state: state.trials_ended >= number)
+        self.wait_for(lambda state: state.trials_ended >= number, f"the end of {number} trials")
 
     def close(self):
         if self.process.poll() is None:
@@ -169,9 +169,9 @@ def campaign(tmp_path, batch_system):
             "simulated": {"epoch_seconds": 0.3},
         },
     }
-    watched = LiveAttempt(tmp_path, settings)
-    yield watched
-    watched.close()
+    live = ObservedCampaign(tmp_path, settings)
+    yield live
+    live.close()
 
 
 def running(state):
@@ -189,10 +189,10 @@ def lose_a_node_under_a_trial(campaign, batch_system):
     before = ends(campaign.state, EndReason.NODE_FAILURE)
     for _ in range(10):
         (node, *_), key = campaign.wait_for(
-            lambda state: [(each.began.hosts, each.key) for each in running(state)][:1]
+            lambda state: [(each.began.hosts, each.key) for each in running(state)][:1], "a running trial"
         )[0]
         batch_system.lose_node(node)
-        campaign.wait_for(lambda state, key=key: key not in state.live)
+        campaign.wait_for(lambda state, key=key: key not in state.live, f"the end of attempt {key}")
         batch_system.bring_back(node)
         if ends(campaign.state, EndReason.NODE_FAILURE) > before:
             return
@@ -200,18 +200,20 @@ def lose_a_node_under_a_trial(campaign, batch_system):
 
 
 def cancel_a_running_job(campaign, batch_system):
-    """Delete a running trial's job as a person would, until one is hit."""
+    """Delete a running trial's job as a user would, until one is hit."""
     before = ends(campaign.state, EndReason.CANCELLED)
     for _ in range(10):
-        job, key = campaign.wait_for(lambda state: [(each.job, each.key) for each in running(state)][:1])[0]
+        job, key = campaign.wait_for(
+            lambda state: [(each.job, each.key) for each in running(state)][:1], "a running trial"
+        )[0]
         batch_system.cancel(job)
-        campaign.wait_for(lambda state, key=key: key not in state.live)
+        campaign.wait_for(lambda state, key=key: key not in state.live, f"the end of attempt {key}")
         if ends(campaign.state, EndReason.CANCELLED) > before:
             return
     pytest.fail("no job was hit")
 
 
-def test_a_campaign_to_which_everything_happens_ends_scored(campaign, batch_system):
+def test_a_campaign_with_all_kinds_of_faults_ends_scored(campaign, batch_system):
     campaign.wait_for_ends(3)
     campaign.kill()
     campaign.wait_for_ends(6)
@@ -273,7 +275,7 @@ def test_a_short_campaign_trains_on_slurm(tmp_path, slurm):
         "search": {"batch_size": [32, 64]},
         "training": {"warmup_epochs": [2], "epochs": 2},
     }
-    campaign = LiveAttempt(tmp_path, settings)
+    campaign = ObservedCampaign(tmp_path, settings)
     assert campaign.process.wait(PATIENCE) == 0, campaign.said()
     campaign.close()
     result = compute_result(CampaignDirectory.open(campaign.path))

@@ -1,4 +1,4 @@
-"""kill -9 of the controller at every journal line: no finished epoch is lost, what runs is adopted, nothing counts twice."""
+"""kill -9 of the controller at every journal line: no epoch is lost or counted twice, and what runs is adopted."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ DEADLINE = 300  # seconds
 
 
 def run_and_die(campaign, at_append, torn):
-    """Control the campaign in a child process that is killed at its n-th journal line; tells whether it finished.
+    """Control the campaign in a child process that is killed at its n-th journal line; returns whether it finished.
 
     With `torn` only half of that line reaches the disk; otherwise all of it does, and nothing that would follow it.
     """
@@ -61,7 +61,7 @@ def check_nothing_lost_and_nothing_twice(campaign, trials):
     assert set(counted.values()) == {1}  # none twice
     assert result.faults == []
     begun = Counter(event["trial"] for event in on_disk if event["type"] == "begin")
-    assert begun == dict.fromkeys(range(trials), 1)  # whatever ran was adopted, not started again
+    assert begun == dict.fromkeys(range(trials), 1)  # what ran was adopted, not started again
     for number, trial in result.state.trials.items():
         assert trial.end
         assert trial.end.epochs == sum(1 for key in finished if key[0] == number)
@@ -101,7 +101,7 @@ def test_a_campaign_survives_being_killed_again_and_again(any_campaign, at_appen
     check_nothing_lost_and_nothing_twice(campaign, trials=3)
 
 
-def test_what_a_killed_controller_did_not_come_to_delete_is_deleted_by_the_next(make_campaign):
+def test_the_next_controller_deletes_what_a_killed_one_left(make_campaign):
     campaign = make_campaign(campaign__max_trials=2)
     campaign.run(until=lambda controller: controller.state.trials_ended >= 1)
     left = campaign.directory.checkpoint(0)

@@ -1,6 +1,6 @@
-"""The failure policy on PBS's stand-in: what goes wrong there, why an attempt is said to have ended, and what follows.
+"""The failure policy on the PBS stand-in: faults, the end reasons that follow, and retries.
 
-Much happens to one campaign at a time: its trials do not know of each other.
+Several faults hit one campaign at a time: its trials are independent of each other.
 """
 
 import json
@@ -22,7 +22,7 @@ def all_trained(number):
     return lambda controller: all(trained(controller, trial, epochs=2) for trial in range(number))
 
 
-def test_what_befalls_running_jobs(make_pbs_campaign, long_trials):
+def test_failures_of_running_jobs(make_pbs_campaign, long_trials):
     campaign = make_pbs_campaign(
         campaign__max_trials=7, campaign__concurrency=7, campaign__max_attempts=2, **long_trials
     )
@@ -42,9 +42,9 @@ def test_what_befalls_running_jobs(make_pbs_campaign, long_trials):
         assert pbs.run("qsig", "-s", "suspend", campaign.job(6), operator=True).returncode == 0
 
     def suspended(controller):
-        watched = controller.live_attempts.get((6, 1))
-        if watched and watched.note.startswith("suspended"):
-            seen.append(len(watched.epochs))
+        live = controller.live_attempts.get((6, 1))
+        if live and live.note.startswith("suspended"):
+            seen.append(len(live.epochs))
             if len(seen) == 2:
                 shown.append(show_status(campaign.directory.path, "json").text)
         return len(seen) >= 5  # asked after again and again
@@ -87,9 +87,7 @@ def test_what_befalls_running_jobs(make_pbs_campaign, long_trials):
     campaign.check_verifies()
 
 
-def test_a_job_that_cannot_be_ended_since_its_node_is_dead_is_told_and_keeps_no_other_from_ending(
-    make_pbs_campaign, long_trials
-):
+def test_a_job_on_a_dead_node_keeps_no_other_from_being_cancelled(make_pbs_campaign, long_trials):
     campaign = make_pbs_campaign(
         campaign__max_trials=2, campaign__concurrency=2, scheduler__place="scatter:excl", **long_trials
     )
@@ -127,7 +125,7 @@ def test_the_trials_own_alarm_comes_before_the_walltime(make_pbs_campaign, long_
     campaign.check_verifies()
 
 
-def test_what_befalls_waiting_jobs(make_pbs_campaign, long_trials):
+def test_holds_and_cancellations_of_pending_jobs(make_pbs_campaign, long_trials):
     campaign = make_pbs_campaign(
         campaign__max_trials=6,
         campaign__concurrency=5,
@@ -144,8 +142,8 @@ def test_what_befalls_waiting_jobs(make_pbs_campaign, long_trials):
     def waits(note):
         return note.startswith(("Not Running", "waits for the end of job"))
 
-    def look(controller):
-        found = {watched.attempt.trial: watched.note for watched in controller.live_attempts.values()}
+    def observe(controller):
+        found = {live.attempt.trial: live.note for live in controller.live_attempts.values()}
         if len(campaign.queue()) == 6 and waits(found.get(5, "")) and 1 not in seen:
             assert qhold("u", 2)
             assert qhold("s", 3)  # an administrator's
@@ -159,7 +157,7 @@ def test_what_befalls_waiting_jobs(make_pbs_campaign, long_trials):
             campaign.cancel_job(1)
         return len(controller.state.ends) == 3 and trained(controller, 2) and trained(controller, 3)
 
-    _, state = run_until(campaign, look)
+    _, state = run_until(campaign, observe)
     assert {end.trial: (end.reason, end.final) for end in state.ends} == {
         0: (EndReason.CANCELLED, True),
         1: (EndReason.CANCELLED, True),
@@ -182,7 +180,7 @@ def test_what_befalls_waiting_jobs(make_pbs_campaign, long_trials):
         ({"scheduler__chunk": "nosuch=1"}, "Unknown resource: nosuch"),
     ],
 )
-def test_what_will_never_run_pauses_the_campaign_with_the_words_of_pbs(make_pbs_campaign, settings, said):
+def test_a_job_that_can_never_run_pauses_the_campaign(make_pbs_campaign, settings, said):
     campaign = make_pbs_campaign(**settings)
     campaign.cluster.add_queue("short", max_walltime=60)
     phase, state = campaign.run()
@@ -226,11 +224,11 @@ def test_a_queue_that_is_disabled_for_a_while_costs_nothing(make_pbs_campaign):
 def test_a_server_that_is_back_before_its_moms_costs_nothing(make_pbs_campaign):
     campaign = make_pbs_campaign(campaign__max_trials=2, campaign__concurrency=2)
     campaign.cluster.restart_server()
-    looks = []
+    notes_seen = []
 
     def report(controller):
-        looks.extend(watched.note for watched in controller.live_attempts.values() if "Can Never Run" in watched.note)
-        if len(looks) == 5:
+        notes_seen.extend(live.note for live in controller.live_attempts.values() if "Can Never Run" in live.note)
+        if len(notes_seen) == 5:
             campaign.cluster.moms_report()
         return False
 
@@ -239,7 +237,7 @@ def test_a_server_that_is_back_before_its_moms_costs_nothing(make_pbs_campaign):
     assert [(end.attempt, end.reason) for end in state.ends] == [(1, EndReason.COMPLETED)] * 2
 
 
-def test_a_job_whose_start_is_refused_again_and_again_is_retried_and_a_limit_of_jobs_is_waited_for(make_pbs_campaign):
+def test_a_job_that_pbs_holds_is_retried_and_a_job_limit_is_waited_for(make_pbs_campaign):
     campaign = make_pbs_campaign(campaign__max_trials=5, campaign__concurrency=4, training__simulated_epoch_seconds=0.0)
     campaign.cluster.configure(max_queued=2, refuse_starts=[campaign.directory.attempt_name(2, 1)])
     phase, state = campaign.run()
@@ -252,7 +250,7 @@ def test_a_job_whose_start_is_refused_again_and_again_is_retried_and_a_limit_of_
     campaign.check_verifies()
 
 
-def test_nothing_fails_and_nothing_runs_twice_while_the_server_is_down_or_hangs(make_pbs_campaign, long_trials):
+def test_no_trial_fails_or_runs_twice_while_the_server_is_down(make_pbs_campaign, long_trials):
     campaign = make_pbs_campaign(
         campaign__max_trials=3,
         campaign__concurrency=3,
@@ -264,7 +262,7 @@ def test_nothing_fails_and_nothing_runs_twice_while_the_server_is_down_or_hangs(
 
     stages = []
 
-    def look(controller):
+    def observe(controller):
         said = " ".join(campaign.warnings)
         if not stages and controller.state.begins:
             pbs.stop_server()
@@ -279,7 +277,7 @@ def test_nothing_fails_and_nothing_runs_twice_while_the_server_is_down_or_hangs(
             stages.append("healed")
         return "healed" in stages and all_trained(3)(controller)
 
-    _, state = run_until(campaign, look)
+    _, state = run_until(campaign, observe)
     assert state.ends == []
     assert len(campaign.queue()) == 3
     assert [len(events) > 1 for events in campaign.events().values()] == [True] * 3
@@ -308,9 +306,7 @@ def test_a_site_may_let_pbs_run_jobs_again(make_pbs_campaign, long_trials):
     campaign.check_verifies()
 
 
-def test_a_controller_that_is_killed_while_it_submits_is_followed_by_one_that_adopts(
-    make_pbs_campaign, long_trials, wait_for
-):
+def test_jobs_of_a_controller_killed_during_submission_are_adopted(make_pbs_campaign, long_trials, wait_for):
     campaign = make_pbs_campaign(campaign__max_trials=2, campaign__concurrency=2, **long_trials)
     campaign.cluster.fault("qsub", "hang_after", times=1)
     child = os.fork()
@@ -320,7 +316,7 @@ def test_a_controller_that_is_killed_while_it_submits_is_followed_by_one_that_ad
         finally:
             os._exit(1)
     try:
-        wait_for(campaign.queue, 60)
+        wait_for(campaign.queue, "a job in the queue")
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
@@ -333,9 +329,7 @@ def test_a_controller_that_is_killed_while_it_submits_is_followed_by_one_that_ad
     campaign.check_verifies()
 
 
-def test_without_a_history_ends_are_told_as_far_as_files_tell_them_and_so_is_what_may_not_be_ended(
-    make_pbs_campaign, long_trials
-):
+def test_without_job_history_the_files_name_the_end_reasons(make_pbs_campaign, long_trials):
     campaign = make_pbs_campaign(
         campaign__max_trials=3, campaign__concurrency=3, scheduler__stop_grace="1s", **long_trials
     )
@@ -357,12 +351,12 @@ def test_without_a_history_ends_are_told_as_far_as_files_tell_them_and_so_is_wha
     pbs.fault("qdel", "refused", times=2, text="Unauthorized Request  1.vm", status=159)
     phase, _ = campaign.run(stop=lambda controller: True)
     assert phase is Phase.STOPPED
-    assert any("2 job(s) not told to end" in each and "Unauthorized Request" in each for each in campaign.warnings)
+    assert any("2 job(s) not cancelled" in each and "Unauthorized Request" in each for each in campaign.warnings)
     assert campaign.leaves_nothing_running()
     campaign.check_verifies()
 
 
-def test_epochs_of_a_node_that_pbs_lost_and_that_trained_on_count_and_verify(make_pbs_campaign, long_trials):
+def test_epochs_of_a_node_that_pbs_lost_count_and_verify(make_pbs_campaign, long_trials):
     some = {"training__warmup_epochs": [150], "training__epochs": 150}  # for some 15 s
     campaign = make_pbs_campaign(campaign__max_trials=1, campaign__concurrency=1, **long_trials | some)
     pbs = campaign.cluster

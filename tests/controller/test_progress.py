@@ -1,4 +1,4 @@
-"""What is shown while a campaign runs is what its score would be now."""
+"""The progress of a running campaign is what its score would be now."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aiperf_orch.campaign.journal import read_journal
 from aiperf_orch.campaign.state import CampaignState
 from aiperf_orch.commands.live_view import _heading, _running
 from aiperf_orch.commands.status import show_status
-from aiperf_orch.controller.attempt_monitor import watch
+from aiperf_orch.controller.attempt_monitor import monitor_attempt
 from aiperf_orch.controller.progress import progress_of
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.records.journal import Finished
@@ -26,12 +26,14 @@ def follow():
 
     def controller(made) -> Any:
         state = CampaignState.of(read_journal(made.directory.journal))
-        watched = {key: watch(made.directory, each, state.trials[each.trial]) for key, each in state.live.items()}
-        for each in watched.values():
+        live = {
+            key: monitor_attempt(made.directory, each, state.trials[each.trial]) for key, each in state.live.items()
+        }
+        for each in live.values():
             each.poll(made.directory)
         settings = made.directory.settings
         deadline = state.deadline(settings.campaign.duration)
-        return SimpleNamespace(state=state, watched=watched, deadline=deadline, settings=settings)
+        return SimpleNamespace(state=state, live_attempts=live, deadline=deadline, settings=settings)
 
     return controller
 
@@ -78,13 +80,13 @@ def test_epochs_of_attempts_before_one_that_has_not_begun_count(follow, campaign
     made.submit(0, 2)
     controller = _check(follow, made, epochs=2)
     assert [epoch.epoch for epoch in controller.live_attempts[0, 2].epochs] == [1, 2]
-    end = controller.live_attempts[0, 2].sum_up(
-        EndReason.SUBMIT_REFUSED, "", (), deadline=controller.deadline, max_attempts=2, forecast_epoch=90, horizon=50
+    end = controller.live_attempts[0, 2].end_record(
+        EndReason.SUBMIT_REFUSED, "", (), controller.settings, controller.deadline
     )
     assert (end.epochs, end.ops, end.best_error, end.progressed) == (2, 440, 0.2, False)
 
 
-def test_an_epoch_counts_once_by_its_earlier_end_and_none_past_the_deadline(follow, campaign):
+def test_an_epoch_counts_once_and_not_after_the_deadline(follow, campaign):
     made = campaign()
     made.trial(0, [(3, 0.4)])
     _lost(made, 1, [(10, 0.5), (20, 0.3)], at=1)
@@ -124,14 +126,14 @@ def test_the_live_view_says_why_a_trial_that_began_does_not_run(follow, campaign
     made.events(made.begin(), made.epoch(1, 2))
     made.began()
     controller = follow(made)
-    watched = controller.live_attempts[0, 1]
-    watched.note = "BeginTime: its [earliest] start lies ahead"
+    live = controller.live_attempts[0, 1]
+    live.note = "BeginTime: its [earliest] start lies ahead"
     screen = io.StringIO()
     Console(file=screen, width=80).print(_running(controller))
     assert "BeginTime: its [earliest] start lies ahead" in screen.getvalue()
     assert "0 running, 1 halted, 0 ended" in _heading(controller)[1]
     assert "1 halted: BeginTime: its [earliest] start lies ahead" in _heading(controller)
     made.events(made.begin(), made.epoch(1, 2), made.epoch(2, 4))
-    watched.look_again(made.directory)
-    assert watched.note == ""
+    live.poll_now(made.directory)
+    assert live.note == ""
     assert "1 running, 0 ended" in _heading(controller)[1]

@@ -62,7 +62,7 @@ class Slurm:
 
 
 class Clock:
-    """The monotonic clock of the controller, moved by hand."""
+    """The monotonic clock of the controller, set by the test."""
 
     def __init__(self):
         self.time = 1e6
@@ -88,7 +88,7 @@ def clock(monkeypatch):
 
 
 def _running(campaign, trials):
-    """A campaign on Slurm, asked as by default, of so many trials that have begun."""
+    """A campaign on Slurm with default poll intervals, of this number of trials that have begun."""
     made = campaign(
         scheduler__kind="slurm",
         scheduler__poll_interval="5s",
@@ -156,7 +156,7 @@ class Watching:
     def holds_all_for_running(self):
         """Whether nothing was concluded: neither in the journal, nor of the attempts in memory."""
         live = self.controller.state.live.values()
-        return len(live) == self.trials and not any(attempt.unsure for attempt in live)
+        return len(live) == self.trials and not any(attempt.is_uncertain for attempt in live)
 
 
 @pytest.fixture
@@ -186,7 +186,7 @@ def test_silent_trials_cost_at_most_two_commands_a_minute(watching):
 
 
 @pytest.mark.parametrize("watching", [SOME], indirect=True)
-def test_trials_that_are_heard_cost_none(watching):
+def test_trials_that_write_events_cost_no_command(watching):
     number = 0
     while watching.seconds < LONG:
         if watching.seconds % 50 == 0:
@@ -194,13 +194,13 @@ def test_trials_that_are_heard_cost_none(watching):
             watching.epoch(number, range(SOME))
         watching.tick()
     assert watching.slurm.called() == []
-    assert all(len(watched.epochs) == number for watched in watching.controller.live_attempts.values())
+    assert all(len(live.epochs) == number for live in watching.controller.live_attempts.values())
     assert watching.holds_all_for_running()
     assert watching.warnings == []
 
 
 @pytest.mark.parametrize("watching", [SOME], indirect=True)
-def test_while_slurm_does_not_answer_nothing_is_concluded_and_it_is_asked_less_often(watching):
+def test_a_slurm_that_does_not_answer_is_polled_less_and_less_often(watching):
     journal = watching.made.journal_lines()
     watching.slurm.down(yes=True)
     while watching.seconds < LONG:
@@ -216,9 +216,9 @@ def test_while_slurm_does_not_answer_nothing_is_concluded_and_it_is_asked_less_o
     assert watching.made.journal_lines()[: len(journal)] == journal
 
     watching.slurm.down(yes=False)
-    told, asked = len(watching.warnings), len(watching.asked)
+    warned, asked = len(watching.warnings), len(watching.asked)
     while len(watching.asked) == asked and watching.seconds < 2 * LONG:
         watching.tick()
     assert len(watching.asked) == asked + 1
-    assert len(watching.warnings) == told
+    assert len(watching.warnings) == warned
     assert watching.holds_all_for_running()

@@ -1,12 +1,10 @@
-"""While a command of the scheduler hangs, or the campaign's file system, a real controller does all else; signals are heard.
+"""A real controller goes on while a scheduler command or the file system hangs, and handles signals.
 
-Each controller is a process of its own; the scheduler's programs are small scripts that hang when a test says so. No time
-is asserted but by generous deadlines, all far below `command_timeout`.
+Each controller is a separate process; the scheduler's programs are small scripts that hang when a test wants it. No
+time is asserted but by generous deadlines, all far below `command_timeout`.
 """
 
-import shutil
 import signal
-import subprocess
 import sys
 import time
 
@@ -16,30 +14,6 @@ from cluster.slurm_standin import Command, Play, SlurmStandIn, wait_until
 
 DEADLINE = 90  # seconds
 FULL = "error: AssocMaxSubmitJobLimit"
-BLOCK = r"""
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <fcntl.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-/* while the file $BLOCK is there, opening a path with /events/ in it waits, as on a network file system whose server is away */
-static void held(const char *path) {
-    const char *file = getenv("BLOCK");
-    if (file && path && strstr(path, "/events/")) while (access(file, F_OK) == 0) usleep(50000);
-}
-static mode_t mode_of(int flags, va_list rest) { return flags & (O_CREAT | __O_TMPFILE) ? va_arg(rest, mode_t) : 0; }
-#define OPEN(name) int name(const char *path, int flags, ...) { \
-    static int (*real)(const char *, int, ...); \
-    va_list rest; va_start(rest, flags); mode_t mode = mode_of(flags, rest); va_end(rest); \
-    held(path); if (!real) real = dlsym(RTLD_NEXT, #name); return real(path, flags, mode); }
-#define OPENAT(name) int name(int folder, const char *path, int flags, ...) { \
-    static int (*real)(int, const char *, int, ...); \
-    va_list rest; va_start(rest, flags); mode_t mode = mode_of(flags, rest); va_end(rest); \
-    held(path); if (!real) real = dlsym(RTLD_NEXT, #name); return real(folder, path, flags, mode); }
-OPEN(open) OPEN(open64) OPENAT(openat) OPENAT(openat64)
-"""
 
 
 class Site:
@@ -77,10 +51,11 @@ class Site:
         return self.call("stop", self.path)
 
     def submitted(self, number, seconds=DEADLINE):
-        """The jobs when there are so many, the controller having their ids."""
-        jobs = wait_until(lambda: len(self.slurm.jobs()) >= number and self.slurm.jobs(), seconds)
-        assert jobs, f"jobs: {self.slurm.jobs()} {self.said()}"
-        assert wait_until(lambda: len(self.play.entries("submitted")) >= number, seconds), self.said()
+        """The jobs once there are this many, and the controller knows their ids."""
+        jobs = self.wait_for(
+            lambda: len(self.slurm.jobs()) >= number and self.slurm.jobs(), f"{number} job(s)", seconds
+        )
+        self.wait_for(lambda: len(self.play.entries("submitted")) >= number, f"{number} submitted entries", seconds)
         return jobs
 
     def proven(self, number):
@@ -96,9 +71,8 @@ class Site:
 
     def journalled(self, kind, number=1):
         """What the journal says in entries of a kind, when there is so much."""
-        found = wait_until(lambda: len(self.play.entries(kind)) >= number and self.play.entries(kind), DEADLINE)
-        assert found, f"{kind}: {self.play.journal()[-3:]} {self.said()}"
-        return found
+        what = f"{number} journal entries of kind {kind}"
+        return self.wait_for(lambda: len(self.play.entries(kind)) >= number and self.play.entries(kind), what)
 
     def hangs(self, program):
         """A program hangs, and a call of it does."""
@@ -106,7 +80,13 @@ class Site:
         self.is_hanging(program)
 
     def is_hanging(self, program):
-        assert wait_until(lambda: self.slurm.hanging(program), DEADLINE), f"{program} is not called: {self.said()}"
+        self.wait_for(lambda: self.slurm.hanging(program), f"a call of {program}")
+
+    def wait_for(self, condition, what, seconds=DEADLINE):
+        """Wait until a condition holds, and return its result; `what` names the awaited event."""
+        found = wait_until(condition, seconds)
+        assert found, f"not within {seconds} s: {what}\njournal: {self.play.journal()[-3:]}\noutput: {self.said()}"
+        return found
 
     def said(self):
         return [command.text() for command in self.commands]
@@ -114,7 +94,9 @@ class Site:
 
 def hears(command, pattern, seconds=DEADLINE):
     """Whether it says this in time."""
-    assert wait_until(lambda: command.heard(pattern), seconds), command.text()
+    assert wait_until(lambda: command.heard(pattern), seconds), (
+        f"not within {seconds} s: {pattern!r} in the output: {command.text()}"
+    )
     return True
 
 
@@ -148,7 +130,7 @@ def test_while_squeue_hangs_an_end_is_known_and_the_next_trial_submitted(make_si
     assert controller.status is None
 
 
-def test_an_end_that_the_queue_states_is_heard_though_it_was_asked_for_another(make_site):
+def test_an_end_in_the_queue_is_noticed_in_a_poll_for_another_job(make_site):
     site = make_site(campaign__concurrency=2, scheduler__silent_after="10m")
     site.run()
     (first,) = site.submitted(1)
@@ -176,7 +158,7 @@ def test_while_sbatch_hangs_events_are_known_and_ctrl_c_obeyed(make_site):
     hears(controller, "^stopping: ")
     site.journalled("cancelling")
     time.sleep(1)
-    assert site.slurm.calls("scancel") == []  # what is being submitted cannot be told yet
+    assert site.slurm.calls("scancel") == []  # a job cannot be cancelled while it is being submitted
     site.slurm.release("sbatch")
     assert controller.wait(DEADLINE) == 130
     assert len(site.slurm.jobs()) == 3
@@ -184,7 +166,7 @@ def test_while_sbatch_hangs_events_are_known_and_ctrl_c_obeyed(make_site):
     assert site.play.journal()[-1]["type"] == "stopped"
 
 
-def test_while_sbatch_hangs_other_trials_are_told_to_end(make_site):
+def test_while_sbatch_hangs_other_jobs_are_cancelled(make_site):
     site = make_site(campaign__concurrency=2)
     controller = site.run()
     jobs = site.proven(2)
@@ -192,7 +174,7 @@ def test_while_sbatch_hangs_other_trials_are_told_to_end(make_site):
     site.play.end(jobs[0])
     site.is_hanging("sbatch")
     controller.interrupt()
-    assert wait_until(lambda: site.slurm.is_told(jobs[1]), DEADLINE), controller.text()
+    site.wait_for(lambda: site.slurm.is_told(jobs[1]), "the cancellation of a job")
     site.play.obey()
     site.journalled("ended", 2)
     assert site.slurm.hanging("sbatch")
@@ -204,7 +186,7 @@ def test_a_job_that_is_tried_again_while_a_stop_comes_is_cancelled(make_site):
     site = make_site(scheduler__retry_submit_for="10m")
     site.slurm.fail("sbatch", FULL)
     controller = site.run()
-    assert wait_until(lambda: len(site.slurm.calls("sbatch")) >= 1, DEADLINE), controller.text()
+    site.wait_for(lambda: site.slurm.calls("sbatch"), "a call of sbatch")
     site.slurm.hang("sbatch")
     site.slurm.mend("sbatch")
     site.is_hanging("sbatch")
@@ -217,7 +199,7 @@ def test_a_job_that_is_tried_again_while_a_stop_comes_is_cancelled(make_site):
     assert [site.slurm.state(job) for job in site.slurm.jobs()] == ["CANCELLED"]
 
 
-def test_a_controller_that_waits_to_tell_a_job_costs_no_time(make_site):
+def test_a_controller_that_waits_to_cancel_takes_no_cpu_time(make_site):
     site = make_site()
     site.slurm.hang("sbatch")
     controller = site.run()
@@ -266,7 +248,7 @@ def test_a_deadline_that_passes_while_commands_hang_ends_the_campaign(make_site)
     site.journalled("cancelling", 2)
     for program in ("squeue", "sbatch"):
         site.slurm.release(program)
-    assert wait_until(lambda: site.slurm.is_told(jobs[1]), DEADLINE), controller.text()
+    site.wait_for(lambda: site.slurm.is_told(jobs[1]), "the cancellation of a job")
     site.play.obey()
     assert controller.wait(DEADLINE) == 0
     finished = site.play.journal()[-1]
@@ -289,27 +271,22 @@ def test_ctrl_c_twice_leaves_although_a_command_hangs(make_site, program):
     hears(controller, "^stopping: 2 live trial")
     if program == "scancel":
         site.is_hanging(program)
-    if program == "sbatch":  # the other one is told meanwhile
-        assert wait_until(lambda: site.slurm.is_told(jobs[1]), DEADLINE)
-        assert wait_until(lambda: len(site.slurm.calls("scancel", "end")) == 1, DEADLINE)
+    if program == "sbatch":  # the other one is cancelled meanwhile
+        site.wait_for(lambda: site.slurm.is_told(jobs[1]), "the cancellation of a job")
+        site.wait_for(lambda: len(site.slurm.calls("scancel", "end")) == 1, "the end of scancel")
         time.sleep(2)
     controller.interrupt()
     hears(controller, "^leaving at once")
     assert controller.wait(30) == 130
-    told = {"sbatch": "1 of 2 live trial.s. were told to end"}.get(program, "2 live trial.s. run on")
-    hears(controller, f"^left; {told}")
+    outcome = {"sbatch": "1 of 2 live trial.s. were told to end"}.get(program, "2 live trial.s. run on")
+    hears(controller, f"^left; {outcome}")
 
 
 @pytest.fixture
-def hanging_files(tmp_path):
-    """The environment in which opening an events file waits while the returned file is there."""
-    if not shutil.which("gcc"):
-        pytest.skip("gcc is not installed, which a file system that hangs is made with")
-    source, library = tmp_path / "block.c", tmp_path / "block.so"
-    source.write_text(BLOCK)
-    subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+def hanging_files(tmp_path, preload):
+    """A path, and the environment in which opening an events file blocks while that path exists."""
     block = tmp_path / "block"
-    return block, {"LD_PRELOAD": str(library), "BLOCK": str(block)}
+    return block, {"LD_PRELOAD": str(preload("blocked_events")), "BLOCK": str(block)}
 
 
 def test_leaving_works_while_the_campaigns_file_system_hangs(make_site, hanging_files):
@@ -360,14 +337,14 @@ def test_a_file_system_that_hung_costs_nothing_but_time(make_site, hanging_files
     assert controller.status is None
 
 
-def test_stop_says_whom_it_asked_and_then_what_was_done(make_site):
+def test_stop_reports_the_controller_it_asked_and_the_outcome(make_site):
     site = make_site(campaign__concurrency=2)
     controller = site.run()
     jobs = site.proven(2)
     stop = site.stop()
     hears(stop, rf"asked its controller \(process {controller.pid} on \S+\) to stop")
     assert (site.path / "stop.request").exists()
-    assert wait_until(lambda: all(map(site.slurm.is_told, jobs)), DEADLINE)
+    site.wait_for(lambda: all(map(site.slurm.is_told, jobs)), "the cancellation of all jobs")
     assert stop.status is None
     site.play.obey()
     assert stop.wait(DEADLINE) == 0
@@ -375,7 +352,7 @@ def test_stop_says_whom_it_asked_and_then_what_was_done(make_site):
     assert controller.wait(DEADLINE) == 4
 
 
-def test_stop_does_not_say_stopped_while_nothing_can_be_told(make_site):
+def test_stop_does_not_report_stopped_while_no_job_can_be_cancelled(make_site):
     site = make_site(scheduler__stop_grace="2s", scheduler__query_interval="500ms")
     controller = site.run()
     (job,) = site.submitted(1)
@@ -390,7 +367,7 @@ def test_stop_does_not_say_stopped_while_nothing_can_be_told(make_site):
     assert controller.status is None
 
 
-def test_stop_in_a_lost_controllers_place_says_what_it_left(make_site):
+def test_stop_without_a_controller_reports_what_it_left(make_site):
     site = make_site()
     controller = site.run()
     (job,) = site.submitted(1)
@@ -401,7 +378,7 @@ def test_stop_in_a_lost_controllers_place_says_what_it_left(make_site):
         site.slurm.fail(program)
     stop = site.stop()
     hears(stop, r"no controller runs: 1 live trial\(s\) are ended from here")
-    hears(stop, r"telling 1 job\(s\) to end again")
+    hears(stop, r"cancelling 1 job\(s\) again")
     assert stop.status is None
     stop.interrupt()
     hears(stop, "^stopping: 1 live trial")
@@ -411,7 +388,7 @@ def test_stop_in_a_lost_controllers_place_says_what_it_left(make_site):
     assert not stop.heard(" stopped[;]")
 
 
-def test_stop_that_is_interrupted_does_not_say_stopped(make_site):
+def test_an_interrupted_stop_does_not_report_stopped(make_site):
     site = make_site()
     controller = site.run()
     (job,) = site.submitted(1)
@@ -428,7 +405,7 @@ def test_stop_that_is_interrupted_does_not_say_stopped(make_site):
     assert controller.status is None
 
 
-def test_a_stop_is_looked_for_between_two_of_a_dozen_submissions(make_site):
+def test_a_stop_request_is_noticed_between_submissions(make_site):
     site = make_site(campaign__concurrency=12)
     (site.slurm.folder / "config").write_text("AccountingStorageType = (null)\nMaxArraySize = 1\n")  # no arrays
     controller = site.run()
@@ -439,7 +416,7 @@ def test_a_stop_is_looked_for_between_two_of_a_dozen_submissions(make_site):
     site.submitted(2)
     stop = site.stop()
     site.journalled("cancelling")
-    assert wait_until(lambda: site.slurm.is_told(first), DEADLINE)
+    site.wait_for(lambda: site.slurm.is_told(first), "the cancellation of a job")
     site.play.obey()
     assert stop.wait(DEADLINE) == 0
     assert controller.wait(DEADLINE) == 4

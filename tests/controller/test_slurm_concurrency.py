@@ -1,4 +1,4 @@
-"""Trials at work never exceed `campaign.concurrency` on a real cluster with room for more; further jobs wait in its queue."""
+"""Trials at work never exceed `campaign.concurrency` on a cluster with more room; further jobs wait in its queue."""
 
 import os
 import signal
@@ -67,11 +67,11 @@ def test_trials_at_work_never_exceed_the_concurrency(make):
     campaign = make(trials=14, epochs=4)
     seen = Counter()
 
-    def look(_controller):
+    def observe(_controller):
         seen.update(rows(campaign))
         return False
 
-    phase, _ = campaign.run(until=look)
+    phase, _ = campaign.run(until=observe)
     assert phase is Phase.FINISHED
     assert most_at_work(campaign) == CONCURRENCY
     assert seen["PENDING", "Dependency"]
@@ -81,7 +81,7 @@ def test_trials_at_work_never_exceed_the_concurrency(make):
     check_each_ran_once(campaign, 14)
 
 
-def test_jobs_that_wait_start_and_are_adopted_when_the_controller_is_killed(make, wait_for):
+def test_waiting_jobs_start_without_a_controller_and_are_adopted(make, wait_for):
     campaign = make(trials=CONCURRENCY + LOOKAHEAD, epochs=12)
     child = os.fork()
     if child == 0:
@@ -90,14 +90,15 @@ def test_jobs_that_wait_start_and_are_adopted_when_the_controller_is_killed(make
         finally:
             os._exit(1)
     try:
-        wait_for(lambda: Counter(rows(campaign))["PENDING", "Dependency"] == LOOKAHEAD, DEADLINE)
-        wait_for(lambda: len(begun(campaign)) == CONCURRENCY, DEADLINE)
+        wait_for(lambda: Counter(rows(campaign))["PENDING", "Dependency"] == LOOKAHEAD, "jobs that wait", DEADLINE)
+        wait_for(lambda: len(begun(campaign)) == CONCURRENCY, "the first begins", DEADLINE)
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
     before = campaign.journal()
     assert len(begun(campaign)) == CONCURRENCY
-    wait_for(lambda: len(begun(campaign)) == CONCURRENCY + LOOKAHEAD, DEADLINE)  # without a controller
+    everything = CONCURRENCY + LOOKAHEAD
+    wait_for(lambda: len(begun(campaign)) == everything, "begins without a controller", DEADLINE)
     assert campaign.journal() == before
     assert most_ids(before) == CONCURRENCY + LOOKAHEAD
 
@@ -114,7 +115,7 @@ def most_ids(journal):
     return len({job["job"] for entry in journal if entry["type"] == "submitted" for job in entry["jobs"]})
 
 
-def test_a_job_whose_leader_fails_starts_and_the_leader_is_tried_again_in_turn(make):
+def test_a_job_starts_when_its_leader_fails_and_the_leader_is_retried(make):
     campaign = make(trials=8, epochs=4)
     killed = []
 
@@ -123,9 +124,9 @@ def test_a_job_whose_leader_fails_starts_and_the_leader_is_tried_again_in_turn(m
         leaders = [
             each for each in controller.live_attempts.values() if any(w.after == each.attempt.name for w in waits)
         ]
-        for watched in leaders:
-            if not killed and watched.epochs and campaign.kill_job(watched.attempt.trial):
-                killed.append(watched.attempt.trial)
+        for live in leaders:
+            if not killed and live.epochs and campaign.kill_job(live.attempt.trial):
+                killed.append(live.attempt.trial)
         return False
 
     phase, state = campaign.run(until=disturb)

@@ -29,7 +29,7 @@ def is_submitted(controller, trial, attempt):
     return live is not None and live.job is not None
 
 
-def test_a_script_that_fails_is_a_trial_error_and_is_retried_on_another_node(make_slurm_campaign):
+def test_a_script_that_fails_is_retried_on_another_node(make_slurm_campaign):
     campaign = make_slurm_campaign(
         # only after a first trial has shown that the site works is a failure forgiven
         scheduler__setup=["case $folder in *0000[12]-1) echo the module is not there >&2; exit 7 ;; esac"],
@@ -49,7 +49,7 @@ def test_a_script_that_fails_is_a_trial_error_and_is_retried_on_another_node(mak
     campaign.check_verifies()
 
 
-def test_a_killed_trial_process_is_told_by_its_exit_status(make_slurm_campaign, long_trials):
+def test_a_killed_trial_process_is_recognised_by_its_exit_status(make_slurm_campaign, long_trials):
     campaign = make_slurm_campaign(campaign__max_trials=1, **long_trials)
 
     def kill(_controller):
@@ -68,7 +68,7 @@ def test_a_killed_trial_process_is_told_by_its_exit_status(make_slurm_campaign, 
     campaign.check_verifies()
 
 
-def test_a_node_that_is_lost_costs_no_epoch_and_after_the_second_time_it_is_avoided(make_slurm_campaign, long_trials):
+def test_a_lost_node_costs_no_epoch_and_is_excluded_the_second_time(make_slurm_campaign, long_trials):
     campaign = make_slurm_campaign(
         campaign__max_trials=None,
         campaign__concurrency=1,
@@ -110,7 +110,7 @@ def test_a_node_that_is_lost_costs_no_epoch_and_after_the_second_time_it_is_avoi
     campaign.check_verifies()
 
 
-def test_jobs_that_wait_are_held_released_and_cancelled_by_hand(make_slurm_campaign, long_trials, monkeypatch, caplog):
+def test_pending_jobs_are_held_released_and_cancelled_manually(make_slurm_campaign, long_trials, monkeypatch, caplog):
     caplog.set_level("INFO", "aiperf_orch")
     monkeypatch.setattr(live_view, "_SUMMARY_INTERVAL", timedelta(0))
     campaign = make_slurm_campaign(
@@ -122,9 +122,9 @@ def test_jobs_that_wait_are_held_released_and_cancelled_by_hand(make_slurm_campa
     lines, seen = live_view.PlainLines(), {}
 
     def notes(controller):
-        return {watched.attempt.trial: watched.note for watched in controller.live_attempts.values()}
+        return {live.attempt.trial: live.note for live in controller.live_attempts.values()}
 
-    def look(controller):
+    def observe(controller):
         lines.show(controller)
         found = notes(controller)
         if "Resources" in found.get(2, "") + found.get(3, "") and 1 not in seen:
@@ -135,13 +135,13 @@ def test_jobs_that_wait_are_held_released_and_cancelled_by_hand(make_slurm_campa
             cluster.run("scancel", campaign.job(3))  # an element of an array that waits
         if ends_of(controller.state, 3) and 3 not in seen:
             seen[3] = True
-            cluster.run("scancel", campaign.job(0), filler)  # the canary, which runs
+            cluster.run("scancel", campaign.job(0), filler)  # the first trial, which runs
         if ends_of(controller.state, 0) and trained(controller, 1) and 4 not in seen:
             seen[4] = controller.state.live[2, 1].began
             cluster.run("scontrol", "release", campaign.job(2))
         return trained(controller, 2)
 
-    _, state = run_until(campaign, look)
+    _, state = run_until(campaign, observe)
     assert "held by a user" in seen[2]
     assert seen[4] is None
     assert {(end.trial, end.reason, end.final) for end in state.ends} == {
@@ -161,9 +161,9 @@ def test_a_suspended_job_has_not_failed(make_slurm_campaign, long_trials):
     seen, shown = [], []
 
     def suspended(controller):
-        watched = controller.live_attempts[0, 1]
-        if watched.note == "SUSPENDED":
-            seen.append(len(watched.epochs))
+        live = controller.live_attempts[0, 1]
+        if live.note == "SUSPENDED":
+            seen.append(len(live.epochs))
             if len(seen) == 2:
                 shown.append((show_status(campaign.directory.path, "json").text, _heading(controller)))
         return len(seen) >= 15  # asked after again and again
@@ -210,7 +210,7 @@ def test_a_job_that_is_preempted_for_good_is_retried_from_its_checkpoint(make_sl
     )
     (end,) = ends_of(state)
     assert (end.reason, end.final) == (EndReason.PREEMPTED, False)  # not held against its one attempt
-    assert not state.node_failures
+    assert not state.node_failures.trials
     check_goes_on(campaign, "00000-1.0.jsonl", "00000-2.0.jsonl")
     campaign.check_verifies()
 
@@ -259,7 +259,7 @@ def test_a_site_may_let_slurm_requeue_jobs_and_then_the_attempt_goes_on(make_slu
     campaign.check_verifies()
 
 
-def test_the_time_limit_is_warned_of_and_is_not_held_against_a_trial(make_slurm_campaign, long_trials):
+def test_a_time_limit_does_not_count_against_a_trial(make_slurm_campaign, long_trials):
     campaign = make_slurm_campaign(
         campaign__max_trials=2,
         campaign__concurrency=2,
@@ -286,7 +286,7 @@ def test_the_time_limit_is_warned_of_and_is_not_held_against_a_trial(make_slurm_
         (trial, EndReason.TIME_LIMIT, False) for trial in (0, 1)
     }
     assert "the job's time limit is near" in ends_of(state, 0)[0].message
-    assert not state.node_failures
+    assert not state.node_failures.trials
     check_goes_on(campaign, "00000-1.0.jsonl", "00000-2.0.jsonl")
     campaign.check_verifies()
 
@@ -295,7 +295,7 @@ def test_the_time_limit_is_warned_of_and_is_not_held_against_a_trial(make_slurm_
     ("setting", "said"),
     [({"scheduler__partition": "nosuch"}, "invalid partition"), ({"scheduler__gpus_per_node": 9}, "not available")],
 )
-def test_what_sbatch_refuses_pauses_the_campaign_with_its_words(make_slurm_campaign, setting, said):
+def test_a_refused_job_pauses_the_campaign_with_sbatchs_message(make_slurm_campaign, setting, said):
     campaign = make_slurm_campaign(**setting)
     phase, state = campaign.run()
     assert phase is Phase.PAUSED
@@ -306,7 +306,7 @@ def test_what_sbatch_refuses_pauses_the_campaign_with_its_words(make_slurm_campa
 
 
 def test_an_account_that_is_not_valid_pauses_the_campaign(make_accounted_campaign):
-    campaign = make_accounted_campaign(scheduler__account="nobody")
+    campaign = make_accounted_campaign(scheduler__account="unknown")
     phase, state = campaign.run()
     assert phase is Phase.PAUSED
     assert "Invalid account" in state.phase_reason
@@ -322,7 +322,7 @@ def test_nothing_fails_while_slurmctld_is_away(make_slurm_campaign, long_trials)
     _, state = run_until(
         campaign,
         lambda controller: all(trained(controller, trial) for trial in range(3)),
-        # before the first trial proves that the site works: the first wave finds nobody
+        # before the first trial proves that the site works: the first wave gets no answer
         once(lambda controller: controller.state.begins, lambda _: campaign.cluster.stop_controller()),
         once(said("perhaps not submitted"), lambda _: campaign.cluster.start_controller()),
     )
@@ -368,7 +368,7 @@ def test_a_limit_of_jobs_in_the_queue_is_waited_for(make_accounted_campaign):
     campaign.check_verifies()
 
 
-def test_a_wave_wider_than_an_array_may_be_is_several_and_stop_cancels_what_waits(make_slurm_campaign, long_trials):
+def test_a_wave_beyond_the_array_limit_is_several_arrays(make_slurm_campaign, long_trials):
     campaign = make_slurm_campaign(
         campaign__max_trials=None, campaign__concurrency=110, scheduler__exclusive=True, **long_trials
     )
@@ -389,10 +389,12 @@ def test_a_wave_wider_than_an_array_may_be_is_several_and_stop_cancels_what_wait
     campaign.check_verifies()
 
 
-def test_a_job_that_is_stopped_before_its_trial_can_hear_it_is_told_again(make_slurm_campaign, long_trials, tmp_path):
-    told = tmp_path / "told"
+def test_a_job_cancelled_before_its_trial_listens_is_cancelled_again(make_slurm_campaign, long_trials, tmp_path):
+    cancelled = tmp_path / "cancelled"
     campaign = make_slurm_campaign(
-        scheduler__setup=[f"until [ -e '{told}' ]; do sleep 0.1; done"],  # Slurm signals steps, and there is none yet
+        scheduler__setup=[
+            f"until [ -e '{cancelled}' ]; do sleep 0.1; done"
+        ],  # Slurm signals steps, and there is none yet
         scheduler__stop_grace="10m",
         **long_trials,
     )
@@ -400,7 +402,7 @@ def test_a_job_that_is_stopped_before_its_trial_can_hear_it_is_told_again(make_s
 
     def stop(controller):
         if any(attempt.cancelling for attempt in controller.state.live.values()):
-            told.touch()
+            cancelled.touch()
         if not wanted and is_submitted(controller, 0, 1) and campaign.cluster.state(campaign.job(0)) == "RUNNING":
             wanted.append(True)
         return bool(wanted)
@@ -443,7 +445,7 @@ def test_jobs_that_ran_again_are_accounted_for_with_each_run(make_accounted_camp
     )  # Slurm's database may hear of an end before it hears of the start
 
 
-def test_an_arrays_elements_that_never_ran_cost_no_accounting_of_the_others(make_accounted_campaign, long_trials):
+def test_array_elements_that_never_ran_leave_the_others_accounted(make_accounted_campaign, long_trials):
     campaign = make_accounted_campaign(
         campaign__max_trials=7, campaign__concurrency=7, scheduler__exclusive=True, **long_trials
     )
@@ -453,15 +455,14 @@ def test_an_arrays_elements_that_never_ran_cost_no_accounting_of_the_others(make
     assert sum("start" in line for line in lines) == 4  # Slurm keeps no record of some that were cancelled one by one
 
 
-def test_whatever_ends_jobs_on_an_accounted_cluster_verifies(
-    make_accounted_campaign, long_trials, monkeypatch, tmp_path
-):
-    """Preempted for good, node down, a lowered time limit, a refused and mended submission: reasons as the queue has them."""
+def test_all_end_reasons_on_an_accounted_cluster_verify(make_accounted_campaign, long_trials, monkeypatch, tmp_path):
+    """Preemption for good, a node down, a lowered time limit, a refused submission: reasons as the queue has them."""
     real, shim = shutil.which("sbatch"), tmp_path / "shim"
     shim.mkdir()
     (shim / "sbatch").write_text(
         f'#!/bin/sh\nrm {shim}/refuse 2>/dev/null || exec {real} "$@"\n'
-        "echo 'sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified' >&2\n"
+        "echo 'sbatch: error: Batch job submission failed: "
+        "Invalid account or account/partition combination specified' >&2\n"
         "exit 1\n"
     )
     (shim / "sbatch").chmod(0o755)
@@ -535,5 +536,5 @@ def test_an_empty_answer_of_the_queue_costs_no_trial(make_slurm_campaign, long_t
     (shim / "empty").unlink()
     assert len(campaign.queue()) == 6
     campaign.run(stop=lambda controller: True)
-    wait_for(lambda: not campaign.queue())
+    wait_for(lambda: not campaign.queue(), "an empty queue")
     campaign.check_verifies()

@@ -1,7 +1,7 @@
 """A campaign on a real cluster whose commands are late, answer with old news, or fail after they have done their work.
 
-Meanwhile its controller is killed now and then. Trials neither run twice nor get lost, and never more are at work than may
-be.
+Meanwhile its controller is killed at random times. Trials neither run twice nor get lost, and the concurrency is never
+exceeded.
 """
 
 import os
@@ -45,7 +45,7 @@ def late_commands(tmp_path, slurm, monkeypatch):
 
 
 def control_for_a_while(campaign, folder, seconds):
-    """A controller in a process of its own, which is killed after a while; tells whether it finished before."""
+    """A controller in a process of its own, which is killed after a while; returns whether it finished before."""
     child = os.fork()
     if child == 0:
         os.environ["PATH"] = f"{folder}:{os.environ['PATH']}"

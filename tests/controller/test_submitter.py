@@ -1,4 +1,4 @@
-"""What refusals, limits and silence mean for the next submission, with a clock moved by hand."""
+"""Consequences of refusals, limits and missing answers for the next submission."""
 
 from pathlib import Path
 from threading import Event
@@ -68,9 +68,7 @@ def outcome(submitter, scheduler, answer):
     return submitter.take()
 
 
-def test_a_refusal_that_may_pass_is_tried_again_less_and_less_often_and_told_at_once(
-    submitter, scheduler, clock, warnings
-):
+def test_a_postponed_submission_is_repeated_less_and_less_often(submitter, scheduler, clock, warnings):
     started, waits = clock.time, []
     while True:
         done = outcome(submitter, scheduler, SubmitResult(postponed={"a": REFUSED}))
@@ -91,7 +89,7 @@ def test_a_refusal_that_may_pass_is_tried_again_less_and_less_often_and_told_at_
     assert "scheduler.retry_submit_for" in done.refused["a"]
 
 
-def test_an_accepted_job_begins_the_patience_anew(submitter, scheduler, clock):
+def test_an_accepted_job_restarts_the_time_of_retries(submitter, scheduler, clock):
     outcome(submitter, scheduler, SubmitResult(postponed={"a": REFUSED}))
     clock.time += 1799
     outcome(submitter, scheduler, SubmitResult(jobs={"a": "1"}))
@@ -100,7 +98,7 @@ def test_an_accepted_job_begins_the_patience_anew(submitter, scheduler, clock):
     assert submitter.is_free
 
 
-def test_what_was_accepted_before_is_not_refused_for_good(submitter, scheduler, clock):
+def test_a_refusal_after_an_accepted_job_is_not_final(submitter, scheduler, clock):
     said = "sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified"
     assert outcome(submitter, scheduler, SubmitResult(refused={"a": said})).refused == {"a": said}
     outcome(submitter, scheduler, SubmitResult(jobs={"a": "1"}))
@@ -109,17 +107,17 @@ def test_what_was_accepted_before_is_not_refused_for_good(submitter, scheduler, 
     assert said in outcome(submitter, scheduler, SubmitResult(refused={"b": said})).refused["b"]
 
 
-def test_a_limit_is_waited_for_without_end_and_ends_with_a_place(submitter, scheduler, clock, warnings):
+def test_a_limit_is_waited_for_without_end_or_until_a_job_ends(submitter, scheduler, clock, warnings):
     outcome(submitter, scheduler, SubmitResult(waiting={"a": "QOSMaxSubmitJobPerUserLimit"}))
     assert not submitter.is_free
-    submitter.place_is_free()
+    submitter.job_has_ended()
     assert submitter.is_free
     clock.time += 1e5
     assert outcome(submitter, scheduler, SubmitResult(waiting={"a": "QOSMaxSubmitJobPerUserLimit"})).waiting
     assert "1 trial(s) wait to be submitted" in warnings[0]
 
 
-def test_no_answer_is_no_refusal_and_what_was_left_for_time_goes_on_at_once(submitter, scheduler, warnings):
+def test_no_answer_is_no_refusal_and_the_rest_is_submitted_at_once(submitter, scheduler, warnings):
     done = outcome(submitter, scheduler, SubmitResult(jobs={"a": "1"}, waiting={"b": ""}))
     assert done.waiting == {"b": ""}
     assert submitter.is_free
@@ -129,7 +127,7 @@ def test_no_answer_is_no_refusal_and_what_was_left_for_time_goes_on_at_once(subm
     assert warnings == ["1 job(s) perhaps not submitted: sbatch did not answer within 1m"]
 
 
-def test_the_limit_of_arrays_is_asked_until_it_is_known(submitter, scheduler, warnings):
+def test_the_array_limit_is_queried_until_it_is_known(submitter, scheduler, warnings):
     scheduler.answers += [SchedulerUnreachableError("Slurm does not answer"), 1001]
     assert submitter.array_limit() == 1
     assert warnings == ["Slurm does not answer"]
@@ -137,7 +135,7 @@ def test_the_limit_of_arrays_is_asked_until_it_is_known(submitter, scheduler, wa
 
 
 @pytest.mark.parametrize("error", [OSError(116, "Stale file handle"), RuntimeError('Could not detect "srun"')])
-def test_what_keeps_a_job_from_being_written_for_now_is_tried_again(error):
+def test_a_job_that_cannot_be_written_for_now_is_postponed(error):
     def fails(group):
         raise error
 
@@ -146,7 +144,7 @@ def test_what_keeps_a_job_from_being_written_for_now_is_tried_again(error):
     assert list(done.waiting) == ["qk3f9-00001-1"]
 
 
-def test_submissions_stop_after_some_seconds_and_the_rest_is_left_for_the_next_time(monkeypatch):
+def test_submissions_stop_after_some_seconds_and_leave_the_rest(monkeypatch):
     time = [0.0]
     monkeypatch.setattr("aiperf_orch.schedulers.batching.monotonic", lambda: time[0])
 

@@ -1,4 +1,4 @@
-"""A campaign that its nodes do not see: the canary's message says what that most likely is."""
+"""A campaign directory that the nodes do not see: the message of the first trial names that cause."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from aiperf_orch.settings.models import LocalSettings, SlurmSettings
 
 
 @pytest.mark.slurm
-def test_the_canary_of_a_folder_that_no_node_sees_says_so(make_slurm_campaign: Any, slurm: Any) -> None:
+def test_the_first_trial_of_an_invisible_directory_names_the_cause(make_slurm_campaign: Any, slurm: Any) -> None:
     campaign = make_slurm_campaign(campaign__max_attempts=1)
     if not slurm.hide(campaign.directory.path):
         pytest.skip("a node's folders cannot be covered here")

@@ -15,7 +15,7 @@ from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.events import TrialPlan
 from aiperf_orch.campaign.journal import read_journal
 from aiperf_orch.campaign.state import CampaignState
-from aiperf_orch.controller.attempt_monitor import watch
+from aiperf_orch.controller.attempt_monitor import monitor_attempt
 from aiperf_orch.results.result import Result, compute_result
 from aiperf_orch.util.errors import RecordError, TransientError
 from failing_files import FailingOpen
@@ -145,7 +145,7 @@ def test_the_controller_counts_an_ended_attempt_as_the_score_does(made: Any) -> 
     assert ([epoch.epoch for epoch in run.epochs], faults) == ([1], [])
     assert trial.attempts[0].end is not None
     assert [run.recorded()] == trial.attempts[0].end.files
-    earlier = watch(made.directory, trial.attempts[1], trial).earlier
+    earlier = monitor_attempt(made.directory, trial.attempts[1], trial).earlier
     assert [(epoch.attempt, epoch.epoch) for epoch in earlier] == [(1, 1)]
     result = compute_result(made.directory)
     assert (_counted(result), result.faults) == ([(0, 1, 1), (0, 2, 2)], [])

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from aiperf_orch.controller.attempt_monitor import end_from_log, tail
+from aiperf_orch.controller.job_log import end_from_log, tail
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.schedulers.base import JobEnd, JobRequest, JobState, JobStatus
 from aiperf_orch.schedulers.slurm.scheduler import SlurmScheduler

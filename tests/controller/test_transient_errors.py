@@ -9,15 +9,13 @@ import shutil
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.state import Phase
-from aiperf_orch.controller.attempt_monitor import watch
+from aiperf_orch.controller.attempt_monitor import monitor_attempt
 from aiperf_orch.controller.controller import Controller
-from aiperf_orch.controller.weight_retention import WeightRetention
 from aiperf_orch.results.result import compute_result
 from aiperf_orch.schedulers.registry import make_scheduler
 from aiperf_orch.util.errors import TransientError
@@ -119,23 +117,23 @@ def test_a_file_that_stays_unreadable_is_reported_once_and_waited_for(left, monk
     assert len(opening.failed) == 200
     assert [(end[0], end[3]) for end in ends if end[1] == 2] == [(0, 4), (1, 3)]
     [warning] = [each for each in warnings if "00001-2.0.jsonl" in each]
-    assert "cannot be read for now: Input/output error; it is tried again until it can be" in warning
+    assert "cannot be read for now: Input/output error; it is read again at each step" in warning
 
 
 def test_nothing_is_concluded_while_a_next_run_may_be_there(left, monkeypatch):
     state = compute_result(left.directory).state
     directory = dataclasses.replace(left.directory, retry_for=0.0)
-    watched = watch(directory, state.trials[0].attempts[1], state.trials[0])
+    live = monitor_attempt(directory, state.trials[0].attempts[1], state.trials[0])
     with monkeypatch.context() as patched:
         patched.setattr(os, "open", FailingOpen("/00000-2.2.jsonl", at=1, times=99))
         with pytest.raises(TransientError, match=r"00000-2.2.jsonl: cannot be read for now: Stale file handle"):
-            watched.look_again(directory)
-    assert (watched.end, len(watched.epochs)) == (None, 4)  # they are shown, and not yet final
-    watched.look_again(directory)
-    assert watched.end is not None
+            live.poll_now(directory)
+    assert (live.end, len(live.epochs)) == (None, 4)  # they are shown, and not yet final
+    live.poll_now(directory)
+    assert live.end is not None
 
 
-def test_a_stop_request_that_cannot_be_looked_at_is_seen_later(left, monkeypatch):
+def test_a_stop_request_that_cannot_be_read_for_now_is_seen_later(left, monkeypatch):
     left.directory.request_stop()
     with monkeypatch.context() as patched:
         patched.setattr(os, "open", FailingOpen("stop.request", at=1))
@@ -146,23 +144,6 @@ def test_a_stop_request_that_cannot_be_looked_at_is_seen_later(left, monkeypatch
 def test_a_lock_that_cannot_be_read_for_a_moment_ends_no_controller(left, monkeypatch):
     monkeypatch.setattr(os, "open", FailingOpen("controller.lock", at=3, times=2))
     assert len(_control(left.path, [])) == 5
-
-
-def test_weights_that_cannot_be_deleted_are_deleted_later(left, monkeypatch):
-    files = [left.directory.checkpoint(2), left.directory.weights(2)]
-    for file in files:
-        file.write_bytes(b"")
-
-    def refuse(path, missing_ok=False):
-        raise OSError(errno.EBUSY, "Device or resource busy", str(path))
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Path, "unlink", refuse)
-        weights = WeightRetention(left.directory, [2])
-        weights.keep_only({0})
-    assert all(file.exists() for file in files)
-    weights.keep_only({0})
-    assert not any(file.exists() for file in files)
 
 
 @pytest.mark.local
@@ -180,11 +161,11 @@ def test_one_failed_open_costs_a_real_campaign_nothing(preload, write_site, tmp_
         ("campaign.yaml", 3),
     ]:
         path = tmp_path / f"campaign{at}{len(part)}"
-        told = {"STALE_PATH": part, "STALE_AT": str(at), "STALE_ERRNO": str(PASSING[at % 3])}
+        fault = {"STALE_PATH": part, "STALE_AT": str(at), "STALE_ERRNO": str(PASSING[at % 3])}
         script = f"STALE_PID=$$ LD_PRELOAD={preload('stale')} exec {command} {path}"
         done = subprocess.run(
             ["bash", "-c", script],
-            env=os.environ | told,
+            env=os.environ | fault,
             capture_output=True,
             text=True,
             timeout=DEADLINE,
