@@ -18,7 +18,7 @@ from aiperf_orch.network.morphisms import Edit, MorphismLimits, apply_all
 from aiperf_orch.network.seeds import SEEDS
 from aiperf_orch.package.package_index import Evidence
 from aiperf_orch.records.base import first_error
-from aiperf_orch.records.trial import TrialSpec
+from aiperf_orch.records.trial import DataRecord, TrainingRecord, TrialSpec
 from aiperf_orch.util.errors import NetworkError
 
 _PROPOSED: Final = ("round", "parent", "edits", "network_hash", "operations", "hyperparameters")
@@ -81,8 +81,8 @@ def _specification(evidence: Evidence, trial: TrialState) -> TrialSpec | None:
         "trial": trial.trial,
         "epochs": settings.training.epochs_of_round(proposal.round),
         "patience": settings.training.patience_of_round(proposal.round),
-        "data": settings.data.without_paths(),
-        "training": settings.training,
+        "data": DataRecord.model_validate(settings.data.without_paths()),
+        "training": TrainingRecord.model_validate(settings.training),
         "parent_error": _parent_error(evidence, trial),
     }
     for field, value in expected.items():

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 if TYPE_CHECKING:
     from aiperf_orch.network import counts
-
-VERSION: Final = 1
 
 Error = Annotated[float, Field(ge=0, le=1)]
 # what is larger was invented, and is refused before arithmetic overflows on it

@@ -12,6 +12,8 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from aiperf_orch.settings.base import PRIVATE, Count, CsvText, Duration, Fraction, Place, Settings, form
 from aiperf_orch.settings.schedulers import LocalSettings, PbsSettings, SchedulerSettings, SlurmSettings
+from aiperf_orch.util import dataset_catalogue
+from aiperf_orch.util.dataset_catalogue import DATASET_SIZES, DatasetName
 
 _SYSTEM_ID: Final = form(
     r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}",
@@ -62,18 +64,10 @@ class CampaignSettings(Settings):
     keep_weights: Count = Field(64, description="weights of so many best trials are kept for inheritance")
 
 
-DATA_SIZES: Final = {
-    ("digits", 10): (1437, 360),
-    ("cifar10", 10): (50_000, 10_000),
-    ("imagenet", 1000): (1_281_167, 50_000),
-}
-"""Images that train and validate, by name and classes, of each data set that is always the same."""
-
-
 class DataSettings(Settings):
     """The data set that trials train and validate on."""
 
-    name: Literal["digits", "synthetic", "cifar10", "imagenet"] = "digits"
+    name: DatasetName = "digits"
     path: Place | None = Field(
         None, description="folder of the data set, as the nodes see it", json_schema_extra=PRIVATE
     )
@@ -95,12 +89,12 @@ class DataSettings(Settings):
     @property
     def sizes(self) -> tuple[int, int] | None:
         """Images that train and validate; None of a data set that may have any number."""
-        return DATA_SIZES.get((self.name, self.outputs))
+        return DATASET_SIZES.get((self.name, self.outputs))
 
     @property
     def needs_path(self) -> bool:
         """Whether the data set lies in a folder that the settings must name."""
-        return self.name in ("cifar10", "imagenet")
+        return dataset_catalogue.needs_path(self.name)
 
     def without_paths(self) -> DataSettings:
         """The settings without what is private: as a specification, which leaves the machine, has them."""
@@ -109,13 +103,12 @@ class DataSettings(Settings):
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """(height, width, channels) of an image as networks read it."""
-        fixed = {"digits": (8, 8, 1), "cifar10": (32, 32, 3)}
-        return fixed.get(self.name, (self.image_size, self.image_size, 3))
+        return dataset_catalogue.image_shape(self.name, self.image_size)
 
     @property
     def outputs(self) -> int:
         """How many classes a network tells apart."""
-        return self.classes if self.name in ("imagenet", "synthetic") else 10
+        return dataset_catalogue.class_count(self.name, self.classes)
 
 
 class NetworkSettings(Settings):

@@ -29,8 +29,8 @@ from aiperf_orch.network import counts
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.network.seeds import resnet50
 from aiperf_orch.records.base import OperationsPerImage
-from aiperf_orch.records.trial import Hyperparameters, TrialSpec
-from aiperf_orch.settings.models import DataSettings, SearchSettings, SiteSettings, TrainingSettings
+from aiperf_orch.records.trial import DataRecord, Hyperparameters, TrialSpec
+from aiperf_orch.settings.models import SearchSettings, SiteSettings, TrainingSettings
 from aiperf_orch.trial.bench_report import Bench, DataRate, MatrixProduct, TrainingRate, advice, limit, table
 from aiperf_orch.trial.data.dataset import Dataset
 from aiperf_orch.trial.data.open_dataset import DATASETS
@@ -184,11 +184,13 @@ def _data_rate(settings: SiteSettings | None, device: torch.device, side: int, b
         name = "JPEGs made here"
         if settings:
             # images come again and again here, and broken ones with them
-            data = settings.data.model_copy(update={"image_size": side, "max_broken": sys.maxsize})
+            data = DataRecord.model_validate(settings.data).model_copy(
+                update={"image_size": side, "max_broken": sys.maxsize}
+            )
             name = data.name
         else:
             _write_jpegs(Path(folder))
-            data = DataSettings(name="imagenet", path=folder, image_size=side, classes=2)
+            data = DataRecord(name="imagenet", path=folder, image_size=side, classes=2)
         source = DATASETS[data.name](data, device, ProcessGroup())
         try:
             rate = _images_a_second(source, batch, seconds, device)
@@ -241,7 +243,7 @@ def _training_rate(recipe: TrainingSettings, side: int, batch: int, scale: float
                 raise _TimeIsUp
 
         network = resnet50((side, side, 3), classes)
-        data = DataSettings(name="synthetic", image_size=side, classes=classes)
+        data = DataRecord(name="synthetic", image_size=side, classes=classes)
         spec = specification(network, data, training, batch=batch, epochs=_EPOCHS)
         with closing(TorchTrainer(spec, None, None)) as trainer:
             precision = trainer.prepare().precision
@@ -263,7 +265,7 @@ def _training_rate(recipe: TrainingSettings, side: int, batch: int, scale: float
 
 
 def specification(
-    network: Graph, data: DataSettings, training: TrainingSettings, *, batch: int, epochs: int
+    network: Graph, data: DataRecord, training: TrainingSettings, *, batch: int, epochs: int
 ) -> TrialSpec:
     """A trial of a network by itself, which belongs to no campaign: to measure with. It stops early for nothing."""
     return TrialSpec(

@@ -179,10 +179,10 @@ def _load(data: Path) -> LoadingReport:
     loaded = ProbeStep(seconds=round(time.monotonic() - begun, 3), files=counted["opened"])
     begun = time.monotonic()
     try:
-        from aiperf_orch.settings.models import DataSettings
+        from aiperf_orch.records.trial import DataRecord
         from aiperf_orch.trial.data.open_dataset import validate_dataset
 
-        validate_dataset(DataSettings.model_validate_json(data.read_bytes()))
+        validate_dataset(DataRecord.model_validate_json(data.read_bytes()))
         step = ProbeStep(seconds=round(time.monotonic() - begun, 3))
     except Exception as error:
         step = _failed(begun, error)

@@ -144,8 +144,9 @@ def _to_milliseconds(time: datetime) -> datetime:
     return time.replace(microsecond=time.microsecond // 1000 * 1000)
 
 
-def _exact_duration(seconds: float) -> str:
-    return f"{Decimal(repr(seconds)):f}".removesuffix(".0") + "s"  # all its digits, and never an exponent
+def exact_duration(seconds: float) -> str:
+    """A duration as it stands on disk, in seconds with all digits: `43200s`, `0.25s`; `parse_duration` reads it back."""
+    return f"{Decimal(repr(seconds)):f}".removesuffix(".0") + "s"  # never with an exponent
 
 
 _OPS_PREFIXES: Final = (
@@ -173,7 +174,7 @@ def ops_scale(ops_per_second: float) -> tuple[float, str]:
     return 1000.0**prefix, f"{_OPS_PREFIXES[prefix]}OPS"
 
 
-Seconds = Annotated[float, BeforeValidator(parse_duration), PlainSerializer(_exact_duration, return_type=str)]
+Seconds = Annotated[float, BeforeValidator(parse_duration), PlainSerializer(exact_duration, return_type=str)]
 """A setting that is a duration: written with its unit, held in seconds."""
 
 _EARLIEST: Final = datetime(2000, 1, 1, tzinfo=timezone.utc)

@@ -9,11 +9,10 @@ from pathlib import Path
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.layout import Layout
-from aiperf_orch.records.trial import TrialSpec
-from aiperf_orch.settings.models import DataSettings
+from aiperf_orch.records.trial import DataRecord, TrialSpec
 
 
-class PlacedData(DataSettings):
+class PlacedData(DataRecord):
     """A data set's settings with the file that keeps its listing, and whether this trial may write that file."""
 
     index: Path | None = None

@@ -25,7 +25,7 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 from aiperf_orch.campaign.durable_files import file_exists
 from aiperf_orch.campaign.safe_reading import LONG_RETRY_SECONDS
 from aiperf_orch.records.base import EndReason
-from aiperf_orch.settings.models import DataSettings
+from aiperf_orch.records.trial import DataRecord
 from aiperf_orch.trial.data import decoding, staging
 from aiperf_orch.trial.data.data_paths import PlacedData
 from aiperf_orch.trial.data.dataset import Batch, Indices
@@ -62,7 +62,7 @@ _OURS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, s
 class ImageTree:
     """A `Dataset` over train/CLASS/IMAGE and val/CLASS/IMAGE."""
 
-    def __init__(self, settings: DataSettings, device: torch.device, world: ProcessGroup) -> None:
+    def __init__(self, settings: DataRecord, device: torch.device, world: ProcessGroup) -> None:
         """Read the listing and validate_dataset at the first images.
 
         Raises:
@@ -189,7 +189,7 @@ class ImageTree:
             yield _handed_over(*ready)
 
 
-def validate_dataset(settings: DataSettings) -> None:
+def validate_dataset(settings: DataRecord) -> None:
     """Whether the tree can be trained on, as far as a moment tells: its class folders, and the first images of some.
 
     Raises:
@@ -234,7 +234,7 @@ def _that_fit(loaders: int, side: int, world: ProcessGroup) -> int:
     return fit
 
 
-def _listed(root: Path, settings: DataSettings) -> Listing:
+def _listed(root: Path, settings: DataRecord) -> Listing:
     """The listing; who keeps it for later trials has looked at all images that validate, of which none may be broken."""
     index = settings.index if isinstance(settings, PlacedData) else None
     try:

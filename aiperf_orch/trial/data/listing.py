@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from aiperf_orch.campaign.durable_files import read_file, replace_file
 from aiperf_orch.campaign.safe_reading import LONG_RETRY_SECONDS
 from aiperf_orch.records.base import EndReason
-from aiperf_orch.settings.models import DataSettings
+from aiperf_orch.records.trial import DataRecord
 from aiperf_orch.trial.data.read_failures import ADVICE, is_nodes
 from aiperf_orch.trial.runtime.trainer import TrialFailedError
 from aiperf_orch.util.errors import AiperfError
@@ -185,7 +185,7 @@ def class_folders(root: Path, outputs: int) -> list[str]:
     return train
 
 
-def check_whole(root: Path, settings: DataSettings, listing: Listing) -> None:
+def check_whole(root: Path, settings: DataRecord, listing: Listing) -> None:
     """Refuse a part of ImageNet-1k under its name: a campaign on it would end without a rank.
 
     Raises:
@@ -201,7 +201,7 @@ def check_whole(root: Path, settings: DataSettings, listing: Listing) -> None:
             )
 
 
-def root_of(settings: DataSettings) -> Path:
+def root_of(settings: DataRecord) -> Path:
     """The folder that the settings name.
 
     Raises:

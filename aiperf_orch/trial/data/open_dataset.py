@@ -11,7 +11,7 @@ import torch
 
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.records.base import EndReason
-from aiperf_orch.settings.models import DataSettings
+from aiperf_orch.records.trial import DataRecord
 from aiperf_orch.trial.data.cifar10 import Cifar10
 from aiperf_orch.trial.data.dataset import Dataset
 from aiperf_orch.trial.data.digits import digits
@@ -23,7 +23,7 @@ from aiperf_orch.trial.runtime.process_group import ProcessGroup
 from aiperf_orch.trial.runtime.trainer import TrialFailedError
 
 
-def load_dataset(settings: DataSettings, network: Graph, device: torch.device, world: ProcessGroup) -> Dataset:
+def load_dataset(settings: DataRecord, network: Graph, device: torch.device, world: ProcessGroup) -> Dataset:
     """Open a data set for a network.
 
     Raises:
@@ -61,11 +61,11 @@ def _may_be_nodes(error: OSError) -> bool:
     return is_nodes(error) or (error.errno is None and not isinstance(error, gzip.BadGzipFile))
 
 
-def _digits(_settings: DataSettings, device: torch.device, _world: ProcessGroup) -> Dataset:
+def _digits(_settings: DataRecord, device: torch.device, _world: ProcessGroup) -> Dataset:
     return InMemory(digits(), device)
 
 
-def validate_dataset(settings: DataSettings) -> None:
+def validate_dataset(settings: DataRecord) -> None:
     """Whether the data set can be trained on here, as far as a moment tells: of a large one the first images.
 
     Raises:
@@ -80,21 +80,21 @@ def validate_dataset(settings: DataSettings) -> None:
         DATASETS[settings.name](settings, torch.device("cpu"), ProcessGroup()).close()
 
 
-def _synthetic(settings: DataSettings, device: torch.device, _world: ProcessGroup) -> Dataset:
+def _synthetic(settings: DataRecord, device: torch.device, _world: ProcessGroup) -> Dataset:
     return Synthetic(settings, device)
 
 
-def _imagenet(settings: DataSettings, device: torch.device, world: ProcessGroup) -> Dataset:
+def _imagenet(settings: DataRecord, device: torch.device, world: ProcessGroup) -> Dataset:
     from aiperf_orch.trial.data.imagenet import ImageTree  # Pillow, which others need not wait for
 
     return ImageTree(settings, device, world)
 
 
-def _cifar10(settings: DataSettings, device: torch.device, _world: ProcessGroup) -> Dataset:
+def _cifar10(settings: DataRecord, device: torch.device, _world: ProcessGroup) -> Dataset:
     return Cifar10(settings, device)
 
 
-DATASETS: Final[dict[str, Callable[[DataSettings, torch.device, ProcessGroup], Dataset]]] = {
+DATASETS: Final[dict[str, Callable[[DataRecord, torch.device, ProcessGroup], Dataset]]] = {
     "digits": _digits,
     "synthetic": _synthetic,
     "cifar10": _cifar10,

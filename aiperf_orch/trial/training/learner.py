@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.sgd import sgd
 
 from aiperf_orch.network.graph import Shape
-from aiperf_orch.settings.models import TrainingSettings
+from aiperf_orch.records.trial import TrainingRecord
 from aiperf_orch.trial.data.dataset import SKIPPED
 from aiperf_orch.trial.runtime.process_group import ProcessGroup
 from aiperf_orch.trial.training.model import Model
@@ -32,7 +32,7 @@ class Learner:
     """Trains a model by SGD with momentum and label smoothing, alike on all workers."""
 
     def __init__(
-        self, model: Model, settings: TrainingSettings, precision: Precision, device: torch.device, world: ProcessGroup
+        self, model: Model, settings: TrainingRecord, precision: Precision, device: torch.device, world: ProcessGroup
     ) -> None:
         """Take a model over and move it to its device.
 
