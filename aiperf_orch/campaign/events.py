@@ -24,6 +24,7 @@ from pydantic import ValidationError
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.durable_files import AppendFile, file_exists, read_file, read_whole_lines, translate_os_errors
+from aiperf_orch.campaign.format_versions import EVENTS, NEWER_VERSION, explain_newer, stated_in_line, writer_in
 from aiperf_orch.campaign.safe_reading import LONG_RETRY_SECONDS, RETRY_SECONDS, Reader, retry_transient
 from aiperf_orch.records.base import EndReason, EnergyOf, OperationsPerImage, first_error
 from aiperf_orch.records.events import Begin, End, Epoch, event_adapter
@@ -163,6 +164,7 @@ class RunEvents:
     claimed: bool = False
     _lines: int = 0
     _foreign: bool = False
+    _writer: object = None
     _hash: hashlib._Hash = field(default_factory=hashlib.sha256)
 
     def poll(self, limit: int | None = None) -> bool:
@@ -204,7 +206,7 @@ class RunEvents:
         try:
             event = event_adapter.validate_json(line)
         except ValidationError as error:
-            return "events.line", f"not an event: {first_error(error)}: the line does not count"
+            return self._not_an_event(line, first_error(error))
         if (event.trial, event.attempt, event.run) != (self.trial, self.attempt, self.run):
             stands = f"trial {event.trial}, attempt {event.attempt}, run {event.run} stand in another's file"
             return "events.place", stands
@@ -220,7 +222,7 @@ class RunEvents:
                     self._foreign = True
                     why = "begin: its specification is not the one in the journal: nothing of this run counts"
                     return "events.specification", why
-                self.begin = event
+                self.begin, self._writer = event, writer_in(event.versions)
             case Epoch():
                 fault = self._epoch_fault(event)
                 if fault:
@@ -229,6 +231,16 @@ class RunEvents:
             case End():
                 self.end = event
         return None
+
+    def _not_an_event(self, line: bytes, fault: str) -> tuple[str, str]:
+        """Kind and reason for a line that could not be validated; its writer stands in the run's begin line."""
+        stated = stated_in_line(line)
+        if "versions" in stated:
+            self._writer = writer_in(stated["versions"])
+        newer = explain_newer(EVENTS, stated.get("format"), self._writer, fault)
+        if newer:
+            return NEWER_VERSION, f"{newer}; the line does not count"
+        return "events.line", f"not an event: {fault}: the line does not count"
 
     def _epoch_fault(self, event: Epoch) -> tuple[str, str] | None:
         expected = self.planned.operations.of_images(trained=event.train_images, validated=event.val_images)

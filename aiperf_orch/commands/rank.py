@@ -12,7 +12,7 @@ from aiperf_orch.committee.submission import read_submission
 from aiperf_orch.util.text import visible
 from aiperf_orch.util.units import format_ops
 
-_UNKNOWN = (Status.FAULTY.value, Status.UNREADABLE.value)
+_UNKNOWN = (Status.FAULTY.value, Status.UNREADABLE.value, Status.NEWER_VERSION.value)
 
 
 def ranking(paths: Sequence[Path], form: str, withdrawn: Path | None, signers: Path | None) -> str:

@@ -9,9 +9,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from aiperf_orch.campaign.format_versions import package_format
 from aiperf_orch.package.findings import Faults
 from aiperf_orch.package.package_index import Evidence
-from aiperf_orch.package.reading import FORMAT, MANIFEST, Package
+from aiperf_orch.package.reading import MANIFEST, Package
 from aiperf_orch.package.system_json import best_weights, system_description
 from aiperf_orch.results import rules
 from aiperf_orch.results.tables import LATER_COLUMNS, leaderboard_rows, result_row, series_rows
@@ -31,8 +32,8 @@ def check_manifest(package: Package, faults: Faults) -> dict[str, Any]:
     except ValueError:
         return {}  # its reader has told
     stated = manifest.get("files") if isinstance(manifest, dict) else None
-    if not isinstance(stated, dict) or manifest.get("format") != FORMAT:
-        faults.add("manifest.format", MANIFEST, f'must say "format": "{FORMAT}" and list "files"')
+    if not isinstance(stated, dict) or manifest.get("format") != package_format():
+        faults.add("manifest.format", MANIFEST, f'must say "format": "{package_format()}" and list "files"')
         return {}
     present = package.hashes.keys() - {MANIFEST}
     for name in sorted(stated.keys() - present):

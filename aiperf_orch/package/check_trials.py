@@ -9,17 +9,16 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final
 
-from pydantic import ValidationError
-
+from aiperf_orch.campaign.directory import parse_spec
+from aiperf_orch.campaign.format_versions import NEWER_VERSION
 from aiperf_orch.campaign.state import TrialState
 from aiperf_orch.network import counts
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.network.morphisms import Edit, MorphismLimits, apply_all
 from aiperf_orch.network.seeds import SEEDS
 from aiperf_orch.package.package_index import Evidence
-from aiperf_orch.records.base import first_error
 from aiperf_orch.records.trial import DataRecord, TrainingRecord, TrialSpec
-from aiperf_orch.util.errors import NetworkError
+from aiperf_orch.util.errors import NetworkError, NewerVersionError, RecordError
 
 _PROPOSED: Final = ("round", "parent", "edits", "network_hash", "operations", "hyperparameters")
 
@@ -68,9 +67,10 @@ def _specification(evidence: Evidence, trial: TrialState) -> TrialSpec | None:
             "trial.hash", name, f"is not the specification of {evidence.at_submission(trial)}: its SHA-256 differs"
         )
     try:
-        spec = TrialSpec.model_validate_json(evidence.package.read(name))
-    except ValidationError as error:
-        faults.add("trial.format", name, f"not a trial specification: {first_error(error)}")
+        spec = parse_spec(evidence.package.read(name), name, evidence.directory.config.writer)
+    except RecordError as error:
+        kind = NEWER_VERSION if isinstance(error, NewerVersionError) else "trial.format"
+        faults.add(kind, name, str(error).removeprefix(f"{name}: "))
         return None
     proposal, settings = trial.proposal, evidence.directory.settings
     for field in _PROPOSED:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from aiperf_orch.campaign.consistency import check_complete
 from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.campaign.format_versions import NEWER_VERSION
 from aiperf_orch.campaign.journal import read_journal
 from aiperf_orch.campaign.state import CampaignState, TrialState
 from aiperf_orch.package.findings import Faults
@@ -17,7 +18,7 @@ from aiperf_orch.records.events import event_adapter
 from aiperf_orch.records.journal import AttemptRecord, Ended, Entry, Submitting
 from aiperf_orch.results.collect import TrialRecords
 from aiperf_orch.results.result import Result, result_of
-from aiperf_orch.util.errors import AiperfError, RecordError
+from aiperf_orch.util.errors import AiperfError, NewerVersionError, RecordError
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ def gather(package: Package, faults: Faults) -> Evidence | None:
         step = "records.unreadable"
         result = result_of(directory, state)
     except (AiperfError, OSError) as error:
+        step = NEWER_VERSION if isinstance(error, NewerVersionError) else step
         faults.add(step, *place_of(str(error), package.folder))
         return None
     told = [place_of(fault, package.folder) for fault in result.faults]

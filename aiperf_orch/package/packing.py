@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final
 
+import aiperf_orch
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.durable_files import (
     file_exists,
@@ -27,12 +28,13 @@ from aiperf_orch.campaign.durable_files import (
     replace_file,
     translate_os_errors,
 )
+from aiperf_orch.campaign.format_versions import package_format
 from aiperf_orch.campaign.journal import read_journal
 from aiperf_orch.campaign.layout import Layout
 from aiperf_orch.campaign.public_settings import private_values, redacted, redacted_yaml
 from aiperf_orch.campaign.safe_reading import RETRY_SECONDS
 from aiperf_orch.package.pseudonyms import Pseudonyms
-from aiperf_orch.package.reading import FORMAT, MANIFEST
+from aiperf_orch.package.reading import MANIFEST
 from aiperf_orch.package.redaction import Redactor, names_of, redact_journal, secrets_of
 from aiperf_orch.package.system_json import best_weights, system_description
 from aiperf_orch.records.journal import AttemptEnd, EventsFile
@@ -95,7 +97,8 @@ def write_package(
         with tempfile.TemporaryFile() as archive:
             hashes = _add(archive, top, _contents(leaving, result))
             manifest = {
-                "format": FORMAT,
+                "format": package_format(),
+                "versions": {"aiperf-orch": aiperf_orch.__version__},
                 "campaign": directory.config.tag,
                 "rules": {"version": rules.VERSION, "sha256": rules.RULE_SET.sha256},
                 **notes,

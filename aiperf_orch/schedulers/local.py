@@ -27,11 +27,11 @@ from submitit.local import local as submitit_local
 
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.schedulers.base import CancelResult, JobEnd, JobRequest, JobState, JobStatus, Scheduler, SubmitResult
-from aiperf_orch.schedulers.job_files import SCRIPT
 from aiperf_orch.schedulers.script_rendering import render_script, submitit_command
 from aiperf_orch.settings.schedulers import LocalSettings
 from aiperf_orch.util import gpus
 from aiperf_orch.util.errors import UsageError
+from aiperf_orch.util.job_files import SCRIPT
 
 _NAME: Final = "AIPERF_ORCH_JOB"
 _CPUS: Final = "AIPERF_ORCH_CPUS"

@@ -31,7 +31,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from aiperf_orch.schedulers.job_files import PICKLE
+from aiperf_orch.util.job_files import PICKLE
 
 _COMMAND: Final = "submitit.core._submit"
 

@@ -25,6 +25,10 @@ class RecordError(AiperfError):
     """A record on disk that cannot be trusted: garbage in it, or a broken chain."""
 
 
+class NewerVersionError(RecordError):
+    """A file that a newer version of aiperf-orch wrote, in a way that this version does not understand."""
+
+
 class TransientError(AiperfError):
     """A file could not be read or opened for now: nothing is known of it, so nothing is concluded, and it is tried again.
 

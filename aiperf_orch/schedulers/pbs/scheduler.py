@@ -23,7 +23,6 @@ from aiperf_orch.schedulers.base import (
 )
 from aiperf_orch.schedulers.batching import submit_groups
 from aiperf_orch.schedulers.command import CommandResult, run_command
-from aiperf_orch.schedulers.job_files import SCRIPT
 from aiperf_orch.schedulers.pbs import qstat
 from aiperf_orch.schedulers.pbs.error_messages import Meaning, complaint_of, meaning_of
 from aiperf_orch.schedulers.pbs.job_lookup import look_up, whole
@@ -31,6 +30,7 @@ from aiperf_orch.schedulers.pbs.job_status import accounted, end_of, status_of
 from aiperf_orch.schedulers.script_rendering import render_script, submitit_command
 from aiperf_orch.settings.schedulers import PbsSettings
 from aiperf_orch.util.errors import SchedulerUnreachableError, SubmitPostponedError, UsageError
+from aiperf_orch.util.job_files import SCRIPT
 
 PROGRAMS: Final = ("qsub", "qstat", "qdel")
 _PACE: Final = 1 / 8  # seconds between two connections: each holds one of 512 ports of the host for a minute

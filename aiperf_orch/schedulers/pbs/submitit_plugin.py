@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from submitit.core import core, job_environment, utils
 
-from aiperf_orch.schedulers.job_files import PICKLE, SCRIPT
 from aiperf_orch.schedulers.pbs import qstat
 from aiperf_orch.schedulers.pbs.error_messages import Meaning, meaning_of
 from aiperf_orch.schedulers.pbs.job_lookup import IDS_A_CALL, look_up, whole
 from aiperf_orch.util.errors import SchedulerUnreachableError, SubmitRefusedError
+from aiperf_orch.util.job_files import PICKLE, SCRIPT
 
 if TYPE_CHECKING:
     from aiperf_orch.schedulers.command import CommandResult

@@ -16,8 +16,8 @@ from submitit.core.utils import DelayedSubmission
 from submitit.slurm import slurm as submitit_slurm
 
 from aiperf_orch.schedulers.base import JobRequest, array_element
-from aiperf_orch.schedulers.job_files import PICKLE, SCRIPT
 from aiperf_orch.util.errors import SubmitPostponedError
+from aiperf_orch.util.job_files import PICKLE, SCRIPT
 
 
 class SlurmExecutor(submitit_slurm.SlurmExecutor):
