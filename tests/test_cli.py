@@ -178,7 +178,7 @@ def test_run_leaves_a_directory_of_something_else_alone(
 def test_other_settings_are_refused(refused: Callable[..., str], over: Any, contents: Any) -> None:
     before = contents(over.path)
     told = refused(_WRONG_USE, *_go_on(over, "--duration", "2h"))
-    assert f"{over.path}: this campaign was made by other settings:\n" in told
+    assert f"{over.path}: this campaign was made with other settings:\n" in told
     assert "  campaign.duration: '3600s' there, '7200s' now\n" in told
     assert contents(over.path) == before
 

@@ -9,8 +9,8 @@ from pydantic import Field, ValidationError
 
 from aiperf_orch.campaign.format_versions import CAMPAIGN, explain_newer, writer_in
 from aiperf_orch.records.base import Name, Record, Version, first_error
-from aiperf_orch.settings.loading import parse_yaml
 from aiperf_orch.settings.models import SiteSettings
+from aiperf_orch.settings.yaml_text import parse_yaml
 from aiperf_orch.util.errors import NewerVersionError, RecordError
 from aiperf_orch.util.units import Timestamp
 

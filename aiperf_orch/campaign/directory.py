@@ -31,8 +31,9 @@ from aiperf_orch.campaign.public_settings import redacted_yaml
 from aiperf_orch.campaign.safe_reading import LONG_RETRY_SECONDS, RETRY_SECONDS, retry_transient
 from aiperf_orch.records.base import first_error
 from aiperf_orch.records.trial import TrialSpec
-from aiperf_orch.settings.loading import differences, dump_yaml
+from aiperf_orch.settings.comparison import differences
 from aiperf_orch.settings.models import SiteSettings
+from aiperf_orch.settings.yaml_text import dump_yaml
 from aiperf_orch.util.errors import AiperfError, NewerVersionError, RecordError, TransientError, UsageError
 from aiperf_orch.util.units import now
 

@@ -13,8 +13,8 @@ from pathlib import PurePath
 from typing import Any, Final
 
 from aiperf_orch.settings.base import HASHED
-from aiperf_orch.settings.loading import dump_yaml
 from aiperf_orch.settings.models import SiteSettings, private_keys
+from aiperf_orch.settings.yaml_text import dump_yaml
 
 _HEADER: Final = "# The settings of this campaign as a package shows them: private values are salted SHA-256 hashes.\n"
 

@@ -42,7 +42,7 @@ from aiperf_orch.results import rules
 from aiperf_orch.results.report import write_report
 from aiperf_orch.results.result import Result, compute_result
 from aiperf_orch.results.tables import write_tables
-from aiperf_orch.settings.loading import parse_yaml
+from aiperf_orch.settings.yaml_text import parse_yaml
 from aiperf_orch.util import users
 from aiperf_orch.util.errors import UsageError
 from aiperf_orch.util.temporary_folders import scratch_folder
