@@ -70,7 +70,8 @@ def explain_newer(form: Format, stated: object, writer: object, fault: str | Non
     """
     this = f"{_PACKAGE} {aiperf_orch.__version__}"
     by = f"written by {_PACKAGE} {writer}" if _is_version(writer) else "written"
-    if type(stated) is int and stated > form.version:
+    is_credible = newer_writer(writer) or not _is_version(writer)  # no older version writes a newer format
+    if type(stated) is int and stated > form.version and is_credible:
         reads = f"this is {this}, which reads formats up to {form.version}"
         return f"{by} in format {stated}; {reads}: use {_instead(writer)}"
     if fault is not None and newer_writer(writer):

@@ -92,6 +92,7 @@ def test_versions_compare_by_their_numbers(writer: object, newer: bool) -> None:
         ),
         (1, "0.2.0", "colour: unknown key", None),
         (1, "0.3.0", None, None),
+        (2, "0.2.0", "version: wrong", None),
         ("2", "0.2.0", "version: wrong", None),
         (True, "0.2.0", "version: wrong", None),
         (0, "0.2.0", None, None),
