@@ -199,7 +199,7 @@ def test_a_campaign_below_what_others_can_write_is_refused(
 ) -> None:
     tmp_path.chmod(0o777)
     told = refused(_WRONG_USE, *_go_on(over))
-    assert told.startswith(f"{tmp_path}: everybody could replace {over.path} through this parent directory (mode 0777)")
+    assert told.startswith(f"{tmp_path}: any user could replace {over.path} through this parent directory (mode 0777)")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
@@ -394,8 +394,8 @@ def test_a_full_disk_is_told_and_what_was_there_stays(
     made.trial(0, [(2, 0.5), (8, 0.2)])
     before = contents(made.path)
     fill(small_disk)
-    assert ": cannot be written: the disk is full: free some room" in refused(_FAILED, *_go_on(made))
-    assert ": cannot be written: the disk is full: free some room" in refused(_FAILED, "score", made.path)
+    assert ": cannot be written: the disk is full: free some space" in refused(_FAILED, *_go_on(made))
+    assert ": cannot be written: the disk is full: free some space" in refused(_FAILED, "score", made.path)
     assert contents(made.path) == before
     (small_disk / "filler").unlink()
     assert aiperf(*_go_on(made)).returncode == 0

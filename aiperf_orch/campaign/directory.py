@@ -47,8 +47,8 @@ _HEADER: Final = """\
 class CampaignDirectory(Layout):
     """An opened campaign directory.
 
-    `settings_sha256` is the digest of campaign.yaml as a package shows it. `retry_for` is for how many seconds reading one
-    of the many files is repeated after a transient error; callers that read them regularly anyway set it to 0.
+    `settings_sha256` is the digest of campaign.yaml as a package shows it. `retry_for` is for how many seconds reading
+    one of the many files is repeated after a transient error; callers that read them regularly anyway set it to 0.
     """
 
     config: CampaignConfig
@@ -229,8 +229,8 @@ class CampaignDirectory(Layout):
     def write_spec(self, spec: TrialSpec) -> str:
         """Write a trial's specification; returns the SHA-256 of its bytes.
 
-        From the journal entry with that digest on, the file never changes. A file that a crash left before that entry was
-        never used, and is replaced.
+        From the journal entry with that digest on, the file never changes. A file that a crash left before that entry
+        was never used, and is replaced.
         """
         data = (spec.model_dump_json() + "\n").encode()
         replace_file(self.spec(spec.trial), data, retry_for=LONG_RETRY_SECONDS)

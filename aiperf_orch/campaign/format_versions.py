@@ -1,9 +1,9 @@
 """Versions of the formats on disk: which version of aiperf-orch reads which, and the message for a file of a newer one.
 
-A format's version is raised with every change that an older reader would not understand, a new key included. A reader calls
-`explain_newer` before it validates any field, so that a newer file is reported as newer and not as damaged, and again for
-a field that is not understood, since the file may name a newer version as its writer. docs/development/formats.md
-explains the table.
+A format's version is raised with every change that an older reader would not understand, a new key included. A reader
+calls `explain_newer` before it validates any field, so that a newer file is reported as newer and not as damaged, and
+again for a field that is not understood, since the file may name a newer version as its writer.
+docs/development/formats.md explains the table.
 """
 
 from __future__ import annotations

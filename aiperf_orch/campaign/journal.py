@@ -57,8 +57,9 @@ class Journal:
 
         Args:
             path: the journal's file, created when there is none.
-            check_held: raises LockedError when another controller has taken the campaign over; called before each append.
-            generation: of this controller's lock; stands in each entry.
+            check_held: raises LockedError when another controller has taken the campaign over; called before each
+                append.
+            generation: generation of this controller's lock, which stands in each entry.
 
         Raises:
             RecordError: when it is damaged.

@@ -1,7 +1,7 @@
 """Paths of a campaign's files: the only module that knows under which name each of them lies.
 
-The files inside a job's folder that the schedulers write have their names in `util/job_files`, which submitit's plugin can
-import alone. A package repeats the campaign's names; its members of its own are named in `package/reading`.
+The files inside a job's folder that the schedulers write have their names in `util/job_files`, which submitit's plugin
+can import alone. A package repeats the campaign's names; its members of its own are named in `package/reading`.
 """
 
 from __future__ import annotations

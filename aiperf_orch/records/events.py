@@ -28,12 +28,12 @@ class _Event(Record):
 
 
 class Begin(_Event):
-    """A trial's first line, written when all is prepared and before it trains; the campaign's clock starts with it.
+    """First line of a run, written after preparation and before training; the first one starts the campaign's clock.
 
-    `inherited` tells whether the trial began with its parent's weights, `batch` what one accelerator begins with,
-    `clock_skew` how many seconds the node's clock is ahead of the file server's, `set_ahead` how many its run's times are
-    ahead of the node's clock, so that they are not behind the job's submission. `workers` train together, one on each
-    accelerator; `data_sha256` is the digest of the data set's listing.
+    `inherited` is whether the trial began with its parent's weights, `batch` the initial batch of one accelerator,
+    `clock_skew` the seconds that the node's clock is ahead of the file server's, `set_ahead` the seconds that the run's
+    times are ahead of the node's clock, so that they are not before the job's submission. `workers` is the world size,
+    one worker on each accelerator; `data_sha256` is the digest of the data set's listing.
     """
 
     type: Literal["begin"] = "begin"
@@ -55,16 +55,17 @@ class Begin(_Event):
     versions: dict[Name, Version]
 
     def to_line(self) -> str:
-        """As one line of JSON; without `set_ahead` where it is nothing, so that 0.1.0 reads the line too."""
+        """The event as one line of JSON; without `set_ahead` where it is 0, so that 0.1.0 reads the line, too."""
         return self.model_dump_json(exclude=None if self.set_ahead else {"set_ahead"})
 
 
 class Epoch(_Event):
     """One epoch that was trained and validated.
 
-    `error` is top-1, wrong images / `val_images`; `batch` what one accelerator took, after any halving for want of memory.
-    `skipped` training images could not be read, and count nowhere. `data_wait` is the share of the time that steps waited
-    for data, `energy` what all nodes took, in joules, of those parts that `energy_of` names; None where nobody knows.
+    `error` is top-1, wrong images / `val_images`; `batch` what one accelerator took, after any halving for want of
+    memory. `skipped` training images could not be read, and count nowhere. `data_wait` is the share of the time that
+    steps waited for data, `energy` what all nodes took, in joules, of those parts that `energy_of` names; None where
+    nobody knows.
     """
 
     type: Literal["epoch"] = "epoch"

@@ -1,7 +1,7 @@
 """Trial specifications: the wire format of `trials/NNNNN.json`.
 
-The data set and the training recipe have wire models of their own here, with the keys that the settings have: a site file
-may gain settings without any change of this format.
+The data set and the training recipe have wire models here, with the keys of the settings: a site file may gain settings
+without a change of this format.
 """
 
 from __future__ import annotations

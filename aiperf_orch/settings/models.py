@@ -1,6 +1,6 @@
 """Models of a site file: every setting with its default, unit and bounds.
 
-The scheduler's section stands in `schedulers`, the loading of files and of `--set` in `loading`. In the models all settings of a
+The section `scheduler` stands in `schedulers`, the loading of site files in `loading`. In the models all settings of a
 section are at one level; in a site file the `Advanced` ones belong to its part `advanced`.
 """
 

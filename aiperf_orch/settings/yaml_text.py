@@ -18,12 +18,12 @@ Key = tuple[str | int, ...]
 
 
 def parse_yaml(text: str, name: str, texts: dict[Key, str] | None = None) -> tuple[Any, dict[Key, int]]:
-    """The value of a YAML text, and the line (from 1) of each key in it.
+    """Value of a YAML text, and the line of each key, numbered from 1.
 
     Args:
         text: one YAML document.
-        name: what it is called in messages.
-        texts: gets, for each number and truth value, how it is written there: `007`, `1e3`, `True`.
+        name: name of the text in messages.
+        texts: filled with each number and truth value as it was written: `007`, `1e3`, `True`.
 
     Raises:
         UsageError: for malformed YAML, naming `name`, line and column.
@@ -50,19 +50,19 @@ def parse_yaml(text: str, name: str, texts: dict[Key, str] | None = None) -> tup
 
 
 def dump_yaml(value: Any) -> str:
-    """A value as YAML text that `parse_yaml` reads back as it was."""
+    """A value as YAML text, which `parse_yaml` reads back unchanged."""
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with the plain scalars of YAML 1.2's core schema."""
+    """SafeLoader with the plain scalars of the core schema of YAML 1.2."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
     nodes = 0
 
 
 class _Dumper(yaml.SafeDumper):
-    """SafeDumper that also quotes text which only YAML 1.2 takes for a number, as 1e3 and 08, and escapes odd breaks."""
+    """SafeDumper that also quotes text that is a number in YAML 1.2 only, as 1e3 and 08, and escapes unusual breaks."""
 
     def text(self, text: str) -> yaml.ScalarNode:
         return self.represent_scalar("tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"')
@@ -95,7 +95,7 @@ def _construct(
                 raise UsageError(f"{name}:{line}: a key must be a word, not a list or a mapping")
             child = key_node.value
             if child in mapping:
-                raise UsageError(f"{name}:{line}: {'.'.join(map(str, (*key, child)))} stands twice")
+                raise UsageError(f"{name}:{line}: {'.'.join(map(str, (*key, child)))} occurs twice")
             lines[*key, child] = line
             mapping[child] = _construct(loader, value_node, (*key, child), lines, name, texts)
         return mapping
@@ -110,5 +110,5 @@ def _construct(
         if kind == "int":
             return int(node.value, 16 if node.value.startswith("0x") else 10)  # YAML 1.1 would read 010 as eight
         return loader.construct_object(node, deep=True)
-    except (ValueError, LookupError, AttributeError):  # PyYAML trusts a tag that a person wrote
+    except (ValueError, LookupError, AttributeError):  # PyYAML does not check a value against its tag
         raise UsageError(f"{name}:{line}: {'.'.join(map(str, key))}: {node.value!r:.60} is no {kind}") from None

@@ -1,7 +1,6 @@
-"""Catalogue of the data sets that trials can name: what is fixed for each of them, whatever a site file says.
+"""Catalogue of the data sets: properties that follow from name, image size and number of classes.
 
-The settings and the trial specifications describe a data set by name, image size and number of classes; what follows from
-these three is computed here, for both.
+The settings and the trial specifications describe a data set by these three; the properties are computed here for both.
 """
 
 from __future__ import annotations

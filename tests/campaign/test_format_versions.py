@@ -150,8 +150,8 @@ def test_a_config_of_a_newer_format_names_both_versions(config: Callable[..., Pa
     with pytest.raises(NewerVersionError) as caught:
         CampaignDirectory.open(path)
     assert str(caught.value) == (
-        f"{path}/campaign.yaml: written by aiperf-orch 0.3.0 in format 2; this is aiperf-orch 0.2.0, which reads formats "
-        "up to 1: use aiperf-orch 0.3.0 or newer"
+        f"{path}/campaign.yaml: written by aiperf-orch 0.3.0 in format 2; this is aiperf-orch 0.2.0, which reads "
+        "formats up to 1: use aiperf-orch 0.3.0 or newer"
     )
 
 

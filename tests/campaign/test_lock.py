@@ -99,7 +99,7 @@ def test_another_hosts_controller_is_asked_after(path: Path) -> None:
     assert holder.alive() is None
     before = path.read_bytes()
     with pytest.raises(
-        LockedError, match=r"a controller on elsewhere .* if you know that it is gone, give --take-over"
+        LockedError, match=r"a controller on elsewhere .* if you know that it has ended, give --take-over"
     ):
         Lock.acquire(path, take_over=False)
     assert path.read_bytes() == before
@@ -120,7 +120,7 @@ def test_who_was_robbed_notices_and_leaves_the_lock_alone(path: Path) -> None:
     lock.release()
     assert path.read_bytes() == robbed
     path.unlink()
-    with pytest.raises(LockedError, match="nobody that can be read"):
+    with pytest.raises(LockedError, match="a holder that cannot be read"):
         lock.check_held()
 
 
@@ -194,7 +194,7 @@ def test_of_two_that_start_at_once_exactly_one_gets_it(tmp_path: Path, left_behi
 def test_a_controller_that_is_about_to_take_it_is_not_overtaken(path: Path, take_over: bool) -> None:
     guard = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     fcntl.flock(guard, fcntl.LOCK_EX)
-    with pytest.raises(LockedError, match="another controller takes this campaign up at this moment"):
+    with pytest.raises(LockedError, match="another controller is starting this campaign at this moment"):
         Lock.acquire(path, take_over=take_over)
     assert not path.exists()
     os.close(guard)

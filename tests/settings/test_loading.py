@@ -248,8 +248,8 @@ def test_the_number_of_reported_mistakes_is_limited(fault: Callable[..., str]) -
 
 
 def test_a_key_that_occurs_twice_is_refused(fault: Callable[..., str]) -> None:
-    assert fault("campaign:\n  seed: 1\n  seed: 2\n") == "SITE:3: campaign.seed stands twice"
-    assert fault("data: {}\nsystem: {}\ndata: {}\n") == "SITE:3: data stands twice"
+    assert fault("campaign:\n  seed: 1\n  seed: 2\n") == "SITE:3: campaign.seed occurs twice"
+    assert fault("data: {}\nsystem: {}\ndata: {}\n") == "SITE:3: data occurs twice"
 
 
 @pytest.mark.parametrize(
@@ -317,7 +317,7 @@ def _bomb(depth: int) -> str:
         ("? " + "[" * 50 + "]" * 50 + "\n: 1\n", "SITE:1: a key must be a word, not a list or a mapping"),
         ("campaign: {seed: " + "9" * 5000 + "}", "SITE:1: campaign.seed: a number that is too long"),
         ("campaign: {seed: 0x" + "f" * 9000 + "}", "SITE:1: campaign.seed: a number that is too long"),
-        ("campaign: {seed: 1" + "0" * 60 + "}", "SITE:1: campaign.seed: must be less than 9223372036854775808, not 1000"),
+        ("campaign: {seed: 1" + "0" * 60 + "}", "SITE:1: campaign.seed: must be less than 9223372036854775808, not"),
         ("search: {beta: 1" + "0" * 5000 + ".0}", "SITE:1: search.beta: a number that is too long"),
         ("search: {beta: 1e999}", "SITE:1: search.beta: must be a finite number, not inf"),
         ("search: {beta: .nan}", "SITE:1: search.beta: must be"),
@@ -469,8 +469,8 @@ def test_an_override_may_be_a_whole_part(load: Callable[..., LoadedSettings]) ->
         (
             "",
             ["scheduler.advanced.stop_grace=0s"],
-            "--set scheduler.advanced.stop_grace: scheduler.advanced.stop_grace: must be longer than 0 and at most a year; "
-            "for example --set scheduler.advanced.stop_grace=15s",
+            "--set scheduler.advanced.stop_grace: scheduler.advanced.stop_grace: must be longer than 0 and at most a "
+            "year; for example --set scheduler.advanced.stop_grace=15s",
         ),
         (
             "scheduler:\n  poll_interval: 1s\n  advanced:\n    poll_interval: 2s\n",
@@ -481,8 +481,8 @@ def test_an_override_may_be_a_whole_part(load: Callable[..., LoadedSettings]) ->
         (
             "search:\n  advanced: 3\n",
             [],
-            "SITE:2: search.advanced: a part with keys is expected, not 3; for example any of kernel_sizes, max_dropout, "
-            "first_batch_size, tpe_from_round, max_edits, neighbours, beta, forecast_epoch, candidates",
+            "SITE:2: search.advanced: a part with keys is expected, not 3; for example any of kernel_sizes, "
+            "max_dropout, first_batch_size, tpe_from_round, max_edits, neighbours, beta, forecast_epoch, candidates",
         ),
         (
             "advanced:\n  seed: 3\n",

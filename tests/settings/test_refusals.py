@@ -25,8 +25,8 @@ _COMPANIONS: dict[str, dict[str, Any]] = {
     "pbs.launcher_options": {"launcher": "mpiexec"},
 }
 _WRONG: list[Any] = [
-    {"nonsense": 1}, [], [{}], [[]], "", " ", "two\nlines", "it's \"$(x)`", "nonsense value", -1, 0, 1.5, True, None, 10**30,
-    "12", 12, "x" * 5000, ["ok", 3, {}], "=1+1", "relative/path",
+    {"nonsense": 1}, [], [{}], [[]], "", " ", "two\nlines", "it's \"$(x)`", "nonsense value", -1, 0, 1.5, True,
+    None, 10**30, "12", 12, "x" * 5000, ["ok", 3, {}], "=1+1", "relative/path",
 ]  # fmt: skip
 _REGEX = re.compile(r"\^\[|\[A-Z|\[a-z|\[0-9|\\[dwsS]|pattern|regex|\{0,\d")
 
