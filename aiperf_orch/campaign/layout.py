@@ -87,6 +87,11 @@ class Layout:
         return self.path / "data.index"
 
     @property
+    def specs_folder(self) -> Path:
+        """Folder of all trial specifications."""
+        return self.path / _TRIALS
+
+    @property
     def events_folder(self) -> Path:
         """Folder of all events files."""
         return self.path / _EVENTS
@@ -103,7 +108,7 @@ class Layout:
 
     def spec(self, trial: int) -> Path:
         """A trial's specification."""
-        return self.path / _TRIALS / f"{trial:05d}.json"
+        return self.specs_folder / f"{trial:05d}.json"
 
     def events(self, trial: int, attempt: int, run: int) -> Path:
         """The events of one run of an attempt."""
@@ -141,3 +146,7 @@ class Layout:
     def checkpoint(self, trial: int) -> Path:
         """State from which a trial's next attempt continues; deleted at the trial's end."""
         return self.weights_folder / f"{trial:05d}.checkpoint"
+
+
+MEMBERS: Final = Layout(Path())
+"""Paths relative to the campaign directory: the names of a package's files, also in messages."""

@@ -16,6 +16,7 @@ from aiperf_orch.schedulers.slurm.scheduler import PROGRAMS
 from aiperf_orch.schedulers.slurm.survey import survey
 from aiperf_orch.settings.schedulers import SlurmSettings
 from aiperf_orch.util.errors import SchedulerUnreachableError
+from aiperf_orch.util.job_files import SCRIPT
 from aiperf_orch.util.units import format_duration
 
 
@@ -186,7 +187,7 @@ def judge_account(
 def _would_submit(settings: SlurmSettings, script: str) -> Finding:
     """What Slurm says of the script of a trial."""
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "job.sh"
+        file = Path(folder) / SCRIPT
         file.write_text(script, encoding="utf-8")
         answer = run_command(
             inventory.would_submit_command(file.name), timeout=settings.command_timeout, folder=file.parent

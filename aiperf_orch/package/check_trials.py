@@ -11,6 +11,7 @@ from typing import Final
 
 from aiperf_orch.campaign.directory import parse_spec
 from aiperf_orch.campaign.format_versions import NEWER_VERSION
+from aiperf_orch.campaign.layout import MEMBERS
 from aiperf_orch.campaign.state import TrialState
 from aiperf_orch.network import counts
 from aiperf_orch.network.graph import Graph
@@ -30,11 +31,11 @@ def check_trials(evidence: Evidence) -> None:
     missing = next((number for number, trial in enumerate(state.trials) if trial != number), None)
     if missing is not None:
         why = f"trial {missing} is missing among its {len(state.trials)} trials"
-        faults.add("journal.trials", "journal.jsonl", why)
+        faults.add("journal.trials", str(MEMBERS.journal), why)
     _check_attempts(evidence)
-    known = {f"trials/{trial:05d}.json" for trial in state.trials}
+    known = {str(MEMBERS.spec(trial)) for trial in state.trials}
     for name in sorted(evidence.package.hashes):
-        if name.startswith("trials/") and name not in known:
+        if name.startswith(f"{MEMBERS.specs_folder}/") and name not in known:
             faults.add("trial.unlisted", name, "is a trial that the journal does not know")
     networks = _Networks(evidence)
     for trial in state.trials.values():
@@ -46,7 +47,7 @@ def _check_attempts(evidence: Evidence) -> None:
     latest: dict[int, tuple[int, str]] = {}
     for line, record in evidence.attempts():
         before, sha256 = latest.get(record.trial, (0, record.spec_sha256))
-        where = f"journal.jsonl:{line}"
+        where = f"{MEMBERS.journal}:{line}"
         if record.attempt != before + 1:
             why = f"attempt {record.attempt} of trial {record.trial} follows attempt {before}: one is missing"
             evidence.faults.add("journal.attempts", where, why)
@@ -58,7 +59,7 @@ def _check_attempts(evidence: Evidence) -> None:
 
 def _specification(evidence: Evidence, trial: TrialState) -> TrialSpec | None:
     """A trial's specification, held to the journal and the settings; None when there is none that can be read."""
-    faults, name = evidence.faults, f"trials/{trial.trial:05d}.json"
+    faults, name = evidence.faults, str(MEMBERS.spec(trial.trial))
     if name not in evidence.package.hashes:
         faults.add("trial.missing", name, f"is missing, and {evidence.at_submission(trial)} knows it")
         return None
@@ -116,7 +117,7 @@ class _Networks:
             return
         if self._children[trial.trial]:
             self._graphs[trial.trial] = graph
-        add, name, proposal = self._evidence.faults.add, f"trials/{trial.trial:05d}.json", trial.proposal
+        add, name, proposal = self._evidence.faults.add, str(MEMBERS.spec(trial.trial)), trial.proposal
         if spec is not None and spec.network != graph.to_json():
             add("network.rebuilt", name, "its network is not what its edits make of its parent's")
         if proposal.network_hash != graph.hash:

@@ -35,6 +35,7 @@ from aiperf_orch.util.errors import AiperfError, UsageError
 from aiperf_orch.util.temporary_folders import scratch_folder
 
 MANIFEST: Final = "manifest.json"
+SYSTEM: Final = "system.json"
 _BLOCK: Final = 512
 _MIB: Final = 1 << 20
 _MOST_FILES: Final = 500_000

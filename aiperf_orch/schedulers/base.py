@@ -12,6 +12,7 @@ from enum import Enum
 from pathlib import Path
 
 from aiperf_orch.records.base import EndReason
+from aiperf_orch.util.job_files import LOG
 from aiperf_orch.util.units import format_time
 
 
@@ -185,7 +186,7 @@ class Scheduler(ABC):
     avoids_nodes: bool = False
     """Whether a job can be kept off nodes."""
 
-    early_log: str = "log"
+    early_log: str = LOG
     """Name of the file in a job's folder that holds what its script said before it opened the log."""
 
     max_cancels_per_call: int | None = None

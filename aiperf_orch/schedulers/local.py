@@ -31,7 +31,7 @@ from aiperf_orch.schedulers.script_rendering import render_script, submitit_comm
 from aiperf_orch.settings.schedulers import LocalSettings
 from aiperf_orch.util import gpus
 from aiperf_orch.util.errors import UsageError
-from aiperf_orch.util.job_files import SCRIPT
+from aiperf_orch.util.job_files import LOG, SCRIPT
 
 _NAME: Final = "AIPERF_ORCH_JOB"
 _CPUS: Final = "AIPERF_ORCH_CPUS"
@@ -81,7 +81,7 @@ class LocalExecutor(submitit_local.LocalExecutor):
         script.write_text(self._make_submission_file_text(command, ""), encoding="utf-8")
         environment = {key: value for key, value in os.environ.items() if not key.startswith("SUBMITIT_")}
         environment |= {_NAME: self._request.name, **self._share.environment}
-        with (self._request.folder / "log").open("ab") as log:
+        with (self._request.folder / LOG).open("ab") as log:
             self.process = subprocess.Popen(
                 ["bash", str(script)],
                 env=environment,

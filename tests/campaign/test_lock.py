@@ -180,7 +180,7 @@ def test_of_two_that_start_at_once_exactly_one_gets_it(tmp_path: Path, left_behi
             lost, won = sorted(said)
             assert won == f"won: {2 if left_behind else 1}", said
             assert lost.startswith(f"lost: {path}: "), said
-            assert "another controller takes this campaign up" in lost or "a live controller holds" in lost, said
+            assert "another controller is starting this campaign" in lost or "a live controller holds" in lost, said
             holder = read_holder(path)
             assert holder is not None
             assert holder.pid == racers[said.index(won)].pid
@@ -204,7 +204,7 @@ def test_a_controller_that_is_about_to_take_it_is_not_overtaken(path: Path, take
 def test_deleting_the_file_robs_no_live_holder(path: Path) -> None:
     Lock.acquire(path, take_over=False)
     path.unlink()
-    with pytest.raises(LockedError, match="another controller takes this campaign up"):
+    with pytest.raises(LockedError, match="another controller is starting this campaign"):
         Lock.acquire(path, take_over=True)
     assert not path.exists()
 

@@ -30,7 +30,7 @@ from aiperf_orch.schedulers.pbs.job_status import accounted, end_of, status_of
 from aiperf_orch.schedulers.script_rendering import render_script, submitit_command
 from aiperf_orch.settings.schedulers import PbsSettings
 from aiperf_orch.util.errors import SchedulerUnreachableError, SubmitPostponedError, UsageError
-from aiperf_orch.util.job_files import SCRIPT
+from aiperf_orch.util.job_files import LOG, SCRIPT
 
 PROGRAMS: Final = ("qsub", "qstat", "qdel")
 _PACE: Final = 1 / 8  # seconds between two connections: each holds one of 512 ports of the host for a minute
@@ -213,7 +213,7 @@ class PbsScheduler(Scheduler):
             after=request.after,
             campaign=request.campaign,
             folder=request.folder,
-            log="log",
+            log=LOG,
             output=self.early_log,
             warn_after=max(int(limit - settings.warn_before), 1),
             command=submitit_command(settings.python, '"$folder"'),

@@ -24,7 +24,7 @@ from aiperf_orch.schedulers.pbs import qstat
 from aiperf_orch.schedulers.pbs.error_messages import Meaning, meaning_of
 from aiperf_orch.schedulers.pbs.job_lookup import IDS_A_CALL, look_up, whole
 from aiperf_orch.util.errors import SchedulerUnreachableError, SubmitRefusedError
-from aiperf_orch.util.job_files import PICKLE, SCRIPT
+from aiperf_orch.util.job_files import LOG, PICKLE, SCRIPT
 
 if TYPE_CHECKING:
     from aiperf_orch.schedulers.command import CommandResult
@@ -302,7 +302,7 @@ class PbsExecutor(core.PicklingExecutor):
             campaign=None,
             folder=uid,
             own_folder=self.folder if self._named_by_id else None,
-            log="log",
+            log=LOG,
             output="pbs.log",
             warn_after=None,
             command=command,
