@@ -373,4 +373,4 @@ def tampered(true_package: Path) -> Tampered:
 @pytest.fixture
 def earlier_notes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Site files whose notes hold tags are refused today, but earlier campaigns have them."""
-    monkeypatch.setattr(loading, "_never_packed", lambda _settings: iter(()))
+    monkeypatch.setattr(loading, "_unverifiable", lambda _settings: iter(()))

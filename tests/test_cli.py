@@ -180,7 +180,7 @@ def test_run_leaves_a_directory_of_something_else_alone(
 def test_other_settings_are_refused(refused: Callable[..., str], over: Any, contents: Any) -> None:
     before = contents(over.path)
     error = refused(_WRONG_USE, *_go_on(over, "--duration", "2h"))
-    assert f"{over.path}: this campaign was made by other settings:\n" in error
+    assert f"{over.path}: this campaign was made with other settings:\n" in error
     assert "  campaign.duration: '3600s' there, '7200s' now\n" in error
     assert contents(over.path) == before
 
@@ -201,7 +201,7 @@ def test_a_campaign_below_what_others_can_write_is_refused(
 ) -> None:
     tmp_path.chmod(0o777)
     error = refused(_WRONG_USE, *_go_on(over))
-    reason = f"everybody could replace {over.path} through this parent directory (mode 0777)"
+    reason = f"any user could replace {over.path} through this parent directory (mode 0777)"
     assert error.startswith(f"{tmp_path}: {reason}")
 
 
@@ -399,8 +399,8 @@ def test_a_full_disk_is_an_error_and_existing_files_stay(
     made.trial(0, [(2, 0.5), (8, 0.2)])
     before = contents(made.path)
     fill(small_disk)
-    assert ": cannot be written: the disk is full: free some room" in refused(_FAILED, *_go_on(made))
-    assert ": cannot be written: the disk is full: free some room" in refused(_FAILED, "score", made.path)
+    assert ": cannot be written: the disk is full: free some space" in refused(_FAILED, *_go_on(made))
+    assert ": cannot be written: the disk is full: free some space" in refused(_FAILED, "score", made.path)
     assert contents(made.path) == before
     (small_disk / "filler").unlink()
     assert aiperf(*_go_on(made)).returncode == 0

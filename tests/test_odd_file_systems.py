@@ -137,7 +137,7 @@ def test_where_a_directory_cannot_be_locked_two_that_start_at_once_are_kept_apar
     path = tmp_path / "controller.lock"
     first = Lock.acquire(path, take_over=False)
     path.unlink()  # as if it had not written its name yet
-    with pytest.raises(LockedError, match="another controller takes this campaign up at this moment"):
+    with pytest.raises(LockedError, match="another controller is starting this campaign at this moment"):
         Lock.acquire(path, take_over=False)
     os.close(first.guard)
     assert Lock.acquire(path, take_over=False).holder.generation == 1

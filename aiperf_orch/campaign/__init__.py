@@ -1,1 +1,1 @@
-"""The campaign directory: the only room that knows its file names, and how each is written, trusted and read."""
+"""Campaign directory: paths, formats, journal, state, events and lock, and how each file is written and read."""

@@ -1,4 +1,4 @@
-"""Reads how a campaign stands, and refuses a journal that is not the whole of it."""
+"""Reading a campaign's state, with a check that the journal is complete."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ class CampaignSnapshot:
 
 
 def read_state(directory: CampaignDirectory) -> CampaignState:
-    """The state that the journal tells, also while a controller is writing it.
+    """The campaign's state according to its journal, also while a controller writes it.
 
     Raises:
-        RecordError: when the journal is damaged or has lost its end, or the frozen settings were changed.
+        RecordError: when the journal is damaged or its end is missing, or the frozen settings were changed.
     """
     return read_snapshot(directory).state
 
 
 def read_snapshot(directory: CampaignDirectory) -> CampaignSnapshot:
     """As `read_state`, with the journal itself, for a controller of this process."""
-    on_disk = directory.attempts_on_disk()  # before the journal: what is submitted in between is in it
+    on_disk = directory.attempts_on_disk()  # before the journal, which then has what is submitted meanwhile
     journal = read_contents(directory.journal)
     state = CampaignState.of(journal.entries)
     directory.check_unchanged(state.settings_sha256)
@@ -39,15 +39,15 @@ def read_snapshot(directory: CampaignDirectory) -> CampaignSnapshot:
 
 
 def check_complete(directory: CampaignDirectory, on_disk: Mapping[int, int], state: CampaignState) -> None:
-    """Refuse a journal that does not know of every attempt that wrote events: it has lost its end.
+    """Refuse a journal that lacks an attempt that wrote events: its end is missing.
 
     Args:
-        directory: the campaign.
-        on_disk: for each trial, the latest attempt that wrote events.
-        state: what the journal tells.
+        directory: the campaign directory.
+        on_disk: trial -> latest attempt that wrote events.
+        state: the state according to the journal.
 
     Raises:
-        RecordError: naming the first attempt that the journal does not know.
+        RecordError: naming the first attempt that the journal lacks.
     """
     for trial, attempt in sorted(on_disk.items()):
         known = len(state.trials[trial].attempts) if trial in state.trials else 0

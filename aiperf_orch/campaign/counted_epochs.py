@@ -1,4 +1,4 @@
-"""Which events of a trial count, by what the journal says of its attempts: the same for the controller and the score."""
+"""Events of a trial that count, by the journal's entries of its attempts; shared by the controller and the score."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from aiperf_orch.campaign.trial_state import AttemptState, TrialState
 
 
 def trial_plan(directory: CampaignDirectory, trial: TrialState) -> TrialPlan:
-    """What a trial's specification says of its events, without opening it."""
+    """Operations, epochs and digest that a trial's events must match, without opening its specification."""
     epochs = directory.settings.training.epochs_of_round(trial.proposal.round)
     return TrialPlan(trial.proposal.operations, epochs, trial.spec_sha256)
 
@@ -16,13 +16,13 @@ def trial_plan(directory: CampaignDirectory, trial: TrialState) -> TrialPlan:
 def counted_runs(
     directory: CampaignDirectory, trial: TrialState, attempt: AttemptState
 ) -> tuple[list[RunEvents], list[str]]:
-    """The runs of an attempt that count, and faults that name file and line.
+    """Runs of an attempt that count, and faults that name file and line.
 
-    Of an attempt that has ended, what counts is what the controller saw when it ended: the part of its events whose
-    size and SHA-256 stand in the journal. A job that was given up and wrote on all the same adds nothing.
+    Of an ended attempt the events count that the controller had read when it ended: those whose size and SHA-256 stand
+    in the journal. Events that its job wrote later do not count.
 
     Raises:
-        TransientError: when a file could not be read for now.
+        TransientError: when a file cannot be read for now.
     """
     planned = trial_plan(directory, trial)
     if attempt.end is None:

@@ -1,8 +1,7 @@
-"""The three ways to write a file that must survive a crash: once, replaced whole, appended; and how each is read.
+"""Writing of files that must survive a crash (once, replaced, appended), and their reading.
 
-Everything is fsynced before it has its final name or before an append returns. A file system that has no fsync of
-directories, no modes or no hard links is served without them where nothing depends on them. What the files mean is left
-to others.
+Data are fsynced before a file gets its final name, or before an append returns. A file system without fsync of
+directories, without modes or without hard links is used without them where nothing depends on them.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from typing import Final
 from aiperf_orch.campaign.safe_reading import RETRY_SECONDS, Reader, is_transient, read_regular, retry_transient
 from aiperf_orch.util.errors import AiperfError, TransientError
 
-_MODE: Final = 0o640  # the directory's own mode decides whether the group gets there
+_MODE: Final = 0o640  # whether the group has access depends on the directory's mode
 _UNSUPPORTED: Final = (
     errno.EPERM,
     errno.EACCES,
@@ -32,14 +31,15 @@ _UNSUPPORTED: Final = (
     errno.EMLINK,
     errno.EXDEV,
 )
-"""What file systems answer to a call that they do not have: CIFS, FUSE, GPFS with ACLs, some object stores."""
+"""Errors for calls that a file system does not support: CIFS, FUSE, GPFS with ACLs, some object stores."""
+_FREE_SPACE: Final = "free some space, then run the same command again; nothing recorded is lost"
 
 
 def write_once(path: Path, data: bytes) -> None:
-    """Write an immutable file; a file that is there already with the same bytes is left alone.
+    """Write an immutable file; an existing file with the same bytes is accepted.
 
     Raises:
-        AiperfError: when the file is there with other bytes, or the disk refuses.
+        AiperfError: when the file exists with other bytes, or the disk refuses.
     """
 
     def write() -> None:
@@ -48,24 +48,22 @@ def write_once(path: Path, data: bytes) -> None:
                 _link(temporary, path)
             except FileExistsError:
                 if path.read_bytes() != data:
-                    raise AiperfError(
-                        f"{path}: is already there with other contents, and is never overwritten"
-                    ) from None
+                    raise AiperfError(f"{path}: exists with other contents, and is never overwritten") from None
 
     retry_transient(write)
     _sync_directory(path.parent)
 
 
 def replace_file(path: Path, data: bytes, *, retry_for: float = RETRY_SECONDS) -> None:
-    """Write a file whole, replacing what was there at once.
+    """Write a whole file, which atomically replaces an existing one.
 
     Args:
         path: the file.
         data: its bytes.
-        retry_for: seconds of trying again when an error may pass.
+        retry_for: seconds for which transient errors are retried.
 
     Raises:
-        AiperfError: when the disk refuses; what was there before is still there.
+        AiperfError: when the disk refuses; an existing file is unchanged.
     """
 
     def write() -> None:
@@ -84,10 +82,10 @@ class AppendFile:
 
         Args:
             path: the file.
-            exclusive: create it, which exactly one of many callers manages, on NFS too.
+            exclusive: create the file, in which exactly one of several callers succeeds, also on NFS.
 
         Raises:
-            FileExistsError: when `exclusive` and it is there already.
+            FileExistsError: when `exclusive` and the file exists.
         """
         self.path = path
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | (os.O_EXCL if exclusive else 0)
@@ -97,7 +95,7 @@ class AppendFile:
             _set_mode(self.descriptor, _MODE)
             _sync_directory(path.parent)
         except (OSError, AiperfError):
-            if exclusive:  # whoever tries again must not find it taken
+            if exclusive:  # a retry must be able to create it
                 path.unlink(missing_ok=True)
             self.close()
             raise
@@ -112,11 +110,11 @@ class AppendFile:
 
         Args:
             text: ends with a newline.
-            retry_for: seconds of trying again when an error may pass.
+            retry_for: seconds for which transient errors are retried.
 
         Raises:
             AiperfError: when the disk refuses. Then nothing of `text` is left in the file, or at worst a torn last
-                line, which every reader takes for "not yet".
+                line, which readers ignore.
         """
         data, tries = text.encode(), itertools.count()
         with translate_os_errors(self.path):
@@ -136,7 +134,7 @@ class AppendFile:
             raise
 
     def truncate(self, size: int) -> None:
-        """Cut the file to a size in bytes: how a new writer drops a torn last line."""
+        """Truncate the file to a size in bytes, by which a new writer drops a torn last line."""
         with translate_os_errors(self.path):
             with called("ftruncate"):
                 os.ftruncate(self.descriptor, size)
@@ -144,7 +142,7 @@ class AppendFile:
                 os.fsync(self.descriptor)
 
     def _go_back_to(self, size: int) -> None:
-        """Open the file again, which a network file system may ask for, without what a write left behind `size` bytes."""
+        """Reopen the file, as a network file system may require, and truncate it to its size before a failed write."""
         with called("open"):
             descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK)
         try:
@@ -162,17 +160,17 @@ class AppendFile:
 
 
 def read_file(path: Path, *, offset: int = 0, retry_for: float = RETRY_SECONDS) -> bytes:
-    """A regular file's bytes; an error that may pass is waited out.
+    """A regular file's bytes; transient errors are retried.
 
     Args:
         path: the file.
-        offset: in bytes, where to begin.
-        retry_for: seconds of trying again.
+        offset: first byte to read.
+        retry_for: seconds for which transient errors are retried.
 
     Raises:
         FileNotFoundError: when there is no such file.
-        TransientError: when it could not be read for as long as that: nothing is known of it.
-        AiperfError: when it is none that can be read: a pipe, a device, a directory.
+        TransientError: when it could not be read within that time: nothing is known of the file.
+        AiperfError: when it cannot be read: a pipe, a device, a directory.
     """
 
     def read() -> bytes:
@@ -183,13 +181,18 @@ def read_file(path: Path, *, offset: int = 0, retry_for: float = RETRY_SECONDS) 
 
 
 def read_whole_lines(path: Path, offset: int = 0, read: Reader = read_file) -> tuple[bytes, int]:
-    """The complete lines of a growing file from a byte offset on, and the offset behind them.
+    """Complete lines of a growing file from a byte offset on, and the offset after them.
 
-    A torn last line is left for the next time. `read` reads the file, wherever it really is.
+    A torn last line is not read.
+
+    Args:
+        path: the file.
+        offset: first byte to read.
+        read: reads the file's bytes, wherever they are stored.
 
     Raises:
         FileNotFoundError: when there is no such file.
-        TransientError: when it could not be read for now.
+        TransientError: when it cannot be read for now.
         AiperfError: when it cannot be read.
     """
     with translate_os_errors(path, passing=FileNotFoundError, action="read"):
@@ -199,17 +202,17 @@ def read_whole_lines(path: Path, offset: int = 0, read: Reader = read_file) -> t
 
 
 def file_exists(path: Path, *, retry_for: float = 0.0) -> bool:
-    """Whether a file can be opened: on a network file system only this tells.
+    """Whether a file exists, by opening it: on a network file system other calls may be outdated.
 
     Args:
         path: the file.
-        retry_for: seconds of trying again.
+        retry_for: seconds for which transient errors are retried.
 
     Raises:
-        TransientError: when that cannot be told for now.
+        TransientError: when that cannot be determined for now.
     """
 
-    def look() -> bool:
+    def opens() -> bool:
         try:
             with translate_os_errors(path, passing=(FileNotFoundError, NotADirectoryError), action="read"):
                 os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
@@ -217,7 +220,7 @@ def file_exists(path: Path, *, retry_for: float = 0.0) -> bool:
             return False
         return True
 
-    return retry_transient(look, retry_for)
+    return retry_transient(opens, retry_for)
 
 
 @contextmanager
@@ -228,16 +231,16 @@ def translate_os_errors(
     *,
     may_pass: bool = False,
 ) -> Iterator[None]:
-    """Turn what the operating system says of a file into a message, but let errors of `passing` through.
+    """Turn errors of the operating system into ours, with a message; errors in `passing` are raised unchanged.
 
     Args:
         path: the file.
         passing: errors that the caller handles.
-        action: what was done to the file, as "read".
-        may_pass: whether a file that was written can be written again; one that is read always can.
+        action: what was done to the file, as a participle: "read".
+        may_pass: whether a failed write may be repeated; reading always may.
 
     Raises:
-        TransientError: for an error that may pass.
+        TransientError: for a transient error.
         AiperfError: for any other.
     """
     try:
@@ -252,9 +255,8 @@ def translate_os_errors(
         if is_transient(error) and (action != "written" or (may_pass and not lasts)):
             raise TransientError(f"{path}: cannot be {action} for now: {reason}") from error
         advice = {
-            errno.ENOSPC: "the disk is full: free some room, then run the same command again; nothing recorded is lost",
-            errno.EDQUOT: "the disk quota is used up: free some room, then run the same command again; "
-            "nothing recorded is lost",
+            errno.ENOSPC: f"the disk is full: {_FREE_SPACE}",
+            errno.EDQUOT: f"the disk quota is used up: {_FREE_SPACE}",
             errno.EROFS: "the file system is read-only",
             errno.EACCES: reason.replace("Permission", "permission"),
             **dict.fromkeys(unsupported, refused),
@@ -264,7 +266,7 @@ def translate_os_errors(
 
 @contextmanager
 def called(name: str) -> Iterator[None]:
-    """Let an error of the operating system say which call it answers."""
+    """Add the name of the system call to an error's message."""
     try:
         yield
     except OSError as error:
@@ -273,10 +275,10 @@ def called(name: str) -> Iterator[None]:
 
 
 def set_folder_mode(folder: Path, mode: int) -> None:
-    """Give a folder its mode; a file system that refuses may keep its own where that gives nobody else more.
+    """Set a folder's mode; where the file system refuses, its own mode is accepted if it grants others no more.
 
     Raises:
-        AiperfError: when it gives others more than `mode`, and cannot be changed.
+        AiperfError: when others have more access than `mode` grants, and the mode cannot be changed.
     """
     with translate_os_errors(folder):
         try:
@@ -288,14 +290,14 @@ def set_folder_mode(folder: Path, mode: int) -> None:
                 raise
             if found & ~mode & 0o077:
                 raise AiperfError(
-                    f"{folder}: its mode is {found:04o}, which lets others in, and the file system refuses to make it "
-                    f"{mode:04o}: {error.strerror}: choose a folder on another file system, or let its administrator "
-                    "take these rights away"
+                    f"{folder}: its mode {found:04o} grants others access, and the file system refuses to make it "
+                    f"{mode:04o}: {error.strerror}: choose a folder on another file system, or have its administrator "
+                    "remove these rights"
                 ) from error
 
 
 def _link(temporary: str, path: Path) -> None:
-    """Give a file its name, which nobody else may have; unlike rename, link cannot replace what is there."""
+    """Give a file its final name; unlike rename, link cannot replace an existing file."""
     try:
         with called("link"):
             os.link(temporary, path)
@@ -312,7 +314,7 @@ def _link(temporary: str, path: Path) -> None:
 
 @contextmanager
 def _temporary(path: Path, data: bytes) -> Iterator[str]:
-    """A file with this content beside `path`; it is gone afterwards, unless it was given another name."""
+    """A temporary file with this content beside `path`; removed afterwards, unless it was renamed."""
     temporary = _write_temporary(path, data)
     try:
         yield temporary
@@ -336,7 +338,7 @@ def _write_temporary(path: Path, data: bytes) -> str:
 
 
 def _write(descriptor: int, data: bytes) -> None:
-    """Write to the disk, whole."""
+    """Write all data to the disk."""
     view = memoryview(data)
     with called("write"):
         while view:
@@ -346,7 +348,7 @@ def _write(descriptor: int, data: bytes) -> None:
 
 
 def _set_mode(descriptor: int, mode: int) -> None:
-    """Give a file of ours its mode; where the file system has modes of its own, the folder's keeps others out."""
+    """Set a file's mode; where the file system refuses, the folder's mode denies others access."""
     try:
         with called("fchmod"):
             os.fchmod(descriptor, mode)
@@ -356,7 +358,7 @@ def _set_mode(descriptor: int, mode: int) -> None:
 
 
 def _sync_directory(directory: Path) -> None:
-    """Let a new name survive a crash, where the file system has an fsync of directories at all."""
+    """Make a new name survive a crash, where the file system supports fsync of directories."""
 
     def sync() -> None:
         with translate_os_errors(directory, action="opened"), called("open"):

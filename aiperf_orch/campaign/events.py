@@ -1,8 +1,7 @@
-"""Events of running trials: claiming an attempt, appending to its events, reading them as they grow, counting epochs.
+"""Events of attempts: claiming a run, appending to its events file, reading files as they grow, and counting epochs.
 
-Creating `events/TRIAL-ATTEMPT.RUN.jsonl` is the claim, and exactly one process manages it. The next run's file
-supersedes the run before: that is how a requeued job goes on, and how the controller takes an attempt from a job that
-it has given up (`revoke`).
+Creating `events/TRIAL-ATTEMPT.RUN.jsonl` claims the run, in which exactly one process succeeds. The next run's file
+supersedes the run: by it a requeued job continues, and the controller reclaims an attempt from a lost job (`revoke`).
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from pydantic import ValidationError
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.durable_files import AppendFile, file_exists, read_file, read_whole_lines, translate_os_errors
+from aiperf_orch.campaign.format_versions import EVENTS, NEWER_VERSION, explain_newer, stated_in_line, writer_in
 from aiperf_orch.campaign.safe_reading import LONG_RETRY_SECONDS, RETRY_SECONDS, Reader, retry_transient
 from aiperf_orch.records.base import EndReason, OperationsPerImage, first_error
 from aiperf_orch.records.events import Begin, End, Epoch, event_adapter
@@ -31,17 +31,17 @@ from aiperf_orch.util.errors import AiperfError, TransientError
 from aiperf_orch.util.units import clock_ahead, now
 
 _MAX_RUNS: Final = 1000
-_MAX_FAULTS: Final = 20  # told of one file
+_MAX_FAULTS: Final = 20  # that are reported for one file
 
 
 class EventWriter:
-    """The events file of an attempt that this process claimed.
+    """The events file of a run that this process claimed.
 
-    `clock_skew` is how far this node's clock is ahead of the file server's, at least, in seconds, seen at the claim.
+    `clock_skew` is the minimum by which this node's clock is ahead of the file server's, in seconds, at the claim.
     """
 
     def __init__(self, directory: CampaignDirectory, trial: int, attempt: int, run: int) -> None:
-        """Claim the run of an attempt.
+        """Claim a run of an attempt.
 
         Raises:
             FileExistsError: when another process has claimed it.
@@ -58,25 +58,25 @@ class EventWriter:
 
         Args:
             event: the event.
-            retry_for: seconds of trying again when an error may pass.
+            retry_for: seconds for which transient errors are retried.
         """
         self._file.append(event.to_line() + "\n", retry_for=retry_for)
 
     def close(self) -> None:
-        """Let go of the file; the claim stays."""
+        """Close the file; the claim stays."""
         self._file.close()
 
     def superseded(self) -> bool:
-        """Whether the attempt was given up, or goes on in a later run: then this one must exit at once.
+        """Whether the attempt was reclaimed, or continues in a later run: then this process must exit immediately.
 
         Raises:
-            TransientError: when that could not be told for minutes.
+            TransientError: when that could not be determined for minutes.
         """
         return file_exists(self._next_run, retry_for=LONG_RETRY_SECONDS)
 
 
 def claim(directory: CampaignDirectory, trial: int, attempt: int, run: int) -> EventWriter:
-    """Claim a run of an attempt, and with it the runs before it that were ended before they could claim theirs.
+    """Claim a run of an attempt, and earlier runs that ended before they could be claimed.
 
     Raises:
         FileExistsError: when another process has claimed it, or the attempt has ended.
@@ -92,7 +92,7 @@ def claim(directory: CampaignDirectory, trial: int, attempt: int, run: int) -> E
 
 
 def run_ended(directory: CampaignDirectory, trial: int, attempt: int, run: int) -> bool:
-    """Whether a run of an attempt has ended, or was taken over; not while that cannot be told."""
+    """Whether a run of an attempt has ended or was superseded; False while that cannot be determined."""
     try:
         if file_exists(directory.events(trial, attempt, run + 1)):
             return True
@@ -103,7 +103,7 @@ def run_ended(directory: CampaignDirectory, trial: int, attempt: int, run: int) 
 
 
 def revoke(directory: CampaignDirectory, trial: int, attempt: int, reason: EndReason, message: str) -> None:
-    """Take an attempt from its job, wherever that may be: claim its next run, and end it.
+    """Reclaim an attempt from its job: claim the next run, and write its end line.
 
     Raises:
         TransientError: when that cannot be done for now.
@@ -117,14 +117,14 @@ def revoke(directory: CampaignDirectory, trial: int, attempt: int, reason: EndRe
         try:
             writer.append(end, retry_for=RETRY_SECONDS)
         finally:
-            writer.close()  # a controller revokes many
+            writer.close()  # a controller revokes many attempts
         return
     raise AssertionError(f"attempt {trial}-{attempt} has had {_MAX_RUNS} runs")
 
 
 @dataclass(frozen=True, slots=True)
 class TrialPlan:
-    """What a trial's specification says of its events: a line that contradicts it is a fault."""
+    """Operations, epochs and digest of a trial's specification; an event that contradicts them is a fault."""
 
     operations: OperationsPerImage
     epochs: int
@@ -132,13 +132,13 @@ class TrialPlan:
 
 
 class LineFault(str):
-    """Why a line cannot count, as `file:line: why` for a person; `kind` names it for programs, as `epoch.operations`."""
+    """Reason why a line does not count, as `file:line: reason`; `kind` is its identifier, as `epoch.operations`."""
 
     kind: str
 
     @classmethod
     def at(cls, kind: str, where: object, why: str) -> LineFault:
-        """The fault of a kind at a place."""
+        """A fault of a kind in a file or a line."""
         fault = cls(f"{where}: {why}")
         fault.kind = kind
         return fault
@@ -146,7 +146,7 @@ class LineFault(str):
 
 @dataclass
 class RunEvents:
-    """The events of one run, read as its file grows. A line that cannot count is a fault, and the rest still counts."""
+    """Events of one run, read as its file grows. A line that cannot count becomes a fault; others still count."""
 
     path: Path
     trial: int
@@ -162,21 +162,25 @@ class RunEvents:
     claimed: bool = False
     _lines: int = 0
     _foreign: bool = False
+    _writer: object = None
     _hash: hashlib._Hash = field(default_factory=hashlib.sha256)
 
     def poll(self, limit: int | None = None) -> bool:
-        """Read what has been added, up to a size in bytes if one is given; tells whether there was anything.
+        """Read complete lines that were added since the last call; returns whether there were any.
+
+        Args:
+            limit: size in bytes up to which the file is read; None for the whole file.
 
         Raises:
-            TransientError: when it could not be read for now: then all is as before, and it can be read later.
+            TransientError: when it cannot be read for now; nothing is changed, and a later call reads the lines.
         """
         try:
             data, _ = read_whole_lines(self.path, self.size, self.read)
-        except FileNotFoundError:  # on a network file system only opening it tells
+        except FileNotFoundError:  # determined by opening it: a network file system may cache
             return False
         except TransientError:
             raise
-        except AiperfError as error:  # not a file: nothing of it counts
+        except AiperfError as error:  # not a regular file: nothing of it counts
             self.claimed, self.faults = True, [str(error)]
             return False
         self.claimed = True
@@ -189,24 +193,24 @@ class RunEvents:
                 kind, why = fault
                 self.faults.append(LineFault.at(kind, f"{self.path}:{self._lines}", why))
             elif fault and len(self.faults) == _MAX_FAULTS:
-                self.faults.append(LineFault.at("events.line", self.path, "has more lines that do not count"))
+                self.faults.append(LineFault.at("events.line", self.path, "has further lines that do not count"))
         self._hash.update(data)
         self.size += len(data)
         return bool(data)
 
     def recorded(self) -> EventsFile:
-        """What of the file has been read: its size and SHA-256."""
+        """Size and SHA-256 of the part of the file that has been read."""
         return EventsFile(run=self.run, size=self.size, sha256=self._hash.hexdigest())
 
     def _take(self, line: bytes) -> tuple[str, str] | None:
-        """Keep what a line says, or tell the kind of its fault and why it does not count."""
+        """Add a line's event, or return the kind of its fault and the reason why it does not count."""
         try:
             event = event_adapter.validate_json(line)
         except ValidationError as error:
-            return "events.line", f"not an event: {first_error(error)}: the line does not count"
+            return self._not_an_event(line, first_error(error))
         if (event.trial, event.attempt, event.run) != (self.trial, self.attempt, self.run):
-            stands = f"trial {event.trial}, attempt {event.attempt}, run {event.run} stand in another's file"
-            return "events.place", stands
+            why = f"trial {event.trial}, attempt {event.attempt}, run {event.run} stand in the file of another run"
+            return "events.place", why
         if self._foreign and not isinstance(event, End):
             return "events.specification", f"{event.type}: stands in a run of another specification, and does not count"
         if self.end:
@@ -219,7 +223,7 @@ class RunEvents:
                     self._foreign = True
                     why = "begin: its specification is not the one in the journal: nothing of this run counts"
                     return "events.specification", why
-                self.begin = event
+                self.begin, self._writer = event, writer_in(event.versions)
             case Epoch():
                 fault = self._epoch_fault(event)
                 if fault:
@@ -228,6 +232,16 @@ class RunEvents:
             case End():
                 self.end = event
         return None
+
+    def _not_an_event(self, line: bytes, fault: str) -> tuple[str, str]:
+        """Kind and reason for a line that could not be validated; its writer stands in the run's begin line."""
+        stated = stated_in_line(line)
+        if "versions" in stated:
+            self._writer = writer_in(stated["versions"])
+        newer = explain_newer(EVENTS, stated.get("format"), self._writer, fault)
+        if newer:
+            return NEWER_VERSION, f"{newer}; the line does not count"
+        return "events.line", f"not an event: {fault}: the line does not count"
 
     def _epoch_fault(self, event: Epoch) -> tuple[str, str] | None:
         expected = self.planned.operations.of_images(trained=event.train_images, validated=event.val_images)
@@ -248,10 +262,10 @@ class RunEvents:
 
 
 def read_attempt(directory: CampaignDirectory, trial: int, attempt: int, planned: TrialPlan) -> list[RunEvents]:
-    """The events of every run of an attempt so far.
+    """Events of every run of an attempt so far.
 
     Raises:
-        TransientError: when a file could not be read for now.
+        TransientError: when a file cannot be read for now.
     """
     runs: list[RunEvents] = []
     poll_attempt(directory, trial, attempt, planned, runs)
@@ -261,10 +275,10 @@ def read_attempt(directory: CampaignDirectory, trial: int, attempt: int, planned
 def poll_attempt(
     directory: CampaignDirectory, trial: int, attempt: int, planned: TrialPlan, runs: list[RunEvents]
 ) -> bool:
-    """Read on in the last known run of an attempt, and in new runs after it; tells whether there was anything new.
+    """Read new events of the last known run of an attempt and of later runs; returns whether there were any.
 
     Raises:
-        TransientError: when a file could not be read for now. What was read before it is in `runs`.
+        TransientError: when a file cannot be read for now. What was read before stays in `runs`.
     """
     news = runs[-1].poll() if runs else False
     while True:
@@ -277,7 +291,7 @@ def poll_attempt(
 
 
 def count_epochs(epochs: Iterable[Epoch], deadline: datetime | None = None) -> dict[int, Epoch]:
-    """The epochs of one trial that count: each once, the earlier of two ends, and none that ended past the deadline."""
+    """Epochs of one trial that count: each once, by the earlier of two ends, and none that ended after the deadline."""
     counted: dict[int, Epoch] = {}
     for epoch in epochs:
         known = counted.get(epoch.epoch)
@@ -287,5 +301,5 @@ def count_epochs(epochs: Iterable[Epoch], deadline: datetime | None = None) -> d
 
 
 def best_epoch(counted: Iterable[Epoch]) -> Epoch | None:
-    """The epoch of least validation error, the earliest of equals."""
+    """The epoch with the smallest validation error, the earliest of equals."""
     return min(counted, key=lambda epoch: (epoch.error, epoch.epoch), default=None)

@@ -1,9 +1,9 @@
-"""The journal: append-only, one writer, each line chained to the one before it by SHA-256."""
+"""Journal: append-only list of the controller's decisions, each line chained to the one before it by SHA-256."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -11,21 +11,23 @@ from typing import Any, Final, TypeVar
 from pydantic import ValidationError
 
 from aiperf_orch.campaign.durable_files import AppendFile, read_whole_lines, translate_os_errors
+from aiperf_orch.campaign.format_versions import JOURNAL, explain_newer, stated_in_line
 from aiperf_orch.campaign.safe_reading import retry_transient
 from aiperf_orch.records.base import first_error
-from aiperf_orch.records.journal import Entry, entry_adapter
-from aiperf_orch.util.errors import RecordError
+from aiperf_orch.records.journal import Created, Entry, entry_adapter
+from aiperf_orch.util.errors import NewerVersionError, RecordError
 from aiperf_orch.util.units import not_before, now
 
-_FIRST: Final = "0" * 64
+_BEFORE_FIRST: Final = "0" * 64
 AnyEntry = TypeVar("AnyEntry", bound=Entry)
 
 
 def read_journal(path: Path) -> list[Entry]:
-    """The journal's entries; a torn last line is not yet one.
+    """The journal's entries; a torn last line is not read.
 
     Raises:
-        RecordError: naming the line that is garbage, out of order, or does not follow from the one before it.
+        NewerVersionError: when a newer version of aiperf-orch wrote it, in a way that this one does not understand.
+        RecordError: naming the line that is not an entry, out of order, or not chained to the line before it.
         TransientError: when it cannot be read for now.
     """
     return read_contents(path).entries
@@ -42,7 +44,7 @@ class JournalContents:
     """
 
     entries: list[Entry] = field(default_factory=list)
-    last: str = _FIRST
+    last: str = _BEFORE_FIRST
     size: int = 0
 
 
@@ -54,10 +56,20 @@ def read_contents(path: Path) -> JournalContents:
         return JournalContents()
 
 
-class Journal:
-    """The journal, open for writing by the one controller.
+def rechained(entries: Iterable[Entry]) -> list[Entry]:
+    """Entries that were changed, each with the digest of the line before it."""
+    chained: list[Entry] = []
+    before = _BEFORE_FIRST
+    for entry in entries:
+        chained.append(entry.model_copy(update={"prev": before}))
+        before = _digest(chained[-1].to_line().encode())
+    return chained
 
-    Its times never go back: opened on a machine whose clock is behind its last line, this process goes on from there.
+
+class Journal:
+    """The journal, open for writing by the only controller.
+
+    Its times never decrease: on a machine whose clock is behind the last line, this process continues from that time.
     """
 
     def __init__(
@@ -66,16 +78,16 @@ class Journal:
         """Open it, and drop a torn last line.
 
         Args:
-            path: the journal's file, made when there is none.
-            check_held: raises when another controller has taken the campaign over; called before each append.
-            generation: of our lock; stands in each entry.
+            path: The journal's file, created if it does not exist.
+            check_held: Raises LockedError when another controller has taken the campaign over; called before each append.
+            generation: Generation of this controller's lock, which stands in each entry.
             known: What this process has read of it before, and need not read again; its list of entries is taken over.
 
         Raises:
             RecordError: when it is damaged.
-            LockedError: when the campaign is not ours.
+            LockedError: when another controller holds the campaign.
         """
-        self._check_ours = check_held
+        self._check_held = check_held
         self._generation = generation
         self._file = retry_transient(lambda: _opened(path))
         check_held()
@@ -93,19 +105,19 @@ class Journal:
         """Append one entry; it is on disk when this returns.
 
         Raises:
-            LockedError: when the campaign is no longer ours.
+            LockedError: when another controller holds the campaign.
             AiperfError: when the disk refuses.
         """
-        self._check_ours()
+        self._check_held()
         entry = kind(seq=len(self.entries), time=now(), generation=self._generation, prev=self._last, **fields)
         line = entry.to_line()
         self._file.append(line + "\n")
-        self._last = hashlib.sha256(line.encode()).hexdigest()
+        self._last = _digest(line.encode())
         self.entries.append(entry)
         return entry
 
     def close(self) -> None:
-        """Close the file, and let go of it."""
+        """Close the file."""
         self._file.close()
 
 
@@ -114,24 +126,40 @@ def _opened(path: Path) -> AppendFile:
         return AppendFile(path, exclusive=False)
 
 
+def _digest(line: bytes) -> str:
+    """SHA-256 of a line without its newline, which the next line holds."""
+    return hashlib.sha256(line).hexdigest()
+
+
 def _read(path: Path, known: JournalContents) -> JournalContents:
     """Read on; adds to the list of entries that are known."""
     data, size = read_whole_lines(path, known.size)
-    entries, last = known.entries, known.last
+    entries, before = known.entries, known.last
     for number, line in enumerate(data.split(b"\n")[:-1], start=len(entries) + 1):
         where = f"{path}:{number}"
         try:
             entry = entry_adapter.validate_json(line)
         except ValidationError as error:
-            raise RecordError(
-                f"{where}: not a journal entry: {first_error(error)}: the journal is damaged from here on; "
-                "restore it from a copy (nothing was changed)"
-            ) from None
-        if entry.seq != len(entries) or entry.prev != last:
+            raise _not_an_entry(where, line, entries, first_error(error)) from None
+        if entry.seq != len(entries) or entry.prev != before:
             raise RecordError(
                 f"{where}: seq {entry.seq} does not follow from the line before it: a line was changed, removed or "
-                "added by hand; restore the journal from a copy (nothing was changed)"
+                "added manually; restore the journal from a copy (nothing was changed)"
             )
-        last = hashlib.sha256(line).hexdigest()
+        before = _digest(line)
         entries.append(entry)
-    return JournalContents(entries, last, size)
+    return JournalContents(entries, before, size)
+
+
+def _not_an_entry(where: str, line: bytes, before: list[Entry], fault: str) -> RecordError:
+    """The error for a line that could not be validated; its writer stands in the journal's first line."""
+    first = stated_in_line(line) if not before else {}
+    created = before[0] if before and isinstance(before[0], Created) else None
+    writer = created.version if created else first.get("version")
+    newer = explain_newer(JOURNAL, first.get("format"), writer, fault)
+    if newer:
+        return NewerVersionError(f"{where}: {newer}")
+    return RecordError(
+        f"{where}: not a journal entry: {fault}: the journal is damaged from here on; "
+        "restore it from a copy (nothing was changed)"
+    )

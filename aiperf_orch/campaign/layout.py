@@ -1,14 +1,28 @@
-"""Where each file of a campaign lies, under which name: the only place that knows."""
+"""Paths of a campaign's files: the only module that knows under which name each of them lies.
+
+The files inside a job's folder that the schedulers write have their names in `util/job_files`, which submitit's plugin
+can import alone. A package repeats the campaign's names; its members of its own are named in `package/reading`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
+
+from aiperf_orch.util.job_files import LOG, SCRIPT
+
+_TRIALS: Final = "trials"
+_EVENTS: Final = "events"
+_JOBS: Final = "jobs"
+_WEIGHTS: Final = "weights"
+FOLDERS: Final = (_TRIALS, _EVENTS, _JOBS, _WEIGHTS)
+"""Folders of a campaign directory."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The paths of a campaign's files, whether there is a campaign or not."""
+    """Paths of a campaign's files, whether the campaign exists or not."""
 
     path: Path
 
@@ -19,12 +33,12 @@ class Layout:
 
     @property
     def config_file(self) -> Path:
-        """The frozen settings."""
+        """The frozen settings, with the campaign's tag and salt: `campaign.yaml`."""
         return self.path / "campaign.yaml"
 
     @property
     def journal(self) -> Path:
-        """The journal's file."""
+        """The journal."""
         return self.path / "journal.jsonl"
 
     @property
@@ -34,7 +48,7 @@ class Layout:
 
     @property
     def controller_log(self) -> Path:
-        """What a controller in the background says."""
+        """The output of a controller in the background."""
         return self.path / "controller.log"
 
     @property
@@ -44,27 +58,27 @@ class Layout:
 
     @property
     def leaderboard(self) -> Path:
-        """One row a trial."""
+        """Table with a row for each trial."""
         return self.path / "leaderboard.csv"
 
     @property
     def result(self) -> Path:
-        """One row: the campaign's result."""
+        """Table with one row: the campaign's result."""
         return self.path / "result.csv"
 
     @property
     def series(self) -> Path:
-        """The result over time."""
+        """Table of the result over time."""
         return self.path / "series.csv"
 
     @property
     def report(self) -> Path:
-        """The result for people."""
+        """The report for readers."""
         return self.path / "report.html"
 
     @property
     def accounting(self) -> Path:
-        """What the queue's own accounting says of our jobs, where it keeps any: a JSON object a line."""
+        """The scheduler's accounting of the campaign's jobs, where there is any: a JSON object on each line."""
         return self.path / "accounting.jsonl"
 
     @property
@@ -72,38 +86,67 @@ class Layout:
         """The listing of the data set, which the first trial makes."""
         return self.path / "data.index"
 
+    @property
+    def specs_folder(self) -> Path:
+        """Folder of all trial specifications."""
+        return self.path / _TRIALS
+
+    @property
+    def events_folder(self) -> Path:
+        """Folder of all events files."""
+        return self.path / _EVENTS
+
+    @property
+    def jobs_folder(self) -> Path:
+        """Folder of all jobs' folders."""
+        return self.path / _JOBS
+
+    @property
+    def weights_folder(self) -> Path:
+        """Folder of weights and checkpoints, which never leave the machine."""
+        return self.path / _WEIGHTS
+
     def spec(self, trial: int) -> Path:
         """A trial's specification."""
-        return self.path / "trials" / f"{trial:05d}.json"
+        return self.specs_folder / f"{trial:05d}.json"
 
     def events(self, trial: int, attempt: int, run: int) -> Path:
         """The events of one run of an attempt."""
-        return self.path / "events" / f"{trial:05d}-{attempt}.{run}.jsonl"
+        return self.events_folder / f"{trial:05d}-{attempt}.{run}.jsonl"
 
     def job_folder(self, trial: int, attempt: int) -> Path:
-        """Script, log and submitit's files of an attempt."""
-        return self.path / "jobs" / f"{trial:05d}-{attempt}"
+        """Folder with the script, the log and submitit's files of an attempt's job."""
+        return self.jobs_folder / f"{trial:05d}-{attempt}"
 
     def array_folder(self, array: str) -> Path:
-        """Script of an array of jobs; each element has a folder of its own."""
-        return self.path / "jobs" / array
+        """Folder with the script of an array of jobs; each element has a folder of its own."""
+        return self.jobs_folder / array
+
+    @staticmethod
+    def script_in(folder: Path) -> Path:
+        """The batch script in the folder of a job or an array."""
+        return folder / SCRIPT
 
     def log(self, trial: int, attempt: int) -> Path:
         """The output of an attempt's job."""
-        return self.job_folder(trial, attempt) / "log"
+        return self.job_folder(trial, attempt) / LOG
 
     def telemetry(self, trial: int, attempt: int, node: str) -> Path:
-        """What a node did while an attempt ran on it."""
+        """Measurements of a node while an attempt ran on it."""
         return self.job_folder(trial, attempt) / f"telemetry-{node}.jsonl"
 
     def rendezvous_file(self, trial: int, attempt: int) -> Path:
-        """Where the first task of an attempt on several nodes says that it listens."""
+        """The address on which rank 0 of an attempt on several nodes listens."""
         return self.job_folder(trial, attempt) / "meeting.json"
 
     def weights(self, trial: int) -> Path:
         """A trial's best weights."""
-        return self.path / "weights" / f"{trial:05d}.safetensors"
+        return self.weights_folder / f"{trial:05d}.safetensors"
 
     def checkpoint(self, trial: int) -> Path:
-        """What a trial's next attempt goes on from; deleted at the trial's end."""
-        return self.path / "weights" / f"{trial:05d}.checkpoint"
+        """State from which a trial's next attempt continues; deleted at the trial's end."""
+        return self.weights_folder / f"{trial:05d}.checkpoint"
+
+
+MEMBERS: Final = Layout(Path())
+"""Paths relative to the campaign directory: the names of a package's files, also in messages."""

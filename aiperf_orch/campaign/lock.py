@@ -1,8 +1,8 @@
-"""The controller's lock: who runs this campaign now, and since which generation.
+"""Lock of a campaign: which controller holds it, and the generation.
 
-It names host, boot, PID namespace, process and the process's start, so that a lock left behind by a crash is told from a
-live one on the same host. From another host, or from outside of the holder's container, its state is unknown: the lock is
-refused, unless the user says to take over.
+The lock names host, boot, PID namespace, process and the process's start, which distinguishes a live holder from one
+that crashed on the same host. From another host, or from outside the holder's container, its state is unknown: then the
+lock is refused unless the user requests a takeover.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ from aiperf_orch.util.units import Timestamp, format_time, now
 
 
 class Holder(Record):
-    """Who holds the lock. `started` is the process's start in clock ticks since boot; `released` that it was let go.
+    """Holder of the lock.
 
-    `namespace` names the PID namespace that `pid` belongs to; None where it was not recorded.
+    `started` is the process's start in clock ticks since boot. `released` is set when the holder released the lock.
+    `namespace` is the PID namespace of `pid`; None where it was not recorded.
     """
 
     host: str
@@ -40,7 +41,7 @@ class Holder(Record):
     namespace: str | None = None
 
     def alive(self) -> bool | None:
-        """Whether the holder still runs; None when that cannot be told from this host or this container."""
+        """Whether the holder still runs; None when that cannot be determined from this host or this container."""
         if self.released:
             return False
         if self.host != socket.gethostname():
@@ -53,13 +54,17 @@ class Holder(Record):
 
     @property
     def location(self) -> str:
-        """Where a holder is whose state cannot be told from here."""
+        """Location of a holder whose state cannot be determined, for messages."""
         return "in another container" if self.host == socket.gethostname() else "on another host"
 
 
 @dataclass(frozen=True)
 class Lock:
-    """A lock that we took. `guard` is an open file, locked against other controllers: the directory, where it can be."""
+    """A lock that this process holds.
+
+    `guard` is the descriptor of an open file, locked against other controllers: of the directory where that is
+    supported.
+    """
 
     path: Path
     holder: Holder
@@ -70,7 +75,7 @@ class Lock:
         """Take the lock.
 
         Raises:
-            LockedError: when a live controller holds it, or perhaps does (another host) and `take_over` is not given.
+            LockedError: when a live controller holds it, or may hold it (on another host) and `take_over` is not set.
             TransientError: when it cannot be read for now.
         """
         guard, guarded = _guard(path)
@@ -90,11 +95,11 @@ class Lock:
                 f"{format_time(before.time)}): `aiperf-orch status` shows it, `aiperf-orch stop` ends it"
             )
         if not guarded and alive is not None:
-            raise LockedError(f"{path}: another controller takes this campaign up at this moment")
+            raise LockedError(f"{path}: another controller is starting this campaign at this moment")
         if before and alive is None and not take_over:
             raise LockedError(
                 f"{path}: a controller on {before.host} (process {before.pid}, {before.location}) took this campaign "
-                f"at {format_time(before.time)}; if you know that it is gone, give --take-over"
+                f"at {format_time(before.time)}; if you know that it has ended, give --take-over"
             )
         generation = before.generation + 1 if before else 1
         holder = Holder(
@@ -114,15 +119,18 @@ class Lock:
     def check_held(self) -> None:
         """Raise LockedError when another controller has taken the campaign over.
 
-        A file system that fails for a moment must not end the campaign: it is waited for.
+        Transient errors of the file system are retried, since they must not end the campaign.
         """
         present = retry_transient(lambda: read_holder(self.path), LONG_RETRY_SECONDS)
         if present != self.holder:
-            who = f"process {present.pid} on {present.host}" if present else "nobody that can be read"
-            raise LockedError(f"{self.path}: the campaign was taken over by {who}; this controller leaves it alone")
+            who = f"process {present.pid} on {present.host}" if present else "a holder that cannot be read"
+            raise LockedError(f"{self.path}: the campaign was taken over by {who}; this controller stops")
 
     def release(self) -> None:
-        """Let go; the generation stays on disk. Where that cannot be written, the lock is a dead process's soon."""
+        """Release the lock; the generation stays on disk.
+
+        Where that cannot be written, the lock becomes free when this process ends.
+        """
         with contextlib.suppress(AiperfError):
             if read_holder(self.path) == self.holder:
                 replace_file(self.path, self.holder.model_copy(update={"released": True}).to_line().encode() + b"\n")
@@ -130,10 +138,10 @@ class Lock:
 
 
 def read_holder(path: Path) -> Holder | None:
-    """Who holds a lock, or None when nobody ever did.
+    """Holder of a lock; None when no controller ever held it.
 
     Raises:
-        LockedError: when the file cannot be understood.
+        LockedError: when the file is not a lock.
         TransientError: when it cannot be read for now.
     """
     try:
@@ -149,7 +157,7 @@ def read_holder(path: Path) -> Holder | None:
 
 
 def _guard(path: Path) -> tuple[int, bool]:
-    """An open file that of two controllers that start at once only one has locked, and whether that is this one."""
+    """Descriptor of an open file that only one of several starting controllers can lock, and whether this one did."""
     guard = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         try:
@@ -157,7 +165,7 @@ def _guard(path: Path) -> tuple[int, bool]:
         except OSError as error:
             if error.errno != errno.EBADF:
                 raise
-            os.close(guard)  # NFS locks exclusively what is open for writing, which a directory never is
+            os.close(guard)  # NFS needs a file that is open for writing
             guard = os.open(path.with_name(f".{path.name}.guard"), os.O_RDWR | os.O_CREAT, 0o640)
             fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,4 +1,4 @@
-"""Whether a directory can be trusted: owned by us, and writable by nobody else."""
+"""Check that a directory can be trusted: owned by this user, and writable by no other."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from aiperf_orch.util.errors import UsageError
 
 
 def check_trusted(directory: Path) -> None:
-    """Refuse a directory that others own or can write, or that everybody could replace through a parent.
+    """Refuse a directory that others own or can write, or that any user could replace through a parent.
 
     Raises:
-        UsageError: naming the directory, its mode or owner, and the command that mends it.
-        TransientError: when it cannot be looked at for now.
+        UsageError: naming the directory, its mode or owner, and the command that corrects it.
+        TransientError: when it cannot be read for now.
     """
     retry_transient(lambda: _check_trusted(directory))
 
@@ -33,22 +33,22 @@ def _check_trusted(directory: Path) -> None:
         )
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise UsageError(
-            f"{directory}: can be written by others (mode {stat.S_IMODE(status.st_mode):04o}), and what stands in it "
-            f"is run as you: chmod go-w {directory}"
+            f"{directory}: can be written by others (mode {stat.S_IMODE(status.st_mode):04o}), and its files "
+            f"are run as you: chmod go-w {directory}"
         )
     for parent, status in parents:
         if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
             raise UsageError(
-                f"{parent}: everybody could replace {directory} through this parent directory "
+                f"{parent}: any user could replace {directory} through this parent directory "
                 f"(mode {stat.S_IMODE(status.st_mode):04o}): chmod o-w {parent}, or put the campaign elsewhere"
             )
 
 
 def parent_warnings(directory: Path) -> list[str]:
-    """What a person should know of a directory's parents: who else could replace it through them, if that is not root."""
+    """Warnings about parents of a directory through which a user other than root could replace it."""
     found = []
     for parent, status in _parents(directory):
-        if status.st_uid not in (0, os.geteuid(), _NOBODY):
+        if status.st_uid not in (0, os.geteuid(), _OVERFLOW_UID):
             found.append(f"{parent}: belongs to {_user(status.st_uid)}, who could replace the campaign through it")
         elif status.st_mode & stat.S_IWGRP and not status.st_mode & stat.S_ISVTX and not _is_private(status.st_gid):
             found.append(f"{parent}: members of {_group(status.st_gid)} can write it, and could replace the campaign")
@@ -56,12 +56,12 @@ def parent_warnings(directory: Path) -> list[str]:
 
 
 def _parents(directory: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """Every directory above, also above what a symbolic link leads to."""
+    """Every parent directory, also of the target of symbolic links."""
     for parent in dict.fromkeys([*directory.absolute().parents, *directory.resolve().parents]):
         yield parent, parent.stat()
 
 
-_NOBODY = 65534  # root's directories, seen from inside a container's user namespace
+_OVERFLOW_UID = 65534  # the owner of root's directories in a container's user namespace
 
 
 def _user(uid: int) -> str:
@@ -76,7 +76,7 @@ def _group(gid: int) -> str:
 
 
 def _is_private(gid: int) -> bool:
-    """Whether it is the group of the same name that many systems give to each user alone."""
+    """Whether the group is the user's private group, which many systems create for each user."""
     try:
         group = grp.getgrgid(gid)
     except KeyError:

@@ -1,8 +1,7 @@
-"""What of a campaign's settings may leave the machine: all but private values, which become salted hashes.
+"""Redacted form of a campaign's settings, in which private values are salted hashes.
 
-A hash tells nothing of a value as long as the campaign's salt, which never leaves either, is not known; whoever shows
-both proves what the value was. What the settings' SHA-256 in the journal and in result.csv is of, is this public form:
-so that a package, which holds nothing else, can be held to it.
+A hash reveals nothing of a value while the campaign's salt is secret; a user who shows both proves the value.
+`settings_sha256` in the journal and in result.csv hashes this redacted form, so it can be checked from a package.
 """
 
 from __future__ import annotations
@@ -13,21 +12,21 @@ from pathlib import PurePath
 from typing import Any, Final
 
 from aiperf_orch.settings.base import HASHED
-from aiperf_orch.settings.loading import dump_yaml
 from aiperf_orch.settings.models import SiteSettings, private_keys
+from aiperf_orch.settings.yaml_text import dump_yaml
 
 _HEADER: Final = "# The settings of this campaign as a package shows them: private values are salted SHA-256 hashes.\n"
 
 
-def redacted_yaml(frozen: Mapping[str, Any]) -> str:
-    """campaign.yaml as a package shows it, from what campaign.yaml holds."""
-    salt = frozen["salt"]
-    settings = {section: dict(keys) for section, keys in frozen["settings"].items()}
+def redacted_yaml(config: Mapping[str, Any]) -> str:
+    """campaign.yaml as a package shows it, from the content of campaign.yaml."""
+    salt = config["salt"]
+    settings = {section: dict(keys) for section, keys in config["settings"].items()}
     for section, key in private_keys():
         if key in settings.get(section, {}):
             settings[section][key] = redacted(settings[section][key], salt)
-    origins = {key: PurePath(origin).name or origin for key, origin in frozen["origins"].items()}
-    shown = {key: value for key, value in frozen.items() if key != "salt"} | {"settings": settings, "origins": origins}
+    origins = {key: PurePath(origin).name or origin for key, origin in config["origins"].items()}
+    shown = {key: value for key, value in config.items() if key != "salt"} | {"settings": settings, "origins": origins}
     return _HEADER + dump_yaml(shown)
 
 
@@ -38,7 +37,7 @@ def private_values(settings: SiteSettings) -> list[str]:
 
 
 def redacted(value: Any, salt: str) -> Any:
-    """A private value as salted hashes, one for each text in it; one that is a hash already stays."""
+    """A private value as salted hashes, one for each text in it; a value that is a hash already is unchanged."""
     if isinstance(value, list):
         return [redacted(item, salt) for item in value]
     if isinstance(value, dict):

@@ -1,7 +1,8 @@
-"""Reads files where only a regular one belongs: opening a pipe or a device that was put there could block for ever.
+"""Reading of regular files only, and retries after transient errors.
 
-An error that says anything but "there is no such file" says nothing of the file: a network file system gives ESTALE, EIO or
-EACCES for a moment. Such an error is a `TransientError`; who can wait lets `retry_transient` try again.
+Opening a pipe or a device in place of a file could block for ever. Except for errors such as "no such file", an error
+is no fact about a file: a network file system returns ESTALE, EIO or EACCES temporarily. It becomes a `TransientError`,
+which `retry_transient` retries.
 """
 
 from __future__ import annotations
@@ -16,10 +17,8 @@ from typing import Final, Protocol, TypeVar
 
 from aiperf_orch.util.errors import TransientError
 
-RETRY_SECONDS: Final = 5.0  # seconds of trying again before a command ends with the error
-LONG_RETRY_SECONDS: Final = (
-    300.0  # the same where an attempt or a campaign would be lost: a file server has restarted by then
-)
+RETRY_SECONDS: Final = 5.0  # of retries before a command fails
+LONG_RETRY_SECONDS: Final = 300.0  # where an attempt or a campaign would be lost: a file server has restarted by then
 _FIRST_PAUSE: Final = 0.05  # seconds between two tries, doubled each time
 _LONGEST_PAUSE: Final = 2.0
 _Result = TypeVar("_Result")
@@ -37,33 +36,33 @@ _CERTAIN: Final = (
     errno.EROFS,
     errno.EFBIG,
 )
-"""What is a fact about a path or a disk; all other errors pass."""
+"""Errors that are facts about a path or a disk; all others are transient."""
 
 
 class Reader(Protocol):
-    """Reads a file's bytes from an offset on, as `files.read_file` does: FileNotFoundError where there is no such file."""
+    """Reads a file's bytes from an offset on, as `read_file`; raises FileNotFoundError where there is no such file."""
 
     def __call__(self, path: Path, *, offset: int = 0) -> bytes: ...  # noqa: D102
 
 
 class NotRegularError(OSError):
-    """The path leads to a pipe, a device or a directory."""
+    """The path is a pipe, a device or a directory."""
 
 
 def is_transient(error: OSError) -> bool:
-    """Whether an error tells nothing of a file, so that trying again may succeed."""
+    """Whether an error is no fact about a file, so that a retry may succeed."""
     return not isinstance(error, NotRegularError) and error.errno not in _CERTAIN
 
 
 def retry_transient(action: Callable[[], _Result], seconds: float = RETRY_SECONDS) -> _Result:
-    """Do something that reads or opens files, and do it again while a passing error prevents it.
+    """Run an action on files, and repeat it after transient errors.
 
     Args:
-        action: what to do; it may be done more than once.
-        seconds: how long to try again, with growing pauses. 0 is a single try.
+        action: reads or opens files; it may run more than once.
+        seconds: how long to retry, with growing pauses; 0 for a single try.
 
     Raises:
-        TransientError: when it still cannot be done after that time.
+        TransientError: when it still fails after that time.
     """
     deadline, pause = time.monotonic() + seconds, _FIRST_PAUSE
     while True:
@@ -77,15 +76,15 @@ def retry_transient(action: Callable[[], _Result], seconds: float = RETRY_SECOND
 
 
 def read_regular(path: Path, *, offset: int = 0, most: int = -1) -> bytes:
-    """A regular file's bytes, in a single try.
+    """A regular file's bytes, without retries.
 
     Args:
         path: the file.
-        offset: in bytes, where to begin.
-        most: how many bytes at most are read; by default all.
+        offset: first byte to read.
+        most: maximum number of bytes; -1 for all.
 
     Raises:
-        OSError: when it cannot be read, or is a pipe, a device or a directory, which could block for ever.
+        OSError: when it cannot be read, or is a pipe, a device or a directory.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:

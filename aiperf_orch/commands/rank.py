@@ -15,7 +15,7 @@ from aiperf_orch.util.text import visible
 from aiperf_orch.util.units import format_ops
 
 _log: Final = logging.getLogger(__name__)
-_UNKNOWN: Final = (Status.FAULTY.value, Status.UNREADABLE.value)
+_UNKNOWN: Final = (Status.FAULTY.value, Status.UNREADABLE.value, Status.NEWER_VERSION.value)
 
 
 def rank_results(paths: Sequence[Path], form: str, withdrawn: Path | None, signers: Path | None) -> CommandOutput:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from aiperf_orch.settings.loading import LoadedSettings, Override, load_site
+from aiperf_orch.settings.base import ADVANCED
+from aiperf_orch.settings.document import Override
+from aiperf_orch.settings.loading import LoadedSettings, load_site
+from aiperf_orch.settings.models import as_site_file
 
 
 def load(site: Path, assignments: Iterable[str], options: Mapping[str, tuple[str, str | None]]) -> LoadedSettings:
@@ -28,10 +32,17 @@ def load(site: Path, assignments: Iterable[str], options: Mapping[str, tuple[str
 def describe(loaded: LoadedSettings) -> str:
     """The settings as a site file, with the origin of each value that is no default."""
     lines = []
-    for section, keys in loaded.settings.model_dump(mode="json").items():
+    for section, keys in as_site_file(loaded.settings).items():
         lines.append(f"{section}:")
-        for key, value in keys.items():
-            text = yaml.safe_dump(value, default_flow_style=True, width=1000, allow_unicode=True)
-            origin = loaded.origins.get(f"{section}.{key}")
-            lines.append(f"  {key}: {text.splitlines()[0]}" + (f"  # {origin}" if origin else ""))
+        advanced = keys.pop(ADVANCED, {})
+        lines += [_line(loaded, section, key, value, "  ") for key, value in keys.items()]
+        if advanced:
+            lines.append(f"  {ADVANCED}:")
+            lines += [_line(loaded, section, key, value, "    ") for key, value in advanced.items()]
     return "\n".join(lines) + "\n"
+
+
+def _line(loaded: LoadedSettings, section: str, key: str, value: Any, indent: str) -> str:
+    text = yaml.safe_dump(value, default_flow_style=True, width=1000, allow_unicode=True).splitlines()[0]
+    origin = loaded.origins.get(f"{section}.{key}")
+    return f"{indent}{key}: {text}" + (f"  # {origin}" if origin else "")

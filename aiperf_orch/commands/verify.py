@@ -38,7 +38,8 @@ def _document(found: Verification) -> dict[str, object]:
 
 def _table(package: Path, signers: Path | None, found: Verification) -> str:
     number = len(found.faults) + found.more_faults
-    lines = [f"{'verified' if found.verified else 'NOT VERIFIED':<16} {visible(str(package))}"]
+    verdict = "NEWER VERSION" if found.is_newer else "verified" if found.verified else "NOT VERIFIED"
+    lines = [f"{verdict:<16} {visible(str(package))}"]
     lines += [f"  {fault.id}  {fault}" for fault in found.faults]
     if found.more_faults:
         lines.append(f"  and {found.more_faults:,} more")

@@ -18,6 +18,7 @@ from typing import Final
 import jinja2
 
 from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.campaign.layout import MEMBERS
 from aiperf_orch.package.packing import write_package
 from aiperf_orch.results.summary import summary_lines
 from aiperf_orch.results.tables import result_row
@@ -73,7 +74,7 @@ def compose(
         result = write_package(directory, path, with_pseudonyms=with_pseudonyms)
         package = Part(path.name, path.read_bytes())
         # what stands in the package, and nothing else, leaves the machine
-        parts = [_from_package(path, name) for name in ("result.csv", "report.html")]
+        parts = [_from_package(path, name) for name in (MEMBERS.result.name, MEMBERS.report.name)]
     row = result_row(result)
     fits = len(package.data) <= most_bytes
     attached = [*parts, package] if fits else parts

@@ -32,6 +32,7 @@ class Status(str, Enum):
     WITHDRAWN = "withdrawn"
     FAULTY = "faulty"
     UNREADABLE = "unreadable"
+    NEWER_VERSION = "newer version"
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,8 @@ def rows_of(entries: Sequence[Entry]) -> list[dict[str, Any]]:
 def _judge(submission: Submission, withdrawn: Mapping[str, str]) -> Entry:
     row = submission.row
     if row is None:
-        return Entry(submission, Status.UNREADABLE, note=submission.fault or "")
+        status = Status.NEWER_VERSION if submission.is_newer else Status.UNREADABLE
+        return Entry(submission, status, note=submission.fault or "")
     for name in (row.settings_sha256, row.campaign):
         if name in withdrawn:
             return Entry(submission, Status.WITHDRAWN, note=withdrawn[name])

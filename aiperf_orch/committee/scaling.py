@@ -14,7 +14,7 @@ from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.committee.submission import Row, read_submission
 from aiperf_orch.results.result import compute_result
 from aiperf_orch.results.tables import result_row
-from aiperf_orch.settings.loading import differences
+from aiperf_orch.settings.comparison import differences
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.util.errors import UsageError
 

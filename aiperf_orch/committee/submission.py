@@ -98,6 +98,7 @@ class Submission:
     row: Row | None
     verified: bool | None
     fault: str | None = None
+    is_newer: bool = False
 
 
 def read_submission(path: Path, signers: Path | None = None) -> Submission:
@@ -121,7 +122,7 @@ def read_submission(path: Path, signers: Path | None = None) -> Submission:
     found = verify(path, signers)
     fault = str(found.faults[0]) if found.faults else None
     if found.result_row is None:
-        return Submission(path, None, False, fault)
+        return Submission(path, None, False, fault, found.is_newer)
     try:
         return Submission(path, Row.model_validate(found.result_row), found.verified, fault)
     except ValidationError as error:  # what its settings allow, and a committee's table does not

@@ -12,7 +12,7 @@ from aiperf_orch.network import counts
 from aiperf_orch.network.morphisms import Edit
 from aiperf_orch.records.base import EndReason, OperationsPerImage
 from aiperf_orch.records.journal import Ended, Entry, ProposalRecord, Submitting
-from aiperf_orch.records.trial import TrialSpec
+from aiperf_orch.records.trial import DataRecord, TrainingRecord, TrialSpec
 from aiperf_orch.search import Proposal, Search
 from aiperf_orch.settings.models import SiteSettings
 
@@ -95,8 +95,8 @@ class SearchAdapter:
             hyperparameters=proposal.hyperparameters,
             epochs=settings.training.epochs_of_round(proposal.round),
             patience=settings.training.patience_of_round(proposal.round),
-            data=settings.data.without_paths(),
-            training=settings.training,
+            data=DataRecord.model_validate(settings.data.without_paths()),
+            training=TrainingRecord.model_validate(settings.training),
             network=proposal.graph.to_json(),
         )
 

@@ -27,6 +27,7 @@ from aiperf_orch.schedulers.missing_output import missing_output_reason
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.settings.schedulers import ClusterSettings
 from aiperf_orch.util.errors import SchedulerUnreachableError
+from aiperf_orch.util.job_files import LOG
 from aiperf_orch.util.signals import handle_signals
 from aiperf_orch.util.text import visible
 from aiperf_orch.util.units import format_duration
@@ -146,7 +147,7 @@ def run(
             raise SchedulerUnreachableError(unsure)
         outcome.job = submission.jobs[request.name]
         _Monitor(scheduler, request.name, outcome, files, wait, log).run()
-        logs = [request.folder / "log", request.folder / scheduler.early_log]
+        logs = [request.folder / LOG, request.folder / scheduler.early_log]
         outcome.log = next(filter(None, map(_tail, logs)), [])
         if outcome.has_run and not outcome.reports:
             outcome.missing_output = missing_output_reason(settings.scheduler, outcome.end, logs)

@@ -16,6 +16,7 @@ from aiperf_orch.schedulers.slurm.scheduler import PROGRAMS
 from aiperf_orch.schedulers.slurm.survey import survey
 from aiperf_orch.settings.schedulers import SlurmSettings
 from aiperf_orch.util.errors import SchedulerUnreachableError
+from aiperf_orch.util.job_files import SCRIPT
 from aiperf_orch.util.units import format_duration
 
 
@@ -185,7 +186,7 @@ def check_account(
 def _check_script(settings: SlurmSettings, script: str) -> Finding:
     """Test the batch script of a trial with `sbatch --test-only`."""
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "job.sh"
+        file = Path(folder) / SCRIPT
         file.write_text(script, encoding="utf-8")
         command = inventory.dry_run_command(file.name)
         answer = run_command(command, timeout=settings.command_timeout, folder=file.parent)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from aiperf_orch.campaign.counted_epochs import trial_plan
-from aiperf_orch.campaign.end_reasons import Records, legal, what_is_wrong
+from aiperf_orch.campaign.end_reasons import EndRecords, describe_mismatch, matching_history
 from aiperf_orch.campaign.events import read_attempt
 from aiperf_orch.campaign.trial_state import AttemptState
 from aiperf_orch.package.package_index import Evidence
@@ -58,13 +58,13 @@ def _check(evidence: Evidence, records: TrialRecords, attempt: AttemptState, end
         why = f"attempt {attempt.attempt} of trial {attempt.trial} has no end line"
         evidence.faults.add("attempt.end", journal, why)
         return
-    known = Records(
+    known = EndRecords(
         reason=end.reason,
         line=last.line.reason,
         begun=last.begin is not None,
         job=attempt.job is not None,
         run=last.line.run,
     )
-    if legal(known) is None:
-        why = f"reason: {last.line.reason.value}, and {journal} says {end.reason.value}: {what_is_wrong(known)}"
+    if matching_history(known) is None:
+        why = f"reason: {last.line.reason.value}, and {journal} says {end.reason.value}: {describe_mismatch(known)}"
         evidence.faults.add("attempt.reason", evidence.at_event(*attempt.key, "end"), why)

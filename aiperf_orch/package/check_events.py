@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from aiperf_orch.campaign.events import best_epoch
+from aiperf_orch.campaign.layout import MEMBERS
 from aiperf_orch.campaign.trial_state import AttemptState
 from aiperf_orch.package.check_end_reasons import LastRun, last_run
 from aiperf_orch.package.package_index import Evidence
@@ -53,7 +54,7 @@ def _check_journal_times(evidence: Evidence) -> None:
     for entry in evidence.entries:
         if entry.time < latest - timedelta(seconds=_CLOCKS_APART):
             why = f"{format_time(entry.time)} is earlier than a line before it, {format_time(latest)}"
-            evidence.faults.add("journal.time", f"journal.jsonl:{entry.seq + 1}", why)
+            evidence.faults.add("journal.time", f"{MEMBERS.journal}:{entry.seq + 1}", why)
         latest = max(latest, entry.time)
 
 
@@ -170,9 +171,9 @@ def _check_system(evidence: Evidence) -> None:
     hosts = {host for records in evidence.trials for begin in records.begins for host in begin.hosts}
     if len(hosts) > system.number_of_nodes:
         why = f"number_of_nodes: {system.number_of_nodes}, and trials ran on {len(hosts)} hosts"
-        evidence.faults.add("system.nodes", "campaign.yaml", why)
+        evidence.faults.add("system.nodes", str(MEMBERS.config_file), why)
     if system.accelerator_peak_ops is not None and system.accelerators_per_node is not None:
         peak = system.accelerator_peak_ops * system.accelerators_per_node * system.number_of_nodes
         if score.score > peak:
             why = f"score: {format_ops(score.score)} over {format_duration(score.seconds)}, and the system reaches {format_ops(peak)}"
-            evidence.faults.add("speed.system", "result.csv:2", why)
+            evidence.faults.add("speed.system", f"{MEMBERS.result}:2", why)

@@ -9,9 +9,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from aiperf_orch.campaign.format_versions import package_format
+from aiperf_orch.campaign.layout import MEMBERS
 from aiperf_orch.package.findings import Faults
 from aiperf_orch.package.package_index import Evidence
-from aiperf_orch.package.reading import FORMAT, MANIFEST, Package
+from aiperf_orch.package.reading import MANIFEST, SYSTEM, Package
 from aiperf_orch.package.system_json import best_weights, system_description
 from aiperf_orch.results import rules
 from aiperf_orch.results.tables import LATER_COLUMNS, leaderboard_rows, result_row, series_rows
@@ -31,8 +33,8 @@ def check_manifest(package: Package, faults: Faults) -> dict[str, Any]:
     except ValueError:
         return {}  # its reader has told
     stated = manifest.get("files") if isinstance(manifest, dict) else None
-    if not isinstance(stated, dict) or manifest.get("format") != FORMAT:
-        faults.add("manifest.format", MANIFEST, f'must say "format": "{FORMAT}" and list "files"')
+    if not isinstance(stated, dict) or manifest.get("format") != package_format():
+        faults.add("manifest.format", MANIFEST, f'must say "format": "{package_format()}" and list "files"')
         return {}
     present = package.hashes.keys() - {MANIFEST}
     for name in sorted(stated.keys() - present):
@@ -47,17 +49,18 @@ def check_manifest(package: Package, faults: Faults) -> dict[str, Any]:
 
 def check_tables(evidence: Evidence, manifest: Mapping[str, Any]) -> None:
     """Compare all that was computed with what the records give."""
+    accounting = MEMBERS.accounting.name
     for name, rows in (
-        ("result.csv", [result_row(evidence.result)]),
-        ("leaderboard.csv", leaderboard_rows(evidence.result)),
-        ("series.csv", series_rows(evidence.result)),
+        (MEMBERS.result.name, [result_row(evidence.result)]),
+        (MEMBERS.leaderboard.name, leaderboard_rows(evidence.result)),
+        (MEMBERS.series.name, series_rows(evidence.result)),
     ):
         _check_table(evidence, name, rows)
     for key, ours in (
         ("campaign", evidence.directory.config.tag),
         ("rules", {"version": rules.VERSION, "sha256": rules.RULE_SET.sha256}),
         ("best_weights", best_weights(evidence.result)),
-        ("accounting", "accounting.jsonl" if "accounting.jsonl" in evidence.package.hashes else None),
+        ("accounting", accounting if accounting in evidence.package.hashes else None),
     ):
         if manifest and manifest.get(key) != ours:
             why = f"{key}: {manifest.get(key)!r:.90} stated; by the records it is {ours!r:.90}"
@@ -70,7 +73,7 @@ def check_tables(evidence: Evidence, manifest: Mapping[str, Any]) -> None:
 
 
 def _check_system_description(evidence: Evidence) -> None:
-    file = evidence.package.folder / "system.json"
+    file = evidence.package.folder / SYSTEM
     try:
         stated = strict_json.loads(file.read_bytes())
     except FileNotFoundError:
@@ -88,10 +91,10 @@ def _check_system_description(evidence: Evidence) -> None:
 def _names(evidence: Evidence) -> Iterator[tuple[str, str, str]]:
     """Every text that a person or an earlier program gave, and that ends up in tables and reports."""
     for key, value in evidence.directory.settings.system.model_dump(exclude_none=True).items():
-        yield "campaign.yaml", f"system.{key}", str(value)
+        yield str(MEMBERS.config_file), f"system.{key}", str(value)
     for records in evidence.trials:
         for begin in records.begins:
-            where = f"events/{begin.trial:05d}-{begin.attempt}.{begin.run}.jsonl"
+            where = str(MEMBERS.events(begin.trial, begin.attempt, begin.run))
             for what, name in (
                 ("job", begin.job),
                 ("device", begin.device),

@@ -10,17 +10,17 @@ from collections import Counter
 from dataclasses import replace
 from typing import Final
 
-from pydantic import ValidationError
-
+from aiperf_orch.campaign.directory import parse_spec
+from aiperf_orch.campaign.format_versions import NEWER_VERSION
+from aiperf_orch.campaign.layout import MEMBERS
 from aiperf_orch.campaign.network_space import network_limits, seed_network
 from aiperf_orch.campaign.trial_state import TrialState
 from aiperf_orch.network import counts
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.network.morphisms import Edit, apply_all
 from aiperf_orch.package.package_index import Evidence
-from aiperf_orch.records.base import first_error
-from aiperf_orch.records.trial import TrialSpec
-from aiperf_orch.util.errors import NetworkError
+from aiperf_orch.records.trial import DataRecord, TrainingRecord, TrialSpec
+from aiperf_orch.util.errors import NetworkError, NewerVersionError, RecordError
 
 _PROPOSED: Final = ("round", "parent", "edits", "network_hash", "operations", "hyperparameters")
 
@@ -32,11 +32,11 @@ def check_trials(evidence: Evidence) -> None:
     missing = next((number for number, trial in enumerate(state.trials) if trial != number), None)
     if missing is not None:
         why = f"trial {missing} is missing among its {len(state.trials)} trials"
-        faults.add("journal.trials", "journal.jsonl", why)
+        faults.add("journal.trials", str(MEMBERS.journal), why)
     _check_attempts(evidence)
-    known = {f"trials/{trial:05d}.json" for trial in state.trials}
+    known = {str(MEMBERS.spec(trial)) for trial in state.trials}
     for name in sorted(evidence.package.hashes):
-        if name.startswith("trials/") and name not in known:
+        if name.startswith(f"{MEMBERS.specs_folder}/") and name not in known:
             faults.add("trial.unlisted", name, "is a trial that the journal does not know")
     networks = _Networks(evidence)
     for trial in state.trials.values():
@@ -48,7 +48,7 @@ def _check_attempts(evidence: Evidence) -> None:
     latest: dict[int, tuple[int, str]] = {}
     for line, record in evidence.attempts():
         before, sha256 = latest.get(record.trial, (0, record.spec_sha256))
-        where = f"journal.jsonl:{line}"
+        where = f"{MEMBERS.journal}:{line}"
         if record.attempt != before + 1:
             why = f"attempt {record.attempt} of trial {record.trial} follows attempt {before}: one is missing"
             evidence.faults.add("journal.attempts", where, why)
@@ -60,7 +60,7 @@ def _check_attempts(evidence: Evidence) -> None:
 
 def _specification(evidence: Evidence, trial: TrialState) -> TrialSpec | None:
     """A trial's specification, held to the journal and the settings; None when there is none that can be read."""
-    faults, name = evidence.faults, f"trials/{trial.trial:05d}.json"
+    faults, name = evidence.faults, str(MEMBERS.spec(trial.trial))
     if name not in evidence.package.hashes:
         faults.add("trial.missing", name, f"is missing, and {evidence.at_submission(trial)} knows it")
         return None
@@ -69,9 +69,10 @@ def _specification(evidence: Evidence, trial: TrialState) -> TrialSpec | None:
             "trial.hash", name, f"is not the specification of {evidence.at_submission(trial)}: its SHA-256 differs"
         )
     try:
-        spec = TrialSpec.model_validate_json(evidence.package.read(name))
-    except ValidationError as error:
-        faults.add("trial.format", name, f"not a trial specification: {first_error(error)}")
+        spec = parse_spec(evidence.package.read(name), name, evidence.directory.config.writer)
+    except RecordError as error:
+        kind = NEWER_VERSION if isinstance(error, NewerVersionError) else "trial.format"
+        faults.add(kind, name, str(error).removeprefix(f"{name}: "))
         return None
     proposal, settings = trial.proposal, evidence.directory.settings
     for field in _PROPOSED:
@@ -82,8 +83,8 @@ def _specification(evidence: Evidence, trial: TrialState) -> TrialSpec | None:
         "trial": trial.trial,
         "epochs": settings.training.epochs_of_round(proposal.round),
         "patience": settings.training.patience_of_round(proposal.round),
-        "data": settings.data.without_paths(),
-        "training": settings.training,
+        "data": DataRecord.model_validate(settings.data.without_paths()),
+        "training": TrainingRecord.model_validate(settings.training),
         "parent_error": _parent_error(evidence, trial),
     }
     for field, value in expected.items():
@@ -116,7 +117,7 @@ class _Networks:
             return
         if self._children[trial.trial]:
             self._graphs[trial.trial] = graph
-        add, name, proposal = self._evidence.faults.add, f"trials/{trial.trial:05d}.json", trial.proposal
+        add, name, proposal = self._evidence.faults.add, str(MEMBERS.spec(trial.trial)), trial.proposal
         if spec is not None and spec.network != graph.to_json():
             add("network.rebuilt", name, "its network is not what its edits make of its parent's")
         if proposal.network_hash != graph.hash:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from aiperf_orch.campaign.consistency import check_complete
 from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.campaign.format_versions import NEWER_VERSION
 from aiperf_orch.campaign.journal import read_journal
+from aiperf_orch.campaign.layout import MEMBERS
 from aiperf_orch.campaign.state import CampaignState
 from aiperf_orch.campaign.trial_state import TrialState
 from aiperf_orch.package.findings import Faults
@@ -18,7 +20,7 @@ from aiperf_orch.records.events import event_adapter
 from aiperf_orch.records.journal import AttemptRecord, Ended, Entry, Submitting
 from aiperf_orch.results.collect import TrialRecords
 from aiperf_orch.results.result import Result, result_of
-from aiperf_orch.util.errors import AiperfError, RecordError
+from aiperf_orch.util.errors import AiperfError, NewerVersionError, RecordError
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,8 @@ class PackagedCampaign(CampaignDirectory):
 
     def events_on_disk(self) -> list[str]:
         """Those in the package."""
-        return [name.removeprefix("events/") for name in self.package.places if name.startswith("events/")]
+        folder = f"{MEMBERS.events_folder}/"
+        return [name.removeprefix(folder) for name in self.package.places if name.startswith(folder)]
 
 
 @dataclass(frozen=True)
@@ -66,15 +69,15 @@ class Evidence:
 
     def at_submission(self, trial: TrialState) -> str:
         """The journal's line that a trial was proposed in."""
-        return f"journal.jsonl:{self.submitted[trial.attempts[0].key][0]}"
+        return f"{MEMBERS.journal}:{self.submitted[trial.attempts[0].key][0]}"
 
     def at_end(self, trial: int, attempt: int) -> str:
         """The journal's line that an attempt's end stands in."""
-        return f"journal.jsonl:{self.ended[trial, attempt][0]}"
+        return f"{MEMBERS.journal}:{self.ended[trial, attempt][0]}"
 
     def at_event(self, trial: int, attempt: int, kind: str, epoch: int | None = None) -> str:
         """File and line of an attempt's begin, epoch or end; looked for only when there is something to say of it."""
-        prefix = f"events/{trial:05d}-{attempt}"
+        prefix = str(MEMBERS.events(trial, attempt, 0)).removesuffix(".0.jsonl")
         for name in sorted(name for name in self.package.places if name.startswith(f"{prefix}.")):
             for number, line in enumerate(self.package.read(name).split(b"\n"), start=1):
                 try:
@@ -97,7 +100,7 @@ def gather(package: Package, faults: Faults) -> Evidence | None:
         step = "journal.order"
         state = CampaignState.of(entries)
         if state.settings_sha256 is None:
-            raise RecordError("journal.jsonl: does not begin with the campaign's creation")
+            raise RecordError(f"{MEMBERS.journal}: does not begin with the campaign's creation")
         step = "settings.hash"
         directory.check_unchanged(state.settings_sha256)
         step = "journal.complete"
@@ -105,6 +108,7 @@ def gather(package: Package, faults: Faults) -> Evidence | None:
         step = "records.unreadable"
         result = result_of(directory, state)
     except (AiperfError, OSError) as error:
+        step = NEWER_VERSION if isinstance(error, NewerVersionError) else step
         faults.add(step, *place_of(str(error), package.folder))
         return None
     told = [place_of(fault, package.folder) for fault in result.faults]

@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final
 
+import aiperf_orch
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.durable_files import (
     file_exists,
@@ -27,12 +28,13 @@ from aiperf_orch.campaign.durable_files import (
     replace_file,
     translate_os_errors,
 )
+from aiperf_orch.campaign.format_versions import package_format
 from aiperf_orch.campaign.journal import read_journal
-from aiperf_orch.campaign.layout import Layout
+from aiperf_orch.campaign.layout import MEMBERS, Layout
 from aiperf_orch.campaign.public_settings import private_values, redacted, redacted_yaml
 from aiperf_orch.campaign.safe_reading import RETRY_SECONDS
 from aiperf_orch.package.pseudonyms import Pseudonyms
-from aiperf_orch.package.reading import FORMAT, MANIFEST
+from aiperf_orch.package.reading import MANIFEST, SYSTEM
 from aiperf_orch.package.redaction import Redactor, names_of, redact_journal, secrets_of
 from aiperf_orch.package.system_json import best_weights, system_description
 from aiperf_orch.records.journal import AttemptEnd, EventsFile
@@ -40,7 +42,7 @@ from aiperf_orch.results import rules
 from aiperf_orch.results.report import write_report
 from aiperf_orch.results.result import Result, compute_result
 from aiperf_orch.results.tables import write_tables
-from aiperf_orch.settings.loading import parse_yaml
+from aiperf_orch.settings.yaml_text import parse_yaml
 from aiperf_orch.util import users
 from aiperf_orch.util.errors import UsageError
 from aiperf_orch.util.temporary_folders import scratch_folder
@@ -61,7 +63,7 @@ class _LeavingCampaign(CampaignDirectory):
     def read(self, path: Path, *, offset: int = 0) -> bytes:
         """A specification as it is, events without what must not leave."""
         data = self.original.read(self.original.path / path.relative_to(self.path))
-        if path.parent.name == "events":
+        if path.parent == self.events_folder:
             data = self.redactor.events(data[: data.rfind(b"\n") + 1])  # a torn last line never was one
         return data[offset:]
 
@@ -90,12 +92,13 @@ def write_package(
             leaving, notes = _stage(directory, folder, with_pseudonyms=with_pseudonyms, warn=warn)
         result = compute_result(leaving)
         write_derived(result)
-        (folder / "system.json").write_bytes(_json(system_description(result)))
+        (folder / SYSTEM).write_bytes(_json(system_description(result)))
         top = f"aiperf-{directory.config.tag}"
         with tempfile.TemporaryFile() as archive:
             hashes = _add(archive, top, _contents(leaving, result))
             manifest = {
-                "format": FORMAT,
+                "format": package_format(),
+                "versions": {"aiperf-orch": aiperf_orch.__version__},
                 "campaign": directory.config.tag,
                 "rules": {"version": rules.VERSION, "sha256": rules.RULE_SET.sha256},
                 **notes,
@@ -178,9 +181,11 @@ def _redacted_part(leaving: _LeavingCampaign, end: AttemptEnd, file: EventsFile)
 def _contents(leaving: _LeavingCampaign, result: Result) -> Iterator[tuple[str, bytes]]:
     """Name and bytes of every file of the package but the manifest, in the order of their names."""
     names = {file.name for file in leaving.path.iterdir()}
-    names |= {f"events/{name}" for name in leaving.events_on_disk()}
-    names |= {f"trials/{leaving.spec(trial).name}" for trial in result.state.trials}  # what was never submitted is none
-    scripts = {f"jobs/{script.parent.name}/{script.name}": script for script in leaving.original.scripts()}
+    names |= {str(MEMBERS.events_folder / name) for name in leaving.events_on_disk()}
+    names |= {str(MEMBERS.spec(trial)) for trial in result.state.trials}  # what was never submitted is none
+    scripts = {
+        str(MEMBERS.jobs_folder / script.parent.name / script.name): script for script in leaving.original.scripts()
+    }
     for name in sorted(names | scripts.keys()):
         if name in scripts:
             yield name, _script(scripts[name], leaving.original, leaving.redactor)

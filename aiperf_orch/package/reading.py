@@ -20,6 +20,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from aiperf_orch.campaign.format_versions import (
+    NEWER_VERSION,
+    PACKAGE,
+    explain_newer,
+    format_of_package,
+    stated_in_line,
+    writer_in,
+)
 from aiperf_orch.package.findings import Faults
 from aiperf_orch.package.unreadable_files import likely_cause, saved_by_a_spreadsheet
 from aiperf_orch.util import strict_json
@@ -27,7 +35,7 @@ from aiperf_orch.util.errors import AiperfError, UsageError
 from aiperf_orch.util.temporary_folders import scratch_folder
 
 MANIFEST: Final = "manifest.json"
-FORMAT: Final = "aiperf-orch-package-1"
+SYSTEM: Final = "system.json"
 _BLOCK: Final = 512
 _MIB: Final = 1 << 20
 _MOST_FILES: Final = 500_000
@@ -120,13 +128,14 @@ def _copy(file: BinaryIO, spool: BinaryIO, scratch: Path, faults: Faults) -> Pac
     hashes: dict[str, str] = {}
     places: dict[str, tuple[int, int]] = {}
     folder: str | None = None
+    writer: object = None
     for full, size in _headers(stream):
         top, _, name = full.partition("/")
         if folder is None:
             folder = top
         if top != folder or not _FOLDER.fullmatch(top):
             raise _Unreadable("package.path", full, "lies outside the package's one folder")
-        limit, kept = _place(full, name)
+        limit, kept = _place(full, name, writer)
         if name in hashes:
             raise _Unreadable("package.path", full, "stands twice in the package")
         if size > limit:
@@ -134,6 +143,8 @@ def _copy(file: BinaryIO, spool: BinaryIO, scratch: Path, faults: Faults) -> Pac
         data = stream.read(size)
         stream.read(-size % _BLOCK)
         hashes[name] = hashlib.sha256(data).hexdigest()
+        if name == MANIFEST:
+            writer = _writer_of(data)
         if name.endswith((".json", ".jsonl")):
             _check_strict(name, data, faults)
         elif name.endswith(".csv") and (saved := saved_by_a_spreadsheet(data)):
@@ -178,14 +189,30 @@ def _kind(info: tarfile.TarInfo) -> str:
     return known.get(info.type, "an entry of a kind that no package has")
 
 
-def _place(full: str, name: str) -> tuple[int, bool]:
+def _writer_of(manifest: bytes) -> object:
+    """The version of aiperf-orch that a manifest names as its writer; None where it names none.
+
+    Raises:
+        _Unreadable: when the package is in a format of a newer version. The manifest is a package's first file.
+    """
+    stated = stated_in_line(manifest)
+    writer = writer_in(stated.get("versions"))
+    newer = explain_newer(PACKAGE, format_of_package(stated.get("format")), writer)
+    if newer:
+        raise _Unreadable(NEWER_VERSION, MANIFEST, newer)
+    return writer
+
+
+def _place(full: str, name: str, writer: object) -> tuple[int, bool]:
     """The largest size of a file with this name, and whether it is read again."""
     if full.startswith("/") or "\\" in full or ".." in full.split("/"):
         raise _Unreadable("package.path", full, "a path that leads out of the package")
     for pattern, size, kept in _CONTENTS:
         if pattern.fullmatch(name):
             return size, kept
-    raise _Unreadable("package.name", full, "no package has a file of this name")
+    fault = "no package has a file of this name"
+    newer = explain_newer(PACKAGE, None, writer, fault)
+    raise _Unreadable(NEWER_VERSION if newer else "package.name", full, newer or fault)
 
 
 def _check_strict(name: str, data: bytes, faults: Faults) -> None:

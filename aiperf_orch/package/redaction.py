@@ -6,7 +6,6 @@ the journal's chain and its hashes of events: they are consistent again, and no 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -17,6 +16,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
+from aiperf_orch.campaign.journal import rechained
 from aiperf_orch.campaign.public_settings import redacted
 from aiperf_orch.package.pseudonyms import Pseudonyms
 from aiperf_orch.records.base import Record
@@ -149,7 +149,7 @@ def redact_journal(
         settings_sha256: of the settings as they leave.
     """
     found: list[Entry] = []
-    any_changed, last = False, "0" * 64
+    any_changed = False
     for entry in entries:
         changed: Entry = redactor.record(entry)
         if isinstance(changed, Created) and changed.settings_sha256 != settings_sha256:
@@ -161,10 +161,8 @@ def redact_journal(
             if ends != changed.attempts:
                 changed = changed.model_copy(update={"attempts": ends})
         any_changed = any_changed or changed is not entry
-        changed = changed.model_copy(update={"prev": last})
-        last = hashlib.sha256(changed.to_line().encode()).hexdigest()
         found.append(changed)
-    return found if any_changed else None
+    return rechained(found) if any_changed else None
 
 
 def secrets_of(private: Iterable[str]) -> set[str]:

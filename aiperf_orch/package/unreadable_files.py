@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from aiperf_orch.campaign.layout import Layout
 from aiperf_orch.campaign.safe_reading import read_regular
 from aiperf_orch.util.text import one_line
 
@@ -95,7 +96,7 @@ def saved_by_a_spreadsheet(data: bytes) -> str | None:
 
 
 def _of_folder(path: Path) -> str | None:
-    if (path / "controller.lock").exists() or (path / "weights").is_dir():
+    if Layout(path).lock.exists() or Layout(path).weights_folder.is_dir():
         return f"is a campaign's directory: `aiperf-orch package {path} --output FILE.tar.gz` makes a package of it"
     manifests = [path / "manifest.json", *sorted(path.glob("*/manifest.json"))[:1]]
     if any(manifest.is_file() for manifest in manifests):

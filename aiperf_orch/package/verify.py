@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aiperf_orch.campaign.format_versions import NEWER_VERSION
 from aiperf_orch.package.check_accounting import check_accounting
 from aiperf_orch.package.check_end_reasons import check_histories
 from aiperf_orch.package.check_events import check_events
@@ -18,7 +19,7 @@ from aiperf_orch.package.check_tables import check_manifest, check_tables
 from aiperf_orch.package.check_trials import check_trials
 from aiperf_orch.package.findings import Fault, Faults
 from aiperf_orch.package.package_index import gather
-from aiperf_orch.package.reading import open_package
+from aiperf_orch.package.reading import Package, open_package
 from aiperf_orch.package.signature import check_signature
 from aiperf_orch.results import rules
 from aiperf_orch.results.tables import result_row
@@ -47,6 +48,11 @@ class Verification:
         return not self.faults
 
     @property
+    def is_newer(self) -> bool:
+        """Whether a newer version of aiperf-orch wrote the package in a way that this one cannot read."""
+        return any(fault.id == NEWER_VERSION for fault in self.faults)
+
+    @property
     def rankable(self) -> bool:
         """Whether the rules are met, by the recomputed row; a ranking asks for `verified` too."""
         return self.result_row is not None and not self.missed_rules
@@ -66,16 +72,23 @@ def verify(path: Path, signers: Path | None = None) -> Verification:
     faults = Faults()
     with open_package(path, faults) as package:
         signed_by = check_signature(path, signers, faults) if signers else None
-        if package is None:
-            return Verification(faults.listed, faults.unlisted, None, [], None)
-        manifest = check_manifest(package, faults)
-        evidence = gather(package, faults)
-        if evidence is None:
-            return Verification(faults.listed, faults.unlisted, None, [], package.sha256, signed_by)
-        check_trials(evidence)
-        check_events(evidence)
-        check_histories(evidence)
-        check_accounting(evidence)
-        check_tables(evidence, manifest)
-        row, missed = result_row(evidence.result), [miss.rule.id for miss in rules.misses(evidence.result)]
-        return Verification(faults.listed, faults.unlisted, row, missed, package.sha256, signed_by)
+        row, missed = (None, []) if package is None else _examine(package, faults)
+        newer = [fault for fault in faults.listed if fault.id == NEWER_VERSION]
+        if newer:  # what else was found follows from records that this version does not understand
+            signature = [fault for fault in faults.listed if fault.id.startswith("signature.")]
+            faults, row, missed = Faults([*newer[:1], *signature]), None, []
+        return Verification(faults.listed, faults.unlisted, row, missed, package.sha256 if package else None, signed_by)
+
+
+def _examine(package: Package, faults: Faults) -> tuple[dict[str, Any] | None, list[str]]:
+    """Add every fault of a package; returns the recomputed row of result.csv, and the ids of the rules it misses."""
+    manifest = check_manifest(package, faults)
+    evidence = gather(package, faults)
+    if evidence is None:
+        return None, []
+    check_trials(evidence)
+    check_events(evidence)
+    check_histories(evidence)
+    check_accounting(evidence)
+    check_tables(evidence, manifest)
+    return result_row(evidence.result), [miss.rule.id for miss in rules.misses(evidence.result)]

@@ -1,19 +1,17 @@
-"""Types and the base class that all records share."""
+"""Field types and the base class of all records."""
 
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 if TYPE_CHECKING:
     from aiperf_orch.network import counts
 
-VERSION: Final = 1
-
 Error = Annotated[float, Field(ge=0, le=1)]
-# what is larger was invented, and is refused before arithmetic overflows on it
+# larger numbers cannot be true, and are refused before arithmetic overflows
 Natural = Annotated[int, Field(ge=0, lt=10**60)]
 Positive = Annotated[int, Field(ge=1, lt=10**60)]
 Operations = Annotated[int, Field(ge=0, lt=10**60)]
@@ -21,12 +19,12 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
 JobName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{2,14}(\[\d{1,7}\])?$")]
 EnergyOf = Literal["accelerators", "processors", "accelerators+processors"]
-"""Whose energy was measured; of a processor it is that of its package."""
+"""Parts whose energy was measured; of a processor it is that of its package."""
 Version = Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+_-]{0,79}$")]
 
 
 class Record(BaseModel):
-    """Base of all records: unknown fields, infinities and NaN are refused, nothing changes once it is read."""
+    """Base of all records, which are immutable; unknown fields, infinities and NaN are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -36,10 +34,10 @@ class Record(BaseModel):
 
 
 def first_error(error: ValidationError) -> str:
-    """The first thing that a validation found, as `key: what is wrong`."""
-    fault: Any = error.errors()[0]
-    key = ".".join(map(str, fault["loc"]))
-    return f"{key}: {fault['msg']}" if key else str(fault["msg"])
+    """First error of a validation, as `key: message`."""
+    first: Any = error.errors()[0]
+    key = ".".join(map(str, first["loc"]))
+    return f"{key}: {first['msg']}" if key else str(first["msg"])
 
 
 class EndReason(str, Enum):
@@ -64,16 +62,16 @@ class EndReason(str, Enum):
 
 
 class OperationsPerImage(Record):
-    """Operations of one image: `forward` to evaluate it, `train` (forward and backward) to train it."""
+    """Operations for one image: `forward` for validation, `train` (forward and backward) for training."""
 
     forward: Annotated[int, Field(ge=0, lt=10**40)]
     train: Annotated[int, Field(ge=0, lt=10**40)]
 
     @classmethod
     def of(cls, counted: counts.Operations) -> OperationsPerImage:
-        """The operations of a network that was counted."""
+        """The record of a network's operations."""
         return cls(forward=counted.forward, train=counted.train)
 
     def of_images(self, *, trained: int, validated: int) -> int:
-        """Operations of an epoch that trained and validated so many images."""
+        """Operations of an epoch with these numbers of trained and validated images."""
         return trained * self.train + validated * self.forward

@@ -22,7 +22,7 @@ from aiperf_orch.util.units import Timestamp
 
 
 class ProposalRecord(Record):
-    """What the search proposed for a trial, as the journal keeps it: enough to rebuild the search."""
+    """Proposal of the search for a trial, sufficient to rebuild the search."""
 
     round: Natural
     parent: Natural | None
@@ -33,10 +33,10 @@ class ProposalRecord(Record):
 
 
 class AttemptRecord(Record):
-    """An attempt about to be submitted. The first attempt of a trial carries its proposal.
+    """An attempt before its submission. The first attempt of a trial has the trial's proposal.
 
-    `name` is its job's, `array[index]` for an array's element. A job that is to wait in the queue until another one has
-    ended names that one in `after`.
+    `name` is the job's name, `array[index]` for an array's element. `after` is the name of the job that must have ended
+    before this one starts; None for a job that need not wait.
     """
 
     trial: Natural
@@ -48,7 +48,7 @@ class AttemptRecord(Record):
 
 
 class JobRecord(Record):
-    """The scheduler's id of an attempt's job."""
+    """The scheduler's id for the job of an attempt."""
 
     trial: Natural
     attempt: Positive
@@ -56,7 +56,7 @@ class JobRecord(Record):
 
 
 class BeganRecord(Record):
-    """A begin line that the controller has seen."""
+    """A begin line that the controller has read."""
 
     trial: Natural
     attempt: Positive
@@ -67,7 +67,7 @@ class BeganRecord(Record):
 
 
 class EventsFile(Record):
-    """The part of an events file that counts: its first `size` bytes, and their SHA-256."""
+    """Part of an events file that counts: its first `size` bytes, and their SHA-256."""
 
     run: Natural
     size: Natural
@@ -75,10 +75,10 @@ class EventsFile(Record):
 
 
 class AttemptEnd(Record):
-    """An attempt that is over. With `final` the trial is over too, and the numbers are those of the whole trial.
+    """An ended attempt. With `final` the trial has ended too, and the numbers are those of the whole trial.
 
-    Epochs, images and operations count each epoch once, the earlier of two ends. `hosts` are the nodes it ran on, as far
-    as anybody knows; `progressed` tells whether it ended an epoch that no earlier attempt had.
+    Epochs, images and operations count each epoch once, by the earlier of two ends. `hosts` are the nodes on which it
+    ran, as far as known; `progressed` is whether it completed an epoch that no earlier attempt had.
     """
 
     trial: Natural
@@ -95,13 +95,13 @@ class AttemptEnd(Record):
     predicted_error: Error | None = None
     first_begin: Timestamp | None = None
     last_end: Timestamp | None = None
-    files: list[EventsFile] = []
-    hosts: list[str] = []
+    files: list[EventsFile] = Field(default_factory=list)
+    hosts: list[str] = Field(default_factory=list)
     progressed: bool = False
 
 
 class _Entry(Record):
-    """Every journal line: its number from 0, its time, who wrote it, and the SHA-256 of the line before it."""
+    """Fields of every entry: number from 0, time, generation of the writer's lock, and SHA-256 of the line before."""
 
     seq: Natural
     time: Timestamp
@@ -118,7 +118,7 @@ class Created(_Entry):
 
 
 class Opened(_Entry):
-    """A controller took the campaign up."""
+    """A controller started or resumed the campaign."""
 
     type: Literal["opened"] = "opened"
     host: str
@@ -126,42 +126,42 @@ class Opened(_Entry):
 
 
 class Submitting(_Entry):
-    """Written before the scheduler is called: these attempts may exist from now on."""
+    """Written before the scheduler is called: from now on these attempts may exist."""
 
     type: Literal["submitting"] = "submitting"
     attempts: list[AttemptRecord]
 
 
 class Submitted(_Entry):
-    """The scheduler took these jobs, or they were found in its queue again."""
+    """The scheduler accepted these jobs, or they were found in its queue."""
 
     type: Literal["submitted"] = "submitted"
     jobs: list[JobRecord]
 
 
 class Began(_Entry):
-    """These attempts were claimed by their jobs."""
+    """The jobs of these attempts claimed them."""
 
     type: Literal["began"] = "began"
     attempts: list[BeganRecord]
 
 
 class AttemptId(Record):
-    """Names one attempt."""
+    """Identifies one attempt."""
 
     trial: Natural
     attempt: Positive
 
 
 class Missing(_Entry):
-    """These jobs are not in the queue and have written no end line; the grace before LOST begins."""
+    """These jobs left the queue without an end line; the grace before LOST begins."""
 
     type: Literal["missing"] = "missing"
     attempts: list[AttemptId]
 
 
 class Cancelling(_Entry):
-    """These attempts were told to end, and why."""
+    """These attempts are being cancelled, for a reason."""
 
     type: Literal["cancelling"] = "cancelling"
     attempts: list[AttemptId]
@@ -169,33 +169,33 @@ class Cancelling(_Entry):
 
 
 class Ended(_Entry):
-    """These attempts are over."""
+    """These attempts have ended."""
 
     type: Literal["ended"] = "ended"
     attempts: list[AttemptEnd]
 
 
 class Paused(_Entry):
-    """Nothing is submitted any more until a person has looked, and runs the campaign again."""
+    """Nothing is submitted until an administrator resumes the campaign."""
 
     type: Literal["paused"] = "paused"
     reason: str
 
 
 class Resumed(_Entry):
-    """A paused or stopped campaign goes on."""
+    """A paused or stopped campaign continues."""
 
     type: Literal["resumed"] = "resumed"
 
 
 class Stopped(_Entry):
-    """A person stopped the campaign; running it again goes on."""
+    """The user stopped the campaign; running it again continues it."""
 
     type: Literal["stopped"] = "stopped"
 
 
 class Finished(_Entry):
-    """The campaign is over: its deadline has passed, or (not `by_deadline`) there is nothing left to try."""
+    """The campaign has ended: by its deadline, or (not `by_deadline`) because nothing is left to do."""
 
     type: Literal["finished"] = "finished"
     reason: str

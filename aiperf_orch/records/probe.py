@@ -1,13 +1,15 @@
-"""What the small job of `check` and the login node write to each other, and the names of the files that it stands in.
+"""Files that the probe job of `check` and the login node exchange, and the report of one task.
 
-The login node writes GREETING before it submits. Every task of the job reads it and reports; the first one also writes
-what it read to SEEN, which the login node answers with ANSWER. DATA holds the settings of the data set, where trials load one.
+The login node writes GREETING before it submits the job. Every task reads it and writes a report; rank 0 also copies it
+to SEEN, which the login node answers with ANSWER. DATA has the data set, where trials load one.
 """
 
 from __future__ import annotations
 
 from importlib import metadata
 from typing import Final
+
+from pydantic import Field
 
 from aiperf_orch.records.base import Natural, Record
 
@@ -19,14 +21,14 @@ _PACKAGES: Final = ("aiperf-orch", "numpy", "pydantic", "submitit", "torch")
 
 
 def report_name(rank: int) -> str:
-    """The file that a task's report stands in."""
+    """Name of the file with a task's report."""
     return f"report-{rank}.json"
 
 
 class ProbeStep(Record):
-    """Something that was tried on a node: the seconds that it took, and why it failed, empty when it did not.
+    """One check on a node: its duration in seconds, and its fault, empty when it succeeded.
 
-    `files` are those that an import opened, None of anything else.
+    `files` is the number of files that an import opened; None for other checks.
     """
 
     seconds: float
@@ -35,21 +37,21 @@ class ProbeStep(Record):
 
 
 class LoadingReport(Record):
-    """What a trial with torch loads: torch, then its data set (not tried without torch), and the GPUs that torch sees."""
+    """Loading of torch and then of the data set (None where torch failed), and the GPUs that torch finds."""
 
     torch: ProbeStep
     data: ProbeStep | None = None
-    gpus: list[str] = []
+    gpus: list[str] = Field(default_factory=list)
 
 
 class NodeReport(Record):
-    """What one task of the small job saw.
+    """Report of one task of the probe job.
 
-    `greeting` is what it read, None when the file was not there. `answered` are the seconds from writing SEEN to
-    reading ANSWER; None when no answer came, or this is not the first task. `clock_skew` is how far this node's clock
-    is ahead of the file server's, at least. `package` is what every trial imports. `visible_gpus` is what the scheduler
-    gave by CUDA_VISIBLE_DEVICES or its like, `driver_gpus` what nvidia-smi lists; None where there is no such thing.
-    `loading` is None where the trainer is not torch.
+    `greeting` is the text that it read, None when there was no file. `answered` is the seconds from writing SEEN to
+    reading ANSWER; None when no answer came, or on other ranks than 0. `clock_skew` is the minimum by which this node's
+    clock is ahead of the file server's, in seconds. `package` is the import of what every trial imports. `visible_gpus`
+    is the value of CUDA_VISIBLE_DEVICES or a similar variable, `driver_gpus` the GPUs that nvidia-smi lists; None where
+    there is none. `loading` is None where the trainer is not torch.
     """
 
     rank: Natural
@@ -68,7 +70,7 @@ class NodeReport(Record):
 
 
 def installed_versions() -> dict[str, str]:
-    """Versions of the distributions that should be the same on the login node and on the nodes; imports none of them."""
+    """Versions of distributions that should be equal on the login node and the nodes, without importing them."""
     found = {}
     for name in _PACKAGES:
         try:

@@ -23,7 +23,8 @@ from aiperf_orch.results.plots import Curve, chart
 from aiperf_orch.results.result import Result
 from aiperf_orch.results.score import series
 from aiperf_orch.results.tables import leaderboard_rows, result_row
-from aiperf_orch.settings.loading import flatten
+from aiperf_orch.settings.base import ADVANCED, written_key
+from aiperf_orch.settings.comparison import flatten
 from aiperf_orch.settings.models import SiteSettings, private_keys
 from aiperf_orch.util.units import format_duration, format_number, format_ops, ops_scale
 
@@ -178,10 +179,11 @@ def _settings(settings: SiteSettings, salt: str) -> list[tuple[str, list[tuple[s
     for section, keys in given.items():
         for name in keys.keys() & {key for part, key in private_keys() if part == section}:
             keys[name] = redacted(keys[name], salt)
-        usual = flatten(default[section])
-        sections.append(
-            (section, [(key, _value(value), value != usual.get(key)) for key, value in flatten(keys).items()])
-        )
+        usual, model = flatten(default[section]), getattr(settings, section)
+        rows = [
+            (written_key(model, key), _value(value), value != usual.get(key)) for key, value in flatten(keys).items()
+        ]
+        sections.append((section, sorted(rows, key=lambda row: row[0].startswith(f"{ADVANCED}."))))
     return sections
 
 

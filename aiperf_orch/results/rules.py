@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from aiperf_orch.campaign.state import Phase
 from aiperf_orch.results.result import Result
-from aiperf_orch.settings.models import DATA_SIZES
+from aiperf_orch.util.dataset_catalogue import DATASET_SIZES
 from aiperf_orch.util.units import format_duration
 
 FROZEN: Final = {"aiperf-1.0": "140e0f0a1e062d45eea9a87c4e5aec3b7e8caafa4cea4309040d24d6600476c3"}
@@ -97,7 +97,7 @@ def _data(result: Result, limits: Mapping[str, Any]) -> str | None:
         return f"its images are of {result.classes} classes"
     if len(result.data_digests) > 1:
         return f"its trials read {len(result.data_digests)} different listings of the data"
-    images, _ = DATA_SIZES[limits["data"], _IMAGENET_1K]
+    images, _ = DATASET_SIZES[limits["data"], _IMAGENET_1K]
     if other := sorted(result.training_sizes - {images}):
         return f"its epochs trained on {', '.join(map(str, other[:3]))} images"
     sizes = sorted(result.validation_sizes - {limits["validation_images"]})

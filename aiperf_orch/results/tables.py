@@ -12,6 +12,7 @@ import pandas as pd
 
 from aiperf_orch.campaign.durable_files import replace_file
 from aiperf_orch.campaign.events import best_epoch
+from aiperf_orch.campaign.layout import MEMBERS
 from aiperf_orch.network import counts
 from aiperf_orch.results import rules
 from aiperf_orch.results.collect import TrialRecords
@@ -59,7 +60,7 @@ _LEADERBOARD = (
     "simulated",
 )
 LATER_COLUMNS: Final = {
-    "result.csv": {
+    MEMBERS.result.name: {
         "data_sha256",
         "images_per_second",
         "data_wait",
@@ -67,8 +68,8 @@ LATER_COLUMNS: Final = {
         "energy_of",
         "operations_per_joule",
     },
-    "leaderboard.csv": {"images_per_second", "data_wait"},
-    "series.csv": set[str](),
+    MEMBERS.leaderboard.name: {"images_per_second", "data_wait"},
+    MEMBERS.series.name: set[str](),
 }
 """Columns that tables of earlier versions do not have."""
 _SERIES = ("seconds", "operations", "score", "error", "regulated_score", "epochs", "simulated")

@@ -15,6 +15,7 @@ from enum import Enum
 from pathlib import Path
 
 from aiperf_orch.records.base import EndReason
+from aiperf_orch.util.job_files import LOG
 from aiperf_orch.util.units import format_time
 
 
@@ -204,7 +205,7 @@ class Scheduler(ABC):
     avoids_nodes: bool = False
     """Whether `JobRequest.exclude` is supported."""
 
-    early_log: str = "log"
+    early_log: str = LOG
     """Name of the file in a job's folder for the script's output before it opens the log."""
 
     max_cancels_per_call: int | None = None

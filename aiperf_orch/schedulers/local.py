@@ -27,12 +27,12 @@ import submitit
 
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.schedulers.base import CancelResult, JobEnd, JobRequest, JobState, JobStatus, Scheduler, SubmitResult
-from aiperf_orch.schedulers.job_files import SCRIPT
 from aiperf_orch.schedulers.script_rendering import render_script, submitit_command
 from aiperf_orch.schedulers.submitit_adapter import ScriptLocalExecutor
 from aiperf_orch.settings.schedulers import LocalSettings
 from aiperf_orch.util import gpus
 from aiperf_orch.util.errors import UsageError
+from aiperf_orch.util.job_files import LOG, SCRIPT
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class LocalExecutor(ScriptLocalExecutor):
         script.write_text(_script(request, self._settings, self._share), encoding="utf-8")
         environment = {key: value for key, value in os.environ.items() if not key.startswith("SUBMITIT_")}
         environment |= {_NAME: request.name, **self._share.environment}
-        with (request.folder / "log").open("ab") as log:
+        with (request.folder / LOG).open("ab") as log:
             self.process = subprocess.Popen(
                 ["bash", str(script)],
                 env=environment,

@@ -29,7 +29,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from aiperf_orch.schedulers.job_files import PICKLE, SUBMIT_MODULE
+from aiperf_orch.util.job_files import PICKLE, SUBMIT_MODULE
 
 
 @dataclass(frozen=True, slots=True)

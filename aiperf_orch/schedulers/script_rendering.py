@@ -17,9 +17,9 @@ from typing import Any
 
 import jinja2
 
-from aiperf_orch.schedulers.job_files import PICKLE, SCRIPT, SUBMIT_MODULE
-from aiperf_orch.settings.loading import dump_yaml
+from aiperf_orch.settings.yaml_text import dump_yaml
 from aiperf_orch.util.errors import UsageError
+from aiperf_orch.util.job_files import PICKLE, SCRIPT, SUBMIT_MODULE
 from aiperf_orch.util.text import visible
 
 

@@ -15,7 +15,7 @@ from submitit.core import core, utils
 from submitit.local import local as submitit_local
 from submitit.slurm import slurm as submitit_slurm
 
-from aiperf_orch.schedulers.job_files import SUBMIT_MODULE
+from aiperf_orch.util.job_files import SUBMIT_MODULE
 
 PRIVATE_PARTS: Final[Mapping[str, str]] = {
     SUBMIT_MODULE: "what every batch script runs: it loads the pickle in the job's folder, and calls it",

@@ -1,31 +1,72 @@
-"""What every section of the settings is made of: the strict base model, and checked kinds of text and number."""
+"""Base models of the settings' sections, marks of settings, and checked kinds of text and number."""
 
 from __future__ import annotations
 
 import re
 from pathlib import PurePosixPath
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from aiperf_orch.util.units import Seconds
 
 PRIVATE: Final[dict[str, JsonValue]] = {"private": True}
-"""Marks a setting that never leaves the machine: code, and what names people or places. Packages show a hash of it."""
-
+"""Marks a setting that never leaves the machine: code, and names of users or paths. Packages show a hash of it."""
 
 HASHED: Final = re.compile(r"sha256:[0-9a-f]{64}")
 """A private value as packages show it."""
 
-
 HTML_TAG: Final = re.compile(r"<[A-Za-z/!?]")
-"""What HTML takes for the beginning of a tag; a `<` before anything else, and any `>`, it takes for text."""
+"""The beginning of a tag in HTML; a `<` before any other character, and any `>`, is text there."""
+
+ADVANCED: Final = "advanced"
+"""The part of a section in a site file for settings that few sites need. The models have them at one level."""
+
+_Value = TypeVar("_Value")
+
+
+class AdvancedMark:
+    """Annotation of a setting that belongs to its section's part `advanced`."""
+
+
+Advanced = Annotated[_Value, AdvancedMark]
+"""A setting of this type in its section's part `advanced`: `poll_interval: Advanced[Duration] = 1.0`."""
 
 
 class Settings(BaseModel):
-    """Base of every section: unknown keys are refused, and nothing changes once it is read."""
+    """Base of all settings: unknown keys are refused, and nothing changes after validation."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Section(Settings):
+    """Base of the sections of a site file, whose part `advanced` may hold any of their keys."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lift_advanced(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or ADVANCED not in data:
+            return data
+        advanced = data[ADVANCED]
+        if not isinstance(advanced, dict):
+            known = ", ".join(advanced_keys(cls))
+            raise ValueError(  # noqa: TRY004  pydantic collects ValueError
+                f"{ADVANCED}: a part with keys is expected, not {advanced!r:.60}; for example any of {known}"
+            )
+        twice = next((key for key in advanced if key in data), None)
+        if twice is not None:
+            raise ValueError(f"{twice}: is given in the section and in its part {ADVANCED}: give it once")
+        return {key: value for key, value in data.items() if key != ADVANCED} | advanced
+
+
+def advanced_keys(section: type[BaseModel]) -> list[str]:
+    """The settings of a section that belong to its part `advanced`."""
+    return [name for name, field in section.model_fields.items() if AdvancedMark in field.metadata]
+
+
+def written_key(section: BaseModel, key: str) -> str:
+    """A dotted key of a section as a site file has it: `advanced.poll_interval` for `poll_interval`."""
+    return f"{ADVANCED}.{key}" if key.partition(".")[0] in advanced_keys(type(section)) else key
 
 
 def _one_line(text: str) -> str:
@@ -40,16 +81,21 @@ def _no_formula(text: str) -> str:
     return text
 
 
-def _place(text: str) -> str:
+def _normalized_path(text: str) -> str:
     if text[0] != "/" and not HASHED.fullmatch(text):
         raise ValueError(
             f"must be a path that begins with /, not {text!r:.60}: trials have working directories of their own"
         )
-    return str(PurePosixPath(text)) if text[0] == "/" else text  # as messages have it, from which packages take it
+    return str(PurePosixPath(text)) if text[0] == "/" else text  # the form in messages, where packages redact it
 
 
-def form(pattern: str, words: str) -> AfterValidator:
-    """A check that the whole of a text has this form. A refusal says it in `words`, which follow "must be"."""
+def matching(pattern: str, words: str) -> AfterValidator:
+    """A check that a whole text matches a pattern.
+
+    Args:
+        pattern: a regular expression.
+        words: what the pattern means, for the message of a refusal; they follow "must be".
+    """
     compiled = re.compile(pattern)
 
     def check(text: str) -> str:
@@ -67,7 +113,7 @@ def _positive(seconds: float) -> float:
 
 
 Text = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_one_line)]
-Place = Annotated[Text, AfterValidator(_place)]
+AbsolutePath = Annotated[Text, AfterValidator(_normalized_path)]
 CsvText = Annotated[Text, AfterValidator(_no_formula)]
 Duration = Annotated[Seconds, AfterValidator(_positive)]
 Count = Annotated[int, Field(ge=1, le=10**9)]

@@ -1,7 +1,7 @@
-"""An example of every setting that would pass: what a refusal shows.
+"""A valid example of every setting, for messages of refused ones.
 
-A setting that has a default has its default as the example; the rest stand here, and those whose default says little. A
-test holds that there is one for each setting, and that each passes.
+The example of a setting is its default, or the entry here where it has no default or a less helpful one. A test checks
+that every setting has an example that is valid.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ _EXAMPLES: Final[Mapping[str, Any]] = {
     "network.max_memory": 70.0,
     "search.first_batch_size": 128,
 }
-_MAX_SHOWN: Final = 60  # characters of what was given
+_MAX_SHOWN: Final = 60  # characters of a given value
 _OF_A_SCHEDULER: Final[Mapping[str, Mapping[str, Any]]] = {
     "slurm": {
         "directives": ["--licenses=scratch"],
@@ -82,16 +82,16 @@ _OF_A_SCHEDULER: Final[Mapping[str, Mapping[str, Any]]] = {
     },
     "pbs": {"directives": ["-W group_list=hpc"], "launcher_options": ["-n 4 -ppn 1"], "memory": "64gb"},
 }
-"""What differs between schedulers."""
+"""Examples that differ between schedulers."""
 
 
 def example(location: Sequence[str | int], kind: str | None = None, value: Any = None) -> str:
-    """A setting's value that would pass, as YAML text.
+    """A valid value of a setting, as YAML text.
 
     Args:
-        location: its section and key; what follows a key that is a list is passed over. A section alone gets a key.
-        kind: of the scheduler, for a setting in its section; None is the local one.
-        value: what was given; text where a list of texts is meant becomes its one item.
+        location: section and key; indices of lists are ignored. The example of a section is one of its keys.
+        kind: kind of the scheduler, for its section; None for the local one.
+        value: the refused value; a text in place of a list of texts becomes the only item.
     """
     keys = [part for part in location if isinstance(part, str)]
     if len(keys) == 1:

@@ -1,7 +1,7 @@
-"""Settings: what a site file may say, with every default, unit and bound.
+"""Models of a site file: every setting with its default, unit and bounds.
 
-The models are the format's definition; those of the scheduler's section stand in `config_schedulers`. Reading files, the
-command line's `--set` and telling a person what is wrong with them is `config_loading`'s.
+The section `scheduler` stands in `schedulers`, the loading of site files in `loading`. In the models all settings of a
+section are at one level; in a site file the `Advanced` ones belong to its part `advanced`.
 """
 
 from __future__ import annotations
@@ -10,17 +10,32 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from aiperf_orch.settings.base import PRIVATE, Count, CsvText, Duration, Fraction, Place, Settings, form
+from aiperf_orch.settings.base import (
+    ADVANCED,
+    PRIVATE,
+    AbsolutePath,
+    Advanced,
+    Count,
+    CsvText,
+    Duration,
+    Fraction,
+    Section,
+    Settings,
+    advanced_keys,
+    matching,
+)
 from aiperf_orch.settings.schedulers import LocalSettings, PbsSettings, SchedulerSettings, SlurmSettings
+from aiperf_orch.util import dataset_catalogue
+from aiperf_orch.util.dataset_catalogue import DATASET_SIZES, DatasetName
 
-_SYSTEM_ID: Final = form(
+_SYSTEM_ID: Final = matching(
     r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}",
     "a short name: up to 80 letters, digits and . _ - that begin with a letter or a digit",
 )
 
 
-class SystemSettings(Settings):
-    """Who measures what; these stand in result.csv and a package's system.json.
+class SystemSettings(Section):
+    """Description of the measured system; its keys stand in result.csv and in a package's system.json.
 
     All but `id`, `name` and `accelerator_peak_ops` are named as in the system description of MLPerf (MLCommons).
     """
@@ -28,129 +43,128 @@ class SystemSettings(Settings):
     name: CsvText = "unnamed system"
     submitter: CsvText = "unnamed submitter"
     contact: CsvText | None = None
-    id: Annotated[str, _SYSTEM_ID] | None = None
-    division: Literal["closed", "open"] | None = None
-    status: CsvText | None = None
+    id: Advanced[Annotated[str, _SYSTEM_ID] | None] = None
+    division: Advanced[Literal["closed", "open"] | None] = None
+    status: Advanced[CsvText | None] = None
     number_of_nodes: Count | None = None
-    host_processor_model_name: CsvText | None = None
-    host_processors_per_node: Count | None = None
-    host_processor_core_count: Count | None = None
-    host_memory_capacity: CsvText | None = None
-    host_networking: CsvText | None = None
+    host_processor_model_name: Advanced[CsvText | None] = None
+    host_processors_per_node: Advanced[Count | None] = None
+    host_processor_core_count: Advanced[Count | None] = None
+    host_memory_capacity: Advanced[CsvText | None] = None
+    host_networking: Advanced[CsvText | None] = None
     accelerators_per_node: Count | None = None
     accelerator_model_name: CsvText | None = None
-    accelerator_memory_capacity: CsvText | None = None
-    accelerator_interconnect: CsvText | None = None
-    accelerator_peak_ops: Annotated[float, Field(gt=0, le=1e21, strict=False)] | None = Field(
-        None, description="operations per second of one accelerator at best, in the precision that is trained in"
+    accelerator_memory_capacity: Advanced[CsvText | None] = None
+    accelerator_interconnect: Advanced[CsvText | None] = None
+    accelerator_peak_ops: Advanced[Annotated[float, Field(gt=0, le=1e21, strict=False)] | None] = Field(
+        None, description="peak operations per second of one accelerator, in the precision of the training"
     )
-    operating_system: CsvText | None = None
-    other_software_stack: CsvText | None = None
-    hw_notes: CsvText | None = None
+    operating_system: Advanced[CsvText | None] = None
+    other_software_stack: Advanced[CsvText | None] = None
+    hw_notes: Advanced[CsvText | None] = None
 
 
-class CampaignSettings(Settings):
-    """How long, how many at once, and from which seed."""
+class CampaignSettings(Section):
+    """Duration, concurrency, seed and failure policy."""
 
     duration: Duration = 12 * 3600.0
     concurrency: Annotated[int, Field(ge=1, le=100_000)] = 2
     max_trials: Count | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    max_attempts: Annotated[int, Field(ge=1, le=9)] = 3
-    pause_after_failures: Count = Field(10, description="so many like failures in a row pause the campaign")
-    group_readable: bool = Field(False, description="the campaign directory gets mode 0750 instead of 0700")
-    keep_weights: Count = Field(64, description="weights of so many best trials are kept for inheritance")
+    max_attempts: Advanced[Annotated[int, Field(ge=1, le=9)]] = 3
+    pause_after_failures: Advanced[Count] = Field(
+        10, description="number of consecutive failures with the same reason that pauses the campaign"
+    )
+    group_readable: Advanced[bool] = Field(False, description="give the campaign directory mode 0750 instead of 0700")
+    keep_weights: Advanced[Count] = Field(
+        64, description="number of best trials whose weights are kept for inheritance"
+    )
 
 
-DATA_SIZES: Final = {
-    ("digits", 10): (1437, 360),
-    ("cifar10", 10): (50_000, 10_000),
-    ("imagenet", 1000): (1_281_167, 50_000),
-}
-"""Images that train and validate, by name and classes, of each data set that is always the same."""
+class DataSettings(Section):
+    """The data set on which trials train and validate."""
 
-
-class DataSettings(Settings):
-    """The data set that trials train and validate on."""
-
-    name: Literal["digits", "synthetic", "cifar10", "imagenet"] = "digits"
-    path: Place | None = Field(
+    name: DatasetName = "digits"
+    path: AbsolutePath | None = Field(
         None, description="folder of the data set, as the nodes see it", json_schema_extra=PRIVATE
     )
     image_size: Annotated[int, Field(ge=8, le=4096)] = Field(
-        224, description="side of imagenet's and synthetic's images"
+        224, description="side of the images of imagenet and synthetic, in pixels"
     )
-    classes: Annotated[int, Field(ge=2, le=1_000_000)] = Field(1000, description="of imagenet and synthetic")
-    loaders: Annotated[int, Field(ge=0, le=1024)] | None = Field(
+    classes: Annotated[int, Field(ge=2, le=1_000_000)] = Field(
+        1000, description="number of classes of imagenet and synthetic"
+    )
+    loaders: Advanced[Annotated[int, Field(ge=0, le=1024)] | None] = Field(
         None, description="processes that decode images for one accelerator; by default its share of the cores"
     )
-    stage: Place | None = Field(
-        None, description="folder on each node's own disk that keeps a copy of the data", json_schema_extra=PRIVATE
+    stage: AbsolutePath | None = Field(
+        None, description="folder on each node's own disk for a copy of the data", json_schema_extra=PRIVATE
     )
-    max_broken: Annotated[int, Field(ge=0)] = Field(
-        10,
-        description="so many unreadable training images are skipped in an epoch, by all workers; one more ends the trial",
+    max_broken: Advanced[Annotated[int, Field(ge=0)]] = Field(
+        10, description="maximum number of unreadable training images of an epoch, over all workers, that are skipped"
     )
 
     @property
     def sizes(self) -> tuple[int, int] | None:
-        """Images that train and validate; None of a data set that may have any number."""
-        return DATA_SIZES.get((self.name, self.outputs))
+        """Number of training and of validation images; None for a data set that may have any number."""
+        return DATASET_SIZES.get((self.name, self.outputs))
 
     @property
     def needs_path(self) -> bool:
         """Whether the data set lies in a folder that the settings must name."""
-        return self.name in ("cifar10", "imagenet")
+        return dataset_catalogue.needs_path(self.name)
 
     def without_paths(self) -> DataSettings:
-        """The settings without what is private: as a specification, which leaves the machine, has them."""
+        """The settings without private values, as a specification has them, which leaves the machine."""
         return self.model_copy(update={"path": None, "stage": None})
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """(height, width, channels) of an image as networks read it."""
-        fixed = {"digits": (8, 8, 1), "cifar10": (32, 32, 3)}
-        return fixed.get(self.name, (self.image_size, self.image_size, 3))
+        return dataset_catalogue.image_shape(self.name, self.image_size)
 
     @property
     def outputs(self) -> int:
-        """How many classes a network tells apart."""
-        return self.classes if self.name in ("imagenet", "synthetic") else 10
+        """Number of classes that a network distinguishes."""
+        return dataset_catalogue.class_count(self.name, self.classes)
 
 
-class NetworkSettings(Settings):
-    """The network that the search begins with, and the bounds of those it may propose."""
+class NetworkSettings(Section):
+    """The network with which the search begins, and the limits of those that it may propose."""
 
     seed: Literal["small_residual", "resnet50"] = "small_residual"
-    max_layers: Count = 300
-    max_parameters: Count | None = None
-    max_operations: Annotated[int, Field(ge=1)] | None = Field(
+    max_layers: Advanced[Count] = 300
+    max_parameters: Advanced[Count | None] = None
+    max_operations: Advanced[Annotated[int, Field(ge=1)] | None] = Field(
         None, description="operations to train one image, forward and backward"
     )
     max_memory: Annotated[float, Field(gt=0, le=10**6, strict=False)] | None = Field(
-        None, description="GiB of one accelerator that training may take, by an estimate of what PyTorch's tensors take"
+        None,
+        description="memory of one accelerator that training may take, in GiB, by an estimate of PyTorch's tensors",
     )
 
 
-class SearchSettings(Settings):
+class SearchSettings(Section):
     """Architecture search and hyperparameter search (Ren et al. 2021; Jin et al. 2019)."""
 
-    kernel_sizes: Annotated[list[Literal[1, 3, 5, 7]], Field(min_length=1)] = [3, 5, 7]
-    max_dropout: Fraction = 0.2
+    kernel_sizes: Advanced[Annotated[list[Literal[1, 3, 5, 7]], Field(min_length=1)]] = [3, 5, 7]
+    max_dropout: Advanced[Fraction] = 0.2
     batch_size: Annotated[list[Annotated[int, Field(ge=2, le=10**9)]], Field(min_length=2, max_length=2)] = Field(
         [32, 128], description="smallest and largest batch of one accelerator"
     )
-    first_batch_size: Count | None = Field(None, description="of the first point; by default the largest")
-    tpe_from_round: Annotated[int, Field(ge=0)] = 3
-    max_edits: Annotated[int, Field(ge=1, le=20)] = Field(
+    first_batch_size: Advanced[Count | None] = Field(
+        None, description="batch of the first hyperparameters; by default the largest"
+    )
+    tpe_from_round: Advanced[Annotated[int, Field(ge=0)]] = 3
+    max_edits: Advanced[Annotated[int, Field(ge=1, le=20)]] = Field(
         3, description="edits from the seed to a child before any trial has ended"
     )
-    neighbours: Count = 8
-    beta: Annotated[float, Field(gt=0, strict=False)] = Field(
-        0.5, description="standard deviations below the mean that the search hopes for; the paper: 2.576"
+    neighbours: Advanced[Count] = 8
+    beta: Advanced[Annotated[float, Field(gt=0, strict=False)]] = Field(
+        0.5, description="beta of the lower confidence bound mean - beta x std; 2.576 in the paper"
     )
-    forecast_epoch: Count = 90
-    candidates: Count = Field(32, description="networks that annealing weighs for one proposal")
+    forecast_epoch: Advanced[Count] = 90
+    candidates: Advanced[Count] = Field(32, description="number of networks that annealing evaluates for one proposal")
 
     @model_validator(mode="after")
     def _ordered(self) -> SearchSettings:
@@ -171,46 +185,50 @@ class SimulatedSettings(Settings):
     """The simulated trainer: learning curves from a seeded model instead of training."""
 
     epoch_seconds: Annotated[float, Field(ge=0, le=3600, strict=False)] = Field(
-        0.05, description="what an epoch of the seed network takes; 0 does not wait at all"
+        0.05, description="duration of an epoch of the seed network; 0 does not wait at all"
     )
     failure_rate: Fraction = Field(0.0, description="share of the attempts that fail")
     failure_reason: Literal["TRAINING_DIVERGED", "TRIAL_ERROR", "BAD_DATA", "LOST"] = "TRIAL_ERROR"
 
 
-class TrainingSettings(Settings):
+class TrainingSettings(Section):
     """The training recipe; the defaults are the paper's."""
 
     trainer: Literal["torch", "simulated"] = "torch"
     warmup_epochs: list[Count] = Field([15, 30, 45], description="epochs of the first rounds")
     epochs: Count = Field(60, description="epochs of all later rounds; also the learning rate's horizon")
-    patience: Count = Field(6, description="epochs without improvement that round 0 waits")
-    patience_per_round: Annotated[int, Field(ge=0)] = 2
-    max_patience: Count = 20
-    min_delta: Fraction = 0.001
+    patience: Advanced[Count] = Field(6, description="epochs without improvement before a trial of round 0 stops")
+    patience_per_round: Advanced[Annotated[int, Field(ge=0)]] = 2
+    max_patience: Advanced[Count] = 20
+    min_delta: Advanced[Fraction] = 0.001
     learning_rate: Annotated[float, Field(gt=0, le=100, strict=False)] = 0.1
-    final_learning_rate: Annotated[float, Field(ge=0, le=100, strict=False)] = 0.0
-    momentum: Fraction = 0.9
-    weight_decay: Fraction = 1e-4
-    label_smoothing: Fraction = 0.1
+    final_learning_rate: Advanced[Annotated[float, Field(ge=0, le=100, strict=False)]] = 0.0
+    momentum: Advanced[Fraction] = 0.9
+    weight_decay: Advanced[Fraction] = 1e-4
+    label_smoothing: Advanced[Fraction] = 0.1
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = Field(
-        "auto", description="auto picks what is fast on the node, never below 16 bits"
+        "auto", description="auto selects what is fast on the node, never below 16 bits"
     )
-    compile: bool = Field(False, description="by torch.compile; what it takes counts as training time")
-    hang_after: Duration = Field(600.0, description="a trial without a finished step for so long is hung")
-    inherit_weights: bool = True
-    simulated: SimulatedSettings = SimulatedSettings()
+    compile: Advanced[bool] = Field(
+        False, description="compile the model by torch.compile; the time counts as training time"
+    )
+    hang_after: Advanced[Duration] = Field(
+        600.0, description="time without a finished step after which a trial is hung"
+    )
+    inherit_weights: Advanced[bool] = True
+    simulated: Advanced[SimulatedSettings] = SimulatedSettings()
 
     def epochs_of_round(self, number: int) -> int:
-        """How many epochs a trial of this round (from 0) trains at most."""
+        """Maximum number of epochs of a trial of this round, numbered from 0."""
         return self.warmup_epochs[number] if number < len(self.warmup_epochs) else self.epochs
 
     def patience_of_round(self, number: int) -> int:
-        """After how many epochs without improvement a trial of this round (from 0) stops."""
+        """Number of epochs without improvement after which a trial of this round, numbered from 0, stops."""
         return min(self.patience + self.patience_per_round * number, self.max_patience)
 
 
 def _kind(section: Any) -> str | None:
-    """Which scheduler a section is of; without `kind` it is the local one."""
+    """The scheduler that a section is for; without `kind` the local one."""
     kind = section.get("kind", "local") if isinstance(section, dict) else getattr(section, "kind", "local")
     return kind if isinstance(kind, str) else None
 
@@ -239,7 +257,7 @@ class SiteSettings(Settings):
     def _has_data(self) -> SiteSettings:
         if self.data.needs_path and self.data.path is None and not self.simulated:
             raise ValueError(
-                f"data.path: {self.data.name} needs the folder that it lies in, as the nodes see it; "
+                f"data.path: {self.data.name} needs its folder, as the nodes see it; "
                 f"for example path: /shared/{self.data.name}"
             )
         return self
@@ -263,3 +281,14 @@ def private_keys() -> list[tuple[str, str]]:
         if setting.json_schema_extra == PRIVATE
     }
     return list(keys)
+
+
+def as_site_file(settings: SiteSettings) -> dict[str, dict[str, Any]]:
+    """Every setting as a site file has it: JSON values by section, the advanced ones in its part `advanced`."""
+    document: dict[str, dict[str, Any]] = {}
+    for section, keys in settings.model_dump(mode="json").items():
+        advanced = advanced_keys(type(getattr(settings, section)))
+        document[section] = {key: value for key, value in keys.items() if key not in advanced}
+        if advanced:
+            document[section][ADVANCED] = {key: keys[key] for key in advanced}
+    return document

@@ -30,8 +30,8 @@ from aiperf_orch.network.graph import Graph
 from aiperf_orch.network.seeds import resnet50
 from aiperf_orch.records.base import OperationsPerImage
 from aiperf_orch.records.events import EpochMeasurements
-from aiperf_orch.records.trial import Hyperparameters, TrialSpec
-from aiperf_orch.settings.models import DataSettings, SiteSettings, TrainingSettings
+from aiperf_orch.records.trial import DataRecord, Hyperparameters, TrialSpec
+from aiperf_orch.settings.models import SiteSettings, TrainingSettings
 from aiperf_orch.trial.bench_report import Bench, DataRate, MatrixProduct, TrainingRate, advice, limit, table
 from aiperf_orch.trial.data.dataset import Dataset
 from aiperf_orch.trial.data.open_dataset import DATASETS
@@ -212,10 +212,12 @@ def _data_rate(settings: SiteSettings | None, device: torch.device, side: int, b
         if settings:
             name = settings.data.name
             # the same images are loaded several times, and unreadable ones with them
-            data = settings.data.model_copy(update={"image_size": side, "max_broken": sys.maxsize})
+            data = DataRecord.model_validate(settings.data).model_copy(
+                update={"image_size": side, "max_broken": sys.maxsize}
+            )
         else:
             _write_jpegs(Path(folder))
-            data = DataSettings(name="imagenet", path=folder, image_size=side, classes=2)
+            data = DataRecord(name="imagenet", path=folder, image_size=side, classes=2)
         with closing(DATASETS[data.name](data, device, ProcessGroup())) as dataset:
             rate = _images_per_second(dataset, batch, seconds, device)
             return DataRate(name=name, image_size=dataset.input_shape[0], images_per_second=rate)
@@ -261,7 +263,7 @@ def _training_rate(recipe: TrainingSettings, side: int, batch: int, scale: float
     classes, sufficient = 2, _MIN_EPOCH_SECONDS * scale
     while True:
         network = resnet50((side, side, 3), classes)
-        data = DataSettings(name="synthetic", image_size=side, classes=classes)
+        data = DataRecord(name="synthetic", image_size=side, classes=classes)
         spec = specification(network, data, training, batch=batch, epochs=_EPOCHS)
         measured, seconds, precision = _time_last_epoch(spec, _TRAINING_TIMEOUT * scale)
         if seconds >= sufficient / 2 or classes == _MAX_CLASSES:
@@ -295,7 +297,7 @@ def _time_last_epoch(spec: TrialSpec, timeout: float) -> tuple[EpochMeasurements
 
 
 def specification(
-    network: Graph, data: DataSettings, training: TrainingSettings, *, batch: int, epochs: int
+    network: Graph, data: DataRecord, training: TrainingSettings, *, batch: int, epochs: int
 ) -> TrialSpec:
     """Specification of a trial outside a campaign, for measurements. It never stops early."""
     return TrialSpec(

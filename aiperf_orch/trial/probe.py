@@ -177,10 +177,10 @@ def _load(data: Path) -> LoadingReport:
     loaded = ProbeStep(seconds=_seconds_since(start), files=opened.count)
     start = time.monotonic()
     try:
-        from aiperf_orch.settings.models import DataSettings
+        from aiperf_orch.records.trial import DataRecord
         from aiperf_orch.trial.data.open_dataset import validate_dataset
 
-        validate_dataset(DataSettings.model_validate_json(data.read_bytes()))
+        validate_dataset(DataRecord.model_validate_json(data.read_bytes()))
         step = ProbeStep(seconds=_seconds_since(start))
     except Exception as error:
         step = _failed_step(start, error)

@@ -1,1 +1,1 @@
-"""Helpers without knowledge of the benchmark: errors, units, text, signals, users. Imports no other room."""
+"""Helpers without knowledge of campaigns: errors, text, units, users, GPUs, signals, JSON, temporary folders."""

@@ -1,34 +1,37 @@
-"""The one family of errors that a person sees.
+"""Errors that are shown to users, each with the exit status of the command.
 
-Each carries the exit status that the command line ends with. A message says what was wrong, where (file, line,
-key) and what to do; anything that reaches the terminal as a traceback instead is a bug.
+A message states what is wrong, where (file, line, key) and what to do. A traceback on the terminal is a bug.
 """
 
 
 class AiperfError(Exception):
-    """Base of every error of ours; ends a command with exit status 1."""
+    """Base of all errors; ends a command with exit status 1."""
 
     exit_status = 1
 
 
 class UsageError(AiperfError):
-    """Wrong use: a setting, an argument or a directory that cannot be what was meant."""
+    """Wrong use: a setting, an argument or a directory that is not valid."""
 
     exit_status = 2
 
 
 class NetworkError(UsageError):
-    """A network that is not valid: a shape that does not fit, a cycle, an unknown layer, an impossible edit."""
+    """An invalid network: a shape that does not fit, a cycle, an unknown layer, an impossible edit."""
 
 
 class RecordError(AiperfError):
-    """A record on disk that cannot be trusted: garbage in it, or a broken chain."""
+    """A record on disk that is damaged: not valid, or not chained to the one before."""
+
+
+class NewerVersionError(RecordError):
+    """A file that a newer version of aiperf-orch wrote, in a way that this version does not understand."""
 
 
 class TransientError(AiperfError):
-    """A file could not be read or opened for now: nothing is known of it, so nothing is concluded, and it is tried again.
+    """A file cannot be read or opened for now; nothing is known of it, and the action is repeated.
 
-    Every error is one but "there is no such file", a full disk, and a path that leads to something else than a file.
+    All errors are transient except for a missing file, a full disk, and a path that is not a regular file.
     """
 
 
@@ -37,30 +40,30 @@ class LockedError(AiperfError):
 
 
 class SchedulerUnreachableError(AiperfError):
-    """The scheduler did not answer in time; nothing is known, so nothing is concluded."""
+    """The scheduler did not answer in time; nothing is known of its jobs."""
 
     exit_status = 3
 
 
 class NotFinishedError(AiperfError):
-    """The campaign goes on: what was asked for can only be done when it has ended."""
+    """The campaign still runs, and the action is possible only after its end."""
 
     exit_status = 4
 
 
 class UncleanExitError(AiperfError):
-    """The user wanted to leave, and the file system keeps the controller from ending in order."""
+    """The user interrupted the command, and the file system prevents an orderly end of the controller."""
 
     exit_status = 130
 
 
 class SubmitRefusedError(AiperfError):
-    """The scheduler refused the job, for a reason that is known to be for good; what it said is the message."""
+    """The scheduler refused the job for a permanent reason; the message is the scheduler's."""
 
 
 class SubmitPostponedError(AiperfError):
-    """The scheduler refused the job, for a reason that passes or is not known; what it said is the message."""
+    """The scheduler refused the job for a temporary or unknown reason; the message is the scheduler's."""
 
 
 class QueueFullError(AiperfError):
-    """The scheduler takes no more jobs for now; what it said is the message."""
+    """The scheduler accepts no more jobs for now; the message is the scheduler's."""

@@ -1,4 +1,4 @@
-"""What signals do meanwhile."""
+"""Temporary signal handlers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import FrameType
 
 @contextmanager
 def handle_signals(numbers: Iterable[int], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Let a handler have these signals; afterwards they do what they did before. Of the main thread only."""
+    """Handle signals within a context, and restore their handlers afterwards. For the main thread only."""
     before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield

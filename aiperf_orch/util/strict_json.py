@@ -1,4 +1,4 @@
-"""JSON as strangers may send it, read strictly: no NaN, no infinity, no key twice, not nested beyond all need."""
+"""Strict reading of JSON from untrusted sources: no NaN, no infinity, no duplicate key, bounded nesting."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def loads(data: bytes) -> Any:
     """The value of a JSON text in UTF-8.
 
     Raises:
-        ValueError: saying what is wrong with it.
+        ValueError: with the reason, when it is not valid.
     """
     try:
         value = _DECODER.decode(data.decode())
@@ -33,12 +33,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {twice[:60]!r} stands twice")
+        raise ValueError(f"the key {twice[:60]!r} occurs twice")
     return found
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not JSON")
 
 
 def _finite(text: str) -> float:
@@ -52,7 +52,7 @@ _DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_re
 
 
 def _may_be_deep(data: bytes) -> bool:
-    """Whether pairs of brackets are left when the innermost are taken away again and again: in text, or too deep."""
+    """Whether brackets remain after the innermost pairs were removed repeatedly: they are in text, or nested deeply."""
     brackets = data.translate(None, _NO_BRACKETS)
     for _ in range(_DEEPEST):
         if not brackets:
@@ -62,7 +62,7 @@ def _may_be_deep(data: bytes) -> bool:
 
 
 def _depth(value: Any) -> int:
-    """How deep lists and objects are nested; stops looking where it is too deep anyway."""
+    """Nesting depth of lists and objects, counted up to the limit."""
     level, depth = [value], 0
     while level and depth <= _DEEPEST:
         level = [

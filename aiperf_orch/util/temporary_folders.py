@@ -1,6 +1,6 @@
-"""Private folders for work that takes a moment, below TMPDIR: one whose process was killed is removed by the next.
+"""Private temporary folders below TMPDIR; a later process removes those of processes that were killed.
 
-Each holds a file that its process keeps locked for as long as it lives, so that nobody has to guess who is alive.
+Each folder has a file that its process keeps locked during its life, which shows whether the process still runs.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from aiperf_orch.util.errors import AiperfError
 
 _PREFIX: Final = "aiperf-orch-"
 _LOCK: Final = "in-use"
-_WITHOUT_LOCK: Final = 86400.0  # seconds; one without a lock is being made, or of a version that had none
+_WITHOUT_LOCK: Final = 86400.0  # seconds; a folder without a lock is being created, or is of an old version
 
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A private folder that is empty now, and gone afterwards.
+    """A private, empty folder that is removed afterwards.
 
     Raises:
-        AiperfError: when none can be made.
+        AiperfError: when it cannot be created.
     """
     remove_abandoned()
     try:
@@ -37,16 +37,16 @@ def scratch_folder() -> Iterator[Path]:
         where = error.filename or "TMPDIR"
         raise AiperfError(f"{where}: no temporary folder can be made: {error.strerror}; set TMPDIR") from None
     with _removed(outer), (outer / f"{_LOCK}.new").open("wb") as lock:
-        with suppress(OSError):  # where nothing can be locked a folder that is left is removed after a day
+        with suppress(OSError):  # without locks an abandoned folder is removed after a day
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        (outer / f"{_LOCK}.new").rename(outer / _LOCK)  # never there without being locked
+        (outer / f"{_LOCK}.new").rename(outer / _LOCK)  # it exists only while locked
         inner = outer / "files"
         inner.mkdir(mode=0o700)
         yield inner
 
 
 def remove_abandoned() -> None:
-    """Remove the folders of processes that were killed; what cannot be removed, or judged, stays."""
+    """Remove the folders of processes that were killed; folders that cannot be checked or removed stay."""
     with suppress(OSError):
         for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
             with suppress(OSError):

@@ -1,7 +1,7 @@
-r"""Text from records, files and other programs, made harmless for a terminal, a page, a mail or a spreadsheet.
+r"""Escaping of untrusted text for a terminal, a page, a mail or a spreadsheet.
 
-A character that cannot be seen (control characters, escapes, those that turn the direction of a text, separators of
-lines, halves of surrogate pairs) is shown as its code, `\x1b` or `\u202e`; all others stay as they are.
+An unprintable character (control and direction characters, line separators, surrogates) becomes its code, `\x1b` or
+`\u202e`; all others are unchanged.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ _FORMULA: Final = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 
 
 def visible(text: str) -> str:
-    """The text in one line in which every character can be seen: line ends and tabs are codes, too."""
+    """The text as one line without unprintable characters: line ends and tabs become codes, too."""
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() else _code(letter) for letter in text)
 
 
 def visible_lines(text: str) -> str:
-    """The text with its line ends and tabs, and every other character that cannot be seen as its code."""
+    """The text without unprintable characters except for line ends and tabs."""
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() or letter in "\n\t" else _code(letter) for letter in text)
 
 
 def one_line(text: str) -> str:
-    """The text in one line: white space of any kind becomes one space, what else cannot be seen its code."""
+    """The text as one line: white space becomes one space, other unprintable characters their codes."""
     return visible(" ".join(text.split()))
 
 
 def escape_formula(cell: str) -> str:
-    """A cell of text for CSV that no spreadsheet takes for a formula: one that could be begins with an apostrophe."""
+    """A text for a cell of CSV; an apostrophe before one that a spreadsheet would take for a formula."""
     return f"'{cell}" if cell.startswith(_FORMULA) else cell
 
 

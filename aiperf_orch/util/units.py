@@ -1,4 +1,4 @@
-"""Durations and times as people write them: `12h`, `90s`, `1-12:30:00`; UTC times with milliseconds."""
+"""Parsing and formatting of durations (`12h`, `90s`, `1-12:30:00`), UTC times and numbers, and a monotonic clock."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def parse_duration(value: Any) -> float:
     Units may be spelt out (`90 min`), and Slurm's days with hours (`2-00`, `1-12:30`) are read, too.
 
     Raises:
-        ValueError: for anything else; for a number without a unit, and for `12:00`, whose unit is not known.
+        ValueError: for any other text, also for a number without a unit, and for `12:00`, which is ambiguous.
     """
     text = "" if value is None else str(value).strip()
     clock, slurm = _CLOCK.fullmatch(text), _SLURM_DAYS.fullmatch(text)
@@ -46,7 +46,7 @@ def _unit(name: str) -> str:
 
 
 def _hint(text: str) -> str:
-    """What may be meant by a text that is no duration."""
+    """Suggestions for a text that is not a duration."""
     if re.fullmatch(r"\d{1,20}(\.\d+)?", text):
         return f"; did you mean {text}s, {text}m or {text}h?"
     if two := _TWO_PARTS.fullmatch(text):
@@ -56,7 +56,7 @@ def _hint(text: str) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """A finite duration for people: `4.5s`, `45s`, `2m30s`, `12h`, `1d02h`; what is below its two units is left out."""
+    """A finite duration with its two largest units: `4.5s`, `45s`, `2m30s`, `12h`, `1d02h`."""
     if seconds < 0:
         return "-" + format_duration(-seconds)
     if seconds < 10 and seconds != int(seconds):
@@ -71,13 +71,13 @@ def format_duration(seconds: float) -> str:
 
 
 class _Clock:
-    """The system's clock, made one that never goes back: when that is set back, time goes on from the latest known one."""
+    """Monotonic UTC clock: when the system's clock is set back, it continues from the latest known time."""
 
     def __init__(self) -> None:
         self._latest, self._at = datetime.min.replace(tzinfo=timezone.utc), time.monotonic()
 
     def present(self) -> datetime:
-        """The present: the system's, or what has passed since the latest known time if that is later."""
+        """The system's time, or the latest known time plus the time since then if that is later."""
         earliest = self._latest + timedelta(seconds=time.monotonic() - self._at)
         stated = datetime.now(timezone.utc)
         if stated < earliest:
@@ -86,11 +86,11 @@ class _Clock:
         return stated
 
     def ahead(self) -> float:
-        """Seconds that the present is ahead of the system's clock."""
+        """Seconds by which this clock is ahead of the system's."""
         return (self.present() - datetime.now(timezone.utc)).total_seconds()
 
     def not_before(self, latest: datetime) -> None:
-        """The present is this time at the earliest."""
+        """Set the clock forward to this time if it is behind."""
         if self.present() < latest:
             self._latest, self._at = latest, time.monotonic()
 
@@ -99,44 +99,44 @@ _clock = _Clock()
 
 
 def now() -> datetime:
-    """The present, in UTC, to the millisecond. It never goes back, nor behind what `not_before` was given."""
+    """The present time in UTC, to the millisecond; it never decreases, and is never before the time of `not_before`."""
     return _to_milliseconds(_clock.present())
 
 
 def not_before(latest: datetime) -> None:
-    """Let this process's time go on from `latest` where the system's clock says that it is earlier.
+    """Let this process's time continue from `latest` where the system's clock is behind it.
 
-    So the times of a campaign stay in order although a clock was set back between its controllers, or differs between its
-    nodes: a controller goes on from its journal's last line, a trial from the submission of its job.
+    The times of a campaign stay in order even if a clock was set back between its controllers, or differs between
+    nodes: a controller continues from the last line of its journal, a trial from the submission of its job.
     """
     _clock.not_before(latest)
 
 
 def set_ahead() -> float:
-    """Seconds that this process's time is ahead of the system's clock, because that was set back or `not_before` says so."""
+    """Seconds by which this process's time is ahead of the system's clock, after `not_before` or a reset clock."""
     return round(max(_clock.ahead(), 0.0), 3)
 
 
 def steady_clock() -> Callable[[], datetime]:
-    """A clock that begins with the present and then never steps, whatever is done to the system's clock meanwhile."""
+    """A clock that starts at the present time and is independent of later changes of the system's clock."""
     begun, origin = _clock.present(), time.monotonic()
     return lambda: _to_milliseconds(begun + timedelta(seconds=time.monotonic() - origin))
 
 
 def clock_ahead(before: float, stamp: float, after: float) -> float:
-    """Seconds that this machine's clock is ahead of another's, at least; negative when it is behind.
+    """Minimum number of seconds by which this machine's clock is ahead of another; negative when it is behind.
 
     Args:
-        before: this clock, read before the other one set its stamp, in seconds since the epoch.
-        stamp: the other clock's, as a file server gives it to a new file.
-        after: this clock, read after that.
+        before: this clock's time before the stamp was set, in seconds since the Unix epoch.
+        stamp: the other clock's time, as a file server sets it for a new file.
+        after: this clock's time after the stamp was set.
     """
-    # the stamp was set somewhere between the two looks at our clock: only what is outside is skew
+    # the stamp was set between both readings of this clock: only the part outside is skew
     return round(max(before - stamp, 0.0) + min(after - stamp, 0.0), 3)
 
 
 def format_time(time: datetime) -> str:
-    """A time as it stands on disk: `2026-01-02T03:04:05.678Z`."""
+    """A time in its format on disk: `2026-01-02T03:04:05.678Z`."""
     return time.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -144,39 +144,40 @@ def _to_milliseconds(time: datetime) -> datetime:
     return time.replace(microsecond=time.microsecond // 1000 * 1000)
 
 
-def _exact_duration(seconds: float) -> str:
-    return f"{Decimal(repr(seconds)):f}".removesuffix(".0") + "s"  # all its digits, and never an exponent
+def exact_duration(seconds: float) -> str:
+    """A duration in its format on disk, in seconds with all digits: `43200s`, `0.25s`."""
+    return f"{Decimal(repr(seconds)):f}".removesuffix(".0") + "s"  # never with an exponent
 
 
 _OPS_PREFIXES: Final = (
     *("", "Kilo-", "Mega-", "Giga-", "Tera-", "Peta-"),
-    *("Exa-", "Zetta-", "Yotta-", "Ronna-", "Quetta-"),  # SI has no larger one
+    *("Exa-", "Zetta-", "Yotta-", "Ronna-", "Quetta-"),  # the largest SI prefix
 )
 
 
 def format_number(value: float) -> str:
-    """A number for people, to four digits or to the whole: `0.1235`, `29,921`; an exponent only below 0.0001."""
+    """A number with four digits, or as an integer: `0.1235`, `29,921`; with an exponent only below 0.0001."""
     return f"{value:,.4g}" if abs(value) < 9999.5 else f"{value:,.0f}"
 
 
 def format_ops(ops_per_second: float) -> str:
-    """Operations per second for people, in the paper's words: `56.1 Tera-OPS`."""
+    """Operations per second with the paper's units: `56.1 Tera-OPS`."""
     scale, unit = ops_scale(ops_per_second)
     return f"{format_number(ops_per_second / scale)} {unit}"
 
 
 def ops_scale(ops_per_second: float) -> tuple[float, str]:
-    """How many operations per second the unit that suits such a number is, and its name: `(1e12, "Tera-OPS")`."""
+    """The unit for a number of operations per second, as its size and its name: `(1e12, "Tera-OPS")`."""
     value, prefix = ops_per_second, 0
     while float(f"{value:.4g}") >= 1000 and prefix < len(_OPS_PREFIXES) - 1:
         value, prefix = value / 1000, prefix + 1
     return 1000.0**prefix, f"{_OPS_PREFIXES[prefix]}OPS"
 
 
-Seconds = Annotated[float, BeforeValidator(parse_duration), PlainSerializer(_exact_duration, return_type=str)]
-"""A setting that is a duration: written with its unit, held in seconds."""
+Seconds = Annotated[float, BeforeValidator(parse_duration), PlainSerializer(exact_duration, return_type=str)]
+"""A duration in a setting or a record: in seconds, written with its unit."""
 
 _EARLIEST: Final = datetime(2000, 1, 1, tzinfo=timezone.utc)
-_LATEST: Final = datetime(2200, 1, 1, tzinfo=timezone.utc)  # so far from the ends of time that durations can be added
+_LATEST: Final = datetime(2200, 1, 1, tzinfo=timezone.utc)  # durations can be added without overflow
 Timestamp = Annotated[AwareDatetime, Field(ge=_EARLIEST, lt=_LATEST), PlainSerializer(format_time, return_type=str)]
-"""A time in a record: of this age, with its zone, written in UTC to the millisecond."""
+"""A time in a record: between 2000 and 2200, with a time zone, written in UTC to the millisecond."""

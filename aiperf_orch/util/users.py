@@ -1,4 +1,4 @@
-"""Who runs this process, also where the user database does not know: in a container, with an id that has no entry."""
+"""The user of this process, also where the user database has no entry for the id, as in a container."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _VARIABLES: Final = ("LOGNAME", "USER", "LNAME", "USERNAME")
 
 
 def user_name(uid: int) -> str | None:
-    """A user's name; None where the user database has no entry for the id, or cannot be asked."""
+    """A user's name; None where the user database has no entry for the id, or is not available."""
     try:
         return pwd.getpwuid(uid).pw_name
     except (KeyError, OSError):
@@ -18,13 +18,13 @@ def user_name(uid: int) -> str | None:
 
 
 def current_user() -> str:
-    """The name of whoever runs this process: by the user database, else by the environment, else the id in digits."""
+    """Name of this process's user: from the user database, else from the environment, else the id in digits."""
     given = (os.environ.get(variable) for variable in _VARIABLES)
     return user_name(os.getuid()) or next(filter(None, given), None) or str(os.getuid())
 
 
 def current_group() -> int:
-    """The id of the primary group of whoever runs this process."""
+    """Id of the primary group of this process's user."""
     try:
         return pwd.getpwuid(os.getuid()).pw_gid
     except (KeyError, OSError):
@@ -32,8 +32,8 @@ def current_group() -> int:
 
 
 def user_identifiers() -> list[str]:
-    """Every name that tells who runs this process, that of the home directory among them."""
+    """Every name that identifies this process's user, including the name of the home directory."""
     home = os.path.basename(os.path.expanduser("~"))  # noqa: PTH111, PTH119  Path.home() raises where there is none
     given = (os.environ.get(variable, "") for variable in _VARIABLES)
     found = dict.fromkeys([home, user_name(os.getuid()) or "", *given])
-    return [name for name in found if name.strip("~0123456789")]  # numbers stand everywhere
+    return [name for name in found if name.strip("~0123456789")]  # numbers are too common to be redacted

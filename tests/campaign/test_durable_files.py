@@ -35,7 +35,7 @@ def test_an_immutable_file_is_written_once(tmp_path: Path) -> None:
     path = tmp_path / "file"
     write_once(path, b"one")
     write_once(path, b"one")
-    with pytest.raises(AiperfError, match="is already there with other contents, and is never overwritten"):
+    with pytest.raises(AiperfError, match="exists with other contents, and is never overwritten"):
         write_once(path, b"two")
     assert path.read_bytes() == b"one"
     assert _mode(path) == 0o640
@@ -153,7 +153,7 @@ def test_a_full_disk_is_explained_and_leaves_what_was_there(small_disk: Path, fi
     file.append("one\n")
     fill(small_disk)
     with pytest.raises(
-        AiperfError, match="file: cannot be written: the disk is full: free some room, then run the same"
+        AiperfError, match="file: cannot be written: the disk is full: free some space, then run the same"
     ):
         file.append("x" * 10_000 + "\n")
     with pytest.raises(AiperfError, match="other: cannot be written: the disk is full"):

@@ -1,4 +1,4 @@
-"""The table of legal histories: what the controller makes of every case stands in it, and what it never makes does not."""
+"""The table of legal histories: it has what the controller writes in every case, and nothing else."""
 
 from itertools import product
 
@@ -6,12 +6,12 @@ import pytest
 
 from aiperf_orch.campaign.end_reasons import (
     HISTORIES,
-    Records,
+    EndRecords,
     Writer,
-    legal,
+    describe_mismatch,
+    matching_history,
     reason_with_end_line,
     reason_without_end_line,
-    what_is_wrong,
 )
 from aiperf_orch.campaign.failure_policy import CONSEQUENCES
 from aiperf_orch.records.base import EndReason as Reason
@@ -39,13 +39,15 @@ BY_TRIAL = {  # and whether it writes that only after its begin line
     Reason.TRIAL_ERROR: False,
 }
 
+pytestmark = pytest.mark.unit
+
 
 @pytest.mark.parametrize("line", BY_TRIAL)
 def test_every_end_line_of_a_trial_leads_to_a_legal_history(line):
     for order, queue, begun, run in product(ORDERS, BY_QUEUE, (True, BY_TRIAL[line]), (0, 1, 7)):
         for job in (True, False) if queue is None else (True,):  # a queue is asked for known jobs
             reason = reason_with_end_line(line, order, queue)
-            found = legal(Records(reason, line, begun=begun, job=job, run=run))
+            found = matching_history(EndRecords(reason, line, begun=begun, job=job, run=run))
             assert found is not None, (line, order, queue, begun, job)
             assert found.why
 
@@ -57,7 +59,11 @@ def test_every_attempt_taken_from_its_job_has_a_legal_history(order):
             reason = reason_without_end_line(order, queue, unseen=unseen and queue is None)
             # another controller may find the line that one wrote which was killed before it journaled it
             for journal in {reason, reason_with_end_line(reason, order), reason_with_end_line(reason, None, queue)}:
-                assert legal(Records(journal, reason, begun=False, job=job, run=run)), (order, queue, journal)
+                assert matching_history(EndRecords(journal, reason, begun=False, job=job, run=run)), (
+                    order,
+                    queue,
+                    journal,
+                )
 
 
 def test_a_queue_that_gives_a_reason_of_our_own_is_not_believed():
@@ -75,7 +81,7 @@ def test_each_row_is_found_and_says_why():
     assert len(set(HISTORIES)) == len(HISTORIES)
     for row in HISTORIES:
         known = {"begun": bool(row.begun), "job": row.job is not False, "run": 1 if row.later else 0}
-        assert legal(Records(row.reason, row.line, **known))
+        assert matching_history(EndRecords(row.reason, row.line, **known))
         assert row.why
         assert row.writer is Writer.TRIAL or row.line is row.reason
 
@@ -83,18 +89,27 @@ def test_each_row_is_found_and_says_why():
 @pytest.mark.parametrize(
     ("records", "why"),
     [
-        (Records(Reason.COMPLETED, Reason.LOST, begun=True, job=True, run=0), "no attempt ends so"),
-        (Records(Reason.LOST, Reason.COMPLETED, begun=True, job=True, run=0), "no attempt ends so"),
-        (Records(Reason.STOPPED, Reason.CANCELLED, begun=True, job=True, run=0), "no attempt ends so"),
-        (Records(Reason.COMPLETED, Reason.STOPPED, begun=True, job=True, run=0), "no attempt ends so"),
-        (Records(Reason.BAD_DATA, Reason.STOPPED, begun=True, job=True, run=0), "no attempt ends so"),
-        (Records(Reason.SUBMIT_REFUSED, Reason.STOPPED, begun=True, job=False, run=0), "no attempt ends so"),
-        (Records(Reason.COMPLETED, Reason.COMPLETED, begun=False, job=True, run=0), "its last run has no begin line"),
-        (Records(Reason.PREEMPTED, Reason.STOPPED, begun=True, job=False, run=0), "the journal knows no job of it"),
-        (Records(Reason.PREEMPTED, Reason.PREEMPTED, begun=False, job=False, run=1), "the journal knows no job of it"),
-        (Records(Reason.SUBMIT_REFUSED, Reason.SUBMIT_REFUSED, begun=False, job=True, run=0), "knows a job of it"),
+        (EndRecords(Reason.COMPLETED, Reason.LOST, begun=True, job=True, run=0), "no attempt has this history"),
+        (EndRecords(Reason.LOST, Reason.COMPLETED, begun=True, job=True, run=0), "no attempt has this history"),
+        (EndRecords(Reason.STOPPED, Reason.CANCELLED, begun=True, job=True, run=0), "no attempt has this history"),
+        (EndRecords(Reason.COMPLETED, Reason.STOPPED, begun=True, job=True, run=0), "no attempt has this history"),
+        (EndRecords(Reason.BAD_DATA, Reason.STOPPED, begun=True, job=True, run=0), "no attempt has this history"),
+        (
+            EndRecords(Reason.SUBMIT_REFUSED, Reason.STOPPED, begun=True, job=False, run=0),
+            "no attempt has this history",
+        ),
+        (
+            EndRecords(Reason.COMPLETED, Reason.COMPLETED, begun=False, job=True, run=0),
+            "its last run has no begin line",
+        ),
+        (EndRecords(Reason.PREEMPTED, Reason.STOPPED, begun=True, job=False, run=0), "the journal knows no job of it"),
+        (
+            EndRecords(Reason.PREEMPTED, Reason.PREEMPTED, begun=False, job=False, run=1),
+            "the journal knows no job of it",
+        ),
+        (EndRecords(Reason.SUBMIT_REFUSED, Reason.SUBMIT_REFUSED, begun=False, job=True, run=0), "knows a job of it"),
     ],
 )
 def test_what_no_controller_writes_is_not_legal(records, why):
-    assert legal(records) is None
-    assert why in what_is_wrong(records)
+    assert matching_history(records) is None
+    assert why in describe_mismatch(records)

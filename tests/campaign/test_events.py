@@ -266,9 +266,9 @@ def test_a_garbage_line_is_a_fault_and_the_rest_counts(
         ({"epoch": 1}, "epoch 1: out of order, or beyond the 5 epochs of its specification, and does not count"),
         ({"epoch": 6}, "epoch 6: out of order, or beyond the 5 epochs"),
         ({"epoch": 0}, "not an event: epoch.epoch: "),
-        ({"trial": 7}, "trial 7, attempt 1, run 0 stand in another's file"),
-        ({"attempt": 2}, "trial 0, attempt 2, run 0 stand in another's file"),
-        ({"run": 1}, "trial 0, attempt 1, run 1 stand in another's file"),
+        ({"trial": 7}, "trial 7, attempt 1, run 0 stand in the file of another run"),
+        ({"attempt": 2}, "trial 0, attempt 2, run 0 stand in the file of another run"),
+        ({"run": 1}, "trial 0, attempt 1, run 1 stand in the file of another run"),
         ({"end": "2001-01-01T00:00:00Z"}, "epoch 2: ends before it starts, or starts before the trial"),
         ({"start": "2001-01-01T00:00:00Z"}, "epoch 2: ends before it starts, or starts before the trial"),
         ({"end": "2001-01-01T00:00:00"}, "not an event: epoch.end: "),
@@ -325,12 +325,12 @@ def test_no_more_than_20_faults_of_a_file_are_told(made: Any, faults: int) -> No
     assert _numbers(run) == [1]
     told = [fault.removeprefix(f"{path}:").partition(":")[0] for fault in run.faults]
     lines = [str(2 + number) for number in range(min(faults, 20))]
-    assert told == lines + [" has more lines that do not count"] * (faults > 20)
+    assert told == lines + [" has further lines that do not count"] * (faults > 20)
     with path.open("a") as file:  # the file grows: it is said once
         file.write("garbage\n" * 30)
     run.poll()
     assert len(run.faults) == 21
-    assert len({fault for fault in run.faults if fault.endswith("has more lines that do not count")}) == 1
+    assert len({fault for fault in run.faults if fault.endswith("has further lines that do not count")}) == 1
 
 
 @settings(deadline=None)

@@ -99,7 +99,7 @@ def test_another_hosts_controller_is_asked_after(path: Path) -> None:
     assert holder.alive() is None
     before = path.read_bytes()
     with pytest.raises(
-        LockedError, match=r"a controller on elsewhere .* if you know that it is gone, give --take-over"
+        LockedError, match=r"a controller on elsewhere .* if you know that it has ended, give --take-over"
     ):
         Lock.acquire(path, take_over=False)
     assert path.read_bytes() == before
@@ -120,7 +120,7 @@ def test_who_was_robbed_notices_and_leaves_the_lock_alone(path: Path) -> None:
     lock.release()
     assert path.read_bytes() == robbed
     path.unlink()
-    with pytest.raises(LockedError, match="nobody that can be read"):
+    with pytest.raises(LockedError, match="a holder that cannot be read"):
         lock.check_held()
 
 
@@ -180,7 +180,7 @@ def test_of_two_that_start_at_once_exactly_one_gets_it(tmp_path: Path, left_behi
             lost, won = sorted(said)
             assert won == f"won: {2 if left_behind else 1}", said
             assert lost.startswith(f"lost: {path}: "), said
-            assert "another controller takes this campaign up" in lost or "a live controller holds" in lost, said
+            assert "another controller is starting this campaign" in lost or "a live controller holds" in lost, said
             holder = read_holder(path)
             assert holder is not None
             assert holder.pid == racers[said.index(won)].pid
@@ -194,7 +194,7 @@ def test_of_two_that_start_at_once_exactly_one_gets_it(tmp_path: Path, left_behi
 def test_a_controller_that_is_about_to_take_it_is_not_overtaken(path: Path, take_over: bool) -> None:
     guard = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     fcntl.flock(guard, fcntl.LOCK_EX)
-    with pytest.raises(LockedError, match="another controller takes this campaign up at this moment"):
+    with pytest.raises(LockedError, match="another controller is starting this campaign at this moment"):
         Lock.acquire(path, take_over=take_over)
     assert not path.exists()
     os.close(guard)
@@ -204,7 +204,7 @@ def test_a_controller_that_is_about_to_take_it_is_not_overtaken(path: Path, take
 def test_deleting_the_file_robs_no_live_holder(path: Path) -> None:
     Lock.acquire(path, take_over=False)
     path.unlink()
-    with pytest.raises(LockedError, match="another controller takes this campaign up"):
+    with pytest.raises(LockedError, match="another controller is starting this campaign"):
         Lock.acquire(path, take_over=True)
     assert not path.exists()
 

@@ -46,7 +46,7 @@ def test_a_parent_that_everybody_can_write_is_refused(folder: Path, mode: int) -
     folder.parent.chmod(mode)
     with pytest.raises(
         UsageError,
-        match=rf"^{folder.parent}: everybody could replace {folder} through this parent directory "
+        match=rf"^{folder.parent}: any user could replace {folder} through this parent directory "
         rf"\(mode {mode:04o}\): chmod o-w {folder.parent}, or put",
     ):
         check_trusted(folder)
@@ -106,11 +106,11 @@ def test_a_link_is_followed_on_both_sides(folder: Path, tmp_path: Path) -> None:
     (public / "link").symlink_to(folder)
     check_trusted(public / "link")
     public.chmod(0o777)
-    with pytest.raises(UsageError, match="public: everybody could replace"):
+    with pytest.raises(UsageError, match="public: any user could replace"):
         check_trusted(public / "link")
     public.chmod(0o755)
     folder.parent.chmod(0o777)
-    with pytest.raises(UsageError, match="parent: everybody could replace"):
+    with pytest.raises(UsageError, match="parent: any user could replace"):
         check_trusted(public / "link")
     folder.parent.chmod(0o755)
     check_trusted(public / "link")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.public_settings import private_values, redacted, redacted_yaml
-from aiperf_orch.settings.loading import parse_yaml
 from aiperf_orch.settings.models import SiteSettings
+from aiperf_orch.settings.yaml_text import parse_yaml
 
 _PRIVATE = ["export TOKEN=hunter2", "module load python", "/home/alice/venv/bin/python", "/home/alice/job.sh.j2"]
 _SETTINGS = SiteSettings.model_validate(

@@ -45,4 +45,4 @@ def test_a_location_that_others_can_change_is_a_fault(tmp_path: Path) -> None:
     folder.parent.chmod(0o777)
     [finding] = checks(SiteSettings(), folder)
     assert (finding.subject, finding.level) == ("location", Level.FAULT)
-    assert "everybody could replace" in finding.message
+    assert "any user could replace" in finding.message

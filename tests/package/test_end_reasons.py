@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from aiperf_orch.campaign.end_reasons import HISTORIES, History, Records, Writer, legal
+from aiperf_orch.campaign.end_reasons import HISTORIES, EndRecords, History, Writer, matching_history
 from aiperf_orch.package.packing import write_package
 from aiperf_orch.package.verify import verify
 from aiperf_orch.records.base import EndReason
@@ -50,8 +50,8 @@ class Case:
     listed: bool = True
 
     @property
-    def records(self) -> Records:
-        return Records(self.row.reason, self.row.line, self.begun, self.job, 1 if self.before else 0)
+    def records(self) -> EndRecords:
+        return EndRecords(self.row.reason, self.row.line, self.begun, self.job, 1 if self.before else 0)
 
 
 def _cases() -> Iterator[Case]:
@@ -187,7 +187,7 @@ every_scheduler = pytest.mark.parametrize("made", SCHEDULERS, indirect=True)
 def test_a_campaign_of_every_legal_history_verifies(made: Made, tmp_path: Path) -> None:
     assert {case.row for case in CASES} == set(HISTORIES)
     for case in CASES:
-        assert legal(case.records)
+        assert matching_history(case.records)
     for accounted in (False, True) if made.kind != "local" else (False,):
         found = verify(made.package(tmp_path / f"{accounted}.tar.gz", accounted=accounted))
         assert list(map(str, found.faults)) == []
@@ -222,8 +222,8 @@ def test_another_reason_is_found_wherever_it_makes_an_illegal_history(
     }
     expected = set()
     for trial, case in enumerate(CASES):
-        known = Records(told[trial], case.row.line, case.begun, case.job, case.records.run)
-        if legal(known) is None or not case.listed:
+        known = EndRecords(told[trial], case.row.line, case.begun, case.job, case.records.run)
+        if matching_history(known) is None or not case.listed:
             expected.add(trial)
     assert named == expected
     assert len(expected) > len(CASES) / 2

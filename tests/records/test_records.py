@@ -1,4 +1,4 @@
-"""Records: what they hold, what they refuse, and that they come back from disk as they went."""
+"""Records: accepted and refused values, and their form on disk."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from aiperf_orch.records.base import EndReason, OperationsPerImage, first_error
+from aiperf_orch.records.base import EndReason, OperationsPerImage, Record, first_error
 from aiperf_orch.records.events import Begin, End, Epoch, event_adapter
 from aiperf_orch.records.journal import Created, Ended, entry_adapter
-from aiperf_orch.records.trial import Hyperparameters, TrialSpec
+from aiperf_orch.records.trial import DataRecord, Hyperparameters, TrainingRecord, TrialSpec
 from aiperf_orch.settings.models import DataSettings, TrainingSettings
 
 _TIME = datetime(2026, 1, 2, 3, 4, 5, 678_000, timezone.utc)
@@ -27,8 +27,11 @@ _EPOCH = {
 _BEGIN = {
     "type": "begin", "trial": 42, "attempt": 1, "run": 0, "time": "2026-01-02T03:04:05.678Z", "hosts": ["n1"],
     "job": "123", "batch": 448, "spec_sha256": "0" * 64, "trainer": "torch", "device": "cpu", "precision": "fp32",
-    "cores": 1, "inherited": True, "workers": 16, "compiled": False, "data_sha256": "1" * 64, "clock_skew": -0.2, "versions": {"torch": "2.11.0+cpu", "aiperf-orch": "0.1.0"},
+    "cores": 1, "inherited": True, "workers": 16, "compiled": False,
+    "data_sha256": "1" * 64, "clock_skew": -0.2, "versions": {"torch": "2.11.0+cpu", "aiperf-orch": "0.1.0"},
 }  # fmt: skip
+
+pytestmark = pytest.mark.unit
 
 
 def _refused(value: Any) -> str:
@@ -83,7 +86,7 @@ def test_times_are_written_in_utc_to_the_millisecond() -> None:
         ({"type": None}, "Input tag 'None'"),
     ],
 )
-def test_a_line_that_says_the_impossible_is_refused_at_its_key(changes: Any, fault: str) -> None:
+def test_an_impossible_value_is_refused_at_its_key(changes: Any, fault: str) -> None:
     assert _refused(_EPOCH | changes).startswith(fault)
 
 
@@ -100,13 +103,14 @@ def test_a_line_that_says_the_impossible_is_refused_at_its_key(changes: Any, fau
         {"trainer": "magic"},
     ],
 )
-def test_what_goes_into_tables_is_plain(changes: Any) -> None:
+def test_values_for_tables_are_plain(changes: Any) -> None:
     assert _refused(_BEGIN | changes).startswith("begin.")
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "null", "[]", "3", '"epoch"', "{}", "\x00", b"\xff", b'{"type": "epoch\xff"}', "[" * 100_000, '{"a":' * 9999],
+    ["", "{", "null", "[]", "3", '"epoch"', "{}", "\x00", b"\xff", b'{"type": "epoch\xff"}',
+     "[" * 100_000, '{"a":' * 9999],
 )  # fmt: skip
 def test_garbage_is_refused(text: str | bytes) -> None:
     assert _refused(text)
@@ -122,11 +126,11 @@ def test_operations_are_exact_beyond_64_bits() -> None:
     assert OperationsPerImage(forward=many, train=3 * many).train == 3 * many
 
 
-def test_a_number_without_end_is_refused_soon() -> None:
+def test_a_very_long_number_is_refused_soon() -> None:
     assert _refused(json.dumps(_EPOCH).replace("123456789012", "9" * 100_000))
 
 
-def test_records_never_change() -> None:
+def test_records_are_immutable() -> None:
     with pytest.raises(FrozenInstanceError):
         event_adapter.validate_json(json.dumps(_EPOCH)).trial = 3  # type: ignore[misc]
 
@@ -139,26 +143,26 @@ _TIMES = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.j
 
 @settings(deadline=None)
 @given(_COUNT, _COUNT, st.integers(1, 10**9), st.floats(0, 1), st.floats(allow_nan=False, allow_infinity=False), _TIMES)
-def test_an_epoch_survives_being_written(
+def test_an_epoch_is_read_back_as_it_was_written(
     trial: int, ops: int, number: int, error: float, loss: float, time: datetime
 ) -> None:
     epoch = Epoch(
         trial=trial, attempt=1, run=0, epoch=number, start=time, end=time, train_images=ops, val_images=number,
         loss=loss, error=error, ops=ops,
- batch=1,
+        batch=1,
     )  # fmt: skip
     assert event_adapter.validate_json(epoch.to_line()) == epoch
 
 
 @settings(deadline=None)
 @given(st.text(max_size=50))
-def test_a_message_of_any_text_stays_one_line(message: str) -> None:
+def test_any_message_stays_on_one_line(message: str) -> None:
     end = End(trial=0, attempt=1, run=0, time=_TIME, reason=EndReason.TRIAL_ERROR, message=message)
     assert "\n" not in end.to_line()
     assert event_adapter.validate_json(end.to_line()) == end
 
 
-def test_a_specification_survives_being_written() -> None:
+def test_a_specification_is_read_back_as_it_was_written() -> None:
     spec = TrialSpec(
         campaign="abcde", trial=3, round=1, seed=7, parent=0, parent_error=0.25, edits=[{"kind": "wider", "at": 3}],
         network_hash="a" * 64, operations=OperationsPerImage(forward=10**25, train=3 * 10**25),
@@ -168,12 +172,46 @@ def test_a_specification_survives_being_written() -> None:
     assert TrialSpec.model_validate_json(spec.model_dump_json()) == spec
 
 
+@pytest.mark.parametrize(
+    ("model", "settings"),
+    [
+        (DataRecord, DataSettings(name="imagenet", path="/shared/imagenet", stage="/local", loaders=3)),
+        (TrainingRecord, TrainingSettings()),
+        (TrainingRecord, TrainingSettings(hang_after="90.25s", simulated={"failure_rate": 1})),  # type: ignore[arg-type]
+    ],
+)
+def test_a_wire_model_writes_the_bytes_of_its_settings_section(model: type[Record], settings: Any) -> None:
+    record = model.model_validate(settings)
+    assert record.to_line() == settings.model_dump_json()
+    assert model.model_validate_json(record.to_line()) == record
+
+
+def test_a_new_setting_does_not_change_a_specification() -> None:
+    class LaterSettings(DataSettings):
+        colour: str = "red"
+
+    record = DataRecord.model_validate(LaterSettings(name="cifar10", path="/data"))
+    assert record == DataRecord(name="cifar10", path="/data")
+    assert "colour" not in record.to_line()
+    with pytest.raises(ValidationError, match="colour"):
+        DataRecord.model_validate_json('{"colour": "red"}')
+
+
+@pytest.mark.parametrize(
+    "value", ['{"epochs": "3"}', '{"hang_after": "0s"}', '{"momentum": 2}', '{"trainer": "magic"}']
+)
+def test_a_wire_model_is_as_strict_as_the_settings(value: str) -> None:
+    for model in (TrainingRecord, TrainingSettings):
+        with pytest.raises(ValidationError):
+            model.model_validate_json(value)
+
+
 def test_a_specification_of_another_version_is_refused() -> None:
     with pytest.raises(ValidationError, match="version"):
         TrialSpec.model_validate({"version": 2})
 
 
-def test_journal_entries_are_told_by_their_type() -> None:
+def test_journal_entries_are_distinguished_by_their_type() -> None:
     line = Created(seq=0, time=_TIME, generation=1, prev="0" * 64, settings_sha256="1" * 64, version="0.1.0").to_line()
     assert isinstance(entry_adapter.validate_json(line), Created)
     ended = Ended(seq=3, time=_TIME, generation=1, prev="0" * 64, attempts=[])

@@ -1,4 +1,4 @@
-"""What an earlier version wrote is read for ever: its packages verify, and its campaign directories are read by every command."""
+"""Files of earlier versions stay readable: packages verify, and every command reads campaign directories."""
 
 import json
 import tarfile
@@ -58,7 +58,7 @@ def test_a_campaign_directory_of_an_earlier_version_can_be_read(name, unpack, tm
         assert found.result_row["score"] == result.score.score == before["score"]
 
 
-def test_there_are_campaigns_of_every_scheduler_and_of_many_ends():
+def test_the_campaigns_have_every_scheduler_and_many_end_reasons():
     ends, kinds = set(), set()
     for file in CAMPAIGNS.values():
         with tarfile.open(file) as archive:

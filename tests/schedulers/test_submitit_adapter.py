@@ -19,13 +19,13 @@ from submitit.core import core
 from submitit.core.utils import DelayedSubmission
 
 import aiperf_orch.schedulers
-from aiperf_orch.schedulers.job_files import SUBMIT_MODULE
 from aiperf_orch.schedulers.submitit_adapter import (
     PRIVATE_PARTS,
     DelayedSlurmExecutor,
     ScriptLocalExecutor,
     parse_node_list,
 )
+from aiperf_orch.util.job_files import SUBMIT_MODULE
 
 pytestmark = pytest.mark.unit
 

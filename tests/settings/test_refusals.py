@@ -1,4 +1,4 @@
-"""What a refused setting says: where it stands, what is wrong in words, and an example that would pass."""
+"""Messages for refused settings: where the setting stands, what is wrong, and an example that would pass."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from aiperf_orch.settings.loading import LoadedSettings, Override, load_site, parse_yaml
+from aiperf_orch.settings.document import Override
+from aiperf_orch.settings.loading import LoadedSettings, load_site
 from aiperf_orch.settings.models import SCHEDULERS, SiteSettings
+from aiperf_orch.settings.yaml_text import parse_yaml
 from aiperf_orch.util.errors import UsageError
 
 Load = Callable[..., LoadedSettings]
@@ -23,10 +25,12 @@ _COMPANIONS: dict[str, dict[str, Any]] = {
     "pbs.launcher_options": {"launcher": "mpiexec"},
 }
 _WRONG: list[Any] = [
-    {"nonsense": 1}, [], [{}], [[]], "", " ", "two\nlines", "it's \"$(x)`", "nonsense value", -1, 0, 1.5, True, None, 10**30,
-    "12", 12, "x" * 5000, ["ok", 3, {}], "=1+1", "relative/path",
+    {"nonsense": 1}, [], [{}], [[]], "", " ", "two\nlines", "it's \"$(x)`", "nonsense value", -1, 0, 1.5, True,
+    None, 10**30, "12", 12, "x" * 5000, ["ok", 3, {}], "=1+1", "relative/path",
 ]  # fmt: skip
 _REGEX = re.compile(r"\^\[|\[A-Z|\[a-z|\[0-9|\\[dwsS]|pattern|regex|\{0,\d")
+
+pytestmark = pytest.mark.unit
 
 
 @pytest.fixture
@@ -70,7 +74,7 @@ def _line(section: str) -> int:
 
 
 @pytest.mark.parametrize(("kind", "section", "key"), ALL, ids=lambda part: part)
-def test_every_setting_says_where_what_and_an_example(
+def test_every_refusal_names_place_reason_and_example(
     load: Load, tmp_path: Path, kind: str, section: str, key: str
 ) -> None:
     refused = 0
@@ -79,13 +83,13 @@ def test_every_setting_says_where_what_and_an_example(
             load(_text(kind, section, key, wrong))
         except UsageError as error:
             refused += 1
-            [said, *_] = str(error).split("\n")
+            [message, *_] = str(error).split("\n")
         else:
             continue
-        assert re.match(re.escape(f"{tmp_path}/site.yaml:") + rf"\d+: {section}\.{key}\b", said), said
-        assert "for example " in said or "unknown key; " in said, said
-        assert not _REGEX.search(said), said
-        assert len(said) < 600
+        assert re.match(re.escape(f"{tmp_path}/site.yaml:") + rf"\d+: {section}\.{key}\b", message), message
+        assert "for example " in message or "unknown key; " in message, message
+        assert not _REGEX.search(message), message
+        assert len(message) < 600
     assert refused >= 3  # an object, a list of lists and the like
 
 
@@ -93,11 +97,11 @@ def test_every_setting_says_where_what_and_an_example(
 def test_the_example_of_every_setting_passes(load: Load, kind: str, section: str, key: str) -> None:
     with pytest.raises(UsageError) as caught:
         load(_text(kind, section, key, {"nonsense": {}}))
-    said = str(caught.value).split("\n")[0]
-    name, _, written = said.rpartition("for example ")[2].partition(": ")
+    message = str(caught.value).split("\n")[0]
+    name, _, written = message.rpartition("for example ")[2].partition(": ")
     assert name == key or key == "simulated"
     if (kind, key) == ("pbs", "comment"):
-        return  # there is none: the refusal shows project, as another test has it
+        return  # PBS has no comment: the refusal shows project, as another test checks
     companions = _COMPANIONS.get(key, {}) | _COMPANIONS.get(f"{kind}.{key}", {})
     if key == "mail_user" and kind == "slurm":
         companions = {"mail_type": "FAIL"}
@@ -106,7 +110,7 @@ def test_the_example_of_every_setting_passes(load: Load, kind: str, section: str
 
 
 @pytest.mark.parametrize("kind", SCHEDULERS)
-def test_a_refusal_of_an_option_shows_the_option(load: Load, kind: str) -> None:
+def test_the_refusal_of_an_option_shows_the_option(load: Load, kind: str) -> None:
     with pytest.raises(UsageError, match=r"for example --set scheduler.poll_interval=\d+s$"):
         load("", f"scheduler.kind={kind}", "scheduler.poll_interval=12")
 
@@ -132,7 +136,7 @@ def test_settings_that_contradict_each_other_show_an_example(load: Load, text: s
         load(text)
 
 
-# what is clear is accepted
+# values whose meaning is clear are accepted
 
 
 @pytest.mark.parametrize(
@@ -170,14 +174,14 @@ def test_settings_that_contradict_each_other_show_an_example(load: Load, text: s
         ("launcher", "Srun", "srun"),
     ],
 )
-def test_what_is_clear_is_read_as_it_is_meant(load: Load, key: str, written: str, value: Any) -> None:
+def test_a_value_of_the_wrong_type_with_a_clear_meaning_is_read(load: Load, key: str, written: str, value: Any) -> None:
     text = f"scheduler:\n  kind: slurm\n  gpus_per_node: 1\n  {key}: {written}\n"
     assert getattr(load(text).settings.scheduler, key) == value
     again = load("scheduler: {kind: slurm, gpus_per_node: 1}", f"scheduler.{key}={written}")
     assert getattr(again.settings.scheduler, key) == value
 
 
-def test_a_kind_in_capitals_is_known_and_its_keys_are_read_as_meant(load: Load) -> None:
+def test_a_kind_in_capitals_is_accepted(load: Load) -> None:
     chosen: Any = load("scheduler: {kind: Slurm, account: 007}").settings.scheduler
     assert (chosen.kind, chosen.account) == ("slurm", "007")
 
@@ -197,7 +201,7 @@ def test_a_kind_in_capitals_is_known_and_its_keys_are_read_as_meant(load: Load) 
         ("account", "a b", "for example account: ai-benchmark"),
     ],
 )
-def test_what_is_not_clear_is_refused_with_what_may_be_meant(load: Load, key: str, written: str, hint: str) -> None:
+def test_an_ambiguous_value_is_refused_with_suggestions(load: Load, key: str, written: str, hint: str) -> None:
     with pytest.raises(UsageError) as caught:
         load(f"scheduler:\n  kind: slurm\n  {key}: {written}\n")
     assert hint in str(caught.value)
@@ -206,12 +210,12 @@ def test_what_is_not_clear_is_refused_with_what_may_be_meant(load: Load, key: st
 @pytest.mark.parametrize(
     ("written", "value"), [("64GB", "64gb"), ("64G", "64gb"), ("64 gb", "64gb"), ("512MiB", "512mb")]
 )
-def test_memory_of_pbs_is_read_as_people_write_it(load: Load, written: str, value: str) -> None:
+def test_memory_of_pbs_may_be_written_with_other_units(load: Load, written: str, value: str) -> None:
     assert load(f"scheduler: {{kind: pbs, memory: {written}}}").settings.scheduler.memory == value  # type: ignore[attr-defined]
 
 
-def test_a_name_that_looks_like_a_number_survives_being_frozen(load: Load) -> None:
-    from aiperf_orch.settings.loading import dump_yaml
+def test_a_name_that_looks_like_a_number_is_read_back(load: Load) -> None:
+    from aiperf_orch.settings.yaml_text import dump_yaml
 
     chosen = load("scheduler: {kind: slurm, account: 007, partition: 1e3}\nsystem: {name: 12}").settings
     frozen = parse_yaml(dump_yaml(chosen.model_dump(mode="json")), "frozen")[0]

@@ -23,7 +23,6 @@ from aiperf_orch.schedulers.base import (
 )
 from aiperf_orch.schedulers.batching import submit_groups
 from aiperf_orch.schedulers.command import CommandResult, run_command
-from aiperf_orch.schedulers.job_files import SCRIPT
 from aiperf_orch.schedulers.pbs import qstat
 from aiperf_orch.schedulers.pbs.error_messages import PbsErrorClass, classify, make_error
 from aiperf_orch.schedulers.pbs.job_lookup import complete_output, look_up_jobs
@@ -31,6 +30,7 @@ from aiperf_orch.schedulers.pbs.job_status import accounted_job, end_of, status_
 from aiperf_orch.schedulers.script_rendering import render_script, submitit_command
 from aiperf_orch.settings.schedulers import PbsSettings
 from aiperf_orch.util.errors import SchedulerUnreachableError, SubmitPostponedError, UsageError
+from aiperf_orch.util.job_files import LOG, SCRIPT
 
 PROGRAMS: Final = ("qsub", "qstat", "qdel")
 _CALL_INTERVAL: Final = (
@@ -233,7 +233,7 @@ class PbsScheduler(Scheduler):
             after=request.after,
             campaign=request.campaign,
             folder=request.folder,
-            log="log",
+            log=LOG,
             output=self.early_log,
             warn_after=max(int(limit - settings.warn_before), 1),
             command=submitit_command(settings.python, '"$folder"'),

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from submitit.core import core, utils
 
-from aiperf_orch.schedulers.job_files import PICKLE, SCRIPT
 from aiperf_orch.schedulers.pbs import qstat
 from aiperf_orch.schedulers.pbs.error_messages import PbsErrorClass, classify
 from aiperf_orch.schedulers.pbs.job_lookup import IDS_PER_CALL, complete_output, look_up_jobs
 from aiperf_orch.schedulers.pbs.submitit_base import StateWatcher, SubmitExecutor, VariablesEnvironment
 from aiperf_orch.util.errors import SchedulerUnreachableError, SubmitRefusedError
+from aiperf_orch.util.job_files import LOG, PICKLE, SCRIPT
 
 if TYPE_CHECKING:
     from aiperf_orch.schedulers.command import CommandResult
@@ -264,7 +264,7 @@ class PbsExecutor(SubmitExecutor):
             campaign=None,
             folder=str(folder),
             own_folder=self.folder if self._named_by_id else None,
-            log="log",
+            log=LOG,
             output="pbs.log",
             warn_after=None,
             command=f"{self.python} -u -m submitit.core._submit {shlex.quote(str(results))}",

@@ -15,9 +15,9 @@ import submitit
 from submitit.core import core, utils
 
 from aiperf_orch.schedulers.base import JobRequest, array_element
-from aiperf_orch.schedulers.job_files import PICKLE, SCRIPT
 from aiperf_orch.schedulers.submitit_adapter import DelayedSlurmExecutor
 from aiperf_orch.util.errors import SubmitPostponedError
+from aiperf_orch.util.job_files import PICKLE, SCRIPT
 
 
 class SlurmExecutor(DelayedSlurmExecutor):

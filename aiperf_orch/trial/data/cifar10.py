@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
-from aiperf_orch.settings.models import DataSettings
+from aiperf_orch.records.trial import DataRecord
 from aiperf_orch.trial.data.dataset import Batch, Indices
 from aiperf_orch.trial.data.in_memory import on_device
 from aiperf_orch.trial.data.listing import bad_data, data_root, node_failure
@@ -35,7 +35,7 @@ _PADDING: Final = 4  # pixels around a training image, from which a square of th
 class Cifar10:
     """A `Dataset` of 32x32 colour images in 10 classes."""
 
-    def __init__(self, settings: DataSettings, device: torch.device) -> None:
+    def __init__(self, settings: DataRecord, device: torch.device) -> None:
         """Read the files.
 
         Raises:

@@ -6,11 +6,10 @@ from pathlib import Path
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.layout import Layout
-from aiperf_orch.records.trial import TrialSpec
-from aiperf_orch.settings.models import DataSettings
+from aiperf_orch.records.trial import DataRecord, TrialSpec
 
 
-class LocatedDataSettings(DataSettings):
+class LocatedDataSettings(DataRecord):
     """Settings of a dataset with its paths: `index` is the file that keeps its listing.
 
     `writes_index` says whether this trial may write that file.

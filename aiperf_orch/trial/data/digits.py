@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from aiperf_orch.trial.data.in_memory import Arrays
+from aiperf_orch.util.dataset_catalogue import DATASET_SIZES
 
-_VALIDATION: Final = 360
+_VALIDATION: Final = DATASET_SIZES["digits", 10][1]
 
 
 def digits() -> Arrays:

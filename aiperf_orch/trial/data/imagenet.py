@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from aiperf_orch.records.base import EndReason
-from aiperf_orch.settings.models import DataSettings
+from aiperf_orch.records.trial import DataRecord
 from aiperf_orch.trial.data import loader_processes, staging
 from aiperf_orch.trial.data.dataset import Batch, Indices
 from aiperf_orch.trial.data.decoding import DecodedImages, Decoder, DecodeRequest
@@ -37,7 +37,7 @@ _DEVIATION: Final = (0.229, 0.224, 0.225)
 class ImageTree:
     """A `Dataset` of train/CLASS/IMAGE and val/CLASS/IMAGE."""
 
-    def __init__(self, settings: DataSettings, device: torch.device, group: ProcessGroup) -> None:
+    def __init__(self, settings: DataRecord, device: torch.device, group: ProcessGroup) -> None:
         """Read the listing, validate the first images, and start the loaders.
 
         Raises:

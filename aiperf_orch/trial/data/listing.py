@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from aiperf_orch.campaign.durable_files import read_file, replace_file
 from aiperf_orch.campaign.safe_reading import LONG_RETRY_SECONDS
 from aiperf_orch.records.base import EndReason
-from aiperf_orch.settings.models import DataSettings
+from aiperf_orch.records.trial import DataRecord
 from aiperf_orch.trial.data.read_failures import ADVICE, is_node_failure
 from aiperf_orch.trial.runtime.trainer import TrialFailedError
 from aiperf_orch.util.errors import AiperfError
@@ -188,7 +188,7 @@ def class_folders(root: Path, outputs: int) -> list[str]:
     return train
 
 
-def check_complete(root: Path, settings: DataSettings, listing: Listing) -> None:
+def check_complete(root: Path, settings: DataRecord, listing: Listing) -> None:
     """Refuse an incomplete ImageNet-1k, because the result of a campaign with it would not be rankable.
 
     Raises:
@@ -204,7 +204,7 @@ def check_complete(root: Path, settings: DataSettings, listing: Listing) -> None
             )
 
 
-def data_root(settings: DataSettings) -> Path:
+def data_root(settings: DataRecord) -> Path:
     """Return the folder of the dataset.
 
     Raises:

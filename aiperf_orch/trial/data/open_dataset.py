@@ -10,7 +10,7 @@ from typing import Final
 import torch
 
 from aiperf_orch.network.graph import Graph
-from aiperf_orch.settings.models import DataSettings
+from aiperf_orch.records.trial import DataRecord
 from aiperf_orch.trial.data.cifar10 import Cifar10
 from aiperf_orch.trial.data.dataset import Dataset
 from aiperf_orch.trial.data.digits import digits
@@ -21,7 +21,7 @@ from aiperf_orch.trial.data.synthetic import Synthetic
 from aiperf_orch.trial.runtime.process_group import ProcessGroup
 
 
-def load_dataset(settings: DataSettings, network: Graph, device: torch.device, group: ProcessGroup) -> Dataset:
+def load_dataset(settings: DataRecord, network: Graph, device: torch.device, group: ProcessGroup) -> Dataset:
     """Open a dataset for a network.
 
     Raises:
@@ -54,7 +54,7 @@ def load_dataset(settings: DataSettings, network: Graph, device: torch.device, g
     return dataset
 
 
-def validate_dataset(settings: DataSettings) -> None:
+def validate_dataset(settings: DataRecord) -> None:
     """Validate that the dataset can be opened on this node; of a large one only the first images are read.
 
     Raises:
@@ -74,25 +74,25 @@ def _may_be_node_failure(error: OSError) -> bool:
     return is_node_failure(error) or (error.errno is None and not isinstance(error, gzip.BadGzipFile))
 
 
-def _digits(_settings: DataSettings, device: torch.device, _group: ProcessGroup) -> Dataset:
+def _digits(_settings: DataRecord, device: torch.device, _group: ProcessGroup) -> Dataset:
     return InMemory(digits(), device)
 
 
-def _synthetic(settings: DataSettings, device: torch.device, _group: ProcessGroup) -> Dataset:
+def _synthetic(settings: DataRecord, device: torch.device, _group: ProcessGroup) -> Dataset:
     return Synthetic(settings, device)
 
 
-def _cifar10(settings: DataSettings, device: torch.device, _group: ProcessGroup) -> Dataset:
+def _cifar10(settings: DataRecord, device: torch.device, _group: ProcessGroup) -> Dataset:
     return Cifar10(settings, device)
 
 
-def _imagenet(settings: DataSettings, device: torch.device, group: ProcessGroup) -> Dataset:
+def _imagenet(settings: DataRecord, device: torch.device, group: ProcessGroup) -> Dataset:
     from aiperf_orch.trial.data.imagenet import ImageTree  # imports Pillow, which the other datasets do not need
 
     return ImageTree(settings, device, group)
 
 
-DATASETS: Final[dict[str, Callable[[DataSettings, torch.device, ProcessGroup], Dataset]]] = {
+DATASETS: Final[dict[str, Callable[[DataRecord, torch.device, ProcessGroup], Dataset]]] = {
     "digits": _digits,
     "synthetic": _synthetic,
     "cifar10": _cifar10,

@@ -8,7 +8,7 @@ from typing import Final
 
 import torch
 
-from aiperf_orch.settings.models import DataSettings
+from aiperf_orch.records.trial import DataRecord
 from aiperf_orch.trial.data.dataset import Batch, Indices
 from aiperf_orch.trial.data.in_memory import on_device
 
@@ -23,7 +23,7 @@ class Synthetic:
     There are few distinct images, and labels are unrelated to them: the error stays at that of random guessing.
     """
 
-    def __init__(self, settings: DataSettings, device: torch.device) -> None:
+    def __init__(self, settings: DataRecord, device: torch.device) -> None:
         self.input_shape, self.classes = settings.input_shape, settings.outputs
         self.train_images, self.val_images = _TRAIN * self.classes, _VAL * self.classes
         text = f"synthetic {self.input_shape} {self.classes} {self.train_images} {self.val_images}"

@@ -14,7 +14,7 @@ import torch
 from aiperf_orch.campaign.durable_files import file_exists
 from aiperf_orch.campaign.safe_reading import LONG_RETRY_SECONDS
 from aiperf_orch.records.base import EndReason
-from aiperf_orch.settings.models import DataSettings
+from aiperf_orch.records.trial import DataRecord
 from aiperf_orch.trial.data import decoding
 from aiperf_orch.trial.data.data_paths import LocatedDataSettings
 from aiperf_orch.trial.data.listing import (
@@ -36,7 +36,7 @@ from aiperf_orch.trial.runtime.trainer import TrialFailedError
 _SAMPLED_CLASSES: Final = 3  # classes of each split whose first image is decoded before training
 
 
-def validate_tree(settings: DataSettings) -> None:
+def validate_tree(settings: DataRecord) -> None:
     """Validate the class folders and the first images of some classes, which takes a moment.
 
     Raises:
@@ -57,7 +57,7 @@ def validate_tree(settings: DataSettings) -> None:
                         raise
 
 
-def validated_listing(root: Path, settings: DataSettings) -> Listing:
+def validated_listing(root: Path, settings: DataRecord) -> Listing:
     """List a tree after validating it; the trial that writes the index validates all validation images first.
 
     Raises:

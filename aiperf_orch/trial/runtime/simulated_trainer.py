@@ -21,9 +21,9 @@ from aiperf_orch.records.base import EndReason
 from aiperf_orch.records.events import EpochMeasurements, TrainingSetup
 from aiperf_orch.records.trial import TrialSpec
 from aiperf_orch.trial.runtime.trainer import TrialFailedError
+from aiperf_orch.util.dataset_catalogue import DATASET_SIZES
 
-_TRAIN_IMAGES: Final = 1437
-_VAL_IMAGES: Final = 360
+_TRAIN_IMAGES, _VAL_IMAGES = DATASET_SIZES["digits", 10]
 _STEP_SECONDS: Final = 0.02
 _EPOCHS_TO_LEARN: Final = 4.0
 

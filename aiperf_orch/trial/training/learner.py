@@ -17,7 +17,7 @@ from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
 from aiperf_orch.network.graph import Shape
-from aiperf_orch.settings.models import TrainingSettings
+from aiperf_orch.records.trial import TrainingRecord
 from aiperf_orch.trial.data.dataset import SKIPPED
 from aiperf_orch.trial.runtime.process_group import ProcessGroup
 from aiperf_orch.trial.training.model import Model
@@ -38,7 +38,7 @@ class Learner:
     """Training of a model by SGD with momentum and label smoothing, synchronously on all workers."""
 
     def __init__(
-        self, model: Model, settings: TrainingSettings, precision: Precision, device: torch.device, group: ProcessGroup
+        self, model: Model, settings: TrainingRecord, precision: Precision, device: torch.device, group: ProcessGroup
     ) -> None:
         """Move the model to the device, in channels-last layout, and make its optimizer."""
         self.model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
