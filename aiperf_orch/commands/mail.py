@@ -57,7 +57,7 @@ def mail(
     for recipient in recipients:
         check_address(recipient, "--to")
     directory = CampaignDirectory.open(campaign_dir)
-    check_over(directory)
+    snapshot = check_over(directory)
     from aiperf_orch.committee.mail import compose
 
     message = compose(
@@ -67,6 +67,7 @@ def mail(
         time=now(),
         most_bytes=package_limit << 20,
         with_pseudonyms=pseudonyms,
+        snapshot=snapshot,
     )
     click.echo(preview(message), err=True, nl=False)
     if save:

@@ -12,10 +12,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from aiperf_orch.campaign.consistency import read_state
+from aiperf_orch.campaign.consistency import JournalSnapshot, read_snapshot
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.durable_files import replace_file
-from aiperf_orch.campaign.state import Phase
+from aiperf_orch.campaign.state import CampaignState, Phase
 from aiperf_orch.commands.score import summary
 from aiperf_orch.schedulers.base import AccountedJob, Scheduler
 from aiperf_orch.schedulers.registry import make_scheduler
@@ -44,11 +44,12 @@ def package(campaign_dir: Path, output: Path, key: Path | None, *, pseudonyms: b
     directory = CampaignDirectory.open(campaign_dir)
     if output.absolute().resolve().is_relative_to(directory.path.resolve()):
         raise UsageError(f"{output}: lies in the campaign's directory; give a place outside")
-    check_over(directory)
-    _keep_accounting(directory)
+    snapshot = check_over(directory)
+    _keep_accounting(directory, snapshot.state)
     signature_of(output).unlink(missing_ok=True)  # a signature of what was there before
     gc.disable()  # many small objects that all stay: looking for cycles among them takes a third of the time
-    lines = [summary(write_package(directory, output, with_pseudonyms=pseudonyms, warn=_say_warning))]
+    result = write_package(directory, output, with_pseudonyms=pseudonyms, snapshot=snapshot, warn=_say_warning)
+    lines = [summary(result)]
     found = verify(output)
     lines += [
         f"package          {visible(str(output))}: {output.stat().st_size:,} bytes",
@@ -64,20 +65,22 @@ def package(campaign_dir: Path, output: Path, key: Path | None, *, pseudonyms: b
     return "\n".join(lines) + "\n", 0 if found.verified else 1
 
 
-def check_over(directory: CampaignDirectory) -> None:
-    """Refuse a campaign that runs with NotFinishedError: what leaves the machine does not change any more."""
-    state = read_state(directory)
+def check_over(directory: CampaignDirectory) -> JournalSnapshot:
+    """Read the journal; a campaign that is still running raises NotFinishedError, since a package is final."""
+    snapshot = read_snapshot(directory)
+    state = snapshot.state
     if state.phase is Phase.RUNNING or state.live:
         raise NotFinishedError(
             f"{directory.path}: the campaign still runs: `aiperf-orch stop` ends it, or wait for its end"
         )
+    return snapshot
 
 
-def _keep_accounting(directory: CampaignDirectory) -> None:
+def _keep_accounting(directory: CampaignDirectory, state: CampaignState) -> None:
     """Write down what the queue's own accounting says of the campaign's jobs, as long as it still knows all of them."""
-    attempts = [attempt for trial in read_state(directory).trials.values() for attempt in trial.attempts]
+    attempts = [attempt for trial in state.trials.values() for attempt in trial.attempts]
     jobs = {attempt.name: attempt.job for attempt in attempts if attempt.job}
-    # Slurm accounts no element of an array that was cancelled while it waited, and verify asks for none that never began
+    # Slurm has no account of array elements that were cancelled while pending; verify needs none of jobs that never began
     began = {attempt.name for attempt in attempts if attempt.began or (attempt.end and attempt.end.first_begin)}
     began &= jobs.keys()
     try:

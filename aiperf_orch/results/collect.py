@@ -1,4 +1,4 @@
-"""Collects the epochs that count from a campaign's records, and what is wrong with those that do not."""
+"""Collection of the epochs that count, and of faults in the records."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aiperf_orch.records.events import Begin, End
 
 @dataclass(frozen=True)
 class TrialRecords:
-    """One trial: its begin and end lines, and its epochs that count, in order."""
+    """Begin lines, end lines and counted epochs of one trial, each in order."""
 
     trial: TrialState
     begins: list[Begin]
@@ -26,9 +26,12 @@ class TrialRecords:
 
 @dataclass(frozen=True)
 class Collected:
-    """All trials of a campaign. `start` is the first begin of any, also of one whose events cannot count.
+    """Records of all trials of a campaign.
 
-    `faults` name file and line of what cannot count.
+    Attributes:
+        trials: in the order of their numbers.
+        start: the first begin of any trial, including trials whose events do not count; None before the first begin.
+        faults: one message, with file and line, for each record that does not count.
     """
 
     trials: list[TrialRecords]
@@ -37,26 +40,28 @@ class Collected:
 
     @cached_property
     def epochs(self) -> list[EpochRow]:
-        """Every epoch that counts, by its end; of equal ends in the order of the trials."""
+        """All epochs that count, sorted by their ends; epochs with equal ends are in the order of their trials."""
         return sorted((epoch for trial in self.trials for epoch in trial.epochs), key=attrgetter("end"))
 
 
 def collect(directory: CampaignDirectory, state: CampaignState) -> Collected:
-    """Read the events of every attempt, and keep what counts."""
+    """Read the events of every attempt, and keep those that count."""
     faults: list[str] = []
-    read: list[TrialRecords] = []
+    all_records: list[TrialRecords] = []
     for trial in state.trials.values():
         runs: list[RunEvents] = []
         for attempt in trial.attempts:
-            counted, faulty = counted_runs(directory, trial, attempt)
-            runs += counted
-            faults += faulty
+            attempt_runs, attempt_faults = counted_runs(directory, trial, attempt)
+            runs += attempt_runs
+            faults += attempt_faults
         begins = [run.begin for run in runs if run.begin]
         ends = [run.end for run in runs if run.end]
         rows = EpochRow.of(epoch for run in runs for epoch in run.epochs)
-        read.append(TrialRecords(trial, begins, rows, ends))
-    times = [begin.time for records in read for begin in records.begins]
-    start = min([*times, *([state.first_begin] if state.first_begin else [])], default=None)
+        all_records.append(TrialRecords(trial, begins, rows, ends))
+    times = [begin.time for records in all_records for begin in records.begins]
+    if state.first_begin:
+        times.append(state.first_begin)
+    start = min(times, default=None)
     deadline = start + timedelta(seconds=directory.settings.campaign.duration) if start else None
-    trials = [replace(records, epochs=list(count_epochs(records.epochs, deadline).values())) for records in read]
+    trials = [replace(records, epochs=list(count_epochs(records.epochs, deadline).values())) for records in all_records]
     return Collected(trials, start, faults)
