@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -47,7 +48,7 @@ class Collected:
 def collect(directory: CampaignDirectory, state: CampaignState) -> Collected:
     """Read the events of every attempt, and keep those that count."""
     faults: list[str] = []
-    all_records: list[TrialRecords] = []
+    trials: list[TrialRecords] = []
     for trial in state.trials.values():
         runs: list[RunEvents] = []
         for attempt in trial.attempts:
@@ -57,11 +58,29 @@ def collect(directory: CampaignDirectory, state: CampaignState) -> Collected:
         begins = [run.begin for run in runs if run.begin]
         ends = [run.end for run in runs if run.end]
         rows = EpochRow.of(epoch for run in runs for epoch in run.epochs)
-        all_records.append(TrialRecords(trial, begins, rows, ends))
-    times = [begin.time for records in all_records for begin in records.begins]
-    if state.first_begin:
-        times.append(state.first_begin)
-    start = min(times, default=None)
-    deadline = start + timedelta(seconds=directory.settings.campaign.duration) if start else None
-    trials = [replace(records, epochs=list(count_epochs(records.epochs, deadline).values())) for records in all_records]
+        trials.append(TrialRecords(trial, begins, rows, ends))
+    trials, start = count_trials(trials, state.first_begin, timedelta(seconds=directory.settings.campaign.duration))
     return Collected(trials, start, faults)
+
+
+def count_trials(
+    trials: Iterable[TrialRecords], first_begin: datetime | None, duration: timedelta
+) -> tuple[list[TrialRecords], datetime | None]:
+    """Drop epochs that do not count: repetitions, and those that ended past the deadline.
+
+    Args:
+        trials: with all epochs of their attempts.
+        first_begin: the first begin in the journal; begin lines of trials may be earlier.
+        duration: time limit of the campaign, from the first begin.
+
+    Returns:
+        The trials with their counted epochs, and the first begin; None before it.
+    """
+    trials = list(trials)
+    times = [begin.time for records in trials for begin in records.begins]
+    if first_begin:
+        times.append(first_begin)
+    start = min(times, default=None)
+    deadline = start + duration if start else None
+    counted = [replace(records, epochs=list(count_epochs(records.epochs, deadline).values())) for records in trials]
+    return counted, start
