@@ -78,6 +78,7 @@ class CampaignBuilder:
         self.images = images
         self.operations = operations
         self._latest = start - timedelta(seconds=5)
+        self._written = 0, 0, "0" * 64  # size of the journal, its entries, and the hash of the last one
         self._graphs: dict[int, Graph] = {}
         self._proposals: dict[int, ProposalRecord] = {}
         self._specifications: dict[int, str] = {}
@@ -96,11 +97,16 @@ class CampaignBuilder:
         """Append an entry to the journal, chained to the one before it."""
         time = self._latest if at is None else self.at(at)
         self._latest = max(self._latest, time)
-        lines = self.directory.journal.read_bytes().splitlines() if self.directory.journal.exists() else []
-        last = hashlib.sha256(lines[-1]).hexdigest() if lines else "0" * 64
-        entry = kind(seq=len(lines), time=time, generation=1, prev=last, **fields)
-        with self.directory.journal.open("a") as file:
-            file.write(entry.to_line() + "\n")
+        journal = self.directory.journal
+        size = journal.stat().st_size if journal.exists() else 0
+        if size != self._written[0]:  # a controller or a test has written to the journal
+            lines = journal.read_bytes().splitlines()
+            self._written = size, len(lines), hashlib.sha256(lines[-1]).hexdigest()
+        _, seq, last = self._written
+        line = kind(seq=seq, time=time, generation=1, prev=last, **fields).to_line().encode()
+        with journal.open("ab") as file:
+            file.write(line + b"\n")
+            self._written = file.tell(), seq + 1, hashlib.sha256(line).hexdigest()
 
     def journal_lines(self) -> list[str]:
         return self.directory.journal.read_text().splitlines()
@@ -127,9 +133,15 @@ class CampaignBuilder:
         )
 
     def began(self, at: float = 0, trial: int = 0, attempt: int = 1, run: int = 0) -> None:
-        """Journal an attempt as begun; the entry's time is later than the begin line's, by half a second."""
+        """Journal an attempt as begun, half a second after its begin line."""
+        record = self.began_record(at, trial, attempt, run)
+        self._latest = max(self._latest, self.at(at + 0.5))
+        self.write(Began, attempts=[record])
+
+    def began_record(self, at: float, trial: int, attempt: int = 1, run: int = 0) -> BeganRecord:
+        """The record of an attempt in the journal's entry `began`."""
         key = (trial, attempt)
-        record = BeganRecord(
+        return BeganRecord(
             trial=trial,
             attempt=attempt,
             run=run,
@@ -137,8 +149,6 @@ class CampaignBuilder:
             hosts=self._hosts.get(key, ["n1"]),
             job=self.job(*key),
         )
-        self._latest = max(self._latest, self.at(at + 0.5))
-        self.write(Began, attempts=[record])
 
     def ended(
         self,
@@ -151,6 +161,12 @@ class CampaignBuilder:
         **fields: Any,
     ) -> None:
         """Journal an attempt's end, with its events files as they are and the sums of the trial's epochs."""
+        self.write(Ended, at=at, attempts=[self.end_record(trial, attempt, runs, reason, **fields)])
+
+    def end_record(
+        self, trial: int, attempt: int = 1, runs: int = 1, reason: str = "COMPLETED", **fields: Any
+    ) -> AttemptEnd:
+        """The record of an attempt in the journal's entry `ended`."""
         files = []
         for run in range(runs):
             path = self.directory.events(trial, attempt, run)
@@ -160,37 +176,47 @@ class CampaignBuilder:
         fields = {"message": "", "final": True, "files": files} | self._sums(self._epochs[trial]) | fields
         end = AttemptEnd(trial=trial, attempt=attempt, reason=EndReason(reason), **fields)
         self._best_errors[trial] = end.best_error if end.final else None
-        self.write(Ended, at=at, attempts=[end])
+        return end
 
     # proposals and specifications
 
-    def propose(self, trial: int, *, parent: int | None = None, edits: Sequence[Any] = (), **changes: Any) -> None:
+    def propose(
+        self,
+        trial: int,
+        *,
+        parent: int | None = None,
+        edits: Sequence[Any] = (),
+        network: Graph | None = None,
+        **changes: Any,
+    ) -> None:
         """Propose a trial, and write its specification.
 
         Args:
             trial: its number.
             parent: the trial whose network the edits change; None is the seed network.
-            edits: `Edit`s, or whatever the record should hold in a campaign without networks.
+            edits: `Edit` objects, or JSON objects for the record.
+            network: the edited network, if the caller has it; it is not kept for children. None applies the edits.
             **changes: other fields of the proposal.
         """
         if self.operations is None:
-            graph = apply_all(self._seed() if parent is None else self._graphs[parent], list(edits))
-            self._graphs[trial] = graph
-            operations, network_hash = OperationsPerImage.of(counts.count(graph)), graph.hash
+            if network is None:
+                network = apply_all(self._seed() if parent is None else self._graphs[parent], list(edits))
+                self._graphs[trial] = network
+            operations, network_hash = OperationsPerImage.of(counts.count(network)), network.hash
         else:
             operations, network_hash = self.operations, hashlib.sha256(str(trial).encode()).hexdigest()
         fields: dict[str, Any] = {
-            "round": 0,
+            "round": self._proposals[parent].round + 1 if parent in self._proposals else 0,
             "parent": parent,
             "edits": [edit.to_json() if isinstance(edit, Edit) else edit for edit in edits],
             "network_hash": network_hash,
             "operations": operations,
-            "hyperparameters": Hyperparameters(kernel_size=3, dropout=0.1, batch_size=32),
+            "hyperparameters": Hyperparameters(kernel_size=3, dropout=0.0, batch_size=32),
         }
         proposal = ProposalRecord(**fields | changes)
         self._proposals[trial] = proposal
-        if self.operations is None:
-            self._specifications[trial] = self.directory.write_spec(self._specify(trial, proposal))
+        if network is not None:
+            self._specifications[trial] = self.directory.write_spec(self._specify(trial, proposal, network))
 
     def proposal(self, trial: int) -> ProposalRecord:
         return self._proposals[trial]
@@ -332,7 +358,7 @@ class CampaignBuilder:
         settings = self.directory.settings
         return SEEDS[settings.network.seed](settings.data.input_shape, settings.data.outputs)
 
-    def _specify(self, trial: int, proposal: ProposalRecord) -> TrialSpec:
+    def _specify(self, trial: int, proposal: ProposalRecord, network: Graph) -> TrialSpec:
         settings = self.directory.settings
         return TrialSpec(
             campaign=self.directory.config.tag,
@@ -343,7 +369,7 @@ class CampaignBuilder:
             patience=settings.training.patience_of_round(proposal.round),
             data=settings.data,
             training=settings.training,
-            network=self._graphs[trial].to_json(),
+            network=network.to_json(),
             **dict(proposal),
         )
 

@@ -109,12 +109,12 @@ def _impossible_speed(package: Any, _: Path) -> None:
 
 
 def _nan(package: Any, _: Path) -> None:
-    data = package.files["events/00000-1.0.jsonl"].replace(b'"loss":1.5', b'"loss":NaN', 1)
+    data = package.files["events/00000-1.0.jsonl"].replace(b'"loss":1.0', b'"loss":NaN', 1)
     package.raw_events("00000-1.0.jsonl", data)
 
 
 def _key_twice(package: Any, _: Path) -> None:
-    data = package.files["events/00000-1.0.jsonl"].replace(b'"loss":1.5', b'"loss":9.5,"loss":1.5', 1)
+    data = package.files["events/00000-1.0.jsonl"].replace(b'"loss":1.0', b'"loss":9.5,"loss":1.0', 1)
     package.raw_events("00000-1.0.jsonl", data)
 
 
@@ -336,7 +336,7 @@ MANIPULATIONS: dict[str, tuple[Change, str, str, str]] = {
         "events.specification", "events/00002-1.0.jsonl:1", "its specification is not the one in the journal",
     ),
     "events changed, the journal not": (
-        replace_text("events/00002-1.0.jsonl", '"loss":1.5', '"loss":1.4'), "events.hash", "events/00002-1.0.jsonl",
+        replace_text("events/00002-1.0.jsonl", '"loss":1.0', '"loss":1.1'), "events.hash", "events/00002-1.0.jsonl",
         "is not what the journal recorded",
     ),
     "an event of no form": (

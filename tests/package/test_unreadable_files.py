@@ -189,7 +189,7 @@ def test_a_result_csv_given_as_a_package_is_diagnosed(result_csv: Path) -> None:
         (lambda key: key.chmod(0o644), r"Permissions 0644 for .* are too open; It is required .*: `chmod 600 "),
         (
             lambda key: subprocess.run(["ssh-keygen", "-q", "-p", "-P", "", "-N", "secret", "-f", key], check=True),
-            r"incorrect passphrase supplied to decrypt private key: `ssh-add .*--sign .*ours\.pub",
+            r"incorrect passphrase supplied to decrypt private key: load the key with `ssh-add .*--sign .*ours\.pub",
         ),
         (
             lambda key: (key.write_text("garbage"), key.with_name("ours.pub").unlink()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from datetime import datetime, timedelta, timezone
 from fractions import Fraction
@@ -88,6 +89,7 @@ def test_operations_beyond_64_bits_are_exact() -> None:
 
 def test_the_score_is_zero_before_an_epoch_has_ended() -> None:
     assert score_of(None, []) == score_of(START, []) == Score()
+    assert dataclasses.astuple(Score()) == (0, 0.0, 0.0, None, None, None, 0, 0, 0)
     assert Score().error is None
     assert Score().regulated is None
     assert Score().error_counted is None
