@@ -33,7 +33,7 @@ _MIB: Final = 1 << 20
 _MOST_FILES: Final = 500_000
 _MOST_BYTES: Final = 8 << 30
 _FREE_BYTES: Final = 256 * _MIB  # a package may always expand to this size ...
-_BEST_RATIO: Final = 100  # ... and beyond it to this multiple of its compressed size; usual ratios are 10 to 30
+_BEST_RATIO: Final = 100  # ... and beyond it to this multiple of its compressed size (docs/research/packages.md)
 _CHUNK: Final = 1 << 18
 _FOLDER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 # pattern of each permitted name, its largest size, and whether `verify` reads the file

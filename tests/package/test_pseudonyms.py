@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from aiperf_orch.package.pseudonyms import Pseudonyms
 
+pytestmark = pytest.mark.unit
+
 
 @pytest.fixture
 def names() -> Pseudonyms:
