@@ -203,7 +203,7 @@ def test_the_interval_follows_from_time_limit_and_measured_time(last: float, dur
 
 
 def test_the_series_is_empty_before_an_epoch_has_ended() -> None:
-    assert series(None, [], 60) == series(START, [], 60) == []
+    assert series(None, [], 60) == series(START, [], 60) == series(None, [_epoch(1, 1)], 60) == []
 
 
 @settings(deadline=None, max_examples=50)
