@@ -1,8 +1,8 @@
-"""Packing and verification of a campaign with many trials: seconds, memory and size, compared with reading the package.
+"""Benchmark of packing and verifying a large campaign: time, memory and size, against reading the same package.
 
-The campaign is synthetic, with valid records: networks of ResNet-50's size, each a child of an earlier one; rounds of
-15, 30, 45, 60 and 60 epochs, as in the paper's recipe. The alternative decompresses the package with tarfile, hashes
-each file and parses each line of JSON, without checks.
+The campaign is synthetic, with true records: networks of the size of ResNet-50, each a child of an earlier one; rounds
+of 15, 30, 45, 60 and 60 epochs, as in the recipe of the paper. The reference decompresses the package with tarfile,
+hashes every file and parses every line of JSON, without any check.
 
     python benchmarks/verify.py [--trials 10000] [--directory DIR]
 """
@@ -21,39 +21,29 @@ from pathlib import Path
 
 import numpy as np
 
-from aiperf_orch import records
-from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.network import counts, morphisms
+from aiperf_orch.network import morphisms
 from aiperf_orch.network.seeds import resnet50
+from aiperf_orch.records.journal import Began, Ended, Finished, JobRecord, Opened, Submitted, Submitting
+from aiperf_orch.records.trial import Hyperparameters
 from aiperf_orch.settings.models import SiteSettings
+from aiperf_orch.util.errors import NetworkError
 from aiperf_orch.util.units import now
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from campaign_builder import CampaignBuilder
 
 AIPERF = [sys.executable, "-m", "aiperf_orch.cli"]
 EPOCH_SECONDS = 200
-IMAGES = (1437, 360)
-
-
-class Journal:
-    """Chained journal lines that are written at the end; a real journal is fsynced line by line."""
-
-    def __init__(self):
-        self.lines, self.last = [], "0" * 64
-
-    def append(self, kind, time, **fields):
-        """Append an entry."""
-        line = kind(seq=len(self.lines), time=time, generation=1, prev=self.last, **fields).to_line()
-        self.last = hashlib.sha256(line.encode()).hexdigest()
-        self.lines.append(line)
 
 
 def child(graph, number, rng, limits):
-    """A descendant with a number of random edits, and the edits."""
+    """A network after a number of random edits, and the edits."""
     edits = []
     while len(edits) < number:
         edit = morphisms.random_edit(graph, 3, rng)
         try:
             edited = morphisms.apply(graph, edit)
-        except morphisms.NetworkError:
+        except NetworkError:
             continue
         if limits.admit(edited):
             graph, edits = edited, [*edits, edit.to_json()]
@@ -69,125 +59,67 @@ def make(path, number, seed=1):
             "training": {"trainer": "simulated"},
         }
     )
-    directory = CampaignDirectory.create(path, settings, {})
+    builder = CampaignBuilder(path, settings, start=now() - timedelta(hours=13))
     rng, chance = np.random.default_rng(seed), random.Random(seed)
-    start = now() - timedelta(hours=13)
-    journal, moments = Journal(), []
-    start_network = resnet50(settings.data.input_shape, settings.data.outputs)
-    limits, errors = morphisms.MorphismLimits(), {}
-    parents, children = [(None, start_network)], []
+    seed_network = resnet50(settings.data.input_shape, settings.data.outputs)
+    limits = morphisms.MorphismLimits()
+    parents, children, entries = [(None, seed_network)], [], []
     for trial in range(number):
         if trial % settings.campaign.concurrency == 0 and children:
-            parents, children = children[-64:], []  # the trials whose weights are kept
-        parent, graph = parents[rng.integers(len(parents))]
+            parents, children = children[-64:], []  # as many as keep their weights
+        parent, network = parents[rng.integers(len(parents))]
         number_of_edits = 0 if trial == 0 else 3 if parent is None else 1  # trial 0 is the seed network itself
-        graph, edits = child(graph, number_of_edits, rng, limits)
-        children = [*children[-63:], (trial, graph)]
-        moments += one_trial(directory, trial, parent, edits, graph, start, chance, errors)
-    moments.sort(key=lambda moment: moment[0])
-    journal.append(
-        records.Created, start - timedelta(seconds=2), settings_sha256=directory.settings_sha256, version="0.1.0"
-    )
-    journal.append(records.Opened, start - timedelta(seconds=1), host="login1", pid=1)
-    for moment, _, kind, fields in moments:
-        journal.append(kind, moment, **fields)
-    end = start + timedelta(hours=12, seconds=5)
-    journal.append(records.Finished, end, reason="its 12h are over", by_deadline=True)
-    directory.journal.write_text("\n".join(journal.lines) + "\n")
-    return directory
+        network, edits = child(network, number_of_edits, rng, limits)
+        children = [*children[-63:], (trial, network)]
+        point = Hyperparameters(kernel_size=3, dropout=0.1 * chance.random(), batch_size=64)
+        round_ = trial // settings.campaign.concurrency
+        builder.propose(trial, parent=parent, edits=edits, network=network, round=round_, hyperparameters=point)
+        entries += one_trial(builder, trial, round_, chance)
+    entries.sort(key=lambda entry: entry[0])
+    builder.write(Opened, at=-1, host="login1", pid=1)
+    for at, _, kind, fields in entries:
+        builder.write(kind, at=at, **fields)
+    builder.write(Finished, at=12 * 3600 + 5, reason="its 12h are over", by_deadline=True)
+    return builder.directory
 
 
-def one_trial(directory, trial, parent, edits, graph, start, chance, errors):
-    """Write the files of a trial; returns its journal entries with their times."""
-    settings, concurrency = directory.settings, directory.settings.campaign.concurrency
-    round_ = trial // concurrency
-    planned = settings.training.epochs_of_round(round_)
-    before = sum(settings.training.epochs_of_round(number) for number in range(round_))
-    proposal = records.ProposalRecord(
-        round=round_,
-        parent=parent,
-        edits=edits,
-        network_hash=graph.hash,
-        operations=records.OperationsPerImage.of(counts.count(graph)),
-        hyperparameters=records.Hyperparameters(kernel_size=3, dropout=0.1 * chance.random(), batch_size=64),
-    )
-    spec = records.TrialSpec(
-        campaign=directory.config.tag,
-        trial=trial,
-        seed=chance.getrandbits(31),
-        parent_error=errors.get(parent),
-        epochs=planned,
-        patience=settings.training.patience_of_round(round_),
-        data=settings.data,
-        training=settings.training,
-        network=graph.to_json(),
-        **dict(proposal),
-    )
-    sha256 = directory.write_spec(spec)
-    ids = {"trial": trial, "attempt": 1}
-    position = trial % concurrency / concurrency
-    submitted = start + timedelta(seconds=before * EPOCH_SECONDS + 20 * position)
-    clock = submitted + timedelta(seconds=4)
+def one_trial(builder, trial, round_, chance):
+    """Write a trial's files; returns its journal entries, each with its time."""
+    settings = builder.directory.settings
+    concurrency, training = settings.campaign.concurrency, settings.training
+    planned = training.epochs_of_round(round_)
+    before = sum(training.epochs_of_round(number) for number in range(round_))
+    submitted = before * EPOCH_SECONDS + 20 * (trial % concurrency) / concurrency
     host, job = f"node{trial % concurrency:05d}", str(100_000 + trial)
-    lines = [
-        records.Begin(
-            **ids, run=0, time=clock, hosts=[host], job=job, batch=64, spec_sha256=sha256, trainer="simulated",
-            device="simulated", precision="bf16", cores=16, inherited=parent is not None,
-            clock_skew=round(chance.random() / 100, 3), versions={},
-        )
-    ]  # fmt: skip
-    began, wrong = clock, []
+    begin = clock = round(submitted + 4, 3)
+    skew = round(chance.random() / 100, 3)
+    lines = [builder.begin(clock, trial, hosts=[host], job=job, batch=64, precision="bf16", cores=16, clock_skew=skew)]
     for number in range(1, planned + 1):
-        end = clock + timedelta(seconds=(0.9 + 0.09 * chance.random()) * EPOCH_SECONDS)
-        wrong.append(chance.randint(20, 200))
-        lines.append(
-            records.Epoch(
-                **ids, run=0, epoch=number, start=clock, end=end, train_images=IMAGES[0], val_images=IMAGES[1],
-                loss=3 * chance.random(), error=wrong[-1] / IMAGES[1], batch=64,
-                ops=proposal.operations.of_images(trained=IMAGES[0], validated=IMAGES[1]),
-            )
-        )  # fmt: skip
-        clock = end + timedelta(milliseconds=chance.randint(5, 60))
-    errors[trial], best = min(wrong) / IMAGES[1], wrong.index(min(wrong)) + 1
-    lines.append(
-        records.End(
-            **ids, run=0, time=clock, reason=records.EndReason.COMPLETED, best_error=errors[trial], best_epoch=best,
-            weights_sha256=hashlib.sha256(sha256.encode()).hexdigest(),
-        )
-    )  # fmt: skip
-    data = b"".join(line.to_line().encode() + b"\n" for line in lines)
-    directory.events(trial, 1, 0).write_bytes(data)
-    lines = [records.event_adapter.validate_json(line) for line in data.splitlines()]  # times to the millisecond
-    folder = directory.job_folder(trial, 1)
-    folder.mkdir()
-    (folder / "job.sh").write_text(f"#!/usr/bin/env bash\n# {directory.attempt_name(trial, 1)}\n" + "exec true\n" * 40)
-    end = records.AttemptEnd(
-        **ids,
-        reason=records.EndReason.COMPLETED,
-        message="",
-        final=True,
-        epochs=planned,
-        train_images=planned * IMAGES[0],
-        val_images=planned * IMAGES[1],
-        ops=sum(line.ops for line in lines[1:-1]),
-        best_error=errors[trial],
-        best_epoch=best,
-        first_begin=lines[0].time,
-        last_end=lines[-2].end,
-        files=[records.EventsFile(run=0, size=len(data), sha256=hashlib.sha256(data).hexdigest())],
-    )
-    attempt = records.AttemptRecord(**ids, name=directory.attempt_name(trial, 1), spec_sha256=sha256, proposal=proposal)
-    seen = records.BeganRecord(**ids, run=0, time=lines[0].time, hosts=[host], job=job)
+        end = round(clock + (0.9 + 0.09 * chance.random()) * EPOCH_SECONDS, 3)
+        error = chance.randint(20, 200) / builder.images[1]
+        lines.append(builder.epoch(number, end, error, trial, start=clock))
+        clock = round(end + chance.randint(5, 60) / 1000, 3)
+    best = min(lines[1:], key=lambda epoch: (epoch.error, epoch.epoch))
+    weights = hashlib.sha256(job.encode()).hexdigest()
+    end_line = builder.end(clock, trial, best_error=best.error, best_epoch=best.epoch, weights_sha256=weights)
+    builder.events(*lines, end_line, trial=trial)
+    script = f"#!/usr/bin/env bash\n# {builder.directory.attempt_name(trial, 1)}\n" + "exec true\n" * 40
+    builder.write_job(trial, 1, script=script, log="")
+    attempt = builder.attempt_record(trial)
+    record = JobRecord(trial=trial, attempt=1, job=job)
+    began = builder.began_record(begin, trial).model_copy(update={"job": job})
+    end = builder.end_record(trial, first_begin=lines[0].time)
+    builder.epochs(trial).clear()  # they are in the files, and no longer needed
     return [
-        (submitted, trial, records.Submitting, {"attempts": [attempt]}),
-        (submitted + timedelta(seconds=1), trial, records.Submitted, {"jobs": [records.JobRecord(**ids, job=job)]}),
-        (began + timedelta(seconds=2), trial, records.Began, {"attempts": [seen]}),
-        (clock + timedelta(seconds=1), trial, records.Ended, {"attempts": [end]}),
+        (submitted, trial, Submitting, {"attempts": [attempt]}),
+        (submitted + 1, trial, Submitted, {"jobs": [record]}),
+        (begin + 2, trial, Began, {"attempts": [began]}),
+        (clock + 1, trial, Ended, {"attempts": [end]}),
     ]
 
 
-def read_only(package):
-    """Seconds to read a package without checks."""
+def merely_read(package):
+    """Seconds of reading a package without checks."""
     begun = time.perf_counter()
     with tarfile.open(package) as archive:
         for info in archive:
@@ -202,7 +134,7 @@ def read_only(package):
 
 
 def run(*command):
-    """Wall and CPU seconds of a command, its peak memory in MB, its status, and its output."""
+    """Wall and CPU seconds of a command, its largest memory in MB, and what it printed."""
     code = (
         "import resource, subprocess, sys, time; begun = time.perf_counter();"
         "done = subprocess.run(sys.argv[1:], stdout=subprocess.PIPE, text=True);"
@@ -219,7 +151,7 @@ def run(*command):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=10_000)
-    parser.add_argument("--directory", type=Path, help="directory for the campaign, which is reused by the next run")
+    parser.add_argument("--directory", type=Path, help="where the campaign is made, and found again the next time")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.directory or Path(scratch)
@@ -235,7 +167,7 @@ def main():
         ):
             wall, cpu, memory, status, output = run(*AIPERF, *map(str, command))
             print(f"{name:<28}{wall:>8.1f}{cpu:>8.1f}{memory:>7.0f}", "" if status == 0 else output[:2000])
-        print(f"{'reading it':<28}{read_only(package):>8.1f}")
+        print(f"{'reading only':<28}{merely_read(package):>8.1f}")
         print(f"{'the package':<28}{package.stat().st_size / 1e6:>8.1f} MB")
 
 

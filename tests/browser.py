@@ -1,4 +1,4 @@
-"""A real headless Chromium, spoken to over a pipe by its DevTools protocol, to open pages as a person would."""
+"""Headless Chromium for tests of HTML pages, controlled by the DevTools protocol over pipes."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _FLAGS = (
     "--disable-sync",
     "--remote-debugging-pipe",
 )
-_PATIENCE = 60  # seconds
-# the protocol wants its pipes at the descriptors 3 and 4
+_TIMEOUT = 60  # seconds
+# Chromium expects the pipes at the descriptors 3 and 4
 _START = """
 import os, sys
-reads, writes = (os.dup(int(number)) for number in sys.argv[1:3])  # so that neither lies where the other belongs
+reads, writes = (os.dup(int(number)) for number in sys.argv[1:3])  # keep both away from 3 and 4
 while min(reads, writes) < 5:
     reads, writes = os.dup(reads), os.dup(writes)
 os.dup2(reads, 3)
@@ -41,7 +41,7 @@ os.execv(sys.argv[3], sys.argv[3:])
 
 
 class Chromium:
-    """One page in a browser of its own; `events` is everything that the browser has told of it."""
+    """One page in a separate browser; `events` are the events that the browser has sent."""
 
     def __init__(self, program: str, folder: Path) -> None:
         self.events: list[dict[str, Any]] = []
@@ -68,20 +68,20 @@ class Chromium:
 
     def __exit__(self, *_: object) -> None:
         self._process.kill()
-        self._process.wait(timeout=_PATIENCE)
+        self._process.wait(timeout=_TIMEOUT)
         os.close(self._commands)
         os.close(self._answers)
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Send a command to the page, and wait for its answer."""
+        """Send a command to the page, and wait for its result."""
         return self._call(method, self._session, **parameters)
 
     def open(self, page: Path) -> None:
-        """Open a file, and wait until it has loaded."""
+        """Open a file, and wait until it is loaded."""
         self.events.clear()
         self.call("Page.navigate", url=page.as_uri())
         while not any(event["method"] == "Page.loadEventFired" for event in self.events):
-            self._take(time.monotonic() + _PATIENCE)
+            self._take(time.monotonic() + _TIMEOUT)
 
     def evaluate(self, expression: str) -> Any:
         """The value of a JavaScript expression in the page."""
@@ -89,13 +89,13 @@ class Chromium:
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
-    def complaints(self) -> list[str]:
-        """What the browser logged: errors, warnings, violations of the content policy, exceptions."""
-        said = ("Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown")
-        return [json.dumps(event["params"]) for event in self.events if event["method"] in said]
+    def log_messages(self) -> list[str]:
+        """Messages that the browser logged: errors, warnings, violations of the content policy, exceptions."""
+        methods = ("Log.entryAdded", "Runtime.consoleAPICalled", "Runtime.exceptionThrown")
+        return [json.dumps(event["params"]) for event in self.events if event["method"] in methods]
 
     def requests(self) -> list[str]:
-        """The addresses that it asked for, but for those that the page's content policy blocked."""
+        """URLs that the browser requested, without those that the content policy blocked."""
         blocked = {
             event["params"]["requestId"]
             for event in self.events
@@ -112,7 +112,7 @@ class Chromium:
         self._number += 1
         command = {"id": self._number, "method": method, "params": parameters}
         os.write(self._commands, json.dumps(command | ({"sessionId": session} if session else {})).encode() + b"\0")
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + _TIMEOUT
         while True:
             message = self._take(deadline)
             if message.get("id") == self._number:
@@ -121,9 +121,11 @@ class Chromium:
 
     def _take(self, deadline: float) -> dict[str, Any]:
         while b"\0" not in self._read:
-            assert select.select([self._answers], [], [], max(deadline - time.monotonic(), 0))[0], "waited in vain"
+            assert select.select([self._answers], [], [], max(deadline - time.monotonic(), 0))[0], (
+                "the browser did not respond"
+            )
             data = os.read(self._answers, 1 << 20)
-            assert data, "the browser has gone"
+            assert data, "the browser exited"
             self._read += data
         line, _, self._read = self._read.partition(b"\0")
         message: dict[str, Any] = json.loads(line)
@@ -134,9 +136,9 @@ class Chromium:
 
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
-    """The browser, started once a module."""
+    """A browser, started once for each module."""
     program = next(filter(None, map(shutil.which, _PROGRAMS)), None)
     if program is None:
-        pytest.skip("there is no Chromium here")
+        pytest.skip("Chromium is not installed")
     with Chromium(program, tmp_path_factory.mktemp("chromium")) as browser:
         yield browser

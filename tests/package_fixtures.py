@@ -1,4 +1,4 @@
-"""A small campaign whose records are all true, its package, and a hand that changes packages and covers its traces."""
+"""Fixtures of packages: a small campaign with true records, its package, and packages that were tampered with."""
 
 from __future__ import annotations
 
@@ -8,43 +8,23 @@ import io
 import json
 import tarfile
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.network import counts
-from aiperf_orch.network.graph import Graph
-from aiperf_orch.network.morphisms import Edit, apply_all
+from aiperf_orch.network.morphisms import Edit
 from aiperf_orch.network.seeds import small_residual
 from aiperf_orch.package.packing import write_package
-from aiperf_orch.records.base import EndReason, OperationsPerImage
-from aiperf_orch.records.events import Begin, End, Epoch
-from aiperf_orch.records.journal import (
-    AttemptEnd,
-    AttemptRecord,
-    Began,
-    BeganRecord,
-    Created,
-    Ended,
-    EventsFile,
-    Finished,
-    JobRecord,
-    Opened,
-    ProposalRecord,
-    Submitted,
-    Submitting,
-)
-from aiperf_orch.records.trial import Hyperparameters, TrialSpec
+from aiperf_orch.records.journal import Finished, Opened
+from aiperf_orch.results.result import compute_result
 from aiperf_orch.results.tables import write_tables
 from aiperf_orch.settings import loading
 from aiperf_orch.settings.models import SiteSettings
+from campaign_builder import CampaignBuilder
 
-_START = datetime.fromisoformat("2026-01-02T03:00:00+00:00")
-_IMAGES = (1437, 360)
-_SETTINGS: dict[str, Any] = {
+TRUE_SETTINGS: dict[str, Any] = {
     "system": {
         "name": "a test system",
         "submitter": "testers",
@@ -61,153 +41,89 @@ _SETTINGS: dict[str, Any] = {
 }
 
 
-class TrueCampaign:
-    """A campaign as a controller and its trials would leave it. Times are seconds after its first begin."""
+def build_true_campaign(path: Path, settings: Mapping[str, Any] = TRUE_SETTINGS) -> CampaignBuilder:
+    """A campaign without trials, opened by a controller; its settings and records contain private values."""
+    origins = {"campaign.duration": "/home/alice/site.yaml:3"}
+    builder = CampaignBuilder(path, SiteSettings.model_validate(settings), origins=origins)
+    builder.write(Opened, at=-4, host="login1.example.org", pid=4)
+    return builder
 
-    def __init__(self, path: Path, settings: Mapping[str, Any] = _SETTINGS) -> None:
-        origins = {"campaign.duration": "/home/alice/site.yaml:3"}
-        self.directory = CampaignDirectory.create(path, SiteSettings.model_validate(settings), origins)
-        self._graphs: dict[int, Graph] = {}
-        self._errors: dict[int, float | None] = {}
-        self._proposals: dict[int, tuple[ProposalRecord, str]] = {}
-        self._last, self._number = "0" * 64, 0
-        self.write(-5, Created, settings_sha256=self.directory.settings_sha256, version="0.1.0")
-        self.write(-4, Opened, host="login1.example.org", pid=4)
 
-    def write(self, at: float, kind: Any, **fields: Any) -> None:
-        """Append an entry to the journal, at a time."""
-        entry = kind(seq=self._number, time=_at(at), generation=1, prev=self._last, **fields)
-        with self.directory.journal.open("a") as file:
-            file.write(entry.to_line() + "\n")
-        self._last, self._number = hashlib.sha256(entry.to_line().encode()).hexdigest(), self._number + 1
+def add_attempt(
+    builder: CampaignBuilder,
+    trial: int,
+    attempt: int,
+    at: float,
+    wrong_images: Mapping[int, int],
+    *,
+    reason: str = "COMPLETED",
+    **proposal: Any,
+) -> None:
+    """Add an attempt with epochs of 10 s each, on a host of its own, with a job script and a log.
 
-    def attempt(
-        self,
-        trial: int,
-        attempt: int,
-        at: float,
-        wrong: Mapping[int, int],
-        *,
-        parent: int | None = None,
-        edits: tuple[Edit, ...] = (),
-        reason: EndReason = EndReason.COMPLETED,
-        before: Mapping[int, int] | None = None,
-    ) -> None:
-        """A whole attempt: of each epoch how many images it got wrong; `before`, those of the attempts before it."""
-        directory, ids = self.directory, {"trial": trial, "attempt": attempt}
-        if attempt == 1:
-            self._propose(trial, parent, edits)
-        proposal, spec = self._proposals[trial]
-        record = AttemptRecord(
-            **ids,
-            name=directory.attempt_name(trial, attempt),
-            spec_sha256=spec,
-            proposal=proposal if attempt == 1 else None,
+    Args:
+        builder: of the campaign.
+        trial: number of the trial.
+        attempt: number of the attempt.
+        at: time of the begin line.
+        wrong_images: epoch -> number of validation images that the network misclassified.
+        reason: the end reason; after LOST the attempt is retried.
+        **proposal: parent and edits of a first attempt.
+    """
+    host, job = f"n{1 + trial % 2}.example.org", f"{100 + 10 * trial + attempt}.pbs1.example.org"
+    builder.submit(trial, attempt, at=at - 2, job=job, **proposal)
+    begin = builder.begin(
+        at,
+        trial,
+        attempt,
+        hosts=[host],
+        precision="bf16",
+        cores=2,
+        clock_skew=0.01,
+        versions={"torch": "2.11.0", "aiperf-orch": "0.1.0"},
+    )
+    validation_images = builder.images[1]
+    epochs = [
+        builder.epoch(
+            epoch,
+            at + 10 * index + 9.9,
+            wrong / validation_images,
+            trial,
+            attempt,
+            start=at + 10 * index + 0.1,
         )
-        host, job = f"n{1 + trial % 2}.example.org", f"{100 + 10 * trial + attempt}.pbs1.example.org"
-        self.write(at - 2, Submitting, attempts=[record])
-        self.write(at - 1, Submitted, jobs=[JobRecord(**ids, job=job)])
-        begin = Begin(
-            **ids, run=0, time=_at(at), hosts=[host], job=job, batch=32, spec_sha256=spec, trainer="simulated",
-            device="simulated", precision="bf16", cores=2, inherited=parent is not None, clock_skew=0.01,
-            versions={"torch": "2.11.0", "aiperf-orch": "0.1.0"},
-        )  # fmt: skip
-        epochs = [
-            Epoch(
-                **ids, run=0, epoch=epoch, start=_at(at + 10 * place + 0.1), end=_at(at + 10 * place + 9.9),
-                train_images=_IMAGES[0], val_images=_IMAGES[1], loss=1.5, error=number / _IMAGES[1], batch=32,
-                ops=proposal.operations.of_images(trained=_IMAGES[0], validated=_IMAGES[1]),
-            )
-            for place, (epoch, number) in enumerate(wrong.items())
-        ]  # fmt: skip
-        every = dict(before or {}) | dict(wrong)
-        best = min(every, key=lambda epoch: (every[epoch], epoch))
-        after = at + 10 * len(wrong)
-        lost = reason is EndReason.LOST
-        end = End(
-            **ids, run=0, time=_at(after), reason=reason,
-            **({} if lost else {"best_error": every[best] / _IMAGES[1], "best_epoch": best}),
-            weights_sha256=None if lost else hashlib.sha256(f"{trial}".encode()).hexdigest(),
-            message="left the queue, /home/alice/log ends: TOKEN=hunter2hunter2: not found on n1" if lost else "",
-        )  # fmt: skip
-        data = "".join(line.to_line() + "\n" for line in [begin, *epochs, end]).encode()
-        directory.events(trial, attempt, 0).write_bytes(data)
-        directory.job_folder(trial, attempt).mkdir()
-        script = f"#!/bin/bash\ncd {directory.path}\nexport TOKEN=hunter2hunter2\nexec python\n"
-        (directory.job_folder(trial, attempt) / "job.sh").write_text(script)
-        (directory.job_folder(trial, attempt) / "log").write_text("TOKEN=hunter2hunter2\n")
-        seen = BeganRecord(**ids, run=0, time=_at(at), hosts=[host], job=job)
-        self.write(at + 0.5, Began, attempts=[seen])
-        files = [EventsFile(run=0, size=len(data), sha256=hashlib.sha256(data).hexdigest())]
-        ended = AttemptEnd(
-            **ids, reason=reason, message=end.message, final=not lost, epochs=len(every),
-            train_images=len(every) * _IMAGES[0], val_images=len(every) * _IMAGES[1],
-            ops=len(every) * proposal.operations.of_images(trained=_IMAGES[0], validated=_IMAGES[1]),
-            best_error=every[best] / _IMAGES[1], best_epoch=best, first_begin=_at(at),
-            last_end=_at(after - 0.1), files=files,
-        )  # fmt: skip
-        self.write(after + 1, Ended, attempts=[ended])
-        self._errors[trial] = None if lost else ended.best_error
-
-    def at(self, seconds: float) -> datetime:
-        """A time, in seconds after the first begin."""
-        return _at(seconds)
-
-    def propose(self, trial: int) -> None:
-        """Propose a trial of the seed network."""
-        self._propose(trial, None, ())
-
-    def proposal(self, trial: int) -> tuple[ProposalRecord, str]:
-        """What was proposed for a trial, and its specification's SHA-256."""
-        return self._proposals[trial]
-
-    def _propose(self, trial: int, parent: int | None, edits: tuple[Edit, ...]) -> None:
-        start = small_residual() if parent is None else self._graphs[parent]
-        graph = self._graphs[trial] = apply_all(start, edits)
-        settings = self.directory.settings
-        proposal = ProposalRecord(
-            round=trial // settings.campaign.concurrency,
-            parent=parent,
-            edits=[edit.to_json() for edit in edits],
-            network_hash=graph.hash,
-            operations=OperationsPerImage.of(counts.count(graph)),
-            hyperparameters=Hyperparameters(kernel_size=3, dropout=0.1, batch_size=32),
-        )
-        spec = TrialSpec(
-            campaign=self.directory.config.tag,
-            trial=trial,
-            seed=7,
-            parent_error=None if parent is None else self._errors[parent],
-            epochs=settings.training.epochs_of_round(proposal.round),
-            patience=settings.training.patience_of_round(proposal.round),
-            data=settings.data,
-            training=settings.training,
-            network=graph.to_json(),
-            **dict(proposal),
-        )
-        self._proposals[trial] = proposal, self.directory.write_spec(spec)
+        for index, (epoch, wrong) in enumerate(wrong_images.items())
+    ]
+    lost = reason == "LOST"
+    builder.run(
+        begin,
+        epochs,
+        at + 10 * len(epochs),
+        reason=reason,
+        final=not lost,
+        weights_sha256=None if lost else hashlib.sha256(f"{trial}".encode()).hexdigest(),
+        message="left the queue, /home/alice/log ends: TOKEN=hunter2hunter2: not found on n1" if lost else "",
+    )
+    script = f"#!/bin/bash\ncd {builder.path}\nexport TOKEN=hunter2hunter2\nexec python\n"
+    builder.write_job(trial, attempt, script=script, log="TOKEN=hunter2hunter2\n")
 
 
-def _at(seconds: float) -> datetime:
-    return _START + timedelta(seconds=seconds)
-
-
-def fill(made: TrueCampaign) -> None:
-    """Four trials: the seed network; one that was lost once; two children, of which the first has a child."""
+def add_trials(builder: CampaignBuilder) -> None:
+    """Add four trials and the end: the seed network, a lost and retried trial, a child, and a child of that child."""
     relu = next(layer.id for layer in small_residual().layers if layer.kind == "relu")
-    made.attempt(0, 1, 0, {1: 72, 2: 36, 3: 18})
-    made.attempt(1, 1, 40, {1: 60, 2: 50}, edits=(Edit("deeper", relu, kernel=5),), reason=EndReason.LOST)
-    made.attempt(1, 2, 80, {3: 30}, before={1: 60, 2: 50})
-    made.attempt(2, 1, 120, {1: 40, 2: 9}, parent=0, edits=(Edit("wider", 1),), reason=EndReason.EARLY_STOPPED)
-    made.attempt(3, 1, 160, {1: 8, 2: 12, 3: 7}, parent=2, edits=(Edit("deeper", relu, kernel=3),))
-    made.write(3601, Finished, reason="its 1h are over", by_deadline=True)
+    add_attempt(builder, 0, 1, 0, {1: 72, 2: 36, 3: 18})
+    add_attempt(builder, 1, 1, 40, {1: 60, 2: 50}, edits=[Edit("deeper", relu, kernel=5)], reason="LOST")
+    add_attempt(builder, 1, 2, 80, {3: 30})
+    add_attempt(builder, 2, 1, 120, {1: 40, 2: 9}, parent=0, edits=[Edit("wider", 1)], reason="EARLY_STOPPED")
+    add_attempt(builder, 3, 1, 160, {1: 8, 2: 12, 3: 7}, parent=2, edits=[Edit("deeper", relu, kernel=3)])
+    builder.write(Finished, at=3601, reason="its 1h are over", by_deadline=True)
 
 
-class Tampered:
-    """The files of a package, to be changed. `write` packs them again, with a manifest that lists them as they are.
+class TamperedPackage:
+    """The files of a package, for changes. `write` packs them again, with a manifest of the changed files.
 
-    Whoever changes records through `journal`, `spec` and `events` makes right what hangs on them: the chain, the hashes
-    of events and specifications. `restate` makes the tables right, too.
+    `journal`, `spec` and `events` change records and update what depends on them: the hash chain, and the hashes of
+    events files and specifications. `restate` updates the tables.
     """
 
     def __init__(self, package: Path) -> None:
@@ -224,7 +140,7 @@ class Tampered:
         return [json.loads(line) for line in self.files[name].splitlines()]
 
     def journal(self, change: Callable[[list[dict[str, Any]]], Any]) -> None:
-        """Change the journal's lines; they are numbered and chained anew."""
+        """Change the entries of the journal, then number and chain them again."""
         entries = self.lines("journal.jsonl")
         change(entries)
         last, lines = "0" * 64, []
@@ -235,7 +151,7 @@ class Tampered:
         self.files["journal.jsonl"] = b"\n".join(lines) + b"\n"
 
     def each(self, kind: str, change: Callable[[dict[str, Any]], Any]) -> None:
-        """Change every object of the lists (attempts, jobs) in the journal's lines of a kind."""
+        """Change every attempt in the journal entries of a type."""
 
         def through(entries: list[dict[str, Any]]) -> None:
             for entry in entries:
@@ -246,13 +162,13 @@ class Tampered:
         self.journal(through)
 
     def events(self, name: str, change: Callable[[list[dict[str, Any]]], Any]) -> None:
-        """Change an events file's lines, and what the journal recorded of it."""
+        """Change the lines of an events file, and its size and hash in the journal."""
         lines = self.lines(f"events/{name}")
         change(lines)
         self.raw_events(name, b"".join(_line(line) + b"\n" for line in lines))
 
     def raw_events(self, name: str, data: bytes) -> None:
-        """Replace an events file, and what the journal recorded of it."""
+        """Replace an events file, and its size and hash in the journal."""
         self.files[f"events/{name}"] = data
         trial, attempt = int(name[:5]), int(name[6:].partition(".")[0])
 
@@ -281,9 +197,7 @@ class Tampered:
         self.journal(lambda entries: entries[0].update(settings_sha256=sha256))
 
     def restate(self, folder: Path) -> None:
-        """Make the tables right again: those that the changed records give."""
-        from aiperf_orch.results.result import compute_result
-
+        """Replace the tables by those that follow from the changed records."""
         folder.mkdir(mode=0o700)
         for name, data in self.files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -293,7 +207,7 @@ class Tampered:
             self.files[name] = (folder / name).read_bytes()
 
     def write(self, path: Path, *extra: tuple[tarfile.TarInfo, bytes]) -> Path:
-        """Pack the files, and after them whatever else is given."""
+        """Pack the files, followed by `extra` members."""
         if self.hashed:
             self.manifest["files"] = {name: hashlib.sha256(data).hexdigest() for name, data in self.files.items()}
         items = {"manifest.json": json.dumps(self.manifest).encode(), **self.files}
@@ -314,63 +228,45 @@ def _line(value: dict[str, Any]) -> bytes:
 
 
 @pytest.fixture(scope="session")
-def true_settings() -> dict[str, Any]:
-    """The settings of campaigns whose records are all true."""
-    return {section: dict(keys) for section, keys in _SETTINGS.items()}
-
-
-@pytest.fixture(scope="session")
-def true_campaign_class() -> type[TrueCampaign]:
-    """Makes such campaigns, without any trial yet."""
-    return TrueCampaign
-
-
-@pytest.fixture(scope="session")
-def tampered_class() -> type[Tampered]:
-    """Opens packages, to be changed."""
-    return Tampered
-
-
-@pytest.fixture(scope="session")
 def true_campaign(tmp_path_factory: pytest.TempPathFactory) -> CampaignDirectory:
-    """A campaign whose records are all true."""
-    made = TrueCampaign(tmp_path_factory.mktemp("true") / "campaign")
-    fill(made)
-    return made.directory
+    """A campaign with true records."""
+    builder = build_true_campaign(tmp_path_factory.mktemp("true") / "campaign")
+    add_trials(builder)
+    return builder.directory
 
 
 @pytest.fixture
-def make_true(tmp_path: Path) -> Callable[..., TrueCampaign]:
-    """Makes campaigns whose records are all true; `system__name="a"` changes a setting, `empty` leaves the trials out."""
+def make_true(tmp_path: Path) -> Callable[..., CampaignBuilder]:
+    """Builds campaigns with true records; `system__name="a"` changes a setting, `empty` omits the trials."""
 
-    def make(name: str = "campaign", *, empty: bool = False, **changes: Any) -> TrueCampaign:
-        settings = {section: dict(keys) for section, keys in _SETTINGS.items()}
+    def build(name: str = "campaign", *, empty: bool = False, **changes: Any) -> CampaignBuilder:
+        settings = {section: dict(keys) for section, keys in TRUE_SETTINGS.items()}
         for key, value in changes.items():
             section, _, field = key.partition("__")
             settings.setdefault(section, {})[field] = value
-        made = TrueCampaign(tmp_path / name, settings)
+        builder = build_true_campaign(tmp_path / name, settings)
         if not empty:
-            fill(made)
-        return made
+            add_trials(builder)
+        return builder
 
-    return make
+    return build
 
 
 @pytest.fixture(scope="session")
 def true_package(true_campaign: CampaignDirectory, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Its package."""
+    """The package of `true_campaign`."""
     path = tmp_path_factory.mktemp("packed") / "true.tar.gz"
     write_package(true_campaign, path, with_pseudonyms=False)
     return path
 
 
 @pytest.fixture
-def tampered(true_package: Path) -> Tampered:
-    """Its files, to be changed."""
-    return Tampered(true_package)
+def tampered(true_package: Path) -> TamperedPackage:
+    """The files of `true_package`, for changes."""
+    return TamperedPackage(true_package)
 
 
 @pytest.fixture
 def earlier_notes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Site files whose notes hold tags are refused today, but earlier campaigns have them."""
+    """Accepts notes with HTML tags, which current site files refuse, and campaigns of earlier versions have."""
     monkeypatch.setattr(loading, "_unverifiable", lambda _settings: iter(()))

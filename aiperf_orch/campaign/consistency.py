@@ -20,16 +20,16 @@ class CampaignSnapshot:
 
 
 def read_state(directory: CampaignDirectory) -> CampaignState:
-    """The campaign's state according to its journal, also while a controller writes it.
-
-    Raises:
-        RecordError: when the journal is damaged or its end is missing, or the frozen settings were changed.
-    """
+    """The state of a campaign; `read_snapshot` lists the errors."""
     return read_snapshot(directory).state
 
 
 def read_snapshot(directory: CampaignDirectory) -> CampaignSnapshot:
-    """As `read_state`, with the journal itself, for a controller of this process."""
+    """The journal and the state that follows from it, also while a controller is writing it.
+
+    Raises:
+        RecordError: when the journal is damaged or its end is missing, or the frozen settings were changed.
+    """
     on_disk = directory.attempts_on_disk()  # before the journal, which then has what is submitted meanwhile
     journal = read_contents(directory.journal)
     state = CampaignState.of(journal.entries)

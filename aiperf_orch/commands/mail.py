@@ -61,7 +61,7 @@ def mail_result(
     for recipient in recipients:
         check_address(recipient, "--to")
     directory = CampaignDirectory.open(campaign_dir)
-    check_not_running(directory)
+    snapshot = check_not_running(directory)
     from aiperf_orch.committee.mail import compose
 
     message = compose(
@@ -71,6 +71,7 @@ def mail_result(
         time=now(),
         most_bytes=package_limit << 20,
         with_pseudonyms=pseudonyms,
+        snapshot=snapshot,
     )
     click.echo(preview(message), err=True, nl=False)
     lines: list[str] = []

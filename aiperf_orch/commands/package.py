@@ -12,10 +12,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from aiperf_orch.campaign.consistency import read_state
+from aiperf_orch.campaign.consistency import CampaignSnapshot, read_snapshot
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.durable_files import replace_file
-from aiperf_orch.campaign.state import Phase
+from aiperf_orch.campaign.state import CampaignState, Phase
 from aiperf_orch.commands.command_output import CommandOutput, ExitStatus
 from aiperf_orch.commands.score import summary
 from aiperf_orch.schedulers.base import AccountedJob, Scheduler
@@ -55,11 +55,11 @@ def package_campaign(campaign_dir: Path, output: Path, key: Path | None, *, pseu
     directory = CampaignDirectory.open(campaign_dir)
     if output.absolute().resolve().is_relative_to(directory.path.resolve()):
         raise UsageError(f"{output}: lies in the campaign's directory; give a path outside of it")
-    check_not_running(directory)
-    _keep_accounting(directory)
+    snapshot = check_not_running(directory)
+    _keep_accounting(directory, snapshot.state)
     signature_of(output).unlink(missing_ok=True)  # the signature of an earlier package
     gc.disable()  # many small objects that all stay: the search for cycles among them takes a third of the time
-    lines = [summary(write_package(directory, output, with_pseudonyms=pseudonyms, warn=_warn))]
+    lines = [summary(write_package(directory, output, with_pseudonyms=pseudonyms, snapshot=snapshot, warn=_warn))]
     found = verify(output)
     lines += [
         f"package          {visible(str(output))}: {output.stat().st_size:,} bytes",
@@ -76,18 +76,20 @@ def package_campaign(campaign_dir: Path, output: Path, key: Path | None, *, pseu
     return CommandOutput("\n".join(lines) + "\n", status)
 
 
-def check_not_running(directory: CampaignDirectory) -> None:
-    """Refuse a running campaign, whose records still change, with a NotFinishedError."""
-    state = read_state(directory)
+def check_not_running(directory: CampaignDirectory) -> CampaignSnapshot:
+    """Read the journal; a running campaign, whose records still change, is refused with a NotFinishedError."""
+    snapshot = read_snapshot(directory)
+    state = snapshot.state
     if state.phase is Phase.RUNNING or state.live:
         raise NotFinishedError(
             f"{directory.path}: the campaign still runs: `aiperf-orch stop` ends it, or wait for its end"
         )
+    return snapshot
 
 
-def _keep_accounting(directory: CampaignDirectory) -> None:
+def _keep_accounting(directory: CampaignDirectory, state: CampaignState) -> None:
     """Write the scheduler's accounting of the campaign's jobs, as long as it still has all of them."""
-    attempts = [attempt for trial in read_state(directory).trials.values() for attempt in trial.attempts]
+    attempts = [attempt for trial in state.trials.values() for attempt in trial.attempts]
     jobs = {attempt.name: attempt.job for attempt in attempts if attempt.job}
     # Slurm has no record of an array element that was cancelled while pending, and verify requires none of it
     began = {attempt.name for attempt in attempts if attempt.began or (attempt.end and attempt.end.first_begin)}

@@ -1,1 +1,1 @@
-"""Work of a ranking committee: submissions, ranking, weak scaling, mail."""
+"""Tools of a ranking committee: submissions, ranking, weak scaling, mail."""

@@ -1,7 +1,7 @@
-"""A committee's ranking, by score: which of the files that it was sent count, and why the others do not.
+"""Ranking of submissions by score, with the reason for each submission that is not ranked.
 
-A campaign is known by its settings' SHA-256, which holds the campaign's own tag and time: the same hash is the same
-campaign. What a file says is `submission`'s.
+A campaign is identified by the SHA-256 of its settings, which include its tag and time of creation: equal hashes mean
+the same campaign. Files are read in `submission`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
-from aiperf_orch.committee.submission import Row, Submission
+from aiperf_orch.committee.submission import ResultRow, Submission
 from aiperf_orch.network import counts
 from aiperf_orch.results import rules
 from aiperf_orch.util.errors import UsageError
@@ -23,7 +23,7 @@ _LONGEST_REASON: Final = 200  # characters
 
 
 class Status(str, Enum):
-    """What became of a file."""
+    """Result of ranking one submission."""
 
     RANKED = "ranked"
     NOT_RANKABLE = "not rankable"
@@ -35,9 +35,13 @@ class Status(str, Enum):
     NEWER_VERSION = "newer version"
 
 
+_COMPARED: Final = frozenset({Status.RANKED, Status.NOT_RANKABLE})
+"""Statuses of submissions of which one counts for its campaign."""
+
+
 @dataclass(frozen=True)
-class Entry:
-    """One file of a ranking. `place` is None for all that are not ranked; equal scores share a place."""
+class RankingEntry:
+    """One submission in a ranking. `place` is None for submissions that are not ranked; equal scores share a place."""
 
     submission: Submission
     status: Status
@@ -46,15 +50,17 @@ class Entry:
 
     @property
     def score(self) -> float:
-        """Of its row; 0 where it has none."""
+        """Score of the submission; 0 when it cannot be read."""
         return self.submission.row.score if self.submission.row else 0.0
 
 
 def read_withdrawals(path: Path) -> dict[str, str]:
-    """Withdrawn campaigns: a line each, a campaign's tag or its `settings_sha256`, then the reason; `#` begins a remark.
+    """Read a list of withdrawn campaigns.
+
+    Each line has the tag of a campaign or its `settings_sha256`, followed by the reason; `#` begins a comment.
 
     Raises:
-        UsageError: when it cannot be read, or a line says nothing.
+        UsageError: The list cannot be read, or names a campaign twice.
     """
     try:
         with path.open("rb") as file:
@@ -73,95 +79,109 @@ def read_withdrawals(path: Path) -> dict[str, str]:
         if campaign.startswith("#") or not campaign:
             continue
         if campaign in withdrawn:
-            raise UsageError(f"{path}:{number}: {visible(campaign)!r:.80} stands twice")
+            raise UsageError(f"{path}:{number}: {visible(campaign)!r:.80} is listed twice")
         withdrawn[campaign] = visible(reason)[:_LONGEST_REASON]
     return withdrawn
 
 
-def rank(submissions: Sequence[Submission], withdrawn: Mapping[str, str]) -> list[Entry]:
-    """All files, ranked ones first, then those that are not rankable by score, then the others as they were given.
+def rank(submissions: Sequence[Submission], withdrawn: Mapping[str, str]) -> list[RankingEntry]:
+    """Rank submissions.
 
-    Of the files of one campaign that can be trusted as far, the one given last counts: it corrects those before it. A
-    result.csv never takes the place of a verified package.
+    The latest submission of a campaign counts and corrects earlier ones. A submission that is not verified, such as a
+    result.csv, never replaces a verified package.
 
     Args:
         submissions: in the order in which they were received.
-        withdrawn: by campaign tag or settings' SHA-256, the reason.
+        withdrawn: campaign tag or settings' SHA-256 -> reason.
+
+    Returns:
+        Ranked submissions by place, then those that are not rankable by score, then the others in their order.
 
     Raises:
-        UsageError: when a tag that was withdrawn names several campaigns.
+        UsageError: A withdrawn tag names several campaigns.
     """
     _check_tags(submissions, withdrawn)
-    judged = [_judge(submission, withdrawn) for submission in submissions]
-    standing: dict[str, Entry] = {}
-    for entry in judged:
+    entries = [_evaluate(submission, withdrawn) for submission in submissions]
+    effective = _effective_entries(entries)
+    resolved = []
+    for entry in entries:
         row = entry.submission.row
-        if entry.status in (Status.RANKED, Status.NOT_RANKABLE) and row:
-            known = standing.get(row.settings_sha256)
-            if known is None or bool(entry.submission.verified) >= bool(known.submission.verified):
-                standing[row.settings_sha256] = entry
-    entries = []
-    for entry in judged:
-        row = entry.submission.row
-        if row is None or entry.status not in (Status.RANKED, Status.NOT_RANKABLE):
-            entries.append(entry)
+        if row is None or entry.status not in _COMPARED:
+            resolved.append(entry)
             continue
-        counts_now = standing[row.settings_sha256]
-        if entry is not counts_now:
-            entries.append(_outdone(entry, counts_now))
-            continue
-        corrected = [
-            str(other.submission.path)
-            for other in judged
-            if other.submission.row and other is not entry and _corrects(row, other.submission.row)
-        ]
-        note = "; ".join(filter(None, [entry.note, f"corrects {', '.join(corrected)}" if corrected else ""]))
-        entries.append(replace(entry, note=note))
-    return _placed(entries)
+        counted = effective[row.settings_sha256]
+        resolved.append(_with_corrections(entry, entries) if entry is counted else _superseded(entry, counted))
+    return _placed(resolved)
 
 
-def rows_of(entries: Sequence[Entry]) -> list[dict[str, Any]]:
-    """A row a file; scores in operations per second."""
+def rows_of(entries: Sequence[RankingEntry]) -> list[dict[str, Any]]:
+    """One row for each entry; scores are in operations per second."""
     return [_row(entry) for entry in entries]
 
 
-def _judge(submission: Submission, withdrawn: Mapping[str, str]) -> Entry:
+def _evaluate(submission: Submission, withdrawn: Mapping[str, str]) -> RankingEntry:
+    """The status of a submission without regard to the others."""
     row = submission.row
     if row is None:
         status = Status.NEWER_VERSION if submission.is_newer else Status.UNREADABLE
-        return Entry(submission, status, note=submission.fault or "")
+        return RankingEntry(submission, status, note=submission.fault or "")
     for name in (row.settings_sha256, row.campaign):
         if name in withdrawn:
-            return Entry(submission, Status.WITHDRAWN, note=withdrawn[name])
+            return RankingEntry(submission, Status.WITHDRAWN, note=withdrawn[name])
     if submission.fault:
-        return Entry(submission, Status.FAULTY, note=submission.fault)
+        return RankingEntry(submission, Status.FAULTY, note=submission.fault)
     if (row.rules, row.counting) != (rules.VERSION, counts.CONVENTION):
-        return Entry(submission, Status.NOT_RANKABLE, note=f"judged by {row.rules}, counted by {row.counting}")
+        note = f"its rules are {row.rules}, its counting convention is {row.counting}"
+        return RankingEntry(submission, Status.NOT_RANKABLE, note=note)
     if row.rankable == "no":
-        return Entry(submission, Status.NOT_RANKABLE, note=f"misses {row.missed_rules}")
-    return Entry(submission, Status.RANKED)
+        return RankingEntry(submission, Status.NOT_RANKABLE, note=f"misses {row.missed_rules}")
+    return RankingEntry(submission, Status.RANKED)
 
 
-def _outdone(entry: Entry, by: Entry) -> Entry:
-    """An entry of a campaign that another file stands for."""
-    ours, theirs = entry.submission.row, by.submission.row
-    if ours and theirs and not _corrects(theirs, ours):
-        return replace(entry, status=Status.DUPLICATE, note=f"says what {by.submission.path} says")
-    return replace(entry, status=Status.CORRECTED, note=f"{by.submission.path} counts instead")
+def _effective_entries(entries: Sequence[RankingEntry]) -> dict[str, RankingEntry]:
+    """Settings' SHA-256 -> the entry that counts for the campaign."""
+    effective: dict[str, RankingEntry] = {}
+    for entry in entries:
+        row = entry.submission.row
+        if entry.status in _COMPARED and row:
+            known = effective.get(row.settings_sha256)
+            if known is None or bool(entry.submission.verified) >= bool(known.submission.verified):
+                effective[row.settings_sha256] = entry
+    return effective
 
 
-def _corrects(row: Row, other: Row) -> bool:
-    """Whether it is the same campaign with other numbers."""
-    return row.settings_sha256 == other.settings_sha256 and row != other
+def _with_corrections(entry: RankingEntry, entries: Sequence[RankingEntry]) -> RankingEntry:
+    """The entry that counts for a campaign, with a note of the submissions that it corrects."""
+    corrected = [
+        str(other.submission.path)
+        for other in entries
+        if other is not entry and _corrects(entry.submission.row, other.submission.row)
+    ]
+    if not corrected:
+        return entry
+    return replace(entry, note="; ".join(filter(None, [entry.note, f"corrects {', '.join(corrected)}"])))
 
 
-def _placed(entries: list[Entry]) -> list[Entry]:
+def _superseded(entry: RankingEntry, counted: RankingEntry) -> RankingEntry:
+    """An entry of a campaign for which another submission counts."""
+    if _corrects(counted.submission.row, entry.submission.row):
+        return replace(entry, status=Status.CORRECTED, note=f"{counted.submission.path} counts instead")
+    return replace(entry, status=Status.DUPLICATE, note=f"equals {counted.submission.path}")
+
+
+def _corrects(row: ResultRow | None, other: ResultRow | None) -> bool:
+    """Whether both rows are of the same campaign, with different contents."""
+    return row is not None and other is not None and row.settings_sha256 == other.settings_sha256 and row != other
+
+
+def _placed(entries: Sequence[RankingEntry]) -> list[RankingEntry]:
+    """Entries in the order of the ranking, with places."""
     ranked = sorted((entry for entry in entries if entry.status is Status.RANKED), key=lambda entry: -entry.score)
     places: dict[float, int] = {}
     for place, entry in enumerate(ranked, start=1):
         places.setdefault(entry.score, place)
     rest = sorted((entry for entry in entries if entry.status is Status.NOT_RANKABLE), key=lambda entry: -entry.score)
-    others = [entry for entry in entries if entry.status not in (Status.RANKED, Status.NOT_RANKABLE)]
+    others = [entry for entry in entries if entry.status not in _COMPARED]
     return [*(replace(entry, place=places[entry.score]) for entry in ranked), *rest, *others]
 
 
@@ -169,27 +189,27 @@ def _check_tags(submissions: Sequence[Submission], withdrawn: Mapping[str, str])
     named: dict[str, str] = {}
     for row in (submission.row for submission in submissions if submission.row):
         if row.campaign in withdrawn and named.setdefault(row.campaign, row.settings_sha256) != row.settings_sha256:
-            raise UsageError(f"{row.campaign}: is the tag of several campaigns; withdraw one by its settings_sha256")
+            raise UsageError(f"{row.campaign}: several campaigns have this tag; withdraw one by its settings_sha256")
 
 
-def _row(entry: Entry) -> dict[str, Any]:
+def _row(entry: RankingEntry) -> dict[str, Any]:
     submission = entry.submission
     row = submission.row
     nodes, accelerators = (row.number_of_nodes, row.accelerators) if row else (None, None)
-    told = row.model_dump() if row else dict.fromkeys(Row.model_fields)
+    cells = row.model_dump() if row else dict.fromkeys(ResultRow.model_fields)
     return {
         "place": entry.place,
         "status": entry.status.value,
         "verified": {True: "yes", False: "no", None: "unverified"}[submission.verified],
-        **{name: told[name] for name in ("system", "submitter", "score")},
+        **{name: cells[name] for name in ("system", "submitter", "score")},
         "score_per_node": entry.score / nodes if nodes else None,
         "score_per_accelerator": entry.score / accelerators if accelerators else None,
-        **{name: told[name] for name in ("error", "regulated_score")},
+        **{name: cells[name] for name in ("error", "regulated_score")},
         "number_of_nodes": nodes,
         "accelerators": accelerators,
-        **{name: told[name] for name in ("campaign", "started", "seconds", "operations", "simulated", "rules")},
-        "missed_rules": told["missed_rules"],
-        "settings_sha256": told["settings_sha256"],
+        **{name: cells[name] for name in ("campaign", "started", "seconds", "operations", "simulated", "rules")},
+        "missed_rules": cells["missed_rules"],
+        "settings_sha256": cells["settings_sha256"],
         "note": entry.note,
         "file": visible(str(submission.path)),
     }

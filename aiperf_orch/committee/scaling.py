@@ -1,6 +1,6 @@
-"""Weak scaling: how the score grows with the size of the system, from campaigns of different sizes (Ren et al. 2021, 5.2).
+"""Weak scaling: score against system size, from campaigns of different sizes (Ren et al. 2021, section 5.2).
 
-Which campaigns may be compared is settled here; the figure is `scaling_figure`'s.
+This module decides which campaigns are comparable and computes efficiencies; `scaling_figure` draws the figure.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ from pathlib import Path
 from typing import Any, Final
 
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.committee.submission import Row, read_submission
+from aiperf_orch.committee.submission import ResultRow, read_submission
 from aiperf_orch.results.result import compute_result
 from aiperf_orch.results.tables import result_row
 from aiperf_orch.settings.comparison import differences
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.util.errors import UsageError
 
-SIZES: Final[dict[str, Callable[[Row], int | None]]] = {
+SIZES: Final[dict[str, Callable[[ResultRow], int | None]]] = {
     "accelerators": lambda row: row.accelerators,
     "nodes": lambda row: row.number_of_nodes,
     "concurrency": lambda row: row.concurrency,
 }
-"""What a size may be counted in, the most telling first."""
+"""Unit -> size of a campaign in that unit; the preferred unit is first."""
 FIGURE_SUFFIXES: Final = (".html", ".svg", ".png", ".pdf")
-"""Endings of the files that a figure can be written to."""
-_NEVER_MIXED: Final = ("simulated", "rules", "counting", "data")
-_SETTINGS: Final = ("precision", "duration_limit")  # what a row knows of them
-# settings that make the size, or say whose and which machine it is
+"""Suffixes of the file formats of a figure."""
+_MUST_AGREE: Final = ("simulated", "rules", "counting", "data")
+_SETTINGS: Final = ("precision", "duration_limit")  # columns of result.csv that hold settings
+# settings that define the size, or identify the machine and its owner
 _FREE: Final = (
     "system.", "scheduler.", "campaign.concurrency", "campaign.seed", "campaign.max_trials", "campaign.keep_weights",
     "campaign.group_readable",
@@ -37,17 +37,31 @@ _FREE: Final = (
 
 @dataclass(frozen=True)
 class Measured:
-    """One campaign to compare. `settings` are known of a campaign's directory alone; `doubt` says what is to be known."""
+    """One campaign to compare.
+
+    Attributes:
+        path: of the directory, package or result.csv.
+        row: its result.
+        settings: None unless a campaign directory was read.
+        doubt: a caveat about the result; None without one.
+    """
 
     path: Path
-    row: Row
+    row: ResultRow
     settings: SiteSettings | None
     doubt: str | None = None
 
 
 @dataclass(frozen=True)
 class Point:
-    """One size. `efficiency` is the score of a unit of size against that of the smallest campaign; `ideal` its score at 1."""
+    """One campaign in a scaling comparison.
+
+    Attributes:
+        measured: the campaign.
+        size: in the unit of the comparison.
+        ideal: score of the smallest campaign, scaled linearly to this size.
+        efficiency: score divided by `ideal`.
+    """
 
     measured: Measured
     size: int
@@ -57,7 +71,13 @@ class Point:
 
 @dataclass(frozen=True)
 class Scaling:
-    """Campaigns by size; `unit` is what a size counts. `notes` say in what the campaigns differ, and what is not known."""
+    """A comparison of campaigns.
+
+    Attributes:
+        unit: of the sizes, a key of `SIZES`.
+        points: campaigns, the smallest first.
+        notes: differences between the campaigns, and caveats.
+    """
 
     unit: str
     points: list[Point]
@@ -65,23 +85,23 @@ class Scaling:
 
     @property
     def simulated(self) -> bool:
-        """Whether no training took place."""
+        """Whether no training took place in the campaigns."""
         return self.points[0].measured.row.simulated == "yes"
 
 
 def read_campaign(path: Path) -> Measured:
-    """A campaign from its directory (scored anew), its package (verified), or its result.csv.
+    """Read a campaign from its directory (scored again), its package (verified), or its result.csv.
 
     Raises:
-        UsageError: when it is none of them, or cannot be trusted.
+        UsageError: The path is none of them, or the result is not trusted.
     """
     if path.is_dir():
         directory = CampaignDirectory.open(path)
-        return Measured(path, Row.model_validate(result_row(compute_result(directory))), directory.settings)
+        return Measured(path, ResultRow.model_validate(result_row(compute_result(directory))), directory.settings)
     submission = read_submission(path)
     if submission.row is None or submission.fault:
         raise UsageError(f"{path}: {submission.fault}")
-    doubt = None if submission.verified else "a result.csv alone: nothing shows that its numbers were measured"
+    doubt = None if submission.verified else "a result.csv without records: its numbers cannot be verified"
     return Measured(path, submission.row, None, doubt)
 
 
@@ -90,17 +110,17 @@ def scaling(campaigns: Sequence[Measured], by: str | None, *, allow_differences:
 
     Args:
         campaigns: two or more.
-        by: what a size counts, of `SIZES`; by default the first that all campaigns name and that tells them apart.
-        allow_differences: compare campaigns by different settings too, and note what differs.
+        by: the unit of sizes, a key of `SIZES`; None selects the first in which the campaigns have different sizes.
+        allow_differences: compare campaigns with different settings, and add notes of the differences.
 
     Raises:
-        UsageError: when there is nothing to compare, or the campaigns are not alike and may not differ.
+        UsageError: The campaigns cannot be compared, or their settings differ and differences are not allowed.
     """
     if len(campaigns) < 2:
         raise UsageError("scaling: give at least two campaigns, of different sizes")
     twice = [str(each.path) for i, each in enumerate(campaigns) for other in campaigns[:i] if _same(each, other)]
     if twice:
-        raise UsageError(f"{twice[0]}: is the same campaign as one before it")
+        raise UsageError(f"{twice[0]}: is the same campaign as an earlier argument")
     for each in campaigns:
         if each.row.score <= 0:
             raise UsageError(f"{each.path}: has no score: no epoch has ended")
@@ -108,19 +128,21 @@ def scaling(campaigns: Sequence[Measured], by: str | None, *, allow_differences:
     if notes and not allow_differences:
         listing = "\n".join(f"  {note}" for note in notes)
         raise UsageError(
-            f"these campaigns do not differ in size alone:\n{listing}\n"
-            "compare them all the same, and have it said, with --allow-differences"
+            f"these campaigns differ in more than their size:\n{listing}\n"
+            "--allow-differences compares them nevertheless, and notes the differences"
         )
     notes += [f"{each.path}: {each.doubt}" for each in campaigns if each.doubt]
     notes += [f"{each.path}: its campaign is {each.row.state}" for each in campaigns if each.row.state != "finished"]
     unknown = [str(each.path) for each in campaigns if each.settings is None]
     if unknown:
-        notes.append(f"settings are compared between campaign directories alone; not those of {', '.join(unknown)}")
+        notes.append(f"settings are compared only between campaign directories, not those of {', '.join(unknown)}")
     unit = by or _unit(campaigns)
     sizes = [SIZES[unit](each.row) for each in campaigns]
     for each, size in zip(campaigns, sizes, strict=True):
         if size is None:
-            raise UsageError(f"{each.path}: does not say how many {unit} it has: name them in its site file's `system`")
+            raise UsageError(
+                f"{each.path}: does not state its number of {unit}: set it in the `system` section of its site file"
+            )
     ordered = sorted(zip(sizes, campaigns, strict=True), key=lambda pair: (pair[0] or 0, -pair[1].row.score))
     if sizes.count(sizes[0]) == len(sizes):
         raise UsageError(f"all these campaigns have {sizes[0]} {unit}: scaling needs different sizes; see --by")
@@ -134,7 +156,7 @@ def scaling(campaigns: Sequence[Measured], by: str | None, *, allow_differences:
 
 
 def rows_of(found: Scaling) -> list[dict[str, Any]]:
-    """A row a campaign, the smallest first; scores in operations per second."""
+    """One row for each campaign, the smallest first; scores are in operations per second."""
     return [
         {
             "campaign": point.measured.row.campaign,
@@ -165,19 +187,19 @@ def _same(first: Measured, second: Measured) -> bool:
 
 
 def _differences(campaigns: Sequence[Measured]) -> list[str]:
-    """In what each campaign differs from the first, but for its size.
+    """Differences of each campaign from the first one, except for its size.
 
     Raises:
-        UsageError: when it differs in what no comparison can allow.
+        UsageError: The campaigns differ in a property that must be equal.
     """
     first, *others = campaigns
     found = []
     for other in others:
-        for column in _NEVER_MIXED:
-            there, here = getattr(first.row, column), getattr(other.row, column)
-            if there != here:
+        for column in _MUST_AGREE:
+            expected, value = getattr(first.row, column), getattr(other.row, column)
+            if value != expected:
                 raise UsageError(
-                    f"{other.path}: {column} is {here}, but {there} in {first.path}: such numbers cannot be compared"
+                    f"{other.path}: {column} is {value}, but {expected} in {first.path}: the results are not comparable"
                 )
         lines = [
             f"{column}: {getattr(first.row, column)} there, {getattr(other.row, column)} now"

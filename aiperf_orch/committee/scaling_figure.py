@@ -1,4 +1,4 @@
-"""The figure of weak scaling, as the paper's: score against size beside the ideal line, and the efficiency."""
+"""Figure of weak scaling as in the paper: score against size with the ideal line, and efficiency against size."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ import aiperf_orch
 from aiperf_orch.campaign.durable_files import replace_file
 from aiperf_orch.committee.scaling import Scaling, rows_of
 from aiperf_orch.results.html import render_page
-from aiperf_orch.results.plots import PAGE, PAPER, Palette, calm, embed, style
+from aiperf_orch.results.plots import PAGE, PAPER, Palette, embed, simplify_axes, style
 from aiperf_orch.util.units import format_ops, ops_scale
 
 _SIZE: Final = (9.4, 3.4)  # inches
 
 
 def write_figure(found: Scaling, output: Path) -> None:
-    """Write the figure: a page with its table, or a picture alone, by the file's ending, one of `FIGURE_SUFFIXES`."""
+    """Write the figure in the format of the suffix, one of `FIGURE_SUFFIXES`; an HTML page includes the table."""
     if output.suffix == ".html":
         data = _page(found).encode()
     else:
         picture = io.BytesIO()
         with mpl.rc_context(style(PAPER)):
-            made = draw(found, PAPER)
-            made.savefig(picture, format=output.suffix[1:], dpi=200, metadata=_undated(output.suffix))
+            figure = draw(found, PAPER)
+            figure.savefig(picture, format=output.suffix[1:], dpi=200, metadata=_metadata(output.suffix))
         data = picture.getvalue()
     replace_file(output, data)
 
 
 def draw(found: Scaling, palette: Palette) -> Figure:
-    """The figure: both axes of the score are logarithmic, so that perfect scaling is a straight line."""
+    """Draw the figure; both axes of the score are logarithmic, so that ideal scaling is a straight line."""
     figure = Figure(figsize=_SIZE, layout="constrained")
     left, right = figure.subplots(1, 2)
     sizes = [point.size for point in found.points]
@@ -62,7 +62,7 @@ def draw(found: Scaling, palette: Palette) -> Figure:
     for axes in (left, right):
         axes.set_xscale("log")
         axes.set_xlabel(found.unit)
-        calm(axes, palette)
+        simplify_axes(axes, palette)
         axes.xaxis.set_major_locator(FixedLocator(sorted(set(sizes))))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.margins(x=0.12)
@@ -77,17 +77,20 @@ def _dots(axes: Axes, x: list[int], y: list[float], palette: Palette) -> None:
     if palette is not PAGE:
         axes.plot(x, y, color=palette.accent, linestyle="none", marker="o", markersize=5)
         return
-    for place in zip(x, y, strict=True):  # markers are references, which no page gets; a line of no length is a dot
-        axes.plot([place[0]] * 2, [place[1]] * 2, color=palette.accent, linewidth=6, solid_capstyle="round")
+    for dot_x, dot_y in zip(
+        x, y, strict=True
+    ):  # SVG markers are references; a line of length zero is a dot without one
+        axes.plot([dot_x, dot_x], [dot_y, dot_y], color=palette.accent, linewidth=6, solid_capstyle="round")
 
 
 def _round_steps(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times powers of ten, a step more than is needed on either side."""
+    """Ticks at 1, 2 and 5 times powers of ten, one more than needed on either side."""
     steps = [digit * 10.0**power for power in range(-3, 40) for digit in (1, 2, 5)]
     return [step for step, after in zip(steps, [*steps[1:], steps[-1]], strict=True) if after > low and step < 2 * high]
 
 
-def _undated(suffix: str) -> dict[str, None]:
+def _metadata(suffix: str) -> dict[str, None]:
+    """Metadata that removes the date, so that the same figure has the same bytes."""
     return {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(suffix, {})
 
 

@@ -1,4 +1,4 @@
-"""Hands a mail to a server over SMTP, or to the local sendmail. No password ever leaves without encryption."""
+"""Delivery of mail over SMTP or by the local sendmail. Passwords are never sent without encryption."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LONGEST_ADDRESS: Final = 254  # RFC 5321
 
 @dataclass(frozen=True)
 class Login:
-    """Who sends, for a server that wants to know. Its text never shows the password."""
+    """Login at a mail server. Its representation does not contain the password."""
 
     user: str
     password: str
@@ -39,7 +39,7 @@ class Login:
 
 @dataclass(frozen=True)
 class Server:
-    """A mail server, and how it is spoken to. `timeout` in seconds is for each of its answers."""
+    """A mail server. `encryption` is `starttls`, `tls` or `none`; `timeout` is for each reply, in seconds."""
 
     host: str
     port: int
@@ -49,10 +49,14 @@ class Server:
 
 
 def check_address(address: str, option: str) -> str:
-    """A mail address as it is, `name@host`.
+    """Return a mail address unchanged if it has the form `name@host`.
+
+    Args:
+        address: to check.
+        option: names the source of the address in the error message.
 
     Raises:
-        UsageError: for anything else; nothing that could begin another header or option passes.
+        UsageError: The address has another form; this excludes header injection and options of sendmail.
     """
     if len(address) > _LONGEST_ADDRESS or not _ADDRESS.fullmatch(address):
         raise UsageError(f"{option}: {visible(address)!r:.100} is not a mail address such as results@example.org")
@@ -60,16 +64,16 @@ def check_address(address: str, option: str) -> str:
 
 
 def parse_server(address: str, encryption: str, login_file: Path | None, timeout: str) -> Server:
-    """A server from what a person gave.
+    """Parse the options that describe a mail server.
 
     Args:
-        address: `host` or `host:port`; without a port, the usual one for the encryption.
+        address: `host` or `host:port`; the default port depends on the encryption.
         encryption: `starttls`, `tls` or `none`.
-        login_file: user and password, a line each.
-        timeout: for each answer, a duration with its unit.
+        login_file: has two lines, user and password; None logs in nowhere.
+        timeout: for each reply, a duration with its unit.
 
     Raises:
-        UsageError: for an address that is none, a login without encryption, or a login file that is not secret.
+        UsageError: The address is invalid, a login has no encryption, or others can read the login file.
     """
     host, colon, digits = address.rpartition(":")
     if not colon or address.endswith("]"):  # a bare IPv6 address in brackets
@@ -91,10 +95,13 @@ def parse_server(address: str, encryption: str, login_file: Path | None, timeout
 
 
 def send(message: EmailMessage, server: Server) -> list[str]:
-    """Send a mail; returns a line for each recipient that the server refused while it took the mail for others.
+    """Send a mail over SMTP.
+
+    Returns:
+        One line for each recipient that the server refused while it accepted others.
 
     Raises:
-        AiperfError: when it was not sent, or it is not known whether it was; says which of the two.
+        AiperfError: The mail was not sent, or it is unknown whether it was; the message states which.
     """
     handed_over = False
     try:
@@ -105,38 +112,41 @@ def send(message: EmailMessage, server: Server) -> list[str]:
             handed_over = True
             refused = connection.sendmail(sender, recipients, message.as_bytes())
             handed_over = False
-        return [f"{recipient}: {_said(*answer)}" for recipient, answer in refused.items()]
+        return [f"{recipient}: {_format_reply(*reply)}" for recipient, reply in refused.items()]
     except ssl.SSLCertVerificationError as error:
         raise AiperfError(
             f"{server.host}: its certificate is not trusted: {error.verify_message}; nothing was sent. "
-            "Where its issuer is your own, name the issuer's certificate in SSL_CERT_FILE"
+            "If your site issued it, set SSL_CERT_FILE to the certificate of the issuer"
         ) from None
     except smtplib.SMTPRecipientsRefused as error:
-        told = "; ".join(f"{recipient}: {_said(*answer)}" for recipient, answer in error.recipients.items())
-        raise AiperfError(f"{server.host}: refused every recipient, nothing was sent: {told}") from None
+        replies = "; ".join(f"{recipient}: {_format_reply(*reply)}" for recipient, reply in error.recipients.items())
+        raise AiperfError(f"{server.host}: refused every recipient, nothing was sent: {replies}") from None
     except smtplib.SMTPAuthenticationError as error:
-        raise AiperfError(
-            f"{server.host}: refused the login, nothing was sent: {_said(error.smtp_code, error.smtp_error)}"
-        ) from None
+        reply = _format_reply(error.smtp_code, error.smtp_error)
+        raise AiperfError(f"{server.host}: refused the login, nothing was sent: {reply}") from None
     except smtplib.SMTPResponseException as error:
-        raise AiperfError(f"{server.host}: refused the mail: {_said(error.smtp_code, error.smtp_error)}") from None
+        reply = _format_reply(error.smtp_code, error.smtp_error)
+        raise AiperfError(f"{server.host}: refused the mail: {reply}") from None
     except smtplib.SMTPNotSupportedError as error:
         raise AiperfError(f"{server.host}: nothing was sent: {error}; see --tls") from None
     except (smtplib.SMTPException, OSError) as error:
-        known = "it is not known whether the server took the mail: ask before it is sent again"
-        late = TimeoutError in (type(error), type(error.__context__))  # smtplib wraps some of them
-        reason = "it did not answer in time" if late else str(error) or repr(error)
-        raise AiperfError(
-            f"{server.host}:{server.port}: {reason}; {known if handed_over else 'nothing was sent'}"
-        ) from None
+        unknown = "it is unknown whether the server accepted the mail: ask the recipient before you send it again"
+        timed_out = TimeoutError in (type(error), type(error.__context__))  # smtplib wraps some of them
+        reason = "it did not reply in time" if timed_out else str(error) or repr(error)
+        outcome = unknown if handed_over else "nothing was sent"
+        raise AiperfError(f"{server.host}:{server.port}: {reason}; {outcome}") from None
 
 
 def send_locally(message: EmailMessage, timeout: float) -> None:
-    """Hand a mail to this machine's sendmail.
+    """Send a mail by the local sendmail.
+
+    Args:
+        message: the mail.
+        timeout: in seconds.
 
     Raises:
-        UsageError: when there is none.
-        AiperfError: when it refuses.
+        UsageError: There is no sendmail.
+        AiperfError: sendmail refused the mail or did not finish in time.
     """
     program = shutil.which("sendmail") or next(filter(os.path.exists, _SENDMAIL), None)
     if program is None:
@@ -147,12 +157,12 @@ def send_locally(message: EmailMessage, timeout: float) -> None:
     try:
         done = subprocess.run(command, input=text, capture_output=True, timeout=timeout, check=False)
     except subprocess.TimeoutExpired:
-        raise AiperfError(f"{program}: did not end in time; it is not known whether the mail was taken") from None
+        raise AiperfError(f"{program}: did not finish in time; it is unknown whether the mail was accepted") from None
     except OSError as error:
         raise AiperfError(f"{program}: cannot be run: {error.strerror}") from None
     if done.returncode:
-        said = one_line(done.stderr.decode(errors="replace"))
-        raise AiperfError(f"{program}: refused the mail (exit status {done.returncode}): {said:.300}")
+        reason = one_line(done.stderr.decode(errors="replace"))
+        raise AiperfError(f"{program}: refused the mail (exit status {done.returncode}): {reason:.300}")
 
 
 def _connect(server: Server) -> smtplib.SMTP:
@@ -175,7 +185,7 @@ def _envelope(message: EmailMessage) -> tuple[str, list[str]]:
 
 
 def _read_login(path: Path) -> Login:
-    """A login from a file of two lines, user and password, that only its owner can read."""
+    """Read user and password from a file of two lines that only its owner can read."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError as error:
@@ -186,7 +196,7 @@ def _read_login(path: Path) -> Login:
             raise UsageError(f"{path}: not a file")
         if status.st_uid != os.geteuid() or status.st_mode & 0o077:
             raise UsageError(
-                f"{path}: holds a password, and others can read it or own it "
+                f"{path}: contains a password, and others can read it or own it "
                 f"(mode {stat.S_IMODE(status.st_mode):04o}): chmod 600 {path}"
             )
         try:
@@ -194,11 +204,11 @@ def _read_login(path: Path) -> Login:
         except UnicodeDecodeError:
             lines = []
     if len(lines) != 2 or not all(line and line.isprintable() for line in lines):
-        raise UsageError(f"{path}: a login file has two lines: the user's name, and the password")
+        raise UsageError(f"{path}: a login file has two lines: the user name and the password")
     return Login(*lines)
 
 
-def _said(code: int, text: bytes | str) -> str:
-    """What a server said, in one harmless line."""
-    words = text.decode(errors="replace") if isinstance(text, bytes) else text
-    return f"{code} {one_line(words):.300}"
+def _format_reply(code: int, text: bytes | str) -> str:
+    """The reply of a server as one printable line."""
+    decoded = text.decode(errors="replace") if isinstance(text, bytes) else text
+    return f"{code} {one_line(decoded):.300}"

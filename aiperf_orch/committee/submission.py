@@ -1,4 +1,4 @@
-"""What a committee receives of a campaign, a package or a result.csv, as one checked row; nothing in it is trusted."""
+"""Submissions to a committee: packages and result.csv files of unknown origin, read as one checked row."""
 
 from __future__ import annotations
 
@@ -20,37 +20,37 @@ from aiperf_orch.util.errors import RecordError, UsageError
 
 _MOST_BYTES: Final = 1 << 16
 _NUMBER: Final = re.compile(r"[0-9.eE+-]{1,60}")
-_TOLERANCE: Final = 1e-9  # of a division that another machine computed
+_TOLERANCE: Final = 1e-9  # relative; the division of another machine may differ
 
 
-def _bounded(value: Any) -> Any:
-    """A number as our tables write it; Python would take 1_0 for one, too, and refuses to read thousands of digits."""
+def _number_text(value: Any) -> Any:
+    """Check the form of a number before parsing; Python also accepts 1_0, and refuses thousands of digits."""
     if isinstance(value, str) and not _NUMBER.fullmatch(value):
-        raise ValueError("is not a number of sensible length")
+        raise ValueError("is not a number of at most 60 characters")
     return value
 
 
-def _empty(value: Any) -> Any:
+def _empty_to_none(value: Any) -> Any:
     return None if value == "" else value
 
 
-_Text = Annotated[CsvText | None, BeforeValidator(_empty)]
-_Positive = Annotated[float, Field(ge=0), BeforeValidator(_bounded)]
-_Whole = Annotated[Natural, BeforeValidator(_bounded)]
-_Count = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_bounded), BeforeValidator(_empty)]
+_Text = Annotated[CsvText | None, BeforeValidator(_empty_to_none)]
+_Positive = Annotated[float, Field(ge=0), BeforeValidator(_number_text)]
+_Whole = Annotated[Natural, BeforeValidator(_number_text)]
+_Count = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_number_text), BeforeValidator(_empty_to_none)]
 _YesNo = Literal["yes", "no"]
 
 
-def _nothing_more(text: str | None) -> str | None:
+def _limited_words(text: str | None) -> str | None:
     if text and len(text.split()) > 100:
         raise ValueError("names too many rules")
     return text
 
 
-class Row(BaseModel):
-    """The columns of result.csv that a committee compares; others are ignored, so that later versions may add some.
+class ResultRow(BaseModel):
+    """Columns of result.csv that a committee compares; other columns are ignored, so that later versions may add some.
 
-    Units as in result.csv; what is optional there is None.
+    Units are those of result.csv; empty cells are None.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
@@ -59,10 +59,10 @@ class Row(BaseModel):
     submitter: CsvText
     campaign: CsvText
     score: _Positive
-    error: Annotated[Error | None, BeforeValidator(_bounded), BeforeValidator(_empty)]
-    regulated_score: Annotated[float | None, BeforeValidator(_bounded), BeforeValidator(_empty)]
+    error: Annotated[Error | None, BeforeValidator(_number_text), BeforeValidator(_empty_to_none)]
+    regulated_score: Annotated[float | None, BeforeValidator(_number_text), BeforeValidator(_empty_to_none)]
     rankable: _YesNo
-    missed_rules: Annotated[_Text, AfterValidator(_nothing_more)]
+    missed_rules: Annotated[_Text, AfterValidator(_limited_words)]
     rules: CsvText
     simulated: _YesNo
     operations: _Whole
@@ -72,7 +72,7 @@ class Row(BaseModel):
     state: CsvText
     data: CsvText
     precision: _Text
-    concurrency: Annotated[int, Field(ge=1), BeforeValidator(_bounded)]
+    concurrency: Annotated[int, Field(ge=1), BeforeValidator(_number_text)]
     counting: CsvText
     aiperf_orch: _Text
     settings_sha256: Sha256
@@ -81,7 +81,7 @@ class Row(BaseModel):
 
     @property
     def accelerators(self) -> int | None:
-        """How many the system has, where it names them."""
+        """Number of accelerators of the system; None when it is not stated."""
         if self.number_of_nodes is None or self.accelerators_per_node is None:
             return None
         return self.number_of_nodes * self.accelerators_per_node
@@ -89,23 +89,31 @@ class Row(BaseModel):
 
 @dataclass(frozen=True)
 class Submission:
-    """One file of a committee. `row` is None when it cannot be read, and `fault` says why it is not to be trusted.
+    """One submitted file.
 
-    `verified` is None for a result.csv, which has no records to be held to.
+    Attributes:
+        path: of the file.
+        row: None when the file cannot be read.
+        verified: whether its numbers follow from its records; None for a result.csv, which has no records.
+        fault: why the file is not trusted; None when it is.
     """
 
     path: Path
-    row: Row | None
+    row: ResultRow | None
     verified: bool | None
     fault: str | None = None
     is_newer: bool = False
 
 
 def read_submission(path: Path, signers: Path | None = None) -> Submission:
-    """A package, verified, or a result.csv, by its first bytes. Never raises for what stands in the file.
+    """Read and verify a package, or read a result.csv; the first bytes decide which. Its contents raise no error.
+
+    Args:
+        path: of the file.
+        signers: an `allowed_signers` file: packages need a valid signature by one of them. None requires none.
 
     Raises:
-        UsageError: when there is no such file.
+        UsageError: The file does not exist.
     """
     try:
         is_package = read_regular(path, most=2) == b"\x1f\x8b"  # gzip's first bytes
@@ -124,29 +132,29 @@ def read_submission(path: Path, signers: Path | None = None) -> Submission:
     if found.result_row is None:
         return Submission(path, None, False, fault, found.is_newer)
     try:
-        return Submission(path, Row.model_validate(found.result_row), found.verified, fault)
-    except ValidationError as error:  # what its settings allow, and a committee's table does not
+        return Submission(path, ResultRow.model_validate(found.result_row), found.verified, fault)
+    except ValidationError as error:  # settings permit texts that tables of committees do not
         return Submission(path, None, False, fault or first_error(error))
 
 
 def _with_cause(path: Path, fault: str) -> str:
-    """Why a file is no result.csv, with the likely cause and what to do where they are known."""
+    """Add the likely cause and advice, if known, to the reason why a file is not a result.csv."""
     cause = likely_cause(path)
     if cause and not cause.startswith("is a result.csv"):
         return f"neither a package nor a result.csv: it {cause}"
     return "; ".join(filter(None, [fault, saved_by_a_spreadsheet(read_regular(path, most=_MOST_BYTES))]))
 
 
-def read_result_csv(path: Path) -> Row:
-    """The one row of a result.csv.
+def read_result_csv(path: Path) -> ResultRow:
+    """Read the row of a result.csv.
 
     Raises:
-        RecordError: naming what is wrong with it, and in which column.
+        RecordError: The file is not a result.csv or contradicts itself; the message names the column.
     """
     try:
         data = read_regular(path, most=_MOST_BYTES + 1)
         if len(data) > _MOST_BYTES:
-            raise RecordError(f"{path}: larger than a result.csv can be ({_MOST_BYTES} bytes)")
+            raise RecordError(f"{path}: larger than the limit of a result.csv ({_MOST_BYTES} bytes)")
         lines = list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True))
     except UnicodeDecodeError:
         raise RecordError(f"{path}: not a result.csv: not UTF-8 text") from None
@@ -155,19 +163,19 @@ def read_result_csv(path: Path) -> Row:
     except OSError as error:
         raise RecordError(f"{path}: cannot be read: {error.strerror}") from None
     if len(lines) != 2 or len(lines[0]) != len(lines[1]) or len(set(lines[0])) != len(lines[0]):
-        raise RecordError(f"{path}: not a result.csv: it has one line of column names, and one row of as many cells")
+        raise RecordError(f"{path}: not a result.csv: expected one line of column names and one row with as many cells")
     try:
-        row = Row.model_validate(dict(zip(*lines, strict=True)))
+        row = ResultRow.model_validate(dict(zip(*lines, strict=True)))
     except ValidationError as error:
         raise RecordError(f"{path}: not a result.csv: {first_error(error)}") from None
-    fault = _inconsistent(row)
+    fault = _inconsistency(row)
     if fault:
         raise RecordError(f"{path}: contradicts itself: {fault}")
     return row
 
 
-def _inconsistent(row: Row) -> str | None:
-    """What in a row cannot be true, whatever the records say."""
+def _inconsistency(row: ResultRow) -> str | None:
+    """A contradiction between columns of a row; None without one."""
     if not math.isclose(row.score, row.operations / row.seconds if row.seconds else 0.0, rel_tol=_TOLERANCE):
         return "score: is not operations / seconds"
     if row.error and not math.isclose(
@@ -177,5 +185,5 @@ def _inconsistent(row: Row) -> str | None:
     if (row.rankable == "yes") != (row.missed_rules is None):
         return "rankable: does not follow from missed_rules"
     if row.simulated == "yes" and row.rankable == "yes":
-        return "rankable: what is simulated never is"
+        return "rankable: a simulated campaign is not rankable"
     return None

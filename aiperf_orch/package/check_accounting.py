@@ -1,12 +1,12 @@
-"""Holds the trials' own times to what the queue's accounting says of their jobs: independent evidence, where there is any.
+"""Check of the times of trials against the scheduler's accounting, which is independent evidence.
 
-A line of accounting.jsonl is a JSON object with the job's `name`, and where the queue knows them `start` and `end` (UTC),
-`state` and `exit_code`; whatever else the queue says stands beside them and is not judged. A job that ran again has a line for
-each run, or, where the accounting keeps no more, one for its last run: begins of earlier runs are not judged then.
+A line of accounting.jsonl is a JSON object with the `name` of the job and, where known, `start` and `end` (UTC),
+`state` and `exit_code`; other keys are ignored. A job that was requeued has one line for each run. Where the accounting keeps
+only the last run, the begin lines of earlier runs are not checked.
 
-The end of a job that ended by itself is when its processes had ended. The end of one that the queue ended is when the queue
-decided so, or gave up a node that it had lost: a trial that nobody could tell may go on, and what it ends until the
-controller takes its attempt away counts. So such an end is not held against it.
+The accounted end of a job that ended by itself is the end of its processes. The accounted end of a job that the
+scheduler ended is the time of that decision, or the time at which a lost node was declared down: the trial may continue
+until the controller reclaims its attempt, and epochs of that time count. Such ends are not compared.
 """
 
 from __future__ import annotations
@@ -15,29 +15,28 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import attrgetter, itemgetter
 from typing import Final
 
 from pydantic import BaseModel, ValidationError
 
-from aiperf_orch.package.package_index import Evidence
+from aiperf_orch.package.clock_tolerance import clock_tolerance
+from aiperf_orch.package.package_index import PackageIndex
 from aiperf_orch.records.base import first_error
-from aiperf_orch.records.events import Begin
 from aiperf_orch.util.units import Timestamp, format_time
 
-_CLOCKS_APART: Final = 10.0
-_LARGEST_SKEW: Final = 86400.0
 _ENDED_BY_QUEUE: Final = frozenset(
     {
-        *("CANCELLED", "TIMEOUT", "DEADLINE", "PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "REQUEUED", "REVOKED"),  # Slurm's
-        "DELETED",  # what we call a deleted job of PBS
+        *("CANCELLED", "TIMEOUT", "DEADLINE", "PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "REQUEUED", "REVOKED"),  # Slurm
+        "DELETED",  # the state that aiperf-orch records for a deleted PBS job
     }
 )
-_GIVEN_UP: Final = "-20"
-"""PBS's exit code of a job whose node did not answer: its end is when the server gave it up."""
+_NODE_LOST_EXIT_CODE: Final = "-20"
+"""PBS exit code of a job whose node stopped responding: its end is the time at which the server discarded the job."""
 
 
-class _Job(BaseModel):
-    """What is judged of a line."""
+class _AccountedJob(BaseModel):
+    """The checked fields of an accounting line."""
 
     name: str
     start: Timestamp | None = None
@@ -47,103 +46,126 @@ class _Job(BaseModel):
 
     @property
     def ended_by_itself(self) -> bool:
-        return self.state.partition(" ")[0] not in _ENDED_BY_QUEUE and self.exit_code != _GIVEN_UP
+        return self.state.partition(" ")[0] not in _ENDED_BY_QUEUE and self.exit_code != _NODE_LOST_EXIT_CODE
+
+
+@dataclass(frozen=True, slots=True)
+class _JobRecord:
+    """One accounting line and its location in the package."""
+
+    where: str
+    job: _AccountedJob
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """One run of an attempt by its events: its begin, and its last epoch's end, by its node's own clock."""
+    """One run of an attempt by its events, in the time of its node's clock.
+
+    Attributes:
+        begin: time of the begin line.
+        last_epoch_end: None when no epoch of the run counts.
+        tolerance: permitted difference between the clocks of node and scheduler.
+    """
 
     begin: datetime
-    last: datetime | None
-    apart: timedelta
+    last_epoch_end: datetime | None
+    tolerance: timedelta
 
 
-_Started = tuple[datetime, str, _Job]
+@dataclass(frozen=True, slots=True)
+class _Mismatch:
+    """An accounted time that contradicts the events; `field` is `start` or `end`."""
+
+    record: _JobRecord
+    field: str
+    event_time: datetime
+    accounted_time: datetime
 
 
-def check_accounting(evidence: Evidence) -> None:
-    """Compare every job that the queue accounts for with its attempt's events, and miss those that it does not know."""
-    file = evidence.directory.accounting
-    if file.name not in evidence.package.hashes:
+def check_accounting(index: PackageIndex) -> None:
+    """Compare every accounted job with the events of its attempt, and report begun attempts without an account."""
+    if index.directory.accounting.name not in index.package.hashes:
         return
-    attempts = {record.name: (record.trial, record.attempt) for _, record in evidence.attempts()}
-    jobs: defaultdict[tuple[int, int], list[tuple[str, _Job]]] = defaultdict(list)
+    jobs = _read_jobs(index)
+    runs = _runs(index)
+    for key, records in jobs.items():
+        for mismatch in _mismatches(records, runs.get(key, ())):
+            accounted, event = format_time(mismatch.accounted_time), format_time(mismatch.event_time)
+            why = f"{mismatch.record.job.name}: its {mismatch.field} is {accounted}; by its events it is {event}"
+            index.faults.add("accounting.time", mismatch.record.where, why)
+    trials = index.result.state.trials
+    for trial, attempt in sorted(runs.keys() - jobs.keys()):
+        if trials[trial].attempts[attempt - 1].job is None:
+            continue  # accounting is queried only for jobs that the journal has
+        why = f"attempt {attempt} of trial {trial} began, and the scheduler's accounting does not have its job"
+        index.faults.add("accounting.missing", index.at_event(trial, attempt, "begin"), why)
+
+
+def _read_jobs(index: PackageIndex) -> dict[tuple[int, int], list[_JobRecord]]:
+    """(trial, attempt) -> its lines in accounting.jsonl."""
+    file = index.directory.accounting
+    attempts = {record.name: (record.trial, record.attempt) for _, record in index.attempts()}
+    jobs: defaultdict[tuple[int, int], list[_JobRecord]] = defaultdict(list)
     for number, line in enumerate(file.read_bytes().split(b"\n")[:-1], start=1):
         where = f"{file.name}:{number}"
         try:
-            job = _Job.model_validate_json(line)
+            job = _AccountedJob.model_validate_json(line)
         except ValidationError as error:
-            evidence.faults.add("accounting.format", where, f"not a job: {first_error(error)}")
+            index.faults.add("accounting.format", where, f"not a job: {first_error(error)}")
             continue
         key = attempts.get(job.name)
         if key is None:
-            evidence.faults.add("accounting.unknown", where, f"{job.name}: is no attempt of this campaign")
+            index.faults.add("accounting.unknown", where, f"{job.name}: is not an attempt of this campaign")
             continue
-        jobs[key].append((where, job))
-    runs = _runs(evidence)
-    for key, records in jobs.items():
-        for where, job, what, ours, theirs in _outside(records, runs.get(key, ())):
-            why = f"{job.name}: its {what} is {format_time(theirs)}, and its events say {format_time(ours)}"
-            evidence.faults.add("accounting.time", where, why)
-    trials = evidence.result.state.trials
-    for trial, attempt in sorted(runs.keys() - jobs.keys()):
-        if trials[trial].attempts[attempt - 1].job is None:
-            continue  # accounting is asked for the jobs that the journal knows
-        why = f"attempt {attempt} of trial {trial} began, and the queue's accounting does not know it"
-        evidence.faults.add("accounting.missing", evidence.at_event(trial, attempt, "begin"), why)
+        jobs[key].append(_JobRecord(where, job))
+    return jobs
 
 
-def _runs(evidence: Evidence) -> dict[tuple[int, int], list[_Run]]:
-    """By trial and attempt, its runs that began, in order."""
+def _runs(index: PackageIndex) -> dict[tuple[int, int], list[_Run]]:
+    """(trial, attempt) -> its runs that began, in order."""
     found: defaultdict[tuple[int, int], list[_Run]] = defaultdict(list)
-    for records in evidence.trials:
+    for records in index.trials:
         for attempt in records.trial.attempts:
-            begins = sorted((begin for begin in records.begins if begin.attempt == attempt.attempt), key=_time)
+            begins = [begin for begin in records.begins if begin.attempt == attempt.attempt]
+            begins.sort(key=attrgetter("time"))
             epochs = [epoch for epoch in records.epochs if epoch.attempt == attempt.attempt]
             for begin, after in zip(begins, [*begins[1:], None], strict=False):
                 until = after.time if after else datetime.max.replace(tzinfo=begin.time.tzinfo)
                 last = max((epoch.end for epoch in epochs if begin.time <= epoch.start < until), default=None)
                 ahead = timedelta(seconds=begin.set_ahead)
-                apart = timedelta(seconds=_CLOCKS_APART + min(abs(begin.clock_skew), _LARGEST_SKEW))
-                found[attempt.key].append(_Run(begin.time - ahead, last and last - ahead, apart))
+                found[attempt.key].append(_Run(begin.time - ahead, last and last - ahead, clock_tolerance([begin])))
     return found
 
 
-def _time(begin: Begin) -> datetime:
-    return begin.time
+def _mismatches(records: Sequence[_JobRecord], runs: Sequence[_Run]) -> Iterator[_Mismatch]:
+    """Accounted starts later than the begin of the run, and accounted ends earlier than its last epoch.
 
-
-def _outside(
-    records: Sequence[tuple[str, _Job]], runs: Sequence[_Run]
-) -> Iterator[tuple[str, _Job, str, datetime, datetime]]:
-    """Where, job, what, and both times, of each start that comes after the run's begin, or end before its last epoch.
-
-    The latest runs and records belong together in their order. Where more records than runs began (a run may end before its
-    begin line), a run belongs to the latest record that starts before it. Records that state no start hold any run.
+    Runs and records are paired from the latest backwards. With more records than begun runs (a run may end before its
+    begin line), a run is paired with the latest record that starts before it. When no record states a start, the last
+    record is compared with the last run.
     """
-    started = sorted(
-        ((job.start, where, job) for where, job in records if job.start is not None), key=lambda each: each[0]
-    )
+    started = [(record.job.start, record) for record in records if record.job.start is not None]
+    started.sort(key=itemgetter(0))
     if not started:
         for run in runs[-1:]:
-            yield from _late(*records[-1], run)
+            yield from _late_epochs(records[-1], run)
         return
-    for run, (start, where, job) in zip(runs[-len(started) :], _fitting(started, runs), strict=True):
-        if run.begin < start - run.apart:
-            yield where, job, "start", run.begin, start
+    for run, (start, record) in zip(runs[-len(started) :], _paired(started, runs), strict=True):
+        if run.begin < start - run.tolerance:
+            yield _Mismatch(record, "start", run.begin, start)
         else:
-            yield from _late(where, job, run)
+            yield from _late_epochs(record, run)
 
 
-def _fitting(started: Sequence[_Started], runs: Sequence[_Run]) -> list[_Started]:
-    """For each of the latest runs the record that it belongs to."""
+def _paired(started: Sequence[tuple[datetime, _JobRecord]], runs: Sequence[_Run]) -> list[tuple[datetime, _JobRecord]]:
+    """The record of each of the latest runs, with its start."""
     if len(runs) >= len(started):
         return list(started)
-    before = [[each for each in started if each[0] <= run.begin + run.apart] for run in runs]
-    return [each[-1] if each else started[0] for each in before]
+    candidates = [[each for each in started if each[0] <= run.begin + run.tolerance] for run in runs]
+    return [each[-1] if each else started[0] for each in candidates]
 
 
-def _late(where: str, job: _Job, run: _Run) -> Iterator[tuple[str, _Job, str, datetime, datetime]]:
-    if job.end is not None and run.last is not None and run.last > job.end + run.apart and job.ended_by_itself:
-        yield where, job, "end", run.last, job.end
+def _late_epochs(record: _JobRecord, run: _Run) -> Iterator[_Mismatch]:
+    end, last = record.job.end, run.last_epoch_end
+    if end is not None and last is not None and last > end + run.tolerance and record.job.ended_by_itself:
+        yield _Mismatch(record, "end", last, end)

@@ -1,4 +1,4 @@
-"""What is wrong with a package, told one by one: a stable id for programs, a place and a sentence for people."""
+"""Faults found in a package: a stable id for programs, a location and a message for readers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LONGEST: Final = 400  # characters
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault. `where` is a file of the package, with its line where there is one: `events/00003-1.0.jsonl:4`."""
+    """One fault. `where` is a file of the package, with a line number if it has one: `events/00003-1.0.jsonl:4`."""
 
     id: str
     where: str
@@ -25,13 +25,13 @@ class Fault:
 
 @dataclass
 class Faults:
-    """Collects faults; so many are listed, and the rest is only counted: a hostile package cannot fill a terminal."""
+    """Collection of faults; those beyond a limit are only counted, so that a package cannot flood a terminal."""
 
     listed: list[Fault] = field(default_factory=list)
     unlisted: int = 0
 
     def add(self, id: str, where: str, message: str) -> None:  # noqa: A002  the field's name
-        """Note a fault. What a package's author could have written is made printable_line for a terminal."""
+        """Add a fault. Text that the author of a package controls is made safe for a terminal."""
         if len(self.listed) < _MOST_LISTED:
             self.listed.append(Fault(id, printable_line(where), printable_line(message)))
         else:
@@ -42,6 +42,6 @@ class Faults:
 
 
 def printable_line(text: str) -> str:
-    """Text as one line without control or direction characters, and not longer than anyone reads."""
+    """Text as one line of bounded length, without control characters and characters that change its direction."""
     cut = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
     return visible(cut)

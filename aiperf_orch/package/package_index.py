@@ -1,4 +1,4 @@
-"""What an opened package says, read once for all checks: its journal, its state, its result, and where each fact stands."""
+"""Index of an opened package, built once for all checks: journal, state, result, and locations of records."""
 
 from __future__ import annotations
 
@@ -25,23 +25,32 @@ from aiperf_orch.util.errors import AiperfError, NewerVersionError, RecordError
 
 @dataclass(frozen=True)
 class PackagedCampaign(CampaignDirectory):
-    """A package's files, where a campaign's would be."""
+    """The files of a package, read as those of a campaign directory."""
 
     package: Package
 
     def read(self, path: Path, *, offset: int = 0) -> bytes:
-        """From the package's copy."""
+        """Read a file of the package."""
         return self.package.read(str(path.relative_to(self.path)))[offset:]
 
     def events_on_disk(self) -> list[str]:
-        """Those in the package."""
+        """Names of the events files in the package."""
         folder = f"{MEMBERS.events_folder}/"
-        return [name.removeprefix(folder) for name in self.package.places if name.startswith(folder)]
+        return [name.removeprefix(folder) for name in self.package.locations if name.startswith(folder)]
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """A package's records. `submitted` and `ended` give, by trial and attempt, the journal's line and its time."""
+class PackageIndex:
+    """Records of a package.
+
+    Attributes:
+        package: the opened package.
+        entries: of its journal.
+        result: computed from its records.
+        faults: collects the faults that checks find.
+        submitted: (trial, attempt) -> line number and time of its submission in the journal.
+        ended: (trial, attempt) -> line number and time of its end in the journal.
+    """
 
     package: Package
     entries: Sequence[Entry]
@@ -52,33 +61,33 @@ class Evidence:
 
     @property
     def directory(self) -> CampaignDirectory:
-        """The package's folder, opened as a campaign's directory."""
+        """The folder of the package, opened as a campaign directory."""
         return self.result.directory
 
     @property
     def trials(self) -> list[TrialRecords]:
-        """Every trial with its begins, its epochs that count, and its ends."""
+        """Every trial with its begin lines, counted epochs and end lines."""
         return self.result.collected.trials
 
     def attempts(self) -> Iterator[tuple[int, AttemptRecord]]:
-        """Every submitted attempt, with the journal's line that says so."""
+        """Submitted attempts, each with its line number in the journal."""
         for entry in self.entries:
             if isinstance(entry, Submitting):
                 for record in entry.attempts:
                     yield entry.seq + 1, record
 
     def at_submission(self, trial: TrialState) -> str:
-        """The journal's line that a trial was proposed in."""
+        """File and line of the submission of a trial's first attempt."""
         return f"{MEMBERS.journal}:{self.submitted[trial.attempts[0].key][0]}"
 
     def at_end(self, trial: int, attempt: int) -> str:
-        """The journal's line that an attempt's end stands in."""
+        """File and line of the journal entry that records the end of an attempt."""
         return f"{MEMBERS.journal}:{self.ended[trial, attempt][0]}"
 
     def at_event(self, trial: int, attempt: int, kind: str, epoch: int | None = None) -> str:
-        """File and line of an attempt's begin, epoch or end; looked for only when there is something to say of it."""
+        """File and line of an event; searched on demand, since only faults need it."""
         prefix = str(MEMBERS.events(trial, attempt, 0)).removesuffix(".0.jsonl")
-        for name in sorted(name for name in self.package.places if name.startswith(f"{prefix}.")):
+        for name in sorted(name for name in self.package.locations if name.startswith(f"{prefix}.")):
             for number, line in enumerate(self.package.read(name).split(b"\n"), start=1):
                 try:
                     event = event_adapter.validate_json(line)
@@ -89,8 +98,8 @@ class Evidence:
         return prefix
 
 
-def gather(package: Package, faults: Faults) -> Evidence | None:
-    """Read a package's records; None, and a fault that says why, when they are not a campaign's."""
+def index_package(package: Package, faults: Faults) -> PackageIndex | None:
+    """Index the records of a package; None, with a fault, when they cannot be read as a campaign."""
     step = "settings.format"
     try:
         opened = CampaignDirectory.open(package.folder)
@@ -109,22 +118,22 @@ def gather(package: Package, faults: Faults) -> Evidence | None:
         result = result_of(directory, state)
     except (AiperfError, OSError) as error:
         step = NEWER_VERSION if isinstance(error, NewerVersionError) else step
-        faults.add(step, *place_of(str(error), package.folder))
+        faults.add(step, *_split_message(str(error), package.folder))
         return None
-    told = [place_of(fault, package.folder) for fault in result.faults]
-    for fault, (where, why) in zip(result.faults, told, strict=True):
+    messages = [_split_message(fault, package.folder) for fault in result.faults]
+    for fault, (where, why) in zip(result.faults, messages, strict=True):
         faults.add(getattr(fault, "kind", "events.unreadable"), where, why)
-    result = replace(result, faults=[f"{where}: {why}" for where, why in told])
-    evidence = Evidence(package, entries, result, faults)
+    result = replace(result, faults=[f"{where}: {why}" for where, why in messages])
+    index = PackageIndex(package, entries, result, faults)
     for entry in entries:
-        found = evidence.submitted if isinstance(entry, Submitting) else evidence.ended
+        found = index.submitted if isinstance(entry, Submitting) else index.ended
         for record in entry.attempts if isinstance(entry, Submitting | Ended) else ():
             found[record.trial, record.attempt] = (entry.seq + 1, entry.time)
-    return evidence
+    return index
 
 
-def place_of(fault: str, folder: Path) -> tuple[str, str]:
-    """Place and sentence of a fault that the campaign's own readers found: paths are the package's."""
-    text = fault.replace(f"{folder}/", "").replace(str(folder), "the package")
+def _split_message(message: str, folder: Path) -> tuple[str, str]:
+    """Split an error message of the campaign's readers into location, relative to the package, and reason."""
+    text = message.replace(f"{folder}/", "").replace(str(folder), "the package")
     where, _, why = text.partition(": ")
     return where, why.partition("; restore ")[0]

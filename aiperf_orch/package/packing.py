@@ -1,8 +1,8 @@
-"""Makes the package of a campaign: one deterministic .tar.gz that a committee can verify.
+"""Packing of a campaign: one deterministic .tar.gz that a committee can verify.
 
-What leaves is read without what must not leave; tables and report are made in a private folder, from those records
-alone, and packed with them. The same records give the same bytes: names are
-sorted, times and owners are nothing. Weights, logs, submitit's files and the lock stay where they are.
+Records are redacted when they are read; tables and report are computed in a private folder from the redacted records
+only. The same records give the same bytes: members are sorted by name, without times and owners. Weights, logs, files
+of submitit and the lock are not packed.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 import aiperf_orch
+from aiperf_orch.campaign.consistency import CampaignSnapshot, read_snapshot
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.durable_files import (
     file_exists,
@@ -29,10 +30,10 @@ from aiperf_orch.campaign.durable_files import (
     translate_os_errors,
 )
 from aiperf_orch.campaign.format_versions import package_format
-from aiperf_orch.campaign.journal import read_journal
 from aiperf_orch.campaign.layout import MEMBERS, Layout
 from aiperf_orch.campaign.public_settings import private_values, redacted, redacted_yaml
 from aiperf_orch.campaign.safe_reading import RETRY_SECONDS
+from aiperf_orch.campaign.state import CampaignState
 from aiperf_orch.package.pseudonyms import Pseudonyms
 from aiperf_orch.package.reading import MANIFEST, SYSTEM
 from aiperf_orch.package.redaction import Redactor, names_of, redact_journal, secrets_of
@@ -40,7 +41,7 @@ from aiperf_orch.package.system_json import best_weights, system_description
 from aiperf_orch.records.journal import AttemptEnd, EventsFile
 from aiperf_orch.results import rules
 from aiperf_orch.results.report import write_report
-from aiperf_orch.results.result import Result, compute_result
+from aiperf_orch.results.result import Result, result_of
 from aiperf_orch.results.tables import write_tables
 from aiperf_orch.settings.yaml_text import parse_yaml
 from aiperf_orch.util import users
@@ -48,27 +49,27 @@ from aiperf_orch.util.errors import UsageError
 from aiperf_orch.util.temporary_folders import scratch_folder
 
 _LEVEL: Final = 9  # of compression
-_NAMING: Final = ("cluster", "partition", "qos", "queue", "constraint", "chunk", "place")
-"""Settings of a scheduler, beside private ones, in which the name of a host or of the cluster can stand."""
-_TEMPLATE_NOTE: Final = "# Rendered from a site's own template, which stays there. Its salted SHA-256 is"
+_SETTINGS_WITH_NAMES: Final = ("cluster", "partition", "qos", "queue", "constraint", "chunk", "place")
+"""Settings of a scheduler, besides private ones, that can contain the name of a host or of the cluster."""
+_TEMPLATE_NOTE: Final = "# Rendered from a template of the site, which is not packed. Its salted SHA-256 is"
 
 
 @dataclass(frozen=True)
-class _LeavingCampaign(CampaignDirectory):
-    """A folder that stands for a campaign, with what of it may leave. The many files are read where they lie."""
+class _RedactedCampaign(CampaignDirectory):
+    """A folder with the redacted settings and journal of a campaign; other records are redacted when they are read."""
 
     original: CampaignDirectory
     redactor: Redactor
 
     def read(self, path: Path, *, offset: int = 0) -> bytes:
-        """A specification as it is, events without what must not leave."""
+        """Read a specification unchanged, and an events file redacted."""
         data = self.original.read(self.original.path / path.relative_to(self.path))
         if path.parent == self.events_folder:
-            data = self.redactor.events(data[: data.rfind(b"\n") + 1])  # a torn last line never was one
+            data = self.redactor.events(data[: data.rfind(b"\n") + 1])  # without a torn last line
         return data[offset:]
 
     def events_on_disk(self) -> list[str]:
-        """The campaign's."""
+        """Names of the events files of the original campaign."""
         return sorted(self.original.events_on_disk())
 
 
@@ -77,25 +78,31 @@ def write_package(
     path: Path,
     *,
     with_pseudonyms: bool,
+    snapshot: CampaignSnapshot | None = None,
     warn: Callable[[str], None] = lambda _: None,
 ) -> Result:
-    """Write a campaign's package; returns the result that it holds.
+    """Write the package of a campaign; returns the result that it contains.
 
     Args:
-        directory: a campaign that does not run at present.
-        path: where the package goes, a .tar.gz.
-        with_pseudonyms: hosts and users get pseudonyms.
-        warn: gets messages for people.
+        directory: a campaign that is not running.
+        path: of the package to write, a .tar.gz.
+        with_pseudonyms: replace names of hosts and users by pseudonyms.
+        snapshot: of the campaign's journal, if the caller has read it; None reads the journal.
+        warn: receives warnings for the user.
     """
+    if snapshot is None:
+        snapshot = read_snapshot(directory)
     with scratch_folder() as folder:
         with translate_os_errors(folder):
-            leaving, notes = _stage(directory, folder, with_pseudonyms=with_pseudonyms, warn=warn)
-        result = compute_result(leaving)
+            redacted_campaign, state, notes = _stage(
+                directory, snapshot, folder, with_pseudonyms=with_pseudonyms, warn=warn
+            )
+        result = result_of(redacted_campaign, state)
         write_derived(result)
         (folder / SYSTEM).write_bytes(_json(system_description(result)))
         top = f"aiperf-{directory.config.tag}"
         with tempfile.TemporaryFile() as archive:
-            hashes = _add(archive, top, _contents(leaving, result))
+            hashes = _add(archive, top, _contents(redacted_campaign, result))
             manifest = {
                 "format": package_format(),
                 "versions": {"aiperf-orch": aiperf_orch.__version__},
@@ -110,87 +117,109 @@ def write_package(
 
 
 def write_derived(result: Result) -> None:
-    """Write what is computed from a campaign's records, into its directory."""
+    """Write tables and report into the directory of the result."""
     write_tables(result)
     write_report(result)
 
 
 def _stage(
-    directory: CampaignDirectory, folder: Path, *, with_pseudonyms: bool, warn: Callable[[str], None]
-) -> tuple[_LeavingCampaign, dict[str, Any]]:
-    """A campaign with what may leave, and what the manifest says of how it was made."""
-    entries, salt = read_journal(directory.journal), directory.config.salt
+    directory: CampaignDirectory,
+    snapshot: CampaignSnapshot,
+    folder: Path,
+    *,
+    with_pseudonyms: bool,
+    warn: Callable[[str], None],
+) -> tuple[_RedactedCampaign, CampaignState, dict[str, Any]]:
+    """Write the redacted settings, journal and accounting into a folder.
+
+    Returns:
+        The redacted campaign, its state, and the entries of the manifest that describe the redaction.
+    """
+    salt = directory.config.salt
     if salt is None:
-        raise UsageError(f"{directory.path}: was unpacked from a package; only the campaign itself can be packed")
-    names: Pseudonyms | None = None
-    if with_pseudonyms:
-        begins = (begin for trial in compute_result(directory).collected.trials for begin in trial.begins)
-        names = names_of(entries, begins, _users(directory), directory.settings.scheduler)
+        raise UsageError(f"{directory.path}: was unpacked from a package; only the original campaign can be packed")
+    names = _pseudonyms(directory, snapshot) if with_pseudonyms else None
     redactor = Redactor(salt, secrets_of(private_values(directory.settings)), names)
-    there = Layout(folder)
+    layout = Layout(folder)
     frozen = parse_yaml(read_file(directory.config_file).decode(), str(directory.config_file))[0]
     if names:
         frozen = _with_pseudonyms(frozen, names)
         for key, value in directory.settings.system.model_dump(exclude_none=True).items():
             if names.text(str(value)) != str(value):
-                warn(f"system.{key}: names a host, a domain or a user, and is shown as it is: {value}")
-    there.config_file.write_bytes(redacted_yaml(frozen).encode())
+                warn(f"system.{key}: contains the name of a host, a domain or a user, and is packed unchanged: {value}")
+    layout.config_file.write_bytes(redacted_yaml(frozen).encode())
     opened = CampaignDirectory.open(folder)
-    leaving = _LeavingCampaign(opened.path, opened.config, opened.settings_sha256, directory, redactor)
+    campaign = _RedactedCampaign(opened.path, opened.config, opened.settings_sha256, directory, redactor)
     journal = read_whole_lines(directory.journal)[0]
-    changed = redact_journal(entries, redactor, partial(_redacted_part, leaving), opened.settings_sha256)
-    rewritten = b"".join(entry.to_line().encode() + b"\n" for entry in changed or ())
-    there.journal.write_bytes(rewritten or journal)
+    entries = redact_journal(
+        snapshot.journal.entries, redactor, partial(_redacted_part, campaign), opened.settings_sha256
+    )
+    rewritten = b"".join(entry.to_line().encode() + b"\n" for entry in entries or ())
+    layout.journal.write_bytes(rewritten or journal)
     accounting = file_exists(directory.accounting, retry_for=RETRY_SECONDS)
     if accounting:
         text = read_whole_lines(directory.accounting)[0].decode(errors="replace")
-        there.accounting.write_bytes(
-            "".join(f"{redactor.accounted(line)}\n" for line in text.split("\n")[:-1]).encode()
-        )
-    return leaving, {
-        "pseudonyms": with_pseudonyms,
-        "journal": "written anew, chain and all, without what stays at the site" if rewritten else "as it was written",
-        "original_journal": redacted(hashlib.sha256(journal).hexdigest(), salt) if rewritten else None,
-        "accounting": there.accounting.name if accounting else None,
-    }
+        lines = [redactor.accounting_line(line) for line in text.split("\n")[:-1]]
+        layout.accounting.write_bytes("".join(f"{line}\n" for line in lines).encode())
+    state = snapshot.state if entries is None else CampaignState.of(entries)
+    return (
+        campaign,
+        state,
+        {
+            "pseudonyms": with_pseudonyms,
+            "journal": "rewritten with a new hash chain, without private values" if rewritten else "as it was written",
+            "original_journal": redacted(hashlib.sha256(journal).hexdigest(), salt) if rewritten else None,
+            "accounting": layout.accounting.name if accounting else None,
+        },
+    )
+
+
+def _pseudonyms(directory: CampaignDirectory, snapshot: CampaignSnapshot) -> Pseudonyms:
+    """Pseudonyms for all names in the records and settings of a campaign."""
+    begins = (begin for trial in result_of(directory, snapshot.state).collected.trials for begin in trial.begins)
+    return names_of(snapshot.journal.entries, begins, _users(directory), directory.settings.scheduler)
 
 
 def _with_pseudonyms(frozen: Mapping[str, Any], names: Pseudonyms) -> dict[str, Any]:
-    """The frozen settings with pseudonyms in those of the scheduler; what `system` says is meant to be read."""
+    """Replace names in the settings of the scheduler; the `system` section is published unchanged."""
     settings = dict(frozen["settings"])
     scheduler = dict(settings.get("scheduler") or {})
-    scheduler |= {key: names.text(scheduler[key]) for key in _NAMING if isinstance(scheduler.get(key), str)}
+    scheduler |= {
+        key: names.text(scheduler[key]) for key in _SETTINGS_WITH_NAMES if isinstance(scheduler.get(key), str)
+    }
     origins = {key: names.text(origin) for key, origin in frozen["origins"].items()}
     return dict(frozen) | {"settings": settings | {"scheduler": scheduler}, "origins": origins}
 
 
-def _redacted_part(leaving: _LeavingCampaign, end: AttemptEnd, file: EventsFile) -> EventsFile:
-    """What the part of an events file that counts is now: as many lines of the redacted one."""
-    named = (end.trial, end.attempt, file.run)
+def _redacted_part(campaign: _RedactedCampaign, end: AttemptEnd, file: EventsFile) -> EventsFile:
+    """Size and SHA-256 of the redacted part of an events file that counts; it has as many lines as the original."""
+    key = (end.trial, end.attempt, file.run)
     try:
-        before = leaving.original.read(leaving.original.events(*named))[: file.size]
-        after = leaving.read(leaving.events(*named))
+        before = campaign.original.read(campaign.original.events(*key))[: file.size]
+        after = campaign.read(campaign.events(*key))
     except FileNotFoundError:
-        return file  # it stays missing
+        return file  # it is missing in the package, too
     if after.startswith(before):
         return file
     part = b"".join(line + b"\n" for line in after.split(b"\n")[: before.count(b"\n")])
     return EventsFile(run=file.run, size=len(part), sha256=hashlib.sha256(part).hexdigest())
 
 
-def _contents(leaving: _LeavingCampaign, result: Result) -> Iterator[tuple[str, bytes]]:
-    """Name and bytes of every file of the package but the manifest, in the order of their names."""
-    names = {file.name for file in leaving.path.iterdir()}
-    names |= {str(MEMBERS.events_folder / name) for name in leaving.events_on_disk()}
-    names |= {str(MEMBERS.spec(trial)) for trial in result.state.trials}  # what was never submitted is none
+def _contents(campaign: _RedactedCampaign, result: Result) -> Iterator[tuple[str, bytes]]:
+    """Name and contents of every file of the package except the manifest, sorted by name."""
+    names = {file.name for file in campaign.path.iterdir()}
+    names |= {str(MEMBERS.events_folder / name) for name in campaign.events_on_disk()}
+    names |= {str(MEMBERS.spec(trial)) for trial in result.state.trials}  # only of submitted trials
     scripts = {
-        str(MEMBERS.jobs_folder / script.parent.name / script.name): script for script in leaving.original.scripts()
+        str(MEMBERS.jobs_folder / script.parent.name / script.name): script for script in campaign.original.scripts()
     }
     for name in sorted(names | scripts.keys()):
         if name in scripts:
-            yield name, _script(scripts[name], leaving.original, leaving.redactor)
+            yield name, _script(scripts[name], campaign.original, campaign.redactor)
+        elif "/" in name:
+            yield name, campaign.read(campaign.path / name)
         else:
-            yield name, leaving.read(leaving.path / name) if "/" in name else (leaving.path / name).read_bytes()
+            yield name, (campaign.path / name).read_bytes()
 
 
 def _script(script: Path, directory: CampaignDirectory, redactor: Redactor) -> bytes:
@@ -201,13 +230,13 @@ def _script(script: Path, directory: CampaignDirectory, redactor: Redactor) -> b
 
 
 def _users(directory: CampaignDirectory) -> list[str]:
-    """Names of whoever packs, and of the directory's owner."""
+    """Names of the current user and of the owner of the campaign directory."""
     owner = users.user_name(directory.path.stat().st_uid)
     return [*users.user_identifiers(), *([owner] if owner else [])]
 
 
 def _add(archive: IO[bytes], top: str, contents: Iterable[tuple[str, bytes]]) -> dict[str, str]:
-    """Write files into an uncompressed archive, without its end; returns the SHA-256 of each."""
+    """Append files to an uncompressed archive, without its end marker; returns the SHA-256 of each."""
     hashes = {}
     for name, data in contents:
         info = tarfile.TarInfo(f"{top}/{name}")
@@ -218,7 +247,7 @@ def _add(archive: IO[bytes], top: str, contents: Iterable[tuple[str, bytes]]) ->
 
 
 def _packed(archive: IO[bytes], top: str, manifest: bytes) -> bytes:
-    """The compressed archive with the manifest first: whoever reads it can check each file as it comes."""
+    """Compress the archive with the manifest as its first file, so that a reader can check the files in one pass."""
     compressed = io.BytesIO()
     with gzip.GzipFile(fileobj=compressed, mode="wb", compresslevel=_LEVEL, filename="", mtime=0) as stream:
         first = io.BytesIO()

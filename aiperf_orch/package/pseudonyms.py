@@ -1,9 +1,9 @@
-"""Pseudonyms for whoever and whatever records name: hosts, their domains, users, accounts, the cluster.
+"""Pseudonyms for names in records: hosts, domains, users, accounts, the cluster.
 
-A name gets the same pseudonym in every form: short or with its domain, in capitals, with the suffix of an interface
-(`n1-ib0`), in a path, in a job's id (`123.pbs.example.edu`), in a compressed list (`n[1-4]`). Of the fields that hold
-a name and nothing else any name is replaced. In free text a name that is an ordinary word (`node`, `a`) or a number
-stays, since nothing shows there that it is a name; with its domain it is replaced there, too.
+A name has the same pseudonym in every form: short or with its domain, in capitals, with the suffix of a network
+interface (`n1-ib0`), in a path, in a job id (`123.pbs.example.edu`), in a compressed list (`n[1-4]`). In fields that
+contain only a name, every name is replaced. In free text, a name that is an ordinary word (`node`, `a`) or a number is
+kept, because it cannot be distinguished from other text; with its domain it is replaced there as well.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 _MOST_NAMES: Final = 20_000  # in a compressed list
-_MOST_PARTS: Final = 10  # of a name, between dots, dashes and underscores
+_MOST_PARTS: Final = 10  # of a name, separated by dots, dashes or underscores
 _EDGE: Final = r"(?<![^\W_])"
 _LIST: Final = rf"{_EDGE}[^\W\d_][\w.-]*(?:\[\d[\d,-]*\][\w.-]*)+"
 _WORD: Final = rf"(?:(?<=/)(?P<homes>(?:home|homes|users|usr/people)\d*/))?(?P<word>{_EDGE}[^\W_](?:[\w.+-]*[^\W_])?)"
@@ -28,39 +28,43 @@ _ADDRESS: Final = re.compile(r"[\d.]+|[0-9a-f:.]*:[0-9a-f:.]*", re.IGNORECASE)
 _NEVER_HOSTS: Final = re.compile(
     r"(x86|i[3-6]86|sha|md|cifar|resnet|fp|bf|tf|int|uint|float|utf|python|py|cuda|epoch|round|rank|task|trial|line)\d*"
 )
-"""Words with a number at their end that no family of hosts is taken from."""
+"""Words with trailing digits that are never taken for numbered hosts."""
 _ORDINARY: Final = frozenset(
     """
     a account accounting admin administrator all an and are array as at bash batch be before bin but by cancelled case
     cluster command compute controller core cores could cpu cpus data day deleted did disk do down end ended env epoch
     error errors exceeded exec exit failed false file files for found from gpu gpus group head held home host hosts id
-    if in into is it its job jobs killed last left limit line linux local localhost log login lost main manager master mem
-    memory message more module most name network no node nodes none not null of off ok on one or out over path pbs
+    if in into is it its job jobs killed last left limit line linux local localhost log login lost main manager master
+    mem memory message more module most name network no node nodes none not null of off ok on one or out over path pbs
     pending process python qsub queue rank reason requeue resources root run running sbatch scheduler scratch script
     server service set shell signal slurm slurmd slurmstepd some srun start state status step stopped storage stream
     submit sudo suspended system task tasks temporary test than that the then there this time timed tmp to torch train
     trial true two up usage use user users usr var version waits walltime warning was were with work worker
-    """.split()  # noqa: SIM905  a list of so many words is not read
+    """.split()  # noqa: SIM905  a list of quoted words would be hard to read
 )
 
 
 @dataclass
 class Pseudonyms:
-    """Learns names first (`add_host` and so on), then replaces them; what it meets only then gets the next number."""
+    """Replacement of names by pseudonyms.
 
-    _named: set[tuple[str, str]] = field(default_factory=set)  # kind and name of all that was added
-    _shown: dict[tuple[str, str], str] = field(default_factory=dict)  # kind and name -> pseudonym, by first use
-    _numbers: dict[str, int] = field(default_factory=dict)  # kind -> the last number given
-    _kinds: dict[str, str] = field(default_factory=dict)  # a name that is told from a word -> its kind
+    Names are added first (`add_host`, ...), then replaced. A name that was not added gets the next number when it is
+    replaced.
+    """
+
+    _named: set[tuple[str, str]] = field(default_factory=set)  # (kind, name) of added names
+    _shown: dict[tuple[str, str], str] = field(default_factory=dict)  # (kind, name) -> pseudonym
+    _numbers: dict[str, int] = field(default_factory=dict)  # kind -> latest number
+    _kinds: dict[str, str] = field(default_factory=dict)  # name that can be distinguished from a word -> kind
     _real: set[str] = field(default_factory=set)
     _domains: set[str] = field(default_factory=set)
     _stems: dict[str, int] = field(default_factory=dict)
-    _known: dict[tuple[str, ...], str] = field(default_factory=dict)  # what was replaced before
+    _known: dict[tuple[str, ...], str] = field(default_factory=dict)  # cache of replacements
 
-    # what there is to replace
+    # adding names
 
     def add_host(self, name: str) -> None:
-        """A host, with or without its domain."""
+        """Add a host name, with or without a domain."""
         short, domain = _split(name)
         if not short:
             return
@@ -76,47 +80,47 @@ class Pseudonyms:
             self._stems[numbered[1]] = max(len(numbered[2]), self._stems.get(numbered[1], 0))
 
     def add_job(self, job: str) -> None:
-        """A job's id, whose server is a host."""
+        """Add the server of a job id as a host."""
         server = _server_of(job)[1]
         if server:
             self.add_host(server)
 
     def add_users(self, names: Iterable[str]) -> None:
-        """Users."""
+        """Add user names."""
         for name in names:
             self._add("user", name.casefold())
 
     def add(self, kind: str, names: Iterable[str]) -> None:
-        """Names of another kind, as `account`; lists of them have commas."""
+        """Add names of another kind, such as `account`; a text may hold several names, separated by commas."""
         for name in itertools.chain.from_iterable(each.split(",") for each in names):
             if name:
                 self._add(kind, name.casefold())
 
     def add_hosts(self, expression: str) -> None:
-        """A list of hosts as a scheduler writes it, compressed or not."""
+        """Add the hosts of a list as schedulers write it, compressed or not."""
         for item in re.findall(r"[^\s,\[\]]+(?:\[[\d,-]+\][^\s,\[\]]*)*", expression):
             for name in itertools.islice(_expanded(item), _MOST_NAMES):
                 self.add_host(name)
 
-    # replacing it
+    # replacing names
 
     def host(self, name: str) -> str:
-        """The pseudonym of a field that holds a host and nothing else; an interface's suffix stays."""
+        """Replace a field that contains only a host name; the suffix of an interface is kept."""
         short, _ = _split(name)
         base, interface = _without_interface(short)
         return self._pseudonym("host", base) + interface if short else name
 
     def job(self, job: str) -> str:
-        """A job's id, its server replaced."""
+        """Replace the server in a job id."""
         number, server = _server_of(job)
         return f"{number}.{self.host(server)}" if server else self.text(job)
 
     def user(self, name: str) -> str:
-        """The pseudonym of a field that holds a user and nothing else."""
+        """Replace a field that contains only a user name."""
         return self._pseudonym("user", name.casefold()) if name else name
 
     def text(self, text: str) -> str:
-        """A text with every name in it replaced that can be told from a word."""
+        """Replace every name in a text that can be distinguished from a word."""
         return _TOKEN.sub(self._token, text)
 
     def _token(self, found: re.Match[str]) -> str:
@@ -134,7 +138,13 @@ class Pseudonyms:
     def _remembered(self, key: tuple[str, str]) -> str:
         if key not in self._known:
             kind, word = key
-            self._known[key] = {"list": self._list, "word": self._word, "at": self._host_or_word}[kind](word)
+            match kind:
+                case "list":
+                    self._known[key] = self._list(word)
+                case "at":
+                    self._known[key] = self._host_or_word(word)
+                case _:
+                    self._known[key] = self._word(word)
         return self._known[key]
 
     def _is_user_at(self, word: str, at: str) -> bool:
@@ -142,12 +152,12 @@ class Pseudonyms:
         return known and word.casefold() not in _ORDINARY and not word.isdigit()
 
     def _host_or_word(self, name: str) -> str:
-        """What stands behind an @: a host even if its name is a word."""
+        """Replace the name after an @: a host even if its name is an ordinary word."""
         short = _split(name)[0]
         return self.host(name) if ("host", short) in self._named and not short.isdigit() else self._word(name)
 
     def _word(self, word: str) -> str:
-        """A word of letters, digits, dots, dashes and underscores."""
+        """Replace the names in a word of letters, digits, dots, dashes and underscores."""
         found = self._domain_in(word)
         if found is None:
             return self._parts(word)
@@ -158,7 +168,7 @@ class Pseudonyms:
         return self._in_domain(before.removesuffix(".")) + (self._word(after) if after else "")
 
     def _in_domain(self, labels: str) -> str:
-        """The labels of a host before its domain, `n1-ib0`, or `123.pbs` of a job's id: no domain is left."""
+        """Replace the labels before a domain, `n1-ib0`, or `123.pbs` of a job id; the domain is dropped."""
         number = re.match(r"(?:\d+\.)+(?=[^\d.])", labels)
         kept = number[0] if number else ""
         label = labels[len(kept) :].partition(".")[0]
@@ -169,13 +179,13 @@ class Pseudonyms:
         return kept + (shown if shown != label else self._pseudonym("host", base) + interface)
 
     def _domain_in(self, word: str) -> tuple[int, int] | None:
-        """Where the longest known domain stands in a word."""
+        """Start and end of the longest known domain in a word; None without one."""
         lower = word.casefold()
         for domain in sorted(self._domains, key=len, reverse=True):
             found = re.search(rf"(?:(?<=\.)|^){re.escape(domain)}(?![^\W_])", lower)
             if found and ("." in domain or found.start() > 0) and len(lower) == len(word):
                 if "." not in domain and not self._is_host(lower[: found.start() - 1]):
-                    continue  # of a domain of one label only with a host before it
+                    continue  # a domain of one label counts only after a host
                 return found.span()
         return None
 
@@ -184,7 +194,7 @@ class Pseudonyms:
         return ("host", base) in self._named or self._is_numbered(base)
 
     def _parts(self, word: str) -> str:
-        """A word in which names may stand between dots, dashes and underscores: the longest are replaced."""
+        """Replace names between dots, dashes and underscores of a word, the longest first."""
         parts, shown, start = _PART.findall(word), [], 0
         while start < len(parts):
             for end in range(min(len(parts), start + 2 * _MOST_PARTS), start, -1):
@@ -202,14 +212,14 @@ class Pseudonyms:
         return "".join(shown)
 
     def _is_numbered(self, name: str) -> bool:
-        """Whether it is numbered like hosts that are known: `n7` beside `n1`."""
+        """Whether a name has the stem of a known numbered host: `n7` when `n1` is known."""
         numbered = _NUMBERED.fullmatch(name)
         if not numbered or numbered[1] not in self._stems or _NEVER_HOSTS.fullmatch(name):
             return False
         return len(numbered[1]) > 1 or len(numbered[2]) <= self._stems[numbered[1]]
 
     def _list(self, item: str) -> str:
-        """A compressed list of hosts, as one of pseudonyms; of anything else, as it was."""
+        """Replace a compressed list of hosts by one of pseudonyms; other bracketed text is treated as words."""
         names = list(itertools.islice(_expanded(item), _MOST_NAMES))
         if not any(self._is_host(_split(name)[0]) or self._domain_in(name) for name in names):
             parts = filter(None, re.split(r"(\[[^\]]*\])", item))
@@ -219,24 +229,24 @@ class Pseudonyms:
         return f"host-[{_ranges(numbers)}]{interface}" if len(numbers) > 1 else f"host-{numbers[0]}{interface}"
 
     def _add(self, kind: str, name: str) -> None:
-        """Know a name, and whether it can be told from a word in free text."""
+        """Store a name, and decide whether it can be distinguished from a word in free text."""
         self._real.add(name)
         self._named.add((kind, name))
         is_address = _ADDRESS.fullmatch(name) and not name.isdigit()
-        telling = len(name) > 2 or (len(name) == 2 and not name.isalpha())
-        if is_address or (telling and not name.isdigit() and name not in _ORDINARY):
+        distinctive = len(name) > 2 or (len(name) == 2 and not name.isalpha())
+        if is_address or (distinctive and not name.isdigit() and name not in _ORDINARY):
             self._kinds.setdefault(name, kind)
 
     def _pseudonym(self, kind: str, name: str) -> str:
         while (kind, name) not in self._shown:
             number = self._numbers[kind] = self._numbers.get(kind, 0) + 1
-            if f"{kind}-{number}" not in self._real:  # a host may be called host-1
+            if f"{kind}-{number}" not in self._real:  # a real host may be named host-1
                 self._shown[kind, name] = f"{kind}-{number}"
         return self._shown[kind, name]
 
 
 def _split(name: str) -> tuple[str, str]:
-    """The short name of a host, and its domain; an address has none."""
+    """Split a host name into short name and domain; addresses have no domain."""
     lower = name.strip().rstrip(".").casefold()
     if _ADDRESS.fullmatch(lower):
         return lower, ""
@@ -245,19 +255,19 @@ def _split(name: str) -> tuple[str, str]:
 
 
 def _without_interface(short: str) -> tuple[str, str]:
-    """A host's name without the suffix of one of its interfaces, and the suffix."""
+    """Split a short host name into the name and the suffix of a network interface."""
     found = _INTERFACE.fullmatch(short)
     return (found[1], found[2]) if found else (short, "")
 
 
 def _server_of(job: str) -> tuple[str, str]:
-    """Number and server of a job's id, `123.pbs.example.edu` or `123[4].pbs`; an id of another form has no server."""
+    """Split a job id, `123.pbs.example.edu` or `123[4].pbs`, into number and server; other ids have no server."""
     found = re.fullmatch(r"(\d+(?:\[\d*\])?)\.(.*[^\W\d].*)", job)
     return (found[1], found[2]) if found else (job, "")
 
 
 def _expanded(item: str) -> Iterator[str]:
-    """The names of a compressed list, `n[1-3,07]-ib0`."""
+    """Expand a compressed list, `n[1-3,07]-ib0`."""
     pieces = [
         list(_numbers(piece[1:-1])) if piece.startswith("[") else [piece] for piece in re.split(r"(\[[^\]]*\])", item)
     ]
@@ -275,7 +285,7 @@ def _numbers(ranges: str) -> Iterator[str]:
 
 
 def _ranges(numbers: list[int]) -> str:
-    """Sorted whole numbers as a compressed list has them: `1-3,7`."""
+    """Format sorted integers as ranges: `1-3,7`."""
     runs: list[list[int]] = []
     for number in numbers:
         if runs and number == runs[-1][-1] + 1:

@@ -1,9 +1,9 @@
-"""Opens a package of results that a stranger sent, and trusts nothing in it.
+"""Reading of packages of unknown origin.
 
-A package is a gzip-compressed tar of plain files in one folder. It is read once, front to back, by a reader of our
-own that knows plain files only: a link, a device, a path out of the folder or a name that no package has ends the
-reading before anything of it is written. Sizes, numbers and the ratio of compression are bounded. What the files say
-is left to `verify`.
+A package is a gzip-compressed tar archive of regular files in one folder. It is read once, sequentially, by a reader
+that accepts regular files only: links, devices, paths outside the folder and unknown names end the reading before
+anything is written. File sizes, the number of files and the compression ratio are limited. The contents are checked by
+`verify`.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ _BLOCK: Final = 512
 _MIB: Final = 1 << 20
 _MOST_FILES: Final = 500_000
 _MOST_BYTES: Final = 8 << 30
-_FREE_BYTES: Final = 256 * _MIB  # a package may always grow to this ...
-_BEST_RATIO: Final = 100  # ... and beyond it to so many times its compressed size; real ones reach 10 to 30
+_FREE_BYTES: Final = 256 * _MIB  # a package may always expand to this size ...
+_BEST_RATIO: Final = 100  # ... and beyond it to this multiple of its compressed size (docs/research/packages.md)
 _CHUNK: Final = 1 << 18
 _FOLDER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
-# what a package may hold, each with its largest size, and whether `verify` reads it again
+# pattern of each permitted name, its largest size, and whether `verify` reads the file
 _CONTENTS: Final = tuple(
     (re.compile(pattern), size, kept)
     for pattern, size, kept in (
@@ -64,27 +64,32 @@ _CONTENTS: Final = tuple(
 
 @dataclass(frozen=True)
 class Package:
-    """An opened package: a private copy of what `verify` reads, and the SHA-256 of every file that was in it.
+    """An opened package: a private copy of the files that `verify` reads, and the SHA-256 of every file.
 
-    The files of the campaign's own folder lie in `folder`; the many in folders below are `read`.
+    Attributes:
+        folder: contains the files of the top level; files of folders below are read by `read`.
+        sha256: of the compressed package.
+        hashes: name -> SHA-256, for every file.
+        spool: contents of the files in folders.
+        locations: name -> offset and size in `spool`.
     """
 
     folder: Path
     sha256: str
     hashes: dict[str, str]
     spool: BinaryIO
-    places: dict[str, tuple[int, int]]
+    locations: dict[str, tuple[int, int]]
 
     def read(self, name: str) -> bytes:
-        """A file of a folder; FileNotFoundError where there is none."""
-        if name not in self.places:
+        """Read a file of a folder; FileNotFoundError if the package does not contain it."""
+        if name not in self.locations:
             raise FileNotFoundError(name)
-        offset, size = self.places[name]
+        offset, size = self.locations[name]
         return os.pread(self.spool.fileno(), size, offset)
 
 
-class _Unreadable(Exception):
-    """The package is none: nothing after this place can be trusted to be what it seems."""
+class _FormatError(Exception):
+    """The file is not a package; its rest is not read."""
 
     def __init__(self, id: str, where: str, message: str) -> None:  # noqa: A002  of a fault
         super().__init__(message)
@@ -93,14 +98,14 @@ class _Unreadable(Exception):
 
 @contextmanager
 def open_package(path: Path, faults: Faults) -> Iterator[Package | None]:
-    """A package, copied to a private folder that is gone afterwards; None when it cannot be read as one.
+    """Context manager that copies a package to a private, temporary folder; None when it cannot be read.
 
-    What is wrong is added to `faults`: its form, and every line of JSON in it that is not strict. The files' contents
-    and hashes are not judged.
+    Faults of the format, and lines that are not strict JSON, are added to `faults`. Neither contents nor hashes are
+    checked.
 
     Raises:
-        UsageError: when there is no such file.
-        AiperfError: when there is no room for the copy.
+        UsageError: The file does not exist.
+        AiperfError: There is no space for the copy.
     """
     if path.exists() and not path.is_file():
         raise UsageError(f"{path}: cannot be read: it {likely_cause(path) or 'is not a file'}")
@@ -108,13 +113,13 @@ def open_package(path: Path, faults: Faults) -> Iterator[Package | None]:
         file = path.open("rb")
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
-    # one file for the many: to make a file costs more than to verify it
+    # one file for many: creating a file takes longer than verifying its contents
     with file, scratch_folder() as scratch, tempfile.TemporaryFile() as spool:
         package = None
         try:
             package = _copy(file, spool, scratch, faults)
-        except _Unreadable as unreadable:
-            kind, where, message = unreadable.fault
+        except _FormatError as error:
+            kind, where, message = error.fault
             cause = likely_cause(path) if kind == "package.format" else None
             faults.add(kind, where, f"{message}: the file {cause}" if cause else message)
         except OSError as error:
@@ -126,7 +131,7 @@ def _copy(file: BinaryIO, spool: BinaryIO, scratch: Path, faults: Faults) -> Pac
     size = os.fstat(file.fileno()).st_size
     stream = _Stream(file, min(_MOST_BYTES, max(_FREE_BYTES, _BEST_RATIO * size)))
     hashes: dict[str, str] = {}
-    places: dict[str, tuple[int, int]] = {}
+    locations: dict[str, tuple[int, int]] = {}
     folder: str | None = None
     writer: object = None
     for full, size in _headers(stream):
@@ -134,12 +139,12 @@ def _copy(file: BinaryIO, spool: BinaryIO, scratch: Path, faults: Faults) -> Pac
         if folder is None:
             folder = top
         if top != folder or not _FOLDER.fullmatch(top):
-            raise _Unreadable("package.path", full, "lies outside the package's one folder")
-        limit, kept = _place(full, name, writer)
+            raise _FormatError("package.path", full, "lies outside the package's one folder")
+        limit, kept = _limits(full, name, writer)
         if name in hashes:
-            raise _Unreadable("package.path", full, "stands twice in the package")
+            raise _FormatError("package.path", full, "is in the package twice")
         if size > limit:
-            raise _Unreadable("package.size", full, f"{size} bytes are more than such a file can have ({limit})")
+            raise _FormatError("package.size", full, f"{size} bytes exceed the limit of such a file ({limit})")
         data = stream.read(size)
         stream.read(-size % _BLOCK)
         hashes[name] = hashlib.sha256(data).hexdigest()
@@ -150,18 +155,18 @@ def _copy(file: BinaryIO, spool: BinaryIO, scratch: Path, faults: Faults) -> Pac
         elif name.endswith(".csv") and (saved := saved_by_a_spreadsheet(data)):
             faults.add("table.format", name, saved)
         if kept and "/" in name:
-            places[name] = spool.tell(), size
+            locations[name] = spool.tell(), size
             spool.write(data)
         elif kept:
             (scratch / name).write_bytes(data)
     spool.flush()
     if MANIFEST not in hashes:
-        raise _Unreadable("manifest.missing", MANIFEST, "the package has no manifest")
-    return Package(scratch, stream.sha256(), hashes, spool, places)
+        raise _FormatError("manifest.missing", MANIFEST, "the package has no manifest")
+    return Package(scratch, stream.sha256(), hashes, spool, locations)
 
 
 def _headers(stream: _Stream) -> Iterator[tuple[str, int]]:
-    """Name and size of each file; its bytes are to be read before the next is asked for."""
+    """Name and size of each file; the caller reads its contents before it takes the next header."""
     number = 0
     while True:
         block = stream.read(_BLOCK)
@@ -171,48 +176,50 @@ def _headers(stream: _Stream) -> Iterator[tuple[str, int]]:
         number += 1
         where = f"file {number} of the package"
         if number > _MOST_FILES:
-            raise _Unreadable("package.size", where, f"more than {_MOST_FILES} files are no package")
+            raise _FormatError("package.size", where, f"a package has at most {_MOST_FILES} files")
         try:
             info = tarfile.TarInfo.frombuf(block, "ascii", "strict")
         except (tarfile.HeaderError, UnicodeDecodeError):
-            raise _Unreadable("package.format", where, "the tar archive is damaged here") from None
+            raise _FormatError("package.format", where, "the tar archive is damaged here") from None
         if info.type != tarfile.REGTYPE:
-            raise _Unreadable("package.kind", info.name or where, f"is {_kind(info)}; a package has plain files only")
+            raise _FormatError(
+                "package.kind", info.name or where, f"is {_kind(info)}; a package has regular files only"
+            )
         if info.size < 0:
-            raise _Unreadable("package.format", info.name, "has an impossible size")
+            raise _FormatError("package.format", info.name, "has a negative size")
         yield info.name, info.size
 
 
 def _kind(info: tarfile.TarInfo) -> str:
     known = {tarfile.SYMTYPE: "a symbolic link", tarfile.LNKTYPE: "a hard link", tarfile.DIRTYPE: "a directory"}
     known |= {tarfile.CHRTYPE: "a device", tarfile.BLKTYPE: "a device", tarfile.FIFOTYPE: "a pipe"}
-    return known.get(info.type, "an entry of a kind that no package has")
+    return known.get(info.type, "an entry of an unknown type")
 
 
 def _writer_of(manifest: bytes) -> object:
     """The version of aiperf-orch that a manifest names as its writer; None where it names none.
 
     Raises:
-        _Unreadable: when the package is in a format of a newer version. The manifest is a package's first file.
+        _FormatError: when the package is in a format of a newer version. The manifest is a package's first file.
     """
     stated = stated_in_line(manifest)
     writer = writer_in(stated.get("versions"))
     newer = explain_newer(PACKAGE, format_of_package(stated.get("format")), writer)
     if newer:
-        raise _Unreadable(NEWER_VERSION, MANIFEST, newer)
+        raise _FormatError(NEWER_VERSION, MANIFEST, newer)
     return writer
 
 
-def _place(full: str, name: str, writer: object) -> tuple[int, bool]:
-    """The largest size of a file with this name, and whether it is read again."""
+def _limits(full: str, name: str, writer: object) -> tuple[int, bool]:
+    """The largest size of a file with this name, and whether `verify` reads it."""
     if full.startswith("/") or "\\" in full or ".." in full.split("/"):
-        raise _Unreadable("package.path", full, "a path that leads out of the package")
+        raise _FormatError("package.path", full, "a path that leads out of the package")
     for pattern, size, kept in _CONTENTS:
         if pattern.fullmatch(name):
             return size, kept
-    fault = "no package has a file of this name"
+    fault = "packages have no file of this name"
     newer = explain_newer(PACKAGE, None, writer, fault)
-    raise _Unreadable(NEWER_VERSION if newer else "package.name", full, newer or fault)
+    raise _FormatError(NEWER_VERSION if newer else "package.name", full, newer or fault)
 
 
 def _check_strict(name: str, data: bytes, faults: Faults) -> None:
@@ -227,7 +234,7 @@ def _check_strict(name: str, data: bytes, faults: Faults) -> None:
 
 
 class _Stream:
-    """The decompressed bytes of a gzip file, bounded, with the hash of the compressed ones."""
+    """Decompressed bytes of a gzip file, limited in size, and the hash of the compressed bytes."""
 
     def __init__(self, file: BinaryIO, limit: int) -> None:
         self._file, self._limit = file, limit
@@ -236,46 +243,46 @@ class _Stream:
         self._hash = hashlib.sha256()
 
     def read(self, size: int) -> bytes:
-        """Exactly so many bytes."""
+        """Read exactly `size` bytes."""
         while len(self._buffer) - self._position < size:
             chunk = self._next()
             if not chunk:
-                raise _Unreadable("package.format", "the package", "ends in the midst of a file: it is not whole")
+                raise _FormatError("package.format", "the package", "ends within a file: it is incomplete")
             self._buffer, self._position = self._buffer[self._position :] + chunk, 0
         data = self._buffer[self._position : self._position + size]
         self._position += size
         return data
 
     def read_zeros(self) -> None:
-        """The padding at the archive's end, and that nothing else follows."""
+        """Read the padding at the end of the archive, and check that no other data follow."""
         rest = self._buffer[self._position :]
         while rest:
             if rest.strip(b"\0"):
-                raise _Unreadable("package.format", "the package", "has more after the archive's end")
+                raise _FormatError("package.format", "the package", "has data after the end of the archive")
             rest = self._next()
         if self._inflate.unused_data or self._file.read(1):
-            raise _Unreadable("package.format", "the package", "has more after the compressed archive's end")
+            raise _FormatError("package.format", "the package", "has data after the end of the compressed archive")
 
     def sha256(self) -> str:
-        """Of the whole compressed file."""
+        """Hash of the whole compressed file."""
         return self._hash.hexdigest()
 
     def _next(self) -> bytes:
-        """The next decompressed bytes; none at the end."""
+        """The next decompressed bytes; empty at the end."""
         while not self._inflate.eof:
-            waiting = self._inflate.unconsumed_tail
-            if not waiting:
-                waiting = self._file.read(_CHUNK)
-                self._hash.update(waiting)
-                if not waiting:
-                    raise _Unreadable("package.format", "the package", "is cut off: it is not whole")
+            compressed = self._inflate.unconsumed_tail
+            if not compressed:
+                compressed = self._file.read(_CHUNK)
+                self._hash.update(compressed)
+                if not compressed:
+                    raise _FormatError("package.format", "the package", "is cut off: it is incomplete")
             try:
-                data = self._inflate.decompress(waiting, _CHUNK)
+                data = self._inflate.decompress(compressed, _CHUNK)
             except zlib.error:
-                raise _Unreadable("package.format", "the package", "is not gzip-compressed, or damaged") from None
+                raise _FormatError("package.format", "the package", "is not gzip-compressed, or damaged") from None
             self._inflated += len(data)
             if self._inflated > self._limit:
-                raise _Unreadable("package.size", "the package", f"decompresses to more than {self._limit} bytes")
+                raise _FormatError("package.size", "the package", f"decompresses to more than {self._limit} bytes")
             if data:
                 return data
         return b""

@@ -1,7 +1,7 @@
-"""Takes from records what must not leave the machine: private values always, and on request whoever they name.
+"""Redaction of records: private values are always replaced, names on request.
 
-Records in which nothing has to be taken stay as they are, byte for byte. Otherwise their lines are written anew, with
-the journal's chain and its hashes of events: they are consistent again, and no longer what the controller wrote.
+Records without private values are kept byte for byte. Otherwise their lines are rewritten, together with the hash chain
+of the journal and the hashes of events files: the records are consistent, but differ from what the controller wrote.
 """
 
 from __future__ import annotations
@@ -25,22 +25,28 @@ from aiperf_orch.records.journal import AttemptEnd, Began, Created, Ended, Entry
 from aiperf_orch.settings.schedulers import ClusterSettings, PbsSettings, SchedulerSettings, SlurmSettings
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
-_LONG_ENOUGH: Final = 8  # characters; a shorter private value is only looked for as a word of its own
+_LONG_ENOUGH: Final = 8  # characters; a shorter private value is only replaced as a separate word
 _SECRET_VARIABLE: Final = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_KEY", re.IGNORECASE)
 _ASSIGNED: Final = re.compile(r"""\b\w+=["']?([^\s"']{6,})""")
 _HOSTS: Final = frozenset({"host", "hosts", "nodes"})
-"""The fields of records that hold a host and nothing else."""
+"""Fields of records that contain only a host name."""
 _USERS: Final = frozenset({"user", "owner"})
-"""The fields of an accounted job that hold a user and nothing else."""
-_JUDGED: Final = frozenset({"name", "start", "end", "exit_code"})
-"""The fields of an accounted job that `verify` judges and that hold no name of a host or a user."""
+"""Fields of an accounted job that contain only a user name."""
+_VERIFIED: Final = frozenset({"name", "start", "end", "exit_code"})
+"""Fields of an accounted job that `verify` checks and that contain no name of a host or user."""
 _TEXTS: Final = frozenset({"device", "message", "reason", "state", "exit_code"})
-"""The fields of records in which a host, a user or a line of a log can stand."""
+"""Fields of records that can contain names or lines of a log."""
 
 
 @dataclass
 class Redactor:
-    """Replaces private values by their salted hashes, and names by pseudonyms where `names` has any."""
+    """Replacement of private values by salted hashes, and of names by pseudonyms.
+
+    Args:
+        salt: of the campaign, for the hashes.
+        private: private values.
+        names: pseudonyms; None keeps names.
+    """
 
     salt: str
     private: Iterable[str] = ()
@@ -58,18 +64,18 @@ class Redactor:
         self._pattern = re.compile("|".join(patterns)) if patterns else None
 
     def text(self, text: str) -> str:
-        """The text without what must not leave."""
+        """Redact a text."""
         if self._pattern:
             text = self._pattern.sub(lambda found: self._shown[found[0]], text)
         return self.names.text(text) if self.names else text
 
     @property
-    def idle(self) -> bool:
-        """Whether it has nothing to replace."""
+    def is_empty(self) -> bool:
+        """Whether there is nothing to replace."""
         return self._pattern is None and self.names is None
 
     def field(self, key: str, text: str) -> str:
-        """The text of a record's field without what must not leave; of a field that holds no such text, as it is."""
+        """Redact a field of a record; fields that contain neither names nor free text are returned unchanged."""
         if self.names and key in _HOSTS:
             return self.names.host(text)
         if self.names and key == "job":
@@ -77,7 +83,7 @@ class Redactor:
         return self.text(text) if key in _TEXTS | _HOSTS | {"job"} else text
 
     def record(self, record: AnyRecord) -> AnyRecord:
-        """The record without it; the same object when there was nothing."""
+        """Redact a record; returns the same object when nothing was replaced."""
         changes = {}
         for key in type(record).model_fields:
             value = getattr(record, key)
@@ -87,8 +93,8 @@ class Redactor:
         return record.model_copy(update=changes) if changes else record
 
     def events(self, data: bytes) -> bytes:
-        """The whole lines of an events file without it."""
-        if self.idle:
+        """Redact the complete lines of an events file."""
+        if self.is_empty:
             return data
         return b"".join(self._line(line) + b"\n" for line in data.split(b"\n")[:-1])
 
@@ -102,21 +108,21 @@ class Redactor:
         changed = self.record(event)
         return line if changed is event else changed.to_line().encode()
 
-    def accounted(self, line: str) -> str:
-        """A line of the queue's accounting without it: an object whose `name` is our own, and stays."""
+    def accounting_line(self, line: str) -> str:
+        """Redact a line of the scheduler's accounting; the job's `name` is that of the attempt and is kept."""
         try:
             job = json.loads(line)
         except ValueError:
             return self.text(line)
         if not isinstance(job, dict):
             return self.text(line)
-        changed = {key: self._accounted(key, value) for key, value in job.items()}
+        changed = {key: self._accounting_value(key, value) for key, value in job.items()}
         return line if changed == job else json.dumps(changed)
 
-    def _accounted(self, key: str, value: Any) -> Any:
+    def _accounting_value(self, key: str, value: Any) -> Any:
         if isinstance(value, list):
-            return [self._accounted(key, item) for item in value]
-        if not isinstance(value, str) or key in _JUDGED:
+            return [self._accounting_value(key, item) for item in value]
+        if not isinstance(value, str) or key in _VERIFIED:
             return value
         if self.names and key in _USERS:
             return self.names.user(value)
@@ -137,16 +143,16 @@ class Redactor:
 def redact_journal(
     entries: Iterable[Entry],
     redactor: Redactor,
-    files: Callable[[AttemptEnd, EventsFile], EventsFile],
+    redact_file: Callable[[AttemptEnd, EventsFile], EventsFile],
     settings_sha256: str,
 ) -> list[Entry] | None:
-    """The journal's entries without what must not leave, chained anew; None when nothing had to be taken.
+    """Redact the entries of a journal and chain them again; None when nothing was replaced.
 
     Args:
-        entries: the journal.
-        redactor: knows what must not leave.
-        files: for a part of an events file that counts, what it is now.
-        settings_sha256: of the settings as they leave.
+        entries: of the journal.
+        redactor: replaces private values and names.
+        redact_file: returns size and SHA-256 of the redacted events file for those of the original one.
+        settings_sha256: hash of the redacted settings.
     """
     found: list[Entry] = []
     any_changed = False
@@ -156,7 +162,8 @@ def redact_journal(
             changed = changed.model_copy(update={"settings_sha256": settings_sha256})
         if isinstance(changed, Ended):
             ends = [
-                end.model_copy(update={"files": [files(end, file) for file in end.files]}) for end in changed.attempts
+                end.model_copy(update={"files": [redact_file(end, file) for file in end.files]})
+                for end in changed.attempts
             ]
             if ends != changed.attempts:
                 changed = changed.model_copy(update={"attempts": ends})
@@ -166,7 +173,7 @@ def redact_journal(
 
 
 def secrets_of(private: Iterable[str]) -> set[str]:
-    """Every text that must not leave, of private settings and of this process's environment."""
+    """Texts to replace: values of private settings, and secrets in the environment of this process."""
     lines = {line.strip() for value in private for line in value.splitlines() if line.strip()}
     assigned = {value for line in lines for value in _ASSIGNED.findall(line)}
     environment = {value for name, value in os.environ.items() if _SECRET_VARIABLE.search(name)}
@@ -176,7 +183,7 @@ def secrets_of(private: Iterable[str]) -> set[str]:
 def names_of(
     entries: Iterable[Entry], begins: Iterable[Begin], users: Iterable[str], settings: SchedulerSettings
 ) -> Pseudonyms:
-    """Every name that a campaign's records and settings give to a host, a user, an account or the cluster."""
+    """Collect the names of hosts, users, accounts and the cluster from records and settings of a campaign."""
     names = Pseudonyms()
     for entry in entries:
         if isinstance(entry, Opened):
@@ -184,11 +191,11 @@ def names_of(
         for job in entry.jobs if isinstance(entry, Submitted) else ():
             names.add_job(job.job)
         for began in entry.attempts if isinstance(entry, Began) else ():
-            _add(names, began.hosts, began.job)
+            _add_attempt(names, began.hosts, began.job)
         for end in entry.attempts if isinstance(entry, Ended) else ():
-            _add(names, end.hosts, "")
+            _add_attempt(names, end.hosts, "")
     for begin in begins:
-        _add(names, begin.hosts, begin.job)
+        _add_attempt(names, begin.hosts, begin.job)
     names.add_users(users)
     if isinstance(settings, ClusterSettings):
         names.add("account", filter(None, [settings.account]))
@@ -203,7 +210,7 @@ def names_of(
     return names
 
 
-def _add(names: Pseudonyms, hosts: Iterable[str], job: str) -> None:
+def _add_attempt(names: Pseudonyms, hosts: Iterable[str], job: str) -> None:
     for host in hosts:
         names.add_host(host)
     names.add_job(job)

@@ -1,4 +1,4 @@
-"""Detached signatures of packages, made and checked by OpenSSH's `ssh-keygen -Y` (Debian's openssh-client)."""
+"""Detached signatures of packages, created and verified by `ssh-keygen -Y` of OpenSSH (Debian: openssh-client)."""
 
 from __future__ import annotations
 
@@ -14,32 +14,36 @@ from aiperf_orch.util.text import one_line
 
 _NAMESPACE: Final = "aiperf-orch"
 _MAX_BYTES: Final = 1 << 16
-_SECONDS: Final = 120  # a key with a passphrase asks a person
+_SECONDS: Final = 120  # ssh-keygen may ask for a passphrase
 _DECORATION: Final = re.compile(r"@+(\s.*@)?$|Signing |Write signature")
 _NO_PRINCIPAL: Final = re.compile(r"No principal matched|sig_find_principals: ")
 _ADVICE: Final = (
     (b"too open", "`chmod 600 {key}`"),
-    (b"passphrase", "`ssh-add {key}` asks for it; then give the public key, --sign {key}.pub"),
-    (b"load public key", "is it a private key of OpenSSH? `ssh-keygen -l -f {key}` tells"),
-    (b"invalid format", "is it a private key of OpenSSH? `ssh-keygen -l -f {key}` tells"),
+    (b"passphrase", "load the key with `ssh-add {key}`, then give the public key: --sign {key}.pub"),
+    (b"load public key", "check with `ssh-keygen -l -f {key}` that it is a private key of OpenSSH"),
+    (b"invalid format", "check with `ssh-keygen -l -f {key}` that it is a private key of OpenSSH"),
     (b"agent", "`ssh-add -l` lists the keys that the agent has"),
 )
-"""What ssh-keygen says, and what to do about it."""
+"""(text in the output of ssh-keygen, advice) for common errors."""
 
 
 def signature_of(package: Path) -> Path:
-    """Where a package's signature lies: beside it."""
+    """Path of the signature of a package, beside the package."""
     return package.with_name(package.name + ".sig")
 
 
 def sign(package: Path, key: Path) -> Path:
-    """Sign a package with a private key (or a public one whose private one ssh-agent holds); returns the signature.
+    """Sign a package; returns the path of the signature.
+
+    Args:
+        package: the file to sign.
+        key: a private key, or a public key whose private key ssh-agent has.
 
     Raises:
-        UsageError: when ssh-keygen is missing or will not sign with this key.
+        UsageError: ssh-keygen is missing or does not sign with this key.
     """
     if not key.is_file():
-        raise UsageError(f"{key}: there is no such key; `ssh-keygen -t ed25519 -f {key}` makes one")
+        raise UsageError(f"{key}: no such key; create one with `ssh-keygen -t ed25519 -f {key}`")
     signature = signature_of(package)
     signature.unlink(missing_ok=True)
     command = [_ssh_keygen(), "-Y", "sign", "-f", str(key.absolute()), "-n", _NAMESPACE, str(package.absolute())]
@@ -50,35 +54,37 @@ def sign(package: Path, key: Path) -> Path:
 
 
 def check_signature(package: Path, signers: Path, faults: Faults) -> str | None:
-    """Who of the allowed signers signed a package; without a valid signature a fault is added, and nobody did.
+    """Return which allowed signer signed a package; None, with a fault, without a valid signature.
 
     Raises:
-        UsageError: when ssh-keygen is missing, or there is no such list of signers.
+        UsageError: ssh-keygen is missing, or the file of allowed signers does not exist.
     """
     if not signers.is_file():
-        raise UsageError(f"{signers}: there is no such file of allowed signers (`man ssh-keygen`, ALLOWED SIGNERS)")
+        raise UsageError(f"{signers}: no such file of allowed signers (`man ssh-keygen`, ALLOWED SIGNERS)")
     program, signature = _ssh_keygen(), signature_of(package)
     if not signature.is_file():
         others = sorted(path.name for path in package.absolute().parent.glob("*.sig"))
-        found_there = f"; {others[0]} lies there: is it this package's, renamed?" if others else ""
-        why = f"a signature is asked for, and none lies beside the package under this name{found_there}"
+        hint = f"; {others[0]} exists: if it is the signature of this package, rename it" if others else ""
+        why = f"a signature is required, and the package has none beside it under this name{hint}"
         faults.add("signature.missing", signature.name, why)
         return None
     if signature.stat().st_size > _MAX_BYTES:
-        faults.add("signature.invalid", signature.name, "is larger than a signature can be")
+        faults.add("signature.invalid", signature.name, "exceeds the largest size of a signature")
         return None
     files = ["-f", str(signers.absolute()), "-s", str(signature.absolute()), "-n", _NAMESPACE]
     found = _run([program, "-Y", "find-principals", *files])
     principals = [line for line in found.stdout.decode(errors="replace").split("\n") if line]
     if found.returncode or not principals:
-        said = _reason(found.stderr, without=_NO_PRINCIPAL)
-        why = f"is by none of the signers in {signers.name}" + (f": {said}" if said else "")
+        reason = _reason(found.stderr, without=_NO_PRINCIPAL)
+        why = f"is by none of the signers in {signers.name}" + (f": {reason}" if reason else "")
         faults.add("signature.signer", signature.name, why)
         return None
     with package.open("rb") as file:
         done = _run([program, "-Y", "verify", "-I", principals[0], *files], stdin=file)
     if done.returncode:
-        faults.add("signature.invalid", signature.name, f"is not this package's: {_reason(done.stderr + done.stdout)}")
+        faults.add(
+            "signature.invalid", signature.name, f"is not valid for this package: {_reason(done.stderr + done.stdout)}"
+        )
         return None
     return principals[0]
 
@@ -87,24 +93,24 @@ def _run(command: list[str], stdin: IO[bytes] | int = subprocess.DEVNULL) -> sub
     try:
         return subprocess.run(command, stdin=stdin, capture_output=True, timeout=_SECONDS, check=False)
     except subprocess.TimeoutExpired:
-        raise AiperfError(f"{command[0]}: gave no answer within {_SECONDS} s") from None
+        raise AiperfError(f"{command[0]}: did not finish within {_SECONDS} s") from None
 
 
 def _ssh_keygen() -> str:
     program = shutil.which("ssh-keygen")
     if program is None:
-        raise UsageError("ssh-keygen is not there: install OpenSSH's client (Debian: openssh-client)")
+        raise UsageError("ssh-keygen is not installed: install the OpenSSH client (Debian: openssh-client)")
     return program
 
 
 def _reason(output: bytes, without: re.Pattern[str] = _DECORATION) -> str:
-    """All that ssh-keygen said, in one line: what matters is often not the last of its lines."""
+    """The output of ssh-keygen as one line; its most important line is often not the last one."""
     lines = [one_line(line) for line in output.decode(errors="replace").splitlines()]
-    said = [line for line in lines if line and not _DECORATION.match(line) and not without.match(line)]
-    nothing = "" if without is _NO_PRINCIPAL else "it gives no reason"
-    return "; ".join(line.rstrip(".") for line in said) or nothing
+    reasons = [line for line in lines if line and not _DECORATION.match(line) and not without.match(line)]
+    default = "" if without is _NO_PRINCIPAL else "without a reason"
+    return "; ".join(line.rstrip(".") for line in reasons) or default
 
 
 def _advice(output: bytes, key: Path) -> str:
-    """What to do about the usual reasons."""
+    """Advice for a common error of ssh-keygen; empty for others."""
     return next((f": {advice.format(key=key)}" for words, advice in _ADVICE if words in output), "")

@@ -1,4 +1,4 @@
-"""What a package states beside the tables, computed from the records: the packer writes it, the verifier compares."""
+"""Contents of system.json and of the manifest that are computed from records, for packing and verification."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from aiperf_orch.results.result import Result
 
 
 def system_description(result: Result) -> dict[str, Any]:
-    """The system as MLPerf's description names its fields, with what the trials said of their software."""
+    """System description with the field names of MLPerf, and the software that trials stated."""
     system = result.directory.settings.system
     begins = [begin for trial in result.collected.trials for begin in trial.begins]
     described = system.model_dump(exclude={"id", "name"}, exclude_none=True)
@@ -18,7 +18,7 @@ def system_description(result: Result) -> dict[str, Any]:
 
 
 def best_weights(result: Result) -> dict[str, Any] | None:
-    """The trial of the least error, and the hash of its best weights as its end line states it."""
+    """The trial with the lowest error, and the SHA-256 of its best weights from its end line; None without epochs."""
     best = best_epoch(result.collected.epochs)
     if best is None:
         return None

@@ -1,7 +1,7 @@
-"""What a file probably is that should be a package or a result.csv, and what to do about it.
+"""Diagnosis of files that should be a package or a result.csv: their probable kind, and advice.
 
-Mail programs, browsers and spreadsheets change files in few ways that many people meet. To name the likely one helps;
-nothing here makes a file trusted.
+Mail programs, browsers and spreadsheets change files in a few common ways. The diagnosis only helps users; it does not
+make a file trusted.
 """
 
 from __future__ import annotations
@@ -17,15 +17,17 @@ from aiperf_orch.campaign.layout import Layout
 from aiperf_orch.campaign.safe_reading import read_regular
 from aiperf_orch.util.text import one_line
 
-_HEAD: Final = 1 << 16  # bytes that are looked at
+_HEAD: Final = 1 << 16  # bytes that are examined
 _MOST_MEMBERS: Final = 1000
-_LONG: Final = 8192  # bytes in which line ends of both kinds occur by chance
-_AGAIN: Final = "ask for it once more, or download it again (in binary mode)"
+_LONG: Final = 8192  # bytes of compressed data in which every kind of line end occurs by chance
+_AGAIN: Final = "request it again, or download it again (in binary mode)"
 _TITLE: Final = re.compile(rb"<title[^>]*>([^<]{1,200})", re.IGNORECASE)
 _PAGE: Final = re.compile(rb"\s*(<!--.*?-->\s*)*<(!doctype html|html|head|body)\b", re.IGNORECASE | re.DOTALL)
 _MAIL: Final = re.compile(rb"(From |Return-Path:|Received:|Delivered-To:|MIME-Version:|Message-ID:|From:|X-[\w-]+:)")
 _ROW: Final = re.compile(rb"""["']?system["']?\s*([,;\t|])\s*["']?submitter\b""", re.IGNORECASE)
-_ROUNDED: Final = re.compile(rb"""(?<=[,;\t|"\n])\d+([.,]\d+)?E\+\d+(?=[,;\t|"\n]|$)""")  # ours have a small e
+_ROUNDED: Final = re.compile(
+    rb"""(?<=[,;\t|"\n])\d+([.,]\d+)?E\+\d+(?=[,;\t|"\n]|$)"""
+)  # aiperf-orch writes a lower-case e
 _DECIMAL_COMMA: Final = re.compile(rb"(?<![\d,])\d+,\d+(?![\d,])")
 _MAGIC: Final = (
     (b"BZh", "a bzip2 archive", "unpack it: the package is the .tar.gz in it"),
@@ -38,15 +40,15 @@ _MAGIC: Final = (
     (b"H4sI", "a mail's attachment as base64 text", "decode it: `base64 -d FILE > package.tar.gz`"),
     (b"begin 6", "a mail's attachment as uuencoded text", "decode it with `uudecode`"),
     (b"%PDF-", "a PDF document", "ask for the package or the result.csv itself"),
-    (b"-----BEGIN PGP", "encrypted or signed text", "decrypt it first: the package is what is in it"),
-    (b"-----BEGIN SSH SIGNATURE", "the signature of a package", "give the package; its signature lies beside it"),
+    (b"-----BEGIN PGP", "encrypted or signed text", "decrypt it first: it contains the package"),
+    (b"-----BEGIN SSH SIGNATURE", "the signature of a package", "give the package, with its signature beside it"),
 )
 
 
 def likely_cause(path: Path) -> str | None:
-    """What a file that is no package probably is, and what to do: `is a web page ...: log in`; None if unknown."""
+    """The probable kind of a file that is not a package, with advice: `is a web page ...: log in`; None if unknown."""
     if path.is_dir():
-        return _of_folder(path)
+        return _directory_cause(path)
     try:
         head = read_regular(path, most=_HEAD)
         size = path.stat().st_size
@@ -57,11 +59,11 @@ def likely_cause(path: Path) -> str | None:
     for magic, what, advice in _MAGIC:
         if head.lstrip(b"\xef\xbb\xbf").startswith(magic):
             return f"is {what}: {advice}"
-    return _of_archive(path, head) or _of_text(head) or _of_damage(head, size)
+    return _archive_cause(path, head) or _text_cause(head) or _damage_cause(head, size)
 
 
 def spreadsheet_signs(data: bytes) -> list[str]:
-    """What shows that a table of ours was saved by a spreadsheet or changed on its way; empty for one of ours."""
+    """Signs that a table was saved by a spreadsheet or changed in transfer; empty for an unchanged table."""
     signs = []
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return ["text in UTF-16"]
@@ -72,7 +74,8 @@ def spreadsheet_signs(data: bytes) -> list[str]:
     first, _, rest = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r", b"\n").partition(b"\n")
     separator = re.match(rb"""["']?\w+["']?\s*([;\t|])""", first)
     if separator:
-        signs.append({b";": "semicolons", b"\t": "tabs"}.get(separator[1], "bars") + " between the cells")
+        separators = {b";": "semicolons", b"\t": "tabs", b"|": "bars"}
+        signs.append(f"{separators[separator[1]]} between the cells")
         if _DECIMAL_COMMA.search(rest):
             signs.append("commas in numbers")
     if re.match(rb'"\w+"', first):
@@ -85,90 +88,93 @@ def spreadsheet_signs(data: bytes) -> list[str]:
 
 
 def saved_by_a_spreadsheet(data: bytes) -> str | None:
-    """The sentence for a table that was saved by a spreadsheet; None for one that shows no sign of it."""
+    """Message for a table that was probably saved by a spreadsheet; None without signs of it."""
     signs = spreadsheet_signs(data)
     if not signs:
         return None
     return (
-        f"it was probably opened and saved by a spreadsheet or changed on its way (it has {', '.join(signs)}): "
-        "use the file as aiperf-orch wrote it, never opened, or better the package"
+        f"it was probably opened and saved by a spreadsheet or changed in transfer (it has {', '.join(signs)}): "
+        "use the file as aiperf-orch wrote it, without opening it in a spreadsheet, or better the package"
     )
 
 
-def _of_folder(path: Path) -> str | None:
+def _directory_cause(path: Path) -> str | None:
     if Layout(path).lock.exists() or Layout(path).weights_folder.is_dir():
-        return f"is a campaign's directory: `aiperf-orch package {path} --output FILE.tar.gz` makes a package of it"
+        return f"is a campaign directory: `aiperf-orch package {path} --output FILE.tar.gz` makes a package of it"
     manifests = [path / "manifest.json", *sorted(path.glob("*/manifest.json"))[:1]]
     if any(manifest.is_file() for manifest in manifests):
         return (
-            "is an unpacked package, as some browsers unpack what they download: give the .tar.gz as it was sent; "
-            "packed again it would be another file, with another SHA-256 and without its signature"
+            "is an unpacked package (some browsers unpack downloads): give the .tar.gz as it was sent; "
+            "packing it again gives another file, with another SHA-256 and without its signature"
         )
     return None
 
 
-def _of_archive(path: Path, head: bytes) -> str | None:
+def _archive_cause(path: Path, head: bytes) -> str | None:
     if head.startswith(b"PK\x03\x04"):
-        return _of_zip(path)
+        return _zip_cause(path)
     if head[257:262] == b"ustar":
         return (
-            "is a tar archive that is not compressed, as browsers and mail programs unpack a .tar.gz when they save it: "
-            "ask for the file as it was sent, or save it with another program (curl -O, wget)"
+            "is a tar archive that is not compressed (browsers and mail programs decompress a .tar.gz when they save "
+            "it): request the file as it was sent, or save it with another program (curl -O, wget)"
         )
     return None
 
 
-def _of_zip(path: Path) -> str:
+def _zip_cause(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()[:_MOST_MEMBERS]
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
         names = []
     if any(name.startswith("xl/") for name in names):
-        return "is a spreadsheet's own file (.xlsx): give the result.csv as aiperf-orch wrote it"
-    inside = [name for name in names if name.endswith((".tar.gz", ".tgz", ".csv"))]
-    what = f"`unzip` it, and give {one_line(inside[0]):.80}" if inside else "`unzip` it, and give the .tar.gz in it"
-    return f"is a ZIP archive, as browsers and mail programs make them of attachments: {what}"
+        return "is a spreadsheet file (.xlsx): give the result.csv as aiperf-orch wrote it"
+    members = [name for name in names if name.endswith((".tar.gz", ".tgz", ".csv"))]
+    wanted = f"{one_line(members[0]):.80}" if members else "the .tar.gz in it"
+    return f"is a ZIP archive (browsers and mail programs make them of attachments): `unzip` it, and give {wanted}"
 
 
-def _of_text(head: bytes) -> str | None:
+def _text_cause(head: bytes) -> str | None:
     text = head.removeprefix(b"\xef\xbb\xbf")
     if _PAGE.match(text):
         title = _TITLE.search(text)
-        called = f" ({one_line(title[1].decode(errors='replace')):.60})" if title else ""
-        return f"is a web page{called}, as servers send for a login or an error: log in, and download it again"
+        name = f" ({one_line(title[1].decode(errors='replace')):.60})" if title else ""
+        return f"is a web page{name}, probably of a login or an error: log in, and download it again"
     if text.lstrip()[:5] == b"<?xml":
-        return f"is an XML document, as storage servers send for an error: {_AGAIN}"
+        return f"is an XML document, probably an error of a storage server: {_AGAIN}"
     if text.lstrip()[:1] == b"{":
-        return "is JSON, perhaps a server's error: give the package (.tar.gz) or the result.csv"
+        return "is JSON, probably an error of a server: give the package (.tar.gz) or the result.csv"
     if _ROW.match(text):
-        return "is a result.csv, which holds no records: only the package (.tar.gz) can be verified; `rank` takes both"
+        return (
+            "is a result.csv, which contains no records: only the package (.tar.gz) can be verified; `rank` takes both"
+        )
     if _MAIL.match(text):
-        return "is a mail: save its attachment, and give that"
+        return "is a mail: save its attachment, and give the attachment"
     return None
 
 
 def _unpacked(head: bytes) -> bytes:
-    """The first bytes of what is gzip-compressed; none where it is damaged."""
+    """The first decompressed bytes; empty if the data are damaged."""
     with suppress(zlib.error):
         return zlib.decompressobj(wbits=31).decompress(head, 1024)
     return b""
 
 
-def _of_damage(head: bytes, size: int) -> str | None:
+def _damage_cause(head: bytes, size: int) -> str | None:
     if head.startswith(b"\x1f\xef\xbf\xbd"):
-        return f"was read as text and saved again on its way, and cannot be mended: {_AGAIN}"
+        return f"was read as text and saved again in transfer, and cannot be repaired: {_AGAIN}"
     if not head.startswith(b"\x1f\x8b"):
         return None
     inner = _unpacked(head)
     if inner.startswith(b"\x1f\x8b"):
         return (
-            "is compressed twice, as some servers do: `gunzip` it once (name it FILE.tar.gz.gz before), and give that"
+            "is compressed twice (some servers compress downloads): rename it to FILE.tar.gz.gz, `gunzip` it once, "
+            "and give the result"
         )
     if _PAGE.match(inner):
-        return _of_text(inner)
+        return _text_cause(inner)
     if len(head) >= _LONG and not re.search(rb"(?<!\r)\n", head):
-        return f"was transferred as text, which changed its line ends, and cannot be mended: {_AGAIN}"
+        return f"was transferred as text, which changed its line ends, and cannot be repaired: {_AGAIN}"
     if len(head) >= _LONG and b"\r\n" not in head and b"\r" not in head:
-        return f"was transferred as text, which took its carriage returns, and cannot be mended: {_AGAIN}"
-    return f"is gzip-compressed and damaged or not whole ({size:,} bytes are here): {_AGAIN}"
+        return f"was transferred as text, which removed its carriage returns, and cannot be repaired: {_AGAIN}"
+    return f"is gzip-compressed and damaged or incomplete (it has {size:,} bytes): {_AGAIN}"

@@ -1,8 +1,8 @@
-"""Verifies a package: that every number in it follows from its records, and that these are whole and consistent.
+"""Verification of a package: every number follows from its records, which are complete and consistent.
 
-Two questions are answered apart. *Verified*: the records agree with one another and with every number that was
-computed from them. *Rankable*: the rules of a ranked result are met. Neither proves that the records are true: whoever
-can invent a whole campaign consistently is told only by a signature, by the queue's accounting, or by an audit.
+Two properties are independent. *Verified*: the records agree with one another and with every number that was computed
+from them. *Rankable*: the rules of a ranked result are met. Neither proves that the records are true: a consistently
+invented campaign is detected only by a signature, by the scheduler's accounting, or by an audit.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from aiperf_orch.package.check_events import check_events
 from aiperf_orch.package.check_tables import check_manifest, check_tables
 from aiperf_orch.package.check_trials import check_trials
 from aiperf_orch.package.findings import Fault, Faults
-from aiperf_orch.package.package_index import gather
+from aiperf_orch.package.package_index import index_package
 from aiperf_orch.package.reading import Package, open_package
 from aiperf_orch.package.signature import check_signature
 from aiperf_orch.results import rules
@@ -27,12 +27,15 @@ from aiperf_orch.results.tables import result_row
 
 @dataclass(frozen=True)
 class Verification:
-    """What was found in a package.
+    """Result of verifying a package.
 
-    `faults` are listed up to a bound, `more_faults` were only counted. `result_row` is the row of result.csv, recomputed
-    from the records; None when they cannot be read. `missed_rules` are ids, of the rules that `result_row` misses.
-    `sha256` is of the package's file, None when it is no package; `signed_by` whose signature of it is valid, None
-    when none was asked for.
+    Attributes:
+        faults: in the order in which they were found, up to a limit.
+        more_faults: number of faults beyond that limit.
+        result_row: the row of result.csv, recomputed from the records; None when they cannot be read.
+        missed_rules: ids of the rules that the result misses.
+        sha256: hash of the file; None when it is not a package.
+        signed_by: principal of the valid signature; None without one, or when none was required.
     """
 
     faults: list[Fault]
@@ -54,27 +57,27 @@ class Verification:
 
     @property
     def rankable(self) -> bool:
-        """Whether the rules are met, by the recomputed row; a ranking asks for `verified` too."""
+        """Whether the recomputed result meets the rules; a ranking requires `verified` as well."""
         return self.result_row is not None and not self.missed_rules
 
 
 def verify(path: Path, signers: Path | None = None) -> Verification:
-    """Verify a package. Never raises for what stands in the package: every fault of it is listed.
+    """Verify a package. The contents of the package never raise an error; its faults are listed.
 
     Args:
-        path: the package's file; a detached signature is looked for beside it, with `.sig` appended.
-        signers: an `allowed_signers` file of ssh-keygen: asks for a valid signature by one of them.
+        path: the file; a detached signature is expected beside it, with `.sig` appended to the name.
+        signers: an `allowed_signers` file of ssh-keygen: requires a valid signature by one of them. None requires none.
 
     Raises:
-        UsageError: when there is no such file, or ssh-keygen is wanted and missing.
-        AiperfError: when there is no room to unpack it.
+        UsageError: The file does not exist, or ssh-keygen is required and missing.
+        AiperfError: There is no space to unpack the package.
     """
     faults = Faults()
     with open_package(path, faults) as package:
         signed_by = check_signature(path, signers, faults) if signers else None
         row, missed = (None, []) if package is None else _examine(package, faults)
         newer = [fault for fault in faults.listed if fault.id == NEWER_VERSION]
-        if newer:  # what else was found follows from records that this version does not understand
+        if newer:  # other faults follow from records that this version does not understand
             signature = [fault for fault in faults.listed if fault.id.startswith("signature.")]
             faults, row, missed = Faults([*newer[:1], *signature]), None, []
         return Verification(faults.listed, faults.unlisted, row, missed, package.sha256 if package else None, signed_by)
@@ -83,12 +86,12 @@ def verify(path: Path, signers: Path | None = None) -> Verification:
 def _examine(package: Package, faults: Faults) -> tuple[dict[str, Any] | None, list[str]]:
     """Add every fault of a package; returns the recomputed row of result.csv, and the ids of the rules it misses."""
     manifest = check_manifest(package, faults)
-    evidence = gather(package, faults)
-    if evidence is None:
+    index = index_package(package, faults)
+    if index is None:
         return None, []
-    check_trials(evidence)
-    check_events(evidence)
-    check_histories(evidence)
-    check_accounting(evidence)
-    check_tables(evidence, manifest)
-    return result_row(evidence.result), [miss.rule.id for miss in rules.misses(evidence.result)]
+    check_trials(index)
+    check_events(index)
+    check_histories(index)
+    check_accounting(index)
+    check_tables(index, manifest)
+    return result_row(index.result), [miss.rule.id for miss in rules.misses(index.result)]

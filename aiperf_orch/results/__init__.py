@@ -1,1 +1,1 @@
-"""What comes out of a campaign: the score, the rules' verdict, the tables."""
+"""Results of a campaign: score, rules, tables and report."""

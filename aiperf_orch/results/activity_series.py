@@ -1,4 +1,4 @@
-"""How busy a campaign was over time: trials at work, and operations per second, in equal intervals."""
+"""Activity of a campaign over time: running trials and operations per second, in equal intervals."""
 
 from __future__ import annotations
 
@@ -19,11 +19,15 @@ _Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Activity:
-    """What was done in each of equal intervals from the first begin to the end of the last epoch that counts.
+    """Activity in equal intervals from the first begin to the end of the last epoch that counts.
 
-    `edges` are the intervals' bounds in seconds, one more than there are intervals; `trials` how many were at work on
-    average, `ops` operations per second. An epoch's operations are spread evenly over its time. `utilisation` is
-    the share of the time that `concurrency` trials could have been at work in which they were.
+    The operations of an epoch are spread evenly over its duration.
+
+    Attributes:
+        edges: bounds of the intervals in seconds, shape (intervals + 1,).
+        trials: mean number of running trials in each interval, shape (intervals,).
+        ops: operations per second in each interval, shape (intervals,).
+        utilisation: time of running trials divided by the time of `concurrency` slots, between 0 and 1.
     """
 
     edges: _Array
@@ -33,32 +37,40 @@ class Activity:
 
 
 def activity_of(result: Result) -> Activity | None:
-    """The activity of a campaign; None before any epoch has taken time."""
+    """Compute the activity of a campaign; None before an epoch with a duration has ended."""
     start, seconds = result.started, result.score.seconds
     if start is None or seconds <= 0:
         return None
     edges = np.linspace(0.0, seconds, _INTERVALS + 1)
     epochs = result.collected.epochs
-    work = [span for trial in result.collected.trials for span in _at_work(trial)]
-    busy = _until(
+    runs = [span for trial in result.collected.trials for span in _run_times(trial)]
+    busy = _cumulative(
         edges,
-        np.array([(begin - start).total_seconds() for begin, _ in work]),
-        np.array([(end - start).total_seconds() for _, end in work]),
-        np.array([(end - begin).total_seconds() for begin, end in work]),
+        np.array([(begin - start).total_seconds() for begin, _ in runs]),
+        np.array([(end - start).total_seconds() for _, end in runs]),
+        np.array([(end - begin).total_seconds() for begin, end in runs]),
     )
-    done = _until(
+    operations = _cumulative(
         edges,
         np.array([(epoch.start - start).total_seconds() for epoch in epochs]),
         np.array([(epoch.end - start).total_seconds() for epoch in epochs]),
         np.array([float(epoch.ops) for epoch in epochs]),
     )
     interval = seconds / _INTERVALS
-    possible = seconds * result.directory.settings.campaign.concurrency
-    return Activity(edges, np.diff(busy) / interval, np.diff(done) / interval, float(busy[-1] - busy[0]) / possible)
+    slot_seconds = seconds * result.directory.settings.campaign.concurrency
+    return Activity(
+        edges=edges,
+        trials=np.diff(busy) / interval,
+        ops=np.diff(operations) / interval,
+        utilisation=float(busy[-1] - busy[0]) / slot_seconds,
+    )
 
 
-def _at_work(trial: TrialRecords) -> Iterator[tuple[datetime, datetime]]:
-    """From each run's begin line to its end line; of a run that wrote none, to the end of its last epoch that counts."""
+def _run_times(trial: TrialRecords) -> Iterator[tuple[datetime, datetime]]:
+    """Begin and end of each run of a trial.
+
+    A run without an end line lasts until the end of its last epoch that counts.
+    """
     ends = {(end.attempt, end.run): end.time for end in trial.ends}
     begins = sorted(trial.begins, key=lambda begin: begin.time)
     for begin, after in zip(begins, [*begins[1:], None], strict=False):
@@ -70,7 +82,7 @@ def _at_work(trial: TrialRecords) -> Iterator[tuple[datetime, datetime]]:
             yield begin.time, end
 
 
-def _until(times: _Array, begins: _Array, ends: _Array, amounts: _Array) -> _Array:
-    """How much was done until each time, where every amount is done evenly between its begin and its end."""
+def _cumulative(times: _Array, begins: _Array, ends: _Array, amounts: _Array) -> _Array:
+    """Sum of the amounts up to each time, where each amount accrues linearly between its begin and its end."""
     spans = np.maximum(ends - begins, 1e-9)
     return np.array([float(np.sum(amounts * np.clip((time - begins) / spans, 0.0, 1.0))) for time in times])

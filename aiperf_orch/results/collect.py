@@ -1,7 +1,8 @@
-"""Collects the epochs that count from a campaign's records, and what is wrong with those that do not."""
+"""Collection of the epochs that count, and of faults in the records."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -17,7 +18,7 @@ from aiperf_orch.records.events import Begin, End, Epoch
 
 @dataclass(frozen=True)
 class TrialRecords:
-    """One trial: its begin and end lines, and its epochs that count, in order."""
+    """Begin lines, end lines and counted epochs of one trial, each in order."""
 
     trial: TrialState
     begins: list[Begin]
@@ -27,9 +28,12 @@ class TrialRecords:
 
 @dataclass(frozen=True)
 class Collected:
-    """All trials of a campaign. `start` is the first begin of any, also of one whose events cannot count.
+    """Records of all trials of a campaign.
 
-    `faults` name file and line of what cannot count.
+    Attributes:
+        trials: in the order of their numbers.
+        start: the first begin of any trial, including trials whose events do not count; None before the first begin.
+        faults: one message, with file and line, for each record that does not count.
     """
 
     trials: list[TrialRecords]
@@ -38,26 +42,46 @@ class Collected:
 
     @cached_property
     def epochs(self) -> list[Epoch]:
-        """Every epoch that counts, by its end; of equal ends in the order of the trials."""
+        """All epochs that count, sorted by their ends; epochs with equal ends are in the order of their trials."""
         return sorted((epoch for trial in self.trials for epoch in trial.epochs), key=attrgetter("end"))
 
 
 def collect(directory: CampaignDirectory, state: CampaignState) -> Collected:
-    """Read the events of every attempt, and keep what counts."""
+    """Read the events of every attempt, and keep those that count."""
     faults: list[str] = []
-    read: list[TrialRecords] = []
+    trials: list[TrialRecords] = []
     for trial in state.trials.values():
         runs: list[RunEvents] = []
         for attempt in trial.attempts:
-            counted, faulty = counted_runs(directory, trial, attempt)
-            runs += counted
-            faults += faulty
+            attempt_runs, attempt_faults = counted_runs(directory, trial, attempt)
+            runs += attempt_runs
+            faults += attempt_faults
         begins = [run.begin for run in runs if run.begin]
         ends = [run.end for run in runs if run.end]
         epochs = [epoch for run in runs for epoch in run.epochs]
-        read.append(TrialRecords(trial, begins, epochs, ends))
-    times = [begin.time for records in read for begin in records.begins]
-    start = min([*times, *([state.first_begin] if state.first_begin else [])], default=None)
-    deadline = start + timedelta(seconds=directory.settings.campaign.duration) if start else None
-    trials = [replace(records, epochs=list(count_epochs(records.epochs, deadline).values())) for records in read]
+        trials.append(TrialRecords(trial, begins, epochs, ends))
+    trials, start = count_trials(trials, state.first_begin, timedelta(seconds=directory.settings.campaign.duration))
     return Collected(trials, start, faults)
+
+
+def count_trials(
+    trials: Iterable[TrialRecords], first_begin: datetime | None, duration: timedelta
+) -> tuple[list[TrialRecords], datetime | None]:
+    """Drop epochs that do not count: repetitions, and those that ended past the deadline.
+
+    Args:
+        trials: with all epochs of their attempts.
+        first_begin: the first begin in the journal; begin lines of trials may be earlier.
+        duration: time limit of the campaign, from the first begin.
+
+    Returns:
+        The trials with their counted epochs, and the first begin; None before it.
+    """
+    trials = list(trials)
+    times = [begin.time for records in trials for begin in records.begins]
+    if first_begin:
+        times.append(first_begin)
+    start = min(times, default=None)
+    deadline = start + duration if start else None
+    counted = [replace(records, epochs=list(count_epochs(records.epochs, deadline).values())) for records in trials]
+    return counted, start

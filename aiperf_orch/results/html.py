@@ -1,4 +1,7 @@
-"""HTML pages that stand alone: one file that loads nothing and runs nothing, whatever stands in its text."""
+"""Self-contained HTML pages: one file that loads no resource and runs no script.
+
+This holds for any text in the page, including text from untrusted records.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +19,14 @@ _STYLE: Final = "report.css"
 
 
 def render_page(template: str, **fields: Any) -> str:
-    """A page from its template, with our style sheet inside it.
+    """Render a page from its template, with the style sheet inlined.
 
-    Everything is escaped but `Markup`, and characters that cannot be seen, or that turn the direction of a text, are
-    shown as their codes. The page's content policy allows nothing but this one style sheet.
+    Values are escaped unless they are `Markup`; invisible characters and those that change the direction of text are
+    shown as their codes. The content security policy of the page allows only the inlined style sheet.
 
     Args:
-        template: its name in templates/.
-        **fields: what the template shows.
+        template: the file name of a template in templates/.
+        **fields: variables of the template.
     """
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(lambda name: (files("aiperf_orch.templates") / name).read_text(encoding="utf-8")),
@@ -32,7 +35,7 @@ def render_page(template: str, **fields: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        finalize=_shown,
+        finalize=_visible_value,
     )
     style = (files("aiperf_orch.templates") / _STYLE).read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
@@ -40,5 +43,5 @@ def render_page(template: str, **fields: Any) -> str:
     return environment.get_template(template).render(fields, style=Markup(style), policy=policy)  # noqa: S704
 
 
-def _shown(value: Any) -> Any:
+def _visible_value(value: Any) -> Any:
     return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value

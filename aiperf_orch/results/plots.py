@@ -1,8 +1,8 @@
-"""Pictures as SVG that stands inside an HTML page: no ids, no styles of its own, nothing that loads.
+"""Charts as inline SVG for HTML pages: without ids, styles or external resources.
 
-Their colours are the page's: ink is `currentColor`, and what is drawn has the class `accent` or `second`, which the page's
-style sheet colours, so that one picture serves light, dark and paper. matplotlib draws; it is costly to import, so
-import this module where a picture is needed.
+Colours come from the style sheet of the page: text and axes use `currentColor`, curves have the class `accent`, so that
+one chart serves the light theme, the dark theme and print. Charts are drawn by matplotlib, whose import takes long;
+import this module where a chart is drawn, not at the top of commands.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from matplotlib.ticker import Formatter, MaxNLocator
 
 @dataclass(frozen=True)
 class Palette:
-    """Colours of a picture: text and lines, and what is measured."""
+    """Colours of a chart: `ink` for text and axes, `accent` for data."""
 
     ink: str
     accent: str
 
 
-PAGE: Final = Palette("#000001", "#000002")  # no colours, but signs for the page's
+PAGE: Final = Palette("#000001", "#000002")  # placeholders that become CSS classes
 PAPER: Final = Palette("#1c2024", "#0a5fa8")
 _CLASSES: Final = {PAGE.accent: "accent"}
 _ATTRIBUTES: Final = frozenset(
@@ -40,12 +40,12 @@ _ELEMENTS: Final = frozenset({"g", "path", "text"})
 
 
 def style(palette: Palette) -> dict[Any, Any]:
-    """Settings of matplotlib for a picture, to be held while it is made and while it is written."""
+    """Settings of matplotlib (rcParams) for a chart; they apply while it is drawn and while it is saved."""
     return {
         "axes.edgecolor": palette.ink,
         "axes.labelcolor": palette.ink,
         "font.size": 8.0,
-        "svg.fonttype": "none",  # text as text: it can be found and read aloud, and has the page's font
+        "svg.fonttype": "none",  # text stays text: searchable, accessible, in the font of the page
         "svg.hashsalt": "aiperf-orch",
         "text.parse_math": False,
         "text.color": palette.ink,
@@ -56,7 +56,13 @@ def style(palette: Palette) -> dict[Any, Any]:
 
 @dataclass(frozen=True)
 class Curve:
-    """One curve of a chart. `steps` holds each value until the next point; `level` is a dashed line for comparison."""
+    """One curve of a chart.
+
+    Attributes:
+        x: positions on the horizontal axis; for `bars`, the edges, one more than there are values.
+        y: values.
+        kind: `steps` keeps each value until the next point; `level` is a dashed reference line.
+    """
 
     x: Sequence[float]
     y: Sequence[float]
@@ -71,14 +77,14 @@ def chart(
     y_format: Formatter | None = None,
     size: tuple[float, float] = (4.6, 2.4),
 ) -> Markup:
-    """A chart with zero at the bottom left, as an `svg` element.
+    """Draw a chart with the origin at the bottom left, as an `svg` element.
 
     Args:
-        curves: what it shows; the first has the page's accent.
-        label: what it shows, for who cannot see it.
+        curves: one or more curves.
+        label: description of the chart for screen readers.
         x_label: name and unit of the horizontal axis.
-        y_format: how values are written; by default as numbers.
-        size: width and height in inches of 72 px; the page scales it.
+        y_format: formatter of the vertical axis; None formats values as numbers.
+        size: width and height in inches of 72 px; the page scales the chart.
     """
     with mpl.rc_context(style(PAGE)):
         figure = Figure(figsize=size, layout="constrained")
@@ -90,20 +96,21 @@ def chart(
         axes.set_ylim(0, 1.08 * max(max(curve.y) for curve in curves) or 1)
         if y_format is not None:
             axes.yaxis.set_major_formatter(y_format)
-        calm(axes, PAGE)
+        simplify_axes(axes, PAGE)
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=_STEPS))
         return embed(figure, label)
 
 
 def embed(figure: Figure, label: str) -> Markup:
-    """A figure as an `svg` element to stand in a page, the same for the same figure."""
+    """Convert a figure to an inline `svg` element; the result is deterministic."""
     figure.patch.set_visible(False)
     with mpl.rc_context(style(PAGE)):
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None})
-    root = ElementTree.fromstring(text.getvalue())  # noqa: S314  matplotlib wrote it just now
-    inside = "".join(_element(child) for child in root if _name(child) in _ELEMENTS)
-    return Markup(f'<svg viewBox="{root.get("viewBox")}" role="img" aria-label="{escape(label)}">{inside}</svg>')  # noqa: S704
+    root = ElementTree.fromstring(text.getvalue())  # noqa: S314  written by matplotlib
+    content = "".join(_element(child) for child in root if _name(child) in _ELEMENTS)
+    view_box = root.get("viewBox")
+    return Markup(f'<svg viewBox="{view_box}" role="img" aria-label="{escape(label)}">{content}</svg>')  # noqa: S704
 
 
 def _draw(axes: Axes, curve: Curve) -> None:
@@ -117,11 +124,11 @@ def _draw(axes: Axes, curve: Curve) -> None:
             drawn = "steps-post" if curve.kind == "steps" else "default"
             axes.plot(curve.x, curve.y, color=PAGE.accent, linewidth=1.6, drawstyle=drawn, solid_joinstyle="round")
             last = [curve.x[-1]] * 2, [curve.y[-1]] * 2
-            axes.plot(*last, color=PAGE.accent, linewidth=5, solid_capstyle="round")  # a line of no length is a dot
+            axes.plot(*last, color=PAGE.accent, linewidth=5, solid_capstyle="round")  # a line of length zero is a dot
 
 
-def calm(axes: Axes, palette: Palette) -> None:
-    """No frame, no ticks, a faint grid: what is drawn comes first."""
+def simplify_axes(axes: Axes, palette: Palette) -> None:
+    """Remove frame and ticks of the axes, and draw a faint horizontal grid."""
     axes.patch.set_visible(False)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
@@ -134,7 +141,7 @@ def calm(axes: Axes, palette: Palette) -> None:
 
 
 def _element(element: ElementTree.Element) -> str:
-    """An element of matplotlib's SVG without ids, references and styles; a style becomes attributes and classes."""
+    """Serialize an element of matplotlib's SVG without ids and references; its style becomes attributes and classes."""
     name = _name(element)
     if name not in _ELEMENTS:
         return ""
@@ -144,7 +151,7 @@ def _element(element: ElementTree.Element) -> str:
     classes = []
     for part in filter(None, (part.strip() for part in element.get("style", "").split(";"))):
         key, _, value = (piece.strip() for piece in part.partition(":"))
-        if key == "font":  # as older versions of matplotlib have it
+        if key == "font":  # written by older versions of matplotlib
             attributes["font-size"] = value.split("px")[0]
         elif value in _CLASSES:
             classes.append(f"{key}-{_CLASSES[value]}")
@@ -157,8 +164,8 @@ def _element(element: ElementTree.Element) -> str:
     if classes:
         attributes["class"] = " ".join(classes)
     written = "".join(f' {key}="{escape(value)}"' for key, value in attributes.items())
-    inside = str(escape((element.text or "").strip())) + "".join(_element(child) for child in element)
-    return f"<{name}{written}>{inside}</{name}>" if inside or name != "g" else ""
+    content = str(escape((element.text or "").strip())) + "".join(_element(child) for child in element)
+    return f"<{name}{written}>{content}</{name}>" if content or name != "g" else ""
 
 
 def _name(element: ElementTree.Element) -> str:

@@ -1,4 +1,4 @@
-"""report.html: a campaign's result for people, as one file. What it says is `result`'s, how it looks the template's."""
+"""report.html: the result of a campaign as one HTML page. The layout is in the template."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from aiperf_orch.network import counts
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.results import rules
 from aiperf_orch.results.activity_series import activity_of
-from aiperf_orch.results.efficiency import in_words
+from aiperf_orch.results.efficiency import format_efficiency
 from aiperf_orch.results.html import render_page
 from aiperf_orch.results.plots import Curve, chart
 from aiperf_orch.results.result import Result
@@ -36,16 +36,16 @@ _WIDE: Final = (9.4, 2.5)  # inches
 
 
 def write_report(result: Result, path: Path | None = None) -> Path:
-    """Write the report, replacing it whole; returns its path, by default the campaign's report.html."""
+    """Write the report, replacing an earlier one; the default path is report.html of the campaign. Returns the path."""
     path = path or result.directory.report
     replace_file(path, render_report(result).encode())
     return path
 
 
 def render_report(result: Result) -> str:
-    """The report as HTML, the same for the same records."""
+    """Render the report as HTML; the same records give the same bytes."""
     score = result.score
-    missed = {miss.rule.id: _public(miss.why, result) for miss in rules.misses(result)}
+    missed = {miss.rule.id: _public_line(miss.why, result) for miss in rules.misses(result)}
     rows = leaderboard_rows(result)
     return render_page(
         "report.html.j2",
@@ -56,12 +56,12 @@ def render_report(result: Result) -> str:
         counting=counts.CONVENTION,
         rules=[(rule, missed.get(rule.id)) for rule in rules.RULES],
         missed=missed,
-        faults=[_public(fault, result) for fault in result.faults[:_MOST_FAULTS]],
+        faults=[_public_line(fault, result) for fault in result.faults[:_MOST_FAULTS]],
         more_faults=max(len(result.faults) - _MOST_FAULTS, 0),
         simulated=result.simulated,
-        pictures=_pictures(result),
-        activity=_activity_pictures(result),
-        cost=in_words(result.efficiency),
+        pictures=_score_charts(result),
+        activity=_activity_charts(result),
+        cost=format_efficiency(result.efficiency),
         trials=[row | {"edits": Counter(row["edits"].split())} for row in rows[:_MOST_TRIALS]],
         more_trials=max(len(rows) - _MOST_TRIALS, 0),
         **_failures(result),
@@ -74,8 +74,8 @@ def render_report(result: Result) -> str:
     )
 
 
-def _pictures(result: Result) -> dict[str, str] | None:
-    """Score, error and regulated score over time; None before there is anything to draw."""
+def _score_charts(result: Result) -> dict[str, str] | None:
+    """Charts of score, error and regulated score over time; None before an epoch has ended."""
     points = [point for point in series(result.started, result.collected.epochs, result.duration) if point[1].epochs]
     if not points:
         return None
@@ -103,8 +103,8 @@ def _pictures(result: Result) -> dict[str, str] | None:
     }
 
 
-def _activity_pictures(result: Result) -> dict[str, Any] | None:
-    """Throughput and trials at work over time, and the share of possible work; None before there is any."""
+def _activity_charts(result: Result) -> dict[str, Any] | None:
+    """Charts of throughput and running trials over time, with the utilisation; None before an epoch has ended."""
     activity = activity_of(result)
     if activity is None:
         return None
@@ -114,20 +114,20 @@ def _activity_pictures(result: Result) -> dict[str, Any] | None:
     rates, word = _ops_format(float(activity.ops.max()))
     concurrency = result.directory.settings.campaign.concurrency
     span = [edges[0], edges[-1]]
-    done = [Curve(edges, activity.ops.tolist(), "bars"), Curve(span, [result.score.score] * 2, "level")]
-    work = [Curve(edges, activity.trials.tolist(), "bars"), Curve(span, [float(concurrency)] * 2, "level")]
+    throughput = [Curve(edges, activity.ops.tolist(), "bars"), Curve(span, [result.score.score] * 2, "level")]
+    trials = [Curve(edges, activity.trials.tolist(), "bars"), Curve(span, [float(concurrency)] * 2, "level")]
     return {
         "utilisation": activity.utilisation,
         "concurrency": concurrency,
         "ops_unit": word,
         "interval": format_duration(float(activity.edges[1])),
-        "ops": chart(done, label=f"Operations per second over time, {word}", x_label=over, y_format=rates),
-        "trials": chart(work, label="Trials at work over time", x_label=over),
+        "ops": chart(throughput, label=f"Operations per second over time, {word}", x_label=over, y_format=rates),
+        "trials": chart(trials, label="Running trials over time", x_label=over),
     }
 
 
 def _failures(result: Result) -> dict[str, Any]:
-    """How attempts ended, and those that failed, newest first."""
+    """Numbers of attempts by end reason, and the failed attempts, newest first."""
     ends = result.state.ends
     failed = [end for end in ends if is_failure(end.reason)]
     number, bad = Counter(end.reason for end in ends), {end.reason for end in failed}
@@ -141,8 +141,8 @@ def _failures(result: Result) -> dict[str, Any]:
                 "trial": end.trial,
                 "attempt": end.attempt,
                 "reason": end.reason.value,
-                "message": _public(end.message, result),
-                "then": "given up" if end.final else "tried again",
+                "message": _public_line(end.message, result),
+                "then": "not retried" if end.final else "retried",
                 "epochs": end.epochs,
             }
             for end in failed[: -_MOST_FAILURES - 1 : -1]
@@ -152,16 +152,16 @@ def _failures(result: Result) -> dict[str, Any]:
 
 
 def _system(result: Result) -> list[tuple[str, Any]]:
-    """What the trials ran on, as their begin lines tell it."""
+    """System and software of the trials, as their begin lines state them."""
     begins = [begin for trial in result.collected.trials for begin in trial.begins]
     settings = result.directory.settings
     versions = {f"{name} {version}" for begin in begins for name, version in begin.versions.items()}
-    told: list[tuple[str, Any]] = [
+    fields: list[tuple[str, Any]] = [
         ("System", settings.system.name),
         ("Submitter", settings.system.submitter),
         ("Contact", settings.system.contact),
         ("Scheduler", settings.scheduler.kind),
-        ("Hosts that trials began on", len({host for begin in begins for host in begin.hosts})),
+        ("Hosts of trials", len({host for begin in begins for host in begin.hosts})),
         ("Devices", _listed({begin.device for begin in begins})),
         ("CPU cores of a trial", _listed({str(begin.cores) for begin in begins})),
         ("Precision", _listed(set(result.precisions))),
@@ -169,25 +169,26 @@ def _system(result: Result) -> list[tuple[str, Any]]:
         ("Software of the trials", _listed(versions)),
         ("Largest clock skew", f"{result.clock_skew:.3f} s"),
     ]
-    return [(name, value) for name, value in told if value not in (None, "")]
+    return [(name, value) for name, value in fields if value not in (None, "")]
 
 
 def _settings(settings: SiteSettings, salt: str) -> list[tuple[str, list[tuple[str, str, bool]]]]:
-    """Every section with its keys: name, value, and whether it is not the default."""
-    given, default = settings.model_dump(mode="json"), SiteSettings().model_dump(mode="json")
+    """Sections of the settings; for each key its name, its value, and whether the value is not the default."""
+    values, defaults = settings.model_dump(mode="json"), SiteSettings().model_dump(mode="json")
     sections = []
-    for section, keys in given.items():
+    for section, keys in values.items():
         for name in keys.keys() & {key for part, key in private_keys() if part == section}:
             keys[name] = redacted(keys[name], salt)
-        usual, model = flatten(default[section]), getattr(settings, section)
+        usual, model = flatten(defaults[section]), getattr(settings, section)
         rows = [
-            (written_key(model, key), _value(value), value != usual.get(key)) for key, value in flatten(keys).items()
+            (written_key(model, key), _format_value(value), value != usual.get(key))
+            for key, value in flatten(keys).items()
         ]
         sections.append((section, sorted(rows, key=lambda row: row[0].startswith(f"{ADVANCED}."))))
     return sections
 
 
-def _value(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
     if value is None:
@@ -195,8 +196,8 @@ def _value(value: Any) -> str:
     return ("yes" if value else "no") if isinstance(value, bool) else str(value)
 
 
-def _public(text: str, result: Result) -> str:
-    """A message in one line of bounded length, without the place where the campaign lies."""
+def _public_line(text: str, result: Result) -> str:
+    """A message as one line of bounded length, without the path of the campaign directory."""
     line = " ".join(text.replace(f"{result.directory.path}/", "").split())
     return line if len(line) <= _MOST_CHARACTERS else line[: _MOST_CHARACTERS - 1] + "…"
 
@@ -206,11 +207,16 @@ def _listed(values: set[str]) -> str:
 
 
 def _time_unit(seconds: float) -> tuple[str, float]:
-    return ("hours", 3600.0) if seconds > 7200 else ("minutes", 60.0) if seconds > 180 else ("seconds", 1.0)
+    """Name and length in seconds of the time unit of an axis."""
+    if seconds > 7200:
+        return "hours", 3600.0
+    if seconds > 180:
+        return "minutes", 60.0
+    return "seconds", 1.0
 
 
-def _ops_format(most: float) -> tuple[Formatter, str]:
-    """How operations per second are written on an axis that reaches so far, and the unit."""
-    divisor, unit = ops_scale(most)
+def _ops_format(maximum: float) -> tuple[Formatter, str]:
+    """Formatter and unit of an axis of operations per second with this maximum."""
+    divisor, unit = ops_scale(maximum)
     write: Callable[[float, object], str] = lambda value, _: f"{value / divisor:g}"  # noqa: E731
     return FuncFormatter(write), unit

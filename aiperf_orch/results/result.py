@@ -1,4 +1,4 @@
-"""A campaign's result: everything that its tables, its verdict and the terminal say, computed once from the records."""
+"""Result of a campaign: the quantities of its tables, rules and report, computed once from the records."""
 
 from __future__ import annotations
 
@@ -16,10 +16,30 @@ from aiperf_orch.results.score import Score, score_of
 
 @dataclass(frozen=True)
 class Result:
-    """One campaign as its records have it, whenever they are read.
+    """Result of one campaign; it depends on the records only, not on the time of reading. Durations are in seconds.
 
-    Durations in seconds; `training_sizes` and `validation_sizes` are images an epoch,
-    those that could not be read among them, `data_digests` what trials stated of their data; `networks` ended an epoch.
+    Attributes:
+        directory: the campaign directory that was read.
+        state: the state that the journal gives.
+        collected: trials with their begin lines, end lines and counted epochs.
+        score: at the end of the last epoch that counts.
+        efficiency: of all epochs that count.
+        started: the first begin of any trial; None before it.
+        longest_epoch: duration of the longest epoch that counts; 0 without epochs.
+        duration: the time limit of the campaign.
+        phase: running, stopped, paused or finished.
+        simulated: whether no training took place.
+        data: name of the data set.
+        input_shape: height, width and channels of an image.
+        classes: number of classes of the data set.
+        data_digests: SHA-256 of the data listings that trials stated.
+        precisions: precisions of all trials.
+        training_sizes: numbers of training images of the epochs, including unreadable images.
+        validation_sizes: numbers of validation images of the epochs.
+        networks: number of different networks that ended an epoch.
+        foreign_weights: trials that began with inherited weights although they have no parent.
+        clock_skew: largest absolute clock skew that a begin line states.
+        faults: messages about records that do not count.
     """
 
     directory: CampaignDirectory
@@ -46,16 +66,16 @@ class Result:
 
 
 def compute_result(directory: CampaignDirectory) -> Result:
-    """The result of a campaign from its journal and events.
+    """Compute the result of a campaign from its journal and events.
 
     Raises:
-        RecordError: when the journal is damaged or has lost its end, or the frozen settings were changed.
+        RecordError: The journal is damaged or truncated, or the settings were changed.
     """
     return result_of(directory, read_state(directory))
 
 
 def result_of(directory: CampaignDirectory, state: CampaignState) -> Result:
-    """The result of a campaign in this state."""
+    """Compute the result of a campaign whose journal was read already."""
     collected = collect(directory, state)
     epochs = collected.epochs
     begins = [begin for trial in collected.trials for begin in trial.begins]

@@ -1,7 +1,7 @@
-"""The rules of a ranked result: which a campaign misses, and why.
+"""Rules of a ranked result: the rules that a campaign misses, with reasons.
 
-The rules are data: `aiperf-1.0.json` beside this module holds each one's id, sentence and numbers, and is frozen. Where
-that file is not the frozen one, its version's name says so, and with it every result row that it judged.
+The rules are data: `aiperf-1.0.json` holds the id, the sentence and the limits of each rule, and is frozen. A modified
+file changes the name of the version, and with it every result row that was evaluated by it.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from aiperf_orch.util.dataset_catalogue import DATASET_SIZES
 from aiperf_orch.util.units import format_duration
 
 FROZEN: Final = {"aiperf-1.0": "140e0f0a1e062d45eea9a87c4e5aec3b7e8caafa4cea4309040d24d6600476c3"}
-"""By version, the SHA-256 of the rules as canonical JSON."""
-_IMAGENET_1K: Final = 1000  # classes: what its name says
+"""Version -> SHA-256 of its rules as canonical JSON."""
+_IMAGENET_1K: Final = 1000  # classes
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule: its id, its sentence, and the numbers that it judges by."""
+    """One rule: id, sentence for messages, and limits."""
 
     id: str
     sentence: str
     limits: Mapping[str, Any]
 
     def why_missed(self, result: Result) -> str | None:
-        """Why a result misses the rule; None when it does not."""
-        return _JUDGES[self.id](result, self.limits)
+        """Return why a result misses the rule; None when it meets the rule."""
+        return _CHECKS[self.id](result, self.limits)
 
 
 @dataclass(frozen=True, slots=True)
 class RuleSet:
-    """Rules of one version. `version` says `modified` where they are not the frozen ones; `sha256` is of their data."""
+    """Rules of one version; the version of modified rules contains `modified`. `sha256` is the hash of the data."""
 
     version: str
     sha256: str
@@ -47,14 +47,14 @@ class RuleSet:
 
 @dataclass(frozen=True, slots=True)
 class Miss:
-    """A rule that a campaign misses, and why."""
+    """A rule that a campaign misses, with the reason."""
 
     rule: Rule
     why: str
 
 
 def read_rules(text: str) -> RuleSet:
-    """A rule set from the JSON text that defines it."""
+    """Parse the JSON text that defines a rule set."""
     data = json.loads(text)
     digest = hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
     version = data["version"]
@@ -64,13 +64,13 @@ def read_rules(text: str) -> RuleSet:
 
 
 def misses(result: Result) -> list[Miss]:
-    """The rules that a result misses; it is rankable when there are none."""
+    """Return the rules that a result misses; an empty list means rankable."""
     return [Miss(rule, why) for rule in RULES if (why := rule.why_missed(result)) is not None]
 
 
 def _duration(result: Result, limits: Mapping[str, Any]) -> str | None:
     least = limits["least_seconds"]
-    # where the deadline cut an epoch off, what is measured ends up to one epoch earlier
+    # when the deadline interrupted an epoch, the measured time may be shorter by the duration of one epoch
     cut_off = result.longest_epoch if result.state.by_deadline and result.duration >= least else 0
     if result.score.seconds + cut_off >= least:
         return None
@@ -102,13 +102,15 @@ def _data(result: Result, limits: Mapping[str, Any]) -> str | None:
         return f"its epochs trained on {', '.join(map(str, other[:3]))} images"
     sizes = sorted(result.validation_sizes - {limits["validation_images"]})
     if sizes or list(result.input_shape) != limits["input_shape"]:
-        return f"its images are {result.input_shape}, and it validated on {', '.join(map(str, sizes)) or limits['validation_images']}"
+        validated = ", ".join(map(str, sizes or [limits["validation_images"]]))
+        return f"its images are {result.input_shape}, and it validated on {validated}"
     return None
 
 
 def _weights(result: Result, _limits: Mapping[str, Any]) -> str | None:
     if result.foreign_weights:
-        return f"trials {', '.join(map(str, result.foreign_weights[:5]))} began with weights of no trial of it"
+        trials = ", ".join(map(str, result.foreign_weights[:5]))
+        return f"trials {trials} began with weights from outside the campaign"
     return None
 
 
@@ -120,16 +122,16 @@ def _error(result: Result, limits: Mapping[str, Any]) -> str | None:
 
 
 def _clocks(result: Result, limits: Mapping[str, Any]) -> str | None:
-    return (
-        None if result.clock_skew < limits["skew_below_seconds"] else f"a node's clock is {result.clock_skew:.1f} s off"
-    )
+    if result.clock_skew < limits["skew_below_seconds"]:
+        return None
+    return f"a node's clock is {result.clock_skew:.1f} s off"
 
 
 def _records(result: Result, _limits: Mapping[str, Any]) -> str | None:
     return f"{len(result.faults)} line(s) do not count; the first: {result.faults[0]}" if result.faults else None
 
 
-_JUDGES: Final[dict[str, Callable[[Result, Mapping[str, Any]], str | None]]] = {
+_CHECKS: Final[dict[str, Callable[[Result, Mapping[str, Any]], str | None]]] = {
     "duration": _duration,
     "ended": _ended,
     "trained": _trained,

@@ -1,4 +1,4 @@
-"""The benchmark's arithmetic: score, error and regulated score at any time (Ren et al. 2021)."""
+"""Score, error and regulated score of a campaign at any time (Ren et al. 2021)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,18 @@ _LEAST_POINTS: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A campaign's result at a time.
+    """Score of a campaign at a time.
 
-    `operations` is exact; `seconds` runs from the first begin of any trial to the end of the last epoch that counts;
-    `score` is operations per second. `error` is 1 - best validation top-1 accuracy so far, None before any epoch ended;
-    `regulated` is score * -ln(`error_counted`), which is the error, or 1 / (2 * validation images) for no error at all.
+    Attributes:
+        operations: exact number of operations of the counted epochs.
+        seconds: from the first begin of any trial to the end of the last counted epoch.
+        score: operations per second.
+        error: lowest top-1 error of the counted epochs; None before an epoch has ended.
+        regulated: score x -ln(`error_counted`).
+        error_counted: the error, or 1 / (2 x validation images) for an error of 0.
+        epochs: number of counted epochs.
+        train_images: images trained in the counted epochs.
+        val_images: images validated in the counted epochs.
     """
 
     operations: int = 0
@@ -36,13 +43,13 @@ class Score:
 
     @property
     def error_is_zero(self) -> bool:
-        """Whether there was no error at all, so that the regulated score uses the bound."""
+        """Whether the error is 0, so that the regulated score uses half a validation image instead."""
         return self.error == 0
 
 
 @dataclass
 class RunningScore:
-    """Adds epochs up in the order of their ends; `at_present` is the score so far."""
+    """Accumulator of epochs in the order of their ends; `at_present` returns the score of those added."""
 
     start: datetime
     operations: int = 0
@@ -53,7 +60,7 @@ class RunningScore:
     best: Epoch | None = None
 
     def add(self, epoch: Epoch) -> None:
-        """Count one more epoch, which ended no earlier than those before it."""
+        """Count an epoch, which must not end before those added earlier."""
         self.operations += epoch.ops
         self.epochs += 1
         self.train_images += epoch.train_images
@@ -63,7 +70,7 @@ class RunningScore:
             self.best = epoch
 
     def at_present(self) -> Score:
-        """The score of the epochs counted so far."""
+        """Score of the epochs added so far."""
         if self.last_end is None or self.best is None:
             return Score()
         measured = self.last_end - self.start
@@ -84,7 +91,7 @@ class RunningScore:
 
 
 def score_of(start: datetime | None, epochs: Iterable[Epoch]) -> Score:
-    """The score of epochs that count, ordered by their ends; `start` is the first begin of any trial."""
+    """Compute the score of epochs that count, sorted by their ends; `start` is the first begin of any trial."""
     if start is None:
         return Score()
     running = RunningScore(start)
@@ -94,15 +101,15 @@ def score_of(start: datetime | None, epochs: Iterable[Epoch]) -> Score:
 
 
 def series(start: datetime | None, epochs: list[Epoch], duration: float) -> list[tuple[float, Score]]:
-    """The score over time, every 6 minutes and at the end; of shorter campaigns at least 20 points.
+    """Compute the score over time: every 6 minutes and at the end, with at least 20 points for short campaigns.
 
     Args:
-        start: the first begin of any trial.
-        epochs: epochs that count, ordered by their ends.
-        duration: of the campaign, in seconds; it sets the interval of a short one.
+        start: the first begin of any trial; None before it.
+        epochs: epochs that count, sorted by their ends.
+        duration: time limit of the campaign in seconds; it sets the interval of a short campaign.
 
     Returns:
-        Pairs of seconds since the start and the score then, ending with the last epoch's end.
+        Pairs of seconds since the start and the score at that time; the last pair is at the end of the last epoch.
     """
     if start is None or not epochs:
         return []

@@ -1,6 +1,6 @@
-"""leaderboard.csv, result.csv and series.csv, by pandas. Operations are written as decimal digits, however many.
+"""Tables of a campaign: leaderboard.csv, result.csv and series.csv.
 
-The README documents every column.
+Operations are written as exact decimal integers of any length. The README documents every column.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from aiperf_orch.util.units import format_time
 
 
 def write_tables(result: Result) -> None:
-    """Write the three CSV files into the campaign's directory, replacing them whole."""
+    """Write the three CSV files into the campaign directory, replacing earlier ones."""
     directory = result.directory
     for path, rows, columns in (
         (directory.leaderboard, leaderboard_rows(result), _LEADERBOARD),
@@ -71,12 +71,12 @@ LATER_COLUMNS: Final = {
     MEMBERS.leaderboard.name: {"images_per_second", "data_wait"},
     MEMBERS.series.name: set[str](),
 }
-"""Columns that tables of earlier versions do not have."""
+"""Columns that tables of earlier versions lack."""
 _SERIES = ("seconds", "operations", "score", "error", "regulated_score", "epochs", "simulated")
 
 
 def leaderboard_rows(result: Result) -> list[dict[str, Any]]:
-    """A row a trial, by error; those that never ended an epoch stand last, without a rank."""
+    """One row for each trial, sorted by error; trials without an ended epoch are last and have no rank."""
     rows = [_trial_row(records, result) for records in result.collected.trials]
     rows.sort(key=lambda row: (row["error"] is None, row["error"] or 0.0, row["trial"]))
     for rank, row in enumerate(rows, start=1):
@@ -85,7 +85,7 @@ def leaderboard_rows(result: Result) -> list[dict[str, Any]]:
 
 
 def result_row(result: Result) -> dict[str, Any]:
-    """The one row that goes to a ranking committee."""
+    """The row of result.csv, which a ranking committee receives."""
     settings, score, versions = result.directory.settings, result.score, result.directory.config.versions
     efficiency = result.efficiency
     system = settings.system
@@ -108,7 +108,7 @@ def result_row(result: Result) -> dict[str, Any]:
         "rankable": "no" if missed else "yes",
         "missed_rules": " ".join(miss.rule.id for miss in missed),
         "rules": rules.VERSION,
-        "simulated": _yes(result.simulated),
+        "simulated": _yes_no(result.simulated),
         "operations": score.operations,
         "seconds": score.seconds,
         "started": format_time(result.started) if result.started else None,
@@ -123,7 +123,7 @@ def result_row(result: Result) -> dict[str, Any]:
         "energy_joules": efficiency.energy,
         "energy_of": efficiency.energy_of,
         "operations_per_joule": efficiency.operations_per_joule,
-        "error_is_zero": _yes(score.error_is_zero),
+        "error_is_zero": _yes_no(score.error_is_zero),
         "state": result.phase.value,
         "data": result.data,
         "data_sha256": " ".join(sorted(result.data_digests)),
@@ -140,7 +140,7 @@ def result_row(result: Result) -> dict[str, Any]:
 
 
 def series_rows(result: Result) -> list[dict[str, Any]]:
-    """The score over time."""
+    """One row for each point of the score over time."""
     points: Sequence[tuple[float, Any]] = series(result.started, result.collected.epochs, result.duration)
     return [
         {
@@ -150,7 +150,7 @@ def series_rows(result: Result) -> list[dict[str, Any]]:
             "error": score.error,
             "regulated_score": score.regulated,
             "epochs": score.epochs,
-            "simulated": _yes(result.simulated),
+            "simulated": _yes_no(result.simulated),
         }
         for seconds, score in points
     ]
@@ -187,9 +187,9 @@ def _trial_row(records: TrialRecords, result: Result) -> dict[str, Any]:
         "predicted_error": end.predicted_error if end else None,
         "attempts": len(trial.attempts),
         "end_reason": end.reason.value if end else "RUNNING",
-        "simulated": _yes(result.simulated),
+        "simulated": _yes_no(result.simulated),
     }
 
 
-def _yes(value: bool) -> str:
+def _yes_no(value: bool) -> str:
     return "yes" if value else "no"

@@ -1,4 +1,4 @@
-"""`mail` with a real SMTP server on this machine, TLS and all, and with a sendmail that is a real program."""
+"""Tests of `mail` with a real SMTP server, with and without TLS, and with an executable sendmail."""
 
 from __future__ import annotations
 
@@ -31,32 +31,33 @@ from aiperf_orch.package.verify import verify
 from aiperf_orch.results.result import compute_result
 from aiperf_orch.util.errors import AiperfError, UsageError
 from aiperf_orch.util.units import format_ops, now
+from package_fixtures import add_attempt
 
-# aiosmtpd does not see TLS that is there from the first byte on
+# aiosmtpd does not detect implicit TLS
 pytestmark = pytest.mark.filterwarnings("ignore:Requiring AUTH")
 _FROM = "admin@site.example"
 _TO = "results@committee.example"
 
 
 class _Inbox:
-    """What the server does with mail: it keeps it, and refuses who is called nobody."""
+    """Handler of the server: it stores mail, and refuses the recipient `unknown`."""
 
     def __init__(self) -> None:
         self.mails: list[Envelope] = []
         self.encrypted: list[bool] = []
         self.users: list[str] = []
-        self.breaks_off = False
+        self.drops_connection = False
 
     async def handle_RCPT(
         self, server: Any, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
-        if address.startswith("nobody@"):
+        if address.startswith("unknown@"):
             return "550 no such user here\x1b[31m"
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
     async def handle_DATA(self, server: Any, session: Session, envelope: Envelope) -> str:
-        if self.breaks_off:
+        if self.drops_connection:
             server.transport.abort()
         self.mails.append(envelope)
         self.encrypted.append(session.ssl is not None or server.transport.get_extra_info("sslcontext") is not None)
@@ -69,7 +70,7 @@ class _Inbox:
 
 
 class _MailServer:
-    """A mail server in a thread of its own, at a port that the system chose; `tls` from its first byte on, or later."""
+    """A mail server in a thread, at a port that the system selects; `tls` selects implicit TLS, otherwise STARTTLS."""
 
     def __init__(self, context: ssl.SSLContext | None, *, tls: bool, login: bool, silent: bool = False) -> None:
         self.inbox = _Inbox()
@@ -108,7 +109,7 @@ class _MailServer:
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Who issues the servers' certificates; its own stands in `file`."""
+    """The authority that issues the certificates of servers; `file` contains its own certificate."""
     authority = trustme.CA()
     file = tmp_path_factory.mktemp("authority") / "ca.pem"
     authority.cert_pem.write_to_path(str(file))
@@ -137,13 +138,13 @@ def start(authority: Any) -> Iterator[Callable[..., _MailServer]]:
 
 @pytest.fixture
 def made(make_true: Callable[..., Any]) -> Any:
-    """A campaign that is over, with something private in its settings."""
+    """A finished campaign with a private setting."""
     return make_true(system__name="Größe 1", scheduler__setup=["export TOKEN=s3cret-token"])
 
 
 @pytest.fixture
 def mail(aiperf: Callable[..., Any], made: Any, authority: Any) -> Callable[..., Any]:
-    """Runs `mail` for the campaign, with the authority trusted."""
+    """Runs `mail` for the campaign; it trusts the authority."""
 
     def mail(*options: Any, to: str = _TO) -> Any:
         environment = os.environ | {"SSL_CERT_FILE": str(authority.file)}
@@ -168,7 +169,7 @@ def _read(data: bytes | str | None) -> EmailMessage:
     return message
 
 
-# what is sent
+# contents
 
 
 def _compose(made: Any, **changes: Any) -> EmailMessage:
@@ -176,9 +177,7 @@ def _compose(made: Any, **changes: Any) -> EmailMessage:
     return compose(made.directory, **fields | changes)
 
 
-def test_a_committee_gets_the_words_the_row_the_report_and_a_package_that_verifies(
-    mail: Any, made: Any, tmp_path: Path
-) -> None:
+def test_the_mail_has_summary_row_report_and_a_verified_package(mail: Any, made: Any, tmp_path: Path) -> None:
     done = mail("--save", "result.eml")
     assert (done.returncode, done.stdout) == (0, "result.eml\n")
     message = _read((tmp_path / "result.eml").read_bytes())
@@ -204,15 +203,15 @@ def test_a_committee_gets_the_words_the_row_the_report_and_a_package_that_verifi
     assert "(" + f"{len(parts[package]) / 1024:.1f} KiB)" in text
 
 
-def test_the_same_result_has_the_same_message_id_and_another_has_another(made: Any) -> None:
+def test_the_message_id_follows_from_the_result(made: Any) -> None:
     first = _compose(made)["Message-ID"]
     assert _compose(made, time=now() + timedelta(days=1), recipients=["x@else.example"])["Message-ID"] == first
     assert first.startswith(f"<aiperf.{made.directory.config.tag}.")
-    made.attempt(4, 1, 300, {1: 4})
+    add_attempt(made, 4, 1, 300, {1: 4})
     assert _compose(made)["Message-ID"] != first
 
 
-def test_a_package_that_is_too_large_is_told_by_its_hash(made: Any, tmp_path: Path) -> None:
+def test_a_package_that_is_too_large_is_replaced_by_its_hash(made: Any, tmp_path: Path) -> None:
     message = _compose(made, most_bytes=0)
     assert [part.get_filename() for part in message.iter_attachments()] == ["result.csv", "report.html"]
     body = message.get_body(("plain",))
@@ -222,7 +221,7 @@ def test_a_package_that_is_too_large_is_told_by_its_hash(made: Any, tmp_path: Pa
     assert hashlib.sha256((tmp_path / "p.tar.gz").read_bytes()).hexdigest() in body.get_content()
 
 
-def test_what_is_sent_is_shown_first_and_nobody_is_asked_without_a_terminal(mail: Any, start: Any) -> None:
+def test_the_mail_is_shown_and_needs_a_terminal_for_confirmation(mail: Any, start: Any) -> None:
     server = start()
     done = mail("--smtp", f"127.0.0.1:{server.port}", "--tls", "none")
     assert done.returncode == 2
@@ -233,26 +232,26 @@ def test_what_is_sent_is_shown_first_and_nobody_is_asked_without_a_terminal(mail
 
 
 @pytest.mark.parametrize(("answer", "sent"), [("y\n", 1), ("\n", 0)])
-def test_a_person_is_asked(made: Any, start: Any, answer: str, sent: int) -> None:
+def test_the_user_confirms_before_sending(made: Any, start: Any, answer: str, sent: int) -> None:
     server = start()
     command = [sys.executable, "-m", "aiperf_orch.cli", "mail", str(made.directory.path), "--to", _TO, "--from", _FROM]
     command += ["--smtp", f"127.0.0.1:{server.port}", "--tls", "none"]
-    ours, theirs = os.openpty()
-    os.write(ours, answer.encode())
-    done = subprocess.run(command, stdin=theirs, capture_output=True, text=True, timeout=60, check=False)
-    os.close(ours)
-    os.close(theirs)
+    terminal, stdin = os.openpty()
+    os.write(terminal, answer.encode())
+    done = subprocess.run(command, stdin=stdin, capture_output=True, text=True, timeout=60, check=False)
+    os.close(terminal)
+    os.close(stdin)
     assert "Send it?" in done.stderr
     assert len(server.inbox.mails) == sent
     assert done.returncode == (0 if sent else 1)
 
 
-# how it is sent
+# delivery
 
 
 @pytest.fixture
 def message() -> EmailMessage:
-    """Some mail, to two."""
+    """A mail to two recipients."""
     message = EmailMessage(policy=email.policy.SMTP)
     message["From"], message["To"], message["Subject"] = _FROM, f"{_TO}, second@b.example", "Größe"
     message.set_content("words\n.\n", cte="quoted-printable")
@@ -263,7 +262,7 @@ def message() -> EmailMessage:
 def send_to(
     message: EmailMessage, authority: Any, login_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., list[str]]:
-    """Sends the mail to a server of this machine, whose authority is trusted."""
+    """Sends the mail to a local server; it trusts the authority."""
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
 
     def send_to(port: int, tls: str, *, login: bool = False, timeout: str = "60s") -> list[str]:
@@ -272,7 +271,7 @@ def send_to(
     return send_to
 
 
-def test_the_command_sends_it_and_says_its_id(mail: Any, start: Any, login_file: Path) -> None:
+def test_the_command_sends_the_mail_and_prints_its_id(mail: Any, start: Any, login_file: Path) -> None:
     server = start("starttls", login=True)
     done = mail("--smtp", f"127.0.0.1:{server.port}", "--yes", "--login-file", login_file)
     assert done.returncode == 0, done.stderr
@@ -284,7 +283,7 @@ def test_the_command_sends_it_and_says_its_id(mail: Any, start: Any, login_file:
 
 
 @pytest.mark.parametrize("tls", ["none", "starttls", "tls"])
-def test_a_server_takes_it(send_to: Any, start: Any, tls: str) -> None:
+def test_a_server_accepts_the_mail(send_to: Any, start: Any, tls: str) -> None:
     server = start(tls, login=tls != "none")
     assert send_to(server.port, tls, login=tls != "none") == []
     [envelope] = server.inbox.mails
@@ -296,7 +295,7 @@ def test_a_server_takes_it(send_to: Any, start: Any, tls: str) -> None:
 
 @pytest.mark.parametrize("tls", ["starttls", "tls"])
 @pytest.mark.parametrize("why", ["unknown authority", "another's name"])
-def test_a_certificate_that_is_not_trusted_ends_it(
+def test_an_untrusted_certificate_stops_sending(
     send_to: Any, start: Any, monkeypatch: pytest.MonkeyPatch, tls: str, why: str
 ) -> None:
     if why == "unknown authority":
@@ -307,14 +306,14 @@ def test_a_certificate_that_is_not_trusted_ends_it(
     assert (server.inbox.mails, server.inbox.users) == ([], [])
 
 
-def test_a_server_without_starttls_gets_neither_mail_nor_password(send_to: Any, start: Any) -> None:
+def test_a_server_without_starttls_receives_neither_mail_nor_password(send_to: Any, start: Any) -> None:
     server = start()
     with pytest.raises(AiperfError, match="nothing was sent: STARTTLS"):
         send_to(server.port, "starttls", login=True)
     assert (server.inbox.mails, server.inbox.users) == ([], [])
 
 
-def test_a_wrong_password(send_to: Any, start: Any, login_file: Path) -> None:
+def test_a_wrong_password_is_reported(send_to: Any, start: Any, login_file: Path) -> None:
     login_file.write_text("admin\nwrong\n", encoding="utf-8")
     login_file.chmod(0o600)
     server = start("starttls", login=True)
@@ -324,33 +323,35 @@ def test_a_wrong_password(send_to: Any, start: Any, login_file: Path) -> None:
     assert server.inbox.mails == []
 
 
-def test_a_recipient_who_is_refused(send_to: Any, start: Any, message: EmailMessage) -> None:
+def test_refused_recipients_are_reported(send_to: Any, start: Any, message: EmailMessage) -> None:
     server = start()
-    message.replace_header("To", "nobody@b.example")
-    with pytest.raises(AiperfError, match=r"refused every recipient, nothing was sent: nobody@b\.example: 550 no such"):
+    message.replace_header("To", "unknown@b.example")
+    with pytest.raises(
+        AiperfError, match=r"refused every recipient, nothing was sent: unknown@b\.example: 550 no such"
+    ):
         send_to(server.port, "none")
     assert server.inbox.mails == []
-    message.replace_header("To", f"nobody@b.example, {_TO}")
-    [told] = send_to(server.port, "none")
-    assert told.startswith("nobody@b.example: 550 no such user here")
-    assert told.isprintable()
+    message.replace_header("To", f"unknown@b.example, {_TO}")
+    [refusal] = send_to(server.port, "none")
+    assert refusal.startswith("unknown@b.example: 550 no such user here")
+    assert refusal.isprintable()
     assert [envelope.rcpt_tos for envelope in server.inbox.mails] == [[_TO]]
 
 
-def test_a_server_that_never_answers(send_to: Any, start: Any) -> None:
+def test_a_server_that_never_replies_times_out(send_to: Any, start: Any) -> None:
     server = start(silent=True)
-    with pytest.raises(AiperfError, match=f"127.0.0.1:{server.port}: it did not answer in time; nothing was sent"):
+    with pytest.raises(AiperfError, match=f"127.0.0.1:{server.port}: it did not reply in time; nothing was sent"):
         send_to(server.port, "none", timeout="300ms")
 
 
-def test_a_server_that_breaks_off_over_the_mail(send_to: Any, start: Any) -> None:
+def test_a_broken_connection_leaves_the_outcome_unknown(send_to: Any, start: Any) -> None:
     server = start()
-    server.inbox.breaks_off = True
-    with pytest.raises(AiperfError, match="it is not known whether the server took the mail: ask before"):
+    server.inbox.drops_connection = True
+    with pytest.raises(AiperfError, match="it is unknown whether the server accepted the mail: ask the recipient"):
         send_to(server.port, "none")
 
 
-def test_no_server_there(send_to: Any, start: Any) -> None:
+def test_a_refused_connection_is_reported(send_to: Any, start: Any) -> None:
     server = start()
     port = server.port
     server.close()
@@ -359,7 +360,9 @@ def test_no_server_there(send_to: Any, start: Any) -> None:
 
 
 @pytest.mark.parametrize("status", [0, 75])
-def test_sendmail(message: EmailMessage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+def test_sendmail_receives_the_mail(
+    message: EmailMessage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
     program = tmp_path / "bin" / "sendmail"
     program.parent.mkdir()
     program.write_text(
@@ -379,7 +382,7 @@ def test_sendmail(message: EmailMessage, tmp_path: Path, monkeypatch: pytest.Mon
     assert _read(sent).get_content() == "words\n.\n"
 
 
-# what is refused
+# refused input
 
 
 @pytest.mark.parametrize(
@@ -389,7 +392,7 @@ def test_sendmail(message: EmailMessage, tmp_path: Path, monkeypatch: pytest.Mon
         (["--to", "a@b\r\nBcc: x@y", "--save", "x.eml"], "--to: "),
     ],
 )
-def test_wrong_use(mail: Any, tmp_path: Path, options: list[str], message: str) -> None:
+def test_wrong_options_are_refused(mail: Any, tmp_path: Path, options: list[str], message: str) -> None:
     done = mail(*options)
     assert done.returncode == 2
     assert message in done.stderr
@@ -405,45 +408,45 @@ def test_wrong_use(mail: Any, tmp_path: Path, options: list[str], message: str) 
         (":25", "is not"),
     ],
 )
-def test_a_server_that_is_none(address: str, message: str) -> None:
+def test_invalid_server_addresses_are_refused(address: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         parse_server(address, "none", None, "1s")
 
 
 @pytest.mark.parametrize("address", ["-oQ/tmp@b", "a@b\nX: y", "a@b,c@d", "a", "a@", "@b", "a @b", "<a@b>", "a@b" * 99])
-def test_an_address_that_is_none(address: str) -> None:
+def test_invalid_mail_addresses_are_refused(address: str) -> None:
     with pytest.raises(UsageError, match="is not a mail address"):
         check_address(address, "--from")
 
 
-def test_a_password_never_goes_unencrypted(login_file: Path) -> None:
+def test_a_login_requires_encryption(login_file: Path) -> None:
     with pytest.raises(UsageError, match="--login-file: a password is never sent without encryption"):
         parse_server("h", "none", login_file, "1s")
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])
-def test_a_login_file_that_others_can_read(login_file: Path, mode: int) -> None:
+def test_a_login_file_that_others_can_read_is_refused(login_file: Path, mode: int) -> None:
     login_file.chmod(mode)
     with pytest.raises(UsageError, match=rf"others can read it or own it \(mode {mode:04o}\): chmod 600 "):
         parse_server("h", "tls", login_file, "1s")
 
 
 @pytest.mark.parametrize("text", ["", "admin\n", "admin\nsecret\nmore\n", "admin\n\x1b\n"])
-def test_a_login_file_that_is_none(login_file: Path, text: str) -> None:
+def test_an_invalid_login_file_is_refused(login_file: Path, text: str) -> None:
     login_file.write_text(text, encoding="utf-8")
     with pytest.raises(UsageError, match="a login file has two lines") as raised:
         parse_server("h", "tls", login_file, "1s")
     assert "secret" not in str(raised.value)
 
 
-def test_a_login_file_that_is_a_pipe(tmp_path: Path, fails_if_blocked: None) -> None:
+def test_a_login_file_that_is_a_pipe_does_not_block(tmp_path: Path, fails_if_blocked: None) -> None:
     os.mkfifo(tmp_path / "login", 0o600)
     with pytest.raises(UsageError, match="not a file"):
         parse_server("h", "tls", tmp_path / "login", "1s")
 
 
 @pytest.mark.parametrize("timeout", ["5", "0s", "2h"])
-def test_a_patience_that_is_none(timeout: str) -> None:
+def test_invalid_timeouts_are_refused(timeout: str) -> None:
     with pytest.raises(UsageError, match="--timeout: "):
         parse_server("h", "tls", None, timeout)
 
@@ -456,7 +459,7 @@ def test_a_login_does_not_show_its_password(login_file: Path) -> None:
     assert "s3cret" not in repr(server)
 
 
-def test_a_server_by_its_ipv6_address() -> None:
+def test_a_server_is_given_by_its_ipv6_address() -> None:
     assert [parse_server(text, "starttls", None, "1s").port for text in ("[::1]", "[::1]:2525")] == [587, 2525]
     assert parse_server("[::1]:2525", "starttls", None, "1s").host == "::1"
 
@@ -468,7 +471,7 @@ def test_a_campaign_that_still_runs_is_not_mailed(aiperf: Any, make_true: Any) -
     assert "the campaign still runs" in done.stderr
 
 
-def test_the_sender_is_the_contact(aiperf: Any, make_true: Any) -> None:
+def test_the_default_sender_is_the_contact(aiperf: Any, make_true: Any) -> None:
     made = make_true(system__contact="ops@site.example")
     done = aiperf("mail", made.directory.path, "--to", _TO, "--save", "x.eml")
     assert "From: ops@site.example" in done.stderr
@@ -476,7 +479,7 @@ def test_the_sender_is_the_contact(aiperf: Any, make_true: Any) -> None:
 
 @settings(deadline=None, max_examples=300)
 @given(st.text() | st.from_regex(r"[\w@.\-+<>,\r\n ]+"))
-def test_an_address_can_begin_no_other_header(text: str) -> None:
+def test_an_address_cannot_inject_a_header(text: str) -> None:
     try:
         address = check_address(text, "--to")
     except UsageError:

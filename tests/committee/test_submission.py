@@ -1,4 +1,4 @@
-"""A package and a result.csv beside one another, as a ranking and a comparison of sizes take them."""
+"""Tests of packages and result.csv files as input of rankings and scaling comparisons."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def test_a_result_csv_is_never_verified_and_a_package_is(make_true: Callable[...
     assert [entry.status for entry in entries] == [Status.NOT_RANKABLE, Status.DUPLICATE]
 
 
-def test_a_changed_package_says_its_first_fault(tampered: Any, tmp_path: Path) -> None:
+def test_a_changed_package_states_its_first_fault(tampered: Any, tmp_path: Path) -> None:
     tampered.files["result.csv"] = tampered.files["result.csv"].replace(b"a test system", b"another system")
     submission = read_submission(tampered.write(tmp_path / "p.tar.gz"))
     assert not submission.verified
     assert submission.fault
     assert submission.fault.startswith("result.csv:2: system: ")
     assert submission.row
-    assert submission.row.system == "a test system"  # what the records say
+    assert submission.row.system == "a test system"  # by the records
     [entry] = rank([submission], {})
     assert (entry.status, entry.note, entry.place) == (Status.FAULTY, submission.fault, None)
 
@@ -48,7 +48,7 @@ def test_a_damaged_package_is_unreadable(true_package: Path, tmp_path: Path) -> 
         read_campaign(tmp_path / "p.tar.gz")
 
 
-def test_sizes_are_compared_by_package_and_a_result_csv_is_doubted(make_true: Any, tmp_path: Path) -> None:
+def test_scaling_reads_packages_and_notes_a_result_csv(make_true: Any, tmp_path: Path) -> None:
     small, large = make_true("a"), make_true("b", system__number_of_nodes=4)
     write_package(large.directory, tmp_path / "b.tar.gz", with_pseudonyms=False)
     write_tables(compute_result(small.directory))
@@ -56,5 +56,5 @@ def test_sizes_are_compared_by_package_and_a_result_csv_is_doubted(make_true: An
     found = scaling(campaigns, None, allow_differences=False)
     assert (found.unit, [point.efficiency for point in found.points]) == ("accelerators", [1.0, 0.5])
     doubt, unknown = found.notes
-    assert doubt.endswith("a result.csv alone: nothing shows that its numbers were measured")
-    assert unknown.startswith("settings are compared between campaign directories alone")
+    assert doubt.endswith("a result.csv without records: its numbers cannot be verified")
+    assert unknown.startswith("settings are compared only between campaign directories")

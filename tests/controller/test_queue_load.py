@@ -11,15 +11,12 @@ from aiperf_orch.campaign.state import Phase
 from aiperf_orch.controller import attempt_monitor, cancellation, job_triage, queue_poller, submitter
 from aiperf_orch.controller.controller import Controller
 from aiperf_orch.records.journal import (
-    AttemptRecord,
     Began,
     BeganRecord,
     JobRecord,
-    ProposalRecord,
     Submitted,
     Submitting,
 )
-from aiperf_orch.records.trial import Hyperparameters
 from aiperf_orch.schedulers.registry import make_scheduler
 
 MANY, SOME = 1000, 50  # trials
@@ -96,23 +93,7 @@ def _running(campaign, trials):
         campaign__concurrency=trials,
         campaign__duration="12h",
     )
-    attempts = [
-        AttemptRecord(
-            trial=trial,
-            attempt=1,
-            name=made.directory.attempt_name(trial, 1),
-            spec_sha256="0" * 64,
-            proposal=ProposalRecord(
-                round=0,
-                parent=None,
-                edits=[],
-                network_hash=f"{trial:064x}",
-                operations=made.operations,
-                hyperparameters=Hyperparameters(kernel_size=3, dropout=0.0, batch_size=32),
-            ),
-        )
-        for trial in range(trials)
-    ]
+    attempts = [made.attempt_record(trial) for trial in range(trials)]
     began = [
         BeganRecord(trial=trial, attempt=1, run=0, time=made.at(0), hosts=["n1"], job=str(5000 + trial))
         for trial in range(trials)

@@ -1,4 +1,4 @@
-"""What a package holds, what never leaves, and the commands that make and check it."""
+"""Tests of packages: contents, redaction, accounting, signatures, and the commands."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _contents(package: Path) -> dict[str, bytes]:
         return {name: file.read() for name, file in members if file is not None}
 
 
-def test_a_true_package_is_verified_and_judged_apart(true_package: Path) -> None:
+def test_a_true_package_is_verified_but_not_rankable(true_package: Path) -> None:
     found = verify(true_package)
     assert (list(map(str, found.faults)), found.verified, found.rankable) == ([], True, False)
     assert found.missed_rules == ["duration", "trained", "data"]
@@ -39,7 +39,7 @@ def test_a_true_package_is_verified_and_judged_apart(true_package: Path) -> None
     assert found.result_row["error"] == 7 / 360
 
 
-def test_a_package_holds_every_attempt_and_what_was_computed(true_package: Path) -> None:
+def test_a_package_contains_all_attempts_and_derived_files(true_package: Path) -> None:
     files = _contents(true_package)
     names = {"manifest.json", "campaign.yaml", "journal.jsonl", "leaderboard.csv", "result.csv", "series.csv"}
     names |= {"system.json", "report.html"} | {f"trials/0000{trial}.json" for trial in range(4)}
@@ -67,7 +67,7 @@ def test_the_same_campaign_gives_the_same_bytes(
     assert (tmp_path / "again.tar.gz").read_bytes() == true_package.read_bytes()
 
 
-def test_no_secret_leaves(true_campaign: CampaignDirectory, true_package: Path) -> None:
+def test_a_package_contains_no_secret(true_campaign: CampaignDirectory, true_package: Path) -> None:
     salt = true_campaign.config.salt
     assert salt
     for name, data in _contents(true_package).items():
@@ -75,7 +75,7 @@ def test_no_secret_leaves(true_campaign: CampaignDirectory, true_package: Path) 
             assert secret.encode() not in data, name
 
 
-def test_records_without_a_secret_leave_as_they_are(tmp_path: Path, true_campaign: CampaignDirectory) -> None:
+def test_records_without_secrets_are_packed_unchanged(tmp_path: Path, true_campaign: CampaignDirectory) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(true_campaign.path, copy)
     settings = copy / "campaign.yaml"
@@ -98,7 +98,7 @@ def test_records_without_a_secret_leave_as_they_are(tmp_path: Path, true_campaig
     assert verify(tmp_path / "p.tar.gz").verified
 
 
-def test_pseudonyms_name_no_host_and_are_stable(true_campaign: CampaignDirectory, tmp_path: Path) -> None:
+def test_pseudonyms_replace_hosts_consistently(true_campaign: CampaignDirectory, tmp_path: Path) -> None:
     package = tmp_path / "p.tar.gz"
     write_package(true_campaign, package, with_pseudonyms=True)
     files = _contents(package)
@@ -119,7 +119,7 @@ def test_pseudonyms_name_no_host_and_are_stable(true_campaign: CampaignDirectory
     assert (list(map(str, found.faults)), found.verified) == ([], True)
 
 
-def test_what_was_unpacked_from_a_package_cannot_be_packed_as_a_campaign(true_package: Path, tmp_path: Path) -> None:
+def test_an_unpacked_package_cannot_be_packed_again(true_package: Path, tmp_path: Path) -> None:
     files = _contents(true_package)
     folder = tmp_path / "unpacked"
     folder.mkdir(mode=0o700)
@@ -131,7 +131,7 @@ def test_what_was_unpacked_from_a_package_cannot_be_packed_as_a_campaign(true_pa
 
 
 @pytest.mark.parametrize("note", ["NVLink > 600 GB/s", "latency < 2 us, <3 ms at worst", 'A & "B" <= C'])
-def test_a_note_that_settings_take_is_packed_and_shown_escaped(make_true: Any, tmp_path: Path, note: str) -> None:
+def test_special_characters_in_notes_are_packed_and_escaped(make_true: Any, tmp_path: Path, note: str) -> None:
     made = make_true(system__hw_notes=note, system__name=note)
     write_package(made.directory, tmp_path / "p.tar.gz", with_pseudonyms=False)
     assert list(map(str, verify(tmp_path / "p.tar.gz").faults)) == []
@@ -140,8 +140,8 @@ def test_a_note_that_settings_take_is_packed_and_shown_escaped(make_true: Any, t
     assert note not in report
 
 
-def test_every_private_setting_may_be_given_and_is_packed(make_true: Any, tmp_path: Path) -> None:
-    """As hashes they must still be settings: what takes a word takes its hash."""
+def test_every_private_setting_is_packed_as_a_hash(make_true: Any, tmp_path: Path) -> None:
+    """Hashes are valid values of private settings."""
     scheduler = {
         "kind": "slurm", "python": "/opt/env/bin/python", "setup": ["export SECRET=hunter2hunter2"],
         "container": "apptainer exec /images/a.sif", "directives": ["--wckey=secretkey"], "account": "chem-2026",
@@ -156,10 +156,10 @@ def test_every_private_setting_may_be_given_and_is_packed(make_true: Any, tmp_pa
     for value in ("chem-2026", "alice", "secret", "a.sif", "hunter2"):
         assert value not in shown
     given = {key for section, key in private_keys() if section == "scheduler"}
-    assert given - scheduler.keys() == {"template", "project", "resources"}  # a file's, and PBS's
+    assert given - scheduler.keys() == {"template", "project", "resources"}  # a path, and two of PBS
 
 
-def test_a_job_script_of_an_array_of_many_elements_is_packed(make_true: Any, tmp_path: Path) -> None:
+def test_the_job_script_of_a_large_array_is_packed(make_true: Any, tmp_path: Path) -> None:
     made = make_true()
     script = made.directory.path / "jobs" / "qk3f9-w00001" / "job.sh"
     script.parent.mkdir()
@@ -169,7 +169,7 @@ def test_a_job_script_of_an_array_of_many_elements_is_packed(make_true: Any, tmp
 
 
 @pytest.mark.parametrize("user", ["end", "start", "name", "COMPLETED", "0"])
-def test_a_user_of_any_name_can_pack_accounting_with_pseudonyms(
+def test_user_names_like_fields_do_not_damage_accounting(
     make_true: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: str
 ) -> None:
     made = make_true()
@@ -188,7 +188,7 @@ def test_a_user_of_any_name_can_pack_accounting_with_pseudonyms(
     assert all(json.loads(line)["owner"].startswith("user-") for line in packed.splitlines())
 
 
-# the queue's accounting
+# accounting
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_a_user_of_any_name_can_pack_accounting_with_pseudonyms(
         (lambda jobs: jobs[0].update(name=3), "accounting.format"),
     ],
 )
-def test_the_queues_accounting_is_evidence(tampered: Any, tmp_path: Path, change: Any, id_: str | None) -> None:
+def test_contradictions_with_accounting_are_faults(tampered: Any, tmp_path: Path, change: Any, id_: str | None) -> None:
     names = [
         item["name"]
         for line in tampered.lines("journal.jsonl")
@@ -227,7 +227,7 @@ def test_the_queues_accounting_is_evidence(tampered: Any, tmp_path: Path, change
 
 
 @_ssh
-def test_a_signature_by_one_of_the_signers_is_told_and_any_other_is_a_fault(true_package: Path, tmp_path: Path) -> None:
+def test_only_a_signature_by_an_allowed_signer_is_valid(true_package: Path, tmp_path: Path) -> None:
     from aiperf_orch.package.signature import sign
 
     package, signers = tmp_path / "p.tar.gz", tmp_path / "signers"
@@ -246,12 +246,12 @@ def test_a_signature_by_one_of_the_signers_is_told_and_any_other_is_a_fault(true
     found = verify(package, signers)
     assert ([fault.id for fault in found.faults], found.signed_by) == (["signature.signer"], None)
     with pytest.raises(UsageError, match="no such key"):
-        sign(package, tmp_path / "nobody")
+        sign(package, tmp_path / "missing")
     with pytest.raises(UsageError, match="no such file of allowed signers"):
-        verify(package, tmp_path / "nobody")
+        verify(package, tmp_path / "missing")
 
 
-def test_without_ssh_keygen_it_is_said_what_to_install(
+def test_a_missing_ssh_keygen_is_reported_with_the_package_to_install(
     true_package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "signers").write_text("")
@@ -266,7 +266,7 @@ def test_without_ssh_keygen_it_is_said_what_to_install(
 def test_a_campaign_is_packed_and_verified_from_the_command_line(
     aiperf: Callable[..., Any], write_site: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """A real campaign with attempts that fail; its package is verified, a changed one is not."""
+    """The package of a real campaign with failed attempts is verified; a damaged package is not."""
     site = write_site(training__simulated={"epoch_seconds": 0, "failure_rate": 0.5}, campaign__max_trials=3)
     campaign, package = tmp_path / "c", tmp_path / "p.tar.gz"
     assert aiperf("run", site, "--campaign-dir", campaign).returncode == 0
@@ -296,7 +296,7 @@ def test_a_campaign_is_packed_and_verified_from_the_command_line(
         (("verify", "C"), 2, "cannot be read"),
     ],
 )
-def test_wrong_use_is_told(
+def test_wrong_arguments_are_refused(
     aiperf: Callable[..., Any], campaign: Callable[..., Any], tmp_path: Path, arguments: Any, status: int, message: str
 ) -> None:
     made = campaign("c")
@@ -306,7 +306,7 @@ def test_wrong_use_is_told(
     assert message in done.stderr
 
 
-def test_a_campaign_that_runs_is_not_packed(
+def test_a_running_campaign_is_not_packed(
     aiperf: Callable[..., Any], campaign: Callable[..., Any], tmp_path: Path
 ) -> None:
     made = campaign("c")

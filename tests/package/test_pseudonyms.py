@@ -1,4 +1,4 @@
-"""Names that records hold are replaced in every form, and words and numbers are not."""
+"""Tests of pseudonyms: names are replaced in every form, words and numbers are kept."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from aiperf_orch.package.pseudonyms import Pseudonyms
+
+pytestmark = pytest.mark.unit
 
 
 @pytest.fixture
@@ -93,7 +95,7 @@ def test_words_and_numbers_stay(names: Pseudonyms, text: str) -> None:
     assert names.text(text) == text
 
 
-def test_a_word_that_is_a_host_is_replaced_where_it_must_be_one(names: Pseudonyms) -> None:
+def test_hosts_named_like_words_are_replaced_in_host_fields(names: Pseudonyms) -> None:
     hosts = {name: names.host(name) for name in ("a", "1", "node", "localhost")}
     assert len(set(hosts.values())) == 4
     assert all(re.fullmatch(r"host-\d+", shown) for shown in hosts.values())

@@ -1,4 +1,4 @@
-"""What mail programs, browsers and spreadsheets make of packages and tables is refused with cause and cure."""
+"""Tests of the diagnosis of files that mail programs, browsers and spreadsheets changed."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def _zipped(name: str, data: bytes) -> bytes:
 _CHANGES: list[Any] = [
     pytest.param(lambda data: gzip.decompress(data), "is a tar archive that is not compressed", id="tar"),
     pytest.param(lambda data: _zipped("p.tar.gz", data), "is a ZIP archive.*`unzip` it, and give p.tar.gz", id="zip"),
-    pytest.param(lambda data: _zipped("xl/workbook.xml", b""), r"is a spreadsheet's own file \(.xlsx\)", id="xlsx"),
+    pytest.param(lambda data: _zipped("xl/workbook.xml", b""), r"is a spreadsheet file \(.xlsx\)", id="xlsx"),
     pytest.param(lambda data: gzip.compress(data), "is compressed twice", id="twice"),
-    pytest.param(lambda data: data[: len(data) // 2], "cut off.*damaged or not whole.*download it again", id="cut"),
+    pytest.param(lambda data: data[: len(data) // 2], "cut off.*damaged or incomplete.*download it again", id="cut"),
     pytest.param(lambda data: b"", "is empty: the download", id="empty"),
     pytest.param(
         lambda data: b"\n<!DOCTYPE html><html><head><title>Sign in\x1b</title>",
@@ -54,44 +54,44 @@ _CHANGES: list[Any] = [
     ),
     pytest.param(lambda data: gzip.compress(b"<html><title>Log in</title>"), "is a web page", id="html gz"),
     pytest.param(lambda data: b'<?xml version="1.0"?><Error>', "is an XML document", id="xml"),
-    pytest.param(lambda data: b'{"error":"expired"}', "is JSON, perhaps a server's error", id="json"),
+    pytest.param(lambda data: b'{"error":"expired"}', "is JSON, probably an error of a server", id="json"),
     pytest.param(
         lambda data: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull", id="git-lfs"
     ),
     pytest.param(lambda data: b"/annex/objects/SHA256E-s1--0.tar.gz\n", "git annex get", id="git-annex"),
     pytest.param(lambda data: base64.encodebytes(data), "base64 -d", id="base64"),
     pytest.param(lambda data: b"Return-Path: <a@b>\nFrom: a\n\nhello", "is a mail: save its attachment", id="eml"),
-    pytest.param(lambda data: data.replace(b"\n", b"\r\n"), "changed its line ends, and cannot be mended", id="crlf"),
-    pytest.param(lambda data: data.replace(b"\r", b""), "took its carriage returns", id="no cr"),
+    pytest.param(lambda data: data.replace(b"\n", b"\r\n"), "changed its line ends, and cannot be repaired", id="crlf"),
+    pytest.param(lambda data: data.replace(b"\r", b""), "removed its carriage returns", id="no cr"),
     pytest.param(lambda data: data.decode(errors="replace").encode(), "read as text and saved again", id="utf-8"),
     pytest.param(lambda data: b"BZh9" + data, "is a bzip2 archive", id="bzip2"),
 ]
 
 
-@pytest.mark.parametrize(("change", "said"), _CHANGES)
-def test_a_package_that_was_changed_on_its_way(
-    true_package: Path, tmp_path: Path, change: Callable[[bytes], bytes], said: str
+@pytest.mark.parametrize(("change", "message"), _CHANGES)
+def test_packages_changed_in_transfer_are_diagnosed(
+    true_package: Path, tmp_path: Path, change: Callable[[bytes], bytes], message: str
 ) -> None:
     path = tmp_path / "p.tar.gz"
     path.write_bytes(change(true_package.read_bytes()))
     found = verify(path)
     assert not found.verified
     assert found.result_row is None
-    told = " ".join(map(str, found.faults))
-    assert re.search(said, told), told
-    assert told.isprintable()
+    text = " ".join(map(str, found.faults))
+    assert re.search(message, text), text
+    assert text.isprintable()
     [entry] = rank([read_submission(path)], {})
     assert entry.status is Status.UNREADABLE
-    assert re.search(said.removeprefix("cut off.*"), entry.note), entry.note
+    assert re.search(message.removeprefix("cut off.*"), entry.note), entry.note
 
 
 @pytest.mark.parametrize("name", ["package.tar(1).gz", "p (1).tar.gz", "p.tgz", "p", "p.tar.gz.download"])
-def test_the_name_of_a_package_does_not_matter(true_package: Path, tmp_path: Path, name: str) -> None:
+def test_the_file_name_of_a_package_does_not_matter(true_package: Path, tmp_path: Path, name: str) -> None:
     shutil.copy(true_package, tmp_path / name)
     assert verify(tmp_path / name).verified
 
 
-def test_folders_say_what_they_are(
+def test_directories_are_diagnosed(
     aiperf: Any, true_package: Path, true_campaign: CampaignDirectory, tmp_path: Path
 ) -> None:
     with tarfile.open(true_package) as archive:
@@ -99,8 +99,8 @@ def test_folders_say_what_they_are(
     for command in ("verify", "rank"):
         done = aiperf(command, "unpacked")
         assert (done.returncode, done.stdout) == (2, "")
-        assert "unpacked: cannot be read: it is an unpacked package, as some browsers unpack" in done.stderr
-        assert "is a campaign's directory: `aiperf-orch package " in aiperf(command, true_campaign.path).stderr
+        assert "unpacked: cannot be read: it is an unpacked package (some browsers unpack downloads)" in done.stderr
+        assert "is a campaign directory: `aiperf-orch package " in aiperf(command, true_campaign.path).stderr
 
 
 # tables
@@ -114,7 +114,7 @@ def result_csv(make_true: Any) -> Path:
 
 
 def _through(change: Callable[[str], str], *, separator: str = ",", quoting: Any = csv.QUOTE_MINIMAL) -> Any:
-    """A spreadsheet that changes cells, and writes them its way."""
+    """The change of a spreadsheet: it changes cells and writes its own dialect of CSV."""
 
     def saved(data: bytes) -> bytes:
         rows = [[change(cell) for cell in row] for row in csv.reader(io.StringIO(data.decode()))]
@@ -151,7 +151,7 @@ _SAVED: list[Any] = [
 
 
 @pytest.mark.parametrize(("change", "sign"), _SAVED)
-def test_a_result_csv_that_a_spreadsheet_saved(
+def test_a_result_csv_saved_by_a_spreadsheet_is_diagnosed(
     result_csv: Path, tmp_path: Path, change: Callable[[bytes], bytes], sign: str
 ) -> None:
     path = tmp_path / "r.csv"
@@ -165,7 +165,7 @@ def test_a_result_csv_that_a_spreadsheet_saved(
 
 
 @pytest.mark.parametrize(("change", "sign"), _SAVED)
-def test_a_package_whose_table_a_spreadsheet_saved(
+def test_a_packed_table_saved_by_a_spreadsheet_is_diagnosed(
     tampered: Any, tmp_path: Path, change: Callable[[bytes], bytes], sign: str
 ) -> None:
     tampered.files["result.csv"] = change(tampered.files["result.csv"])
@@ -174,9 +174,9 @@ def test_a_package_whose_table_a_spreadsheet_saved(
     assert any(fault.where == "result.csv" and sign in fault.message for fault in found.faults)
 
 
-def test_a_package_and_a_result_csv_are_told_apart(result_csv: Path) -> None:
+def test_a_result_csv_given_as_a_package_is_diagnosed(result_csv: Path) -> None:
     [fault] = verify(result_csv).faults
-    assert "is a result.csv, which holds no records: only the package" in fault.message
+    assert "is a result.csv, which contains no records: only the package" in fault.message
 
 
 # signatures
@@ -184,29 +184,34 @@ def test_a_package_and_a_result_csv_are_told_apart(result_csv: Path) -> None:
 
 @_ssh
 @pytest.mark.parametrize(
-    ("prepare", "said"),
+    ("prepare", "message"),
     [
         (lambda key: key.chmod(0o644), r"Permissions 0644 for .* are too open; It is required .*: `chmod 600 "),
         (
             lambda key: subprocess.run(["ssh-keygen", "-q", "-p", "-P", "", "-N", "secret", "-f", key], check=True),
-            r"incorrect passphrase supplied to decrypt private key: `ssh-add .*--sign .*ours\.pub",
+            r"incorrect passphrase supplied to decrypt private key: load the key with `ssh-add .*--sign .*ours\.pub",
         ),
-        (lambda key: (key.write_text("garbage"), key.with_name("ours.pub").unlink()), "is it a private key of OpenSSH"),
+        (
+            lambda key: (key.write_text("garbage"), key.with_name("ours.pub").unlink()),
+            "check with `ssh-keygen -l -f .*` that it is a private key of OpenSSH",
+        ),
     ],
     ids=["permissions", "passphrase", "no key"],
 )
-def test_why_ssh_keygen_does_not_sign(true_package: Path, tmp_path: Path, prepare: Any, said: str) -> None:
+def test_errors_of_ssh_keygen_are_reported_with_advice(
+    true_package: Path, tmp_path: Path, prepare: Any, message: str
+) -> None:
     shutil.copy(true_package, tmp_path / "p.tar.gz")
     key = tmp_path / "ours"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
     prepare(key)
-    with pytest.raises(UsageError, match=said) as raised:
+    with pytest.raises(UsageError, match=message) as raised:
         sign(tmp_path / "p.tar.gz", key)
     assert "@@@" not in str(raised.value)
 
 
 @_ssh
-def test_why_a_signature_is_by_no_signer(true_package: Path, tmp_path: Path) -> None:
+def test_expired_keys_and_renamed_packages_are_diagnosed(true_package: Path, tmp_path: Path) -> None:
     package, signers = tmp_path / "p.tar.gz", tmp_path / "signers"
     shutil.copy(true_package, package)
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "ours"], check=True)
@@ -218,13 +223,13 @@ def test_why_a_signature_is_by_no_signer(true_package: Path, tmp_path: Path) -> 
     )
     package.rename(tmp_path / "renamed.tar.gz")
     [fault] = verify(tmp_path / "renamed.tar.gz", signers).faults
-    assert fault.message.endswith("p.tar.gz.sig lies there: is it this package's, renamed?")
+    assert fault.message.endswith("p.tar.gz.sig exists: if it is the signature of this package, rename it")
 
 
-# folders that are left
+# abandoned folders
 
 
-def test_a_killed_package_leaves_no_folder_once_the_next_command_ran(
+def test_folders_of_a_killed_package_are_removed_by_the_next_command(
     make_true: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directory = make_true().directory
@@ -234,7 +239,7 @@ def test_a_killed_package_leaves_no_folder_once_the_next_command_ran(
 import os, signal, sys
 from pathlib import Path
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.results import packing
+from aiperf_orch.package import packing
 packing.write_derived = lambda result: os.kill(os.getpid(), signal.SIGKILL)
 directory = CampaignDirectory.open(Path({str(directory.path)!r}))
 packing.write_package(directory, Path({str(tmp_path / "p.tar.gz")!r}), with_pseudonyms=True)
@@ -248,7 +253,7 @@ packing.write_package(directory, Path({str(tmp_path / "p.tar.gz")!r}), with_pseu
     assert list(scratch.iterdir()) == []
 
 
-def test_a_folder_in_use_and_what_is_not_ours_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_in_use_and_foreign_folders_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     others = ["aiperf-orch-notes", "else"]
     for name in others:
@@ -262,12 +267,12 @@ def test_a_folder_in_use_and_what_is_not_ours_stay(tmp_path: Path, monkeypatch: 
             assert second.is_dir()
             assert first.stat().st_mode & 0o777 == 0o700
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, "aiperf-orch-link"])
-    os.utime(tmp_path / "aiperf-orch-notes", (0, 0))  # of a version that locked nothing
+    os.utime(tmp_path / "aiperf-orch-notes", (0, 0))  # of a version without locks
     remove_abandoned()
     assert not (tmp_path / "aiperf-orch-notes").exists()
 
 
-def test_without_a_place_for_a_folder_it_is_said_what_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unusable_temporary_directory_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
     with pytest.raises(AiperfError, match="set TMPDIR"), scratch_folder():
         pass

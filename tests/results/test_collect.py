@@ -1,4 +1,4 @@
-"""Which epochs of a campaign count, and what is said of those that do not."""
+"""Tests of the collection of counted epochs and of faults in records."""
 
 from __future__ import annotations
 
@@ -52,23 +52,23 @@ def test_the_clock_begins_with_the_first_begin_of_any_trial(made: Any) -> None:
     assert result.score.score == 22.0
 
 
-def test_what_ended_past_the_deadline_does_not_count(made: Any) -> None:
+def test_epochs_past_the_deadline_do_not_count(made: Any) -> None:
     made.trial(0, [(1800, 0.5), (3600, 0.3), (3600.001, 0.1)])
     result = compute_result(made.directory)
     assert _counted(result) == [(0, 1, 1), (0, 1, 2)]
     assert (result.score.operations, result.score.seconds, result.score.error) == (440, 3600.0, 0.3)
 
 
-def test_the_deadline_is_absolute_for_late_trials_too(made: Any) -> None:
+def test_the_deadline_also_applies_to_late_trials(made: Any) -> None:
     made.trial(0, [(1, 0.5)])
     made.trial(1, [(3599, 0.4), (3601, 0.1)], at=3000)
     assert compute_result(made.directory).score.epochs == 2
 
 
-def test_a_begin_that_only_an_end_tells_of_sets_clock_and_deadline(made: Any) -> None:
+def test_a_first_begin_in_the_journal_alone_sets_clock_and_deadline(made: Any) -> None:
     made.submit()
     made.events(made.begin(), trial=0)
-    made.ended(reason="NODE_FAILURE", first_begin=made.start)  # over before the controller saw it begin
+    made.ended(reason="NODE_FAILURE", first_begin=made.start)  # ended before the controller read its begin line
     made.directory.events(0, 1, 0).unlink()
     made.trial(1, [(3000, 0.5), (3600, 0.4), (3601, 0.1), (4090, 0.0)], at=500)
     result = compute_result(made.directory)
@@ -77,14 +77,14 @@ def test_a_begin_that_only_an_end_tells_of_sets_clock_and_deadline(made: Any) ->
     assert (result.score.seconds, result.score.error) == (3600.0, 0.4)
 
 
-def test_the_longest_epoch_is_one_that_counts(made: Any) -> None:
+def test_the_longest_epoch_is_a_counted_epoch(made: Any) -> None:
     made.submit()
     epochs = [made.epoch(1, 70, start=10), made.epoch(2, 100, start=70), made.epoch(3, 3700, start=100)]
     made.events(made.begin(), *epochs)
     assert compute_result(made.directory).longest_epoch == 60.0
 
 
-def test_a_network_of_several_trials_is_one(made: Any) -> None:
+def test_a_network_of_several_trials_counts_once(made: Any) -> None:
     for trial, network in enumerate("aab"):
         made.submit(trial, network_hash=network * 64)
         made.events(made.begin(trial=trial), made.epoch(1, 1 + trial, trial=trial), trial=trial)
@@ -92,7 +92,7 @@ def test_a_network_of_several_trials_is_one(made: Any) -> None:
     assert compute_result(made.directory).networks == 2
 
 
-def test_an_epoch_of_two_attempts_counts_once_by_the_earlier_end(made: Any) -> None:
+def test_an_epoch_of_two_attempts_counts_once_with_the_earlier_end(made: Any) -> None:
     made.submit()
     made.events(made.begin(), made.epoch(1, 2, 0.5), made.epoch(2, 9, 0.4))
     made.began()
@@ -108,7 +108,7 @@ def test_an_epoch_of_two_attempts_counts_once_by_the_earlier_end(made: Any) -> N
     assert result.score.error == 0.2
 
 
-def test_a_running_trial_counts_as_far_as_it_is(made: Any) -> None:
+def test_a_running_trial_counts_with_its_ended_epochs(made: Any) -> None:
     made.submit()
     made.events(made.begin(), made.epoch(1, 2, 0.5), made.epoch(2, 4).to_line().encode())
     result = compute_result(made.directory)
@@ -117,7 +117,7 @@ def test_a_running_trial_counts_as_far_as_it_is(made: Any) -> None:
     assert result.faults == []
 
 
-def test_what_was_written_after_the_attempt_was_given_up_does_not_count(made: Any) -> None:
+def test_lines_written_after_the_recorded_end_do_not_count(made: Any) -> None:
     made.submit()
     path = made.events(made.begin(), made.epoch(1, 2, 0.5))
     made.began()
@@ -128,15 +128,15 @@ def test_what_was_written_after_the_attempt_was_given_up_does_not_count(made: An
     assert (_counted(result), result.faults) == ([(0, 1, 1)], [])
 
 
-def test_the_controller_counts_an_ended_attempt_as_the_score_does(made: Any) -> None:
-    """What its job wrote after its recorded size adds nothing, whoever counts: later attempts, status, the score."""
+def test_controller_and_score_count_the_same_epochs_of_an_attempt(made: Any) -> None:
+    """Lines after the recorded size of an events file count neither for later attempts nor for status and score."""
     made.submit()
     path = made.events(made.begin(), made.epoch(1, 2, 0.5))
     made.began()
     made.ended(reason="LOST", final=False)
     with path.open("a") as file:
         file.write(made.epoch(2, 3, 0.1).to_line() + "\ngarbage\n")
-    made.events(made.begin(3, run=1), made.epoch(3, 4, 0.0, run=1), run=1)  # nor does a run that came after the end
+    made.events(made.begin(3, run=1), made.epoch(3, 4, 0.0, run=1), run=1)  # a later run does not count either
     made.submit(attempt=2)
     made.events(made.begin(5, attempt=2), made.epoch(2, 6, 0.4, attempt=2), attempt=2)
     state = CampaignState.of(read_journal(made.directory.journal))
@@ -152,7 +152,7 @@ def test_the_controller_counts_an_ended_attempt_as_the_score_does(made: Any) -> 
     assert result.score.error == 0.4
 
 
-def test_a_live_attempt_counts_as_far_as_it_is_written_whole(made: Any) -> None:
+def test_only_complete_lines_of_a_live_attempt_count(made: Any) -> None:
     made.submit()
     path = made.events(made.begin(), made.epoch(1, 2), "garbage", made.epoch(2, 3).to_line().encode())
     trial = CampaignState.of(read_journal(made.directory.journal)).trials[0]
@@ -162,7 +162,7 @@ def test_a_live_attempt_counts_as_far_as_it_is_written_whole(made: Any) -> None:
 
 
 @pytest.mark.parametrize("over", [False, True])
-def test_a_run_by_another_specification_than_the_journals_does_not_count(made: Any, over: bool) -> None:
+def test_a_run_with_another_specification_does_not_count(made: Any, over: bool) -> None:
     made.submit()
     path = made.events(
         made.begin(1, spec_sha256="f" * 64, precision="fp8"), made.epoch(1, 2, 0.0), made.epoch(2, 3, 0.0), made.end(4)
@@ -179,7 +179,7 @@ def test_a_run_by_another_specification_than_the_journals_does_not_count(made: A
     assert len(result.faults) == 3
 
 
-def test_what_a_specification_says_of_its_events_stands_in_the_journal(campaign: Callable[..., Any]) -> None:
+def test_the_trial_plan_follows_from_the_journal(campaign: Callable[..., Any]) -> None:
     made = campaign(training__warmup_epochs=[2, 4], training__epochs=5)
     for trial, round_ in enumerate((0, 1, 2)):
         made.submit(trial, round=round_)
@@ -188,20 +188,20 @@ def test_what_a_specification_says_of_its_events_stands_in_the_journal(campaign:
     assert planned == [TrialPlan(made.operations, epochs, "0" * 64) for epochs in (2, 4, 5)]
 
 
-def test_a_claim_that_came_after_the_end_does_not_count(made: Any) -> None:
+def test_a_run_that_began_after_the_recorded_end_does_not_count(made: Any) -> None:
     made.trial(0, [(2, 0.5)])
     made.events(made.begin(3, run=1), made.epoch(1, 1, 0.0, run=1), run=1)
     assert _counted(compute_result(made.directory)) == [(0, 1, 1)]
 
 
-def test_events_that_were_changed_after_the_end_do_not_count_and_keep_the_clock(made: Any) -> None:
+def test_changed_events_do_not_count_but_keep_the_start(made: Any) -> None:
     made.trial(0, [(2, 0.5)])
     made.trial(1, [(12, 0.4)], at=10)
     path = made.directory.events(0, 1, 0)
     path.write_text(path.read_text().replace('"error":0.5', '"error":0.0'))
     result = compute_result(made.directory)
     assert _counted(result) == [(1, 1, 1)]
-    assert result.started == made.start  # a begin that is gone must not make the campaign faster
+    assert result.started == made.start  # a missing begin line must not shorten the measured time
     assert result.faults == [f"{path}: is not what the journal recorded when the attempt ended: none of it counts"]
     path.unlink()
     assert len(compute_result(made.directory).faults) == 1
@@ -246,7 +246,7 @@ def test_edited_settings_are_not_scored(made: Any) -> None:
 
 
 @pytest.mark.parametrize("part", ["/events/", "journal.jsonl", "campaign.yaml"])
-def test_a_file_that_cannot_be_opened_for_a_moment_leaves_the_score_as_it_is(
+def test_a_transient_open_error_does_not_change_the_score(
     campaign: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     made = campaign()

@@ -1,4 +1,4 @@
-"""report.html as a person opens it, in a real browser, and as a stranger's text would like to use it."""
+"""Tests of report.html: contents, appearance in a real browser, and hostile text."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _report(made: Any) -> str:
 
 
 class _Text(HTMLParser):
-    """The text of a page as a person reads it, and every tag with its attributes."""
+    """The visible text of a page, and its tags with attributes."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ def _text(page: str) -> str:
 
 @pytest.fixture
 def made(campaign: Callable[..., Any]) -> Any:
-    """Four trials, of which one failed and was tried again; simulated, as all that are made by hand."""
+    """Four simulated trials, of which one failed and was retried."""
     made = campaign(system__name="Größe & Co", system__submitter="a <b>", scheduler__setup=["export TOKEN=s3cret"])
     made.trial(0, [(2, 0.5), (8, 0.3)])
     made.trial(1, [(4, 0.2)], at=1)
@@ -68,7 +68,7 @@ def made(campaign: Callable[..., Any]) -> Any:
     return made
 
 
-def test_the_verdict_comes_first_with_every_rule(made: Any) -> None:
+def test_the_page_begins_with_score_and_rules(made: Any) -> None:
     text = _text(_report(made))
     assert text.startswith("SIMULATED No training took place.")
     order = [
@@ -90,7 +90,7 @@ def test_the_verdict_comes_first_with_every_rule(made: Any) -> None:
     assert "4 of 9 missed" in text
 
 
-def test_a_campaign_that_meets_every_rule_says_so(
+def test_a_campaign_that_meets_every_rule_is_shown_as_rankable(
     campaign: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = campaign()
@@ -101,27 +101,27 @@ def test_a_campaign_that_meets_every_rule_says_so(
     assert "Not rankable" not in text
 
 
-def test_what_trained_is_not_called_simulated(campaign: Callable[..., Any]) -> None:
+def test_a_trained_campaign_is_not_marked_as_simulated(campaign: Callable[..., Any]) -> None:
     made = campaign(training__trainer="torch")
     made.trial(0, [(3600, 0.2)])
     assert "SIMULATED" not in _report(made)
 
 
-def test_failures_say_why_what_and_what_followed(made: Any) -> None:
+def test_failures_are_listed_with_reason_message_and_consequence(made: Any) -> None:
     text = _text(_report(made))
-    assert "5 attempts of 4 trials; 1 of them failed, 1 trials were retried." in text
-    assert "2 1 TRIAL_ERROR jobs/00002-1/log: no luck 0 tried again" in text
+    assert "5 attempts of 4 trials; 1 failed, and 1 trials were tried more than once" in text
+    assert "2 1 TRIAL_ERROR jobs/00002-1/log: no luck 0 retried" in text
     assert str(made.path) not in text
 
 
-def test_code_leaves_as_its_hash_alone(made: Any) -> None:
+def test_private_settings_appear_as_hashes_only(made: Any) -> None:
     page = _report(made)
     assert "s3cret" not in page
     assert re.search(r"setup</dt><dd class=\"given\"><bdi>sha256:[0-9a-f]{64}</bdi>", page)
     assert made.directory.settings_sha256 in page
 
 
-def test_every_setting_stands_in_it(made: Any) -> None:
+def test_every_setting_is_listed(made: Any) -> None:
     text = _text(_report(made))
     for section, keys in SiteSettings().model_dump().items():
         assert section in text
@@ -129,7 +129,7 @@ def test_every_setting_stands_in_it(made: Any) -> None:
     assert "1234" not in text
 
 
-def test_a_long_leaderboard_says_how_many_more(campaign: Callable[..., Any]) -> None:
+def test_a_long_leaderboard_states_how_many_rows_it_omits(campaign: Callable[..., Any]) -> None:
     made = campaign()
     for trial in range(30):
         made.trial(trial, [(2 + trial, 0.5)], at=trial)
@@ -147,13 +147,13 @@ def test_a_campaign_without_an_epoch_has_a_report(campaign: Callable[..., Any]) 
     assert "none measured" in text
 
 
-def test_an_error_of_nothing_says_what_is_counted(campaign: Callable[..., Any]) -> None:
+def test_an_error_of_zero_states_the_error_that_counts(campaign: Callable[..., Any]) -> None:
     made = campaign()
     made.trial(0, [(2, 0.0)])
     assert "counts half a validation image as wrong, 5.000 %" in _text(_report(made))
 
 
-def test_utilisation_is_the_share_of_what_could_have_been_at_work(campaign: Callable[..., Any]) -> None:
+def test_utilisation_is_the_share_of_slot_time_with_a_running_trial(campaign: Callable[..., Any]) -> None:
     made = campaign(campaign__concurrency=2)
     made.trial(0, [(10, 0.5)])
     made.trial(1, [(10, 0.4)], at=5)
@@ -164,7 +164,7 @@ def test_the_same_records_give_the_same_bytes(made: Any) -> None:
     assert _report(made) == _report(made)
 
 
-def test_records_that_do_not_count_are_told(made: Any) -> None:
+def test_records_that_do_not_count_are_listed(made: Any) -> None:
     path = made.directory.events(3, 1, 0)
     path.write_text(path.read_text().replace('"error":0.4', '"error":0.0'))
     text = _text(_report(made))
@@ -172,12 +172,12 @@ def test_records_that_do_not_count_are_told(made: Any) -> None:
     assert str(made.path) not in text
 
 
-# strangers' text
+# hostile text
 
 
 @pytest.fixture
 def hostile(campaign: Callable[..., Any]) -> Any:
-    """A campaign whose every text is an attack, on the page or on who reads it."""
+    """A campaign in which every text is an attack on the page or its reader."""
     made = campaign(
         system__name=_HOSTILE,
         system__submitter="ab<script>alert(2)</script>",
@@ -192,12 +192,12 @@ def hostile(campaign: Callable[..., Any]) -> Any:
     return made
 
 
-def test_hostile_text_is_only_text(hostile: Any) -> None:
+def test_hostile_text_is_escaped(hostile: Any) -> None:
     page = _report(hostile)
     known = {
-        "html", "head", "meta", "title", "style", "body", "p", "strong", "header", "h1", "h2", "h3", "bdi", "code", "main",
-        "section", "dl", "div", "dt", "dd", "small", "span", "ul", "li", "em", "figure", "figcaption", "b", "svg", "g",
-        "path", "text", "table", "thead", "tbody", "tr", "th", "td", "footer",
+        "html", "head", "meta", "title", "style", "body", "p", "strong", "header", "h1", "h2", "h3", "bdi", "code",
+        "main", "section", "dl", "div", "dt", "dd", "small", "span", "ul", "li", "em", "figure", "figcaption", "b",
+        "svg", "g", "path", "text", "table", "thead", "tbody", "tr", "th", "td", "footer",
     }  # fmt: skip
     tags = _Text(page).tags
     assert {tag for tag, _ in tags} <= known
@@ -212,10 +212,10 @@ def test_hostile_text_is_only_text(hostile: Any) -> None:
     assert "\\u202e" in page
 
 
-def test_a_browser_opens_it_quietly(chromium: Any, made: Any) -> None:
+def test_a_browser_opens_the_report_without_errors(chromium: Any, made: Any) -> None:
     page = write_report(compute_result(made.directory))
     chromium.open(page)
-    assert chromium.complaints() == []
+    assert chromium.log_messages() == []
     assert chromium.requests() == [page.as_uri()]
     assert chromium.evaluate("document.querySelectorAll('figure svg path').length") > 20
     width = "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
@@ -225,30 +225,31 @@ def test_a_browser_opens_it_quietly(chromium: Any, made: Any) -> None:
         assert needed <= there, f"at {size} pixels it must be scrolled sideways"
 
 
-def test_a_browser_runs_and_loads_nothing_of_a_hostile_one(chromium: Any, hostile: Any) -> None:
+def test_a_browser_runs_and_loads_nothing_from_hostile_text(chromium: Any, hostile: Any) -> None:
     page = write_report(compute_result(hostile.directory))
     chromium.open(page)
-    assert chromium.complaints() == []
+    assert chromium.log_messages() == []
     assert chromium.requests() == [page.as_uri()]
     assert chromium.evaluate("document.querySelectorAll('script, img, iframe, [onerror], [onclick]').length") == 0
 
 
-def test_even_what_escaped_our_escaping_would_not_run(chromium: Any, made: Any) -> None:
+def test_the_content_policy_blocks_unescaped_scripts(chromium: Any, made: Any) -> None:
     page = made.path / "broken.html"
     attack = "<script>document.title = 'run'</script><img src='https://localhost:1/x'><p id=x style='color: red'>x</p>"
     page.write_text(render_report(compute_result(made.directory)).replace("<main>", "<main>" + attack))
     chromium.open(page)
     assert chromium.evaluate("document.title") != "run"
-    assert len([line for line in chromium.complaints() if "Content Security Policy" in line]) == 3
-    assert chromium.requests() == [page.as_uri()]  # the image was blocked before anything was sent
+    assert len([line for line in chromium.log_messages() if "Content Security Policy" in line]) == 3
+    assert chromium.requests() == [page.as_uri()]  # the image was blocked before a request was sent
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_can_be_read_in_light_and_dark(chromium: Any, made: Any, scheme: str) -> None:
-    """Every text and every curve has a contrast of at least 4.5 (text) or 3 (curves), as WCAG 2.1 asks."""
+def test_text_and_curves_have_contrast_in_light_and_dark_themes(chromium: Any, made: Any, scheme: str) -> None:
+    """The contrast is at least 4.5 for text and 3 for curves, as WCAG 2.1 requires."""
     chromium.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
     chromium.open(write_report(compute_result(made.directory)))
-    colours = "[...document.querySelectorAll('main *')].filter(e => e.childNodes.length && getComputedStyle(e).display != 'none')"
+    shown = "e.childNodes.length && getComputedStyle(e).display != 'none'"
+    colours = f"[...document.querySelectorAll('main *')].filter(e => {shown})"
     texts = set(chromium.evaluate(f"{colours}.map(e => getComputedStyle(e).color)"))
     curves = set(
         chromium.evaluate("[...document.querySelectorAll('.stroke-accent')].map(e => getComputedStyle(e).stroke)")
@@ -274,29 +275,29 @@ def _contrast(first: str, second: str) -> float:
 
 @settings(deadline=None, max_examples=200)
 @given(st.text())
-def test_any_text_becomes_visible(text: str) -> None:
+def test_any_text_becomes_printable(text: str) -> None:
     assert visible(text).isprintable()
     assert visible(visible(text)) == visible(text)
     if text.isprintable():
         assert visible(text) == text
 
 
-# pictures
+# charts
 
 
-def test_a_picture_is_the_same_each_time_and_names_nothing() -> None:
+def test_a_chart_is_deterministic_and_has_no_ids_or_styles() -> None:
     curves = [Curve([0, 1, 2], [1.0, 3.0, 2.0]), Curve([0, 1, 2], [1.0, 2.0], "bars"), Curve([0, 2], [2, 2], "level")]
     pictures = [chart(curves, label="a <b>", x_label="hours") for _ in range(2)]
     assert pictures[0] == pictures[1]
     assert 'aria-label="a &lt;b&gt;"' in pictures[0]
     assert not re.search(r"\b(id|href|style|class=\"[^\"]*[^a-z\" -])=", pictures[0])
-    assert "#" not in pictures[0]  # every colour is the page's
+    assert "#" not in pictures[0]  # every colour comes from the style sheet
 
 
 # the commands
 
 
-def test_score_and_report_write_it(aiperf: Any, made: Any, tmp_path: Path) -> None:
+def test_score_and_report_write_the_report(aiperf: Any, made: Any, tmp_path: Path) -> None:
     done = aiperf("score", made.path)
     assert (done.returncode, done.stderr) == (0, "")
     first = made.directory.report.read_bytes()
@@ -307,7 +308,7 @@ def test_score_and_report_write_it(aiperf: Any, made: Any, tmp_path: Path) -> No
     assert (tmp_path / "out.html").read_bytes() == first
 
 
-def test_a_report_that_cannot_be_drawn_costs_nobody_the_score(aiperf: Any, made: Any) -> None:
+def test_score_succeeds_when_the_report_cannot_be_written(aiperf: Any, made: Any) -> None:
     made.directory.report.mkdir()
     done = aiperf("score", made.path)
     assert done.returncode == 0

@@ -1,4 +1,4 @@
-"""leaderboard.csv, result.csv and series.csv as a person or a committee reads them."""
+"""Tests of leaderboard.csv, result.csv and series.csv."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def made(campaign: Callable[..., Any]) -> Any:
     return made
 
 
-def test_the_leaderboard_is_ranked_by_error_and_failures_stand_last(made: Any) -> None:
+def test_the_leaderboard_is_sorted_by_error_with_failures_last(made: Any) -> None:
     rows = _rows(made.directory.leaderboard)
     assert [(row["rank"], row["trial"], row["error"]) for row in rows] == [
         ("1", "1", "0.2"),
@@ -59,7 +59,7 @@ def test_a_row_of_the_leaderboard(made: Any) -> None:
     }  # fmt: skip
 
 
-def test_a_trial_that_failed_keeps_its_row(made: Any) -> None:
+def test_a_failed_trial_keeps_its_row(made: Any) -> None:
     row = _rows(made.directory.leaderboard)[3]
     assert (row["epochs"], row["operations"], row["seconds"], row["ops"], row["attempts"]) == ("0", "0", "", "", "1")
 
@@ -73,10 +73,11 @@ def test_a_running_trial_is_listed(campaign: Callable[..., Any]) -> None:
     assert (row["rank"], row["end_reason"], row["batch_size"]) == ("1", "RUNNING", "32")
 
 
-def test_the_batch_size_is_that_of_the_last_epoch_that_counts(campaign: Callable[..., Any]) -> None:
+def test_the_batch_size_is_that_of_the_last_counted_epoch(campaign: Callable[..., Any]) -> None:
     made = campaign()
-    made.submit()  # all were to begin with 32
-    ends = {1: (2, 32), 2: (9, 16), 3: (20, 8), 4: (3601, 4)}  # halved for want of memory; the last is too late
+    made.submit()  # the proposals have a batch size of 32
+    # halved after running out of memory; the last epoch is too late
+    ends = {1: (2, 32), 2: (9, 16), 3: (20, 8), 4: (3601, 4)}
     epochs = [replace(made.epoch(number, end), batch=batch) for number, (end, batch) in ends.items()]
     made.events(made.begin(batch=64), *epochs)
     made.submit(1)
@@ -110,11 +111,11 @@ def test_the_result_is_one_row(made: Any) -> None:
     assert {"aiperf_orch", "python", "torch"} <= set(row)
 
 
-def _epochs_that_tell(made: Any, *changes: dict[str, Any]) -> Any:
-    """A trial of an epoch of two seconds for each change, which another epoch follows that ends too late to count."""
-    told = {"data_wait": 0.25, "energy": 20.0, "energy_of": "accelerators"}
+def _tables_with_efficiency(made: Any, *changes: dict[str, Any]) -> Any:
+    """Rows of a trial with one epoch of two seconds for each change, and a last epoch that ends too late to count."""
+    fields = {"data_wait": 0.25, "energy": 20.0, "energy_of": "accelerators"}
     epochs = [
-        replace(made.epoch(number, 2 * number, start=2 * number - 2), **told | change)
+        replace(made.epoch(number, 2 * number, start=2 * number - 2), **fields | change)
         for number, change in enumerate(changes, start=1)
     ]
     made.submit()
@@ -123,8 +124,8 @@ def _epochs_that_tell(made: Any, *changes: dict[str, Any]) -> Any:
     return _rows(made.directory.result)[0], _rows(made.directory.leaderboard)[0]
 
 
-def test_what_epochs_cost_is_of_those_that_count(campaign: Callable[..., Any]) -> None:
-    result, trial = _epochs_that_tell(campaign(), {}, {"data_wait": 0.75, "energy": 2.0})
+def test_efficiency_is_of_counted_epochs(campaign: Callable[..., Any]) -> None:
+    result, trial = _tables_with_efficiency(campaign(), {}, {"data_wait": 0.75, "energy": 2.0})
     assert (result["energy_joules"], result["energy_of"], result["operations_per_joule"]) == (
         "22.0",
         "accelerators",
@@ -138,13 +139,13 @@ def test_what_epochs_cost_is_of_those_that_count(campaign: Callable[..., Any]) -
 def test_energy_is_blank_unless_every_epoch_measured_the_same(
     campaign: Callable[..., Any], change: dict[str, Any]
 ) -> None:
-    result, _ = _epochs_that_tell(campaign(), {}, change)
+    result, _ = _tables_with_efficiency(campaign(), {}, change)
     assert {result[column] for column in ("energy_joules", "energy_of", "operations_per_joule")} == {""}
     assert result["data_wait"] == "0.25"
 
 
-def test_the_wait_for_data_is_blank_unless_every_epoch_tells(campaign: Callable[..., Any]) -> None:
-    result, trial = _epochs_that_tell(campaign(), {}, {"data_wait": None})
+def test_the_data_wait_is_blank_unless_every_epoch_states_it(campaign: Callable[..., Any]) -> None:
+    result, trial = _tables_with_efficiency(campaign(), {}, {"data_wait": None})
     assert result["data_wait"] == trial["data_wait"] == ""
 
 
@@ -183,7 +184,7 @@ def test_no_cell_is_a_formula_or_a_second_line(made: Any) -> None:
             assert not any(cell.startswith(("=", "+", "-", "@")) for cell in [*row, *row.values()])
 
 
-def test_what_a_trial_says_of_its_versions_cannot_pass_for_a_result(campaign: Callable[..., Any]) -> None:
+def test_software_versions_of_a_trial_cannot_replace_columns(campaign: Callable[..., Any]) -> None:
     made = campaign()
     versions = {"score": "999", "error": "0.0", "torch": "2.11.0+cpu", "aiperf-orch": "0.1.0"}
     made.trial(0, [(2, 0.5)], versions=versions)
@@ -202,7 +203,7 @@ def test_a_campaign_without_trials_has_its_headers(campaign: Callable[..., Any])
     assert (row["score"], row["error"], row["regulated_score"], row["started"]) == ("0.0", "", "", "")
 
 
-def test_pandas_reads_them_back(made: Any) -> None:
+def test_pandas_reads_the_tables(made: Any) -> None:
     board = pd.read_csv(made.directory.leaderboard)
     assert list(board["trial"]) == [1, 3, 0, 2]
     assert math.isnan(board["error"].iloc[3])
@@ -212,7 +213,7 @@ def test_the_tables_can_be_shared_with_a_group(made: Any) -> None:
     assert stat.S_IMODE(made.directory.result.stat().st_mode) == 0o640
 
 
-def test_a_full_disk_leaves_the_tables_that_were_there(
+def test_a_full_disk_leaves_the_earlier_tables(
     campaign: Callable[..., Any], small_disk: Path, fill: Callable[[Path], None]
 ) -> None:
     made = campaign("disk/campaign")

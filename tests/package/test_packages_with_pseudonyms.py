@@ -1,4 +1,4 @@
-"""A package with pseudonyms, unpacked and searched: no name stands in any file of it, in any form."""
+"""Tests of packages with pseudonyms: no file contains a name in any form."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SLURM = {
 
 
 def _rename(directory: CampaignDirectory, change: Change, *, script: str = "", accounting: bool = True) -> None:
-    """Give the hosts, jobs and messages of a campaign's records other names; files and journal stay consistent."""
+    """Change hosts, jobs and messages in the records of a campaign; files and journal stay consistent."""
 
     def changed(key: str, value: Any) -> Any:
         if isinstance(value, dict):
@@ -62,8 +62,8 @@ def _unpacked(package: Path) -> dict[str, str]:
         return {name: file.read().decode() for name, file in members if file is not None}
 
 
-def _standing(package: Path, names: list[str]) -> set[tuple[str, str]]:
-    """Which of the names stand, as words of their own, in which file or its name."""
+def _names_found(package: Path, names: list[str]) -> set[tuple[str, str]]:
+    """(file, name) for each name that a file or its path contains as a separate word."""
     found = set()
     for file, text in _unpacked(package).items():
         for name in names:
@@ -74,7 +74,7 @@ def _standing(package: Path, names: list[str]) -> set[tuple[str, str]]:
 
 @pytest.fixture
 def alice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The user who packs."""
+    """Sets the current user to alice."""
     monkeypatch.setenv("HOME", "/home/alice")
     for variable in ("LOGNAME", "USER"):
         monkeypatch.setenv(variable, "alice")
@@ -105,7 +105,7 @@ _NAMES = [
 
 
 @pytest.mark.parametrize("message", _MESSAGES)
-def test_no_name_stands_in_any_file(make_true: Callable[..., Any], tmp_path: Path, alice: None, message: str) -> None:
+def test_no_name_is_left_in_any_file(make_true: Callable[..., Any], tmp_path: Path, alice: None, message: str) -> None:
     directory = make_true(**{f"scheduler__{key}": value for key, value in _SLURM.items()}).directory
 
     def change(key: str, value: str) -> str:
@@ -123,7 +123,7 @@ ls /home/alice ~bob/n2/x || true"""
     _rename(directory, change, script=script.replace("~bob", "/home/bob"))
     package = tmp_path / "p.tar.gz"
     write_package(directory, package, with_pseudonyms=True)
-    assert _standing(package, _NAMES) == set()
+    assert _names_found(package, _NAMES) == set()
     found = verify(package)
     assert (list(map(str, found.faults)), found.verified) == ([], True)
     files = {name.partition("/")[2]: text for name, text in _unpacked(package).items()}
@@ -139,16 +139,16 @@ ls /home/alice ~bob/n2/x || true"""
     assert again.read_bytes() == package.read_bytes()
 
 
-def test_hosts_that_are_words_or_numbers_damage_neither(make_true: Any, tmp_path: Path, alice: None) -> None:
+def test_hosts_named_like_words_or_numbers_keep_texts_intact(make_true: Any, tmp_path: Path, alice: None) -> None:
     directory = make_true().directory
-    said = "a trial of 1 node failed: 2 of 3 files are on node 1 in 0.5 s"
+    message = "a trial of 1 node failed: 2 of 3 files are on node 1 in 0.5 s"
 
     def change(key: str, value: str) -> str:
         if key == "hosts":
             return {"n1.example.org": "a", "n2.example.org": "1"}[value]
         if key == "job":
             return value.replace("pbs1.example.org", "name")
-        return {"host": "node"}.get(key, said if key == "message" and value else value)
+        return {"host": "node"}.get(key, message if key == "message" and value else value)
 
     _rename(directory, change)
     package = tmp_path / "p.tar.gz"
@@ -156,27 +156,29 @@ def test_hosts_that_are_words_or_numbers_damage_neither(make_true: Any, tmp_path
     found = verify(package)
     assert (list(map(str, found.faults)), found.verified) == ([], True)
     files = {name.partition("/")[2]: text for name, text in _unpacked(package).items()}
-    assert said in files["journal.jsonl"]
-    assert said in files["report.html"]
+    assert message in files["journal.jsonl"]
+    assert message in files["report.html"]
     for line in files["accounting.jsonl"].splitlines():
         job = json.loads(line)
         assert re.fullmatch(r"host-\d+", job["nodes"][0])
         assert re.fullmatch(r"\d+\.host-\d+", job["job"])
     assert '"host":"host-' in files["journal.jsonl"]
-    assert directory.settings_sha256 in files["result.csv"]  # it is known as the same campaign
+    assert directory.settings_sha256 in files["result.csv"]  # identifies the campaign
 
 
-def test_without_the_option_a_short_private_name_is_a_hash_all_the_same(make_true: Any, tmp_path: Path) -> None:
+def test_without_pseudonyms_short_private_names_are_hashed(make_true: Any, tmp_path: Path) -> None:
     directory = make_true(**{f"scheduler__{key}": value for key, value in _SLURM.items()}).directory
     _rename(directory, lambda _, value: value, script="#SBATCH --account=proj42\n", accounting=False)
     write_package(directory, tmp_path / "p.tar.gz", with_pseudonyms=False)
-    assert _standing(tmp_path / "p.tar.gz", ["proj42"]) == set()
+    assert _names_found(tmp_path / "p.tar.gz", ["proj42"]) == set()
 
 
-def test_what_system_says_stays_and_is_warned_of(make_true: Any, tmp_path: Path, alice: None) -> None:
+def test_names_in_the_system_section_are_kept_with_a_warning(make_true: Any, tmp_path: Path, alice: None) -> None:
     directory = make_true(system__contact="alice@example.org").directory
     warnings: list[str] = []
     write_package(directory, tmp_path / "p.tar.gz", with_pseudonyms=True, warn=warnings.append)
     [warning] = warnings
-    assert warning.startswith("system.contact: names a host, a domain or a user, and is shown as it is: alice@")
+    assert warning.startswith(
+        "system.contact: contains the name of a host, a domain or a user, and is packed unchanged: alice@"
+    )
     assert verify(tmp_path / "p.tar.gz").verified

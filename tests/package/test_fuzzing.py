@@ -1,4 +1,4 @@
-"""Readers of what strangers send, fed with garbage: every fault is told, and nothing is ever raised."""
+"""Fuzz tests of the readers of packages: every fault is listed, and no error is raised."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _quick = settings(max_examples=40, deadline=None)
 
 @_quick
 @given(st.binary(max_size=3000), st.booleans())
-def test_any_bytes_are_told_to_be_no_package(tmp_path: Path, data: bytes, compressed: bool) -> None:
+def test_random_bytes_are_not_a_package(tmp_path: Path, data: bytes, compressed: bool) -> None:
     path = tmp_path / "p.tar.gz"
     path.write_bytes(gzip.compress(data, 1) if compressed else data)
     assert not verify(path).verified
@@ -38,8 +38,8 @@ def test_any_bytes_are_told_to_be_no_package(tmp_path: Path, data: bytes, compre
 
 @_quick
 @given(data=st.data())
-def test_a_file_of_garbage_in_a_package_is_told(tampered: Any, tmp_path: Path, data: st.DataObject) -> None:
-    """Any file is replaced, by bytes, by JSON or by a damaged copy; the manifest lists it as it is."""
+def test_a_garbage_file_in_a_package_is_a_fault(tampered: Any, tmp_path: Path, data: st.DataObject) -> None:
+    """One file is replaced by bytes, JSON or a damaged copy; the manifest lists the new file."""
     names = sorted(name for name in tampered.files if not name.endswith(("job.sh", "report.html")))
     name = data.draw(st.sampled_from(names))
     before = tampered.files[name]
@@ -70,8 +70,8 @@ _EXTREME = st.sampled_from(
 
 @settings(_quick, max_examples=80)
 @given(data=st.data())
-def test_an_extreme_value_anywhere_in_the_records_is_told(tampered: Any, tmp_path: Path, data: st.DataObject) -> None:
-    """One value of a record is replaced, whatever its type, and the hashes are made right."""
+def test_extreme_values_in_records_raise_no_error(tampered: Any, tmp_path: Path, data: st.DataObject) -> None:
+    """One value of a record is replaced by a value of any type, and the hashes are updated."""
     before = dict(tampered.files)
     value = data.draw(_EXTREME)
 
@@ -87,7 +87,9 @@ def test_an_extreme_value_anywhere_in_the_records_is_told(tampered: Any, tmp_pat
             records[key] = value
             return
 
-    with contextlib.suppress(TypeError, AttributeError, KeyError, IndexError):  # what the hand itself cannot make right
+    with contextlib.suppress(
+        TypeError, AttributeError, KeyError, IndexError
+    ):  # the hashes of invalid records cannot be updated
         match data.draw(st.sampled_from(["journal", "events", "spec"])):
             case "journal":
                 tampered.journal(lambda entries: change(entries[data.draw(st.integers(0, len(entries) - 1))]))
@@ -102,8 +104,8 @@ def test_an_extreme_value_anywhere_in_the_records_is_told(tampered: Any, tmp_pat
 
 @_quick
 @given(data=st.data())
-def test_a_damaged_archive_is_told(true_package: Path, tmp_path: Path, data: st.DataObject) -> None:
-    """Some bytes of the uncompressed archive are changed, headers among them."""
+def test_a_damaged_archive_raises_no_error(true_package: Path, tmp_path: Path, data: st.DataObject) -> None:
+    """Some bytes of the uncompressed archive are changed, including headers."""
     archive = bytearray(gzip.decompress(true_package.read_bytes()))
     for _ in range(data.draw(st.integers(1, 4))):
         block = data.draw(st.integers(0, len(archive) // 512 - 1))
@@ -115,12 +117,12 @@ def test_a_damaged_archive_is_told(true_package: Path, tmp_path: Path, data: st.
 
 
 @given(_JSON)
-def test_strict_json_reads_what_others_write(value: Any) -> None:
+def test_strict_json_reads_standard_json(value: Any) -> None:
     assert strict_json.loads(json.dumps(value).encode()) == value
 
 
 @given(st.binary(max_size=200) | st.text("[]{},:\"'a1eN+-.", max_size=60).map(str.encode))
-def test_strict_json_refuses_by_one_error_only(data: bytes) -> None:
+def test_strict_json_raises_only_value_error(data: bytes) -> None:
     with contextlib.suppress(ValueError):
         strict_json.loads(data)
 
@@ -129,18 +131,18 @@ def test_strict_json_refuses_by_one_error_only(data: bytes) -> None:
     "text",
     ["NaN", "-Infinity", '{"a":NaN}', "1e999", "[" * 33 + "]" * 33, '{"a":' * 40 + "1" + "}" * 40, "9" * 5000, ""],
 )
-def test_strict_json_refuses(text: str) -> None:
+def test_strict_json_refuses_invalid_documents(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         strict_json.loads(text.encode())
 
 
 @given(st.text())
-def test_what_is_printed_of_a_package_is_harmless(text: str) -> None:
+def test_text_of_a_package_is_printable(text: str) -> None:
     assert printable_line(text).isprintable()
 
 
 @given(st.lists(st.text(min_size=1, max_size=12).filter(str.strip), min_size=1, max_size=4), st.text(max_size=60))
-def test_no_long_secret_is_left_in_a_text(secrets: list[str], text: str) -> None:
+def test_long_secrets_are_removed_from_text(secrets: list[str], text: str) -> None:
     shown = Redactor("salt", secrets).text(text)
     hashes = [redacted(secret, "salt") for secret in secrets]
     for value in hashes:
@@ -148,7 +150,7 @@ def test_no_long_secret_is_left_in_a_text(secrets: list[str], text: str) -> None
     assert not any(len(secret) >= 8 and secret in piece for secret in secrets for piece in shown.split("\n"))
 
 
-def test_an_empty_archive_is_told(tmp_path: Path) -> None:
+def test_an_empty_archive_is_a_fault(tmp_path: Path) -> None:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w:gz"):
         pass
