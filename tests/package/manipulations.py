@@ -150,7 +150,7 @@ MANIPULATIONS: dict[str, tuple[Change, str, str, str]] = {
     ),
     # JSON
     "no number": (_nan, "json.strict", "events/00000-1.0.jsonl:2", "NaN"),
-    "a key twice": (_key_twice, "json.strict", "events/00000-1.0.jsonl:2", "the key 'loss' stands twice"),
+    "a key twice": (_key_twice, "json.strict", "events/00000-1.0.jsonl:2", "the key 'loss' occurs twice"),
     "deep nesting": (
         lambda package, _: package.files.update({"system.json": b"[" * 400 + b"]" * 400}),
         "json.strict", "system.json:1", "nested too deeply",
@@ -182,7 +182,7 @@ MANIPULATIONS: dict[str, tuple[Change, str, str, str]] = {
     # the journal
     "a line changed, the chain not mended": (
         replace_text("journal.jsonl", '"reason":"LOST"', '"reason":"COMPLETED"'), "journal.chain", "journal.jsonl:",
-        "a line was changed, removed or added by hand",
+        "a line was changed, removed or added manually",
     ),
     "a line removed, the chain not mended": (
         lambda package, _: package.files.update(
@@ -329,7 +329,7 @@ MANIPULATIONS: dict[str, tuple[Change, str, str, str]] = {
     "a campaign that began later": (_all_faster, "attempt.began", "events/00000-1.0.jsonl:1", "time: "),
     "another trial's events": (
         change_events("00002-1.0.jsonl", lambda lines: lines[1].update(trial=3)),
-        "events.place", "events/00002-1.0.jsonl:2", "stand in another's file",
+        "events.place", "events/00002-1.0.jsonl:2", "stand in the file of another run",
     ),
     "events of another specification": (
         change_events("00002-1.0.jsonl", lambda lines: lines[0].update(spec_sha256="0" * 64)),
