@@ -21,10 +21,27 @@ from pathlib import Path
 
 import numpy as np
 
-from aiperf_orch import records
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.network import counts, morphisms
 from aiperf_orch.network.seeds import resnet50
+from aiperf_orch.records.base import EndReason, OperationsPerImage
+from aiperf_orch.records.events import Begin, End, Epoch, event_adapter
+from aiperf_orch.records.journal import (
+    AttemptEnd,
+    AttemptRecord,
+    Began,
+    BeganRecord,
+    Created,
+    Ended,
+    EventsFile,
+    Finished,
+    JobRecord,
+    Opened,
+    ProposalRecord,
+    Submitted,
+    Submitting,
+)
+from aiperf_orch.records.trial import Hyperparameters, TrialSpec
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.util.units import now
 
@@ -85,14 +102,12 @@ def make(path, number, seed=1):
         children = [*children[-63:], (trial, graph)]
         moments += one_trial(directory, trial, parent, edits, graph, start, chance, errors)
     moments.sort(key=lambda moment: moment[0])
-    journal.append(
-        records.Created, start - timedelta(seconds=2), settings_sha256=directory.settings_sha256, version="0.1.0"
-    )
-    journal.append(records.Opened, start - timedelta(seconds=1), host="login1", pid=1)
+    journal.append(Created, start - timedelta(seconds=2), settings_sha256=directory.settings_sha256, version="0.1.0")
+    journal.append(Opened, start - timedelta(seconds=1), host="login1", pid=1)
     for moment, _, kind, fields in moments:
         journal.append(kind, moment, **fields)
     end = start + timedelta(hours=12, seconds=5)
-    journal.append(records.Finished, end, reason="its 12h are over", by_deadline=True)
+    journal.append(Finished, end, reason="its 12h are over", by_deadline=True)
     directory.journal.write_text("\n".join(journal.lines) + "\n")
     return directory
 
@@ -103,15 +118,15 @@ def one_trial(directory, trial, parent, edits, graph, start, chance, errors):
     round_ = trial // concurrency
     planned = settings.training.epochs_of_round(round_)
     before = sum(settings.training.epochs_of_round(number) for number in range(round_))
-    proposal = records.ProposalRecord(
+    proposal = ProposalRecord(
         round=round_,
         parent=parent,
         edits=edits,
         network_hash=graph.hash,
-        operations=records.OperationsPerImage.of(counts.count(graph)),
-        hyperparameters=records.Hyperparameters(kernel_size=3, dropout=0.1 * chance.random(), batch_size=64),
+        operations=OperationsPerImage.of(counts.count(graph)),
+        hyperparameters=Hyperparameters(kernel_size=3, dropout=0.1 * chance.random(), batch_size=64),
     )
-    spec = records.TrialSpec(
+    spec = TrialSpec(
         campaign=directory.config.tag,
         trial=trial,
         seed=chance.getrandbits(31),
@@ -130,7 +145,7 @@ def one_trial(directory, trial, parent, edits, graph, start, chance, errors):
     clock = submitted + timedelta(seconds=4)
     host, job = f"node{trial % concurrency:05d}", str(100_000 + trial)
     lines = [
-        records.Begin(
+        Begin(
             **ids, run=0, time=clock, hosts=[host], job=job, batch=64, spec_sha256=sha256, trainer="simulated",
             device="simulated", precision="bf16", cores=16, inherited=parent is not None,
             clock_skew=round(chance.random() / 100, 3), versions={},
@@ -141,7 +156,7 @@ def one_trial(directory, trial, parent, edits, graph, start, chance, errors):
         end = clock + timedelta(seconds=(0.9 + 0.09 * chance.random()) * EPOCH_SECONDS)
         wrong.append(chance.randint(20, 200))
         lines.append(
-            records.Epoch(
+            Epoch(
                 **ids, run=0, epoch=number, start=clock, end=end, train_images=IMAGES[0], val_images=IMAGES[1],
                 loss=3 * chance.random(), error=wrong[-1] / IMAGES[1], batch=64,
                 ops=proposal.operations.of_images(trained=IMAGES[0], validated=IMAGES[1]),
@@ -150,20 +165,20 @@ def one_trial(directory, trial, parent, edits, graph, start, chance, errors):
         clock = end + timedelta(milliseconds=chance.randint(5, 60))
     errors[trial], best = min(wrong) / IMAGES[1], wrong.index(min(wrong)) + 1
     lines.append(
-        records.End(
-            **ids, run=0, time=clock, reason=records.EndReason.COMPLETED, best_error=errors[trial], best_epoch=best,
+        End(
+            **ids, run=0, time=clock, reason=EndReason.COMPLETED, best_error=errors[trial], best_epoch=best,
             weights_sha256=hashlib.sha256(sha256.encode()).hexdigest(),
         )
     )  # fmt: skip
     data = b"".join(line.to_line().encode() + b"\n" for line in lines)
     directory.events(trial, 1, 0).write_bytes(data)
-    lines = [records.event_adapter.validate_json(line) for line in data.splitlines()]  # times to the millisecond
+    lines = [event_adapter.validate_json(line) for line in data.splitlines()]  # times to the millisecond
     folder = directory.job_folder(trial, 1)
     folder.mkdir()
     (folder / "job.sh").write_text(f"#!/usr/bin/env bash\n# {directory.attempt_name(trial, 1)}\n" + "exec true\n" * 40)
-    end = records.AttemptEnd(
+    end = AttemptEnd(
         **ids,
-        reason=records.EndReason.COMPLETED,
+        reason=EndReason.COMPLETED,
         message="",
         final=True,
         epochs=planned,
@@ -174,15 +189,15 @@ def one_trial(directory, trial, parent, edits, graph, start, chance, errors):
         best_epoch=best,
         first_begin=lines[0].time,
         last_end=lines[-2].end,
-        files=[records.EventsFile(run=0, size=len(data), sha256=hashlib.sha256(data).hexdigest())],
+        files=[EventsFile(run=0, size=len(data), sha256=hashlib.sha256(data).hexdigest())],
     )
-    attempt = records.AttemptRecord(**ids, name=directory.attempt_name(trial, 1), spec_sha256=sha256, proposal=proposal)
-    seen = records.BeganRecord(**ids, run=0, time=lines[0].time, hosts=[host], job=job)
+    attempt = AttemptRecord(**ids, name=directory.attempt_name(trial, 1), spec_sha256=sha256, proposal=proposal)
+    seen = BeganRecord(**ids, run=0, time=lines[0].time, hosts=[host], job=job)
     return [
-        (submitted, trial, records.Submitting, {"attempts": [attempt]}),
-        (submitted + timedelta(seconds=1), trial, records.Submitted, {"jobs": [records.JobRecord(**ids, job=job)]}),
-        (began + timedelta(seconds=2), trial, records.Began, {"attempts": [seen]}),
-        (clock + timedelta(seconds=1), trial, records.Ended, {"attempts": [end]}),
+        (submitted, trial, Submitting, {"attempts": [attempt]}),
+        (submitted + timedelta(seconds=1), trial, Submitted, {"jobs": [JobRecord(**ids, job=job)]}),
+        (began + timedelta(seconds=2), trial, Began, {"attempts": [seen]}),
+        (clock + timedelta(seconds=1), trial, Ended, {"attempts": [end]}),
     ]
 
 
