@@ -94,7 +94,7 @@ class InProcessScheduler(Scheduler):
             allocation = Allocation(job="here", hosts=("here",), rank=0, run=0, requeueable=False)
             with contextlib.redirect_stderr(io.StringIO()):
                 AttemptRunner(spec, sha256, 1, allocation, sink, files).run(
-                    functools.partial(SimulatedTrainer, spec, 1), []
+                    functools.partial(SimulatedTrainer, spec, 1), list
                 )
             os.close(sink._file.descriptor)  # the exit of a job would close it
 
