@@ -68,7 +68,8 @@ class InProcessScheduler(Scheduler):
         return ""
 
     def submit(self, requests: Sequence[JobRequest]) -> SubmitResult:
-        self._submitted += [request.command[-3] for request in requests]  # the specification, before --attempt 1
+        for request in requests:
+            self._submitted.append(request.command[request.command.index("--attempt") - 1])  # the specification
         return SubmitResult(jobs={request.name: request.name for request in requests})
 
     def release_resources(self, names: Collection[str]) -> None:

@@ -79,9 +79,19 @@ def known(error: float | None, number: int, *, running: bool = False) -> Observa
         ([known(0.01 * number, number) for number in range(1, 21)], [1, 2]),
         ([known(0.01 * (20 - number), number) for number in range(1, 21)], [19, 20]),
         ([*(known(0.5, number) for number in range(1, 11)), known(None, 99, running=True)], [1]),
+        ([known(None, 99, running=True), *(known(0.5, number) for number in range(1, 11))], [1]),
         ([known(None, number, running=True) for number in range(1, 11)], []),
     ],
-    ids=["a tenth", "newest", "of equal errors the oldest", "two", "oldest first", "a running one is bad", "none"],
+    ids=[
+        "a tenth",
+        "newest",
+        "of equal errors the oldest",
+        "two",
+        "oldest first",
+        "a running one is bad",
+        "the oldest runs",
+        "none",
+    ],
 )
 def test_the_trials_with_the_lowest_errors_are_good(observations, good):
     better, worse = hyperparameters._split(observations)

@@ -103,6 +103,13 @@ def test_the_kernel_size_of_a_child_is_sampled_and_not_its_parents():
     assert kernels == {3, 5, 7}
 
 
+def test_without_parents_the_kernel_size_is_sampled_as_well():
+    settings = SearchSettings(candidates=4, neighbours=2, tpe_from_round=0)
+    made = [begin(settings, seed=seed).propose(1) for seed in range(12)]
+    assert {each.parent for each in made} == {None}
+    assert {each.hyperparameters.kernel_size for each in made} == {3, 5, 7}
+
+
 def test_without_parents_a_proposal_has_up_to_max_edits_from_the_seed_network():
     search = begin(SearchSettings(candidates=4, neighbours=2, max_edits=2))
     made = [start(search, trial) for trial in range(14)]
@@ -187,6 +194,13 @@ def test_the_learnt_limit_bounds_the_batch():
     search = begin(SearchSettings(batch_size=[2, 128]))
     out_of_memory(search, 0, LARGE)
     assert search._fitting_batch(SMALL, 10_000) == estimate(SMALL, "fp32").largest_batch(search._learnt_memory)
+
+
+@pytest.mark.parametrize("learnt", [16, 256])
+def test_the_smaller_of_two_memory_limits_bounds_the_batch(learnt):
+    search = begin(SearchSettings(batch_size=[2, 128]), MorphismLimits(max_memory=memory(SEED_NETWORK, 64)))
+    search._learnt_memory = memory(SEED_NETWORK, learnt)
+    assert search._fitting_batch(SEED_NETWORK, 128) == min(learnt, 64)
 
 
 def test_proposals_after_a_failure_are_within_the_learnt_limit():

@@ -177,6 +177,18 @@ def test_an_updated_embedding_equals_one_from_all_layers(descendant, seed, edits
     assert np.array_equal(padded(embedded.vector, full.vector.size), padded(full.vector, embedded.vector.size))
 
 
+def test_an_update_does_not_change_the_parents_embedding():
+    parent = seeds.small_residual()
+    surrogate = Surrogate(0.5)
+    surrogate.fit({0: 0.5}, lambda _: parent)
+    embedded = surrogate.embed(parent)
+    vector, distances = embedded.vector.copy(), embedded.distances.copy()
+    relu = next(layer.id for layer in parent.layers if layer.kind == "relu")
+    surrogate.update(embedded, parent, morphisms.apply(parent, Edit("deeper", relu, kernel=3)))
+    assert np.array_equal(embedded.vector, vector)
+    assert np.array_equal(embedded.distances, distances)
+
+
 def test_a_surrogate_without_a_fit_raises(descendant):
     surrogate = Surrogate(2.0)
     with pytest.raises(ValueError, match="no measured networks"):
