@@ -129,6 +129,9 @@ SITE_TEXTS = [
         ErrorClass.TEMPORARY,
     ),
     ("sbatch: error: to resolve this, renew your authentication token", ErrorClass.TEMPORARY),
+    # only a limit's own sentence explains a violated policy, and only one prefix of a program is removed
+    ("sbatch: error: Unable to open file notes.txt\n" + POLICY, ErrorClass.TOO_MANY),
+    ("sbatch: error: scancel: error: Batch script is empty!", ErrorClass.TEMPORARY),
     ("sbatch: error: Munge, socket and connection refused are everyday words", ErrorClass.TEMPORARY),
     (FAILED + "A sentence of a Slurm to come", ErrorClass.TEMPORARY),
     ("Traceback (most recent call last):\nOSError: [Errno 5] Input/output error", ErrorClass.TEMPORARY),
@@ -161,6 +164,7 @@ def test_no_sentence_is_in_the_table_twice() -> None:
         ("sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying\n", True),
         ("sbatch: error: Slurm job queue full, sleeping and retrying\n", True),
         ("sbatch: error: MySite: go on sleeping and retrying\n", False),
+        ("sbatch: error: QOSMaxSubmitJobPerUserLimit\n", False),
         (POLICY, False),
     ],
 )
