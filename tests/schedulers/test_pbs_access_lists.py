@@ -52,6 +52,7 @@ def test_list_of_groups_applies_to_all_groups_of_a_user(groups, denied):
         ("-login1,*", True),
         ("login2,*.other.org", True),
         ("login1.*", True),  # a wildcard stands for the beginning only
+        ("*7", True),
     ],
 )
 def test_list_of_hosts(hosts, denied):
@@ -69,6 +70,7 @@ def test_list_of_hosts(hosts, denied):
         ({"max_run": '[g:"staff"=2], [g:ai=1], [p:PBS_GENERIC=5]'}, 2, None),
         ({"max_run": "[p:climate=1], [p:PBS_GENERIC=5]"}, 1, None),
         ({"max_run": "[u:me=many]"}, None, None),
+        ({"max_run": "[u:me=many]", "max_user_run": "7"}, 7, None),
         ({"max_user_run": "7", "max_queuable": "5"}, 7, 5),
         ({"max_group_run": "6", "max_running": "5"}, 5, None),
         ({"max_run_res.ncpus": "[u:PBS_GENERIC=100]"}, 6, None),
