@@ -357,7 +357,7 @@ def test_a_job_runs_when_its_predecessor_has_ended_in_any_way(pbs, end):
 def test_a_job_whose_predecessor_is_gone_runs_or_is_removed(pbs, history):
     pbs.configure(history=history)
     first = pbs.submit("true")
-    (pbs.wait if history else pbs.wait_gone)(first)
+    pbs.wait_ended(first)
     after_ended, after_unknown = [pbs.submit("true", "-W", f"depend=afterany:{each}") for each in (first, "999.vm")]
     if history:
         assert pbs.wait(after_ended)["Exit_status"] == 0

@@ -1,9 +1,14 @@
 """Access control lists and job limits of PBS queues and servers."""
 
+import grp
+import os
+from types import SimpleNamespace
+
 import pytest
 
 from aiperf_orch.schedulers.pbs.access_lists import Submitter, denies_host, denying_list, job_limit
 from aiperf_orch.schedulers.pbs.inventory import QueueOrServer
+from aiperf_orch.util import users
 
 pytestmark = pytest.mark.unit
 
@@ -52,6 +57,7 @@ def test_list_of_groups_applies_to_all_groups_of_a_user(groups, denied):
         ("-login1,*", True),
         ("login2,*.other.org", True),
         ("login1.*", True),  # a wildcard stands for the beginning only
+        ("*7", True),
     ],
 )
 def test_list_of_hosts(hosts, denied):
@@ -69,6 +75,7 @@ def test_list_of_hosts(hosts, denied):
         ({"max_run": '[g:"staff"=2], [g:ai=1], [p:PBS_GENERIC=5]'}, 2, None),
         ({"max_run": "[p:climate=1], [p:PBS_GENERIC=5]"}, 1, None),
         ({"max_run": "[u:me=many]"}, None, None),
+        ({"max_run": "[u:me=many]", "max_user_run": "7"}, 7, None),
         ({"max_user_run": "7", "max_queuable": "5"}, 7, 5),
         ({"max_group_run": "6", "max_running": "5"}, 5, None),
         ({"max_run_res.ncpus": "[u:PBS_GENERIC=100]"}, 6, None),
@@ -98,3 +105,20 @@ def test_the_current_submitter():
     current = Submitter.current()
     assert current.group in current.groups
     assert all(map(current.submits_from, current.hosts))
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_names_of_the_submitters_groups(monkeypatch, known):
+    """A group that the name service does not know has its number as name."""
+
+    def getgrgid(number):
+        if not known:
+            raise KeyError(number)
+        return SimpleNamespace(gr_name=f"group{number}")
+
+    monkeypatch.setattr(grp, "getgrgid", getgrgid)
+    monkeypatch.setattr(users, "current_group", lambda: 7)
+    monkeypatch.setattr(os, "getgrouplist", lambda *_: [7, 8])
+    current = Submitter.current()
+    names = ["group7", "group8"] if known else ["7", "8"]
+    assert (current.group, current.groups) == (names[0], set(names))

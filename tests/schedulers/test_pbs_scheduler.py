@@ -82,7 +82,7 @@ def test_query_of_unlisted_jobs_finds_live_and_ended_ones(scheduler, pbs, runnin
     }
     pbs.run("qsig", "-s", "suspend", jobs["suspended"], operator=True)
     pbs.run("qdel", jobs["deleted"])
-    (pbs.wait if history else pbs.wait_gone)(jobs["ended"])
+    pbs.wait_ended(jobs["ended"])
     known = scheduler.query_unlisted(jobs)
     living = {name: status.state for name, status in known.items() if isinstance(status, JobStatus)}
     assert living == {
@@ -141,7 +141,7 @@ def test_a_job_waits_for_its_predecessor_and_is_not_stuck(scheduler, pbs, runnin
 def test_a_job_whose_predecessor_is_gone_runs_immediately(scheduler, pbs, request_for, wait_for, history):
     pbs.configure(history=history)
     ended = pbs.submit("true")
-    (pbs.wait if history else pbs.wait_gone)(ended)
+    pbs.wait_ended(ended)
     for number, gone in enumerate((ended, "999.vm")):
         request = request_for(number, after=gone)
         done = scheduler.submit([request])
@@ -201,7 +201,7 @@ def test_pending_jobs_are_deleted_first_and_never_run(scheduler, pbs, running, r
     done = scheduler.cancel({"conf1-00000-1": first, request.name: job}, force=False)
     assert (done.never_started, done.refused) == ([request.name], {})
     assert [words for _, _, words in pbs.calls("qdel")] == [[job], [first]]
-    (pbs.wait if history else pbs.wait_gone)(first)
+    pbs.wait_ended(first)
     assert not (request.folder / "started").exists()
 
 

@@ -148,6 +148,15 @@ class Pbs:
             assert time.monotonic() < deadline, f"job {job_id} is still known after {seconds} s"
             time.sleep(0.02)
 
+    def wait_ended(self, job_id: str) -> None:
+        """Wait until a job has ended: it is in the history, or is unknown without one."""
+        with self._store.locked():
+            has_history = self._store.settings["history"]
+        if has_history:
+            self.wait(job_id)
+        else:
+            self.wait_gone(job_id)
+
     def calls(self, command: str = "") -> list[tuple[float, str, list[str]]]:
         """Time, name and arguments of each call so far, of one command or of all."""
         path = self.root / "calls"

@@ -116,10 +116,9 @@ def exec_host(allocation):
 
 def exec_vnode(allocation):
     """Format an allocation as `(pbsn1:ncpus=8)+(pbsn2:ncpus=1:mem=102400kb)`."""
+    units = {"mem": "kb"}
     return "+".join(
-        "("
-        + ":".join([name, *(f"{key}={chunk[key]}{'kb' * (key == 'mem')}" for key in chunk if key in _COUNTED)])
-        + ")"
+        "(" + ":".join([name, *(f"{key}={chunk[key]}{units.get(key, '')}" for key in chunk if key in _COUNTED)]) + ")"
         for name, _, chunk in allocation
     )
 
