@@ -21,6 +21,8 @@ SETTINGS = SlurmSettings(kind="slurm", lost_after="60s", begin_within="15m", sto
 RUNNING = JobStatus(NAME, "7", JobState.RUNNING, running_for=5.0)
 PENDING = JobStatus(NAME, "7", JobState.PENDING, "Priority: jobs of higher priority are before it")
 STUCK = JobStatus(NAME, "7", JobState.PENDING, "Can Never Run: not enough nodes", stuck=True)
+LATE = JobStatus(NAME, "7", JobState.RUNNING, running_for=9999.0)
+FINAL_BUT_NOT_STUCK = JobStatus(NAME, "7", JobState.PENDING, final=True)
 ENDED = JobStatus(NAME, "7", JobState.ENDED, "FAILED")
 FAILED = JobEnd(EndReason.TRIAL_ERROR, "exit status 1")
 CLASSES = ("found", "missing", "gone", "lost", "unsubmitted", "hung", "held")
@@ -40,14 +42,14 @@ def clock(monkeypatch):
     return clock
 
 
-def attempt_of(*, missing_for=None, ended_for=None, begun=False, claimed=False, **fields):
+def attempt_of(*, missing_for=None, ended_for=None, end_line=EndReason.STOPPED, begun=False, claimed=False, **fields):
     """A live attempt, and for how many seconds its job has been missing, or its trial cancelled by others."""
     live = live_attempt(attempt_state(**fields))
     if missing_for is not None:
         live.attempt.missing_since = NOW - timedelta(seconds=missing_for)
     if ended_for is not None:
         time = NOW - timedelta(seconds=ended_for)
-        live.runs = [Run(end=End(trial=0, attempt=1, run=0, time=time, reason=EndReason.STOPPED))]
+        live.runs = [Run(end=End(trial=0, attempt=1, run=0, time=time, reason=end_line))]
     if begun or claimed:
         live.runs = [Run(begin="begin" if begun else None)]
     return live
@@ -85,6 +87,14 @@ def triage(live, *, status=None, known=None, no_accounting=False, settings=SETTI
         pytest.param({"ended_for": 1}, {"status": RUNNING}, "", id="cancelled by others a moment ago"),
         pytest.param({"ended_for": 59}, {"status": RUNNING}, "", id="its job outlives its end line within the grace"),
         pytest.param({"ended_for": 60}, {"status": RUNNING}, "lost", id="its job outlives its end line"),
+        pytest.param({"ended_for": 1}, {"status": LATE}, "", id="cancelled by others before it began"),
+        pytest.param({}, {"status": FINAL_BUT_NOT_STUCK}, "", id="final, but it can run"),
+        pytest.param(
+            {"ended_for": 60, "end_line": EndReason.COMPLETED},
+            {"status": RUNNING},
+            "",
+            id="its own end is not yet read",
+        ),
     ],
 )
 def test_classes_of_an_attempt(clock, attempt, answer, expected):
@@ -281,6 +291,14 @@ def test_the_log_names_the_node_that_failed(tmp_path):
     live = attempt_of()
     end_reason(live, FAILED, SETTINGS, [log])
     assert live.job_end == JobEnd(EndReason.TRIAL_ERROR, "exit status 1", ("n3",))
+
+
+def test_a_log_without_a_node_leaves_the_end_of_the_job_as_it_is(tmp_path):
+    log = tmp_path / "log"
+    log.write_text(OOM + "\n")
+    live = attempt_of()
+    end_reason(live, FAILED, SETTINGS, [log])
+    assert live.job_end is None
 
 
 def test_the_log_of_a_cancelled_job_explains_nothing(tmp_path):

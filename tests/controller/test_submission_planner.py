@@ -31,6 +31,7 @@ def state_of(live):
         ("", False, 1, ""),  # the first trial
         ("a", False, 0, ""),  # nothing follows a first trial that has completed no epoch
         ("a", True, 2, ""),  # what can start at once comes before what must wait
+        ("a b<a", True, 2, ""),  # b waits for a, and takes no slot
         ("a b c", True, 0, "a b"),
         ("a b c d<a", True, 0, "b"),
         ("a b c d<a e<b", True, 0, ""),
@@ -171,6 +172,19 @@ def test_attempts_beyond_the_slots_wait_for_a_leader_each(search):
     assert planned(records) == f"t0-2 t1-1<{leaders[0].name} t2-1<{leaders[1].name}"
 
 
+def test_a_retry_may_wait_for_a_leader(search):
+    state, leader = CampaignState(), attempt_state(8)
+    failed(state, 0)
+    records, _ = planner_of(search).plan(state, FreeSlots(0, [leader]), 10)
+    assert planned(records) == f"t0-2<{leader.name}"
+
+
+@pytest.mark.parametrize("ends", [0, 1, 2, 3])
+def test_a_new_planner_asks_the_search(search, ends):
+    state = CampaignState(ends=[end_of("COMPLETED") for _ in range(ends)])
+    assert planned(planner_of(search, max_trials=9).plan(state, FreeSlots(1, ()), 1)[0]) == "t0-1"
+
+
 @pytest.mark.parametrize(
     ("trials", "max_trials", "expected"),
     [(0, 2, "t0-1 t1-1"), (1, 2, "t1-1"), (2, 2, ""), (3, 2, "")],
@@ -211,6 +225,15 @@ def test_an_exhausted_search_is_asked_again_after_the_next_end():
 def test_an_exhausted_search_ends_a_campaign_without_live_attempts():
     records, over = planner_of(Search(left=0)).plan(CampaignState(), FreeSlots(1, ()), 1)
     assert (records, over) == ([], "the search proposes nothing more: no network left")
+
+
+@pytest.mark.parametrize(("left", "live", "expected"), [(1, False, "t0-1"), (1, True, "t0-1"), (0, True, "")])
+def test_an_exhausted_search_ends_no_campaign_with_attempts(left, live, expected):
+    state, attempt = CampaignState(), attempt_state()
+    if live:
+        state.live[attempt.key] = attempt
+    records, over = planner_of(Search(left)).plan(state, FreeSlots(2, ()), 1)
+    assert (planned(records), over) == (expected, None)
 
 
 def test_the_planner_takes_concurrency_and_lookahead_from_its_campaign(monkeypatch):
