@@ -26,6 +26,7 @@ from aiperf_orch.results.tables import leaderboard_rows, result_row
 from aiperf_orch.settings.base import ADVANCED, written_key
 from aiperf_orch.settings.comparison import flatten
 from aiperf_orch.settings.models import SiteSettings, private_keys
+from aiperf_orch.util.text import one_line
 from aiperf_orch.util.units import format_duration, format_number, format_ops, ops_scale
 
 _MOST_TRIALS: Final = 25
@@ -197,7 +198,7 @@ def _value(value: Any) -> str:
 
 def _public(text: str, result: Result) -> str:
     """A message in one line of bounded length, without the place where the campaign lies."""
-    line = " ".join(text.replace(f"{result.directory.path}/", "").split())
+    line = one_line(text.replace(f"{result.directory.path}/", ""))
     return line if len(line) <= _MOST_CHARACTERS else line[: _MOST_CHARACTERS - 1] + "…"
 
 

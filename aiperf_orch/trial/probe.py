@@ -32,6 +32,7 @@ from aiperf_orch.records.probe import (
 )
 from aiperf_orch.trial.runtime.allocation import Allocation
 from aiperf_orch.trial.runtime.trainer import TrialFailedError
+from aiperf_orch.util.text import one_line
 from aiperf_orch.util.units import clock_ahead
 
 _VISIBLE: Final = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL")
@@ -191,7 +192,7 @@ def _load(data: Path) -> LoadingReport:
 
 
 def _failed(begun: float, error: Exception) -> ProbeStep:
-    said = " ".join(str(error).split())
+    said = one_line(str(error))
     fault = said if isinstance(error, TrialFailedError) else f"{type(error).__name__}: {said}"
     return ProbeStep(seconds=round(time.monotonic() - begun, 3), fault=fault[:_LONGEST])
 

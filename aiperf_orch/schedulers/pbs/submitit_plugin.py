@@ -23,6 +23,7 @@ from submitit.core import core, job_environment, utils
 from aiperf_orch.schedulers.pbs import qstat
 from aiperf_orch.schedulers.pbs.error_messages import Meaning, meaning_of
 from aiperf_orch.schedulers.pbs.job_lookup import IDS_A_CALL, look_up, whole
+from aiperf_orch.util.clock_time import format_clock_time
 from aiperf_orch.util.errors import SchedulerUnreachableError, SubmitRefusedError
 from aiperf_orch.util.job_files import LOG, PICKLE, SCRIPT
 
@@ -344,9 +345,7 @@ def _run(command: list[str], folder: Path | None = None) -> CommandResult:
 
 def walltime(seconds: float) -> str:
     """A time limit as qsub reads it, `HH:MM:SS`, not shorter than a minute."""
-    minutes, rest = divmod(max(int(-(-seconds // 1)), 60), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours:02d}:{minutes:02d}:{rest:02d}"
+    return format_clock_time(seconds, days=False)
 
 
 def _state(job: qstat.Job) -> str:

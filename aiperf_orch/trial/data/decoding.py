@@ -23,6 +23,7 @@ from torch.utils.data import Dataset
 
 from aiperf_orch.trial.data.dataset import SKIPPED, Indices
 from aiperf_orch.trial.data.read_failures import is_nodes
+from aiperf_orch.util.text import one_line
 
 _SCALE: Final = (0.08, 1.0)  # of the image's area that a training crop takes
 _RATIO: Final = (3 / 4, 4 / 3)  # of its width to its height
@@ -86,7 +87,7 @@ def why_broken(error: Exception) -> str:
     said = "it is empty, or no image" if isinstance(error, UnidentifiedImageError) else str(error)
     if isinstance(error, OSError) and error.strerror:
         said = error.strerror
-    return f"{type(error).__name__}: {' '.join(said.split())}"
+    return f"{type(error).__name__}: {one_line(said)}"
 
 
 def as_it_is(decoded: Any) -> Any:
