@@ -65,7 +65,7 @@ class Epoch(_Event):
     `error` is top-1, wrong images / `val_images`; `batch` what one accelerator took, after any halving for want of
     memory. `skipped` training images could not be read, and count nowhere. `data_wait` is the share of the time that
     steps waited for data, `energy` what all nodes took, in joules, of those parts that `energy_of` names; None where
-    nobody knows.
+    it is not known.
     """
 
     type: Literal["epoch"] = "epoch"

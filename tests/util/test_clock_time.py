@@ -50,5 +50,5 @@ def test_a_time_limit_is_rounded_up(seconds: float, days: bool, text: str) -> No
 
 
 @given(st.integers(60, 10**9), st.booleans())
-def test_what_is_formatted_is_read_back(seconds: int, days: bool) -> None:
+def test_a_formatted_time_is_read_back(seconds: int, days: bool) -> None:
     assert parse_clock_time(format_clock_time(seconds, days=days)) == seconds
