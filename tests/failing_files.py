@@ -1,4 +1,4 @@
-"""Files that fail as those of a network file system do: for a moment, when they are opened."""
+"""Files that fail temporarily when they are opened, as on a network file system."""
 
 from __future__ import annotations
 

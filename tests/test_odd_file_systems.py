@@ -70,7 +70,7 @@ def test_a_whole_campaign_runs_where_a_call_is_refused(
 
 
 @pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.EPERM, errno.ENOSYS], ids=errno.errorcode.get)
-def test_what_a_file_system_does_not_have_is_done_without(
+def test_missing_features_of_a_file_system_are_not_needed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     _refuse_directories(monkeypatch, number)
@@ -81,7 +81,9 @@ def test_what_a_file_system_does_not_have_is_done_without(
         write_once(tmp_path / "once", b"other")
 
 
-def test_a_call_that_is_needed_is_named_with_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_call_that_is_needed_is_reported_with_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     refused = (
         r"cannot be written: Operation not supported \((\w+)\): the file system refuses this call: choose a folder"
     )
@@ -99,7 +101,7 @@ def test_a_call_that_is_needed_is_named_with_its_path(tmp_path: Path, monkeypatc
     assert [file.name for file in tmp_path.iterdir()] == ["lines"]
 
 
-def test_a_mode_that_lets_others_write_is_not_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mode_that_lets_others_write_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fchmod", _refusing(errno.EPERM))
     monkeypatch.setattr(durable_files, "_MODE", 0o666)
     before = os.umask(0)
@@ -108,12 +110,10 @@ def test_a_mode_that_lets_others_write_is_not_done_without(tmp_path: Path, monke
             AppendFile(tmp_path / "lines", exclusive=True)
     finally:
         os.umask(before)
-    assert list(tmp_path.iterdir()) == []  # nobody who tries again finds it taken
+    assert list(tmp_path.iterdir()) == []  # a retry does not find it claimed
 
 
-def test_a_folder_that_stays_open_to_others_is_refused_and_the_call_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_stays_open_to_others_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "campaign"
     folder.mkdir(mode=0o755)
     folder.chmod(0o755)
@@ -123,7 +123,7 @@ def test_a_folder_that_stays_open_to_others_is_refused_and_the_call_named(
     CampaignDirectory.create(tmp_path / "private", SiteSettings(), {})  # made so from the beginning
 
 
-def test_where_a_directory_cannot_be_locked_two_that_start_at_once_are_kept_apart(
+def test_one_of_two_controllers_starts_where_directories_cannot_be_locked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = fcntl.flock

@@ -26,6 +26,7 @@ from aiperf_orch.results.tables import leaderboard_rows, result_row
 from aiperf_orch.settings.base import ADVANCED, written_key
 from aiperf_orch.settings.comparison import flatten
 from aiperf_orch.settings.models import SiteSettings, private_keys
+from aiperf_orch.util.text import one_line
 from aiperf_orch.util.units import format_duration, format_number, format_ops, ops_scale
 
 _MOST_TRIALS: Final = 25
@@ -198,7 +199,7 @@ def _format_value(value: Any) -> str:
 
 def _public_line(text: str, result: Result) -> str:
     """A message as one line of bounded length, without the path of the campaign directory."""
-    line = " ".join(text.replace(f"{result.directory.path}/", "").split())
+    line = one_line(text.replace(f"{result.directory.path}/", ""))
     return line if len(line) <= _MOST_CHARACTERS else line[: _MOST_CHARACTERS - 1] + "…"
 
 

@@ -33,6 +33,7 @@ from aiperf_orch.records.probe import (
 from aiperf_orch.trial import opened_files
 from aiperf_orch.trial.runtime.allocation import Allocation
 from aiperf_orch.trial.runtime.trainer import TrialFailedError
+from aiperf_orch.util.text import one_line
 from aiperf_orch.util.units import clock_ahead
 
 _VISIBLE_GPU_VARIABLES: Final = (
@@ -189,7 +190,7 @@ def _load(data: Path) -> LoadingReport:
 
 
 def _failed_step(start: float, error: Exception) -> ProbeStep:
-    message = " ".join(str(error).split())
+    message = one_line(str(error))
     fault = message if isinstance(error, TrialFailedError) else f"{type(error).__name__}: {message}"
     return ProbeStep(seconds=_seconds_since(start), fault=fault[:_MAX_FAULT])
 

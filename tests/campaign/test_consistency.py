@@ -1,4 +1,4 @@
-"""How a campaign stands, and a journal that is not the whole of it."""
+"""The state of a campaign, and journals that are not complete."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aiperf_orch.util.errors import RecordError
 
 
 @pytest.mark.parametrize(("trial", "attempt"), [(0, 2), (2, 1), (7, 3)])
-def test_a_journal_that_lost_its_end_is_refused(campaign: Callable[..., Any], trial: int, attempt: int) -> None:
+def test_a_journal_without_its_end_is_refused(campaign: Callable[..., Any], trial: int, attempt: int) -> None:
     made = campaign()
     made.trial(0, [(1, 0.5)])
     made.submit(1)  # no job of it has begun yet

@@ -1,4 +1,4 @@
-"""The campaign directory: making, opening, freezing settings, names and specifications."""
+"""The campaign directory: creation, opening, frozen settings, names and specifications."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from aiperf_orch.campaign.directory import CampaignDirectory, read_spec
-from aiperf_orch.campaign.layout import Layout
+from aiperf_orch.campaign.layout import MEMBERS, Layout
 from aiperf_orch.records.base import OperationsPerImage
 from aiperf_orch.records.trial import Hyperparameters, TrialSpec
 from aiperf_orch.settings.models import DataSettings, SiteSettings, TrainingSettings
@@ -40,7 +40,7 @@ def test_a_new_directory_is_for_its_owner_only(tmp_path: Path) -> None:
     assert _mode(made.path / "campaign.yaml") == 0o640  # its directory keeps the group out
 
 
-def test_a_group_may_read_when_the_site_says_so(tmp_path: Path) -> None:
+def test_a_group_may_read_with_group_readable(tmp_path: Path) -> None:
     settings = SiteSettings.model_validate({"campaign": {"group_readable": True}})
     made = CampaignDirectory.create(tmp_path / "campaign", settings, {})
     folders = [made.path, *(path for path in made.path.iterdir() if path.is_dir())]
@@ -51,7 +51,7 @@ def test_a_group_may_read_when_the_site_says_so(tmp_path: Path) -> None:
     assert [_mode(file) for file in files] == [0o640] * 3
 
 
-def test_every_file_lies_in_its_place(tmp_path: Path) -> None:
+def test_every_file_has_its_path(tmp_path: Path) -> None:
     made = CampaignDirectory.create(tmp_path / "campaign", SiteSettings(), {})
     layout = Layout(made.path)
     assert Layout.of_spec(layout.spec(42)) == Layout(made.path.resolve())
@@ -67,7 +67,13 @@ def test_every_file_lies_in_its_place(tmp_path: Path) -> None:
         ]  # fmt: skip
 
 
-def test_what_was_frozen_is_read_back(tmp_path: Path) -> None:
+def test_members_are_paths_relative_to_the_campaign() -> None:
+    assert str(MEMBERS.config_file) == "campaign.yaml"
+    assert str(MEMBERS.spec(42)) == "trials/00042.json"
+    assert str(MEMBERS.events(42, 1, 0)) == "events/00042-1.0.jsonl"
+
+
+def test_frozen_settings_are_read_back(tmp_path: Path) -> None:
     settings = SiteSettings.model_validate({"campaign": {"duration": "90m", "seed": 9}})
     made = CampaignDirectory.create(tmp_path / "campaign", settings, {"campaign.seed": "site.yaml:3"})
     opened = CampaignDirectory.open(tmp_path / "campaign")
@@ -78,7 +84,7 @@ def test_what_was_frozen_is_read_back(tmp_path: Path) -> None:
     assert not CampaignDirectory.exists(tmp_path)
 
 
-def test_the_frozen_file_says_every_setting(tmp_path: Path) -> None:
+def test_campaign_yaml_has_every_setting(tmp_path: Path) -> None:
     text = (CampaignDirectory.create(tmp_path / "campaign", SiteSettings(), {}).path / "campaign.yaml").read_text()
     for section, fields in SiteSettings().model_dump().items():
         assert f"\n  {section}:\n" in text
@@ -92,7 +98,7 @@ def test_an_empty_directory_becomes_a_campaign(tmp_path: Path) -> None:
     assert _mode(made.path) == 0o700
 
 
-def test_what_an_interrupted_creation_left_becomes_a_campaign(tmp_path: Path) -> None:
+def test_an_interrupted_creation_can_be_repeated(tmp_path: Path) -> None:
     (tmp_path / "campaign" / "trials").mkdir(parents=True)
     (tmp_path / "campaign" / "events").mkdir()
     (tmp_path / "campaign" / ".campaign.yaml.x1y2").write_text("torn")
@@ -100,7 +106,7 @@ def test_what_an_interrupted_creation_left_becomes_a_campaign(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("there", ["thesis.tex", "trials/00000.json", "trials"])
-def test_a_directory_of_something_else_is_left_alone(tmp_path: Path, there: str) -> None:
+def test_a_directory_with_other_files_is_not_changed(tmp_path: Path, there: str) -> None:
     file = tmp_path / "campaign" / there
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("mine")
@@ -109,7 +115,7 @@ def test_a_directory_of_something_else_is_left_alone(tmp_path: Path, there: str)
     assert [path.read_text() for path in (tmp_path / "campaign").rglob("*") if path.is_file()] == ["mine"]
 
 
-def test_a_campaign_is_never_made_twice(tmp_path: Path) -> None:
+def test_a_campaign_is_never_created_twice(tmp_path: Path) -> None:
     made = CampaignDirectory.create(tmp_path / "campaign", SiteSettings(), {})
     before = (made.path / "campaign.yaml").read_bytes()
     with pytest.raises(UsageError, match="not empty"):
@@ -117,7 +123,7 @@ def test_a_campaign_is_never_made_twice(tmp_path: Path) -> None:
     assert (made.path / "campaign.yaml").read_bytes() == before
 
 
-def test_a_file_is_no_directory(tmp_path: Path) -> None:
+def test_a_file_is_not_a_directory(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(UsageError, match="file: is not a directory"):
         CampaignDirectory.create(tmp_path / "file", SiteSettings(), {})
@@ -127,21 +133,21 @@ def test_a_file_is_no_directory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["two\nlines", "esc\x1b[31m", "\udcff"])
-def test_a_path_that_no_script_can_name_is_refused(tmp_path: Path, name: str) -> None:
+def test_an_unprintable_path_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError, match="must be printable"):
         CampaignDirectory.create(tmp_path / name, SiteSettings(), {})
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["50%", "%j", "a%/b"])
-def test_a_path_that_submitit_would_change_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_path_with_a_percent_sign_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError, match=rf"{name}: the path of a campaign directory must not contain %$"):
         CampaignDirectory.create(tmp_path / name, SiteSettings(), {})
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("make", [lambda path: None, Path.mkdir, Path.touch])
-def test_opening_what_is_no_campaign(tmp_path: Path, make: Callable[[Path], None]) -> None:
+def test_a_directory_without_a_campaign_is_not_opened(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / "x")
     with pytest.raises(UsageError, match=r"x: is not a campaign directory: it has no campaign\.yaml"):
         CampaignDirectory.open(tmp_path / "x")
@@ -158,7 +164,7 @@ def test_opening_what_is_no_campaign(tmp_path: Path, make: Callable[[Path], None
         (b"version: 1", b"", "campaign.yaml"),
     ],
 )
-def test_damaged_frozen_settings_are_told_with_file_and_key(
+def test_damaged_frozen_settings_are_reported_with_file_and_key(
     tmp_path: Path, old: bytes, new: bytes, message: str
 ) -> None:
     made = CampaignDirectory.create(tmp_path / "campaign", SiteSettings(), {})
@@ -174,7 +180,7 @@ def test_damaged_frozen_settings_are_told_with_file_and_key(
 
 
 @pytest.mark.usefixtures("fails_if_blocked")
-def test_a_pipe_is_no_campaign(tmp_path: Path) -> None:
+def test_a_pipe_is_not_read_as_campaign_yaml(tmp_path: Path) -> None:
     made = CampaignDirectory.create(tmp_path / "campaign", SiteSettings(), {})
     made.config_file.unlink()
     os.mkfifo(made.config_file)
@@ -185,20 +191,20 @@ def test_a_pipe_is_no_campaign(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("fails_if_blocked")
-def test_a_pipe_is_no_specification(tmp_path: Path) -> None:
+def test_a_pipe_is_not_read_as_a_specification(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "00042.json")
     with pytest.raises(UsageError, match=r"00042\.json: cannot be read: not a regular file"):
         read_spec(tmp_path / "00042.json")
 
 
-def test_an_empty_frozen_file_is_told(tmp_path: Path) -> None:
+def test_an_empty_campaign_yaml_is_reported(tmp_path: Path) -> None:
     made = CampaignDirectory.create(tmp_path / "campaign", SiteSettings(), {})
     (made.path / "campaign.yaml").write_bytes(b"")
     with pytest.raises(AiperfError, match=r"campaign\.yaml"):
         CampaignDirectory.open(made.path)
 
 
-def test_other_settings_are_refused_with_what_differs(tmp_path: Path) -> None:
+def test_other_settings_are_refused_with_the_differences(tmp_path: Path) -> None:
     made = CampaignDirectory.create(tmp_path / "campaign", SiteSettings(), {})
     made.check_same_settings(SiteSettings())
     other = SiteSettings.model_validate({"campaign": {"duration": "2h", "seed": 3}})
@@ -210,7 +216,7 @@ def test_other_settings_are_refused_with_what_differs(tmp_path: Path) -> None:
     ]
 
 
-def test_an_edited_frozen_file_is_refused(tmp_path: Path) -> None:
+def test_an_edited_campaign_yaml_is_refused(tmp_path: Path) -> None:
     made = CampaignDirectory.create(tmp_path / "campaign", SiteSettings(), {})
     made.check_unchanged(None)
     made.check_unchanged(made.settings_sha256)
@@ -227,7 +233,7 @@ def test_the_latest_attempt_of_each_trial_is_found_by_its_events(tmp_path: Path)
     assert made.attempts_on_disk() == {0: 2, 3: 1, 123_456: 10}
 
 
-def test_attempts_have_names_that_schedulers_take(tmp_path: Path) -> None:
+def test_attempts_have_valid_job_names(tmp_path: Path) -> None:
     made = CampaignDirectory.create(tmp_path / "campaign", SiteSettings(), {})
     for trial, attempt in ((0, 1), (42, 2), (40_000, 9), (99_999, 99)):
         assert re.fullmatch(r"[a-z][a-z0-9-]{2,14}", made.attempt_name(trial, attempt))
@@ -256,14 +262,14 @@ def test_a_specification_is_written_and_read(tmp_path: Path) -> None:
         (_spec().model_dump_json().encode()[:-3], "Invalid JSON"),
     ],
 )
-def test_a_damaged_specification_is_told_with_file_and_key(tmp_path: Path, data: bytes, message: str) -> None:
+def test_a_damaged_specification_is_reported_with_file_and_key(tmp_path: Path, data: bytes, message: str) -> None:
     path = tmp_path / "00042.json"
     path.write_bytes(data)
     with pytest.raises(RecordError, match=f"00042.json: not a trial specification: .*{message}"):
         read_spec(path)
 
 
-def test_a_missing_specification_is_told(tmp_path: Path) -> None:
+def test_a_missing_specification_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"00042\.json: cannot be read: No such file"):
         read_spec(tmp_path / "00042.json")
 

@@ -1,4 +1,4 @@
-"""The three ways to write a file, and what is left when the disk refuses."""
+"""The three ways to write a file, and its content after the disk refused."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_an_immutable_file_is_written_once(tmp_path: Path) -> None:
     assert _names(tmp_path) == ["file"]
 
 
-def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+def test_a_file_is_replaced_atomically(tmp_path: Path) -> None:
     path = tmp_path / "file"
     replace_file(path, b"one")
     path.chmod(0o600)
@@ -53,7 +53,7 @@ def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("umask", [0, 0o027, 0o077, 0o777])
-def test_the_group_may_read_every_file_whatever_the_umask_and_nobody_else(tmp_path: Path, umask: int) -> None:
+def test_files_have_the_same_mode_with_every_umask(tmp_path: Path, umask: int) -> None:
     before = os.umask(umask)
     try:
         write_once(tmp_path / "once", b"")
@@ -66,7 +66,7 @@ def test_the_group_may_read_every_file_whatever_the_umask_and_nobody_else(tmp_pa
     assert len(_names(tmp_path)) == 4
 
 
-def test_a_file_that_cannot_be_replaced_is_explained_and_nothing_is_left_over(tmp_path: Path) -> None:
+def test_a_failed_replacement_is_explained_and_leaves_no_files(tmp_path: Path) -> None:
     (tmp_path / "file" / "inside").mkdir(parents=True)
     with pytest.raises(AiperfError, match="file: cannot be written: "):
         replace_file(tmp_path / "file", b"one")
@@ -84,7 +84,7 @@ def test_exactly_one_creates_a_file_exclusively(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == "ours\n"
 
 
-def test_lines_are_appended_and_read_as_far_as_they_are_whole(tmp_path: Path) -> None:
+def test_appended_lines_are_read_up_to_the_last_complete_one(tmp_path: Path) -> None:
     path = tmp_path / "file"
     file = AppendFile(path, exclusive=False)
     file.append("one\n")
@@ -103,7 +103,7 @@ def test_lines_are_appended_and_read_as_far_as_they_are_whole(tmp_path: Path) ->
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/null")])
 @pytest.mark.usefixtures("fails_if_blocked")
-def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path, make: Callable[[Path], None]) -> None:
+def test_anything_but_a_regular_file_is_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
     path = tmp_path / "file"
     make(path)
     with pytest.raises(OSError, match=r"not a regular file|Is a directory"):
@@ -122,7 +122,7 @@ def test_a_part_of_a_regular_file_is_read(tmp_path: Path) -> None:
         read_regular(tmp_path / "nowhere")
 
 
-def test_a_line_of_a_size_limit_is_taken_back(tmp_path: Path) -> None:
+def test_a_partly_written_line_is_removed(tmp_path: Path) -> None:
     """A limit on file sizes makes the operating system refuse in the middle of a write, as a full disk does."""
     path = tmp_path / "file"
     script = f"""
@@ -146,7 +146,7 @@ file.append("short\\n")
     assert _names(tmp_path) == ["file"]
 
 
-def test_a_full_disk_is_explained_and_leaves_what_was_there(small_disk: Path, fill: Callable[[Path], None]) -> None:
+def test_a_full_disk_is_explained_and_changes_nothing(small_disk: Path, fill: Callable[[Path], None]) -> None:
     path, other = small_disk / "file", small_disk / "other"
     replace_file(other, b"before")
     file = AppendFile(path, exclusive=True)
@@ -165,7 +165,7 @@ def test_a_full_disk_is_explained_and_leaves_what_was_there(small_disk: Path, fi
     assert _names(small_disk) == ["file", "filler", "other"]
 
 
-def test_errors_that_are_meant_pass() -> None:
+def test_errors_for_the_caller_are_not_translated() -> None:
     with pytest.raises(FileExistsError), translate_os_errors(Path("x"), passing=FileExistsError):
         raise FileExistsError
     with (
@@ -179,7 +179,7 @@ def test_errors_that_are_meant_pass() -> None:
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE])
 @pytest.mark.parametrize("call", ["write", "fsync"])
-def test_a_write_that_fails_for_a_moment_is_done_again(
+def test_a_write_with_a_transient_error_is_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int
 ) -> None:
     real, failures = getattr(os, call), iter([True, False, True, True])
@@ -207,9 +207,7 @@ def test_a_write_that_fails_for_a_moment_is_done_again(
     assert _names(tmp_path) == ["lines", "whole"]
 
 
-def test_a_write_that_keeps_failing_says_why_and_leaves_what_was_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_write_that_fails_repeatedly_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> int:
         raise OSError(errno.EIO, "Input/output error")
 

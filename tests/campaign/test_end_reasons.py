@@ -53,7 +53,7 @@ def test_every_end_line_of_a_trial_leads_to_a_legal_history(line):
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_every_attempt_taken_from_its_job_has_a_legal_history(order):
+def test_every_reclaimed_attempt_has_a_legal_history(order):
     for queue, unseen, job, run in product(BY_QUEUE, (False, True), (True, False), (0, 1, 7)):
         if job or (queue is None and not unseen):
             reason = reason_without_end_line(order, queue, unseen=unseen and queue is None)
@@ -66,7 +66,7 @@ def test_every_attempt_taken_from_its_job_has_a_legal_history(order):
                 )
 
 
-def test_a_queue_that_gives_a_reason_of_our_own_is_not_believed():
+def test_a_reason_that_schedulers_do_not_give_is_ignored():
     assert reason_with_end_line(Reason.STOPPED, None, Reason.COMPLETED) is Reason.CANCELLED
     assert reason_without_end_line(None, Reason.COMPLETED) is Reason.LOST
 
@@ -77,7 +77,7 @@ def test_every_reason_has_a_history_and_a_consequence(reason):
     assert reason in CONSEQUENCES
 
 
-def test_each_row_is_found_and_says_why():
+def test_each_row_is_found_and_has_a_cause():
     assert len(set(HISTORIES)) == len(HISTORIES)
     for row in HISTORIES:
         known = {"begun": bool(row.begun), "job": row.job is not False, "run": 1 if row.later else 0}
@@ -110,6 +110,6 @@ def test_each_row_is_found_and_says_why():
         (EndRecords(Reason.SUBMIT_REFUSED, Reason.SUBMIT_REFUSED, begun=False, job=True, run=0), "knows a job of it"),
     ],
 )
-def test_what_no_controller_writes_is_not_legal(records, why):
+def test_a_history_that_no_controller_writes_is_not_legal(records, why):
     assert matching_history(records) is None
     assert why in describe_mismatch(records)

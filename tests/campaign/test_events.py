@@ -1,4 +1,4 @@
-"""Events: the claim, what counts of a file that grows, and every line that cannot count."""
+"""Events: claims, reading of growing files, counted epochs, and lines that cannot count."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _numbers(run: RunEvents) -> list[int]:
     return [epoch.epoch for epoch in run.epochs]
 
 
-def test_events_come_back_as_they_went(made: Any, read: Callable[..., RunEvents]) -> None:
+def test_events_are_read_back_as_they_were_written(made: Any, read: Callable[..., RunEvents]) -> None:
     begin, end = made.begin(), made.end(3)
     epochs = [made.epoch(1, 1), made.epoch(2, 2)]
     run = read(begin, *epochs, end)
@@ -83,7 +83,7 @@ def test_a_run_is_claimed_once(made: Any) -> None:
         ((-30, -20), -20),  # and behind
     ],
 )
-def test_only_what_is_outside_of_two_looks_at_our_clock_is_skew(
+def test_clock_skew_is_a_lower_bound(
     made: Any, monkeypatch: pytest.MonkeyPatch, looks: tuple[float, float], skew: float
 ) -> None:
     created = 1_000_000_000.0
@@ -95,7 +95,7 @@ def test_only_what_is_outside_of_two_looks_at_our_clock_is_skew(
     assert EventWriter(made.directory, 0, 1, 0).clock_skew == skew
 
 
-def test_a_node_whose_clock_is_wrong_is_seen(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_clock_of_a_node_is_detected(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     real = time.time
     for run, ahead in enumerate((100.0, -100.0)):
         monkeypatch.setattr(
@@ -127,7 +127,7 @@ else:
     assert sorted(outputs) == ["lost", "lost", "lost", "won"]
 
 
-def test_an_attempt_that_is_given_up_is_ended_in_its_next_run(made: Any) -> None:
+def test_a_revoked_attempt_ends_in_its_next_run(made: Any) -> None:
     writer = EventWriter(made.directory, 0, 1, 0)
     writer.append(made.begin())
     revoke(made.directory, 0, 1, EndReason.LOST, "gone")
@@ -138,7 +138,7 @@ def test_an_attempt_that_is_given_up_is_ended_in_its_next_run(made: Any) -> None
     assert (second.end.reason, second.end.message) == (EndReason.LOST, "gone")
 
 
-def test_an_attempt_that_was_never_claimed_can_be_given_up(made: Any) -> None:
+def test_an_unclaimed_attempt_can_be_revoked(made: Any) -> None:
     revoke(made.directory, 0, 1, EndReason.LOST, "gone")
     with pytest.raises(FileExistsError):  # a job that comes too late
         EventWriter(made.directory, 0, 1, 0)
@@ -160,7 +160,7 @@ def test_a_claim_on_a_full_disk_is_explained(campaign: Callable[..., Any], small
 # reading while it grows
 
 
-def test_a_file_is_read_on_as_it_grows(made: Any) -> None:
+def test_a_growing_file_is_read_incrementally(made: Any) -> None:
     runs: list[RunEvents] = []
 
     def poll() -> bool:
@@ -186,7 +186,7 @@ def test_a_file_is_read_on_as_it_grows(made: Any) -> None:
     assert runs[0].recorded().size == path.stat().st_size
 
 
-def test_what_the_journal_recorded_is_told_from_what_came_later(made: Any, read: Callable[..., RunEvents]) -> None:
+def test_events_are_read_up_to_the_recorded_size(made: Any, read: Callable[..., RunEvents]) -> None:
     before = read(made.begin(), made.epoch(1, 1)).recorded()
     made.events(made.begin(), made.epoch(1, 1), made.epoch(2, 2))
     again = RunEvents(made.directory.events(0, 1, 0), 0, 1, 0, TrialPlan(made.operations, 5, "0" * 64))
@@ -198,7 +198,7 @@ def test_what_the_journal_recorded_is_told_from_what_came_later(made: Any, read:
 
 @settings(deadline=None, max_examples=50)
 @given(cuts=st.lists(st.integers(0, 1000), max_size=6))
-def test_however_it_is_written_it_is_read_the_same(made: Any, read: Callable[..., RunEvents], cuts: list[int]) -> None:
+def test_the_sizes_of_writes_do_not_matter(made: Any, read: Callable[..., RunEvents], cuts: list[int]) -> None:
     lines = [made.begin(), "garbage", made.epoch(1, 1), made.epoch(2, 2), made.end(3)]
     whole = read(*lines)
     path = made.directory.events(0, 1, 0)
@@ -216,7 +216,7 @@ def test_however_it_is_written_it_is_read_the_same(made: Any, read: Callable[...
 
 
 @pytest.mark.usefixtures("fails_if_blocked")
-def test_a_pipe_is_no_events_file(made: Any) -> None:
+def test_a_pipe_is_not_read_as_an_events_file(made: Any) -> None:
     os.mkfifo(made.directory.events(0, 1, 0))
     [run] = read_attempt(made.directory, 0, 1, TrialPlan(made.operations, 5, "0" * 64))
     assert (run.epochs, run.faults) == ([], [f"{run.path}: cannot be read: not a regular file"])
@@ -225,7 +225,7 @@ def test_a_pipe_is_no_events_file(made: Any) -> None:
 # lines that cannot count
 
 
-def test_a_torn_last_line_is_not_yet(made: Any, read: Callable[..., RunEvents]) -> None:
+def test_a_torn_last_line_is_not_read(made: Any, read: Callable[..., RunEvents]) -> None:
     run = read(made.begin(), made.epoch(1, 1), made.epoch(2, 2).to_line().encode())
     assert _numbers(run) == [1]
     assert run.faults == []
@@ -242,7 +242,7 @@ def test_a_torn_last_line_is_not_yet(made: Any, read: Callable[..., RunEvents]) 
         ("[" * 5000, "not an event: Invalid JSON"),
     ],
 )
-def test_a_garbage_line_is_a_fault_and_the_rest_counts(
+def test_an_invalid_line_is_a_fault_and_the_rest_counts(
     made: Any, read: Callable[..., RunEvents], line: Any, what: str
 ) -> None:
     run = read(made.begin(), made.epoch(1, 1), line, made.epoch(2, 2), made.end(3))
@@ -275,7 +275,7 @@ def test_a_garbage_line_is_a_fault_and_the_rest_counts(
         ({"extra": 1}, "not an event: epoch.extra: "),
     ],
 )
-def test_a_line_that_lies_is_a_fault_and_the_rest_counts(
+def test_a_contradictory_line_is_a_fault_and_the_rest_counts(
     made: Any, read: Callable[..., RunEvents], changes: Any, what: str
 ) -> None:
     lie = json.dumps(json.loads(made.epoch(2, 2).to_line()) | changes)
@@ -285,7 +285,7 @@ def test_a_line_that_lies_is_a_fault_and_the_rest_counts(
     assert fault.startswith(f"{run.path}:3: {what}")
 
 
-def test_what_stands_twice_counts_once(made: Any, read: Callable[..., RunEvents]) -> None:
+def test_a_repeated_line_counts_once(made: Any, read: Callable[..., RunEvents]) -> None:
     run = read(
         made.begin(), made.begin(9), made.epoch(1, 1), made.epoch(1, 1), made.end(2), made.end(3), made.epoch(2, 2)
     )
@@ -318,14 +318,14 @@ def test_nothing_of_a_run_by_another_specification_counts(made: Any, read: Calla
 
 
 @pytest.mark.parametrize("faults", [19, 20, 21, 22, 500])
-def test_no_more_than_20_faults_of_a_file_are_told(made: Any, faults: int) -> None:
+def test_at_most_20_faults_of_a_file_are_reported(made: Any, faults: int) -> None:
     path = made.events(made.begin(), *["garbage"] * faults, made.epoch(1, 1))
     run = RunEvents(path, 0, 1, 0, TrialPlan(made.operations, 5, "0" * 64))
     run.poll()
     assert _numbers(run) == [1]
-    told = [fault.removeprefix(f"{path}:").partition(":")[0] for fault in run.faults]
+    reported = [fault.removeprefix(f"{path}:").partition(":")[0] for fault in run.faults]
     lines = [str(2 + number) for number in range(min(faults, 20))]
-    assert told == lines + [" has further lines that do not count"] * (faults > 20)
+    assert reported == lines + [" has further lines that do not count"] * (faults > 20)
     with path.open("a") as file:  # the file grows: it is said once
         file.write("garbage\n" * 30)
     run.poll()
@@ -354,14 +354,14 @@ def test_of_two_ends_of_one_epoch_the_earlier_counts(made: Any) -> None:
     assert count_epochs([second, same]) == {1: second}
 
 
-def test_an_epoch_that_ended_past_the_deadline_does_not_count(made: Any) -> None:
+def test_an_epoch_that_ended_after_the_deadline_does_not_count(made: Any) -> None:
     epochs = [made.epoch(1, 1), made.epoch(2, 2), made.epoch(3, 2.001)]
     assert list(count_epochs(epochs, made.at(2))) == [1, 2]
     late, early = made.epoch(1, 9), made.epoch(1, 1, attempt=2)
     assert count_epochs([late, early], made.at(5)) == {1: early}
 
 
-def test_epochs_are_counted_in_their_order(made: Any) -> None:
+def test_epochs_are_counted_in_order(made: Any) -> None:
     epochs = [made.epoch(number, 10 - number) for number in (3, 1, 2)]
     assert list(count_epochs(epochs)) == [1, 2, 3]
 

@@ -53,13 +53,11 @@ def test_each_line_holds_the_hash_of_the_one_before(path: Path) -> None:
     assert [entry.to_line().encode() + b"\n" for entry in read_journal(path)] == lines
 
 
-def test_there_is_none_at_first(tmp_path: Path) -> None:
+def test_a_new_campaign_has_no_journal(tmp_path: Path) -> None:
     assert read_journal(tmp_path / "journal.jsonl") == []
 
 
-def test_times_go_on_from_a_last_line_that_is_ahead_of_this_machine(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_times_continue_from_a_last_line_ahead_of_this_clock(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(units, "_clock", units._Clock())
     ahead = units.now() + timedelta(minutes=30)
     monkeypatch.setattr(journal_module, "now", lambda: ahead)
@@ -73,7 +71,7 @@ def test_times_go_on_from_a_last_line_that_is_ahead_of_this_machine(
     journal.close()
 
 
-def test_a_new_writer_goes_on(path: Path) -> None:
+def test_a_new_writer_continues_the_journal(path: Path) -> None:
     journal = Journal(path, _ours, 2)
     assert len(journal.entries) == 4
     entry = journal.append(Stopped)
@@ -83,7 +81,7 @@ def test_a_new_writer_goes_on(path: Path) -> None:
 
 
 @pytest.mark.parametrize("torn", [b'{"seq":4,"ti', b"\x00\x00\x00", b"{}", b"garbage"])
-def test_a_torn_last_line_is_not_yet_and_the_next_writer_drops_it(path: Path, torn: bytes) -> None:
+def test_the_next_writer_drops_a_torn_last_line(path: Path, torn: bytes) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole + torn)
     assert len(read_journal(path)) == 4
@@ -95,7 +93,7 @@ def test_a_torn_last_line_is_not_yet_and_the_next_writer_drops_it(path: Path, to
     assert len(read_journal(path)) == 5
 
 
-def test_any_torn_end_is_read_as_far_as_it_is_whole(path: Path, tmp_path: Path) -> None:
+def test_a_torn_journal_is_read_up_to_its_last_complete_line(path: Path, tmp_path: Path) -> None:
     data = path.read_bytes()
     copy = tmp_path / "copy"
     for size in range(len(data) + 1):
@@ -125,7 +123,7 @@ def _zeros(lines: list[bytes]) -> int:
 
 def _changed(lines: list[bytes]) -> int:
     lines[1] = lines[1].replace(b'"n1"', b'"n2"')
-    return 3  # the line after it tells
+    return 3  # detected by the line after it
 
 
 def _removed(lines: list[bytes]) -> int:
@@ -165,7 +163,7 @@ def _glued(lines: list[bytes]) -> int:
         _first_removed, _unknown_field, _glued,
     ],
 )  # fmt: skip
-def test_damage_is_told_with_its_line_and_nothing_is_changed(path: Path, damage: Callable[[list[bytes]], int]) -> None:
+def test_damage_is_reported_with_its_line_and_changes_nothing(path: Path, damage: Callable[[list[bytes]], int]) -> None:
     lines = _lines(path)
     number = damage(lines)
     path.write_bytes(b"".join(lines))
@@ -178,7 +176,7 @@ def test_damage_is_told_with_its_line_and_nothing_is_changed(path: Path, damage:
 
 @settings(deadline=None)
 @given(data=st.data())
-def test_no_changed_byte_goes_unnoticed_before_the_last_line(path: Path, tmp_path: Path, data: st.DataObject) -> None:
+def test_every_changed_byte_before_the_last_line_is_detected(path: Path, tmp_path: Path, data: st.DataObject) -> None:
     original = path.read_bytes()
     last = original.rfind(b"\n", 0, -1) + 1
     place = data.draw(st.integers(0, last - 1))
@@ -189,7 +187,7 @@ def test_no_changed_byte_goes_unnoticed_before_the_last_line(path: Path, tmp_pat
         read_journal(copy)
 
 
-def test_an_append_is_refused_once_the_campaign_is_anothers(path: Path) -> None:
+def test_an_append_is_refused_after_a_takeover(path: Path) -> None:
     answers: list[Any] = [None, LockedError("taken over")]
 
     def ours() -> None:
@@ -205,7 +203,7 @@ def test_an_append_is_refused_once_the_campaign_is_anothers(path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_who_does_not_hold_the_campaign_cannot_open_it(path: Path) -> None:
+def test_only_the_holder_of_the_lock_opens_the_journal(path: Path) -> None:
     def theirs() -> None:
         raise LockedError("taken over")
 
@@ -217,7 +215,7 @@ def test_who_does_not_hold_the_campaign_cannot_open_it(path: Path) -> None:
 
 
 @pytest.mark.parametrize("take_over", [False, True])
-def test_two_writers_of_one_host_never_share_it(path: Path, tmp_path: Path, take_over: bool) -> None:
+def test_two_writers_on_one_host_never_share_the_journal(path: Path, tmp_path: Path, take_over: bool) -> None:
     lock = Lock.acquire(tmp_path / "controller.lock", take_over=False)
     journal = Journal(path, lock.check_held, 2)
     with pytest.raises(LockedError, match="a live controller holds this campaign"):
@@ -233,7 +231,7 @@ def test_two_writers_of_one_host_never_share_it(path: Path, tmp_path: Path, take
 
 
 @pytest.mark.usefixtures("fails_if_blocked")
-def test_a_pipe_is_no_journal(tmp_path: Path) -> None:
+def test_a_pipe_is_not_read_as_a_journal(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "journal.jsonl")
     with pytest.raises(AiperfError, match=r"journal\.jsonl: cannot be read: not a regular file"):
         read_journal(tmp_path / "journal.jsonl")

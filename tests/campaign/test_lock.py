@@ -1,4 +1,4 @@
-"""The controller's lock: alive, dead, of another host, garbage, and two that start at once."""
+"""The controller's lock: live and dead holders, other hosts, damaged files, and concurrent starts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _leave_behind(path: Path, **fields: Any) -> None:
     _change(path, **fields)
 
 
-def test_nobody_holds_it_at_first(path: Path) -> None:
+def test_a_new_campaign_has_no_holder(path: Path) -> None:
     assert read_holder(path) is None
     lock = Lock.acquire(path, take_over=False)
     assert lock.holder.generation == 1
@@ -43,7 +43,7 @@ def test_nobody_holds_it_at_first(path: Path) -> None:
 
 
 @pytest.mark.parametrize("take_over", [False, True])
-def test_a_live_holder_is_never_robbed(path: Path, take_over: bool) -> None:
+def test_a_lock_of_a_live_holder_is_refused(path: Path, take_over: bool) -> None:
     lock = Lock.acquire(path, take_over=False)
     with pytest.raises(
         LockedError, match=rf"a live controller holds this campaign \(process {os.getpid()} on "
@@ -53,7 +53,7 @@ def test_a_live_holder_is_never_robbed(path: Path, take_over: bool) -> None:
     lock.check_held()
 
 
-def test_once_let_go_it_can_be_taken_and_the_generation_goes_on(path: Path) -> None:
+def test_a_released_lock_is_acquired_with_the_next_generation(path: Path) -> None:
     lock = Lock.acquire(path, take_over=False)
     lock.release()
     holder = read_holder(path)
@@ -62,7 +62,7 @@ def test_once_let_go_it_can_be_taken_and_the_generation_goes_on(path: Path) -> N
     assert Lock.acquire(path, take_over=False).holder.generation == 2
 
 
-def test_a_dead_process_leaves_it_to_the_next(path: Path) -> None:
+def test_a_lock_of_a_dead_process_is_acquired(path: Path) -> None:
     script = (
         f"from pathlib import Path; from aiperf_orch.campaign.lock import Lock; "
         f"Lock.acquire(Path({str(path)!r}), take_over=False)"
@@ -75,7 +75,7 @@ def test_a_dead_process_leaves_it_to_the_next(path: Path) -> None:
 
 
 @pytest.mark.parametrize("changes", [{"started": 1}, {"boot": "another"}, {"pid": 2**60}])
-def test_a_process_of_the_same_number_is_not_the_holder(path: Path, changes: dict[str, Any]) -> None:
+def test_a_process_with_a_reused_pid_is_not_the_holder(path: Path, changes: dict[str, Any]) -> None:
     _leave_behind(path, **changes)
     assert Lock.acquire(path, take_over=False).holder.generation == 2
 
@@ -92,7 +92,7 @@ def test_a_zombie_is_dead(path: Path) -> None:
     child.wait(10)
 
 
-def test_another_hosts_controller_is_asked_after(path: Path) -> None:
+def test_a_holder_on_another_host_needs_take_over(path: Path) -> None:
     _leave_behind(path, host="elsewhere", generation=7)
     holder = read_holder(path)
     assert holder is not None
@@ -106,12 +106,12 @@ def test_another_hosts_controller_is_asked_after(path: Path) -> None:
     assert Lock.acquire(path, take_over=True).holder.generation == 8
 
 
-def test_another_hosts_controller_that_let_go_is_gone(path: Path) -> None:
+def test_a_released_lock_of_another_host_is_free(path: Path) -> None:
     _leave_behind(path, host="elsewhere", released=True)
     assert Lock.acquire(path, take_over=False).holder.generation == 2
 
 
-def test_who_was_robbed_notices_and_leaves_the_lock_alone(path: Path) -> None:
+def test_a_former_holder_notices_and_keeps_the_new_lock(path: Path) -> None:
     lock = Lock.acquire(path, take_over=False)
     _change(path, host="elsewhere", pid=77, generation=2)
     robbed = path.read_bytes()
@@ -125,7 +125,7 @@ def test_who_was_robbed_notices_and_leaves_the_lock_alone(path: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"garbage", b"\xff\xff", b"{}", b"[]", b'{"host": "n1"}'])
-def test_garbage_is_no_lock(path: Path, data: bytes) -> None:
+def test_an_invalid_lock_is_refused(path: Path, data: bytes) -> None:
     path.write_bytes(data)
     for take_over in (False, True):
         with pytest.raises(LockedError, match=r"controller.lock: cannot be read as a lock .* delete it"):
@@ -157,7 +157,7 @@ for line in sys.stdin:
 
 
 @pytest.mark.parametrize("left_behind", [False, True])
-def test_of_two_that_start_at_once_exactly_one_gets_it(tmp_path: Path, left_behind: bool) -> None:
+def test_exactly_one_of_two_controllers_gets_the_lock(tmp_path: Path, left_behind: bool) -> None:
     racers = [
         subprocess.Popen([sys.executable, "-c", _RACER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for _ in range(2)
@@ -191,7 +191,7 @@ def test_of_two_that_start_at_once_exactly_one_gets_it(tmp_path: Path, left_behi
 
 
 @pytest.mark.parametrize("take_over", [False, True])
-def test_a_controller_that_is_about_to_take_it_is_not_overtaken(path: Path, take_over: bool) -> None:
+def test_an_acquisition_in_progress_is_not_overtaken(path: Path, take_over: bool) -> None:
     guard = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     fcntl.flock(guard, fcntl.LOCK_EX)
     with pytest.raises(LockedError, match="another controller is starting this campaign at this moment"):
@@ -201,7 +201,7 @@ def test_a_controller_that_is_about_to_take_it_is_not_overtaken(path: Path, take
     assert Lock.acquire(path, take_over=take_over).holder.generation == 1
 
 
-def test_deleting_the_file_robs_no_live_holder(path: Path) -> None:
+def test_a_deleted_lock_file_does_not_free_the_lock(path: Path) -> None:
     Lock.acquire(path, take_over=False)
     path.unlink()
     with pytest.raises(LockedError, match="another controller is starting this campaign"):
@@ -209,7 +209,7 @@ def test_deleting_the_file_robs_no_live_holder(path: Path) -> None:
     assert not path.exists()
 
 
-def test_who_is_refused_holds_nothing_back(path: Path) -> None:
+def test_a_refused_controller_releases_its_guard(path: Path) -> None:
     _leave_behind(path, host="elsewhere")
     for _ in range(2):
         with pytest.raises(LockedError, match="a controller on elsewhere"):  # and not that another one takes it up
@@ -219,7 +219,7 @@ def test_who_is_refused_holds_nothing_back(path: Path) -> None:
     os.close(guard)
 
 
-def test_a_file_system_without_locks_is_left_to_the_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lock_file_suffices_without_file_locks(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def none(*_: Any) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
@@ -231,7 +231,7 @@ def test_a_file_system_without_locks_is_left_to_the_file(path: Path, monkeypatch
     assert Lock.acquire(path, take_over=False).holder.generation == 2
 
 
-def test_a_holder_in_another_pid_namespace_is_unknown_not_dead(path: Path) -> None:
+def test_a_holder_in_another_pid_namespace_is_unknown(path: Path) -> None:
     lock = Lock.acquire(path, take_over=False)
     assert lock.holder.namespace
     assert lock.holder.namespace.startswith("pid:[")

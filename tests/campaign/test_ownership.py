@@ -1,4 +1,4 @@
-"""Which directories are trusted, and what a person is told of their parents."""
+"""Trusted directories, and warnings about their parents."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("mode", [0o700, 0o750, 0o755, 0o2750])
-def test_a_directory_that_only_we_can_write(folder: Path, mode: int) -> None:
+def test_a_directory_of_this_user_is_trusted(folder: Path, mode: int) -> None:
     folder.chmod(mode)
     check_trusted(folder)
 
@@ -42,7 +42,7 @@ def test_a_directory_that_others_can_write_is_refused(folder: Path, mode: int) -
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o757, 0o702])
-def test_a_parent_that_everybody_can_write_is_refused(folder: Path, mode: int) -> None:
+def test_a_parent_that_any_user_can_write_is_refused(folder: Path, mode: int) -> None:
     folder.parent.chmod(mode)
     with pytest.raises(
         UsageError,
@@ -50,7 +50,7 @@ def test_a_parent_that_everybody_can_write_is_refused(folder: Path, mode: int) -
         rf"\(mode {mode:04o}\): chmod o-w {folder.parent}, or put",
     ):
         check_trusted(folder)
-    folder.parent.chmod(0o1777)  # as /tmp: nobody can replace what is somebody else's
+    folder.parent.chmod(0o1777)  # as /tmp: no user can replace the files of another
     check_trusted(folder)
     assert _doubts_of(folder.parent, folder) == []
 
@@ -65,13 +65,13 @@ def _group(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> None:
     monkeypatch.setattr("aiperf_orch.campaign.ownership.grp.getgrgid", lambda gid: SimpleNamespace(**fields))
 
 
-def test_a_parent_that_only_we_can_write_leaves_no_doubt(folder: Path) -> None:
+def test_a_parent_of_this_user_gives_no_warning(folder: Path) -> None:
     assert _doubts_of(folder.parent, folder) == []
 
 
 @pytest.mark.parametrize("mode", [0o775, 0o2770])
 @pytest.mark.parametrize("members", [[], ["anna"]])
-def test_a_parent_that_a_group_can_write_is_told_of(
+def test_a_parent_that_a_group_can_write_gives_a_warning(
     folder: Path, monkeypatch: pytest.MonkeyPatch, mode: int, members: list[str]
 ) -> None:
     _group(monkeypatch, gr_name="physics", gr_mem=members)
@@ -83,7 +83,7 @@ def test_a_parent_that_a_group_can_write_is_told_of(
     assert _doubts_of(folder.parent, folder) == []
 
 
-def test_a_group_of_the_users_own_leaves_no_doubt(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_private_group_gives_no_warning(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder.parent.chmod(0o775)
     own = pwd.getpwuid(os.geteuid()).pw_name
     _group(monkeypatch, gr_name=own, gr_mem=[])
@@ -93,14 +93,14 @@ def test_a_group_of_the_users_own_leaves_no_doubt(folder: Path, monkeypatch: pyt
 
 
 @_root_only
-def test_a_group_without_a_name_is_told_by_its_number(folder: Path) -> None:
+def test_a_group_without_a_name_is_reported_by_its_id(folder: Path) -> None:
     os.chown(folder.parent, -1, _STRANGER)
     folder.parent.chmod(0o775)
     check_trusted(folder)
     assert _doubts_of(folder.parent, folder) == ["members of group 12345 can write it, and could replace the campaign"]
 
 
-def test_a_link_is_followed_on_both_sides(folder: Path, tmp_path: Path) -> None:
+def test_parents_of_a_link_and_of_its_target_are_checked(folder: Path, tmp_path: Path) -> None:
     public = tmp_path / "public"
     public.mkdir()
     (public / "link").symlink_to(folder)
@@ -116,7 +116,9 @@ def test_a_link_is_followed_on_both_sides(folder: Path, tmp_path: Path) -> None:
     check_trusted(public / "link")
 
 
-def test_doubts_follow_a_link_on_both_sides(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_warnings_cover_parents_of_a_link_and_its_target(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shared = tmp_path / "shared"
     shared.mkdir()
     (shared / "link").symlink_to(folder)
@@ -129,14 +131,14 @@ def test_doubts_follow_a_link_on_both_sides(folder: Path, tmp_path: Path, monkey
 
 
 @_root_only
-def test_a_directory_of_somebody_else_is_refused(folder: Path) -> None:
+def test_a_directory_of_another_user_is_refused(folder: Path) -> None:
     os.chown(folder, _STRANGER, -1)
     with pytest.raises(UsageError, match="belongs to user id 12345, not to you"):
         check_trusted(folder)
 
 
 @_root_only
-def test_a_parent_of_somebody_else_is_told_of(folder: Path) -> None:
+def test_a_parent_of_another_user_gives_a_warning(folder: Path) -> None:
     os.chown(folder.parent, _STRANGER, -1)
     check_trusted(folder)
     assert _doubts_of(folder.parent, folder) == ["belongs to user id 12345, who could replace the campaign through it"]
@@ -148,7 +150,7 @@ def test_a_parent_of_somebody_else_is_told_of(folder: Path) -> None:
     assert _doubts_of(folder.parent, folder) == []
 
 
-def test_neither_making_nor_opening_trusts_what_others_can_write(folder: Path) -> None:
+def test_create_and_open_refuse_directories_that_others_can_write(folder: Path) -> None:
     folder.chmod(0o777)
     with pytest.raises(UsageError, match="can be written by others"):
         CampaignDirectory.create(folder, SiteSettings(), {})

@@ -1,4 +1,4 @@
-"""What a package shows of the settings, and what the settings' hash is of."""
+"""The redacted form of the settings, and their digest."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _shown(path: Path, settings: SiteSettings = _SETTINGS) -> tuple[CampaignDire
     return made, redacted_yaml(parse_yaml(made.config_file.read_text(), "campaign.yaml")[0])
 
 
-def test_private_values_are_shown_as_hashes_and_all_else_as_it_is(tmp_path: Path) -> None:
+def test_only_private_values_become_hashes(tmp_path: Path) -> None:
     made, text = _shown(tmp_path / "campaign")
     assert made.config.salt is not None
     assert made.config.salt not in text
@@ -34,7 +34,7 @@ def test_private_values_are_shown_as_hashes_and_all_else_as_it_is(tmp_path: Path
     assert "duration: 43200s" in text
 
 
-def test_what_is_shown_has_the_hash_that_the_journal_and_the_result_state(tmp_path: Path) -> None:
+def test_settings_sha256_hashes_the_redacted_form(tmp_path: Path) -> None:
     made, text = _shown(tmp_path / "campaign")
     assert made.settings_sha256 == hashlib.sha256(text.encode()).hexdigest()
     (tmp_path / "shown").mkdir(mode=0o700)
@@ -44,13 +44,13 @@ def test_what_is_shown_has_the_hash_that_the_journal_and_the_result_state(tmp_pa
     assert shown.settings.campaign == made.settings.campaign
 
 
-def test_no_private_value_can_change_without_the_hash(tmp_path: Path) -> None:
+def test_a_changed_private_value_changes_the_hash(tmp_path: Path) -> None:
     made, _ = _shown(tmp_path / "campaign")
     made.config_file.write_text(made.config_file.read_text().replace("hunter2", "hunter3"))
     assert CampaignDirectory.open(made.path).settings_sha256 != made.settings_sha256
 
 
-def test_the_same_value_hashes_otherwise_in_another_campaign(tmp_path: Path) -> None:
+def test_hashes_differ_between_campaigns(tmp_path: Path) -> None:
     (one, _), (two, _) = _shown(tmp_path / "one"), _shown(tmp_path / "two")
     assert one.config.salt != two.config.salt
     assert one.settings_sha256 != two.settings_sha256

@@ -1,4 +1,4 @@
-"""Text is UTF-8 whatever the locale: every text file, every program's output, and what our commands say."""
+"""UTF-8 in every locale: text files, output of programs, and messages of commands."""
 
 from __future__ import annotations
 
@@ -77,12 +77,12 @@ def _calls(tree: ast.AST) -> Iterator[ast.Call]:
         ("tempfile.NamedTemporaryFile('w')", True),
     ],
 )
-def test_what_depends_on_the_locale_is_found(line: str, lacks: bool) -> None:
+def test_code_that_depends_on_the_locale_is_found(line: str, lacks: bool) -> None:
     [call] = _calls(ast.parse(line))
     assert _lacks_encoding(call) is lacks
 
 
-def test_no_text_of_the_package_depends_on_the_locale() -> None:
+def test_no_code_of_the_package_depends_on_the_locale() -> None:
     found = [
         f"{path.relative_to(_PACKAGE)}:{call.lineno}: {ast.unparse(call)[:80]}"
         for path in sorted(_PACKAGE.rglob("*.py"))
@@ -116,13 +116,13 @@ def test_a_locale_that_is_not_utf8_changes_nothing(write_site: Any, aiperf: Any,
     assert NOTE in (path / "result.csv").read_text(encoding="utf-8")
 
 
-def test_a_path_that_the_locale_cannot_write_is_named_without_a_traceback(aiperf: Any, tmp_path: Path) -> None:
+def test_a_path_outside_the_locale_is_reported_without_traceback(aiperf: Any, tmp_path: Path) -> None:
     done = aiperf("status", tmp_path / "日本", env=os.environ | LOCALE | {"PYTHONIOENCODING": "ascii:strict"})
     assert done.returncode == 2
     assert ": is not a campaign directory" in done.stderr
 
 
-def test_a_trial_by_hand_prints_what_its_output_cannot_show(tmp_path: Path) -> None:
+def test_a_manual_trial_escapes_unencodable_output(tmp_path: Path) -> None:
     script = "from aiperf_orch.util.encoding import make_streams_lenient; make_streams_lenient(); print('日')"
     environment = os.environ | {"PYTHONIOENCODING": "ascii:strict"}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, timeout=60, check=True)
@@ -130,7 +130,7 @@ def test_a_trial_by_hand_prints_what_its_output_cannot_show(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("odd", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029"])
-def test_a_line_ends_where_the_program_ended_it(odd: str, tmp_path: Path) -> None:
+def test_lines_end_as_the_program_wrote_them(odd: str, tmp_path: Path) -> None:
     rows = f"7|7|N/A|PENDING|0:00|(held{odd}by root)|n1|qk3f9-00001-1\n8|8|N/A|RUNNING|0:01|None|n2|qk3f9-00002-1\n"
     assert [row.job for row in squeue.parse_squeue(rows)] == ["7", "8"]
     shown = f"JobId=7 JobName=qk3f9-00001-1 JobState=FAILED Comment=a{odd}b ExitCode=1:0 NodeList=n1\n"

@@ -1,4 +1,4 @@
-"""Text of others is shown as it is, but for what a terminal or a spreadsheet would obey."""
+"""Escaping of untrusted text for terminals and spreadsheets."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _ANY = st.text(st.characters(exclude_categories=()))
         ("[red]no markup[/red]", "[red]no markup[/red]"),
     ],
 )
-def test_what_cannot_be_seen_is_shown_as_its_code(text: str, shown: str) -> None:
+def test_an_unprintable_character_becomes_its_code(text: str, shown: str) -> None:
     assert (visible(text), visible_lines(text)) == (shown, shown)
 
 
-def test_line_ends_and_tabs_stay_only_in_text_of_lines() -> None:
+def test_line_ends_and_tabs_stay_in_multi_line_text_only() -> None:
     assert visible("a\n\tb") == r"a\n\tb"
     assert visible_lines("a\n\tb\r\n") == "a\n\tb\\r\n"
     assert one_line(" a\n\t b\x1b \x85c ") == r"a b\x1b c"
 
 
 @given(_ANY)
-def test_nothing_shown_can_drive_a_terminal(text: str) -> None:
+def test_escaped_text_has_no_terminal_sequences(text: str) -> None:
     assert visible(text).isprintable()
     assert all(letter.isprintable() or letter in "\n\t" for letter in visible_lines(text))
     assert one_line(text).isprintable()

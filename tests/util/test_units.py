@@ -1,4 +1,4 @@
-"""Durations, times and rates, as people write and read them."""
+"""Parsing and formatting of durations, times and rates."""
 
 from __future__ import annotations
 
@@ -71,18 +71,18 @@ def test_a_duration_is_read(text: str, seconds: float) -> None:
         "9" * 5000 + "-00:00:00", None, True, [], {},
     ],
 )  # fmt: skip
-def test_anything_else_is_refused_with_examples(value: Any) -> None:
+def test_any_other_text_is_refused_with_examples(value: Any) -> None:
     with pytest.raises(ValueError, match="is not a duration such as 90s, 12h, 1h30m, 12:00:00 or 1-12:00:00"):
         parse_duration(value)
 
 
 @pytest.mark.parametrize("number", ["12", 12, "1.5", 1.5])
-def test_a_number_without_a_unit_is_asked_for_its_unit(number: Any) -> None:
+def test_a_number_without_a_unit_is_refused_with_suggestions(number: Any) -> None:
     with pytest.raises(ValueError, match=f"'{number}' is not .*; did you mean {number}s, {number}m or {number}h\\?"):
         parse_duration(number)
 
 
-def test_two_parts_of_a_clock_are_asked_for_their_unit() -> None:
+def test_two_clock_parts_are_refused_with_suggestions() -> None:
     with pytest.raises(ValueError, match=r"'12:00' is not .*; did you mean 12h00m or 12m00s\?"):
         parse_duration("12:00")
 
@@ -103,7 +103,7 @@ class Settings(BaseModel):
 
 @settings(deadline=None)
 @given(st.floats(0, 1e9) | st.integers(0, 10**9).map(float))
-def test_a_setting_is_written_so_that_it_is_read_back_exactly(seconds: float) -> None:
+def test_a_written_setting_is_read_back_exactly(seconds: float) -> None:
     text = Settings.model_construct(duration=seconds).model_dump()["duration"]
     assert text.endswith("s")
     assert parse_duration(text) == seconds
@@ -143,13 +143,13 @@ def test_a_setting_is_written_with_its_unit() -> None:
         (-150, "-2m30s"),
     ],
 )
-def test_a_duration_is_written_for_people(seconds: float, text: str) -> None:
+def test_a_duration_is_formatted_with_two_units(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
 
 
 @settings(deadline=None)
 @given(st.floats(0, 1e8))
-def test_a_written_duration_is_near_what_it_says(seconds: float) -> None:
+def test_a_formatted_duration_is_close_to_its_value(seconds: float) -> None:
     read = parse_duration(format_duration(seconds))
     lost = 0.06 if seconds < 10 else 1 if seconds < 3600 else 60 if seconds < 86400 else 3600
     assert abs(read - seconds) <= lost
@@ -171,7 +171,7 @@ class Event(BaseModel):
     time: Timestamp
 
 
-def test_a_time_in_a_record_has_a_zone_and_survives() -> None:
+def test_a_time_in_a_record_has_a_zone_and_is_read_back() -> None:
     event = Event(time=now())
     assert Event.model_validate_json(event.model_dump_json()) == event
     with pytest.raises(ValidationError, match="timezone"):
@@ -202,7 +202,7 @@ def test_now_is_utc_to_the_millisecond() -> None:
         (29_921e30, "29,921 Quetta-OPS"),
     ],
 )
-def test_a_rate_is_written_in_the_papers_words(ops: float, text: str) -> None:
+def test_a_rate_is_formatted_with_the_papers_units(ops: float, text: str) -> None:
     assert format_ops(ops) == text
 
 
@@ -250,7 +250,7 @@ def system_clock(monkeypatch: pytest.MonkeyPatch) -> type[_SystemClock]:
 _MOMENT = timedelta(seconds=30)
 
 
-def test_time_goes_on_where_the_systems_clock_is_set_back(system_clock: type[_SystemClock]) -> None:
+def test_time_continues_when_the_system_clock_is_set_back(system_clock: type[_SystemClock]) -> None:
     before = now()
     assert set_ahead() == 0
     system_clock.ahead = -timedelta(hours=1)
@@ -259,14 +259,14 @@ def test_time_goes_on_where_the_systems_clock_is_set_back(system_clock: type[_Sy
     assert before <= steady_clock()() < before + _MOMENT
 
 
-def test_time_follows_a_clock_that_is_set_ahead(system_clock: type[_SystemClock]) -> None:
+def test_time_follows_a_clock_that_is_set_forward(system_clock: type[_SystemClock]) -> None:
     before = now()
     system_clock.ahead = timedelta(hours=1)
     assert timedelta(0) <= now() - before - timedelta(hours=1) < _MOMENT
     assert set_ahead() == 0
 
 
-def test_time_begins_at_the_latest_known_one(system_clock: type[_SystemClock]) -> None:
+def test_time_starts_at_the_latest_known_time(system_clock: type[_SystemClock]) -> None:
     latest = now() + timedelta(minutes=30)
     not_before(latest)
     not_before(latest - timedelta(minutes=5))
@@ -276,7 +276,7 @@ def test_time_begins_at_the_latest_known_one(system_clock: type[_SystemClock]) -
     assert now() > latest + timedelta(minutes=20)
 
 
-def test_looking_at_the_clock_often_does_not_move_it() -> None:
+def test_reading_the_clock_does_not_advance_it() -> None:
     for _ in range(100_000):
         found = now()
     assert abs(datetime.now(timezone.utc) - found) < _MOMENT

@@ -1,4 +1,4 @@
-"""Whoever runs it needs no entry in the user database, as in a container."""
+"""Users without an entry in the user database, as in a container."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_user_without_an_entry_is_known_by_the_environment_or_the_id(monkeypat
 
 
 @pytest.mark.usefixtures("nameless")
-def test_schedulers_are_asked_for_a_user_without_an_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_schedulers_are_queried_for_a_user_without_an_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Submitter.current().user == str(os.getuid())
     asked: list[str] = []
 
@@ -53,7 +53,7 @@ def test_schedulers_are_asked_for_a_user_without_an_entry(monkeypatch: pytest.Mo
 
 
 @pytest.mark.local
-def test_a_user_whom_nobody_knows_runs_and_packs_a_campaign(
+def test_a_user_without_any_name_runs_and_packs_a_campaign(
     preload: Callable[[str], Path], write_site: Callable[..., Path], tmp_path: Path
 ) -> None:
     library, site = preload("nouser"), write_site()

@@ -13,6 +13,7 @@ from typing import Final
 
 from aiperf_orch.schedulers.pbs import qstat
 from aiperf_orch.settings.schedulers import PbsSettings
+from aiperf_orch.util.clock_time import parse_clock_time
 
 _USABLE: Final = frozenset({"free", "busy", "job-busy", "job-exclusive", "job-sharing", "resv-exclusive", "sleep"})
 _KIBIBYTES: Final = {"b": 1 / 1024, "kb": 1, "mb": 1 << 10, "gb": 1 << 20, "tb": 1 << 30, "pb": 1 << 40}
@@ -183,12 +184,7 @@ def parse_memory(text: str) -> int | None:
 
 def parse_walltime(text: str) -> float | None:
     """Parse `HH:MM:SS`, `MM:SS` or a number into seconds; None if it is malformed."""
-    if not re.fullmatch(r"\d{1,18}(:\d{1,18}){0,2}", text.strip(), re.ASCII):
-        return None
-    seconds = 0.0
-    for part in text.strip().split(":"):
-        seconds = seconds * 60 + int(part)
-    return seconds
+    return parse_clock_time(text) if "-" not in text else None
 
 
 def parse_amount(resource: str, text: str) -> int | None:

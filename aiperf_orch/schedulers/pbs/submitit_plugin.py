@@ -24,6 +24,7 @@ from aiperf_orch.schedulers.pbs import qstat
 from aiperf_orch.schedulers.pbs.error_messages import PbsErrorClass, classify
 from aiperf_orch.schedulers.pbs.job_lookup import IDS_PER_CALL, complete_output, look_up_jobs
 from aiperf_orch.schedulers.pbs.submitit_base import StateWatcher, SubmitExecutor, VariablesEnvironment
+from aiperf_orch.util.clock_time import format_clock_time
 from aiperf_orch.util.errors import SchedulerUnreachableError, SubmitRefusedError
 from aiperf_orch.util.job_files import LOG, PICKLE, SCRIPT
 
@@ -339,9 +340,7 @@ def _run(command: list[str], folder: Path | None = None) -> CommandResult:
 
 def walltime(seconds: float) -> str:
     """Format a time limit in seconds for qsub as `HH:MM:SS`; at least one minute."""
-    minutes, rest = divmod(max(int(-(-seconds // 1)), 60), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours:02d}:{minutes:02d}:{rest:02d}"
+    return format_clock_time(seconds, days=False)
 
 
 def _state(job: qstat.QstatJob) -> str:

@@ -13,6 +13,7 @@ from typing import Final
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.schedulers.base import AccountedJob, JobEnd, JobState, JobStatus
 from aiperf_orch.schedulers.slurm.pending_reasons import STUCK, describe_reason
+from aiperf_orch.util.clock_time import format_clock_time, parse_clock_time
 
 PENDING: Final = frozenset(
     {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"}
@@ -133,20 +134,12 @@ def statuses(rows: Collection[QueueRow], names: Collection[str]) -> dict[str, Jo
 
 def parse_elapsed(text: str) -> float | None:
     """Parse a time as squeue prints it, `5:07`, `1:02:03`, `2-03:04:05`, into seconds; None for other text."""
-    match = re.fullmatch(r"(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)", text)
-    if not match:
-        return None
-    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
+    return parse_clock_time(text) if ":" in text else None
 
 
 def format_limit(seconds: float) -> str:
     """Write a time limit for sbatch, `D-HH:MM:SS`: whole seconds rounded up, at least one minute."""
-    whole = max(int(-(-seconds // 1)), 60)
-    minutes, rest = divmod(whole, 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    return f"{days}-{hours:02d}:{minutes:02d}:{rest:02d}"
+    return format_clock_time(seconds, days=True)
 
 
 def sacct_command(jobs: Collection[str], cluster: str | None) -> list[str]:

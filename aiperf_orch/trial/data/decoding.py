@@ -24,6 +24,7 @@ from torch.utils.data import Dataset
 
 from aiperf_orch.trial.data.dataset import SKIPPED, Indices
 from aiperf_orch.trial.data.read_failures import is_node_failure
+from aiperf_orch.util.text import one_line
 
 _SCALE: Final = (0.08, 1.0)  # area of a training crop relative to the image
 _RATIO: Final = (3 / 4, 4 / 3)  # aspect ratio (width / height) of a training crop
@@ -97,7 +98,7 @@ def describe(error: Exception) -> str:
     text = "it is empty, or not an image" if isinstance(error, UnidentifiedImageError) else str(error)
     if isinstance(error, OSError) and error.strerror:
         text = error.strerror
-    return f"{type(error).__name__}: {' '.join(text.split())}"
+    return f"{type(error).__name__}: {one_line(text)}"
 
 
 def identity(decoded: Any) -> Any:
