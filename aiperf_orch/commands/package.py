@@ -80,7 +80,7 @@ def _keep_accounting(directory: CampaignDirectory, state: CampaignState) -> None
     """Write down what the queue's own accounting says of the campaign's jobs, as long as it still knows all of them."""
     attempts = [attempt for trial in state.trials.values() for attempt in trial.attempts]
     jobs = {attempt.name: attempt.job for attempt in attempts if attempt.job}
-    # Slurm has no account of array elements that were cancelled while pending; verify needs none of jobs that never began
+    # Slurm has no account of array elements cancelled while pending; verify needs none of jobs that never began
     began = {attempt.name for attempt in attempts if attempt.began or (attempt.end and attempt.end.first_begin)}
     began &= jobs.keys()
     try:
