@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.campaign.events import EpochRow, best_epoch, count_epochs
+from aiperf_orch.campaign.events import best_epoch, count_epochs
 from aiperf_orch.network import counts
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.network.morphisms import Edit, apply_all

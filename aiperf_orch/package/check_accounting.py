@@ -1,8 +1,8 @@
 """Check of the times of trials against the scheduler's accounting, which is independent evidence.
 
 A line of accounting.jsonl is a JSON object with the `name` of the job and, where known, `start` and `end` (UTC),
-`state` and `exit_code`; other keys are ignored. A job that was requeued has one line for each run. Where the accounting keeps
-only the last run, the begin lines of earlier runs are not checked.
+`state` and `exit_code`; other keys are ignored. A job that was requeued has one line for each run. Where the accounting
+keeps only the last run, the begin lines of earlier runs are not checked.
 
 The accounted end of a job that ended by itself is the end of its processes. The accounted end of a job that the
 scheduler ended is the time of that decision, or the time at which a lost node was declared down: the trial may continue
