@@ -94,3 +94,10 @@ def test_distances_correlate_with_the_edit_distance(seed_network, least, monkeyp
     ours = np.array([[distance(one, other) for other in graphs] for one in graphs])
     above = np.triu_indices(len(graphs), 1)
     assert spearmanr(edit_distances[above], ours[above]).statistic > least
+
+
+@pytest.mark.parametrize(("columns", "length"), [(0, 256), (255, 256), (256, 256), (257, 512), (513, 768)])
+def test_vectors_are_padded_with_zeros_in_steps(columns, length):
+    found = padded(np.ones((2, 256), dtype=np.int32), columns)
+    assert found.shape == (2, length)
+    assert found.sum() == 512

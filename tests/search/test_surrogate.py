@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from aiperf_orch.network import counts, morphisms, seeds
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.network.morphisms import Edit, MorphismLimits
-from aiperf_orch.search import Search
+from aiperf_orch.search import Search, embedding
 from aiperf_orch.search.embedding import UNIT, padded
 from aiperf_orch.search.surrogate import Surrogate
 from aiperf_orch.settings.models import SearchSettings
@@ -69,7 +69,8 @@ def test_networks_with_new_features_lengthen_all_vectors():
     assert len(grown.embed(networks[0]).vector) > 256
 
 
-def test_an_update_with_new_features_lengthens_all_vectors():
+def test_an_update_with_new_features_lengthens_all_vectors(monkeypatch):
+    monkeypatch.setattr(embedding, "_COLUMN_STEP", 1)
     parent = seeds.small_residual()
     surrogate, embedded, graph = Surrogate(0.5), None, parent
     surrogate.fit({0: 0.5}, lambda _: parent)
