@@ -376,7 +376,7 @@ class CampaignBuilder:
     def _sums(self, trained: Iterable[Epoch]) -> dict[str, Any]:
         """The sums of a trial's epochs that count, as the end of an attempt states them."""
         deadline = self.start + timedelta(seconds=self.directory.settings.campaign.duration)
-        epochs = list(count_epochs(EpochRow.of(trained), deadline).values())
+        epochs = list(count_epochs(trained, deadline).values())
         best = best_epoch(epochs)
         return {
             "epochs": len(epochs),

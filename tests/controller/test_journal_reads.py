@@ -1,12 +1,14 @@
 """A command that takes a campaign up parses each line of its journal once: that takes seconds for many trials."""
 
 import pytest
-from aiperf_orch.commands.controller_thread import Outcome
 
 from aiperf_orch.campaign import journal as journal_module
 from aiperf_orch.campaign.consistency import read_snapshot
 from aiperf_orch.campaign.state import Phase
 from aiperf_orch.commands import run as run_module
+from aiperf_orch.commands.command_output import CommandOutput
+from aiperf_orch.commands.foreground_controller import Outcome
+from aiperf_orch.commands.tick import step_campaign
 from aiperf_orch.controller.controller import Controller
 from aiperf_orch.controller.held_campaign import HeldCampaign
 from aiperf_orch.records.journal import Finished, Opened, Stopped
@@ -56,16 +58,16 @@ def test_resuming_by_run_parses_each_line_once(stopped, parsed, monkeypatch):
         controller.close()
         return Outcome(Phase.FINISHED, False, 0, 0)
 
-    monkeypatch.setattr(run_module, "control", control)
-    monkeypatch.setattr(run_module, "_finish", lambda *_: 0)
-    assert run_module.run(load_site(stopped.site), stopped.site, stopped.path) == 0
+    monkeypatch.setattr(run_module, "run_controller", control)
+    monkeypatch.setattr(run_module, "_finish", lambda *_: CommandOutput())
+    assert run_module.run_campaign(load_site(stopped.site), stopped.site, stopped.path).exit_status == 0
     assert states == [(Phase.RUNNING, 3, Phase.FINISHED)]
     assert parsed == list(range(lines))
 
 
 def test_resuming_by_tick_parses_each_line_once(stopped, parsed):
     lines = len(stopped.journal_lines())
-    run_module.tick(stopped.path, take_over=False)
+    step_campaign(stopped.path, take_over=False)
     assert parsed == list(range(lines))
 
 

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 import aiperf_orch
-from aiperf_orch.commands.verify import report
+from aiperf_orch.commands.verify import verify_package
 from aiperf_orch.committee.ranking import Status, rank
 from aiperf_orch.committee.submission import read_submission
 from aiperf_orch.package.verify import verify
+from package_fixtures import TamperedPackage
 
 
 def _manifest(package: Any) -> None:
@@ -62,9 +63,9 @@ def _event(package: Any) -> None:
     ],
 )
 def test_a_newer_package_is_not_called_damaged(
-    true_package: Path, tampered_class: Any, tmp_path: Path, change: Callable[[Any], None], where: str
+    true_package: Path, tmp_path: Path, change: Callable[[Any], None], where: str
 ) -> None:
-    package = tampered_class(true_package)
+    package = TamperedPackage(true_package)
     change(package)
     path = package.write(tmp_path / "newer.tar.gz")
     found = verify(path)
@@ -75,15 +76,15 @@ def test_a_newer_package_is_not_called_damaged(
     assert fault.message.removesuffix("; the line does not count").endswith(": use aiperf-orch 9.0.0 or newer")
     for word in ("edited", "damaged"):
         assert word not in str(fault)
-    text, status = report(path, None, "table")
-    assert text.startswith("NEWER VERSION ")
-    assert status == 1
+    output = verify_package(path, None, "table")
+    assert output.text.startswith("NEWER VERSION ")
+    assert output.exit_status == 1
     [entry] = rank([read_submission(path)], {})
     assert entry.status is Status.NEWER_VERSION
     assert "9.0.0" in entry.note
 
 
-def test_a_manifest_names_the_version_that_wrote_it(true_package: Path, tampered_class: Any) -> None:
-    manifest = tampered_class(true_package).manifest
+def test_a_manifest_names_the_version_that_wrote_it(true_package: Path) -> None:
+    manifest = TamperedPackage(true_package).manifest
     assert manifest["versions"] == {"aiperf-orch": aiperf_orch.__version__}
     assert json.dumps(manifest["format"]) == '"aiperf-orch-package-1"'

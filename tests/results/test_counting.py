@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from aiperf_orch.campaign.events import EpochRow
+from aiperf_orch.records.events import Epoch
 from aiperf_orch.results.collect import Collected, TrialRecords, count_trials
 
 pytestmark = pytest.mark.unit
@@ -21,22 +21,24 @@ def _at(seconds: float) -> datetime:
     return _START + timedelta(seconds=seconds)
 
 
-def _epoch(number: int, end: float, *, trial: int = 0, attempt: int = 1) -> EpochRow:
-    return EpochRow(
+def _epoch(number: int, end: float, *, trial: int = 0, attempt: int = 1) -> Epoch:
+    return Epoch(
         trial=trial,
         attempt=attempt,
+        run=0,
         epoch=number,
         start=_at(end - 1),
         end=_at(end),
         train_images=4,
         val_images=10,
+        loss=1.0,
         error=0.5,
         ops=220,
         batch=32,
     )
 
 
-def _trial(number: int, begins: list[float], epochs: list[EpochRow]) -> TrialRecords:
+def _trial(number: int, begins: list[float], epochs: list[Epoch]) -> TrialRecords:
     lines = cast(Any, [SimpleNamespace(time=_at(begin)) for begin in begins])
     return TrialRecords(cast(Any, SimpleNamespace(trial=number)), lines, epochs, [])
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiperf_orch.campaign.events import EpochRow
 from aiperf_orch.records.base import OperationsPerImage
+from aiperf_orch.records.events import Epoch
 from aiperf_orch.results.score import RunningScore, Score, regulated_score, score_of, series
 from campaign_builder import SMALL_IMAGES, SMALL_OPERATIONS
 
@@ -31,15 +31,17 @@ def _epoch(
     train_images: int = SMALL_IMAGES[0],
     val_images: int = SMALL_IMAGES[1],
     operations: OperationsPerImage = SMALL_OPERATIONS,
-) -> EpochRow:
-    return EpochRow(
+) -> Epoch:
+    return Epoch(
         trial=trial,
         attempt=1,
+        run=0,
         epoch=number,
         start=START + timedelta(seconds=end - 0.001 if start is None else start),
         end=START + timedelta(seconds=end),
         train_images=train_images,
         val_images=val_images,
+        loss=1.0,
         error=error,
         ops=operations.of_images(trained=train_images, validated=val_images),
         batch=32,
