@@ -8,7 +8,9 @@ import pytest
 from aiperf_orch.controller import cancellation
 from aiperf_orch.controller.cancellation import Canceller
 from aiperf_orch.records.base import EndReason
-from aiperf_orch.schedulers.base import CancelResult
+from aiperf_orch.records.events import End
+from aiperf_orch.schedulers.base import CancelResult, JobEnd
+from aiperf_orch.settings.schedulers import LocalSettings
 from aiperf_orch.util.errors import SchedulerUnreachableError
 from controller.builders import NOW, Clock, attempt_state, live_attempt
 
@@ -213,3 +215,69 @@ def test_a_job_that_begins_after_it_was_cancelled_is_cancelled_again(canceller, 
         canceller.take_outcome()
         canceller.forget(live)
     assert scheduler.calls == ["1", "1"]
+
+
+def test_a_new_canceller_may_call_at_once(canceller):
+    assert not canceller.running
+    assert canceller.has_more([cancelled(1)])
+    assert canceller.take_outcome() is None
+
+
+class Directory:
+    """Paths of a campaign without files."""
+
+    def __init__(self, path):
+        self.path = path
+        self.settings = type("Settings", (), {"scheduler": LocalSettings()})()
+
+    def log(self, trial, attempt):
+        return self.path / "log"
+
+    def job_folder(self, trial, attempt):
+        return self.path
+
+
+class Ending:
+    """A live attempt whose polls find these end lines, one after another."""
+
+    def __init__(self, *lines):
+        self.lines, self.line, self.live = list(lines), None, live_attempt(attempt_state())
+        self.live.poll_now = self.poll_now
+
+    def poll_now(self, directory):
+        line = self.lines.pop(0)
+        end = line and End(trial=0, attempt=1, run=0, time=NOW, reason=EndReason(line), message=f"{line} by its line")
+        self.live.runs = [type("Run", (), {"begin": None, "end": end, "epochs": []})()]
+
+
+@pytest.mark.parametrize(
+    ("lines", "job_end", "reason", "message"),
+    [
+        pytest.param(["COMPLETED"], None, "COMPLETED", "COMPLETED by its line", id="an end line is there"),
+        pytest.param([None, "LOST"], None, "LOST", "LOST by its line", id="it is revoked, and polled again"),
+        pytest.param(["STOPPED"], None, "CANCELLED", "STOPPED by its line", id="cancelled by others"),
+        pytest.param(
+            ["STOPPED"],
+            JobEnd(EndReason.PREEMPTED, "for job 9"),
+            "PREEMPTED",
+            "STOPPED by its line, for job 9",
+            id="the queue knows why",
+        ),
+        pytest.param(["STOPPED"], JobEnd(None, "?"), "CANCELLED", "STOPPED by its line", id="the queue does not"),
+        pytest.param(
+            ["COMPLETED"],
+            JobEnd(EndReason.PREEMPTED),
+            "COMPLETED",
+            "COMPLETED by its line",
+            id="its own end line counts",
+        ),
+    ],
+)
+def test_the_end_of_a_reclaimed_attempt(tmp_path, monkeypatch, lines, job_end, reason, message):
+    revoked = []
+    monkeypatch.setattr(cancellation, "revoke", lambda directory, *end: revoked.append(end[2]))
+    scheduler = type("Scheduler", (), {"early_log": "early"})()
+    live = Ending(*lines).live
+    found = cancellation.reclaim_attempt(Directory(tmp_path), scheduler, live, job_end)
+    assert (found[0].value, found[1]) == (reason, message)
+    assert revoked == ([EndReason.LOST] if lines[0] is None else [])

@@ -125,6 +125,25 @@ def test_an_answer_that_it_is_alive_is_a_sign_of_life(clock):
     assert silent.last_sign == 0.0
 
 
+def test_attempts_after_one_that_accounting_must_explain_are_classified(clock):
+    absent, running = attempt_of(), attempt_of(trial=1, job=None)
+    status = JobStatus(running.name, "8", JobState.RUNNING)
+    answer = QueueAnswer({absent.name: "7", running.name: None}, {running.name: status}, None)
+    assert classify_jobs([absent, running], answer, SETTINGS, NOW).found == [JobRecord(trial=1, attempt=1, job="8")]
+
+
+def test_a_known_end_of_a_job_without_an_id_names_no_job(clock):
+    live = attempt_of(job=None)
+    assert triage(live, known=FAILED) == ""
+    assert live.job_end == FAILED
+
+
+def test_a_listed_job_needs_no_accounting(clock):
+    live = attempt_of()
+    triage(live, status=RUNNING, known=RUNNING, no_accounting=True)
+    assert live.last_sign == clock.time
+
+
 def test_a_found_job_is_recorded_with_its_id(clock):
     answer = QueueAnswer({NAME: None}, {NAME: RUNNING}, {})
     found = classify_jobs([attempt_of(job=None)], answer, SETTINGS, NOW).found
@@ -225,6 +244,7 @@ def test_a_job_that_is_stuck_for_good_is_held_at_once(clock):
         pytest.param("HUNG", None, "HUNG", "did not begin within 15m (scheduler.begin_within)", id="hung"),
         pytest.param("HELD", None, "HELD", "Can Never Run", id="held, with a note"),
         pytest.param("STOPPED", FAILED, "STOPPED", "its job was ended", id="stopped"),
+        pytest.param(None, None, "LOST", "most likely its node does not see", id="without any output"),
     ],
 )
 def test_the_end_of_an_attempt_without_an_end_line(tmp_path, order, job_end, reason, message):
@@ -304,4 +324,9 @@ def test_a_log_without_a_node_leaves_the_end_of_the_job_as_it_is(tmp_path):
 def test_the_log_of_a_cancelled_job_explains_nothing(tmp_path):
     log = tmp_path / "log"
     log.write_text(OOM + "\n")
-    assert end_reason(attempt_of(cancelling=EndReason.STOPPED), None, SETTINGS, [log])[0] is EndReason.STOPPED
+    for attempt in ({"cancelling": EndReason.STOPPED}, {"cancelling": EndReason.STOPPED, "job": None}):
+        live = attempt_of(**attempt)
+        log.write_text(NODE_LOST + "\n")
+        assert end_reason(live, None, SETTINGS, [log])[0] is EndReason.STOPPED
+        assert live.job_end is None
+    assert end_reason(attempt_of(job=None), None, SETTINGS, [log])[0] is EndReason.LOST
