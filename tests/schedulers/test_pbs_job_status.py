@@ -271,3 +271,14 @@ def test_the_end_of_a_job_that_never_ran():
 def test_detail_of_a_running_job(name, changes, detail):
     status = status_of(recorded(name, **changes))
     assert (status.state, status.detail) == (JobState.RUNNING, detail)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "reason"),
+    [
+        ({"Exit_status": "3", "run_count": "1", "depend": "afterany:7.vm@vm"}, EndReason.TRIAL_ERROR),
+        ({"Exit_status": "271", "run_count": "1", "substate": "91"}, EndReason.CANCELLED),
+    ],
+)
+def test_end_reason_of_a_job_that_ran(attributes, reason):
+    assert end_of(qstat.QstatJob("1.vm", {"job_state": "F", **attributes})).reason is reason
