@@ -118,3 +118,34 @@ def test_overpartqos_puts_the_jobs_qos_first() -> None:
     part, job = _limit("p", "GrpJobs", 1), _limit("j", "GrpJobs", 9)
     assert effective_limits(Qos("p", (part,)), Qos("j", (job,)), None, []) == [part]
     assert effective_limits(Qos("p", (part,)), Qos("j", (job,), is_first=True), None, []) == [job]
+
+
+@pytest.mark.parametrize(
+    ("memory", "mebibytes"),
+    [("7", 7), ("2048K", 2), ("512M", 512), ("3G", 3072), ("2T", 2 * 1024**2), ("1P", 1024**3)],
+)
+def test_units_of_memory(memory: str, mebibytes: float) -> None:
+    account = accounting_limits.parse_accounts(f"a|root|||mem={memory}|||\n")["a"]
+    assert [(limit.resource, limit.amount) for limit in account.limits] == [("mem", mebibytes)]
+
+
+def test_a_job_without_a_qos_has_the_limits_of_its_partition() -> None:
+    part = _limit("p", "GrpJobs", 1)
+    assert effective_limits(Qos("p", (part,)), None, None, []) == [part]
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (accounting_limits.associations_command("me", "big"), ["assoc", "user=me", "cluster=big"]),
+        (accounting_limits.accounts_command("big"), ["assoc", "user=", "cluster=big"]),
+        (accounting_limits.qos_command(), ["qos"]),
+        (
+            accounting_limits.default_account_command("me", "big"),
+            ["user", "me", "withassoc", "cluster=big", "format=DefaultAccount"],
+        ),
+    ],
+)
+def test_commands_of_sacctmgr(command: list[str], words: list[str]) -> None:
+    assert command[:4] == ["sacctmgr", "--noheader", "--parsable2", "show"]
+    assert command[4 : 4 + len(words)] == words
