@@ -44,7 +44,7 @@ START = 120
 LONGEST = 180
 """Seconds after which a measurement is ended."""
 
-ACKNOWLEDGED = r"stopp|STOPPED|^left|told to end"
+ACKNOWLEDGED = r"stopp|STOPPED|^left|signalled to end"
 Figures = dict[str, tuple[float | None, ...]]
 
 

@@ -278,7 +278,7 @@ def test_ctrl_c_twice_leaves_although_a_command_hangs(make_site, program):
     controller.interrupt()
     hears(controller, "^leaving at once")
     assert controller.wait(30) == 130
-    outcome = {"sbatch": "1 of 2 live trial.s. were told to end"}.get(program, "2 live trial.s. run on")
+    outcome = {"sbatch": "1 of 2 live trial.s. were signalled to end"}.get(program, "2 live trial.s. run on")
     hears(controller, f"^left; {outcome}")
 
 
@@ -384,7 +384,7 @@ def test_stop_without_a_controller_reports_what_it_left(make_site):
     hears(stop, "^stopping: 1 live trial")
     stop.interrupt()
     assert stop.wait(DEADLINE) == 130
-    hears(stop, r"not stopped: of 1 live trial\(s\) 0 were told to end")
+    hears(stop, r"not stopped: of 1 live trial\(s\) 0 were signalled to end")
     assert not stop.heard(" stopped[;]")
 
 
