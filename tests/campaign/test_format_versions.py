@@ -258,7 +258,7 @@ def read(campaign: Callable[..., Any]) -> Callable[..., RunEvents]:
             {},
             {"colour": 1},
             NEWER_VERSION,
-            "2: epoch.colour: Extra inputs are not permitted: not understood by",
+            "2: epoch.colour: Unexpected keyword argument: not understood by",
         ),
         (
             "0.3.0",
@@ -272,7 +272,7 @@ def read(campaign: Callable[..., Any]) -> Callable[..., RunEvents]:
             {},
             {"colour": 1},
             "events.line",
-            "2: not an event: epoch.colour: Extra inputs are not permitted: the",
+            "2: not an event: epoch.colour: Unexpected keyword argument: the",
         ),
     ],
 )

@@ -388,7 +388,7 @@ def test_sendmail_receives_the_mail(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "say how it should leave: --smtp HOST, --sendmail or --save FILE.eml"),
+        ([], "choose how to send it: --smtp HOST, --sendmail or --save FILE.eml"),
         (["--to", "a@b\r\nBcc: x@y", "--save", "x.eml"], "--to: "),
     ],
 )

@@ -289,7 +289,7 @@ def test_a_campaign_is_packed_and_verified_from_the_command_line(
     ("arguments", "status", "message"),
     [
         (("package", "C", "--output", "p.zip"), 2, "must name a file that ends with .tar.gz"),
-        (("package", "C", "--output", "nowhere/p.tar.gz"), 2, "there is no such directory"),
+        (("package", "C", "--output", "nowhere/p.tar.gz"), 2, "its directory does not exist"),
         (("package", "C", "--output", "C/p.tar.gz"), 2, "lies in the campaign's directory"),
         (("package", "nothing", "--output", "p.tar.gz"), 2, "is not a campaign directory"),
         (("verify", "nothing.tar.gz"), 2, "cannot be read"),

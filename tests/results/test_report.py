@@ -109,7 +109,7 @@ def test_a_trained_campaign_is_not_marked_as_simulated(campaign: Callable[..., A
 
 def test_failures_are_listed_with_reason_message_and_consequence(made: Any) -> None:
     text = _text(_report(made))
-    assert "5 attempts of 4 trials; 1 failed, and 1 trials were tried more than once" in text
+    assert "5 attempts of 4 trials; 1 of them failed, 1 trials were retried" in text
     assert "2 1 TRIAL_ERROR jobs/00002-1/log: no luck 0 retried" in text
     assert str(made.path) not in text
 
@@ -314,7 +314,7 @@ def test_score_succeeds_when_the_report_cannot_be_written(aiperf: Any, made: Any
     assert done.returncode == 0
     assert "score            110 OPS" in done.stdout
     assert made.directory.result.exists()
-    assert done.stderr.startswith("warning: the report is not written, all else is: ")
+    assert done.stderr.startswith("warning: the report was not written, all other files were: ")
     assert "report.html" in done.stderr
     done = aiperf("report", made.path)
     assert done.returncode == 1

@@ -41,15 +41,15 @@ def test_a_user_without_an_entry_is_known_by_the_environment_or_the_id(monkeypat
 @pytest.mark.usefixtures("nameless")
 def test_schedulers_are_queried_for_a_user_without_an_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Submitter.current().user == str(os.getuid())
-    asked: list[str] = []
+    queried: list[str] = []
 
-    def ask(command: list[str], **_: Any) -> str:
-        asked.extend(command)
+    def checked_output(command: list[str], **_: Any) -> str:
+        queried.extend(command)
         return "AccountingStorageType = accounting_storage/slurmdbd\n" if "config" in command else ""
 
-    monkeypatch.setattr(survey, "ask", ask)
+    monkeypatch.setattr(survey, "checked_output", checked_output)
     survey.survey(None, timeout=1)
-    assert any(str(os.getuid()) in word for word in asked)
+    assert any(str(os.getuid()) in word for word in queried)
 
 
 @pytest.mark.local
