@@ -1,8 +1,8 @@
 """Command line: parse the arguments, run the command, print its output.
 
 Data goes to standard output, messages to standard error. Exit status: 0 done, 1 failed, 2 wrong use or configuration,
-3 scheduler not reachable, 4 not finished yet, 130 interrupted. Each command imports its own module, since some are costly
-to import.
+3 scheduler not reachable, 4 not finished yet, 130 interrupted. Each command imports its own module, since some are
+costly to import.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import aiperf_orch
 from aiperf_orch.commands import options
 from aiperf_orch.commands.command_group import Commands
 from aiperf_orch.commands.command_output import CommandOutput
-from aiperf_orch.commands.visible_output import show
+from aiperf_orch.commands.escaped_output import show
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -72,8 +72,8 @@ def check(
 ) -> None:
     """Check that a campaign can run.
 
-    Each line is ok, warning or fault, with advice. Exit status: 0 without a fault, 1 with one, 3 when the scheduler does not
-    answer.
+    Each line is ok, warning or fault, with advice. Exit status: 0 without a fault, 1 with one, 3 when the scheduler
+    does not answer.
     """
     from aiperf_orch.commands import site_options
     from aiperf_orch.util.errors import UsageError
@@ -121,8 +121,8 @@ def run(
 
     SITE is a site file with the settings, for example site_configs/local.yaml.
 
-    Without --campaign-dir a new directory under ./campaigns is made. Ctrl-C ends the running trials and stops the campaign;
-    the same command with the same --campaign-dir resumes it.
+    Without --campaign-dir a new directory under ./campaigns is made. Ctrl-C ends the running trials and stops the
+    campaign; the same command with the same --campaign-dir resumes it.
     """
     from aiperf_orch.commands import site_options
 
@@ -308,8 +308,8 @@ def verify(package: Path, signers: Path | None, form: str) -> None:
 def rank(files: tuple[Path, ...], withdrawn: Path | None, signers: Path | None, form: str) -> None:
     """Rank packages and result.csv files by score.
 
-    FILES are in the order in which they were received: of several files of one campaign the last one counts. A package is
-    verified; a result.csv cannot be.
+    FILES are in the order in which they were received: of several files of one campaign the last one counts. A package
+    is verified; a result.csv cannot be.
     """
     from aiperf_orch.commands.rank import rank_results
 
@@ -359,8 +359,8 @@ def render(site: Path, assignments: tuple[str, ...]) -> None:
 def ops(network: str, by_layer: bool, form: str) -> None:
     """Count a network's operations per image.
 
-    NETWORK is a graph's JSON file (ours, AIPerf v1.0's, or a trial specification), or the name of a seed network: resnet50,
-    small_residual.
+    NETWORK is a graph's JSON file (ours, AIPerf v1.0's, or a trial specification), or the name of a seed network:
+    resnet50, small_residual.
     """
     from aiperf_orch.commands.ops import count_operations
 
@@ -390,8 +390,8 @@ def bench_node(site: Path | None, assignments: tuple[str, ...], form: str) -> No
     """Measure this node for about a minute, and report what limits it.
 
     Measured are the peak of a matrix product, the rate of loading data, and the rate of training ResNet-50, on one
-    accelerator or the processor's cores. SITE names the data set and the recipe; without it JPEG images are made and loaded.
-    Exit status: 0 measured, 1 training was not possible.
+    accelerator or the processor's cores. SITE names the data set and the recipe; without it JPEG images are made and
+    loaded. Exit status: 0 measured, 1 training was not possible.
     """
     from aiperf_orch.commands import site_options
     from aiperf_orch.commands.bench_node import measure_node

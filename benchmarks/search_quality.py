@@ -44,7 +44,7 @@ from scipy import stats
 from aiperf_orch.network import counts, morphisms, seeds
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.network.morphisms import Edit, MorphismLimits
-from aiperf_orch.records.base import OperationsPerImage
+from aiperf_orch.records.operations import OperationsPerImage
 from aiperf_orch.records.trial import Hyperparameters, TrialSpec
 from aiperf_orch.search import Search
 from aiperf_orch.search.hyperparameters import first_point, random_point

@@ -20,7 +20,7 @@ from aiperf_orch.network import counts
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.network.morphisms import Edit, apply_all
 from aiperf_orch.network.seeds import SEEDS
-from aiperf_orch.records.base import EndReason, OperationsPerImage
+from aiperf_orch.records.base import EndReason
 from aiperf_orch.records.events import Begin, End, Epoch
 from aiperf_orch.records.journal import (
     AttemptEnd,
@@ -35,6 +35,7 @@ from aiperf_orch.records.journal import (
     Submitted,
     Submitting,
 )
+from aiperf_orch.records.operations import OperationsPerImage
 from aiperf_orch.records.trial import Hyperparameters, TrialSpec
 from aiperf_orch.settings.models import SiteSettings
 

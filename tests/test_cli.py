@@ -121,7 +121,8 @@ def test_wrong_use_is_status_2(aiperf: Run, arguments: list[str], message: str) 
             "site.yaml:2: campaign.concurrency: must be a whole number, not 'two'; for example concurrency: 2\n"
             "site.yaml:3: campaign.duration: '-5m' is not a duration such as 90s, 12h, 1h30m, 12:00:00 or 1-12:00:00; "
             "for example duration: 12h\n"
-            "--max-trials: campaign.max_trials: must be greater than or equal to 1, not 0; for example --max-trials 20\n"
+            "--max-trials: campaign.max_trials: must be greater than or equal to 1, not 0; "
+            "for example --max-trials 20\n"
             "--seed: campaign.seed: must be a whole number, not 'x'; for example --seed 0\n"
             "--set search.betta: search.betta: unknown key; did you mean beta?",
         ),
@@ -545,7 +546,7 @@ def test_torch_is_imported_by_a_trial_only() -> None:
     script = """
 import importlib, pkgutil, sys
 import aiperf_orch
-tasks = "__main__ bench_report opened_files probe".split()
+tasks = "__main__ bench_report count_opened_files probe".split()
 tasks += [f"runtime.{name}" for name in "attempt distributed_trainer follower interfaces rendezvous".split()]
 tasks += [f"runtime.{name}" for name in "simulated_trainer telemetry trainer worker_pool".split()]
 names = {module.name for module in pkgutil.walk_packages(aiperf_orch.__path__, "aiperf_orch.")}

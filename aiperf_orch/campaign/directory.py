@@ -26,7 +26,7 @@ from aiperf_orch.campaign.durable_files import (
 )
 from aiperf_orch.campaign.format_versions import SPECIFICATION, explain_newer, stated_in_line
 from aiperf_orch.campaign.layout import FOLDERS, Layout
-from aiperf_orch.campaign.ownership import check_trusted
+from aiperf_orch.campaign.permissions import check_trusted
 from aiperf_orch.campaign.public_settings import redacted_yaml
 from aiperf_orch.campaign.safe_reading import LONG_RETRY_SECONDS, RETRY_SECONDS, retry_transient
 from aiperf_orch.records.base import first_error

@@ -24,9 +24,10 @@ from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.durable_files import AppendFile, file_exists, read_file, read_whole_lines, translate_os_errors
 from aiperf_orch.campaign.format_versions import EVENTS, NEWER_VERSION, explain_newer, stated_in_line, writer_in
 from aiperf_orch.campaign.safe_reading import LONG_RETRY_SECONDS, RETRY_SECONDS, Reader, retry_transient
-from aiperf_orch.records.base import EndReason, OperationsPerImage, first_error
+from aiperf_orch.records.base import EndReason, first_error
 from aiperf_orch.records.events import Begin, End, Epoch, event_adapter
 from aiperf_orch.records.journal import EventsFile
+from aiperf_orch.records.operations import OperationsPerImage
 from aiperf_orch.util.errors import AiperfError, TransientError
 from aiperf_orch.util.units import clock_ahead, now
 

@@ -79,7 +79,7 @@ class Journal:
 
         Args:
             path: The journal's file, created if it does not exist.
-            check_held: Raises LockedError when another controller has taken the campaign over; called before each append.
+            check_held: Raises LockedError when another controller holds the campaign; called before each append.
             generation: Generation of this controller's lock, which stands in each entry.
             known: What this process has read of it before, and need not read again; its list of entries is taken over.
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import click
 
 from aiperf_orch.commands import messages
-from aiperf_orch.commands.visible_output import visible_streams
+from aiperf_orch.commands.escaped_output import visible_streams
 from aiperf_orch.util.encoding import enter_utf8_mode, make_streams_lenient
 from aiperf_orch.util.errors import AiperfError
 from aiperf_orch.util.text import visible

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from aiperf_orch.campaign.consistency import read_state
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.lock import read_holder
+from aiperf_orch.campaign.snapshot import read_state
 from aiperf_orch.campaign.state import Phase
 from aiperf_orch.util.errors import AiperfError
 

@@ -16,8 +16,8 @@ from threading import Thread
 from types import FrameType
 from typing import Final
 
-from aiperf_orch.campaign.consistency import CampaignSnapshot
 from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.campaign.snapshot import CampaignSnapshot
 from aiperf_orch.campaign.state import Phase
 from aiperf_orch.commands.live_view import Display, display
 from aiperf_orch.controller.controller import Controller

@@ -12,7 +12,7 @@ from typing import Final
 
 from aiperf_orch.campaign.durable_files import write_once
 from aiperf_orch.commands.command_output import CommandOutput
-from aiperf_orch.commands.own_command import command_line
+from aiperf_orch.commands.self_invocation import command_line
 from aiperf_orch.util.errors import SchedulerUnreachableError, UsageError
 
 _log: Final = logging.getLogger(__name__)

@@ -17,9 +17,9 @@ from rich.text import Text
 
 from aiperf_orch.campaign.state import Phase
 from aiperf_orch.campaign.trial_state import TrialState
+from aiperf_orch.commands.escaped_output import unwrapped, visible_streams
 from aiperf_orch.commands.messages import messages_through, timed_messages
 from aiperf_orch.commands.repeated_messages import RepeatFilter
-from aiperf_orch.commands.visible_output import unwrapped, visible_streams
 from aiperf_orch.controller.controller import Controller
 from aiperf_orch.controller.progress import progress_of
 from aiperf_orch.records.journal import AttemptEnd

@@ -13,8 +13,8 @@ import click
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.durable_files import replace_file
 from aiperf_orch.commands.command_output import CommandOutput
+from aiperf_orch.commands.escaped_output import show
 from aiperf_orch.commands.package import check_not_running
-from aiperf_orch.commands.visible_output import show
 from aiperf_orch.committee.smtp import Server, check_address, send, send_locally
 from aiperf_orch.util.errors import AiperfError, UsageError
 from aiperf_orch.util.units import now

@@ -1,7 +1,8 @@
 """Messages on standard error and the log file: handlers of the logger `aiperf_orch`.
 
-Every module logs to `logging.getLogger(__name__)`. Standard error shows INFO and above as plain messages; `--verbose` adds
-DEBUG, and gives each message its time, level and module. `--log-file` holds all of it in any case. Times are in UTC.
+Every module logs to `logging.getLogger(__name__)`. Standard error shows INFO and above as plain messages; `--verbose`
+adds DEBUG, and gives each message its time, level and module. `--log-file` holds all of it in any case. Times are in
+UTC.
 """
 
 from __future__ import annotations

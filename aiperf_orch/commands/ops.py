@@ -45,7 +45,7 @@ def count_operations(network: str, form: str, *, by_layer: bool) -> CommandOutpu
 
 
 def load(network: str) -> Graph:
-    """Load a network from a file (our format, AIPerf v1.0's, or a trial specification) or by the name of a seed network."""
+    """Load a network from a file (ours, AIPerf v1.0's, or a trial specification) or by the name of a seed network."""
     if network in SEEDS and not Path(network).exists():
         return SEEDS[network]()
     try:

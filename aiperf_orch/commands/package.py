@@ -12,9 +12,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from aiperf_orch.campaign.consistency import CampaignSnapshot, read_snapshot
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.durable_files import replace_file
+from aiperf_orch.campaign.snapshot import CampaignSnapshot, read_snapshot
 from aiperf_orch.campaign.state import CampaignState, Phase
 from aiperf_orch.commands.command_output import CommandOutput, ExitStatus
 from aiperf_orch.commands.score import summary

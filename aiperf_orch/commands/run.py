@@ -8,18 +8,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from aiperf_orch.campaign.consistency import read_snapshot
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.durable_files import translate_os_errors
-from aiperf_orch.campaign.ownership import parent_warnings
+from aiperf_orch.campaign.permissions import parent_warnings
+from aiperf_orch.campaign.snapshot import read_snapshot
 from aiperf_orch.campaign.state import CampaignState, Phase
 from aiperf_orch.commands.command_output import CommandOutput, ExitStatus
 from aiperf_orch.commands.cost_estimate import confirm_cost
 from aiperf_orch.commands.detach import detach
 from aiperf_orch.commands.foreground_controller import Outcome, restrict_umask, run_controller
-from aiperf_orch.commands.own_command import command_line, cron_line
 from aiperf_orch.commands.render import check_scripts
 from aiperf_orch.commands.score import summary, write_result_files
+from aiperf_orch.commands.self_invocation import command_line, cron_line
 from aiperf_orch.commands.site_options import describe
 from aiperf_orch.controller.search_adapter import make_search
 from aiperf_orch.results.result import compute_result

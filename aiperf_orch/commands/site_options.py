@@ -9,9 +9,9 @@ from typing import Any
 import yaml
 
 from aiperf_orch.settings.base import ADVANCED
-from aiperf_orch.settings.document import Override
 from aiperf_orch.settings.loading import LoadedSettings, load_site
 from aiperf_orch.settings.models import as_site_file
+from aiperf_orch.settings.site_document import Override
 
 
 def load(site: Path, assignments: Iterable[str], options: Mapping[str, tuple[str, str | None]]) -> LoadedSettings:

@@ -9,11 +9,11 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from aiperf_orch.campaign.consistency import read_state
 from aiperf_orch.campaign.counted_epochs import counted_runs, trial_plan
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.events import best_epoch, count_epochs
 from aiperf_orch.campaign.lock import read_holder
+from aiperf_orch.campaign.snapshot import read_state
 from aiperf_orch.campaign.state import CampaignState, Phase
 from aiperf_orch.campaign.trial_state import AttemptState, TrialState
 from aiperf_orch.commands.command_output import CommandOutput

@@ -7,13 +7,13 @@ import time
 from pathlib import Path
 from typing import Final
 
-from aiperf_orch.campaign.consistency import read_snapshot, read_state
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.lock import Holder, read_holder
+from aiperf_orch.campaign.snapshot import read_snapshot, read_state
 from aiperf_orch.campaign.state import Phase
 from aiperf_orch.commands.command_output import CommandOutput, ExitStatus
 from aiperf_orch.commands.foreground_controller import run_controller
-from aiperf_orch.commands.own_command import command_line
+from aiperf_orch.commands.self_invocation import command_line
 from aiperf_orch.util.units import format_duration
 
 _log: Final = logging.getLogger(__name__)
@@ -44,7 +44,8 @@ def stop_campaign(campaign_dir: Path, *, take_over: bool) -> CommandOutput:
         state = read_state(directory)
     if state.live:
         _log.info(
-            "%s: not stopped: of %d live trial(s) %d were signalled to end, and none is known to have ended; end them: %s",
+            "%s: not stopped: of %d live trial(s) %d were signalled to end, and none is known to have ended; "
+            "end them: %s",
             directory.path,
             len(state.live),
             outcome.cancelled if outcome else 0,

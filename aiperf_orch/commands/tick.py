@@ -6,8 +6,8 @@ import logging
 from pathlib import Path
 from typing import Final
 
-from aiperf_orch.campaign.consistency import read_snapshot
 from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.campaign.snapshot import read_snapshot
 from aiperf_orch.campaign.state import Phase
 from aiperf_orch.commands.command_output import CommandOutput, ExitStatus
 from aiperf_orch.commands.foreground_controller import restrict_umask

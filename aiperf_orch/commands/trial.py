@@ -52,7 +52,7 @@ def allocation_variables(environment: Mapping[str, str]) -> dict[str, str]:
         raise UsageError(f"the nodes of this step ({nodes}) cannot be listed: {error}; set AIPERF_ORCH_HOSTS") from None
     return {
         "AIPERF_ORCH_HOSTS": ",".join(done.stdout.split()),
-        "AIPERF_ORCH_JOB_ID": environment.get("SLURM_JOB_ID", "manual"),
+        "AIPERF_ORCH_JOB_ID": environment.get("SLURM_JOB_ID", "by hand"),
     }
 
 

@@ -17,9 +17,9 @@ from typing import Final
 
 import jinja2
 
-from aiperf_orch.campaign.consistency import CampaignSnapshot
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.layout import MEMBERS
+from aiperf_orch.campaign.snapshot import CampaignSnapshot
 from aiperf_orch.package.packing import write_package
 from aiperf_orch.results.summary import summary_lines
 from aiperf_orch.results.tables import result_row

@@ -14,17 +14,17 @@ from datetime import datetime
 from threading import Event
 from typing import Final
 
-from aiperf_orch.campaign.consistency import CampaignSnapshot
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.events import revoke
+from aiperf_orch.campaign.snapshot import CampaignSnapshot
 from aiperf_orch.campaign.state import CampaignState, Phase
 from aiperf_orch.campaign.trial_state import AttemptKey, AttemptState
 from aiperf_orch.controller.attempt_monitor import LiveAttempt, Unsubmitted, monitor_attempt
 from aiperf_orch.controller.cancellation import Canceller, reclaim_attempt
 from aiperf_orch.controller.end_recorder import AttemptOutcome, EndRecorder
-from aiperf_orch.controller.held_campaign import HeldCampaign
 from aiperf_orch.controller.job_requests import make_request
 from aiperf_orch.controller.job_triage import classify_jobs, job_is_over, job_record, seconds_until_over
+from aiperf_orch.controller.locked_campaign import HeldCampaign
 from aiperf_orch.controller.queue_poller import QueueAnswer, QueuePoller, may_end_soon, needs_query
 from aiperf_orch.controller.submission_planner import SubmissionPlanner
 from aiperf_orch.controller.submitter import Submitter

@@ -9,7 +9,7 @@ from aiperf_orch.campaign.failure_policy import EXCLUDING_FAILURES, pause_reason
 from aiperf_orch.campaign.state import Phase
 from aiperf_orch.campaign.trial_state import AttemptKey
 from aiperf_orch.controller.attempt_monitor import LiveAttempt
-from aiperf_orch.controller.held_campaign import HeldCampaign
+from aiperf_orch.controller.locked_campaign import HeldCampaign
 from aiperf_orch.controller.search_adapter import SearchAdapter
 from aiperf_orch.controller.weight_retention import WeightRetention
 from aiperf_orch.records.base import EndReason

@@ -18,7 +18,7 @@ from aiperf_orch.controller.queue_poller import QueueAnswer
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.records.journal import JobRecord
 from aiperf_orch.schedulers.base import JobEnd, JobState, JobStatus, array_element
-from aiperf_orch.schedulers.missing_output import missing_output_reason
+from aiperf_orch.schedulers.missing_job_output import missing_output_reason
 from aiperf_orch.settings.schedulers import ClusterSettings, SchedulerSettings
 from aiperf_orch.util.units import format_duration
 

@@ -6,12 +6,13 @@ import hashlib
 from collections.abc import Iterable
 
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.campaign.network_space import network_limits, seed_network
+from aiperf_orch.campaign.network_limits import network_limits, seed_network
 from aiperf_orch.campaign.state import CampaignState
 from aiperf_orch.network import counts
 from aiperf_orch.network.morphisms import Edit
-from aiperf_orch.records.base import EndReason, OperationsPerImage
+from aiperf_orch.records.base import EndReason
 from aiperf_orch.records.journal import Ended, Entry, ProposalRecord, Submitting
+from aiperf_orch.records.operations import OperationsPerImage
 from aiperf_orch.records.trial import DataRecord, TrainingRecord, TrialSpec
 from aiperf_orch.search import Proposal, Search
 from aiperf_orch.settings.models import SiteSettings

@@ -12,7 +12,7 @@ from aiperf_orch.package.package_index import PackageIndex
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.records.events import Begin, End
 from aiperf_orch.records.journal import AttemptEnd
-from aiperf_orch.results.collect import TrialRecords
+from aiperf_orch.results.collected_trials import TrialRecords
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from aiperf_orch.package.clock_tolerance import CLOCK_TOLERANCE, clock_tolerance
 from aiperf_orch.package.package_index import PackageIndex
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.records.events import Begin, Epoch
-from aiperf_orch.results.collect import TrialRecords
+from aiperf_orch.results.collected_trials import TrialRecords
 from aiperf_orch.util.units import format_duration, format_ops, format_time
 
 

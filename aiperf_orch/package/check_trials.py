@@ -13,7 +13,7 @@ from typing import Final
 from aiperf_orch.campaign.directory import parse_spec
 from aiperf_orch.campaign.format_versions import NEWER_VERSION
 from aiperf_orch.campaign.layout import MEMBERS
-from aiperf_orch.campaign.network_space import network_limits, seed_network
+from aiperf_orch.campaign.network_limits import network_limits, seed_network
 from aiperf_orch.campaign.trial_state import TrialState
 from aiperf_orch.network import counts
 from aiperf_orch.network.graph import Graph

@@ -7,18 +7,18 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from aiperf_orch.campaign.consistency import check_complete
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.format_versions import NEWER_VERSION
 from aiperf_orch.campaign.journal import read_journal
 from aiperf_orch.campaign.layout import MEMBERS
+from aiperf_orch.campaign.snapshot import check_complete
 from aiperf_orch.campaign.state import CampaignState
 from aiperf_orch.campaign.trial_state import TrialState
 from aiperf_orch.package.findings import Faults
 from aiperf_orch.package.reading import Package
 from aiperf_orch.records.events import event_adapter
 from aiperf_orch.records.journal import AttemptRecord, Ended, Entry, Submitting
-from aiperf_orch.results.collect import TrialRecords
+from aiperf_orch.results.collected_trials import TrialRecords
 from aiperf_orch.results.result import Result, result_of
 from aiperf_orch.util.errors import AiperfError, NewerVersionError, RecordError
 

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 import aiperf_orch
-from aiperf_orch.campaign.consistency import CampaignSnapshot, read_snapshot
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.durable_files import (
     file_exists,
@@ -33,6 +32,7 @@ from aiperf_orch.campaign.format_versions import package_format
 from aiperf_orch.campaign.layout import MEMBERS, Layout
 from aiperf_orch.campaign.public_settings import private_values, redacted, redacted_yaml
 from aiperf_orch.campaign.safe_reading import RETRY_SECONDS
+from aiperf_orch.campaign.snapshot import CampaignSnapshot, read_snapshot
 from aiperf_orch.campaign.state import CampaignState
 from aiperf_orch.package.pseudonyms import Pseudonyms
 from aiperf_orch.package.reading import MANIFEST, SYSTEM

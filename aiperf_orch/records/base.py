@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-if TYPE_CHECKING:
-    from aiperf_orch.network import counts
 
 Error = Annotated[float, Field(ge=0, le=1)]
 # larger numbers cannot be true, and are refused before arithmetic overflows
@@ -59,19 +56,3 @@ class EndReason(str, Enum):
     TRAINING_DIVERGED = "TRAINING_DIVERGED"
     SUBMIT_REFUSED = "SUBMIT_REFUSED"
     TRIAL_ERROR = "TRIAL_ERROR"
-
-
-class OperationsPerImage(Record):
-    """Operations for one image: `forward` for validation, `train` (forward and backward) for training."""
-
-    forward: Annotated[int, Field(ge=0, lt=10**40)]
-    train: Annotated[int, Field(ge=0, lt=10**40)]
-
-    @classmethod
-    def of(cls, counted: counts.Operations) -> OperationsPerImage:
-        """The record of a network's operations."""
-        return cls(forward=counted.forward, train=counted.train)
-
-    def of_images(self, *, trained: int, validated: int) -> int:
-        """Operations of an epoch with these numbers of trained and validated images."""
-        return trained * self.train + validated * self.forward

@@ -6,17 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
-from aiperf_orch.records.base import (
-    EndReason,
-    Error,
-    JobName,
-    Natural,
-    Operations,
-    OperationsPerImage,
-    Positive,
-    Record,
-    Sha256,
-)
+from aiperf_orch.records.base import EndReason, Error, JobName, Natural, Operations, Positive, Record, Sha256
+from aiperf_orch.records.operations import OperationsPerImage
 from aiperf_orch.records.trial import Hyperparameters
 from aiperf_orch.util.units import Timestamp
 

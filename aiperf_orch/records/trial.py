@@ -10,7 +10,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
-from aiperf_orch.records.base import Error, Natural, OperationsPerImage, Positive, Record, Sha256
+from aiperf_orch.records.base import Error, Natural, Positive, Record, Sha256
+from aiperf_orch.records.operations import OperationsPerImage
 from aiperf_orch.util import dataset_catalogue
 from aiperf_orch.util.dataset_catalogue import DATASET_SIZES, DatasetName
 from aiperf_orch.util.units import Seconds, exact_duration

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from aiperf_orch.results.collect import TrialRecords
+from aiperf_orch.results.collected_trials import TrialRecords
 from aiperf_orch.results.result import Result
 
 _INTERVALS: Final = 60

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from aiperf_orch.campaign.consistency import read_state
 from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.campaign.snapshot import read_state
 from aiperf_orch.campaign.state import CampaignState, Phase
 from aiperf_orch.network.graph import Shape
-from aiperf_orch.results.collect import Collected, collect
+from aiperf_orch.results.collected_trials import Collected, collect
 from aiperf_orch.results.efficiency import Efficiency, efficiency_of
 from aiperf_orch.results.score import Score, score_of
 

@@ -15,7 +15,7 @@ from aiperf_orch.campaign.events import best_epoch
 from aiperf_orch.campaign.layout import MEMBERS
 from aiperf_orch.network import counts
 from aiperf_orch.results import rules
-from aiperf_orch.results.collect import TrialRecords
+from aiperf_orch.results.collected_trials import TrialRecords
 from aiperf_orch.results.efficiency import efficiency_of
 from aiperf_orch.results.result import Result
 from aiperf_orch.results.score import series

@@ -12,9 +12,9 @@ from pydantic import BaseModel, ValidationError
 from aiperf_orch.settings.base import ADVANCED, advanced_keys
 from aiperf_orch.settings.coercion import key_of
 from aiperf_orch.settings.comparison import flatten
-from aiperf_orch.settings.document import Document
 from aiperf_orch.settings.examples import example
 from aiperf_orch.settings.models import SCHEDULERS, SiteSettings
+from aiperf_orch.settings.site_document import Document
 from aiperf_orch.settings.yaml_text import Key
 from aiperf_orch.util.errors import UsageError
 

@@ -11,9 +11,9 @@ from pydantic import ValidationError
 
 from aiperf_orch.settings.base import HTML_TAG
 from aiperf_orch.settings.coercion import validated
-from aiperf_orch.settings.document import Document, Override
 from aiperf_orch.settings.explanations import refusal
 from aiperf_orch.settings.models import SiteSettings
+from aiperf_orch.settings.site_document import Document, Override
 from aiperf_orch.util.errors import UsageError
 
 _LEAST_PEAK: Final = 1e9  # operations per second

@@ -28,8 +28,8 @@ from PIL import Image
 from aiperf_orch.network import counts
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.network.seeds import resnet50
-from aiperf_orch.records.base import OperationsPerImage
 from aiperf_orch.records.events import EpochMeasurements
+from aiperf_orch.records.operations import OperationsPerImage
 from aiperf_orch.records.trial import DataRecord, Hyperparameters, TrialSpec
 from aiperf_orch.settings.models import SiteSettings, TrainingSettings
 from aiperf_orch.trial.bench_report import Bench, DataRate, MatrixProduct, TrainingRate, advice, limit, table

@@ -30,7 +30,7 @@ from aiperf_orch.records.probe import (
     installed_versions,
     report_name,
 )
-from aiperf_orch.trial import opened_files
+from aiperf_orch.trial import count_opened_files
 from aiperf_orch.trial.runtime.allocation import Allocation
 from aiperf_orch.trial.runtime.trainer import TrialFailedError
 from aiperf_orch.util.text import one_line
@@ -127,7 +127,7 @@ def _driver_gpus() -> list[str] | None:
 def _time_import(module: str) -> ProbeStep:
     """Start a new interpreter that imports a module; return its seconds and the number of opened files."""
     start = time.monotonic()
-    fault, output = _run_python(opened_files.__file__, module)
+    fault, output = _run_python(count_opened_files.__file__, module)
     seconds = _seconds_since(start)
     return ProbeStep(seconds=seconds, fault=fault, files=int(output) if output.strip().isdigit() else None)
 
@@ -169,7 +169,7 @@ def _run_python(*arguments: str) -> tuple[str, str]:
 
 def _load(data: Path) -> LoadingReport:
     """Import torch and validate the data set of the settings in `data`, in this process."""
-    opened = opened_files.OpenedFiles()
+    opened = count_opened_files.OpenedFiles()
     start = time.monotonic()
     try:
         import torch

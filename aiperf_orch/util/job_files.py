@@ -1,4 +1,7 @@
-"""Names of the files in a job's folder, and of the module that it runs. Imports nothing: submitit's plugin is loaded in every job."""
+"""Names of the files in a job's folder, and of the module that it runs.
+
+Imports nothing: submitit's plugin is loaded in every job.
+"""
 
 from __future__ import annotations
 

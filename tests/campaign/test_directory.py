@@ -13,7 +13,7 @@ import pytest
 
 from aiperf_orch.campaign.directory import CampaignDirectory, read_spec
 from aiperf_orch.campaign.layout import MEMBERS, Layout
-from aiperf_orch.records.base import OperationsPerImage
+from aiperf_orch.records.operations import OperationsPerImage
 from aiperf_orch.records.trial import Hyperparameters, TrialSpec
 from aiperf_orch.settings.models import DataSettings, SiteSettings, TrainingSettings
 from aiperf_orch.util.errors import AiperfError, RecordError, UsageError

@@ -17,9 +17,9 @@ from aiperf_orch.commands import package
 from aiperf_orch.schedulers.base import AccountedJob, Scheduler
 from aiperf_orch.schedulers.registry import make_scheduler
 from aiperf_orch.settings.models import SiteSettings
-from tests.cluster.slurm import SlurmCluster
+from cluster.slurm import SlurmCluster
 
-_SITE = {
+_SITE: dict[str, dict[str, Any]] = {
     "scheduler": {"poll_interval": "200ms"},
     "campaign": {"duration": "1h", "max_trials": 3, "seed": 7},
     "network": {"max_layers": 60},
@@ -29,7 +29,7 @@ _SITE = {
 
 _TIME = "2026-11-30T10:00:00Z"
 _WIDE = ["-l", "select=1:ncpus=99"]
-_KINDS = {
+_KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "slurm": ("slurm_accounting", {"kind": "slurm", "cpus_per_task": 1, "memory": "200M"}),
     "pbs": ("pbs", {"kind": "pbs"}),
 }

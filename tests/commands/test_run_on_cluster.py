@@ -10,9 +10,9 @@ import sys
 import psutil
 import pytest
 
-from aiperf_orch.campaign.consistency import read_state
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.lock import read_holder
+from aiperf_orch.campaign.snapshot import read_state
 from waiting import wait_for
 
 pytestmark = pytest.mark.slurm

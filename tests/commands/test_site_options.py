@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from aiperf_orch.commands.site_options import describe
-from aiperf_orch.settings.document import Override
 from aiperf_orch.settings.loading import load_site
+from aiperf_orch.settings.site_document import Override
 
 pytestmark = pytest.mark.unit
 

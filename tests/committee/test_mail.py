@@ -110,7 +110,7 @@ class _MailServer:
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The authority that issues the certificates of servers; `file` contains its own certificate."""
-    authority = trustme.CA()
+    authority: Any = trustme.CA()
     file = tmp_path_factory.mktemp("authority") / "ca.pem"
     authority.cert_pem.write_to_path(str(file))
     authority.file = file

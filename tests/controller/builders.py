@@ -4,8 +4,9 @@ from datetime import datetime, timezone
 
 from aiperf_orch.campaign.trial_state import AttemptState, TrialState
 from aiperf_orch.controller.attempt_monitor import LiveAttempt
-from aiperf_orch.records.base import EndReason, OperationsPerImage
+from aiperf_orch.records.base import EndReason
 from aiperf_orch.records.journal import AttemptEnd, BeganRecord, ProposalRecord
+from aiperf_orch.records.operations import OperationsPerImage
 from aiperf_orch.records.trial import Hyperparameters
 
 NOW = datetime(2026, 1, 2, tzinfo=timezone.utc)

@@ -9,8 +9,8 @@ import time
 import psutil
 import pytest
 
-from aiperf_orch.campaign.consistency import read_state
 from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.campaign.snapshot import read_state
 from aiperf_orch.campaign.state import Phase
 from aiperf_orch.controller.controller import Controller
 from aiperf_orch.controller.loop import run

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from aiperf_orch.campaign.consistency import read_state
+from aiperf_orch.campaign.snapshot import read_state
 from aiperf_orch.campaign.state import CampaignState
 from aiperf_orch.controller import job_requests
 from aiperf_orch.controller.job_requests import leader_job, make_request, time_limit

@@ -3,14 +3,14 @@
 import pytest
 
 from aiperf_orch.campaign import journal as journal_module
-from aiperf_orch.campaign.consistency import read_snapshot
+from aiperf_orch.campaign.snapshot import read_snapshot
 from aiperf_orch.campaign.state import Phase
 from aiperf_orch.commands import run as run_module
 from aiperf_orch.commands.command_output import CommandOutput
 from aiperf_orch.commands.foreground_controller import Outcome
 from aiperf_orch.commands.tick import step_campaign
 from aiperf_orch.controller.controller import Controller
-from aiperf_orch.controller.held_campaign import HeldCampaign
+from aiperf_orch.controller.locked_campaign import HeldCampaign
 from aiperf_orch.records.journal import Finished, Opened, Stopped
 from aiperf_orch.schedulers.registry import make_scheduler
 from aiperf_orch.settings.loading import load_site

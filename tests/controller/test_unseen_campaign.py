@@ -10,7 +10,7 @@ import pytest
 from aiperf_orch.campaign.state import Phase
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.schedulers.base import JobEnd
-from aiperf_orch.schedulers.missing_output import missing_output_reason
+from aiperf_orch.schedulers.missing_job_output import missing_output_reason
 from aiperf_orch.settings.models import LocalSettings, SlurmSettings
 
 

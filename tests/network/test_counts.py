@@ -7,7 +7,7 @@ import pytest
 from aiperf_orch.network.counts import LayerOperations, Operations, count, count_by_layer
 from aiperf_orch.network.graph import ATTRIBUTES, MAX_SIDE, Graph, Layer
 from aiperf_orch.network.seeds import resnet50
-from aiperf_orch.records.base import OperationsPerImage
+from aiperf_orch.records.operations import OperationsPerImage
 
 pytestmark = pytest.mark.unit
 

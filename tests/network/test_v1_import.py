@@ -119,7 +119,8 @@ def test_shapes_are_optional() -> None:
 
 def test_detection_of_v1_graphs() -> None:
     assert is_v1(RESIDUAL)
-    assert not any(is_v1(value) for value in (None, [], {}, {"layer_list": []}, from_v1(RESIDUAL).to_json()))
+    others: list[Any] = [None, [], {}, {"layer_list": []}, from_v1(RESIDUAL).to_json()]
+    assert not any(map(is_v1, others))
 
 
 def with_layer(index: int, *description: Any) -> dict[str, Any]:

@@ -123,18 +123,28 @@ def _drop_last_row(package: Any, _: Path) -> None:
     package.files["leaderboard.csv"] = b"\n".join(rows[:-2])
 
 
+def _without_new_hashes(change: Change) -> Change:
+    """A change after which the manifest keeps its hashes."""
+
+    def changed(package: Any, path: Path) -> None:
+        package.hashed = False
+        change(package, path)
+
+    return changed
+
+
 MANIPULATIONS: dict[str, tuple[Change, str, str, str]] = {
     # the manifest
     "a file of another content": (
-        lambda package, _: setattr(package, "hashed", False) or replace_text("series.csv", "0.0", "9.9")(package, _),
+        _without_new_hashes(replace_text("series.csv", "0.0", "9.9")),
         "manifest.hash", "series.csv", "is not the file that the manifest lists",
     ),
     "a file is gone from the package": (
-        lambda package, _: setattr(package, "hashed", False) or package.files.pop("jobs/00001-1/job.sh"),
+        _without_new_hashes(lambda package, _: package.files.pop("jobs/00001-1/job.sh")),
         "manifest.missing", "jobs/00001-1/job.sh", "is in the manifest, and not in the package",
     ),
     "a file was added": (
-        lambda package, _: setattr(package, "hashed", False) or package.files.update({"jobs/00009-1/job.sh": b""}),
+        _without_new_hashes(lambda package, _: package.files.update({"jobs/00009-1/job.sh": b""})),
         "manifest.unlisted", "jobs/00009-1/job.sh", "and not in the manifest",
     ),
     "another format": (

@@ -99,7 +99,7 @@ class HistoriesCampaign:
             self._add_run(trial, run, start, begun=begun, line=line, with_job=case.job)
             if case.job and (begun or last):
                 self._account(trial, job, start - 1 if begun else None, start + 21, case, last=last)
-        files = {} if case.listed else {"files": []}
+        files: dict[str, Any] = {} if case.listed else {"files": []}
         builder.ended(trial, runs=len(runs), reason=case.row.reason.value, at=at + 10 + 40 * len(runs), **files)
 
     def _add_run(
@@ -113,7 +113,7 @@ class HistoriesCampaign:
             if with_job:
                 builder.began(start, trial, run=run)
         if line:
-            best = {"best_error": 0.5, "best_epoch": 1} if begun else {}
+            best: dict[str, Any] = {"best_error": 0.5, "best_epoch": 1} if begun else {}
             events.append(builder.end(start + 20, trial, run=run, reason=line.value, **best))
         builder.events(*events, trial=trial, run=run)
 

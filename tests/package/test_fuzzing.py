@@ -60,7 +60,7 @@ def test_a_garbage_file_in_a_package_is_a_fault(tampered: Any, tmp_path: Path, d
         assert not found.verified
 
 
-_EXTREME = st.sampled_from(
+_EXTREME: st.SearchStrategy[Any] = st.sampled_from(
     [
         10**400, 10**59, 2**63, -1, 0, 1, 1e308, -1e308, 5e-324, True, None, "", "x", [], {}, [[]], "0" * 64,
         "9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z", "2199-12-31T00:00:00Z", "2000-01-01T00:00:00Z", "LOST",

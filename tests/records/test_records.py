@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from aiperf_orch.records.base import EndReason, OperationsPerImage, Record, first_error
+from aiperf_orch.records.base import EndReason, Record, first_error
 from aiperf_orch.records.events import Begin, End, Epoch, event_adapter
 from aiperf_orch.records.journal import Created, Ended, entry_adapter
+from aiperf_orch.records.operations import OperationsPerImage
 from aiperf_orch.records.trial import DataRecord, Hyperparameters, TrainingRecord, TrialSpec
 from aiperf_orch.settings.models import DataSettings, TrainingSettings
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import aiperf_orch
-from aiperf_orch.campaign.consistency import read_state
+from aiperf_orch.campaign.snapshot import read_state
 from aiperf_orch.campaign.state import Phase
 from aiperf_orch.commands.package import package_campaign
 from controller.conftest import LOCAL, PBS, SLURM, Campaign, PbsCampaign, SlurmCampaign, _settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from aiperf_orch.campaign.state import CampaignState, Phase
-from aiperf_orch.results.collect import Collected
+from aiperf_orch.results.collected_trials import Collected
 from aiperf_orch.results.efficiency import Efficiency
 from aiperf_orch.results.result import Result
 from aiperf_orch.results.score import Score

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from aiperf_orch.records.events import Epoch
-from aiperf_orch.results.collect import Collected, TrialRecords, count_trials
+from aiperf_orch.results.collected_trials import Collected, TrialRecords, count_trials
 
 pytestmark = pytest.mark.unit
 

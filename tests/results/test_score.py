@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiperf_orch.records.base import OperationsPerImage
 from aiperf_orch.records.events import Epoch
+from aiperf_orch.records.operations import OperationsPerImage
 from aiperf_orch.results.score import RunningScore, Score, regulated_score, score_of, series
 from campaign_builder import SMALL_IMAGES, SMALL_OPERATIONS
 

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from aiperf_orch.records.base import OperationsPerImage
+from aiperf_orch.records.operations import OperationsPerImage
 from aiperf_orch.results.result import compute_result
 from aiperf_orch.results.tables import write_tables
 from aiperf_orch.util.errors import AiperfError

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.settings.comparison import differences
-from aiperf_orch.settings.document import Override
 from aiperf_orch.settings.loading import LoadedSettings, load_site
 from aiperf_orch.settings.models import SiteSettings
+from aiperf_orch.settings.site_document import Override
 from aiperf_orch.settings.yaml_text import dump_yaml, parse_yaml
 from aiperf_orch.util.errors import UsageError
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from aiperf_orch.settings.document import Override
 from aiperf_orch.settings.loading import LoadedSettings, load_site
 from aiperf_orch.settings.models import SCHEDULERS, SiteSettings
+from aiperf_orch.settings.site_document import Override
 from aiperf_orch.settings.yaml_text import parse_yaml
 from aiperf_orch.util.errors import UsageError
 

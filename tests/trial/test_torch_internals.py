@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -30,7 +32,7 @@ def test_state_of_a_scaler_is_copied_to_another() -> None:
 
 @pytest.mark.parametrize("fused", [False, True])
 def test_sgd_step_equals_the_step_of_the_optimizer(fused: bool) -> None:
-    options = {"momentum": 0.9, "weight_decay": 1e-3}
+    options: dict[str, Any] = {"momentum": 0.9, "weight_decay": 1e-3}
     start = [torch.randn(3, 4), torch.randn(5)]
     gradients = [[torch.randn_like(each) for each in start] for _ in range(3)]
     expected = [each.clone().requires_grad_() for each in start]

@@ -19,8 +19,9 @@ from torch import Tensor
 from aiperf_orch.network import counts, morphisms, seeds
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.network.morphisms import Edit
-from aiperf_orch.records.base import EndReason, OperationsPerImage
+from aiperf_orch.records.base import EndReason
 from aiperf_orch.records.events import EpochMeasurements
+from aiperf_orch.records.operations import OperationsPerImage
 from aiperf_orch.records.trial import Hyperparameters, TrialSpec
 from aiperf_orch.settings.models import DataSettings, TrainingSettings
 from aiperf_orch.trial.data import open_dataset
@@ -128,10 +129,10 @@ def test_precision_auto_selects_the_fastest_of_the_device(monkeypatch: pytest.Mo
     for has_bf16, expected in ((False, ["fp32", "fp32"]), (True, ["fp32", "bf16"])):
         monkeypatch.setattr(precision, "cpu_has_bf16_instructions", lambda has=has_bf16: has)
         assert [select_precision("auto", cpu, network).name for network in (small, large)] == expected
-    for capability, expected in (((9, 0), "bf16"), ((7, 0), "fp16"), ((6, 1), "fp32")):
+    for capability, name in (((9, 0), "bf16"), ((7, 0), "fp16"), ((6, 1), "fp32")):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device, now=capability: now)
         monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, now=capability: now >= (8, 0))
-        assert select_precision("auto", gpu, small).name == expected
+        assert select_precision("auto", gpu, small).name == name
 
 
 def test_unsupported_tf32_becomes_fp32_with_a_warning(capfd: pytest.CaptureFixture[str]) -> None:

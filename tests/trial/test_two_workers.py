@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from aiperf_orch.network import counts, seeds
 from aiperf_orch.network.graph import Graph
-from aiperf_orch.records.base import OperationsPerImage
+from aiperf_orch.records.operations import OperationsPerImage
 from aiperf_orch.records.trial import Hyperparameters, TrialSpec
 from aiperf_orch.settings.models import DataSettings, TrainingSettings
 from aiperf_orch.trial.data.digits import digits

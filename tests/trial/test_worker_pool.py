@@ -15,8 +15,8 @@ from aiperf_orch.records.events import NodeMeasurements
 from aiperf_orch.settings.models import DataSettings, TrainingSettings
 from aiperf_orch.trial.bench import specification
 from aiperf_orch.trial.runtime.allocation import Allocation
-from aiperf_orch.trial.runtime.channel import Channel
 from aiperf_orch.trial.runtime.distributed_trainer import DistributedTrainer
+from aiperf_orch.trial.runtime.json_channel import Channel
 from aiperf_orch.trial.runtime.messages import Reply
 from aiperf_orch.trial.runtime.rendezvous import TrialKey
 from aiperf_orch.trial.runtime.trainer import TrialFailedError

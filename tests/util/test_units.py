@@ -234,7 +234,7 @@ class _SystemClock(datetime):
     ahead = timedelta()
 
     @classmethod
-    def now(cls, tz: Any = None) -> datetime:
+    def now(cls, tz: Any = None) -> Any:
         return datetime.now(tz) + cls.ahead
 
 

@@ -22,8 +22,8 @@ from aiperf_orch.records.events import EpochMeasurements, NodeMeasurements, Trai
 from aiperf_orch.records.trial import TrialSpec
 from aiperf_orch.trial.runtime import rendezvous
 from aiperf_orch.trial.runtime.allocation import Allocation
-from aiperf_orch.trial.runtime.channel import Channel
 from aiperf_orch.trial.runtime.interfaces import LOOPBACK, address_of, interface_at, listen
+from aiperf_orch.trial.runtime.json_channel import Channel
 from aiperf_orch.trial.runtime.messages import Command, Reply
 from aiperf_orch.trial.runtime.telemetry import Telemetry, combine_nodes
 from aiperf_orch.trial.runtime.trainer import TrialFailedError

@@ -20,9 +20,9 @@ from aiperf_orch.records.trial import TrialSpec
 from aiperf_orch.trial.runtime import rendezvous
 from aiperf_orch.trial.runtime.allocation import Allocation
 from aiperf_orch.trial.runtime.attempt import STOP_SIGNALS
-from aiperf_orch.trial.runtime.channel import Channel
 from aiperf_orch.trial.runtime.distributed_trainer import STOP_GRACE, run_worker
 from aiperf_orch.trial.runtime.interfaces import interface_at
+from aiperf_orch.trial.runtime.json_channel import Channel
 from aiperf_orch.trial.runtime.messages import Command, Reply
 from aiperf_orch.trial.runtime.telemetry import Telemetry
 from aiperf_orch.trial.runtime.trainer import TrialFailedError

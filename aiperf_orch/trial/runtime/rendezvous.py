@@ -24,8 +24,8 @@ from pydantic import ValidationError
 
 from aiperf_orch.campaign.durable_files import read_file, replace_file
 from aiperf_orch.trial.runtime.allocation import Allocation
-from aiperf_orch.trial.runtime.channel import Channel
 from aiperf_orch.trial.runtime.interfaces import LOOPBACK, address_of, listen, reachable_addresses, resolve
+from aiperf_orch.trial.runtime.json_channel import Channel
 from aiperf_orch.trial.runtime.messages import Command, Handshake, ListenAddress
 from aiperf_orch.trial.runtime.trainer import TrialFailedError
 from aiperf_orch.util.errors import AiperfError

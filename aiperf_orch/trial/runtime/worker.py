@@ -22,7 +22,7 @@ from aiperf_orch.network.graph import Graph
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.records.events import EpochMeasurements, TrainingSetup
 from aiperf_orch.records.trial import TrialSpec
-from aiperf_orch.trial.runtime.channel import Channel
+from aiperf_orch.trial.runtime.json_channel import Channel
 from aiperf_orch.trial.runtime.messages import Command, Reply
 from aiperf_orch.trial.runtime.process_group import ProcessGroup
 from aiperf_orch.trial.runtime.trainer import PeerStoppedError, TrialFailedError

@@ -23,7 +23,7 @@ from typing import Final, NoReturn
 from pydantic import ValidationError
 
 from aiperf_orch.records.base import EndReason
-from aiperf_orch.trial.runtime.channel import Channel
+from aiperf_orch.trial.runtime.json_channel import Channel
 from aiperf_orch.trial.runtime.messages import Command, Reply
 
 _PR_SET_PDEATHSIG: Final = 1

@@ -39,7 +39,7 @@ def qsub(store, arguments):
     for line in _directives(script):
         try:
             given, rest, _ = _parse(line, "directive")
-        except _Unknown as unknown:
+        except _UnknownError as unknown:
             raise CommandError(f"{unknown.text}qsub: directive error: {' '.join(line)} \n", 1) from None
         if rest:
             raise CommandError(f"qsub: directive error: {' '.join(line)} \n", 1)
@@ -54,7 +54,7 @@ def qsub(store, arguments):
     return ("" if "z" in options else f"{job['id']}\n"), 0
 
 
-class _Unknown(CommandError):
+class _UnknownError(CommandError):
     pass
 
 
@@ -75,7 +75,7 @@ def _parse(words, where):
                 options = _merge(options, {letter: _checked(letter, value)})
             else:
                 text = f"qsub: invalid option -- '{letter}'\n"
-                raise _Unknown(text if where else text + USAGE, 2)
+                raise _UnknownError(text if where else text + USAGE, 2)
     return options, words, []
 
 

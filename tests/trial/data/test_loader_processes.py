@@ -73,6 +73,7 @@ def test_loaders_end_with_a_killed_worker(tree: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", _LOADING, str(tree)], **pipes) as worker:  # type: ignore[call-overload]
         loader = psutil.Process(int(worker.stdout.readline()))
         server = loader.parent()
+        assert server
         worker.kill()
     _, alive = psutil.wait_procs([loader, server], timeout=60)
     assert not alive

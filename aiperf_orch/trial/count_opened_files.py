@@ -1,4 +1,4 @@
-"""Count the files that a process opens; the script `python opened_files.py MODULE` prints the count of an import.
+"""Count the files that a process opens; the script `python count_opened_files.py MODULE` prints the count of an import.
 
 Files that Python opens and compiled modules count; shared libraries that a compiled module loads do not. This module
 imports nothing itself, since files opened before the count begins are missed.

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from aiperf_orch.commands import live_view, messages
-from aiperf_orch.commands.visible_output import VisibleStream, unwrapped, visible_streams
+from aiperf_orch.commands.escaped_output import VisibleStream, unwrapped, visible_streams
 from aiperf_orch.records.journal import Began, BeganRecord, Opened
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -120,7 +120,7 @@ def test_the_live_view_interprets_no_markup_and_no_escape() -> None:
 import sys
 from rich.table import Table
 from aiperf_orch.commands import terminal
-from aiperf_orch.commands.visible_output import visible_streams
+from aiperf_orch.commands.escaped_output import visible_streams
 evil = "\\x1b]0;owned\\x07[red]red[/red] [/blue] \\u202e"
 with visible_streams(), live_view.display() as view:
     assert isinstance(view, live_view.LiveView)

@@ -6,10 +6,10 @@ from contextlib import ExitStack
 from typing import Any, TypeVar
 
 import aiperf_orch
-from aiperf_orch.campaign.consistency import CampaignSnapshot, check_complete
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.journal import Journal
 from aiperf_orch.campaign.lock import Lock
+from aiperf_orch.campaign.snapshot import CampaignSnapshot, check_complete
 from aiperf_orch.campaign.state import CampaignState, Phase
 from aiperf_orch.records.journal import Created, Entry, Opened, Resumed
 from aiperf_orch.util.errors import LockedError

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aiperf_orch.campaign.consistency import read_state
+from aiperf_orch.campaign.snapshot import read_state
 from aiperf_orch.util.errors import RecordError
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from aiperf_orch.commands.own_command import command_line, cron_line
+from aiperf_orch.commands.self_invocation import command_line, cron_line
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Output without control characters: no record, file name or output of another program can control the terminal.
 
-Standard error, and standard output if it is a terminal, pass through `VisibleStream`. Text for users passes through `show`
-on its way into a file or a pipe too; CSV and JSON are written unchanged.
+Standard error, and standard output if it is a terminal, pass through `VisibleStream`. Text for users passes through
+`show` on its way into a file or a pipe too; CSV and JSON are written unchanged.
 """
 
 from __future__ import annotations

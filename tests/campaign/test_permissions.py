@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.campaign.ownership import check_trusted, parent_warnings
+from aiperf_orch.campaign.permissions import check_trusted, parent_warnings
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.util.errors import UsageError
 
@@ -62,7 +62,7 @@ def _doubts_of(parent: Path, folder: Path) -> list[str]:
 
 def _group(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> None:
     """Every group is this one."""
-    monkeypatch.setattr("aiperf_orch.campaign.ownership.grp.getgrgid", lambda gid: SimpleNamespace(**fields))
+    monkeypatch.setattr("aiperf_orch.campaign.permissions.grp.getgrgid", lambda gid: SimpleNamespace(**fields))
 
 
 def test_a_parent_of_this_user_gives_no_warning(folder: Path) -> None:
