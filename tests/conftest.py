@@ -35,7 +35,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 _QUIET = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 settings.register_profile("explore", deadline=None, suppress_health_check=_QUIET)
 settings.register_profile("any machine", settings.get_profile("explore"), derandomize=True)
+settings.register_profile("unit", settings.get_profile("any machine"), max_examples=5)
 settings.load_profile("any machine")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Generate few examples where only the unit tests run, which then take about two seconds a room."""
+    if config.option.markexpr == "unit":
+        settings.load_profile("unit")
 
 
 @pytest.fixture

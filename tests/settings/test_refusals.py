@@ -30,8 +30,6 @@ _WRONG: list[Any] = [
 ]  # fmt: skip
 _REGEX = re.compile(r"\^\[|\[A-Z|\[a-z|\[0-9|\\[dwsS]|pattern|regex|\{0,\d")
 
-pytestmark = pytest.mark.unit
-
 
 @pytest.fixture
 def load(tmp_path: Path) -> Load:
