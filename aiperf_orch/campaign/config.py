@@ -18,8 +18,8 @@ from aiperf_orch.util.units import Timestamp
 class CampaignConfig(Record):
     """campaign.yaml. `origins` names, for each dotted key that is not a default, where its value came from.
 
-    Format 2 has the setting `scheduler.retry_submit_for`. Private values are hashed with `salt` in a package, whose copy
-    of campaign.yaml has none.
+    Format 2 has the setting `scheduler.retry_submit_for`. Private values are hashed with `salt` in a package, whose
+    copy of campaign.yaml has none.
     """
 
     version: Literal[1, 2] = 2

@@ -54,8 +54,6 @@ def test_each_format_of_campaign_yaml_has_its_own_keys() -> None:
     for path in RECORDED.glob("*.txt"):
         keys = path.read_text().split()
         assert keys == sorted(set(keys)), f"{path}: the keys must be sorted"
-    assert recorded(2) - recorded(1) == {f"scheduler[{kind}].retry_submit_for" for kind in SCHEDULERS}
-    assert recorded(1) < recorded(2)
 
 
 @pytest.mark.parametrize("archive", RELEASES, ids=lambda path: f"{path.parent.name}-{path.name.partition('.')[0]}")
