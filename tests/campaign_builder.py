@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import aiperf_orch
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.events import best_epoch, count_epochs
 from aiperf_orch.network import counts
@@ -23,6 +24,7 @@ from aiperf_orch.network.seeds import SEEDS
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.records.events import Begin, End, Epoch
 from aiperf_orch.records.journal import (
+    JOURNAL_FORMAT,
     AttemptEnd,
     AttemptRecord,
     Began,
@@ -87,7 +89,12 @@ class CampaignBuilder:
         self._hosts: dict[tuple[int, int], list[str]] = {}
         self._epochs: defaultdict[int, list[Epoch]] = defaultdict(list)
         self._best_errors: dict[int, float | None] = {}
-        self.write(Created, settings_sha256=self.directory.settings_sha256, version="0.1.0")
+        self.write(
+            Created,
+            settings_sha256=self.directory.settings_sha256,
+            version=aiperf_orch.__version__,
+            format=JOURNAL_FORMAT,
+        )
 
     def at(self, seconds: float) -> datetime:
         return self.start + timedelta(seconds=seconds)

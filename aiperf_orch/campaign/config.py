@@ -18,10 +18,11 @@ from aiperf_orch.util.units import Timestamp
 class CampaignConfig(Record):
     """campaign.yaml. `origins` names, for each dotted key that is not a default, where its value came from.
 
-    Private values are hashed with `salt` in a package, whose copy of campaign.yaml has none.
+    Format 2 has the setting `scheduler.retry_submit_for`. Private values are hashed with `salt` in a package, whose
+    copy of campaign.yaml has none.
     """
 
-    version: Literal[1] = 1
+    version: Literal[1, 2] = 2
     tag: Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{4}$")]
     salt: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None
     created: Timestamp

@@ -15,11 +15,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import aiperf_orch
+from aiperf_orch.records.journal import JOURNAL_FORMAT
 from aiperf_orch.records.trial import SPECIFICATION_FORMAT
 
 _PACKAGE: Final = "aiperf-orch"
 _WRITER: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9}){0,5}[0-9A-Za-z.+_-]{0,40}")
 _RELEASE: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9}){0,5}")
+_STAGE: Final = re.compile(r"[._-]?(dev|a|b|rc)[._-]?([0-9]{0,9})")
+_STAGES: Final = ("dev", "a", "b", "rc", "release")
 _PACKAGE_FORMAT: Final = re.compile(r"aiperf-orch-package-([0-9]{1,9})")
 
 
@@ -42,9 +45,9 @@ class Format:
         return max(self.since)
 
 
-CAMPAIGN: Final = Format("campaign.yaml", {1: "0.1.0"})
+CAMPAIGN: Final = Format("campaign.yaml", {1: "0.1.0", 2: "0.2.0"})
 SPECIFICATION: Final = Format("trial specification", {SPECIFICATION_FORMAT: "0.1.0"})
-JOURNAL: Final = Format("journal", {1: "0.1.0"})
+JOURNAL: Final = Format("journal", {1: "0.1.0", JOURNAL_FORMAT: "0.2.0"})
 EVENTS: Final = Format("events", {1: "0.1.0"})
 PACKAGE: Final = Format("package", {1: "0.1.0"})
 PROBE_REPORT: Final = Format("probe report", {1: "0.1.0"})
@@ -81,7 +84,7 @@ def explain_newer(form: Format, stated: object, writer: object, fault: str | Non
 
 def newer_writer(writer: object) -> bool:
     """Whether a stated version of aiperf-orch is newer than this one."""
-    return _is_version(writer) and _release(str(writer)) > _release(aiperf_orch.__version__)
+    return _is_version(writer) and _order(str(writer)) > _order(aiperf_orch.__version__)
 
 
 def writer_in(versions: object) -> object:
@@ -112,10 +115,17 @@ def _is_version(writer: object) -> bool:
     return isinstance(writer, str) and _WRITER.fullmatch(writer) is not None
 
 
-def _release(version: str) -> tuple[int, ...]:
-    """The numbers of a version, without those of pre-releases and without zeros at the end."""
+def _order(version: str) -> tuple[tuple[int, ...], int, int]:
+    """Sort key of a version: the numbers of the release without zeros at the end, then the stage and its number.
+
+    Versions under development and pre-releases come before their release; local and post-release parts do not count.
+    """
     found = _RELEASE.match(version)
-    numbers = [int(part) for part in found[0].split(".")] if found else []
+    text = found[0] if found else ""
+    numbers = [int(part) for part in text.split(".")] if text else []
     while numbers and not numbers[-1]:
         numbers.pop()
-    return tuple(numbers)
+    stage = _STAGE.match(version, len(text))
+    if stage is None:
+        return tuple(numbers), _STAGES.index("release"), 0
+    return tuple(numbers), _STAGES.index(stage[1]), int(stage[2] or 0)

@@ -14,7 +14,7 @@ from aiperf_orch.campaign.durable_files import AppendFile, read_whole_lines, tra
 from aiperf_orch.campaign.format_versions import JOURNAL, explain_newer, stated_in_line
 from aiperf_orch.campaign.safe_reading import retry_transient
 from aiperf_orch.records.base import first_error
-from aiperf_orch.records.journal import Created, Entry, entry_adapter
+from aiperf_orch.records.journal import Created, Entry, Opened, entry_adapter
 from aiperf_orch.util.errors import NewerVersionError, RecordError
 from aiperf_orch.util.units import not_before, now
 
@@ -152,11 +152,14 @@ def _read(path: Path, known: JournalContents) -> JournalContents:
 
 
 def _not_an_entry(where: str, line: bytes, before: list[Entry], fault: str) -> RecordError:
-    """The error for a line that could not be validated; its writer stands in the journal's first line."""
-    first = stated_in_line(line) if not before else {}
-    created = before[0] if before and isinstance(before[0], Created) else None
-    writer = created.version if created else first.get("version")
-    newer = explain_newer(JOURNAL, first.get("format"), writer, fault)
+    """The error for a line that could not be validated.
+
+    Its writer stands in the line itself or in the last one before it in which a controller names its version.
+    """
+    stated = stated_in_line(line)
+    named = (entry.version for entry in reversed(before) if isinstance(entry, Created | Opened) and entry.version)
+    writer = stated.get("version") or next(named, None)
+    newer = explain_newer(JOURNAL, stated.get("format") if not before else None, writer, fault)
     if newer:
         return NewerVersionError(f"{where}: {newer}")
     return RecordError(

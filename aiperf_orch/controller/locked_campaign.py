@@ -11,7 +11,7 @@ from aiperf_orch.campaign.journal import Journal
 from aiperf_orch.campaign.lock import Lock
 from aiperf_orch.campaign.snapshot import CampaignSnapshot, check_complete
 from aiperf_orch.campaign.state import CampaignState, Phase
-from aiperf_orch.records.journal import Created, Entry, Opened, Resumed
+from aiperf_orch.records.journal import JOURNAL_FORMAT, Created, Entry, Opened, Resumed
 from aiperf_orch.util.errors import LockedError
 
 AnyEntry = TypeVar("AnyEntry", bound=Entry)
@@ -89,8 +89,14 @@ class HeldCampaign:
 
     def _record_opened(self, *, resume: bool) -> None:
         if not self._journal.entries:
-            self.append(Created, settings_sha256=self.directory.settings_sha256, version=aiperf_orch.__version__)
-        self.append(Opened, host=self._lock.holder.host, pid=self._lock.holder.pid)
+            self.append(
+                Created,
+                settings_sha256=self.directory.settings_sha256,
+                version=aiperf_orch.__version__,
+                format=JOURNAL_FORMAT,
+            )
+        holder = self._lock.holder
+        self.append(Opened, host=holder.host, pid=holder.pid, version=aiperf_orch.__version__)
         if resume:
             self.directory.stop_request.unlink(missing_ok=True)
             if self.state.phase in (Phase.PAUSED, Phase.STOPPED):

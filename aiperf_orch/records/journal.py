@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, SerializerFunctionWrapHandler, TypeAdapter, model_serializer
 
-from aiperf_orch.records.base import EndReason, Error, JobName, Natural, Operations, Positive, Record, Sha256
+from aiperf_orch.records.base import EndReason, Error, JobName, Natural, Operations, Positive, Record, Sha256, Version
 from aiperf_orch.records.operations import OperationsPerImage
 from aiperf_orch.records.trial import Hyperparameters
 from aiperf_orch.util.units import Timestamp
+
+JOURNAL_FORMAT: Final = 2
+"""Version of this format, which the first line states. Raise it with every incompatible change, a new key included."""
+
+
+class _ExtendedRecord(Record):
+    """Base of records that have gained fields since format 1, which a line has only where they are used.
+
+    A line of format 1 is thus written as it was read when a package is made of its campaign.
+    """
+
+    _later: ClassVar[frozenset[str]]  # fields that format 1 does not have
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        return {
+            key: value for key, value in handler(self).items() if key not in self._later or value != fields[key].default
+        }
 
 
 class ProposalRecord(Record):
@@ -23,12 +42,14 @@ class ProposalRecord(Record):
     hyperparameters: Hyperparameters
 
 
-class AttemptRecord(Record):
+class AttemptRecord(_ExtendedRecord):
     """An attempt before its submission. The first attempt of a trial has the trial's proposal.
 
     `name` is the job's name, `array[index]` for an array's element. `after` is the name of the job that must have ended
     before this one starts; None for a job that need not wait.
     """
+
+    _later = frozenset({"after"})
 
     trial: Natural
     attempt: Positive
@@ -100,20 +121,30 @@ class _Entry(Record):
     prev: Sha256
 
 
-class Created(_Entry):
-    """The journal's first line."""
+class Created(_ExtendedRecord, _Entry):
+    """The journal's first line: its format, and the version of aiperf-orch whose controller began it."""
+
+    _later = frozenset({"format"})
 
     type: Literal["created"] = "created"
     settings_sha256: Sha256
     version: str
+    format: Literal[1, 2] = 1
 
 
-class Opened(_Entry):
-    """A controller started or resumed the campaign."""
+class Opened(_ExtendedRecord, _Entry):
+    """A controller started or resumed the campaign.
+
+    `version` is the version of aiperf-orch that wrote this entry and those up to the next one of its kind; None where
+    0.1.0 wrote it.
+    """
+
+    _later = frozenset({"version"})
 
     type: Literal["opened"] = "opened"
     host: str
     pid: Positive
+    version: Version | None = None
 
 
 class Submitting(_Entry):

@@ -156,12 +156,12 @@ def test_a_directory_without_a_campaign_is_not_opened(tmp_path: Path, make: Call
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        (b"version: 1", b"version: 2", "campaign.yaml: version: "),
+        (b"version: 2", b"version: 3", "campaign.yaml: version: "),
         (b"concurrency: 2", b"concurrency: 0", "campaign.yaml: settings.campaign.concurrency: "),
         (b"settings:", b"setting:", "campaign.yaml: settings: "),
-        (b"version: 1", b"version: [", r"campaign.yaml:\d+:\d+: not valid YAML"),
-        (b"version: 1", b"version: \xff", "campaign.yaml: damaged: not UTF-8 text"),
-        (b"version: 1", b"", "campaign.yaml"),
+        (b"version: 2", b"version: [", r"campaign.yaml:\d+:\d+: not valid YAML"),
+        (b"version: 2", b"version: \xff", "campaign.yaml: damaged: not UTF-8 text"),
+        (b"version: 2", b"", "campaign.yaml: "),
     ],
 )
 def test_damaged_frozen_settings_are_reported_with_file_and_key(

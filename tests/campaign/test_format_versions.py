@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -24,6 +25,8 @@ from aiperf_orch.campaign.format_versions import (
     package_format,
 )
 from aiperf_orch.campaign.journal import read_journal
+from aiperf_orch.controller.locked_campaign import HeldCampaign
+from aiperf_orch.records.journal import Created, Opened, entry_adapter
 from aiperf_orch.records.trial import TrialSpec
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.util.errors import NewerVersionError, RecordError
@@ -48,6 +51,10 @@ def this_version(monkeypatch: pytest.MonkeyPatch) -> None:
         ("0.10.0", True),
         ("1", True),
         ("0.3.0rc1", True),
+        ("0.3.0.dev0", True),
+        ("0.2.0.dev0", False),
+        ("0.2.0a1", False),
+        ("0.2.0.post1", False),
         ("0.3.0+local", True),
         (None, False),
         (3, False),
@@ -61,27 +68,34 @@ def test_versions_compare_by_their_numbers(writer: object, newer: bool) -> None:
     assert newer_writer(writer) is newer
 
 
+def test_versions_under_development_and_pre_releases_come_before_their_release(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = ["0.1.0", "0.2.0.dev0", "0.2.0.dev1", "0.2.0a2", "0.2.0b1", "0.2.0rc1", "0.2.0rc10", "0.2.0", "0.10.0"]
+    for number, this in enumerate(versions):
+        monkeypatch.setattr(aiperf_orch, "__version__", this)
+        assert [newer_writer(other) for other in versions] == [at > number for at in range(len(versions))]
+
+
 @pytest.mark.parametrize(
     ("stated", "writer", "fault", "message"),
     [
         (
-            2,
+            3,
             "0.3.0",
             None,
-            "written by aiperf-orch 0.3.0 in format 2; this is aiperf-orch 0.2.0, which reads formats up to 1: "
+            "written by aiperf-orch 0.3.0 in format 3; this is aiperf-orch 0.2.0, which reads formats up to 2: "
             "use aiperf-orch 0.3.0 or newer",
         ),
         (
-            2,
+            3,
             None,
             None,
-            "written in format 2; this is aiperf-orch 0.2.0, which reads formats up to 1: use a newer aiperf-orch",
+            "written in format 3; this is aiperf-orch 0.2.0, which reads formats up to 2: use a newer aiperf-orch",
         ),
         (
-            2,
+            3,
             "=cmd()",
             None,
-            "written in format 2; this is aiperf-orch 0.2.0, which reads formats up to 1: use a newer aiperf-orch",
+            "written in format 3; this is aiperf-orch 0.2.0, which reads formats up to 2: use a newer aiperf-orch",
         ),
         (
             1,
@@ -92,8 +106,9 @@ def test_versions_compare_by_their_numbers(writer: object, newer: bool) -> None:
         ),
         (1, "0.2.0", "colour: unknown key", None),
         (1, "0.3.0", None, None),
-        (2, "0.2.0", "version: wrong", None),
-        ("2", "0.2.0", "version: wrong", None),
+        (2, "0.3.0", None, None),
+        (3, "0.2.0", "version: wrong", None),
+        ("3", "0.2.0", "version: wrong", None),
         (True, "0.2.0", "version: wrong", None),
         (0, "0.2.0", None, None),
     ],
@@ -105,6 +120,12 @@ def test_a_newer_file_is_explained(stated: object, writer: object, fault: str | 
 def test_the_table_agrees_with_the_models() -> None:
     assert CampaignConfig.model_fields["version"].default == format_versions.CAMPAIGN.version
     assert TrialSpec.model_fields["version"].default == format_versions.SPECIFICATION.version
+    for form, stated in (
+        (format_versions.CAMPAIGN, CampaignConfig.model_fields["version"]),
+        (format_versions.SPECIFICATION, TrialSpec.model_fields["version"]),
+        (format_versions.JOURNAL, Created.model_fields["format"]),
+    ):
+        assert get_args(stated.annotation) == tuple(form.since)
     for form in FORMATS:
         assert sorted(form.since) == list(range(1, form.version + 1))
 
@@ -146,12 +167,12 @@ _NEW_KEY = ("  campaign:\n", "  campaign:\n    colour: red\n")
 
 
 def test_a_config_of_a_newer_format_names_both_versions(config: Callable[..., Path]) -> None:
-    path = config(("version: 1", "version: 2\nshape: round"), _FROM_0_3)
+    path = config(("version: 2", "version: 3\nshape: round"), _FROM_0_3)
     with pytest.raises(NewerVersionError) as caught:
         CampaignDirectory.open(path)
     assert str(caught.value) == (
-        f"{path}/campaign.yaml: written by aiperf-orch 0.3.0 in format 2; this is aiperf-orch 0.2.0, which reads "
-        "formats up to 1: use aiperf-orch 0.3.0 or newer"
+        f"{path}/campaign.yaml: written by aiperf-orch 0.3.0 in format 3; this is aiperf-orch 0.2.0, which reads "
+        "formats up to 2: use aiperf-orch 0.3.0 or newer"
     )
 
 
@@ -168,6 +189,17 @@ def test_an_unknown_key_of_the_same_version_is_damage(config: Callable[..., Path
 
 def test_a_newer_writer_in_a_known_format_is_read(config: Callable[..., Path]) -> None:
     assert CampaignDirectory.open(config(_FROM_0_3)).config.writer == "0.3.0"
+
+
+def test_settings_of_format_1_are_read(config: Callable[..., Path]) -> None:
+    path = config(
+        ("version: 2", "version: 1"),
+        ("aiperf-orch: 0.2.0", "aiperf-orch: 0.1.0"),
+        ("    retry_submit_for: 1800s\n", ""),
+    )
+    opened = CampaignDirectory.open(path)
+    assert (opened.config.version, opened.config.writer) == (1, "0.1.0")
+    assert opened.settings.scheduler.retry_submit_for == SiteSettings().scheduler.retry_submit_for
 
 
 # specification
@@ -198,17 +230,27 @@ _CREATED = {
     "type": "created", "seq": 0, "time": "2026-01-02T03:04:05.678Z", "generation": 1, "prev": "0" * 64,
     "settings_sha256": "1" * 64, "version": "0.3.0",
 }  # fmt: skip
+_FROM_0_2 = _CREATED | {"format": 2, "version": "0.2.0"}
+_OPENED = {
+    "type": "opened", "seq": 1, "time": "2026-01-02T03:04:05.678Z", "generation": 1,
+    "prev": hashlib.sha256(json.dumps(_FROM_0_2).encode()).hexdigest(), "host": "n1", "pid": 3, "version": "0.3.0",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
         (
-            [_CREATED | {"format": 2}],
-            r"journal:1: written by aiperf-orch 0\.3\.0 in format 2; this is aiperf-orch 0\.2\.0",
+            [_CREATED | {"format": 3}],
+            r"journal:1: written by aiperf-orch 0\.3\.0 in format 3; this is aiperf-orch 0\.2\.0",
         ),
         ([_CREATED, {"type": "merged"}], r"journal:2: Input tag 'merged'.*written by aiperf-orch 0\.3\.0: use"),
         ([_CREATED, _CREATED | {"colour": "red"}], r"journal:2: created.colour: .*written by aiperf-orch 0\.3\.0: use"),
+        (
+            [_FROM_0_2, _OPENED, {"type": "merged"}],
+            r"journal:3: Input tag 'merged'.*written by aiperf-orch 0\.3\.0: use",
+        ),
+        ([_FROM_0_2, _OPENED | {"colour": "red"}], r"journal:2: opened.colour: .*written by aiperf-orch 0\.3\.0: use"),
     ],
 )
 def test_a_newer_journal_is_explained(tmp_path: Path, lines: list[Any], message: str) -> None:
@@ -223,6 +265,35 @@ def test_an_unknown_entry_of_the_same_version_is_damage(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match=r"journal:2: not a journal entry: .*damaged from here on") as caught:
         read_journal(tmp_path / "journal")
     assert not isinstance(caught.value, NewerVersionError)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        _CREATED,
+        {key: value for key, value in _OPENED.items() if key != "version"},
+        {
+            "type": "submitting", "seq": 2, "time": "2026-01-02T03:04:05.678Z", "generation": 1, "prev": "1" * 64,
+            "attempts": [
+                {"trial": 0, "attempt": 2, "name": "qk3f9-00000-2", "spec_sha256": "1" * 64, "proposal": None}
+            ],
+        },
+    ],
+    ids=lambda line: line["type"],
+)  # fmt: skip
+def test_a_line_of_format_1_is_written_as_it_was_read(line: dict[str, Any]) -> None:
+    assert json.loads(entry_adapter.validate_json(json.dumps(line)).to_line()) == line
+
+
+def test_a_controller_states_format_and_version_in_the_journal(campaign: Callable[..., Any]) -> None:
+    made = campaign()
+    made.directory.journal.unlink()
+    held = HeldCampaign(made.directory, resume=True)
+    held.close()
+    created, opened = read_journal(made.directory.journal)
+    assert isinstance(created, Created)
+    assert isinstance(opened, Opened)
+    assert (created.format, created.version, opened.version) == (JOURNAL.version, "0.2.0", "0.2.0")
 
 
 # events

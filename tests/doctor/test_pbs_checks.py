@@ -12,6 +12,8 @@ from aiperf_orch.schedulers.pbs.access_lists import Submitter
 from aiperf_orch.schedulers.pbs.inventory import Complex, PbsNode, QueueOrServer
 from aiperf_orch.settings.schedulers import PbsSettings
 
+pytestmark = pytest.mark.unit
+
 ME = Submitter("me", "staff", frozenset({"staff"}), frozenset({"login1"}))
 QUEUE = {"queue_type": "Execution", "enabled": "True", "started": "True"}
 

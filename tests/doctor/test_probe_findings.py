@@ -13,6 +13,8 @@ from aiperf_orch.doctor.probe_job import ProbeOutcome
 from aiperf_orch.records.probe import LoadingReport, NodeReport, ProbeStep, installed_versions
 from aiperf_orch.settings.models import SiteSettings
 
+pytestmark = pytest.mark.unit
+
 
 def report(rank: int = 0, **changes: Any) -> NodeReport:
     fields: dict[str, Any] = {

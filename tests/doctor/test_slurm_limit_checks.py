@@ -13,6 +13,8 @@ from aiperf_orch.schedulers.slurm.accounting_limits import Account, Association,
 from aiperf_orch.schedulers.slurm.inventory import Cluster, NodeGroup, Partition
 from aiperf_orch.settings.schedulers import SlurmSettings
 
+pytestmark = pytest.mark.unit
+
 CONFIG = {"AccountingStorageEnforce": "associations,limits,qos"}
 CLUSTER = Cluster(
     CONFIG,

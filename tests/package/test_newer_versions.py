@@ -29,7 +29,7 @@ def _new_file(package: Any) -> None:
 
 def _settings_format(package: Any) -> None:
     package.settings(f"aiperf-orch: {aiperf_orch.__version__}", "aiperf-orch: 9.0.0")
-    package.settings("version: 1\n", "version: 2\ncolour: red\n")
+    package.settings("version: 2\n", "version: 3\ncolour: red\n")
 
 
 def _settings_key(package: Any) -> None:
@@ -43,7 +43,7 @@ def _specification(package: Any) -> None:
 
 
 def _journal(package: Any) -> None:
-    package.journal(lambda entries: entries[0].update(version="9.0.0", format=2))
+    package.journal(lambda entries: entries[0].update(version="9.0.0", format=3))
 
 
 def _event(package: Any) -> None:

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+import aiperf_orch
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.commands.report import write_report_again
 from aiperf_orch.commands.score import score_campaign
 from aiperf_orch.commands.status import show_status
+from aiperf_orch.controller.locked_campaign import HeldCampaign
 from aiperf_orch.package.packing import write_package
 from aiperf_orch.package.verify import verify
 
@@ -56,6 +58,21 @@ def test_a_campaign_directory_of_an_earlier_version_can_be_read(name, unpack, tm
         found = verify(packed)
         assert list(map(str, found.faults)) == []
         assert found.result_row["score"] == result.score.score == before["score"]
+
+
+def test_a_campaign_of_an_earlier_version_keeps_the_formats_that_it_states(unpack, tmp_path):
+    """A controller opens it again, and adds lines only: docs/development/formats.md."""
+    path = unpack(CAMPAIGNS["0.1.0-local"])
+    before = [(path / name).read_bytes() for name in ("campaign.yaml", "journal.jsonl")]
+    HeldCampaign(CampaignDirectory.open(path), resume=True).close()
+    settings, journal = [(path / name).read_bytes() for name in ("campaign.yaml", "journal.jsonl")]
+    assert settings == before[0]
+    assert journal.startswith(before[1])
+    added = [json.loads(line) for line in journal[len(before[1]) :].splitlines()]
+    assert [(line["type"], line.get("version")) for line in added] == [("opened", aiperf_orch.__version__)]
+    write_package(CampaignDirectory.open(path), tmp_path / "packed.tar.gz", with_pseudonyms=True)
+    found = verify(tmp_path / "packed.tar.gz")
+    assert list(map(str, found.faults)) == []
 
 
 def test_the_campaigns_have_every_scheduler_and_many_end_reasons():
