@@ -30,7 +30,7 @@ def test_a_site_file_loads_and_renders_a_valid_script(site: Path) -> None:
 
 @pytest.mark.parametrize("site", SITES, ids=lambda site: site.stem)
 def test_every_key_in_a_comment_can_be_used(site: Path, tmp_path: Path) -> None:
-    text = re.sub(r"(?m)^  # (?=[a-z_]+:)", "  ", site.read_text(encoding="utf-8"))
-    text = re.sub(r"(?m)^  #   - ", "    - ", text)  # the items of such a key's list
+    # keys, keys of a commented part, and the items of a list
+    text = re.sub(r"(?m)^(  +)# ( *)(?=[a-z_]+:|- )", r"\1\2", site.read_text(encoding="utf-8"))
     (tmp_path / "site.yaml").write_text(text)
     load_site(tmp_path / "site.yaml")
