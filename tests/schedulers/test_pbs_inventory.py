@@ -184,6 +184,7 @@ def test_destinations_of_a_routing_queue():
         ({"cpus": 1, "memory": "200gb"}, ["memory 200gb, and it has 102400mb"]),
         ({"cpus": 1, "chunk": "model=rome"}, ["chunk model=rome, and it has milan,zen3"]),
         ({"cpus": 1, "chunk": "model=zen3"}, []),
+        ({"cpus": 1, "chunk": "model"}, []),
     ],
 )
 def test_shortfalls_of_a_node(fields, found):
@@ -193,6 +194,7 @@ def test_shortfalls_of_a_node(fields, found):
 
 def test_a_node_without_gpus():
     node = PbsNode("n1", frozenset({"free"}), 8, 0, 64 << 20)
+    assert shortfalls(settings(cpus=1), node) == []
     assert shortfalls(settings(cpus=1, gpus=1), node) == ["gpus 1, and it has none (ngpus)"]
 
 
@@ -201,6 +203,7 @@ def test_a_node_without_gpus():
     [
         ({"cpus": 2, "gpus": 1, "memory": "30gb"}, 3),
         ({"cpus": 2, "gpus": 1}, 4),
+        ({"cpus": 1, "gpus": 2}, 2),
         ({"cpus": 3}, 2),
         ({"cpus": 2, "memory": "30gb", "place": "scatter:excl"}, 1),
     ],

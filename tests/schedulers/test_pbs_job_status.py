@@ -103,6 +103,14 @@ def test_a_job_whose_predecessor_is_not_in_the_queue_is_stuck(listed, stuck):
     assert ("not in the queue any more" in status.detail) == stuck
 
 
+@pytest.mark.parametrize(
+    ("listed", "stuck"), [({"50.vm", "51.vm"}, False), ({"50.vm"}, False), ({"51.vm"}, False), (set(), True)]
+)
+def test_a_job_is_stuck_only_without_all_of_its_predecessors(listed, stuck):
+    job = recorded("depend_parent_deleted", depend="afterany:50.vm@vm:51.vm@vm")
+    assert status_of(job, listed.__contains__).stuck is stuck
+
+
 def test_a_job_that_was_removed_with_its_predecessor_is_not_cancelled():
     end = end_of(recorded("depend_afterok_of_failed"))
     assert end.reason is None

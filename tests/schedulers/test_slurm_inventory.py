@@ -86,6 +86,10 @@ def test_qos_of_a_partition() -> None:
         ({"cpus_per_task": 4, "memory": "2G", "nodes": 3}, {"cpu": 12, "mem": 6144, "node": 3}),
         ({"exclusive": True, "memory": "0"}, {"cpu": 32, "mem": 256000}),
         ({"gpus_per_node": 2, "nodes": 2}, {"gres/gpu": 4, "gres/gpu:a100": None}),
+        ({"memory": "2048K"}, {"mem": 2}),
+        ({"memory": "3M"}, {"mem": 3}),
+        ({"memory": "1T"}, {"mem": 1024**2}),
+        ({"gpus_per_node": 2, "gpu_type": "a100", "nodes": 3}, {"gres/gpu": 6, "gres/gpu:a100": 6}),
         ({"gpus_per_node": 2, "gpu_type": "a100"}, {"gres/gpu": 2, "gres/gpu:a100": 2, "gres/gpu:v100": 0}),
     ],
 )

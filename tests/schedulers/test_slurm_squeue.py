@@ -168,6 +168,10 @@ def test_a_time_limit_is_parsed_back(seconds: int) -> None:
             JobEnd(EndReason.OUT_OF_MEMORY, "a step ran out of memory", ("n1",)),
         ),
         (
+            "12|FAILED|1:0|n1\n12.0|OUT_OF_MEMORY|0:9|n1\n",
+            JobEnd(EndReason.OUT_OF_MEMORY, "a step ran out of memory", ("n1",)),
+        ),
+        (
             "12.0|OUT_OF_MEMORY|0:125|n1\n12|FAILED|1:0|n1\n",
             JobEnd(EndReason.OUT_OF_MEMORY, "a step ran out of memory", ("n1",)),
         ),
@@ -213,9 +217,15 @@ def test_end_of_a_job_by_sacct(output: str, end: JobEnd) -> None:
     assert squeue.parse_sacct(output.replace("\n", "|mine\n")) == {("mine", "12"): end}
 
 
+def test_a_job_that_failed_without_an_exit_code_ended_by_an_error() -> None:
+    end = squeue.end_of("FAILED", "", "n1", ())
+    assert end is not None
+    assert end.reason is EndReason.TRIAL_ERROR
+
+
 def test_sacct_of_several_jobs() -> None:
     output = (
-        "12_4|TIMEOUT|0:0|n1|w\n12_4.batch|CANCELLED|0:15|n1|batch\n12_5|RUNNING|0:0|n2|w\n"
+        "sacct: warning: rubbish\n12_4|TIMEOUT|0:0|n1|w\n12_4.batch|CANCELLED|0:15|n1|batch\n12_5|RUNNING|0:0|n2|w\n"
         "12_5.0|OUT_OF_MEMORY|0:125|n2|bash\n13|PENDING|0:0|None assigned|x\n14|FAILED|3:0|n1|a|b\n15||0:0||x\n"
         "sacct: error: rubbish\n"
     )
@@ -235,6 +245,17 @@ def test_elements_of_an_array_that_were_cancelled_while_pending() -> None:
     assert "--jobs=13,14" in squeue.sacct_command(["13_5", "13_6", "14"], None)
 
 
+def test_a_record_with_a_malformed_list_of_elements_keeps_its_id() -> None:
+    assert list(squeue.parse_sacct("13_[5-|TIMEOUT|0:0|n1|w\n")) == [("w", "13_[5-")]
+
+
+def test_a_job_by_scontrol_needs_an_id_a_name_and_a_state() -> None:
+    fields = ["JobId=12", "JobName=mine", "JobState=RUNNING"]
+    assert list(squeue.parse_scontrol(" ".join(fields))) == [("mine", "12")]
+    for missing in fields:
+        assert squeue.parse_scontrol(" ".join(each for each in fields if each != missing)) == {}
+
+
 def test_long_lists_of_elements_are_requested_complete() -> None:
     """Without the variable Slurm cuts an array's list after 64 characters."""
     for command in (squeue.sacct_command(["13_5"], None), squeue.scontrol_command(None, None)):
@@ -252,6 +273,7 @@ def test_jobs_in_hidden_partitions_are_requested() -> None:
 
 JOB_HELD = "held by a user: `scontrol release` releases it"
 SCONTROL = (
+    "JobId=20 JobName=x\n"
     "JobId=12 JobName=qk3f9-00000-01 UserId=me(1000) JobState=TIMEOUT Reason=TimeLimit ExitCode=0:0 "
     "ReqNodeList=(null) ExcNodeList=n9 NodeList=n[1-2] BatchHost=n1\n"
     "JobId=17 ArrayJobId=13 ArrayTaskId=4 JobName=qk3f9-w00001 JobState=FAILED Reason=NonZeroExitCode ExitCode=3:0 "
@@ -260,7 +282,6 @@ SCONTROL = (
     "RunTime=00:00:00 NodeList=(null)\n"
     "JobId=18 JobName=x JobState=CANCELLED ExitCode=0:15 ReqNodeList=n7 ExcNodeList=(null) NodeList=(null)\n"
     "JobId=19 JobName=x JobState=RUNNING Reason=None ExitCode=0:0 RunTime=01:02:03 NodeList=n1\n"
-    "JobId=20 JobName=x\n"
     "No jobs in the system\n"
 )
 
@@ -450,6 +471,7 @@ def test_accounting_lines_of_another_format_are_skipped() -> None:
         "7|COMPLETED|0:0|2026-11-30T10:00:00|2026-11-30T10:05:00|n1",
         "8|COMPLETED|0:0|Unknown|Unknown|None assigned|a|b",
         "9|COMPLETED|0:0|2026-11-30T10:00:00|2026-11-30T10:05:00|n1|other",
+        "10|COMPLETED|0:0|2026-11-30T10:00:00|2026-11-30T10:05:00|n1|",
     ]
     found = squeue.parse_accounting("\n".join(lines), {"7": "a", "8": "a|b", "9": "mine"})
     assert found == [AccountedJob("a|b", "8", "COMPLETED", "0:0", None, None, ())]
