@@ -64,6 +64,11 @@ class _LogFileHandler(logging.FileHandler):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's signature
         """Drop the line that could not be written."""
 
+    def close(self) -> None:
+        """Close the file; what could not be written is dropped."""
+        with suppress(OSError):
+            super().close()
+
 
 _handler = _MessageHandler()
 

@@ -119,7 +119,7 @@ def test_the_live_view_interprets_no_markup_and_no_escape() -> None:
     script = """
 import sys
 from rich.table import Table
-from aiperf_orch.commands import terminal
+from aiperf_orch.commands import live_view
 from aiperf_orch.commands.escaped_output import visible_streams
 evil = "\\x1b]0;owned\\x07[red]red[/red] [/blue] \\u202e"
 with visible_streams(), live_view.display() as view:

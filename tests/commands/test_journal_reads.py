@@ -20,9 +20,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     counter: Counter[str] = Counter()
     read = journal._read
 
-    def counted(path: Path) -> Any:
+    def counted(path: Path, known: Any) -> Any:
         counter[path.parent.name] += 1
-        return read(path)
+        return read(path, known)
 
     monkeypatch.setattr(journal, "_read", counted)
     return counter
@@ -34,9 +34,9 @@ def test_a_campaign_is_read_once(
 ) -> None:
     path = make_true().path
     run = {
-        "score": lambda: score.score(path, "table"),
-        "report": lambda: report.report(path, tmp_path / "report.html"),
-        "status": lambda: status.status(path, "json"),
+        "score": lambda: score.score_campaign(path, "table"),
+        "report": lambda: report.write_report_again(path, tmp_path / "report.html"),
+        "status": lambda: status.show_status(path, "json"),
     }
     run[command]()
     assert reads == {"campaign": 1}
@@ -47,21 +47,21 @@ def test_package_reads_the_campaign_once_and_verifies_the_package_once(
     pseudonyms: bool, make_true: Callable[..., Any], reads: Counter[str], tmp_path: Path
 ) -> None:
     path = make_true().path
-    _, exit_status = package.package(path, tmp_path / "p.tar.gz", None, pseudonyms=pseudonyms)
-    assert exit_status == 0
+    output = package.package_campaign(path, tmp_path / "p.tar.gz", None, pseudonyms=pseudonyms)
+    assert output.exit_status == 0
     assert reads.pop("campaign") == 1
     assert list(reads.values()) == [1]  # of the written package, in a temporary folder
 
 
 def test_verify_reads_the_journal_once(true_package: Path, reads: Counter[str]) -> None:
-    _, exit_status = verify.report(true_package, None, "json")
-    assert exit_status == 0
+    output = verify.verify_package(true_package, None, "json")
+    assert output.exit_status == 0
     assert list(reads.values()) == [1]
 
 
 def test_mail_reads_the_campaign_once(make_true: Callable[..., Any], reads: Counter[str], tmp_path: Path) -> None:
     path = make_true().path
-    mail.mail(
+    mail.mail_result(
         path,
         recipients=[check_address("results@committee.example", "--to")],
         sender="admin@site.example",

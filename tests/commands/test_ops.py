@@ -150,7 +150,7 @@ def test_a_file_that_is_no_network_is_named(write: Callable[[Any], str], content
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"no such file, and no seed network \(resnet50, small_residual\)"):
+    with pytest.raises(UsageError, match=r"neither a file nor a seed network \(resnet50, small_residual\)"):
         load(str(tmp_path / "nowhere"))
     with pytest.raises(UsageError, match="cannot be read: Is a directory"):
         load(str(tmp_path))
@@ -158,7 +158,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         load("x" * 5000)
     with (tmp_path / "large").open("wb") as file:
         file.truncate((64 << 20) + 1)
-    with pytest.raises(UsageError, match="large: larger than a network can be"):
+    with pytest.raises(UsageError, match="large: larger than the limit of 67108864 bytes"):
         load(str(tmp_path / "large"))
 
 
