@@ -498,7 +498,7 @@ def test_operations_as_json(aiperf: Run) -> None:
 def test_operations_of_a_file_without_a_network(refused: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_text("{")
     assert refused(_WRONG_USE, "ops", "bad.json").startswith("bad.json: not JSON: ")
-    assert refused(_WRONG_USE, "ops", "nowhere").startswith("nowhere: no such file, and no seed network")
+    assert refused(_WRONG_USE, "ops", "nowhere").startswith("nowhere: neither a file nor a seed network")
 
 
 def test_a_reader_that_goes_away_is_no_traceback() -> None:

@@ -118,7 +118,9 @@ def test_a_folder_that_stays_open_to_others_is_refused(tmp_path: Path, monkeypat
     folder.mkdir(mode=0o755)
     folder.chmod(0o755)
     monkeypatch.setattr(Path, "chmod", _refusing(errno.EPERM))
-    with pytest.raises(AiperfError, match=r"campaign: its mode is 0755, .* 0700: Operation not permitted \(chmod\)"):
+    with pytest.raises(
+        AiperfError, match=r"campaign: its mode 0755 grants others access, .* 0700: Operation not permitted \(chmod\)"
+    ):
         CampaignDirectory.create(folder, SiteSettings(), {})
     CampaignDirectory.create(tmp_path / "private", SiteSettings(), {})  # made so from the beginning
 

@@ -150,7 +150,7 @@ def test_init_never_overwrites(aiperf: Run, tmp_path: Path) -> None:
     (tmp_path / "site.yaml").write_text("mine")
     done = aiperf("init", "--scheduler", "local", "-o", "site.yaml")
     assert done.returncode == 2
-    assert "site.yaml: is there already, and is never overwritten" in done.stderr
+    assert "site.yaml: exists already and is never overwritten" in done.stderr
     assert (tmp_path / "site.yaml").read_text() == "mine"
 
 

@@ -93,7 +93,8 @@ class Site:
 
 
 def hears(command, pattern, seconds=DEADLINE):
-    """Whether it says this in time."""
+    """Wait for a line of a command's output; `^` stands for its beginning, after the time where there is one."""
+    pattern = pattern.replace("^", r"^(?:\d{4}-\S+Z )?")
     assert wait_until(lambda: command.heard(pattern), seconds), (
         f"not within {seconds} s: {pattern!r} in the output: {command.text()}"
     )
@@ -362,7 +363,7 @@ def test_stop_does_not_report_stopped_while_no_job_can_be_cancelled(make_site):
         site.slurm.fail(program)
     stop = site.stop()
     assert stop.wait(DEADLINE) == 4
-    hears(stop, "not stopped yet: its controller still ends 1 of 1 live trial")
+    hears(stop, "not stopped yet: its controller is still ending 1 of 1 live trial")
     assert not stop.heard(" stopped[;]")
     assert controller.status is None
 
@@ -377,7 +378,7 @@ def test_stop_without_a_controller_reports_what_it_left(make_site):
     for program in ("squeue", "scancel", "sbatch"):
         site.slurm.fail(program)
     stop = site.stop()
-    hears(stop, r"no controller runs: 1 live trial\(s\) are ended from here")
+    hears(stop, r"no controller runs: ending 1 live trial\(s\) from this process")
     hears(stop, r"cancelling 1 job\(s\) again")
     assert stop.status is None
     stop.interrupt()
@@ -400,7 +401,7 @@ def test_an_interrupted_stop_does_not_report_stopped(make_site):
     site.is_hanging("scancel")
     stop.interrupt()
     assert stop.wait(30) == 130
-    hears(stop, "not stopped yet, and not waited for")
+    hears(stop, "not stopped yet, and no longer waited for")
     assert not stop.heard(" stopped[;]")
     assert controller.status is None
 

@@ -251,7 +251,7 @@ def test_a_site_may_let_slurm_requeue_jobs_and_then_the_attempt_goes_on(make_slu
     assert state.ends == []
     held = json.loads(shown[0])["trials"][2]
     assert (held["state"], held["host"]) == ("PENDING", None)
-    assert held["why"].startswith("is in the queue again, ")
+    assert held["why"].startswith("requeued, ")
     assert "is held" in held["why"]
     assert list(state.live) == [(0, 1), (1, 1), (2, 1)]
     for trial in range(3):
@@ -449,7 +449,8 @@ def test_array_elements_that_never_ran_leave_the_others_accounted(make_accounted
     campaign = make_accounted_campaign(
         campaign__max_trials=7, campaign__concurrency=7, scheduler__exclusive=True, **long_trials
     )
-    run_until(campaign, lambda controller: sum(bool(trained(controller, trial)) for trial in range(7)) >= 4)
+    # many epochs: slurmdbd records the start of an element some seconds late, and the cancellation of the array at once
+    run_until(campaign, lambda controller: sum(bool(trained(controller, trial, epochs=50)) for trial in range(7)) >= 4)
     campaign.check_verifies()
     lines = [json.loads(line) for line in campaign.directory.accounting.read_text().splitlines()]
     assert sum("start" in line for line in lines) == 4  # Slurm keeps no record of some that were cancelled one by one
