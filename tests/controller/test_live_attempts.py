@@ -282,8 +282,10 @@ def test_the_record_of_an_attempt_that_never_began(clock):
 
 def test_epochs_after_the_end_of_the_campaign_do_not_count(clock):
     live = live_attempt()
-    live.epochs = [epoch_of(1, 0.7), epoch_of(2, 0.3)]
+    live.runs = [run_of(epochs=[0.7, 0.3])]
+    live.epochs = live.runs[0].epochs
     record = record_of(live, deadline=at(199))
+    assert record.hosts == ["n1"]
     assert (record.epochs, record.best_error, record.last_end, record.progressed) == (1, 0.7, at(100), True)
 
 
@@ -328,6 +330,7 @@ def test_an_adopted_attempt_is_silent_since_its_submission(clock, files, monkeyp
     live = monitor_attempt(None, attempt, trial_state(0, [attempt]))
     assert (live.last_sign, live.next_poll) == (clock.time - silent, clock.time)
     assert (live.reported_run, live.planned, live.read_error) == (0, PLANNED, None)
+    assert (live.name, live.abandoned, live.cancel_refused, live.unsubmitted) == (attempt.name, False, False, None)
     attempt.began = None
     assert monitor_attempt(None, attempt, trial_state(0, [attempt])).reported_run == -1
 
@@ -342,3 +345,13 @@ def test_an_adopted_attempt_waits_for_files_of_earlier_attempts(clock, files, mo
     live = monitor_attempt(None, attempt, trial_state(0, [attempt_state(), attempt]))
     assert str(live.read_error) == "stale"
     assert live.take_faults() == ["stale; it is read again at each step"]
+    monkeypatch.setattr(attempt_monitor, "counted_runs", lambda *attempt: ([run_of(epochs=[0.5])], []))
+    live.poll(None)
+    assert (live.read_error, [epoch.epoch for epoch in live.earlier]) == (None, [1])
+
+
+@pytest.mark.parametrize(
+    ("sent", "refused", "expected"), [(None, False, False), (1.0, False, True), (1.0, True, False), (None, True, False)]
+)
+def test_a_cancellation_is_sent_unless_the_scheduler_refused_it(sent, refused, expected):
+    assert live_attempt(cancel_sent=sent, cancel_refused=refused).is_cancel_sent is expected
