@@ -391,9 +391,51 @@ def test_a_later_controller_goes_on_with_the_attempts_of_the_last(open_controlle
 
 
 def test_the_wait_ends_with_a_scheduler_call(open_controller, slow):
-    controller = open_controller(slow)
+    controller = open_controller(slow, first=[(1, 0.5)], scheduler__poll_interval="10m")
     controller.step()
     assert controller.wait(0.0) is False
     slow.go_on.set()
     assert controller.wait(DEADLINE) is True
+    controller.step()  # takes the result; no other call is due
+    assert controller.wait(0.0) is False
+
+
+def test_steps_never_wait_for_files(open_controller):
+    assert open_controller().directory.retry_for == 0.0  # a later step reads them again
+
+
+def test_a_trial_cancelled_by_others_ends_as_soon_as_its_job_is_gone(open_controller, scheduler, monkeypatch):
+    controller = open_controller()
     controller.step()
+    write_events(controller, begin=2 * HOUR - 1, epochs=[2 * HOUR], end="STOPPED")  # a moment ago
+    for _ in range(3):  # its job is still listed
+        controller.step()
+        controller.wait(0.01)
+    assert ends(controller) == []
+    monkeypatch.setattr(controller_module, "job_is_over", lambda live, settings: False)  # without a pause for its files
+    scheduler.listed, scheduler.known = False, JobEnd(EndReason.PREEMPTED, "for job 9")
+    step_until(controller, partial(bool, controller.state.ends))
+    assert ends(controller) == [(0, 1, "PREEMPTED", False)]
+    assert controller.state.ends[0].message == "for job 9"
+
+
+@pytest.mark.parametrize("options", [{}, {"take_over": True, "snapshot": "what was read before"}])
+def test_a_lock_is_taken_over_on_request_only(campaign, scheduler, warnings, monkeypatch, options):
+    asked = []
+
+    def held(directory, **options):
+        asked.append(options)
+        raise TransientError("stale")
+
+    monkeypatch.setattr(controller_module, "HeldCampaign", held)
+    with pytest.raises(TransientError):
+        Controller(campaign().directory, scheduler, resume=False, warn=warnings.append, **options)
+    assert asked == [{"resume": False, "take_over": False, "snapshot": None} | options]
+
+
+def test_a_controller_that_cannot_adopt_its_attempts_releases_the_campaign(open_controller, monkeypatch):
+    open_controller().step()
+    fail_once(monkeypatch, "monitor_attempt", TransientError("stale"))
+    with pytest.raises(TransientError):
+        open_controller()
+    assert list(open_controller().live_attempts) == [(0, 1)]
