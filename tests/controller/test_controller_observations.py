@@ -281,9 +281,10 @@ def test_a_job_is_cancelled_only_once_its_submission_has_ended(open_controller, 
     assert ends(controller) == [(0, 1, "STOPPED", False)]
 
 
-def test_a_tick_waits_for_all_scheduler_calls(open_controller, slow):
-    slow.go_on.set()
+def test_a_tick_waits_for_all_scheduler_calls(open_controller, slow, monkeypatch):
     controller = open_controller(slow)
+    wait = controller.wait
+    monkeypatch.setattr(controller, "wait", lambda seconds: slow.go_on.set() or wait(seconds))
     assert controller.tick() is Phase.RUNNING
     assert controller.state.live[0, 1].job == "7"
     assert controller.tick(stop=True) is Phase.STOPPED
@@ -439,3 +440,47 @@ def test_a_controller_that_cannot_adopt_its_attempts_releases_the_campaign(open_
     with pytest.raises(TransientError):
         open_controller()
     assert list(open_controller().live_attempts) == [(0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "due"),
+    [
+        pytest.param({"waiting": ""}, True, id="one accepted, one left"),
+        pytest.param({"waiting": "a limit"}, False, id="one accepted, one beyond a limit"),
+        pytest.param({"waiting": "", "postponed": "no"}, False, id="one refused for now, one left"),
+    ],
+)
+def test_what_was_left_of_a_submission_is_due_unless_it_must_wait(open_controller, scheduler, answer, due):
+    def submit(requests):
+        first, second = (request.name for request in requests)
+        accepted = {} if "postponed" in answer else {first: "7"}
+        postponed = {first: answer["postponed"]} if "postponed" in answer else {}
+        return SubmitResult(jobs=accepted, postponed=postponed, waiting={second: answer["waiting"]})
+
+    scheduler.submit_result = submit
+    controller = open_controller(first=[(1, 0.5)], campaign__concurrency=2)
+    controller.step()
+    assert controller.has_pending_work is due
+    assert controller.busy is ("postponed" not in answer)
+
+
+@pytest.mark.parametrize(("left", "seconds"), [(None, 600.0), (30.0, 30.0), (0.01, 0.1), (-1.0, 0.1), (700.0, 600.0)])
+def test_the_next_step_comes_when_the_files_of_a_job_must_be_there(open_controller, monkeypatch, left, seconds):
+    controller = open_controller(scheduler__poll_interval="10m")
+    controller.step()
+    monkeypatch.setattr(controller_module, "seconds_until_over", lambda live, settings: left)
+    assert controller.seconds_to_next_step == seconds
+
+
+def test_a_controller_is_busy_while_it_submits_again(open_controller, slow):
+    accept = slow.submit_result
+    slow.submit_result = lambda requests: SubmitResult(waiting={requests[0].name: ""})
+    slow.go_on.set()
+    controller = open_controller(slow)
+    controller.step()
+    assert controller.wait(DEADLINE)
+    slow.go_on.clear()
+    slow.submit_result = accept
+    controller.step()  # takes the first answer, and submits again
+    assert [live.unsubmitted for live in controller.live_attempts.values()] == [Unsubmitted.DUE]
+    assert (controller.busy, controller.has_pending_work) == (True, False)
