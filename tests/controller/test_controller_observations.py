@@ -49,18 +49,34 @@ class Scheduler:
 
 
 class SlowScheduler(Scheduler):
-    """Answers submissions when the test sets `go_on`."""
+    """Answers calls of one kind when the test sets `go_on`, and all others at once."""
 
     nonblocking = False
 
     def __init__(self):
         super().__init__()
-        self.go_on, self.began = threading.Event(), threading.Event()
+        self.go_on, self.began, self.slow_call = threading.Event(), threading.Event(), "submit"
 
     def submit(self, requests):
-        self.began.set()
-        assert self.go_on.wait(DEADLINE), "the test did not let the call end"
+        self.answer("submit")
         return super().submit(requests)
+
+    def array_limit(self):
+        self.answer("array_limit")
+        return super().array_limit()
+
+    def query(self, names):
+        self.answer("query")
+        return super().query(names)
+
+    def cancel(self, jobs, *, force):
+        self.answer("cancel")
+        return super().cancel(jobs, force=force)
+
+    def answer(self, call):
+        if call == self.slow_call:
+            self.began.set()
+            assert self.go_on.wait(DEADLINE), "the test did not let the call end"
 
 
 @pytest.fixture
@@ -127,6 +143,12 @@ def step_until(controller, condition, **options):
             return phase
         controller.wait(0.01)
     pytest.fail("not within 500 steps of 10 ms")
+
+
+def answer_while_waiting(controller, slow, monkeypatch):
+    """Let a slow scheduler answer only once the controller waits for it."""
+    wait = controller.wait
+    monkeypatch.setattr(controller, "wait", lambda seconds: slow.go_on.set() or wait(seconds))
 
 
 def test_begin_epochs_and_end_of_a_trial_are_recorded(open_controller, scheduler):
@@ -218,14 +240,52 @@ def test_a_cancelled_job_that_begins_is_cancelled_again(open_controller, schedul
 
 
 def test_a_missing_job_that_writes_events_is_found(open_controller, scheduler):
-    controller = open_controller(scheduler__lost_after="1h")
+    controller = open_controller(scheduler__lost_after="1h", scheduler__silent_after="10ms")
+    controller.step()
+    write_events(controller)
     controller.step()
     scheduler.listed = False
     (live,) = controller.live_attempts.values()
     step_until(controller, lambda: live.attempt.missing_since)
     write_events(controller, epochs=[1])
     controller.step()
+    assert '"submitted"' in controller.builder.journal_lines()[-1]
     assert (live.attempt.missing_since, live.attempt.job) == (None, "7")
+
+
+def test_an_attempt_that_begins_needs_no_submission(open_controller, scheduler):
+    scheduler.submit_result = lambda requests: SubmitResult(waiting={requests[0].name: ""})
+    controller = open_controller()
+    controller.step()
+    assert controller.has_pending_work
+    write_events(controller)
+    controller.step()
+    assert (controller.has_pending_work, controller.busy) == (False, True)
+    assert scheduler.calls == [("submit", "00000-1")]
+
+
+def test_the_end_of_a_job_makes_room_below_a_limit_of_the_site(open_controller, scheduler):
+    accept = scheduler.submit_result
+    scheduler.submit_result = lambda requests: SubmitResult(
+        jobs={requests[0].name: "7"}, waiting={requests[1].name: "a limit"}
+    )
+    controller = open_controller(first=[(1, 0.5)], campaign__concurrency=2, scheduler__poll_interval="10m")
+    controller.step()
+    controller.step()
+    assert scheduler.calls == [("submit", "00001-1"), ("submit", "00002-1")]  # in one call
+    scheduler.submit_result = accept
+    write_events(controller, trial=1, epochs=[1], end="COMPLETED")
+    controller.step()
+    assert scheduler.calls[2:] == [("submit", "00002-1")]
+
+
+def test_a_submission_of_which_no_job_is_known_is_repeated(open_controller, scheduler):
+    scheduler.listed = False
+    scheduler.submit_result = lambda requests: SubmitResult(unsure={requests[0].name: "no answer"})
+    controller = open_controller(scheduler__lost_after="10ms")
+    step_until(controller, lambda: len(scheduler.calls) > 1)
+    assert scheduler.calls == [("submit", "00000-1")] * 2
+    assert ends(controller) == []
 
 
 def test_cancellations_beyond_one_call_are_due_at_once(open_controller, scheduler):
@@ -281,33 +341,54 @@ def test_a_job_is_cancelled_only_once_its_submission_has_ended(open_controller, 
     assert ends(controller) == [(0, 1, "STOPPED", False)]
 
 
-def test_a_tick_waits_for_all_scheduler_calls(open_controller, slow, monkeypatch):
-    controller = open_controller(slow)
-    wait = controller.wait
-    monkeypatch.setattr(controller, "wait", lambda seconds: slow.go_on.set() or wait(seconds))
+def test_a_tick_waits_for_submissions_and_cancellations(open_controller, slow, monkeypatch):
+    controller = open_controller(slow, first=[(1, 0.5)], scheduler__poll_interval="10m")
+    answer_while_waiting(controller, slow, monkeypatch)
     assert controller.tick() is Phase.RUNNING
-    assert controller.state.live[0, 1].job == "7"
+    assert controller.state.live[1, 1].job == "7"
+    slow.slow_call = "cancel"
+    slow.go_on.clear()
     assert controller.tick(stop=True) is Phase.STOPPED
-    assert ends(controller) == [(0, 1, "STOPPED", False)]
+    assert ends(controller)[1:] == [(1, 1, "STOPPED", False)]
 
 
-def test_a_tick_waits_for_the_array_limit(open_controller, slow):
-    slow.go_on.set()
-    slow.limit = 10
+def test_a_tick_waits_for_the_queue(open_controller, slow, monkeypatch):
+    slow.slow_call = "query"
+    slow.submit_result = lambda requests: SubmitResult(unsure={requests[0].name: "no answer"})
+    controller = open_controller(slow)
+    answer_while_waiting(controller, slow, monkeypatch)
+    for _ in range(2):  # the poll begins after the submission was taken
+        controller.tick()
+    assert controller.state.live[0, 1].job == "7"
+
+
+def test_a_tick_waits_for_the_array_limit(open_controller, slow, monkeypatch):
+    slow.slow_call, slow.limit = "array_limit", 10
     controller = open_controller(slow, first=[(1, 0.5)], campaign__concurrency=3)
+    answer_while_waiting(controller, slow, monkeypatch)
     controller.tick()
     assert [name.partition("[")[2] for _, name in slow.calls] == ["0]", "1]", "2]"]
 
 
-def test_the_answer_to_a_job_that_has_ended_already_is_dropped(open_controller, slow):
-    controller = open_controller(slow)
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(lambda name: SubmitResult(jobs={name: "7"}), id="accepted"),
+        pytest.param(lambda name: SubmitResult(refused={name: "no"}), id="refused"),
+        pytest.param(lambda name: SubmitResult(unsure={name: "no answer"}), id="no answer"),
+        pytest.param(lambda name: SubmitResult(waiting={name: "a limit"}), id="a limit"),
+    ],
+)
+def test_the_answer_to_a_job_that_has_ended_already_is_dropped(open_controller, slow, answer):
+    slow.submit_result = lambda requests: answer(requests[0].name)
+    controller = open_controller(slow, campaign__max_trials=1)
     controller.step()
     write_events(controller, epochs=[1], end="COMPLETED")
     controller.step()
-    assert ends(controller) == [(0, 1, "COMPLETED", True)]
     slow.go_on.set()
     controller.tick()
-    assert [(attempt.trial, attempt.job) for attempt in controller.state.live.values()] == [(1, "7")]
+    assert ends(controller) == [(0, 1, "COMPLETED", True)]
+    assert not controller.live_attempts
 
 
 def test_a_job_that_was_perhaps_submitted_is_looked_for_in_the_queue(open_controller, scheduler, warnings):
@@ -472,7 +553,7 @@ def test_the_next_step_comes_when_the_files_of_a_job_must_be_there(open_controll
     assert controller.seconds_to_next_step == seconds
 
 
-def test_a_controller_is_busy_while_it_submits_again(open_controller, slow):
+def test_a_controller_is_busy_while_it_submits_again(open_controller, slow, monkeypatch):
     accept = slow.submit_result
     slow.submit_result = lambda requests: SubmitResult(waiting={requests[0].name: ""})
     slow.go_on.set()
@@ -484,3 +565,20 @@ def test_a_controller_is_busy_while_it_submits_again(open_controller, slow):
     controller.step()  # takes the first answer, and submits again
     assert [live.unsubmitted for live in controller.live_attempts.values()] == [Unsubmitted.DUE]
     assert (controller.busy, controller.has_pending_work) == (True, False)
+    answer_while_waiting(controller, slow, monkeypatch)
+    controller.tick()
+    assert controller.state.live[0, 1].job == "7"
+
+
+def test_a_doubtful_submission_says_nothing_of_other_missing_jobs(open_controller, scheduler):
+    controller = open_controller(first=[(1, 0.5)], campaign__concurrency=2, scheduler__lost_after="1h")
+    controller.step()
+    scheduler.listed = False
+    other = controller.live_attempts[2, 1].attempt
+    step_until(controller, lambda: other.missing_since)
+    scheduler.submit_result = lambda requests: SubmitResult(unsure={request.name: "no answer" for request in requests})
+    missing_since = other.missing_since
+    write_events(controller, trial=1, epochs=[1], end="COMPLETED")
+    controller.step()
+    assert scheduler.calls[-1] == ("submit", "00003-1")
+    assert other.missing_since == missing_since

@@ -111,6 +111,7 @@ def test_a_refused_job_pauses_the_campaign(campaign, scheduler, warnings):
     controller.step()
     controller.close()
     assert ends(controller) == [(0, 1, "SUBMIT_REFUSED", True)]
+    assert [file.run for file in controller.state.ends[0].files] == [0]  # with its end line
     assert controller.state.phase_reason == "trial 0 ended SUBMIT_REFUSED: invalid account"
 
 
