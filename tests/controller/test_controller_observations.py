@@ -1,154 +1,18 @@
 """Steps of a controller whose trials write events: what it records, cancels and submits, and what it waits for."""
 
-import threading
 from functools import partial
 
 import pytest
 
 from aiperf_orch.campaign.state import Phase
 from aiperf_orch.controller import controller as controller_module
-from aiperf_orch.controller.attempt_monitor import Unsubmitted
 from aiperf_orch.controller.controller import Controller
 from aiperf_orch.records.base import EndReason
-from aiperf_orch.schedulers.base import CancelResult, JobEnd, JobState, JobStatus, SubmitResult
+from aiperf_orch.schedulers.base import JobEnd, SubmitResult
 from aiperf_orch.util.errors import TransientError
+from controller.stepping import ends, fail_once, step_until, write_events
 
-DEADLINE = 60  # seconds
-HOUR = 3600
-
-
-class Scheduler:
-    """Accepts all jobs, which run until they are cancelled; `calls` lists submissions and cancellations."""
-
-    nonblocking, query_interval, lookahead, avoids_nodes = True, 0.0, 0, True
-    early_log, max_cancels_per_call = "log", None
-
-    def __init__(self):
-        self.calls, self.listed, self.known, self.limit, self.never_starts = [], True, {}, 1, True
-        self.submit_result = lambda requests: SubmitResult(jobs={request.name: "7" for request in requests})
-
-    def submit(self, requests):
-        self.calls += [("submit", request.name.split("-", 1)[1]) for request in requests]
-        return self.submit_result(requests)
-
-    def array_limit(self):
-        return self.limit
-
-    def release_resources(self, names):
-        pass
-
-    def query(self, names):
-        return {name: JobStatus(name, "7", JobState.RUNNING, running_for=1.0) for name in names if self.listed}
-
-    def query_unlisted(self, jobs):
-        return {name: self.known for name in jobs if self.known}
-
-    def cancel(self, jobs, *, force):
-        self.calls += [("kill" if force else "cancel", name.split("-", 1)[1]) for name in jobs]
-        return CancelResult(never_started=list(jobs) if self.never_starts else [])
-
-
-class SlowScheduler(Scheduler):
-    """Answers calls of one kind when the test sets `go_on`, and all others at once."""
-
-    nonblocking = False
-
-    def __init__(self):
-        super().__init__()
-        self.go_on, self.began, self.slow_call = threading.Event(), threading.Event(), "submit"
-
-    def submit(self, requests):
-        self.answer("submit")
-        return super().submit(requests)
-
-    def array_limit(self):
-        self.answer("array_limit")
-        return super().array_limit()
-
-    def query(self, names):
-        self.answer("query")
-        return super().query(names)
-
-    def cancel(self, jobs, *, force):
-        self.answer("cancel")
-        return super().cancel(jobs, force=force)
-
-    def answer(self, call):
-        if call == self.slow_call:
-            self.began.set()
-            assert self.go_on.wait(DEADLINE), "the test did not let the call end"
-
-
-@pytest.fixture
-def scheduler():
-    return Scheduler()
-
-
-@pytest.fixture
-def slow():
-    scheduler = SlowScheduler()
-    yield scheduler
-    scheduler.go_on.set()
-
-
-@pytest.fixture
-def warnings():
-    return []
-
-
-@pytest.fixture
-def open_controller(campaign, scheduler, warnings):
-    """Opens a controller of one campaign, which lasts nine hours and polls every 10 ms; each call closes the last."""
-    opened, made = [], []
-
-    def open_controller(using=scheduler, first=(), **changes):
-        if opened:
-            opened.pop().close()
-        if not made:
-            settings = {"campaign__duration": "9h", "campaign__max_trials": 9, "campaign__concurrency": 1}
-            settings["scheduler__poll_interval"] = "10ms"
-            made.append(campaign(**settings | changes))
-            if first:  # a trial that is over, of an earlier controller
-                made[0].trial(0, first)
-        opened.append(Controller(made[0].directory, using, resume=True, warn=warnings.append))
-        opened[0].builder = made[0]
-        return opened[0]
-
-    yield open_controller
-    for controller in opened:
-        controller.close()
-
-
-def write_events(controller, *, trial=0, begin=0, epochs=(), end=None, lines=()):
-    """Write the events file of the first run: seconds of the begin, of the ends of epochs, and why it ended."""
-    made, state = controller.builder, controller.state.trials[trial]
-    operations = state.proposal.operations
-    events = [made.begin(begin, trial, spec_sha256=state.spec_sha256, job="7")]
-    events += [made.epoch(number, each, trial=trial, operations=operations) for number, each in enumerate(epochs, 1)]
-    if end is not None:
-        success = {"best_error": 0.5, "best_epoch": 1} if end == "COMPLETED" else {}
-        events.append(made.end(max([begin, *epochs]), trial, reason=end, **success))
-    made.events(*events, *lines, trial=trial)
-
-
-def ends(controller):
-    return [(end.trial, end.attempt, end.reason.value, end.final) for end in controller.state.ends]
-
-
-def step_until(controller, condition, **options):
-    """Step until a condition holds."""
-    for _ in range(500):
-        phase = controller.step(**options)
-        if condition():
-            return phase
-        controller.wait(0.01)
-    pytest.fail("not within 500 steps of 10 ms")
-
-
-def answer_while_waiting(controller, slow, monkeypatch):
-    """Let a slow scheduler answer only once the controller waits for it."""
-    wait = controller.wait
-    monkeypatch.setattr(controller, "wait", lambda seconds: slow.go_on.set() or wait(seconds))
+HOUR = 3600  # seconds
 
 
 def test_begin_epochs_and_end_of_a_trial_are_recorded(open_controller, scheduler):
@@ -264,174 +128,11 @@ def test_an_attempt_that_begins_needs_no_submission(open_controller, scheduler):
     assert scheduler.calls == [("submit", "00000-1")]
 
 
-def test_the_end_of_a_job_makes_room_below_a_limit_of_the_site(open_controller, scheduler):
-    accept = scheduler.submit_result
-    scheduler.submit_result = lambda requests: SubmitResult(
-        jobs={requests[0].name: "7"}, waiting={requests[1].name: "a limit"}
-    )
-    controller = open_controller(first=[(1, 0.5)], campaign__concurrency=2, scheduler__poll_interval="10m")
-    controller.step()
-    controller.step()
-    assert scheduler.calls == [("submit", "00001-1"), ("submit", "00002-1")]  # in one call
-    scheduler.submit_result = accept
-    write_events(controller, trial=1, epochs=[1], end="COMPLETED")
-    controller.step()
-    assert scheduler.calls[2:] == [("submit", "00002-1")]
-
-
-def test_a_submission_of_which_no_job_is_known_is_repeated(open_controller, scheduler):
-    scheduler.listed = False
-    scheduler.submit_result = lambda requests: SubmitResult(unsure={requests[0].name: "no answer"})
-    controller = open_controller(scheduler__lost_after="10ms")
-    step_until(controller, lambda: len(scheduler.calls) > 1)
-    assert scheduler.calls == [("submit", "00000-1")] * 2
-    assert ends(controller) == []
-
-
-def test_cancellations_beyond_one_call_are_due_at_once(open_controller, scheduler):
-    scheduler.max_cancels_per_call, scheduler.never_starts = 1, False
-    controller = open_controller(first=[(1, 0.5)], campaign__concurrency=2)
-    controller.step()
-    assert (controller.has_pending_work, controller.seconds_to_next_step) == (False, 0.01)
-    controller.step(stop=True)
-    assert (controller.has_pending_work, controller.seconds_to_next_step, controller.cancelled_count) == (True, 0.0, 1)
-    controller.step(stop=True)
-    assert (controller.has_pending_work, controller.seconds_to_next_step, controller.cancelled_count) == (
-        False,
-        0.01,
-        2,
-    )
-
-
-def test_trials_that_start_together_are_an_array(open_controller, scheduler):
-    scheduler.limit = 10
-    controller = open_controller(first=[(1, 0.5)], campaign__concurrency=3)
-    controller.step()
-    assert [name.partition("[")[2] for _, name in scheduler.calls] == ["0]", "1]", "2]"]
-    assert len(controller.live_attempts) == 3
-    controller.step()
-    assert len(scheduler.calls) == 3
-
-
 def test_a_campaign_without_further_trials_finishes(open_controller, scheduler):
     controller = open_controller(first=[(1, 0.5)], campaign__max_trials=1)
     assert controller.step() is Phase.FINISHED
     assert (controller.state.phase_reason, controller.state.by_deadline) == ("its 1 trials have ended", False)
     assert scheduler.calls == []
-
-
-def test_a_submission_in_flight_is_recorded_when_the_controller_closes(open_controller, slow):
-    controller = open_controller(slow)
-    controller.step()
-    assert slow.began.wait(DEADLINE)
-    assert controller.busy
-    slow.go_on.set()
-    (attempt,) = open_controller(slow).state.live.values()
-    assert attempt.job == "7"
-
-
-def test_a_job_is_cancelled_only_once_its_submission_has_ended(open_controller, slow):
-    controller = open_controller(slow)
-    controller.step()
-    controller.step(stop=True)
-    assert controller.state.live[0, 1].cancelling is EndReason.STOPPED
-    slow.go_on.set()
-    controller.tick(stop=True)
-    assert slow.calls == [("submit", "00000-1"), ("cancel", "00000-1")]
-    assert ends(controller) == [(0, 1, "STOPPED", False)]
-
-
-def test_a_tick_waits_for_submissions_and_cancellations(open_controller, slow, monkeypatch):
-    controller = open_controller(slow, first=[(1, 0.5)], scheduler__poll_interval="10m")
-    answer_while_waiting(controller, slow, monkeypatch)
-    assert controller.tick() is Phase.RUNNING
-    assert controller.state.live[1, 1].job == "7"
-    slow.slow_call = "cancel"
-    slow.go_on.clear()
-    assert controller.tick(stop=True) is Phase.STOPPED
-    assert ends(controller)[1:] == [(1, 1, "STOPPED", False)]
-
-
-def test_a_tick_waits_for_the_queue(open_controller, slow, monkeypatch):
-    slow.slow_call = "query"
-    slow.submit_result = lambda requests: SubmitResult(unsure={requests[0].name: "no answer"})
-    controller = open_controller(slow)
-    answer_while_waiting(controller, slow, monkeypatch)
-    for _ in range(2):  # the poll begins after the submission was taken
-        controller.tick()
-    assert controller.state.live[0, 1].job == "7"
-
-
-def test_a_tick_waits_for_the_array_limit(open_controller, slow, monkeypatch):
-    slow.slow_call, slow.limit = "array_limit", 10
-    controller = open_controller(slow, first=[(1, 0.5)], campaign__concurrency=3)
-    answer_while_waiting(controller, slow, monkeypatch)
-    controller.tick()
-    assert [name.partition("[")[2] for _, name in slow.calls] == ["0]", "1]", "2]"]
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        pytest.param(lambda name: SubmitResult(jobs={name: "7"}), id="accepted"),
-        pytest.param(lambda name: SubmitResult(refused={name: "no"}), id="refused"),
-        pytest.param(lambda name: SubmitResult(unsure={name: "no answer"}), id="no answer"),
-        pytest.param(lambda name: SubmitResult(waiting={name: "a limit"}), id="a limit"),
-    ],
-)
-def test_the_answer_to_a_job_that_has_ended_already_is_dropped(open_controller, slow, answer):
-    slow.submit_result = lambda requests: answer(requests[0].name)
-    controller = open_controller(slow, campaign__max_trials=1)
-    controller.step()
-    write_events(controller, epochs=[1], end="COMPLETED")
-    controller.step()
-    slow.go_on.set()
-    controller.tick()
-    assert ends(controller) == [(0, 1, "COMPLETED", True)]
-    assert not controller.live_attempts
-
-
-def test_a_job_that_was_perhaps_submitted_is_looked_for_in_the_queue(open_controller, scheduler, warnings):
-    controller = open_controller()
-    accepted = scheduler.submit_result
-    scheduler.submit_result = lambda requests: SubmitResult(unsure={request.name: "no answer" for request in requests})
-    controller.step()
-    assert (controller.busy, controller.state.live[0, 1].job) == (True, None)
-    controller.step()
-    assert controller.state.live[0, 1].job == "7"  # the queue lists it
-    assert warnings == ["1 job(s) perhaps not submitted: no answer"]
-    scheduler.submit_result = accepted
-
-
-def test_a_site_that_accepted_a_job_before_refuses_none_for_good(open_controller, scheduler):
-    open_controller(first=[(1, 0.5)])
-    controller = open_controller()
-    scheduler.submit_result = lambda requests: SubmitResult(refused={requests[0].name: "invalid account"})
-    controller.step()
-    (live,) = controller.live_attempts.values()
-    assert (live.unsubmitted, len(controller.state.ends), controller.busy) == (Unsubmitted.POSTPONED, 1, False)
-
-
-def fail_once(monkeypatch, name, error):
-    """Let the next call of a function of the controller's module fail."""
-    real, errors = getattr(controller_module, name), [error]
-
-    def call(*arguments, **options):
-        if errors:
-            raise errors.pop()
-        return real(*arguments, **options)
-
-    monkeypatch.setattr(controller_module, name, call)
-
-
-def test_a_job_that_cannot_be_written_is_submitted_at_a_later_step(open_controller, scheduler, warnings, monkeypatch):
-    controller = open_controller()
-    fail_once(monkeypatch, "make_request", OSError(28, "No space left on device", "jobs/00000-1"))
-    controller.step()
-    assert warnings == ["1 trial(s) wait to be submitted: jobs/00000-1: cannot be made: No space left on device"]
-    assert (scheduler.calls, controller.busy, controller.has_pending_work) == ([], False, False)
-    controller.step()
-    assert (scheduler.calls, controller.busy) == ([("submit", "00000-1")], True)
 
 
 @pytest.mark.parametrize(
@@ -470,16 +171,6 @@ def test_a_later_controller_goes_on_with_the_attempts_of_the_last(open_controlle
     write_events(controller, epochs=[1], end="COMPLETED")
     controller.step()
     assert ends(controller) == [(0, 1, "COMPLETED", True)]
-
-
-def test_the_wait_ends_with_a_scheduler_call(open_controller, slow):
-    controller = open_controller(slow, first=[(1, 0.5)], scheduler__poll_interval="10m")
-    controller.step()
-    assert controller.wait(0.0) is False
-    slow.go_on.set()
-    assert controller.wait(DEADLINE) is True
-    controller.step()  # takes the result; no other call is due
-    assert controller.wait(0.0) is False
 
 
 def test_steps_never_wait_for_files(open_controller):
@@ -523,62 +214,9 @@ def test_a_controller_that_cannot_adopt_its_attempts_releases_the_campaign(open_
     assert list(open_controller().live_attempts) == [(0, 1)]
 
 
-@pytest.mark.parametrize(
-    ("answer", "due"),
-    [
-        pytest.param({"waiting": ""}, True, id="one accepted, one left"),
-        pytest.param({"waiting": "a limit"}, False, id="one accepted, one beyond a limit"),
-        pytest.param({"waiting": "", "postponed": "no"}, False, id="one refused for now, one left"),
-    ],
-)
-def test_what_was_left_of_a_submission_is_due_unless_it_must_wait(open_controller, scheduler, answer, due):
-    def submit(requests):
-        first, second = (request.name for request in requests)
-        accepted = {} if "postponed" in answer else {first: "7"}
-        postponed = {first: answer["postponed"]} if "postponed" in answer else {}
-        return SubmitResult(jobs=accepted, postponed=postponed, waiting={second: answer["waiting"]})
-
-    scheduler.submit_result = submit
-    controller = open_controller(first=[(1, 0.5)], campaign__concurrency=2)
-    controller.step()
-    assert controller.has_pending_work is due
-    assert controller.busy is ("postponed" not in answer)
-
-
 @pytest.mark.parametrize(("left", "seconds"), [(None, 600.0), (30.0, 30.0), (0.01, 0.1), (-1.0, 0.1), (700.0, 600.0)])
 def test_the_next_step_comes_when_the_files_of_a_job_must_be_there(open_controller, monkeypatch, left, seconds):
     controller = open_controller(scheduler__poll_interval="10m")
     controller.step()
     monkeypatch.setattr(controller_module, "seconds_until_over", lambda live, settings: left)
     assert controller.seconds_to_next_step == seconds
-
-
-def test_a_controller_is_busy_while_it_submits_again(open_controller, slow, monkeypatch):
-    accept = slow.submit_result
-    slow.submit_result = lambda requests: SubmitResult(waiting={requests[0].name: ""})
-    slow.go_on.set()
-    controller = open_controller(slow)
-    controller.step()
-    assert controller.wait(DEADLINE)
-    slow.go_on.clear()
-    slow.submit_result = accept
-    controller.step()  # takes the first answer, and submits again
-    assert [live.unsubmitted for live in controller.live_attempts.values()] == [Unsubmitted.DUE]
-    assert (controller.busy, controller.has_pending_work) == (True, False)
-    answer_while_waiting(controller, slow, monkeypatch)
-    controller.tick()
-    assert controller.state.live[0, 1].job == "7"
-
-
-def test_a_doubtful_submission_says_nothing_of_other_missing_jobs(open_controller, scheduler):
-    controller = open_controller(first=[(1, 0.5)], campaign__concurrency=2, scheduler__lost_after="1h")
-    controller.step()
-    scheduler.listed = False
-    other = controller.live_attempts[2, 1].attempt
-    step_until(controller, lambda: other.missing_since)
-    scheduler.submit_result = lambda requests: SubmitResult(unsure={request.name: "no answer" for request in requests})
-    missing_since = other.missing_since
-    write_events(controller, trial=1, epochs=[1], end="COMPLETED")
-    controller.step()
-    assert scheduler.calls[-1] == ("submit", "00003-1")
-    assert other.missing_since == missing_since
