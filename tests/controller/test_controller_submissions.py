@@ -251,3 +251,13 @@ def test_a_trial_may_begin_before_its_job_is_known(open_controller, scheduler):
     write_events(controller)
     controller.step()
     assert (live.attempt.began.job, live.attempt.missing_since) == ("7", None)
+
+
+def test_a_job_that_is_being_submitted_is_not_missing(open_controller, slow):
+    slow.listed = False
+    controller = open_controller(slow, scheduler__lost_after="10ms")
+    for _ in range(20):
+        controller.step()
+        controller.wait(0.01)
+    (live,) = controller.live_attempts.values()
+    assert (live.attempt.missing_since, live.unsubmitted) == (None, None)
