@@ -261,3 +261,14 @@ def test_a_job_that_is_being_submitted_is_not_missing(open_controller, slow):
         controller.wait(0.01)
     (live,) = controller.live_attempts.values()
     assert (live.attempt.missing_since, live.unsubmitted) == (None, None)
+
+
+def test_nothing_is_due_in_a_paused_campaign(open_controller, scheduler):
+    scheduler.submit_result = lambda requests: SubmitResult(
+        jobs={requests[0].name: "7"}, waiting={requests[1].name: ""}
+    )
+    controller = open_controller(first=[(1, 0.5)], campaign__concurrency=2)
+    controller.step()
+    write_events(controller, trial=1, end="BAD_DATA")
+    assert controller.step() is Phase.PAUSED
+    assert (controller.has_pending_work, controller.busy) == (False, False)
