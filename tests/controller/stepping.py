@@ -17,6 +17,7 @@ class Scheduler:
     early_log, max_cancels_per_call = "log", None
 
     def __init__(self):
+        self.ended = set()  # names that the queue lists as ended
         self.calls, self.listed, self.known, self.limit, self.never_starts = [], True, {}, 1, True
         self.submit_result = lambda requests: SubmitResult(jobs={request.name: "7" for request in requests})
 
@@ -31,7 +32,8 @@ class Scheduler:
         pass
 
     def query(self, names):
-        return {name: JobStatus(name, "7", JobState.RUNNING, running_for=1.0) for name in names if self.listed}
+        states = {name: JobState.ENDED if name in self.ended else JobState.RUNNING for name in names if self.listed}
+        return {name: JobStatus(name, "7", state, running_for=1.0) for name, state in states.items()}
 
     def query_unlisted(self, jobs):
         return {name: self.known for name in jobs if self.known}

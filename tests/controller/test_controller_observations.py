@@ -24,6 +24,7 @@ def test_begin_epochs_and_end_of_a_trial_are_recorded(open_controller, scheduler
     (live,) = controller.live_attempts.values()
     assert (live.attempt.began.time, len(live.epochs)) == (controller.builder.at(0), 1)
     assert controller.deadline == controller.builder.at(9 * HOUR)
+    assert sum('"submitted"' in line for line in controller.builder.journal_lines()) == 1
     scheduler.calls.clear()
     write_events(controller, begin=0, epochs=[1, 2], end="COMPLETED")
     controller.step()
@@ -76,6 +77,9 @@ def test_a_stop_waits_for_the_end_of_its_jobs_and_is_recorded_once(open_controll
     controller.step()
     assert controller.step(stop=True) is Phase.RUNNING
     assert controller.cancelled_count == 1
+    before = len(controller.builder.journal_lines())
+    controller.step(stop=True)
+    assert len(controller.builder.journal_lines()) == before
     write_events(controller, end="STOPPED")
     assert controller.step(stop=True) is Phase.STOPPED
     before = len(controller.builder.journal_lines())
@@ -220,3 +224,25 @@ def test_the_next_step_comes_when_the_files_of_a_job_must_be_there(open_controll
     controller.step()
     monkeypatch.setattr(controller_module, "seconds_until_over", lambda live, settings: left)
     assert controller.seconds_to_next_step == seconds
+
+
+def test_an_answer_concerns_only_the_jobs_that_were_polled_for(open_controller, scheduler):
+    controller = open_controller(first=[(1, 0.5)], campaign__concurrency=2, scheduler__lost_after="1h")
+    controller.step()
+    write_events(controller, trial=1)
+    controller.step()
+    scheduler.listed = False
+    training, pending = (live.attempt for live in controller.live_attempts.values())
+    step_until(controller, lambda: pending.missing_since)
+    assert training.missing_since is None  # it wrote events a moment ago
+
+
+def test_the_end_of_a_job_is_noticed_though_it_wrote_events_a_moment_ago(open_controller, scheduler):
+    controller = open_controller(first=[(1, 0.5)], campaign__concurrency=2, scheduler__lost_after="10ms")
+    controller.step()
+    write_events(controller, trial=1)
+    controller.step()
+    scheduler.ended = {controller.live_attempts[1, 1].name}
+    scheduler.known = JobEnd(EndReason.TRIAL_ERROR, "exit status 1")
+    step_until(controller, lambda: len(controller.state.ends) > 1)
+    assert ends(controller)[1:] == [(1, 1, "TRIAL_ERROR", False)]
