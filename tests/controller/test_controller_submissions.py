@@ -272,3 +272,16 @@ def test_nothing_is_due_in_a_paused_campaign(open_controller, scheduler):
     write_events(controller, trial=1, end="BAD_DATA")
     assert controller.step() is Phase.PAUSED
     assert (controller.has_pending_work, controller.busy) == (False, False)
+
+
+def test_the_answer_to_a_cancellation_may_come_after_the_end(open_controller, slow):
+    slow.slow_call = "cancel"
+    controller = open_controller(slow, first=[(1, 0.5)], scheduler__poll_interval="10m")
+    controller.tick()
+    controller.step(stop=True)
+    write_events(controller, trial=1, end="STOPPED")
+    controller.step(stop=True)
+    assert ends(controller)[1:] == [(1, 1, "STOPPED", False)]
+    slow.go_on.set()
+    assert controller.tick(stop=True) is Phase.STOPPED
+    assert len(ends(controller)) == 2
