@@ -281,7 +281,7 @@ def test_the_answer_to_a_cancellation_may_come_after_the_end(open_controller, sl
     controller.step(stop=True)
     write_events(controller, trial=1, end="STOPPED")
     controller.step(stop=True)
-    assert ends(controller)[1:] == [(1, 1, "STOPPED", False)]
+    assert ends(controller)[1:] == [(1, 1, "STOPPED", True)]
     slow.go_on.set()
     assert controller.tick(stop=True) is Phase.STOPPED
     assert len(ends(controller)) == 2
