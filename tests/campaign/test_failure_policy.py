@@ -66,7 +66,7 @@ def test_a_trial_gets_exactly_max_attempts(reason, max_attempts):
     while not ended or not ended[-1]:
         text = " ".join([*[reason.value] * len(ended), "live"])
         ended.append(is_final(reason, attempts(text), max_attempts, progressed=False))
-        assert len(ended) <= max_attempts, f"attempt {len(ended) + 1} follows, though {max_attempts} are allowed"
+        assert len(ended) <= max_attempts, f"attempt {len(ended)} began: max_attempts is {max_attempts}"
     assert len(ended) == max_attempts
 
 

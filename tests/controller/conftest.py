@@ -18,6 +18,7 @@ from aiperf_orch.schedulers.pbs import qstat
 from aiperf_orch.schedulers.registry import make_scheduler
 from aiperf_orch.settings.models import SiteSettings
 from controller.following import check_verifies
+from controller.stepping import Scheduler, SlowScheduler
 
 LOCAL = {"poll_interval": "50ms", "silent_after": "1s", "lost_after": "500ms", "stop_grace": "10s"}
 SLURM = {
@@ -299,3 +300,43 @@ def long_trials():
         "training__max_patience": 5000,
         "training__simulated_epoch_seconds": 0.1,
     }
+
+
+@pytest.fixture
+def scheduler():
+    return Scheduler()
+
+
+@pytest.fixture
+def slow():
+    scheduler = SlowScheduler()
+    yield scheduler
+    scheduler.go_on.set()
+
+
+@pytest.fixture
+def warnings():
+    return []
+
+
+@pytest.fixture
+def open_controller(campaign, scheduler, warnings):
+    """Opens a controller of one campaign, which lasts nine hours and polls every 10 ms; each call closes the last."""
+    opened, made = [], []
+
+    def open_controller(using=scheduler, first=(), **changes):
+        if opened:
+            opened.pop().close()
+        if not made:
+            settings = {"campaign__duration": "9h", "campaign__max_trials": 9, "campaign__concurrency": 1}
+            settings["scheduler__poll_interval"] = "10ms"
+            made.append(campaign(**settings | changes))
+            if first:  # a trial that is over, of an earlier controller
+                made[0].trial(0, first)
+        opened.append(Controller(made[0].directory, using, resume=True, warn=warnings.append))
+        opened[0].builder = made[0]
+        return opened[0]
+
+    yield open_controller
+    for controller in opened:
+        controller.close()

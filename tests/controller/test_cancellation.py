@@ -217,7 +217,15 @@ def test_a_job_that_begins_after_it_was_cancelled_is_cancelled_again(canceller, 
     assert scheduler.calls == ["1", "1"]
 
 
-def test_a_new_canceller_may_call_at_once(canceller):
+def test_a_job_begins_that_was_never_cancelled(canceller, scheduler):
+    live = live_attempt(attempt_state(1))
+    canceller.forget(live)
+    canceller.cancel([], [])
+    assert (live.cancel_sent, scheduler.calls) == (None, [])
+
+
+def test_a_new_canceller_may_call_at_once(canceller, clock):
+    clock.time = 0.0  # of a machine just booted
     assert not canceller.running
     assert canceller.has_more([cancelled(1)])
     assert canceller.take_outcome() is None
@@ -240,8 +248,9 @@ class Directory:
 class Ending:
     """A live attempt whose polls find these end lines, one after another."""
 
-    def __init__(self, *lines):
-        self.lines, self.line, self.live = list(lines), None, live_attempt(attempt_state())
+    def __init__(self, *lines, order=None):
+        self.lines, self.line = list(lines), None
+        self.live = live_attempt(attempt_state(cancelling=order))
         self.live.poll_now = self.poll_now
 
     def poll_now(self, directory):
@@ -266,7 +275,7 @@ class Ending:
         pytest.param(["STOPPED"], JobEnd(None, "?"), "CANCELLED", "STOPPED by its line", id="the queue does not"),
         pytest.param(
             ["COMPLETED"],
-            JobEnd(EndReason.PREEMPTED),
+            JobEnd(EndReason.PREEMPTED, "for job 9"),
             "COMPLETED",
             "COMPLETED by its line",
             id="its own end line counts",
@@ -281,3 +290,10 @@ def test_the_end_of_a_reclaimed_attempt(tmp_path, monkeypatch, lines, job_end, r
     found = cancellation.reclaim_attempt(Directory(tmp_path), scheduler, live, job_end)
     assert (found[0].value, found[1]) == (reason, message)
     assert revoked == ([EndReason.LOST] if lines[0] is None else [])
+
+
+def test_a_job_that_this_controller_stopped_was_not_cancelled_by_others(tmp_path):
+    live = Ending("STOPPED", order=EndReason.STOPPED).live
+    job_end = JobEnd(EndReason.CANCELLED, "CANCELLED by 1000")
+    found = cancellation.reclaim_attempt(Directory(tmp_path), None, live, job_end)
+    assert found == (EndReason.STOPPED, "STOPPED by its line")

@@ -111,6 +111,7 @@ def test_a_refused_job_pauses_the_campaign(campaign, scheduler, warnings):
     controller.step()
     controller.close()
     assert ends(controller) == [(0, 1, "SUBMIT_REFUSED", True)]
+    assert [file.run for file in controller.state.ends[0].files] == [0]  # with its end line
     assert controller.state.phase_reason == "trial 0 ended SUBMIT_REFUSED: invalid account"
 
 
@@ -138,11 +139,31 @@ def test_a_stop_cancels_all_live_attempts_and_ends_the_campaign(controller, sche
     assert controller.cancelled_count == 0
 
 
+def test_a_trial_that_always_fails_gets_max_attempts_and_no_more(campaign, scheduler, warnings):
+    made = campaign(
+        campaign__max_attempts=2, campaign__max_trials=2, campaign__duration="9h", scheduler__poll_interval="10ms"
+    )
+    made.trial(0, [(1, 0.5)])
+    controller = Controller(made.directory, scheduler, resume=True, warn=warnings.append)
+    scheduler.status = {"state": JobState.RUNNING, "running_for": 9e9}  # it never begins
+    step_until(controller, lambda: controller.state.phase is not Phase.RUNNING)
+    controller.close()
+    submitted = [name for call, name in scheduler.calls if call == "submit"]
+    assert submitted == ["00001-1", "00001-2"], "max_attempts is 2"
+    assert ends(controller)[1:] == [(1, 1, "HUNG", False), (1, 2, "HUNG", True)]
+    assert controller.state.phase is Phase.FINISHED
+
+
 def wait_for_end(controller):
-    """Step until an attempt has ended: `lost_after` is 10 ms of real time."""
+    """Step until an attempt has ended."""
+    step_until(controller, lambda: controller.state.ends)
+
+
+def step_until(controller, condition):
+    """Step until a condition holds: the settings of the tests have 10 ms of real time for `lost_after`."""
     for _ in range(500):
         controller.step()
-        if controller.state.ends:
+        if condition():
             return
         controller.wait(0.01)
-    pytest.fail("no attempt ended in 500 steps of 10 ms")
+    pytest.fail("not within 500 steps of 10 ms")

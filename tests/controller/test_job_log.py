@@ -98,6 +98,8 @@ JOB = "slurmstepd-n4: error: *** JOB 25 ON n4 CANCELLED AT 2026-11-30T10:21:29"
         (["it went wrong", f"{STEP[:-7]} ***".replace(" DUE TO", "")], None, (), "it went wrong"),
         (["it went wrong", "srun: launch/slurm: _step_signal: Terminating StepId=20.0"], None, (), "it went wrong"),
         (["it went wrong", "pbsdsh: task 0x00000001 exit status 254"], None, (), "it went wrong"),
+        (["srun: error: n1: task 0: Exited", "srun: error: n2: task 1: Exited"], None, (), None),
+        (["subprocess.CalledProcessError: Command 'x' returned 1", "then it went on"], None, (), None),
         (["my own Exceeded job memory limit"], None, (), "my own Exceeded job memory limit"),
         ([], None, (), ""),
     ],
@@ -118,6 +120,12 @@ def test_lines_of_an_earlier_run_explain_nothing(tmp_path):
     )
     assert last_line(log) == f"{log} ends: it went wrong"
     assert end_from_log(tail(log)) is None
+
+
+def test_the_first_line_of_a_run_may_explain_its_end(tmp_path):
+    log = tmp_path / "log"
+    log.write_bytes(b"aiperf-orch: run 1 of job 25\nit went wrong: \xff\n")
+    assert last_line(log) == f"{log} ends: it went wrong: \N{REPLACEMENT CHARACTER}"
 
 
 def test_only_the_end_of_a_long_log_is_read(tmp_path):

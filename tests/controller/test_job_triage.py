@@ -184,6 +184,20 @@ def test_a_stated_end_is_believed_after_seconds_unless_it_is_revised(clock):
     assert not job_is_over(live, SETTINGS)
 
 
+@pytest.mark.parametrize(
+    ("answer", "alive"),
+    [
+        pytest.param({"known": RUNNING}, True, id="accounting says that it runs again"),
+        pytest.param({"no_accounting": True}, False, id="accounting did not answer"),
+    ],
+)
+def test_a_listed_end_is_no_end_where_accounting_may_know_better(clock, answer, alive):
+    live = attempt_of()
+    triage(live, status=ENDED, **answer)
+    assert (live.job_end, live.job_ended, job_is_over(live, SETTINGS)) == (None, None, False)
+    assert (live.last_sign == clock.time) is alive
+
+
 def test_an_end_without_a_reason_keeps_the_words_of_the_queue(clock):
     live = attempt_of()
     triage(live, status=ENDED)
