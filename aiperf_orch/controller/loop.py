@@ -25,7 +25,7 @@ def run(
         controller: Controller of the campaign.
         observe: Called after each step, to show the state of the campaign.
         stop_wanted: Once it returns true, live attempts are cancelled and the campaign stops.
-        leave_wanted: Once it returns true, the loop ends at once, and jobs run on.
+        leave_wanted: Once it returns true, the loop ends after one more step, and jobs run on.
 
     Returns:
         The phase of the campaign; RUNNING only where the loop was left.
