@@ -148,7 +148,7 @@ def run(
 def tick(campaign_dir: Path, take_over: bool) -> None:
     """Run one step of a campaign, for cron.
 
-    `run` repeats the same step. Exit status 4: the campaign goes on.
+    `run` repeats the same step. Exit status: 0 finished, 1 paused, 4 the campaign goes on, or was stopped.
     """
     from aiperf_orch.commands.tick import step_campaign
 

@@ -11,7 +11,7 @@ import click
 
 from aiperf_orch.commands import messages
 from aiperf_orch.commands.escaped_output import visible_streams
-from aiperf_orch.util.encoding import enter_utf8_mode, make_streams_lenient
+from aiperf_orch.util.encoding import enter_utf8_mode, make_streams_lenient, open_missing_streams
 from aiperf_orch.util.errors import AiperfError
 from aiperf_orch.util.text import visible
 
@@ -37,6 +37,7 @@ class Commands(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run a command; paths may be of any bytes."""
+        open_missing_streams()
         if not args and not kwargs:  # the whole program, not a test
             enter_utf8_mode()
         make_streams_lenient()

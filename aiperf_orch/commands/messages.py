@@ -61,8 +61,14 @@ class _MessageHandler(logging.Handler):
 class _LogFileHandler(logging.FileHandler):
     """Appends to the log file; a full disk does not end a campaign."""
 
+    has_failed = False
+
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's signature
-        """Drop the line that could not be written."""
+        """Drop the line that could not be written, with one warning."""
+        if not self.has_failed:
+            self.has_failed = True
+            why = f"--log-file: {self.baseFilename}: cannot be written: {sys.exc_info()[1]}: lines are lost"
+            _handler.emit(logging.LogRecord(record.name, logging.WARNING, record.pathname, 0, why, None, None))
 
     def close(self) -> None:
         """Close the file; what could not be written is dropped."""

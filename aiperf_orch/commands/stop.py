@@ -14,6 +14,7 @@ from aiperf_orch.campaign.state import Phase
 from aiperf_orch.commands.command_output import CommandOutput, ExitStatus
 from aiperf_orch.commands.foreground_controller import run_controller
 from aiperf_orch.commands.self_invocation import command_line
+from aiperf_orch.records.base import EndReason
 from aiperf_orch.util.units import format_duration
 
 _log: Final = logging.getLogger(__name__)
@@ -53,7 +54,8 @@ def stop_campaign(campaign_dir: Path, *, take_over: bool) -> CommandOutput:
         )
         interrupted = outcome is not None and outcome.interrupted
         return CommandOutput(exit_status=ExitStatus.INTERRUPTED if interrupted else ExitStatus.NOT_FINISHED)
-    _log.info("%s: %s; %d trial(s) were ended", directory.path, state.phase.value, len(state.ends) - ends_before)
+    stopped = sum(end.reason is EndReason.STOPPED for end in state.ends[ends_before:])
+    _log.info("%s: %s; %d trial(s) were ended", directory.path, state.phase.value, stopped)
     return CommandOutput()
 
 

@@ -46,7 +46,9 @@ def step_campaign(campaign_dir: Path, *, take_over: bool) -> CommandOutput:
         finally:
             controller.close()
     state = controller.state
-    _log.info("%s: %s, %d running, %d ended", directory.path, phase.value, len(state.live), state.trials_ended)
+    resume = "; `aiperf-orch run` resumes it" if phase is Phase.STOPPED else ""
+    counts = f"{len(state.live)} running, {state.trials_ended} ended"
+    _log.info("%s: %s, %s%s", directory.path, phase.value, counts, resume)
     if phase is Phase.RUNNING or controller.busy:
         return CommandOutput(exit_status=ExitStatus.NOT_FINISHED)
     if phase is Phase.FINISHED:

@@ -11,9 +11,11 @@ from operator import attrgetter
 from aiperf_orch.campaign.counted_epochs import counted_runs
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.events import RunEvents, count_epochs
+from aiperf_orch.campaign.format_versions import NEWER_VERSION
 from aiperf_orch.campaign.state import CampaignState
 from aiperf_orch.campaign.trial_state import TrialState
 from aiperf_orch.records.events import Begin, End, Epoch
+from aiperf_orch.util.errors import NewerVersionError
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,9 @@ def collect(directory: CampaignDirectory, state: CampaignState) -> Collected:
         ends = [run.end for run in runs if run.end]
         epochs = [epoch for run in runs for epoch in run.epochs]
         trials.append(TrialRecords(trial, begins, epochs, ends))
+    newer = next((fault for fault in faults if getattr(fault, "kind", None) == NEWER_VERSION), None)
+    if newer is not None:  # what this version reads of it is not the campaign's result
+        raise NewerVersionError(newer)
     trials, start = count_trials(trials, state.first_begin, timedelta(seconds=directory.settings.campaign.duration))
     return Collected(trials, start, faults)
 

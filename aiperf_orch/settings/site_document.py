@@ -75,6 +75,8 @@ class Document:
     def apply(self, override: Override) -> None:
         """Set a value from the command line, in place of any value that the key had."""
         given = tuple(override.key.split("."))
+        if given[1:3] == (ADVANCED, ADVANCED):
+            raise UsageError(f"{override.option}: {override.key}: unknown key: `{ADVANCED}` has no part `{ADVANCED}`")
         parts = (given[0], *given[2:]) if given[1:2] == (ADVANCED,) and len(given) > 2 else given
         texts: dict[Key, str] = {}
         value, keys = parse_yaml(override.text, override.option, texts)
@@ -82,6 +84,7 @@ class Document:
         if parts[1:] == (ADVANCED,) and isinstance(value, dict) and isinstance(target.get(parts[0]), dict):
             for key in value:
                 target[parts[0]].pop(key, None)
+                self._forget((parts[0], key))
         for part in parts[:-1]:
             if not isinstance(target.get(part), dict):
                 target[part] = {}
@@ -89,14 +92,18 @@ class Document:
         target[parts[-1]] = value
         for end in range(1, len(parts)):
             self.origins.setdefault(parts[:end], override.option)
-        for known in (self.origins, self.texts, self.written):
-            for key in [key for key in known if key[: len(parts)] == parts]:
-                del known[key]  # of the value that was replaced
+        self._forget(parts)
         self.texts.update({(*parts, *key): text for key, text in texts.items()})
         self.origins.update(dict.fromkeys([parts, *((*parts, *key) for key in keys)], override.option))
         if parts != given:
             self.written[parts] = given
         self._lift_advanced()  # of a whole section that was given
+
+    def _forget(self, parts: Key) -> None:
+        """Drop what is known of a value that is replaced."""
+        for known in (self.origins, self.texts, self.written):
+            for key in [key for key in known if key[: len(parts)] == parts]:
+                del known[key]
 
     def as_written(self, key: Key) -> Key:
         """A flat key as the user wrote it."""
@@ -120,12 +127,15 @@ class Document:
             lifted = keys.get(ADVANCED) if isinstance(keys, dict) else None
             if not isinstance(lifted, dict):
                 continue  # validation refuses anything else
+            if ADVANCED in lifted:
+                where = self.origins.get((section, ADVANCED, ADVANCED), str(self.path))
+                raise UsageError(f"{where}: {section}.{ADVANCED}.{ADVANCED}: unknown key")
             twice = next((key for key in lifted if key in keys), None)
             if twice is not None:
                 where = self.origins.get((section, ADVANCED, twice), str(self.path))
                 raise UsageError(
-                    f"{where}: {section}.{ADVANCED}.{twice}: {section}.{twice} is given, too "
-                    f"({self.origins.get((section, twice), self.path)}): give the setting once"
+                    f"{where}: {section}.{ADVANCED}.{twice}: {section}.{twice} is set, too "
+                    f"({self.origins.get((section, twice), self.path)}): remove one of them"
                 )
             self.data[section] = {key: value for key, value in keys.items() if key != ADVANCED} | lifted
             self.origins, self.texts = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+from pathlib import Path
 
 
 def enter_utf8_mode() -> None:
@@ -13,6 +14,14 @@ def enter_utf8_mode() -> None:
         os.environ["PYTHONUTF8"] = "1"
         sys.stdout.flush()
         os.execv(sys.executable, sys.orig_argv)  # noqa: S606  the same command
+
+
+def open_missing_streams() -> None:
+    """Replace a closed standard output or error by /dev/null, so that no other file gets its descriptor."""
+    if sys.stdout is None:
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  stays open
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  stays open
 
 
 def make_streams_lenient() -> None:

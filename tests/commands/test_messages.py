@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -78,3 +79,23 @@ def test_a_wrong_log_file_is_one_message(aiperf: Run) -> None:
     done = aiperf("--log-file", "nowhere/log", "status", ".")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: --log-file: nowhere/log: cannot be opened: No such file or directory\n"
+
+
+def test_a_full_disk_is_one_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    messages.configure(log_file=Path("/dev/full"))
+    for _ in range(3):
+        _LOG.info("a line")
+    messages.configure()
+    text = capsys.readouterr().err
+    assert text.count("warning: --log-file: /dev/full: cannot be written: ") == 1
+    assert text.count("a line") == 3
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams_are_no_error(campaign: Callable[..., Any], closed: str) -> None:
+    made = campaign()
+    made.trial(0, [(2, 0.5)])
+    for command in ("status", "tick", "score"):
+        line = f"{sys.executable} -m aiperf_orch.cli {command} {made.path} {closed}"
+        done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, timeout=60)
+        assert (done.returncode, "Traceback" in done.stderr + done.stdout) == (0, False), done.stderr

@@ -17,7 +17,8 @@ from aiperf_orch.campaign.journal import read_journal
 from aiperf_orch.campaign.state import CampaignState
 from aiperf_orch.controller.attempt_monitor import monitor_attempt
 from aiperf_orch.results.result import Result, compute_result
-from aiperf_orch.util.errors import RecordError, TransientError
+from aiperf_orch.results.tables import write_tables
+from aiperf_orch.util.errors import NewerVersionError, RecordError, TransientError
 from failing_files import FailingOpen
 
 
@@ -260,3 +261,16 @@ def test_a_transient_open_error_does_not_change_the_score(
         patched.setattr(safe_reading, "_LONGEST_PAUSE", 0.01)
         with pytest.raises(TransientError, match=rf"{part}.*: cannot be read for now: Stale file handle"):
             compute_result(CampaignDirectory.open(made.path))
+
+
+def test_events_of_a_newer_version_are_no_result(campaign: Callable[..., Any]) -> None:
+    made = campaign()
+    made.trial(0, [(2, 0.5), (8, 0.2)])
+    write_tables(compute_result(made.directory))
+    before = made.directory.result.read_bytes()
+    made.submit(1)
+    begin = json.loads(made.begin(9, 1).to_line()) | {"format": 7, "versions": {"aiperf-orch": "9.0.0"}}
+    made.events(json.dumps(begin), trial=1)
+    with pytest.raises(NewerVersionError, match=r"00001-1\.0\.jsonl:1: written by aiperf-orch 9\.0\.0 in format 7"):
+        compute_result(made.directory)
+    assert made.directory.result.read_bytes() == before

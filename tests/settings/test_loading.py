@@ -475,8 +475,8 @@ def test_an_override_may_be_a_whole_part(load: Callable[..., LoadedSettings]) ->
         (
             "scheduler:\n  poll_interval: 1s\n  advanced:\n    poll_interval: 2s\n",
             [],
-            "SITE:4: scheduler.advanced.poll_interval: scheduler.poll_interval is given, too (SITE:2): "
-            "give the setting once",
+            "SITE:4: scheduler.advanced.poll_interval: scheduler.poll_interval is set, too (SITE:2): "
+            "remove one of them",
         ),
         (
             "search:\n  advanced: 3\n",
@@ -596,3 +596,24 @@ def test_settings_that_verify_would_refuse_are_refused_before(
 @pytest.mark.parametrize("note", ["NVLink > 600 GB/s", "latency < 2 us", "<2 us -> fine", "A & B <= C", "Ångström №1"])
 def test_a_note_that_is_no_html_tag_is_accepted(load: Callable[..., LoadedSettings], note: str) -> None:
     assert load(f"system: {{hw_notes: '{note}'}}").settings.system.hw_notes == note
+
+
+@pytest.mark.parametrize("part", ["advanced: {simulated: {epoch_seconds: 0.05}}", "simulated: {epoch_seconds: 0.05}"])
+def test_an_advanced_part_from_the_command_line_replaces_a_nested_value(tmp_path: Path, part: str) -> None:
+    (tmp_path / "site.yaml").write_text(f"training: {{{part}}}\n")
+    loaded = load_site(tmp_path / "site.yaml", [Override.parse("training.advanced={simulated: {failure_rate: 0.1}}")])
+    assert loaded.settings.training.simulated.failure_rate == 0.1
+    assert "training.simulated.epoch_seconds" not in loaded.origins
+
+
+@pytest.mark.parametrize(
+    ("text", "assignments"),
+    [
+        ("scheduler: {advanced: {advanced: {poll_interval: 2s}}}\n", []),
+        ("", ["scheduler.advanced.advanced.poll_interval=2s"]),
+    ],
+)
+def test_advanced_has_no_part_advanced(tmp_path: Path, text: str, assignments: list[str]) -> None:
+    (tmp_path / "site.yaml").write_text(text)
+    with pytest.raises(UsageError, match=r"scheduler\.advanced\.advanced.*: unknown key"):
+        load_site(tmp_path / "site.yaml", [Override.parse(each) for each in assignments])
