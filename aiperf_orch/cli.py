@@ -387,9 +387,9 @@ def trial(spec: Path, weights: Path | None, data: Path | None) -> None:
 @options.SET
 @options.TABLE_OR_JSON
 def bench_node(site: Path | None, assignments: tuple[str, ...], form: str) -> None:
-    """Measure this node for about a minute, and report what limits it.
+    """Measure this node, and report what limits it.
 
-    Measured are the peak of a matrix product, the rate of loading data, and the rate of training ResNet-50, on one
+    It takes about a minute. Measured are the peak of a matrix product, the rate of loading data, and the rate of training ResNet-50, on one
     accelerator or the processor's cores. SITE names the data set and the recipe; without it JPEG images are made and
     loaded. Exit status: 0 measured, 1 training was not possible.
     """
