@@ -389,9 +389,9 @@ def trial(spec: Path, weights: Path | None, data: Path | None) -> None:
 def bench_node(site: Path | None, assignments: tuple[str, ...], form: str) -> None:
     """Measure this node, and report what limits it.
 
-    It takes about a minute. Measured are the peak of a matrix product, the rate of loading data, and the rate of training
-    ResNet-50, on one accelerator or the processor's cores. SITE names the data set and the recipe; without it JPEG images
-    are made and loaded. Exit status: 0 measured, 1 training was not possible.
+    It takes about a minute. Measured are the peak of a matrix product, the rate of loading data, and the rate of
+    training ResNet-50, on one accelerator or the processor's cores. SITE names the data set and the recipe; without it
+    JPEG images are made and loaded. Exit status: 0 measured, 1 training was not possible.
     """
     from aiperf_orch.commands import site_options
     from aiperf_orch.commands.bench_node import measure_node
