@@ -69,4 +69,4 @@ def test_check_validates_the_data_on_the_node(
     done = aiperf("check", site, timeout=120)
     assert "fault    data: " in done.stdout
     assert "val/ant/0.JPEG: cannot be read" in done.stdout
-    assert "check data.path, and that nodes see what lies there" in done.stdout
+    assert "check data.path, and its contents on the nodes" in done.stdout
