@@ -1,8 +1,6 @@
 """`aiperf-orch run`, `stop` and `tick` with real processes, real signals and a real terminal."""
 
 import csv
-import os
-import pty
 import re
 import signal
 import subprocess
@@ -13,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from terminal import in_terminal
 from waiting import wait_for
 
 SITE = Path(__file__).parents[1] / "site_configs" / "local.yaml"
@@ -212,22 +211,9 @@ def test_ticks_from_cron_run_a_campaign(campaign):
 
 
 def test_on_a_terminal_the_view_is_redrawn_in_place(campaign):
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        [*AIPERF, "run", str(SITE), "--campaign-dir", str(campaign), "--max-trials", "2", *SIMULATED],
-        stdin=theirs, stdout=theirs, stderr=theirs, env=os.environ | {"TERM": "xterm", "COLUMNS": "120", "LINES": "40"},
-    )  # fmt: skip
-    os.close(theirs)
-    seen = b""
-    while True:
-        try:
-            chunk = os.read(ours, 65536)
-        except OSError:
-            break
-        seen += chunk
-    os.close(ours)
-    assert process.wait(timeout=60) == 0
-    text = seen.decode()
+    command = [*AIPERF, "run", str(SITE), "--campaign-dir", str(campaign), "--max-trials", "2", *SIMULATED]
+    status, text = in_terminal(*command, columns=120)
+    assert status == 0
     for word in ("elapsed", "remaining", "running", "ended", "best error", "OPS", "SIMULATED"):
         assert word in text
     assert "\x1b[1A" in text  # the cursor goes up: drawn in place

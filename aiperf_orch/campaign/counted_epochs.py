@@ -15,7 +15,7 @@ def trial_plan(directory: CampaignDirectory, trial: TrialState) -> TrialPlan:
 
 def counted_runs(
     directory: CampaignDirectory, trial: TrialState, attempt: AttemptState
-) -> tuple[list[RunEvents], list[str]]:
+) -> tuple[list[RunEvents], list[LineFault]]:
     """Runs of an attempt that count, and faults that name file and line.
 
     Of an ended attempt the events count that the controller had read when it ended: those whose size and SHA-256 stand
@@ -29,7 +29,7 @@ def counted_runs(
         live = read_attempt(directory, attempt.trial, attempt.attempt, planned)
         return live, [fault for run in live for fault in run.faults]
     runs: list[RunEvents] = []
-    faults: list[str] = []
+    faults: list[LineFault] = []
     for file in attempt.end.files:
         path = directory.events(attempt.trial, attempt.attempt, file.run)
         events = RunEvents(path, attempt.trial, attempt.attempt, file.run, planned, directory.read)

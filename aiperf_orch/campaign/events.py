@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from pydantic import ValidationError
 
@@ -137,12 +137,16 @@ class LineFault(str):
 
     kind: str
 
-    @classmethod
-    def at(cls, kind: str, where: object, why: str) -> LineFault:
-        """A fault of a kind in a file or a line."""
-        fault = cls(f"{where}: {why}")
+    def __new__(cls, kind: str, text: str) -> Self:
+        """Create a fault of a kind from its text, which begins with the file or line."""
+        fault = super().__new__(cls, text)
         fault.kind = kind
         return fault
+
+    @classmethod
+    def at(cls, kind: str, where: object, why: str) -> Self:
+        """A fault of a kind in a file or a line."""
+        return cls(kind, f"{where}: {why}")
 
 
 @dataclass
@@ -158,7 +162,7 @@ class RunEvents:
     begin: Begin | None = None
     epochs: list[Epoch] = field(default_factory=list)
     end: End | None = None
-    faults: list[str] = field(default_factory=list)
+    faults: list[LineFault] = field(default_factory=list)
     size: int = 0
     claimed: bool = False
     _lines: int = 0
@@ -182,7 +186,7 @@ class RunEvents:
         except TransientError:
             raise
         except AiperfError as error:  # not a regular file: nothing of it counts
-            self.claimed, self.faults = True, [str(error)]
+            self.claimed, self.faults = True, [LineFault("events.unreadable", str(error))]
             return False
         self.claimed = True
         if limit is not None:

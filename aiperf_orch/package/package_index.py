@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.campaign.events import LineFault
 from aiperf_orch.campaign.format_versions import NEWER_VERSION
 from aiperf_orch.campaign.journal import read_journal
 from aiperf_orch.campaign.layout import MEMBERS
@@ -120,10 +121,10 @@ def index_package(package: Package, faults: Faults) -> PackageIndex | None:
         step = NEWER_VERSION if isinstance(error, NewerVersionError) else step
         faults.add(step, *_split_message(str(error), package.folder))
         return None
-    messages = [_split_message(fault, package.folder) for fault in result.faults]
-    for fault, (where, why) in zip(result.faults, messages, strict=True):
-        faults.add(getattr(fault, "kind", "events.unreadable"), where, why)
-    result = replace(result, faults=[f"{where}: {why}" for where, why in messages])
+    located = [(fault.kind, *_split_message(fault, package.folder)) for fault in result.faults]
+    for kind, where, why in located:
+        faults.add(kind, where, why)
+    result = replace(result, faults=[LineFault.at(*fault) for fault in located])
     index = PackageIndex(package, entries, result, faults)
     for entry in entries:
         found = index.submitted if isinstance(entry, Submitting) else index.ended

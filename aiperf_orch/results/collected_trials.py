@@ -10,7 +10,7 @@ from operator import attrgetter
 
 from aiperf_orch.campaign.counted_epochs import counted_runs
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.campaign.events import RunEvents, count_epochs
+from aiperf_orch.campaign.events import LineFault, RunEvents, count_epochs
 from aiperf_orch.campaign.format_versions import NEWER_VERSION
 from aiperf_orch.campaign.state import CampaignState
 from aiperf_orch.campaign.trial_state import TrialState
@@ -40,7 +40,7 @@ class Collected:
 
     trials: list[TrialRecords]
     start: datetime | None
-    faults: list[str]
+    faults: list[LineFault]
 
     @cached_property
     def epochs(self) -> list[Epoch]:
@@ -50,7 +50,7 @@ class Collected:
 
 def collect(directory: CampaignDirectory, state: CampaignState) -> Collected:
     """Read the events of every attempt, and keep those that count."""
-    faults: list[str] = []
+    faults: list[LineFault] = []
     trials: list[TrialRecords] = []
     for trial in state.trials.values():
         runs: list[RunEvents] = []
@@ -62,7 +62,7 @@ def collect(directory: CampaignDirectory, state: CampaignState) -> Collected:
         ends = [run.end for run in runs if run.end]
         epochs = [epoch for run in runs for epoch in run.epochs]
         trials.append(TrialRecords(trial, begins, epochs, ends))
-    newer = next((fault for fault in faults if getattr(fault, "kind", None) == NEWER_VERSION), None)
+    newer = next((fault for fault in faults if fault.kind == NEWER_VERSION), None)
     if newer is not None:  # what this version reads of it is not the campaign's result
         raise NewerVersionError(newer)
     trials, start = count_trials(trials, state.first_begin, timedelta(seconds=directory.settings.campaign.duration))

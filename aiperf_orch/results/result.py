@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.campaign.events import LineFault
 from aiperf_orch.campaign.snapshot import read_state
 from aiperf_orch.campaign.state import CampaignState, Phase
 from aiperf_orch.network.graph import Shape
@@ -62,7 +63,7 @@ class Result:
     networks: int
     foreign_weights: list[int]
     clock_skew: float
-    faults: list[str]
+    faults: list[LineFault]
 
 
 def compute_result(directory: CampaignDirectory) -> Result:

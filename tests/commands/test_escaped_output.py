@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-import pty
 import re
 import subprocess
 import sys
@@ -19,6 +17,7 @@ import pytest
 from aiperf_orch.commands import live_view, messages
 from aiperf_orch.commands.escaped_output import VisibleStream, unwrapped, visible_streams
 from aiperf_orch.records.journal import Began, BeganRecord, Opened
+from terminal import in_terminal
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 _EVIL = "\x1b]0;owned\x07\x1b[2J\u202e[red]\x9b"
@@ -90,26 +89,10 @@ def test_csv_holds_no_formula_and_json_every_text(aiperf: Run, evil: Any) -> Non
     assert document["trials"][0]["host"] == f"n1{_EVIL}\nn2"
 
 
-def _in_terminal(*command: str, columns: int = 60) -> str:
-    """What a command writes to a terminal of this width."""
-    ours, theirs = pty.openpty()
-    environment = os.environ | {"TERM": "xterm", "COLUMNS": str(columns), "LINES": "40"}
-    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
-    os.close(theirs)
-    seen = b""
-    while True:
-        try:
-            chunk = os.read(ours, 65536)
-        except OSError:
-            break
-        seen += chunk
-    os.close(ours)
-    process.wait(60)
-    return seen.decode()
-
-
 def test_on_a_terminal_csv_has_no_escapes_either(evil: Any) -> None:
-    seen = _in_terminal(sys.executable, "-m", "aiperf_orch.cli", "status", str(evil.path), "--format", "csv")
+    _, seen = in_terminal(
+        sys.executable, "-m", "aiperf_orch.cli", "status", str(evil.path), "--format", "csv", columns=60
+    )
     assert "trial,state" in seen
     assert r"\x1b]0;owned" in seen
     assert "\x1b" not in seen
@@ -131,7 +114,7 @@ with visible_streams(), live_view.display() as view:
     table.add_row(live_view._shown(evil))
     view._live.update(table, refresh=True)
 """
-    seen = _in_terminal(sys.executable, "-c", script, columns=100)
+    _, seen = in_terminal(sys.executable, "-c", script, columns=100)
     assert "Traceback" not in seen
     assert seen.count("[red]red[/red] [/blue]") >= 3
     assert "\x1b]0;" not in seen

@@ -53,11 +53,6 @@ def scheduler():
 
 
 @pytest.fixture
-def warnings():
-    return []
-
-
-@pytest.fixture
 def canceller(clock, scheduler, warnings):
     return Canceller(scheduler, GRACE, PAUSE, warnings.append, threading.Event())
 

@@ -48,11 +48,6 @@ def scheduler():
 
 
 @pytest.fixture
-def warnings():
-    return []
-
-
-@pytest.fixture
 def controller(campaign, scheduler, warnings):
     """A controller whose first trial is submitted, of a campaign without any patience but `begin_within`."""
     patience = {f"scheduler__{name}": "10ms" for name in ("poll_interval", "silent_after", "lost_after")}

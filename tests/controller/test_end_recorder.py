@@ -83,11 +83,6 @@ def scheduler():
 
 
 @pytest.fixture
-def warnings():
-    return []
-
-
-@pytest.fixture
 def recorder(journal, scheduler, warnings):
     return EndRecorder(journal, scheduler, warnings.append)
 

@@ -18,6 +18,7 @@ from aiperf_orch.records.journal import (
     Submitting,
 )
 from aiperf_orch.schedulers.registry import make_scheduler
+from controller.builders import Clock
 
 MANY, SOME = 1000, 50  # trials
 MINUTE = 60
@@ -56,16 +57,6 @@ class Slurm:
 
     def called(self):
         return self.calls.read_text().splitlines() if self.calls.exists() else []
-
-
-class Clock:
-    """The monotonic clock of the controller, set by the test."""
-
-    def __init__(self):
-        self.time = 1e6
-
-    def __call__(self):
-        return self.time
 
 
 @pytest.fixture

@@ -60,11 +60,6 @@ def scheduler():
 
 
 @pytest.fixture
-def warnings():
-    return []
-
-
-@pytest.fixture
 def poller(clock, scheduler, warnings):
     return QueuePoller(scheduler, 5.0, warnings.append, Event())
 

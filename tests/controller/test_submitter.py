@@ -10,6 +10,7 @@ from aiperf_orch.controller.submitter import Submitter
 from aiperf_orch.schedulers.base import JobRequest, SubmitResult
 from aiperf_orch.schedulers.batching import submit_groups
 from aiperf_orch.util.errors import SchedulerUnreachableError
+from controller.builders import Clock
 
 pytestmark = pytest.mark.unit
 
@@ -55,12 +56,6 @@ class SlowScheduler(Scheduler):
 
 @pytest.fixture
 def clock(monkeypatch):
-    class Clock:
-        time = 1e6
-
-        def __call__(self):
-            return self.time
-
     clock = Clock()
     monkeypatch.setattr(submitter_module, "monotonic", clock)
     return clock
@@ -69,11 +64,6 @@ def clock(monkeypatch):
 @pytest.fixture
 def scheduler():
     return Scheduler()
-
-
-@pytest.fixture
-def warnings():
-    return []
 
 
 @pytest.fixture
