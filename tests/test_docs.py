@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,7 +64,7 @@ def test_each_command_is_documented(document: str) -> None:
 @pytest.mark.unit
 def test_each_setting_is_documented() -> None:
     sections = [field.annotation for name, field in SiteSettings.model_fields.items() if name != "scheduler"]
-    models = [*filter(None, sections), *SCHEDULERS.values(), SimulatedSettings]
+    models: list[Any] = [*filter(None, sections), *SCHEDULERS.values(), SimulatedSettings]
     documented = set(re.findall(r"`(?:\w+\.)?(\w+)`", _text("docs/site-file.md")))
     assert not {key for model in models for key in model.model_fields} - documented
 

@@ -9,6 +9,7 @@ import pytest
 
 from aiperf_orch.campaign.journal import read_journal
 from aiperf_orch.campaign.state import CampaignState, Phase
+from aiperf_orch.campaign.trial_state import AttemptKey
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.records.journal import (
     AttemptId,
@@ -65,14 +66,14 @@ def test_the_first_begin_counts_from_the_earliest_clock(made: Any) -> None:
 
 def test_an_attempt_is_certain_once_its_job_is_known(made: Any) -> None:
     made.submit()
-    attempt = _state(made).live[0, 1]
+    attempt = _state(made).live[AttemptKey(0, 1)]
     assert (attempt.job, attempt.is_uncertain) == ("123", False)
     made.write(Missing, attempts=[AttemptId(trial=0, attempt=1)])
-    assert _state(made).live[0, 1].is_uncertain
+    assert _state(made).live[AttemptKey(0, 1)].is_uncertain
     made.began()
-    assert not _state(made).live[0, 1].is_uncertain
+    assert not _state(made).live[AttemptKey(0, 1)].is_uncertain
     made.write(Cancelling, attempts=[AttemptId(trial=0, attempt=1)], reason=EndReason.STOPPED)
-    attempt = _state(made).live[0, 1]
+    attempt = _state(made).live[AttemptKey(0, 1)]
     assert (attempt.is_uncertain, attempt.cancelling) == (True, EndReason.STOPPED)
 
 
@@ -80,7 +81,7 @@ def test_a_job_that_is_found_again_is_not_missing(made: Any) -> None:
     made.submit()
     made.write(Missing, attempts=[AttemptId(trial=0, attempt=1)])
     made.write(Submitted, jobs=[JobRecord(trial=0, attempt=1, job="124")])
-    attempt = _state(made).live[0, 1]
+    attempt = _state(made).live[AttemptKey(0, 1)]
     assert (attempt.job, attempt.missing_since, attempt.is_uncertain) == ("124", None, False)
 
 
@@ -92,8 +93,9 @@ def test_resuming_voids_cancellations_that_ended_no_attempt(made: Any) -> None:
     made.ended(1, reason="STOPPED")
     made.write(Stopped)
     state = _state(made)
-    assert (state.live[0, 1].cancelling, state.live[2, 1].cancelling) == (EndReason.STOPPED, None)
-    assert state.live[0, 1].cancelling_since is not None
+    first, last = state.live[AttemptKey(0, 1)], state.live[AttemptKey(2, 1)]
+    assert (first.cancelling, last.cancelling) == (EndReason.STOPPED, None)
+    assert first.cancelling_since is not None
     made.write(Resumed)
     state = _state(made)
     assert list(state.live) == [(0, 1), (2, 1)]
@@ -102,7 +104,7 @@ def test_resuming_voids_cancellations_that_ended_no_attempt(made: Any) -> None:
     assert state.trials[1].attempts[0].end is not None  # one that ended stays ended
     assert state.trials[1].attempts[0].end.reason is EndReason.STOPPED
     made.write(Cancelling, attempts=[AttemptId(trial=0, attempt=1)], reason=EndReason.HUNG)
-    assert _state(made).live[0, 1].cancelling is EndReason.HUNG
+    assert _state(made).live[AttemptKey(0, 1)].cancelling is EndReason.HUNG
 
 
 def _failed(made: Any, trial: int, attempt: int, host: str, reason: str = "TRIAL_ERROR") -> dict[str, set[int]]:

@@ -124,8 +124,8 @@ with visible_streams(), live_view.display() as view:
 def test_streams_are_wrapped_once_and_given_back(capsys: pytest.CaptureFixture[str]) -> None:
     before = sys.stderr
     with visible_streams(), visible_streams():
-        assert isinstance(sys.stderr, VisibleStream)
         assert unwrapped(sys.stderr) is before
+        assert isinstance(sys.stderr, VisibleStream)
         print("a\x1b[2J\n\tb", file=sys.stderr)
     assert sys.stderr is before
     assert capsys.readouterr().err == "a\\x1b[2J\n\tb\n"

@@ -173,7 +173,13 @@ def _read(data: bytes | str | None) -> EmailMessage:
 
 
 def _compose(made: Any, **changes: Any) -> EmailMessage:
-    fields = {"sender": _FROM, "recipients": [_TO], "time": now(), "most_bytes": 1 << 20, "with_pseudonyms": False}
+    fields: dict[str, Any] = {
+        "sender": _FROM,
+        "recipients": [_TO],
+        "time": now(),
+        "most_bytes": 1 << 20,
+        "with_pseudonyms": False,
+    }
     return compose(made.directory, **fields | changes)
 
 

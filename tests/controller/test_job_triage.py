@@ -17,7 +17,7 @@ from controller.builders import NOW, Clock, attempt_state, live_attempt
 pytestmark = pytest.mark.unit
 
 NAME = attempt_state().name
-SETTINGS = SlurmSettings(kind="slurm", lost_after="60s", begin_within="15m", stop_grace="60s")
+SETTINGS = SlurmSettings.model_validate({"lost_after": "60s", "begin_within": "15m", "stop_grace": "60s"})
 RUNNING = JobStatus(NAME, "7", JobState.RUNNING, running_for=5.0)
 PENDING = JobStatus(NAME, "7", JobState.PENDING, "Priority: jobs of higher priority are before it")
 STUCK = JobStatus(NAME, "7", JobState.PENDING, "Can Never Run: not enough nodes", stuck=True)

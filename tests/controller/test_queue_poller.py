@@ -16,7 +16,7 @@ from controller.builders import NOW, Clock, attempt_state, live_attempt
 
 pytestmark = pytest.mark.unit
 
-SETTINGS = SlurmSettings(kind="slurm", poll_interval="5s", silent_after="60s")
+SETTINGS = SlurmSettings.model_validate({"poll_interval": "5s", "silent_after": "60s"})
 INTERVAL = 30.0
 
 

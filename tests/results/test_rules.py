@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from aiperf_orch.campaign.events import LineFault
 from aiperf_orch.campaign.state import CampaignState, Phase
 from aiperf_orch.results import rules
 from aiperf_orch.results.score import Score
@@ -79,7 +80,8 @@ def test_results_at_the_limits_miss_no_rule(changes: Any) -> None:
 
 
 def test_several_missed_rules_are_reported_in_the_order_of_the_rules() -> None:
-    result = replace(RANKABLE, phase=Phase.STOPPED, clock_skew=3.0, faults=["x:1: y"])
+    faults = [LineFault.at("events.line", "x:1", "y")]
+    result = replace(RANKABLE, phase=Phase.STOPPED, clock_skew=3.0, faults=faults)
     assert [miss.rule.id for miss in rules.misses(result)] == ["ended", "clocks", "records"]
 
 

@@ -50,6 +50,10 @@ def single(beta: float = 0.5) -> Surrogate:
     return surrogate
 
 
+def always(start: Candidate) -> Callable[[], Candidate]:
+    return lambda: start
+
+
 @dataclass
 class Recorder:
     """What annealing does with each child: `evaluated` has all that are within the limits, `accepted` those that pass.
@@ -78,9 +82,11 @@ class Recorder:
     def bounds(self) -> list[float]:
         return [self.surrogate.bound(self.surrogate.embed(graph)) for graph in self.evaluated]
 
-    def anneal(self, starts, seed=0, neighbours=8, max_children=32) -> Candidate | None:
+    def anneal(
+        self, starts: list[tuple[float, Candidate]], seed: int = 0, neighbours: int = 8, max_children: int = 32
+    ) -> Candidate | None:
         return anneal(
-            [(error, lambda start=start: start) for error, start in starts],
+            [(error, always(start)) for error, start in starts],
             self.surrogate,
             is_new=self.is_new,
             admits=self.admits,

@@ -262,7 +262,9 @@ def test_the_search_finds_better_networks_than_random_edits():
         while len(graphs) < 20:
             graph = graphs[generator.integers(len(graphs))]
             for _ in range(generator.integers(1, 4)):
-                graph = morphisms.apply(graph, morphisms.random_edit(graph, 3, generator))
+                edit = morphisms.random_edit(graph, 3, generator)
+                assert edit is not None
+                graph = morphisms.apply(graph, edit)
             if limits.admit(graph):
                 graphs.append(graph)
         return min(map(error_of, graphs))

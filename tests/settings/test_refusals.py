@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from aiperf_orch.settings.loading import LoadedSettings, load_site
 from aiperf_orch.settings.models import SCHEDULERS, SiteSettings
+from aiperf_orch.settings.schedulers import PbsSettings
 from aiperf_orch.settings.site_document import Override
 from aiperf_orch.settings.yaml_text import parse_yaml
 from aiperf_orch.util.errors import UsageError
@@ -209,7 +210,9 @@ def test_an_ambiguous_value_is_refused_with_suggestions(load: Load, key: str, wr
     ("written", "value"), [("64GB", "64gb"), ("64G", "64gb"), ("64 gb", "64gb"), ("512MiB", "512mb")]
 )
 def test_memory_of_pbs_may_be_written_with_other_units(load: Load, written: str, value: str) -> None:
-    assert load(f"scheduler: {{kind: pbs, memory: {written}}}").settings.scheduler.memory == value  # type: ignore[attr-defined]
+    scheduler = load(f"scheduler: {{kind: pbs, memory: {written}}}").settings.scheduler
+    assert isinstance(scheduler, PbsSettings)
+    assert scheduler.memory == value
 
 
 def test_a_name_that_looks_like_a_number_is_read_back(load: Load) -> None:

@@ -97,10 +97,11 @@ def _state_digest(trainer: TorchTrainer) -> str:
 def _limit_memory() -> None:
     real = torch.nn.functional.cross_entropy
 
-    def limited(logits: Tensor, labels: Tensor, **options: Any) -> Tensor:
+    def limited(*inputs: Any, **options: Any) -> Tensor:
+        _logits, labels = inputs
         if len(labels) > _MAX_IMAGES:
             raise torch.OutOfMemoryError
-        return real(logits, labels, **options)
+        return real(*inputs, **options)
 
     learner.functional.cross_entropy = limited
 

@@ -16,6 +16,7 @@ import psutil
 import pytest
 import torch
 from torch.nn import functional
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from aiperf_orch.campaign.directory import CampaignDirectory, read_spec
 from aiperf_orch.campaign.events import revoke
@@ -78,7 +79,8 @@ class _Trial:
             "AIPERF_ORCH_INTERFACE": "lo",
             "AIPERF_ORCH_PORTS": f"{port}-{min(port + 50, 65535)}",
         }
-        command = [sys.executable, "-P", "-m", "aiperf_orch.trial", self.directory.spec(0), "--attempt", str(attempt)]
+        spec = str(self.directory.spec(0))
+        command = [sys.executable, "-P", "-m", "aiperf_orch.trial", spec, "--attempt", str(attempt)]
         with self.log.open("ab") as log:
             self.tasks = [
                 psutil.Popen(command, env=os.environ | variables | {"AIPERF_ORCH_RANK": str(node)}, stderr=log)
@@ -129,7 +131,8 @@ def make_trial(tmp_path: Path) -> Iterator[Callable[..., _Trial]]:
 def _expected_loss(spec: TrialSpec, ranks: int) -> float:
     """Mean loss of the first epoch in one process that computes the shares of all ranks one after the other."""
     generator = torch.Generator().manual_seed(derive_seed(spec.seed))
-    model = build(Graph.from_json(spec.network), 0.0, generator).to(memory_format=torch.channels_last)
+    model = build(Graph.from_json(spec.network), 0.0, generator)
+    convert_conv2d_weight_memory_format(model, torch.channels_last)
     training = spec.training
     optimizer = torch.optim.SGD(
         model.parameters(), lr=training.learning_rate, momentum=training.momentum, weight_decay=training.weight_decay

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import weakref
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,7 +39,7 @@ def test_every_layer_has_the_shape_of_the_graph(seed: int, height: int, width: i
     model = build(graph, 0.0, _generator()).eval()
     seen: dict[str, tuple[int, ...]] = {}
 
-    def remember(name: str) -> object:
+    def remember(name: str) -> Callable[[Any, Any, Tensor], None]:
         return lambda _module, _inputs, output: seen.__setitem__(name, tuple(output.shape[1:]))
 
     for name, module in model.named_children():
@@ -159,7 +161,8 @@ def test_bound_layers_train_like_modules_and_see_changes_in_place() -> None:
             torch.autograd.backward(outputs[-1].square().sum())
             with torch.no_grad():
                 for parameter in model.parameters():
-                    parameter -= 0.01 * parameter.grad
+                    assert parameter.grad is not None
+                    parameter.sub_(parameter.grad, alpha=0.01)
     assert torch.equal(outputs[0], outputs[2])
     assert torch.equal(outputs[1], outputs[3])
     assert not torch.equal(outputs[0], outputs[1])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from aiperf_orch.trial.training.torch_internals import (
     cpu_has_bf16_instructions,
@@ -35,14 +35,13 @@ def test_sgd_step_equals_the_step_of_the_optimizer(fused: bool) -> None:
     options: dict[str, Any] = {"momentum": 0.9, "weight_decay": 1e-3}
     start = [torch.randn(3, 4), torch.randn(5)]
     gradients = [[torch.randn_like(each) for each in start] for _ in range(3)]
-    expected = [each.clone().requires_grad_() for each in start]
+    expected, found = ([nn.Parameter(each.clone()) for each in start] for _ in range(2))
     optimizer = torch.optim.SGD(expected, lr=0.1, fused=fused, **options)
-    found = [each.clone().requires_grad_() for each in start]
     momenta: list[Tensor | None] = [torch.zeros_like(each) for each in start]
     for step in gradients:
         for parameters in (expected, found):
             for parameter, gradient in zip(parameters, step, strict=True):
                 parameter.grad = gradient.clone()
         optimizer.step()
-        sgd_step(list(found), momenta, learning_rate=0.1, fused=fused, **options)
+        sgd_step(found, momenta, learning_rate=0.1, fused=fused, **options)
     torch.testing.assert_close(found, expected)

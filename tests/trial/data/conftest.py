@@ -46,15 +46,15 @@ def opened() -> Iterator[Callable[..., Dataset]]:
     import torch
 
     from aiperf_orch.network import seeds
-    from aiperf_orch.settings.models import DataSettings
+    from aiperf_orch.records.trial import DataRecord
     from aiperf_orch.trial.data.open_dataset import load_dataset
     from aiperf_orch.trial.runtime.process_group import ProcessGroup
 
     datasets = []
 
     def open_tree(root: Path, **changes: Any) -> Dataset:
-        fields = {"name": "imagenet", "path": str(root), "image_size": 32, "classes": 3, "loaders": 0} | changes
-        settings = DataSettings(**fields)
+        fields: dict[str, Any] = {"name": "imagenet", "path": str(root), "image_size": 32, "classes": 3, "loaders": 0}
+        settings = DataRecord(**fields | changes)
         network = seeds.small_residual(settings.input_shape, 3)
         datasets.append(load_dataset(settings, network, torch.device("cpu"), ProcessGroup()))
         return datasets[-1]

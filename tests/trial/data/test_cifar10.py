@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from aiperf_orch.network import seeds
 from aiperf_orch.records.base import EndReason
-from aiperf_orch.settings.models import DataSettings
+from aiperf_orch.records.trial import DataRecord
 from aiperf_orch.trial.data.dataset import Dataset
 from aiperf_orch.trial.data.open_dataset import load_dataset
 from aiperf_orch.trial.runtime.process_group import ProcessGroup
@@ -37,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def _open(path: Path) -> Dataset:
-    settings = DataSettings(name="cifar10", path=str(path))
+    settings = DataRecord(name="cifar10", path=str(path))
     return load_dataset(settings, seeds.small_residual((32, 32, 3), 10), torch.device("cpu"), ProcessGroup())
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from aiperf_orch.records.base import EndReason
-from aiperf_orch.settings.models import DataSettings
+from aiperf_orch.records.trial import DataRecord
 from aiperf_orch.trial.data.listing import Listing, check_complete, list_tree
 from aiperf_orch.trial.data.staging import stage_tree
 from aiperf_orch.trial.runtime.trainer import TrialFailedError
@@ -68,7 +68,7 @@ def test_names_may_contain_unusual_line_separators(tree: Path, tmp_path: Path) -
 def test_incomplete_imagenet_is_refused(images: tuple[int, int], image_size: int, message: str | None) -> None:
     counts = {split: [count - 999, *[1] * 999] for split, count in zip(("train", "val"), images, strict=True)}
     listing = Listing(b"", [f"n{number:04d}" for number in range(1000)], counts)
-    settings = DataSettings(name="imagenet", path="/data", image_size=image_size)
+    settings = DataRecord(name="imagenet", path="/data", image_size=image_size)
     if message is None:
         check_complete(Path("/data"), settings, listing)
         return

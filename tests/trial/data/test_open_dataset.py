@@ -13,7 +13,7 @@ import torch
 
 from aiperf_orch.network import seeds
 from aiperf_orch.records.base import EndReason
-from aiperf_orch.settings.models import DataSettings
+from aiperf_orch.records.trial import DataRecord
 from aiperf_orch.trial.data import cifar10, open_dataset
 from aiperf_orch.trial.data.open_dataset import load_dataset
 from aiperf_orch.trial.runtime.process_group import ProcessGroup
@@ -30,7 +30,7 @@ def _failure(monkeypatch: pytest.MonkeyPatch, error: Exception, name: str = "cif
     def fail(*_: Any) -> None:
         raise error
 
-    settings = DataSettings(name="digits").model_copy(update={"name": name})
+    settings = DataRecord(name="digits").model_copy(update={"name": name})
     monkeypatch.setitem(open_dataset.DATASETS, name, fail)
     with pytest.raises(TrialFailedError) as raised:
         load_dataset(settings, seeds.small_residual((8, 8, 1), 10), torch.device("cpu"), ProcessGroup())
@@ -72,7 +72,7 @@ def test_input_output_error_of_a_data_file_is_a_node_failure(monkeypatch: pytest
         raise OSError(errno.EIO, "Input/output error", str(path))
 
     monkeypatch.setattr(cifar10.Path, "read_bytes", fail)
-    settings = DataSettings(name="cifar10", path="/data")
+    settings = DataRecord(name="cifar10", path="/data")
     with pytest.raises(TrialFailedError, match=r"/data/data_batch_1.bin: Input/output error\): the node") as raised:
         cifar10.Cifar10(settings, torch.device("cpu"))
     assert raised.value.reason is EndReason.NODE_FAILURE

@@ -6,13 +6,13 @@ import numpy as np
 import torch
 
 from aiperf_orch.network import seeds
-from aiperf_orch.settings.models import DataSettings
+from aiperf_orch.records.trial import DataRecord
 from aiperf_orch.trial.data.open_dataset import load_dataset
 from aiperf_orch.trial.runtime.process_group import ProcessGroup
 
 
 def test_images_do_not_depend_on_the_batches() -> None:
-    settings = DataSettings(name="synthetic", image_size=16, classes=4)
+    settings = DataRecord(name="synthetic", image_size=16, classes=4)
     network = seeds.small_residual(settings.input_shape, settings.outputs)
     first, again = (load_dataset(settings, network, torch.device("cpu"), ProcessGroup()) for _ in range(2))
     assert (first.train_images, first.val_images, first.digest) == (200, 20, again.digest)

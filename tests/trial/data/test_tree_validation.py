@@ -99,9 +99,14 @@ def test_invalid_tree_is_refused_before_training(
     assert raised.value.reason is EndReason.BAD_DATA
 
 
+def _located(tree: Path, index: Path, **changes: Any) -> LocatedDataSettings:
+    """Settings of a trial that writes the index of a tree."""
+    fields: dict[str, Any] = {"name": "imagenet", "path": str(tree), "image_size": 32, "classes": 3, "loaders": 0}
+    return LocatedDataSettings(**fields | changes, index=index, writes_index=True)
+
+
 def test_first_trial_validates_every_validation_image(tree: Path, tmp_path: Path) -> None:
-    fields = {"name": "imagenet", "path": str(tree), "image_size": 32, "classes": 3, "loaders": 0}
-    settings = LocatedDataSettings(**fields, index=tmp_path / "data.index", writes_index=True)
+    settings = _located(tree, tmp_path / "data.index")
     whole = (tree / "val/bee/1.JPEG").read_bytes()
     (tree / "val/bee/1.JPEG").write_bytes(whole[: len(whole) // 2])
     for _ in range(2):  # the index is not written after a failure
@@ -118,8 +123,7 @@ def test_first_trial_validates_every_validation_image(tree: Path, tmp_path: Path
 def test_data_missing_only_on_this_node_is_a_node_failure(
     tree: Path, tmp_path: Path, opened: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fields = {"name": "imagenet", "path": str(tree), "image_size": 32, "classes": 3, "loaders": 0, "max_broken": 0}
-    settings = LocatedDataSettings(**fields, index=tmp_path / "data.index", writes_index=True)
+    settings = _located(tree, tmp_path / "data.index", max_broken=0)
     dataset = imagenet.ImageTree(settings, torch.device("cpu"), ProcessGroup())
     monkeypatch.setattr(
         decoding, "read_image", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "Input/output error"))
