@@ -133,12 +133,79 @@ class SchedulerSettings(Section):
 
 
 class LocalSettings(SchedulerSettings):
-    """The scheduler `local` runs trials as processes of this machine."""
+    """The scheduler `local` runs trials on this machine."""
 
     kind: Literal["local"] = "local"
     cores_per_trial: Count = 1
     gpus_per_trial: Count | None = Field(
         None, description="NVIDIA GPUs of each trial, which it does not share; by default trials share all of them"
+    )
+    job_per_trial: Advanced[bool] = Field(
+        True, description="start each trial as a process of its own; otherwise one agent starts all of them"
+    )
+    wait_for_controller: Advanced[Duration] = Field(
+        900.0, description="time without a sign of the controller after which an idle agent ends"
+    )
+
+
+class AgentsSettings(SchedulerSettings):
+    """The scheduler `agents` submits nothing: `aiperf-orch agent` is started by hand on each node."""
+
+    kind: Literal["agents"] = "agents"
+    nodes: Annotated[int, Field(ge=1, le=100_000)] = Field(1, description="nodes of one trial")
+    cores_per_trial: Count = Field(1, description="cores of a trial on each of its nodes")
+    gpus_per_trial: Count | None = Field(None, description="GPUs of a trial on each of its nodes")
+    interface: Advanced[Word | None] = Field(
+        None, description="network interface for the rendezvous of a trial's nodes; by default that of their host names"
+    )
+    ports: Advanced[Annotated[list[Annotated[int, Field(ge=1024, le=65535)]], Field(min_length=2, max_length=2)]] = (
+        Field([29400, 29499], description="first and last port for the rendezvous of a trial's nodes")
+    )
+    warn_before: Advanced[Duration] = Field(
+        120.0, description="time before the end of an agent's allocation at which its trials are warned"
+    )
+    lookahead: Advanced[Annotated[int, Field(ge=0, le=1000)]] = Field(
+        1, description="number of trials that wait on each agent beyond those that run there"
+    )
+    wait_for_controller: Advanced[Duration] = Field(
+        900.0, description="time without a sign of the controller after which an idle agent ends"
+    )
+    poll_interval: Advanced[Duration] = Field(5.0, description="interval at which the events of trials are read")
+    silent_after: Advanced[Duration] = Field(
+        60.0, description="time without an event after which an agent's log is read for a trial's end"
+    )
+    lost_after: Advanced[Duration] = Field(
+        180.0, description="time without a sign of life after which an agent, and its trials, are lost"
+    )
+    begin_within: Advanced[Duration] = Field(
+        900.0, description="time without a begin line after which a running trial is hung"
+    )
+    stop_grace: Advanced[Duration] = Field(60.0, description="time that a trial has to end after a request to stop")
+
+
+class AllocationSettings(Section):
+    """Few batch jobs that hold all trials: what one of them requests, and how many there may be."""
+
+    nodes: Annotated[int, Field(ge=1, le=100_000)] = Field(description="nodes of one allocation")
+    time_limit: Duration = Field(description="time limit of one allocation; trials continue in the next one")
+    at_once: Annotated[int, Field(ge=1, le=1000)] = Field(1, description="allocations that may run at once")
+    total: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
+        None, description="allocations in all; by default as many as the campaign's duration takes"
+    )
+    cpus_per_node: Count | None = Field(
+        None, description="cores of each node of an allocation; by default those of one trial"
+    )
+    gpus_per_node: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        None, description="GPUs of each node of an allocation; by default those of one trial"
+    )
+    lookahead: Annotated[int, Field(ge=0, le=1000)] = Field(
+        1, description="number of trials that wait on each node beyond those that run there"
+    )
+    wait_for_controller: Duration = Field(
+        900.0, description="time without a sign of the controller after which an idle agent ends"
+    )
+    lost_after: Duration = Field(
+        180.0, description="time without a sign of life after which an agent, and its trials, are lost"
     )
 
 
@@ -185,6 +252,9 @@ class ClusterSettings(SchedulerSettings):
         900.0, description="time without a begin line after which a running job is hung"
     )
     stop_grace: Advanced[Duration] = Field(60.0, description="time that a trial has to end after a request to stop")
+    allocations: AllocationSettings | None = Field(
+        None, description="run all trials in few batch jobs; by default each trial is a batch job"
+    )
 
     @model_validator(mode="after")
     def _warned_in_time(self) -> ClusterSettings:
@@ -198,6 +268,66 @@ class ClusterSettings(SchedulerSettings):
                 "for example ports: [29400, 29499]"
             )
         return self
+
+    @model_validator(mode="after")
+    def _allocations_hold_a_trial(self) -> ClusterSettings:
+        own = self.allocations
+        if own is None:
+            return self
+        if self.nodes > own.nodes:
+            raise ValueError(
+                f"allocations.nodes: an allocation has {own.nodes} node(s), and a trial wants {self.nodes} "
+                f"(scheduler.nodes): give at least {self.nodes}"
+            )
+        if self.warn_before >= own.time_limit:
+            raise ValueError(
+                "allocations.time_limit: must be longer than warn_before; for example time_limit: 12h, warn_before: 2m"
+            )
+        if self.requeue:
+            raise ValueError("requeue: an allocation is not run again; remove requeue, or allocations")
+        _ = self.slots_per_node
+        return self
+
+    @property
+    def trial_cores(self) -> int | None:
+        """Cores of one trial on each of its nodes; None where the settings do not say."""
+        raise NotImplementedError
+
+    @property
+    def trial_gpus(self) -> int | None:
+        """GPUs of one trial on each of its nodes; None where it has none."""
+        raise NotImplementedError
+
+    @property
+    def slots_per_node(self) -> int:
+        """Number of trials that a node of an allocation holds at once; a trial of several nodes takes whole nodes."""
+        own = self.allocations
+        if own is None or self.nodes > 1:
+            return 1
+        limits = (
+            _slots_per_node(self.trial_gpus, own.gpus_per_node, "gpus_per_node", "GPU(s)"),
+            _slots_per_node(self.trial_cores, own.cpus_per_node, "cpus_per_node", "core(s)"),
+        )
+        return min((limit for limit in limits if limit is not None), default=1)
+
+
+def _slots_per_node(trial: int | None, node: int | None, key: str, what: str) -> int | None:
+    """Slots that a resource of a node allows; None where it does not limit them.
+
+    Args:
+        trial: amount that one trial wants.
+        node: amount that a node of an allocation has; None is that of one trial.
+        key: the setting of the amount of a node.
+        what: the resource, for the message of a refusal.
+    """
+    if trial is None or node is None:
+        return None
+    if node < trial:
+        raise ValueError(
+            f"allocations.{key}: a node of an allocation has {node} {what}, and a trial wants {trial}: "
+            f"give at least {trial}"
+        )
+    return node // trial
 
 
 class SlurmSettings(ClusterSettings):
@@ -225,6 +355,16 @@ class SlurmSettings(ClusterSettings):
     launcher_options: Advanced[list[CodeLine]] = Field(
         [], description="further options (code) of srun", json_schema_extra=PRIVATE
     )
+
+    @property
+    def trial_cores(self) -> int | None:
+        """Cores of one trial on each of its nodes; None where the settings do not say."""
+        return self.cpus_per_task
+
+    @property
+    def trial_gpus(self) -> int | None:
+        """GPUs of one trial on each of its nodes; None where it has none."""
+        return self.gpus_per_node
 
     @model_validator(mode="after")
     def _complete(self) -> SlurmSettings:
@@ -276,6 +416,16 @@ class PbsSettings(ClusterSettings):
     begin_within: Advanced[Duration] = Field(
         1800.0, description="time without a begin line after which a running job is hung"
     )
+
+    @property
+    def trial_cores(self) -> int | None:
+        """Cores of one trial on each of its nodes."""
+        return self.cpus
+
+    @property
+    def trial_gpus(self) -> int | None:
+        """GPUs of one trial on each of its nodes; None where it has none."""
+        return self.gpus
 
     @model_validator(mode="after")
     def _nothing_dropped(self) -> PbsSettings:

@@ -208,6 +208,10 @@ class AttemptRunner:
             trainer=self._spec.training.trainer,
             clock_skew=self._sink.clock_skew,
             set_ahead=self._set_ahead,
+            agent=self._allocation.agent,
+            allocation=self._allocation.allocation,
+            slot=self._allocation.slot,
+            started=self._allocation.started,
             **setup.model_dump(),
         )
 

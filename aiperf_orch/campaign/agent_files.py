@@ -1,0 +1,207 @@
+"""Files of agents: an agent's log and heartbeat, which it writes, and its orders, which the controller writes.
+
+Logs and orders are append-only files with one writer each, read as they grow. A heartbeat is overwritten in place: a
+reader opens it again each time, so that a network file system shows its present content.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Generic, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from aiperf_orch.campaign.durable_files import AppendFile, called, read_file, read_whole_lines, translate_os_errors
+from aiperf_orch.campaign.layout import Layout
+from aiperf_orch.records.agents import AgentLine, Heartbeat, Order, agent_line_adapter, order_adapter
+from aiperf_orch.records.base import first_error
+from aiperf_orch.util.errors import RecordError
+from aiperf_orch.util.units import now
+
+_HEARTBEAT_BYTES: Final = 128
+_NAME: Final = re.compile(r"(.+)\.([1-9][0-9]{0,5})")
+Line = TypeVar("Line")
+AnyOrder = TypeVar("AnyOrder", bound=Order)
+
+
+@dataclass
+class GrowingFile(Generic[Line]):
+    """An append-only file of records that another process writes.
+
+    Attributes:
+        path: The file; it need not exist yet.
+        adapter: Validates a line.
+        size: Number of bytes that have been read.
+        lines: Number of lines that have been read.
+    """
+
+    path: Path
+    adapter: TypeAdapter[Line]
+    size: int = 0
+    lines: int = 0
+
+    def read_on(self) -> list[Line]:
+        """Complete lines that were added since the last call; empty while the file does not exist.
+
+        Raises:
+            RecordError: When a line is not a record of this kind; it names the line, and nothing counts as read.
+            TransientError: When it cannot be read for now.
+        """
+        try:
+            data, _ = read_whole_lines(self.path, self.size, _read_now)
+        except FileNotFoundError:
+            return []
+        found = []
+        for number, line in enumerate(data.split(b"\n")[:-1], start=self.lines + 1):
+            try:
+                found.append(self.adapter.validate_json(line))
+            except ValidationError as error:
+                raise RecordError(f"{self.path}:{number}: {first_error(error)}") from None
+        self.size, self.lines = self.size + len(data), self.lines + len(found)
+        return found
+
+
+def follow_log(layout: Layout, agent: str) -> GrowingFile[AgentLine]:
+    """An agent's log, from its beginning."""
+    return GrowingFile(layout.agent_log(agent), agent_line_adapter)
+
+
+def follow_orders(layout: Layout, agent: str) -> GrowingFile[Order]:
+    """An agent's orders, from their beginning."""
+    return GrowingFile(layout.agent_orders(agent), order_adapter)
+
+
+def agent_names(layout: Layout) -> list[str]:
+    """Names of the agents that have a folder, sorted.
+
+    Raises:
+        TransientError: When the folder cannot be listed for now.
+    """
+    with translate_os_errors(layout.agents_folder, passing=FileNotFoundError):
+        try:
+            names = os.listdir(layout.agents_folder)  # noqa: PTH208  names only, no stat of each
+        except FileNotFoundError:
+            return []
+    return sorted(name for name in names if _NAME.fullmatch(name))
+
+
+def claim_folder(layout: Layout, host: str) -> tuple[str, list[str]]:
+    """Create the folder of a new agent on a host; of several callers each gets a name of its own.
+
+    Returns:
+        Its name, and the names of the host's earlier agents, in order.
+
+    Raises:
+        AiperfError: When the file system refuses.
+    """
+    safe = re.sub(r"[^A-Za-z0-9._-]", "-", host)[:120].lstrip("._-") or "host"
+    earlier: list[str] = []
+    with translate_os_errors(layout.agents_folder, passing=FileExistsError):
+        layout.agents_folder.mkdir(mode=0o700, exist_ok=True)
+    while True:
+        name = f"{safe}.{len(earlier) + 1}"
+        try:
+            with translate_os_errors(layout.agent_folder(name), passing=FileExistsError):
+                layout.agent_folder(name).mkdir(mode=0o700)
+        except FileExistsError:
+            earlier.append(name)
+            continue
+        return name, earlier
+
+
+class OrderWriter:
+    """Appends orders for one agent. There is one writer at a time: the controller that holds the campaign."""
+
+    def __init__(self, layout: Layout, agent: str, generation: Callable[[], int]) -> None:
+        """Open the file, and drop a torn last line of an earlier writer.
+
+        Args:
+            layout: Paths of the campaign.
+            agent: The agent.
+            generation: Returns the generation of the controller's lock.
+
+        Raises:
+            AiperfError: When it cannot be opened, or is damaged.
+        """
+        written = follow_orders(layout, agent)
+        self.orders: list[Order] = written.read_on()
+        """All orders, those of earlier controllers included."""
+        self._generation = generation
+        path = layout.agent_orders(agent)
+        with translate_os_errors(path, action="opened"):
+            self._file = AppendFile(path, exclusive=False)
+        if self._file.size > written.size:
+            self._file.truncate(written.size)
+
+    def append(self, kind: type[AnyOrder], **fields: Any) -> AnyOrder:
+        """Append one order; it is on disk when this returns.
+
+        Raises:
+            AiperfError: When the disk refuses; then the order was not given.
+        """
+        order = kind(seq=len(self.orders), generation=self._generation(), time=now(), **fields)
+        self._file.append(order.to_line() + "\n")
+        self.orders.append(order)
+        return order
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+@dataclass
+class HeartbeatWriter:
+    """Overwrites a heartbeat in place, so that it never grows."""
+
+    path: Path
+    count: int = 0
+
+    def beat(self, generation: int = 0) -> None:
+        """Write one more sign of life.
+
+        Raises:
+            AiperfError: When the file system refuses.
+        """
+        self.count += 1
+        line = Heartbeat(count=self.count, time=now(), generation=generation).to_line().ljust(_HEARTBEAT_BYTES - 1)
+        with translate_os_errors(self.path), called("open"):
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK, 0o640)
+            try:
+                os.pwrite(descriptor, line.encode() + b"\n", 0)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+
+@dataclass
+class HeartbeatReader:
+    """Follows a heartbeat.
+
+    Attributes:
+        path: The file; it need not exist yet.
+        last: The last sign of life that was read; None before the first one.
+    """
+
+    path: Path
+    last: Heartbeat | None = field(default=None)
+
+    def read(self) -> bool:
+        """Read the file; returns whether it changed since the last call. A torn or damaged one counts as unchanged.
+
+        Raises:
+            TransientError: When it cannot be read for now.
+        """
+        try:
+            found = Heartbeat.model_validate_json(_read_now(self.path))
+        except (FileNotFoundError, ValidationError):
+            return False
+        changed, self.last = found != self.last, found
+        return changed
+
+
+def _read_now(path: Path, *, offset: int = 0) -> bytes:
+    return read_file(path, offset=offset, retry_for=0.0)

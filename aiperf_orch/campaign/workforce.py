@@ -1,0 +1,95 @@
+"""Allocations and agents of a campaign: a fold over the entries of its journal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from aiperf_orch.records.journal import (
+    AgentLeave,
+    AgentRecord,
+    Allocated,
+    Allocating,
+    AllocationEnd,
+    AllocationEnded,
+    Entry,
+    Joined,
+    Left,
+)
+
+
+@dataclass
+class AllocationState:
+    """One allocation, as the journal describes it.
+
+    Attributes:
+        name: Name of its job.
+        nodes: Number of its nodes.
+        slots: Number of slots that are expected of each node.
+        after: Name of the allocation that must have ended before this one starts; None where it need not wait.
+        submitted: Time of the journal entry that announces its submission.
+        job: The scheduler's job id; None between that journal entry and the scheduler's answer.
+        end: Its end; None while it is pending or runs.
+        ended: Time of the journal entry of its end.
+    """
+
+    name: str
+    nodes: int
+    slots: int
+    after: str | None
+    submitted: datetime
+    job: str | None = None
+    end: AllocationEnd | None = None
+    ended: datetime | None = None
+
+
+@dataclass
+class AgentState:
+    """One agent, as the journal describes it; `left` is None while it may get attempts."""
+
+    record: AgentRecord
+    left: AgentLeave | None = None
+
+
+@dataclass
+class Workforce:
+    """All allocations and agents of a campaign, by name, in the order of the journal."""
+
+    allocations: dict[str, AllocationState] = field(default_factory=dict)
+    agents: dict[str, AgentState] = field(default_factory=dict)
+
+    def apply(self, entry: Entry) -> None:
+        """Apply an entry of the journal; others than those of allocations and agents change nothing.
+
+        Raises:
+            KeyError: When the entry names an allocation or an agent that the entries before it do not contain.
+        """
+        match entry:
+            case Allocating():
+                for record in entry.allocations:
+                    self.allocations[record.name] = AllocationState(
+                        record.name, record.nodes, record.slots, record.after, entry.time
+                    )
+            case Allocated():
+                for job in entry.jobs:
+                    self.allocations[job.name].job = job.job
+            case AllocationEnded():
+                for end in entry.allocations:
+                    allocation = self.allocations[end.name]
+                    allocation.end, allocation.ended = end, entry.time
+            case Joined():
+                for agent in entry.agents:
+                    self.agents[agent.agent] = AgentState(agent)
+            case Left():
+                for leave in entry.agents:
+                    self.agents[leave.agent].left = leave
+
+    @property
+    def live_allocations(self) -> list[AllocationState]:
+        """Allocations that are pending or run, or whose submission has not been answered."""
+        return [allocation for allocation in self.allocations.values() if allocation.end is None]
+
+    @property
+    def present_agents(self) -> list[AgentRecord]:
+        """Agents that have joined and not left."""
+        return [agent.record for agent in self.agents.values() if agent.left is None]
