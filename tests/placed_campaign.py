@@ -89,8 +89,9 @@ class PlacedCampaignBuilder(CampaignBuilder):
         first_epoch: int = 1,
         **fields: Any,
     ) -> None:
-        """An attempt that is placed on agents, and runs with epochs that end at `ends`; then its process ends."""
-        self.place(trial, attempt, on=on)
+        """A run of an attempt on agents, with epochs that end at `ends`; it is placed now unless it was before."""
+        if (trial, attempt) not in self._jobs:
+            self.place(trial, attempt, on=on)
         begin = self.placed_begin(at, trial, attempt, on=on, slot=slot, start_up=start_up)
         epochs = [
             self.epoch(number, end, 0.5, trial, attempt, start=end - 0.1)

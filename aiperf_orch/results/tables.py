@@ -62,22 +62,16 @@ _LEADERBOARD = (
     "slot",
     "simulated",
 )
+_PLACEMENT: Final = frozenset({"allocation", "agent", "slot"})
+_NODE_HOURS: Final = frozenset({"node_hours_given", "node_hours_at_work", "node_hours_idle"})
+_EFFICIENCY: Final = frozenset({"images_per_second", "data_wait"})
+_ENERGY: Final = frozenset({"data_sha256", "energy_joules", "energy_of", "operations_per_joule"})
 LATER_COLUMNS: Final = {
-    MEMBERS.result.name: {
-        "data_sha256",
-        "images_per_second",
-        "data_wait",
-        "energy_joules",
-        "energy_of",
-        "operations_per_joule",
-        "node_hours_given",
-        "node_hours_at_work",
-        "node_hours_idle",
-    },
-    MEMBERS.leaderboard.name: {"images_per_second", "data_wait", "allocation", "agent", "slot"},
-    MEMBERS.series.name: set[str](),
+    MEMBERS.result.name: (frozenset[str](), _NODE_HOURS, _NODE_HOURS | _EFFICIENCY | _ENERGY),
+    MEMBERS.leaderboard.name: (frozenset[str](), _PLACEMENT, _PLACEMENT | _EFFICIENCY),
+    MEMBERS.series.name: (frozenset[str](),),
 }
-"""Columns that tables of earlier versions lack."""
+"""Columns that tables of this version and of earlier versions lack, a set for each, the newest first."""
 _SERIES = ("seconds", "operations", "score", "error", "regulated_score", "epochs", "simulated")
 
 

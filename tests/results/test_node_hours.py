@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from aiperf_orch.records.journal import Finished, Stopped
+from aiperf_orch.results.report import render_report
 from aiperf_orch.results.result import compute_result
 from aiperf_orch.results.tables import leaderboard_rows, result_row
 from placed_campaign import PlacedCampaignBuilder
@@ -198,3 +200,24 @@ def test_tables_state_node_hours_and_placements(make: Make) -> None:
     assert [row[f"node_hours_{key}"] for key in ("given", "at_work", "idle")] == [1.0, 0.5, 0.5]
     placed = leaderboard_rows(result)[0]
     assert [placed[key] for key in ("allocation", "agent", "slot")] == [name, "n1.1", 0]
+
+
+def test_the_report_lists_the_causes_of_idle_time(make: Make) -> None:
+    made = make()
+    made.join("n1.1", 0, slots=1)
+    made.run_on("n1.1", 0, 2700, at=0, start_up=0)
+    made.leave("n1.1", 3600)
+    page = render_report(compute_result(made.directory))
+    cells = re.findall(r"<td>([^<]*)</td><td class=.number.>([\d.]+)</td>\s<td class=.number.>([\d.]+ %)</td>", page)
+    assert [cell for cell in cells if cell[1] != "0.000"] == [
+        ("Given", "1.000", "100.0 %"),
+        ("At work", "0.750", "75.0 %"),
+        ("Idle: no trial placed", "0.250", "25.0 %"),
+    ]
+    assert len(cells) == 8
+
+
+def test_the_report_of_a_job_a_trial_has_no_node_hours(campaign: Callable[..., Any]) -> None:
+    made = campaign()
+    made.trial(0, [(2, 0.5)])
+    assert "Node-hours" not in render_report(compute_result(made.directory))
