@@ -14,6 +14,8 @@ from aiperf_orch.campaign.workforce import AgentState
 from aiperf_orch.records.journal import AgentLeave
 from aiperf_orch.results.collected_trials import Collected
 
+BY_HAND: Final = "by hand"
+"""Job id of an agent that was started outside a batch system."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
@@ -99,7 +101,7 @@ def _without_overlaps(presences: Sequence[Presence], left: set[str]) -> Iterator
     for each in reversed(presences):
         later = following.setdefault(each.host, [])
         after = next((next_ for next_ in reversed(later) if next_.agent != each.agent), None)
-        same_job = next((next_ for next_ in reversed(later) if next_.job == each.job != "by hand"), None)
+        same_job = next((next_ for next_ in reversed(later) if next_.job == each.job != BY_HAND), None)
         later.append(each)
         if each.agent not in left and same_job is not None and same_job.begin < each.end:
             end = same_job.begin
