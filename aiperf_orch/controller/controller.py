@@ -93,6 +93,7 @@ class Controller:
         self._campaign = HeldCampaign(self.directory, resume=resume, take_over=take_over, snapshot=snapshot)
         with ExitStack() as undo:
             undo.callback(self._campaign.close)
+            scheduler.hold(self._campaign.generation)
             self._recorder = EndRecorder(self._campaign, scheduler, warn)
             self._planner = SubmissionPlanner(directory, scheduler.lookahead, self._recorder.get_search)
             accepted = any(attempt.job for trial in self.state.trials.values() for attempt in trial.attempts)
@@ -269,6 +270,8 @@ class Controller:
             self._campaign.append(Missing, attempts=list(map(_attempt_id, triage.missing)))
         for live in triage.unsubmitted:
             live.unsubmitted = Unsubmitted.POSTPONED
+        for live in triage.returned:
+            live.unsubmitted = Unsubmitted.DUE
         self._record_cancelling(triage.hung, EndReason.HUNG)
         self._record_cancelling(triage.held, EndReason.HELD)
         for live in triage.lost:
@@ -330,7 +333,8 @@ class Controller:
         if unsubmitted:
             self._start(unsubmitted)
             return
-        slots = self._planner.free_slots(self.state, proven=self._recorder.proven)
+        places = self.scheduler.free_places()
+        slots = self._planner.free_slots(self.state, proven=self._recorder.site_works, places=places)
         array_limit = self._submitter.array_limit() if slots.at_once > 1 else 1
         if array_limit is None:
             return
