@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,13 @@ import psutil
 import pytest
 
 from aiperf_orch.campaign.layout import Layout
+from aiperf_orch.schedulers import local
 from aiperf_orch.schedulers.allocation_jobs import agent_command, make_allocation_scheduler, supervised
 from aiperf_orch.schedulers.base import JobRequest
 from aiperf_orch.settings.models import SiteSettings
 from waiting import wait_for
 
+WRITE_GOLDEN = os.environ.get("WRITE_GOLDEN") == "1"
 GOLDEN = Path(__file__).parent / "golden"
 NAME = "qk3f9-a00001"
 SLURM = {
@@ -38,7 +40,7 @@ PBS = {
     "memory": "60gb",
     "modules": ["cuda"],
     "setup": ["export A=1"],
-    "allocations": {"nodes": 3, "time_limit": "12h", "cpus": 64, "gpus_per_node": 8},
+    "allocations": {"nodes": 3, "time_limit": "12h", "cpus_per_node": 64, "gpus_per_node": 8},
 }
 
 # Records how it was started, then waits for a file of its own: `KILL` and `end` end it.
@@ -89,6 +91,31 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
+def test_the_scripts_of_allocations_match_the_golden_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    local_cores = ["2", "3"]
+    monkeypatch.setattr(local, "available_cores", lambda: local_cores)
+    monkeypatch.setattr(local, "_processes", lambda *_: [])
+    at_home = {"kind": "local", "job_per_trial": False, "cores_per_trial": 4, "python": "/opt/python/bin/python"}
+    for name, scheduler in (("slurm", SLURM), ("pbs", PBS), ("local", at_home)):
+        settings = _settings(scheduler)
+        made = make_allocation_scheduler(settings, 2)
+        assert made is not None
+        fields: dict[str, Any] = {} if name == "local" else {"time_limit": 7000.0, "after": "17"}
+        script = made.render(_request(settings, Path("/scratch/me/campaign"), **fields))
+        file = GOLDEN / f"{name}-allocation.sh"
+        if WRITE_GOLDEN:
+            file.write_text(script)
+        assert script == file.read_text()
+
+
+def test_a_node_of_an_allocation_has_the_memory_of_all_its_slots(tmp_path: Path) -> None:
+    for scheduler, line in ((SLURM, "--mem=480G"), (SLURM | {"memory": "0"}, "--mem=0"), (PBS, ":mem=480gb:")):
+        settings = _settings(scheduler)
+        made = make_allocation_scheduler(settings, 2)
+        assert made is not None
+        assert line in made.render(_request(settings, tmp_path))
+
+
 class Allocation:
     """An allocation on a batch system, with agents of the test."""
 
@@ -105,8 +132,6 @@ class Allocation:
 
     def submit(self, **fields: Any) -> None:
         """Submit the job."""
-        import dataclasses
-
         result = self.scheduler.submit([dataclasses.replace(self.request, **fields)])
         assert result.jobs.keys() == {NAME}, result
         self.job = result.jobs[NAME]
@@ -281,3 +306,97 @@ def test_an_allocation_of_one_node_without_srun(on_slurm: Any, slurm: Any) -> No
     allocation.end()
     allocation.wait_for_end()
     assert slurm.state(allocation.job) == "COMPLETED"
+
+
+@pytest.fixture(params=["pbs_tmrsh", "pbsdsh", "mpiexec"])
+def on_pbs(pbs: Any, folder: Path, request: pytest.FixtureRequest) -> Any:
+    """Makes an allocation on the stand-in of PBS, for each launcher."""
+    scheduler = {"kind": "pbs", "launcher": request.param, "allocations": {"nodes": 2, "time_limit": "10m"}}
+    return lambda **changes: Allocation(folder, scheduler | changes)
+
+
+@pytest.mark.pbs
+def test_pbs_starts_one_agent_on_each_node(on_pbs: Any, pbs: Any) -> None:
+    allocation = on_pbs()
+    allocation.submit()
+    begins = allocation.wait_for_agents(0, 1)
+    assert [begin[3] for begin in begins] == [allocation.job] * 2
+    assert begins[0][4] == begins[1][4] == "pbsn1,pbsn2"
+    assert begins[0][5] == begins[1][5]
+    assert 500 < float(begins[0][5]) - os.stat(allocation.folder / "agent-0").st_mtime <= 600
+    assert allocation.lines(0)[1][:2] == ["threads", "None"]
+    allocation.end()
+    allocation.wait_for_end()
+    assert pbs.job(allocation.job)["Exit_status"] == 0
+
+
+@pytest.mark.pbs
+def test_pbs_keeps_agents_through_kills_and_a_lost_node(on_pbs: Any, pbs: Any) -> None:
+    allocation = on_pbs()
+    allocation.submit()
+    allocation.wait_for_agents(0, 1)
+    allocation.agent(1).send_signal(signal.SIGKILL)
+    allocation.wait_for_agents(1, starts=2)
+    if allocation.scheduler._settings.launcher == "mpiexec":  # an MPI ends all tasks with one
+        allocation.end()
+        return allocation.wait_for_end()
+    pbs.node_down("pbsn2")
+    allocation.agent(0).send_signal(signal.SIGKILL)
+    allocation.wait_for_agents(0, starts=2)
+    assert allocation.alive()
+    allocation.end()
+    allocation.wait_for_end()
+    assert pbs.job(allocation.job)["Exit_status"] == 0
+
+
+@pytest.mark.pbs
+def test_an_agent_that_fails_ends_alone_on_pbs(on_pbs: Any, pbs: Any) -> None:
+    allocation = on_pbs()
+    allocation.submit()
+    allocation.wait_for_agents(0, 1)
+    allocation.end(3)
+    allocation.wait_for_end()
+    assert [allocation.lines(rank)[-1] for rank in (0, 1)] == [["end"], ["end"]]
+    assert pbs.job(allocation.job)["Exit_status"] == 0
+
+
+@pytest.mark.pbs
+@pytest.mark.parametrize("end", ["qdel", "walltime"])
+def test_pbs_gives_agents_the_time_to_end(on_pbs: Any, pbs: Any, end: str) -> None:
+    allocation = on_pbs()
+    allocation.submit()
+    allocation.wait_for_agents(0, 1)
+    if end == "qdel":
+        allocation.scheduler.cancel({NAME: allocation.job}, force=False)
+    else:
+        pbs.exceed_walltime(allocation.job)
+    allocation.wait_for_end()
+    assert [allocation.lines(rank)[-1] for rank in (0, 1)] == [["SIGTERM"], ["SIGTERM"]]
+    assert len(allocation.begins(0, 1)) == 2
+
+
+@pytest.mark.pbs
+def test_a_pbs_allocation_of_one_node(on_pbs: Any, pbs: Any) -> None:
+    allocation = on_pbs(allocations={"nodes": 1, "time_limit": "10m"}, cpus=2)
+    allocation.submit()
+    allocation.wait_for_agents(0)
+    allocation.agent(0).send_signal(signal.SIGKILL)
+    assert allocation.wait_for_agents(0, starts=2)[0][3:5] == [allocation.job, "pbsn1"]
+    allocation.scheduler.cancel({NAME: allocation.job}, force=False)
+    allocation.wait_for_end()
+    assert allocation.lines(0)[-1] == ["SIGTERM"]
+
+
+@pytest.mark.local
+def test_the_agent_of_this_machine_runs_again_after_a_kill(folder: Path) -> None:
+    allocation = Allocation(folder, {"kind": "local", "job_per_trial": False})
+    allocation.submit()
+    cores = min(2, len(local.available_cores()))
+    begin = allocation.wait_for_agents(0)[0]
+    assert begin[3:] == [allocation.job, os.uname().nodename, "None"]
+    assert allocation.lines(0)[1] == ["threads", "None", "affinity", str(cores)]
+    allocation.agent(0).send_signal(signal.SIGKILL)
+    allocation.wait_for_agents(0, starts=2)
+    allocation.scheduler.cancel({NAME: allocation.job}, force=False)
+    allocation.wait_for_end()
+    assert allocation.lines(0)[-1] == ["SIGTERM"]
