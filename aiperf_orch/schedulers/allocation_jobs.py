@@ -12,8 +12,15 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from aiperf_orch.schedulers.base import Scheduler
-from aiperf_orch.settings.schedulers import LocalSettings, PbsSettings, SchedulerSettings, SlurmSettings
+from aiperf_orch.campaign.layout import Layout
+from aiperf_orch.schedulers.base import JobRequest, Scheduler
+from aiperf_orch.settings.schedulers import (
+    AllocationSettings,
+    LocalSettings,
+    PbsSettings,
+    SchedulerSettings,
+    SlurmSettings,
+)
 
 RESTARTS: Final = 5
 """How often an agent that was killed is started again on its node."""
@@ -47,6 +54,19 @@ def agent_command(settings: SchedulerSettings, campaign: Path, allocation: str) 
     return python, "-P", "-m", "aiperf_orch.agent", str(campaign), "--allocation", allocation
 
 
+def allocation_request(layout: Layout, settings: SchedulerSettings, name: str) -> JobRequest:
+    """Return the request of an allocation's job, without time limit and dependency.
+
+    Args:
+        layout: the campaign.
+        settings: the section `scheduler` of the settings.
+        name: name of the allocation's job.
+    """
+    folder = layout.allocation_folder(name)
+    command = supervised(agent_command(settings, layout.path, name))
+    return JobRequest(name=name, folder=folder, submit_folder=folder, campaign=layout.path, command=command)
+
+
 def supervised(command: tuple[str, ...]) -> tuple[str, ...]:
     """Return a command that starts another one again when it was killed, at most `RESTARTS` times.
 
@@ -63,48 +83,32 @@ def make_allocation_scheduler(settings: SchedulerSettings, concurrency: int) -> 
         concurrency: number of trials at once.
     """
     match settings:
-        case SlurmSettings() if settings.allocations is not None:
+        case SlurmSettings(allocations=AllocationSettings() as own):
             from aiperf_orch.schedulers.slurm.scheduler import SlurmScheduler
 
-            return SlurmScheduler(_of_slurm_allocation(settings), "slurm_allocation.sh.j2")
-        case PbsSettings() if settings.allocations is not None:
+            per_node = {
+                "cpus_per_task": own.cpus_per_node or settings.cpus_per_task,
+                "gpus_per_node": own.gpus_per_node or settings.gpus_per_node,
+                "memory": _times(settings.memory, settings.slots_per_node),
+            }
+            limits = {"nodes": own.nodes, "time_limit": own.time_limit}
+            return SlurmScheduler(settings.model_copy(update=limits | per_node), "slurm_allocation.sh.j2")
+        case PbsSettings(allocations=AllocationSettings() as own):
             from aiperf_orch.schedulers.pbs.scheduler import PbsScheduler
 
-            return PbsScheduler(_of_pbs_allocation(settings), "pbs_allocation.sh.j2")
+            per_node = {
+                "cpus": own.cpus_per_node or settings.cpus,
+                "gpus": own.gpus_per_node or settings.gpus,
+                "memory": _times(settings.memory, settings.slots_per_node),
+            }
+            limits = {"nodes": own.nodes, "time_limit": own.time_limit}
+            return PbsScheduler(settings.model_copy(update=limits | per_node), "pbs_allocation.sh.j2")
         case LocalSettings() if not settings.job_per_trial:
             from aiperf_orch.schedulers.local import LocalScheduler
 
             return LocalScheduler(_of_local_allocation(settings, concurrency), "local_allocation.sh.j2")
         case _:
             return None
-
-
-def _of_slurm_allocation(settings: SlurmSettings) -> SlurmSettings:
-    own = settings.allocations
-    assert own is not None, "a job a trial"
-    return settings.model_copy(
-        update={
-            "nodes": own.nodes,
-            "time_limit": own.time_limit,
-            "cpus_per_task": own.cpus_per_node or settings.cpus_per_task,
-            "gpus_per_node": own.gpus_per_node or settings.gpus_per_node,
-            "memory": _times(settings.memory, settings.slots_per_node),
-        }
-    )
-
-
-def _of_pbs_allocation(settings: PbsSettings) -> PbsSettings:
-    own = settings.allocations
-    assert own is not None, "a job a trial"
-    return settings.model_copy(
-        update={
-            "nodes": own.nodes,
-            "time_limit": own.time_limit,
-            "cpus": own.cpus_per_node or settings.cpus,
-            "gpus": own.gpus_per_node or settings.gpus,
-            "memory": _times(settings.memory, settings.slots_per_node),
-        }
-    )
 
 
 def _of_local_allocation(settings: LocalSettings, concurrency: int) -> LocalSettings:

@@ -246,9 +246,7 @@ class LocalScheduler(Scheduler):
         shares = list({found.name: found.share for found in _processes() if found.name not in self._released}.values())
         return _Share(
             _least_used(available_cores(), [share.cpus for share in shares], self._settings.cores_per_trial),
-            _least_used(
-                available_gpus(), [share.gpus for share in shares], self._settings.gpus_per_trial or 0
-            ),
+            _least_used(available_gpus(), [share.gpus for share in shares], self._settings.gpus_per_trial or 0),
         )
 
 

@@ -14,7 +14,12 @@ import pytest
 
 from aiperf_orch.campaign.layout import Layout
 from aiperf_orch.schedulers import local
-from aiperf_orch.schedulers.allocation_jobs import agent_command, make_allocation_scheduler, supervised
+from aiperf_orch.schedulers.allocation_jobs import (
+    agent_command,
+    allocation_request,
+    make_allocation_scheduler,
+    supervised,
+)
 from aiperf_orch.schedulers.base import JobRequest
 from aiperf_orch.settings.models import SiteSettings
 from waiting import wait_for
@@ -66,8 +71,7 @@ def _settings(scheduler: dict[str, Any]) -> Any:
 
 
 def _request(settings: Any, campaign: Path, **fields: Any) -> JobRequest:
-    folder = Layout(campaign).allocation_folder(NAME)
-    return JobRequest(NAME, folder, folder, campaign, supervised(agent_command(settings, campaign, NAME)), **fields)
+    return dataclasses.replace(allocation_request(Layout(campaign), settings, NAME), **fields)
 
 
 def test_an_agent_is_a_command_with_the_directory_and_its_allocation(tmp_path: Path) -> None:
@@ -147,8 +151,7 @@ class Allocation:
 
     def wait_for_agents(self, *ranks: int, starts: int = 1) -> list[list[str]]:
         """Wait until each of these agents has begun so often; returns its last begin."""
-        for rank in ranks:
-            wait_for(lambda rank=rank: len(self.begins(rank)) >= starts, f"agent {rank} began: {self.log()}")
+        wait_for(lambda: all(len(self.begins(rank)) >= starts for rank in ranks), f"agents {ranks} began")
         wait_for(lambda: all(self.lines(rank)[-1][0] == "threads" for rank in ranks), "the agents' last lines")
         return [self.begins(rank)[-1] for rank in ranks]
 
@@ -219,7 +222,7 @@ def test_slurm_starts_one_agent_on_each_node(on_slurm: Any, slurm: Any) -> None:
     assert "NumNodes=2" in hosts
     assert "NumCPUs=4" in hosts
     assert allocation.lines(0)[1] == ["threads", "None", "affinity", allocation.lines(0)[1][3]]
-    left = float(begins[0][5]) - os.stat(allocation.folder / "agent-0").st_mtime
+    left = float(begins[0][5]) - (allocation.folder / "agent-0").stat().st_mtime
     assert 500 < left <= 605
     steps = slurm.run("squeue", "--steps", "--noheader", "--format=%i").stdout.split()
     assert f"{allocation.job}.0" in steps
@@ -323,7 +326,7 @@ def test_pbs_starts_one_agent_on_each_node(on_pbs: Any, pbs: Any) -> None:
     assert [begin[3] for begin in begins] == [allocation.job] * 2
     assert begins[0][4] == begins[1][4] == "pbsn1,pbsn2"
     assert begins[0][5] == begins[1][5]
-    assert 500 < float(begins[0][5]) - os.stat(allocation.folder / "agent-0").st_mtime <= 600
+    assert 500 < float(begins[0][5]) - (allocation.folder / "agent-0").stat().st_mtime <= 600
     assert allocation.lines(0)[1][:2] == ["threads", "None"]
     allocation.end()
     allocation.wait_for_end()
@@ -337,13 +340,11 @@ def test_pbs_keeps_agents_through_kills_and_a_lost_node(on_pbs: Any, pbs: Any) -
     allocation.wait_for_agents(0, 1)
     allocation.agent(1).send_signal(signal.SIGKILL)
     allocation.wait_for_agents(1, starts=2)
-    if allocation.scheduler._settings.launcher == "mpiexec":  # an MPI ends all tasks with one
-        allocation.end()
-        return allocation.wait_for_end()
-    pbs.node_down("pbsn2")
-    allocation.agent(0).send_signal(signal.SIGKILL)
-    allocation.wait_for_agents(0, starts=2)
-    assert allocation.alive()
+    if allocation.scheduler._settings.launcher != "mpiexec":  # an MPI ends all tasks with one
+        pbs.node_down("pbsn2")
+        allocation.agent(0).send_signal(signal.SIGKILL)
+        allocation.wait_for_agents(0, starts=2)
+        assert allocation.alive()
     allocation.end()
     allocation.wait_for_end()
     assert pbs.job(allocation.job)["Exit_status"] == 0
