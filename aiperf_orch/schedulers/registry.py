@@ -6,11 +6,11 @@ It is no part of the package's own module, which stays empty: submitit's plugin 
 from __future__ import annotations
 
 from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.schedulers.allocation_jobs import make_allocation_scheduler
 from aiperf_orch.schedulers.base import Scheduler
 from aiperf_orch.settings.placement import placement_settings
 from aiperf_orch.settings.schedulers import (
     AgentsSettings,
-    ClusterSettings,
     LocalSettings,
     PbsSettings,
     SchedulerSettings,
@@ -26,21 +26,19 @@ def make_trial_scheduler(directory: CampaignDirectory) -> Scheduler:
         return make_scheduler(settings)
     from aiperf_orch.schedulers.placement.scheduler import PlacementScheduler
 
-    batch = None if isinstance(settings, AgentsSettings) else make_scheduler(settings)
-    return PlacementScheduler(directory, placement, concurrency, batch)
+    return PlacementScheduler(directory, placement, concurrency, make_allocation_scheduler(settings, concurrency))
 
 
 def make_scheduler(settings: SchedulerSettings) -> Scheduler:
     """Make the scheduler of the batch jobs of these settings: of trials, or of the allocations that hold them."""
+    allocations = make_allocation_scheduler(settings, concurrency=1)
+    if allocations is not None:
+        return allocations
     match settings:
         case AgentsSettings():
             from aiperf_orch.schedulers.placement.hand_started import HandStartedAgents
 
             return HandStartedAgents()
-        case ClusterSettings(allocations=own) if own is not None:
-            return _make_allocation_scheduler(settings)
-        case LocalSettings(job_per_trial=False):
-            return _make_allocation_scheduler(settings)
         case LocalSettings():
             from aiperf_orch.schedulers.local import LocalScheduler
 
@@ -55,9 +53,3 @@ def make_scheduler(settings: SchedulerSettings) -> Scheduler:
             return PbsScheduler(settings)
         case _:
             raise AssertionError(f"no scheduler of kind {settings.kind}")
-
-
-def _make_allocation_scheduler(settings: SchedulerSettings) -> Scheduler:
-    from aiperf_orch.schedulers.allocation_jobs import make_allocation_scheduler
-
-    return make_allocation_scheduler(settings)
