@@ -8,14 +8,7 @@ from __future__ import annotations
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.schedulers.base import Scheduler
 from aiperf_orch.settings.placement import placement_settings
-from aiperf_orch.settings.schedulers import (
-    AgentsSettings,
-    ClusterSettings,
-    LocalSettings,
-    PbsSettings,
-    SchedulerSettings,
-    SlurmSettings,
-)
+from aiperf_orch.settings.schedulers import AgentsSettings, LocalSettings, PbsSettings, SchedulerSettings, SlurmSettings
 
 
 def make_trial_scheduler(directory: CampaignDirectory) -> Scheduler:
@@ -24,23 +17,19 @@ def make_trial_scheduler(directory: CampaignDirectory) -> Scheduler:
     placement = placement_settings(settings, concurrency)
     if placement is None:
         return make_scheduler(settings)
+    from aiperf_orch.schedulers.allocation_jobs import make_allocation_scheduler
     from aiperf_orch.schedulers.placement.scheduler import PlacementScheduler
 
-    batch = None if isinstance(settings, AgentsSettings) else make_scheduler(settings)
-    return PlacementScheduler(directory, placement, concurrency, batch)
+    return PlacementScheduler(directory, placement, concurrency, make_allocation_scheduler(settings, concurrency))
 
 
 def make_scheduler(settings: SchedulerSettings) -> Scheduler:
-    """Make the scheduler of the batch jobs of these settings: of trials, or of the allocations that hold them."""
+    """Make the scheduler of trials that are jobs of their own."""
     match settings:
         case AgentsSettings():
             from aiperf_orch.schedulers.placement.hand_started import HandStartedAgents
 
             return HandStartedAgents()
-        case ClusterSettings(allocations=own) if own is not None:
-            return _make_allocation_scheduler(settings)
-        case LocalSettings(job_per_trial=False):
-            return _make_allocation_scheduler(settings)
         case LocalSettings():
             from aiperf_orch.schedulers.local import LocalScheduler
 
@@ -55,9 +44,3 @@ def make_scheduler(settings: SchedulerSettings) -> Scheduler:
             return PbsScheduler(settings)
         case _:
             raise AssertionError(f"no scheduler of kind {settings.kind}")
-
-
-def _make_allocation_scheduler(settings: SchedulerSettings) -> Scheduler:
-    from aiperf_orch.schedulers.allocation_jobs import make_allocation_scheduler
-
-    return make_allocation_scheduler(settings)
