@@ -179,11 +179,11 @@ class PlacementScheduler(Scheduler):
     def _teams(self) -> tuple[list[Team], int]:
         """Teams that may get attempts, and the number of attempts at work on other agents."""
         agents = [agent for agent in self.board.agents.values() if agent.gone is None]
-        singles = {agent.name: self._single(agent) for agent in agents}
+        singles = {agent.name: _single(agent) for agent in agents}
         usable = {
             agent.name
             for agent in agents
-            if self.board.is_usable(agent) and singles[agent.name].seconds_left > 2 * self._settings.warn_before
+            if self.board.is_usable(agent) and _seconds_left(agent) > 2 * self._settings.warn_before
         }
         if self._settings.nodes == 1:
             busy = sum(team.at_work for name, team in singles.items() if name not in usable)
@@ -213,19 +213,6 @@ class PlacementScheduler(Scheduler):
             if agent.begin and agent.name in usable and not agent.held:
                 idle.setdefault((agent.begin.allocation, agent.begin.job), []).append(singles[agent.name])
         return [*teams, *(team for each in idle.values() for team in form_teams(each, self._settings.nodes))], busy
-
-    def _single(self, agent: BoardAgent) -> Team:
-        """An agent as a team of its own."""
-        begin = agent.begin
-        left = (begin.ends_at - now()).total_seconds() if begin and begin.ends_at else math.inf
-        return Team(
-            (agent.name,),
-            (agent.host,),
-            begin.slots if begin else 1,
-            placed=len(agent.held),
-            limit=agent.limit,
-            seconds_left=left if math.isinf(left) else left - left % _SAME_END,
-        )
 
     def _place(
         self, requests: Sequence[JobRequest], done: SubmitResult
@@ -276,7 +263,7 @@ class PlacementScheduler(Scheduler):
             lost = [agent for agent in agents.values() if agent.is_lost and not agent.dismissed]
             stops = [each for each in held if each.is_hopeless(agents) and not each.killed]
             stops += [each for agent in lost for each in agent.held.values() if not each.killed]
-        self._stop(stops, force=True)
+        self._stop(dict.fromkeys(stops), force=True)
         for agent in lost:
             self._dismiss([agent], "it was silent, and its trials were given to others")
 
@@ -333,6 +320,25 @@ class PlacementScheduler(Scheduler):
         if self._generation is None:
             raise AssertionError("orders are written only by the controller that holds the campaign")
         return self._generation
+
+
+def _single(agent: BoardAgent) -> Team:
+    """An agent as a team of its own."""
+    left = _seconds_left(agent)
+    return Team(
+        (agent.name,),
+        (agent.host,),
+        agent.begin.slots if agent.begin else 1,
+        placed=len(agent.held),
+        limit=agent.limit,
+        seconds_left=left if math.isinf(left) else left - left % _SAME_END,
+    )
+
+
+def _seconds_left(agent: BoardAgent) -> float:
+    """Seconds until its allocation ends; infinite where that is not known."""
+    ends_at = agent.begin.ends_at if agent.begin else None
+    return (ends_at - now()).total_seconds() if ends_at else math.inf
 
 
 def _fields(request: JobRequest, placement: Placement, hosts: Sequence[str]) -> dict[str, Any]:
