@@ -142,6 +142,13 @@ class Workload:
             attempt.stage, attempt.slot = Stage.PREPARING, slot
         return [attempt for attempt, _ in starting]
 
+    def put_back(self, attempt: Attempt) -> list[Action]:
+        """Let an attempt that could not be started wait again, in its old place."""
+        attempt.stage, attempt.slot = Stage.QUEUED, None
+        if attempt.stop is not None or self.closed is not None:
+            return [self.drop(attempt, self.closed or "stopped before it started")]
+        return []
+
     def drop(self, attempt: Attempt, message: str) -> Dropped:
         """Forget an attempt that never starts here."""
         del self.attempts[attempt.name]
