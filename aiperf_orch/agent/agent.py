@@ -146,8 +146,8 @@ class Agent:
             case Prepared():
                 self._start(message)
             case Unfit():
-                attempt = self._workload.attempts.get(message.name)
-                if attempt and attempt.stage is Stage.PREPARING:
+                attempt = self._workload.preparing(message.order)
+                if attempt is not None:
                     self._act([self._workload.drop(attempt, message.message)])
             case ControllerSeen():
                 self._sign_of_controller = time.monotonic()
@@ -169,9 +169,9 @@ class Agent:
 
     def _start(self, prepared: Prepared) -> None:
         """Start an attempt whose folder and log are open."""
-        attempt = self._workload.attempts.get(prepared.name)
+        attempt = self._workload.preparing(prepared.order)
         try:
-            if attempt is None or attempt.stage is not Stage.PREPARING or attempt.slot is None:
+            if attempt is None or attempt.slot is None:
                 return
             started = Started(time=now(), name=attempt.name, slot=attempt.slot.number, pid=os.getpid())
             environment = self._environment.of(attempt.order, attempt.slot, started.time)

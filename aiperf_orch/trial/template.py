@@ -34,7 +34,9 @@ _PR_SET_PDEATHSIG: Final = 1
 _MAX_REQUEST: Final = 1 << 20  # bytes
 _REPARENTING_PAUSE: Final = 0.0005  # seconds
 _IGNORED_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
-_ACCELERATORS: Final = ("/dev/nvidia", "/dev/kfd", "/dev/dri")
+_ACCELERATORS: Final = ("/dev/nvidia-uvm", "/dev/kfd", "/dev/dri")
+"""Devices that a process opens when it initializes an accelerator."""
+
 _MODULES: Final[Mapping[str, tuple[str, ...]]] = {
     "digits": (),
     "synthetic": (),
@@ -89,6 +91,20 @@ def _import(trainer: str, data: str) -> None:
     if trainer == "torch":
         for module in (*_TORCH_MODULES, *_MODULES[data]):
             importlib.import_module(module)
+        _load_what_torch_loads_late()
+
+
+def _load_what_torch_loads_late() -> None:
+    """Let PyTorch import hundreds of modules that it would import in the first steps of each trial.
+
+    Nothing is differentiated: that would start threads, or touch an accelerator.
+    """
+    import torch
+
+    with torch.device("meta"):
+        model = torch.nn.Linear(1, 1)
+    model.to_empty(device="cpu")
+    torch.optim.SGD(model.parameters(), lr=0.1)
 
 
 def _check_forkable() -> None:
