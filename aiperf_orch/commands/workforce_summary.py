@@ -101,17 +101,12 @@ def running_allocations(workforce: Workforce) -> list[AllocationState]:
     return [allocation for allocation in workforce.live_allocations if allocation.name in present]
 
 
-def waiting_reasons(workforce: Workforce, notes: Mapping[str, str]) -> list[str]:
-    """A line for each allocation that waits in the queue, with the reason; not for one that follows a live allocation.
-
-    Args:
-        workforce: Allocations and agents of the campaign.
-        notes: What the queue last said of the jobs of allocations, by name.
-    """
+def waiting_reasons(workforce: Workforce) -> list[str]:
+    """A line for each allocation that waits in the queue, with the reason; not for one that follows a live one."""
     live = {allocation.name for allocation in workforce.live_allocations}
     running = {allocation.name for allocation in running_allocations(workforce)}
     waiting = [each for each in workforce.live_allocations if each.name not in running and each.after not in live]
-    return [f"{each.name} waits: {notes[each.name]}" for each in waiting if notes.get(each.name)]
+    return [f"allocation {each.name} waits: {each.note}" for each in waiting if each.note]
 
 
 def how_to_start(directory: CampaignDirectory) -> str:
