@@ -17,6 +17,7 @@ from aiperf_orch.records.journal import (
     AllocationEnded,
     AllocationJob,
     AllocationRecord,
+    Began,
     Joined,
     Left,
 )
@@ -101,7 +102,8 @@ class AgentBuilder:
         if begun:
             hosts = [agent.rpartition(".")[0] for agent in agents]
             self.made.events(self.made.begin(at, trial, hosts=hosts, job="4711"), trial=trial)
-            self.made.began(at, trial)
+            record = self.made.began_record(at, trial).model_copy(update={"job": "4711"})
+            self.made.write(Began, attempts=[record])
 
     def exit(self, agent: str, name: str, *, at: float, **fields: Any) -> None:
         self.log(agent, Exited(time=self.made.at(at), name=name, **fields))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import textwrap
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from time import monotonic
 from typing import Final
 
@@ -26,7 +27,9 @@ _DEPARTURES: Final = {"lost": "lost", "killed": "killed", "refused": "refused to
 class WorkforceNews:
     """Logs what is new of allocations and agents; the first call finds nothing new."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        """Begin without a look; `clock` counts seconds."""
+        self._clock = clock
         self._submitted: set[str] | None = None
         self._ended: set[str] = set()
         self._joined: set[str] = set()
@@ -79,10 +82,11 @@ class WorkforceNews:
 
     def _is_due(self, kind: str) -> bool:
         """Whether the last message of this kind was long enough ago; then the next one is due after the pause."""
-        due = monotonic() >= self._next.get(kind, 0.0)
-        if due:
-            self._next[kind] = monotonic() + _PAUSE
-        return due
+        time = self._clock()
+        if time < self._next.get(kind, -math.inf):
+            return False
+        self._next[kind] = time + _PAUSE
+        return True
 
 
 def _listed(names: Sequence[str]) -> str:
