@@ -153,7 +153,7 @@ def _finish(directory: CampaignDirectory, phase: Phase, outcome: Outcome | None 
                 else f"{live} live trial(s) run on"
             )
             if held := held_resources(result.state):
-                what += f"; {held} stay, whose idle agents end {_agents_wait(directory)} after the controller"
+                what += f"; kept: {held}; idle agents end after {_agents_wait(directory)} without a controller"
             _log.info("left; %s; go on: %s", what, command)
     interrupted = outcome is not None and outcome.interrupted
     return CommandOutput(exit_status=ExitStatus.INTERRUPTED if interrupted else ExitStatus.NOT_FINISHED)
