@@ -157,6 +157,8 @@ def _heading(controller: Controller) -> list[str]:
     trials = [f"{number} {name}" for name, number in counts.items() if number or name == "running"]
     lines = [times, f"{', '.join([*trials, f'{state.trials_ended} ended'])} · {best} · {format_ops(progress.ops)}"]
     lines += workforce_lines(controller)
+    if uses_agents(controller.settings):
+        waiting.clear()  # each waits for a slot of its agent
     for name, reasons in (("halted", halted), ("waiting", waiting)):
         lines += [f"{number} {name}: {why}" for why, number in reasons.most_common(_MAX_REASONS) if why]
     return lines

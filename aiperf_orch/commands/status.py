@@ -84,22 +84,25 @@ def show_status(campaign_dir: Path, form: str) -> CommandOutput:
 
 
 def _trials_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The trials as a table; the agent and slot of placed ones in place of job and host, and of many only the first."""
-    cells: list[dict[str, Any]] = []
+    """The trials as a table; of many trials that run or wait on agents only the first."""
     at_work = [row["trial"] for row in rows if "agent" in row and row["state"] in _AT_WORK]
     omitted = set(at_work[_MAX_AT_WORK:])
-    for row in rows:
-        if row["trial"] in omitted:
-            continue
-        shown = dict(row)
-        shown["error"] = None if row["error"] is None else f"{row['error']:.2%}"
-        shown["network"] = row["network"][:8]
-        shown["why"] = row["why"] and textwrap.shorten(row["why"], _MAX_REASON, placeholder=" …")
-        if "agent" in row:
-            del shown["job"], shown["host"]
-        cells.append(shown)
+    cells = [_cells(row) for row in rows if row["trial"] not in omitted]
     more = f"{len(omitted):,} more trials at work: --format csv has all\n" if omitted else ""
     return render_rows(cells, "table") + more if cells else ""
+
+
+def _cells(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the table: that of a placed trial has agent and slot in place of job and host."""
+    error = None if row["error"] is None else f"{row['error']:.2%}"
+    why = row["why"] and textwrap.shorten(row["why"], _MAX_REASON, placeholder=" …")
+    cells = {**row, "error": error, "network": row["network"][:8], "why": why}
+    if "agent" in row:
+        slot = "" if row["slot"] is None else f":{row['slot']}"
+        for key in ("job", "agent", "slot", "host", "why"):
+            del cells[key]
+        cells |= {"agent:slot": row["agent"] and row["agent"] + slot, "why": why}
+    return cells
 
 
 def _counts(state: CampaignState, omitted: Collection[int], rows: Iterable[Mapping[str, Any]]) -> str | None:

@@ -27,7 +27,7 @@ _MAX_AGENTS: Final = 20  # rows; of more agents the table has those that need at
 _MAX_GONE: Final = 5
 _MAX_ALLOCATIONS: Final = 10
 _MAX_REASON: Final = 48  # characters
-_MAX_TRIALS: Final = 16  # characters of the trials of an agent
+_MAX_TRIALS: Final = 14  # characters of the trials of an agent
 
 
 @dataclass(frozen=True)
@@ -167,8 +167,7 @@ def _agent_cells(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "agent": row["agent"],
         "state": row["state"],
-        "slots": row["slots"],
-        "work": row["at_work"],
+        "work": None if row["slots"] is None else f"{row['at_work']}/{row['slots']}",
         "wait": row["waiting"],
         "trials": _shortened(ranges(trials).replace(",", " ") or None, _MAX_TRIALS),
         "for": _span_since(row["ended"] or row["began"]),

@@ -87,6 +87,18 @@ def test_the_summary_of_two_allocations_fits_a_line(on_slurm: Any) -> None:
     assert heading[2] == line
 
 
+def test_trials_that_wait_for_slots_are_counted_without_reasons(by_hand: Any) -> None:
+    workforce = AgentBuilder(by_hand)
+    agents = workforce.join("n1", "n2")
+    for trial, agent in enumerate(agents):
+        workforce.place(trial, agent)
+    controller = _controller(by_hand)
+    for live, agent in zip(controller.live_attempts.values(), agents, strict=True):
+        live.note = f"waits for a slot of {agent}"
+    assert "0 running, 2 waiting" in _heading(controller)[1]
+    assert len(_heading(controller)) == 3
+
+
 def test_trials_of_several_nodes_take_all_slots_of_their_nodes(campaign: Build) -> None:
     made = campaign(scheduler__kind="agents", scheduler__nodes=2, campaign__concurrency=1)
     workforce = AgentBuilder(made)

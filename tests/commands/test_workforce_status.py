@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,7 @@ from aiperf_orch.commands import status
 from aiperf_orch.commands.status import show_status
 from aiperf_orch.schedulers.base import JobState, JobStatus
 from aiperf_orch.util.errors import SchedulerUnreachableError
+from terminal import in_terminal
 
 _NOW = 7200  # campaigns of the fixture began two hours ago
 Build = Callable[..., Any]
@@ -77,7 +79,7 @@ def test_an_agent_at_work_tells_its_slots_and_trials(made: Any, workforce: Agent
     assert row["silent_for"] == pytest.approx(3, abs=60)
     assert row["why"] is None
     text = _table(made)
-    assert _row(text, "n1.1")[1:7] == ["AT", "WORK", "8", "4", "1", "0-3"]
+    assert _row(text, "n1.1")[1:6] == ["AT", "WORK", "4/8", "1", "0-3"]
     assert "agents     1 AT WORK\n" in text
     assert "slots      8: 4 at work, 4 idle; 9h" in text
 
@@ -100,6 +102,21 @@ def test_the_clock_of_a_node_that_is_ahead_hides_no_silence(made: Any, workforce
     [agent] = workforce.join("n1", clock_skew=3600.0)
     workforce.beat(agent, at=_NOW + 3600 - 100)
     assert _agents(made)[agent]["state"] == "SILENT"
+
+
+def test_tables_of_agents_and_allocations_fit_80_columns(made: Any, workforce: AgentBuilder) -> None:
+    first = workforce.allocate(nodes=1194, job="1234567")
+    workforce.allocate(2, nodes=1194, job="1234568", after=first)
+    agents = workforce.join("frontier01234", "frontier01235", allocation=first, ends_at=13.7 * 3600)
+    for trial in range(1000, 1016):
+        workforce.run(trial, [agents[trial % 2]], slot=trial % 1000 // 2)
+    for agent in agents:
+        workforce.beat(agent, at=_NOW - 14)
+    _, seen = in_terminal(sys.executable, "-m", "aiperf_orch.cli", "status", str(made.path), columns=80)
+    lines = seen.partition("remaining")[2].splitlines()
+    assert "agents      2 AT WORK" in lines
+    assert "1000 1002 …" in seen
+    assert [line for line in lines if len(line) > 80] == []
 
 
 def test_an_agent_that_no_controller_has_seen_is_joining(made: Any, workforce: AgentBuilder) -> None:
@@ -203,8 +220,8 @@ def test_tables_of_placed_trials_have_the_same_rows_in_each_format(made: Any, wo
     [row] = csv.DictReader(io.StringIO(show_status(made.path, "csv").text))
     assert (row["job"], row["agent"], row["slot"], row["host"]) == ("4711", "n1.1", "5", "n1")
     header, line = _table(made).partition("\n\ntrial ")[2].splitlines()
-    assert header.split() == ["state", "epoch", "error", "network", "parent", "attempts", "agent", "slot", "why"]
-    assert line.split()[-3:] == ["n1.1", "5", "-"]
+    assert header.split() == ["state", "epoch", "error", "network", "parent", "attempts", "agent:slot", "why"]
+    assert line.split()[-2:] == ["n1.1:5", "-"]
 
 
 def test_without_agents_the_command_to_start_one_is_shown(made: Any) -> None:
