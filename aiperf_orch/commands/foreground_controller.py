@@ -141,7 +141,7 @@ class _ControllerThread:
 
     def _observe(self, controller: Controller) -> None:
         self._view.show(controller)
-        self.held = held_resources(controller.state)
+        self.held = held_resources(controller.state, controller.settings)
 
 
 def run_controller(

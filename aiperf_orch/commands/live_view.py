@@ -24,6 +24,7 @@ from aiperf_orch.commands.workforce_news import WorkforceNews
 from aiperf_orch.commands.workforce_summary import (
     count_slots,
     held_resources,
+    is_local,
     summary_line,
     uses_agents,
     waiting_reasons,
@@ -92,7 +93,7 @@ class LiveView(_Messages):
 
     def show(self, controller: Controller) -> None:
         """Redraw the view."""
-        self._workforce_news.show(controller.state.workforce)
+        self._workforce_news.show(controller.state.workforce, only_warnings=is_local(controller.settings))
         self._live.update(
             Group(
                 Text("\n".join(map(visible, _heading(controller))), style="bold"),
@@ -115,7 +116,7 @@ class PlainLines(_Messages):
     def show(self, controller: Controller) -> None:
         """Log what is new since the last call."""
         state = controller.state
-        self._workforce_news.show(state.workforce)
+        self._workforce_news.show(state.workforce, only_warnings=is_local(controller.settings))
         if self._ends_seen is None:
             # begins and ends that an earlier controller has logged are not new
             self._begins_seen, self._ends_seen = len(state.begins), len(state.ends)
@@ -165,12 +166,15 @@ def _heading(controller: Controller) -> list[str]:
 
 
 def workforce_lines(controller: Controller) -> list[str]:
-    """Allocations, agents and their slots, and why allocations wait; nothing where each trial is a job."""
+    """Allocations, agents and their slots, and why allocations wait.
+
+    Nothing where each trial is a job, or where the only agent is that of this machine.
+    """
     state = controller.state
-    if not uses_agents(controller.settings):
+    if not uses_agents(controller.settings) or is_local(controller.settings):
         return []
     if state.phase in (Phase.FINISHED, Phase.STOPPED):
-        held = held_resources(state)
+        held = held_resources(state, controller.settings)
         return [f"releasing {held}"] if held else []
     running = [live.attempt for live in controller.live_attempts.values() if live.begin is not None]
     slots = count_slots(state, controller.settings, running)

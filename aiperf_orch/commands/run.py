@@ -85,7 +85,7 @@ def run_campaign(
         _log.info("every two minutes, by cron: %s", cron_line(step, needed))
         _explain_agents(directory)
         return CommandOutput()
-    if snapshot and snapshot.state.phase is Phase.FINISHED and not held_resources(snapshot.state):
+    if snapshot and snapshot.state.phase is Phase.FINISHED and not held_resources(snapshot.state, directory.settings):
         return _finish(directory, Phase.FINISHED)
     if background:
         process = detach(directory, _foreground_arguments(directory.path))
@@ -152,7 +152,7 @@ def _finish(directory: CampaignDirectory, phase: Phase, outcome: Outcome | None 
                 if cancelled
                 else f"{live} live trial(s) run on"
             )
-            if held := held_resources(result.state):
+            if held := held_resources(result.state, directory.settings):
                 what += f"; kept: {held}; idle agents end after {_agents_wait(directory)} without a controller"
             _log.info("left; %s; go on: %s", what, command)
     interrupted = outcome is not None and outcome.interrupted

@@ -29,7 +29,7 @@ def stop_campaign(campaign_dir: Path, *, take_over: bool) -> CommandOutput:
     """
     directory = CampaignDirectory.open(campaign_dir)
     state = read_state(directory)
-    held_before = held_resources(state)
+    held_before = held_resources(state, directory.settings)
     over = state.phase is Phase.FINISHED or (state.phase is Phase.STOPPED and not state.live)
     if over and not held_before:
         _log.info("%s: is %s already", directory.path, state.phase.value)
@@ -42,12 +42,12 @@ def stop_campaign(campaign_dir: Path, *, take_over: bool) -> CommandOutput:
             return unfinished
     snapshot = read_snapshot(directory)
     state = snapshot.state
-    if state.live or state.phase is Phase.RUNNING or held_resources(state):
+    if state.live or state.phase is Phase.RUNNING or held_resources(state, directory.settings):
         _log.info(
             "%s: no controller runs: ending %d live trial(s) from this process%s",
             directory.path,
             len(state.live),
-            _releasing(held_resources(state)),
+            _releasing(held_resources(state, directory.settings)),
         )
         outcome = run_controller(directory, take_over=take_over, resume=False, snapshot=snapshot)
         state = read_state(directory)
@@ -62,7 +62,7 @@ def stop_campaign(campaign_dir: Path, *, take_over: bool) -> CommandOutput:
         )
         return _not_finished(outcome)
     stopped = sum(end.reason is EndReason.STOPPED for end in state.ends[ends_before:])
-    if held := held_resources(state):
+    if held := held_resources(state, directory.settings):
         _log.info(
             "%s: %s; %d trial(s) were ended, but %s not yet released; again: %s",
             directory.path,
@@ -116,7 +116,7 @@ def _stop_by_controller(directory: CampaignDirectory, holder: Holder, held: str)
         directory.path,
         cancelled,
         len(state.live),
-        _releasing(held_resources(state)),
+        _releasing(held_resources(state, directory.settings)),
     )
     return CommandOutput(exit_status=ExitStatus.NOT_FINISHED)
 

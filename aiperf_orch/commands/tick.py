@@ -25,7 +25,7 @@ def step_campaign(campaign_dir: Path, *, take_over: bool) -> CommandOutput:
     """Run one step of a campaign; returns the exit status: 0 finished, 1 paused, 4 it goes on."""
     directory = CampaignDirectory.open(campaign_dir)
     snapshot = read_snapshot(directory)
-    if snapshot.state.phase is Phase.FINISHED and not held_resources(snapshot.state):
+    if snapshot.state.phase is Phase.FINISHED and not held_resources(snapshot.state, directory.settings):
         write_score(directory)
         _log.info("%s: is finished already", directory.path)
         return CommandOutput()

@@ -35,9 +35,16 @@ class WorkforceNews:
         self._joined: set[str] = set()
         self._left: set[str] = set()
         self._next: dict[str, float] = {}
+        self._least = logging.INFO
 
-    def show(self, workforce: Workforce) -> None:
-        """Log the news since the last call."""
+    def show(self, workforce: Workforce, *, only_warnings: bool) -> None:
+        """Log the news since the last call.
+
+        Args:
+            workforce: Allocations and agents of the campaign.
+            only_warnings: Log only what is out of the ordinary.
+        """
+        self._least = logging.WARNING if only_warnings else logging.INFO
         if self._submitted is None:
             self._submitted = {each.name for each in workforce.allocations.values() if each.job}
             self._ended = {each.name for each in workforce.allocations.values() if each.end}
@@ -53,18 +60,18 @@ class WorkforceNews:
         if allocation.job and allocation.name not in submitted:
             submitted.add(allocation.name)
             nodes = count(allocation.nodes, "node")
-            _log.info("allocation %s submitted as job %s: %s", allocation.name, allocation.job, nodes)
+            self._say(logging.INFO, "allocation %s submitted as job %s: %s", allocation.name, allocation.job, nodes)
         if allocation.end and allocation.name not in self._ended:
             self._ended.add(allocation.name)
             why = ": ".join(filter(None, [allocation.end.reason, allocation.end.message]))
-            _log.info("allocation %s ended: %s", allocation.name, _shortened(why))
+            self._say(logging.INFO, "allocation %s ended: %s", allocation.name, _shortened(why))
 
     def _show_joined(self, names: Sequence[str], workforce: Workforce) -> None:
         if names and self._is_due("joined"):
             self._joined.update(names)
             agents = [workforce.agents[name].record for name in names]
             slots = count(sum(agent.slots for agent in agents), "slot")
-            _log.info("%s joined: %s; %s", count(len(names), "agent"), _listed(names), slots)
+            self._say(logging.INFO, "%s joined: %s; %s", count(len(names), "agent"), _listed(names), slots)
 
     def _show_left(self, leaves: Iterable[AgentLeave]) -> None:
         by_reason: defaultdict[str, list[AgentLeave]] = defaultdict(list)
@@ -78,7 +85,11 @@ class WorkforceNews:
                 what = f"{count(len(gone), 'agent')} {_DEPARTURES.get(reason, f'ended ({reason})')}: {_listed(names)}"
                 message = next((leave.message for leave in gone if leave.message), "")
                 level = logging.INFO if reason in _EXPECTED else logging.WARNING
-                _log.log(level, "%s", "; ".join(filter(None, [what, _shortened(message)])))
+                self._say(level, "%s", "; ".join(filter(None, [what, _shortened(message)])))
+
+    def _say(self, level: int, message: str, *values: object) -> None:
+        if level >= self._least:
+            _log.log(level, message, *values)
 
     def _is_due(self, kind: str) -> bool:
         """Whether the last message of this kind was long enough ago; then the next one is due after the pause."""

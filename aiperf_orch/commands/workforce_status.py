@@ -16,7 +16,7 @@ from aiperf_orch.campaign.trial_state import AttemptState
 from aiperf_orch.commands.agent_rows import USUAL_STATES, Silence, agent_rows, attempt_status, is_running, slot_of
 from aiperf_orch.commands.allocation_rows import allocation_rows
 from aiperf_orch.commands.table_output import render_rows
-from aiperf_orch.commands.workforce_summary import count_slots, how_to_start, time_left
+from aiperf_orch.commands.workforce_summary import count_slots, how_to_start, is_local, time_left
 from aiperf_orch.schedulers.base import JobStatus
 from aiperf_orch.schedulers.script_rendering import ranges
 from aiperf_orch.settings.placement import PlacementSettings, placement_settings
@@ -101,7 +101,7 @@ class WorkforceStatus:
         slots = count_slots(self.state, settings, running)
         by_hand = isinstance(settings.scheduler, AgentsSettings)
         return {
-            "allocations": _by_state(self.allocations),
+            "allocations": None if is_local(settings) else _by_state(self.allocations),
             "agents": _by_state(self.agents)
             or (f"none yet; {how_to_start(self.directory)}" if by_hand else "none yet"),
             "slots": f"{slots.total:,}: {slots.use}" + (f"; {left} left" if left else "") if present else None,
@@ -111,7 +111,7 @@ class WorkforceStatus:
         """Tables of allocations and agents, of bounded length; empty without any."""
         live = [row for row in self.allocations if row["state"] != "ENDED"]
         ended = [row for row in self.allocations if row["state"] == "ENDED"]
-        allocations = [*ended, *live][-_MAX_ALLOCATIONS:]
+        allocations = [] if is_local(self.directory.settings) else [*ended, *live][-_MAX_ALLOCATIONS:]
         agents = self._agents_to_show()
         parts = [
             _table([_allocation_cells(row) for row in allocations], len(self.allocations), "allocations"),

@@ -15,7 +15,7 @@ from aiperf_orch.commands.self_invocation import command_line
 from aiperf_orch.records.journal import AgentRecord
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.settings.placement import placement_settings
-from aiperf_orch.settings.schedulers import AgentsSettings, ClusterSettings
+from aiperf_orch.settings.schedulers import AgentsSettings, ClusterSettings, LocalSettings
 from aiperf_orch.util.units import format_duration, now
 
 
@@ -48,6 +48,11 @@ class SlotCounts:
 def uses_agents(settings: SiteSettings) -> bool:
     """Whether the campaign's trials are placed on agents."""
     return placement_settings(settings.scheduler, settings.campaign.concurrency) is not None
+
+
+def is_local(settings: SiteSettings) -> bool:
+    """Whether the campaign runs on this machine, where there is one agent at most."""
+    return isinstance(settings.scheduler, LocalSettings)
 
 
 def count_slots(state: CampaignState, settings: SiteSettings, running: Iterable[AttemptState]) -> SlotCounts:
@@ -114,10 +119,12 @@ def how_to_start(directory: CampaignDirectory) -> str:
     return f"start one on each node: {command_line(['agent', str(directory.path)])}"
 
 
-def held_resources(state: CampaignState) -> str:
+def held_resources(state: CampaignState, settings: SiteSettings) -> str:
     """What the campaign still holds besides its trials: `2 allocations` or `3 agents`; empty for nothing."""
     allocations = len(state.workforce.live_allocations)
     by_hand = sum(agent.allocation is None for agent in state.workforce.present_agents)
+    if is_local(settings):  # its allocation is one process of this machine
+        allocations, by_hand = 0, allocations + by_hand
     held = [(allocations, "allocation"), (by_hand, "agent")]
     return " and ".join(count(number, what) for number, what in held if number)
 

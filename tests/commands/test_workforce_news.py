@@ -142,7 +142,7 @@ def test_what_is_still_held_is_said_until_it_is_released(on_slurm: Any) -> None:
     on_slurm.write(Finished, reason="its 12h are over", by_deadline=True)
     assert _heading(_controller(on_slurm))[2:] == ["releasing 1 allocation and 1 agent"]
     workforce.leave(agent, reason="dismissed", at=5)
-    assert held_resources(_state(on_slurm)) == "1 allocation"
+    assert held_resources(_state(on_slurm), on_slurm.directory.settings) == "1 allocation"
     workforce.end_allocation(name, "COMPLETED", at=9)
     assert _heading(_controller(on_slurm))[2:] == []
 
@@ -164,12 +164,12 @@ class _News:
 
     def __init__(self, made: Any, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.INFO)
-        self._made, self._caplog, self.time = made, caplog, 0.0
+        self._made, self._caplog, self.time, self.only_warnings = made, caplog, 0.0, False
         self._news = WorkforceNews(lambda: self.time)
 
     def read(self) -> list[tuple[str, str]]:
         self._caplog.clear()
-        self._news.show(_state(self._made).workforce)
+        self._news.show(_state(self._made).workforce, only_warnings=self.only_warnings)
         return [(record.levelname, record.getMessage()) for record in self._caplog.records]
 
 
@@ -243,3 +243,16 @@ with live_view.display() as view:
 def test_a_stopped_campaign_without_agents_says_nothing_of_them(by_hand: Any) -> None:
     by_hand.write(Stopped)
     assert len(_heading(_controller(by_hand))) == 2
+
+
+def test_on_one_machine_only_a_fault_of_its_agent_is_said(campaign: Build, caplog: pytest.LogCaptureFixture) -> None:
+    made = campaign(scheduler__job_per_trial=False)
+    workforce, news = AgentBuilder(made), _News(made, caplog)
+    news.only_warnings = True
+    assert news.read() == []
+    [agent] = workforce.join("box", allocation=workforce.allocate(nodes=1), slots=2)
+    assert news.read() == []
+    assert len(_heading(_controller(made))) == 2
+    assert held_resources(_state(made), made.directory.settings) == "1 agent"
+    workforce.leave(agent, reason="killed", at=9)
+    assert news.read() == [("WARNING", "1 agent killed: box.1")]

@@ -310,3 +310,14 @@ def test_a_queue_that_does_not_answer_hides_no_allocation(on_slurm: Any, monkeyp
         ("SUBMITTED", f"after {first}"),
         ("SUBMITTED", "the scheduler has not answered yet"),
     ]
+
+
+def test_on_one_machine_the_agent_is_shown_without_its_allocation(campaign: Build) -> None:
+    made = campaign(campaign__duration="12h", scheduler__job_per_trial=False)
+    workforce = AgentBuilder(made)
+    [agent] = workforce.join("box", allocation=workforce.allocate(nodes=1), slots=2)
+    workforce.run(0, [agent], slot=1)
+    text = _table(made)
+    assert "allocation" not in text
+    assert _row(text, "0")[-2] == "box.1:1"
+    assert len(_document(made)["allocations"]) == 1
