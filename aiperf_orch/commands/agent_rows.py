@@ -129,7 +129,7 @@ def attempt_status(attempt: AttemptState, state: CampaignState, views: Mapping[s
         worst = max(exits, key=lambda each: (not each.started, each.signal or 0, each.status or 0))
         detail = f"its process has ended: {_exit(worst)}; {_UNRECORDED}"
     elif gone:
-        detail = f"{gone[0].agent} has ended ({gone[0].reason}) without an exit line of it"
+        detail = f"its agent {gone[0].agent} has left: {gone[0].reason}"
     else:
         detail = "" if starts else f"waits for a slot of {', '.join(names)}"
     waits = not (starts or exits or gone)

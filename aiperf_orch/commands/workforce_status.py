@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from aiperf_orch.campaign.agent_view import AgentView, read_agents
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.campaign.state import CampaignState
+from aiperf_orch.campaign.state import CampaignState, Phase
 from aiperf_orch.campaign.trial_state import AttemptState
 from aiperf_orch.commands.agent_rows import USUAL_STATES, Silence, agent_rows, attempt_status, is_running, slot_of
 from aiperf_orch.commands.allocation_rows import allocation_rows
@@ -96,7 +96,7 @@ class WorkforceStatus:
         """Lines of a summary, by their first word."""
         settings = self.directory.settings
         running = [each for each in self.state.live.values() if is_running(each, self.state, self.views)]
-        present = self.state.workforce.present_agents
+        present = [] if self.state.phase is Phase.FINISHED else self.state.workforce.present_agents
         left = time_left(agent.ends_at for agent in present)
         slots = count_slots(self.state, settings, running)
         by_hand = isinstance(settings.scheduler, AgentsSettings)

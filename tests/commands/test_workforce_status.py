@@ -15,6 +15,7 @@ import pytest
 from agent_builder import AgentBuilder
 from aiperf_orch.commands import status
 from aiperf_orch.commands.status import show_status
+from aiperf_orch.records.journal import Finished
 from aiperf_orch.schedulers.base import JobState, JobStatus
 from aiperf_orch.util.errors import SchedulerUnreachableError
 from terminal import in_terminal
@@ -189,7 +190,7 @@ def _lost(workforce: AgentBuilder, agent: str, name: str) -> None:
             None,
             "its process has ended: it never started: the specification differs; not yet recorded by a controller",
         ),
-        (_lost, "SUBMITTED", 3, "n1.1 has ended (lost) without an exit line of it"),
+        (_lost, "SUBMITTED", 3, "its agent n1.1 has left: lost"),
     ],
 )
 def test_a_placed_attempt_has_agent_and_slot(
@@ -222,6 +223,16 @@ def test_tables_of_placed_trials_have_the_same_rows_in_each_format(made: Any, wo
     header, line = _table(made).partition("\n\ntrial ")[2].splitlines()
     assert header.split() == ["state", "epoch", "error", "network", "parent", "attempts", "agent:slot", "why"]
     assert line.split()[-2:] == ["n1.1:5", "-"]
+
+
+def test_a_campaign_that_is_over_counts_no_slots(made: Any, workforce: AgentBuilder) -> None:
+    [agent] = workforce.join("n1")
+    assert "\nslots  " in _table(made)
+    made.write(Finished, reason="its 12h are over", by_deadline=True)
+    workforce.end(agent, "dismissed", at=9)
+    text = _table(made)
+    assert "\nslots  " not in text
+    assert "agents     1 DISMISSED\n" in text
 
 
 def test_without_agents_the_command_to_start_one_is_shown(made: Any) -> None:
