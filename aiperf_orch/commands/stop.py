@@ -62,7 +62,8 @@ def stop_campaign(campaign_dir: Path, *, take_over: bool) -> CommandOutput:
         )
         return _not_finished(outcome)
     stopped = sum(end.reason is EndReason.STOPPED for end in state.ends[ends_before:])
-    if held := held_resources(state, directory.settings):
+    held = held_resources(state, directory.settings)
+    if state.workforce.live_allocations:
         _log.info(
             "%s: %s; %d trial(s) were ended, but %s not yet released; again: %s",
             directory.path,
@@ -72,7 +73,9 @@ def stop_campaign(campaign_dir: Path, *, take_over: bool) -> CommandOutput:
             command_line(["stop", str(directory.path)]),
         )
         return _not_finished(outcome)
-    released = f", {held_before} released" if held_before else ""
+    released = f", {held_before} released" if held_before and not held else ""
+    if held:  # started by hand, and perhaps gone without a last line: there is nothing more to do than to dismiss them
+        released = f", {held} dismissed, without an answer so far"
     _log.info("%s: %s; %d trial(s) were ended%s", directory.path, state.phase.value, stopped, released)
     return CommandOutput()
 

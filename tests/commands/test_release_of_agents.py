@@ -12,7 +12,7 @@ from agent_builder import AgentBuilder
 from aiperf_orch.campaign.lock import Lock
 from aiperf_orch.campaign.snapshot import read_state
 from aiperf_orch.campaign.state import Phase
-from aiperf_orch.commands import detach, run, stop, tick
+from aiperf_orch.commands import detach, foreground_controller, run, stop, tick
 from aiperf_orch.commands.command_output import ExitStatus
 from aiperf_orch.commands.foreground_controller import Outcome
 from aiperf_orch.records.journal import Finished, Stopped
@@ -103,6 +103,31 @@ def test_stop_releases_what_a_campaign_that_is_over_still_holds(
     assert _stop(made) == ExitStatus.DONE
     assert caplog.messages[-1].endswith(" already")
     assert len(calls) == 1
+
+
+def test_agents_that_do_not_answer_keep_no_campaign_from_stopping(
+    made: Any, workforce: AgentBuilder, control: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    [agent] = workforce.join("n1", job="by hand")
+    made.write(Stopped)
+    assert control(lambda: None) == []
+    assert _stop(made) == ExitStatus.DONE
+    assert caplog.messages[-1].endswith("0 trial(s) were ended, 1 agent dismissed, without an answer so far")
+    workforce.leave(agent, reason="lost", at=9)
+    assert _stop(made) == ExitStatus.DONE
+    assert caplog.messages[-1].endswith(": is stopped already")
+
+
+def test_a_first_interrupt_says_what_is_released(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    signals = foreground_controller._Signals()
+    signals.interrupts = 1
+    foreground_controller._acknowledge(signals, 3, "2 allocations")
+    foreground_controller._acknowledge(signals, 3, "")
+    assert [message.partition(";")[0] for message in caplog.messages] == [
+        "stopping: 3 live trial(s) are being ended, and 2 allocations released",
+        "stopping: 3 live trial(s) are being ended",
+    ]
 
 
 def test_a_controller_that_leaves_says_what_stays(made: Any, workforce: AgentBuilder, caplog: Any) -> None:
