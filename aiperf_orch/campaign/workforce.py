@@ -31,6 +31,7 @@ class AllocationState:
         job: The scheduler's job id; None between that journal entry and the scheduler's answer.
         end: Its end; None while it is pending or runs.
         ended: Time of the journal entry of its end.
+        note: What the queue last said of its job, for the user: why it is pending. The journal does not have it.
     """
 
     name: str
@@ -41,6 +42,7 @@ class AllocationState:
     job: str | None = None
     end: AllocationEnd | None = None
     ended: datetime | None = None
+    note: str = ""
 
 
 @dataclass
