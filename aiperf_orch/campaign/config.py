@@ -36,11 +36,13 @@ class CampaignConfig(Record):
     @classmethod
     def _job_per_trial(cls, content: Any) -> Any:
         """Add `job_per_trial` to the local scheduler's settings of a version that started each trial as a job."""
-        settings = content.get("settings") if isinstance(content, dict) else None
-        scheduler = settings.get("scheduler") if isinstance(settings, dict) else None
-        if not isinstance(scheduler, dict) or scheduler.get("kind") != "local" or "job_per_trial" in scheduler:
-            return content
-        return content | {"settings": settings | {"scheduler": scheduler | {"job_per_trial": True}}}
+        match content:
+            case {"settings": {"scheduler": {"kind": "local", **scheduler}, **settings}} if (
+                "job_per_trial" not in scheduler
+            ):
+                scheduler |= {"kind": "local", "job_per_trial": True}
+                return {**content, "settings": {**settings, "scheduler": scheduler}}
+        return content
 
     def as_meant(self, settings: SiteSettings) -> SiteSettings:
         """The settings of a site file as the version meant them that made this campaign, where the default changed."""

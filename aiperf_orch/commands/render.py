@@ -17,7 +17,7 @@ from aiperf_orch.schedulers.script_contract import Expected, Violation, body_vio
 from aiperf_orch.schedulers.script_rendering import render_script
 from aiperf_orch.schedulers.slurm import script_contract as slurm
 from aiperf_orch.settings.loading import LoadedSettings
-from aiperf_orch.settings.schedulers import ClusterSettings, PbsSettings, SlurmSettings
+from aiperf_orch.settings.schedulers import AgentsSettings, ClusterSettings, PbsSettings, SlurmSettings
 from aiperf_orch.util.errors import UsageError
 
 _log: Final = logging.getLogger(__name__)
@@ -27,16 +27,29 @@ _LEADER: Final = "123456"
 
 
 def print_script(loaded: LoadedSettings) -> CommandOutput:
-    """Render a trial's batch script; violations of the contract that are no faults are warnings.
+    """Render the batch script of a trial or of an allocation; violations that are no faults are warnings.
 
     Raises:
         UsageError: for violations that would keep a campaign from running.
     """
+    settings = loaded.settings.scheduler
+    if isinstance(settings, AgentsSettings):
+        _log.info("%s", agents_by_hand(settings, loaded.settings.campaign.concurrency))
+        return CommandOutput()
     script = rendered_script(loaded)
     print(script, end="", flush=True)
     for warning in check_scripts(loaded, resumed=False):
         _log.warning("%s", warning)
     return CommandOutput()
+
+
+def agents_by_hand(settings: AgentsSettings, concurrency: int) -> str:
+    """What to start manually for a campaign that submits nothing, in one line."""
+    size = f" of at least {settings.nodes} nodes" if settings.nodes > 1 else ""
+    return (
+        f"agents: nothing is submitted; start `aiperf-orch agent CAMPAIGN_DIR` on each node of your allocations{size}, "
+        f"with slots for {concurrency:,} concurrent trials in all"
+    )
 
 
 def rendered_script(loaded: LoadedSettings) -> str:

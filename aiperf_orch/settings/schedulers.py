@@ -126,10 +126,10 @@ class AllocationSettings(Settings):
         None, description="allocations in all; by default as many as the campaign's duration takes"
     )
     cpus_per_node: Count | None = Field(
-        None, description="cores of each node of an allocation; by default those of one trial"
+        None, description="cores of each node of an allocation; by default those of the trials that it holds"
     )
     gpus_per_node: Annotated[int, Field(ge=1, le=1024)] | None = Field(
-        None, description="GPUs of each node of an allocation; by default those of one trial"
+        None, description="GPUs of each node of an allocation; by default those of the trials that it holds"
     )
     lookahead: Annotated[int, Field(ge=0, le=1000)] = Field(
         1, description="number of trials that wait on each node beyond those that run there"
@@ -251,10 +251,22 @@ class ClusterSettings(SchedulerSettings):
         return min((limit for limit in limits if limit is not None), default=1)
 
     @property
+    def node_cores(self) -> int | None:
+        """Cores that a job requests on each node of an allocation; None where the settings do not say."""
+        own = self.allocations and self.allocations.cpus_per_node
+        return own or (self.trial_cores and self.trial_cores * self.slots_per_node)
+
+    @property
+    def node_gpus(self) -> int | None:
+        """GPUs that a job requests on each node of an allocation; None where trials use none."""
+        own = self.allocations and self.allocations.gpus_per_node
+        return own or (self.trial_gpus and self.trial_gpus * self.slots_per_node)
+
+    @property
     def slots(self) -> int | None:
         """Number of trials that the allocations that may run at once hold; None where each trial is a job."""
         own = self.allocations
-        return own and own.at_once * (own.nodes // self.nodes) * self.slots_per_node
+        return own.at_once * (own.nodes // self.nodes) * self.slots_per_node if own else None
 
 
 def _check_ports(ports: list[int]) -> None:
