@@ -97,11 +97,14 @@ def _tightest(limits: Sequence[Limit], kind: LimitKind) -> Bound | None:
 
 
 def _names_of_qos(settings: SlurmSettings, cluster: inventory.Cluster) -> list[str | None]:
-    """The QOS of the site file, None for the default one, then the user's others with limits of their own."""
+    """The QOS of the site file, None for the default one, then the user's others with limits of their own.
+
+    The QOS of a partition holds there in any case.
+    """
     mine = [each for each in cluster.associations if settings.account in (None, each.account)]
     allowed = {name for each in mine for name in each.qos}
-    default = {each.default_qos for each in mine} | ({"normal"} if settings.qos is None else {settings.qos})
-    return [settings.qos, *sorted(each.name for each in cluster.qos if each.name in allowed - default and each.limits)]
+    known = {each.default_qos for each in mine} | {settings.qos or "normal"} | {each.qos for each in cluster.partitions}
+    return [settings.qos, *sorted(each.name for each in cluster.qos if each.name in allowed - known and each.limits)]
 
 
 def _fitting(trial: SlurmSettings, cluster: inventory.Cluster) -> Iterator[inventory.NodeGroup]:

@@ -152,6 +152,15 @@ def _plan(trials: Trials, job_class: JobClass) -> Plan | None:
     return Plan(job_class, at_once, each, min(wanted, job_class.time_limit or wanted))
 
 
+def _most_trials(trials: Trials, job_class: JobClass) -> int:
+    """Number of trials for which the jobs of a class have room."""
+    nodes = min(math.inf if bound is None else bound for bound in (job_class.max_nodes, job_class.has_nodes))
+    if nodes == math.inf:
+        return trials.concurrency
+    at_once = min(job_class.jobs, (job_class.has_nodes or math.inf) // nodes)
+    return int(min(at_once, trials.concurrency) * (nodes // trials.nodes)) * trials.per_node
+
+
 def check_way(settings: ClusterSettings, trials: Trials, classes: Sequence[JobClass]) -> Iterator[Finding]:
     """Report which of the two ways fits, and why.
 
@@ -188,7 +197,7 @@ def _too_few_jobs(trials: Trials, selected: Sequence[JobClass]) -> str | None:
     bounds = [(bound, what) for bound, what in ((best.queued, "in the queue"), (best.running, "at once")) if bound]
     tightest, where = min(bounds, key=lambda bound: bound[0].jobs)
     jobs = f"{tightest.jobs:,} job{'s' if tightest.jobs != 1 else ''}"
-    return f"at most {jobs} of yours {where} ({tightest.source}), and {trials.concurrency:,} concurrent trials"
+    return f"at most {jobs} of yours {where} ({tightest.source})"
 
 
 def _jobs_fit(trials: Trials, selected: Sequence[JobClass]) -> str:
@@ -203,11 +212,12 @@ def _jobs_fit(trials: Trials, selected: Sequence[JobClass]) -> str:
 
 def _advise(trials: Trials, classes: Sequence[JobClass], reason: str) -> Finding:
     """The finding for a campaign whose trials cannot be jobs, and that has no allocations."""
-    plan = choose_plan(trials, classes)
+    plan, wanted = choose_plan(trials, classes), f"{trials.concurrency:,} concurrent trials"
     if plan is None:
-        message = f"{reason} fit neither as jobs nor in allocations, by the limits of {classes[0].name}"
-        return warning(SUBJECT, message, "lower campaign.concurrency, or ask for higher limits")
-    return warning(SUBJECT, f"{reason} need allocations: {plan.in_words(trials)}", f"set {plan.text(trials)}")
+        message = f"{reason}: {wanted} fit neither as jobs nor in allocations, by the limits of {classes[0].name}"
+        most = max(_most_trials(trials, each) for each in classes)
+        return warning(SUBJECT, message, f"set campaign.concurrency: {most} or less, or ask for higher limits")
+    return warning(SUBJECT, f"{reason}: {wanted} need allocations: {plan.in_words(trials)}", f"set {plan.text(trials)}")
 
 
 def _check_allocations(
@@ -227,8 +237,9 @@ def _check_allocations(
             f"set campaign.concurrency: {slots}, or lower scheduler.allocations.nodes",
         )
     else:
-        why = reason or "a job for each trial would fit, too: remove scheduler.allocations for that"
-        yield ok(SUBJECT, f"{held} for {trials.concurrency:,} trials; without them: {why}")
+        alternative = "a job for each trial would fit, too: remove scheduler.allocations for that"
+        why = f"without allocations: {reason}" if reason else alternative
+        yield ok(SUBJECT, f"{held} for {trials.concurrency:,} trials; {why}")
     if own.total is not None and own.total // own.at_once * own.time_limit < trials.duration:
         covered = format_duration(own.total // own.at_once * own.time_limit)
         message = f"scheduler.allocations.total, {own.total}, lasts for {covered}, and campaign.duration is "
