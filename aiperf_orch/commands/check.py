@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from aiperf_orch.commands.command_output import CommandOutput
-from aiperf_orch.commands.render import agents_by_hand, rendered_script, script_violations
+from aiperf_orch.commands.render import rendered_script, script_violations
 from aiperf_orch.commands.table_output import render_rows
 from aiperf_orch.doctor import campaign_location, probe_job
 from aiperf_orch.doctor.findings import Finding, Level, fault, ok, warning
 from aiperf_orch.doctor.probe_findings import evaluate_probe
+from aiperf_orch.doctor.way_to_run import agents_by_hand
 from aiperf_orch.schedulers.registry import make_scheduler
 from aiperf_orch.settings.allocation_job import trial_job
 from aiperf_orch.settings.loading import LoadedSettings

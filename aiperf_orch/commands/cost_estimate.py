@@ -10,7 +10,7 @@ import click
 
 from aiperf_orch.schedulers.node_sharing import NodeSharing
 from aiperf_orch.settings.models import SiteSettings
-from aiperf_orch.settings.schedulers import ClusterSettings, PbsSettings, SlurmSettings
+from aiperf_orch.settings.schedulers import AllocationSettings, ClusterSettings, PbsSettings, SlurmSettings
 from aiperf_orch.util.errors import SchedulerUnreachableError, UsageError
 from aiperf_orch.util.units import format_duration
 
@@ -30,8 +30,11 @@ def confirm_cost(settings: SiteSettings, seconds: float, *, yes: bool) -> None:
     """
     if not isinstance(settings.scheduler, ClusterSettings):
         return
-    sharing = _node_sharing(settings.scheduler)
-    _log.info("%s", describe(settings.scheduler, settings.campaign.concurrency, seconds, sharing))
+    scheduler, trials = settings.scheduler, settings.campaign.concurrency
+    if scheduler.allocations:
+        _log.info("%s", describe_allocations(scheduler, scheduler.allocations, trials, seconds))
+    else:
+        _log.info("%s", describe(scheduler, trials, seconds, _node_sharing(scheduler)))
     if yes:
         return
     if not sys.stdin.isatty():
@@ -59,6 +62,25 @@ def describe(scheduler: ClusterSettings, trials: int, seconds: float, sharing: N
     return (
         f"up to {_nodes(nodes)} ({'; '.join(words)}) for {format_duration(seconds)}: "
         f"at most {nodes * seconds / 3600:,.1f} node-hours; one trial runs first"
+    )
+
+
+def describe_allocations(scheduler: ClusterSettings, own: AllocationSettings, trials: int, seconds: float) -> str:
+    """The most that a campaign takes of a cluster in allocations, as a sentence.
+
+    Args:
+        scheduler: The site's settings of the scheduler.
+        own: Its part about allocations.
+        trials: The number of trials at once.
+        seconds: The time until the campaign's deadline.
+    """
+    nodes = own.at_once * own.nodes
+    lasting = seconds if own.total is None else min(seconds, own.total / own.at_once * own.time_limit)
+    each = f"{own.at_once:,} allocation{'s' if own.at_once > 1 else ''} of {_nodes(own.nodes)} at once"
+    return (
+        f"up to {_nodes(nodes)} ({each}, each up to {format_duration(own.time_limit)}, with {scheduler.slots:,} slots "
+        f"for {trials:,} trials) for {format_duration(lasting)}: at most {nodes * lasting / 3600:,.1f} node-hours, "
+        "those of idle slots included"
     )
 
 

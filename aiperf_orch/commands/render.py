@@ -10,6 +10,7 @@ from typing import Final
 
 from aiperf_orch.campaign.layout import Layout
 from aiperf_orch.commands.command_output import CommandOutput
+from aiperf_orch.doctor.way_to_run import agents_by_hand
 from aiperf_orch.schedulers.base import JobRequest, trial_command
 from aiperf_orch.schedulers.pbs import script_contract as pbs
 from aiperf_orch.schedulers.registry import make_scheduler
@@ -27,7 +28,7 @@ _LEADER: Final = "123456"
 
 
 def print_script(loaded: LoadedSettings) -> CommandOutput:
-    """Render the batch script of a trial or of an allocation; violations that are no faults are warnings.
+    """Render a trial's batch script; violations of the contract that are no faults are warnings.
 
     Raises:
         UsageError: for violations that would keep a campaign from running.
@@ -41,15 +42,6 @@ def print_script(loaded: LoadedSettings) -> CommandOutput:
     for warning in check_scripts(loaded, resumed=False):
         _log.warning("%s", warning)
     return CommandOutput()
-
-
-def agents_by_hand(settings: AgentsSettings, concurrency: int) -> str:
-    """What to start manually for a campaign that submits nothing, in one line."""
-    size = f" of at least {settings.nodes} nodes" if settings.nodes > 1 else ""
-    return (
-        f"agents: nothing is submitted; start `aiperf-orch agent CAMPAIGN_DIR` on each node of your allocations{size}, "
-        f"with slots for {concurrency:,} concurrent trials in all"
-    )
 
 
 def rendered_script(loaded: LoadedSettings) -> str:

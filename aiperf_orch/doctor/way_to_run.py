@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from aiperf_orch.doctor.findings import Finding, ok, warning
-from aiperf_orch.settings.schedulers import AllocationSettings, ClusterSettings
+from aiperf_orch.settings.schedulers import AgentsSettings, AllocationSettings, ClusterSettings
 from aiperf_orch.util.units import format_duration
 
 SUBJECT: Final = "allocations"
@@ -167,11 +167,11 @@ def check_way(settings: ClusterSettings, trials: Trials, classes: Sequence[JobCl
     Args:
         settings: settings of the site.
         trials: what its trials need.
-        classes: classes of jobs that accept the trials' nodes; those that the site file selects come first.
+        classes: classes of jobs on nodes that fit a trial; those that the site file selects come first.
     """
-    if not classes:
-        return
     selected = [each for each in classes if not each.keys]
+    if not selected:  # other checks report what the site file selects
+        return
     reason = _too_few_jobs(trials, selected)
     if settings.allocations:
         yield from _check_allocations(settings, settings.allocations, trials, reason)
@@ -179,6 +179,15 @@ def check_way(settings: ClusterSettings, trials: Trials, classes: Sequence[JobCl
         yield ok(SUBJECT, f"not needed: {_jobs_fit(trials, selected)}")
     else:
         yield _advise(trials, classes, reason)
+
+
+def agents_by_hand(settings: AgentsSettings, concurrency: int) -> str:
+    """What to start manually for a campaign that submits nothing, in one line."""
+    size = f" of at least {settings.nodes} nodes" if settings.nodes > 1 else ""
+    return (
+        f"agents: nothing is submitted; start `aiperf-orch agent CAMPAIGN_DIR` on each node of your allocations{size}, "
+        f"with slots for {concurrency:,} concurrent trials in all"
+    )
 
 
 def advised_plan(trials: Trials, classes: Sequence[JobClass]) -> tuple[str, Plan, Trials] | None:

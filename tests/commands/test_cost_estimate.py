@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aiperf_orch.commands.cost_estimate import describe
+from aiperf_orch.commands.cost_estimate import describe, describe_allocations
 from aiperf_orch.schedulers.node_sharing import NodeSharing
 from aiperf_orch.schedulers.pbs import survey as pbs_survey
 from aiperf_orch.schedulers.slurm import survey as slurm_survey
@@ -47,6 +47,27 @@ def test_nodes_that_trials_share_are_counted_once(
 def test_node_hours_are_of_these_nodes() -> None:
     text = describe(SlurmSettings.model_validate({}), 16, 12 * 3600.0, NodeSharing(4, 4))
     assert text.endswith("for 12h: at most 48.0 node-hours; one trial runs first")
+
+
+@pytest.mark.parametrize(
+    ("allocations", "text"),
+    [
+        (
+            {"nodes": 512, "time_limit": "12h"},
+            "up to 512 nodes (1 allocation of 512 nodes at once, each up to 12h, with 512 slots for 500 trials) for 12h: "
+            "at most 6,144.0 node-hours, those of idle slots included",
+        ),
+        (
+            {"nodes": 1, "time_limit": "2h", "at_once": 4, "total": 8},
+            "up to 4 nodes (4 allocations of 1 node at once, each up to 2h, with 4 slots for 500 trials) for 4h: "
+            "at most 16.0 node-hours, those of idle slots included",
+        ),
+    ],
+)
+def test_allocations_are_counted_whole(allocations: dict[str, Any], text: str) -> None:
+    settings = SlurmSettings.model_validate({"allocations": allocations})
+    assert settings.allocations is not None
+    assert describe_allocations(settings, settings.allocations, 500, 12 * 3600.0) == text
 
 
 @pytest.mark.slurm
