@@ -8,7 +8,8 @@ from typing import Literal
 
 from aiperf_orch.doctor import way_to_run
 from aiperf_orch.doctor.findings import Finding
-from aiperf_orch.doctor.way_to_run import Bound, JobClass, Plan, Trials
+from aiperf_orch.doctor.way_to_run import Bound, JobClass, Trials
+from aiperf_orch.schedulers.draft_part import DraftPart
 from aiperf_orch.schedulers.pbs import inventory
 from aiperf_orch.schedulers.pbs.access_lists import Submitter, denying_list, job_limit
 from aiperf_orch.settings.allocation_job import trial_job
@@ -23,12 +24,13 @@ def check_way(
     yield from way_to_run.check_way(settings, trials, job_classes(settings, found, submitter))
 
 
-def advised_plan(
+def draft_part(
     settings: PbsSettings, concurrency: int, duration: float, found: inventory.Complex, submitter: Submitter
-) -> tuple[str, Plan, Trials] | None:
-    """Why each trial cannot be a job, and the allocations instead; None where each can, or nothing fits."""
-    trials = trials_of(settings, concurrency, duration, found)
-    return way_to_run.advised_plan(trials, job_classes(settings, found, submitter))
+) -> DraftPart:
+    """The part `allocations` of a new site file."""
+    return way_to_run.draft_part(
+        trials_of(settings, concurrency, duration, found), job_classes(settings, found, submitter)
+    )
 
 
 def trials_of(settings: PbsSettings, concurrency: int, duration: float, found: inventory.Complex) -> Trials:

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from aiperf_orch.doctor import way_to_run
 from aiperf_orch.doctor.findings import Finding
 from aiperf_orch.doctor.slurm_limit_checks import collect_limits
-from aiperf_orch.doctor.way_to_run import Bound, JobClass, Plan, Trials
+from aiperf_orch.doctor.way_to_run import Bound, JobClass, Trials
+from aiperf_orch.schedulers.draft_part import DraftPart
 from aiperf_orch.schedulers.slurm import inventory
 from aiperf_orch.schedulers.slurm.accounting_limits import Limit, LimitKind
 from aiperf_orch.settings.allocation_job import trial_job
@@ -22,12 +23,9 @@ def check_way(
     yield from way_to_run.check_way(settings, trials, job_classes(settings, cluster))
 
 
-def advised_plan(
-    settings: SlurmSettings, concurrency: int, duration: float, cluster: inventory.Cluster
-) -> tuple[str, Plan, Trials] | None:
-    """Why each trial cannot be a job, and the allocations instead; None where each can, or nothing fits."""
-    trials = trials_of(settings, concurrency, duration, cluster)
-    return way_to_run.advised_plan(trials, job_classes(settings, cluster))
+def draft_part(settings: SlurmSettings, concurrency: int, duration: float, cluster: inventory.Cluster) -> DraftPart:
+    """The part `allocations` of a new site file."""
+    return way_to_run.draft_part(trials_of(settings, concurrency, duration, cluster), job_classes(settings, cluster))
 
 
 def trials_of(settings: SlurmSettings, concurrency: int, duration: float, cluster: inventory.Cluster) -> Trials:

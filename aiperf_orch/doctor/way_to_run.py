@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from aiperf_orch.doctor.findings import Finding, ok, warning
+from aiperf_orch.schedulers.draft_part import DraftPart
 from aiperf_orch.settings.schedulers import AgentsSettings, AllocationSettings, ClusterSettings
 from aiperf_orch.util.units import format_duration
 
@@ -112,13 +113,16 @@ class Plan:
 
     def text(self, trials: Trials) -> str:
         """The plan as settings: `scheduler.allocations: {nodes: 512, time_limit: 12h}`."""
+        listed = ", ".join(f"{key}: {value}" for key, value in self.values(trials).items())
+        keys = "".join(f"scheduler.{key}: {value}, " for key, value in self.job_class.keys.items())
+        return f"{keys}scheduler.allocations: {{{listed}}}"
+
+    def values(self, trials: Trials) -> dict[str, str]:
+        """The plan as the settings of the part `allocations`."""
         values: dict[str, str] = {"nodes": str(self.nodes), "time_limit": format_duration(self.time_limit)}
         if self.at_once > 1:
             values["at_once"] = str(self.at_once)
-        values |= {key: str(value) for key, value in trials.node_keys.items()}
-        listed = ", ".join(f"{key}: {value}" for key, value in values.items())
-        keys = "".join(f"scheduler.{key}: {value}, " for key, value in self.job_class.keys.items())
-        return f"{keys}scheduler.allocations: {{{listed}}}"
+        return values | {key: str(value) for key, value in trials.node_keys.items()}
 
 
 def choose_plan(trials: Trials, classes: Sequence[JobClass]) -> Plan | None:
@@ -142,14 +146,13 @@ def _plan(trials: Trials, job_class: JobClass) -> Plan | None:
     of_trials = None if most is None else most // trials.nodes * trials.nodes  # a trial lies in one allocation
     if of_trials == 0:
         return None
-    at_once = 1 if of_trials is None else math.ceil(trials.total_nodes / of_trials)
-    if at_once > job_class.jobs:
-        return None
-    each = max(math.ceil(trials.total_nodes / at_once / trials.nodes) * trials.nodes, job_class.min_nodes)
-    if job_class.has_nodes is not None and at_once * each > job_class.has_nodes:
-        return None
+    fewest = 1 if of_trials is None else math.ceil(trials.total_nodes / of_trials)
     wanted = trials.duration + _MARGIN
-    return Plan(job_class, at_once, each, min(wanted, job_class.time_limit or wanted))
+    for at_once in range(fewest, int(min(2 * fewest, job_class.jobs)) + 1):
+        each = max(math.ceil(trials.total_nodes / at_once / trials.nodes) * trials.nodes, job_class.min_nodes)
+        if job_class.has_nodes is None or at_once * each <= job_class.has_nodes:
+            return Plan(job_class, at_once, each, min(wanted, job_class.time_limit or wanted))
+    return None
 
 
 def _most_trials(trials: Trials, job_class: JobClass) -> int:
@@ -190,11 +193,23 @@ def agents_by_hand(settings: AgentsSettings, concurrency: int) -> str:
     )
 
 
-def advised_plan(trials: Trials, classes: Sequence[JobClass]) -> tuple[str, Plan, Trials] | None:
-    """Why each trial cannot be a job, and the allocations instead; None where each can, or nothing fits."""
-    reason = _too_few_jobs(trials, [each for each in classes if not each.keys])
-    plan = choose_plan(trials, classes) if reason else None
-    return (reason, plan, trials) if reason and plan else None
+def draft_part(trials: Trials, classes: Sequence[JobClass]) -> DraftPart:
+    """The part `allocations` of a new site file: a comment, except where trials cannot be jobs."""
+    selected = [each for each in classes if not each.keys]
+    reason, plan = _too_few_jobs(trials, selected), choose_plan(trials, classes)
+    is_needed = reason is not None and plan is not None and not plan.job_class.keys
+    if plan is None and (most := max((_most_trials(trials, each) for each in selected), default=0)):
+        trials = replace(trials, concurrency=min(most, trials.concurrency))
+        plan = choose_plan(trials, selected)
+    if reason is None:
+        why = f"run all trials in few batch jobs; here {_jobs_fit(trials, selected) if selected else 'no nodes fit'}"
+    else:
+        words = f": {plan.in_words(trials)}" if plan else ""
+        why = f"{reason}: {trials.concurrency:,} concurrent trials need allocations{words}"
+    shown = plan or Plan(JobClass(""), 1, trials.total_nodes, trials.duration + _MARGIN)
+    keys = [f"{key}: {value}" for key, value in shown.job_class.keys.items()] if reason else []
+    part = [*keys, "allocations:", *(f"  {key}: {value}" for key, value in shown.values(trials).items())]
+    return DraftPart(why, tuple(part), is_needed)
 
 
 def _too_few_jobs(trials: Trials, selected: Sequence[JobClass]) -> str | None:

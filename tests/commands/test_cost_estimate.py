@@ -54,8 +54,8 @@ def test_node_hours_are_of_these_nodes() -> None:
     [
         (
             {"nodes": 512, "time_limit": "12h"},
-            "up to 512 nodes (1 allocation of 512 nodes at once, each up to 12h, with 512 slots for 500 trials) for 12h: "
-            "at most 6,144.0 node-hours, those of idle slots included",
+            "up to 512 nodes (1 allocation of 512 nodes at once, each up to 12h, with 512 slots for 500 trials) for "
+            "12h: at most 6,144.0 node-hours, those of idle slots included",
         ),
         (
             {"nodes": 1, "time_limit": "2h", "at_once": 4, "total": 8},
