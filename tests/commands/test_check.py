@@ -295,7 +295,7 @@ def test_accounts_and_limits(slurm_accounting: Any, aiperf: Run, check: Any, slu
     assert found["account"]["message"] == "art: not one of your accounts"
     assert "set scheduler.account: one of " in found["account"]["advice"]
     assert "science" in found["account"]["advice"]
-    status, found, _ = check(slurm_site(qos="few"), "--no-job", "--set", "campaign.concurrency=5")
+    status, found, _ = check(slurm_site(qos="few", cpus_per_task=1), "--no-job", "--concurrency", "5")
     assert levels(found) == {"limits": "warning", "allocations": "warning"}
     assert " of QOS few: " in found["limits"]["message"]
     assert " of QOS few): 5 concurrent trials need allocations" in found["allocations"]["message"]
