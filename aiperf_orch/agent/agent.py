@@ -9,6 +9,7 @@ import logging
 import os
 import select
 import signal
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +19,7 @@ from aiperf_orch.agent import processes
 from aiperf_orch.agent.environment import ATTEMPT, TrialEnvironment, base_environment
 from aiperf_orch.agent.file_exchange import BadOrders, ControllerSeen, FileExchange, Message, Prepared, Unfit
 from aiperf_orch.agent.joining import Membership
+from aiperf_orch.agent.template_client import Answer, Forked, NotForked, TemplateClient
 from aiperf_orch.agent.time_limit import TimeLimit, TimeStage
 from aiperf_orch.agent.workload import Action, Attempt, Dropped, Signalled, Stage, StopLevel, Workload
 from aiperf_orch.records.agents import AgentEnd, AgentEndReason, Exited, Started
@@ -58,13 +60,22 @@ class Agent:
         self._kill_at: float | None = None
         self._sign_of_controller = self._last_busy = time.monotonic()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._requested: dict[int, Started] = {}
+        """Start lines of the trials that the template process was asked for, without their process ids."""
+        self._unclaimed: dict[int, int] = {}
+        """Children that have ended before their process ids were known, and their wait statuses."""
         self._exchange: FileExchange
+        self._template: TemplateClient
 
     def run(self) -> int:
         """Run until the agent ends; returns its exit status."""
         processes.become_subreaper()
         membership = self._membership
+        settings = membership.directory.settings
         with self._handled_signals():
+            self._template = TemplateClient(
+                settings, self._environment.base, settings.scheduler.python or sys.executable
+            )
             self._exchange = FileExchange(
                 membership.directory,
                 membership.begin.agent,
@@ -80,6 +91,7 @@ class Agent:
                 _log.exception("the agent fails")
                 self._end, self._end_message = "failed", f"{type(error).__name__}: {error}"
                 self._abandon()
+            self._template.close()
             self._exchange.write(AgentEnd(time=now(), reason=self._end or "failed", message=self._end_message[:2000]))
             if not self._exchange.finish(_LAST_LINES_SECONDS):
                 _log.error("the last lines of the log of agent %s cannot be written", membership.begin.agent)
@@ -109,7 +121,8 @@ class Agent:
 
     def _wait(self) -> None:
         clearing = any(attempt.stage is Stage.CLEARING for attempt in self._workload.attempts.values())
-        select.select([self._wake_read], [], [], _CLEARING_SECONDS if clearing else _WAIT_SECONDS)
+        channels = [self._wake_read, *(channel.fileno() for channel in self._template.channels())]
+        select.select(channels, [], [], _CLEARING_SECONDS if clearing else _WAIT_SECONDS)
         with suppress(BlockingIOError):
             while os.read(self._wake_read, 4096):
                 pass
@@ -117,21 +130,24 @@ class Agent:
     def _step(self) -> None:
         for message in self._exchange.take():
             self._receive(message)
+        for answer in self._template.receive():
+            self._receive_answer(answer)
         self._reap()
         self._obey_signals()
         self._watch_time()
         self._watch_controller()
         self._clear()
-        for attempt in self._workload.startable():
-            self._exchange.prepare(attempt.order)
+        if self._template.is_ready or not self._template.is_usable:
+            for attempt in self._workload.startable():
+                self._exchange.prepare(attempt.order)
 
     def _receive(self, message: Message) -> None:
         match message:
             case Prepared():
                 self._start(message)
             case Unfit():
-                attempt = self._workload.attempts.get(message.name)
-                if attempt and attempt.stage is Stage.PREPARING:
+                attempt = self._workload.preparing(message.order)
+                if attempt is not None:
                     self._act([self._workload.drop(attempt, message.message)])
             case ControllerSeen():
                 self._sign_of_controller = time.monotonic()
@@ -153,12 +169,23 @@ class Agent:
 
     def _start(self, prepared: Prepared) -> None:
         """Start an attempt whose folder and log are open."""
-        attempt = self._workload.attempts.get(prepared.name)
+        attempt = self._workload.preparing(prepared.order)
         try:
-            if attempt is None or attempt.stage is not Stage.PREPARING or attempt.slot is None:
+            if attempt is None or attempt.slot is None:
                 return
-            started = now()
-            environment = self._environment.of(attempt.order, attempt.slot, started)
+            started = Started(time=now(), name=attempt.name, slot=attempt.slot.number, pid=os.getpid())
+            environment = self._environment.of(attempt.order, attempt.slot, started.time)
+            arguments = self._template.arguments_of(attempt.order.command)
+            if arguments is not None and self._template.is_usable:
+                self._template.use(attempt.order.command[0])
+                request = self._template.request(
+                    arguments, environment, attempt.slot.cores, prepared.folder, prepared.log
+                )
+                if request is None:
+                    self._act(self._workload.put_back(attempt))
+                    return
+                attempt.stage, self._requested[request] = Stage.STARTING, started
+                return
             try:
                 pid = processes.start(
                     attempt.order.command, environment, attempt.slot.cores, prepared.folder, prepared.log
@@ -166,11 +193,30 @@ class Agent:
             except OSError as error:
                 self._act([self._workload.drop(attempt, f"cannot be started: {error.strerror}")])
                 return
-            attempt.stage, attempt.pid = Stage.RUNNING, pid
-            self._exchange.write(Started(time=started, name=attempt.name, slot=attempt.slot.number, pid=pid))
+            self._has_started(attempt, started, pid)
         finally:
             os.close(prepared.folder)
             os.close(prepared.log)
+
+    def _receive_answer(self, answer: Answer) -> None:
+        """Note what became of a trial that the template process was asked for."""
+        started = self._requested.pop(answer.request)
+        attempt = self._workload.attempts[started.name]
+        match answer:
+            case Forked():
+                self._has_started(attempt, started, answer.pid)
+            case NotForked() if answer.message:
+                self._act([self._workload.drop(attempt, answer.message)])
+            case NotForked():
+                self._act(self._workload.put_back(attempt))
+
+    def _has_started(self, attempt: Attempt, started: Started, pid: int) -> None:
+        attempt.stage, attempt.pid = Stage.RUNNING, pid
+        self._exchange.write(started.model_copy(update={"pid": pid}))
+        if pid in self._unclaimed:
+            attempt.stage, attempt.status = Stage.CLEARING, self._unclaimed.pop(pid)
+        elif attempt.stop is not None:
+            self._signal(attempt, attempt.stop)
 
     def _act(self, actions: Iterable[Action]) -> None:
         for action in actions:
@@ -201,6 +247,10 @@ class Agent:
             attempt = by_pid.get(pid)
             if attempt is not None:
                 attempt.stage, attempt.status = Stage.CLEARING, status
+            elif not self._template.reaped(pid) and self._requested:
+                self._unclaimed[pid] = status
+        if not self._requested:
+            self._unclaimed.clear()
 
     def _clear(self) -> None:
         """Record the exits of attempts of which no process is left; kill the processes that are."""

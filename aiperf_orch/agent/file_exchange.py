@@ -37,7 +37,7 @@ _CONTROLLER_SECONDS: Final = 5.0  # between two readings of the controller's hea
 class Prepared:
     """An attempt that may start: descriptors of its folder and of its log, which the receiver closes."""
 
-    name: str
+    order: Place
     folder: int
     log: int
 
@@ -46,7 +46,7 @@ class Prepared:
 class Unfit:
     """An attempt that must not start here, and why."""
 
-    name: str
+    order: Place
     message: str
 
 
@@ -268,7 +268,7 @@ class FileExchange:
             except _NotYetError as error:
                 if time.monotonic() - preparation.begun < _LATE_SECONDS:
                     continue
-                answer = Unfit(name, str(error))
+                answer = Unfit(preparation.order, str(error))
             except AiperfError as error:
                 failure = error
                 continue
@@ -290,7 +290,7 @@ class FileExchange:
             raise TransientError(str(error)) from None
         generation = holder.generation if holder else 0
         if generation > order.generation:
-            return Unfit(order.name, f"another controller has taken the campaign over: generation {generation}")
+            return Unfit(order, f"another controller has taken the campaign over: generation {generation}")
         if generation < order.generation:
             raise _NotYetError(f"the controller's lock has generation {generation}, the order {order.generation}")
         if order.spec is not None:
@@ -299,8 +299,8 @@ class FileExchange:
             except FileNotFoundError:
                 raise _NotYetError(f"{order.spec}: does not exist") from None
             if found != order.spec_sha256:
-                return Unfit(order.name, f"{order.spec}: its SHA-256 is not the one that the controller journalled")
-        return Prepared(order.name, *_open_folder(Path(order.folder)))
+                return Unfit(order, f"{order.spec}: its SHA-256 is not the one that the controller journalled")
+        return Prepared(order, *_open_folder(Path(order.folder)))
 
 
 def _open_folder(path: Path) -> tuple[int, int]:

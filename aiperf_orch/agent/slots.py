@@ -58,7 +58,10 @@ def divide(
         raise UsageError(f"a trial of several nodes takes whole nodes: {number} slots are not possible, only 1")
     if number > fitting and not settings.share_cores:
         found = f"{len(cores)} cores and {len(gpus)} accelerators"
-        raise UsageError(f"{number} slots do not fit: {found} are available to this agent, enough for {fitting}")
+        raise UsageError(
+            f"{number} slots do not fit: {found} are available to this agent, enough for {fitting}: request more for "
+            "the allocation, or fewer slots"
+        )
     size = settings.cores or (len(cores) if settings.nodes > 1 else max(len(cores) // number, 1))
     return [
         Slot(slot, _share(cores, slot, size), None if settings.gpus is None else _share(gpus, slot, settings.gpus))

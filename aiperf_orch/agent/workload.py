@@ -142,6 +142,18 @@ class Workload:
             attempt.stage, attempt.slot = Stage.PREPARING, slot
         return [attempt for attempt, _ in starting]
 
+    def preparing(self, order: Place) -> Attempt | None:
+        """The attempt whose files are being checked for this order; None where that is no longer wanted."""
+        attempt = self.attempts.get(order.name)
+        return attempt if attempt and attempt.stage is Stage.PREPARING and attempt.order is order else None
+
+    def put_back(self, attempt: Attempt) -> list[Action]:
+        """Let an attempt that could not be started wait again, in its old place."""
+        attempt.stage, attempt.slot = Stage.QUEUED, None
+        if attempt.stop is not None or self.closed is not None:
+            return [self.drop(attempt, self.closed or "stopped before it started")]
+        return []
+
     def drop(self, attempt: Attempt, message: str) -> Dropped:
         """Forget an attempt that never starts here."""
         del self.attempts[attempt.name]
@@ -153,7 +165,10 @@ class Workload:
 
     def _place(self, order: Place) -> list[Action]:
         self.at_once = order.at_once
-        if order.name in self.attempts:
+        known = self.attempts.get(order.name)
+        if known is not None:
+            if known.stage in _NOT_STARTED:  # a new controller confirms what an earlier one placed
+                known.order, known.stage, known.slot = order, Stage.QUEUED, None
             return []
         attempt = self.attempts[order.name] = Attempt(order)
         return [self.drop(attempt, self.closed)] if self.closed is not None else []
