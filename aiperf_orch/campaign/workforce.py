@@ -34,6 +34,7 @@ class AllocationState:
         job: The scheduler's job id; None between that journal entry and the scheduler's answer.
         end: Its end; None while it is pending or runs.
         ended: Time of the journal entry of its end.
+        note: What the queue last said of its job, for the user: why it is pending. The journal does not have it.
     """
 
     name: str
@@ -44,6 +45,7 @@ class AllocationState:
     job: str | None = None
     end: AllocationEnd | None = None
     ended: datetime | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
