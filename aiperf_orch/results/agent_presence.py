@@ -35,7 +35,7 @@ class Presence:
         job: job id of its allocation.
         slots: number of its slots.
         begin: time at which it began, or was considered present again.
-        last_sign: the latest time at which it is known to have worked.
+        last_sign: its latest sign of life, apart from those of its trials.
         end: the time until which it counts; later than `last_sign` only for an agent that was killed or lost.
     """
 

@@ -71,7 +71,7 @@ _EXTREME: st.SearchStrategy[Any] = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(_quick, max_examples=1500)
+@settings(_quick, max_examples=80)
 @given(data=st.data())
 def test_extreme_values_in_records_raise_no_error(tampered: Any, tmp_path: Path, data: st.DataObject) -> None:
     """One value of a record is replaced by a value of any type, and the hashes are updated."""
@@ -105,7 +105,7 @@ def _change_a_value(data: st.DataObject, records: Any, *, value: Any) -> None:
         return
 
 
-@settings(_quick, max_examples=1500)
+@settings(_quick, max_examples=80)
 @given(data=st.data())
 def test_extreme_values_in_placements_raise_no_error(placed_package: Path, tmp_path: Path, data: st.DataObject) -> None:
     """As above, for entries of allocations and agents, begin lines and accounts."""
