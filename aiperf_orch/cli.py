@@ -339,6 +339,24 @@ def scaling(
 
 
 @main.command()
+@options.CAMPAIGN_DIR
+@click.option("--slots", type=click.IntRange(1), metavar="N", help="Trials at once; default: as many as fit this node.")
+@click.option(
+    "--time-limit", metavar="TIME", help="Time until the nodes are taken away, where no batch system says so."
+)
+def agent(campaign_dir: Path, slots: int | None, time_limit: str | None) -> None:
+    """Run trials of a campaign on this node, as its controller places them here.
+
+    The campaign has scheduler.kind agents, or scheduler.allocations. Start it once on each node of an allocation, for
+    example: srun --ntasks-per-node=1 aiperf-orch agent CAMPAIGN_DIR. It ends with the campaign. Exit status: 0 ended,
+    1 failed, 2 it must not begin, with the reason.
+    """
+    from aiperf_orch.commands.agent import run_on_this_node
+
+    _finish(run_on_this_node(campaign_dir, slots, time_limit))
+
+
+@main.command()
 @options.SITE
 @options.SET
 def render(site: Path, assignments: tuple[str, ...]) -> None:

@@ -187,6 +187,10 @@ class CampaignDirectory(Layout):
         """Name of an array of jobs for first attempts, by the number of its first trial: `qk3f9-w00001`."""
         return f"{self.config.tag}-w{first:05d}"
 
+    def allocation_name(self, number: int) -> str:
+        """Name of an allocation's job, by its number from 1: `qk3f9-a00001`."""
+        return f"{self.config.tag}-a{number:05d}"
+
     def read(self, path: Path, *, offset: int = 0) -> bytes:
         """The bytes of a specification or an events file.
 

@@ -22,7 +22,7 @@ from aiperf_orch.campaign.state import Phase
 from aiperf_orch.commands.live_view import Display, display
 from aiperf_orch.controller.controller import Controller
 from aiperf_orch.controller.loop import run as run_loop
-from aiperf_orch.schedulers.registry import make_scheduler
+from aiperf_orch.schedulers.registry import make_trial_scheduler
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.util.errors import UncleanExitError
 from aiperf_orch.util.signals import handle_signals
@@ -113,7 +113,7 @@ class _ControllerThread:
             self._error = error
 
     def _run(self) -> Outcome:
-        scheduler = make_scheduler(self._directory.settings.scheduler)
+        scheduler = make_trial_scheduler(self._directory)
         controller = self._controller = Controller(
             self._directory,
             scheduler,

@@ -19,7 +19,7 @@ from aiperf_orch.campaign.state import CampaignState, Phase
 from aiperf_orch.commands.command_output import CommandOutput, ExitStatus
 from aiperf_orch.commands.score import summary
 from aiperf_orch.schedulers.base import AccountedJob, Scheduler
-from aiperf_orch.schedulers.registry import make_scheduler
+from aiperf_orch.schedulers.registry import make_trial_scheduler
 from aiperf_orch.util.errors import NotFinishedError, SchedulerUnreachableError, UsageError
 from aiperf_orch.util.text import visible
 
@@ -95,7 +95,7 @@ def _keep_accounting(directory: CampaignDirectory, state: CampaignState) -> None
     began = {attempt.name for attempt in attempts if attempt.began or (attempt.end and attempt.end.first_begin)}
     began &= jobs.keys()
     try:
-        scheduler = make_scheduler(directory.settings.scheduler)
+        scheduler = make_trial_scheduler(directory)
         accounted = _accounted(scheduler, jobs, began, _remaining_lag(directory)) if jobs else None
     except SchedulerUnreachableError as error:
         _warn_of_accounting(directory, str(error))

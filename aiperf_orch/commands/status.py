@@ -19,7 +19,8 @@ from aiperf_orch.campaign.trial_state import AttemptState, TrialState
 from aiperf_orch.commands.command_output import CommandOutput
 from aiperf_orch.commands.table_output import render_rows
 from aiperf_orch.schedulers.base import JobState, JobStatus
-from aiperf_orch.schedulers.registry import make_scheduler
+from aiperf_orch.schedulers.registry import make_trial_scheduler
+from aiperf_orch.settings.placement import placement_settings
 from aiperf_orch.settings.schedulers import ClusterSettings
 from aiperf_orch.util.errors import SchedulerUnreachableError
 from aiperf_orch.util.text import visible
@@ -112,13 +113,14 @@ def _heading(directory: CampaignDirectory, state: CampaignState, rows: list[dict
 def _query_queue(
     directory: CampaignDirectory, state: CampaignState
 ) -> tuple[Mapping[str, JobStatus] | None, str | None]:
-    """State of all live jobs in a batch system, by one query; None and the error when it does not answer."""
+    """State of all live jobs, of a batch system or on agents, by one query; None and the error without an answer."""
     settings = directory.settings.scheduler
     names = [attempt.name for attempt in state.live.values()]
-    if not names or not isinstance(settings, ClusterSettings):
+    placed = placement_settings(settings, directory.settings.campaign.concurrency) is not None
+    if not names or not (placed or isinstance(settings, ClusterSettings)):
         return None, None
     try:
-        return make_scheduler(settings).query(names), None
+        return make_trial_scheduler(directory).query(names), None
     except SchedulerUnreachableError as error:
         return None, f"could not be queried: {error}"
 

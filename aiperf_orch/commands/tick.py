@@ -15,7 +15,7 @@ from aiperf_orch.commands.live_view import PlainLines
 from aiperf_orch.commands.messages import timed_messages
 from aiperf_orch.commands.score import write_score
 from aiperf_orch.controller.controller import Controller
-from aiperf_orch.schedulers.registry import make_scheduler
+from aiperf_orch.schedulers.registry import make_trial_scheduler
 
 _log: Final = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def step_campaign(campaign_dir: Path, *, take_over: bool) -> CommandOutput:
     with timed_messages():
         controller = Controller(
             directory,
-            make_scheduler(directory.settings.scheduler),
+            make_trial_scheduler(directory),
             resume=False,
             take_over=take_over,
             warn=lines.warn,

@@ -85,11 +85,14 @@ class AgentBegin(_AgentLine):
         job: Job id of its allocation as the scheduler prints it; "by hand" outside a batch system.
         host: Host name of its node.
         boot: Boot id of the node.
+        namespace: PID namespace of `pid`; None where it is not known.
         pid: Its process id.
         started: Start of that process in clock ticks since boot.
         slots: Number of attempts that it can run at once.
-        cores: Number of processor cores that it may use.
-        gpus: Number of accelerators that it may use.
+        cores: Number of processor cores that its slots use.
+        gpus: Number of accelerators that its slots use.
+        core_ids: Numbers of these cores.
+        gpu_ids: Names of these accelerators, as in the variable that restricts them.
         ends_at: End of its allocation; None where that is not known.
         clock_skew: Seconds by which the node's clock is ahead of the file server's, at least.
         version: Version of aiperf-orch.
@@ -103,11 +106,14 @@ class AgentBegin(_AgentLine):
     job: str
     host: str
     boot: str
+    namespace: str | None = None
     pid: Positive
     started: Natural
     slots: Positive
     cores: Positive
     gpus: Natural
+    core_ids: list[Natural] = Field(default_factory=list)
+    gpu_ids: list[str] = Field(default_factory=list)
     ends_at: Timestamp | None = None
     clock_skew: float = 0.0
     version: Version
