@@ -57,7 +57,7 @@ class AgentRegister:
             if problem:
                 self._warn(problem)
             self._next = monotonic() + self._interval
-            self._record()
+            self.record()
         if not self._call.running and monotonic() >= self._next:
             self._call.start(lambda: self._read(dismiss))
 
@@ -83,8 +83,8 @@ class AgentRegister:
             self._heartbeat.beat(self._campaign.generation)
             self._next_beat = monotonic() + _HEARTBEAT
 
-    def _record(self) -> None:
-        """Journal agents that began or ended since the last read."""
+    def record(self) -> None:
+        """Journal agents that began or ended since the last call."""
         workforce, agents = self._campaign.state.workforce, self._scheduler.board.agents
         joined = [
             _record_of(agent.begin)

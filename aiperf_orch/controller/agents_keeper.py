@@ -29,6 +29,9 @@ class NoAllocations:
     def step(self) -> None:
         """Take results of calls, journal what they found, and begin what is due."""
 
+    def record_agents(self) -> None:
+        """Journal the agents that are known to have joined or left."""
+
     def submit(self, deadline: datetime | None) -> None:
         """Submit allocations that the running campaign needs.
 
@@ -78,6 +81,10 @@ class AgentsKeeper(NoAllocations):
             self._closing_since = monotonic()
         phase = self._campaign.state.phase
         self._agents.step(dismiss=f"the campaign is {phase.value}" if self._is_over else None)
+
+    def record_agents(self) -> None:
+        """Journal the agents that are known to have joined or left."""
+        self._agents.record()
 
     @property
     def _is_over(self) -> bool:

@@ -33,6 +33,7 @@ from aiperf_orch.records.journal import (
     AttemptId,
     Began,
     Cancelling,
+    JobRecord,
     Missing,
     Stopped,
     Submitted,
@@ -228,7 +229,7 @@ class Controller:
         missing = [live for live in self.live_attempts.values() if live.attempt.missing_since and live.reappeared]
         found = [job_record(live.attempt, live.attempt.job) for live in missing if live.attempt.job]
         if found:  # the queue does not list the job, but it writes events
-            self._campaign.append(Submitted, jobs=found)
+            self._record_jobs(found)
         begun = [(live, begin) for live in self.live_attempts.values() if (begin := live.take_begin())]
         for live, _ in begun:
             live.unsubmitted = None
@@ -237,6 +238,11 @@ class Controller:
             self._campaign.append(Began, attempts=[begin for _, begin in begun])
         ended = [live for live in self.live_attempts.values() if live.end and not live.ended_by_others]
         self._record_ends(AttemptOutcome(live, *live.end_reason()) for live in ended)
+
+    def _record_jobs(self, jobs: Sequence[JobRecord]) -> None:
+        """Record accepted jobs, and before them the agents that they name."""
+        self._keeper.record_agents()
+        self._campaign.append(Submitted, jobs=jobs)
 
     def _record_ends(self, outcomes: Iterable[AttemptOutcome]) -> None:
         if self._recorder.record(outcomes):
@@ -270,7 +276,7 @@ class Controller:
         queried = [live for live in self.live_attempts.values() if live.name in answer.jobs]
         triage = classify_jobs(queried, answer, self.settings.scheduler, now())
         if triage.found:
-            self._campaign.append(Submitted, jobs=triage.found)
+            self._record_jobs(triage.found)
         if triage.missing:
             self._campaign.append(Missing, attempts=list(map(_attempt_id, triage.missing)))
         for live in triage.unsubmitted:
@@ -379,7 +385,7 @@ class Controller:
             by_name[name].unsubmitted = Unsubmitted.POSTPONED if result.waiting[name] else Unsubmitted.DUE
         jobs = [job_record(by_name[name].attempt, job) for name, job in result.jobs.items() if name in by_name]
         if jobs:
-            self._campaign.append(Submitted, jobs=jobs)
+            self._record_jobs(jobs)
         refused = [(by_name[name], why) for name, why in result.refused.items() if name in by_name]
         revoked = [(live, why) for live, why in refused if revoke_refused(self.directory, live, why)]
         self._record_ends(AttemptOutcome(live, EndReason.SUBMIT_REFUSED, why) for live, why in revoked)

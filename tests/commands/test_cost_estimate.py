@@ -49,27 +49,6 @@ def test_node_hours_are_of_these_nodes() -> None:
     assert text.endswith("for 12h: at most 48.0 node-hours; one trial runs first")
 
 
-@pytest.mark.parametrize(
-    ("allocations", "text"),
-    [
-        (
-            {"nodes": 512, "time_limit": "12h"},
-            "up to 512 nodes (1 allocation of 512 nodes at once, each up to 12h, with 512 slots for 500 trials) for "
-            "12h: at most 6,144.0 node-hours, those of idle slots included",
-        ),
-        (
-            {"nodes": 1, "time_limit": "2h", "at_once": 4, "total": 8},
-            "up to 4 nodes (4 allocations of 1 node at once, each up to 2h, with 4 slots for 500 trials) for 4h: "
-            "at most 16.0 node-hours, those of idle slots included",
-        ),
-    ],
-)
-def test_allocations_are_counted_whole(allocations: dict[str, Any], text: str) -> None:
-    settings = SlurmSettings.model_validate({"allocations": allocations})
-    assert settings.allocations is not None
-    assert describe_allocations(settings, settings.allocations, 500, 12 * 3600.0) == text
-
-
 @pytest.mark.slurm
 @pytest.mark.parametrize(
     ("settings", "room"),
@@ -92,3 +71,33 @@ def test_pbss_inventory_says_how_trials_share_hosts(pbs: Any) -> None:
         2, 1
     )
     assert pbs_survey.node_sharing(PbsSettings.model_validate({"resources": ["nodes=1:ppn=2"]})) == NodeSharing(None, 1)
+
+
+@pytest.mark.parametrize(
+    ("trials", "settings", "words"),
+    [
+        (
+            16,
+            {"nodes": 2, "time_limit": "6h", "at_once": 2},
+            "up to 4 nodes (2 allocations of 2 nodes at once; 16 trials of 1 node at once, 4 to a node) for 12h: "
+            "at most 48.0 node-hours",
+        ),
+        (
+            8,
+            {"nodes": 4, "time_limit": "6h"},
+            "up to 4 nodes (1 allocation of 4 nodes at once; 8 trials of 1 node at once, 4 to a node; "
+            "room for 16: a higher concurrency would use all of it) for 12h: at most 48.0 node-hours",
+        ),
+        (
+            17,
+            {"nodes": 4, "time_limit": "6h", "total": 1},
+            "up to 4 nodes (1 allocation of 4 nodes at once; 17 trials of 1 node at once, 4 to a node; room for 16) "
+            "for 12h: at most 24.0 node-hours",
+        ),
+    ],
+)
+def test_the_cost_of_allocations_is_theirs(trials: int, settings: dict[str, Any], words: str) -> None:
+    of_node = {"gpus_per_node": 4} | settings
+    scheduler = SlurmSettings.model_validate({"gpus_per_node": 1, "allocations": of_node})
+    assert scheduler.allocations is not None
+    assert describe_allocations(scheduler, scheduler.allocations, trials, 12 * 3600.0) == words
