@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
@@ -25,7 +25,6 @@ from aiperf_orch.util.units import now
 _HEARTBEAT_BYTES: Final = 128
 _NAME: Final = re.compile(r"(.+)\.([1-9][0-9]{0,5})")
 Line = TypeVar("Line")
-AnyOrder = TypeVar("AnyOrder", bound=Order)
 
 
 @dataclass
@@ -114,10 +113,13 @@ def claim_folder(layout: Layout, host: str) -> tuple[str, list[str]]:
 
 
 class OrderWriter:
-    """Appends orders for one agent. There is one writer at a time: the controller that holds the campaign."""
+    """Appends orders for one agent. There is one writer at a time: the controller that holds the campaign.
+
+    The file is open only from an append to the next `close`: there may be more agents than a process may open files.
+    """
 
     def __init__(self, layout: Layout, agent: str, generation: Callable[[], int]) -> None:
-        """Open the file, and drop a torn last line of an earlier writer.
+        """Read the orders of earlier writers.
 
         Args:
             layout: Paths of the campaign.
@@ -125,32 +127,55 @@ class OrderWriter:
             generation: Returns the generation of the controller's lock.
 
         Raises:
-            AiperfError: When it cannot be opened, or is damaged.
+            AiperfError: When the orders cannot be read for now, or are damaged.
         """
-        written = follow_orders(layout, agent)
-        self.orders: list[Order] = written.read_on()
-        """All orders, those of earlier controllers included."""
+        self._written = follow_orders(layout, agent)
+        self.orders: list[Order] = self._written.read_on()
+        """The orders of earlier writers."""
         self._generation = generation
-        path = layout.agent_orders(agent)
-        with translate_os_errors(path, action="opened"):
-            self._file = AppendFile(path, exclusive=False)
-        if self._file.size > written.size:
-            self._file.truncate(written.size)
+        self._number: int | None = None
+        self._file: AppendFile | None = None
 
-    def append(self, kind: type[AnyOrder], **fields: Any) -> AnyOrder:
+    def append(self, kind: type[Order], **fields: Any) -> None:
         """Append one order; it is on disk when this returns.
 
         Raises:
             AiperfError: When the disk refuses; then the order was not given.
         """
-        order = kind(seq=len(self.orders), generation=self._generation(), time=now(), **fields)
-        self._file.append(order.to_line() + "\n")
-        self.orders.append(order)
-        return order
+        self.append_all([(kind, fields)])
+
+    def append_all(self, drafts: Sequence[tuple[type[Order], Mapping[str, Any]]]) -> None:
+        """Append orders, each a type and its own fields; they are on disk when this returns.
+
+        Raises:
+            AiperfError: When the disk refuses; then none of them was given.
+        """
+        file = self._open()
+        first, time, generation = self._number or 0, now(), self._generation()
+        orders = [
+            kind(seq=first + index, generation=generation, time=time, **fields)
+            for index, (kind, fields) in enumerate(drafts)
+        ]
+        file.append("".join(f"{order.to_line()}\n" for order in orders))
+        self._number = first + len(orders)
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file; the next append opens it again."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _open(self) -> AppendFile:
+        """The open file; a torn last line of an earlier writer is dropped."""
+        if self._file is None:
+            with translate_os_errors(self._written.path, action="opened"):
+                self._file = AppendFile(self._written.path, exclusive=False)
+        if self._number is None:  # the first append of this writer
+            self._written.read_on()
+            if self._file.size > self._written.size:
+                self._file.truncate(self._written.size)
+            self._number = self._written.lines
+        return self._file
 
 
 @dataclass

@@ -60,6 +60,11 @@ class HeldCampaign:
             self._undo = undo.pop_all()
 
     @property
+    def generation(self) -> int:
+        """Generation of the lock."""
+        return self._lock.holder.generation
+
+    @property
     def entries(self) -> list[Entry]:
         """The entries of the journal."""
         return self._journal.entries

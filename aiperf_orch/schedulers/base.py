@@ -217,6 +217,13 @@ class Scheduler(ABC):
     max_cancels_per_call: int | None = None
     """Maximum number of jobs in one call of `cancel`; None without a limit."""
 
+    def hold(self, generation: int) -> None:  # noqa: B027  nothing to do for a scheduler of batch jobs
+        """Permit what only the one controller of a campaign may do; it calls this when it has the lock.
+
+        Args:
+            generation: generation of the controller's lock.
+        """
+
     def free_places(self) -> int | None:
         """Return how many more jobs may be submitted now, those that would wait included; None without a limit.
 

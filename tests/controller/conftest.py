@@ -15,7 +15,7 @@ from aiperf_orch.campaign.state import Phase
 from aiperf_orch.controller.controller import Controller
 from aiperf_orch.controller.loop import run
 from aiperf_orch.schedulers.pbs import qstat
-from aiperf_orch.schedulers.registry import make_scheduler
+from aiperf_orch.schedulers.registry import make_trial_scheduler
 from aiperf_orch.settings.models import SiteSettings
 from controller.following import check_verifies
 from controller.stepping import Scheduler, SlowScheduler
@@ -74,7 +74,7 @@ class Campaign:
         self.warnings = []
 
     def controller(self, *, resume=True, take_over=False):
-        scheduler = make_scheduler(self.directory.settings.scheduler)
+        scheduler = make_trial_scheduler(self.directory)
         return Controller(self.directory, scheduler, resume=resume, take_over=take_over, warn=self.warnings.append)
 
     def run(

@@ -18,6 +18,12 @@ class Scheduler:
         self.status, self.known, self.calls = None, None, []
         self.submit_result = None
 
+    def hold(self, generation):
+        pass
+
+    def free_places(self):
+        return None
+
     def submit(self, requests):
         self.calls += [("submit", request.name.split("-", 1)[1]) for request in requests]
         if self.submit_result is not None:

@@ -1,0 +1,83 @@
+"""Placements that another controller finds: by their names, in the agents' orders."""
+
+from __future__ import annotations
+
+import pytest
+
+from aiperf_orch.campaign.agent_files import OrderWriter
+from aiperf_orch.records.agents import Place, Stop
+from aiperf_orch.records.base import EndReason
+from aiperf_orch.schedulers.base import JobState
+
+pytestmark = pytest.mark.unit
+A, B, C, D = (f"abc-0000{number}-1" for number in range(4))
+
+
+def test_another_controller_finds_placements_and_their_states(placed, n1):
+    placed.submit(A, B, C)
+    n1.starts(A, B)
+    n1.exits(B, 2)
+    placed.control()
+    assert (placed.state(A), placed.state(C)) == (JobState.RUNNING, JobState.PENDING)
+    assert placed.state(B) == (EndReason.TRIAL_ERROR, ())
+    assert placed.submit(A, C) == {A: "n1.1", C: "n1.1"}  # they are placed already
+    assert n1.placed == [A, B, C]
+    assert placed.scheduler.free_places() == 1
+    placed.submit(D)
+    assert [(order.seq, order.generation) for order in n1.orders][-1] == (3, 2)
+
+
+def test_a_torn_last_order_was_not_given(placed, n1):
+    placed.submit(A)
+    with placed.layout.agent_orders("n1.1").open("a") as orders:
+        orders.write('{"seq":1,"type":"place","na')
+    placed.control()
+    assert placed.state(B) is None
+    placed.submit(B)
+    assert n1.placed == [A, B]
+
+
+def test_orders_of_an_older_generation_after_newer_ones_do_not_count(placed, n1):
+    placed.submit(A)
+    old = placed.scheduler
+    placed.control()
+    placed.submit(B)
+    old.board._clock = placed.clock
+    old.submit([placed.request(C)])  # a controller that has lost the campaign
+    placed.control()
+    assert [placed.state(name) for name in (A, B, C)] == [JobState.PENDING, JobState.PENDING, None]
+
+
+@pytest.mark.parametrize("first", [1, 2])
+def test_of_two_placements_the_one_that_started_counts(placed, first):
+    agents = [placed.agent("n1.1"), placed.agent("n2.1")]
+    placed.control()
+    for agent in agents:  # as if two controllers had placed it, of which the first was killed
+        order = {
+            "name": A,
+            "command": ["true"],
+            "folder": "/",
+            "agents": [agent.name],
+            "hosts": [agent.host],
+            "at_once": 1,
+        }
+        OrderWriter(placed.layout, agent.name, lambda: 1).append(Place, **order)
+    placed.control()
+    assert placed.scheduler.query([A])[A].state is JobState.PENDING
+    agents[first - 1].starts(A)
+    status = placed.scheduler.query([A])[A]
+    assert (status.state, status.job) == (JobState.RUNNING, f"n{first}.1")
+    placed.scheduler.cancel({A: None}, force=True)
+    assert all(isinstance(agent.orders[-1], Stop) for agent in agents)
+
+
+def test_what_is_over_is_forgotten(placed, n1):
+    for number in range(50):
+        name = f"abc-{number:05d}-1"
+        placed.submit(name)
+        n1.starts(name)
+        n1.exits(name)
+        placed.scheduler.query([name])
+        placed.scheduler.release_resources([name])
+    board = placed.scheduler.board
+    assert (board._by_name, board.agents["n1.1"].placements) == ({}, [])
