@@ -82,7 +82,9 @@ def test_a_campaign_in_one_allocation_of_slurm(make_slurm_campaign, slurm):
     [left] = [entry["agents"] for entry in entries(campaign, "left")][-1:]
     assert {leave["reason"] for leave in left} == {"dismissed"}
     placed = begins(campaign)
-    assert {(begin["agent"], begin["slot"]) for begin in placed} == {(agent["agent"], n) for agent in agents for n in (0, 1)}
+    assert {(begin["agent"], begin["slot"]) for begin in placed} == {
+        (agent["agent"], n) for agent in agents for n in (0, 1)
+    }
     assert {begin["job"] for begin in placed} == {agents[0]["job"]}
     check_order(campaign)
     assert campaign.leaves_nothing_running()
