@@ -188,7 +188,12 @@ class Agent:
                 return
             try:
                 pid = processes.start(
-                    attempt.order.command, environment, attempt.slot.cores, prepared.folder, prepared.log
+                    attempt.order.command,
+                    environment,
+                    attempt.slot.cores,
+                    prepared.folder,
+                    prepared.log,
+                    ignored=[] if arguments is None else [signal.SIGUSR1],  # until the trial handles the warning
                 )
             except OSError as error:
                 self._act([self._workload.drop(attempt, f"cannot be started: {error.strerror}")])

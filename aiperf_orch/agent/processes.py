@@ -38,7 +38,14 @@ def become_subreaper() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def start(command: Sequence[str], environment: Mapping[str, str], cores: Sequence[int], folder: int, log: int) -> int:
+def start(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    cores: Sequence[int],
+    folder: int,
+    log: int,
+    ignored: Sequence[signal.Signals] = (),
+) -> int:
     """Start a command in a session of its own; returns its process id.
 
     Args:
@@ -47,11 +54,14 @@ def start(command: Sequence[str], environment: Mapping[str, str], cores: Sequenc
         cores: Numbers of its cores.
         folder: Descriptor of its working directory.
         log: Descriptor of the file of its output.
+        ignored: Signals that it ignores until it handles them.
 
     Raises:
         OSError: When the system refuses another process.
     """
-    request = json.dumps({"parent": os.getpid(), "cores": list(cores), "command": list(command)})
+    request = json.dumps(
+        {"parent": os.getpid(), "cores": list(cores), "command": list(command), "ignored": list(ignored)}
+    )
     # above all targets, so that none overwrites a descriptor that is still needed
     copies = [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 16) for descriptor in (folder, log)]
     try:
