@@ -74,13 +74,14 @@ def write_site(tmp_path: Path) -> Callable[..., Path]:
 def campaign(tmp_path: Path, write_site: Callable[..., Path]) -> Callable[..., CampaignBuilder]:
     """Builds campaigns with small numbers; `training__epochs=9` changes a setting.
 
-    They began two hours ago, last one hour, and have up to 50 epochs a trial. An epoch has 220 operations.
+    They began two hours ago, last one hour, and have up to 50 epochs a trial. An epoch has 220 operations. `kind` is
+    the class of the builder.
     """
 
-    def build(name: str = "campaign", **changes: Any) -> CampaignBuilder:
+    def build(name: str = "campaign", kind: type[CampaignBuilder] = CampaignBuilder, **changes: Any) -> CampaignBuilder:
         site = write_site(f"{name}.yaml", **{"training__warmup_epochs": [50]} | changes)
         loaded = load_site(site)
-        builder = CampaignBuilder(
+        builder = kind(
             tmp_path / name,
             loaded.settings,
             origins=loaded.origins,

@@ -25,7 +25,8 @@ def main() -> None:
     os.setsid()
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)  # the interpreter ignores them
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # until the command handles it: the warning must not end it
+    for number in request["ignored"]:
+        signal.signal(number, signal.SIG_IGN)
     os.sched_setaffinity(0, request["cores"])
     os.fchdir(FOLDER_FD)
     os.close(FOLDER_FD)

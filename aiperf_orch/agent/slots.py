@@ -94,7 +94,8 @@ def _fitting(cores: Sequence[int], gpus: Sequence[int], settings: PlacementSetti
 def _simulated(cores: Sequence[int], settings: PlacementSettings, number: int | None) -> list[Slot]:
     """Slots of simulated trials, which may share all cores."""
     size = min(settings.cores or 1, len(cores))
-    return [Slot(slot, _share(cores, slot, size)) for slot in range(number or max(len(cores) // size, 1))]
+    number = 1 if settings.nodes > 1 else number or max(len(cores) // size, 1)
+    return [Slot(slot, _share(cores, slot, size)) for slot in range(number)]
 
 
 def _share(available: Sequence[int], slot: int, size: int) -> tuple[int, ...]:

@@ -153,6 +153,10 @@ class TemplateClient:
         """Sockets that become readable when there is something to receive."""
         return [self._process.channel] if self._process else []
 
+    def pids(self) -> list[int]:
+        """Process id of the template process, if there is one."""
+        return [self._process.pid] if self._process else []
+
     def receive(self) -> list[Answer]:
         """Answers that have arrived; a template process that has ended, or does not answer, is replaced."""
         template = self._process

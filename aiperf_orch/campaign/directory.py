@@ -151,7 +151,7 @@ class CampaignDirectory(Layout):
         Raises:
             UsageError: listing the settings that differ.
         """
-        changed = differences(self.config.settings, settings)
+        changed = differences(self.config.settings, self.config.as_meant(settings))
         if changed:
             listing = "\n".join(f"  {line}" for line in changed)
             raise UsageError(

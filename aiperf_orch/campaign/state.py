@@ -61,6 +61,7 @@ class CampaignState:
         node_failures: Trials that failed, by node.
         failure_streak: Consecutive trials that failed for the same reason.
         workforce: Allocations and agents, where the campaign has any.
+        latest: Time of the latest entry.
     """
 
     trials: dict[int, TrialState] = field(default_factory=dict)
@@ -81,6 +82,7 @@ class CampaignState:
     node_failures: NodeFailures = field(default_factory=NodeFailures)
     failure_streak: FailureStreak = field(default_factory=FailureStreak)
     workforce: Workforce = field(default_factory=Workforce)
+    latest: datetime | None = None
 
     @classmethod
     def of(cls, entries: Iterable[Entry]) -> CampaignState:
@@ -119,6 +121,7 @@ class CampaignState:
 
     def apply(self, entry: Entry) -> None:
         """Apply one more entry."""
+        self.latest = max(self.latest or entry.time, entry.time)
         match entry:
             case Created():
                 self.settings_sha256 = entry.settings_sha256

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
+from aiperf_orch.records.agents import AGENT_PATTERN
 from aiperf_orch.records.journal import (
     AgentLeave,
     AgentRecord,
@@ -31,6 +34,7 @@ class AllocationState:
         job: The scheduler's job id; None between that journal entry and the scheduler's answer.
         end: Its end; None while it is pending or runs.
         ended: Time of the journal entry of its end.
+        note: What the queue last said of its job, for the user: why it is pending. The journal does not have it.
     """
 
     name: str
@@ -41,14 +45,32 @@ class AllocationState:
     job: str | None = None
     end: AllocationEnd | None = None
     ended: datetime | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """A time during which an agent was considered lost: its leave, and the journal entry that it joined again."""
+
+    leave: AgentLeave
+    joined_again: datetime
 
 
 @dataclass
 class AgentState:
-    """One agent, as the journal describes it; `left` is None while it may get attempts."""
+    """One agent, as the journal describes it.
+
+    Attributes:
+        record: Its begin.
+        left: Its end; None while it may get attempts.
+        left_recorded: Time of the journal entry of that end.
+        absences: Earlier times during which it was considered lost.
+    """
 
     record: AgentRecord
     left: AgentLeave | None = None
+    left_recorded: datetime | None = None
+    absences: list[Absence] = field(default_factory=list)
 
 
 @dataclass
@@ -66,10 +88,8 @@ class Workforce:
         """
         match entry:
             case Allocating():
-                for record in entry.allocations:
-                    self.allocations[record.name] = AllocationState(
-                        record.name, record.nodes, record.slots, record.after, entry.time
-                    )
+                for new in entry.allocations:
+                    self.allocations[new.name] = AllocationState(new.name, new.nodes, new.slots, new.after, entry.time)
             case Allocated():
                 for job in entry.jobs:
                     self.allocations[job.name].job = job.job
@@ -78,11 +98,19 @@ class Workforce:
                     allocation = self.allocations[end.name]
                     allocation.end, allocation.ended = end, entry.time
             case Joined():
-                for agent in entry.agents:
-                    self.agents[agent.agent] = AgentState(agent)
+                for record in entry.agents:
+                    self._join(record, entry.time)
             case Left():
                 for leave in entry.agents:
-                    self.agents[leave.agent].left = leave
+                    agent = self.agents[leave.agent]
+                    agent.left, agent.left_recorded = leave, entry.time
+
+    def _join(self, record: AgentRecord, time: datetime) -> None:
+        known = self.agents.get(record.agent)
+        absences = known.absences if known else []
+        if known is not None and known.left is not None:
+            absences = [*absences, Absence(known.left, time)]
+        self.agents[record.agent] = AgentState(record, absences=absences)
 
     @property
     def live_allocations(self) -> list[AllocationState]:
@@ -93,3 +121,11 @@ class Workforce:
     def present_agents(self) -> list[AgentRecord]:
         """Agents that have joined and not left."""
         return [agent.record for agent in self.agents.values() if agent.left is None]
+
+
+_AGENTS: Final = re.compile(rf"{AGENT_PATTERN}(?:,{AGENT_PATTERN})*")
+
+
+def agents_in(job: str | None) -> list[str]:
+    """Agents that hold a placed attempt, by its job id in the journal; none for a job id of a batch system."""
+    return job.split(",") if job is not None and _AGENTS.fullmatch(job) else []

@@ -10,6 +10,7 @@ from typing import Final
 
 from aiperf_orch.campaign.layout import Layout
 from aiperf_orch.commands.command_output import CommandOutput
+from aiperf_orch.doctor.way_to_run import agents_by_hand
 from aiperf_orch.schedulers.allocation_jobs import allocation_request, make_allocation_scheduler
 from aiperf_orch.schedulers.base import JobRequest, Scheduler, trial_command
 from aiperf_orch.schedulers.pbs import script_contract as pbs
@@ -34,6 +35,10 @@ def print_script(loaded: LoadedSettings) -> CommandOutput:
     Raises:
         UsageError: for violations that would keep a campaign from running.
     """
+    settings = loaded.settings.scheduler
+    if isinstance(settings, AgentsSettings):
+        _log.info("%s", agents_by_hand(settings, loaded.settings.campaign.concurrency))
+        return CommandOutput()
     script = rendered_script(loaded)
     print(script, end="", flush=True)
     for warning in check_scripts(loaded, resumed=False):

@@ -93,6 +93,7 @@ def _note_alive(allocation: LiveAllocation, status: JobStatus, settings: Schedul
     clock = monotonic()
     allocation.missing_since = None
     allocation.pending = status.state is JobState.PENDING
+    allocation.state.note = status.detail if allocation.pending else ""
     allocation.stuck_since = (allocation.stuck_since or clock) if status.stuck else None
     if allocation.cancelling is not None or allocation.has_agents:
         return

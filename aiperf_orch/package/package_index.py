@@ -18,9 +18,10 @@ from aiperf_orch.campaign.trial_state import TrialState
 from aiperf_orch.package.findings import Faults
 from aiperf_orch.package.reading import Package
 from aiperf_orch.records.events import event_adapter
-from aiperf_orch.records.journal import AttemptRecord, Ended, Entry, Submitting
+from aiperf_orch.records.journal import AttemptRecord, Ended, Entry, Joined, Submitting
 from aiperf_orch.results.collected_trials import TrialRecords
 from aiperf_orch.results.result import Result, result_of
+from aiperf_orch.settings.placement import PlacementSettings, placement_settings
 from aiperf_orch.util.errors import AiperfError, NewerVersionError, RecordError
 
 
@@ -51,6 +52,7 @@ class PackageIndex:
         faults: collects the faults that checks find.
         submitted: (trial, attempt) -> line number and time of its submission in the journal.
         ended: (trial, attempt) -> line number and time of its end in the journal.
+        joined: agent -> line number of the journal entry that it joined, for the first time.
     """
 
     package: Package
@@ -59,11 +61,18 @@ class PackageIndex:
     faults: Faults
     submitted: dict[tuple[int, int], tuple[int, datetime]] = field(default_factory=dict)
     ended: dict[tuple[int, int], tuple[int, datetime]] = field(default_factory=dict)
+    joined: dict[str, int] = field(default_factory=dict)
 
     @property
     def directory(self) -> CampaignDirectory:
         """The folder of the package, opened as a campaign directory."""
         return self.result.directory
+
+    @property
+    def placement(self) -> PlacementSettings | None:
+        """How trials are placed on agents; None where each trial is a job of its own."""
+        settings = self.directory.settings
+        return placement_settings(settings.scheduler, settings.campaign.concurrency)
 
     @property
     def trials(self) -> list[TrialRecords]:
@@ -130,6 +139,8 @@ def index_package(package: Package, faults: Faults) -> PackageIndex | None:
         found = index.submitted if isinstance(entry, Submitting) else index.ended
         for record in entry.attempts if isinstance(entry, Submitting | Ended) else ():
             found[record.trial, record.attempt] = (entry.seq + 1, entry.time)
+        for agent in entry.agents if isinstance(entry, Joined) else ():
+            index.joined.setdefault(agent.agent, entry.seq + 1)
     return index
 
 

@@ -13,8 +13,10 @@ from typing import Any
 
 from aiperf_orch.campaign.format_versions import NEWER_VERSION
 from aiperf_orch.package.check_accounting import check_accounting
+from aiperf_orch.package.check_allocation_accounting import check_allocation_accounting
 from aiperf_orch.package.check_end_reasons import check_histories
 from aiperf_orch.package.check_events import check_events
+from aiperf_orch.package.check_placements import check_placements
 from aiperf_orch.package.check_tables import check_manifest, check_tables
 from aiperf_orch.package.check_trials import check_trials
 from aiperf_orch.package.findings import Fault, Faults
@@ -92,6 +94,8 @@ def _examine(package: Package, faults: Faults) -> tuple[dict[str, Any] | None, l
     check_trials(index)
     check_events(index)
     check_histories(index)
+    check_placements(index)
     check_accounting(index)
+    check_allocation_accounting(index)
     check_tables(index, manifest)
     return result_row(index.result), [miss.rule.id for miss in rules.misses(index.result)]

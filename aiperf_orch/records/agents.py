@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, TypeAdapter
 
 from aiperf_orch.records.base import JobName, Natural, Positive, Record, Sha256, Version
 from aiperf_orch.util.units import Timestamp
 
-AgentName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,119}\.[1-9][0-9]{0,5}$")]
+AGENT_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}\.[1-9][0-9]{0,5}"
+AgentName = Annotated[str, Field(pattern=f"^{AGENT_PATTERN}$")]
 """Host name and number of the agent on that host: `n17.1`. It is also the name of the agent's folder."""
 
 

@@ -12,6 +12,7 @@ from aiperf_orch.campaign.state import CampaignState, Phase
 from aiperf_orch.network.graph import Shape
 from aiperf_orch.results.collected_trials import Collected, collect
 from aiperf_orch.results.efficiency import Efficiency, efficiency_of
+from aiperf_orch.results.node_hours import NodeHours, node_hours_of
 from aiperf_orch.results.score import Score, score_of
 
 
@@ -41,6 +42,7 @@ class Result:
         foreign_weights: trials that began with inherited weights although they have no parent.
         clock_skew: largest absolute clock skew that a begin line states.
         faults: messages about records that do not count.
+        node_hours: given, at work and idle; None where each trial is a job of its own.
     """
 
     directory: CampaignDirectory
@@ -64,6 +66,7 @@ class Result:
     foreign_weights: list[int]
     clock_skew: float
     faults: list[LineFault]
+    node_hours: NodeHours | None = None
 
 
 def compute_result(directory: CampaignDirectory) -> Result:
@@ -108,4 +111,5 @@ def result_of(directory: CampaignDirectory, state: CampaignState) -> Result:
         ],
         clock_skew=max((abs(begin.clock_skew) for begin in begins), default=0.0),
         faults=collected.faults,
+        node_hours=node_hours_of(state, collected, settings),
     )

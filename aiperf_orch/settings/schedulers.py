@@ -6,101 +6,22 @@ Data (names, numbers, paths) are checked, so that no value can add a line to a s
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from aiperf_orch.settings.base import PRIVATE, Advanced, Count, Duration, Section, Text, matching
-
-
-def _code_line(line: str) -> str:
-    if "\n" in line or "\r" in line or "\0" in line:
-        raise ValueError("must be one line")
-    return line
-
-
-_NAME_START: Final = "begins with a letter, a digit or _"
-
-Word = Annotated[
-    str,
-    Field(max_length=120),
-    matching(r"[A-Za-z0-9_][A-Za-z0-9_.:@+/-]*", f"one name of letters, digits and _ . : @ + / - that {_NAME_START}"),
-]
-"""A name that a scheduler knows: no white space, no quotes, no leading dash."""
-
-Words = Annotated[
-    str,
-    Field(max_length=500),
-    matching(
-        r"[A-Za-z0-9_][A-Za-z0-9_.:@+/,-]*",
-        f"names of letters, digits and _ . : @ + / - with commas and no blanks between them; the first {_NAME_START}",
-    ),
-]
-"""Names with commas between them."""
-
-Expression = Annotated[
-    str,
-    Field(max_length=500),
-    matching(
-        r"[A-Za-z0-9_(\[!][A-Za-z0-9_.:@+/,&|!*()\[\]-]*",
-        "names with commas, brackets and the operators & | ! * between them, without blanks and quotes",
-    ),
-]
-"""A constraint, or a list of nodes, in the scheduler's language."""
-
-Chunk = Annotated[
-    str,
-    Field(max_length=500),
-    matching(r"[A-Za-z0-9_][A-Za-z0-9_.:=@+/,-]*", "NAME=VALUE parts with colons and no blanks between them"),
-]
-"""Resources of a node in PBS's language: `model=milan:bigmem=True`."""
-
-Remark = Annotated[
-    str,
-    Field(max_length=200),
-    AfterValidator(_code_line),
-    matching(r"""[^'"\\`$]+""", "text without quotes, backslashes, backquotes and dollar signs"),
-]
-"""Free text in a directive: no quotes, no backslash."""
-
-_AMOUNT: Final = re.compile(r"([1-9][0-9]{0,8}) ?([KMGT])(?:I?B)?", re.IGNORECASE)  # of 1024 bytes, also as GB
-
-
-def _slurm_memory(text: str) -> str:
-    amount = _AMOUNT.fullmatch(text.strip())
-    if text.strip() != "0" and not amount:
-        raise ValueError(
-            "must be a whole number with the unit K, M, G or T, or 0 for all that a node has, "
-            f"not {text!r:.60}{_with_units(text, 'G', 'M')}"
-        )
-    return f"{amount[1]}{amount[2].upper()}" if amount else "0"
-
-
-def _pbs_memory(text: str) -> str:
-    amount = _AMOUNT.fullmatch(text.strip())
-    if not amount:
-        raise ValueError(
-            f"must be a whole number with the unit kb, mb, gb or tb, not {text!r:.60}{_with_units(text, 'gb', 'mb')}"
-        )
-    return f"{amount[1]}{amount[2].lower()}b"
-
-
-def _with_units(text: str, *units: str) -> str:
-    """What a number without a unit may mean, as part of a message."""
-    number = text.strip()
-    if not re.fullmatch(r"[1-9][0-9]{0,8}", number):
-        return ""
-    return f"; did you mean {' or '.join(number + unit for unit in units)}?"
-
-
-Memory = Annotated[str, AfterValidator(_slurm_memory)]
-"""An amount of memory, as 64G; 0 is all that a node has. `64GB`, `64 G` and `64GiB` are the same."""
-
-PbsMemory = Annotated[str, AfterValidator(_pbs_memory)]
-"""An amount of memory as PBS writes it: 64gb. `64G`, `64 GB` and `64GiB` are the same."""
-
-CodeLine = Annotated[str, AfterValidator(_code_line), Field(max_length=4000)]
+from aiperf_orch.settings.base import PRIVATE, Advanced, Count, Duration, Section, Settings, Text, matching
+from aiperf_orch.settings.scheduler_texts import (
+    Chunk,
+    CodeLine,
+    Expression,
+    Memory,
+    PbsMemory,
+    Remark,
+    Word,
+    Words,
+)
+from aiperf_orch.util.units import format_duration
 
 
 class SchedulerSettings(Section):
@@ -182,8 +103,20 @@ class AgentsSettings(SchedulerSettings):
     )
     stop_grace: Advanced[Duration] = Field(60.0, description="time that a trial has to end after a request to stop")
 
+    @model_validator(mode="after")
+    def _of_agents(self) -> AgentsSettings:
+        if self.setup:
+            raise ValueError(
+                "setup: is not run here, as agents are started by hand: run these lines in the shell that starts the "
+                "agent; for example setup: []"
+            )
+        if self.template is not None:
+            raise ValueError("template: nothing is submitted, so there is no batch script; for example template: null")
+        _check_ports(self.ports)
+        return self
 
-class AllocationSettings(Section):
+
+class AllocationSettings(Settings):
     """Few batch jobs that hold all trials: what one of them requests, and how many there may be."""
 
     nodes: Annotated[int, Field(ge=1, le=100_000)] = Field(description="nodes of one allocation")
@@ -193,10 +126,10 @@ class AllocationSettings(Section):
         None, description="allocations in all; by default as many as the campaign's duration takes"
     )
     cpus_per_node: Count | None = Field(
-        None, description="cores of each node of an allocation; by default those of one trial"
+        None, description="cores of each node of an allocation; by default those of the trials that it holds"
     )
     gpus_per_node: Annotated[int, Field(ge=1, le=1024)] | None = Field(
-        None, description="GPUs of each node of an allocation; by default those of one trial"
+        None, description="GPUs of each node of an allocation; by default those of the trials that it holds"
     )
     lookahead: Annotated[int, Field(ge=0, le=1000)] = Field(
         1, description="number of trials that wait on each node beyond those that run there"
@@ -262,11 +195,7 @@ class ClusterSettings(SchedulerSettings):
             raise ValueError(
                 "warn_before: must be shorter than time_limit, for example warn_before: 2m and time_limit: 4h"
             )
-        if self.ports[0] > self.ports[1]:
-            raise ValueError(
-                f"ports: the first, {self.ports[0]}, is above the last, {self.ports[1]}; "
-                "for example ports: [29400, 29499]"
-            )
+        _check_ports(self.ports)
         return self
 
     @model_validator(mode="after")
@@ -277,14 +206,25 @@ class ClusterSettings(SchedulerSettings):
         if self.nodes > own.nodes:
             raise ValueError(
                 f"allocations.nodes: an allocation has {own.nodes} node(s), and a trial wants {self.nodes} "
-                f"(scheduler.nodes): give at least {self.nodes}"
+                f"(scheduler.nodes); for example nodes: {self.nodes}"
             )
         if self.warn_before >= own.time_limit:
             raise ValueError(
-                "allocations.time_limit: must be longer than warn_before; for example time_limit: 12h, warn_before: 2m"
+                "allocations.time_limit: must be longer than scheduler.warn_before, "
+                f"{format_duration(self.warn_before)}; for example time_limit: 12h"
             )
         if self.requeue:
-            raise ValueError("requeue: an allocation is not run again; remove requeue, or allocations")
+            raise ValueError("requeue: an allocation is not run again; for example requeue: false")
+        if own.gpus_per_node is not None and self.trial_gpus is None:
+            raise ValueError(
+                "allocations.gpus_per_node: a trial requests no GPU, and these would stay idle: "
+                "request those of one trial in the section scheduler, too; for example gpus_per_node: null"
+            )
+        if own.cpus_per_node is not None and self.trial_cores is None and self.trial_gpus is None:
+            raise ValueError(
+                "allocations.cpus_per_node: the section scheduler does not say how many cores one trial wants, "
+                "so that a node would hold a single one; for example cpus_per_node: null"
+            )
         _ = self.slots_per_node
         return self
 
@@ -310,6 +250,31 @@ class ClusterSettings(SchedulerSettings):
         )
         return min((limit for limit in limits if limit is not None), default=1)
 
+    @property
+    def node_cores(self) -> int | None:
+        """Cores that a job requests on each node of an allocation; None where the settings do not say."""
+        own = self.allocations and self.allocations.cpus_per_node
+        return own or (self.trial_cores and self.trial_cores * self.slots_per_node)
+
+    @property
+    def node_gpus(self) -> int | None:
+        """GPUs that a job requests on each node of an allocation; None where trials use none."""
+        own = self.allocations and self.allocations.gpus_per_node
+        return own or (self.trial_gpus and self.trial_gpus * self.slots_per_node)
+
+    @property
+    def slots(self) -> int | None:
+        """Number of trials that the allocations that may run at once hold; None where each trial is a job."""
+        own = self.allocations
+        return own.at_once * (own.nodes // self.nodes) * self.slots_per_node if own else None
+
+
+def _check_ports(ports: list[int]) -> None:
+    if ports[0] > ports[1]:
+        raise ValueError(
+            f"ports: the first, {ports[0]}, is above the last, {ports[1]}; for example ports: [29400, 29499]"
+        )
+
 
 def _slots_per_node(trial: int | None, node: int | None, key: str, what: str) -> int | None:
     """Slots that a resource of a node allows; None where it does not limit them.
@@ -324,8 +289,8 @@ def _slots_per_node(trial: int | None, node: int | None, key: str, what: str) ->
         return None
     if node < trial:
         raise ValueError(
-            f"allocations.{key}: a node of an allocation has {node} {what}, and a trial wants {trial}: "
-            f"give at least {trial}"
+            f"allocations.{key}: a node of an allocation has {node} {what}, and a trial wants {trial}; "
+            f"for example {key}: {trial}"
         )
     return node // trial
 
@@ -374,6 +339,11 @@ class SlurmSettings(ClusterSettings):
             )
         if self.launcher == "none" and self.nodes > 1:
             raise ValueError("launcher: without srun a trial has only one node; for example launcher: srun")
+        if self.launcher == "none" and self.allocations and self.allocations.nodes > 1:
+            raise ValueError(
+                "launcher: without srun only the first node of an allocation would get an agent; "
+                "for example launcher: srun"
+            )
         if bool(self.mail_user) != bool(self.mail_type):
             given, lacking = ("mail_user", "mail_type") if self.mail_user else ("mail_type", "mail_user")
             raise ValueError(
@@ -439,4 +409,9 @@ class PbsSettings(ClusterSettings):
             raise ValueError(f"launcher_options: {self.launcher} takes none; for example launcher: mpiexec takes them")
         if self.comment is not None:
             raise ValueError("comment: PBS has no comment of a job's owner; for example project: aiperf marks jobs")
+        if self.resources and self.allocations:
+            raise ValueError(
+                "resources: they request the nodes of one trial, and an allocation has others: give nodes, cpus, gpus "
+                "and memory; for example resources: []"
+            )
         return self

@@ -6,10 +6,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from aiperf_orch.agent.processes import process_info
 from aiperf_orch.campaign.agent_files import OrderWriter, agent_names, follow_log
@@ -17,6 +17,8 @@ from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.lock import Lock
 from aiperf_orch.records.agents import AgentBegin, AgentEnd, AgentLine, Dismiss, Exited, Place, Started, Stop
 from waiting import wait_for
+
+T = TypeVar("T")
 
 
 class RunningAgent:
@@ -41,13 +43,13 @@ class RunningAgent:
                 env={**os.environ, **(environment or {})},
                 start_new_session=True,
             )
-        self.name = wait_for(lambda: self._found(before), "the agent has created its folder")
+        self.name: str = wait_for(lambda: self._found(before), "the agent has created its folder")
         wait_for(lambda: self.lines, "the agent has written its begin line")
         self.orders = OrderWriter(directory, self.name, lambda: self.generation)
 
-    def _found(self, before: set[str]) -> str | None:
+    def _found(self, before: set[str]) -> str:
         assert self.process.poll() is None, self.output.read_text()
-        return next(iter(set(agent_names(self.directory)) - before), None)
+        return next(iter(set(agent_names(self.directory)) - before), "")
 
     def __enter__(self) -> RunningAgent:
         return self
@@ -106,9 +108,24 @@ class RunningAgent:
         path = self.directory.jobs_folder / name / "log"
         return path.read_text() if path.exists() else ""
 
+    def _wait(self, condition: Callable[[], T], event: str) -> T:
+        """Wait for what the agent does; fails at once when it has ended without that."""
+
+        def check() -> T:
+            has_ended = self.process.poll() is not None
+            found = condition()
+            assert found or not has_ended, f"the agent ended before this: {event}\n{self.output.read_text()}"
+            return found
+
+        return wait_for(check, event)
+
+    def wait_ready(self) -> None:
+        """Wait until the template process is ready."""
+        self._wait(lambda: "the template process is ready" in self.output.read_text(), "the template process is ready")
+
     def wait_output(self, name: str, text: str) -> str:
         """Wait for a text in the output of an attempt."""
-        wait_for(lambda: text in self.log(name), f"{name} prints {text!r}")
+        self._wait(lambda: text in self.log(name), f"{name} prints {text!r}")
         return self.log(name)
 
     def started(self, name: str) -> Started:
@@ -117,7 +134,7 @@ class RunningAgent:
         def find() -> Started | None:
             return next((line for line in self.lines if isinstance(line, Started) and line.name == name), None)
 
-        found = wait_for(find, f"{name} has started")
+        found = self._wait(find, f"{name} has started")
         assert found is not None
         return found
 
@@ -127,7 +144,7 @@ class RunningAgent:
         def find() -> Exited | None:
             return next((line for line in self.lines if isinstance(line, Exited) and line.name == name), None)
 
-        found = wait_for(find, f"{name} is over")
+        found = self._wait(find, f"{name} is over")
         assert found is not None
         return found
 

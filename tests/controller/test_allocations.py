@@ -1,9 +1,7 @@
 """Campaigns whose trials are placed on agents in allocations: real agents, on a private Slurm cluster and here."""
 
-import json
 import signal
 
-import psutil
 import pytest
 
 from aiperf_orch.campaign.state import Phase
