@@ -11,12 +11,12 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Final
 
 from aiperf_orch.agent import processes
-from aiperf_orch.agent.environment import ATTEMPT, TrialEnvironment, base_environment
+from aiperf_orch.agent.environment import TrialEnvironment, base_environment
 from aiperf_orch.agent.file_exchange import BadOrders, ControllerSeen, FileExchange, Message, Prepared, Unfit
 from aiperf_orch.agent.joining import Membership
 from aiperf_orch.agent.template_client import Answer, Forked, NotForked, TemplateClient
@@ -239,9 +239,21 @@ class Agent:
         else:
             self._kill(attempt)
 
-    def _kill(self, attempt: Attempt) -> bool:
-        """Kill all processes of an attempt; returns whether there were any."""
-        found = processes.processes_of(attempt.pid or 0, attempt.name, processes.environment_of, ATTEMPT)
+    def _kill(self, attempt: Attempt, table: Mapping[int, processes.ProcessInfo] | None = None) -> bool:
+        """Kill all processes of an attempt; returns whether there were any.
+
+        Args:
+            attempt: The attempt.
+            table: The process table; None to read it.
+        """
+        others = {other.pid for other in self._workload.attempts.values() if other is not attempt and other.pid}
+        found = processes.processes_of(
+            attempt.pid or 0,
+            attempt.name,
+            processes.process_table() if table is None else table,
+            others | set(self._template.pids()),
+            alone=not others and not self._requested,
+        )
         for pid in found:
             processes.send_signal(pid, signal.SIGKILL)
         return bool(found)
@@ -259,8 +271,10 @@ class Agent:
 
     def _clear(self) -> None:
         """Record the exits of attempts of which no process is left; kill the processes that are."""
-        for attempt in list(self._workload.attempts.values()):
-            if attempt.stage is not Stage.CLEARING or self._kill(attempt):
+        clearing = [attempt for attempt in self._workload.attempts.values() if attempt.stage is Stage.CLEARING]
+        table = processes.process_table() if clearing else {}
+        for attempt in clearing:
+            if self._kill(attempt, table):
                 continue
             code = os.waitstatus_to_exitcode(attempt.status or 0)
             del self._workload.attempts[attempt.name]

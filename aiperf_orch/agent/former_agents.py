@@ -6,7 +6,7 @@ import logging
 import signal
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from aiperf_orch.agent import processes
@@ -30,11 +30,13 @@ class FormerAgent:
         begin: Its begin line.
         alive: Whether it runs, as far as it can be determined; an agent in another container may.
         here: Whether its processes would be visible to this process.
+        succeeded: Whether a later agent has named it as its predecessor.
     """
 
     begin: AgentBegin
     alive: bool
     here: bool
+    succeeded: bool = False
 
 
 def former_agents(layout: Layout, names: Sequence[str], own: str) -> list[FormerAgent]:
@@ -48,20 +50,23 @@ def former_agents(layout: Layout, names: Sequence[str], own: str) -> list[Former
         own: Name of the agent that begins.
     """
     found = []
+    succeeded = set()
     for name in names:
         lines = _read(layout, name)
         deadline = time.monotonic() + _BEGIN_SECONDS
         while not lines and _is_new(layout, name, own) and time.monotonic() < deadline:
             time.sleep(0.1)
             lines = _read(layout, name)
-        if not lines or not isinstance(lines[0], AgentBegin) or isinstance(lines[-1], AgentEnd):
+        if not lines or not isinstance(lines[0], AgentBegin):
             continue
-        found.append(_judged(layout, lines[0], own))
-    return found
+        succeeded.add(lines[0].predecessor)
+        if not isinstance(lines[-1], AgentEnd):
+            found.append(_judged(layout, lines[0], own))
+    return [replace(agent, succeeded=agent.begin.agent in succeeded) for agent in found]
 
 
 def kill_leftovers(layout: Layout, former: Sequence[FormerAgent]) -> str | None:
-    """Kill what dead agents have left on this host; returns the latest of those that died in this boot.
+    """Kill what dead agents have left on this host; returns the latest of them that no agent has succeeded.
 
     Raises:
         UsageError: When a process does not disappear.
@@ -79,7 +84,7 @@ def kill_leftovers(layout: Layout, former: Sequence[FormerAgent]) -> str | None:
                 f"process {left[0]} of the killed agent {dead[-1].agent} does not end: no agent can begin on this node"
             )
         time.sleep(0.05)
-    return dead[-1].agent
+    return next((agent.begin.agent for agent in reversed(former) if agent.begin in dead and not agent.succeeded), None)
 
 
 def _processes_of(folders: set[str]) -> list[int]:

@@ -13,12 +13,13 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from aiperf_orch.agent import launch
+from aiperf_orch.agent.environment import ATTEMPT
 
 _PR_SET_CHILD_SUBREAPER: Final = 36
 
@@ -112,19 +113,24 @@ def process_info(pid: int) -> ProcessInfo | None:
     return None if state in "ZX" else ProcessInfo(pid, int(parent), int(session), int(fields[15]))
 
 
-def processes_of(leader: int, name: str, marks: Callable[[int], Mapping[str, str]], mark: str) -> list[int]:
-    """Processes of an attempt: those of its session, those marked with its name, and all descendants of both.
+def processes_of(
+    leader: int, name: str, table: Mapping[int, ProcessInfo], known: Collection[int], *, alone: bool
+) -> list[int]:
+    """Processes of an attempt: those of its session, orphans that are its own, and all descendants of both.
 
     Args:
         leader: Process id of the attempt's first process, which is the id of its session.
         name: Name of the attempt.
-        marks: Reads the environment of a process.
-        mark: Variable that names the attempt.
+        table: The process table.
+        known: Children of this process that are of other attempts, or of none.
+        alone: Whether no other attempt has processes: orphans without the name of an attempt are then this one's.
     """
-    table = process_table()
     own = {info.pid for info in table.values() if info.session == leader}
-    orphans = (info.pid for info in table.values() if info.parent == os.getpid() and info.pid not in own)
-    own |= {pid for pid in orphans if marks(pid).get(mark) == name}
+    for info in table.values():
+        if info.parent == os.getpid() and info.pid not in own and info.pid not in known:
+            mark = environment_of(info.pid).get(ATTEMPT)
+            if mark == name or (mark is None and alone):
+                own.add(info.pid)
     return sorted(own | descendants(table, own))
 
 

@@ -31,6 +31,7 @@ from aiperf_orch.trial import __main__ as trial
 from aiperf_orch.util.encoding import enter_utf8_mode, make_streams_lenient
 
 _PR_SET_PDEATHSIG: Final = 1
+_PR_SET_NAME: Final = 15
 _MAX_REQUEST: Final = 1 << 20  # bytes
 _REPARENTING_PAUSE: Final = 0.0005  # seconds
 _IGNORED_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
@@ -63,7 +64,7 @@ def main() -> int:
     make_streams_lenient()
     channel = _take_channel()
     try:
-        _import(options.trainer, options.data)
+        import_modules(options.trainer, options.data)
         _check_forkable()
     except Exception as error:
         traceback.print_exc()
@@ -86,7 +87,7 @@ def _take_channel() -> socket.socket:
     return channel
 
 
-def _import(trainer: str, data: str) -> None:
+def import_modules(trainer: str, data: str) -> None:
     """Import what the trials of a campaign need."""
     if trainer == "torch":
         for module in (*_TORCH_MODULES, *_MODULES[data]):
@@ -193,6 +194,7 @@ def _become_trial(
     os.close(log)
     os.environ.clear()
     os.environ.update(request["environment"])
+    ctypes.CDLL(None).prctl(_PR_SET_NAME, os.fsencode(request["environment"].get("AIPERF_ORCH_ATTEMPT", "trial")))
     tempfile.tempdir = None  # TMPDIR may differ
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed()
@@ -203,6 +205,8 @@ def _become_trial(
 
 def _run(arguments: list[str]) -> NoReturn:
     """Run a trial as `python -m aiperf_orch.trial` does, and exit."""
+    sys.argv = [str(trial.__file__), *arguments]
+    sys.modules["__main__"] = trial  # processes that `multiprocessing` starts would import this module
     try:
         status = trial.main(arguments)
     except SystemExit as error:

@@ -28,6 +28,7 @@ class RunningAgent:
         self,
         directory: CampaignDirectory,
         *options: str,
+        module: str = "aiperf_orch.agent",
         environment: dict[str, str] | None = None,
         generation: int = 1,
     ) -> None:
@@ -37,19 +38,19 @@ class RunningAgent:
         self.output = directory.path.parent / f"agent-output-{len(before) + 1}"
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "aiperf_orch.agent", str(directory.path), *options],
+                [sys.executable, "-P", "-m", *module.split(), str(directory.path), *options],
                 stdout=output,
                 stderr=output,
                 env={**os.environ, **(environment or {})},
                 start_new_session=True,
             )
-        self.name = wait_for(lambda: self._found(before), "the agent has created its folder")
+        self.name: str = wait_for(lambda: self._found(before), "the agent has created its folder")
         wait_for(lambda: self.lines, "the agent has written its begin line")
         self.orders = OrderWriter(directory, self.name, lambda: self.generation)
 
-    def _found(self, before: set[str]) -> str | None:
+    def _found(self, before: set[str]) -> str:
         assert self.process.poll() is None, self.output.read_text()
-        return next(iter(set(agent_names(self.directory)) - before), None)
+        return next(iter(set(agent_names(self.directory)) - before), "")
 
     def __enter__(self) -> RunningAgent:
         return self
@@ -118,6 +119,10 @@ class RunningAgent:
             return found
 
         return wait_for(check, event)
+
+    def wait_ready(self) -> None:
+        """Wait until the template process is ready."""
+        self._wait(lambda: "the template process is ready" in self.output.read_text(), "the template process is ready")
 
     def wait_output(self, name: str, text: str) -> str:
         """Wait for a text in the output of an attempt."""

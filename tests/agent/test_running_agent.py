@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from agent.running_agent import RunningAgent, is_gone
 from aiperf_orch.campaign.agent_files import HeartbeatReader, HeartbeatWriter
 from aiperf_orch.campaign.directory import CampaignDirectory
@@ -115,6 +113,18 @@ def test_a_terminated_agent_ends_its_attempts(agent: RunningAgent) -> None:
     assert agent.exited(B).started is False
 
 
+def test_an_agent_by_hand_ends_by_an_interrupt(directory: CampaignDirectory) -> None:
+    with RunningAgent(directory, "--time-limit", "1h", module="aiperf_orch.cli agent") as agent:
+        agent.place_script(A, "echo ready; exec sleep 60")
+        agent.wait_output(A, "ready")
+        assert agent.begin.ends_at is not None
+        agent.process.send_signal(signal.SIGINT)
+        assert agent.ended().reason == "terminated"
+        assert agent.exited(A).signal == signal.SIGTERM
+        assert agent.process.returncode == 0
+        assert "Traceback" not in agent.output.read_text()
+
+
 def test_an_agent_kills_what_does_not_end_in_time(make_campaign: Callable[..., CampaignDirectory]) -> None:
     directory = make_campaign(scheduler__advanced={"stop_grace": "500ms"})
     with RunningAgent(directory, "--slots", "1") as agent:
@@ -185,14 +195,11 @@ def test_an_idle_agent_without_a_controller_ends(make_campaign: Callable[..., Ca
         assert time.monotonic() - begun >= 3
 
 
-@pytest.mark.parametrize("how", ["--ends-at", "SLURM_JOB_END_TIME"])
-def test_before_the_end_of_the_allocation_trials_are_warned(
-    make_campaign: Callable[..., CampaignDirectory], how: str
-) -> None:
+def test_before_the_end_of_the_allocation_trials_are_warned(make_campaign: Callable[..., CampaignDirectory]) -> None:
     directory = make_campaign(scheduler__advanced={"warn_before": "2s"})
-    end = str(int(time.time()) + 9)
-    options, environment = ([how, end], {}) if how.startswith("-") else ([], {how: end})
-    with RunningAgent(directory, "--slots", "1", *options, environment=environment) as agent:
+    with RunningAgent(
+        directory, "--slots", "1", environment={"SLURM_JOB_END_TIME": str(int(time.time()) + 9)}
+    ) as agent:
         agent.place_script(A, "trap 'echo warned; exit 6' USR1; echo ready; while :; do sleep 0.05; done")
         agent.place_script(B, "true")
         agent.wait_output(A, "ready")
