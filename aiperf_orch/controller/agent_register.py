@@ -40,6 +40,8 @@ class AgentRegister:
         self._call: BackgroundCall[str] = BackgroundCall(wake, nonblocking=False)
         self._heartbeat = HeartbeatWriter(campaign.directory.controller_heartbeat)
         self._next = self._next_beat = 0.0
+        agents = campaign.state.workforce.agents.values()
+        scheduler.board.left_before(agent.left for agent in agents if agent.left is not None)
 
     @property
     def running(self) -> bool:

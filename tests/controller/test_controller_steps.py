@@ -89,6 +89,13 @@ def test_a_job_that_can_never_run_is_cancelled_as_held(controller, scheduler):
     assert controller.state.ends[0].message == "Can Never Run"
 
 
+def test_a_job_that_never_started_is_submitted_again_by_its_name(controller, scheduler):
+    scheduler.status = {"state": JobState.ENDED, "never_started": True}
+    controller.step()
+    assert scheduler.calls == [("submit", "00000-1")]
+    assert (ends(controller), list(controller.state.live)) == ([], [(0, 1)])
+
+
 def test_the_first_failure_of_an_unproven_site_pauses_the_campaign(controller, scheduler):
     scheduler.status, scheduler.known = None, JobEnd(EndReason.TRIAL_ERROR, "exit status 1", ("n3",))
     wait_for_end(controller)

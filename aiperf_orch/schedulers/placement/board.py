@@ -15,6 +15,7 @@ from typing import Final
 from aiperf_orch.campaign.agent_files import HeartbeatReader, agent_names, follow_log, follow_orders
 from aiperf_orch.campaign.layout import Layout
 from aiperf_orch.records.agents import AgentLine, Dismiss, Exited, Order, Place, Stop
+from aiperf_orch.records.journal import AgentLeave
 from aiperf_orch.schedulers.base import JobEnd
 from aiperf_orch.schedulers.placement.board_agent import FILE_LAG, BoardAgent
 from aiperf_orch.schedulers.placement.placements import Placement
@@ -54,6 +55,7 @@ class AgentBoard:
         self._listed = False
         self._by_name: dict[str, list[Placement]] = {}
         self._allocation_ends: dict[str, JobEnd] = {}
+        self._left_before: dict[str, AgentLeave] = {}
 
     @property
     def agents(self) -> Mapping[str, BoardAgent]:
@@ -102,6 +104,11 @@ class AgentBoard:
             self._allocation_ends[name] = end
             for agent in self._agents.values():
                 self._end_with_allocation(agent)
+
+    def left_before(self, leaves: Iterable[AgentLeave]) -> None:
+        """Note agents that are gone by the journal of earlier controllers: their files are read once, and no more."""
+        with self.lock:
+            self._left_before |= {leave.agent: leave for leave in leaves}
 
     # what is placed; the caller holds `lock`
 
@@ -236,6 +243,8 @@ class AgentBoard:
                 agent.changed_at = time
             if changed is not None:
                 agent.read_at = time
+            if lines is not None and agent.gone is None:
+                agent.gone = self._left_before.get(agent.name)
             if lines is not None and changed is not None:
                 agent.conclude(time, self._lost_after)
             agent.due = self._next_read(agent, time)

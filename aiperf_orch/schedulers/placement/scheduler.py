@@ -120,7 +120,8 @@ class PlacementScheduler(Scheduler):
         self.board.load()
         with self.board.lock:
             placements = [placement for name in names for placement in self.board.placements_of(name)]
-            holding = {agent for each in placements for agent in each.open_agents(self.board.agents)}
+            agents = self.board.agents
+            holding = {agent for each in placements for agent in each.open_agents(agents)}
         self.board.read(holding)
         if self._generation is not None:
             self._settle()
@@ -199,9 +200,9 @@ class PlacementScheduler(Scheduler):
         """
         teams: list[Team] = []
         idle: dict[tuple[str | None, str], list[Team]] = {}
-        busy = 0
+        busy, known = 0, {agent.name: agent for agent in agents}
         for held in dict.fromkeys(each.agents for agent in agents for each in agent.held.values()):
-            members = [self.board.agents.get(name) for name in held]
+            members = [known.get(name) for name in held]
             attempts = [set(member.held) if member and member.name in usable else None for member in members]
             if None in attempts or any(each != attempts[0] for each in attempts):
                 busy += 1
@@ -261,7 +262,7 @@ class PlacementScheduler(Scheduler):
             agents = self.board.agents
             held = {each for agent in agents.values() if agent.gone is None for each in agent.held.values()}
             lost = [agent for agent in agents.values() if agent.is_lost and not agent.dismissed]
-            stops = [each for each in held if each.is_hopeless(agents) and not each.killed]
+            stops = [each for each in held if len(each.agents) > 1 and not each.killed and each.is_hopeless(agents)]
             stops += [each for agent in lost for each in agent.held.values() if not each.killed]
         self._stop(dict.fromkeys(stops), force=True)
         for agent in lost:

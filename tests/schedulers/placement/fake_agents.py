@@ -125,14 +125,17 @@ class Placed:
         self.agents[name] = FakeAgent(self.layout, name, **begin)
         return self.agents[name]
 
-    def control(self, concurrency: int = 8, *, hold: bool = True, **changes: Any) -> PlacementScheduler:
+    def control(
+        self, concurrency: int = 8, *, hold: bool = True, refresh: bool = True, **changes: Any
+    ) -> PlacementScheduler:
         """A new controller's scheduler, which has read the agents' files."""
         self.scheduler = PlacementScheduler(self.layout, placement(**changes), concurrency)
         self.scheduler.board._clock = self.clock  # the test moves its time
         if hold:
             self.generation += 1
             self.scheduler.hold(self.generation)
-        self.scheduler.board.refresh()
+        if refresh:
+            self.scheduler.board.refresh()
         return self.scheduler
 
     def request(self, name: str, exclude: Sequence[str] = ()) -> JobRequest:

@@ -7,7 +7,10 @@ import pytest
 from aiperf_orch.campaign.agent_files import OrderWriter
 from aiperf_orch.records.agents import Place, Stop
 from aiperf_orch.records.base import EndReason
+from aiperf_orch.records.journal import AgentLeave
 from aiperf_orch.schedulers.base import JobState
+from aiperf_orch.util.units import now
+from schedulers.placement.fake_agents import INTERVAL
 
 pytestmark = pytest.mark.unit
 A, B, C, D = (f"abc-0000{number}-1" for number in range(4))
@@ -81,3 +84,19 @@ def test_what_is_over_is_forgotten(placed, n1):
         placed.scheduler.release_resources([name])
     board = placed.scheduler.board
     assert (board._by_name, board.agents["n1.1"].placements) == ({}, [])
+
+
+def test_agents_that_left_by_the_journal_are_read_once_and_get_nothing(placed, n1):
+    placed.submit(A, B)
+    n1.starts(A, B)
+    n1.exits(A, 3)
+    placed.control(refresh=False)
+    board = placed.scheduler.board
+    board.left_before([AgentLeave(agent="n1.1", time=now(), reason="lost")])
+    board.refresh()
+    assert placed.state(A) == (EndReason.TRIAL_ERROR, ())
+    assert placed.state(B) == (EndReason.NODE_FAILURE, ("n1",))
+    assert placed.scheduler.free_places() == 0
+    opened = board.opened
+    placed.pass_time(INTERVAL, "n1.1")
+    assert board.opened == opened + 1
