@@ -27,7 +27,7 @@ _ONE_THREAD: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREAD
 _BINDING: Final = ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY")
 """Bind threads when OpenMP is loaded: to the cores of the template process, on which all trials would then run."""
 
-_MAX_FAILURES: Final = 3  # template processes in a row that never became ready
+_MAX_FAILURES: Final = 3  # template processes in a row of which no trial was forked
 _READY_SECONDS: Final = 900.0  # importing from a shared file system that many nodes use at once
 _ANSWER_SECONDS: Final = 60.0
 _GROWTH: Final = 2.0  # of the memory after the start, beyond which a new template process is started
@@ -162,9 +162,9 @@ class TemplateClient:
         template = self._process
         if template is not None:
             if self._read_all(template):
-                self._replace(template, "has ended")
+                self._replace("has ended")
             elif _overdue(template):
-                self._replace(template, "does not answer")
+                self._replace("does not answer")
         answers, self._answers = self._answers, []
         return answers
 
@@ -195,6 +195,7 @@ class TemplateClient:
     def _read(self, template: _Process, message: Mapping[str, Any]) -> None:
         if "started" in message:
             template.pending.pop(message["started"], None)
+            self._failures = 0
             self._answers.append(Forked(message["started"], message["pid"]))
         elif "failed" in message:
             template.pending.pop(message["failed"], None)
@@ -202,12 +203,12 @@ class TemplateClient:
         elif "unfit" in message:
             _log.warning("the template process cannot be used: %s", message["unfit"])
         else:
-            template.ready, template.size, self._failures = True, _memory(template.pid), 0
+            template.ready, template.size = True, _memory(template.pid)
             _log.info("the template process is ready after %.1f s", time.monotonic() - template.begun)
 
-    def _replace(self, template: _Process, what: str) -> None:
+    def _replace(self, what: str) -> None:
         """Start a new template process in place of one that cannot be used."""
-        self._failures = 0 if template.ready else self._failures + 1
+        self._failures += 1
         self._end()
         if self.is_usable:
             _log.warning("the template process %s: a new one is started", what)

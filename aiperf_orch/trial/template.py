@@ -205,6 +205,8 @@ def _become_trial(
 
 def _run(arguments: list[str]) -> NoReturn:
     """Run a trial as `python -m aiperf_orch.trial` does, and exit."""
+    sys.argv = [str(trial.__file__), *arguments]
+    sys.modules["__main__"] = trial  # processes that `multiprocessing` starts would import this module
     try:
         status = trial.main(arguments)
     except SystemExit as error:

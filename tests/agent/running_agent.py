@@ -28,6 +28,7 @@ class RunningAgent:
         self,
         directory: CampaignDirectory,
         *options: str,
+        module: str = "aiperf_orch.agent",
         environment: dict[str, str] | None = None,
         generation: int = 1,
     ) -> None:
@@ -37,7 +38,7 @@ class RunningAgent:
         self.output = directory.path.parent / f"agent-output-{len(before) + 1}"
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "aiperf_orch.agent", str(directory.path), *options],
+                [sys.executable, "-P", "-m", *module.split(), str(directory.path), *options],
                 stdout=output,
                 stderr=output,
                 env={**os.environ, **(environment or {})},

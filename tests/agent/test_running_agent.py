@@ -113,6 +113,18 @@ def test_a_terminated_agent_ends_its_attempts(agent: RunningAgent) -> None:
     assert agent.exited(B).started is False
 
 
+def test_an_agent_by_hand_ends_by_an_interrupt(directory: CampaignDirectory) -> None:
+    with RunningAgent(directory, "--time-limit", "1h", module="aiperf_orch.cli agent") as agent:
+        agent.place_script(A, "echo ready; exec sleep 60")
+        agent.wait_output(A, "ready")
+        assert agent.begin.ends_at is not None
+        agent.process.send_signal(signal.SIGINT)
+        assert agent.ended().reason == "terminated"
+        assert agent.exited(A).signal == signal.SIGTERM
+        assert agent.process.returncode == 0
+        assert "Traceback" not in agent.output.read_text()
+
+
 def test_an_agent_kills_what_does_not_end_in_time(make_campaign: Callable[..., CampaignDirectory]) -> None:
     directory = make_campaign(scheduler__advanced={"stop_grace": "500ms"})
     with RunningAgent(directory, "--slots", "1") as agent:

@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 from agent.running_agent import RunningAgent, is_gone
+from aiperf_orch.agent import template_client
 from aiperf_orch.agent.processes import environment_of, process_info, process_table
+from aiperf_orch.agent.template_client import TemplateClient
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.state import CampaignState
 from aiperf_orch.controller.search_adapter import SearchAdapter
@@ -171,6 +173,24 @@ def test_a_template_that_never_becomes_ready_is_given_up(
         assert "no template process can be started" in agent.output.read_text()
 
 
+def test_a_template_that_has_grown_is_replaced(directory: CampaignDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = TemplateClient(directory.settings, os.environ, sys.executable)
+    try:
+        wait_for(lambda: client.receive() or client.is_ready, "the template process is ready")
+        first = client.pids()
+        monkeypatch.setattr(template_client, "_memory", lambda _pid: 1 << 40)
+        assert client.request(["spec"], {}, [0], 0, 0) is None
+        assert not client.is_ready
+        wait_for(lambda: client.receive() or client.is_ready, "a new template process is ready")
+        second = client.pids()
+        assert second != first
+        client.close()
+        for pid in (*first, *second):
+            os.waitpid(pid, 0)
+    finally:
+        client.close()
+
+
 def test_a_warned_trial_saves_a_checkpoint_before_the_allocation_ends(slow: Callable[..., Trial]) -> None:
     trial = slow(0.5, scheduler__advanced={"warn_before": "3s"})
     with RunningAgent(trial.directory, "--slots", "1", "--ends-at", str(time.time() + 12)) as agent:
@@ -206,6 +226,7 @@ def test_the_template_imports_all_that_training_needs(make_campaign: Callable[..
 import os, sys
 os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1])
 from pathlib import Path
+from aiperf_orch.agent.template_client import TemplateClient
 from aiperf_orch.campaign.directory import read_spec
 from aiperf_orch.trial.template import import_modules
 import_modules("torch", "digits")
