@@ -299,9 +299,7 @@ class AllocationKeeper(AgentsKeeper):
             if name in self._live or name not in allocations or status.state is JobState.ENDED:
                 continue
             if name not in self._ghosts:
-                self._warn(
-                    f"allocation {name} (job {status.job}) appeared after its submission was given up: cancelled"
-                )
+                self._warn(f"allocation {name} (job {status.job}) was accepted too late, and is cancelled")
                 ghost = replace(allocations[name], job=status.job)
                 self._ghosts[name] = LiveAllocation(ghost, cancelling=JobEnd(None, "never accepted"))
 
