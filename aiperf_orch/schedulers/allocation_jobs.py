@@ -7,20 +7,14 @@ they must do.
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 from typing import Final
 
 from aiperf_orch.campaign.layout import Layout
 from aiperf_orch.schedulers.base import JobRequest, Scheduler
-from aiperf_orch.settings.schedulers import (
-    AllocationSettings,
-    LocalSettings,
-    PbsSettings,
-    SchedulerSettings,
-    SlurmSettings,
-)
+from aiperf_orch.settings.allocation_job import allocation_job
+from aiperf_orch.settings.schedulers import LocalSettings, PbsSettings, SchedulerSettings, SlurmSettings
 
 RESTARTS: Final = 5
 """How often an agent that was killed is started again on its node."""
@@ -83,26 +77,14 @@ def make_allocation_scheduler(settings: SchedulerSettings, concurrency: int) -> 
         concurrency: number of trials at once.
     """
     match settings:
-        case SlurmSettings(allocations=AllocationSettings() as own):
+        case SlurmSettings() if settings.allocations is not None:
             from aiperf_orch.schedulers.slurm.scheduler import SlurmScheduler
 
-            per_node = {
-                "cpus_per_task": own.cpus_per_node or settings.cpus_per_task,
-                "gpus_per_node": own.gpus_per_node or settings.gpus_per_node,
-                "memory": _times(settings.memory, settings.slots_per_node),
-            }
-            limits = {"nodes": own.nodes, "time_limit": own.time_limit}
-            return SlurmScheduler(settings.model_copy(update=limits | per_node), "slurm_allocation.sh.j2")
-        case PbsSettings(allocations=AllocationSettings() as own):
+            return SlurmScheduler(allocation_job(settings), "slurm_allocation.sh.j2")
+        case PbsSettings() if settings.allocations is not None:
             from aiperf_orch.schedulers.pbs.scheduler import PbsScheduler
 
-            per_node = {
-                "cpus": own.cpus_per_node or settings.cpus,
-                "gpus": own.gpus_per_node or settings.gpus,
-                "memory": _times(settings.memory, settings.slots_per_node),
-            }
-            limits = {"nodes": own.nodes, "time_limit": own.time_limit}
-            return PbsScheduler(settings.model_copy(update=limits | per_node), "pbs_allocation.sh.j2")
+            return PbsScheduler(allocation_job(settings), "pbs_allocation.sh.j2")
         case LocalSettings() if not settings.job_per_trial:
             from aiperf_orch.schedulers.local import LocalScheduler
 
@@ -121,9 +103,3 @@ def _of_local_allocation(settings: LocalSettings, concurrency: int) -> LocalSett
             "gpus_per_trial": gpus and min(len(available_gpus()), concurrency * gpus),
         }
     )
-
-
-def _times(memory: str | None, slots: int) -> str | None:
-    """Return the memory of a node, of which each slot has as much as a trial requests; 0 is all that a node has."""
-    amount = re.fullmatch(r"(\d+)([A-Za-z]+)", memory or "")
-    return f"{int(amount[1]) * slots}{amount[2]}" if amount else memory

@@ -112,13 +112,13 @@ def answer_while_waiting(controller, slow, monkeypatch):
     monkeypatch.setattr(controller, "wait", lambda seconds: slow.go_on.set() or wait(seconds))
 
 
-def fail_once(monkeypatch, name, error):
-    """Let the next call of a function of the controller's module fail."""
-    real, errors = getattr(controller_module, name), [error]
+def fail_once(monkeypatch, name, error, module=controller_module):
+    """Let the next call of a function of a module fail, by default of the controller's."""
+    real, errors = getattr(module, name), [error]
 
     def call(*arguments, **options):
         if errors:
             raise errors.pop()
         return real(*arguments, **options)
 
-    monkeypatch.setattr(controller_module, name, call)
+    monkeypatch.setattr(module, name, call)

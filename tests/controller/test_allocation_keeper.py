@@ -74,8 +74,8 @@ class Agents:
 
     def begin(self, name, allocation, **fields):
         begin = AgentBegin(
-            time=now(), agent=name, allocation=allocation, job="7", host="n1", boot="b", namespace="n", pid=1, started=1,
-            slots=4, cores=4, gpus=0, version="1.0", **fields,
+            time=now(), agent=name, allocation=allocation, job="7", host="n1", boot="b", namespace="n", pid=1,
+            started=1, slots=4, cores=4, gpus=0, version="1.0", **fields,
         )  # fmt: skip
         self.agents[name] = SimpleNamespace(begin=begin, gone=None, silent_for=0.0)
 
