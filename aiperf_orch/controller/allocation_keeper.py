@@ -230,11 +230,14 @@ class AllocationKeeper(AgentsKeeper):
     # the queue
 
     def _note_agents(self) -> None:
-        """Note of which allocations agents have joined."""
+        """Note of which allocations agents have joined, and which of them all have left."""
+        present: dict[str, bool] = {}
         for agent in self._campaign.state.workforce.agents.values():
-            allocation = self._live.get(agent.record.allocation or "")
-            if allocation is not None:
-                allocation.has_agents, allocation.pending = True, False
+            name = agent.record.allocation
+            if name in self._live:
+                present[name] = present.get(name, False) or agent.left is None
+        for name, any_present in present.items():
+            self._live[name].has_agents, self._live[name].deserted = True, not any_present
 
     def _poll(self) -> None:
         """Query the queue for the allocations whose state only it knows."""
@@ -253,11 +256,8 @@ class AllocationKeeper(AgentsKeeper):
 
     def _may_end_soon(self, allocation: LiveAllocation) -> bool:
         """Whether its job may end at any moment."""
-        if self._is_over or allocation.cancelling or allocation.missing_since is not None:
-            return True
-        agents = self._campaign.state.workforce.agents.values()
-        left = [agent.left for agent in agents if agent.record.allocation == allocation.name]
-        return bool(left) and all(left)
+        uncertain = allocation.cancelling is not None or allocation.missing_since is not None
+        return self._is_over or uncertain or allocation.deserted
 
     def _query_period(self, allocation: LiveAllocation) -> float:
         """Seconds between two queries of the queue that an allocation is worth."""

@@ -23,7 +23,7 @@ class LiveAllocation:
     Attributes:
         state: The allocation by the journal.
         has_agents: Whether any agent has ever joined from it.
-        pending: Whether the queue listed it as pending when it was queried last.
+        deserted: Whether all agents that joined from it have left.
         missing_since: When the scheduler first did not know its job; None while it does.
         stuck_since: Since when its job will not start without intervention; None where it will.
         cancelling: Why its job is being cancelled, with a message; None where it is not.
@@ -33,7 +33,7 @@ class LiveAllocation:
 
     state: AllocationState
     has_agents: bool = False
-    pending: bool = False
+    deserted: bool = False
     missing_since: float | None = None
     stuck_since: float | None = None
     cancelling: JobEnd | None = None
@@ -92,8 +92,7 @@ def _note_alive(allocation: LiveAllocation, status: JobStatus, settings: Schedul
     """Note the state of a job that is pending or runs; one that will never serve is to be cancelled."""
     clock = monotonic()
     allocation.missing_since = None
-    allocation.pending = status.state is JobState.PENDING
-    allocation.state.note = status.detail if allocation.pending else ""
+    allocation.state.note = status.detail if status.state is JobState.PENDING else ""
     allocation.stuck_since = (allocation.stuck_since or clock) if status.stuck else None
     if allocation.cancelling is not None or allocation.has_agents:
         return
@@ -112,7 +111,7 @@ def _classify_absent(
     clock = monotonic()
     if allocation.missing_since is None:
         allocation.missing_since = clock
-    elif clock - allocation.missing_since >= settings.lost_after:
+    if allocation.deserted or clock - allocation.missing_since >= settings.lost_after:
         if allocation.state.job is None and status is None:
             triage.never_accepted.append(allocation.name)
         else:

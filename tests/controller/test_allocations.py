@@ -286,3 +286,32 @@ def test_the_deadline_ends_trials_and_their_agent(make_here, long_trials):
     assert {end.reason.value for end in state.ends} == {"CAMPAIGN_ENDED"}
     assert ends_of_allocations(campaign) == [("a00001", "DISMISSED")]
     assert campaign.leaves_nothing_running()
+
+
+class _KilledError(BaseException):
+    """Stands for SIGKILL."""
+
+
+@pytest.mark.local
+@pytest.mark.parametrize("lines", range(2, 9))
+def test_a_controller_killed_before_any_line_is_replaced(make_here, lines):
+    campaign = make_here(campaign__max_trials=3)
+    controller = campaign.controller()
+    held, append = controller._campaign, controller._campaign.append
+
+    def append_or_die(kind, **fields):
+        if len(held.entries) >= lines:
+            raise _KilledError
+        return append(kind, **fields)
+
+    held.append = append_or_die
+    with pytest.raises(_KilledError):
+        wait_for(lambda: controller.step() is not Phase.RUNNING, "the end of the campaign, or of its controller")
+    held.close()
+    phase, state = campaign.run()
+    assert (phase, len(state.trials)) == (Phase.FINISHED, 3)
+    assert {trial.end.reason.value for trial in state.trials.values()} == {"COMPLETED"}
+    assert len(state.workforce.allocations) == 1
+    assert all(allocation.end for allocation in state.workforce.allocations.values())
+    check_order(campaign)
+    assert campaign.leaves_nothing_running()
