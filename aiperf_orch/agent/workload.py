@@ -170,6 +170,8 @@ class Workload:
             if known.stage in _NOT_STARTED:  # a new controller confirms what an earlier one placed
                 known.order, known.stage, known.slot = order, Stage.QUEUED, None
             return []
+        if order.renews:  # what it confirms is over
+            return []
         attempt = self.attempts[order.name] = Attempt(order)
         return [self.drop(attempt, self.closed)] if self.closed is not None else []
 

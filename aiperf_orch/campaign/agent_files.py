@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
@@ -19,7 +20,7 @@ from aiperf_orch.campaign.durable_files import AppendFile, called, read_file, re
 from aiperf_orch.campaign.layout import Layout
 from aiperf_orch.records.agents import AgentLine, Heartbeat, Order, agent_line_adapter, order_adapter
 from aiperf_orch.records.base import first_error
-from aiperf_orch.util.errors import RecordError
+from aiperf_orch.util.errors import AiperfError, RecordError
 from aiperf_orch.util.units import now
 
 _HEARTBEAT_BYTES: Final = 128
@@ -119,28 +120,23 @@ class OrderWriter:
     """
 
     def __init__(self, layout: Layout, agent: str, generation: Callable[[], int]) -> None:
-        """Read the orders of earlier writers.
+        """Begin without opening the file.
 
         Args:
             layout: Paths of the campaign.
             agent: The agent.
             generation: Returns the generation of the controller's lock.
-
-        Raises:
-            AiperfError: When the orders cannot be read for now, or are damaged.
         """
         self._written = follow_orders(layout, agent)
-        self.orders: list[Order] = self._written.read_on()
-        """The orders of earlier writers."""
         self._generation = generation
-        self._number: int | None = None
+        self._number = 0
         self._file: AppendFile | None = None
 
     def append(self, kind: type[Order], **fields: Any) -> None:
         """Append one order; it is on disk when this returns.
 
         Raises:
-            AiperfError: When the disk refuses; then the order was not given.
+            AiperfError: When the file system refuses, or the orders are damaged; then the order was not given.
         """
         self.append_all([(kind, fields)])
 
@@ -148,33 +144,41 @@ class OrderWriter:
         """Append orders, each a type and its own fields; they are on disk when this returns.
 
         Raises:
-            AiperfError: When the disk refuses; then none of them was given.
+            AiperfError: When the file system refuses, or the orders are damaged; then none of them was given.
         """
-        file = self._open()
-        first, time, generation = self._number or 0, now(), self._generation()
+        generation, file = self._generation(), self._open()
+        first, time = self._number, now()
         orders = [
             kind(seq=first + index, generation=generation, time=time, **fields)
             for index, (kind, fields) in enumerate(drafts)
         ]
-        file.append("".join(f"{order.to_line()}\n" for order in orders))
-        self._number = first + len(orders)
+        try:
+            file.append("".join(f"{order.to_line()}\n" for order in orders), retry_for=0.0)
+        except AiperfError:
+            self.close()  # after an error a network file system may require to open it again
+            raise
+        self._number += len(orders)
 
     def close(self) -> None:
         """Close the file; the next append opens it again."""
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):
+                self._file.close()
             self._file = None
 
     def _open(self) -> AppendFile:
-        """The open file; a torn last line of an earlier writer is dropped."""
+        """The open file, without a torn last line of an earlier writer."""
         if self._file is None:
             with translate_os_errors(self._written.path, action="opened"):
-                self._file = AppendFile(self._written.path, exclusive=False)
-        if self._number is None:  # the first append of this writer
-            self._written.read_on()
-            if self._file.size > self._written.size:
-                self._file.truncate(self._written.size)
-            self._number = self._written.lines
+                file = AppendFile(self._written.path, exclusive=False)
+            try:
+                self._written.read_on()
+                if file.size > self._written.size:
+                    file.truncate(self._written.size)
+            except AiperfError:
+                file.close()
+                raise
+            self._file, self._number = file, self._written.lines
         return self._file
 
 

@@ -278,21 +278,36 @@ def read_attempt(directory: CampaignDirectory, trial: int, attempt: int, planned
 
 
 def poll_attempt(
-    directory: CampaignDirectory, trial: int, attempt: int, planned: TrialPlan, runs: list[RunEvents]
+    directory: CampaignDirectory,
+    trial: int,
+    attempt: int,
+    planned: TrialPlan,
+    runs: list[RunEvents],
+    *,
+    later_runs: bool = True,
 ) -> bool:
     """Read new events of the last known run of an attempt and of later runs; returns whether there were any.
+
+    Args:
+        directory: the campaign.
+        trial: number of the trial.
+        attempt: number of the attempt.
+        planned: what its specification says of its events.
+        runs: its runs as far as they are known; later ones are added.
+        later_runs: whether to look for a run after the last known one, which costs one more opened file.
 
     Raises:
         TransientError: when a file cannot be read for now. What was read before stays in `runs`.
     """
     news = runs[-1].poll() if runs else False
-    while True:
+    while later_runs or not runs:
         run = len(runs)
         events = RunEvents(directory.events(trial, attempt, run), trial, attempt, run, planned, directory.read)
         news = events.poll() or news
         if not events.claimed:
             return news
         runs.append(events)
+    return news
 
 
 def count_epochs(epochs: Iterable[Epoch], deadline: datetime | None = None) -> dict[int, Epoch]:

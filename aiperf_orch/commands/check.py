@@ -21,14 +21,7 @@ from aiperf_orch.schedulers.registry import make_scheduler
 from aiperf_orch.settings.allocation_job import trial_job
 from aiperf_orch.settings.loading import LoadedSettings
 from aiperf_orch.settings.models import SiteSettings
-from aiperf_orch.settings.schedulers import (
-    AgentsSettings,
-    ClusterSettings,
-    LocalSettings,
-    PbsSettings,
-    SchedulerSettings,
-    SlurmSettings,
-)
+from aiperf_orch.settings.schedulers import AgentsSettings, ClusterSettings, PbsSettings, SlurmSettings
 from aiperf_orch.util.errors import AiperfError, SchedulerUnreachableError, UsageError
 from aiperf_orch.util.signals import handle_signals
 from aiperf_orch.util.text import visible_lines
@@ -152,19 +145,10 @@ def _location_and_probe_job(
             return  # nothing is submitted
         if not job or not findings.is_reachable or any(map(findings.has_fault, ("location", "script", "scheduler"))):
             return
-        as_job = settings.model_copy(update={"scheduler": _trial_as_job(settings.scheduler)})
-        outcome = probe_job.run(make_scheduler(as_job.scheduler), as_job, folder, wait=wait, log=_log.info)
-        yield from evaluate_probe(as_job, outcome)
-
-
-def _trial_as_job(settings: SchedulerSettings) -> SchedulerSettings:
-    """The settings of the probe job: it is a trial's job, also where trials run in allocations or on agents."""
-    match settings:
-        case ClusterSettings():
-            return trial_job(settings)
-        case LocalSettings():
-            return settings.model_copy(update={"job_per_trial": True})
-    return settings
+        if isinstance(settings.scheduler, ClusterSettings):  # the probe job is a trial's, also beside allocations
+            settings = settings.model_copy(update={"scheduler": trial_job(settings.scheduler)})
+        outcome = probe_job.run(make_scheduler(settings.scheduler), settings, folder, wait=wait, log=_log.info)
+        yield from evaluate_probe(settings, outcome)
 
 
 @contextmanager

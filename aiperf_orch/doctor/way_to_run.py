@@ -99,16 +99,17 @@ class Plan:
 
     def in_turn(self, duration: float) -> int:
         """Number of allocations that follow one another in a campaign of this duration in seconds."""
-        return math.floor(duration / self.time_limit) + 1  # the campaign begins with a trial, after its allocation
+        return math.ceil(duration / self.time_limit)
 
     def in_words(self, trials: Trials) -> str:
         """The plan in words: how many jobs, of how many nodes, how often."""
         number = "one" if self.at_once == 1 else f"{self.at_once:,} at once"
-        in_turn, shorter = self.in_turn(trials.duration), trials.duration - _MARGIN
-        follow = f", {in_turn} one after the other" if in_turn > 1 else ""
-        if shorter > 0 and (fewer := self.in_turn(shorter)) < in_turn:
-            follow += f" ({fewer} with campaign.duration: {format_duration(shorter)})"
         nodes = f"{self.nodes:,} node{'s' if self.nodes > 1 else ''}"
+        in_turn = self.in_turn(trials.duration)
+        follow = f", {in_turn} one after the other" if in_turn > 1 else ""
+        longest = in_turn * self.time_limit - _MARGIN  # the campaign begins with a trial, after its allocation
+        if 0 < longest < trials.duration:
+            follow += f" (campaign.duration: {format_duration(longest)} leaves time for the start)"
         return f"{number}, of {nodes} in {self.job_class.name}{follow}"
 
     def text(self, trials: Trials) -> str:

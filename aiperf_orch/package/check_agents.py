@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from datetime import datetime
 from operator import attrgetter
+from typing import Final
 
 from aiperf_orch.campaign.layout import MEMBERS
 from aiperf_orch.campaign.workforce import AgentState, agents_in
 from aiperf_orch.package.clock_tolerance import CLOCK_TOLERANCE
 from aiperf_orch.package.package_index import PackageIndex
 from aiperf_orch.records.journal import AgentRecord, Allocating, Entry, Joined, Submitted
-from aiperf_orch.results.agent_presence import wrote_its_end
+from aiperf_orch.results.agent_presence import BY_HAND, wrote_its_end
 from aiperf_orch.settings.placement import PlacementSettings
-from aiperf_orch.settings.schedulers import PbsSettings
 from aiperf_orch.util.units import format_time
+
+_TOLERANCE: Final = CLOCK_TOLERANCE.total_seconds()
 
 
 def check_agents(index: PackageIndex) -> None:
@@ -24,6 +26,7 @@ def check_agents(index: PackageIndex) -> None:
         return
     _check_order(index)
     _check_nodes(index)
+    _check_shared_cores(index)
     for agent in index.result.state.workforce.agents.values():
         _check_capacity(index, agent.record, index.placement)
 
@@ -36,7 +39,10 @@ def _check_absence(index: PackageIndex) -> None:
 
 
 def _check_order(index: PackageIndex) -> None:
-    """Check that allocations precede their agents, and agents the attempts that they hold."""
+    """Check that allocations precede their agents, and that attempts are placed on agents that joined at any time.
+
+    A controller may place an attempt and record it before it records that the agent joined.
+    """
     allocations: set[str] = set()
     joined: dict[str, AgentRecord] = {}
     for entry in index.entries:
@@ -52,9 +58,8 @@ def _check_order(index: PackageIndex) -> None:
             case Submitted():
                 for job in entry.jobs:
                     agents = agents_in(job.job)
-                    missing = [agent for agent in agents if agent not in joined]
-                    if missing or not agents:
-                        why = f"attempt {job.attempt} of trial {job.trial}: {job.job} names no agent that had joined"
+                    if not agents or not index.joined.keys() >= set(agents):
+                        why = f"attempt {job.attempt} of trial {job.trial}: {job.job} names no agent that joined"
                         index.faults.add("placement.agent", _line(entry), why)
 
 
@@ -71,64 +76,63 @@ def _check_joined(index: PackageIndex, entry: Entry, record: AgentRecord, joined
 
 
 def _check_nodes(index: PackageIndex) -> None:
-    """Check that the agents of one job fit its nodes."""
+    """Check that the agents of each allocation are on no more nodes than it has."""
     workforce = index.result.state.workforce
-    by_job: defaultdict[tuple[str, str], list[AgentState]] = defaultdict(list)
+    by_job: defaultdict[tuple[str, str], list[AgentRecord]] = defaultdict(list)
     for agent in workforce.agents.values():
         if agent.record.allocation in workforce.allocations:
-            by_job[agent.record.allocation, agent.record.job].append(agent)
-    share_hosts = _nodes_may_share_a_host(index)
-    for (name, _), agents in by_job.items():
-        agents.sort(key=attrgetter("record.time"))
-        nodes = workforce.allocations[name].nodes
-        hosts = {agent.record.host for agent in agents}
+            by_job[agent.record.allocation, agent.record.job].append(agent.record)
+    for (name, _), records in by_job.items():
+        hosts, nodes = {record.host for record in records}, workforce.allocations[name].nodes
         if len(hosts) > nodes:
             why = f"agents of allocation {name} began on {len(hosts)} nodes; it has {nodes}"
-            index.faults.add("allocation.nodes", _joined(index, agents[-1]), why)
-        for agent, other in () if share_hosts else _overlapping(agents):
-            why = (
-                f"agent {agent.record.agent} began ({format_time(agent.record.time)}) "
-                f"before agent {other.record.agent} of the same node and job had ended"
-            )
-            index.faults.add("agent.overlap", _joined(index, agent), why)
+            index.faults.add("allocation.nodes", _joined(index, records[-1]), why)
 
 
-def _overlapping(agents: list[AgentState]) -> Iterator[tuple[AgentState, AgentState]]:
-    """Agents of one job, in the order of their begins, that began before an earlier one on their node had ended.
+def _check_shared_cores(index: PackageIndex) -> None:
+    """Check that agents of one job on one node, at the same time, have different cores; simulated trials need none.
 
-    An agent whose end is not in the journal is taken to have ended: the controller records an end later than the begin
-    of the next agent.
+    An agent whose end is not in the journal is taken to have ended: the controller may record an end later than the
+    begin of the agent that takes its place.
     """
-    latest: dict[str, AgentState] = {}
-    for agent in agents:
-        before = latest.get(agent.record.host)
-        if before is not None and before.left and before.left.time - agent.record.time > CLOCK_TOLERANCE:
-            yield agent, before
-        if before is None or before.left is None or (agent.left and agent.left.time > before.left.time):
-            latest[agent.record.host] = agent
+    if index.result.simulated:
+        return
+    by_node: defaultdict[tuple[str, str], list[AgentState]] = defaultdict(list)
+    for agent in index.result.state.workforce.agents.values():
+        if agent.record.job != BY_HAND:
+            by_node[agent.record.host, agent.record.job].append(agent)
+    for agents in by_node.values():
+        agents.sort(key=attrgetter("record.time"))
+        holders: dict[int, AgentState] = {}  # core -> the agent that has it for the longest time
+        for agent in agents:
+            others = [holders[core] for core in agent.record.core_ids if core in holders]
+            before = next((each for each in others if _seconds_left(each, agent.record.time) > _TOLERANCE), None)
+            if before is not None:
+                began = format_time(agent.record.time)
+                why = f"agent {agent.record.agent} began ({began}) on cores that agent {before.record.agent} still had"
+                index.faults.add("agent.overlap", _joined(index, agent.record), why)
+            for core in agent.record.core_ids:
+                if core not in holders or agent.left is None or _seconds_left(holders[core], agent.left.time) <= 0:
+                    holders[core] = agent
 
 
-def _nodes_may_share_a_host(index: PackageIndex) -> bool:
-    scheduler = index.directory.settings.scheduler
-    return isinstance(scheduler, PbsSettings) and ("scatter" not in scheduler.place or bool(scheduler.resources))
+def _seconds_left(agent: AgentState, time: datetime) -> float:
+    """Seconds from a time to the end of an agent; 0 where its end is not known."""
+    return (agent.left.time - time).total_seconds() if agent.left else 0.0
 
 
 def _check_capacity(index: PackageIndex, record: AgentRecord, placement: PlacementSettings) -> None:
-    """Check that a node has what its slots need; simulated trials need nothing."""
-    if index.result.simulated:
+    """Check that a node has what its slots need, unless trials are simulated or may share cores."""
+    if index.result.simulated or placement.share_cores:
         return
-    where = f"{MEMBERS.journal}:{index.joined[record.agent]}"
-    for what, each, available in (
-        ("cores", None if placement.share_cores else placement.cores, record.cores),
-        ("GPUs", placement.gpus, record.gpus),
-    ):
-        if each is not None and available and record.slots * each > available:
+    for what, each, available in (("cores", placement.cores, record.cores), ("GPUs", placement.gpus, record.gpus)):
+        if each is not None and record.slots * each > available:
             why = f"agent {record.agent}: {record.slots} slots of {each} {what} each; its node has {available}"
-            index.faults.add("agent.slots", where, why)
+            index.faults.add("agent.slots", _joined(index, record), why)
 
 
-def _joined(index: PackageIndex, agent: AgentState) -> str:
-    return f"{MEMBERS.journal}:{index.joined[agent.record.agent]}"
+def _joined(index: PackageIndex, record: AgentRecord) -> str:
+    return f"{MEMBERS.journal}:{index.joined[record.agent]}"
 
 
 def _line(entry: Entry) -> str:

@@ -16,7 +16,7 @@ from aiperf_orch.package.check_agents import check_agents
 from aiperf_orch.package.clock_tolerance import clock_tolerance
 from aiperf_orch.package.package_index import PackageIndex
 from aiperf_orch.records.events import Begin
-from aiperf_orch.records.journal import AgentRecord, Began
+from aiperf_orch.records.journal import AgentRecord
 from aiperf_orch.results.agent_presence import microseconds, wrote_its_end
 from aiperf_orch.results.occupied_slots import PlacedRun, placed_runs
 from aiperf_orch.util.units import format_time
@@ -46,7 +46,6 @@ def check_placements(index: PackageIndex) -> None:
     runs = [run for records in index.trials for run in placed_runs(records) if run.begin.agent in agents]
     for run in runs:
         _check_time(index, run, agents[run.begin.agent or ""])
-    _check_began(index)
     _check_overlaps(index, runs, on_hosts)
 
 
@@ -80,19 +79,6 @@ def _check_time(index: PackageIndex, run: PlacedRun, agent: AgentState) -> None:
     if left is not None and wrote_its_end(left) and run.work_end > microseconds(left.time) + tolerance:
         why = f"ends after its agent {agent.record.agent} ({format_time(left.time)}, {left.reason})"
         _add(index, "placement.time", begin, why)
-
-
-def _check_began(index: PackageIndex) -> None:
-    """Check that agents had joined when the journal recorded that their attempts began."""
-    agents = {
-        (begin.trial, begin.attempt, begin.run): begin.agent for records in index.trials for begin in records.begins
-    }
-    for entry in index.entries:
-        for began in entry.attempts if isinstance(entry, Began) else ():
-            agent = agents.get((began.trial, began.attempt, began.run))
-            if agent in index.joined and index.joined[agent] > entry.seq + 1:
-                why = f"attempt {began.attempt} of trial {began.trial} began before its agent {agent} had joined"
-                index.faults.add("placement.order", f"journal.jsonl:{entry.seq + 1}", why)
 
 
 def _check_overlaps(index: PackageIndex, runs: Sequence[PlacedRun], on_hosts: _OnHosts) -> None:

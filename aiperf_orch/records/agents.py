@@ -41,6 +41,7 @@ class Place(_Order):
         agents: Agents that hold the attempt; the number of one in this list is the rank of its task.
         hosts: Host of each of these agents.
         at_once: Number of attempts that may run on this agent at once; it holds for the orders before, too.
+        renews: Whether it only confirms, for another controller, an order that the agent has; it places nothing anew.
     """
 
     type: Literal["place"] = "place"
@@ -52,6 +53,7 @@ class Place(_Order):
     agents: Annotated[list[AgentName], Field(min_length=1)]
     hosts: Annotated[list[str], Field(min_length=1)]
     at_once: Positive
+    renews: bool = False
 
 
 class Stop(_Order):

@@ -236,7 +236,10 @@ class Allocated(_Entry):
 
 
 class AgentRecord(Record):
-    """An agent as the begin line of its log describes it; the fields are those of `records.agents.AgentBegin`."""
+    """An agent as the begin line of its log describes it; the fields are those of `records.agents.AgentBegin`.
+
+    `core_ids` are the numbers of the cores that its slots use; empty where they are not known.
+    """
 
     agent: AgentName
     allocation: JobName | None = None
@@ -245,6 +248,7 @@ class AgentRecord(Record):
     slots: Positive
     cores: Positive
     gpus: Natural
+    core_ids: list[Natural] = Field(default_factory=list)
     time: Timestamp
     ends_at: Timestamp | None = None
 

@@ -14,6 +14,8 @@ from aiperf_orch.campaign.workforce import AgentState
 from aiperf_orch.records.journal import AgentLeave
 from aiperf_orch.results.collected_trials import Collected
 
+BY_HAND: Final = "by hand"
+"""Job id of an agent that was started outside a batch system."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
@@ -33,7 +35,7 @@ class Presence:
         job: job id of its allocation.
         slots: number of its slots.
         begin: time at which it began, or was considered present again.
-        last_sign: the latest time at which it is known to have worked.
+        last_sign: its latest sign of life, apart from those of its trials.
         end: the time until which it counts; later than `last_sign` only for an agent that was killed or lost.
     """
 
@@ -99,7 +101,7 @@ def _without_overlaps(presences: Sequence[Presence], left: set[str]) -> Iterator
     for each in reversed(presences):
         later = following.setdefault(each.host, [])
         after = next((next_ for next_ in reversed(later) if next_.agent != each.agent), None)
-        same_job = next((next_ for next_ in reversed(later) if next_.job == each.job != "by hand"), None)
+        same_job = next((next_ for next_ in reversed(later) if next_.job == each.job != BY_HAND), None)
         later.append(each)
         if each.agent not in left and same_job is not None and same_job.begin < each.end:
             end = same_job.begin

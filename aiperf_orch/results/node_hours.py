@@ -92,21 +92,23 @@ def _changes(
     changes: list[tuple[float, str | None, _Counts]] = [
         (time, None, (0, 0, 0, 0)) for time in times if math.isfinite(time)
     ]
-    for each in presences:
+    last_signs = {each: each.last_sign for each in presences}
+    for one in occupations:
+        last_signs[one.presence] = max(last_signs[one.presence], one.work_end)
+    for each, last_sign in last_signs.items():
         changes.append((each.begin, each.host, (each.slots, 0, 0, 0)))
-        changes.append((each.last_sign, each.host, (0, 0, 0, each.slots)))
+        changes.append((last_sign, each.host, (0, 0, 0, each.slots)))
         changes.append((each.end, each.host, (-each.slots, 0, 0, -each.slots)))
     for one in occupations:
-        at_work = (0, 0, one.slots, 0)
         for begin, end, counts in (
             (one.started, one.begin, (0, one.slots, 0, 0)),
-            (one.begin, one.work_end, at_work),
-            (one.work_end, one.end, (0, 0, 0, one.slots)),
+            (one.begin, one.work_end, (0, 0, one.slots, 0)),
+            (one.work_end, min(one.end, last_signs[one.presence]), (0, 0, 0, one.slots)),
         ):
             if end > begin:
                 _, starting, working, lost = counts
-                changes.append((begin, one.host, counts))
-                changes.append((end, one.host, (0, -starting, -working, -lost)))
+                changes.append((begin, one.presence.host, counts))
+                changes.append((end, one.presence.host, (0, -starting, -working, -lost)))
     return iter(sorted(changes, key=lambda change: change[0]))
 
 

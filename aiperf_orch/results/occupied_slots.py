@@ -59,7 +59,7 @@ class Occupation:
     """Slots of one agent that one run occupied. Times are microseconds since 1970, within the agent's presence.
 
     Attributes:
-        host: the agent's node.
+        presence: the presence of the agent.
         slots: number of slots; all of the agent for a trial on several nodes.
         started: start of the trial's process.
         begin: time of the begin line.
@@ -67,7 +67,7 @@ class Occupation:
         end: the time at which its end was recorded; later than `work_end` only where the trial died.
     """
 
-    host: str
+    presence: Presence
     slots: int
     started: int
     begin: int
@@ -106,11 +106,11 @@ def _present(presences: Sequence[Presence], time: int) -> Presence | None:
 
 def _occupation(run: PlacedRun, presence: Presence, *, several: bool) -> Occupation:
     def within(time: int) -> int:
-        return min(max(time, presence.begin), presence.last_sign)
+        return min(max(time, presence.begin), presence.end)
 
     work_end = within(run.work_end)
     return Occupation(
-        host=presence.host,
+        presence=presence,
         slots=presence.slots if several else 1,
         started=within(run.started),
         begin=within(run.begun),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.events import LineFault
@@ -42,7 +43,6 @@ class Result:
         foreign_weights: trials that began with inherited weights although they have no parent.
         clock_skew: largest absolute clock skew that a begin line states.
         faults: messages about records that do not count.
-        node_hours: given, at work and idle; None where each trial is a job of its own.
     """
 
     directory: CampaignDirectory
@@ -66,7 +66,11 @@ class Result:
     foreign_weights: list[int]
     clock_skew: float
     faults: list[LineFault]
-    node_hours: NodeHours | None = None
+
+    @cached_property
+    def node_hours(self) -> NodeHours | None:
+        """Node-hours that were given, at work and idle; None where each trial is a job of its own."""
+        return node_hours_of(self.state, self.collected, self.directory.settings)
 
 
 def compute_result(directory: CampaignDirectory) -> Result:
@@ -111,5 +115,4 @@ def result_of(directory: CampaignDirectory, state: CampaignState) -> Result:
         ],
         clock_skew=max((abs(begin.clock_skew) for begin in begins), default=0.0),
         faults=collected.faults,
-        node_hours=node_hours_of(state, collected, settings),
     )

@@ -14,7 +14,13 @@ from typing import Final
 from aiperf_orch.campaign.layout import Layout
 from aiperf_orch.schedulers.base import JobRequest, Scheduler
 from aiperf_orch.settings.allocation_job import allocation_job
-from aiperf_orch.settings.schedulers import LocalSettings, PbsSettings, SchedulerSettings, SlurmSettings
+from aiperf_orch.settings.schedulers import (
+    AllocationSettings,
+    LocalSettings,
+    PbsSettings,
+    SchedulerSettings,
+    SlurmSettings,
+)
 
 RESTARTS: Final = 5
 """How often an agent that was killed is started again on its node."""
@@ -77,11 +83,11 @@ def make_allocation_scheduler(settings: SchedulerSettings, concurrency: int) -> 
         concurrency: number of trials at once.
     """
     match settings:
-        case SlurmSettings() if settings.allocations is not None:
+        case SlurmSettings(allocations=AllocationSettings()):
             from aiperf_orch.schedulers.slurm.scheduler import SlurmScheduler
 
             return SlurmScheduler(allocation_job(settings), "slurm_allocation.sh.j2")
-        case PbsSettings() if settings.allocations is not None:
+        case PbsSettings(allocations=AllocationSettings()):
             from aiperf_orch.schedulers.pbs.scheduler import PbsScheduler
 
             return PbsScheduler(allocation_job(settings), "pbs_allocation.sh.j2")

@@ -35,8 +35,10 @@ def allocation_job(settings: AnyCluster) -> AnyCluster:
 
 
 def trial_job(settings: AnyCluster) -> AnyCluster:
-    """The settings with which each trial would be a job of its own."""
-    return settings.model_copy(update={"allocations": None})
+    """The settings with which each trial would be a job of its own, without a site's template of an allocation."""
+    if settings.allocations is None:
+        return settings
+    return settings.model_copy(update={"allocations": None, "template": None})
 
 
 def _times(memory: str | None, factor: int) -> str | None:

@@ -70,7 +70,7 @@ class LocalSettings(SchedulerSettings):
 
 
 class AgentsSettings(SchedulerSettings):
-    """The scheduler `agents` submits nothing: `aiperf-orch agent` is started by hand on each node."""
+    """The scheduler `agents` submits nothing: `aiperf-orch agent` is started manually on each node."""
 
     kind: Literal["agents"] = "agents"
     nodes: Annotated[int, Field(ge=1, le=100_000)] = Field(1, description="nodes of one trial")
@@ -107,7 +107,7 @@ class AgentsSettings(SchedulerSettings):
     def _of_agents(self) -> AgentsSettings:
         if self.setup:
             raise ValueError(
-                "setup: is not run here, as agents are started by hand: run these lines in the shell that starts the "
+                "setup: is not run here, as agents are started manually: run these lines in the shell that starts the "
                 "agent; for example setup: []"
             )
         if self.template is not None:

@@ -85,6 +85,14 @@ def test_a_new_controller_confirms_a_waiting_attempt() -> None:
     assert made.preparing(made.attempts["aaa"].order) is made.attempts["aaa"]
 
 
+def test_a_confirmation_of_what_is_over_places_nothing() -> None:
+    made = workload(1, "aaa")
+    made.obey(place("bbb", generation=2).model_copy(update={"renews": True}))
+    assert list(made.attempts) == ["aaa"]
+    made.obey(place("aaa", generation=2).model_copy(update={"renews": True}))
+    assert [attempt.order.generation for attempt in made.startable()] == [2]
+
+
 def test_a_running_attempt_is_not_placed_twice() -> None:
     made = workload(2, "aaa")
     start(made)

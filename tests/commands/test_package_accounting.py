@@ -13,11 +13,13 @@ import pytest
 import yaml
 from pbs.instance import Pbs
 
+from aiperf_orch.campaign.snapshot import read_state
 from aiperf_orch.commands import package
 from aiperf_orch.schedulers.base import AccountedJob, Scheduler
 from aiperf_orch.schedulers.registry import make_scheduler
 from aiperf_orch.settings.models import SiteSettings
 from cluster.slurm import SlurmCluster
+from placed_campaign import PlacedCampaignBuilder
 
 _SITE: dict[str, dict[str, Any]] = {
     "scheduler": {"poll_interval": "200ms"},
@@ -154,3 +156,52 @@ def test_late_accounting_is_awaited_and_incomplete_accounting_left_out(
     assert output.exit_status == 0, output.text
     assert _accounting(tmp_path / "half.tar.gz") is None
     assert "the accounting has records of 1 of the campaign's 3 jobs that ran" in caplog.text
+
+
+class _Accounts:
+    """Accounting of allocations, which remembers the jobs that it was queried for."""
+
+    def __init__(self, *known: str) -> None:
+        self.known = known
+        self.jobs: dict[str, str] = {}
+
+    def accounting(self, jobs: dict[str, str]) -> list[AccountedJob]:
+        self.jobs = jobs
+        return [AccountedJob(name, jobs[name], "COMPLETED", "0:0", _TIME, _TIME, ("n1",)) for name in self.known]
+
+
+@pytest.mark.parametrize("accounted", [2, 1])
+def test_accounting_of_placed_trials_is_that_of_their_allocations(
+    accounted: int,
+    campaign: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    allocations = {"nodes": 1, "time_limit": "1h"}
+    made = campaign(kind=PlacedCampaignBuilder, scheduler__kind="slurm", scheduler__allocations=allocations)
+    names = [made.allocate(1), made.allocate(2), made.allocate(3)]
+    for number in (1, 2):  # no agent ever began in the third one
+        made.join(f"n{number}.1", 0, allocation=names[number - 1])
+    made.run_on("n1.1", 0, 9, at=0)
+    accounts = _Accounts(*names[:accounted])
+    monkeypatch.setattr(package, "make_scheduler", lambda _: accounts)
+    monkeypatch.setattr(package, "_ACCOUNTING_LAG", 0.0)
+    package._keep_accounting(made.directory, read_state(made.directory))
+    assert accounts.jobs == {names[0]: "7001", names[1]: "7002", names[2]: "7003"}
+    if accounted == 2:
+        lines = [json.loads(line) for line in made.directory.accounting.read_text().splitlines()]
+        assert [line["name"] for line in lines] == names[:2]
+    else:
+        assert not made.directory.accounting.exists()
+        assert "the accounting has records of 1 of the campaign's 2 jobs that ran" in caplog.text
+
+
+def test_agents_that_were_started_by_hand_have_no_accounting(
+    campaign: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = campaign(kind=PlacedCampaignBuilder, scheduler__kind="agents")
+    made.join("n1.1", 0)
+    made.run_on("n1.1", 0, 9, at=0)
+    monkeypatch.delattr(package, "make_scheduler")
+    package._keep_accounting(made.directory, read_state(made.directory))
+    assert not made.directory.accounting.exists()

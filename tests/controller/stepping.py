@@ -113,7 +113,7 @@ def answer_while_waiting(controller, slow, monkeypatch):
 
 
 def fail_once(monkeypatch, name, error, module=controller_module):
-    """Let the next call of a function of a module fail, by default of the controller's."""
+    """Let the next call of a function of a module fail."""
     real, errors = getattr(module, name), [error]
 
     def call(*arguments, **options):

@@ -8,6 +8,7 @@ import pytest
 from agent.running_agent import RunningAgent
 from aiperf_orch.campaign.state import Phase
 from aiperf_orch.controller.controller import Controller
+from aiperf_orch.records.agents import Exited
 from aiperf_orch.results.result import compute_result
 from aiperf_orch.schedulers.registry import make_trial_scheduler
 from controller.following import once, run_until
@@ -98,6 +99,17 @@ def test_the_first_trial_runs_alone_until_it_has_begun(make_placed):
     assert first_end is None  # that the first trial has begun is enough
 
 
+def test_what_waits_on_an_agent_starts_under_the_next_controller(make_placed):
+    campaign = make_placed(campaign__concurrency=1, campaign__max_trials=3, training__simulated_epoch_seconds=0.6)
+    agent = campaign.start_agent(slots=1)
+    run_until(campaign, lambda controller: len(controller.state.live) == 2)
+    phase, _ = campaign.run(seconds=60)
+    assert phase is Phase.FINISHED
+    assert agent.ended().reason == "dismissed"
+    exits = [line for line in agent.lines if isinstance(line, Exited)]
+    assert [(line.started, line.status) for line in exits] == [(True, 0)] * 3
+
+
 def test_a_killed_agent_costs_its_own_attempts_alone(make_placed):
     campaign = make_placed(training__simulated_epoch_seconds=0.3)
     first, second = campaign.start_agent(), campaign.start_agent()
@@ -132,15 +144,16 @@ def test_trials_of_a_terminated_agent_go_on_elsewhere(make_placed):
     check_nothing_lost_and_nothing_twice(campaign, 8)
 
 
-@pytest.mark.parametrize("torn", [False, True], ids=["line on disk", "line torn"])
-def test_a_controller_killed_at_any_journal_line_loses_nothing(make_placed, torn):
+@pytest.mark.parametrize(("torn", "trials"), [(False, 3), (True, 1)], ids=["line on disk", "line torn"])
+def test_a_controller_killed_at_any_journal_line_loses_nothing(make_placed, torn, trials):
     for line in range(1, 60):
-        campaign = make_placed(f"line {line}", campaign__max_trials=4, training__simulated_epoch_seconds=0.0)
-        agent = campaign.start_agent()
+        changes = {"campaign__concurrency": 1, "training__simulated_epoch_seconds": 0.0}
+        campaign = make_placed(f"line {line}", campaign__max_trials=trials, **changes)
+        agent = campaign.start_agent(slots=1)
         if run_and_die(campaign, line, torn):
             break
         assert run_and_die(campaign, 1000, torn)
-        check_nothing_lost_and_nothing_twice(campaign, 4)
+        check_nothing_lost_and_nothing_twice(campaign, trials)
         begins = Counter(
             (event["trial"], event["attempt"])
             for events in campaign.events().values()
@@ -149,4 +162,4 @@ def test_a_controller_killed_at_any_journal_line_loses_nothing(make_placed, torn
         )
         assert set(begins.values()) == {1}
         assert agent.ended().reason == "dismissed"
-    assert line > 8
+    assert line > 5 + trials

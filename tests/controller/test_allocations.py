@@ -90,6 +90,7 @@ def test_a_campaign_in_one_allocation_of_slurm(make_slurm_campaign, slurm):
     }
     assert {begin["job"] for begin in placed} == {agents[0]["job"]}
     check_order(campaign)
+    campaign.check_verifies()
     assert campaign.leaves_nothing_running()
     assert campaign.warnings == []
 
@@ -242,6 +243,18 @@ def test_the_queue_is_left_alone_while_agents_live(make_slurm_campaign, slurm, l
         wait_for(lambda: controller.step(stop=True) is Phase.STOPPED and not controller.busy, "all have ended")
     finally:
         controller.close()
+    assert campaign.leaves_nothing_running()
+
+
+@pytest.mark.pbs
+def test_a_campaign_in_one_allocation_of_pbs(make_pbs_campaign):
+    campaign = make_pbs_campaign(**ALLOCATIONS)
+    phase, state = campaign.run()
+    assert (phase, len(state.ends)) == (Phase.FINISHED, 12)
+    assert sorted((agent["host"], agent["slots"]) for agent in joined(campaign)) == [("pbsn1", 2), ("pbsn2", 2)]
+    assert ends_of_allocations(campaign) == [("a00001", "DISMISSED")]
+    check_order(campaign)
+    campaign.check_verifies()
     assert campaign.leaves_nothing_running()
 
 

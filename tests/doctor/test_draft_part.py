@@ -85,11 +85,11 @@ def test_allocations_of_another_queue_are_a_comment_with_its_name(tmp_path: Path
 
 def test_a_limit_on_jobs_does_not_bound_trials_in_allocations(tmp_path: Path) -> None:
     queues = {
-        name: QueueOrServer(name, queue.attributes | {"max_run": "[u:PBS_GENERIC=10]"})
+        name: QueueOrServer(name, dict(queue.attributes) | {"max_run": "[u:PBS_GENERIC=10]"})
         for name, queue in AURORA.queues.items()
         if name != "debug"
     }
-    server = QueueOrServer("aurora", AURORA.server.attributes | {"default_queue": "prod"})
+    server = QueueOrServer("aurora", dict(AURORA.server.attributes) | {"default_queue": "prod"})
     text = of_pbs(Complex(server, queues, AURORA.nodes))
     own, slots, concurrency = loaded(text, tmp_path)
     assert own is not None

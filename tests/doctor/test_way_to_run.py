@@ -60,8 +60,8 @@ def on_aurora(concurrency: int, duration: float = HALF_DAY, **settings: Any) -> 
             512,
             HALF_DAY,
             "warning at most 100 jobs of yours in the queue (MaxSubmitJobsPerUser=100 of QOS normal): 512 "
-            "concurrent trials need allocations: one, of 512 nodes in partition batch, 2 one after the other (1 with "
-            "campaign.duration: 11h30m) -> set scheduler.allocations: {nodes: 512, time_limit: 12h}",
+            "concurrent trials need allocations: one, of 512 nodes in partition batch (campaign.duration: 11h30m "
+            "leaves time for the start) -> set scheduler.allocations: {nodes: 512, time_limit: 12h}",
             id="frontier-12h",
         ),
         pytest.param(
@@ -164,8 +164,8 @@ def test_slurm_sites_get_the_way_that_fits_with_its_reason(
             400,
             6 * 3600,
             "warning at most 10 jobs of yours at once (max_run = 10 of queue tiny): 400 concurrent trials need "
-            "allocations: one, of 400 nodes in queue tiny, through prod, 2 one after the other (1 with "
-            "campaign.duration: 5h30m) -> set scheduler.allocations: {nodes: 400, time_limit: 6h}",
+            "allocations: one, of 400 nodes in queue tiny, through prod (campaign.duration: 5h30m "
+            "leaves time for the start) -> set scheduler.allocations: {nodes: 400, time_limit: 6h}",
         ),
         (10, HALF_DAY, "ok not needed: a job for each trial fits: at most 10 jobs of yours at once (max_run = 10 of "
          "queue tiny)"),

@@ -9,84 +9,17 @@ from typing import Any
 
 import pytest
 
+from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.package.packing import write_package
 from aiperf_orch.package.verify import verify
 from aiperf_orch.records.journal import Finished
-from aiperf_orch.settings.models import SiteSettings
 from package.package_changes import shift
 from package_fixtures import TRUE_SETTINGS, TamperedPackage
 from placed_campaign import PlacedCampaignBuilder
+from placed_fixtures import SLURM, build_placed_campaign, time_in
 
-SLURM: dict[str, Any] = {
-    "kind": "slurm",
-    "cpus_per_task": 1,
-    "allocations": {"nodes": 2, "time_limit": "1h", "cpus_per_node": 2},
-}
-TRAINED = {**TRUE_SETTINGS["training"], "trainer": "torch"}
+_TWO_NODES = {**SLURM, "nodes": 2, "allocations": {"nodes": 3, "time_limit": "1h"}}
 Change = Callable[[TamperedPackage], Any]
-
-
-def _builder(path: Path, scheduler: dict[str, Any] = SLURM, **sections: Any) -> PlacedCampaignBuilder:
-    settings = TRUE_SETTINGS | {"scheduler": scheduler, "campaign": {"duration": "1h", "concurrency": 100}} | sections
-    return PlacedCampaignBuilder(path, SiteSettings.model_validate(settings))
-
-
-def _add_history(made: PlacedCampaignBuilder) -> None:
-    """Every kind of history: completed, retried on other agents, killed, lost and returned, never begun, by hand."""
-    first = made.allocate(1, nodes=2)
-    second = made.allocate(2, nodes=2)
-    made.join("n1.example.org.1", 0, allocation=first)
-    made.join("n2.example.org.1", 0, allocation=first)
-    for trial in (0, 1):
-        made.place(trial, on="n1.example.org.1", at=20)
-    made.run_on("n1.example.org.1", 0, 39, 49, at=30)
-    made.run_on("n1.example.org.1", 1, 48, at=31, slot=1, reason="TRIAL_ERROR", message="died on n1.example.org")
-    made.place(2, on="n2.example.org.1", at=50)  # never started there: the agent was about to end
-    made.leave("n2.example.org.1", 55, "time limit")
-    made.place(2, on="n1.example.org.1", again=True)
-    begin = made.placed_begin(60, 2, on="n1.example.org.1")
-    made.began(60, 2)
-    made.events(begin, made.epoch(1, 70, trial=2, start=61), trial=2)  # killed with its agent
-    made.join("n1.example.org.2", 77, allocation=first)
-    made.leave("n1.example.org.1", 65, "killed", recorded=80)
-    made.events(made.end(85, 2, run=1, reason="LOST"), trial=2, run=1)
-    made.ended(2, runs=2, reason="LOST", final=False, at=86)
-    made.run_on("n1.example.org.2", 2, 100, at=90, attempt=2, first_epoch=2)
-    made.leave("n1.example.org.2", 101, "lost", recorded=280)
-    made.rejoin("n1.example.org.2", 330)
-    made.run_on("n1.example.org.2", 3, 350, at=340)
-    made.join("gpu7.1", 335)
-    made.run_on("gpu7.1", 4, 360, at=350, slot=1, reason="STOPPED")
-    made.place(5, on="gpu7.1", at=361)
-    made.events(made.end(370, 5, reason="CAMPAIGN_ENDED"), trial=5)
-    made.ended(5, reason="CAMPAIGN_ENDED", at=371)
-    made.leave("n1.example.org.2", 380)
-    made.write(Finished, at=390, reason="done", by_deadline=False)
-    made.write_accounting(
-        [
-            {"name": first, "job": "7001", "state": "COMPLETED", "exit_code": "0:0", "start": _time(made, -10),
-             "end": _time(made, 381), "nodes": ["n1", "n2"]},
-            {"name": second, "job": "7002", "state": "CANCELLED by 7", "exit_code": "0:0", "nodes": []},
-        ]
-    )  # fmt: skip
-
-
-def _time(made: PlacedCampaignBuilder, seconds: float) -> str:
-    return made.at(seconds).isoformat()
-
-
-@pytest.fixture(scope="module")
-def placed(tmp_path_factory: pytest.TempPathFactory) -> PlacedCampaignBuilder:
-    made = _builder(tmp_path_factory.mktemp("placed") / "campaign")
-    _add_history(made)
-    return made
-
-
-@pytest.fixture(scope="module")
-def placed_package(placed: PlacedCampaignBuilder, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("packed") / "p.tar.gz"
-    write_package(placed.directory, path, with_pseudonyms=False)
-    return path
 
 
 def _faults(path: Path) -> list[str]:
@@ -100,9 +33,9 @@ def test_every_history_of_placed_attempts_verifies(placed_package: Path) -> None
     assert found.result_row["node_hours_given"] > 0
 
 
-def test_pseudonyms_replace_hosts_in_names_of_agents(placed: PlacedCampaignBuilder, tmp_path: Path) -> None:
+def test_pseudonyms_replace_hosts_in_names_of_agents(placed_campaign: CampaignDirectory, tmp_path: Path) -> None:
     path = tmp_path / "p.tar.gz"
-    write_package(placed.directory, path, with_pseudonyms=True)
+    write_package(placed_campaign, path, with_pseudonyms=True)
     assert _faults(path) == []
     package = TamperedPackage(path)
     text = b"\n".join(package.files.values()).decode()
@@ -115,7 +48,7 @@ def test_pseudonyms_replace_hosts_in_names_of_agents(placed: PlacedCampaignBuild
 
 
 def test_private_values_in_names_of_agents_are_hashed(tmp_path: Path) -> None:
-    made = _builder(tmp_path / "campaign", {**SLURM, "account": "projectx-7"})
+    made = build_placed_campaign(tmp_path / "campaign", {**SLURM, "account": "projectx-7"})
     made.join("projectx-7-node.1", -5)
     made.run_on("projectx-7-node.1", 0, 9, at=0)
     made.leave("projectx-7-node.1", 10)
@@ -225,17 +158,11 @@ FAULTY: dict[str, tuple[Change, str, str, str]] = {
     ),
     "a placement on an agent that had not joined": (
         lambda package: package.journal(lambda entries: _submitted(entries, 3).update(job="n9.1")),
-        "placement.agent", "journal.jsonl:", "n9.1 names no agent that had joined",
+        "placement.agent", "journal.jsonl:", "n9.1 names no agent that joined",
     ),
     "a placement that is a job": (
         lambda package: package.journal(lambda entries: _submitted(entries, 3).update(job="123")),
-        "placement.agent", "journal.jsonl:", "123 names no agent that had joined",
-    ),
-    "an agent that joined after its trial": (
-        _moved_to_end("joined", 4), "placement.agent", "journal.jsonl:", "gpu7.1 names no agent",
-    ),
-    "a begin before the agent joined": (
-        _moved_to_end("joined", 4), "placement.order", "journal.jsonl:", "before its agent gpu7.1 had joined",
+        "placement.agent", "journal.jsonl:", "123 names no agent that joined",
     ),
     "an agent that changes": (
         lambda package: package.journal(lambda entries: _agents(entries, "joined", _N2)[1].update(slots=1)),
@@ -251,12 +178,6 @@ FAULTY: dict[str, tuple[Change, str, str, str]] = {
     "more nodes than the allocation has": (
         _entries("allocating", lambda item: item.update(nodes=1), "allocations"),
         "allocation.nodes", "journal.jsonl:", "began on 2 nodes; it has 1",
-    ),
-    "two agents on one node at once": (
-        lambda package: package.journal(
-            lambda entries: _agents(entries, "left", _N1)[0].update(time=_agents(entries, "left", _N2)[0]["time"])
-        ),
-        "agent.overlap", "journal.jsonl:", "agent n1.example.org.2 began",
     ),
     "an allocation that was accepted before it was submitted": (
         _moved_to_end("allocating"), "journal.order", "journal.jsonl:", "do not know",
@@ -307,3 +228,135 @@ def test_a_contradiction_of_placements_is_found(name: str, placed_package: Path,
     assert any(fault.where.startswith(where) and message in fault.message for fault in faults), [
         f"{fault.id} {fault}" for fault in found.faults
     ]
+
+
+def _verified(made: PlacedCampaignBuilder, tmp_path: Path) -> list[str]:
+    """Ids of the faults in the package of a campaign that has ended."""
+    made.write(Finished, reason="done", by_deadline=False)
+    write_package(made.directory, tmp_path / "p.tar.gz", with_pseudonyms=False)
+    return [fault.id for fault in verify(tmp_path / "p.tar.gz").faults]
+
+
+def _three_nodes(tmp_path: Path) -> PlacedCampaignBuilder:
+    """A campaign with trials of two nodes, and an allocation of three."""
+    system = {**TRUE_SETTINGS["system"], "number_of_nodes": 3}
+    made = build_placed_campaign(tmp_path / "campaign", _TWO_NODES, system=system)
+    name = made.allocate(nodes=3, slots=1)
+    for agent in ("n1.1", "n2.1", "n3.1"):
+        made.join(agent, 0, allocation=name, slots=1)
+    return made
+
+
+def test_trials_on_several_nodes_follow_one_another(tmp_path: Path) -> None:
+    made = build_placed_campaign(
+        tmp_path / "campaign", _TWO_NODES, system={**TRUE_SETTINGS["system"], "number_of_nodes": 3}
+    )
+    name = made.allocate(nodes=3, slots=1)
+    for agent in ("n1.1", "n2.1", "n3.1"):
+        made.join(agent, 0, allocation=name, slots=1)
+    made.run_on("n1.1,n2.1", 0, 19, at=10)
+    made.run_on("n2.1,n3.1", 1, 39, at=30)
+    for agent in ("n1.1", "n2.1", "n3.1"):
+        made.leave(agent, 50)
+    assert _verified(made, tmp_path) == []
+
+
+def test_trials_on_several_nodes_share_none_of_them(tmp_path: Path) -> None:
+    made = build_placed_campaign(
+        tmp_path / "campaign", _TWO_NODES, system={**TRUE_SETTINGS["system"], "number_of_nodes": 3}
+    )
+    name = made.allocate(nodes=3, slots=1)
+    for agent in ("n1.1", "n2.1", "n3.1"):
+        made.join(agent, 0, allocation=name, slots=1)
+    placed = {0: "n1.1,n2.1", 1: "n3.1,n2.1"}
+    for trial, on in placed.items():
+        made.place(trial, on=on, at=2)
+    for trial, on in placed.items():
+        made.run_on(on, trial, 39, at=10)
+    assert _verified(made, tmp_path) == ["placement.overlap"]
+
+
+@pytest.mark.parametrize(
+    ("skew", "gap", "expected"),
+    [(0.0, 9.0, []), (0.0, 11.0, ["placement.time"]), (5.0, 11.0, [])],
+)
+def test_times_of_agents_and_trials_may_differ_as_clocks_do(
+    skew: float, gap: float, expected: list[str], tmp_path: Path
+) -> None:
+    made = build_placed_campaign(tmp_path / "campaign")
+    made.join("n1.1", 0)
+    made.place(0, on="n1.1")
+    begin = made.placed_begin(20, on="n1.1", clock_skew=skew)
+    made.run(begin, [made.epoch(1, 40, start=21)], 40)
+    made.leave("n1.1", 40 - gap, recorded=45)
+    assert _verified(made, tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "trainer", "slots", "expected"),
+    [
+        ({"kind": "agents", "cores_per_trial": 2}, "torch", 2, []),
+        ({"kind": "agents", "cores_per_trial": 2}, "torch", 3, ["agent.slots"]),
+        ({"kind": "agents", "cores_per_trial": 2}, "simulated", 3, []),
+        ({"kind": "agents", "gpus_per_trial": 1}, "torch", 2, []),
+        ({"kind": "agents", "gpus_per_trial": 2}, "torch", 2, ["agent.slots"]),
+        ({"kind": "local", "job_per_trial": False, "cores_per_trial": 4}, "torch", 4, []),
+    ],
+)
+def test_slots_are_within_what_a_node_has(
+    scheduler: dict[str, Any], trainer: str, slots: int, expected: list[str], tmp_path: Path
+) -> None:
+    training = {**TRUE_SETTINGS["training"], "trainer": trainer}
+    made = build_placed_campaign(tmp_path / "campaign", scheduler, training=training)
+    made.join("n1.1", 0, slots=slots, cores=4, gpus=2)
+    assert _verified(made, tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    ("second", "expected"),
+    [
+        ({"core_ids": [1, 2]}, ["agent.overlap"]),
+        ({"core_ids": [2, 3]}, []),
+        ({"core_ids": [0, 1], "at": 45}, []),
+        ({"core_ids": [0, 1], "job": "8"}, []),  # another job has other cores, perhaps numbered from 0 too
+        ({"core_ids": []}, []),
+    ],
+)
+def test_agents_of_a_job_on_one_node_share_no_cores(
+    second: dict[str, Any], expected: list[str], tmp_path: Path
+) -> None:
+    training = {**TRUE_SETTINGS["training"], "trainer": "torch"}
+    made = build_placed_campaign(tmp_path / "campaign", {"kind": "agents"}, training=training)
+    made.join("n1.1", 0, job="7", core_ids=[0, 1])
+    made.join("n1.2", **{"at": 20, "job": "7", **second})
+    made.leave("n1.1", 50)
+    made.leave("n1.2", 60)
+    assert _verified(made, tmp_path) == expected
+
+
+def test_a_job_a_trial_has_neither_agents_nor_allocations(tmp_path: Path) -> None:
+    made = build_placed_campaign(tmp_path / "campaign", {"kind": "local", "job_per_trial": True})
+    made.join("n1.1", 0, allocation=made.allocate())
+    made.run_on("n1.1", 0, 19, at=10)
+    assert _verified(made, tmp_path) == ["agent.unexpected", "agent.unexpected", "placement.agent"]
+
+
+@pytest.mark.parametrize("state", ["CANCELLED by 7", "TIMEOUT", "NODE_FAIL"])
+def test_the_end_of_an_allocation_that_the_scheduler_ended_is_not_compared(state: str, tmp_path: Path) -> None:
+    made = build_placed_campaign(tmp_path / "campaign")
+    name = made.allocate()
+    made.join("n1.1", 0, allocation=name)
+    made.run_on("n1.1", 0, 99, at=10)
+    line = {"name": name, "job": "7001", "start": time_in(made, -3), "end": time_in(made, 50), "nodes": ["n1"]}
+    made.write_accounting([{**line, "state": state, "exit_code": "0:0"}])
+    assert _verified(made, tmp_path) == []
+
+
+def test_an_allocation_in_another_job_has_no_account(tmp_path: Path) -> None:
+    """Its submission seemed to be lost; the accounting is queried for the job that the journal has."""
+    made = build_placed_campaign(tmp_path / "campaign")
+    name = made.allocate()
+    made.join("n1.1", 0, allocation=name, job="6999")
+    made.run_on("n1.1", 0, 19, at=10)
+    made.write_accounting([{"name": name, "job": "7001", "start": time_in(made, 20), "nodes": ["n7"]}])
+    assert _verified(made, tmp_path) == []

@@ -148,6 +148,21 @@ def test_a_lost_agent_counts_until_that_is_recorded(make: Make) -> None:
     assert made.directory.settings.scheduler.lost_after == 60
 
 
+def test_work_of_trials_is_a_sign_of_life_of_their_agent(make: Make) -> None:
+    """A killed agent gave its last sign at 4 s; one of its trials ended at 10 s, and the other epoch at 12 s."""
+    made = make()
+    made.join("n1.1", 0, slots=2)
+    for trial in (0, 1):
+        made.place(trial, on="n1.1", at=0)
+    made.run_on("n1.1", 0, 10, at=0, start_up=0)
+    made.began(0, 1)
+    made.events(made.placed_begin(0, 1, on="n1.1", start_up=0, slot=1), made.epoch(1, 12, trial=1), trial=1)
+    made.leave("n1.1", 4, "killed", recorded=20)
+    made.events(made.end(30, 1, run=1, reason="LOST"), trial=1, run=1)
+    made.ended(1, runs=2, reason="LOST", at=31)
+    assert _seconds(made) == {"given": 20, "at_work": 11, "no_trial": 1, "lost": 8}
+
+
 @pytest.mark.parametrize(("recorded", "lost"), [(50, 30), (500, 60)])
 def test_a_lost_agent_counts_for_no_longer_than_it_takes_to_notice(make: Make, recorded: float, lost: float) -> None:
     made = make(scheduler__lost_after="60s")

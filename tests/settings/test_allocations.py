@@ -144,12 +144,12 @@ def test_resources_of_pbs_are_those_of_a_trial_alone() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"setup": ["module load python"]}, "setup: is not run here, as agents are started by hand"),
+        ({"setup": ["module load python"]}, "setup: is not run here, as agents are started manually"),
         ({"template": "/shared/own.sh.j2"}, "template: nothing is submitted"),
         ({"ports": [5000, 4000]}, "ports: the first, 5000, is above the last, 4000"),
     ],
 )
-def test_agents_by_hand_take_nothing_of_a_batch_script(given: dict[str, Any], message: str) -> None:
+def test_hand_started_agents_take_nothing_of_a_batch_script(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         AgentsSettings.model_validate(given)
 

@@ -204,9 +204,11 @@ class AgentBoard:
                 continue
             newest = order.generation
             match order:
+                case Place() if order.renews and order.name in agent.held:
+                    agent.held[order.name].order, agent.limit = order, order.at_once
                 case Place():
                     known = (each for each in self.placements_of(order.name) if _lacks(each, order, agent))
-                    placement = next(known, None) or Placement(order.name, tuple(order.agents), order.at_once)
+                    placement = next(known, None) or Placement(order.name, tuple(order.agents), order.at_once, order)
                     self.place(placement, [agent.name])
                 case Stop() if order.name in agent.held:
                     agent.held[order.name].killed |= order.force

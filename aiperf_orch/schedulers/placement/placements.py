@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Final, Protocol
 
-from aiperf_orch.records.agents import AgentEnd, Exited, Started
+from aiperf_orch.records.agents import AgentEnd, Exited, Place, Started
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.records.journal import AgentLeave
 from aiperf_orch.schedulers.base import JobEnd, JobState, JobStatus
@@ -56,6 +56,7 @@ class Placement:
         name: Name of the attempt.
         agents: Names of its agents, by rank.
         at_once: Number of attempts that may run at once on each of them.
+        order: The order of an earlier controller, which this one has not confirmed; None for an order of its own.
         given: Agents whose orders have it; fewer than `agents` where a controller was killed in between.
         started: The starts, by agent.
         exited: The exits, by agent.
@@ -66,6 +67,7 @@ class Placement:
     name: str
     agents: tuple[str, ...]
     at_once: int
+    order: Place | None = None
     given: set[str] = field(default_factory=set)
     started: dict[str, Started] = field(default_factory=dict)
     exited: dict[str, Exited] = field(default_factory=dict)

@@ -125,6 +125,7 @@ class PlacementScheduler(Scheduler):
         self.board.read(holding)
         if self._generation is not None:
             self._settle()
+            self._renew()
         time, found = now(), {}
         with self.board.lock:
             agents = self.board.agents
@@ -267,6 +268,22 @@ class PlacementScheduler(Scheduler):
         self._stop(dict.fromkeys(stops), force=True)
         for agent in lost:
             self._dismiss([agent], "it was silent, and its trials were given to others")
+
+    def _renew(self) -> None:
+        """Confirm the orders of earlier controllers: an agent starts only what the present one has placed."""
+        drafts: dict[str, list[Draft]] = {}
+        with self.board.lock:
+            agents = [agent for agent in self.board.agents.values() if agent.gone is None and not agent.dismissed]
+            earlier = [(agent, each, each.order) for agent in agents for each in agent.held.values() if each.order]
+        for agent, placement, order in earlier:
+            if agent.name not in placement.started and not placement.killed:
+                fields = order.model_dump(exclude={"type", "seq", "generation", "time"})
+                renewal: Draft = (Place, fields | {"renews": True, "at_once": max(agent.limit, 1)})
+                drafts.setdefault(agent.name, []).append(renewal)
+        failed = self._write(drafts)
+        for agent, placement, _ in earlier:
+            if agent.name not in failed:
+                placement.order = None
 
     def _stop(self, placements: Iterable[Placement], *, force: bool) -> dict[str, str]:
         """Order agents to end attempts; returns errors by name of the attempt."""

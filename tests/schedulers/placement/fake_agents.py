@@ -95,7 +95,7 @@ class FakeAgent:
 
     @property
     def placed(self) -> list[str]:
-        return [order.name for order in self.orders if isinstance(order, Place)]
+        return [order.name for order in self.orders if isinstance(order, Place) and not order.renews]
 
     @property
     def at_once(self) -> list[int]:

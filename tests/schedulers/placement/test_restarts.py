@@ -24,10 +24,29 @@ def test_another_controller_finds_placements_and_their_states(placed, n1):
     assert (placed.state(A), placed.state(C)) == (JobState.RUNNING, JobState.PENDING)
     assert placed.state(B) == (EndReason.TRIAL_ERROR, ())
     assert placed.submit(A, C) == {A: "n1.1", C: "n1.1"}  # they are placed already
-    assert n1.placed == [A, B, C]
+    assert [(order.name, order.generation, order.renews) for order in n1.orders[3:]] == [(C, 2, True)]
     assert placed.scheduler.free_places() == 1
     placed.submit(D)
-    assert [(order.seq, order.generation) for order in n1.orders][-1] == (3, 2)
+    assert [(order.seq, order.generation) for order in n1.orders][-1] == (4, 2)
+
+
+def test_what_waits_is_confirmed_once_by_each_controller(placed, n1):
+    placed.submit(A, B, C)
+    n1.starts(A, B)
+    for generation in (2, 3):
+        placed.control()
+        for _ in range(2):
+            assert [placed.state(name) for name in (A, B, C)] == [JobState.RUNNING, JobState.RUNNING, JobState.PENDING]
+        assert [(order.name, order.generation) for order in n1.orders if order.renews][-1] == (C, generation)
+    assert [order.renews for order in n1.orders] == [False] * 3 + [True] * 2
+    n1.returns(C)
+    assert placed.state(C) == "never started"
+    placed.submit(C)
+    assert placed.state(C) is JobState.PENDING
+    placed.control()
+    assert placed.state(C) is JobState.PENDING
+    n1.starts(C)
+    assert placed.state(C) is JobState.RUNNING
 
 
 def test_a_torn_last_order_was_not_given(placed, n1):
