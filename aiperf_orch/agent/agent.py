@@ -70,6 +70,7 @@ class Agent:
     def run(self) -> int:
         """Run until the agent ends; returns its exit status."""
         processes.become_subreaper()
+        os.umask(0o077)  # as batch scripts do: what trials write is the user's own
         membership = self._membership
         settings = membership.directory.settings
         with self._handled_signals():

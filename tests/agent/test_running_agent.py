@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from agent.running_agent import RunningAgent, is_gone
-from aiperf_orch.campaign.agent_files import HeartbeatReader, HeartbeatWriter
+from aiperf_orch.campaign.agent_files import HeartbeatReader
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.durable_files import replace_file
 from aiperf_orch.campaign.lock import read_holder
@@ -184,21 +184,17 @@ def test_the_heartbeat_goes_on(make_campaign: Callable[..., CampaignDirectory]) 
 
 def test_an_idle_agent_without_a_controller_ends(make_campaign: Callable[..., CampaignDirectory]) -> None:
     directory = make_campaign(scheduler__advanced={"wait_for_controller": "3s"})
-    controller = HeartbeatWriter(directory.controller_heartbeat)
     with RunningAgent(directory, "--slots", "1") as agent:
         agent.place_script(A, "sleep 4")
         agent.exited(A)  # an attempt is no reason to end
         assert agent.process.poll() is None
-        begun = time.monotonic()
-        controller.beat()
         assert agent.ended().reason == "no controller"
-        assert time.monotonic() - begun >= 3
 
 
 def test_before_the_end_of_the_allocation_trials_are_warned(make_campaign: Callable[..., CampaignDirectory]) -> None:
     directory = make_campaign(scheduler__advanced={"warn_before": "2s"})
     with RunningAgent(
-        directory, "--slots", "1", environment={"SLURM_JOB_END_TIME": str(int(time.time()) + 9)}
+        directory, "--slots", "1", environment={"SLURM_JOB_END_TIME": str(int(time.time()) + 15)}
     ) as agent:
         agent.place_script(A, "trap 'echo warned; exit 6' USR1; echo ready; while :; do sleep 0.05; done")
         agent.place_script(B, "true")
@@ -214,7 +210,7 @@ def test_what_ignores_the_warning_is_ended_before_the_allocation(
     make_campaign: Callable[..., CampaignDirectory],
 ) -> None:
     directory = make_campaign(scheduler__advanced={"warn_before": "2s"})
-    with RunningAgent(directory, "--slots", "1", "--ends-at", str(time.time() + 8)) as agent:
+    with RunningAgent(directory, "--slots", "1", "--ends-at", str(time.time() + 14)) as agent:
         agent.place_script(A, "trap '' USR1 TERM; echo ready; while :; do sleep 0.05; done")
         agent.wait_output(A, "ready")
         assert agent.ended().reason == "time limit"
