@@ -237,7 +237,9 @@ class AllocationKeeper(AgentsKeeper):
             if name in self._live:
                 present[name] = present.get(name, False) or agent.left is None
         for name, any_present in present.items():
-            self._live[name].has_agents, self._live[name].deserted = True, not any_present
+            allocation = self._live[name]
+            allocation.has_agents = True
+            allocation.deserted_since = None if any_present else allocation.deserted_since or monotonic()
 
     def _poll(self) -> None:
         """Query the queue for the allocations whose state only it knows."""
@@ -257,7 +259,7 @@ class AllocationKeeper(AgentsKeeper):
     def _may_end_soon(self, allocation: LiveAllocation) -> bool:
         """Whether its job may end at any moment."""
         uncertain = allocation.cancelling is not None or allocation.missing_since is not None
-        return self._is_over or uncertain or allocation.deserted
+        return self._is_over or uncertain or allocation.deserted_since is not None
 
     def _query_period(self, allocation: LiveAllocation) -> float:
         """Seconds between two queries of the queue that an allocation is worth."""

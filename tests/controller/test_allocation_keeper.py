@@ -220,6 +220,39 @@ def test_an_allocation_without_agents_is_hung(kept):
     assert "no agent began within 10s of its start" in kept.campaign.state.phase_reason
 
 
+def test_an_allocation_that_outlives_its_agents_is_ended(kept):
+    kept.batch.never_starts = False
+    kept.run()
+    kept.keeper._settings = kept.keeper._settings.model_copy(update={"begin_within": 0.1})
+    kept.agents.leave("n1.1", "failed")
+    kept.step_until(lambda: ("kill", "a00001") in kept.batch.calls, "it is cancelled by force")
+    kept.batch.jobs.clear()
+    kept.step_until(lambda: kept.allocations[1] == "HUNG", "its end")
+
+
+@pytest.mark.parametrize("call", ["submit", "query", "cancel"])
+def test_a_scheduler_that_hangs_does_not_block_a_step(kept, monkeypatch, call):
+    answers, begun = Event(), Event()
+    real = getattr(kept.batch, call)
+
+    def hang(*arguments, **options):
+        begun.set()
+        assert answers.wait(20), "the test did not let the call end"
+        return real(*arguments, **options)
+
+    kept.batch.nonblocking = False
+    kept.restart()
+    monkeypatch.setattr(kept.batch, call, hang)
+    if call == "cancel":
+        kept.step_until(lambda: kept.allocations.get(1) == "7", "it was accepted")
+        kept.campaign.append(Stopped)
+    kept.agents.begin("n2.1", None)
+    kept.step_until(begun.is_set, "the call")
+    kept.step_until(lambda: "n2.1" in kept.campaign.state.workforce.agents, "an agent joined meanwhile")
+    answers.set()
+    kept.step_until(lambda: 1 in kept.allocations and not kept.keeper._submitter.running, "the call ended")
+
+
 @pytest.mark.parametrize(("kind", "fields"), [(Stopped, {}), (Finished, {"reason": "done", "by_deadline": False})])
 def test_a_campaign_that_is_over_dismisses_its_agents(kept, kind, fields):
     kept.run()
