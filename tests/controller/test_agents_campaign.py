@@ -144,9 +144,10 @@ def test_trials_of_a_terminated_agent_go_on_elsewhere(make_placed):
     check_nothing_lost_and_nothing_twice(campaign, 8)
 
 
-@pytest.mark.parametrize(("torn", "trials"), [(False, 3), (True, 1)], ids=["line on disk", "line torn"])
-def test_a_controller_killed_at_any_journal_line_loses_nothing(make_placed, torn, trials):
-    for line in range(1, 60):
+@pytest.mark.parametrize(("torn", "first"), [(False, 3), (True, 4)], ids=["line on disk", "line torn"])
+def test_a_controller_killed_at_every_second_journal_line_loses_nothing(make_placed, torn, first):
+    trials = 2
+    for line in range(first, 60, 2):
         changes = {"campaign__concurrency": 1, "training__simulated_epoch_seconds": 0.0}
         campaign = make_placed(f"line {line}", campaign__max_trials=trials, **changes)
         agent = campaign.start_agent(slots=1)
