@@ -15,10 +15,12 @@ from pbs.instance import Pbs
 
 from aiperf_orch.campaign.snapshot import read_state
 from aiperf_orch.commands import package
+from aiperf_orch.package.verify import verify
 from aiperf_orch.schedulers.base import AccountedJob, Scheduler
 from aiperf_orch.schedulers.registry import make_scheduler
 from aiperf_orch.settings.models import SiteSettings
 from cluster.slurm import SlurmCluster
+from package_fixtures import TamperedPackage
 from placed_campaign import PlacedCampaignBuilder
 
 _SITE: dict[str, dict[str, Any]] = {
@@ -37,8 +39,8 @@ _KINDS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def _run_campaign(aiperf: Callable[..., Any], folder: Path, kind: str) -> None:
-    site = {**_SITE, "scheduler": _SITE["scheduler"] | _KINDS[kind][1]}
+def _run_campaign(aiperf: Callable[..., Any], folder: Path, kind: str, **settings: Any) -> None:
+    site = {**_SITE, "scheduler": _SITE["scheduler"] | _KINDS[kind][1] | settings}
     (folder / "site.yaml").write_text(yaml.safe_dump(site))
     ran = aiperf("run", "site.yaml", "--campaign-dir", "campaign", "--yes", timeout=180)
     assert ran.returncode == 0, ran.stderr
@@ -69,6 +71,31 @@ def test_a_package_holds_the_schedulers_accounting(
     assert all(job["start"] and job["end"] for job in jobs)
     assert not {node for job in jobs for node in job["nodes"]} & {*getattr(cluster, "nodes", ["pbsn1", "pbsn2"])}
     assert aiperf("verify", "p.tar.gz").returncode == 0
+
+
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=getattr(pytest.mark, kind)) for kind in _KINDS])
+def test_a_package_holds_the_accounting_of_allocations(
+    kind: str, request: Any, aiperf: Callable[..., Any], tmp_path: Path
+) -> None:
+    request.getfixturevalue(_KINDS[kind][0])
+    allocations = {"nodes": 1, "time_limit": "10m", "cpus_per_node": 2}
+    _run_campaign(aiperf, tmp_path, kind, allocations=allocations)
+    packed = aiperf("package", "campaign", "--output", "p.tar.gz", "--pseudonyms", timeout=120)
+    assert packed.returncode == 0, packed.stdout + packed.stderr
+    jobs = _accounting(tmp_path / "p.tar.gz")
+    assert jobs is not None
+    used, *unused = jobs
+    assert (used["name"].partition("-")[2], used["state"]) == ("a00001", "COMPLETED")
+    assert [node.partition("-")[0] for node in used["nodes"]] == ["host"]
+    assert not any(job["nodes"] for job in unused)  # the next one, which was cancelled while it waited
+    found = verify(tmp_path / "p.tar.gz")
+    assert list(map(str, found.faults)) == []
+    assert found.result_row is not None
+    assert found.result_row["node_hours_given"] > found.result_row["node_hours_at_work"] > 0
+    tampered = TamperedPackage(tmp_path / "p.tar.gz")
+    tampered.files["accounting.jsonl"] = b""
+    faults = verify(tampered.write(tmp_path / "tampered.tar.gz")).faults
+    assert [fault.id for fault in faults] == ["accounting.missing"]
 
 
 @pytest.mark.pbs

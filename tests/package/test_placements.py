@@ -47,6 +47,15 @@ def test_pseudonyms_replace_hosts_in_names_of_agents(placed_campaign: CampaignDi
     assert package.lines("accounting.jsonl")[0]["nodes"][0] == begin["hosts"][0]
 
 
+def test_a_user_named_like_a_reason_changes_no_reason(
+    placed_campaign: CampaignDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("LOGNAME", "USER"):
+        monkeypatch.setenv(variable, "dismissed")
+    write_package(placed_campaign, tmp_path / "p.tar.gz", with_pseudonyms=True)
+    assert _faults(tmp_path / "p.tar.gz") == []
+
+
 def test_private_values_in_names_of_agents_are_hashed(tmp_path: Path) -> None:
     made = build_placed_campaign(tmp_path / "campaign", {**SLURM, "account": "projectx-7"})
     made.join("projectx-7-node.1", -5)
