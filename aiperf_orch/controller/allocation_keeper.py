@@ -230,11 +230,16 @@ class AllocationKeeper(AgentsKeeper):
     # the queue
 
     def _note_agents(self) -> None:
-        """Note of which allocations agents have joined."""
+        """Note of which allocations agents have joined, and which of them all have left."""
+        present: dict[str, bool] = {}
         for agent in self._campaign.state.workforce.agents.values():
-            allocation = self._live.get(agent.record.allocation or "")
-            if allocation is not None:
-                allocation.has_agents, allocation.pending = True, False
+            name = agent.record.allocation
+            if name in self._live:
+                present[name] = present.get(name, False) or agent.left is None
+        for name, any_present in present.items():
+            allocation = self._live[name]
+            allocation.has_agents = True
+            allocation.deserted_since = None if any_present else allocation.deserted_since or monotonic()
 
     def _poll(self) -> None:
         """Query the queue for the allocations whose state only it knows."""
@@ -253,11 +258,8 @@ class AllocationKeeper(AgentsKeeper):
 
     def _may_end_soon(self, allocation: LiveAllocation) -> bool:
         """Whether its job may end at any moment."""
-        if self._is_over or allocation.cancelling or allocation.missing_since is not None:
-            return True
-        agents = self._campaign.state.workforce.agents.values()
-        left = [agent.left for agent in agents if agent.record.allocation == allocation.name]
-        return bool(left) and all(left)
+        uncertain = allocation.cancelling is not None or allocation.missing_since is not None
+        return self._is_over or uncertain or allocation.deserted_since is not None
 
     def _query_period(self, allocation: LiveAllocation) -> float:
         """Seconds between two queries of the queue that an allocation is worth."""
@@ -299,9 +301,7 @@ class AllocationKeeper(AgentsKeeper):
             if name in self._live or name not in allocations or status.state is JobState.ENDED:
                 continue
             if name not in self._ghosts:
-                self._warn(
-                    f"allocation {name} (job {status.job}) appeared after its submission was given up: cancelled"
-                )
+                self._warn(f"allocation {name} (job {status.job}) was accepted too late, and is cancelled")
                 ghost = replace(allocations[name], job=status.job)
                 self._ghosts[name] = LiveAllocation(ghost, cancelling=JobEnd(None, "never accepted"))
 

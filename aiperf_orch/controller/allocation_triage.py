@@ -23,7 +23,7 @@ class LiveAllocation:
     Attributes:
         state: The allocation by the journal.
         has_agents: Whether any agent has ever joined from it.
-        pending: Whether the queue listed it as pending when it was queried last.
+        deserted_since: Since when all agents that joined from it have left; None while any has not.
         missing_since: When the scheduler first did not know its job; None while it does.
         stuck_since: Since when its job will not start without intervention; None where it will.
         cancelling: Why its job is being cancelled, with a message; None where it is not.
@@ -33,7 +33,7 @@ class LiveAllocation:
 
     state: AllocationState
     has_agents: bool = False
-    pending: bool = False
+    deserted_since: float | None = None
     missing_since: float | None = None
     stuck_since: float | None = None
     cancelling: JobEnd | None = None
@@ -92,16 +92,19 @@ def _note_alive(allocation: LiveAllocation, status: JobStatus, settings: Schedul
     """Note the state of a job that is pending or runs; one that will never serve is to be cancelled."""
     clock = monotonic()
     allocation.missing_since = None
-    allocation.pending = status.state is JobState.PENDING
-    allocation.state.note = status.detail if allocation.pending else ""
+    allocation.state.note = status.detail if status.state is JobState.PENDING else ""
     allocation.stuck_since = (allocation.stuck_since or clock) if status.stuck else None
-    if allocation.cancelling is not None or allocation.has_agents:
+    within = format_duration(settings.begin_within)
+    if allocation.cancelling is not None:
+        return
+    if allocation.has_agents:
+        if allocation.deserted_since is not None and clock - allocation.deserted_since >= settings.begin_within:
+            allocation.cancelling = JobEnd(EndReason.HUNG, f"it did not end within {within} of its last agent")
         return
     stuck_for = clock - allocation.stuck_since if allocation.stuck_since is not None else 0.0
     if status.stuck and (status.final or stuck_for >= settings.begin_within):
         allocation.cancelling = JobEnd(EndReason.HELD, status.detail)
     elif (status.running_for or 0.0) >= settings.begin_within:
-        within = format_duration(settings.begin_within)
         allocation.cancelling = JobEnd(EndReason.HUNG, f"no agent began within {within} of its start")
 
 
@@ -112,7 +115,7 @@ def _classify_absent(
     clock = monotonic()
     if allocation.missing_since is None:
         allocation.missing_since = clock
-    elif clock - allocation.missing_since >= settings.lost_after:
+    if allocation.deserted_since is not None or clock - allocation.missing_since >= settings.lost_after:
         if allocation.state.job is None and status is None:
             triage.never_accepted.append(allocation.name)
         else:

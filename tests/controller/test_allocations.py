@@ -90,6 +90,7 @@ def test_a_campaign_in_one_allocation_of_slurm(make_slurm_campaign, slurm):
     }
     assert {begin["job"] for begin in placed} == {agents[0]["job"]}
     check_order(campaign)
+    campaign.check_verifies()
     assert campaign.leaves_nothing_running()
     assert campaign.warnings == []
 
@@ -245,6 +246,18 @@ def test_the_queue_is_left_alone_while_agents_live(make_slurm_campaign, slurm, l
     assert campaign.leaves_nothing_running()
 
 
+@pytest.mark.pbs
+def test_a_campaign_in_one_allocation_of_pbs(make_pbs_campaign):
+    campaign = make_pbs_campaign(**ALLOCATIONS)
+    phase, state = campaign.run()
+    assert (phase, len(state.ends)) == (Phase.FINISHED, 12)
+    assert sorted((agent["host"], agent["slots"]) for agent in joined(campaign)) == [("pbsn1", 2), ("pbsn2", 2)]
+    assert ends_of_allocations(campaign) == [("a00001", "DISMISSED")]
+    check_order(campaign)
+    campaign.check_verifies()
+    assert campaign.leaves_nothing_running()
+
+
 @pytest.mark.local
 def test_a_campaign_on_the_agent_of_this_machine(make_here):
     campaign = make_here()
@@ -285,4 +298,33 @@ def test_the_deadline_ends_trials_and_their_agent(make_here, long_trials):
     assert phase is Phase.FINISHED
     assert {end.reason.value for end in state.ends} == {"CAMPAIGN_ENDED"}
     assert ends_of_allocations(campaign) == [("a00001", "DISMISSED")]
+    assert campaign.leaves_nothing_running()
+
+
+class _KilledError(BaseException):
+    """Stands for SIGKILL."""
+
+
+@pytest.mark.local
+@pytest.mark.parametrize("lines", range(2, 9))
+def test_a_controller_killed_before_any_line_is_replaced(make_here, lines):
+    campaign = make_here(campaign__max_trials=3)
+    controller = campaign.controller()
+    held, append = controller._campaign, controller._campaign.append
+
+    def append_or_die(kind, **fields):
+        if len(held.entries) >= lines:
+            raise _KilledError
+        return append(kind, **fields)
+
+    held.append = append_or_die
+    with pytest.raises(_KilledError):
+        wait_for(lambda: controller.step() is not Phase.RUNNING, "the end of the campaign, or of its controller")
+    held.close()
+    phase, state = campaign.run()
+    assert (phase, len(state.trials)) == (Phase.FINISHED, 3)
+    assert {trial.end.reason.value for trial in state.trials.values()} == {"COMPLETED"}
+    assert len(state.workforce.allocations) == 1
+    assert all(allocation.end for allocation in state.workforce.allocations.values())
+    check_order(campaign)
     assert campaign.leaves_nothing_running()
