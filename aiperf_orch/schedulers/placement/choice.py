@@ -52,8 +52,8 @@ class Chooser:
     """Chooses teams for one attempt after another, so that no more than `concurrency` are ever at work.
 
     A free slot comes first: of the allocation that lasts longest, on the team with the smallest share of its slots at
-    work. Without a free slot an attempt waits where the most may still wait. Excluded hosts are avoided; only where all teams
-    have one is it used, and rather than on an excluded host an attempt waits beyond `lookahead` on another one.
+    work. Without a free slot an attempt waits where the most may still wait. Excluded hosts are avoided; only where all
+    teams have one is it used, and rather than on an excluded host an attempt waits beyond `lookahead` on another one.
     """
 
     def __init__(self, teams: Sequence[Team], *, concurrency: int, busy: int, lookahead: int | None) -> None:
