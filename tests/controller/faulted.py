@@ -74,7 +74,8 @@ class OnPbs:
 class ObservedCampaign:
     """A campaign that is run by a process of its own, seen from outside through its files."""
 
-    def __init__(self, folder, settings):
+    def __init__(self, folder, settings, environment=None):
+        self._environment = environment
         self.path = folder / "campaign"
         self._site = folder / "site.yaml"
         self._site.write_text(yaml.safe_dump(settings))
@@ -85,7 +86,9 @@ class ObservedCampaign:
 
     def start(self):
         command = [sys.executable, "-m", "aiperf_orch.cli", "run", self._site, "--campaign-dir", self.path, "--yes"]
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log)
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log, env=self._environment
+        )
 
     def kill(self):
         """kill -9 of the controller, wherever it stands, and another one."""
