@@ -91,9 +91,18 @@ class PlacedCampaign(ObservedCampaign):
         return wait_for(find, f"the template process of {agent}")
 
     def left(self, agent, reason):
-        """Wait until an agent has left for a reason."""
+        """Wait until an agent has left for a reason, and until no attempt is on it."""
         leave = self.wait_for(lambda state: state.workforce.agents[agent].left, f"{agent} has left")
         assert leave.reason == reason, leave
+        self.wait_until_empty([agent])
+
+    def wait_until_empty(self, agents):
+        """Wait until all attempts on agents that are gone have ended, or been placed on others."""
+
+        def is_empty(state):
+            return not any(set(agents) & set(agents_in(attempt.job)) for attempt in state.live.values())
+
+        self.wait_for(is_empty, f"no attempt is on {', '.join(agents)}")
 
     # faults
 
@@ -101,10 +110,8 @@ class PlacedCampaign(ObservedCampaign):
         """kill -9 of an agent; another one takes its place and says so."""
         agent = self.agent_at_work().agent
         killed = self.template_of(agent).parent()
-        at_work = {attempt.key for attempt in self.at_work(self.state).get(agent, [])}
         killed.kill()
         self.left(agent, "killed")
-        self.wait_for(lambda state: not at_work & state.live.keys(), "its attempts have ended")
 
     def kill_template(self):
         """kill -9 of a template process: its agent starts another one, and its trials run on."""
