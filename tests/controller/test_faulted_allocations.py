@@ -156,17 +156,17 @@ def test_all_faults_of_a_campaign_in_allocations(begin, batch_system, tmp_path):
         "setup": preloaded(tmp_path),
         "allocations": allocations,
     }
-    trials = 80
+    trials = 64
     campaign = begin(Allocations, settings_of(scheduler, trials, concurrency=6), batch_system)
     campaign.wait_for_ends(2)
     for fault in (
         campaign.kill_controller,
         campaign.kill_agent,
         campaign.kill_template,
+        campaign.stop_server,
         campaign.lose_node,
         campaign.cancel_allocation,
         campaign.make_unreadable,
-        campaign.stop_server,
         campaign.time_limit,
         campaign.kill_controller,
     ):
