@@ -143,7 +143,7 @@ def test_jobs_that_share_a_node_have_been_divided_by_the_batch_system(
     make_campaign: Callable[..., CampaignDirectory],
 ) -> None:
     directory = make_campaign(training__trainer="torch", scheduler__gpus_per_trial=1)
-    variables = {"CUDA_VISIBLE_DEVICES": "0"}  # under cgroups each job has a GPU 0 of its own
+    variables: dict[str, Any] = {"CUDA_VISIBLE_DEVICES": "0"}  # under cgroups each job has a GPU 0 of its own
     with (
         RunningAgent(directory, environment=variables | {"AIPERF_ORCH_JOB_ID": "77"}) as first,
         RunningAgent(directory, environment=variables | {"AIPERF_ORCH_JOB_ID": "78"}) as second,
@@ -179,7 +179,7 @@ def test_agents_of_an_allocation_wait_for_a_file_system_that_is_away(
 ) -> None:
     away = tmp_path / "away"
     away.touch()
-    variables = {
+    variables: dict[str, Any] = {
         "LD_PRELOAD": str(preload("unreadable")),
         "UNREADABLE": str(away),
         "UNREADABLE_PATH": str(directory.path),
