@@ -87,7 +87,7 @@ def test_a_newer_campaign_is_refused(directory: CampaignDirectory) -> None:
     ],
 )
 def test_an_allocation_without_room_is_refused(
-    make_campaign: Callable[..., CampaignDirectory], options: list[str], environment: dict[str, str], message: str
+    make_campaign: Callable[..., CampaignDirectory], options: list[str], environment: dict[str, Any], message: str
 ) -> None:
     directory = make_campaign(training__trainer="torch")
     assert message in refusal(directory.path, *options, **environment)
