@@ -21,6 +21,7 @@ from aiperf_orch.campaign.agent_files import claim_folder
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.durable_files import read_file
 from aiperf_orch.campaign.format_versions import newer_writer, stated_in_line
+from aiperf_orch.campaign.safe_reading import LONG_RETRY_SECONDS, retry_transient
 from aiperf_orch.records.agents import AgentBegin
 from aiperf_orch.settings.placement import PlacementSettings, placement_settings
 from aiperf_orch.util.errors import RecordError, UsageError
@@ -68,11 +69,7 @@ def join(options: JoinOptions, environment: Mapping[str, str]) -> Membership:
         UsageError: When the agent must not begin, with the reason and what to do.
         TransientError: When the campaign cannot be read for now.
     """
-    try:
-        directory = CampaignDirectory.open(options.campaign_dir)
-        _check_goes_on(directory)
-    except RecordError as error:
-        raise UsageError(str(error)) from None
+    directory = _open(options)
     settings = placement_settings(directory.settings.scheduler, directory.settings.campaign.concurrency)
     if settings is None:
         raise UsageError(
@@ -122,6 +119,23 @@ def join(options: JoinOptions, environment: Mapping[str, str]) -> Membership:
     log.add(begin)
     log.write()
     return Membership(directory, settings, begin, slots, log, own.ends_at)
+
+
+def _open(options: JoinOptions) -> CampaignDirectory:
+    """Open a campaign that needs agents.
+
+    A job that begins while the file system is away may have waited in the queue for hours: its agents wait, too.
+    """
+
+    def read() -> CampaignDirectory:
+        directory = CampaignDirectory.open(options.campaign_dir)
+        _check_goes_on(directory)
+        return directory
+
+    try:
+        return retry_transient(read, LONG_RETRY_SECONDS if options.allocation else 0.0)
+    except RecordError as error:
+        raise UsageError(str(error)) from None
 
 
 def _check_goes_on(directory: CampaignDirectory) -> None:

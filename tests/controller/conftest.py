@@ -66,6 +66,8 @@ def _settings(scheduler, **changes):
         if name.startswith("simulated_"):
             target, name = target.setdefault("simulated", {}), name.removeprefix("simulated_")
         target[name] = value
+    if data["scheduler"].get("kind") == "agents":
+        data["scheduler"].pop("job_per_trial", None)  # of the scheduler local
     return SiteSettings.model_validate(data)
 
 

@@ -92,7 +92,9 @@ class PlacedCampaign(ObservedCampaign):
 
     def left(self, agent, reason):
         """Wait until an agent has left for a reason, and until no attempt is on it."""
-        leave = self.wait_for(lambda state: state.workforce.agents[agent].left, f"{agent} has left")
+        leave = self.wait_for(
+            lambda state: agent in state.workforce.agents and state.workforce.agents[agent].left, f"{agent} has left"
+        )
         assert leave.reason == reason, leave
         self.wait_until_empty([agent])
 

@@ -156,17 +156,17 @@ def test_all_faults_of_a_campaign_in_allocations(begin, batch_system, tmp_path):
         "setup": preloaded(tmp_path),
         "allocations": allocations,
     }
-    trials = 80
+    trials = 76
     campaign = begin(Allocations, settings_of(scheduler, trials, concurrency=6), batch_system)
     campaign.wait_for_ends(2)
     for fault in (
         campaign.kill_controller,
         campaign.kill_agent,
         campaign.kill_template,
+        campaign.stop_server,
         campaign.lose_node,
         campaign.cancel_allocation,
         campaign.make_unreadable,
-        campaign.stop_server,
         campaign.time_limit,
         campaign.kill_controller,
     ):
@@ -250,14 +250,14 @@ class HandStarted(PlacedCampaign):
 
     def time_limit(self):
         """An agent's time is over, and another one has joined."""
-        agent = self.start_agent("h8", "--ends-at", str(time.time() + 16))
+        agent = self.start_agent("h8", "--ends-at", str(time.time() + 14))
         self.start_agent("h9")
         self.left(agent.name, "time limit")
 
 
 @pytest.mark.local
 def test_all_faults_of_a_campaign_on_agents_by_hand(begin):
-    trials = 50
+    trials = 72
     campaign = begin(HandStarted, settings_of({"kind": "agents", "lost_after": "8s"}, trials, concurrency=5))
     for host in ("h1", "h2", "h3", "h4"):
         campaign.start_agent(host)
@@ -269,8 +269,8 @@ def test_all_faults_of_a_campaign_on_agents_by_hand(begin):
         campaign.lose_node,
         campaign.make_unreadable,
         campaign.cancel_allocation,
-        campaign.time_limit,
         campaign.kill_controller,
+        campaign.time_limit,
     ):
         fault()
     assert campaign.process.wait(PATIENCE) == 0, campaign.said()
