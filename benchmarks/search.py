@@ -29,7 +29,8 @@ from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.journal import Journal, read_journal
 from aiperf_orch.campaign.network_limits import seed_network
 from aiperf_orch.campaign.state import CampaignState
-from aiperf_orch.controller.search_adapter import SearchAdapter, make_search
+from aiperf_orch.controller.search_adapter import SearchAdapter
+from aiperf_orch.search import make_search
 from aiperf_orch.network import counts, morphisms
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.network.morphisms import MorphismLimits

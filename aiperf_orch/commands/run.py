@@ -22,9 +22,9 @@ from aiperf_orch.commands.score import summary, write_result_files
 from aiperf_orch.commands.self_invocation import command_line, cron_line
 from aiperf_orch.commands.site_options import describe
 from aiperf_orch.commands.workforce_summary import held_resources, how_to_start
-from aiperf_orch.controller.search_adapter import make_search
 from aiperf_orch.results.result import compute_result
 from aiperf_orch.schedulers.registry import make_scheduler
+from aiperf_orch.search import make_search
 from aiperf_orch.settings.loading import LoadedSettings
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.settings.placement import placement_settings
