@@ -103,9 +103,7 @@ class HeldCampaign:
                 search=SEARCH_VERSION,
             )
         holder = self._lock.holder
-        self.append(
-            Opened, host=holder.host, pid=holder.pid, version=aiperf_orch.__version__, search=SEARCH_VERSION
-        )
+        self.append(Opened, host=holder.host, pid=holder.pid, version=aiperf_orch.__version__, search=SEARCH_VERSION)
         if resume:
             self.directory.stop_request.unlink(missing_ok=True)
             if self.state.phase in (Phase.PAUSED, Phase.STOPPED):

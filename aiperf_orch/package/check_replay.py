@@ -25,7 +25,7 @@ _OFFSETS: Final = tuple(sign * 10.0**-digits for digits in range(15, 9, -1) for 
 """Offsets of bounds, the least first, by which arithmetic of another machine is imitated."""
 _DROPOUT_TOLERANCE: Final = 1e-9
 _MOST_EXPLAINED: Final = 20
-"""Number of unexplained differences after which another machine's arithmetic is not tried: it takes 13 proposals each."""
+"""Number of unexplained differences after which another machine's arithmetic is not tried, which takes 13 proposals."""
 
 
 @dataclass

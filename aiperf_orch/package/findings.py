@@ -13,7 +13,10 @@ _LONGEST: Final = 400  # characters
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault or remark. `where` is a file of the package, with a line number if it has one: `events/00003-1.0.jsonl:4`."""
+    """One fault or remark.
+
+    `where` is a file of the package, with a line number if it has one: `events/00003-1.0.jsonl:4`.
+    """
 
     id: str
     where: str
