@@ -289,15 +289,19 @@ def mail(
 @click.option(
     "--draw", type=click.IntRange(min=0), metavar="NUMBER", help="Number that draws these N; default: a random one."
 )
+@click.option("--commitment", metavar="HASH", help="Hold the package to what `run` printed when the campaign began.")
 @options.TABLE_OR_JSON
-def verify(package: Path, signers: Path | None, replay: str | None, draw: int | None, form: str) -> None:
+def verify(
+    package: Path, signers: Path | None, replay: str | None, draw: int | None, commitment: str | None, form: str
+) -> None:
     """Check that a package's numbers follow from its records.
 
     Exit status: 0 verified, 1 faults were found. Whether the result is rankable is printed too, and is no fault.
     """
     from aiperf_orch.commands.verify import replay_request, verify_package
 
-    _finish(verify_package(package, signers, form, replay=replay_request(replay, draw)))
+    request = replay_request(replay, draw)
+    _finish(verify_package(package, signers, form, replay=request, commitment=commitment))
 
 
 @main.command()

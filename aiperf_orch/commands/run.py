@@ -14,6 +14,7 @@ from aiperf_orch.campaign.permissions import parent_warnings
 from aiperf_orch.campaign.snapshot import read_snapshot
 from aiperf_orch.campaign.state import CampaignState, Phase
 from aiperf_orch.commands.command_output import CommandOutput, ExitStatus
+from aiperf_orch.commands.commitment import announce_commitment
 from aiperf_orch.commands.cost_estimate import confirm_cost
 from aiperf_orch.commands.detach import detach
 from aiperf_orch.commands.foreground_controller import Outcome, restrict_umask, run_controller
@@ -89,6 +90,7 @@ def run_campaign(
         return _finish(directory, Phase.FINISHED)
     if background:
         process = detach(directory, _foreground_arguments(directory.path))
+        announce_commitment(directory, again=True)  # the controller logged it in the background
         status, stop = (command_line([each, str(directory.path)]) for each in ("status", "stop"))
         _log.info(
             "the controller runs in the background as process %d; its log is %s", process, directory.controller_log

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 
@@ -34,7 +35,12 @@ def replay_request(wanted: str | None, draw: int | None) -> ReplayRequest | None
 
 
 def verify_package(
-    package: Path, signers: Path | None, form: str, *, replay: ReplayRequest | None = None
+    package: Path,
+    signers: Path | None,
+    form: str,
+    *,
+    replay: ReplayRequest | None = None,
+    commitment: str | None = None,
 ) -> CommandOutput:
     """Verify a package; returns the findings (`table` or `json`), and the exit status: 0 verified, 1 not verified.
 
@@ -43,9 +49,15 @@ def verify_package(
         signers: Signers one of whom must have signed it; None requires no signature.
         form: Format of the output.
         replay: The proposals that are made again, if any.
+        commitment: The commitment that was announced for the campaign, if any.
+
+    Raises:
+        UsageError: for a commitment that is no SHA-256, and as of `verify`.
     """
+    if commitment is not None and not re.fullmatch(r"[0-9a-f]{64}", commitment):
+        raise UsageError(f"--commitment: {commitment} is no commitment: it has 64 digits from 0 to f, in lower case")
     gc.disable()  # many small objects that all stay: the search for cycles among them takes a third of the time
-    found = verify(package, signers, replay=replay)
+    found = verify(package, signers, replay=replay, commitment=commitment)
     text = json.dumps(_document(found), indent=2) if form == "json" else _table(package, signers, found)
     return CommandOutput(text + "\n", ExitStatus.DONE if found.verified else ExitStatus.FAILED, form)
 

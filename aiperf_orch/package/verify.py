@@ -14,6 +14,7 @@ from typing import Any
 from aiperf_orch.campaign.format_versions import NEWER_VERSION
 from aiperf_orch.package.check_accounting import check_accounting
 from aiperf_orch.package.check_allocation_accounting import check_allocation_accounting
+from aiperf_orch.package.check_commitment import check_commitment
 from aiperf_orch.package.check_end_reasons import check_histories
 from aiperf_orch.package.check_events import check_events
 from aiperf_orch.package.check_placements import check_placements
@@ -66,13 +67,16 @@ class Verification:
         return self.result_row is not None and not self.missed_rules
 
 
-def verify(path: Path, signers: Path | None = None, *, replay: ReplayRequest | None = None) -> Verification:
+def verify(
+    path: Path, signers: Path | None = None, *, replay: ReplayRequest | None = None, commitment: str | None = None
+) -> Verification:
     """Verify a package. The contents of the package never raise an error; its faults are listed.
 
     Args:
         path: the file; a detached signature is expected beside it, with `.sig` appended to the name.
         signers: an `allowed_signers` file of ssh-keygen: requires a valid signature by one of them. None requires none.
         replay: the proposals that are made again; None makes none.
+        commitment: the commitment that was announced when the campaign began; None was announced.
 
     Raises:
         UsageError: The file does not exist, or ssh-keygen is required and missing.
@@ -81,7 +85,7 @@ def verify(path: Path, signers: Path | None = None, *, replay: ReplayRequest | N
     faults = Faults()
     with open_package(path, faults) as package:
         signed_by = check_signature(path, signers, faults) if signers else None
-        row, missed = (None, []) if package is None else _examine(package, faults, replay)
+        row, missed = (None, []) if package is None else _examine(package, faults, replay, commitment)
         newer = [fault for fault in faults.listed if fault.id == NEWER_VERSION]
         if newer:  # other faults follow from records that this version does not understand
             signature = [fault for fault in faults.listed if fault.id.startswith("signature.")]
@@ -90,7 +94,9 @@ def verify(path: Path, signers: Path | None = None, *, replay: ReplayRequest | N
         return Verification(faults.listed, faults.unlisted, row, missed, sha256, signed_by, faults.remarks)
 
 
-def _examine(package: Package, faults: Faults, replay: ReplayRequest | None) -> tuple[dict[str, Any] | None, list[str]]:
+def _examine(
+    package: Package, faults: Faults, replay: ReplayRequest | None, commitment: str | None
+) -> tuple[dict[str, Any] | None, list[str]]:
     """Add every fault of a package; returns the recomputed row of result.csv, and the ids of the rules it misses."""
     manifest = check_manifest(package, faults)
     index = index_package(package, faults)
@@ -103,6 +109,8 @@ def _examine(package: Package, faults: Faults, replay: ReplayRequest | None) -> 
     check_accounting(index)
     check_allocation_accounting(index)
     check_tables(index, manifest)
+    if commitment is not None:
+        check_commitment(index, commitment)
     if replay is not None:
         from aiperf_orch.package.check_replay import check_replay  # it loads SciPy
 

@@ -24,7 +24,7 @@ from campaign_builder import CampaignBuilder
 from controller.builders import PROPOSAL
 
 TRIALS = 16
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "campaign": {"duration": "2h", "seed": 7, "concurrency": 2},
     "network": {"max_layers": 60},
     "search": {"batch_size": [16, 64], "candidates": 8},
@@ -105,12 +105,13 @@ def _run(builder: CampaignBuilder, search: JournalSearch, forgery: Forgery, tria
         [] if failed else [builder.epoch(n, at + 10 * n, error, trial, attempt, start=at + 10 * n - 9) for n in (1, 2)]
     )
     begin = builder.begin(at, trial, attempt, batch=batch)
+    best: dict[str, Any] = {"best_error": error, "best_epoch": 1, "weights_sha256": f"{trial:064x}"}
     line = builder.end(
         at + 21,
         trial,
         attempt,
         reason="OUT_OF_MEMORY" if failed else "COMPLETED",
-        **({} if failed else {"best_error": error, "best_epoch": 1, "weights_sha256": f"{trial:064x}"}),
+        **({} if failed else best),
     )
     builder.began(at, trial, attempt)
     builder.events(begin, *epochs, line, trial=trial, attempt=attempt)
