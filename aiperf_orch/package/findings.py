@@ -39,7 +39,7 @@ class Faults:
 
     def add(self, id: str, where: str, message: str) -> None:  # noqa: A002  the field's name
         """Add a fault. Text that the author of a package controls is made safe for a terminal."""
-        if len(self.listed) < _MOST_LISTED:
+        if not self.is_full:
             self.listed.append(Fault(id, printable_line(where), printable_line(message)))
         else:
             self.unlisted += 1
@@ -48,6 +48,11 @@ class Faults:
         """Add a remark, made safe as a fault is; those beyond the limit are dropped."""
         if len(self.remarks) < _MOST_LISTED:
             self.remarks.append(Fault(id, printable_line(where), printable_line(message)))
+
+    @property
+    def is_full(self) -> bool:
+        """Whether further faults are only counted: what only describes them need not be computed."""
+        return len(self.listed) >= _MOST_LISTED
 
     def __bool__(self) -> bool:
         return bool(self.listed)
