@@ -27,8 +27,8 @@ _MOST_LAYERS: Final = 3000
 """Layers of a network in a package; ten times the default limit of the search."""
 _CHANNELS_OF_A_LAYER: Final = 1000
 """Channels that take as long to edit as a layer."""
-_FREE_EFFORT: Final = 20_000_000
-"""Layers of all networks to which edits are applied, for a package of any size; about ten seconds."""
+_FREE_EFFORT: Final = 5_000_000
+"""Layers of all networks to which edits are applied, for a package of any size; a few seconds."""
 _EFFORT_PER_BYTE: Final = 2
 """The same for each byte of a package, several times as many as honest packages need."""
 _TOO_MANY: Final = "the edits of this package are more than any search makes in it: no further network was rebuilt"
