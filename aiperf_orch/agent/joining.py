@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -86,7 +86,7 @@ def join(options: JoinOptions, environment: Mapping[str, str]) -> Membership:
     try:
         former = former_agents(directory, earlier, name)
         accelerators = available_accelerators(environment)
-        slots = _slots(directory, settings, options, former, accelerators)
+        slots = _slots(directory, settings, options, _beside(former, own.job, settings), accelerators)
         predecessor = kill_leftovers(directory, former)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -150,20 +150,28 @@ def _check_goes_on(directory: CampaignDirectory) -> None:
         raise UsageError(f"{directory.path}: this campaign has finished, and needs no agents")
 
 
+def _beside(former: Sequence[FormerAgent], job: str, settings: PlacementSettings) -> list[AgentBegin]:
+    """Agents that run and may use the same resources.
+
+    Where jobs share a node, the batch system has divided it between them: the same numbers of cores and accelerators
+    may then mean different ones, or, without affinity, the same ones of which each job has a part.
+    """
+    return [agent.begin for agent in former if agent.alive and (settings.share_cores or agent.begin.job == job)]
+
+
 def _slots(
     directory: CampaignDirectory,
     settings: PlacementSettings,
     options: JoinOptions,
-    former: Collection[FormerAgent],
+    alive: Sequence[AgentBegin],
     accelerators: list[str],
 ) -> list[Slot]:
-    """Slots of the resources that no other agent on this host holds.
+    """Slots of the resources that no other agent holds.
 
     Raises:
         UsageError: When they are not enough.
     """
     simulated = directory.settings.simulated
-    alive = [agent.begin for agent in former if agent.alive]
     others = ", ".join(begin.agent for begin in alive)
     if alive and settings.share_cores:
         raise UsageError(f"{others}: this agent already runs here, and a second one would use the same cores")

@@ -18,7 +18,8 @@ class PlacementSettings:
         workers: Training processes of a trial on each of its nodes; None for one for each accelerator.
         slots: Number of slots of an agent; None for as many as fit its node.
         share_cores: Whether slots share cores where a node has too few for all of them.
-        lookahead: Number of trials that wait on each agent beyond those that run there.
+        lookahead: Number of trials that wait on each agent beyond those that run there; None for a quarter of its
+            slots, at least one.
         interface: Network interface for the rendezvous of a trial's nodes; None for that of their host names.
         ports: First and last port of the rendezvous.
         warn_before: Seconds before the end of an allocation at which its trials are warned.
@@ -33,7 +34,7 @@ class PlacementSettings:
     workers: int | None
     slots: int | None
     share_cores: bool
-    lookahead: int
+    lookahead: int | None
     interface: str | None
     ports: tuple[int, int]
     warn_before: float
@@ -63,7 +64,7 @@ def placement_settings(scheduler: SchedulerSettings, concurrency: int) -> Placem
                 workers=scheduler.workers_per_node,
                 slots=concurrency,
                 share_cores=True,
-                lookahead=1,
+                lookahead=None,
                 interface=None,
                 ports=(29400, 29499),
                 warn_before=0.0,

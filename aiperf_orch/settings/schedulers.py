@@ -62,7 +62,7 @@ class LocalSettings(SchedulerSettings):
         None, description="NVIDIA GPUs of each trial, which it does not share; by default trials share all of them"
     )
     job_per_trial: Advanced[bool] = Field(
-        True, description="start each trial as a process of its own; otherwise one agent starts all of them"
+        False, description="start each trial as a process of its own; by default one agent starts all of them"
     )
     wait_for_controller: Advanced[Duration] = Field(
         900.0, description="time without a sign of the controller after which an idle agent ends"
@@ -85,8 +85,8 @@ class AgentsSettings(SchedulerSettings):
     warn_before: Advanced[Duration] = Field(
         120.0, description="time before the end of an agent's allocation at which its trials are warned"
     )
-    lookahead: Advanced[Annotated[int, Field(ge=0, le=1000)]] = Field(
-        1, description="number of trials that wait on each agent beyond those that run there"
+    lookahead: Advanced[Annotated[int, Field(ge=0, le=1000)] | None] = Field(
+        None, description="trials that wait on each agent beyond those that run; by default a quarter of its slots"
     )
     wait_for_controller: Advanced[Duration] = Field(
         900.0, description="time without a sign of the controller after which an idle agent ends"
@@ -131,8 +131,8 @@ class AllocationSettings(Settings):
     gpus_per_node: Annotated[int, Field(ge=1, le=1024)] | None = Field(
         None, description="GPUs of each node of an allocation; by default those of the trials that it holds"
     )
-    lookahead: Annotated[int, Field(ge=0, le=1000)] = Field(
-        1, description="number of trials that wait on each node beyond those that run there"
+    lookahead: Annotated[int, Field(ge=0, le=1000)] | None = Field(
+        None, description="trials that wait on each node beyond those that run; by default a quarter of its slots"
     )
     wait_for_controller: Duration = Field(
         900.0, description="time without a sign of the controller after which an idle agent ends"

@@ -136,3 +136,38 @@ def test_after_a_killed_agent_nothing_of_it_is_left(directory: CampaignDirectory
         assert successor.ended().reason == "dismissed"
     with RunningAgent(directory) as third:
         assert third.begin.predecessor is None  # its successor has named it
+
+
+def test_jobs_that_share_a_node_have_been_divided_by_the_batch_system(
+    make_campaign: Callable[..., CampaignDirectory],
+) -> None:
+    directory = make_campaign(training__trainer="torch", scheduler__gpus_per_trial=1)
+    variables = {"CUDA_VISIBLE_DEVICES": "0"}  # under cgroups each job has a GPU 0 of its own
+    with (
+        RunningAgent(directory, environment=variables | {"AIPERF_ORCH_JOB_ID": "77"}) as first,
+        RunningAgent(directory, environment=variables | {"AIPERF_ORCH_JOB_ID": "78"}) as second,
+    ):
+        assert first.begin.core_ids == second.begin.core_ids
+        assert first.begin.gpu_ids == second.begin.gpu_ids == ["0"]
+        assert "already runs here" in refusal(directory.path, AIPERF_ORCH_JOB_ID="78", **variables)
+
+
+def test_an_agent_ends_when_its_directory_is_that_of_another_campaign(
+    make_campaign: Callable[..., CampaignDirectory], tmp_path: Path
+) -> None:
+    directory = make_campaign(scheduler__advanced={"lost_after": "1s"})
+    with RunningAgent(directory) as first:
+        first.place_script(A, "sleep 1000")
+        pid = first.started(A).pid
+        directory.path.rename(tmp_path / "removed")
+        successor = make_campaign(scheduler__advanced={"lost_after": "1s"})
+        with RunningAgent(successor) as second:
+            assert (second.name, successor.path) == (first.name, directory.path)
+            second.place_script(A, "echo ready; sleep 1000")
+            assert first.process.wait(60) == 1
+            assert is_gone(pid)
+            assert "another campaign was made in the directory of this one" in first.output.read_text()
+            second.wait_output(A, "ready")
+            assert len(second.lines) == 2  # its begin, and the start of its attempt
+            second.stop(A)
+            second.exited(A)

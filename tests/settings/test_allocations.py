@@ -114,7 +114,7 @@ def test_without_allocations_there_are_no_slots() -> None:
         (
             "allocations.lookahead=few",
             "--set scheduler.allocations.lookahead: scheduler.allocations.lookahead: must be a whole number, not "
-            "'few'; for example --set scheduler.allocations.lookahead=1",
+            "'few'; for example --set scheduler.allocations.lookahead=null",
         ),
     ],
 )

@@ -52,23 +52,23 @@ class Chooser:
     """Chooses teams for one attempt after another, so that no more than `concurrency` are ever at work.
 
     A free slot comes first: of the allocation that lasts longest, on the team with the smallest share of its slots at
-    work. Without a free slot an attempt waits where the fewest wait. Excluded hosts are avoided; only where all teams
-    have one is it used, and rather than on an excluded host an attempt waits beyond `lookahead` on another one.
+    work. Without a free slot an attempt waits where the most may still wait. Excluded hosts are avoided; only where all
+    teams have one is it used, and rather than on an excluded host an attempt waits beyond `lookahead` on another one.
     """
 
-    def __init__(self, teams: Sequence[Team], *, concurrency: int, busy: int, lookahead: int) -> None:
+    def __init__(self, teams: Sequence[Team], *, concurrency: int, busy: int, lookahead: int | None) -> None:
         """Begin with the attempts that have been placed.
 
         Args:
             teams: Teams that may get attempts; their numbers follow each choice.
             concurrency: Number of attempts that may be at work at once, on all agents.
             busy: Number of attempts at work on agents that get no more.
-            lookahead: Number of attempts that may wait on each team.
+            lookahead: Number of attempts that may wait on each team; None for a quarter of its slots, at least one.
         """
         self._teams, self._lookahead = teams, lookahead
         self._left = concurrency - busy - sum(team.at_work for team in teams)
         self._free = [(*_work_key(team), index) for index, team in enumerate(teams) if team.at_work < team.slots]
-        self._behind = [(*_waiting_key(team), index) for index, team in enumerate(teams) if team.at_work]
+        self._behind = [(*self._waiting_key(team), index) for index, team in enumerate(teams) if team.at_work]
         heapq.heapify(self._free)
         heapq.heapify(self._behind)
 
@@ -87,7 +87,7 @@ class Chooser:
             return self._take(min(free, key=lambda index: _work_key(self._teams[index])), work=True)
         behind = [index for index in others if self._teams[index].at_work]
         if behind:
-            return self._take(min(behind, key=lambda index: _waiting_key(self._teams[index])), work=False)
+            return self._take(min(behind, key=lambda index: self._waiting_key(self._teams[index])), work=False)
         return None
 
     def _choose_any(self) -> Chosen | None:
@@ -97,9 +97,8 @@ class Chooser:
                 return self._take(index, work=True)
         while self._behind:
             *key, index = self._behind[0]
-            if tuple(key) == _waiting_key(self._teams[index]):
-                fewest = self._teams[index].waiting
-                return self._take(index, work=False) if fewest < self._lookahead else None
+            if tuple(key) == self._waiting_key(self._teams[index]):
+                return self._take(index, work=False) if self._room(self._teams[index]) > 0 else None
             heapq.heappop(self._behind)
         return None
 
@@ -110,11 +109,19 @@ class Chooser:
         self._left -= work
         if team.at_work < team.slots:
             heapq.heappush(self._free, (*_work_key(team), index))
-        heapq.heappush(self._behind, (*_waiting_key(team), index))
+        heapq.heappush(self._behind, (*self._waiting_key(team), index))
         return Chosen(team, team.limit)
 
+    def _room(self, team: Team) -> int:
+        """Number of attempts that may wait on a team beyond those that do."""
+        allowed = max(team.slots // 4, 1) if self._lookahead is None else self._lookahead
+        return allowed - team.waiting
 
-def count_places(teams: Iterable[Team], *, concurrency: int, busy: int, lookahead: int) -> int:
+    def _waiting_key(self, team: Team) -> tuple[int, int, float]:
+        return (-self._room(team), -team.slots, -team.seconds_left)
+
+
+def count_places(teams: Iterable[Team], *, concurrency: int, busy: int, lookahead: int | None) -> int:
     """Number of attempts that can be placed now; arguments as of `Chooser`."""
     chooser = Chooser([replace(team) for team in teams], concurrency=concurrency, busy=busy, lookahead=lookahead)
     places = 0
@@ -151,7 +158,3 @@ def natural_order(name: str) -> list[tuple[int, str]]:
 
 def _work_key(team: Team) -> tuple[float, float]:
     return (-team.seconds_left, team.at_work / team.slots)
-
-
-def _waiting_key(team: Team) -> tuple[int, int, float]:
-    return (team.waiting, -team.slots, -team.seconds_left)

@@ -110,6 +110,11 @@ class PlacementScheduler(Scheduler):
                 self._take_back(placement, failed)
         return done
 
+    def lost_jobs(self) -> Collection[str]:
+        """Return the attempts that agents still held when they were gone."""
+        with self.board.lock:
+            return {name for agent in self.board.agents.values() if agent.gone is not None for name in agent.held}
+
     def release_resources(self, names: Collection[str]) -> None:
         """Consider these attempts' slots free; their agents start the next ones when their processes have exited."""
         with self.board.lock:
