@@ -54,6 +54,7 @@ def make(path, number, seed=1):
     """Write a campaign with a number of trials."""
     settings = SiteSettings.model_validate(
         {
+            "scheduler": {"job_per_trial": True},
             "campaign": {"concurrency": max(number // 5, 1)},
             "network": {"seed": "resnet50"},
             "training": {"trainer": "simulated"},

@@ -22,7 +22,9 @@ def commitment(directory):
 
 
 @pytest.mark.parametrize("pseudonyms", [False, True])
-@pytest.mark.parametrize("scheduler", [{"setup": ["export TOKEN=hunter2hunter2"]}, NAMES], ids=["local", "slurm"])
+@pytest.mark.parametrize(
+    "scheduler", [{"job_per_trial": True, "setup": ["export TOKEN=hunter2hunter2"]}, NAMES], ids=["local", "slurm"]
+)
 def test_each_package_of_a_campaign_keeps_its_commitment(scheduler, pseudonyms, make_true, tmp_path):
     directory = make_true(**_settings(scheduler)).directory
     announced = commitment(directory)

@@ -25,6 +25,7 @@ from controller.builders import PROPOSAL
 
 TRIALS = 16
 SETTINGS: dict[str, Any] = {
+    "scheduler": {"job_per_trial": True},
     "campaign": {"duration": "2h", "seed": 7, "concurrency": 2},
     "network": {"max_layers": 60},
     "search": {"batch_size": [16, 64], "candidates": 8},
