@@ -186,8 +186,8 @@ def test_an_allocation_has_at_most_the_nodes_of_the_system(load: Load) -> None:
         load("system.number_of_nodes=60")
 
 
-@pytest.mark.parametrize(("wait", "expected"), [(900.0, 30.0), (60.0, 15.0), (20.0, 5.0)])
-def test_a_live_controller_is_never_silent_for_as_long_as_agents_wait(wait: float, expected: float) -> None:
-    settings = placement_settings(AgentsSettings(wait_for_controller=wait), 2)
+@pytest.mark.parametrize(("wait", "expected"), [("15m", 30.0), ("1m", 15.0), ("20s", 5.0)])
+def test_a_live_controller_is_never_silent_for_as_long_as_agents_wait(wait: str, expected: float) -> None:
+    settings = placement_settings(AgentsSettings.model_validate({"wait_for_controller": wait}), 2)
     assert settings is not None
     assert settings.controller_interval == expected
