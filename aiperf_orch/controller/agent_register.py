@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import Event
 from time import monotonic
-from typing import Final
 
 from aiperf_orch.campaign.agent_files import HeartbeatWriter
 from aiperf_orch.campaign.durable_files import translate_os_errors
@@ -16,9 +15,6 @@ from aiperf_orch.records.agents import AgentBegin
 from aiperf_orch.records.journal import AgentRecord, Joined, Left
 from aiperf_orch.schedulers.placement.scheduler import PlacementScheduler
 from aiperf_orch.util.errors import AiperfError
-
-_HEARTBEAT: Final = 30.0
-"""Seconds between two signs of life of the controller, for agents that wait for orders."""
 
 
 class AgentRegister:
@@ -83,7 +79,7 @@ class AgentRegister:
         if monotonic() >= self._next_beat:
             _make_folder(self._campaign.directory.agents_folder)
             self._heartbeat.beat(self._campaign.generation)
-            self._next_beat = monotonic() + _HEARTBEAT
+            self._next_beat = monotonic() + self._scheduler.controller_interval
 
     def record(self) -> None:
         """Journal agents that began or ended since the last call."""

@@ -47,6 +47,11 @@ class PlacementSettings:
         """Seconds between two signs of life."""
         return min(15.0, self.lost_after / 4)
 
+    @property
+    def controller_interval(self) -> float:
+        """Seconds between two signs of life of the controller."""
+        return min(30.0, self.wait_for_controller / 4)
+
 
 def placement_settings(scheduler: SchedulerSettings, concurrency: int) -> PlacementSettings | None:
     """How trials are placed on agents; None where each trial is a job of its own.

@@ -59,6 +59,7 @@ class Agents:
     def __init__(self):
         self.agents, self.ended, self.dismissed = {}, [], []
         self.board = self
+        self.controller_interval = 30.0
 
     def refresh(self):
         pass

@@ -13,6 +13,7 @@ from aiperf_orch.commands.site_options import describe
 from aiperf_orch.settings.comparison import differences
 from aiperf_orch.settings.loading import LoadedSettings, load_site
 from aiperf_orch.settings.models import SiteSettings, as_site_file
+from aiperf_orch.settings.placement import placement_settings
 from aiperf_orch.settings.schedulers import AgentsSettings, PbsSettings, SlurmSettings
 from aiperf_orch.settings.site_document import Override
 from aiperf_orch.util.errors import UsageError
@@ -183,3 +184,10 @@ def test_allocations_written_as_a_site_file_are_read_back(load: Load) -> None:
 def test_an_allocation_has_at_most_the_nodes_of_the_system(load: Load) -> None:
     with pytest.raises(UsageError, match=r"number_of_nodes: 60, but scheduler\.allocations\.nodes gives each alloc"):
         load("system.number_of_nodes=60")
+
+
+@pytest.mark.parametrize(("wait", "expected"), [("15m", 30.0), ("1m", 15.0), ("20s", 5.0)])
+def test_a_live_controller_is_never_silent_for_as_long_as_agents_wait(wait: str, expected: float) -> None:
+    settings = placement_settings(AgentsSettings.model_validate({"wait_for_controller": wait}), 2)
+    assert settings is not None
+    assert settings.controller_interval == expected

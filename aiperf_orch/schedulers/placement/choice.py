@@ -63,9 +63,10 @@ class Chooser:
             teams: Teams that may get attempts; their numbers follow each choice.
             concurrency: Number of attempts that may be at work at once, on all agents.
             busy: Number of attempts at work on agents that get no more.
-            lookahead: Number of attempts that may wait on each team; None for a quarter of its slots, at least one.
+            lookahead: Number of attempts that may wait on each team; None for a quarter of its slots, at least one,
+                where slots beyond `concurrency` do not count.
         """
-        self._teams, self._lookahead = teams, lookahead
+        self._teams, self._lookahead, self._concurrency = teams, lookahead, concurrency
         self._left = concurrency - busy - sum(team.at_work for team in teams)
         self._free = [(*_work_key(team), index) for index, team in enumerate(teams) if team.at_work < team.slots]
         self._behind = [(*self._waiting_key(team), index) for index, team in enumerate(teams) if team.at_work]
@@ -114,7 +115,8 @@ class Chooser:
 
     def _room(self, team: Team) -> int:
         """Number of attempts that may wait on a team beyond those that do."""
-        allowed = max(team.slots // 4, 1) if self._lookahead is None else self._lookahead
+        at_work = min(team.slots, self._concurrency)
+        allowed = max(at_work // 4, 1) if self._lookahead is None else self._lookahead
         return allowed - team.waiting
 
     def _waiting_key(self, team: Team) -> tuple[int, int, float]:

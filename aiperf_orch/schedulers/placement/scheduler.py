@@ -41,6 +41,7 @@ class PlacementScheduler(Scheduler):
     Attributes:
         batch: Scheduler of the allocations' own jobs; None where agents are started by hand only.
         board: What is known of the agents.
+        controller_interval: Seconds between two signs of life that the controller gives the agents.
     """
 
     lookahead = 0
@@ -58,6 +59,7 @@ class PlacementScheduler(Scheduler):
         """
         self._layout, self._settings, self._concurrency, self.batch = layout, settings, concurrency, batch
         self.query_interval = settings.heartbeat_interval
+        self.controller_interval = settings.controller_interval
         self.board = AgentBoard(layout, interval=settings.heartbeat_interval, lost_after=settings.lost_after)
         self._generation: int | None = None
         self._writing = Lock()

@@ -99,6 +99,9 @@ def test_an_excluded_attempt_waits_elsewhere_if_no_agent_may_work():
         ("n1=5/4/4", 8, 1, 0),
         ("n1=4/4/4", 8, 0, 0),
         ("n1=2/4/4", 8, 3, 5),
+        ("n1=0/0/128", 128, None, 160),
+        ("n1=0/0/128", 2, None, 3),  # slots beyond the concurrency hold no further ones in advance
+        ("n1=0/0/128 n2=0/0/128", 16, None, 24),
     ],
 )
 def test_places_are_as_many_as_can_be_chosen(state, concurrency, lookahead, expected):
