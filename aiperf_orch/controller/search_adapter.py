@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.network_limits import network_limits, seed_network
 from aiperf_orch.campaign.state import CampaignState
+from aiperf_orch.campaign.training_rules import trial_seed
 from aiperf_orch.network import counts
 from aiperf_orch.network.morphisms import Edit
 from aiperf_orch.records.base import EndReason
@@ -87,7 +87,7 @@ class SearchAdapter:
             campaign=self._tag,
             trial=proposal.trial,
             round=proposal.round,
-            seed=_trial_seed(settings.campaign.seed, proposal.trial),
+            seed=trial_seed(settings.campaign.seed, proposal.trial),
             parent=proposal.parent,
             parent_error=parent_end.best_error if parent_end else None,
             edits=record.edits,
@@ -116,8 +116,3 @@ def make_search(settings: SiteSettings) -> Search:
         concurrency=settings.campaign.concurrency,
         keep=settings.campaign.keep_weights,
     )
-
-
-def _trial_seed(seed: int, trial: int) -> int:
-    """The seed of a trial, below 2^31, which initialises weights and shuffles images."""
-    return int.from_bytes(hashlib.blake2b(f"{seed} {trial}".encode(), digest_size=4).digest()) >> 1
