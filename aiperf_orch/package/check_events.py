@@ -12,7 +12,7 @@ from aiperf_orch.campaign.trial_state import AttemptState
 from aiperf_orch.package.check_end_reasons import LastRun, last_run
 from aiperf_orch.package.clock_tolerance import CLOCK_TOLERANCE, clock_tolerance
 from aiperf_orch.package.package_index import PackageIndex
-from aiperf_orch.records.events import Begin, Epoch
+from aiperf_orch.records.events import CPU, Begin, Epoch
 from aiperf_orch.results.collected_trials import TrialRecords
 from aiperf_orch.util.units import format_duration, format_ops, format_time
 
@@ -109,12 +109,20 @@ def _at(index: PackageIndex, epoch: Epoch) -> str:
 
 
 def _peaks(index: PackageIndex, records: TrialRecords) -> dict[int, float]:
-    """Attempt -> peak operations per second of its accelerators; empty when the settings do not state it."""
+    """Attempt -> peak operations per second of its accelerators; empty when the settings do not state it.
+
+    A worker trains on one accelerator, or on all processors of its node.
+    """
     system = index.directory.settings.system
     if system.accelerator_peak_ops is None or system.accelerators_per_node is None:
         return {}
-    node = system.accelerator_peak_ops * system.accelerators_per_node
-    return {begin.attempt: node * max(len(begin.hosts), 1) for begin in records.begins}
+    peaks: dict[int, float] = {}
+    for begin in records.begins:
+        number = system.accelerators_per_node * max(len(begin.hosts), 1)
+        if begin.device != CPU and not begin.is_simulated:
+            number = min(number, begin.workers)
+        peaks[begin.attempt] = max(peaks.get(begin.attempt, 0.0), system.accelerator_peak_ops * number)
+    return peaks
 
 
 def _check_system(index: PackageIndex) -> None:

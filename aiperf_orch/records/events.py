@@ -25,6 +25,8 @@ from aiperf_orch.util.units import Timestamp
 
 SIMULATED: Final = "simulated"
 """Trainer and device of trials in which no training took place."""
+CPU: Final = "cpu"
+"""Device of trials that are trained on the processors of their nodes."""
 _EPOCH_CONFIG: Final = ConfigDict(extra="forbid", allow_inf_nan=False, ser_json_inf_nan="constants")
 
 

@@ -39,6 +39,13 @@ def _relabelled(package: Any, _: Path) -> None:
         package.spec(trial, lambda spec: spec["training"].update(trainer="torch"))
 
 
+def _without_inheritance(package: Any, _: Path) -> None:
+    """The settings and specifications of a campaign with inherited weights permit none."""
+    package.settings("inherit_weights: true", "inherit_weights: false")
+    for trial in range(4):
+        package.spec(trial, lambda spec: spec["training"].update(inherit_weights=False))
+
+
 def _without_epoch(trial: int, number: int) -> Change:
     return change_events(f"{trial:05d}-1.0.jsonl", lambda lines: lines.pop(number))
 
@@ -160,6 +167,9 @@ _ROWS: dict[str, _Row] = {
     ),
     "weights of no parent": (
         TRAINED, _begin(0, inherited=True), "trial.inherited", "events/00000-1.0.jsonl", "has no parent",
+    ),
+    "weights that the settings do not permit": (
+        TRAINED, _without_inheritance, "trial.inherited", "events/00002-1.0.jsonl", "inherit_weights: false",
     ),
     "a trial on two nodes": (
         TRAINED, _begin(0, hosts=["n1.example.org", "n2.example.org"]),

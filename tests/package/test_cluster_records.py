@@ -148,3 +148,28 @@ def test_trials_of_a_node_together_are_within_its_peak(share: float, expected: l
     for trial in range(2):
         _train(made, trial, 1, seconds=1 + seconds, hosts=["n1"])
     assert [fault.split()[0] for fault in _faults(made, tmp_path)] == expected
+
+
+@pytest.mark.parametrize(
+    ("device", "workers", "expected"),
+    [("H100", 2, []), ("H100", 1, ["speed.peak"]), ("cpu", 1, [])],
+)
+def test_a_worker_is_within_the_peak_of_one_accelerator(
+    device: str, workers: int, expected: list[str], tmp_path: Path
+) -> None:
+    """An epoch at three quarters of the peak of two accelerators; on processors a worker has all of its node."""
+    seed = _campaign(tmp_path / "count")
+    seed.attempt_record(0)
+    scheduler = {"kind": "slurm", "workers_per_node": workers}
+    peak = seed.epoch(1, 10, trial=0).ops / 1000 / 1.5
+    made = _campaign(tmp_path, scheduler, accelerator_peak_ops=peak)
+    _submit(made, 0, 0)
+    _train(made, 0, 1, seconds=1001, workers=workers, device=device)
+    assert [fault.split()[0] for fault in _faults(made, tmp_path)] == expected
+
+
+def test_an_epoch_takes_time(tmp_path: Path) -> None:
+    made = _campaign(tmp_path, accelerator_peak_ops=None)
+    _submit(made, 0, 0)
+    made.run(made.begin(1, 0, workers=4), [made.epoch(1, 9, trial=0, start=9)], 10)
+    assert [fault.split()[0] for fault in _faults(made, tmp_path)] == ["epoch.time"]
