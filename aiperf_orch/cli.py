@@ -279,15 +279,29 @@ def mail(
 @click.option(
     "--signers", type=click.Path(path_type=Path), metavar="FILE", help="Require a signature by one of these signers."
 )
+@click.option(
+    "--replay",
+    is_flag=False,
+    flag_value="all",
+    metavar="[N]",
+    help="Make the search's proposals again, all or N of them, and compare.",
+)
+@click.option(
+    "--draw", type=click.IntRange(min=0), metavar="NUMBER", help="Number that draws these N; default: a random one."
+)
+@click.option("--commitment", metavar="HASH", help="Hold the package to what `run` printed when the campaign began.")
 @options.TABLE_OR_JSON
-def verify(package: Path, signers: Path | None, form: str) -> None:
+def verify(
+    package: Path, signers: Path | None, replay: str | None, draw: int | None, commitment: str | None, form: str
+) -> None:
     """Check that a package's numbers follow from its records.
 
     Exit status: 0 verified, 1 faults were found. Whether the result is rankable is printed too, and is no fault.
     """
-    from aiperf_orch.commands.verify import verify_package
+    from aiperf_orch.commands.verify import replay_request, verify_package
 
-    _finish(verify_package(package, signers, form))
+    request = replay_request(replay, draw)
+    _finish(verify_package(package, signers, form, replay=request, commitment=commitment))
 
 
 @main.command()

@@ -129,12 +129,14 @@ def scheduler_commands(log: Path) -> int:
 @contextlib.contextmanager
 def private_slurm(folder: Path) -> Iterator[None]:
     """A real Slurm of four nodes on this machine."""
-    missing = missing_program()
+    missing = missing_program(accounting=False)
     if missing:
         sys.exit(f"{missing}: not found: this benchmark needs Slurm")
     for name in foreign_variables():
         del os.environ[name]
-    with SlurmCluster(folder / "s", cpus=64) as cluster:
+    root = folder / "s"
+    root.mkdir()
+    with SlurmCluster(root, cpus=64) as cluster:
         os.environ["SLURM_CONF"] = cluster.environment["SLURM_CONF"]
         yield
 

@@ -47,7 +47,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def write_site(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a site file with simulated trials of duration 0; `campaign__duration="2h"` changes a setting."""
+    """Writes a site file with simulated trials of no duration, each a job; `campaign__duration="2h"` is a setting."""
 
     def write(name: str = "site.yaml", **changes: Any) -> Path:
         data: dict[str, Any] = {
@@ -63,6 +63,8 @@ def write_site(tmp_path: Path) -> Callable[..., Path]:
         for key, value in changes.items():
             section, _, field = key.partition("__")
             data.setdefault(section, {})[field] = value
+        if data["scheduler"].get("kind", "local") == "local":
+            data["scheduler"].setdefault("job_per_trial", True)
         path = tmp_path / name
         path.write_text(yaml.safe_dump(data, sort_keys=False))
         return path

@@ -34,7 +34,7 @@ TRUE_SETTINGS: dict[str, Any] = {
         "accelerator_model_name": "T",
         "accelerator_peak_ops": 1e12,
     },
-    "scheduler": {"setup": ["export TOKEN=hunter2hunter2"]},
+    "scheduler": {"setup": ["export TOKEN=hunter2hunter2"], "job_per_trial": True},
     "campaign": {"duration": "1h"},
     "network": {"max_layers": 60},
     "training": {"trainer": "simulated", "warmup_epochs": [3], "epochs": 3, "patience": 1, "patience_per_round": 0},
@@ -244,6 +244,8 @@ def make_true(tmp_path: Path) -> Callable[..., CampaignBuilder]:
         for key, value in changes.items():
             section, _, field = key.partition("__")
             settings.setdefault(section, {})[field] = value
+        if settings["scheduler"].get("kind", "local") != "local":
+            settings["scheduler"].pop("job_per_trial", None)
         builder = build_true_campaign(tmp_path / name, settings)
         if not empty:
             add_trials(builder)

@@ -17,7 +17,7 @@ from typing import Final
 
 from aiperf_orch.agent import processes
 from aiperf_orch.agent.environment import TrialEnvironment, base_environment
-from aiperf_orch.agent.file_exchange import BadOrders, ControllerSeen, FileExchange, Message, Prepared, Unfit
+from aiperf_orch.agent.file_exchange import BadOrders, ControllerSeen, Displaced, FileExchange, Message, Prepared, Unfit
 from aiperf_orch.agent.joining import Membership
 from aiperf_orch.agent.template_client import Answer, Forked, NotForked, TemplateClient
 from aiperf_orch.agent.time_limit import TimeLimit, TimeStage
@@ -31,6 +31,7 @@ _WAIT_SECONDS: Final = 0.5  # of the loop, at most: deadlines are checked then
 _CLEARING_SECONDS: Final = 0.05  # between two looks at processes that are being killed
 _LAST_LINES_SECONDS: Final = 60.0  # at the end, for lines that cannot be written
 _END_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_DISPLACED: Final = "another campaign was made in the directory of this one"
 _TIME_LIMIT: Final = "the allocation's time is nearly over"
 
 
@@ -152,6 +153,10 @@ class Agent:
                     self._act([self._workload.drop(attempt, message.message)])
             case ControllerSeen():
                 self._sign_of_controller = time.monotonic()
+            case Displaced():
+                self._begin_end("failed", _DISPLACED)
+                self._kill_at = time.monotonic()
+                self._act(self._workload.stop_all(StopLevel.KILL, _DISPLACED))
             case BadOrders():
                 _log.error("%s: no attempt starts any more", message.message)
                 self._begin_end("failed", message.message)
@@ -237,8 +242,12 @@ class Agent:
             return
         if level is StopLevel.TERMINATE:
             processes.send_group_signal(attempt.pid, signal.SIGTERM)
-        else:
+            return
+        try:
             self._kill(attempt)
+        except OSError as error:  # too many open files: what is left is killed when its first process has ended
+            _log.warning("/proc cannot be read: %s", error.strerror)
+            processes.send_group_signal(attempt.pid, signal.SIGKILL)
 
     def _kill(self, attempt: Attempt, table: Mapping[int, processes.ProcessInfo] | None = None) -> bool:
         """Kill all processes of an attempt; returns whether there were any.
@@ -273,7 +282,11 @@ class Agent:
     def _clear(self) -> None:
         """Record the exits of attempts of which no process is left; kill the processes that are."""
         clearing = [attempt for attempt in self._workload.attempts.values() if attempt.stage is Stage.CLEARING]
-        table = processes.process_table() if clearing else {}
+        try:
+            table = processes.process_table() if clearing else {}
+        except OSError as error:
+            _log.warning("/proc cannot be read: %s", error.strerror)
+            return
         for attempt in clearing:
             if self._kill(attempt, table):
                 continue

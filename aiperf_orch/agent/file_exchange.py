@@ -22,8 +22,9 @@ from aiperf_orch.campaign.agent_files import GrowingFile, HeartbeatReader, Heart
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.durable_files import AppendFile, read_file, translate_os_errors
 from aiperf_orch.campaign.lock import read_holder
+from aiperf_orch.campaign.safe_reading import read_regular
 from aiperf_orch.records.agents import AgentLine, Order, Place
-from aiperf_orch.util.errors import AiperfError, LockedError, RecordError, TransientError
+from aiperf_orch.util.errors import AiperfError, LockedError, RecordError, TransientError, UsageError
 from aiperf_orch.util.job_files import LOG
 
 _log: Final = logging.getLogger(__name__)
@@ -62,7 +63,12 @@ class ControllerSeen:
     """The controller's heartbeat has changed."""
 
 
-Message = Order | Prepared | Unfit | BadOrders | ControllerSeen
+@dataclass(frozen=True, slots=True)
+class Displaced:
+    """Another campaign has the directory: nothing more is read or written there."""
+
+
+Message = Order | Prepared | Unfit | BadOrders | ControllerSeen | Displaced
 
 
 class _NotYetError(AiperfError):
@@ -90,13 +96,34 @@ class LogFile:
             self._file: AppendFile | None = AppendFile(path, exclusive=True)
         self.modified = os.fstat(self._file.descriptor).st_mtime
         self._path, self._size = path, 0
-        self._waiting: deque[str] = deque()
+        self._first = b""
+        self._discards = False
+        self._waiting: list[str] = []
         self._lock = threading.Lock()
 
     def add(self, line: AgentLine) -> None:
         """Add a line, which `write` writes."""
         with self._lock:
-            self._waiting.append(line.to_line() + "\n")
+            if not self._discards:
+                self._waiting.append(line.to_line() + "\n")
+
+    def discard(self) -> None:
+        """Write nothing any more: the path may be that of another file."""
+        with self._lock:
+            self._discards = True
+            self._waiting.clear()
+
+    def is_in_place(self) -> bool:
+        """Whether its path still leads to this file, by its first line; False also where there is no such file.
+
+        Raises:
+            AiperfError: When it cannot be read for now.
+        """
+        with translate_os_errors(self._path, passing=FileNotFoundError, action="read"):
+            try:
+                return read_regular(self._path, most=len(self._first)) == self._first
+            except FileNotFoundError:
+                return False
 
     @property
     def is_written(self) -> bool:
@@ -120,10 +147,10 @@ class LogFile:
         except AiperfError:
             self._close()
             raise
+        self._first = self._first or lines[0].encode()
         self._size += len(text.encode())
         with self._lock:
-            for _ in lines:
-                self._waiting.popleft()
+            del self._waiting[: len(lines)]
 
     def _open(self) -> AppendFile:
         """The open file, without the remainder of a write that failed."""
@@ -162,6 +189,7 @@ class FileExchange:
         """
         self._directory, self._log, self._notify = directory, log, notify
         self._orders: GrowingFile[Order] | None = follow_orders(directory, agent)
+        self._unchecked: list[Order] = []  # they may be those of another campaign's agent
         self._controller = HeartbeatReader(directory.controller_heartbeat)
         self._heartbeat = HeartbeatWriter(directory.agent_heartbeat(agent))
         self._interval = interval
@@ -170,7 +198,7 @@ class FileExchange:
         self._messages: deque[Message] = deque()
         self._wanted: deque[Place] = deque()
         self._wake = threading.Event()
-        self._failing = False
+        self._failing = self._displaced = False
         self._due = {"orders": 0.0, "controller": 0.0, "heartbeat": 0.0, "preparations": 0.0}
         threading.Thread(target=self._run, name="aiperf-orch agent files", daemon=True).start()
 
@@ -200,10 +228,11 @@ class FileExchange:
         return self._log.is_written
 
     def _run(self) -> None:
-        while True:
+        while not self._displaced:
             pause = self._poll
             for name, task, interval in (
                 ("log", self._log.write, 0.0),
+                ("place", self._check_place, self._interval),
                 ("heartbeat", self._heartbeat.beat, self._interval),
                 ("preparations", self._prepare_all, 0.0),
                 ("orders", self._read_orders, self._poll),
@@ -217,7 +246,7 @@ class FileExchange:
     def _run_due(self, name: str, task: Callable[[], None], interval: float) -> bool:
         """Run a task when it is due; returns False when the file system failed, after which it is due later."""
         time_now = time.monotonic()
-        if time_now < self._due.get(name, 0.0):
+        if self._displaced or time_now < self._due.get(name, 0.0):
             return True
         try:
             task()
@@ -245,13 +274,38 @@ class FileExchange:
         if self._orders is None:
             return
         try:
-            orders = self._orders.read_on()
+            self._unchecked += self._orders.read_on()
         except RecordError as error:
-            self._orders = None
-            self._tell(BadOrders(str(error)))
+            self._check_place()
+            if not self._displaced:
+                self._orders = None
+                self._tell(BadOrders(str(error)))
             return
-        for order in orders:
-            self._tell(order)
+        if self._unchecked:
+            self._check_place()
+        if not self._displaced:
+            for order in self._unchecked:
+                self._tell(order)
+            self._unchecked.clear()
+
+    def _check_place(self) -> None:
+        """Notice that another campaign was made in the place of this one.
+
+        A directory that is not there says nothing: its file system may be away.
+
+        Raises:
+            AiperfError: When that cannot be determined for now.
+        """
+        if self._displaced or self._log.is_in_place():
+            return
+        try:
+            tag = CampaignDirectory.open(self._directory.path).config.tag
+        except UsageError:
+            return
+        if tag != self._directory.config.tag:
+            self._displaced = True
+            self._log.discard()
+            self._tell(Displaced())
 
     def _read_controller(self) -> None:
         if self._controller.read():

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -21,6 +21,7 @@ from aiperf_orch.campaign.agent_files import claim_folder
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.durable_files import read_file
 from aiperf_orch.campaign.format_versions import newer_writer, stated_in_line
+from aiperf_orch.campaign.safe_reading import LONG_RETRY_SECONDS, retry_transient
 from aiperf_orch.records.agents import AgentBegin
 from aiperf_orch.settings.placement import PlacementSettings, placement_settings
 from aiperf_orch.util.errors import RecordError, UsageError
@@ -68,11 +69,7 @@ def join(options: JoinOptions, environment: Mapping[str, str]) -> Membership:
         UsageError: When the agent must not begin, with the reason and what to do.
         TransientError: When the campaign cannot be read for now.
     """
-    try:
-        directory = CampaignDirectory.open(options.campaign_dir)
-        _check_goes_on(directory)
-    except RecordError as error:
-        raise UsageError(str(error)) from None
+    directory = _open(options)
     settings = placement_settings(directory.settings.scheduler, directory.settings.campaign.concurrency)
     if settings is None:
         raise UsageError(
@@ -86,7 +83,7 @@ def join(options: JoinOptions, environment: Mapping[str, str]) -> Membership:
     try:
         former = former_agents(directory, earlier, name)
         accelerators = available_accelerators(environment)
-        slots = _slots(directory, settings, options, former, accelerators)
+        slots = _slots(directory, settings, options, _beside(former, own.job, settings), accelerators)
         predecessor = kill_leftovers(directory, former)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -124,6 +121,23 @@ def join(options: JoinOptions, environment: Mapping[str, str]) -> Membership:
     return Membership(directory, settings, begin, slots, log, own.ends_at)
 
 
+def _open(options: JoinOptions) -> CampaignDirectory:
+    """Open a campaign that needs agents.
+
+    A job that begins while the file system is away may have waited in the queue for hours: its agents wait, too.
+    """
+
+    def read() -> CampaignDirectory:
+        directory = CampaignDirectory.open(options.campaign_dir)
+        _check_goes_on(directory)
+        return directory
+
+    try:
+        return retry_transient(read, LONG_RETRY_SECONDS if options.allocation else 0.0)
+    except RecordError as error:
+        raise UsageError(str(error)) from None
+
+
 def _check_goes_on(directory: CampaignDirectory) -> None:
     """Refuse a campaign that has finished, or that a newer version continues.
 
@@ -150,20 +164,28 @@ def _check_goes_on(directory: CampaignDirectory) -> None:
         raise UsageError(f"{directory.path}: this campaign has finished, and needs no agents")
 
 
+def _beside(former: Sequence[FormerAgent], job: str, settings: PlacementSettings) -> list[AgentBegin]:
+    """Agents that run and may use the same resources.
+
+    Where jobs share a node, the batch system has divided it between them: the same numbers of cores and accelerators
+    may then mean different ones, or, without affinity, the same ones of which each job has a part.
+    """
+    return [agent.begin for agent in former if agent.alive and (settings.share_cores or agent.begin.job == job)]
+
+
 def _slots(
     directory: CampaignDirectory,
     settings: PlacementSettings,
     options: JoinOptions,
-    former: Collection[FormerAgent],
+    alive: Sequence[AgentBegin],
     accelerators: list[str],
 ) -> list[Slot]:
-    """Slots of the resources that no other agent on this host holds.
+    """Slots of the resources that no other agent holds.
 
     Raises:
         UsageError: When they are not enough.
     """
     simulated = directory.settings.simulated
-    alive = [agent.begin for agent in former if agent.alive]
     others = ", ".join(begin.agent for begin in alive)
     if alive and settings.share_cores:
         raise UsageError(f"{others}: this agent already runs here, and a second one would use the same cores")

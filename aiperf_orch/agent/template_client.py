@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -28,6 +29,10 @@ _BINDING: Final = ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFI
 """Bind threads when OpenMP is loaded: to the cores of the template process, on which all trials would then run."""
 
 _MAX_FAILURES: Final = 3  # template processes in a row of which no trial was forked
+_PASSING: Final = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+"""Errors of a start that say that the node lacks processes, memory or open files for now."""
+
+_RETRY_SECONDS: Final = 5.0
 _READY_SECONDS: Final = 900.0  # importing from a shared file system that many nodes use at once
 _ANSWER_SECONDS: Final = 60.0
 _GROWTH: Final = 2.0  # of the memory after the start, beyond which a new template process is started
@@ -93,6 +98,7 @@ class TemplateClient:
         self._python = python
         self._failures = 0
         self._requests = 0
+        self._retry_at = 0.0
         self._process: _Process | None = None
         self._answers: list[Answer] = []
         self._start()
@@ -160,7 +166,9 @@ class TemplateClient:
     def receive(self) -> list[Answer]:
         """Answers that have arrived; a template process that has ended, or does not answer, is replaced."""
         template = self._process
-        if template is not None:
+        if template is None and self.is_usable and time.monotonic() >= self._retry_at:
+            self._start()
+        elif template is not None:
             if self._read_all(template):
                 self._replace("has ended")
             elif _overdue(template):
@@ -217,7 +225,11 @@ class TemplateClient:
             _log.warning("no template process can be started: each trial imports what it needs, which takes seconds")
 
     def _start(self) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        except OSError as error:
+            self._refused(error)
+            return
         with theirs:
             ours.setblocking(False)
             command = [self._python, *_TEMPLATE, "--agent", str(os.getpid()), *self._options]
@@ -227,10 +239,15 @@ class TemplateClient:
                 )
             except OSError as error:
                 ours.close()
-                _log.warning("%s: cannot be run: %s", self._python, error.strerror)
-                self._failures = _MAX_FAILURES
+                self._refused(error)
                 return
         self._process = _Process(pid, ours, time.monotonic())
+
+    def _refused(self, error: OSError) -> None:
+        """Note that no template process could be started: where the node lacks something for now, it is tried again."""
+        self._failures = self._failures + 1 if error.errno in _PASSING else _MAX_FAILURES
+        self._retry_at = time.monotonic() + _RETRY_SECONDS
+        _log.warning("%s: cannot be run: %s", self._python, error.strerror)
 
     def _end(self) -> None:
         """End the template process; requests that it has not answered are answered as not forked."""

@@ -58,6 +58,11 @@ class Layout:
         return self.path / "stop.request"
 
     @property
+    def commitment(self) -> Path:
+        """The hash that commits the campaign to its settings and its begin: a line of text."""
+        return self.path / "commitment.txt"
+
+    @property
     def leaderboard(self) -> Path:
         """Table with a row for each trial."""
         return self.path / "leaderboard.csv"

@@ -19,6 +19,7 @@ from typing import Final
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.snapshot import CampaignSnapshot
 from aiperf_orch.campaign.state import Phase
+from aiperf_orch.commands.commitment import announce_commitment
 from aiperf_orch.commands.live_view import Display, display
 from aiperf_orch.commands.workforce_summary import held_resources
 from aiperf_orch.controller.controller import Controller
@@ -126,6 +127,7 @@ class _ControllerThread:
             snapshot=self._snapshot,
         )
         try:
+            announce_commitment(self._directory)
             self._observe(controller)  # new begins and ends are counted from here
             phase = run_loop(
                 controller,

@@ -14,6 +14,7 @@ from aiperf_orch.campaign.permissions import parent_warnings
 from aiperf_orch.campaign.snapshot import read_snapshot
 from aiperf_orch.campaign.state import CampaignState, Phase
 from aiperf_orch.commands.command_output import CommandOutput, ExitStatus
+from aiperf_orch.commands.commitment import announce_commitment
 from aiperf_orch.commands.cost_estimate import confirm_cost
 from aiperf_orch.commands.detach import detach
 from aiperf_orch.commands.foreground_controller import Outcome, restrict_umask, run_controller
@@ -22,9 +23,9 @@ from aiperf_orch.commands.score import summary, write_result_files
 from aiperf_orch.commands.self_invocation import command_line, cron_line
 from aiperf_orch.commands.site_options import describe
 from aiperf_orch.commands.workforce_summary import held_resources, how_to_start
-from aiperf_orch.controller.search_adapter import make_search
 from aiperf_orch.results.result import compute_result
 from aiperf_orch.schedulers.registry import make_scheduler
+from aiperf_orch.search import make_search
 from aiperf_orch.settings.loading import LoadedSettings
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.settings.placement import placement_settings
@@ -89,6 +90,7 @@ def run_campaign(
         return _finish(directory, Phase.FINISHED)
     if background:
         process = detach(directory, _foreground_arguments(directory.path))
+        announce_commitment(directory, again=True)  # the controller logged it in the background
         status, stop = (command_line([each, str(directory.path)]) for each in ("status", "stop"))
         _log.info(
             "the controller runs in the background as process %d; its log is %s", process, directory.controller_log

@@ -10,6 +10,7 @@ from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.snapshot import read_snapshot
 from aiperf_orch.campaign.state import Phase
 from aiperf_orch.commands.command_output import CommandOutput, ExitStatus
+from aiperf_orch.commands.commitment import announce_commitment
 from aiperf_orch.commands.foreground_controller import restrict_umask
 from aiperf_orch.commands.live_view import PlainLines, workforce_lines
 from aiperf_orch.commands.messages import timed_messages
@@ -41,6 +42,7 @@ def step_campaign(campaign_dir: Path, *, take_over: bool) -> CommandOutput:
             snapshot=snapshot,
         )
         try:
+            announce_commitment(directory)
             lines.show(controller)
             phase = controller.tick()
             lines.show(controller)

@@ -255,8 +255,13 @@ class Controller:
         self._take_queue_answer()
         there = [live for live in self.live_attempts.values() if self._may_be_in_queue(live)]
         settings, interval, proven = self.settings.scheduler, self.scheduler.query_interval, self._recorder.proven
-        jobs = {live.name: live.attempt.job for live in there if needs_query(live, settings, interval, proven=proven)}
-        expected = [live.name for live in there if may_end_soon(live, proven=proven)]
+        lost = {live.name for live in there if live.job_ended is None} & set(self.scheduler.lost_jobs())
+        jobs = {
+            live.name: live.attempt.job
+            for live in there
+            if live.name in lost or needs_query(live, settings, interval, proven=proven)
+        }
+        expected = [live.name for live in there if live.name in lost or may_end_soon(live, proven=proven)]
         others = {live.name: live.attempt.job for live in there if live.name not in jobs}
         self._poller.poll(jobs, expected, others)
         self._take_queue_answer()  # of a scheduler that answers at once

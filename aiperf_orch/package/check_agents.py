@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import Final
 
 from aiperf_orch.campaign.layout import MEMBERS
-from aiperf_orch.campaign.workforce import AgentState, agents_in
+from aiperf_orch.campaign.workforce import Absence, AgentState, agents_in
 from aiperf_orch.package.clock_tolerance import CLOCK_TOLERANCE
 from aiperf_orch.package.package_index import PackageIndex
 from aiperf_orch.records.journal import AgentRecord, Allocating, Entry, Joined, Submitted
@@ -45,13 +45,17 @@ def _check_order(index: PackageIndex) -> None:
     """
     allocations: set[str] = set()
     joined: dict[str, AgentRecord] = {}
+    returned = {
+        name: next((absence for absence in agent.absences if wrote_its_end(absence.leave)), None)
+        for name, agent in index.result.state.workforce.agents.items()
+    }
     for entry in index.entries:
         match entry:
             case Allocating():
                 allocations |= {record.name for record in entry.allocations}
             case Joined():
                 for record in entry.agents:
-                    _check_joined(index, entry, record, joined)
+                    _check_joined(index, entry, record, joined, returned[record.agent])
                     if record.allocation is not None and record.allocation not in allocations:
                         why = f"agent {record.agent} is of allocation {record.allocation}, which was not submitted"
                         index.faults.add("agent.allocation", _line(entry), why)
@@ -63,13 +67,20 @@ def _check_order(index: PackageIndex) -> None:
                         index.faults.add("placement.agent", _line(entry), why)
 
 
-def _check_joined(index: PackageIndex, entry: Entry, record: AgentRecord, joined: dict[str, AgentRecord]) -> None:
-    """Check that an agent that joins again is the one that it was, and has the name of its node."""
+def _check_joined(
+    index: PackageIndex,
+    entry: Entry,
+    record: AgentRecord,
+    joined: dict[str, AgentRecord],
+    returned: Absence | None,
+) -> None:
+    """Check that an agent that joins again is the one that it was, and has the name of its node.
+
+    `returned` is the first of its absences after an end that it wrote itself.
+    """
     if joined.setdefault(record.agent, record) != record:
         why = f"agent {record.agent} joined before as another one"
         index.faults.add("agent.record", _line(entry), why)
-    again = index.result.state.workforce.agents[record.agent].absences
-    returned = next((absence for absence in again if wrote_its_end(absence.leave)), None)
     if returned is not None and returned.joined_again == entry.time:
         why = f"agent {record.agent} joined again, and its log had ended ({returned.leave.reason})"
         index.faults.add("agent.record", _line(entry), why)

@@ -7,9 +7,11 @@ attempts; epochs that end before that count (`check_events` compares them with t
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from operator import attrgetter
 
 from aiperf_orch.campaign.workforce import AgentState
 from aiperf_orch.package.check_agents import check_agents
@@ -22,7 +24,7 @@ from aiperf_orch.results.occupied_slots import PlacedRun, placed_runs
 from aiperf_orch.util.units import format_time
 
 _OnHosts = Mapping[tuple[str, str], Sequence[AgentRecord]]
-"""Agents by node and job id."""
+"""Agents by node and job id, in the order of their begins."""
 
 
 def check_placements(index: PackageIndex) -> None:
@@ -108,15 +110,18 @@ def _agents_on_hosts(index: PackageIndex) -> _OnHosts:
     found: defaultdict[tuple[str, str], list[AgentRecord]] = defaultdict(list)
     for agent in index.result.state.workforce.agents.values():
         found[agent.record.host, agent.record.job].append(agent.record)
+    for records in found.values():
+        records.sort(key=attrgetter("time"))
     return found
 
 
 def _agents_of(run: PlacedRun, on_hosts: _OnHosts) -> list[str]:
     """The agents on which a run was at work, as far as its begin line identifies them."""
     found = [run.begin.agent or ""]
-    for host in run.begin.hosts[1:]:
-        before = [each for each in on_hosts.get((host, run.begin.job), ()) if microseconds(each.time) <= run.begun]
-        found += [each.agent for each in before[-1:]]
+    for host in dict.fromkeys(run.begin.hosts[1:]):
+        there = on_hosts.get((host, run.begin.job), ())
+        before = bisect_right(there, run.begun, key=lambda each: microseconds(each.time))
+        found += [each.agent for each in there[max(before - 1, 0) : before]]
     return found
 
 

@@ -18,12 +18,21 @@ from aiperf_orch.campaign.training_rules import trial_round, trial_seed
 from aiperf_orch.campaign.trial_state import TrialState
 from aiperf_orch.network import counts
 from aiperf_orch.network.graph import Graph
-from aiperf_orch.network.morphisms import Edit, apply_all
+from aiperf_orch.network.morphisms import Edit, apply
 from aiperf_orch.package.package_index import PackageIndex
 from aiperf_orch.records.trial import DataRecord, TrainingRecord, TrialSpec
 from aiperf_orch.util.errors import NetworkError, NewerVersionError, RecordError
 
 _PROPOSED: Final = ("round", "parent", "edits", "network_hash", "operations", "hyperparameters")
+_MOST_LAYERS: Final = 3000
+"""Layers of a network in a package; ten times the default limit of the search."""
+_CHANNELS_OF_A_LAYER: Final = 1000
+"""Channels that take as long to edit as a layer."""
+_FREE_EFFORT: Final = 5_000_000
+"""Layers of all networks to which edits are applied, for a package of any size; a few seconds."""
+_EFFORT_PER_BYTE: Final = 2
+"""The same for each byte of a package, several times as many as honest packages need."""
+_TOO_MANY: Final = "the edits of this package are more than any search makes in it: no further network was rebuilt"
 
 
 def check_trials(index: PackageIndex) -> None:
@@ -130,12 +139,17 @@ class _Networks:
         self._limits = replace(network_limits(settings), max_memory=None)  # an estimate, and no condition
         self._graphs: dict[int, Graph] = {}
         self._first_with: dict[str, int] = {}  # hash of a network -> the first trial that has it
+        self._effort = _FREE_EFFORT + _EFFORT_PER_BYTE * index.package.size
         parents = (trial.proposal.parent for trial in index.result.state.trials.values())
         self._children = Counter(parent for parent in parents if parent is not None)
 
     def check(self, trial: TrialState, spec: TrialSpec | None) -> None:
         """Rebuild the network of a trial, and compare it with the specification and the proposal in the journal."""
+        if self._effort < 0 or self._index.faults.is_full:
+            return
         graph = self._rebuild(trial)
+        if self._effort < 0:
+            self._index.faults.add("network.effort", self._index.at_submission(trial), _TOO_MANY)
         if graph is None:
             return
         if self._children[trial.trial]:
@@ -175,10 +189,27 @@ class _Networks:
             why = f"trial {trial.trial} descends from trial {parent}, which had not ended before"
             self._index.faults.add("network.parent", where, why)
         try:
-            return apply_all(start, [Edit.from_json(edit) for edit in trial.proposal.edits])
+            return self._edited(start, trial)
         except NetworkError as error:
             self._index.faults.add("network.edits", where, f"trial {trial.trial}: {error}")
             return None
+
+    def _edited(self, graph: Graph, trial: TrialState) -> Graph | None:
+        """The network after the edits of a trial; None where they leave the limits or take too long.
+
+        An edit takes time with the number of layers, and one that widens with all channels, too. Edits only enlarge a
+        network, so that none after the limit needs to be applied.
+        """
+        for edit in trial.proposal.edits:
+            self._effort -= graph.depth + sum(shape[2] for shape in graph.shapes.values()) // _CHANNELS_OF_A_LAYER
+            if self._effort < 0:
+                return None
+            graph = apply(graph, Edit.from_json(edit))
+            if graph.depth > min(self._limits.max_layers, _MOST_LAYERS):
+                break
+        if graph.depth > _MOST_LAYERS:
+            raise NetworkError(f"its network has more than {_MOST_LAYERS} layers")
+        return graph
 
     def _ended_before(self, parent: int, trial: TrialState) -> bool:
         end = self._index.result.state.trials[parent].end

@@ -123,29 +123,35 @@ class _Entry(Record):
 
 
 class Created(_ExtendedRecord, _Entry):
-    """The journal's first line: its format, and the version of aiperf-orch whose controller began it."""
+    """The journal's first line: its format, and the version of aiperf-orch whose controller began it.
 
-    _later = frozenset({"format"})
+    `search` is the version of the search that makes the proposals up to the next entry that names one; None where the
+    writer did not name it.
+    """
+
+    _later = frozenset({"format", "search"})
 
     type: Literal["created"] = "created"
     settings_sha256: Sha256
     version: str
     format: Literal[1, 2] = 1
+    search: Positive | None = None
 
 
 class Opened(_ExtendedRecord, _Entry):
     """A controller started or resumed the campaign.
 
-    `version` is the version of aiperf-orch that wrote this entry and those up to the next one of its kind; None where
-    0.1.0 wrote it.
+    `version` is the version of aiperf-orch that wrote this entry and those up to the next one of its kind, and `search`
+    that of its search, which makes the proposals of these entries; None where 0.1.0 wrote it.
     """
 
-    _later = frozenset({"version"})
+    _later = frozenset({"version", "search"})
 
     type: Literal["opened"] = "opened"
     host: str
     pid: Positive
     version: Version | None = None
+    search: Positive | None = None
 
 
 class Submitting(_Entry):

@@ -97,12 +97,14 @@ def _presences(agent: AgentState, latest: int, lost_after: int) -> Iterator[Pres
 
 def _without_overlaps(presences: Sequence[Presence], left: set[str]) -> Iterator[Presence]:
     """Cut presences whose end is not known where the next agent on the same node begins."""
-    following: dict[str, list[Presence]] = {}
+    following: dict[str, tuple[Presence, Presence | None]] = {}  # host -> the next one, and the next of another agent
+    in_job: dict[tuple[str, str], Presence] = {}
     for each in reversed(presences):
-        later = following.setdefault(each.host, [])
-        after = next((next_ for next_ in reversed(later) if next_.agent != each.agent), None)
-        same_job = next((next_ for next_ in reversed(later) if next_.job == each.job != BY_HAND), None)
-        later.append(each)
+        next_, after = following.get(each.host, (None, None))
+        if next_ is not None and next_.agent != each.agent:
+            after = next_
+        same_job = None if each.job == BY_HAND else in_job.get((each.host, each.job))
+        following[each.host], in_job[each.host, each.job] = (each, after), each
         if each.agent not in left and same_job is not None and same_job.begin < each.end:
             end = same_job.begin
             yield replace(each, last_sign=min(each.last_sign, end), end=end)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -90,7 +91,7 @@ def occupations_of(collected: Collected, presences: Iterable[Presence]) -> Itera
     for run in (run for records in collected.trials for run in placed_runs(records)):
         begin, several = run.begin, len(run.begin.hosts) > 1
         first = _present(by_agent[begin.agent or ""], run.started)
-        others = (by_host[host, begin.job] for host in begin.hosts[1:])
+        others = (by_host[host, begin.job] for host in dict.fromkeys(begin.hosts[1:]))
         for presence in (first, *(_present(other, run.begun) for other in others)):
             slot = None if several else begin.slot
             if presence is not None and (several or (slot is not None and slot < presence.slots)):
@@ -100,8 +101,9 @@ def occupations_of(collected: Collected, presences: Iterable[Presence]) -> Itera
 
 
 def _present(presences: Sequence[Presence], time: int) -> Presence | None:
-    """The latest presence that had begun at a time, else the first one; None without any."""
-    return next((each for each in reversed(presences) if each.begin <= time), presences[0] if presences else None)
+    """The latest of ordered presences that had begun at a time, else the first one; None without any."""
+    begun = bisect_right(presences, time, key=attrgetter("begin"))
+    return presences[max(begun - 1, 0)] if presences else None
 
 
 def _occupation(run: PlacedRun, presence: Presence, *, several: bool) -> Occupation:

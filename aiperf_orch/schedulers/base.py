@@ -261,6 +261,10 @@ class Scheduler(ABC):
         """Return the maximum number of elements of an array; 1 without arrays."""
         return 1
 
+    def lost_jobs(self) -> Collection[str]:
+        """Return the names of jobs that seem to be lost, by what is known without blocking: a query is worth while."""
+        return ()
+
     @abstractmethod
     def release_resources(self, names: Collection[str]) -> None:
         """Consider these jobs' resources free: their trials have ended, even if processes of them still exit."""

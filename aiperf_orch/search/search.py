@@ -30,6 +30,9 @@ from aiperf_orch.search.surrogate import Surrogate
 from aiperf_orch.settings.models import SearchSettings
 from aiperf_orch.util.errors import NetworkError
 
+SEARCH_VERSION: Final = 1
+"""Version of the search, which the journal names. Raise it with every change after which any campaign could get another
+proposal; tests/search/test_search_version.py finds most of them."""
 _MEMORY_FRACTION: Final = 0.9  # of the estimate for a network that ran out of memory: limit of later proposals
 
 
@@ -158,12 +161,18 @@ class Search:
         if errors:
             self._surrogate.fit(errors, self._history.graph)
 
-    def propose(self, trial: int) -> Proposal:
+    def propose(self, trial: int, *, bound_offset: float = 0.0) -> Proposal:
         """Propose the trial with this number.
+
+        Args:
+            trial: number of the trial.
+            bound_offset: added to the bounds of networks before they are rounded. With a tiny number the proposal is
+                the one of a machine whose linear algebra differs in the last bits, and rounds a bound differently.
 
         Raises:
             NetworkError: if all networks within the limits were tried.
         """
+        self._surrogate.bound_offset = bound_offset
         number = trial_round(trial, self._concurrency)
         first = points.first_point(self._settings)
         if trial == 0:

@@ -62,7 +62,7 @@ class LocalSettings(SchedulerSettings):
         None, description="NVIDIA GPUs of each trial, which it does not share; by default trials share all of them"
     )
     job_per_trial: Advanced[bool] = Field(
-        True, description="start each trial as a process of its own; otherwise one agent starts all of them"
+        False, description="start each trial as a process of its own; by default one agent starts all of them"
     )
     wait_for_controller: Advanced[Duration] = Field(
         900.0, description="time without a sign of the controller after which an idle agent ends"

@@ -157,7 +157,7 @@ def _fork_trial(request: Mapping[str, Any], folder: int, log: int, channel: sock
         return f"cannot be forked: {error.strerror}"
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    return "cannot be forked" if status else ""
+    return "cannot be forked: see the output of the agent" if status else ""
 
 
 def _fork_again(

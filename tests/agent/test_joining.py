@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from campaign_builder import CampaignBuilder
 A = "tag-00000-1"
 
 
-def refusal(path: Path, *options: str, **environment: str) -> str:
+def refusal(path: Path, *options: str, status: int = 2, **environment: str) -> str:
     """The message of an agent that must not begin."""
     done = subprocess.run(
         [sys.executable, "-P", "-m", "aiperf_orch.agent", str(path), *options],
@@ -31,7 +32,7 @@ def refusal(path: Path, *options: str, **environment: str) -> str:
         timeout=60,
         check=False,
     )
-    assert done.returncode == 2, done.stderr
+    assert done.returncode == status, done.stderr
     message = done.stderr.splitlines()[-1]
     assert message.startswith("error: ")
     return message
@@ -86,7 +87,7 @@ def test_a_newer_campaign_is_refused(directory: CampaignDirectory) -> None:
     ],
 )
 def test_an_allocation_without_room_is_refused(
-    make_campaign: Callable[..., CampaignDirectory], options: list[str], environment: dict[str, str], message: str
+    make_campaign: Callable[..., CampaignDirectory], options: list[str], environment: dict[str, Any], message: str
 ) -> None:
     directory = make_campaign(training__trainer="torch")
     assert message in refusal(directory.path, *options, **environment)
@@ -136,3 +137,56 @@ def test_after_a_killed_agent_nothing_of_it_is_left(directory: CampaignDirectory
         assert successor.ended().reason == "dismissed"
     with RunningAgent(directory) as third:
         assert third.begin.predecessor is None  # its successor has named it
+
+
+def test_jobs_that_share_a_node_have_been_divided_by_the_batch_system(
+    make_campaign: Callable[..., CampaignDirectory],
+) -> None:
+    directory = make_campaign(training__trainer="torch", scheduler__gpus_per_trial=1)
+    variables: dict[str, Any] = {"CUDA_VISIBLE_DEVICES": "0"}  # under cgroups each job has a GPU 0 of its own
+    with (
+        RunningAgent(directory, environment=variables | {"AIPERF_ORCH_JOB_ID": "77"}) as first,
+        RunningAgent(directory, environment=variables | {"AIPERF_ORCH_JOB_ID": "78"}) as second,
+    ):
+        assert first.begin.core_ids == second.begin.core_ids
+        assert first.begin.gpu_ids == second.begin.gpu_ids == ["0"]
+        assert "already runs here" in refusal(directory.path, AIPERF_ORCH_JOB_ID="78", **variables)
+
+
+def test_an_agent_ends_when_its_directory_is_that_of_another_campaign(
+    make_campaign: Callable[..., CampaignDirectory], tmp_path: Path
+) -> None:
+    directory = make_campaign(scheduler__advanced={"lost_after": "1s"})
+    with RunningAgent(directory) as first:
+        first.place_script(A, "sleep 1000")
+        pid = first.started(A).pid
+        directory.path.rename(tmp_path / "removed")
+        successor = make_campaign(scheduler__advanced={"lost_after": "1s"})
+        with RunningAgent(successor) as second:
+            assert (second.name, successor.path) == (first.name, directory.path)
+            second.place_script(A, "echo ready; sleep 1000")
+            assert first.process.wait(60) == 1
+            assert is_gone(pid)
+            assert "another campaign was made in the directory of this one" in first.output.read_text()
+            second.wait_output(A, "ready")
+            assert len(second.lines) == 2  # its begin, and the start of its attempt
+            second.stop(A)
+            second.exited(A)
+
+
+def test_agents_of_an_allocation_wait_for_a_file_system_that_is_away(
+    directory: CampaignDirectory, preload: Callable[[str], Path], tmp_path: Path
+) -> None:
+    away = tmp_path / "away"
+    away.touch()
+    variables: dict[str, Any] = {
+        "LD_PRELOAD": str(preload("unreadable")),
+        "UNREADABLE": str(away),
+        "UNREADABLE_PATH": str(directory.path),
+    }
+    assert "cannot be read for now" in refusal(directory.path, status=1, **variables)
+    back = threading.Timer(8, away.unlink)  # longer than reading is repeated anywhere else
+    back.start()
+    with RunningAgent(directory, "--allocation", "tag-a00001", environment=variables) as agent:
+        assert agent.begin.allocation == "tag-a00001"
+    back.join()

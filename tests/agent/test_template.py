@@ -144,7 +144,9 @@ def test_no_process_of_a_trial_outlives_a_killed_agent(slow: Callable[..., Trial
     with RunningAgent(trial.directory, "--slots", "1") as successor:
         assert successor.begin.predecessor == agent.name
         assert not [
-            pid for pid in process_table() if agent.name in environment_of(pid).get("AIPERF_ORCH_AGENT_FOLDER", "")
+            pid
+            for pid in process_table()
+            if environment_of(pid).get("AIPERF_ORCH_AGENT_FOLDER") == str(trial.directory.agent_folder(agent.name))
         ]
 
 
@@ -241,3 +243,25 @@ print(len(set(sys.modules) - before))
     command = [sys.executable, "-P", "-c", script, str(trial.directory.spec(0))]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=True)
     assert int(done.stdout) < 20
+
+
+def test_a_node_without_room_for_processes_returns_attempts(
+    slow: Callable[..., Trial], preload: Callable[[str], Path], tmp_path: Path
+) -> None:
+    full, trial = tmp_path / "full", slow()
+    variables = {"LD_PRELOAD": str(preload("no_processes")), "NO_PROCESSES": str(full)}
+    with RunningAgent(trial.directory, "--slots", "2", environment=variables) as agent:
+        runs = trial.place(agent, 1)
+        trial.begin(1)
+        full.touch()
+        refused = agent.exited(trial.place(agent, 2))
+        assert not refused.started
+        assert "cannot be forked: Resource temporarily unavailable" in refused.message
+        os.kill(template_of(agent), signal.SIGKILL)
+        refused = agent.exited(trial.place(agent, 3))
+        assert not refused.started
+        assert "cannot be started: Resource temporarily unavailable" in refused.message
+        full.unlink()
+        trial.place(agent, 4)
+        trial.begin(4)
+        assert not is_gone(agent.started(runs).pid)

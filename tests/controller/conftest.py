@@ -20,7 +20,13 @@ from aiperf_orch.settings.models import SiteSettings
 from controller.following import check_verifies
 from controller.stepping import Scheduler, SlowScheduler
 
-LOCAL = {"poll_interval": "50ms", "silent_after": "1s", "lost_after": "500ms", "stop_grace": "10s"}
+LOCAL = {
+    "job_per_trial": True,
+    "poll_interval": "50ms",
+    "silent_after": "1s",
+    "lost_after": "500ms",
+    "stop_grace": "10s",
+}
 SLURM = {
     "kind": "slurm",
     "cpus_per_task": 1,
@@ -60,6 +66,8 @@ def _settings(scheduler, **changes):
         if name.startswith("simulated_"):
             target, name = target.setdefault("simulated", {}), name.removeprefix("simulated_")
         target[name] = value
+    if data["scheduler"].get("kind") == "agents":
+        data["scheduler"].pop("job_per_trial", None)  # of the scheduler local
     return SiteSettings.model_validate(data)
 
 

@@ -27,6 +27,9 @@ class Scheduler:
     def free_places(self):
         return None
 
+    def lost_jobs(self):
+        return ()
+
     def submit(self, requests):
         self.calls += [("submit", request.name.split("-", 1)[1]) for request in requests]
         return self.submit_result(requests)

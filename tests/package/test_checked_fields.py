@@ -49,9 +49,11 @@ CHECKED: dict[str, dict[str, str]] = {
     },
     "Created": {
         "type": _READ, "settings_sha256": "settings.hash", "version": "none: only the writer knows it", "format": _READ,
+        "search": "none: the replay of proposals depends on it",
     },
     "Opened": {
         "type": _READ, "host": _OWN, "pid": _OWN, "version": "none: only the writer knows it",
+        "search": "none: the replay of proposals depends on it",
     },
     "Submitting": {"type": _READ, "attempts": "journal.attempts"},
     "AttemptRecord": {

@@ -28,7 +28,7 @@ from campaign_builder import CampaignBuilder
 from package_fixtures import TRUE_SETTINGS, TamperedPackage
 
 SCHEDULERS: dict[str, dict[str, Any]] = {
-    "local": {"kind": "local"},
+    "local": {"kind": "local", "job_per_trial": True},
     "slurm": {"kind": "slurm", "requeue": True},
     "pbs": {"kind": "pbs", "requeue": True},
 }

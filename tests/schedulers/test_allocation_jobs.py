@@ -80,7 +80,9 @@ def test_an_agent_is_a_command_with_the_directory_and_its_allocation(tmp_path: P
     assert agent_command(_settings(SLURM), tmp_path, NAME)[0] == "/opt/python/bin/python"
 
 
-@pytest.mark.parametrize("scheduler", [{"kind": "slurm"}, {"kind": "pbs"}, {"kind": "local"}, {"kind": "agents"}])
+@pytest.mark.parametrize(
+    "scheduler", [{"kind": "slurm"}, {"kind": "pbs"}, {"kind": "local", "job_per_trial": True}, {"kind": "agents"}]
+)
 def test_without_allocations_there_is_no_scheduler_of_them(scheduler: dict[str, Any]) -> None:
     assert make_allocation_scheduler(_settings(scheduler), 1) is None
 

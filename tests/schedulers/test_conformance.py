@@ -41,7 +41,7 @@ PLACED = {
 """Settings of schedulers that place trials on agents: started by hand, or by the job of an allocation."""
 ALLOCATION = "conf1-a00001"
 SIMULATED = {"trainer": "simulated"}
-SCHEDULERS = {"local": {"kind": "local"}, "slurm": SLURM, "pbs": PBS, "real_pbs": PBS} | PLACED
+SCHEDULERS = {"local": {"kind": "local", "job_per_trial": True}, "slurm": SLURM, "pbs": PBS, "real_pbs": PBS} | PLACED
 MARKS = {"real_pbs": "pbs", "agents": "local"}
 PATIENCE = float(os.environ.get("AIPERF_ORCH_TEST_PATIENCE", "60"))
 """Seconds that a job may take to start: a real cluster may schedule jobs every ten minutes."""

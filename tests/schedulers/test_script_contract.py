@@ -27,7 +27,8 @@ def load(tmp_path: Path) -> Load:
     """Settings of a scheduler, `kind` and its keys, in the third line of a site file."""
 
     def load(kind: str, **scheduler: Any) -> LoadedSettings:
-        lines = [f"  {key}: {json.dumps(value)}" for key, value in {"kind": kind, **scheduler}.items()]
+        way = {"job_per_trial": True} if kind == "local" else {}
+        lines = [f"  {key}: {json.dumps(value)}" for key, value in {"kind": kind, **way, **scheduler}.items()]
         (tmp_path / "site.yaml").write_text("\n".join(["scheduler:", *lines]) + "\n")
         return load_site(tmp_path / "site.yaml")
 
@@ -260,9 +261,9 @@ def test_requeue_directives_must_agree_with_the_setting(load: Load, own: Callabl
 def test_every_command_reports_violations_before_submitting(
     aiperf: Any, tmp_path: Path, own: Callable[..., str], monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
+    template = own("local", "{{ command }}", "python -m mine")
     (tmp_path / "site.yaml").write_text(
-        f"scheduler: {{kind: local, template: {own('local', '{{ command }}', 'python -m mine')}}}\n"
-        "campaign: {concurrency: 1}\n"
+        f"scheduler: {{kind: local, job_per_trial: true, template: {template}}}\ncampaign: {{concurrency: 1}}\n"
     )
     done = aiperf(command, "site.yaml")
     text = done.stdout + done.stderr

@@ -26,6 +26,10 @@ _SILENT_HEARTBEATS: Final = 3
 """Number of missing signs of life after which an agent gets no attempts."""
 
 
+_LONGEST_GAP: Final = 2
+"""Number of missing signs of life between two reads that succeeded, from which on nothing is known of that time."""
+
+
 class AgentBoard:
     """The agents of a campaign, by what their files said when they were last read.
 
@@ -240,11 +244,11 @@ class AgentBoard:
             had_begun = agent.begin is not None
             for line in lines or ():
                 agent.apply(line)
+            if changed is not None:
+                agent.note_read(time, _LONGEST_GAP * self.interval)
             grew = bool(lines)
             if (grew and had_begun) or (changed and not first) or ((grew or changed) and self._is_fresh(agent)):
                 agent.changed_at = time
-            if changed is not None:
-                agent.read_at = time
             if lines is not None and agent.gone is None:
                 agent.gone = self._left_before.get(agent.name)
             if lines is not None and changed is not None:

@@ -78,6 +78,20 @@ class BoardAgent:
         since = self.found_at if self.changed_at is None else self.changed_at
         return max((self.read_at or since) - since, 0.0)
 
+    def note_read(self, time: float, longest_gap: float) -> None:
+        """Note that its heartbeat was read with success.
+
+        Where the read before was too long ago, the time in between is not silence: the file system was away, for the
+        agent perhaps as well, or this controller stood still.
+
+        Args:
+            time: The present time.
+            longest_gap: Seconds between two such reads of which the agent's silence is known.
+        """
+        if self.read_at is not None and self.changed_at is not None and time - self.read_at > longest_gap:
+            self.changed_at += time - self.read_at
+        self.read_at = time
+
     @property
     def is_leaving(self) -> bool:
         """Whether its allocation has ended, or it has a successor: its last lines may not be visible yet."""

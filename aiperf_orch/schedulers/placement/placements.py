@@ -110,7 +110,12 @@ class Placement:
         holder = holders.get(name)
         if holder is None or name in self.started:
             return False
-        return name not in self.given or holder.end is not None  # an agent that has ended takes no more orders
+        # an agent that has ended takes no more orders; of one that was killed its successor has ended all processes
+        return (
+            name not in self.given
+            or holder.end is not None
+            or (holder.gone is not None and holder.gone.reason == "killed")
+        )
 
     def _is_gone(self, name: str, holders: Mapping[str, Holder]) -> bool:
         """Whether an agent is gone that may have started it, and did not record its exit."""

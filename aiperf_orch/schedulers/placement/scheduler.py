@@ -110,6 +110,14 @@ class PlacementScheduler(Scheduler):
                 self._take_back(placement, failed)
         return done
 
+    def lost_jobs(self) -> Collection[str]:
+        """Return the attempts that agents still held when they were gone, and that were not placed again since."""
+        with self.board.lock:
+            held = [
+                each for agent in self.board.agents.values() if agent.gone is not None for each in agent.held.values()
+            ]
+            return {each.name for each in held if self.board.placements_of(each.name)[-1:] == [each]}
+
     def release_resources(self, names: Collection[str]) -> None:
         """Consider these attempts' slots free; their agents start the next ones when their processes have exited."""
         with self.board.lock:

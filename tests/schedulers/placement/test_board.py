@@ -79,6 +79,18 @@ def test_time_in_which_nothing_can_be_read_is_not_silence(placed):
     assert usable(placed) == ["n1.1"]
 
 
+def test_time_in_which_nobody_reads_is_not_silence(placed):
+    placed.agent("n1.1")
+    placed.control()
+    placed.pass_time(2 * INTERVAL)
+    placed.clock.time += 10 * LOST_AFTER  # a file system that hangs, or a controller that is suspended
+    placed.scheduler.board.refresh()
+    assert gone(placed, "n1.1") is None
+    assert placed.scheduler.board.agents["n1.1"].silent_for == 2 * INTERVAL
+    placed.pass_time(LOST_AFTER - 2 * INTERVAL)
+    assert gone(placed, "n1.1") == "lost"
+
+
 def test_an_old_agent_must_show_that_it_is_alive_to_a_new_controller(placed):
     old = {"begins": False}
     dead, alive = placed.agent("n1.1", **old), placed.agent("n2.1", **old)

@@ -92,13 +92,19 @@ def test_a_lost_agent_is_a_failed_node_and_is_ended_in_case_it_lives(placed, n1)
 
 
 def test_a_killed_agent_loses_what_it_had_started(placed, n1):
-    placed.submit(A, B)
+    placed.submit(A, B, C)
     n1.starts(A)
     placed.agent("n1.2", slots=2, predecessor="n1.1")
     placed.scheduler.board.refresh()
     n1.exits(B, 0)  # a line that was late
+    assert not placed.scheduler.lost_jobs()
     placed.pass_time(4, "n1.2")
+    assert placed.scheduler.lost_jobs() == {A, C}
     assert (placed.state(A), placed.state(B)) == ((EndReason.LOST, ()), (None, ()))
+    assert placed.state(C) == "never started"
+    assert placed.submit(C) == {C: "n1.2"}
+    placed.scheduler.release_resources([A])
+    assert not placed.scheduler.lost_jobs()
 
 
 @pytest.mark.parametrize(
