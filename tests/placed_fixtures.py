@@ -23,7 +23,9 @@ SLURM: dict[str, Any] = {
 
 def build_placed_campaign(path: Path, scheduler: dict[str, Any] = SLURM, **sections: Any) -> PlacedCampaignBuilder:
     """A campaign without trials; sections replace those of its settings."""
-    settings = TRUE_SETTINGS | {"scheduler": scheduler, "campaign": {"duration": "1h", "concurrency": 100}} | sections
+    campaign = {"duration": "1h", "concurrency": 100}
+    training = TRUE_SETTINGS["training"] | {"warmup_epochs": [1]}
+    settings = TRUE_SETTINGS | {"scheduler": scheduler, "campaign": campaign, "training": training} | sections
     return PlacedCampaignBuilder(path, SiteSettings.model_validate(settings))
 
 
@@ -36,7 +38,9 @@ def add_history(made: PlacedCampaignBuilder) -> None:
     for trial in (0, 1):
         made.place(trial, on="n1.example.org.1", at=20)
     made.run_on("n1.example.org.1", 0, 39, 49, at=30)
-    made.run_on("n1.example.org.1", 1, 48, at=31, slot=1, reason="TRIAL_ERROR", message="died on n1.example.org")
+    made.run_on(
+        "n1.example.org.1", 1, 48, at=31, slot=1, reason="TRIAL_ERROR", message="died on n1.example.org", final=False
+    )
     made.place(2, on="n2.example.org.1", at=50)  # never started there: the agent was about to end
     made.leave("n2.example.org.1", 55, "time limit")
     made.place(2, on="n1.example.org.1", again=True)
@@ -50,7 +54,7 @@ def add_history(made: PlacedCampaignBuilder) -> None:
     made.run_on("n1.example.org.2", 2, 100, at=90, attempt=2, first_epoch=2)
     made.leave("n1.example.org.2", 101, "lost", recorded=280)
     made.rejoin("n1.example.org.2", 330)
-    made.run_on("n1.example.org.2", 3, 350, at=340)
+    made.run_on("n1.example.org.2", 3, 345, 350, at=340)
     made.join("gpu7.1", 335)
     made.run_on("gpu7.1", 4, 360, at=350, slot=1, reason="STOPPED")
     made.place(5, on="gpu7.1", at=361)
@@ -75,7 +79,8 @@ def time_in(made: PlacedCampaignBuilder, seconds: float) -> str:
 @pytest.fixture(scope="session")
 def placed_campaign(tmp_path_factory: pytest.TempPathFactory) -> CampaignDirectory:
     """A campaign with true records, whose trials were placed on agents."""
-    made = build_placed_campaign(tmp_path_factory.mktemp("placed") / "campaign")
+    training = TRUE_SETTINGS["training"] | {"warmup_epochs": [2]}
+    made = build_placed_campaign(tmp_path_factory.mktemp("placed") / "campaign", training=training)
     add_history(made)
     return made.directory
 

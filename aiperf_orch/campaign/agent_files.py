@@ -58,7 +58,7 @@ class GrowingFile(Generic[Line]):
         found = []
         for number, line in enumerate(data.split(b"\n")[:-1], start=self.lines + 1):
             try:
-                found.append(self.adapter.validate_json(line))
+                found.append(self.adapter.validate_json(line, strict=True))
             except ValidationError as error:
                 raise RecordError(f"{self.path}:{number}: {first_error(error)}") from None
         self.size, self.lines = self.size + len(data), self.lines + len(found)

@@ -277,7 +277,7 @@ def parse_spec(data: bytes, file: str, writer: str | None = None) -> TrialSpec:
         RecordError: naming the field that is wrong.
     """
     try:
-        return TrialSpec.model_validate_json(data)
+        return TrialSpec.model_validate_json(data, strict=True)
     except ValidationError as error:
         fault = first_error(error)
         newer = explain_newer(SPECIFICATION, stated_in_line(data).get("version"), writer, fault)

@@ -210,7 +210,7 @@ class RunEvents:
     def _take(self, line: bytes) -> tuple[str, str] | None:
         """Add a line's event, or return the kind of its fault and the reason why it does not count."""
         try:
-            event = event_adapter.validate_json(line)
+            event = event_adapter.validate_json(line, strict=True)
         except ValidationError as error:
             return self._not_an_event(line, first_error(error))
         if (event.trial, event.attempt, event.run) != (self.trial, self.attempt, self.run):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.state import CampaignState
+from aiperf_orch.campaign.training_rules import trial_seed
 from aiperf_orch.records.journal import Entry, ProposalRecord
 from aiperf_orch.records.trial import DataRecord, TrainingRecord, TrialSpec
 from aiperf_orch.search import JournalSearch, Proposal
@@ -56,7 +56,7 @@ class SearchAdapter:
             campaign=self._tag,
             trial=proposal.trial,
             round=proposal.round,
-            seed=_trial_seed(settings.campaign.seed, proposal.trial),
+            seed=trial_seed(settings.campaign.seed, proposal.trial),
             parent=proposal.parent,
             parent_error=parent_end.best_error if parent_end else None,
             edits=record.edits,
@@ -69,8 +69,3 @@ class SearchAdapter:
             training=TrainingRecord.model_validate(settings.training),
             network=proposal.graph.to_json(),
         )
-
-
-def _trial_seed(seed: int, trial: int) -> int:
-    """The seed of a trial, below 2^31, which initialises weights and shuffles images."""
-    return int.from_bytes(hashlib.blake2b(f"{seed} {trial}".encode(), digest_size=4).digest()) >> 1

@@ -14,6 +14,7 @@ from aiperf_orch.campaign.directory import parse_spec
 from aiperf_orch.campaign.format_versions import NEWER_VERSION
 from aiperf_orch.campaign.layout import MEMBERS
 from aiperf_orch.campaign.network_limits import network_limits, seed_network
+from aiperf_orch.campaign.training_rules import trial_round, trial_seed
 from aiperf_orch.campaign.trial_state import TrialState
 from aiperf_orch.network import counts
 from aiperf_orch.network.graph import Graph
@@ -85,9 +86,11 @@ def _specification(index: PackageIndex, trial: TrialState) -> TrialSpec | None:
     for field in _PROPOSED:
         if getattr(spec, field) != getattr(proposal, field):
             faults.add("trial.proposal", name, f"{field}: is not what was proposed in {index.at_submission(trial)}")
+    _check_proposal(index, trial)
     expected = {
         "campaign": index.directory.config.tag,
         "trial": trial.trial,
+        "seed": trial_seed(settings.campaign.seed, trial.trial),
         "epochs": settings.training.epochs_of_round(proposal.round),
         "patience": settings.training.patience_of_round(proposal.round),
         "data": DataRecord.model_validate(settings.data.without_paths()),
@@ -100,6 +103,25 @@ def _specification(index: PackageIndex, trial: TrialState) -> TrialSpec | None:
                 "trial.recipe", name, f"{field}: does not follow from the settings and the journal ({value!r:.60})"
             )
     return spec
+
+
+def _check_proposal(index: PackageIndex, trial: TrialState) -> None:
+    """Check the round, which follows from the number of the trial, and the bounds of the hyperparameters."""
+    settings, proposal, where = index.directory.settings, trial.proposal, index.at_submission(trial)
+    number = trial_round(trial.trial, settings.campaign.concurrency)
+    if proposal.round != number:
+        why = f"trial {trial.trial}: round {proposal.round} stated; by its number and the settings it is {number}"
+        index.faults.add("trial.round", where, why)
+    point, search = proposal.hyperparameters, settings.search
+    low, high = search.batch_size
+    for name, within, bounds in (
+        ("kernel_size", point.kernel_size in search.kernel_sizes, f"one of {search.kernel_sizes}"),
+        ("dropout", point.dropout <= search.max_dropout, f"at most {search.max_dropout}"),
+        ("batch_size", low <= point.batch_size <= high, f"from {low} to {high}"),
+    ):
+        if not within:
+            why = f"trial {trial.trial}: {name}: {getattr(point, name)} stated; by the settings it is {bounds}"
+            index.faults.add("trial.hyperparameters", where, why)
 
 
 def _parent_error(index: PackageIndex, trial: TrialState) -> float | None:
@@ -116,6 +138,7 @@ class _Networks:
         self._seed = seed_network(settings)
         self._limits = replace(network_limits(settings), max_memory=None)  # an estimate, and no condition
         self._graphs: dict[int, Graph] = {}
+        self._first_with: dict[str, int] = {}  # hash of a network -> the first trial that has it
         self._effort = _FREE_EFFORT + _EFFORT_PER_BYTE * index.package.size
         parents = (trial.proposal.parent for trial in index.result.state.trials.values())
         self._children = Counter(parent for parent in parents if parent is not None)
@@ -136,6 +159,10 @@ class _Networks:
             add("network.rebuilt", name, "its network does not follow from its parent's network and its edits")
         if proposal.network_hash != graph.hash:
             add("network.hash", name, "network_hash is not the hash of the network that follows from its edits")
+        first = self._first_with.setdefault(graph.hash, trial.trial)
+        if first != trial.trial:
+            why = f"trial {trial.trial} has the network of trial {first}, and the search proposes none twice"
+            add("network.repeated", self._index.at_submission(trial), why)
         operations = counts.count(graph)
         for phase in ("forward", "train"):
             stated, counted = getattr(proposal.operations, phase), getattr(operations, phase)

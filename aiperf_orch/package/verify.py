@@ -14,11 +14,17 @@ from typing import Any
 from aiperf_orch.campaign.format_versions import NEWER_VERSION
 from aiperf_orch.package.check_accounting import check_accounting
 from aiperf_orch.package.check_allocation_accounting import check_allocation_accounting
+from aiperf_orch.package.check_begins import check_begins
 from aiperf_orch.package.check_commitment import check_commitment
+from aiperf_orch.package.check_copies import check_copies
 from aiperf_orch.package.check_end_reasons import check_histories
+from aiperf_orch.package.check_ends import check_ends
 from aiperf_orch.package.check_events import check_events
+from aiperf_orch.package.check_journal import check_journal
 from aiperf_orch.package.check_placements import check_placements
+from aiperf_orch.package.check_speeds import check_speeds
 from aiperf_orch.package.check_tables import check_manifest, check_tables
+from aiperf_orch.package.check_training import check_training
 from aiperf_orch.package.check_trials import check_trials
 from aiperf_orch.package.findings import Fault, Faults
 from aiperf_orch.package.package_index import index_package
@@ -102,9 +108,15 @@ def _examine(
     index = index_package(package, faults)
     if index is None:
         return None, []
+    check_journal(index)
     check_trials(index)
+    check_begins(index)
     check_events(index)
+    check_training(index)
+    check_copies(index)
+    check_speeds(index)
     check_histories(index)
+    check_ends(index)
     check_placements(index)
     check_accounting(index)
     check_allocation_accounting(index)

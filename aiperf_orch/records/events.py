@@ -23,6 +23,10 @@ from aiperf_orch.records.base import (
 )
 from aiperf_orch.util.units import Timestamp
 
+SIMULATED: Final = "simulated"
+"""Trainer and device of trials in which no training took place."""
+CPU: Final = "cpu"
+"""Device of trials that are trained on the processors of their nodes."""
 _EPOCH_CONFIG: Final = ConfigDict(extra="forbid", allow_inf_nan=False, ser_json_inf_nan="constants")
 
 
@@ -123,6 +127,11 @@ class Begin(TrainingSetup, _Event):
     allocation: JobName | None = None
     slot: Natural | None = None
     started: Timestamp | None = None
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether the trainer or the device is the simulated one."""
+        return SIMULATED in (self.trainer, self.device)
 
     def to_line(self) -> str:
         """Return the event as one line of JSON, without unused fields that 0.1.0 does not know."""

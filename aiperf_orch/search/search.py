@@ -18,6 +18,7 @@ from typing import Final
 
 import numpy as np
 
+from aiperf_orch.campaign.training_rules import MIN_BATCH, trial_round
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.network.memory import Memory, estimate
 from aiperf_orch.network.morphisms import Edit, MorphismLimits
@@ -32,7 +33,6 @@ from aiperf_orch.util.errors import NetworkError
 SEARCH_VERSION: Final = 1
 """Version of the search, which the journal names. Raise it with every change after which any campaign could get another
 proposal; tests/search/test_search_version.py finds most of them."""
-_SMALLEST_BATCH: Final = 2  # a trial that runs out of memory halves its batch down to this size before it fails
 _MEMORY_FRACTION: Final = 0.9  # of the estimate for a network that ran out of memory: limit of later proposals
 
 
@@ -173,7 +173,7 @@ class Search:
             NetworkError: if all networks within the limits were tried.
         """
         self._surrogate.bound_offset = bound_offset
-        number = trial // self._concurrency
+        number = trial_round(trial, self._concurrency)
         first = points.first_point(self._settings)
         if trial == 0:
             found, point = Candidate(None, self._seed_network, first.kernel_size), first
@@ -255,7 +255,7 @@ class Search:
         return estimate(graph, self._limits.precision)
 
     def _least_memory(self, graph: Graph) -> int:
-        return self._memory(graph).at(_SMALLEST_BATCH)
+        return self._memory(graph).at(MIN_BATCH)
 
     def _fitting_batch(self, graph: Graph, wanted: int) -> int:
         """The wanted batch, or the largest one that fits by the estimate; not below the smallest of the settings."""
