@@ -288,6 +288,7 @@ class CampaignBuilder:
         train_images: int | None = None,
         val_images: int | None = None,
         operations: OperationsPerImage | None = None,
+        batch: int = 32,
     ) -> Epoch:
         proposal = self._proposals.get(trial)
         operations = operations or (proposal.operations if proposal else self.operations)
@@ -306,7 +307,7 @@ class CampaignBuilder:
             loss=1.0 if self._trainer == "simulated" else 1.0 + trial + number / 64,  # no two trials have equal ones
             error=error,
             ops=operations.of_images(trained=train_images, validated=val_images),
-            batch=32,
+            batch=batch,
         )
 
     def end(

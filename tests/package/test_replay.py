@@ -103,7 +103,9 @@ def _run(builder: CampaignBuilder, search: JournalSearch, forgery: Forgery, tria
     error = forgery.error.get(trial, true_error)
     failed = trial == 6
     epochs = (
-        [] if failed else [builder.epoch(n, at + 10 * n, error, trial, attempt, start=at + 10 * n - 9) for n in (1, 2)]
+        []
+        if failed
+        else [builder.epoch(n, at + 10 * n, error, trial, attempt, start=at + 10 * n - 9, batch=batch) for n in (1, 2)]
     )
     begin = builder.begin(at, trial, attempt, batch=batch)
     best: dict[str, Any] = {"best_error": error, "best_epoch": 1, "weights_sha256": f"{trial:064x}"}
