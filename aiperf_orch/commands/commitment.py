@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from typing import Final
 
+from pydantic import ValidationError
+
 from aiperf_orch.campaign.commitment import commitment_of
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.campaign.durable_files import file_exists, replace_file
-from aiperf_orch.campaign.snapshot import read_snapshot
+from aiperf_orch.campaign.durable_files import file_exists, read_file, replace_file
 from aiperf_orch.records.journal import Created
 from aiperf_orch.util.errors import AiperfError
 
@@ -27,13 +28,15 @@ def announce_commitment(directory: CampaignDirectory, *, again: bool = False) ->
     try:
         if not again and file_exists(directory.commitment):
             return
-        first = read_snapshot(directory).journal.entries[:1]
-        if not first or not isinstance(first[0], Created):
+        first, ended, _ = read_file(directory.journal).partition(b"\n")
+        if not ended:
             return
-        commitment = commitment_of(directory, first[0])
+        commitment = commitment_of(directory, Created.model_validate_json(first))
         _log.info(
             "commitment to this campaign: %s (send it to the committee now: its package is held to it)", commitment
         )
         replace_file(directory.commitment, f"{commitment}\n".encode())
-    except AiperfError as error:
+    except FileNotFoundError:
+        return  # no controller has begun it
+    except (AiperfError, ValidationError) as error:
         _log.warning("the commitment to this campaign was not saved: %s", error)

@@ -312,7 +312,7 @@ def test_an_allocation_is_checked_and_the_probe_job_is_a_trials(
     slurm_accounting: Any, check: Any, slurm_site: Any
 ) -> None:
     own = {"nodes": 3, "time_limit": "1h", "cpus_per_node": 2}
-    site = slurm_site(cpus_per_task=1, memory="100M", account="science", allocations=own)
+    site = slurm_site(cpus_per_task=1, memory="500M", account="science", allocations=own)
     status, found, _ = check(site, "--concurrency", "6", "--duration", "30m")
     assert (status, levels(found)) == (0, {})
     assert found["nodes"]["message"].endswith("suitable nodes are in service: 2 concurrent allocations possible")

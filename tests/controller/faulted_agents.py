@@ -226,8 +226,8 @@ def _check_ends(state, slots):
         possible = [reasons for leave in leaves.values() if leave for reasons in REASONS.get(leave.reason, ())]
         assert end.reason in possible, (end, leaves)
         failed.update(name for name, leave in leaves.items() if leave and end.reason in REASONS[leave.reason])
-    # beside those at work one may have waited on the agent, of which nobody can tell whether it had started
-    assert all(number <= slots + 1 for number in failed.values()), failed
+    # others were placed on the agent until its end was known, and it is unknown whether they had started
+    assert all(number <= 2 * slots for number in failed.values()), failed
 
 
 def _check_slots_by_logs(directory):

@@ -100,7 +100,12 @@ def test_a_second_allocation_joins_after_the_time_limit_of_the_first(make_slurm_
     own = ALLOCATIONS["scheduler__allocations"] | {"nodes": 1, "time_limit": "1m"}
     more = {"campaign__max_trials": 400, "training__simulated_epoch_seconds": 0.5}
     campaign = make_slurm_campaign(**ALLOCATIONS | {"scheduler__allocations": own} | more)
-    phase, _ = run_until(campaign, lambda controller: len(controller.state.workforce.agents) >= 2)
+    phase, _ = run_until(
+        campaign,
+        lambda controller: (
+            len(agents := controller.state.workforce.agents.values()) >= 2 and any(agent.left for agent in agents)
+        ),
+    )
     assert phase is Phase.RUNNING
     first, second = joined(campaign)
     assert first["allocation"] != second["allocation"]
