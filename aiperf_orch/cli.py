@@ -279,15 +279,29 @@ def mail(
 @click.option(
     "--signers", type=click.Path(path_type=Path), metavar="FILE", help="Require a signature by one of these signers."
 )
+@click.option(
+    "--replay",
+    is_flag=False,
+    flag_value="all",
+    metavar="[N]",
+    help="Make the search's proposals again, all or N of them, and compare.",
+)
+@click.option(
+    "--draw", type=click.IntRange(min=0), metavar="NUMBER", help="Number that draws these N; default: a random one."
+)
+@click.option("--commitment", metavar="HASH", help="Hold the package to what `run` printed when the campaign began.")
 @options.TABLE_OR_JSON
-def verify(package: Path, signers: Path | None, form: str) -> None:
+def verify(
+    package: Path, signers: Path | None, replay: str | None, draw: int | None, commitment: str | None, form: str
+) -> None:
     """Check that a package's numbers follow from its records.
 
     Exit status: 0 verified, 1 faults were found. Whether the result is rankable is printed too, and is no fault.
     """
-    from aiperf_orch.commands.verify import verify_package
+    from aiperf_orch.commands.verify import replay_request, verify_package
 
-    _finish(verify_package(package, signers, form))
+    request = replay_request(replay, draw)
+    _finish(verify_package(package, signers, form, replay=request, commitment=commitment))
 
 
 @main.command()
@@ -336,6 +350,24 @@ def scaling(
     from aiperf_orch.commands.scaling import compare_scaling
 
     _finish(compare_scaling(campaigns, form, by, output, allow_differences=allow_differences))
+
+
+@main.command()
+@options.CAMPAIGN_DIR
+@click.option("--slots", type=click.IntRange(1), metavar="N", help="Trials at once; default: as many as fit this node.")
+@click.option(
+    "--time-limit", metavar="TIME", help="Time until the nodes are taken away, where no batch system says so."
+)
+def agent(campaign_dir: Path, slots: int | None, time_limit: str | None) -> None:
+    """Run trials of a campaign on this node, as its controller places them here.
+
+    The campaign has scheduler.kind agents, or scheduler.allocations. Start it once on each node of an allocation, for
+    example: srun --ntasks-per-node=1 aiperf-orch agent CAMPAIGN_DIR. It ends with the campaign. Exit status: 0 ended,
+    1 failed, 2 it must not begin, with the reason.
+    """
+    from aiperf_orch.commands.agent import run_on_this_node
+
+    _finish(run_on_this_node(campaign_dir, slots, time_limit))
 
 
 @main.command()

@@ -29,7 +29,7 @@ from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.journal import Journal, read_journal
 from aiperf_orch.campaign.network_limits import seed_network
 from aiperf_orch.campaign.state import CampaignState
-from aiperf_orch.controller.search_adapter import SearchAdapter, make_search
+from aiperf_orch.controller.search_adapter import SearchAdapter
 from aiperf_orch.network import counts, morphisms
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.network.morphisms import MorphismLimits
@@ -37,7 +37,7 @@ from aiperf_orch.records.base import EndReason
 from aiperf_orch.records.journal import AttemptEnd, AttemptRecord, Ended, ProposalRecord, Submitting
 from aiperf_orch.records.operations import OperationsPerImage
 from aiperf_orch.records.trial import Hyperparameters
-from aiperf_orch.search import Search
+from aiperf_orch.search import Search, make_search
 from aiperf_orch.settings.models import SiteSettings
 
 AT_ONCE = 64

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+import aiperf_orch
 from aiperf_orch.network import morphisms
 from aiperf_orch.network.seeds import resnet50
 from aiperf_orch.records.journal import Began, Ended, Finished, JobRecord, Opened, Submitted, Submitting
@@ -50,10 +51,20 @@ def child(graph, number, rng, limits):
     return graph, edits
 
 
+def new_child(graph, number, rng, limits, known):
+    """A child that no trial has had, and its edits."""
+    while True:
+        network, edits = child(graph, number, rng, limits)
+        if network.hash not in known:
+            known.add(network.hash)
+            return network, edits
+
+
 def make(path, number, seed=1):
     """Write a campaign with a number of trials."""
     settings = SiteSettings.model_validate(
         {
+            "scheduler": {"job_per_trial": True},
             "campaign": {"concurrency": max(number // 5, 1)},
             "network": {"seed": "resnet50"},
             "training": {"trainer": "simulated"},
@@ -63,20 +74,20 @@ def make(path, number, seed=1):
     rng, chance = np.random.default_rng(seed), random.Random(seed)
     seed_network = resnet50(settings.data.input_shape, settings.data.outputs)
     limits = morphisms.MorphismLimits()
-    parents, children, entries = [(None, seed_network)], [], []
+    parents, children, entries, known = [(None, seed_network)], [], [], set()
     for trial in range(number):
         if trial % settings.campaign.concurrency == 0 and children:
             parents, children = children[-64:], []  # as many as keep their weights
         parent, network = parents[rng.integers(len(parents))]
         number_of_edits = 0 if trial == 0 else 3 if parent is None else 1  # trial 0 is the seed network itself
-        network, edits = child(network, number_of_edits, rng, limits)
+        network, edits = new_child(network, number_of_edits, rng, limits, known)
         children = [*children[-63:], (trial, network)]
         point = Hyperparameters(kernel_size=3, dropout=0.1 * chance.random(), batch_size=64)
         round_ = trial // settings.campaign.concurrency
         builder.propose(trial, parent=parent, edits=edits, network=network, round=round_, hyperparameters=point)
         entries += one_trial(builder, trial, round_, chance)
     entries.sort(key=lambda entry: entry[0])
-    builder.write(Opened, at=-1, host="login1", pid=1)
+    builder.write(Opened, at=-1, host="login1", pid=1, version=aiperf_orch.__version__)
     for at, _, kind, fields in entries:
         builder.write(kind, at=at, **fields)
     builder.write(Finished, at=12 * 3600 + 5, reason="its 12h are over", by_deadline=True)
@@ -94,9 +105,10 @@ def one_trial(builder, trial, round_, chance):
     begin = clock = round(submitted + 4, 3)
     skew = round(chance.random() / 100, 3)
     lines = [builder.begin(clock, trial, hosts=[host], job=job, batch=64, precision="bf16", cores=16, clock_skew=skew)]
+    worst = chance.randint(100, 200)
     for number in range(1, planned + 1):
         end = round(clock + (0.9 + 0.09 * chance.random()) * EPOCH_SECONDS, 3)
-        error = chance.randint(20, 200) / builder.images[1]
+        error = (worst - number) / builder.images[1]  # it improves until the last epoch
         lines.append(builder.epoch(number, end, error, trial, start=clock))
         clock = round(end + chance.randint(5, 60) / 1000, 3)
     best = min(lines[1:], key=lambda epoch: (epoch.error, epoch.epoch))

@@ -17,10 +17,11 @@ from typing import Any
 import aiperf_orch
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.events import best_epoch, count_epochs
+from aiperf_orch.campaign.training_rules import trial_seed
 from aiperf_orch.network import counts
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.network.morphisms import Edit, apply_all
-from aiperf_orch.network.seeds import SEEDS
+from aiperf_orch.network.seeds import SEEDS, small_residual
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.records.events import Begin, End, Epoch
 from aiperf_orch.records.journal import (
@@ -40,6 +41,7 @@ from aiperf_orch.records.journal import (
 from aiperf_orch.records.operations import OperationsPerImage
 from aiperf_orch.records.trial import Hyperparameters, TrialSpec
 from aiperf_orch.settings.models import SiteSettings
+from aiperf_orch.util.dataset_catalogue import known_digest
 
 START = datetime.fromisoformat("2026-01-02T03:00:00+00:00")
 DIGITS_IMAGES = (1437, 360)
@@ -80,6 +82,7 @@ class CampaignBuilder:
         self.start = start
         self.images = images
         self.operations = operations
+        self._trainer = settings.training.trainer
         self._latest = start - timedelta(seconds=5)
         self._written = 0, 0, "0" * 64  # size of the journal, its entries, and the hash of the last one
         self._graphs: dict[int, Graph] = {}
@@ -88,6 +91,7 @@ class CampaignBuilder:
         self._jobs: dict[tuple[int, int], str] = {}
         self._hosts: dict[tuple[int, int], list[str]] = {}
         self._epochs: defaultdict[int, list[Epoch]] = defaultdict(list)
+        self._begins: defaultdict[int, list[Begin]] = defaultdict(list)
         self._best_errors: dict[int, float | None] = {}
         self.write(
             Created,
@@ -181,7 +185,18 @@ class CampaignBuilder:
             data = path.read_bytes() if path.exists() else b""
             data = data[: data.rfind(b"\n") + 1]  # a torn line is not read
             files.append(EventsFile(run=run, size=len(data), sha256=hashlib.sha256(data).hexdigest()))
-        fields = {"message": "", "final": True, "files": files} | self._sums(self._epochs[trial]) | fields
+        begins = [begin for begin in self._begins[trial] if begin.attempt == attempt]
+        epochs = [epoch for epoch in self._epochs[trial] if epoch.attempt <= attempt]
+        earlier = {epoch.epoch for epoch in epochs if epoch.attempt < attempt}
+        known: dict[str, Any] = {
+            "message": "",
+            "final": True,
+            "files": files,
+            "hosts": begins[-1].hosts if begins else [],
+            "first_begin": min((begin.time for begin in begins), default=None),
+            "progressed": bool({epoch.epoch for epoch in self._counted(epochs)} - earlier),
+        }
+        fields = known | self._sums(epochs) | fields
         end = AttemptEnd(trial=trial, attempt=attempt, reason=EndReason(reason), **fields)
         self._best_errors[trial] = end.best_error if end.final else None
         return end
@@ -202,19 +217,21 @@ class CampaignBuilder:
         Args:
             trial: its number.
             parent: the trial whose network the edits change; None is the seed network.
-            edits: `Edit` objects, or JSON objects for the record.
+            edits: `Edit` objects, or JSON objects for the record. Without any, a descendant of the seed network has
+                edits that no other trial has.
             network: the edited network, if the caller has it; it is not kept for children. None applies the edits.
             **changes: other fields of the proposal.
         """
         if self.operations is None:
             if network is None:
+                edits = edits or _edits_of(trial if parent is None else 0)
                 network = apply_all(self._seed() if parent is None else self._graphs[parent], list(edits))
                 self._graphs[trial] = network
             operations, network_hash = OperationsPerImage.of(counts.count(network)), network.hash
         else:
             operations, network_hash = self.operations, hashlib.sha256(str(trial).encode()).hexdigest()
         fields: dict[str, Any] = {
-            "round": self._proposals[parent].round + 1 if parent in self._proposals else 0,
+            "round": trial // self.directory.settings.campaign.concurrency,
             "parent": parent,
             "edits": [edit.to_json() if isinstance(edit, Edit) else edit for edit in edits],
             "network_hash": network_hash,
@@ -246,13 +263,14 @@ class CampaignBuilder:
             "job": self.job(trial, attempt),
             "batch": 32,
             "spec_sha256": self.specification(trial),
-            "trainer": "simulated",
-            "device": "simulated",
+            "trainer": self._trainer,
+            "device": "simulated" if self._trainer == "simulated" else "an accelerator",
             "precision": "fp32",
             "cores": 1,
             "inherited": proposal is not None and proposal.parent is not None,
             "clock_skew": 0.0,
-            "versions": {},
+            "data_sha256": None if self._trainer == "simulated" else known_digest("digits", (8, 8, 1), 10),
+            "versions": {} if self._trainer == "simulated" else {"aiperf-orch": "0.2.0", "torch": "2.11.0"},
         }
         begin = Begin(**fields | changes)
         self._hosts[trial, attempt] = list(begin.hosts)
@@ -270,6 +288,7 @@ class CampaignBuilder:
         train_images: int | None = None,
         val_images: int | None = None,
         operations: OperationsPerImage | None = None,
+        batch: int = 32,
     ) -> Epoch:
         proposal = self._proposals.get(trial)
         operations = operations or (proposal.operations if proposal else self.operations)
@@ -285,10 +304,10 @@ class CampaignBuilder:
             end=self.at(end),
             train_images=train_images,
             val_images=val_images,
-            loss=1.0,
+            loss=1.0 if self._trainer == "simulated" else 1.0 + trial + number / 64,  # no two trials have equal ones
             error=error,
             ops=operations.of_images(trained=train_images, validated=val_images),
-            batch=32,
+            batch=batch,
         )
 
     def end(
@@ -301,6 +320,7 @@ class CampaignBuilder:
         path = self.directory.events(trial, attempt, run)
         path.write_bytes(b"".join(_encode(line) for line in lines))
         self._epochs[trial] += [line for line in lines if isinstance(line, Epoch)]
+        self._begins[trial] += [line for line in lines if isinstance(line, Begin)]
         times = [
             line.end if isinstance(line, Epoch) else line.time for line in lines if not isinstance(line, str | bytes)
         ]
@@ -340,8 +360,7 @@ class CampaignBuilder:
         """The only run of a submitted attempt, from its begin line to its end in the journal one second after `end`."""
         trial, attempt = begin.trial, begin.attempt
         sums = self._sums([*self._epochs[trial], *epochs])
-        success = reason in ("COMPLETED", "EARLY_STOPPED")
-        best = {"best_error": sums["best_error"], "best_epoch": sums["best_epoch"]} if success else {}
+        best = {"best_error": sums["best_error"], "best_epoch": sums["best_epoch"]}
         line = self.end(end, trial, attempt, reason=reason, **best | end_fields)
         self.began((begin.time - self.start).total_seconds(), trial, attempt)
         self.events(begin, *epochs, line, trial=trial, attempt=attempt)
@@ -371,7 +390,7 @@ class CampaignBuilder:
         return TrialSpec(
             campaign=self.directory.config.tag,
             trial=trial,
-            seed=7,
+            seed=trial_seed(settings.campaign.seed, trial),
             parent_error=None if proposal.parent is None else self._best_errors[proposal.parent],
             epochs=settings.training.epochs_of_round(proposal.round),
             patience=settings.training.patience_of_round(proposal.round),
@@ -383,8 +402,7 @@ class CampaignBuilder:
 
     def _sums(self, trained: Iterable[Epoch]) -> dict[str, Any]:
         """The sums of a trial's epochs that count, as the end of an attempt states them."""
-        deadline = self.start + timedelta(seconds=self.directory.settings.campaign.duration)
-        epochs = list(count_epochs(trained, deadline).values())
+        epochs = self._counted(trained)
         best = best_epoch(epochs)
         return {
             "epochs": len(epochs),
@@ -395,6 +413,20 @@ class CampaignBuilder:
             "best_epoch": best.epoch if best else None,
             "last_end": max((epoch.end for epoch in epochs), default=None),
         }
+
+    def _counted(self, trained: Iterable[Epoch]) -> list[Epoch]:
+        deadline = self.start + timedelta(seconds=self.directory.settings.campaign.duration)
+        return list(count_epochs(trained, deadline).values())
+
+
+def _edits_of(number: int) -> list[Edit]:
+    """Edits of the seed network that depend on a number: none for 0."""
+    relu = next(layer.id for layer in small_residual().layers if layer.kind == "relu")
+    kernels: list[int] = []
+    while number:
+        number, digit = divmod(number - 1, 3)
+        kernels.append((3, 5, 7)[digit])
+    return [Edit("deeper", relu, kernel=kernel) for kernel in kernels]
 
 
 def _encode(line: Any) -> bytes:

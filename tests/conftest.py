@@ -22,7 +22,7 @@ from aiperf_orch.settings.loading import load_site
 from aiperf_orch.util.units import now
 from campaign_builder import SMALL_IMAGES, SMALL_OPERATIONS, CampaignBuilder
 
-pytest_plugins = ["browser", "cluster.fixtures", "package_fixtures"]
+pytest_plugins = ["browser", "cluster.fixtures", "package_fixtures", "placed_fixtures"]
 
 # the installed package is tested: no process that a test starts imports from the present folder
 os.environ["PYTHONSAFEPATH"] = "1"
@@ -47,7 +47,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def write_site(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a site file with simulated trials of duration 0; `campaign__duration="2h"` changes a setting."""
+    """Writes a site file with simulated trials of no duration, each a job; `campaign__duration="2h"` is a setting."""
 
     def write(name: str = "site.yaml", **changes: Any) -> Path:
         data: dict[str, Any] = {
@@ -63,6 +63,8 @@ def write_site(tmp_path: Path) -> Callable[..., Path]:
         for key, value in changes.items():
             section, _, field = key.partition("__")
             data.setdefault(section, {})[field] = value
+        if data["scheduler"].get("kind", "local") == "local":
+            data["scheduler"].setdefault("job_per_trial", True)
         path = tmp_path / name
         path.write_text(yaml.safe_dump(data, sort_keys=False))
         return path
@@ -74,13 +76,14 @@ def write_site(tmp_path: Path) -> Callable[..., Path]:
 def campaign(tmp_path: Path, write_site: Callable[..., Path]) -> Callable[..., CampaignBuilder]:
     """Builds campaigns with small numbers; `training__epochs=9` changes a setting.
 
-    They began two hours ago, last one hour, and have up to 50 epochs a trial. An epoch has 220 operations.
+    They began two hours ago, last one hour, and have up to 50 epochs a trial. An epoch has 220 operations. `kind` is
+    the class of the builder.
     """
 
-    def build(name: str = "campaign", **changes: Any) -> CampaignBuilder:
+    def build(name: str = "campaign", kind: type[CampaignBuilder] = CampaignBuilder, **changes: Any) -> CampaignBuilder:
         site = write_site(f"{name}.yaml", **{"training__warmup_epochs": [50]} | changes)
         loaded = load_site(site)
-        builder = CampaignBuilder(
+        builder = kind(
             tmp_path / name,
             loaded.settings,
             origins=loaded.origins,

@@ -34,10 +34,10 @@ TRUE_SETTINGS: dict[str, Any] = {
         "accelerator_model_name": "T",
         "accelerator_peak_ops": 1e12,
     },
-    "scheduler": {"setup": ["export TOKEN=hunter2hunter2"]},
+    "scheduler": {"setup": ["export TOKEN=hunter2hunter2"], "job_per_trial": True},
     "campaign": {"duration": "1h"},
     "network": {"max_layers": 60},
-    "training": {"trainer": "simulated", "warmup_epochs": [3], "epochs": 4},
+    "training": {"trainer": "simulated", "warmup_epochs": [3], "epochs": 3, "patience": 1, "patience_per_round": 0},
 }
 
 
@@ -114,8 +114,8 @@ def add_trials(builder: CampaignBuilder) -> None:
     add_attempt(builder, 0, 1, 0, {1: 72, 2: 36, 3: 18})
     add_attempt(builder, 1, 1, 40, {1: 60, 2: 50}, edits=[Edit("deeper", relu, kernel=5)], reason="LOST")
     add_attempt(builder, 1, 2, 80, {3: 30})
-    add_attempt(builder, 2, 1, 120, {1: 40, 2: 9}, parent=0, edits=[Edit("wider", 1)], reason="EARLY_STOPPED")
-    add_attempt(builder, 3, 1, 160, {1: 8, 2: 12, 3: 7}, parent=2, edits=[Edit("deeper", relu, kernel=3)])
+    add_attempt(builder, 2, 1, 120, {1: 9, 2: 40}, parent=0, edits=[Edit("wider", 1)], reason="EARLY_STOPPED")
+    add_attempt(builder, 3, 1, 160, {1: 12, 2: 8, 3: 7}, parent=2, edits=[Edit("deeper", relu, kernel=3)])
     builder.write(Finished, at=3601, reason="its 1h are over", by_deadline=True)
 
 
@@ -244,6 +244,8 @@ def make_true(tmp_path: Path) -> Callable[..., CampaignBuilder]:
         for key, value in changes.items():
             section, _, field = key.partition("__")
             settings.setdefault(section, {})[field] = value
+        if settings["scheduler"].get("kind", "local") != "local":
+            settings["scheduler"].pop("job_per_trial", None)
         builder = build_true_campaign(tmp_path / name, settings)
         if not empty:
             add_trials(builder)
@@ -264,6 +266,23 @@ def true_package(true_campaign: CampaignDirectory, tmp_path_factory: pytest.Temp
 def tampered(true_package: Path) -> TamperedPackage:
     """The files of `true_package`, for changes."""
     return TamperedPackage(true_package)
+
+
+@pytest.fixture(scope="session")
+def trained_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package of a campaign as `true_campaign`, whose trials were trained."""
+    folder = tmp_path_factory.mktemp("trained")
+    settings = {**TRUE_SETTINGS, "training": {**TRUE_SETTINGS["training"], "trainer": "torch"}}
+    builder = build_true_campaign(folder / "campaign", settings)
+    add_trials(builder)
+    write_package(builder.directory, folder / "trained.tar.gz", with_pseudonyms=False)
+    return folder / "trained.tar.gz"
+
+
+@pytest.fixture
+def trained(trained_package: Path) -> TamperedPackage:
+    """The files of `trained_package`, for changes."""
+    return TamperedPackage(trained_package)
 
 
 @pytest.fixture

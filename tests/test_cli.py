@@ -33,6 +33,7 @@ _COMMANDS = [
     "verify",
     "rank",
     "scaling",
+    "agent",
     "render",
     "ops",
     "trial",

@@ -12,6 +12,7 @@ from aiperf_orch.cli import main
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.results.rules import RULES
 from aiperf_orch.settings.models import SCHEDULERS, SimulatedSettings, SiteSettings
+from aiperf_orch.settings.schedulers import AllocationSettings
 
 _ROOT = Path(__file__).parents[1]
 _DOCUMENTS = [_ROOT / "README.md", _ROOT / "CONTRIBUTING.md", *sorted((_ROOT / "docs").rglob("*.md"))]
@@ -64,7 +65,7 @@ def test_each_command_is_documented(document: str) -> None:
 @pytest.mark.unit
 def test_each_setting_is_documented() -> None:
     sections = [field.annotation for name, field in SiteSettings.model_fields.items() if name != "scheduler"]
-    models: list[Any] = [*filter(None, sections), *SCHEDULERS.values(), SimulatedSettings]
+    models: list[Any] = [*filter(None, sections), *SCHEDULERS.values(), SimulatedSettings, AllocationSettings]
     documented = set(re.findall(r"`(?:\w+\.)?(\w+)`", _text("docs/site-file.md")))
     assert not {key for model in models for key in model.model_fields} - documented
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from aiperf_orch.campaign.format_versions import CAMPAIGN, explain_newer, writer_in
 from aiperf_orch.records.base import Name, Record, Version, first_error
 from aiperf_orch.settings.models import SiteSettings
+from aiperf_orch.settings.schedulers import LocalSettings
 from aiperf_orch.settings.yaml_text import parse_yaml
 from aiperf_orch.util.errors import NewerVersionError, RecordError
 from aiperf_orch.util.units import Timestamp
@@ -18,8 +19,9 @@ from aiperf_orch.util.units import Timestamp
 class CampaignConfig(Record):
     """campaign.yaml. `origins` names, for each dotted key that is not a default, where its value came from.
 
-    Format 2 has the setting `scheduler.retry_submit_for`. Private values are hashed with `salt` in a package, whose
-    copy of campaign.yaml has none.
+    Format 2 has the settings `scheduler.retry_submit_for`, `scheduler.job_per_trial` of the local scheduler, and
+    `scheduler.allocations` of the others. A file without them means what it always meant: each trial is a job. Private
+    values are hashed with `salt` in a package, whose copy of campaign.yaml has none.
     """
 
     version: Literal[1, 2] = 2
@@ -29,6 +31,29 @@ class CampaignConfig(Record):
     versions: dict[Name, Version]
     settings: SiteSettings
     origins: dict[str, str]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _job_per_trial(cls, content: Any) -> Any:
+        """Add `job_per_trial` to the local scheduler's settings of a version that started each trial as a job."""
+        match content:
+            case {"settings": {"scheduler": {"kind": "local", **scheduler}, **settings}} if (
+                "job_per_trial" not in scheduler
+            ):
+                scheduler |= {"kind": "local", "job_per_trial": True}
+                return {**content, "settings": {**settings, "scheduler": scheduler}}
+        return content
+
+    def as_meant(self, settings: SiteSettings) -> SiteSettings:
+        """The settings of a site file as the version meant them that made this campaign, where the default changed."""
+        scheduler = settings.scheduler
+        if (
+            self.version > 1
+            or not isinstance(scheduler, LocalSettings)
+            or "job_per_trial" in scheduler.model_fields_set
+        ):
+            return settings
+        return settings.model_copy(update={"scheduler": scheduler.model_copy(update={"job_per_trial": True})})
 
     @property
     def writer(self) -> str | None:

@@ -151,7 +151,7 @@ class CampaignDirectory(Layout):
         Raises:
             UsageError: listing the settings that differ.
         """
-        changed = differences(self.config.settings, settings)
+        changed = differences(self.config.settings, self.config.as_meant(settings))
         if changed:
             listing = "\n".join(f"  {line}" for line in changed)
             raise UsageError(
@@ -186,6 +186,10 @@ class CampaignDirectory(Layout):
     def array_name(self, first: int) -> str:
         """Name of an array of jobs for first attempts, by the number of its first trial: `qk3f9-w00001`."""
         return f"{self.config.tag}-w{first:05d}"
+
+    def allocation_name(self, number: int) -> str:
+        """Name of an allocation's job, by its number from 1: `qk3f9-a00001`."""
+        return f"{self.config.tag}-a{number:05d}"
 
     def read(self, path: Path, *, offset: int = 0) -> bytes:
         """The bytes of a specification or an events file.
@@ -273,7 +277,7 @@ def parse_spec(data: bytes, file: str, writer: str | None = None) -> TrialSpec:
         RecordError: naming the field that is wrong.
     """
     try:
-        return TrialSpec.model_validate_json(data)
+        return TrialSpec.model_validate_json(data, strict=True)
     except ValidationError as error:
         fault = first_error(error)
         newer = explain_newer(SPECIFICATION, stated_in_line(data).get("version"), writer, fault)

@@ -71,7 +71,7 @@ def replace_file(path: Path, data: bytes, *, retry_for: float = RETRY_SECONDS) -
             Path(temporary).replace(path)
 
     retry_transient(write, retry_for)
-    _sync_directory(path.parent)
+    _sync_directory(path.parent, retry_for)
 
 
 class AppendFile:
@@ -357,7 +357,7 @@ def _set_mode(descriptor: int, mode: int) -> None:
             raise
 
 
-def _sync_directory(directory: Path) -> None:
+def _sync_directory(directory: Path, retry_for: float = RETRY_SECONDS) -> None:
     """Make a new name survive a crash, where the file system supports fsync of directories."""
 
     def sync() -> None:
@@ -372,4 +372,4 @@ def _sync_directory(directory: Path) -> None:
         finally:
             os.close(descriptor)
 
-    retry_transient(sync)
+    retry_transient(sync, retry_for)

@@ -6,6 +6,11 @@ The controller and `verify` share this table. The controller takes the journal's
 An attempt's last run always has an end line. The trial writes it, or the controller, when it reclaims the attempt from
 a job that is gone, was refused or never existed: that line stands alone in a run of its own, the next free one. Runs
 before the last one need no end line: they were interrupted, and their epochs count nevertheless.
+
+An attempt that is placed on agents has the same histories; its agents are then its scheduler, and its process is its
+job. The reasons that they give are some of those of batch systems: `TIME_LIMIT` at the end of an agent's allocation,
+`PREEMPTED` where the agent was terminated, `NODE_FAILURE` where it is lost, `TRIAL_ERROR` by the exit status, and none
+where the agent or the process was killed.
 """
 
 from __future__ import annotations

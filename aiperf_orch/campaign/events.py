@@ -210,7 +210,7 @@ class RunEvents:
     def _take(self, line: bytes) -> tuple[str, str] | None:
         """Add a line's event, or return the kind of its fault and the reason why it does not count."""
         try:
-            event = event_adapter.validate_json(line)
+            event = event_adapter.validate_json(line, strict=True)
         except ValidationError as error:
             return self._not_an_event(line, first_error(error))
         if (event.trial, event.attempt, event.run) != (self.trial, self.attempt, self.run):
@@ -278,21 +278,36 @@ def read_attempt(directory: CampaignDirectory, trial: int, attempt: int, planned
 
 
 def poll_attempt(
-    directory: CampaignDirectory, trial: int, attempt: int, planned: TrialPlan, runs: list[RunEvents]
+    directory: CampaignDirectory,
+    trial: int,
+    attempt: int,
+    planned: TrialPlan,
+    runs: list[RunEvents],
+    *,
+    later_runs: bool = True,
 ) -> bool:
     """Read new events of the last known run of an attempt and of later runs; returns whether there were any.
+
+    Args:
+        directory: the campaign.
+        trial: number of the trial.
+        attempt: number of the attempt.
+        planned: what its specification says of its events.
+        runs: its runs as far as they are known; later ones are added.
+        later_runs: whether to look for a run after the last known one, which costs one more opened file.
 
     Raises:
         TransientError: when a file cannot be read for now. What was read before stays in `runs`.
     """
     news = runs[-1].poll() if runs else False
-    while True:
+    while later_runs or not runs:
         run = len(runs)
         events = RunEvents(directory.events(trial, attempt, run), trial, attempt, run, planned, directory.read)
         news = events.poll() or news
         if not events.claimed:
             return news
         runs.append(events)
+    return news
 
 
 def count_epochs(epochs: Iterable[Epoch], deadline: datetime | None = None) -> dict[int, Epoch]:

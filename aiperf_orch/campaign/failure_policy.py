@@ -51,6 +51,9 @@ DELIBERATE: Final = frozenset({EndReason.CAMPAIGN_ENDED, EndReason.STOPPED, EndR
 NODE_SUSPECTED: Final = frozenset({EndReason.NODE_FAILURE, EndReason.LOST, EndReason.HUNG, EndReason.TRIAL_ERROR})
 """Ends that the node may have caused."""
 
+_LOSSES: Final = frozenset({EndReason.NODE_FAILURE, EndReason.LOST})
+"""Ends by the loss of a node or of an agent."""
+
 UNCOUNTED_WITH_PROGRESS: Final = frozenset({EndReason.TIME_LIMIT, EndReason.PREEMPTED})
 """Ends that do not count against `campaign.max_attempts` where the attempt completed a new epoch."""
 
@@ -105,12 +108,14 @@ class NodeFailures:
 
     Attributes:
         trials: node -> trials that failed on it since its last success; trials that failed on other nodes too are left
-            out.
+            out. Of trials that were lost together with their one agent a single one is in it.
     """
 
     trials: dict[str, set[int]] = field(default_factory=dict)
+    _losses: set[tuple[str, str]] = field(default_factory=set)
+    """Jobs of which an attempt was lost, by node. Agents that attempts were placed on count as one job."""
 
-    def record(self, end: AttemptEnd, attempts: Iterable[AttemptState]) -> None:
+    def record(self, end: AttemptEnd, attempts: Sequence[AttemptState]) -> None:
         """Count one more end.
 
         Args:
@@ -122,13 +127,23 @@ class NodeFailures:
                 self.trials.pop(host, None)
         elif end.reason in NODE_SUSPECTED:
             for host in end.hosts:
-                self.trials.setdefault(host, set()).add(end.trial)
+                if not self._is_lost_with_others(end, host, attempts):
+                    self.trials.setdefault(host, set()).add(end.trial)
         if end.reason is EndReason.TRIAL_ERROR:
             ends = [attempt.end for attempt in attempts if attempt.end]
             errors = [each.hosts for each in ends if each.reason is EndReason.TRIAL_ERROR and each.hosts]
             if any(set(hosts).isdisjoint(end.hosts) for hosts in errors):  # the trial fails on any node
                 for host in {host for hosts in errors for host in hosts}:
                     self.trials.get(host, set()).discard(end.trial)
+
+    def _is_lost_with_others(self, end: AttemptEnd, host: str, attempts: Sequence[AttemptState]) -> bool:
+        """Whether an attempt ended by the loss of an agent, which has been counted for another trial."""
+        job = attempts[end.attempt - 1].job
+        if end.reason not in _LOSSES or job is None:
+            return False
+        known = (host, job) in self._losses
+        self._losses.add((host, job))
+        return known
 
     def excluded(self) -> set[str]:
         """Nodes that no trial may get."""

@@ -138,7 +138,7 @@ def _read(path: Path, known: JournalContents) -> JournalContents:
     for number, line in enumerate(data.split(b"\n")[:-1], start=len(entries) + 1):
         where = f"{path}:{number}"
         try:
-            entry = entry_adapter.validate_json(line)
+            entry = entry_adapter.validate_json(line, strict=True)
         except ValidationError as error:
             raise _not_an_entry(where, line, entries, first_error(error)) from None
         if entry.seq != len(entries) or entry.prev != before:

@@ -16,6 +16,7 @@ _TRIALS: Final = "trials"
 _EVENTS: Final = "events"
 _JOBS: Final = "jobs"
 _WEIGHTS: Final = "weights"
+_AGENTS: Final = "agents"
 FOLDERS: Final = (_TRIALS, _EVENTS, _JOBS, _WEIGHTS)
 """Folders of a campaign directory."""
 
@@ -55,6 +56,11 @@ class Layout:
     def stop_request(self) -> Path:
         """A file that asks the controller to stop."""
         return self.path / "stop.request"
+
+    @property
+    def commitment(self) -> Path:
+        """The hash that commits the campaign to its settings and its begin: a line of text."""
+        return self.path / "commitment.txt"
 
     @property
     def leaderboard(self) -> Path:
@@ -105,6 +111,36 @@ class Layout:
     def weights_folder(self) -> Path:
         """Folder of weights and checkpoints, which never leave the machine."""
         return self.path / _WEIGHTS
+
+    @property
+    def agents_folder(self) -> Path:
+        """Folder with a folder for each agent; it does not exist in a campaign without agents."""
+        return self.path / _AGENTS
+
+    @property
+    def controller_heartbeat(self) -> Path:
+        """The controller's sign of life, for agents that wait for orders."""
+        return self.agents_folder / "controller"
+
+    def agent_folder(self, agent: str) -> Path:
+        """Folder of an agent, created by it."""
+        return self.agents_folder / agent
+
+    def agent_log(self, agent: str) -> Path:
+        """What an agent writes: its begin, the starts and exits of attempts, its end."""
+        return self.agent_folder(agent) / "agent.jsonl"
+
+    def agent_orders(self, agent: str) -> Path:
+        """What the controller writes for an agent."""
+        return self.agent_folder(agent) / "orders.jsonl"
+
+    def agent_heartbeat(self, agent: str) -> Path:
+        """An agent's sign of life, overwritten in place."""
+        return self.agent_folder(agent) / "heartbeat"
+
+    def allocation_folder(self, allocation: str) -> Path:
+        """Folder with the script, the log and submitit's files of an allocation's job."""
+        return self.jobs_folder / allocation
 
     def spec(self, trial: int) -> Path:
         """A trial's specification."""

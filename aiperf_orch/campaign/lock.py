@@ -21,6 +21,7 @@ from aiperf_orch.campaign.durable_files import read_file, replace_file
 from aiperf_orch.campaign.safe_reading import LONG_RETRY_SECONDS, retry_transient
 from aiperf_orch.records.base import Natural, Positive, Record
 from aiperf_orch.util.errors import AiperfError, LockedError, TransientError
+from aiperf_orch.util.process_identity import boot_id, pid_namespace, process_start
 from aiperf_orch.util.units import Timestamp, format_time, now
 
 
@@ -46,11 +47,11 @@ class Holder(Record):
             return False
         if self.host != socket.gethostname():
             return None
-        if self.boot != _boot_id():
+        if self.boot != boot_id():
             return False
-        if self.namespace not in (None, _pid_namespace()):
+        if self.namespace not in (None, pid_namespace()):
             return None
-        return _process_start(self.pid) == self.started
+        return process_start(self.pid) == self.started
 
     @property
     def location(self) -> str:
@@ -104,12 +105,12 @@ class Lock:
         generation = before.generation + 1 if before else 1
         holder = Holder(
             host=socket.gethostname(),
-            boot=_boot_id(),
+            boot=boot_id(),
             pid=os.getpid(),
-            started=_process_start(os.getpid()) or 0,
+            started=process_start(os.getpid()) or 0,
             generation=generation,
             time=now(),
-            namespace=_pid_namespace(),
+            namespace=pid_namespace(),
         )
         replace_file(path, holder.to_line().encode() + b"\n")
         lock = cls(path, holder, guard)
@@ -173,27 +174,3 @@ def _guard(path: Path) -> tuple[int, bool]:
     except OSError:
         pass  # a file system without locks
     return guard, True
-
-
-def _pid_namespace() -> str | None:
-    try:
-        return str(Path("/proc/self/ns/pid").readlink())
-    except OSError:
-        return None
-
-
-def _boot_id() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
-    except OSError:
-        return "unknown"
-
-
-def _process_start(pid: int) -> int | None:
-    """Start of a process in clock ticks since boot, or None when there is no such process."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    state, *fields = text.rpartition(")")[2].split()
-    return None if state in "ZX" else int(fields[18])

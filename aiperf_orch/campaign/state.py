@@ -9,6 +9,7 @@ from enum import Enum
 
 from aiperf_orch.campaign.failure_policy import FailureStreak, NodeFailures
 from aiperf_orch.campaign.trial_state import AttemptKey, AttemptState, TrialState
+from aiperf_orch.campaign.workforce import Workforce
 from aiperf_orch.records.journal import (
     AttemptEnd,
     Began,
@@ -59,6 +60,8 @@ class CampaignState:
         any_epoch: Whether any attempt that has ended completed an epoch.
         node_failures: Trials that failed, by node.
         failure_streak: Consecutive trials that failed for the same reason.
+        workforce: Allocations and agents, where the campaign has any.
+        latest: Time of the latest entry.
     """
 
     trials: dict[int, TrialState] = field(default_factory=dict)
@@ -78,6 +81,8 @@ class CampaignState:
     any_epoch: bool = False
     node_failures: NodeFailures = field(default_factory=NodeFailures)
     failure_streak: FailureStreak = field(default_factory=FailureStreak)
+    workforce: Workforce = field(default_factory=Workforce)
+    latest: datetime | None = None
 
     @classmethod
     def of(cls, entries: Iterable[Entry]) -> CampaignState:
@@ -116,6 +121,7 @@ class CampaignState:
 
     def apply(self, entry: Entry) -> None:
         """Apply one more entry."""
+        self.latest = max(self.latest or entry.time, entry.time)
         match entry:
             case Created():
                 self.settings_sha256 = entry.settings_sha256
@@ -156,6 +162,8 @@ class CampaignState:
             case Finished():
                 self.phase, self.phase_reason = Phase.FINISHED, entry.reason
                 self.by_deadline = entry.by_deadline
+            case _:
+                self.workforce.apply(entry)
 
     def _apply_submitting(self, entry: Submitting) -> None:
         for record in entry.attempts:
@@ -187,4 +195,10 @@ class CampaignState:
 
 def _shown(key: object) -> str:
     """A key that is missing, for a message."""
-    return f"trial {key.trial}, attempt {key.attempt}" if isinstance(key, AttemptKey) else f"trial {key}"
+    match key:
+        case AttemptKey():
+            return f"trial {key.trial}, attempt {key.attempt}"
+        case int():
+            return f"trial {key}"
+        case _:
+            return str(key)

@@ -16,10 +16,12 @@ from aiperf_orch.commands.table_output import render_rows
 from aiperf_orch.doctor import campaign_location, probe_job
 from aiperf_orch.doctor.findings import Finding, Level, fault, ok, warning
 from aiperf_orch.doctor.probe_findings import evaluate_probe
+from aiperf_orch.doctor.way_to_run import agents_by_hand
 from aiperf_orch.schedulers.registry import make_scheduler
+from aiperf_orch.settings.allocation_job import trial_job
 from aiperf_orch.settings.loading import LoadedSettings
 from aiperf_orch.settings.models import SiteSettings
-from aiperf_orch.settings.schedulers import PbsSettings, SlurmSettings
+from aiperf_orch.settings.schedulers import AgentsSettings, ClusterSettings, PbsSettings, SlurmSettings
 from aiperf_orch.util.errors import AiperfError, SchedulerUnreachableError, UsageError
 from aiperf_orch.util.signals import handle_signals
 from aiperf_orch.util.text import visible_lines
@@ -107,6 +109,9 @@ def _lines(finding: Finding) -> str:
 
 def _scheduler(loaded: LoadedSettings) -> Iterator[Finding]:
     settings, concurrency = loaded.settings.scheduler, loaded.settings.campaign.concurrency
+    if isinstance(settings, AgentsSettings):
+        yield ok("scheduler", agents_by_hand(settings, concurrency))
+        return
     try:
         script, violations = rendered_script(loaded), script_violations(loaded)
     except UsageError as error:
@@ -123,7 +128,7 @@ def _scheduler(loaded: LoadedSettings) -> Iterator[Finding]:
     if isinstance(settings, PbsSettings):
         from aiperf_orch.doctor import pbs_checks
 
-        yield from pbs_checks.checks(settings, concurrency)
+        yield from pbs_checks.checks(settings, concurrency, loaded.settings.campaign.duration)
         return
     warnings = make_scheduler(settings).check(concurrency)
     yield from (warning("scheduler", message) for message in warnings)
@@ -136,8 +141,12 @@ def _location_and_probe_job(
 ) -> Iterator[Finding]:
     with probe_job.probe_folder(parent) as folder:
         yield from campaign_location.checks(settings, folder)
+        if isinstance(settings.scheduler, AgentsSettings):
+            return  # nothing is submitted
         if not job or not findings.is_reachable or any(map(findings.has_fault, ("location", "script", "scheduler"))):
             return
+        if isinstance(settings.scheduler, ClusterSettings):  # the probe job is a trial's, also beside allocations
+            settings = settings.model_copy(update={"scheduler": trial_job(settings.scheduler)})
         outcome = probe_job.run(make_scheduler(settings.scheduler), settings, folder, wait=wait, log=_log.info)
         yield from evaluate_probe(settings, outcome)
 

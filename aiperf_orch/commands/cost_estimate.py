@@ -8,9 +8,10 @@ from typing import Final
 
 import click
 
+from aiperf_orch.commands.workforce_summary import count
 from aiperf_orch.schedulers.node_sharing import NodeSharing
 from aiperf_orch.settings.models import SiteSettings
-from aiperf_orch.settings.schedulers import ClusterSettings, PbsSettings, SlurmSettings
+from aiperf_orch.settings.schedulers import AllocationSettings, ClusterSettings, PbsSettings, SlurmSettings
 from aiperf_orch.util.errors import SchedulerUnreachableError, UsageError
 from aiperf_orch.util.units import format_duration
 
@@ -30,8 +31,12 @@ def confirm_cost(settings: SiteSettings, seconds: float, *, yes: bool) -> None:
     """
     if not isinstance(settings.scheduler, ClusterSettings):
         return
-    sharing = _node_sharing(settings.scheduler)
-    _log.info("%s", describe(settings.scheduler, settings.campaign.concurrency, seconds, sharing))
+    scheduler, trials = settings.scheduler, settings.campaign.concurrency
+    if scheduler.allocations is not None:
+        words = describe_allocations(scheduler, scheduler.allocations, trials, seconds)
+    else:
+        words = describe(scheduler, trials, seconds, _node_sharing(scheduler))
+    _log.info("%s", words)
     if yes:
         return
     if not sys.stdin.isatty():
@@ -62,6 +67,35 @@ def describe(scheduler: ClusterSettings, trials: int, seconds: float, sharing: N
     )
 
 
+def describe_allocations(
+    scheduler: ClusterSettings, allocations: AllocationSettings, trials: int, seconds: float
+) -> str:
+    """The most that a campaign in few allocations takes of a cluster, as a sentence.
+
+    Args:
+        scheduler: The site's settings of the scheduler.
+        allocations: Its settings of allocations.
+        trials: The number of trials at once.
+        seconds: The time until the campaign's deadline.
+    """
+    nodes, per_node = allocations.nodes * allocations.at_once, scheduler.slots_per_node
+    room = allocations.at_once * (allocations.nodes // scheduler.nodes) * per_node
+    held = nodes * seconds
+    if allocations.total is not None:
+        held = min(held, allocations.total * allocations.nodes * allocations.time_limit)
+    shared = f", {per_node:,} to a node" if per_node > 1 else ""
+    words = [
+        f"{count(allocations.at_once, 'allocation')} of {_nodes(allocations.nodes)} at once",
+        f"{trials:,} trials of {_nodes(scheduler.nodes)} at once{shared}",
+    ]
+    if room != trials:
+        words.append(f"room for {room:,}" + (": a higher concurrency would use all of it" if room > trials else ""))
+    return (
+        f"up to {_nodes(nodes)} ({'; '.join(words)}) for {format_duration(seconds)}: "
+        f"at most {held / 3600:,.1f} node-hours"
+    )
+
+
 def _node_sharing(scheduler: ClusterSettings) -> NodeSharing:
     """How trials share nodes; one trial per node if the scheduler does not answer."""
     try:
@@ -79,4 +113,4 @@ def _node_sharing(scheduler: ClusterSettings) -> NodeSharing:
 
 
 def _nodes(number: int) -> str:
-    return f"{number:,} node{'s' if number != 1 else ''}"
+    return count(number, "node")

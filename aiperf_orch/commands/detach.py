@@ -13,6 +13,7 @@ from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.lock import read_holder
 from aiperf_orch.campaign.snapshot import read_state
 from aiperf_orch.campaign.state import Phase
+from aiperf_orch.settings.schedulers import AgentsSettings
 from aiperf_orch.util.errors import AiperfError
 
 _START_TIMEOUT: Final = 60.0  # seconds
@@ -21,6 +22,8 @@ _TAIL_BYTES: Final = 2000
 
 def detach(directory: CampaignDirectory, command: Sequence[str]) -> int:
     """Start a command that runs the campaign, in a session of its own, and wait until it has submitted a job.
+
+    A campaign that waits for agents submits none: then it waits until the controller has begun.
 
     Args:
         directory: The campaign.
@@ -54,9 +57,12 @@ def detach(directory: CampaignDirectory, command: Sequence[str]) -> int:
 
 
 def _has_started(directory: CampaignDirectory) -> bool:
-    """Whether the scheduler has a job of the campaign, or the campaign submits none."""
+    """Whether the scheduler has a job of the campaign, or the campaign submits none, or not before an agent begins."""
     state = read_state(directory)
-    return state.phase is not Phase.RUNNING or any(attempt.job for attempt in state.live.values())
+    if state.phase is not Phase.RUNNING or isinstance(directory.settings.scheduler, AgentsSettings):
+        return True
+    jobs = [attempt.job for attempt in state.live.values()]
+    return any([*jobs, *(allocation.job for allocation in state.workforce.live_allocations)])
 
 
 def _tail(log: Path, start: int) -> str:

@@ -19,10 +19,12 @@ from typing import Final
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.snapshot import CampaignSnapshot
 from aiperf_orch.campaign.state import Phase
+from aiperf_orch.commands.commitment import announce_commitment
 from aiperf_orch.commands.live_view import Display, display
+from aiperf_orch.commands.workforce_summary import held_resources
 from aiperf_orch.controller.controller import Controller
 from aiperf_orch.controller.loop import run as run_loop
-from aiperf_orch.schedulers.registry import make_scheduler
+from aiperf_orch.schedulers.registry import make_trial_scheduler
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.util.errors import UncleanExitError
 from aiperf_orch.util.signals import handle_signals
@@ -90,6 +92,8 @@ class _ControllerThread:
         self._directory, self._view, self._signals = directory, view, signals
         self._take_over, self._resume, self._snapshot = take_over, resume, snapshot
         self._controller: Controller | None = None
+        self.held = ""
+        """Allocations and agents that the campaign held after the last step, in words."""
         self._outcome: Outcome | None = None
         self._error: BaseException | None = None
         self.thread = Thread(target=self._target, name="aiperf-orch controller", daemon=True)
@@ -113,7 +117,7 @@ class _ControllerThread:
             self._error = error
 
     def _run(self) -> Outcome:
-        scheduler = make_scheduler(self._directory.settings.scheduler)
+        scheduler = make_trial_scheduler(self._directory)
         controller = self._controller = Controller(
             self._directory,
             scheduler,
@@ -123,10 +127,11 @@ class _ControllerThread:
             snapshot=self._snapshot,
         )
         try:
-            self._view.show(controller)  # new begins and ends are counted from here
+            announce_commitment(self._directory)
+            self._observe(controller)  # new begins and ends are counted from here
             phase = run_loop(
                 controller,
-                observe=lambda: self._view.show(controller),
+                observe=lambda: self._observe(controller),
                 stop_wanted=self._signals.stop_requested,
                 leave_wanted=self._signals.leave_requested,
             )
@@ -135,6 +140,10 @@ class _ControllerThread:
             )
         finally:
             controller.close()
+
+    def _observe(self, controller: Controller) -> None:
+        self._view.show(controller)
+        self.held = held_resources(controller.state, controller.settings)
 
 
 def run_controller(
@@ -162,7 +171,7 @@ def run_controller(
             controller.thread.join(0.1)
             if signals.interrupts > acknowledged:
                 acknowledged = signals.interrupts
-                _acknowledge(signals, controller.live_attempts())
+                _acknowledge(signals, controller.live_attempts(), controller.held)
             if signals.leave_requested():
                 leaving_since = leaving_since or time.monotonic()
                 if time.monotonic() - leaving_since > _LEAVE_TIMEOUT:
@@ -178,9 +187,10 @@ def restrict_umask(settings: SiteSettings) -> None:
     os.umask(0o027 if settings.campaign.group_readable else 0o077)
 
 
-def _acknowledge(signals: _Signals, live: int) -> None:
+def _acknowledge(signals: _Signals, live: int, held: str) -> None:
     """Log at once that a Ctrl-C was received, and its effect."""
     if signals.leave_requested():
         _log.info("leaving at once: trials whose jobs were not signalled to end run on")
     else:
-        _log.info("stopping: %d live trial(s) are being ended; press Ctrl-C again to leave at once", live)
+        released = f", and {held} released" if held else ""
+        _log.info("stopping: %d live trial(s) are being ended%s; press Ctrl-C again to leave at once", live, released)

@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import socket
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,7 @@ _PROGRAMS: Final = {"slurm": "sbatch", "pbs": "qsub"}
 """Program whose presence on PATH shows that a scheduler is installed."""
 
 _TIMEOUT: Final = 60.0  # seconds for one scheduler command
+_DURATION: Final = 12 * 3600.0  # seconds, the duration of the drafted campaign
 
 
 def draft_site_file(scheduler: str | None, output: Path | None) -> CommandOutput:
@@ -58,16 +60,21 @@ def _first_draft(kinds: list[str], file: str) -> tuple[str, str]:
 
 def _draft(kind: str, file: str) -> str:
     if kind == "slurm":
+        from aiperf_orch.doctor import slurm_job_classes
         from aiperf_orch.schedulers.slurm.site_draft import draft
         from aiperf_orch.schedulers.slurm.survey import survey
 
-        return draft(survey(None, timeout=_TIMEOUT), file)
+        cluster = survey(None, timeout=_TIMEOUT)
+        return draft(cluster, file, partial(slurm_job_classes.draft_part, duration=_DURATION, cluster=cluster))
     if kind == "pbs":
+        from aiperf_orch.doctor import pbs_job_classes
         from aiperf_orch.schedulers.pbs.access_lists import Submitter
         from aiperf_orch.schedulers.pbs.site_draft import draft as draft_pbs
         from aiperf_orch.schedulers.pbs.survey import survey as survey_pbs
 
-        return draft_pbs(survey_pbs(timeout=_TIMEOUT), file, Submitter.current())
+        found, who = survey_pbs(timeout=_TIMEOUT), Submitter.current()
+        part = partial(pbs_job_classes.draft_part, duration=_DURATION, found=found, submitter=who)
+        return draft_pbs(found, file, who, part)
     text = (files("aiperf_orch.site_configs") / "local.yaml").read_text(encoding="utf-8")
     cores = len(os.sched_getaffinity(0))
     text = text.replace("name: local machine", f"name: {socket.gethostname()}")

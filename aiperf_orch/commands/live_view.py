@@ -20,6 +20,15 @@ from aiperf_orch.campaign.trial_state import TrialState
 from aiperf_orch.commands.escaped_output import unwrapped, visible_streams
 from aiperf_orch.commands.messages import messages_through, timed_messages
 from aiperf_orch.commands.repeated_messages import RepeatFilter
+from aiperf_orch.commands.workforce_news import WorkforceNews
+from aiperf_orch.commands.workforce_summary import (
+    count_slots,
+    held_resources,
+    is_local,
+    summary_line,
+    uses_agents,
+    waiting_reasons,
+)
 from aiperf_orch.controller.controller import Controller
 from aiperf_orch.controller.progress import progress_of
 from aiperf_orch.records.journal import AttemptEnd
@@ -57,11 +66,12 @@ def display() -> Iterator[Display]:
             yield view
 
 
-class _RepeatedWarnings:
-    """Warnings of a display: a repeated one is logged at growing intervals."""
+class _Messages:
+    """Messages of a display: warnings, repeated ones at growing intervals, and news of allocations and agents."""
 
     def __init__(self) -> None:
         self._repeats = RepeatFilter()
+        self._workforce_news = WorkforceNews()
 
     def warn(self, message: str) -> None:
         """Log a warning, if it is due."""
@@ -69,7 +79,7 @@ class _RepeatedWarnings:
             _log.warning("%s", text)
 
 
-class LiveView(_RepeatedWarnings):
+class LiveView(_Messages):
     """Elapsed and remaining time, running and ended trials, best error and OPS so far, redrawn in place."""
 
     def __init__(self, live: Live, console: Console) -> None:
@@ -83,6 +93,7 @@ class LiveView(_RepeatedWarnings):
 
     def show(self, controller: Controller) -> None:
         """Redraw the view."""
+        self._workforce_news.show(controller.state.workforce, only_warnings=is_local(controller.settings))
         self._live.update(
             Group(
                 Text("\n".join(map(visible, _heading(controller))), style="bold"),
@@ -93,7 +104,7 @@ class LiveView(_RepeatedWarnings):
         )
 
 
-class PlainLines(_RepeatedWarnings):
+class PlainLines(_Messages):
     """A line for each trial that begins or ends, and at intervals a summary of the campaign."""
 
     def __init__(self) -> None:
@@ -105,6 +116,7 @@ class PlainLines(_RepeatedWarnings):
     def show(self, controller: Controller) -> None:
         """Log what is new since the last call."""
         state = controller.state
+        self._workforce_news.show(state.workforce, only_warnings=is_local(controller.settings))
         if self._ends_seen is None:
             # begins and ends that an earlier controller has logged are not new
             self._begins_seen, self._ends_seen = len(state.begins), len(state.ends)
@@ -145,9 +157,28 @@ def _heading(controller: Controller) -> list[str]:
     }
     trials = [f"{number} {name}" for name, number in counts.items() if number or name == "running"]
     lines = [times, f"{', '.join([*trials, f'{state.trials_ended} ended'])} · {best} · {format_ops(progress.ops)}"]
+    lines += workforce_lines(controller)
+    if uses_agents(controller.settings):
+        waiting.clear()  # each waits for a slot of its agent
     for name, reasons in (("halted", halted), ("waiting", waiting)):
         lines += [f"{number} {name}: {why}" for why, number in reasons.most_common(_MAX_REASONS) if why]
     return lines
+
+
+def workforce_lines(controller: Controller) -> list[str]:
+    """Allocations, agents and their slots, and why allocations wait.
+
+    Nothing where each trial is a job, or where the only agent is that of this machine.
+    """
+    state = controller.state
+    if not uses_agents(controller.settings) or is_local(controller.settings):
+        return []
+    if state.phase in (Phase.FINISHED, Phase.STOPPED):
+        held = held_resources(state, controller.settings)
+        return [f"releasing {held}"] if held else []
+    running = [live.attempt for live in controller.live_attempts.values() if live.begin is not None]
+    slots = count_slots(state, controller.settings, running)
+    return [summary_line(controller.directory, state, slots), *waiting_reasons(state.workforce)[:_MAX_REASONS]]
 
 
 def _running(controller: Controller) -> Table:

@@ -20,6 +20,7 @@ from aiperf_orch.commands.command_output import CommandOutput, ExitStatus
 from aiperf_orch.commands.score import summary
 from aiperf_orch.schedulers.base import AccountedJob, Scheduler
 from aiperf_orch.schedulers.registry import make_scheduler
+from aiperf_orch.settings.placement import placement_settings
 from aiperf_orch.util.errors import NotFinishedError, SchedulerUnreachableError, UsageError
 from aiperf_orch.util.text import visible
 
@@ -89,14 +90,14 @@ def check_not_running(directory: CampaignDirectory) -> CampaignSnapshot:
 
 def _keep_accounting(directory: CampaignDirectory, state: CampaignState) -> None:
     """Write the scheduler's accounting of the campaign's jobs, as long as it still has all of them."""
-    attempts = [attempt for trial in state.trials.values() for attempt in trial.attempts]
-    jobs = {attempt.name: attempt.job for attempt in attempts if attempt.job}
-    # Slurm has no record of an array element that was cancelled while pending, and verify requires none of it
-    began = {attempt.name for attempt in attempts if attempt.began or (attempt.end and attempt.end.first_begin)}
-    began &= jobs.keys()
+    settings = directory.settings
+    placed = placement_settings(settings.scheduler, settings.campaign.concurrency) is not None
+    jobs, began = _allocations(state) if placed else _attempts(state)
+    if not jobs:
+        return
     try:
-        scheduler = make_scheduler(directory.settings.scheduler)
-        accounted = _accounted(scheduler, jobs, began, _remaining_lag(directory)) if jobs else None
+        scheduler = make_scheduler(settings.scheduler)
+        accounted = _accounted(scheduler, jobs, began, _remaining_lag(directory))
     except SchedulerUnreachableError as error:
         _warn_of_accounting(directory, str(error))
         return
@@ -110,6 +111,22 @@ def _keep_accounting(directory: CampaignDirectory, state: CampaignState) -> None
         return
     lines = [json.dumps({key: value for key, value in asdict(job).items() if value is not None}) for job in accounted]
     replace_file(directory.accounting, "".join(f"{line}\n" for line in lines).encode())
+
+
+def _attempts(state: CampaignState) -> tuple[dict[str, str], set[str]]:
+    """Job ids of all attempts by name, and the names of those that began."""
+    attempts = [attempt for trial in state.trials.values() for attempt in trial.attempts]
+    jobs = {attempt.name: attempt.job for attempt in attempts if attempt.job}
+    # Slurm has no record of an array element that was cancelled while pending, and verify requires none of it
+    began = {attempt.name for attempt in attempts if attempt.began or (attempt.end and attempt.end.first_begin)}
+    return jobs, began & jobs.keys()
+
+
+def _allocations(state: CampaignState) -> tuple[dict[str, str], set[str]]:
+    """Job ids of all allocations by name, and the names of those on whose nodes an agent began."""
+    jobs = {name: allocation.job for name, allocation in state.workforce.allocations.items() if allocation.job}
+    began = {agent.record.allocation for agent in state.workforce.agents.values() if agent.record.allocation}
+    return jobs, began & jobs.keys()
 
 
 def _warn_of_accounting(directory: CampaignDirectory, reason: str) -> None:

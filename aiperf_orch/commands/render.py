@@ -1,4 +1,4 @@
-"""`render`: batch script of a trial, and its violations of the script contract; nothing is submitted."""
+"""`render`: batch script of a trial or an allocation, and its violations of the script contract; submits nothing."""
 
 from __future__ import annotations
 
@@ -10,28 +10,35 @@ from typing import Final
 
 from aiperf_orch.campaign.layout import Layout
 from aiperf_orch.commands.command_output import CommandOutput
-from aiperf_orch.schedulers.base import JobRequest, trial_command
+from aiperf_orch.doctor.way_to_run import agents_by_hand
+from aiperf_orch.schedulers.allocation_jobs import allocation_request, make_allocation_scheduler
+from aiperf_orch.schedulers.base import JobRequest, Scheduler, trial_command
 from aiperf_orch.schedulers.pbs import script_contract as pbs
 from aiperf_orch.schedulers.registry import make_scheduler
 from aiperf_orch.schedulers.script_contract import Expected, Violation, body_violations, follower_violations
 from aiperf_orch.schedulers.script_rendering import render_script
 from aiperf_orch.schedulers.slurm import script_contract as slurm
 from aiperf_orch.settings.loading import LoadedSettings
-from aiperf_orch.settings.schedulers import ClusterSettings, PbsSettings, SlurmSettings
+from aiperf_orch.settings.schedulers import AgentsSettings, ClusterSettings, PbsSettings, SlurmSettings
 from aiperf_orch.util.errors import UsageError
 
 _log: Final = logging.getLogger(__name__)
 _NAME: Final = "abcde-00000-1"
+_ALLOCATION: Final = "abcde-a00001"
 _ARRAY, _INDEX = "abcde-w00000", 3
 _LEADER: Final = "123456"
 
 
 def print_script(loaded: LoadedSettings) -> CommandOutput:
-    """Render a trial's batch script; violations of the contract that are no faults are warnings.
+    """Render the batch script of a trial or an allocation; violations of the contract that are no faults are warnings.
 
     Raises:
         UsageError: for violations that would keep a campaign from running.
     """
+    settings = loaded.settings.scheduler
+    if isinstance(settings, AgentsSettings):
+        _log.info("%s", agents_by_hand(settings, loaded.settings.campaign.concurrency))
+        return CommandOutput()
     script = rendered_script(loaded)
     print(script, end="", flush=True)
     for warning in check_scripts(loaded, resumed=False):
@@ -40,7 +47,10 @@ def print_script(loaded: LoadedSettings) -> CommandOutput:
 
 
 def rendered_script(loaded: LoadedSettings) -> str:
-    """The script of trial 0's first attempt, in an example campaign directory."""
+    """The script of the first allocation, else of trial 0's first attempt, in an example campaign directory."""
+    scheduler = _allocation_scheduler(loaded)
+    if scheduler is not None:
+        return scheduler.render(_allocation_request(loaded))
     return make_scheduler(loaded.settings.scheduler).render(_request(loaded, _NAME))
 
 
@@ -51,22 +61,45 @@ def script_violations(loaded: LoadedSettings) -> list[Violation]:
         UsageError: when they cannot be rendered.
     """
     settings = loaded.settings.scheduler
+    if isinstance(settings, AgentsSettings):
+        return []
+    allocations = _allocation_scheduler(loaded)
+    found = _of_trials(loaded) if allocations is None else _of_allocations(loaded, allocations)
+    return list(dict.fromkeys(_located(loaded, found)))
+
+
+def _of_trials(loaded: LoadedSettings) -> list[Violation]:
+    """Violations in the scripts of trials that are jobs of their own."""
+    settings = loaded.settings.scheduler
     scheduler = make_scheduler(settings)
     expected = Expected(_NAME, scheduler.early_log)
     if isinstance(settings, ClusterSettings):
         expected = replace(expected, requeue=settings.requeue, nodes=settings.nodes)
-    found = _violations_of(loaded, _NAME, expected)
+    found = _violations_of(loaded, scheduler, _request(loaded, _NAME), expected)
     if isinstance(settings, SlurmSettings):  # first attempts are elements of arrays
-        found += _violations_of(loaded, f"{_ARRAY}[{_INDEX}]", replace(expected, name=_ARRAY, elements=str(_INDEX)))
+        element = _request(loaded, f"{_ARRAY}[{_INDEX}]")
+        found += _violations_of(loaded, scheduler, element, replace(expected, name=_ARRAY, elements=str(_INDEX)))
     if isinstance(settings, ClusterSettings) and settings.lookahead:
         follower = scheduler.render(replace(_request(loaded, _NAME), after=_LEADER))
         found += follower_violations(follower, _LEADER)
-    return list(dict.fromkeys(_located(loaded, found)))
+    return found
 
 
-def _violations_of(loaded: LoadedSettings, name: str, expected: Expected) -> list[Violation]:
-    settings, request = loaded.settings.scheduler, _request(loaded, name)
-    script = make_scheduler(settings).render(request)
+def _of_allocations(loaded: LoadedSettings, scheduler: Scheduler) -> list[Violation]:
+    """Violations in the scripts of allocations."""
+    settings, request = loaded.settings.scheduler, _allocation_request(loaded)
+    own = settings.allocations if isinstance(settings, ClusterSettings) else None
+    expected = Expected(_ALLOCATION, scheduler.early_log, nodes=own.nodes if own else 1, is_allocation=True)
+    found = _violations_of(loaded, scheduler, request, expected)
+    if own is not None:  # each is followed by the next
+        found += follower_violations(scheduler.render(replace(request, after=_LEADER)), _LEADER)
+    return found
+
+
+def _violations_of(
+    loaded: LoadedSettings, scheduler: Scheduler, request: JobRequest, expected: Expected
+) -> list[Violation]:
+    settings, script = loaded.settings.scheduler, scheduler.render(request)
     guard = render_script("guard.sh.j2", None, campaign=request.campaign)
     found = list(body_violations(script, guard, expected, is_cluster=isinstance(settings, ClusterSettings)))
     match settings:
@@ -103,6 +136,15 @@ def _request(loaded: LoadedSettings, name: str) -> JobRequest:
         campaign=example.path,
         command=trial_command(loaded.settings.scheduler.python, example.spec(0), 1),
     )
+
+
+def _allocation_scheduler(loaded: LoadedSettings) -> Scheduler | None:
+    return make_allocation_scheduler(loaded.settings.scheduler, loaded.settings.campaign.concurrency)
+
+
+def _allocation_request(loaded: LoadedSettings) -> JobRequest:
+    example = Layout(Path.cwd() / "campaigns" / "example")
+    return allocation_request(example, loaded.settings.scheduler, _ALLOCATION)
 
 
 def _located(loaded: LoadedSettings, found: list[Violation]) -> Iterator[Violation]:

@@ -14,6 +14,7 @@ from aiperf_orch.campaign.permissions import parent_warnings
 from aiperf_orch.campaign.snapshot import read_snapshot
 from aiperf_orch.campaign.state import CampaignState, Phase
 from aiperf_orch.commands.command_output import CommandOutput, ExitStatus
+from aiperf_orch.commands.commitment import announce_commitment
 from aiperf_orch.commands.cost_estimate import confirm_cost
 from aiperf_orch.commands.detach import detach
 from aiperf_orch.commands.foreground_controller import Outcome, restrict_umask, run_controller
@@ -21,11 +22,14 @@ from aiperf_orch.commands.render import check_scripts
 from aiperf_orch.commands.score import summary, write_result_files
 from aiperf_orch.commands.self_invocation import command_line, cron_line
 from aiperf_orch.commands.site_options import describe
-from aiperf_orch.controller.search_adapter import make_search
+from aiperf_orch.commands.workforce_summary import held_resources, how_to_start
 from aiperf_orch.results.result import compute_result
 from aiperf_orch.schedulers.registry import make_scheduler
+from aiperf_orch.search import make_search
 from aiperf_orch.settings.loading import LoadedSettings
 from aiperf_orch.settings.models import SiteSettings
+from aiperf_orch.settings.placement import placement_settings
+from aiperf_orch.settings.schedulers import AgentsSettings
 from aiperf_orch.util.errors import UsageError
 from aiperf_orch.util.units import format_duration, now
 
@@ -80,19 +84,29 @@ def run_campaign(
         needed = _SUBMIT_PROGRAMS.get(directory.settings.scheduler.kind, [])
         _log.info("nothing was submitted; one step of the campaign: %s", command_line(step))
         _log.info("every two minutes, by cron: %s", cron_line(step, needed))
+        _explain_agents(directory)
         return CommandOutput()
-    if snapshot and snapshot.state.phase is Phase.FINISHED:
+    if snapshot and snapshot.state.phase is Phase.FINISHED and not held_resources(snapshot.state, directory.settings):
         return _finish(directory, Phase.FINISHED)
     if background:
         process = detach(directory, _foreground_arguments(directory.path))
+        announce_commitment(directory, again=True)  # the controller logged it in the background
         status, stop = (command_line([each, str(directory.path)]) for each in ("status", "stop"))
         _log.info(
             "the controller runs in the background as process %d; its log is %s", process, directory.controller_log
         )
         _log.info("to see its state: %s\nto end it: %s", status, stop)
+        _explain_agents(directory)
         return CommandOutput()
+    _explain_agents(directory)
     outcome = run_controller(directory, take_over=take_over, snapshot=snapshot)
     return _finish(directory, outcome.phase, outcome)
+
+
+def _explain_agents(directory: CampaignDirectory) -> None:
+    """Log how agents are started, where the campaign submits none."""
+    if isinstance(directory.settings.scheduler, AgentsSettings):
+        _log.info("trials run on agents, and this campaign submits none; %s", how_to_start(directory))
 
 
 def _check_before_start(loaded: LoadedSettings, campaign_dir: Path | None) -> CampaignDirectory | None:
@@ -140,9 +154,18 @@ def _finish(directory: CampaignDirectory, phase: Phase, outcome: Outcome | None 
                 if cancelled
                 else f"{live} live trial(s) run on"
             )
+            if held := held_resources(result.state, directory.settings):
+                what += f"; kept: {held}; idle agents end after {_agents_wait(directory)} without a controller"
             _log.info("left; %s; go on: %s", what, command)
     interrupted = outcome is not None and outcome.interrupted
     return CommandOutput(exit_status=ExitStatus.INTERRUPTED if interrupted else ExitStatus.NOT_FINISHED)
+
+
+def _agents_wait(directory: CampaignDirectory) -> str:
+    """Time for which idle agents wait for a controller."""
+    settings = directory.settings
+    placement = placement_settings(settings.scheduler, settings.campaign.concurrency)
+    return format_duration(placement.wait_for_controller if placement else 0.0)
 
 
 def _seconds_left(state: CampaignState | None, settings: SiteSettings) -> float:

@@ -43,6 +43,9 @@ def describe(loaded: LoadedSettings) -> str:
 
 
 def _line(loaded: LoadedSettings, section: str, key: str, value: Any, indent: str) -> str:
+    if isinstance(value, dict):
+        parts = [_line(loaded, f"{section}.{key}", name, each, f"{indent}  ") for name, each in value.items()]
+        return "\n".join([f"{indent}{key}:", *parts])
     text = yaml.safe_dump(value, default_flow_style=True, width=1000, allow_unicode=True).splitlines()[0]
     origin = loaded.origins.get(f"{section}.{key}")
     return f"{indent}{key}: {text}" + (f"  # {origin}" if origin else "")

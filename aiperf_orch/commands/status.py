@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import textwrap
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ from aiperf_orch.campaign.state import CampaignState, Phase
 from aiperf_orch.campaign.trial_state import AttemptState, TrialState
 from aiperf_orch.commands.command_output import CommandOutput
 from aiperf_orch.commands.table_output import render_rows
+from aiperf_orch.commands.workforce_status import WorkforceStatus, placement_of
 from aiperf_orch.schedulers.base import JobState, JobStatus
 from aiperf_orch.schedulers.registry import make_scheduler
 from aiperf_orch.settings.schedulers import ClusterSettings
@@ -27,6 +28,8 @@ from aiperf_orch.util.units import format_duration, format_time, now
 
 _MAX_REASON: Final = 60  # characters in the table; CSV and JSON have all
 _MAX_ENDED: Final = 20  # ended trials in the table
+_MAX_AT_WORK: Final = 40  # trials on agents in the table that run or wait for a slot
+_AT_WORK: Final = ("RUNNING", "PENDING")
 _SUSPENSIONS: Final = {
     "SUSPENDED": "suspended for another job or by an administrator: `scontrol resume` resumes it",
     "STOPPED": "stopped by a signal, its nodes are kept: SIGCONT resumes it",
@@ -41,12 +44,14 @@ def show_status(campaign_dir: Path, form: str) -> CommandOutput:
     """
     directory = CampaignDirectory.open(campaign_dir)
     state = read_state(directory)
-    queued, query_error = _query_queue(directory, state)
+    placed = placement_of(directory) is not None
+    queued, query_error = _query_queue(directory, _jobs(state, placed=placed))
     queried, queued = queued is not None, queued or {}
+    workforce = WorkforceStatus.read(directory, state, queued) if placed else None
     ended = [trial.trial for trial in state.trials.values() if trial.end]
     omitted = set(ended[:-_MAX_ENDED]) if form == "table" else set()
     rows = [
-        _row(directory, state, trial, queued.get(trial.attempts[-1].name), queried=queried)
+        _row(directory, state, trial, queued.get(trial.attempts[-1].name), queried=queried, workforce=workforce)
         for trial in state.trials.values()
         if trial.trial not in omitted
     ]
@@ -54,7 +59,8 @@ def show_status(campaign_dir: Path, form: str) -> CommandOutput:
         return CommandOutput(render_rows(rows, form), form=form)
     heading = _heading(directory, state, rows) | ({"queue": query_error} if query_error else {})
     if form == "json":
-        return CommandOutput(json.dumps(heading | {"trials": rows}, indent=2) + "\n", form=form)
+        document = heading | (workforce.document() if workforce else {}) | {"trials": rows}
+        return CommandOutput(json.dumps(document, indent=2, default=format_time) + "\n", form=form)
     shown = {
         "campaign": heading["campaign"],
         "state": ": ".join(filter(None, [heading["state"], heading["reason"]])),
@@ -65,16 +71,38 @@ def show_status(campaign_dir: Path, form: str) -> CommandOutput:
         "deadline": heading["deadline"],
         "remaining": None if heading["remaining"] is None else format_duration(heading["remaining"]),
         "best error": None if heading["best_error"] is None else f"{heading['best_error']:.2%}",
+        **(workforce.heading() if workforce else {}),
         "trials": _counts(state, omitted, rows),
     }
-    for row in rows:
-        row["error"] = None if row["error"] is None else f"{row['error']:.2%}"
-        row["network"] = row["network"][:8]
-        row["why"] = row["why"] and textwrap.shorten(row["why"], _MAX_REASON, placeholder=" …")
-    lines = [f"{key:<11}{visible(str(value))}\n" for key, value in shown.items() if value is not None]
+    lines = {key: str(value) for key, value in shown.items() if value is not None}
+    width = 1 + max(10, *map(len, lines))
+    text = "".join(f"{key:<{width}}{visible(value)}\n" for key, value in lines.items())
     if omitted:
-        lines.append(f"{'':<11}the table has the latest {_MAX_ENDED} of the ended ones: --format csv has all\n")
-    return CommandOutput("".join(lines) + ("\n" + render_rows(rows, form) if rows else "no trials yet\n"))
+        text += f"{'':<{width}}the table has the latest {_MAX_ENDED} of the ended ones: --format csv has all\n"
+    tables = [workforce.tables() if workforce else "", _trials_table(rows)]
+    return CommandOutput("\n".join([text, *filter(None, tables)]) if any(tables) else text + "no trials yet\n")
+
+
+def _trials_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The trials as a table; of many trials that run or wait on agents only the first."""
+    at_work = [row["trial"] for row in rows if "agent" in row and row["state"] in _AT_WORK]
+    omitted = set(at_work[_MAX_AT_WORK:])
+    cells = [_cells(row) for row in rows if row["trial"] not in omitted]
+    more = f"{len(omitted):,} more trials at work: --format csv has all\n" if omitted else ""
+    return render_rows(cells, "table") + more if cells else ""
+
+
+def _cells(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the table: that of a placed trial has agent and slot in place of job and host."""
+    error = None if row["error"] is None else f"{row['error']:.2%}"
+    why = row["why"] and textwrap.shorten(row["why"], _MAX_REASON, placeholder=" …")
+    cells = {**row, "error": error, "network": row["network"][:8], "why": why}
+    if "agent" in row:
+        slot = "" if row["slot"] is None else f":{row['slot']}"
+        for key in ("job", "agent", "slot", "host", "why"):
+            del cells[key]
+        cells |= {"agent:slot": row["agent"] and row["agent"] + slot, "why": why}
+    return cells
 
 
 def _counts(state: CampaignState, omitted: Collection[int], rows: Iterable[Mapping[str, Any]]) -> str | None:
@@ -109,12 +137,18 @@ def _heading(directory: CampaignDirectory, state: CampaignState, rows: list[dict
     }
 
 
+def _jobs(state: CampaignState, *, placed: bool) -> list[str]:
+    """Names of the batch jobs that have not ended: those of allocations where attempts are placed on agents."""
+    if placed:
+        return [allocation.name for allocation in state.workforce.live_allocations]
+    return [attempt.name for attempt in state.live.values()]
+
+
 def _query_queue(
-    directory: CampaignDirectory, state: CampaignState
+    directory: CampaignDirectory, names: Sequence[str]
 ) -> tuple[Mapping[str, JobStatus] | None, str | None]:
-    """State of all live jobs in a batch system, by one query; None and the error when it does not answer."""
+    """State of live jobs in a batch system, by one query; None and the error when it does not answer."""
     settings = directory.settings.scheduler
-    names = [attempt.name for attempt in state.live.values()]
     if not names or not isinstance(settings, ClusterSettings):
         return None, None
     try:
@@ -124,10 +158,27 @@ def _query_queue(
 
 
 def _row(
-    directory: CampaignDirectory, campaign: CampaignState, trial: TrialState, queued: JobStatus | None, *, queried: bool
+    directory: CampaignDirectory,
+    campaign: CampaignState,
+    trial: TrialState,
+    queued: JobStatus | None,
+    *,
+    queried: bool,
+    workforce: WorkforceStatus | None,
 ) -> dict[str, Any]:
-    """One trial; `queued` is the state of its job in the queue, None if the queue does not list it."""
+    """One trial.
+
+    Args:
+        directory: The campaign.
+        campaign: Its state.
+        trial: The trial.
+        queued: The state of its job in the queue; None if the queue does not list it.
+        queried: Whether the queue was queried, and answered.
+        workforce: The campaign's agents; None where the trial's attempts are jobs of their own.
+    """
     last = trial.attempts[-1]
+    if workforce:
+        queued, queried = workforce.attempt_status(last), False
     planned = trial_plan(directory, trial).epochs
     hosts = last.began.hosts if last.began else []
     if last.end:
@@ -156,7 +207,7 @@ def _row(
         "network": trial.proposal.network_hash,
         "parent": trial.proposal.parent,
         "attempts": len(trial.attempts),
-        "job": last.job,
+        **(workforce.place(last) if workforce else {"job": last.job}),
         "host": " ".join(hosts) if hosts and state != "PENDING" else None,
         "why": why or None,
     }

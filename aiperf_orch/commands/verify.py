@@ -4,20 +4,60 @@ from __future__ import annotations
 
 import gc
 import json
+import re
+from dataclasses import asdict
 from pathlib import Path
 
 from aiperf_orch.commands.command_output import CommandOutput, ExitStatus
 from aiperf_orch.package.findings import printable_line
+from aiperf_orch.package.replay_request import ReplayRequest
 from aiperf_orch.package.verify import Verification, verify
 from aiperf_orch.results.rules import RULES, VERSION
+from aiperf_orch.util.errors import UsageError
 from aiperf_orch.util.text import visible
 from aiperf_orch.util.units import format_ops
 
 
-def verify_package(package: Path, signers: Path | None, form: str) -> CommandOutput:
-    """Verify a package; returns the findings (`table` or `json`), and the exit status: 0 verified, 1 not verified."""
+def replay_request(wanted: str | None, draw: int | None) -> ReplayRequest | None:
+    """The request of the options `--replay` (`all` or a number) and `--draw`; None without them.
+
+    Raises:
+        UsageError: for any other text, or for `--draw` without a number of proposals.
+    """
+    if wanted is not None and wanted != "all" and not (wanted.isdecimal() and wanted.isascii() and int(wanted)):
+        raise UsageError(f"--replay: {wanted} is no number of proposals; give the package before --replay")
+    if draw is not None and wanted in (None, "all"):
+        raise UsageError("--draw: draws the proposals of --replay N, which is not given")
+    if wanted is None:
+        return None
+    most = None if wanted == "all" else int(wanted)
+    return ReplayRequest(most) if draw is None else ReplayRequest(most, draw)
+
+
+def verify_package(
+    package: Path,
+    signers: Path | None,
+    form: str,
+    *,
+    replay: ReplayRequest | None = None,
+    commitment: str | None = None,
+) -> CommandOutput:
+    """Verify a package; returns the findings (`table` or `json`), and the exit status: 0 verified, 1 not verified.
+
+    Args:
+        package: The file.
+        signers: Signers one of whom must have signed it; None requires no signature.
+        form: Format of the output.
+        replay: The proposals that are made again, if any.
+        commitment: The commitment that was announced for the campaign, if any.
+
+    Raises:
+        UsageError: for a commitment that is no SHA-256, and as of `verify`.
+    """
+    if commitment is not None and not re.fullmatch(r"[0-9a-f]{64}", commitment):
+        raise UsageError(f"--commitment: {commitment} is no commitment: it has 64 digits from 0 to f, in lower case")
     gc.disable()  # many small objects that all stay: the search for cycles among them takes a third of the time
-    found = verify(package, signers)
+    found = verify(package, signers, replay=replay, commitment=commitment)
     text = json.dumps(_document(found), indent=2) if form == "json" else _table(package, signers, found)
     return CommandOutput(text + "\n", ExitStatus.DONE if found.verified else ExitStatus.FAILED, form)
 
@@ -30,8 +70,9 @@ def _document(found: Verification) -> dict[str, object]:
         "rules": VERSION,
         "sha256": found.sha256,
         "signed_by": found.signed_by,
-        "faults": [{"id": fault.id, "where": fault.where, "message": fault.message} for fault in found.faults],
+        "faults": [asdict(fault) for fault in found.faults],
         "more_faults": found.more_faults,
+        "remarks": [asdict(remark) for remark in found.remarks],
         "result": found.result_row,
     }
 
@@ -43,6 +84,7 @@ def _table(package: Path, signers: Path | None, found: Verification) -> str:
     lines += [f"  {fault.id}  {fault}" for fault in found.faults]
     if found.more_faults:
         lines.append(f"  and {found.more_faults:,} more")
+    lines += [f"{'remark':<16} {remark.id}  {remark}" for remark in found.remarks]
     if number:
         lines[0] += f": {number:,} fault{'s' if number > 1 else ''}"
     row = found.result_row

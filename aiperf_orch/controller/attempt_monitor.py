@@ -24,6 +24,7 @@ from aiperf_orch.records.journal import AttemptEnd, BeganRecord
 from aiperf_orch.schedulers.base import JobEnd
 from aiperf_orch.search.forecast import forecast_error
 from aiperf_orch.settings.models import SiteSettings
+from aiperf_orch.settings.schedulers import ClusterSettings
 from aiperf_orch.util.errors import TransientError
 from aiperf_orch.util.text import one_line
 from aiperf_orch.util.units import now
@@ -66,6 +67,7 @@ class LiveAttempt:
         cancel_sent: When the scheduler last accepted the cancellation of its job.
         kill_sent: When the scheduler last accepted to end its job by force.
         cancel_refused: Whether the scheduler refused the last cancellation of its job.
+        may_run_again: Whether the scheduler may start its job again by itself, so that another run may follow.
     """
 
     attempt: AttemptState
@@ -90,6 +92,7 @@ class LiveAttempt:
     cancel_sent: float | None = None
     kill_sent: float | None = None
     cancel_refused: bool = False
+    may_run_again: bool = True
     _earlier_known: bool = False
     _read_errors: dict[str, bool] = field(default_factory=dict)  # message -> whether it was reported
 
@@ -124,12 +127,14 @@ class LiveAttempt:
         return self.end is not None and self.end.reason is EndReason.STOPPED and self.attempt.cancelling is None
 
     def poll(self, directory: CampaignDirectory) -> None:
-        """Read on in its events, unless the next epoch is not yet due; always while it is being cancelled."""
-        time = monotonic()
-        if time < self.next_poll and self.attempt.cancelling is None:
-            return
-        signs, begun = self._signs(), self._begun_runs
-        if self._read_on(directory):
+        """Read on in its events, unless the next epoch is not yet due; always while its job is uncertain."""
+        uncertain = self.attempt.is_uncertain
+        if uncertain or monotonic() >= self.next_poll:
+            self._poll(directory, later_runs=uncertain or self.may_run_again)
+
+    def _poll(self, directory: CampaignDirectory, *, later_runs: bool) -> None:
+        time, signs, begun = monotonic(), self._signs(), self._begun_runs
+        if self._read_on(directory, later_runs=later_runs):
             if self._begun_runs > begun > 0:
                 self.job_end = self.job_ended = None  # that was the end of the run before: the job was requeued
             self.last_sign = self.last_growth = time
@@ -137,11 +142,17 @@ class LiveAttempt:
             self._count()
             if self._signs() > signs:
                 self.note = ""  # the job runs on: what the queue said of it is out of date
-        elif self.runs and self.runs[-1].epochs and self.read_error is None:
+        elif self.runs and self.read_error is None:
+            self.next_poll = time + min(self._expected_silence(time), _LONGEST_PAUSE)
+
+    def _expected_silence(self, time: float) -> float:
+        """Seconds in which no event is expected."""
+        silent = time - self.last_growth
+        if self.runs[-1].epochs:
             # the next epoch takes about as long as the last one: poll when half of the remaining time has passed
             last = self.runs[-1].epochs[-1]
-            left = (last.end - last.start).total_seconds() - (time - self.last_growth)
-            self.next_poll = time + min(max(left, 0.0) / 2, _LONGEST_PAUSE)
+            return max((last.end - last.start).total_seconds() - silent, 0.0) / 2
+        return silent / 4  # the longer the first epoch takes, the longer the next ones will
 
     def poll_now(self, directory: CampaignDirectory) -> None:
         """Read on in its events, due or not.
@@ -149,8 +160,7 @@ class LiveAttempt:
         Raises:
             TransientError: When a file cannot be read for now.
         """
-        self.next_poll = 0.0
-        self.poll(directory)
+        self._poll(directory, later_runs=True)
         if self.read_error:
             raise self.read_error
 
@@ -255,12 +265,12 @@ class LiveAttempt:
     def _begun_runs(self) -> int:
         return sum(run.begin is not None for run in self.runs)
 
-    def _read_on(self, directory: CampaignDirectory) -> bool:
+    def _read_on(self, directory: CampaignDirectory, *, later_runs: bool) -> bool:
         """Read what was added to its files; returns whether anything was."""
         before = self._position()
         try:
             self.read_earlier(directory)
-            poll_attempt(directory, *self.key, self.planned, self.runs)
+            poll_attempt(directory, *self.key, self.planned, self.runs, later_runs=later_runs)
             self.read_error = None
         except TransientError as error:
             self.defer(error)
@@ -273,7 +283,7 @@ class LiveAttempt:
 
 def monitor_attempt(directory: CampaignDirectory, attempt: AttemptState, trial: TrialState) -> LiveAttempt:
     """Begin to monitor a live attempt, whichever controller submitted it."""
-    silent = max((now() - attempt.submitted).total_seconds(), 0.0)
+    silent, scheduler = max((now() - attempt.submitted).total_seconds(), 0.0), directory.settings.scheduler
     live = LiveAttempt(
         attempt,
         trial,
@@ -281,6 +291,7 @@ def monitor_attempt(directory: CampaignDirectory, attempt: AttemptState, trial: 
         last_sign=monotonic() - silent,
         next_poll=monotonic(),
         reported_run=attempt.began.run if attempt.began else -1,
+        may_run_again=isinstance(scheduler, ClusterSettings) and scheduler.requeue,
     )
     try:
         live.read_earlier(directory)

@@ -16,12 +16,12 @@ from time import monotonic
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.end_reasons import reason_with_end_line
 from aiperf_orch.campaign.events import revoke
-from aiperf_orch.controller.attempt_monitor import LiveAttempt
+from aiperf_orch.controller.attempt_monitor import LiveAttempt, Unsubmitted
 from aiperf_orch.controller.background_call import BackgroundCall
 from aiperf_orch.controller.job_triage import end_reason
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.schedulers.base import CancelResult, JobEnd, Scheduler
-from aiperf_orch.util.errors import SchedulerUnreachableError
+from aiperf_orch.util.errors import SchedulerUnreachableError, TransientError
 from aiperf_orch.util.units import format_duration, now
 
 
@@ -135,6 +135,24 @@ class Canceller:
 
 def _time(sent: float | None) -> float:
     return -math.inf if sent is None else sent
+
+
+def revoke_refused(directory: CampaignDirectory, live: LiveAttempt, why: str) -> bool:
+    """Write the end line of an attempt whose job was refused; returns whether that succeeded.
+
+    Args:
+        directory: The campaign.
+        live: The attempt.
+        why: The scheduler's message.
+    """
+    try:
+        revoke(directory, *live.key, EndReason.SUBMIT_REFUSED, why)
+        live.poll_now(directory)  # the journal records its files as they are on disk
+    except TransientError as error:  # its end line, if it is written, is read at a later poll
+        live.defer(error)
+        live.unsubmitted = Unsubmitted.POSTPONED
+        return False
+    return True
 
 
 def reclaim_attempt(

@@ -15,12 +15,12 @@ from threading import Event
 from typing import Final
 
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.campaign.events import revoke
 from aiperf_orch.campaign.snapshot import CampaignSnapshot
 from aiperf_orch.campaign.state import CampaignState, Phase
 from aiperf_orch.campaign.trial_state import AttemptKey, AttemptState
+from aiperf_orch.controller.allocation_keeper import keeper_of
 from aiperf_orch.controller.attempt_monitor import LiveAttempt, Unsubmitted, monitor_attempt
-from aiperf_orch.controller.cancellation import Canceller, reclaim_attempt
+from aiperf_orch.controller.cancellation import Canceller, reclaim_attempt, revoke_refused
 from aiperf_orch.controller.end_recorder import AttemptOutcome, EndRecorder
 from aiperf_orch.controller.job_requests import make_request
 from aiperf_orch.controller.job_triage import classify_jobs, job_is_over, job_record, seconds_until_over
@@ -33,6 +33,7 @@ from aiperf_orch.records.journal import (
     AttemptId,
     Began,
     Cancelling,
+    JobRecord,
     Missing,
     Stopped,
     Submitted,
@@ -93,6 +94,8 @@ class Controller:
         self._campaign = HeldCampaign(self.directory, resume=resume, take_over=take_over, snapshot=snapshot)
         with ExitStack() as undo:
             undo.callback(self._campaign.close)
+            scheduler.hold(self._campaign.generation)
+            self._keeper = keeper_of(self._campaign, scheduler, warn, self._wake)
             self._recorder = EndRecorder(self._campaign, scheduler, warn)
             self._planner = SubmissionPlanner(directory, scheduler.lookahead, self._recorder.get_search)
             accepted = any(attempt.job for trial in self.state.trials.values() for attempt in trial.attempts)
@@ -106,6 +109,7 @@ class Controller:
         try:
             self._submitter.join(_LONGEST_WAIT)
             self._record_submission()
+            self._keeper.close(_LONGEST_WAIT)
         finally:
             self._campaign.close()
 
@@ -130,6 +134,7 @@ class Controller:
             AiperfError: When a record cannot be written; what was recorded is kept, and the next controller goes on.
         """
         self._wake.clear()
+        self._keeper.step()
         self._read_events()
         self._record_submission()
         self._poll_queue()
@@ -148,6 +153,7 @@ class Controller:
             if not self.state.live and self.state.phase is not Phase.STOPPED:
                 self._campaign.append(Stopped)
         elif self.state.phase is Phase.RUNNING:
+            self._keeper.submit(deadline)
             self._submit()
         return self.state.phase
 
@@ -189,8 +195,9 @@ class Controller:
 
     @property
     def busy(self) -> bool:
-        """Whether any attempt runs, is pending in the queue, or is being submitted."""
-        return self._submitter.in_flight or any(live.unsubmitted is None for live in self.live_attempts.values())
+        """Whether any attempt, or an allocation that is needed no more, runs, is pending, or is being submitted."""
+        attempts = self._submitter.in_flight or any(live.unsubmitted is None for live in self.live_attempts.values())
+        return attempts or self._keeper.busy
 
     @property
     def cancelled_count(self) -> int:
@@ -202,7 +209,7 @@ class Controller:
         """Whether any scheduler call runs whose result a step will take."""
         wants_limit = self.state.phase is Phase.RUNNING and not self._unsubmitted()
         submits = self._submitter.in_flight or (wants_limit and self._submitter.running)
-        return self._poller.running or self._canceller.running or submits
+        return self._poller.running or self._canceller.running or submits or self._keeper.running
 
     def _monitor(self, attempt: AttemptState) -> LiveAttempt:
         live = monitor_attempt(self.directory, attempt, self.state.trials[attempt.trial])
@@ -222,7 +229,7 @@ class Controller:
         missing = [live for live in self.live_attempts.values() if live.attempt.missing_since and live.reappeared]
         found = [job_record(live.attempt, live.attempt.job) for live in missing if live.attempt.job]
         if found:  # the queue does not list the job, but it writes events
-            self._campaign.append(Submitted, jobs=found)
+            self._record_jobs(found)
         begun = [(live, begin) for live in self.live_attempts.values() if (begin := live.take_begin())]
         for live, _ in begun:
             live.unsubmitted = None
@@ -231,6 +238,11 @@ class Controller:
             self._campaign.append(Began, attempts=[begin for _, begin in begun])
         ended = [live for live in self.live_attempts.values() if live.end and not live.ended_by_others]
         self._record_ends(AttemptOutcome(live, *live.end_reason()) for live in ended)
+
+    def _record_jobs(self, jobs: Sequence[JobRecord]) -> None:
+        """Record accepted jobs, and before them the agents that they name."""
+        self._keeper.record_agents()
+        self._campaign.append(Submitted, jobs=jobs)
 
     def _record_ends(self, outcomes: Iterable[AttemptOutcome]) -> None:
         if self._recorder.record(outcomes):
@@ -243,8 +255,13 @@ class Controller:
         self._take_queue_answer()
         there = [live for live in self.live_attempts.values() if self._may_be_in_queue(live)]
         settings, interval, proven = self.settings.scheduler, self.scheduler.query_interval, self._recorder.proven
-        jobs = {live.name: live.attempt.job for live in there if needs_query(live, settings, interval, proven=proven)}
-        expected = [live.name for live in there if may_end_soon(live, proven=proven)]
+        lost = {live.name for live in there if live.job_ended is None} & set(self.scheduler.lost_jobs())
+        jobs = {
+            live.name: live.attempt.job
+            for live in there
+            if live.name in lost or needs_query(live, settings, interval, proven=proven)
+        }
+        expected = [live.name for live in there if live.name in lost or may_end_soon(live, proven=proven)]
         others = {live.name: live.attempt.job for live in there if live.name not in jobs}
         self._poller.poll(jobs, expected, others)
         self._take_queue_answer()  # of a scheduler that answers at once
@@ -264,11 +281,13 @@ class Controller:
         queried = [live for live in self.live_attempts.values() if live.name in answer.jobs]
         triage = classify_jobs(queried, answer, self.settings.scheduler, now())
         if triage.found:
-            self._campaign.append(Submitted, jobs=triage.found)
+            self._record_jobs(triage.found)
         if triage.missing:
             self._campaign.append(Missing, attempts=list(map(_attempt_id, triage.missing)))
         for live in triage.unsubmitted:
             live.unsubmitted = Unsubmitted.POSTPONED
+        for live in triage.returned:
+            live.unsubmitted = Unsubmitted.DUE
         self._record_cancelling(triage.hung, EndReason.HUNG)
         self._record_cancelling(triage.held, EndReason.HELD)
         for live in triage.lost:
@@ -330,7 +349,8 @@ class Controller:
         if unsubmitted:
             self._start(unsubmitted)
             return
-        slots = self._planner.free_slots(self.state, proven=self._recorder.proven)
+        places = self.scheduler.free_places()
+        slots = self._planner.free_slots(self.state, proven=self._recorder.site_works, places=places)
         array_limit = self._submitter.array_limit() if slots.at_once > 1 else 1
         if array_limit is None:
             return
@@ -370,21 +390,10 @@ class Controller:
             by_name[name].unsubmitted = Unsubmitted.POSTPONED if result.waiting[name] else Unsubmitted.DUE
         jobs = [job_record(by_name[name].attempt, job) for name, job in result.jobs.items() if name in by_name]
         if jobs:
-            self._campaign.append(Submitted, jobs=jobs)
+            self._record_jobs(jobs)
         refused = [(by_name[name], why) for name, why in result.refused.items() if name in by_name]
-        revoked = [(live, why) for live, why in refused if self._revoke_refused(live, why)]
+        revoked = [(live, why) for live, why in refused if revoke_refused(self.directory, live, why)]
         self._record_ends(AttemptOutcome(live, EndReason.SUBMIT_REFUSED, why) for live, why in revoked)
-
-    def _revoke_refused(self, live: LiveAttempt, why: str) -> bool:
-        """Write the end line of an attempt whose job was refused; returns whether that succeeded."""
-        try:
-            revoke(self.directory, *live.key, EndReason.SUBMIT_REFUSED, why)
-            live.poll_now(self.directory)  # the journal records its files as they are on disk
-        except TransientError as error:  # its end line, if it is written, is read at a later poll
-            live.defer(error)
-            live.unsubmitted = Unsubmitted.POSTPONED
-            return False
-        return True
 
 
 def _attempt_id(live: LiveAttempt) -> AttemptId:

@@ -60,6 +60,12 @@ class EndRecorder:
         """Whether any trial has completed an epoch: the site is then known to work."""
         return self._campaign.state.any_epoch or any(live.epochs for live in self.live_attempts.values())
 
+    @property
+    def site_works(self) -> bool:
+        """Whether many trials may be submitted: one has completed an epoch, or has begun on an agent as others will."""
+        places_trials = self._scheduler.free_places() is not None
+        return self.proven or (places_trials and self._campaign.state.first_begin is not None)
+
     def get_search(self) -> SearchAdapter:
         """The search, replayed from the journal at the first call."""
         if self._search is None:

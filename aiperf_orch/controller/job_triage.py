@@ -39,6 +39,7 @@ class JobTriage:
         lost: Attempts to abandon: the scheduler has not known their job for the whole grace, or their job outlives
             their end line. Their job is cancelled first, in case it is alive.
         unsubmitted: As `lost`, but no scheduler ever confirmed their job: they are submitted again.
+        returned: Attempts whose job has ended and certainly never started: they are submitted again, by the same name.
         hung: Attempts whose job has run for `scheduler.begin_within` without a begin line.
         held: Attempts whose job will never run by itself.
     """
@@ -48,6 +49,7 @@ class JobTriage:
     gone: list[LiveAttempt] = field(default_factory=list)
     lost: list[LiveAttempt] = field(default_factory=list)
     unsubmitted: list[LiveAttempt] = field(default_factory=list)
+    returned: list[LiveAttempt] = field(default_factory=list)
     hung: list[LiveAttempt] = field(default_factory=list)
     held: list[LiveAttempt] = field(default_factory=list)
 
@@ -77,6 +79,8 @@ def classify_jobs(
             live.note = status.detail if status else ""
         if status is not None and status.state is not JobState.ENDED:
             _classify_alive(triage, live, status, settings, time)
+        elif status is not None and status.never_started and not live.runs and live.attempt.cancelling is None:
+            triage.returned.append(live)
         elif status is not None or known is not None:
             if status is not None and live.attempt.job is None:
                 triage.found.append(job_record(live.attempt, status.job))

@@ -12,6 +12,7 @@ from aiperf_orch.campaign.lock import Lock
 from aiperf_orch.campaign.snapshot import CampaignSnapshot, check_complete
 from aiperf_orch.campaign.state import CampaignState, Phase
 from aiperf_orch.records.journal import JOURNAL_FORMAT, Created, Entry, Opened, Resumed
+from aiperf_orch.search import SEARCH_VERSION
 from aiperf_orch.util.errors import LockedError
 
 AnyEntry = TypeVar("AnyEntry", bound=Entry)
@@ -60,6 +61,11 @@ class HeldCampaign:
             self._undo = undo.pop_all()
 
     @property
+    def generation(self) -> int:
+        """Generation of the lock."""
+        return self._lock.holder.generation
+
+    @property
     def entries(self) -> list[Entry]:
         """The entries of the journal."""
         return self._journal.entries
@@ -94,9 +100,10 @@ class HeldCampaign:
                 settings_sha256=self.directory.settings_sha256,
                 version=aiperf_orch.__version__,
                 format=JOURNAL_FORMAT,
+                search=SEARCH_VERSION,
             )
         holder = self._lock.holder
-        self.append(Opened, host=holder.host, pid=holder.pid, version=aiperf_orch.__version__)
+        self.append(Opened, host=holder.host, pid=holder.pid, version=aiperf_orch.__version__, search=SEARCH_VERSION)
         if resume:
             self.directory.stop_request.unlink(missing_ok=True)
             if self.state.phase in (Phase.PAUSED, Phase.STOPPED):

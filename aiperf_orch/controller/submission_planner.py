@@ -36,7 +36,9 @@ class FreeSlots:
         return self.at_once + len(self.leaders)
 
 
-def free_slots(state: CampaignState, concurrency: int, lookahead: int, *, proven: bool) -> FreeSlots:
+def free_slots(
+    state: CampaignState, concurrency: int, lookahead: int, *, proven: bool, places: int | None = None
+) -> FreeSlots:
     """The free slots of a campaign: trials at work never exceed its concurrency.
 
     Args:
@@ -45,7 +47,11 @@ def free_slots(state: CampaignState, concurrency: int, lookahead: int, *, proven
         lookahead: Number of further jobs that may wait in the queue, each for the end of another one.
         proven: Whether any trial has completed an epoch. Before that the first trial runs alone, so that a site that
             is not set up correctly costs one job.
+        places: Number of attempts that a scheduler takes that starts waiting attempts by itself, and never more than
+            `concurrency`; None for one that does not.
     """
+    if places is not None:
+        return FreeSlots(max(places if proven else min(places, 1 - len(state.live)), 0), ())
     live = {attempt.name: attempt for attempt in state.live.values()}
     waiting = [attempt for attempt in live.values() if attempt.after in live]
     at_once = max((concurrency if proven else 1) - (len(live) - len(waiting)), 0)
@@ -71,9 +77,10 @@ class SubmissionPlanner:
         self._directory, self._lookahead, self._get_search = directory, lookahead, get_search
         self._exhausted_at = -1  # number of ends at which the search had nothing to propose
 
-    def free_slots(self, state: CampaignState, *, proven: bool) -> FreeSlots:
-        """The free slots of the campaign."""
-        return free_slots(state, self._directory.settings.campaign.concurrency, self._lookahead, proven=proven)
+    def free_slots(self, state: CampaignState, *, proven: bool, places: int | None = None) -> FreeSlots:
+        """The free slots of the campaign; arguments as of the function of this name."""
+        concurrency = self._directory.settings.campaign.concurrency
+        return free_slots(state, concurrency, self._lookahead, proven=proven, places=places)
 
     def plan(self, state: CampaignState, slots: FreeSlots, array_limit: int) -> tuple[list[AttemptRecord], str | None]:
         """The attempts to submit into free slots, whose specifications are written.

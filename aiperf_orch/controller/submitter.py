@@ -31,6 +31,7 @@ class Submitter:
         wake: Event,
         *,
         accepted: bool,
+        what: str = "trial(s)",
     ) -> None:
         """Begin without any submission.
 
@@ -41,12 +42,13 @@ class Submitter:
             warn: Receives messages for the user.
             wake: Set when a call has ended.
             accepted: Whether the scheduler has accepted a job of the campaign before.
+            what: What is submitted, for messages.
         """
         self._scheduler, self._retry_for, self._pause, self._warn = scheduler, retry_for, pause, warn
         self._call: BackgroundCall[SubmitResult] = BackgroundCall(wake, nonblocking=scheduler.nonblocking)
         self._limit_call: BackgroundCall[int] = BackgroundCall(wake, nonblocking=scheduler.nonblocking)
         self._array_limit: int | None = None
-        self._accepted = accepted
+        self._accepted, self._what = accepted, what
         self._not_before, self._full = 0.0, False
         self._refused_since: float | None = None
         self._refusals = 0
@@ -93,7 +95,7 @@ class Submitter:
             return self._postponed(result)
         limit = next(filter(None, result.waiting.values()), "")
         if limit and not result.unsure and not result.refused:
-            self._warn(f"{len(result.waiting)} trial(s) wait to be submitted: {limit}")
+            self._warn(f"{len(result.waiting)} {self._what} wait to be submitted: {limit}")
         if result.unsure or limit:
             self._not_before, self._full = monotonic() + self._pause, not result.unsure
         return result
@@ -112,7 +114,7 @@ class Submitter:
         self._refusals += 1
         number = len(result.postponed) + len(result.waiting)
         self._warn(
-            f"{number} trial(s) not submitted: {why}; submitting again in {format_duration(wait)}, "
+            f"{number} {self._what} not submitted: {why}; submitting again in {format_duration(wait)}, "
             f"and for {format_duration(left)} before the campaign pauses (scheduler.retry_submit_for)"
         )
         return replace(result, waiting=result.waiting | result.postponed, postponed={})

@@ -6,26 +6,28 @@ import shutil
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from aiperf_orch.doctor import pbs_job_classes
 from aiperf_orch.doctor.findings import Finding, fault, ok, warning
+from aiperf_orch.doctor.job_words import ALLOCATION, TRIAL, JobWords
 from aiperf_orch.schedulers.pbs import inventory
 from aiperf_orch.schedulers.pbs.access_lists import Submitter, denies_host, denying_list, job_limit
 from aiperf_orch.schedulers.pbs.scheduler import PROGRAMS
 from aiperf_orch.schedulers.pbs.survey import survey
+from aiperf_orch.settings.allocation_job import allocation_job
 from aiperf_orch.settings.schedulers import PbsSettings
 from aiperf_orch.util.errors import SchedulerUnreachableError
 from aiperf_orch.util.units import format_duration
 
-_SETTINGS: Final = {"nodect": "nodes", "ncpus": "cpus", "ngpus": "gpus", "mem": "memory"}
-"""Setting that determines how much of a resource a trial requests."""
 _DEFAULT_HISTORY: Final = 14 * 86400.0  # seconds: PBS's default of job_history_duration
 
 
-def checks(settings: PbsSettings, concurrency: int) -> Iterator[Finding]:
+def checks(settings: PbsSettings, concurrency: int, duration: float) -> Iterator[Finding]:
     """Run all checks that need no job. PBS has no test submission: only the probe job tests the batch script.
 
     Args:
         settings: scheduler settings of the site.
         concurrency: number of trials that run at the same time.
+        duration: duration of the campaign in seconds.
 
     Raises:
         SchedulerUnreachableError: if PBS does not answer.
@@ -38,14 +40,27 @@ def checks(settings: PbsSettings, concurrency: int) -> Iterator[Finding]:
     yield ok("scheduler", f"PBS {found.version} answers, server {found.name}")
     if not found.server.is_true("scheduling"):
         yield warning("scheduler", "the server starts no jobs now (scheduling = False)", "ask its administrators")
-    yield from check_queue(settings, found, submitter)
-    yield from check_nodes(settings, concurrency, found)
-    yield from check_limits(settings, concurrency, found, submitter)
+    job, words, jobs = allocation_job(settings), TRIAL, concurrency
+    if settings.allocations:
+        words, jobs = ALLOCATION, settings.allocations.at_once
+    yield from check_queue(job, found, submitter, words)
+    yield from check_nodes(job, jobs, found, words)
+    yield from check_limits(job, jobs, found, submitter, words)
     yield check_history(found)
+    yield from pbs_job_classes.check_way(settings, concurrency, duration, found, submitter)
 
 
-def check_queue(settings: PbsSettings, found: inventory.Complex, submitter: Submitter) -> Iterator[Finding]:
-    """Check that the queue exists, accepts jobs of this user, and allows the resources of a trial."""
+def check_queue(
+    settings: PbsSettings, found: inventory.Complex, submitter: Submitter, words: JobWords = TRIAL
+) -> Iterator[Finding]:
+    """Check that the queue exists, accepts jobs of this user, and allows the resources of a job.
+
+    Args:
+        settings: settings that request the job.
+        found: inventory of the complex.
+        submitter: the user who will submit the jobs.
+        words: what the job is.
+    """
     name = settings.queue or found.default_queue
     others = f"set scheduler.queue: one of {', '.join(found.queues)}"
     if name is None:
@@ -55,7 +70,7 @@ def check_queue(settings: PbsSettings, found: inventory.Complex, submitter: Subm
     if queue is None:
         yield fault("queue", f"{name}: does not exist", others)
     else:
-        yield from _check_existing_queue(settings, found, submitter, queue, others)
+        yield from _check_existing_queue(settings, found, submitter, queue, others, words)
     for holder, queue_or_server in ((f"server {found.name}", found.server), (name, queue)):
         if queue_or_server and denies_host(queue_or_server, submitter):  # PBS may know this host by another name
             message = f"{holder}: acl_hosts does not contain {' or '.join(sorted(submitter.hosts))}"
@@ -68,6 +83,7 @@ def _check_existing_queue(
     submitter: Submitter,
     queue: inventory.QueueOrServer,
     others: str,
+    words: JobWords,
 ) -> Iterator[Finding]:
     name = queue.name
     if not queue.is_true("enabled"):
@@ -82,15 +98,15 @@ def _check_existing_queue(
     elif not queue.is_true("started"):
         yield warning("queue", f"{name}: starts no jobs now (started = False)", f"wait until it does, or {others}")
     else:
-        yield from _check_execution_queues(settings, found, submitter, name)
+        yield from _check_execution_queues(settings, found, submitter, name, words)
 
 
 def _check_execution_queues(
-    settings: PbsSettings, found: inventory.Complex, submitter: Submitter, name: str
+    settings: PbsSettings, found: inventory.Complex, submitter: Submitter, name: str, words: JobWords
 ) -> Iterator[Finding]:
     """Check the execution queues of a queue: a routing queue passes a job to any that accepts it."""
     queues = [found.with_server_limits(each) for each in found.execution_queues(name)]
-    rejections = {each.name: _rejections(settings, each, submitter) for each in queues}
+    rejections = {each.name: _rejections(settings, each, submitter, words) for each in queues}
     if rejections and all(rejections.values()):
         for queue_name, reasons in rejections.items():
             for message, advice in reasons:
@@ -102,32 +118,40 @@ def _check_execution_queues(
     yield ok("queue", f"{name}: enabled and started, {limit}")
 
 
-def _rejections(settings: PbsSettings, queue: inventory.QueueOrServer, submitter: Submitter) -> list[tuple[str, str]]:
-    """Reasons why a queue would reject the job of a trial, each with advice."""
+def _rejections(
+    settings: PbsSettings, queue: inventory.QueueOrServer, submitter: Submitter, words: JobWords
+) -> list[tuple[str, str]]:
+    """Reasons why a queue would reject a job, each with advice."""
     found = []
     denying = denying_list(queue, submitter)
     if denying:
         found.append((f"its access list does not contain you ({denying})", "ask for access"))
-    wanted = f"scheduler.time_limit is {format_duration(settings.time_limit)}"
+    wanted = f"{words.time_limit} is {format_duration(settings.time_limit)}"
     longest, shortest = queue.walltime("max"), queue.walltime("min")
     if longest is not None and settings.time_limit > longest:
         bound = format_duration(longest)
-        advice = f"set scheduler.time_limit: {bound} or less: a trial that needs more time continues in another job"
+        advice = f"set {words.time_limit}: {bound} or less: {words.longer}"
         found.append((f"its time limit is {bound}, and {wanted}", advice))
     if shortest is not None and settings.time_limit < shortest:
         bound = format_duration(shortest)
-        found.append((f"its smallest time limit is {bound}, and {wanted}", f"set scheduler.time_limit: {bound}"))
+        found.append((f"its smallest time limit is {bound}, and {wanted}", f"set {words.time_limit}: {bound}"))
+    least = queue.minimum("nodect")
+    if least is not None and inventory.requested_resources(settings).get("nodect", least) < least:
+        message = f"requires at least {least} nodes, and {words.job} requests {settings.nodes}"
+        found.append((message, f"set {words.keys['nodect']}: {least}, or set another scheduler.queue"))
     for resource, amount in inventory.requested_resources(settings).items():
         maximum = queue.maximum(resource)
         if maximum is not None and amount > maximum:
             unit = inventory.unit_of(resource)
-            message = f"allows {resource} {maximum}{unit} per job, and a trial requests {amount}{unit}"
-            found.append((message, f"lower scheduler.{_SETTINGS[resource]}, or set another scheduler.queue"))
+            message = f"allows {resource} {maximum}{unit} per job, and {words.job} requests {amount}{unit}"
+            found.append((message, f"lower {words.keys[resource]}, or set another scheduler.queue"))
     return found
 
 
-def check_nodes(settings: PbsSettings, concurrency: int, found: inventory.Complex) -> Iterator[Finding]:
-    """Check that nodes have the resources of a trial, and enough of them to run all trials at the same time."""
+def check_nodes(
+    settings: PbsSettings, concurrency: int, found: inventory.Complex, words: JobWords = TRIAL
+) -> Iterator[Finding]:
+    """Check that nodes have the resources of a job, and enough of them to run all jobs at the same time."""
     if found.without_nodes is not None:
         yield warning("nodes", found.without_nodes, "the resources of nodes were not checked")
         return
@@ -140,21 +164,21 @@ def check_nodes(settings: PbsSettings, concurrency: int, found: inventory.Comple
         return  # without a queue the nodes are not known
     fitting = [node for node in nodes if not inventory.shortfalls(settings, node)]
     if not fitting:
-        message = f"no node has the resources of a trial: {_shortfalls_of_best(settings, nodes)}"
+        message = f"no node has the resources of {words.job}: {_shortfalls_of_best(settings, nodes)}"
         yield fault("nodes", message, _advice(settings, nodes))
         return
     usable = [node for node in fitting if node.is_usable]
     slots = sum(inventory.trials_per_node(settings, node) for node in usable) // settings.nodes
-    message = f"{len(usable)} of {len(fitting)} suitable nodes are in service: {slots} concurrent trials possible"
+    message = f"{len(usable)} of {len(fitting)} suitable nodes are in service: {slots} concurrent {words.jobs} possible"
     if len(fitting) < settings.nodes:
-        advice = f"set scheduler.nodes: {len(fitting)} or less"
-        yield fault("nodes", f"{message}, a trial needs {settings.nodes} nodes", advice)
+        advice = f"set {words.keys['nodect']}: {len(fitting)} or less"
+        yield fault("nodes", f"{message}, {words.job} needs {settings.nodes} nodes", advice)
     elif len(usable) < settings.nodes:
         advice = "`pbsnodes -l` shows why nodes are down"
-        yield fault("nodes", f"{message}, a trial needs {settings.nodes} nodes", advice)
+        yield fault("nodes", f"{message}, {words.job} needs {settings.nodes} nodes", advice)
     elif slots < concurrency:
-        advice = f"set campaign.concurrency: {max(slots, 1)}"
-        yield warning("nodes", f"{message}, and campaign.concurrency is {concurrency}", advice)
+        advice = f"set {words.count}: {max(slots, 1)}"
+        yield warning("nodes", f"{message}, and {words.count} is {concurrency}", advice)
     else:
         yield ok("nodes", message)
 
@@ -172,20 +196,24 @@ def _advice(settings: PbsSettings, nodes: Sequence[inventory.PbsNode]) -> str:
 
 
 def check_limits(
-    settings: PbsSettings, concurrency: int, found: inventory.Complex, submitter: Submitter
+    settings: PbsSettings,
+    concurrency: int,
+    found: inventory.Complex,
+    submitter: Submitter,
+    words: JobWords = TRIAL,
 ) -> Iterator[Finding]:
-    """Check that the limits of server and queue allow all trials of this user to run and wait at the same time."""
+    """Check that the limits of server and queue allow all jobs of this user to run and wait at the same time."""
     findings = [
         finding
-        for holder, queue_or_server in _limit_holders(settings, found).items()
-        for finding in _check_job_limits(settings, concurrency, submitter, holder, queue_or_server)
+        for holder, queue_or_server in limit_holders(settings, found).items()
+        for finding in _check_job_limits(settings, concurrency, submitter, holder, queue_or_server, words)
     ]
     yield from findings
     if not findings:
-        yield ok("limits", f"server and queue allow {concurrency} concurrent trials")
+        yield ok("limits", f"server and queue allow {concurrency} concurrent {words.jobs}")
 
 
-def _limit_holders(settings: PbsSettings, found: inventory.Complex) -> dict[str, inventory.QueueOrServer]:
+def limit_holders(settings: PbsSettings, found: inventory.Complex) -> dict[str, inventory.QueueOrServer]:
     """The server, the queue, and the execution queue that it routes to if there is only one."""
     name = settings.queue or found.default_queue or ""
     execution_queues = found.execution_queues(name)
@@ -197,27 +225,32 @@ def _limit_holders(settings: PbsSettings, found: inventory.Complex) -> dict[str,
 
 
 def _check_job_limits(
-    settings: PbsSettings, concurrency: int, submitter: Submitter, holder: str, holding: inventory.QueueOrServer
+    settings: PbsSettings,
+    concurrency: int,
+    submitter: Submitter,
+    holder: str,
+    holding: inventory.QueueOrServer,
+    words: JobWords,
 ) -> Iterator[Finding]:
     requested = inventory.requested_resources(settings)
     running = job_limit(holding, "run", submitter, settings.project, requested)
     queued = job_limit(holding, "queued", submitter, settings.project, requested)
     never = next((limit for limit in (running, queued) if limit and not limit.jobs), None)
     if never:
-        yield fault("limits", f"{holder}: no trial would ever run: {never.why}", "request less of it")
+        yield fault(
+            "limits", f"{holder}: no {words.job.partition(' ')[2]} would ever run: {never.why}", "request less of it"
+        )
         return
     if running and running.jobs < concurrency:
-        message = (
-            f"allows {running.jobs} running jobs of yours ({running.why}), and campaign.concurrency is {concurrency}"
-        )
-        advice = f"set campaign.concurrency: {running.jobs}"
+        message = f"allows {running.jobs} running jobs of yours ({running.why}), and {words.count} is {concurrency}"
+        advice = f"set {words.count}: {running.jobs}"
         yield warning("limits", f"{holder}: {message}: the other jobs wait", advice)
     if queued and queued.jobs < concurrency + settings.lookahead:
         yield warning(
             "limits",
             f"{holder}: allows {queued.jobs} jobs of yours in the queue ({queued.why}), and the campaign has "
-            f"{concurrency} trials and {settings.lookahead} pending ones: the other jobs are submitted later",
-            "lower campaign.concurrency or scheduler.lookahead",
+            f"{concurrency} {words.jobs} and {settings.lookahead} pending ones: the other jobs are submitted later",
+            f"lower {words.settings_of_jobs}",
         )
 
 

@@ -7,13 +7,16 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from aiperf_orch.doctor import slurm_job_classes
 from aiperf_orch.doctor.findings import Finding, fault, ok, warning
+from aiperf_orch.doctor.job_words import ALLOCATION, TRIAL, JobWords
 from aiperf_orch.doctor.slurm_limit_checks import check_limits
 from aiperf_orch.schedulers.command import run_command
 from aiperf_orch.schedulers.slurm import inventory, squeue
 from aiperf_orch.schedulers.slurm.error_messages import ErrorClass, classify
 from aiperf_orch.schedulers.slurm.scheduler import PROGRAMS
 from aiperf_orch.schedulers.slurm.survey import survey
+from aiperf_orch.settings.allocation_job import allocation_job
 from aiperf_orch.settings.schedulers import SlurmSettings
 from aiperf_orch.util.errors import SchedulerUnreachableError
 from aiperf_orch.util.job_files import SCRIPT
@@ -27,7 +30,7 @@ def checks(settings: SlurmSettings, concurrency: int, duration: float, script: s
         settings: scheduler settings of the site.
         concurrency: number of trials that run at the same time.
         duration: duration of the campaign in seconds.
-        script: batch script of a trial.
+        script: batch script of a job: of a trial, or of an allocation.
 
     Raises:
         SchedulerUnreachableError: if Slurm does not answer.
@@ -37,19 +40,31 @@ def checks(settings: SlurmSettings, concurrency: int, duration: float, script: s
         raise SchedulerUnreachableError(f"{', '.join(missing)}: not found on PATH")
     cluster = survey(settings.cluster, timeout=settings.command_timeout)
     yield ok("scheduler", f"Slurm {cluster.version} answers, cluster {cluster.name}")
-    yield from check_partitions(settings, cluster.partitions)
+    job, words, jobs = allocation_job(settings), TRIAL, concurrency
+    if settings.allocations:
+        words, jobs = ALLOCATION, settings.allocations.at_once
+    yield from check_partitions(job, cluster.partitions, words)
     chosen = inventory.chosen_partitions(settings, cluster.partitions)
-    yield from check_nodes(settings, concurrency, [group for group in cluster.nodes if group.partition in chosen])
-    yield _check_script(settings, script)
-    yield from check_config(settings, concurrency, cluster.config)
+    yield from check_nodes(job, jobs, [group for group in cluster.nodes if group.partition in chosen], words)
+    yield _check_script(settings, script, words)
+    yield from check_config(settings, jobs, cluster.config, words)
     if cluster.without_accounting is None:
-        yield from check_account(settings, concurrency, duration, cluster)
+        yield from check_account(job, jobs, duration, cluster, words)
     elif squeue.is_accounted(cluster.config):
         yield warning("account", cluster.without_accounting, "accounts, QOS and their limits were not checked")
+    yield from slurm_job_classes.check_way(settings, concurrency, duration, cluster)
 
 
-def check_partitions(settings: SlurmSettings, partitions: Sequence[inventory.Partition]) -> Iterator[Finding]:
-    """Check that each partition exists, is up, and allows the time limit and nodes of a trial."""
+def check_partitions(
+    settings: SlurmSettings, partitions: Sequence[inventory.Partition], words: JobWords = TRIAL
+) -> Iterator[Finding]:
+    """Check that each partition exists, is up, and allows the time limit and nodes of a job.
+
+    Args:
+        settings: settings that request the job.
+        partitions: all partitions of the cluster.
+        words: what the job is.
+    """
     known = {partition.name: partition for partition in partitions}
     chosen = inventory.chosen_partitions(settings, partitions)
     others = f"set scheduler.partition: one of {', '.join(known)}"
@@ -60,10 +75,10 @@ def check_partitions(settings: SlurmSettings, partitions: Sequence[inventory.Par
         if partition is None:
             yield fault("partition", f"{name}: does not exist", others)
         else:
-            yield _check_partition(settings, partition)
+            yield _check_partition(settings, partition, words)
 
 
-def _check_partition(settings: SlurmSettings, partition: inventory.Partition) -> Finding:
+def _check_partition(settings: SlurmSettings, partition: inventory.Partition, words: JobWords) -> Finding:
     name = partition.name
     if partition.state != "UP":
         return fault("partition", f"{name}: is {partition.state}", "wait until it is up, or set another partition")
@@ -71,14 +86,14 @@ def _check_partition(settings: SlurmSettings, partition: inventory.Partition) ->
         longest = format_duration(partition.max_time)
         return fault(
             "partition",
-            f"{name}: its time limit is {longest}, and scheduler.time_limit is {format_duration(settings.time_limit)}",
-            f"set scheduler.time_limit: {longest} or less: a trial that needs more time continues in another job",
+            f"{name}: its time limit is {longest}, and {words.time_limit} is {format_duration(settings.time_limit)}",
+            f"set {words.time_limit}: {longest} or less: {words.longer}",
         )
     if partition.max_nodes is not None and settings.nodes > partition.max_nodes:
         return fault(
             "partition",
-            f"{name}: allows {partition.max_nodes} nodes per job, and scheduler.nodes is {settings.nodes}",
-            f"set scheduler.nodes: {partition.max_nodes} or less",
+            f"{name}: allows {partition.max_nodes} nodes per job, and {words.keys['node']} is {settings.nodes}",
+            f"set {words.keys['node']}: {partition.max_nodes} or less",
         )
     limit = (
         "without a time limit" if partition.max_time is None else f"time limit {format_duration(partition.max_time)}"
@@ -86,37 +101,43 @@ def _check_partition(settings: SlurmSettings, partition: inventory.Partition) ->
     return ok("partition", f"{name}: up, {limit}")
 
 
-def check_nodes(settings: SlurmSettings, concurrency: int, nodes: Sequence[inventory.NodeGroup]) -> Iterator[Finding]:
-    """Check that nodes have the resources of a trial, and enough of them to run all trials at the same time.
+def check_nodes(
+    settings: SlurmSettings, concurrency: int, nodes: Sequence[inventory.NodeGroup], words: JobWords = TRIAL
+) -> Iterator[Finding]:
+    """Check that nodes have the resources of a job, and enough of them to run all jobs at the same time.
 
     Args:
-        settings: scheduler settings of the site.
-        concurrency: number of trials that run at the same time.
+        settings: settings that request the job.
+        concurrency: number of jobs that run at the same time.
         nodes: nodes of the chosen partitions.
+        words: what the jobs are.
     """
     if not nodes:
         return
     fitting = [group for group in nodes if not inventory.shortfalls(settings, group)]
     if not fitting:
         shortfalls = sorted({each for group in nodes for each in inventory.shortfalls(settings, group)})
-        message = f"no node has the resources of a trial: {'; '.join(shortfalls)}"
+        message = f"no node has the resources of {words.job}: {'; '.join(shortfalls)}"
         yield fault("nodes", message, "request less, or set another partition")
         return
     in_service = [group for group in fitting if group.is_usable]
     usable, total = (sum(group.count for group in groups) for groups in (in_service, fitting))
     trials_on_one = sum(group.count * inventory.trials_per_node(settings, group) for group in in_service)
     slots = trials_on_one // settings.nodes
-    message = f"{usable} of {total} suitable nodes are in service: {slots} concurrent trials possible"
+    message = f"{usable} of {total} suitable nodes are in service: {slots} concurrent {words.jobs} possible"
     if usable < settings.nodes:
-        yield fault("nodes", f"{message}, a trial needs {settings.nodes} nodes", "`sinfo -R` shows why nodes are down")
+        advice = "`sinfo -R` shows why nodes are down"
+        yield fault("nodes", f"{message}, {words.job} needs {settings.nodes} nodes", advice)
     elif slots < concurrency:
-        advice = f"set campaign.concurrency: {max(slots, 1)}"
-        yield warning("nodes", f"{message}, and campaign.concurrency is {concurrency}", advice)
+        advice = f"set {words.count}: {max(slots, 1)}"
+        yield warning("nodes", f"{message}, and {words.count} is {concurrency}", advice)
     else:
         yield ok("nodes", message)
 
 
-def check_config(settings: SlurmSettings, concurrency: int, config: Mapping[str, str]) -> Iterator[Finding]:
+def check_config(
+    settings: SlurmSettings, concurrency: int, config: Mapping[str, str], words: JobWords = TRIAL
+) -> Iterator[Finding]:
     """Check how long Slurm remembers ended jobs, and how many jobs it accepts."""
     accounted = squeue.is_accounted(config)
     if accounted:
@@ -130,7 +151,7 @@ def check_config(settings: SlurmSettings, concurrency: int, config: Mapping[str,
         yield warning(
             "limits",
             f"the cluster accepts {jobs} jobs in total, and {wanted} would be in the queue",
-            f"set campaign.concurrency below {jobs}",
+            f"set {words.count} below {jobs}",
         )
     arrays = int(config["MaxArraySize"]) if config.get("MaxArraySize", "").isdigit() else 0
     if arrays > 1:
@@ -157,7 +178,7 @@ def _check_min_job_age(settings: SlurmSettings, config: Mapping[str, str], *, ac
 
 
 def check_account(
-    settings: SlurmSettings, concurrency: int, duration: float, cluster: inventory.Cluster
+    settings: SlurmSettings, concurrency: int, duration: float, cluster: inventory.Cluster, words: JobWords = TRIAL
 ) -> Iterator[Finding]:
     """Check that the user may use account and QOS, and that their limits suffice."""
     associations, enforced = cluster.associations, cluster.config.get("AccountingStorageEnforce", "")
@@ -180,11 +201,11 @@ def check_account(
     default = f"{cluster.default_account}, the default one" if cluster.default_account else "the default one"
     yield ok("account", f"{settings.account or default}, of {', '.join(accounts)}")
     partitions = inventory.chosen_partitions(settings, cluster.partitions)
-    yield from check_limits(settings, concurrency, duration, cluster, partitions)
+    yield from check_limits(settings, concurrency, duration, cluster, partitions, words)
 
 
-def _check_script(settings: SlurmSettings, script: str) -> Finding:
-    """Test the batch script of a trial with `sbatch --test-only`."""
+def _check_script(settings: SlurmSettings, script: str, words: JobWords) -> Finding:
+    """Test the batch script of a job with `sbatch --test-only`."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / SCRIPT
         file.write_text(script, encoding="utf-8")
@@ -192,7 +213,7 @@ def _check_script(settings: SlurmSettings, script: str) -> Finding:
         answer = run_command(command, timeout=settings.command_timeout, folder=file.parent)
     message = answer.error_line.removeprefix("sbatch: ").removeprefix("error: ")
     if answer.status == 0:
-        return ok("sbatch", f"accepts the batch script of a trial: {message.partition(' ')[2] or message}")
+        return ok("sbatch", f"accepts the batch script of {words.job}: {message.partition(' ')[2] or message}")
     match classify(answer.error_text):
         case ErrorClass.UNREACHABLE:
             raise SchedulerUnreachableError(f"sbatch failed: {message}")
@@ -201,6 +222,6 @@ def _check_script(settings: SlurmSettings, script: str) -> Finding:
         case _:
             return fault(
                 "sbatch",
-                f"rejects the batch script of a trial: {message}",
+                f"rejects the batch script of {words.job}: {message}",
                 "print the script with `aiperf-orch render`, and change the site file",
             )

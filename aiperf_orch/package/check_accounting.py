@@ -1,4 +1,6 @@
-"""Check of the times of trials against the scheduler's accounting, which is independent evidence.
+"""Check of the times of trials against the accounting of their jobs, which is independent evidence.
+
+Trials that were placed in allocations are checked in `check_allocation_accounting`.
 
 A line of accounting.jsonl is a JSON object with the `name` of the job and, where known, `start` and `end` (UTC),
 `state` and `exit_code`; other keys are ignored. A job that was requeued has one line for each run. Where the accounting
@@ -12,11 +14,11 @@ until the controller reclaims its attempt, and epochs of that time count. Such e
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from operator import attrgetter, itemgetter
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -25,6 +27,7 @@ from aiperf_orch.package.package_index import PackageIndex
 from aiperf_orch.records.base import first_error
 from aiperf_orch.util.units import Timestamp, format_time
 
+Key = TypeVar("Key")
 _ENDED_BY_QUEUE: Final = frozenset(
     {
         *("CANCELLED", "TIMEOUT", "DEADLINE", "PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "REQUEUED", "REVOKED"),  # Slurm
@@ -35,7 +38,7 @@ _NODE_LOST_EXIT_CODE: Final = "-20"
 """PBS exit code of a job whose node stopped responding: its end is the time at which the server discarded the job."""
 
 
-class _AccountedJob(BaseModel):
+class AccountedTimes(BaseModel):
     """The checked fields of an accounting line."""
 
     name: str
@@ -43,18 +46,25 @@ class _AccountedJob(BaseModel):
     end: Timestamp | None = None
     state: str = ""
     exit_code: str = ""
+    nodes: Any = None
+
+    @property
+    def hosts(self) -> list[str]:
+        """Names of its nodes; empty where the line does not list them."""
+        return [node for node in self.nodes if isinstance(node, str)] if isinstance(self.nodes, list) else []
 
     @property
     def ended_by_itself(self) -> bool:
+        """Whether its end is that of its processes."""
         return self.state.partition(" ")[0] not in _ENDED_BY_QUEUE and self.exit_code != _NODE_LOST_EXIT_CODE
 
 
 @dataclass(frozen=True, slots=True)
-class _JobRecord:
+class AccountingLine:
     """One accounting line and its location in the package."""
 
     where: str
-    job: _AccountedJob
+    job: AccountedTimes
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +86,7 @@ class _Run:
 class _Mismatch:
     """An accounted time that contradicts the events; `field` is `start` or `end`."""
 
-    record: _JobRecord
+    record: AccountingLine
     field: str
     event_time: datetime
     accounted_time: datetime
@@ -84,9 +94,10 @@ class _Mismatch:
 
 def check_accounting(index: PackageIndex) -> None:
     """Compare every accounted job with the events of its attempt, and report begun attempts without an account."""
-    if index.directory.accounting.name not in index.package.hashes:
+    if index.directory.accounting.name not in index.package.hashes or index.placement is not None:
         return
-    jobs = _read_jobs(index)
+    attempts = {record.name: (record.trial, record.attempt) for _, record in index.attempts()}
+    jobs = read_accounting(index, attempts, "an attempt")
     runs = _runs(index)
     for key, records in jobs.items():
         for mismatch in _mismatches(records, runs.get(key, ())):
@@ -101,23 +112,28 @@ def check_accounting(index: PackageIndex) -> None:
         index.faults.add("accounting.missing", index.at_event(trial, attempt, "begin"), why)
 
 
-def _read_jobs(index: PackageIndex) -> dict[tuple[int, int], list[_JobRecord]]:
-    """(trial, attempt) -> its lines in accounting.jsonl."""
+def read_accounting(index: PackageIndex, names: Mapping[str, Key], kind: str) -> dict[Key, list[AccountingLine]]:
+    """The lines of accounting.jsonl, by the key of their job; other jobs than those of these names are faults.
+
+    Args:
+        index: of the package, which has such a file.
+        names: names of the jobs, with the key of each.
+        kind: what they are, for the message about other ones.
+    """
     file = index.directory.accounting
-    attempts = {record.name: (record.trial, record.attempt) for _, record in index.attempts()}
-    jobs: defaultdict[tuple[int, int], list[_JobRecord]] = defaultdict(list)
+    jobs: defaultdict[Key, list[AccountingLine]] = defaultdict(list)
     for number, line in enumerate(file.read_bytes().split(b"\n")[:-1], start=1):
         where = f"{file.name}:{number}"
         try:
-            job = _AccountedJob.model_validate_json(line)
+            job = AccountedTimes.model_validate_json(line)
         except ValidationError as error:
             index.faults.add("accounting.format", where, f"not a job: {first_error(error)}")
             continue
-        key = attempts.get(job.name)
+        key = names.get(job.name)
         if key is None:
-            index.faults.add("accounting.unknown", where, f"{job.name}: is not an attempt of this campaign")
+            index.faults.add("accounting.unknown", where, f"{job.name}: is not {kind} of this campaign")
             continue
-        jobs[key].append(_JobRecord(where, job))
+        jobs[key].append(AccountingLine(where, job))
     return jobs
 
 
@@ -137,7 +153,7 @@ def _runs(index: PackageIndex) -> dict[tuple[int, int], list[_Run]]:
     return found
 
 
-def _mismatches(records: Sequence[_JobRecord], runs: Sequence[_Run]) -> Iterator[_Mismatch]:
+def _mismatches(records: Sequence[AccountingLine], runs: Sequence[_Run]) -> Iterator[_Mismatch]:
     """Accounted starts later than the begin of the run, and accounted ends earlier than its last epoch.
 
     Runs and records are paired from the latest backwards. With more records than begun runs (a run may end before its
@@ -157,7 +173,9 @@ def _mismatches(records: Sequence[_JobRecord], runs: Sequence[_Run]) -> Iterator
             yield from _late_epochs(record, run)
 
 
-def _paired(started: Sequence[tuple[datetime, _JobRecord]], runs: Sequence[_Run]) -> list[tuple[datetime, _JobRecord]]:
+def _paired(
+    started: Sequence[tuple[datetime, AccountingLine]], runs: Sequence[_Run]
+) -> list[tuple[datetime, AccountingLine]]:
     """The record of each of the latest runs, with its start."""
     if len(runs) >= len(started):
         return list(started)
@@ -165,7 +183,7 @@ def _paired(started: Sequence[tuple[datetime, _JobRecord]], runs: Sequence[_Run]
     return [each[-1] if each else started[0] for each in candidates]
 
 
-def _late_epochs(record: _JobRecord, run: _Run) -> Iterator[_Mismatch]:
+def _late_epochs(record: AccountingLine, run: _Run) -> Iterator[_Mismatch]:
     end, last = record.job.end, run.last_epoch_end
     if end is not None and last is not None and last > end + run.tolerance and record.job.ended_by_itself:
         yield _Mismatch(record, "end", last, end)

@@ -1,26 +1,24 @@
-"""Check of the events of trials: times, images, ends, sums and speed, against the journal and the settings.
+"""Check of the events of trials: times, images, ends and speed, against the journal and the settings.
 
 Lines that contradict themselves or the plan of their trial are reported when they are read (`campaign.events`).
 """
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from aiperf_orch.campaign.events import best_epoch
 from aiperf_orch.campaign.layout import MEMBERS
 from aiperf_orch.campaign.trial_state import AttemptState
 from aiperf_orch.package.check_end_reasons import LastRun, last_run
 from aiperf_orch.package.clock_tolerance import CLOCK_TOLERANCE, clock_tolerance
 from aiperf_orch.package.package_index import PackageIndex
-from aiperf_orch.records.base import EndReason
-from aiperf_orch.records.events import Begin, Epoch
+from aiperf_orch.records.events import CPU, Begin, Epoch
 from aiperf_orch.results.collected_trials import TrialRecords
 from aiperf_orch.util.units import format_duration, format_ops, format_time
 
 
 def check_events(index: PackageIndex) -> None:
-    """Check every attempt, the sums of every trial, every epoch, and the times of the journal."""
+    """Check every attempt, every epoch, and the times of the journal."""
     _check_journal_times(index)
     for records in index.trials:
         for attempt in records.trial.attempts:
@@ -29,7 +27,6 @@ def check_events(index: PackageIndex) -> None:
             last = last_run(index, records, attempt)
             if last is not None:
                 _check_end_time(index, attempt, last, begins)
-        _check_sums(index, records)
         _check_epochs(index, records)
     _check_data(index)
     _check_system(index)
@@ -62,17 +59,6 @@ def _check_begins(index: PackageIndex, attempt: AttemptState, begins: list[Begin
             submission = f"journal.jsonl:{line} submitted it ({format_time(submitted)})"
             why = f"begins at {format_time(begin.time)}, before {submission}"
             index.faults.add("attempt.time", where, why)
-    began = attempt.began
-    if began is not None and attempt.end is not None and began.run not in {begin.run for begin in begins}:
-        name = f"attempt {attempt.attempt} of trial {attempt.trial}"
-        why = f"{name} began, and ended without a begin line of run {began.run}"
-        index.faults.add("attempt.began", index.at_end(*attempt.key), why)
-    seen = next((begin for begin in begins if began is not None and begin.run == began.run), None)
-    if began is not None and seen is not None:
-        for field in ("time", "hosts", "job"):
-            if getattr(began, field) != getattr(seen, field):
-                why = f"{field}: is not what the journal recorded when the attempt began"
-                index.faults.add("attempt.began", index.at_event(*attempt.key, "begin"), why)
 
 
 def _check_end_time(index: PackageIndex, attempt: AttemptState, last: LastRun, begins: list[Begin]) -> None:
@@ -84,36 +70,6 @@ def _check_end_time(index: PackageIndex, attempt: AttemptState, last: LastRun, b
         index.faults.add("attempt.time", index.at_event(*attempt.key, "end"), why)
     if last.begin is not None and last.line.time < last.begin.time:
         index.faults.add("attempt.time", index.at_event(*attempt.key, "end"), "ends before it begins")
-
-
-def _check_sums(index: PackageIndex, records: TrialRecords) -> None:
-    """Check the sums of a finished trial in the journal against its epochs."""
-    end = records.trial.end
-    if end is None:
-        return
-    best = best_epoch(records.epochs)
-    expected = {
-        "epochs": len(records.epochs),
-        "train_images": sum(epoch.train_images for epoch in records.epochs),
-        "val_images": sum(epoch.val_images for epoch in records.epochs),
-        "ops": sum(epoch.ops for epoch in records.epochs),
-        "best_error": best.error if best else None,
-        "best_epoch": best.epoch if best else None,
-        "last_end": max((epoch.end for epoch in records.epochs), default=None),
-    }
-    for field, value in expected.items():
-        stated = getattr(end, field)
-        if stated != value:
-            why = f"trial {end.trial}: {field}: {stated} stated; by its events it is {value}"
-            index.faults.add("attempt.sums", index.at_end(end.trial, end.attempt), why)
-    last = records.ends[-1] if records.ends else None
-    single_run = len(records.trial.attempts) == 1 and len(records.begins) == 1
-    if single_run and last and best and end.reason in (EndReason.COMPLETED, EndReason.EARLY_STOPPED):
-        after_deadline = last.time >= (index.result.started or last.time) + timedelta(seconds=index.result.duration)
-        if (last.best_error, last.best_epoch) != (best.error, best.epoch) and not after_deadline:
-            stated = f"best_error {last.best_error} at epoch {last.best_epoch} stated"
-            why = f"{stated}; by its epochs {best.error} at {best.epoch}"
-            index.faults.add("attempt.best", index.at_event(end.trial, end.attempt, "end"), why)
 
 
 def _check_epochs(index: PackageIndex, records: TrialRecords) -> None:
@@ -153,12 +109,20 @@ def _at(index: PackageIndex, epoch: Epoch) -> str:
 
 
 def _peaks(index: PackageIndex, records: TrialRecords) -> dict[int, float]:
-    """Attempt -> peak operations per second of its accelerators; empty when the settings do not state it."""
+    """Attempt -> peak operations per second of its accelerators; empty when the settings do not state it.
+
+    A worker trains on one accelerator, or on all processors of its node.
+    """
     system = index.directory.settings.system
     if system.accelerator_peak_ops is None or system.accelerators_per_node is None:
         return {}
-    node = system.accelerator_peak_ops * system.accelerators_per_node
-    return {begin.attempt: node * max(len(begin.hosts), 1) for begin in records.begins}
+    peaks: dict[int, float] = {}
+    for begin in records.begins:
+        number = system.accelerators_per_node * max(len(begin.hosts), 1)
+        if begin.device != CPU and not begin.is_simulated:
+            number = min(number, begin.workers)
+        peaks[begin.attempt] = max(peaks.get(begin.attempt, 0.0), system.accelerator_peak_ops * number)
+    return peaks
 
 
 def _check_system(index: PackageIndex) -> None:

@@ -6,6 +6,7 @@ import csv
 import io
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -21,6 +22,8 @@ from aiperf_orch.settings.base import HTML_TAG
 from aiperf_orch.util import strict_json
 
 _TOLERANCE: Final = 1e-12  # relative; the logarithm of another machine may differ
+_DECIMAL: Final = re.compile(r"-?[0-9]{1,400}(\.[0-9]{1,40})?(e[-+][0-9]{1,3})?")
+"""A number as tables have it: `float` also reads other alphabets' digits, underscores and spaces."""
 _NUMBER: Final = re.compile(r"[-+]?[0-9][0-9.e+-]*")
 _MARKUP: Final = re.compile(r"[<>\x00-\x1f\x7f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """Characters that no name of a host, device or job has."""
@@ -111,9 +114,14 @@ def _check_table(index: PackageIndex, name: str, rows: Sequence[Mapping[str, Any
         faults.add("table.missing", name, "the package has no such table")
         return
     try:
-        stated = list(csv.DictReader(io.StringIO(file.read_text(encoding="utf-8")), strict=True))
+        reader = csv.DictReader(io.StringIO(file.read_text(encoding="utf-8")), strict=True)
+        stated, columns = list(reader), list(reader.fieldnames or ())
     except (ValueError, csv.Error) as error:
         faults.add("table.format", name, f"cannot be read as CSV: {error}")
+        return
+    twice = next((column for column, number in Counter(columns).items() if number > 1), None)
+    if twice is not None:
+        faults.add("table.format", f"{name}:1", f"the column {twice!r:.60} occurs twice")
         return
     if len(stated) != len(rows):
         faults.add(kind, name, f"has {len(stated)} rows; by the records there are {len(rows)}")
@@ -123,7 +131,7 @@ def _check_table(index: PackageIndex, name: str, rows: Sequence[Mapping[str, Any
             if isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t", "\r") and not _NUMBER.fullmatch(cell):
                 faults.add("table.formula", where, f"{cell[:60]!r} would be a formula in a spreadsheet")
         missing = set(expected) - set(row)
-        if not set(row) <= set(expected) or missing not in (set(), LATER_COLUMNS[name]):
+        if not set(row) <= set(expected) or missing not in LATER_COLUMNS[name]:
             faults.add("table.format", where, "its columns are not those of this table")
             continue
         for column, value in expected.items():
@@ -135,7 +143,4 @@ def _check_table(index: PackageIndex, name: str, rows: Sequence[Mapping[str, Any
 def _agrees(text: object, value: Any) -> bool:
     if not isinstance(value, float):
         return text == ("" if value is None else str(value))
-    try:
-        return math.isclose(float(str(text)), value, rel_tol=_TOLERANCE)
-    except ValueError:
-        return False
+    return _DECIMAL.fullmatch(str(text)) is not None and math.isclose(float(str(text)), value, rel_tol=_TOLERANCE)

@@ -14,15 +14,25 @@ from aiperf_orch.campaign.directory import parse_spec
 from aiperf_orch.campaign.format_versions import NEWER_VERSION
 from aiperf_orch.campaign.layout import MEMBERS
 from aiperf_orch.campaign.network_limits import network_limits, seed_network
+from aiperf_orch.campaign.training_rules import trial_round, trial_seed
 from aiperf_orch.campaign.trial_state import TrialState
 from aiperf_orch.network import counts
 from aiperf_orch.network.graph import Graph
-from aiperf_orch.network.morphisms import Edit, apply_all
+from aiperf_orch.network.morphisms import Edit, apply
 from aiperf_orch.package.package_index import PackageIndex
 from aiperf_orch.records.trial import DataRecord, TrainingRecord, TrialSpec
 from aiperf_orch.util.errors import NetworkError, NewerVersionError, RecordError
 
 _PROPOSED: Final = ("round", "parent", "edits", "network_hash", "operations", "hyperparameters")
+_MOST_LAYERS: Final = 3000
+"""Layers of a network in a package; ten times the default limit of the search."""
+_CHANNELS_OF_A_LAYER: Final = 1000
+"""Channels that take as long to edit as a layer."""
+_FREE_EFFORT: Final = 5_000_000
+"""Layers of all networks to which edits are applied, for a package of any size; a few seconds."""
+_EFFORT_PER_BYTE: Final = 2
+"""The same for each byte of a package, several times as many as honest packages need."""
+_TOO_MANY: Final = "the edits of this package are more than any search makes in it: no further network was rebuilt"
 
 
 def check_trials(index: PackageIndex) -> None:
@@ -76,9 +86,11 @@ def _specification(index: PackageIndex, trial: TrialState) -> TrialSpec | None:
     for field in _PROPOSED:
         if getattr(spec, field) != getattr(proposal, field):
             faults.add("trial.proposal", name, f"{field}: is not what was proposed in {index.at_submission(trial)}")
+    _check_proposal(index, trial)
     expected = {
         "campaign": index.directory.config.tag,
         "trial": trial.trial,
+        "seed": trial_seed(settings.campaign.seed, trial.trial),
         "epochs": settings.training.epochs_of_round(proposal.round),
         "patience": settings.training.patience_of_round(proposal.round),
         "data": DataRecord.model_validate(settings.data.without_paths()),
@@ -91,6 +103,25 @@ def _specification(index: PackageIndex, trial: TrialState) -> TrialSpec | None:
                 "trial.recipe", name, f"{field}: does not follow from the settings and the journal ({value!r:.60})"
             )
     return spec
+
+
+def _check_proposal(index: PackageIndex, trial: TrialState) -> None:
+    """Check the round, which follows from the number of the trial, and the bounds of the hyperparameters."""
+    settings, proposal, where = index.directory.settings, trial.proposal, index.at_submission(trial)
+    number = trial_round(trial.trial, settings.campaign.concurrency)
+    if proposal.round != number:
+        why = f"trial {trial.trial}: round {proposal.round} stated; by its number and the settings it is {number}"
+        index.faults.add("trial.round", where, why)
+    point, search = proposal.hyperparameters, settings.search
+    low, high = search.batch_size
+    for name, within, bounds in (
+        ("kernel_size", point.kernel_size in search.kernel_sizes, f"one of {search.kernel_sizes}"),
+        ("dropout", point.dropout <= search.max_dropout, f"at most {search.max_dropout}"),
+        ("batch_size", low <= point.batch_size <= high, f"from {low} to {high}"),
+    ):
+        if not within:
+            why = f"trial {trial.trial}: {name}: {getattr(point, name)} stated; by the settings it is {bounds}"
+            index.faults.add("trial.hyperparameters", where, why)
 
 
 def _parent_error(index: PackageIndex, trial: TrialState) -> float | None:
@@ -107,12 +138,18 @@ class _Networks:
         self._seed = seed_network(settings)
         self._limits = replace(network_limits(settings), max_memory=None)  # an estimate, and no condition
         self._graphs: dict[int, Graph] = {}
+        self._first_with: dict[str, int] = {}  # hash of a network -> the first trial that has it
+        self._effort = _FREE_EFFORT + _EFFORT_PER_BYTE * index.package.size
         parents = (trial.proposal.parent for trial in index.result.state.trials.values())
         self._children = Counter(parent for parent in parents if parent is not None)
 
     def check(self, trial: TrialState, spec: TrialSpec | None) -> None:
         """Rebuild the network of a trial, and compare it with the specification and the proposal in the journal."""
+        if self._effort < 0 or self._index.faults.is_full:
+            return
         graph = self._rebuild(trial)
+        if self._effort < 0:
+            self._index.faults.add("network.effort", self._index.at_submission(trial), _TOO_MANY)
         if graph is None:
             return
         if self._children[trial.trial]:
@@ -122,6 +159,10 @@ class _Networks:
             add("network.rebuilt", name, "its network does not follow from its parent's network and its edits")
         if proposal.network_hash != graph.hash:
             add("network.hash", name, "network_hash is not the hash of the network that follows from its edits")
+        first = self._first_with.setdefault(graph.hash, trial.trial)
+        if first != trial.trial:
+            why = f"trial {trial.trial} has the network of trial {first}, and the search proposes none twice"
+            add("network.repeated", self._index.at_submission(trial), why)
         operations = counts.count(graph)
         for phase in ("forward", "train"):
             stated, counted = getattr(proposal.operations, phase), getattr(operations, phase)
@@ -148,10 +189,27 @@ class _Networks:
             why = f"trial {trial.trial} descends from trial {parent}, which had not ended before"
             self._index.faults.add("network.parent", where, why)
         try:
-            return apply_all(start, [Edit.from_json(edit) for edit in trial.proposal.edits])
+            return self._edited(start, trial)
         except NetworkError as error:
             self._index.faults.add("network.edits", where, f"trial {trial.trial}: {error}")
             return None
+
+    def _edited(self, graph: Graph, trial: TrialState) -> Graph | None:
+        """The network after the edits of a trial; None where they leave the limits or take too long.
+
+        An edit takes time with the number of layers, and one that widens with all channels, too. Edits only enlarge a
+        network, so that none after the limit needs to be applied.
+        """
+        for edit in trial.proposal.edits:
+            self._effort -= graph.depth + sum(shape[2] for shape in graph.shapes.values()) // _CHANNELS_OF_A_LAYER
+            if self._effort < 0:
+                return None
+            graph = apply(graph, Edit.from_json(edit))
+            if graph.depth > min(self._limits.max_layers, _MOST_LAYERS):
+                break
+        if graph.depth > _MOST_LAYERS:
+            raise NetworkError(f"its network has more than {_MOST_LAYERS} layers")
+        return graph
 
     def _ended_before(self, parent: int, trial: TrialState) -> bool:
         end = self._index.result.state.trials[parent].end

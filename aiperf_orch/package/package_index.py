@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.events import LineFault
@@ -18,10 +19,16 @@ from aiperf_orch.campaign.trial_state import TrialState
 from aiperf_orch.package.findings import Faults
 from aiperf_orch.package.reading import Package
 from aiperf_orch.records.events import event_adapter
-from aiperf_orch.records.journal import AttemptRecord, Ended, Entry, Submitting
+from aiperf_orch.records.journal import AttemptRecord, Ended, Entry, Joined, Submitting
 from aiperf_orch.results.collected_trials import TrialRecords
 from aiperf_orch.results.result import Result, result_of
+from aiperf_orch.settings.placement import PlacementSettings, placement_settings
 from aiperf_orch.util.errors import AiperfError, NewerVersionError, RecordError
+
+MOST_ATTEMPTS: Final = 99
+"""Attempts of one trial in a package: the names of its events files have two digits for them."""
+_MOST_RUNS: Final = 1000
+"""Runs of one attempt in a package: the names of its events files have three digits for them."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,8 @@ class PackageIndex:
         faults: collects the faults that checks find.
         submitted: (trial, attempt) -> line number and time of its submission in the journal.
         ended: (trial, attempt) -> line number and time of its end in the journal.
+        joined: agent -> line number of the journal entry that it joined, for the first time.
+        located: (trial, attempt) -> file and line of its events by type and epoch, where a fault needed them.
     """
 
     package: Package
@@ -59,11 +68,19 @@ class PackageIndex:
     faults: Faults
     submitted: dict[tuple[int, int], tuple[int, datetime]] = field(default_factory=dict)
     ended: dict[tuple[int, int], tuple[int, datetime]] = field(default_factory=dict)
+    joined: dict[str, int] = field(default_factory=dict)
+    located: dict[tuple[int, int], dict[tuple[str, int | None], str]] = field(default_factory=dict)
 
     @property
     def directory(self) -> CampaignDirectory:
         """The folder of the package, opened as a campaign directory."""
         return self.result.directory
+
+    @property
+    def placement(self) -> PlacementSettings | None:
+        """How trials are placed on agents; None where each trial is a job of its own."""
+        settings = self.directory.settings
+        return placement_settings(settings.scheduler, settings.campaign.concurrency)
 
     @property
     def trials(self) -> list[TrialRecords]:
@@ -86,17 +103,29 @@ class PackageIndex:
         return f"{MEMBERS.journal}:{self.ended[trial, attempt][0]}"
 
     def at_event(self, trial: int, attempt: int, kind: str, epoch: int | None = None) -> str:
-        """File and line of an event; searched on demand, since only faults need it."""
+        """File and line of an event; searched on demand, once for each attempt, since only listed faults need it."""
         prefix = str(MEMBERS.events(trial, attempt, 0)).removesuffix(".0.jsonl")
-        for name in sorted(name for name in self.package.locations if name.startswith(f"{prefix}.")):
+        if self.faults.is_full:
+            return prefix
+        if (trial, attempt) not in self.located:
+            self.located[trial, attempt] = self._locate(trial, attempt)
+        return self.located[trial, attempt].get((kind, epoch), prefix)
+
+    def _locate(self, trial: int, attempt: int) -> dict[tuple[str, int | None], str]:
+        """File and line of the first event of each type, and of each epoch, of an attempt."""
+        found: dict[tuple[str, int | None], str] = {}
+        for run in range(_MOST_RUNS):
+            name = str(MEMBERS.events(trial, attempt, run))
+            if name not in self.package.locations:
+                continue
             for number, line in enumerate(self.package.read(name).split(b"\n"), start=1):
                 try:
                     event = event_adapter.validate_json(line)
                 except ValueError:
                     continue
-                if event.type == kind and (epoch is None or getattr(event, "epoch", None) == epoch):
-                    return f"{name}:{number}"
-        return prefix
+                for epoch in {None, getattr(event, "epoch", None)}:
+                    found.setdefault((event.type, epoch), f"{name}:{number}")
+        return found
 
 
 def index_package(package: Package, faults: Faults) -> PackageIndex | None:
@@ -111,6 +140,8 @@ def index_package(package: Package, faults: Faults) -> PackageIndex | None:
         state = CampaignState.of(entries)
         if state.settings_sha256 is None:
             raise RecordError(f"{MEMBERS.journal}: does not begin with the campaign's creation")
+        step = "journal.attempts"
+        _check_numbers(state)
         step = "settings.hash"
         directory.check_unchanged(state.settings_sha256)
         step = "journal.complete"
@@ -130,7 +161,21 @@ def index_package(package: Package, faults: Faults) -> PackageIndex | None:
         found = index.submitted if isinstance(entry, Submitting) else index.ended
         for record in entry.attempts if isinstance(entry, Submitting | Ended) else ():
             found[record.trial, record.attempt] = (entry.seq + 1, entry.time)
+        for agent in entry.agents if isinstance(entry, Joined) else ():
+            index.joined.setdefault(agent.agent, entry.seq + 1)
     return index
+
+
+def _check_numbers(state: CampaignState) -> None:
+    """Refuse trials with more attempts than any campaign makes, before anything compares them with one another.
+
+    Raises:
+        RecordError: naming the trial.
+    """
+    for trial in state.trials.values():
+        if len(trial.attempts) > MOST_ATTEMPTS:
+            why = f"trial {trial.trial} has {len(trial.attempts)} attempts; no campaign makes more than {MOST_ATTEMPTS}"
+            raise RecordError(f"{MEMBERS.journal}: {why}")
 
 
 def _split_message(message: str, folder: Path) -> tuple[str, str]:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 import aiperf_orch
+from aiperf_orch.campaign.commitment import SETTINGS_WITH_NAMES
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.durable_files import (
     file_exists,
@@ -49,8 +50,6 @@ from aiperf_orch.util.errors import UsageError
 from aiperf_orch.util.temporary_folders import scratch_folder
 
 _LEVEL: Final = 9  # of compression
-_SETTINGS_WITH_NAMES: Final = ("cluster", "partition", "qos", "queue", "constraint", "chunk", "place")
-"""Settings of a scheduler, besides private ones, that can contain the name of a host or of the cluster."""
 _TEMPLATE_NOTE: Final = "# Rendered from a template of the site, which is not packed. Its salted SHA-256 is"
 
 
@@ -184,9 +183,7 @@ def _with_pseudonyms(frozen: Mapping[str, Any], names: Pseudonyms) -> dict[str, 
     """Replace names in the settings of the scheduler; the `system` section is published unchanged."""
     settings = dict(frozen["settings"])
     scheduler = dict(settings.get("scheduler") or {})
-    scheduler |= {
-        key: names.text(scheduler[key]) for key in _SETTINGS_WITH_NAMES if isinstance(scheduler.get(key), str)
-    }
+    scheduler |= {key: names.text(scheduler[key]) for key in SETTINGS_WITH_NAMES if isinstance(scheduler.get(key), str)}
     origins = {key: names.text(origin) for key, origin in frozen["origins"].items()}
     return dict(frozen) | {"settings": settings | {"scheduler": scheduler}, "origins": origins}
 

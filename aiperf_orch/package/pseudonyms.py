@@ -115,6 +115,11 @@ class Pseudonyms:
         number, server = _server_of(job)
         return f"{number}.{self.host(server)}" if server else self.text(job)
 
+    def agent(self, name: str) -> str:
+        """Replace the host in the name of an agent, `n17.1`."""
+        host, _, number = name.rpartition(".")
+        return f"{self.host(host)}.{number}"
+
     def user(self, name: str) -> str:
         """Replace a field that contains only a user name."""
         return self._pseudonym("user", name.casefold()) if name else name

@@ -40,7 +40,7 @@ _BLOCK: Final = 512
 _MIB: Final = 1 << 20
 _MOST_FILES: Final = 500_000
 _MOST_BYTES: Final = 8 << 30
-_FREE_BYTES: Final = 256 * _MIB  # a package may always expand to this size ...
+_FREE_BYTES: Final = 32 * _MIB  # a package may always expand to this size ...
 _BEST_RATIO: Final = 100  # ... and beyond it to this multiple of its compressed size (docs/research/packages.md)
 _CHUNK: Final = 1 << 18
 _FOLDER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
@@ -49,9 +49,9 @@ _CONTENTS: Final = tuple(
     (re.compile(pattern), size, kept)
     for pattern, size, kept in (
         (r"manifest\.json", 128 * _MIB, True),
-        (r"campaign\.yaml", 4 * _MIB, True),
+        (r"campaign\.yaml", _MIB // 2, True),
         (r"system\.json", _MIB // 4, True),
-        (r"journal\.jsonl", 512 * _MIB, True),
+        (r"journal\.jsonl", 256 * _MIB, True),
         (r"accounting\.jsonl", 128 * _MIB, True),
         (r"(leaderboard|result|series)\.csv", 64 * _MIB, True),
         (r"report\.html", 64 * _MIB, False),
@@ -69,6 +69,7 @@ class Package:
     Attributes:
         folder: contains the files of the top level; files of folders below are read by `read`.
         sha256: of the compressed package.
+        size: of the compressed package, in bytes.
         hashes: name -> SHA-256, for every file.
         spool: contents of the files in folders.
         locations: name -> offset and size in `spool`.
@@ -76,6 +77,7 @@ class Package:
 
     folder: Path
     sha256: str
+    size: int
     hashes: dict[str, str]
     spool: BinaryIO
     locations: dict[str, tuple[int, int]]
@@ -128,8 +130,8 @@ def open_package(path: Path, faults: Faults) -> Iterator[Package | None]:
 
 
 def _copy(file: BinaryIO, spool: BinaryIO, scratch: Path, faults: Faults) -> Package:
-    size = os.fstat(file.fileno()).st_size
-    stream = _Stream(file, min(_MOST_BYTES, max(_FREE_BYTES, _BEST_RATIO * size)))
+    packed_size = os.fstat(file.fileno()).st_size
+    stream = _Stream(file, min(_MOST_BYTES, max(_FREE_BYTES, _BEST_RATIO * packed_size)))
     hashes: dict[str, str] = {}
     locations: dict[str, tuple[int, int]] = {}
     folder: str | None = None
@@ -162,7 +164,7 @@ def _copy(file: BinaryIO, spool: BinaryIO, scratch: Path, faults: Faults) -> Pac
     spool.flush()
     if MANIFEST not in hashes:
         raise _FormatError("manifest.missing", MANIFEST, "the package has no manifest")
-    return Package(scratch, stream.sha256(), hashes, spool, locations)
+    return Package(scratch, stream.sha256(), packed_size, hashes, spool, locations)
 
 
 def _headers(stream: _Stream) -> Iterator[tuple[str, int]]:

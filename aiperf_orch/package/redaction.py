@@ -12,16 +12,28 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar, get_origin
 
 from pydantic import ValidationError
 
 from aiperf_orch.campaign.journal import rechained
 from aiperf_orch.campaign.public_settings import redacted
+from aiperf_orch.campaign.workforce import agents_in
 from aiperf_orch.package.pseudonyms import Pseudonyms
 from aiperf_orch.records.base import Record
 from aiperf_orch.records.events import Begin, Epoch, event_adapter
-from aiperf_orch.records.journal import AttemptEnd, Began, Created, Ended, Entry, EventsFile, Opened, Submitted
+from aiperf_orch.records.journal import (
+    Allocated,
+    AttemptEnd,
+    Began,
+    Created,
+    Ended,
+    Entry,
+    EventsFile,
+    Joined,
+    Opened,
+    Submitted,
+)
 from aiperf_orch.settings.schedulers import ClusterSettings, PbsSettings, SchedulerSettings, SlurmSettings
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
@@ -76,16 +88,26 @@ class Redactor:
 
     def field(self, key: str, text: str) -> str:
         """Redact a field of a record; fields that contain neither names nor free text are returned unchanged."""
+        agents = [text] if key == "agent" else agents_in(text) if key == "job" else []
+        if agents:
+            return ",".join(map(self._agent, agents))
         if self.names and key in _HOSTS:
             return self.names.host(text)
         if self.names and key == "job":
             return self.names.job(text)
         return self.text(text) if key in _TEXTS | _HOSTS | {"job"} else text
 
+    def _agent(self, name: str) -> str:
+        """Redact the host in the name of an agent, so that a name of this form remains."""
+        host, _, number = name.rpartition(".")
+        return self.names.agent(name) if self.names else f"{self.text(host).replace(':', '-')}.{number}"
+
     def record(self, record: AnyRecord) -> AnyRecord:
         """Redact a record; returns the same object when nothing was replaced."""
         changes = {}
-        for key in type(record).model_fields:
+        for key, described in type(record).model_fields.items():
+            if get_origin(described.annotation) is Literal:
+                continue
             value = getattr(record, key)
             changed = self._value(key, value)
             if changed is not value:
@@ -188,8 +210,11 @@ def names_of(
     for entry in entries:
         if isinstance(entry, Opened):
             names.add_host(entry.host)
-        for job in entry.jobs if isinstance(entry, Submitted) else ():
-            names.add_job(job.job)
+        for job in entry.jobs if isinstance(entry, Submitted | Allocated) else ():
+            if not agents_in(job.job):
+                names.add_job(job.job)
+        for agent in entry.agents if isinstance(entry, Joined) else ():
+            _add_attempt(names, [agent.host, agent.agent.rpartition(".")[0]], agent.job)
         for began in entry.attempts if isinstance(entry, Began) else ():
             _add_attempt(names, began.hosts, began.job)
         for end in entry.attempts if isinstance(entry, Ended) else ():

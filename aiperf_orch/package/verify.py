@@ -7,19 +7,29 @@ invented campaign is detected only by a signature, by the scheduler's accounting
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from aiperf_orch.campaign.format_versions import NEWER_VERSION
 from aiperf_orch.package.check_accounting import check_accounting
+from aiperf_orch.package.check_allocation_accounting import check_allocation_accounting
+from aiperf_orch.package.check_begins import check_begins
+from aiperf_orch.package.check_commitment import check_commitment
+from aiperf_orch.package.check_copies import check_copies
 from aiperf_orch.package.check_end_reasons import check_histories
+from aiperf_orch.package.check_ends import check_ends
 from aiperf_orch.package.check_events import check_events
+from aiperf_orch.package.check_journal import check_journal
+from aiperf_orch.package.check_placements import check_placements
+from aiperf_orch.package.check_speeds import check_speeds
 from aiperf_orch.package.check_tables import check_manifest, check_tables
+from aiperf_orch.package.check_training import check_training
 from aiperf_orch.package.check_trials import check_trials
 from aiperf_orch.package.findings import Fault, Faults
 from aiperf_orch.package.package_index import index_package
 from aiperf_orch.package.reading import Package, open_package
+from aiperf_orch.package.replay_request import ReplayRequest
 from aiperf_orch.package.signature import check_signature
 from aiperf_orch.results import rules
 from aiperf_orch.results.tables import result_row
@@ -31,6 +41,7 @@ class Verification:
 
     Attributes:
         faults: in the order in which they were found, up to a limit.
+        remarks: what is unusual or was not checked, which does not change the verdict.
         more_faults: number of faults beyond that limit.
         result_row: the row of result.csv, recomputed from the records; None when they cannot be read.
         missed_rules: ids of the rules that the result misses.
@@ -44,6 +55,7 @@ class Verification:
     missed_rules: list[str]
     sha256: str | None
     signed_by: str | None = None
+    remarks: list[Fault] = field(default_factory=list)
 
     @property
     def verified(self) -> bool:
@@ -61,12 +73,16 @@ class Verification:
         return self.result_row is not None and not self.missed_rules
 
 
-def verify(path: Path, signers: Path | None = None) -> Verification:
+def verify(
+    path: Path, signers: Path | None = None, *, replay: ReplayRequest | None = None, commitment: str | None = None
+) -> Verification:
     """Verify a package. The contents of the package never raise an error; its faults are listed.
 
     Args:
         path: the file; a detached signature is expected beside it, with `.sig` appended to the name.
         signers: an `allowed_signers` file of ssh-keygen: requires a valid signature by one of them. None requires none.
+        replay: the proposals that are made again; None makes none.
+        commitment: the commitment that was announced when the campaign began; None was announced.
 
     Raises:
         UsageError: The file does not exist, or ssh-keygen is required and missing.
@@ -75,23 +91,40 @@ def verify(path: Path, signers: Path | None = None) -> Verification:
     faults = Faults()
     with open_package(path, faults) as package:
         signed_by = check_signature(path, signers, faults) if signers else None
-        row, missed = (None, []) if package is None else _examine(package, faults)
+        row, missed = (None, []) if package is None else _examine(package, faults, replay, commitment)
         newer = [fault for fault in faults.listed if fault.id == NEWER_VERSION]
         if newer:  # other faults follow from records that this version does not understand
             signature = [fault for fault in faults.listed if fault.id.startswith("signature.")]
             faults, row, missed = Faults([*newer[:1], *signature]), None, []
-        return Verification(faults.listed, faults.unlisted, row, missed, package.sha256 if package else None, signed_by)
+        sha256 = package.sha256 if package else None
+        return Verification(faults.listed, faults.unlisted, row, missed, sha256, signed_by, faults.remarks)
 
 
-def _examine(package: Package, faults: Faults) -> tuple[dict[str, Any] | None, list[str]]:
+def _examine(
+    package: Package, faults: Faults, replay: ReplayRequest | None, commitment: str | None
+) -> tuple[dict[str, Any] | None, list[str]]:
     """Add every fault of a package; returns the recomputed row of result.csv, and the ids of the rules it misses."""
     manifest = check_manifest(package, faults)
     index = index_package(package, faults)
     if index is None:
         return None, []
+    check_journal(index)
     check_trials(index)
+    check_begins(index)
     check_events(index)
+    check_training(index)
+    check_copies(index)
+    check_speeds(index)
     check_histories(index)
+    check_ends(index)
+    check_placements(index)
     check_accounting(index)
+    check_allocation_accounting(index)
     check_tables(index, manifest)
+    if commitment is not None:
+        check_commitment(index, commitment)
+    if replay is not None:
+        from aiperf_orch.package.check_replay import check_replay  # it loads SciPy
+
+        check_replay(index, replay)
     return result_row(index.result), [miss.rule.id for miss in rules.misses(index.result)]

@@ -7,10 +7,12 @@ from typing import Annotated, Final, Literal
 from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
+from aiperf_orch.records.agents import AgentName
 from aiperf_orch.records.base import (
     EndReason,
     EnergyOf,
     Error,
+    JobName,
     Name,
     Natural,
     Operations,
@@ -21,6 +23,10 @@ from aiperf_orch.records.base import (
 )
 from aiperf_orch.util.units import Timestamp
 
+SIMULATED: Final = "simulated"
+"""Trainer and device of trials in which no training took place."""
+CPU: Final = "cpu"
+"""Device of trials that are trained on the processors of their nodes."""
 _EPOCH_CONFIG: Final = ConfigDict(extra="forbid", allow_inf_nan=False, ser_json_inf_nan="constants")
 
 
@@ -103,6 +109,10 @@ class Begin(TrainingSetup, _Event):
         clock_skew: Seconds by which the node's clock is ahead of the file server's, at least.
         set_ahead: Seconds by which the times of this run are ahead of the node's clock, so that they do not lie before
             the submission of the job.
+        agent: Name of the agent that holds the attempt (its first task); None for a job of its own.
+        allocation: Name of that agent's allocation; None for an agent that was started by hand.
+        slot: Number of the attempt's slot on that agent, from 0.
+        started: Time at which the agent started the attempt's process.
     """
 
     type: Literal["begin"] = "begin"
@@ -113,10 +123,21 @@ class Begin(TrainingSetup, _Event):
     trainer: Literal["torch", "simulated"]
     clock_skew: float
     set_ahead: Annotated[float, Field(ge=0, lt=1e10)] = 0.0
+    agent: AgentName | None = None
+    allocation: JobName | None = None
+    slot: Natural | None = None
+    started: Timestamp | None = None
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether the trainer or the device is the simulated one."""
+        return SIMULATED in (self.trainer, self.device)
 
     def to_line(self) -> str:
-        """Return the event as one line of JSON; `set_ahead` is left out where it is 0, so that 0.1.0 reads the line."""
-        return self.model_dump_json(exclude=None if self.set_ahead else {"set_ahead"})
+        """Return the event as one line of JSON, without unused fields that 0.1.0 does not know."""
+        later = ("set_ahead", "agent", "allocation", "slot", "started")
+        fields = type(self).model_fields
+        return self.model_dump_json(exclude={name for name in later if getattr(self, name) == fields[name].default})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_EPOCH_CONFIG)

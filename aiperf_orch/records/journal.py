@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, TypeAdapter, model_serializer
 
+from aiperf_orch.records.agents import AgentName
 from aiperf_orch.records.base import EndReason, Error, JobName, Natural, Operations, Positive, Record, Sha256, Version
 from aiperf_orch.records.operations import OperationsPerImage
 from aiperf_orch.records.trial import Hyperparameters
@@ -122,29 +123,35 @@ class _Entry(Record):
 
 
 class Created(_ExtendedRecord, _Entry):
-    """The journal's first line: its format, and the version of aiperf-orch whose controller began it."""
+    """The journal's first line: its format, and the version of aiperf-orch whose controller began it.
 
-    _later = frozenset({"format"})
+    `search` is the version of the search that makes the proposals up to the next entry that names one; None where the
+    writer did not name it.
+    """
+
+    _later = frozenset({"format", "search"})
 
     type: Literal["created"] = "created"
     settings_sha256: Sha256
     version: str
     format: Literal[1, 2] = 1
+    search: Positive | None = None
 
 
 class Opened(_ExtendedRecord, _Entry):
     """A controller started or resumed the campaign.
 
-    `version` is the version of aiperf-orch that wrote this entry and those up to the next one of its kind; None where
-    0.1.0 wrote it.
+    `version` is the version of aiperf-orch that wrote this entry and those up to the next one of its kind, and `search`
+    that of its search, which makes the proposals of these entries; None where 0.1.0 wrote it.
     """
 
-    _later = frozenset({"version"})
+    _later = frozenset({"version", "search"})
 
     type: Literal["opened"] = "opened"
     host: str
     pid: Positive
     version: Version | None = None
+    search: Positive | None = None
 
 
 class Submitting(_Entry):
@@ -197,6 +204,106 @@ class Ended(_Entry):
     attempts: list[AttemptEnd]
 
 
+class AllocationRecord(Record):
+    """An allocation before its submission.
+
+    Attributes:
+        name: Name of its job.
+        nodes: Number of its nodes.
+        slots: Number of slots that are expected of each node.
+        after: Name of the allocation that must have ended before this one starts; None where it need not wait.
+    """
+
+    name: JobName
+    nodes: Positive
+    slots: Positive
+    after: JobName | None = None
+
+
+class Allocating(_Entry):
+    """Written before the scheduler is called: from now on these allocations may exist."""
+
+    type: Literal["allocating"] = "allocating"
+    allocations: list[AllocationRecord]
+
+
+class AllocationJob(Record):
+    """The scheduler's id for the job of an allocation."""
+
+    name: JobName
+    job: str
+
+
+class Allocated(_Entry):
+    """The scheduler accepted the jobs of these allocations, or they were found in its queue."""
+
+    type: Literal["allocated"] = "allocated"
+    jobs: list[AllocationJob]
+
+
+class AgentRecord(Record):
+    """An agent as the begin line of its log describes it; the fields are those of `records.agents.AgentBegin`.
+
+    `core_ids` are the numbers of the cores that its slots use; empty where they are not known.
+    """
+
+    agent: AgentName
+    allocation: JobName | None = None
+    job: str
+    host: str
+    slots: Positive
+    cores: Positive
+    gpus: Natural
+    core_ids: list[Natural] = Field(default_factory=list)
+    time: Timestamp
+    ends_at: Timestamp | None = None
+
+
+class Joined(_Entry):
+    """These agents began, and may get attempts."""
+
+    type: Literal["joined"] = "joined"
+    agents: list[AgentRecord]
+
+
+class AgentLeave(Record):
+    """End of an agent.
+
+    Attributes:
+        agent: Its name.
+        time: Its end by its own log; for an agent that wrote none, the time of its last sign of life.
+        reason: As in its log; `killed` where a successor on its node says so, `lost` where it fell silent.
+        message: What is known of that.
+    """
+
+    agent: AgentName
+    time: Timestamp
+    reason: Literal["dismissed", "time limit", "terminated", "no controller", "refused", "failed", "killed", "lost"]
+    message: str = ""
+
+
+class Left(_Entry):
+    """These agents have ended, and get no more attempts."""
+
+    type: Literal["left"] = "left"
+    agents: list[AgentLeave]
+
+
+class AllocationEnd(Record):
+    """End of an allocation, as far as the scheduler knows it."""
+
+    name: JobName
+    reason: str
+    message: str = ""
+
+
+class AllocationEnded(_Entry):
+    """These allocations have ended, or were never accepted."""
+
+    type: Literal["allocation-ended"] = "allocation-ended"
+    allocations: list[AllocationEnd]
+
+
 class Paused(_Entry):
     """Nothing is submitted until an administrator resumes the campaign."""
 
@@ -233,6 +340,11 @@ Entry = (
     | Missing
     | Cancelling
     | Ended
+    | Allocating
+    | Allocated
+    | Joined
+    | Left
+    | AllocationEnded
     | Paused
     | Resumed
     | Stopped

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from operator import attrgetter
@@ -20,12 +20,16 @@ from aiperf_orch.util.errors import NewerVersionError
 
 @dataclass(frozen=True)
 class TrialRecords:
-    """Begin lines, end lines and counted epochs of one trial, each in order."""
+    """Begin lines, end lines and counted epochs of one trial, each in order.
+
+    `uncounted` are the repetitions of epochs, and those that ended past the deadline.
+    """
 
     trial: TrialState
     begins: list[Begin]
     epochs: list[Epoch]
     ends: list[End]
+    uncounted: list[Epoch] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -88,5 +92,10 @@ def count_trials(
         times.append(first_begin)
     start = min(times, default=None)
     deadline = start + duration if start else None
-    counted = [replace(records, epochs=list(count_epochs(records.epochs, deadline).values())) for records in trials]
-    return counted, start
+    return [_counted(records, deadline) for records in trials], start
+
+
+def _counted(records: TrialRecords, deadline: datetime | None) -> TrialRecords:
+    counted = list(count_epochs(records.epochs, deadline).values())
+    kept = set(map(id, counted))
+    return replace(records, epochs=counted, uncounted=[epoch for epoch in records.epochs if id(epoch) not in kept])

@@ -33,6 +33,14 @@ _MOST_TRIALS: Final = 25
 _MOST_FAILURES: Final = 25
 _MOST_FAULTS: Final = 10
 _MOST_CHARACTERS: Final = 200
+_IDLE: Final = {
+    "start_up": "Idle: trial starting",
+    "first_trial": "Idle: before the first trial",
+    "no_trial": "Idle: no trial placed",
+    "beyond_concurrency": "Idle: slots beyond the concurrency",
+    "after_end": "Idle: after the deadline or the last trial",
+    "lost": "Idle: trial or agent lost",
+}
 _WIDE: Final = (9.4, 2.5)  # inches
 
 
@@ -63,6 +71,7 @@ def render_report(result: Result) -> str:
         pictures=_score_charts(result),
         activity=_activity_charts(result),
         cost=format_efficiency(result.efficiency),
+        node_hours=_node_hours(result),
         trials=[row | {"edits": Counter(row["edits"].split())} for row in rows[:_MOST_TRIALS]],
         more_trials=max(len(rows) - _MOST_TRIALS, 0),
         **_failures(result),
@@ -125,6 +134,15 @@ def _activity_charts(result: Result) -> dict[str, Any] | None:
         "ops": chart(throughput, label=f"Operations per second over time, {word}", x_label=over, y_format=rates),
         "trials": chart(trials, label="Running trials over time", x_label=over),
     }
+
+
+def _node_hours(result: Result) -> list[tuple[str, float, float]] | None:
+    """Use of the nodes, node-hours, and their share of those given; None where no agent held a node."""
+    hours = result.node_hours
+    if hours is None or not hours.given:
+        return None
+    idle = [(_IDLE[name], spent, share) for name, spent, share in hours.shares()]
+    return [("Given", hours.given, 1.0), ("At work", hours.at_work, hours.at_work / hours.given), *idle]
 
 
 def _failures(result: Result) -> dict[str, Any]:

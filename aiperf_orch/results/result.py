@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import cached_property
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.events import LineFault
@@ -12,6 +13,7 @@ from aiperf_orch.campaign.state import CampaignState, Phase
 from aiperf_orch.network.graph import Shape
 from aiperf_orch.results.collected_trials import Collected, collect
 from aiperf_orch.results.efficiency import Efficiency, efficiency_of
+from aiperf_orch.results.node_hours import NodeHours, node_hours_of
 from aiperf_orch.results.score import Score, score_of
 
 
@@ -29,7 +31,7 @@ class Result:
         longest_epoch: duration of the longest epoch that counts; 0 without epochs.
         duration: the time limit of the campaign.
         phase: running, stopped, paused or finished.
-        simulated: whether no training took place.
+        simulated: whether the settings or any begin line say that trials were simulated.
         data: name of the data set.
         input_shape: height, width and channels of an image.
         classes: number of classes of the data set.
@@ -65,6 +67,16 @@ class Result:
     clock_skew: float
     faults: list[LineFault]
 
+    @property
+    def deadline(self) -> datetime | None:
+        """The time after which no epoch counts; None before the first begin."""
+        return self.started + timedelta(seconds=self.duration) if self.started else None
+
+    @cached_property
+    def node_hours(self) -> NodeHours | None:
+        """Node-hours that were given, at work and idle; None where each trial is a job of its own."""
+        return node_hours_of(self.state, self.collected, self.directory.settings)
+
 
 def compute_result(directory: CampaignDirectory) -> Result:
     """Compute the result of a campaign from its journal and events.
@@ -92,7 +104,7 @@ def result_of(directory: CampaignDirectory, state: CampaignState) -> Result:
         longest_epoch=max(((epoch.end - epoch.start).total_seconds() for epoch in epochs), default=0.0),
         duration=settings.campaign.duration,
         phase=state.phase,
-        simulated=settings.simulated,
+        simulated=settings.simulated or any(begin.is_simulated for begin in begins),
         data=settings.data.name,
         input_shape=settings.data.input_shape,
         classes=settings.data.outputs,

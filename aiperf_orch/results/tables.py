@@ -57,21 +57,21 @@ _LEADERBOARD = (
     "predicted_error",
     "attempts",
     "end_reason",
+    "allocation",
+    "agent",
+    "slot",
     "simulated",
 )
+_PLACEMENT: Final = frozenset({"allocation", "agent", "slot"})
+_NODE_HOURS: Final = frozenset({"node_hours_given", "node_hours_at_work", "node_hours_idle"})
+_EFFICIENCY: Final = frozenset({"images_per_second", "data_wait"})
+_ENERGY: Final = frozenset({"data_sha256", "energy_joules", "energy_of", "operations_per_joule"})
 LATER_COLUMNS: Final = {
-    MEMBERS.result.name: {
-        "data_sha256",
-        "images_per_second",
-        "data_wait",
-        "energy_joules",
-        "energy_of",
-        "operations_per_joule",
-    },
-    MEMBERS.leaderboard.name: {"images_per_second", "data_wait"},
-    MEMBERS.series.name: set[str](),
+    MEMBERS.result.name: (frozenset[str](), _NODE_HOURS, _NODE_HOURS | _EFFICIENCY | _ENERGY),
+    MEMBERS.leaderboard.name: (frozenset[str](), _PLACEMENT, _PLACEMENT | _EFFICIENCY),
+    MEMBERS.series.name: (frozenset[str](),),
 }
-"""Columns that tables of earlier versions lack."""
+"""Columns that tables of this version and of earlier versions lack, a set for each, the newest first."""
 _SERIES = ("seconds", "operations", "score", "error", "regulated_score", "epochs", "simulated")
 
 
@@ -87,7 +87,7 @@ def leaderboard_rows(result: Result) -> list[dict[str, Any]]:
 def result_row(result: Result) -> dict[str, Any]:
     """The row of result.csv, which a ranking committee receives."""
     settings, score, versions = result.directory.settings, result.score, result.directory.config.versions
-    efficiency = result.efficiency
+    efficiency, hours = result.efficiency, result.node_hours
     system = settings.system
     missed = rules.misses(result)
     trials = result.collected.trials
@@ -123,6 +123,9 @@ def result_row(result: Result) -> dict[str, Any]:
         "energy_joules": efficiency.energy,
         "energy_of": efficiency.energy_of,
         "operations_per_joule": efficiency.operations_per_joule,
+        "node_hours_given": hours and hours.given,
+        "node_hours_at_work": hours and hours.at_work,
+        "node_hours_idle": hours and hours.idle,
         "error_is_zero": _yes_no(score.error_is_zero),
         "state": result.phase.value,
         "data": result.data,
@@ -164,6 +167,7 @@ def _trial_row(records: TrialRecords, result: Result) -> dict[str, Any]:
     efficiency = efficiency_of(epochs, seconds)
     best = best_epoch(epochs)
     end = trial.attempts[-1].end
+    placed = records.begins[-1] if records.begins and records.begins[-1].attempt == len(trial.attempts) else None
     point = trial.proposal.hyperparameters
     return {
         "trial": trial.trial,
@@ -187,6 +191,9 @@ def _trial_row(records: TrialRecords, result: Result) -> dict[str, Any]:
         "predicted_error": end.predicted_error if end else None,
         "attempts": len(trial.attempts),
         "end_reason": end.reason.value if end else "RUNNING",
+        "allocation": placed and placed.allocation,
+        "agent": placed and placed.agent,
+        "slot": placed and placed.slot,
         "simulated": _yes_no(result.simulated),
     }
 

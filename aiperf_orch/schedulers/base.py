@@ -40,6 +40,7 @@ class JobStatus:
         stuck: the scheduler states that the job will not start without intervention; `detail` has the reason.
         final: `stuck`, and waiting cannot change it.
         suspended: it has started, and is suspended.
+        never_started: it has ended and certainly never started, so that it may be submitted again under the same name.
     """
 
     name: str
@@ -50,6 +51,7 @@ class JobStatus:
     stuck: bool = False
     final: bool = False
     suspended: bool = False
+    never_started: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,8 @@ class JobRequest:
         time_limit: in seconds; None is the limit of the settings.
         exclude: hosts that the job must not get.
         after: id of a job that must have ended, for any reason, before this one may start; None without a dependency.
+        spec: the trial's specification; None for a job that is no trial.
+        spec_sha256: SHA-256 of the specification, as the journal has it.
     """
 
     name: str
@@ -121,6 +125,8 @@ class JobRequest:
     time_limit: float | None = None
     exclude: tuple[str, ...] = ()
     after: str | None = None
+    spec: Path | None = None
+    spec_sha256: str | None = None
 
 
 @dataclass(slots=True)
@@ -211,6 +217,21 @@ class Scheduler(ABC):
     max_cancels_per_call: int | None = None
     """Maximum number of jobs in one call of `cancel`; None without a limit."""
 
+    def hold(self, generation: int) -> None:  # noqa: B027  nothing to do for a scheduler of batch jobs
+        """Permit what only the one controller of a campaign may do; it calls this when it has the lock.
+
+        Args:
+            generation: generation of the controller's lock.
+        """
+
+    def free_places(self) -> int | None:
+        """Return how many more jobs may be submitted now, those that would wait included; None without a limit.
+
+        Where it is not None, no job waits for another one by `JobRequest.after`: the scheduler itself starts a waiting
+        job as soon as there is room. It returns at once.
+        """
+        return None
+
     @abstractmethod
     def check(self, concurrency: int) -> list[str]:
         """Check that this machine can run jobs.
@@ -239,6 +260,10 @@ class Scheduler(ABC):
     def array_limit(self) -> int:
         """Return the maximum number of elements of an array; 1 without arrays."""
         return 1
+
+    def lost_jobs(self) -> Collection[str]:
+        """Return the names of jobs that seem to be lost, by what is known without blocking: a query is worth while."""
+        return ()
 
     @abstractmethod
     def release_resources(self, names: Collection[str]) -> None:

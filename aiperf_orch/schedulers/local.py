@@ -62,9 +62,9 @@ class _Share:
 class LocalExecutor(ScriptLocalExecutor):
     """submitit's local executor, starting our batch script in its own session."""
 
-    def __init__(self, request: JobRequest, settings: LocalSettings, share: _Share) -> None:
+    def __init__(self, request: JobRequest, script: str, share: _Share) -> None:
         super().__init__(folder=request.folder)
-        self._request, self._settings, self._share = request, settings, share
+        self._request, self._script, self._share = request, script, share
         self.process: subprocess.Popen[bytes] | None = None
 
     @classmethod
@@ -76,7 +76,7 @@ class LocalExecutor(ScriptLocalExecutor):
         """Write the batch script and start it; its process id is the job's id."""
         request = self._request
         script = request.folder / SCRIPT
-        script.write_text(_script(request, self._settings, self._share), encoding="utf-8")
+        script.write_text(self._script, encoding="utf-8")
         environment = {key: value for key, value in os.environ.items() if not key.startswith("SUBMITIT_")}
         environment |= {_NAME: request.name, **self._share.environment}
         with (request.folder / LOG).open("ab") as log:
@@ -106,8 +106,14 @@ class LocalScheduler(Scheduler):
 
     nonblocking = True
 
-    def __init__(self, settings: LocalSettings) -> None:
-        self._settings = settings
+    def __init__(self, settings: LocalSettings, template: str = "local.sh.j2") -> None:
+        """Start no job yet.
+
+        Args:
+            settings: settings of the jobs.
+            template: name of our template of the batch script.
+        """
+        self._settings, self._template = settings, template
         self._started: dict[str, subprocess.Popen[bytes]] = {}
         self._released: set[str] = set()
         """Jobs whose resources are free although processes of them may still exit."""
@@ -120,8 +126,8 @@ class LocalScheduler(Scheduler):
             raise UsageError(f"scheduler.python: {self._settings.python}: not found on this machine")
         warnings = []
         for what, key, wanted, available in (
-            ("cores", "cores_per_trial", self._settings.cores_per_trial, len(_available_cores())),
-            ("GPUs", "gpus_per_trial", self._settings.gpus_per_trial or 0, len(gpus.available_gpus(os.environ))),
+            ("cores", "cores_per_trial", self._settings.cores_per_trial, len(available_cores())),
+            ("GPUs", "gpus_per_trial", self._settings.gpus_per_trial or 0, len(available_gpus())),
         ):
             if wanted > available:
                 raise UsageError(
@@ -137,13 +143,14 @@ class LocalScheduler(Scheduler):
     def render(self, request: JobRequest) -> str:
         """Return the script with the resources that are free now."""
         # without an executor, which would create the job's folder
-        return _script(request, self._settings, self._free_share())
+        return self._script(request, self._free_share())
 
     def submit(self, requests: Sequence[JobRequest]) -> SubmitResult:
         """Start jobs, each on unused cores and GPUs; without unused ones, on those that the fewest jobs use."""
         done = SubmitResult()
         for request in requests:
-            executor = LocalExecutor(request, self._settings, self._free_share())
+            share = self._free_share()
+            executor = LocalExecutor(request, self._script(request, share), share)
             try:
                 job = executor.submit(submitit.helpers.CommandFunction(list(request.command), verbose=True))
             except OSError as error:
@@ -219,19 +226,38 @@ class LocalScheduler(Scheduler):
             process = self._started.get(name)
             return process, process.poll() if process else None
 
+    def _script(self, request: JobRequest, share: _Share) -> str:
+        settings = self._settings
+        return render_script(
+            self._template,
+            settings.template,
+            name=request.name,
+            campaign=request.campaign,
+            folder=request.folder,
+            cpus=share.cpus,
+            gpus=share.gpus,
+            workers=settings.workers_per_node,
+            setup=settings.setup,
+            command=submitit_command(settings.python, shlex.quote(str(request.folder))),
+        )
+
     def _free_share(self) -> _Share:
         """Return the share for one more job."""
         shares = list({found.name: found.share for found in _processes() if found.name not in self._released}.values())
         return _Share(
-            _least_used(_available_cores(), [share.cpus for share in shares], self._settings.cores_per_trial),
-            _least_used(
-                gpus.available_gpus(os.environ), [share.gpus for share in shares], self._settings.gpus_per_trial or 0
-            ),
+            _least_used(available_cores(), [share.cpus for share in shares], self._settings.cores_per_trial),
+            _least_used(available_gpus(), [share.gpus for share in shares], self._settings.gpus_per_trial or 0),
         )
 
 
-def _available_cores() -> list[str]:
+def available_cores() -> list[str]:
+    """Return the numbers of the cores that this process may use."""
     return [str(core) for core in sorted(os.sched_getaffinity(0))]
+
+
+def available_gpus() -> list[str]:
+    """Return the GPUs that this process may use, as in CUDA_VISIBLE_DEVICES."""
+    return gpus.available_gpus(os.environ)
 
 
 def _least_used(available: Sequence[str], used: Sequence[Sequence[str]], number: int) -> tuple[str, ...]:
@@ -259,21 +285,6 @@ def _age(pid: int) -> float | None:
 
 def _end_detail(code: int) -> str:
     return f"ended by signal {-code}" if code < 0 else f"exit status {code}"
-
-
-def _script(request: JobRequest, settings: LocalSettings, share: _Share) -> str:
-    return render_script(
-        "local.sh.j2",
-        settings.template,
-        name=request.name,
-        campaign=request.campaign,
-        folder=request.folder,
-        cpus=share.cpus,
-        gpus=share.gpus,
-        workers=settings.workers_per_node,
-        setup=settings.setup,
-        command=submitit_command(settings.python, shlex.quote(str(request.folder))),
-    )
 
 
 def _processes(names: Collection[str] | None = None) -> Iterator[_JobProcess]:

@@ -16,6 +16,11 @@ The contract, for authors of templates (`scheduler.template`; ours are in templa
 - **Environment.** The variables of `aiperf_orch.trial.runtime.allocation` are exported.
 - **Order.** Where `after` is not empty, the job waits for the end of the job with that id: `#SBATCH
   --dependency=afterany:{{ after }}`, PBS: `#PBS -W depend=afterany:{{ after }}`.
+- **Allocations.** Where `scheduler.allocations` is set, the template is that of an allocation, best a copy of ours,
+  `{% extends "slurm.sh.j2" %}` and blocks. Its job gets no signal before its time limit (the agents warn their trials:
+  export AIPERF_ORCH_ENDS_AT, its end in seconds since 1970), is never requeued, and goes on without a lost node: Slurm
+  `#SBATCH --no-kill` and one `srun --no-kill --kill-on-bad-exit=0`, PBS `#PBS -W tolerate_node_failures=all`. It ends
+  when `{{ command }}` has ended on all nodes; the command itself starts an agent again that was killed.
 - The job has no other dependency, no earliest start and no hold, and the submission does not wait for the job: the
   controller decides when a trial starts, and treats a job that will not start without intervention as stuck.
 
@@ -28,6 +33,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from aiperf_orch.util.job_files import PICKLE, SUBMIT_MODULE
 
@@ -63,6 +69,7 @@ class Expected:
         requeue: whether the scheduler may requeue the job.
         nodes: number of nodes.
         elements: indices of an array's elements, `0-3,7`; empty for a job that is in no array.
+        is_allocation: whether the job is an allocation, with agents.
     """
 
     name: str
@@ -70,6 +77,7 @@ class Expected:
     requeue: bool = False
     nodes: int = 1
     elements: str = ""
+    is_allocation: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +201,15 @@ def _words(text: str) -> list[str]:
         return text.split()
 
 
+_OF_ALLOCATIONS: Final = (("AIPERF_ORCH_ENDS_AT", True),)
+"""Variables that only allocations export, and that they are faulty without it."""
+
+
+def _of_trials(expected: Expected) -> tuple[tuple[str, bool], ...]:
+    """Return the variables that only trials' scripts export, each with whether the script is faulty without it."""
+    return ("AIPERF_ORCH_RUN", expected.requeue), ("AIPERF_ORCH_REQUEUE", expected.requeue)
+
+
 def body_violations(script: str, guard: str, expected: Expected, *, is_cluster: bool) -> Iterator[Violation]:
     """Check the commands of a script.
 
@@ -205,7 +222,8 @@ def body_violations(script: str, guard: str, expected: Expected, *, is_cluster: 
     lines = [line for line in script.split("\n") if not line.lstrip().startswith("#")]
     code = "\n".join(lines)
     if SUBMIT_MODULE not in code:
-        yield Violation("", "the script does not run the trial's command", "write {{ command }} where it must run")
+        what = "the agents'" if expected.is_allocation else "the trial's"
+        yield Violation("", f"the script does not run {what} command", "write {{ command }} where it must run")
     if guard.strip() not in script:
         yield Violation(
             "",
@@ -220,12 +238,12 @@ def body_violations(script: str, guard: str, expected: Expected, *, is_cluster: 
     if not re.search(r">>?\s*\S*log\b", code):
         advice = "write exec >>log 2>&1 in the job's folder"
         yield Violation("", "the script does not write its output to the file log", advice)
+    whom = "agents" if expected.is_allocation else "trial"
     for name, is_fault in (
         ("AIPERF_ORCH_JOB_ID", True),
         ("AIPERF_ORCH_HOSTS", expected.nodes > 1),
-        ("AIPERF_ORCH_RUN", expected.requeue),
-        ("AIPERF_ORCH_REQUEUE", expected.requeue),
+        *(_OF_ALLOCATIONS if expected.is_allocation else _of_trials(expected)),
     ):
         if f"{name}=" not in code:
             advice = f"export {name} as our template does"
-            yield Violation("", f"the script does not export {name} to the trial", advice, is_fault)
+            yield Violation("", f"the script does not export {name} to the {whom}", advice, is_fault)

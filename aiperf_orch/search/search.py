@@ -18,6 +18,7 @@ from typing import Final
 
 import numpy as np
 
+from aiperf_orch.campaign.training_rules import MIN_BATCH, trial_round
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.network.memory import Memory, estimate
 from aiperf_orch.network.morphisms import Edit, MorphismLimits
@@ -29,7 +30,9 @@ from aiperf_orch.search.surrogate import Surrogate
 from aiperf_orch.settings.models import SearchSettings
 from aiperf_orch.util.errors import NetworkError
 
-_SMALLEST_BATCH: Final = 2  # a trial that runs out of memory halves its batch down to this size before it fails
+SEARCH_VERSION: Final = 1
+"""Version of the search, which the journal names. Raise it with every change after which any campaign could get another
+proposal; tests/search/test_search_version.py finds most of them."""
 _MEMORY_FRACTION: Final = 0.9  # of the estimate for a network that ran out of memory: limit of later proposals
 
 
@@ -158,13 +161,19 @@ class Search:
         if errors:
             self._surrogate.fit(errors, self._history.graph)
 
-    def propose(self, trial: int) -> Proposal:
+    def propose(self, trial: int, *, bound_offset: float = 0.0) -> Proposal:
         """Propose the trial with this number.
+
+        Args:
+            trial: number of the trial.
+            bound_offset: added to the bounds of networks before they are rounded. With a tiny number the proposal is
+                the one of a machine whose linear algebra differs in the last bits, and rounds a bound differently.
 
         Raises:
             NetworkError: if all networks within the limits were tried.
         """
-        number = trial // self._concurrency
+        self._surrogate.bound_offset = bound_offset
+        number = trial_round(trial, self._concurrency)
         first = points.first_point(self._settings)
         if trial == 0:
             found, point = Candidate(None, self._seed_network, first.kernel_size), first
@@ -246,7 +255,7 @@ class Search:
         return estimate(graph, self._limits.precision)
 
     def _least_memory(self, graph: Graph) -> int:
-        return self._memory(graph).at(_SMALLEST_BATCH)
+        return self._memory(graph).at(MIN_BATCH)
 
     def _fitting_batch(self, graph: Graph, wanted: int) -> int:
         """The wanted batch, or the largest one that fits by the estimate; not below the smallest of the settings."""

@@ -23,10 +23,15 @@ class EmbeddedNetwork(NamedTuple):
 
 
 class Surrogate:
-    """Lower confidence bounds of the errors of networks. `fit` must be called first."""
+    """Lower confidence bounds of the errors of networks. `fit` must be called first.
+
+    Attributes:
+        bound_offset: added to each bound before it is rounded; 0 except to imitate the arithmetic of another machine.
+    """
 
     def __init__(self, beta: float) -> None:
         """Create a surrogate whose bound is mean - beta x standard deviation."""
+        self.bound_offset = 0.0
         self._beta = beta
         self._features = FeatureIndex()
         self._errors: dict[int, float] = {}
@@ -84,7 +89,7 @@ class Surrogate:
         """Lower confidence bound of the error of a network: mean - beta x standard deviation."""
         mean, deviation = self._fitted.predict(embedded.distances / UNIT)
         # rounded, so that the last bits of another machine's linear algebra do not decide
-        return round(mean - self._beta * deviation, 6)
+        return round(mean - self._beta * deviation + self.bound_offset, 6)
 
     @property
     def _fitted(self) -> GaussianProcess:

@@ -64,6 +64,12 @@ _EXAMPLES: Final[Mapping[str, Any]] = {
     "scheduler.gpus": 1,
     "scheduler.chunk": "gpu_model=a100",
     "scheduler.resources": ["nodes=1:ppn=8"],
+    "scheduler.allocations": {"nodes": 64, "time_limit": "12h"},
+    "scheduler.allocations.nodes": 64,
+    "scheduler.allocations.time_limit": "12h",
+    "scheduler.allocations.total": 4,
+    "scheduler.allocations.cpus_per_node": 64,
+    "scheduler.allocations.gpus_per_node": 8,
     "campaign.max_trials": 20,
     "data.path": "/shared/imagenet",
     "data.loaders": 8,
@@ -81,6 +87,7 @@ _OF_A_SCHEDULER: Final[Mapping[str, Mapping[str, Any]]] = {
         "memory": "64G",
     },
     "pbs": {"directives": ["-W group_list=hpc"], "launcher_options": ["-n 4 -ppn 1"], "memory": "64gb"},
+    "agents": {"setup": [], "template": None},
 }
 """Examples that differ between schedulers."""
 
@@ -126,7 +133,10 @@ def _of(keys: Sequence[str], kind: str) -> Any:
 
 def _default(keys: Sequence[str], kind: str) -> Any:
     """A setting's default, a duration with its unit."""
-    settings: Any = SiteSettings.model_validate({"scheduler": {"kind": kind}})
+    scheduler: dict[str, Any] = {"kind": kind}
+    if keys[:2] == ["scheduler", "allocations"]:
+        scheduler["allocations"] = _EXAMPLES["scheduler.allocations"]
+    settings: Any = SiteSettings.model_validate({"scheduler": scheduler})
     owner = reduce(getattr, keys[:-1], settings)
     value = getattr(owner, keys[-1])
     if isinstance(value, BaseModel):

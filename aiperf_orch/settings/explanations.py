@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import shlex
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -47,8 +47,8 @@ def _explain(error: Any, document: Document) -> str:
     message = _wrong(error)
     if error["type"] == "union_tag_invalid":
         location = (*location, "kind")
-    elif error["type"] == "value_error" and (named := message.partition(": "))[0] in _keys_in(location, kind):
-        location, message = (*location, named[0]), named[2]  # about several keys: the message begins with one of them
+    elif error["type"] == "value_error" and (named := _named_key(message, location, kind)):
+        location, message = (*location, *named), message.partition(": ")[2]
     where = document.origin(location)
     dotted = ".".join(map(str, document.as_written(location)))
     if error["type"] == "extra_forbidden":
@@ -59,6 +59,12 @@ def _explain(error: Any, document: Document) -> str:
     return f"{message}; for example {_example(document, location, kind, error['input'], where)}"
 
 
+def _named_key(message: str, location: Key, kind: str | None) -> Key | None:
+    """The key with which a message about several keys begins, as `allocations.nodes: `; None for other messages."""
+    parts = tuple(message.partition(": ")[0].split("."))
+    return parts if parts[0] in _keys_in(location, kind) else None
+
+
 def _wrong(error: Any) -> str:
     """What is wrong with a value."""
     match error["type"]:
@@ -66,6 +72,8 @@ def _wrong(error: Any) -> str:
             return f"must be one of {', '.join(SCHEDULERS)}, not {error['input'].get('kind')!r:.60}"
         case "union_tag_not_found":
             return f"a section with keys is expected, its kind one of {', '.join(SCHEDULERS)}"
+        case "missing":
+            return "is required"
         case "value_error":
             return str(error["ctx"]["error"])
         case "model_type":
@@ -105,13 +113,16 @@ def _keys_in(location: Key, kind: str | None) -> list[str]:
 
 def _model_at(location: Sequence[str | int], kind: str | None) -> type[BaseModel] | None:
     """The model of a section; `kind` selects the scheduler's. None where there is no section."""
-    if kind:
-        return SCHEDULERS[kind]
-    model: Any = SiteSettings
-    for part in location:
-        field = model.model_fields.get(str(part)) if _is_model(model) else None
-        model = field.annotation if field else None
+    model: Any = SCHEDULERS[kind] if kind else SiteSettings
+    for part in location[1:] if kind else location:
+        field = model.model_fields.get(str(part)) if model else None
+        model = _model_of(field.annotation) if field else None
     return model if _is_model(model) else None
+
+
+def _model_of(annotation: Any) -> Any:
+    """The model of a setting that is a section, or a section or None; None for any other setting."""
+    return next(filter(_is_model, (annotation, *get_args(annotation))), None)
 
 
 def _is_model(value: Any) -> bool:

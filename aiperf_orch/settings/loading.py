@@ -13,6 +13,7 @@ from aiperf_orch.settings.base import HTML_TAG
 from aiperf_orch.settings.coercion import validated
 from aiperf_orch.settings.explanations import refusal
 from aiperf_orch.settings.models import SiteSettings
+from aiperf_orch.settings.schedulers import ClusterSettings
 from aiperf_orch.settings.site_document import Document, Override
 from aiperf_orch.util.errors import UsageError
 
@@ -62,12 +63,13 @@ def _unverifiable(settings: SiteSettings) -> Iterator[tuple[tuple[str, str], str
         if tag:
             hint = f"{tag[0]!r} would begin a tag in a web page; put a space behind <, as in '< 2 us'"
             yield ("system", key), f"{str(value)!r:.60}: {hint}"
-    nodes = getattr(scheduler, "nodes", 1)
+    nodes, what = getattr(scheduler, "nodes", 1), "scheduler.nodes gives each trial"
+    if isinstance(scheduler, ClusterSettings) and scheduler.allocations:
+        nodes, what = scheduler.allocations.nodes, "scheduler.allocations.nodes gives each allocation"
     if system.number_of_nodes is not None and system.number_of_nodes < nodes:
         yield (
             ("system", "number_of_nodes"),
-            f"{system.number_of_nodes}, but scheduler.nodes gives each trial {nodes}: "
-            "set it to the number of nodes of the system",
+            f"{system.number_of_nodes}, but {what} {nodes}: set it to the number of nodes of the system",
         )
     if system.accelerator_peak_ops is not None and system.accelerator_peak_ops < _LEAST_PEAK:
         yield (

@@ -24,7 +24,13 @@ from aiperf_orch.settings.base import (
     advanced_keys,
     matching,
 )
-from aiperf_orch.settings.schedulers import LocalSettings, PbsSettings, SchedulerSettings, SlurmSettings
+from aiperf_orch.settings.schedulers import (
+    AgentsSettings,
+    LocalSettings,
+    PbsSettings,
+    SchedulerSettings,
+    SlurmSettings,
+)
 from aiperf_orch.util import dataset_catalogue
 from aiperf_orch.util.dataset_catalogue import DATASET_SIZES, DatasetName
 
@@ -233,11 +239,17 @@ def _kind(section: Any) -> str | None:
     return kind if isinstance(kind, str) else None
 
 
-SCHEDULERS: dict[str, type[SchedulerSettings]] = {"local": LocalSettings, "slurm": SlurmSettings, "pbs": PbsSettings}
+SCHEDULERS: dict[str, type[SchedulerSettings]] = {
+    "local": LocalSettings,
+    "slurm": SlurmSettings,
+    "pbs": PbsSettings,
+    "agents": AgentsSettings,
+}
 AnyScheduler = Annotated[
     Annotated[LocalSettings, Tag("local")]
     | Annotated[SlurmSettings, Tag("slurm")]
-    | Annotated[PbsSettings, Tag("pbs")],
+    | Annotated[PbsSettings, Tag("pbs")]
+    | Annotated[AgentsSettings, Tag("agents")],
     Discriminator(_kind),
 ]
 

@@ -6,101 +6,22 @@ Data (names, numbers, paths) are checked, so that no value can add a line to a s
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from aiperf_orch.settings.base import PRIVATE, Advanced, Count, Duration, Section, Text, matching
-
-
-def _code_line(line: str) -> str:
-    if "\n" in line or "\r" in line or "\0" in line:
-        raise ValueError("must be one line")
-    return line
-
-
-_NAME_START: Final = "begins with a letter, a digit or _"
-
-Word = Annotated[
-    str,
-    Field(max_length=120),
-    matching(r"[A-Za-z0-9_][A-Za-z0-9_.:@+/-]*", f"one name of letters, digits and _ . : @ + / - that {_NAME_START}"),
-]
-"""A name that a scheduler knows: no white space, no quotes, no leading dash."""
-
-Words = Annotated[
-    str,
-    Field(max_length=500),
-    matching(
-        r"[A-Za-z0-9_][A-Za-z0-9_.:@+/,-]*",
-        f"names of letters, digits and _ . : @ + / - with commas and no blanks between them; the first {_NAME_START}",
-    ),
-]
-"""Names with commas between them."""
-
-Expression = Annotated[
-    str,
-    Field(max_length=500),
-    matching(
-        r"[A-Za-z0-9_(\[!][A-Za-z0-9_.:@+/,&|!*()\[\]-]*",
-        "names with commas, brackets and the operators & | ! * between them, without blanks and quotes",
-    ),
-]
-"""A constraint, or a list of nodes, in the scheduler's language."""
-
-Chunk = Annotated[
-    str,
-    Field(max_length=500),
-    matching(r"[A-Za-z0-9_][A-Za-z0-9_.:=@+/,-]*", "NAME=VALUE parts with colons and no blanks between them"),
-]
-"""Resources of a node in PBS's language: `model=milan:bigmem=True`."""
-
-Remark = Annotated[
-    str,
-    Field(max_length=200),
-    AfterValidator(_code_line),
-    matching(r"""[^'"\\`$]+""", "text without quotes, backslashes, backquotes and dollar signs"),
-]
-"""Free text in a directive: no quotes, no backslash."""
-
-_AMOUNT: Final = re.compile(r"([1-9][0-9]{0,8}) ?([KMGT])(?:I?B)?", re.IGNORECASE)  # of 1024 bytes, also as GB
-
-
-def _slurm_memory(text: str) -> str:
-    amount = _AMOUNT.fullmatch(text.strip())
-    if text.strip() != "0" and not amount:
-        raise ValueError(
-            "must be a whole number with the unit K, M, G or T, or 0 for all that a node has, "
-            f"not {text!r:.60}{_with_units(text, 'G', 'M')}"
-        )
-    return f"{amount[1]}{amount[2].upper()}" if amount else "0"
-
-
-def _pbs_memory(text: str) -> str:
-    amount = _AMOUNT.fullmatch(text.strip())
-    if not amount:
-        raise ValueError(
-            f"must be a whole number with the unit kb, mb, gb or tb, not {text!r:.60}{_with_units(text, 'gb', 'mb')}"
-        )
-    return f"{amount[1]}{amount[2].lower()}b"
-
-
-def _with_units(text: str, *units: str) -> str:
-    """What a number without a unit may mean, as part of a message."""
-    number = text.strip()
-    if not re.fullmatch(r"[1-9][0-9]{0,8}", number):
-        return ""
-    return f"; did you mean {' or '.join(number + unit for unit in units)}?"
-
-
-Memory = Annotated[str, AfterValidator(_slurm_memory)]
-"""An amount of memory, as 64G; 0 is all that a node has. `64GB`, `64 G` and `64GiB` are the same."""
-
-PbsMemory = Annotated[str, AfterValidator(_pbs_memory)]
-"""An amount of memory as PBS writes it: 64gb. `64G`, `64 GB` and `64GiB` are the same."""
-
-CodeLine = Annotated[str, AfterValidator(_code_line), Field(max_length=4000)]
+from aiperf_orch.settings.base import PRIVATE, Advanced, Count, Duration, Section, Settings, Text, matching
+from aiperf_orch.settings.scheduler_texts import (
+    Chunk,
+    CodeLine,
+    Expression,
+    Memory,
+    PbsMemory,
+    Remark,
+    Word,
+    Words,
+)
+from aiperf_orch.util.units import format_duration
 
 
 class SchedulerSettings(Section):
@@ -133,12 +54,91 @@ class SchedulerSettings(Section):
 
 
 class LocalSettings(SchedulerSettings):
-    """The scheduler `local` runs trials as processes of this machine."""
+    """The scheduler `local` runs trials on this machine."""
 
     kind: Literal["local"] = "local"
     cores_per_trial: Count = 1
     gpus_per_trial: Count | None = Field(
         None, description="NVIDIA GPUs of each trial, which it does not share; by default trials share all of them"
+    )
+    job_per_trial: Advanced[bool] = Field(
+        False, description="start each trial as a process of its own; by default one agent starts all of them"
+    )
+    wait_for_controller: Advanced[Duration] = Field(
+        900.0, description="time without a sign of the controller after which an idle agent ends"
+    )
+
+
+class AgentsSettings(SchedulerSettings):
+    """The scheduler `agents` submits nothing: `aiperf-orch agent` is started manually on each node."""
+
+    kind: Literal["agents"] = "agents"
+    nodes: Annotated[int, Field(ge=1, le=100_000)] = Field(1, description="nodes of one trial")
+    cores_per_trial: Count = Field(1, description="cores of a trial on each of its nodes")
+    gpus_per_trial: Count | None = Field(None, description="GPUs of a trial on each of its nodes")
+    interface: Advanced[Word | None] = Field(
+        None, description="network interface for the rendezvous of a trial's nodes; by default that of their host names"
+    )
+    ports: Advanced[Annotated[list[Annotated[int, Field(ge=1024, le=65535)]], Field(min_length=2, max_length=2)]] = (
+        Field([29400, 29499], description="first and last port for the rendezvous of a trial's nodes")
+    )
+    warn_before: Advanced[Duration] = Field(
+        120.0, description="time before the end of an agent's allocation at which its trials are warned"
+    )
+    lookahead: Advanced[Annotated[int, Field(ge=0, le=1000)] | None] = Field(
+        None, description="trials that wait on each agent beyond those that run; by default a quarter of its slots"
+    )
+    wait_for_controller: Advanced[Duration] = Field(
+        900.0, description="time without a sign of the controller after which an idle agent ends"
+    )
+    poll_interval: Advanced[Duration] = Field(5.0, description="interval at which the events of trials are read")
+    silent_after: Advanced[Duration] = Field(
+        60.0, description="time without an event after which an agent's log is read for a trial's end"
+    )
+    lost_after: Advanced[Duration] = Field(
+        180.0, description="time without a sign of life after which an agent, and its trials, are lost"
+    )
+    begin_within: Advanced[Duration] = Field(
+        900.0, description="time without a begin line after which a running trial is hung"
+    )
+    stop_grace: Advanced[Duration] = Field(60.0, description="time that a trial has to end after a request to stop")
+
+    @model_validator(mode="after")
+    def _of_agents(self) -> AgentsSettings:
+        if self.setup:
+            raise ValueError(
+                "setup: is not run here, as agents are started manually: run these lines in the shell that starts the "
+                "agent; for example setup: []"
+            )
+        if self.template is not None:
+            raise ValueError("template: nothing is submitted, so there is no batch script; for example template: null")
+        _check_ports(self.ports)
+        return self
+
+
+class AllocationSettings(Settings):
+    """Few batch jobs that hold all trials: what one of them requests, and how many there may be."""
+
+    nodes: Annotated[int, Field(ge=1, le=100_000)] = Field(description="nodes of one allocation")
+    time_limit: Duration = Field(description="time limit of one allocation; trials continue in the next one")
+    at_once: Annotated[int, Field(ge=1, le=1000)] = Field(1, description="allocations that may run at once")
+    total: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
+        None, description="allocations in all; by default as many as the campaign's duration takes"
+    )
+    cpus_per_node: Count | None = Field(
+        None, description="cores of each node of an allocation; by default those of the trials that it holds"
+    )
+    gpus_per_node: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        None, description="GPUs of each node of an allocation; by default those of the trials that it holds"
+    )
+    lookahead: Annotated[int, Field(ge=0, le=1000)] | None = Field(
+        None, description="trials that wait on each node beyond those that run; by default a quarter of its slots"
+    )
+    wait_for_controller: Duration = Field(
+        900.0, description="time without a sign of the controller after which an idle agent ends"
+    )
+    lost_after: Duration = Field(
+        180.0, description="time without a sign of life after which an agent, and its trials, are lost"
     )
 
 
@@ -185,6 +185,9 @@ class ClusterSettings(SchedulerSettings):
         900.0, description="time without a begin line after which a running job is hung"
     )
     stop_grace: Advanced[Duration] = Field(60.0, description="time that a trial has to end after a request to stop")
+    allocations: AllocationSettings | None = Field(
+        None, description="run all trials in few batch jobs; by default each trial is a batch job"
+    )
 
     @model_validator(mode="after")
     def _warned_in_time(self) -> ClusterSettings:
@@ -192,12 +195,104 @@ class ClusterSettings(SchedulerSettings):
             raise ValueError(
                 "warn_before: must be shorter than time_limit, for example warn_before: 2m and time_limit: 4h"
             )
-        if self.ports[0] > self.ports[1]:
-            raise ValueError(
-                f"ports: the first, {self.ports[0]}, is above the last, {self.ports[1]}; "
-                "for example ports: [29400, 29499]"
-            )
+        _check_ports(self.ports)
         return self
+
+    @model_validator(mode="after")
+    def _allocations_hold_a_trial(self) -> ClusterSettings:
+        own = self.allocations
+        if own is None:
+            return self
+        if self.nodes > own.nodes:
+            raise ValueError(
+                f"allocations.nodes: an allocation has {own.nodes} node(s), and a trial wants {self.nodes} "
+                f"(scheduler.nodes); for example nodes: {self.nodes}"
+            )
+        if self.warn_before >= own.time_limit:
+            raise ValueError(
+                "allocations.time_limit: must be longer than scheduler.warn_before, "
+                f"{format_duration(self.warn_before)}; for example time_limit: 12h"
+            )
+        if self.requeue:
+            raise ValueError("requeue: an allocation is not run again; for example requeue: false")
+        if own.gpus_per_node is not None and self.trial_gpus is None:
+            raise ValueError(
+                "allocations.gpus_per_node: a trial requests no GPU, and these would stay idle: "
+                "request those of one trial in the section scheduler, too; for example gpus_per_node: null"
+            )
+        if own.cpus_per_node is not None and self.trial_cores is None and self.trial_gpus is None:
+            raise ValueError(
+                "allocations.cpus_per_node: the section scheduler does not say how many cores one trial wants, "
+                "so that a node would hold a single one; for example cpus_per_node: null"
+            )
+        _ = self.slots_per_node
+        return self
+
+    @property
+    def trial_cores(self) -> int | None:
+        """Cores of one trial on each of its nodes; None where the settings do not say."""
+        raise NotImplementedError
+
+    @property
+    def trial_gpus(self) -> int | None:
+        """GPUs of one trial on each of its nodes; None where it has none."""
+        raise NotImplementedError
+
+    @property
+    def slots_per_node(self) -> int:
+        """Number of trials that a node of an allocation holds at once; a trial of several nodes takes whole nodes."""
+        own = self.allocations
+        if own is None or self.nodes > 1:
+            return 1
+        limits = (
+            _slots_per_node(self.trial_gpus, own.gpus_per_node, "gpus_per_node", "GPU(s)"),
+            _slots_per_node(self.trial_cores, own.cpus_per_node, "cpus_per_node", "core(s)"),
+        )
+        return min((limit for limit in limits if limit is not None), default=1)
+
+    @property
+    def node_cores(self) -> int | None:
+        """Cores that a job requests on each node of an allocation; None where the settings do not say."""
+        own = self.allocations and self.allocations.cpus_per_node
+        return own or (self.trial_cores and self.trial_cores * self.slots_per_node)
+
+    @property
+    def node_gpus(self) -> int | None:
+        """GPUs that a job requests on each node of an allocation; None where trials use none."""
+        own = self.allocations and self.allocations.gpus_per_node
+        return own or (self.trial_gpus and self.trial_gpus * self.slots_per_node)
+
+    @property
+    def slots(self) -> int | None:
+        """Number of trials that the allocations that may run at once hold; None where each trial is a job."""
+        own = self.allocations
+        return own.at_once * (own.nodes // self.nodes) * self.slots_per_node if own else None
+
+
+def _check_ports(ports: list[int]) -> None:
+    if ports[0] > ports[1]:
+        raise ValueError(
+            f"ports: the first, {ports[0]}, is above the last, {ports[1]}; for example ports: [29400, 29499]"
+        )
+
+
+def _slots_per_node(trial: int | None, node: int | None, key: str, what: str) -> int | None:
+    """Slots that a resource of a node allows; None where it does not limit them.
+
+    Args:
+        trial: amount that one trial wants.
+        node: amount that a node of an allocation has; None is that of one trial.
+        key: the setting of the amount of a node.
+        what: the resource, for the message of a refusal.
+    """
+    if trial is None or node is None:
+        return None
+    if node < trial:
+        raise ValueError(
+            f"allocations.{key}: a node of an allocation has {node} {what}, and a trial wants {trial}; "
+            f"for example {key}: {trial}"
+        )
+    return node // trial
 
 
 class SlurmSettings(ClusterSettings):
@@ -226,6 +321,16 @@ class SlurmSettings(ClusterSettings):
         [], description="further options (code) of srun", json_schema_extra=PRIVATE
     )
 
+    @property
+    def trial_cores(self) -> int | None:
+        """Cores of one trial on each of its nodes; None where the settings do not say."""
+        return self.cpus_per_task
+
+    @property
+    def trial_gpus(self) -> int | None:
+        """GPUs of one trial on each of its nodes; None where it has none."""
+        return self.gpus_per_node
+
     @model_validator(mode="after")
     def _complete(self) -> SlurmSettings:
         if self.gpu_type and self.gpus_per_node is None:
@@ -234,6 +339,11 @@ class SlurmSettings(ClusterSettings):
             )
         if self.launcher == "none" and self.nodes > 1:
             raise ValueError("launcher: without srun a trial has only one node; for example launcher: srun")
+        if self.launcher == "none" and self.allocations and self.allocations.nodes > 1:
+            raise ValueError(
+                "launcher: without srun only the first node of an allocation would get an agent; "
+                "for example launcher: srun"
+            )
         if bool(self.mail_user) != bool(self.mail_type):
             given, lacking = ("mail_user", "mail_type") if self.mail_user else ("mail_type", "mail_user")
             raise ValueError(
@@ -277,6 +387,16 @@ class PbsSettings(ClusterSettings):
         1800.0, description="time without a begin line after which a running job is hung"
     )
 
+    @property
+    def trial_cores(self) -> int | None:
+        """Cores of one trial on each of its nodes."""
+        return self.cpus
+
+    @property
+    def trial_gpus(self) -> int | None:
+        """GPUs of one trial on each of its nodes; None where it has none."""
+        return self.gpus
+
     @model_validator(mode="after")
     def _nothing_dropped(self) -> PbsSettings:
         replaced = [name for name in ("gpus", "memory", "chunk") if getattr(self, name) is not None]
@@ -289,4 +409,9 @@ class PbsSettings(ClusterSettings):
             raise ValueError(f"launcher_options: {self.launcher} takes none; for example launcher: mpiexec takes them")
         if self.comment is not None:
             raise ValueError("comment: PBS has no comment of a job's owner; for example project: aiperf marks jobs")
+        if self.resources and self.allocations:
+            raise ValueError(
+                "resources: they request the nodes of one trial, and an allocation has others: give nodes, cpus, gpus "
+                "and memory; for example resources: []"
+            )
         return self

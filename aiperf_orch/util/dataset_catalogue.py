@@ -5,6 +5,7 @@ The settings and the trial specifications describe a data set by these three; th
 
 from __future__ import annotations
 
+import hashlib
 from typing import Final, Literal
 
 DatasetName = Literal["digits", "synthetic", "cifar10", "imagenet"]
@@ -16,6 +17,10 @@ DATASET_SIZES: Final = {
 }
 """Number of training and of validation images, by name and classes; only of data sets whose size never varies."""
 
+SYNTHETIC_IMAGES: Final = 50, 5
+"""Number of training and of validation images of each class of `synthetic`."""
+
+_DIGITS_DIGEST: Final = "30aa855cd90427ff3c4996b3f40109597c57049f8a038cc52db1efeac8ad2e26"
 _FIXED_SHAPES: Final = {"digits": (8, 8, 1), "cifar10": (32, 32, 3)}
 
 
@@ -42,3 +47,26 @@ def image_shape(name: str, image_size: int) -> tuple[int, int, int]:
         image_size: the side in pixels from the settings, which only imagenet and synthetic follow.
     """
     return _FIXED_SHAPES.get(name, (image_size, image_size, 3))
+
+
+def known_digest(name: str, shape: tuple[int, int, int], classes: int) -> str | None:
+    """Digest of a data set that is the same on every machine; None for one of which that is not known.
+
+    Args:
+        name: the data set.
+        shape: (height, width, channels) of an image.
+        classes: number of classes.
+    """
+    if name == "digits":
+        return _DIGITS_DIGEST
+    if name != "synthetic":
+        return None
+    train, val = (number * classes for number in SYNTHETIC_IMAGES)
+    return hashlib.sha256(f"synthetic {shape} {classes} {train} {val}".encode()).hexdigest()
+
+
+def exact_sizes(name: str, classes: int) -> tuple[int, int] | None:
+    """Number of training and of validation images that every copy has; None for one that may be incomplete."""
+    if name == "synthetic":
+        return SYNTHETIC_IMAGES[0] * classes, SYNTHETIC_IMAGES[1] * classes
+    return None if name == "imagenet" else DATASET_SIZES.get((name, classes))

@@ -16,6 +16,7 @@ from aiperf_orch.campaign.layout import MEMBERS, Layout
 from aiperf_orch.records.operations import OperationsPerImage
 from aiperf_orch.records.trial import Hyperparameters, TrialSpec
 from aiperf_orch.settings.models import DataSettings, SiteSettings, TrainingSettings
+from aiperf_orch.settings.placement import placement_settings
 from aiperf_orch.util.errors import AiperfError, RecordError, UsageError
 
 
@@ -281,3 +282,24 @@ def test_a_full_disk_at_creation_can_be_tried_again(small_disk: Path, fill: Call
         CampaignDirectory.create(path, SiteSettings(), {})
     (small_disk / "filler").unlink()
     assert CampaignDirectory.create(path, SiteSettings(), {}).settings == SiteSettings()
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("kind", ["local", "slurm", "pbs"])
+def test_a_campaign_of_an_older_version_starts_a_job_for_each_trial(tmp_path: Path, kind: str, version: int) -> None:
+    made = CampaignDirectory.create(tmp_path / "c", SiteSettings.model_validate({"scheduler": {"kind": kind}}), {})
+    text = re.sub(r"(?m)^    (job_per_trial|allocations|wait_for_controller): .*\n", "", made.config_file.read_text())
+    made.config_file.write_text(re.sub(r"(?m)^version: .*", f"version: {version}", text))
+    scheduler = CampaignDirectory.open(tmp_path / "c").config.settings.scheduler
+    assert placement_settings(scheduler, 2) is None
+    assert "job_per_trial" in scheduler.model_fields_set or kind != "local"
+
+
+def test_an_older_campaign_is_continued_with_its_site_file(tmp_path: Path) -> None:
+    made = CampaignDirectory.create(tmp_path / "c", SiteSettings(), {})
+    text = re.sub(r"(?m)^    (job_per_trial): .*\n", "", made.config_file.read_text())
+    made.config_file.write_text(re.sub(r"(?m)^version: .*", "version: 1", text))
+    older = CampaignDirectory.open(tmp_path / "c")
+    older.check_same_settings(SiteSettings())
+    with pytest.raises(UsageError, match=r"scheduler\.job_per_trial: True there, False now"):
+        older.check_same_settings(SiteSettings.model_validate({"scheduler": {"job_per_trial": False}}))

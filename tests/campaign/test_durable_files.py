@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from aiperf_orch.campaign import safe_reading
 from aiperf_orch.campaign.durable_files import (
     AppendFile,
     read_whole_lines,
@@ -220,3 +221,19 @@ def test_a_write_that_fails_repeatedly_changes_nothing(tmp_path: Path, monkeypat
         replace_file(tmp_path / "whole", b"whole", retry_for=0.1)
     assert (tmp_path / "lines").read_text() == "before\n"
     assert _names(tmp_path) == ["lines"]
+
+
+def test_a_folder_is_synced_for_as_long_as_a_write_is_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, clock = os.open, [0.0]
+
+    def away(path: str, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_DIRECTORY and clock[0] < 60:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return real(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", away)
+    monkeypatch.setattr(safe_reading.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(safe_reading.time, "sleep", lambda seconds: clock.__setitem__(0, clock[0] + seconds))
+    replace_file(tmp_path / "whole", b"whole", retry_for=safe_reading.LONG_RETRY_SECONDS)
+    assert clock[0] >= 60
+    assert (tmp_path / "whole").read_bytes() == b"whole"

@@ -66,6 +66,27 @@ def test_every_reclaimed_attempt_has_a_legal_history(order):
                 )
 
 
+@pytest.mark.parametrize(
+    ("agent", "reclaimed", "notified"),
+    [
+        (Reason.NODE_FAILURE, Reason.NODE_FAILURE, Reason.NODE_FAILURE),  # lost
+        (Reason.LOST, Reason.LOST, Reason.CANCELLED),  # killed
+        (Reason.PREEMPTED, Reason.PREEMPTED, Reason.PREEMPTED),  # terminated
+        (Reason.TIME_LIMIT, Reason.TIME_LIMIT, Reason.TIME_LIMIT),  # the end of its allocation
+        (Reason.TRIAL_ERROR, Reason.TRIAL_ERROR, Reason.TRIAL_ERROR),  # the trial's process failed on it
+        (None, Reason.LOST, Reason.CANCELLED),  # a signal ended the trial's process
+    ],
+)
+def test_every_end_of_a_placed_attempt_has_a_legal_history(agent, reclaimed, notified):
+    """`agent` is what the agent, or its end, says of an attempt that left no end line, or was asked to stop."""
+    assert reason_without_end_line(None, agent) is reclaimed
+    assert reason_with_end_line(Reason.STOPPED, None, agent) is notified
+    for run in (0, 1):
+        assert matching_history(EndRecords(reclaimed, reclaimed, begun=False, job=True, run=run))
+    for begun in (True, False):
+        assert matching_history(EndRecords(notified, Reason.STOPPED, begun=begun, job=True, run=0))
+
+
 def test_a_reason_that_schedulers_do_not_give_is_ignored():
     assert reason_with_end_line(Reason.STOPPED, None, Reason.COMPLETED) is Reason.CANCELLED
     assert reason_without_end_line(None, Reason.COMPLETED) is Reason.LOST

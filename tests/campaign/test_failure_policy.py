@@ -108,14 +108,18 @@ def test_attempt_numbers_have_two_digits():
 
 
 def fold(ends):
-    """Node failures after `trial host reason` ends."""
+    """Node failures after `trial host reason` ends, each of a job of its own unless the job is given, too."""
     failures, trials = NodeFailures(), {}
-    for text in ends:
-        trial, host, reason = text.split()
+    for number, text in enumerate(ends):
+        trial, host, reason, *job = text.split()
         earlier = trials.setdefault(trial, [])
         earlier.append(
             attempt_state(
-                int(trial), len(earlier) + 1, reason=reason, hosts=[each for each in host.split("+") if each != "-"]
+                int(trial),
+                len(earlier) + 1,
+                job=job[0] if job else f"job-{number}",
+                reason=reason,
+                hosts=[each for each in host.split("+") if each != "-"],
             )
         )
         failures.record(earlier[-1].end, [*earlier, attempt_state(int(trial), 99)])
@@ -127,6 +131,9 @@ def fold(ends):
     [
         (["0 n1 LOST"], ""),
         (["0 n1 LOST", "1 n1 LOST"], "n1"),
+        (["0 n1 LOST n1.1", "1 n1 LOST n1.1"], ""),  # the loss of one agent
+        (["0 n1 LOST n1.1", "1 n1 LOST n1.1", "2 n1 LOST n1.2"], "n1"),
+        (["0 n1 TRIAL_ERROR n1.1", "1 n1 TRIAL_ERROR n1.1"], "n1"),
         (["0 n1 LOST", "0 n1 LOST"], ""),  # one trial, any number of times
         (["0 n1 LOST", "1 n2 LOST"], ""),
         (["0 n1+n2 NODE_FAILURE", "1 n2+n3 HUNG"], "n2"),

@@ -295,15 +295,48 @@ def test_accounts_and_limits(slurm_accounting: Any, aiperf: Run, check: Any, slu
     assert found["account"]["message"] == "art: not one of your accounts"
     assert "set scheduler.account: one of " in found["account"]["advice"]
     assert "science" in found["account"]["advice"]
-    status, found, _ = check(slurm_site(qos="few"), "--no-job", "--set", "campaign.concurrency=5")
-    assert levels(found) == {"limits": "warning"}
+    status, found, _ = check(slurm_site(qos="few", cpus_per_task=1), "--no-job", "--concurrency", "5")
+    assert levels(found) == {"limits": "warning", "allocations": "warning"}
     assert " of QOS few: " in found["limits"]["message"]
+    assert " of QOS few): 5 concurrent trials need allocations" in found["allocations"]["message"]
     status, found, _ = check(slurm_site(account="science"))
     assert (status, levels(found)) == (0, {})
     assert "account science, root above it, and QOS normal allow" in found["limits"]["message"]
     drafted = aiperf("init").stdout
     assert "# account: science " in drafted
     assert re.search("yours: science(, root)?; without this key your default one", drafted)
+
+
+@pytest.mark.slurm
+def test_an_allocation_is_checked_and_the_probe_job_is_a_trials(
+    slurm_accounting: Any, check: Any, slurm_site: Any
+) -> None:
+    own = {"nodes": 3, "time_limit": "1h", "cpus_per_node": 2}
+    site = slurm_site(cpus_per_task=1, memory="500M", account="science", allocations=own)
+    status, found, _ = check(site, "--concurrency", "6", "--duration", "30m")
+    assert (status, levels(found)) == (0, {})
+    assert found["nodes"]["message"].endswith("suitable nodes are in service: 2 concurrent allocations possible")
+    assert found["allocations"]["message"] == (
+        "1 allocation of 3 nodes, 1h, has 6 slots for 6 trials; "
+        "a job for each trial would fit, too: remove scheduler.allocations for that"
+    )
+    assert found["sbatch"]["message"].startswith("accepts the batch script of an allocation: ")
+    assert "started after" in found["job"]["message"]
+    status, found, _ = check(site, "--set", "scheduler.allocations.nodes=5", "--no-job")
+    assert (status, found["nodes"]["level"]) == (1, "fault")
+    assert ", an allocation needs 5 nodes" in found["nodes"]["message"]
+
+
+def test_agents_that_are_started_manually_are_described_without_a_job(check: Any, tmp_path: Path) -> None:
+    site = tmp_path / "site.yaml"
+    site.write_text(json.dumps({"scheduler": {"kind": "agents", "nodes": 2}, "campaign": {"concurrency": 8}}))
+    status, found, _ = check(site)
+    assert (status, levels(found)) == (0, {})
+    assert found["scheduler"]["message"] == (
+        "agents: nothing is submitted; start `aiperf-orch agent CAMPAIGN_DIR` on each node of your allocations of at "
+        "least 2 nodes, with slots for 8 concurrent trials in all"
+    )
+    assert "job" not in found
 
 
 @pytest.fixture
@@ -367,7 +400,8 @@ def test_slurm_runs_as_many_jobs_as_check_predicts(
     limited(entity, name, *limits)
     fields = {"account": "optics", "cpus_per_task": 1, "memory": "100M"} | site
     _, found, _ = check(slurm_site(**fields), "--no-job", "--concurrency", "6")
-    assert levels(found) == {"limits": "warning"}
+    of_jobs = {"allocations": "warning"} if "Jobs" in named else {}
+    assert levels(found) == {"limits": "warning"} | of_jobs
     assert f"{named}: allows {running} concurrent trials" in found["limits"]["message"]
     options = ["--ntasks=1", "--mem=100M", "--account=optics", *(f"--{key}={value}" for key, value in site.items())]
     for _ in range(6):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aiperf_orch.commands.cost_estimate import describe
+from aiperf_orch.commands.cost_estimate import describe, describe_allocations
 from aiperf_orch.schedulers.node_sharing import NodeSharing
 from aiperf_orch.schedulers.pbs import survey as pbs_survey
 from aiperf_orch.schedulers.slurm import survey as slurm_survey
@@ -71,3 +71,33 @@ def test_pbss_inventory_says_how_trials_share_hosts(pbs: Any) -> None:
         2, 1
     )
     assert pbs_survey.node_sharing(PbsSettings.model_validate({"resources": ["nodes=1:ppn=2"]})) == NodeSharing(None, 1)
+
+
+@pytest.mark.parametrize(
+    ("trials", "settings", "words"),
+    [
+        (
+            16,
+            {"nodes": 2, "time_limit": "6h", "at_once": 2},
+            "up to 4 nodes (2 allocations of 2 nodes at once; 16 trials of 1 node at once, 4 to a node) for 12h: "
+            "at most 48.0 node-hours",
+        ),
+        (
+            8,
+            {"nodes": 4, "time_limit": "6h"},
+            "up to 4 nodes (1 allocation of 4 nodes at once; 8 trials of 1 node at once, 4 to a node; "
+            "room for 16: a higher concurrency would use all of it) for 12h: at most 48.0 node-hours",
+        ),
+        (
+            17,
+            {"nodes": 4, "time_limit": "6h", "total": 1},
+            "up to 4 nodes (1 allocation of 4 nodes at once; 17 trials of 1 node at once, 4 to a node; room for 16) "
+            "for 12h: at most 24.0 node-hours",
+        ),
+    ],
+)
+def test_the_cost_of_allocations_is_theirs(trials: int, settings: dict[str, Any], words: str) -> None:
+    of_node = {"gpus_per_node": 4} | settings
+    scheduler = SlurmSettings.model_validate({"gpus_per_node": 1, "allocations": of_node})
+    assert scheduler.allocations is not None
+    assert describe_allocations(scheduler, scheduler.allocations, trials, 12 * 3600.0) == words

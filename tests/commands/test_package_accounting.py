@@ -13,11 +13,15 @@ import pytest
 import yaml
 from pbs.instance import Pbs
 
+from aiperf_orch.campaign.snapshot import read_state
 from aiperf_orch.commands import package
+from aiperf_orch.package.verify import verify
 from aiperf_orch.schedulers.base import AccountedJob, Scheduler
 from aiperf_orch.schedulers.registry import make_scheduler
 from aiperf_orch.settings.models import SiteSettings
 from cluster.slurm import SlurmCluster
+from package_fixtures import TamperedPackage
+from placed_campaign import PlacedCampaignBuilder
 
 _SITE: dict[str, dict[str, Any]] = {
     "scheduler": {"poll_interval": "200ms"},
@@ -35,8 +39,8 @@ _KINDS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def _run_campaign(aiperf: Callable[..., Any], folder: Path, kind: str) -> None:
-    site = {**_SITE, "scheduler": _SITE["scheduler"] | _KINDS[kind][1]}
+def _run_campaign(aiperf: Callable[..., Any], folder: Path, kind: str, **settings: Any) -> None:
+    site = {**_SITE, "scheduler": _SITE["scheduler"] | _KINDS[kind][1] | settings}
     (folder / "site.yaml").write_text(yaml.safe_dump(site))
     ran = aiperf("run", "site.yaml", "--campaign-dir", "campaign", "--yes", timeout=180)
     assert ran.returncode == 0, ran.stderr
@@ -67,6 +71,31 @@ def test_a_package_holds_the_schedulers_accounting(
     assert all(job["start"] and job["end"] for job in jobs)
     assert not {node for job in jobs for node in job["nodes"]} & {*getattr(cluster, "nodes", ["pbsn1", "pbsn2"])}
     assert aiperf("verify", "p.tar.gz").returncode == 0
+
+
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=getattr(pytest.mark, kind)) for kind in _KINDS])
+def test_a_package_holds_the_accounting_of_allocations(
+    kind: str, request: Any, aiperf: Callable[..., Any], tmp_path: Path
+) -> None:
+    request.getfixturevalue(_KINDS[kind][0])
+    allocations = {"nodes": 1, "time_limit": "10m", "cpus_per_node": 2}
+    _run_campaign(aiperf, tmp_path, kind, allocations=allocations)
+    packed = aiperf("package", "campaign", "--output", "p.tar.gz", "--pseudonyms", timeout=120)
+    assert packed.returncode == 0, packed.stdout + packed.stderr
+    jobs = _accounting(tmp_path / "p.tar.gz")
+    assert jobs is not None
+    used, *unused = jobs
+    assert (used["name"].partition("-")[2], used["state"]) == ("a00001", "COMPLETED")
+    assert [node.partition("-")[0] for node in used["nodes"]] == ["host"]
+    assert not any(job["nodes"] for job in unused)  # the next one, which was cancelled while it waited
+    found = verify(tmp_path / "p.tar.gz")
+    assert list(map(str, found.faults)) == []
+    assert found.result_row is not None
+    assert found.result_row["node_hours_given"] > found.result_row["node_hours_at_work"] > 0
+    tampered = TamperedPackage(tmp_path / "p.tar.gz")
+    tampered.files["accounting.jsonl"] = b""
+    faults = verify(tampered.write(tmp_path / "tampered.tar.gz")).faults
+    assert [fault.id for fault in faults] == ["accounting.missing"]
 
 
 @pytest.mark.pbs
@@ -154,3 +183,52 @@ def test_late_accounting_is_awaited_and_incomplete_accounting_left_out(
     assert output.exit_status == 0, output.text
     assert _accounting(tmp_path / "half.tar.gz") is None
     assert "the accounting has records of 1 of the campaign's 3 jobs that ran" in caplog.text
+
+
+class _Accounts:
+    """Accounting of allocations, which remembers the jobs that it was queried for."""
+
+    def __init__(self, *known: str) -> None:
+        self.known = known
+        self.jobs: dict[str, str] = {}
+
+    def accounting(self, jobs: dict[str, str]) -> list[AccountedJob]:
+        self.jobs = jobs
+        return [AccountedJob(name, jobs[name], "COMPLETED", "0:0", _TIME, _TIME, ("n1",)) for name in self.known]
+
+
+@pytest.mark.parametrize("accounted", [2, 1])
+def test_accounting_of_placed_trials_is_that_of_their_allocations(
+    accounted: int,
+    campaign: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    allocations = {"nodes": 1, "time_limit": "1h"}
+    made = campaign(kind=PlacedCampaignBuilder, scheduler__kind="slurm", scheduler__allocations=allocations)
+    names = [made.allocate(1), made.allocate(2), made.allocate(3)]
+    for number in (1, 2):  # no agent ever began in the third one
+        made.join(f"n{number}.1", 0, allocation=names[number - 1])
+    made.run_on("n1.1", 0, 9, at=0)
+    accounts = _Accounts(*names[:accounted])
+    monkeypatch.setattr(package, "make_scheduler", lambda _: accounts)
+    monkeypatch.setattr(package, "_ACCOUNTING_LAG", 0.0)
+    package._keep_accounting(made.directory, read_state(made.directory))
+    assert accounts.jobs == {names[0]: "7001", names[1]: "7002", names[2]: "7003"}
+    if accounted == 2:
+        lines = [json.loads(line) for line in made.directory.accounting.read_text().splitlines()]
+        assert [line["name"] for line in lines] == names[:2]
+    else:
+        assert not made.directory.accounting.exists()
+        assert "the accounting has records of 1 of the campaign's 2 jobs that ran" in caplog.text
+
+
+def test_agents_that_were_started_by_hand_have_no_accounting(
+    campaign: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = campaign(kind=PlacedCampaignBuilder, scheduler__kind="agents")
+    made.join("n1.1", 0)
+    made.run_on("n1.1", 0, 9, at=0)
+    monkeypatch.delattr(package, "make_scheduler")
+    package._keep_accounting(made.directory, read_state(made.directory))
+    assert not made.directory.accounting.exists()

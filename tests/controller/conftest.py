@@ -15,12 +15,18 @@ from aiperf_orch.campaign.state import Phase
 from aiperf_orch.controller.controller import Controller
 from aiperf_orch.controller.loop import run
 from aiperf_orch.schedulers.pbs import qstat
-from aiperf_orch.schedulers.registry import make_scheduler
+from aiperf_orch.schedulers.registry import make_trial_scheduler
 from aiperf_orch.settings.models import SiteSettings
 from controller.following import check_verifies
 from controller.stepping import Scheduler, SlowScheduler
 
-LOCAL = {"poll_interval": "50ms", "silent_after": "1s", "lost_after": "500ms", "stop_grace": "10s"}
+LOCAL = {
+    "job_per_trial": True,
+    "poll_interval": "50ms",
+    "silent_after": "1s",
+    "lost_after": "500ms",
+    "stop_grace": "10s",
+}
 SLURM = {
     "kind": "slurm",
     "cpus_per_task": 1,
@@ -60,6 +66,8 @@ def _settings(scheduler, **changes):
         if name.startswith("simulated_"):
             target, name = target.setdefault("simulated", {}), name.removeprefix("simulated_")
         target[name] = value
+    if data["scheduler"].get("kind") == "agents":
+        data["scheduler"].pop("job_per_trial", None)  # of the scheduler local
     return SiteSettings.model_validate(data)
 
 
@@ -74,7 +82,7 @@ class Campaign:
         self.warnings = []
 
     def controller(self, *, resume=True, take_over=False):
-        scheduler = make_scheduler(self.directory.settings.scheduler)
+        scheduler = make_trial_scheduler(self.directory)
         return Controller(self.directory, scheduler, resume=resume, take_over=take_over, warn=self.warnings.append)
 
     def run(

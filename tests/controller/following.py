@@ -4,16 +4,22 @@ import gc
 from pathlib import Path
 
 from aiperf_orch.commands.package import package_campaign
+from aiperf_orch.package.replay_request import ReplayRequest
 from aiperf_orch.package.verify import verify
 from aiperf_orch.results.result import compute_result
 
 
 def check_verifies(path):
-    """A campaign that is over, or stopped, packages and verifies without any fault, with its scheduler's accounting."""
+    """A campaign that is over, or stopped, packages and verifies without any fault, with its scheduler's accounting.
+
+    The search proposes all of its trials again without a difference.
+    """
     packed = path.with_name(f"{path.name}.tar.gz")
     output = package_campaign(path, packed, None, pseudonyms=False)
     gc.enable()  # a command that ends soon leaves it disabled
-    assert [f"{fault.id} {fault}" for fault in verify(packed).faults] == []
+    found = verify(packed, replay=ReplayRequest())
+    assert [f"{fault.id} {fault}" for fault in found.faults] == []
+    assert [remark.id for remark in found.remarks] == ["replay.done"], found.remarks
     assert output.exit_status == 0, output.text
 
 

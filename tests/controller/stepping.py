@@ -21,6 +21,15 @@ class Scheduler:
         self.calls, self.listed, self.known, self.limit, self.never_starts = [], True, {}, 1, True
         self.submit_result = lambda requests: SubmitResult(jobs={request.name: "7" for request in requests})
 
+    def hold(self, generation):
+        pass
+
+    def free_places(self):
+        return None
+
+    def lost_jobs(self):
+        return ()
+
     def submit(self, requests):
         self.calls += [("submit", request.name.split("-", 1)[1]) for request in requests]
         return self.submit_result(requests)
@@ -106,13 +115,13 @@ def answer_while_waiting(controller, slow, monkeypatch):
     monkeypatch.setattr(controller, "wait", lambda seconds: slow.go_on.set() or wait(seconds))
 
 
-def fail_once(monkeypatch, name, error):
-    """Let the next call of a function of the controller's module fail."""
-    real, errors = getattr(controller_module, name), [error]
+def fail_once(monkeypatch, name, error, module=controller_module):
+    """Let the next call of a function of a module fail."""
+    real, errors = getattr(module, name), [error]
 
     def call(*arguments, **options):
         if errors:
             raise errors.pop()
         return real(*arguments, **options)
 
-    monkeypatch.setattr(controller_module, name, call)
+    monkeypatch.setattr(module, name, call)

@@ -5,6 +5,7 @@ from functools import partial
 import pytest
 
 from aiperf_orch.campaign.state import Phase
+from aiperf_orch.controller import cancellation
 from aiperf_orch.controller import controller as controller_module
 from aiperf_orch.controller.controller import Controller
 from aiperf_orch.records.base import EndReason
@@ -163,7 +164,8 @@ def test_an_attempt_whose_files_fail_ends_at_a_later_step(
         controller.step()
     for name, value in prepare.items():
         setattr(scheduler, name, value)
-    fail_once(monkeypatch, function, TransientError("events: stale"))
+    module = cancellation if function == "revoke" else controller_module
+    fail_once(monkeypatch, function, TransientError("events: stale"), module)
     step_until(controller, partial(bool, controller.state.ends))
     assert warnings == ["events: stale; it is read again at each step"]
     assert len(ends(controller)) == 1

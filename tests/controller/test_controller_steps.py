@@ -18,6 +18,15 @@ class Scheduler:
         self.status, self.known, self.calls = None, None, []
         self.submit_result = None
 
+    def hold(self, generation):
+        pass
+
+    def free_places(self):
+        return None
+
+    def lost_jobs(self):
+        return ()
+
     def submit(self, requests):
         self.calls += [("submit", request.name.split("-", 1)[1]) for request in requests]
         if self.submit_result is not None:
@@ -81,6 +90,13 @@ def test_a_job_that_can_never_run_is_cancelled_as_held(controller, scheduler):
     assert scheduler.calls == [("cancel", "00000-1")]
     assert ends(controller) == [(0, 1, "HELD", False)]
     assert controller.state.ends[0].message == "Can Never Run"
+
+
+def test_a_job_that_never_started_is_submitted_again_by_its_name(controller, scheduler):
+    scheduler.status = {"state": JobState.ENDED, "never_started": True}
+    controller.step()
+    assert scheduler.calls == [("submit", "00000-1")]
+    assert (ends(controller), list(controller.state.live)) == ([], [(0, 1)])
 
 
 def test_the_first_failure_of_an_unproven_site_pauses_the_campaign(controller, scheduler):

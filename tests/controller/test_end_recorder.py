@@ -11,7 +11,7 @@ from aiperf_orch.records.base import EndReason
 from aiperf_orch.records.journal import Ended, Finished, Paused
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.util.errors import TransientError
-from controller.builders import PROPOSAL, attempt_state, live_attempt, trial_state
+from controller.builders import NOW, PROPOSAL, attempt_state, live_attempt, trial_state
 
 pytestmark = pytest.mark.unit
 
@@ -36,7 +36,10 @@ class Scheduler:
     avoids_nodes = True
 
     def __init__(self):
-        self.released = []
+        self.released, self.places = [], None
+
+    def free_places(self):
+        return self.places
 
     def release_resources(self, names):
         self.released += names
@@ -100,6 +103,17 @@ def add(recorder, trial, attempt=1, **fields):
 
 def outcome(live, reason="LOST"):
     return AttemptOutcome(live, EndReason(reason), "its message", ["n1"])
+
+
+def test_a_begin_proves_agents_and_an_epoch_proves_a_queue(recorder, journal, scheduler):
+    assert not recorder.site_works
+    journal.state.first_begin = NOW
+    assert not recorder.site_works
+    scheduler.places = 0
+    assert recorder.site_works
+    assert not recorder.proven  # for a pause, an epoch counts in any case
+    journal.state.first_begin, journal.state.any_epoch = None, True
+    assert recorder.site_works
 
 
 def test_without_a_readable_attempt_nothing_is_recorded(recorder, journal):

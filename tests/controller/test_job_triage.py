@@ -24,8 +24,9 @@ STUCK = JobStatus(NAME, "7", JobState.PENDING, "Can Never Run: not enough nodes"
 LATE = JobStatus(NAME, "7", JobState.RUNNING, running_for=9999.0)
 FINAL_BUT_NOT_STUCK = JobStatus(NAME, "7", JobState.PENDING, final=True)
 ENDED = JobStatus(NAME, "7", JobState.ENDED, "FAILED")
+RETURNED = JobStatus(NAME, "7", JobState.ENDED, "the agent ends", never_started=True)
 FAILED = JobEnd(EndReason.TRIAL_ERROR, "exit status 1")
-CLASSES = ("found", "missing", "gone", "lost", "unsubmitted", "hung", "held")
+CLASSES = ("found", "missing", "gone", "lost", "unsubmitted", "returned", "hung", "held")
 
 
 class Run:
@@ -84,6 +85,10 @@ def triage(live, *, status=None, known=None, no_accounting=False, settings=SETTI
         pytest.param({"missing_for": 60}, {"known": FAILED}, "", id="its end is known: no loss"),
         pytest.param({}, {"status": ENDED, "known": RUNNING}, "", id="listed as ended, but it runs again"),
         pytest.param({"ended_for": 1}, {"status": ENDED, "known": FAILED}, "gone", id="cancelled by others, and gone"),
+        pytest.param({}, {"status": RETURNED}, "returned", id="it never started"),
+        pytest.param({"missing_for": 60}, {"status": RETURNED}, "returned", id="it was missing, and never started"),
+        pytest.param({"claimed": True}, {"status": RETURNED}, "", id="never started, but its events are there"),
+        pytest.param({"cancelling": EndReason.STOPPED}, {"status": RETURNED}, "", id="cancelled before it started"),
         pytest.param({"ended_for": 1}, {"status": RUNNING}, "", id="cancelled by others a moment ago"),
         pytest.param({"ended_for": 59}, {"status": RUNNING}, "", id="its job outlives its end line within the grace"),
         pytest.param({"ended_for": 60}, {"status": RUNNING}, "lost", id="its job outlives its end line"),

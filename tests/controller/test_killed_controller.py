@@ -24,14 +24,14 @@ def run_and_die(campaign, at_append, torn):
         appended = 0
         append = journal_module.AppendFile.append
 
-        def append_and_die(self, text):
+        def append_and_die(self, text, **options):
             nonlocal appended
             appended += self.path == campaign.directory.journal
             dies = self.path == campaign.directory.journal and appended >= at_append
             if dies and torn:
                 os.write(self.descriptor, text[: len(text) // 2].encode())
             else:
-                append(self, text)
+                append(self, text, **options)
             if dies:
                 os.kill(os.getpid(), signal.SIGKILL)
 

@@ -1,6 +1,7 @@
 """Live attempts without files: when their events are polled, what new events revoke, and the records they make."""
 
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 
@@ -70,6 +71,9 @@ def epoch_of(number, error=0.5, *, run=0, end=None):
     )
 
 
+DIRECTORY = SimpleNamespace(settings=SETTINGS)
+
+
 def end_line(reason="COMPLETED", run=0):
     return End(trial=0, attempt=1, run=run, time=at(999), reason=EndReason(reason), message="by its line")
 
@@ -97,7 +101,7 @@ def files(monkeypatch):
     class Files:
         runs, error, polls = (), None, 0
 
-        def poll(self, directory, trial, attempt, planned, runs):
+        def poll(self, directory, trial, attempt, planned, runs, *, later_runs):
             self.polls += 1
             if self.error:
                 raise self.error
@@ -327,12 +331,12 @@ def test_an_adopted_attempt_is_silent_since_its_submission(clock, files, monkeyp
     monkeypatch.setattr(attempt_monitor, "trial_plan", lambda directory, trial: PLANNED)
     attempt = attempt_state(began=True)
     attempt.submitted = at(submitted)
-    live = monitor_attempt(None, attempt, trial_state(0, [attempt]))
+    live = monitor_attempt(DIRECTORY, attempt, trial_state(0, [attempt]))
     assert (live.last_sign, live.next_poll) == (clock.time - silent, clock.time)
     assert (live.reported_run, live.planned, live.read_error) == (0, PLANNED, None)
     assert (live.name, live.abandoned, live.cancel_refused, live.unsubmitted) == (attempt.name, False, False, None)
     attempt.began = None
-    assert monitor_attempt(None, attempt, trial_state(0, [attempt])).reported_run == -1
+    assert monitor_attempt(DIRECTORY, attempt, trial_state(0, [attempt])).reported_run == -1
 
 
 def test_an_adopted_attempt_waits_for_files_of_earlier_attempts(clock, files, monkeypatch):
@@ -342,7 +346,7 @@ def test_an_adopted_attempt_waits_for_files_of_earlier_attempts(clock, files, mo
     monkeypatch.setattr(attempt_monitor, "counted_runs", fail)
     monkeypatch.setattr(attempt_monitor, "trial_plan", lambda directory, trial: PLANNED)
     attempt = attempt_state(attempt=2)
-    live = monitor_attempt(None, attempt, trial_state(0, [attempt_state(), attempt]))
+    live = monitor_attempt(DIRECTORY, attempt, trial_state(0, [attempt_state(), attempt]))
     assert str(live.read_error) == "stale"
     assert live.take_faults() == ["stale; it is read again at each step"]
     monkeypatch.setattr(attempt_monitor, "counted_runs", lambda *attempt: ([run_of(epochs=[0.5])], []))

@@ -6,13 +6,13 @@ import pytest
 
 from aiperf_orch.campaign.network_limits import network_limits, seed_network
 from aiperf_orch.campaign.state import CampaignState
-from aiperf_orch.controller import search_adapter
-from aiperf_orch.controller.search_adapter import SearchAdapter, make_search
+from aiperf_orch.campaign.training_rules import trial_seed
+from aiperf_orch.controller.search_adapter import SearchAdapter
 from aiperf_orch.network import counts
 from aiperf_orch.network.morphisms import Edit
 from aiperf_orch.records.journal import AttemptRecord, Ended, Finished, Submitting
 from aiperf_orch.records.operations import OperationsPerImage
-from aiperf_orch.search import Proposal
+from aiperf_orch.search import Proposal, journal_search, make_search
 from aiperf_orch.settings.models import SiteSettings
 from controller.builders import NOW, PROPOSAL, end_of, trial_state
 
@@ -39,14 +39,14 @@ class Search:
     def __getattr__(self, name):
         return lambda *values: self.calls.append((name, *values))
 
-    def propose(self, trial):
+    def propose(self, trial, *, bound_offset):
         return Proposal(trial, self.round, self.parent, self.edits, seed_network(SETTINGS), HYPERPARAMETERS)
 
 
 @pytest.fixture
 def search(monkeypatch):
     search = Search()
-    monkeypatch.setattr(search_adapter, "make_search", lambda settings: search)
+    monkeypatch.setattr(journal_search, "make_search", lambda settings: search)
     return search
 
 
@@ -131,11 +131,11 @@ def test_a_child_has_the_error_of_its_parent(search, ended, error):
 
 def test_seeds_of_trials_are_fixed_distinct_and_below_2_to_31(search):
     """Frozen: the same campaign seed gives the same trials in every version."""
-    seeds = [search_adapter._trial_seed(7, trial) for trial in range(200)]
+    seeds = [trial_seed(7, trial) for trial in range(200)]
     assert seeds[:2] == [150693778, 1978685297]
     assert len(set(seeds)) == 200
     assert 2**29 < max(seeds) < 2**31
-    assert search_adapter._trial_seed(8, 0) != seeds[0]
+    assert trial_seed(8, 0) != seeds[0]
     assert adapter_of().propose(1, CampaignState())[0].seed == seeds[1]
 
 
@@ -145,7 +145,7 @@ def test_inheritable_weights_are_those_of_the_search(search):
 
 def test_the_search_of_a_campaign_has_its_settings(monkeypatch):
     made = []
-    monkeypatch.setattr(search_adapter, "Search", lambda *values, **options: made.append((values, options)) or "search")
+    monkeypatch.setattr(journal_search, "Search", lambda *values, **options: made.append((values, options)) or "search")
     assert make_search(SETTINGS) == "search"
     values = (seed_network(SETTINGS), SETTINGS.search, network_limits(SETTINGS))
     assert made == [(values, {"seed": 7, "concurrency": 3, "keep": 5})]

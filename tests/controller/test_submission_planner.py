@@ -49,6 +49,21 @@ def test_trials_at_work_never_exceed_the_concurrency(live, proven, at_once, lead
     assert (slots.at_once, " ".join(leader.name for leader in slots.leaders)) == (at_once, leaders)
 
 
+@pytest.mark.parametrize(
+    ("live", "proven", "places", "at_once"),
+    [
+        ("", False, 0, 0),  # no agent has joined
+        ("", False, 5, 1),  # the first trial
+        ("a", False, 5, 0),
+        ("a", True, 5, 5),  # the scheduler counts what it has, the concurrency included
+        ("a b c d e f g", True, 0, 0),
+    ],
+)
+def test_a_scheduler_that_counts_places_gets_as_many_attempts(live, proven, places, at_once):
+    slots = free_slots(state_of(live), 3, 2, proven=proven, places=places)
+    assert (slots.at_once, slots.leaders) == (at_once, ())
+
+
 def test_without_lookahead_no_job_waits_in_the_queue():
     assert free_slots(state_of("a b c"), 3, 0, proven=True).total == 0
 

@@ -121,7 +121,7 @@ def test_limits_of_a_user() -> None:
         in lines[1][1]
     )
     never = complex_of({"workq": {}}, **{"max_run_res.ncpus": "[u:PBS_GENERIC=4]"})
-    message = "server vm: no trial would ever run: max_run_res.ncpus = 4, and a trial asks for 8"
+    message = "server vm: no trial would ever run: max_run_res.ncpus = 4, and a job asks for 8"
     assert [each.message for each in pbs_checks.check_limits(PbsSettings(cpus=8), 4, never, ME)] == [message]
     assert [each.level for each in pbs_checks.check_limits(PbsSettings(), 4, complex_of({"workq": {}}), ME)] == [
         Level.OK

@@ -255,7 +255,8 @@ MANIPULATIONS: dict[str, tuple[Change, str, str, str]] = {
         "trial.unlisted", "trials/00009.json", "is not in the journal",
     ),
     "a specification changed": (
-        replace_text("trials/00002.json", '"seed":7', '"seed":8'), "trial.hash", "trials/00002.json", "SHA-256 differs",
+        replace_text("trials/00002.json", '"seed":1963819746', '"seed":8'), "trial.hash", "trials/00002.json",
+        "SHA-256 differs",
     ),
     "a specification of no form": (
         change_spec(2, lambda spec: spec.pop("patience")), "trial.format", "trials/00002.json", "patience: ",
@@ -313,8 +314,8 @@ MANIPULATIONS: dict[str, tuple[Change, str, str, str]] = {
         "epoch.order", "events/00000-1.0.jsonl:3", "out of order",
     ),
     "an epoch too many": (
-        change_events("00002-1.0.jsonl", lambda lines: lines.insert(3, lines[2] | {"epoch": 5})),
-        "epoch.order", "events/00002-1.0.jsonl:4", "beyond the 4 epochs",
+        change_events("00002-1.0.jsonl", lambda lines: lines.insert(3, lines[2] | {"epoch": 4})),
+        "epoch.order", "events/00002-1.0.jsonl:4", "beyond the 3 epochs",
     ),
     "epochs that overlap": (
         change_events("00000-1.0.jsonl", lambda lines: shift(lines[2:3], -5, ("start",))),
@@ -367,7 +368,7 @@ MANIPULATIONS: dict[str, tuple[Change, str, str, str]] = {
     ),
     "a better best": (
         change_events("00000-1.0.jsonl", lambda lines: lines[-1].update(best_error=0.0, best_epoch=1)),
-        "attempt.best", "events/00000-1.0.jsonl:5", "best_error 0.0 at epoch 1 stated",
+        "attempt.best", "events/00000-1.0.jsonl", "best_error 0.0 at epoch 1 stated",
     ),
     # the system
     "faster than its accelerators": (

@@ -73,3 +73,37 @@ def without_columns(name: str, *columns: str) -> Change:
         package.files[name] = text.getvalue().encode()
 
     return change
+
+
+def repaired(change: Change) -> Change:
+    """A change after which sums, begins and tables follow from the events again."""
+
+    def changed(package: Any, folder: Path) -> None:
+        change(package, folder)
+        events = {name: package.lines(name) for name in sorted(package.files) if name.startswith("events/")}
+        package.journal(lambda entries: _repair(entries, events))
+        package.restate(folder / "restated")
+
+    return changed
+
+
+def _repair(entries: list[dict[str, Any]], events: dict[str, list[dict[str, Any]]]) -> None:
+    for item in (item for entry in entries if entry["type"] == "began" for item in entry["attempts"]):
+        begin = events[f"events/{item['trial']:05d}-{item['attempt']}.{item['run']}.jsonl"][0]
+        item.update({key: begin[key] for key in ("time", "hosts", "job")})
+    for item in (item for entry in entries if entry["type"] == "ended" for item in entry["attempts"]):
+        lines = [line for lines in events.values() for line in lines if line["trial"] == item["trial"]]
+        known = [line for line in lines if line["attempt"] <= item["attempt"]]
+        epochs: dict[int, dict[str, Any]] = {}
+        for epoch in (line for line in known if line["type"] == "epoch"):
+            if epoch["epoch"] not in epochs or epoch["end"] < epochs[epoch["epoch"]]["end"]:
+                epochs[epoch["epoch"]] = epoch
+        best = min(epochs.values(), key=lambda epoch: (epoch["error"], epoch["epoch"]), default={})
+        item.update(
+            {key: sum(epoch[key] for epoch in epochs.values()) for key in ("train_images", "val_images", "ops")}
+        )
+        item.update(epochs=len(epochs), best_error=best.get("error"), best_epoch=best.get("epoch"))
+        item["last_end"] = max((epoch["end"] for epoch in epochs.values()), default=None)
+        begins = [line for line in known if line["type"] == "begin" and line["attempt"] == item["attempt"]]
+        if begins:
+            item.update(hosts=begins[-1]["hosts"], first_begin=min(begin["time"] for begin in begins))

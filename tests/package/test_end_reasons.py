@@ -13,19 +13,26 @@ from typing import Any
 import pytest
 
 from aiperf_orch.campaign.end_reasons import HISTORIES, EndRecords, History, Writer, matching_history
+from aiperf_orch.campaign.events import best_epoch
+from aiperf_orch.campaign.failure_policy import is_final
+from aiperf_orch.campaign.journal import read_journal
+from aiperf_orch.campaign.state import CampaignState
+from aiperf_orch.package import findings
 from aiperf_orch.package.packing import write_package
 from aiperf_orch.package.verify import verify
 from aiperf_orch.records.base import EndReason
+from aiperf_orch.records.events import Begin, End, Epoch
 from aiperf_orch.records.journal import Finished, Submitting
 from aiperf_orch.settings.models import SiteSettings
 from campaign_builder import CampaignBuilder
 from package_fixtures import TRUE_SETTINGS, TamperedPackage
 
 SCHEDULERS: dict[str, dict[str, Any]] = {
-    "local": {"kind": "local"},
+    "local": {"kind": "local", "job_per_trial": True},
     "slurm": {"kind": "slurm", "requeue": True},
     "pbs": {"kind": "pbs", "requeue": True},
 }
+_LIMIT = TRUE_SETTINGS["training"]["epochs"]
 _SECONDS = 100  # for each trial
 
 
@@ -100,22 +107,44 @@ class HistoriesCampaign:
             if case.job and (begun or last):
                 self._account(trial, job, start - 1 if begun else None, start + 21, case, last=last)
         files: dict[str, Any] = {} if case.listed else {"files": []}
-        builder.ended(trial, runs=len(runs), reason=case.row.reason.value, at=at + 10 + 40 * len(runs), **files)
+        end = at + 10 + 40 * len(runs)
+        builder.ended(trial, runs=len(runs), reason=case.row.reason.value, at=end, final=self._final(trial), **files)
+
+    def _final(self, trial: int) -> bool:
+        """Whether a trial is over after its only attempt, by the failure policy."""
+        attempt = CampaignState.of(read_journal(self.directory.journal)).trials[trial].attempts[0]
+        progressed = bool(self.builder.epochs(trial))
+        return is_final(CASES[trial].row.reason, [attempt], 3, progressed=progressed)
 
     def _add_run(
         self, trial: int, run: int, start: float, *, begun: bool, line: EndReason | None, with_job: bool
     ) -> None:
-        builder, events = self.builder, []
-        if begun:
-            begin = builder.begin(start, trial, run=run)
-            number = 1 + len(builder.epochs(trial))
-            events += [begin, builder.epoch(number, start + 10, trial=trial, run=run, start=start + 1)]
-            if with_job:
-                builder.began(start, trial, run=run)
+        builder = self.builder
+        epochs = self._epochs(trial, run, start, line) if begun else []
+        events: list[Begin | Epoch | End] = [builder.begin(start, trial, run=run), *epochs] if begun else []
+        if begun and with_job:
+            builder.began(start, trial, run=run)
         if line:
-            best: dict[str, Any] = {"best_error": 0.5, "best_epoch": 1} if begun else {}
+            known = best_epoch([*builder.epochs(trial), *epochs]) if begun else None
+            best: dict[str, Any] = {"best_error": known.error, "best_epoch": known.epoch} if known else {}
             events.append(builder.end(start + 20, trial, run=run, reason=line.value, **best))
         builder.events(*events, trial=trial, run=run)
+
+    def _epochs(self, trial: int, run: int, start: float, line: EndReason | None) -> list[Epoch]:
+        """The epochs of a run with this end: all of the trial, those until its patience ends, or one."""
+        first = 1 + len(self.builder.epochs(trial))
+        last = {EndReason.COMPLETED: _LIMIT, EndReason.EARLY_STOPPED: max(first, 2)}.get(line or EndReason.LOST, first)
+        return [
+            self.builder.epoch(
+                number,
+                start + 1 + 3 * number,
+                0.5 if line is EndReason.EARLY_STOPPED else 1 / (1 + number),
+                trial=trial,
+                run=run,
+                start=start - 1 + 3 * number,
+            )
+            for number in range(first, last + 1)
+        ]
 
     def _account(self, trial: int, job: str, start: float | None, end: float, case: Case, *, last: bool) -> None:
         """Add the account of a run. PBS keeps only the last run, without a start if the job was requeued."""
@@ -190,8 +219,9 @@ def test_accounting_of_the_last_run_only_causes_no_fault(histories: HistoriesCam
 @pytest.mark.parametrize("histories", ["slurm"], indirect=True)
 @pytest.mark.parametrize("shift", range(1, len(EndReason), 4))
 def test_a_changed_end_reason_is_found_where_it_is_illegal(
-    histories: HistoriesCampaign, shift: int, tmp_path: Path
+    histories: HistoriesCampaign, shift: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(findings, "_MOST_LISTED", 10_000)
     reasons = list(EndReason)
     package = TamperedPackage(histories.package(tmp_path / "true.tar.gz", with_accounting=False))
     changed = {

@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import tarfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,14 @@ from aiperf_orch.package.findings import printable_line
 from aiperf_orch.package.redaction import Redactor
 from aiperf_orch.package.verify import verify
 from aiperf_orch.util import strict_json
+from package_fixtures import TamperedPackage
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=10,
 )
+_BEGUN = ["00000-1.0.jsonl", "00001-1.0.jsonl", "00002-2.0.jsonl"]
 _quick = settings(max_examples=40, deadline=None)
 
 
@@ -73,20 +76,7 @@ _EXTREME: st.SearchStrategy[Any] = st.sampled_from(
 def test_extreme_values_in_records_raise_no_error(tampered: Any, tmp_path: Path, data: st.DataObject) -> None:
     """One value of a record is replaced by a value of any type, and the hashes are updated."""
     before = dict(tampered.files)
-    value = data.draw(_EXTREME)
-
-    def change(records: Any) -> None:
-        while True:
-            keys = sorted(records) if isinstance(records, dict) else range(len(records))
-            if not keys:
-                return
-            key = data.draw(st.sampled_from(keys))
-            if isinstance(records[key], dict | list) and data.draw(st.integers(0, 3)):
-                records = records[key]
-                continue
-            records[key] = value
-            return
-
+    change = partial(_change_a_value, data, value=data.draw(_EXTREME))
     with contextlib.suppress(
         TypeError, AttributeError, KeyError, IndexError
     ):  # the hashes of invalid records cannot be updated
@@ -100,6 +90,47 @@ def test_extreme_values_in_records_raise_no_error(tampered: Any, tmp_path: Path,
     for fault in verify(tampered.write(tmp_path / "p.tar.gz")).faults:
         assert str(fault).isprintable()
     tampered.files = before
+
+
+def _change_a_value(data: st.DataObject, records: Any, *, value: Any) -> None:
+    while True:
+        keys = sorted(records) if isinstance(records, dict) else range(len(records))
+        if not keys:
+            return
+        key = data.draw(st.sampled_from(keys))
+        if isinstance(records[key], dict | list) and data.draw(st.integers(0, 3)):
+            records = records[key]
+            continue
+        records[key] = value
+        return
+
+
+@settings(_quick, max_examples=80)
+@given(data=st.data())
+def test_extreme_values_in_placements_raise_no_error(placed_package: Path, tmp_path: Path, data: st.DataObject) -> None:
+    """As above, for entries of allocations and agents, begin lines and accounts."""
+    package, value = (
+        TamperedPackage(placed_package),
+        data.draw(_EXTREME | st.sampled_from(["n1.example.org.2", "n9.1"])),
+    )
+    change = partial(_change_a_value, data, value=value)
+    kinds = ("allocating", "allocated", "joined", "left", "submitted")
+    with contextlib.suppress(TypeError, AttributeError, KeyError, IndexError):
+        match data.draw(st.sampled_from(["journal", "begin", "accounting"])):
+            case "journal":
+                entries = [
+                    number for number, each in enumerate(package.lines("journal.jsonl")) if each["type"] in kinds
+                ]
+                number = data.draw(st.sampled_from(entries))
+                package.journal(lambda entries: change(entries[number]))
+            case "begin":
+                package.events(data.draw(st.sampled_from(_BEGUN)), lambda lines: change(lines[0]))
+            case "accounting":
+                lines = package.lines("accounting.jsonl")
+                change(lines)
+                package.files["accounting.jsonl"] = "".join(json.dumps(line) + "\n" for line in lines).encode()
+    for fault in verify(package.write(tmp_path / "p.tar.gz")).faults:
+        assert str(fault).isprintable()
 
 
 @_quick

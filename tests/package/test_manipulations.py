@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 from aiperf_orch.package.verify import verify
 from aiperf_orch.results.tables import LATER_COLUMNS
 from package.manipulations import MANIPULATIONS
-from package.package_changes import change_cell, without_columns
+from package.manipulations_of_the_journal import MANIPULATIONS_OF_THE_JOURNAL
+from package.manipulations_of_training import MANIPULATIONS_OF_TRAINING
+from package.package_changes import change_cell, repaired, without_columns
 
 
 @pytest.mark.parametrize("name", MANIPULATIONS)
@@ -24,6 +27,79 @@ def test_a_manipulation_is_found(name: str, tampered: Any, tmp_path: Path) -> No
     assert any(fault.where.startswith(where) and message in fault.message for fault in faults), list(map(str, faults))
 
 
+@pytest.mark.parametrize("name", MANIPULATIONS_OF_TRAINING)
+def test_a_manipulation_of_training_has_one_fault(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    made_of, change, id_, where, message = MANIPULATIONS_OF_TRAINING[name]
+    package = request.getfixturevalue(made_of)
+    change(package, tmp_path)
+    faults = verify(package.write(tmp_path / "tampered.tar.gz")).faults
+    assert {fault.id for fault in faults} == {id_}, [(fault.id, str(fault)) for fault in faults]
+    assert any(fault.where.startswith(where) and message in fault.message for fault in faults), list(map(str, faults))
+
+
+@pytest.mark.parametrize("name", MANIPULATIONS_OF_THE_JOURNAL)
+def test_a_manipulation_of_the_journal_has_one_fault(name: str, tampered: Any, tmp_path: Path) -> None:
+    change, id_, where, message = MANIPULATIONS_OF_THE_JOURNAL[name]
+    change(tampered, tmp_path)
+    faults = verify(tampered.write(tmp_path / "tampered.tar.gz")).faults
+    assert {fault.id for fault in faults} == {id_}, [(fault.id, str(fault)) for fault in faults]
+    assert any(fault.where.startswith(where) and message in fault.message for fault in faults), list(map(str, faults))
+
+
+@pytest.mark.parametrize(
+    ("key", "number"),
+    [
+        *product(("epoch", "train_images", "loss"), ("true", '"2"', "\uff12", "0x2", "1_0")),
+        ("epoch", "2.0"),
+        ("train_images", "1437.0"),
+    ],
+)
+def test_only_numbers_are_read_as_numbers(key: str, number: str, tampered: Any, tmp_path: Path) -> None:
+    lines = tampered.files["events/00000-1.0.jsonl"].decode().splitlines()
+    before, _, rest = lines[2].partition(f'"{key}":')
+    lines[2] = f'{before}"{key}":{number},{rest.partition(",")[2]}'
+    tampered.raw_events("00000-1.0.jsonl", "".join(f"{line}\n" for line in lines).encode())
+    faults = verify(tampered.write(tmp_path / "tampered.tar.gz")).faults
+    assert {"json.strict", "events.line"} & {fault.id for fault in faults}
+
+
+def test_a_time_is_a_text(tampered: Any, tmp_path: Path) -> None:
+    tampered.events("00000-1.0.jsonl", lambda lines: lines[1].update(start=1767322800))
+    faults = verify(tampered.write(tmp_path / "tampered.tar.gz")).faults
+    assert "events.line" in {fault.id for fault in faults}
+
+
+def test_other_digits_and_underscores_make_no_number(tampered: Any, tmp_path: Path) -> None:
+    header, row = (line.split(",") for line in tampered.files["result.csv"].decode().splitlines())
+    seconds = row[header.index("seconds")]
+    full_width = "".join(chr(ord(each) + 0xFEE0) if each.isdigit() else each for each in seconds)
+    for text in (full_width, f"{seconds[0]}_{seconds[1:]}", f" {seconds}", f"+{seconds}"):
+        change_cell("result.csv", 2, "seconds", text)(tampered, tmp_path)
+        faults = verify(tampered.write(tmp_path / "tampered.tar.gz")).faults
+        assert {fault.id for fault in faults} == {"table.result"}, text
+
+
+def test_a_column_twice_is_found(tampered: Any, tmp_path: Path) -> None:
+    header, row = tampered.files["result.csv"].decode().splitlines()
+    tampered.files["result.csv"] = f"score,{header}\n9.9e15,{row}\n".encode()
+    faults = verify(tampered.write(tmp_path / "tampered.tar.gz")).faults
+    assert [(fault.id, fault.where) for fault in faults] == [("table.format", "result.csv:1")]
+
+
+def test_a_campaign_that_was_trained_has_no_fault(trained: Any, tmp_path: Path) -> None:
+    repaired(lambda _package, _folder: None)(trained, tmp_path)
+    found = verify(trained.write(tmp_path / "again.tar.gz"))
+    assert list(map(str, found.faults)) == []
+
+
+def test_a_simulated_begin_line_makes_the_campaign_a_simulated_one(trained: Any, tmp_path: Path) -> None:
+    trained.events("00002-1.0.jsonl", lambda lines: lines[0].update(trainer="simulated", device="simulated"))
+    found = verify(trained.write(tmp_path / "tampered.tar.gz"))
+    assert found.result_row is not None
+    assert found.result_row["simulated"] == "yes"
+    assert "trained" in found.missed_rules
+
+
 def test_repacking_without_changes_causes_no_fault(tampered: Any, tmp_path: Path) -> None:
     """Unpacking, chaining and packing without a change causes no fault, so that faults come from the manipulations."""
     tampered.journal(lambda entries: None)
@@ -34,10 +110,13 @@ def test_repacking_without_changes_causes_no_fault(tampered: Any, tmp_path: Path
     assert list(map(str, found.faults)) == []
 
 
-def test_tables_of_an_earlier_version_lack_its_later_columns(tampered: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("version", "column"), [(1, "node_hours_given"), (2, "energy_joules")])
+def test_tables_of_an_earlier_version_lack_later_columns(
+    version: int, column: str, tampered: Any, tmp_path: Path
+) -> None:
     for name, columns in LATER_COLUMNS.items():
-        without_columns(name, *columns)(tampered, tmp_path)
-    assert b"energy_joules" not in tampered.files["result.csv"]
+        without_columns(name, *columns[min(version, len(columns) - 1)])(tampered, tmp_path)
+    assert column.encode() not in tampered.files["result.csv"]
     found = verify(tampered.write(tmp_path / "earlier.tar.gz"))
     assert list(map(str, found.faults)) == []
 

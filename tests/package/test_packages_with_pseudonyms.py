@@ -106,7 +106,8 @@ _NAMES = [
 
 @pytest.mark.parametrize("message", _MESSAGES)
 def test_no_name_is_left_in_any_file(make_true: Callable[..., Any], tmp_path: Path, alice: None, message: str) -> None:
-    directory = make_true(**{f"scheduler__{key}": value for key, value in _SLURM.items()}).directory
+    scheduler = {f"scheduler__{key}": value for key, value in _SLURM.items()}
+    directory = make_true(**scheduler, training__trainer="torch").directory
 
     def change(key: str, value: str) -> str:
         if key == "hosts":

@@ -55,7 +55,7 @@ def test_a_row_of_the_leaderboard(made: Any) -> None:
         "dropout": "0.0", "batch_size": "32", "best_epoch": "2", "epochs": "2", "train_images": "8", "val_images": "20",
         "operations": "440", "seconds": "8.0", "ops": "55.0", "images_per_second": "3.5",
         "data_wait": "", "predicted_error": "", "attempts": "1",
-        "end_reason": "COMPLETED", "simulated": "yes",
+        "end_reason": "COMPLETED", "allocation": "", "agent": "", "slot": "", "simulated": "yes",
     }  # fmt: skip
 
 

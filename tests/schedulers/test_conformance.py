@@ -1,5 +1,6 @@
 """Conformance of every scheduler to its interface, with real jobs. A new scheduler adds itself to `SCHEDULERS`."""
 
+import contextlib
 import errno
 import os
 import shutil
@@ -14,14 +15,34 @@ from dataclasses import replace
 import pytest
 import yaml
 
+from agent.running_agent import RunningAgent
+from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.campaign.lock import Lock
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.schedulers import local
+from aiperf_orch.schedulers.allocation_jobs import allocation_request
 from aiperf_orch.schedulers.base import JobEnd, JobRequest, JobState
-from aiperf_orch.schedulers.registry import make_scheduler
+from aiperf_orch.schedulers.registry import make_scheduler, make_trial_scheduler
 from aiperf_orch.settings.models import LocalSettings, SiteSettings
+from aiperf_orch.settings.placement import placement_settings
 
 QUICK = {"command_timeout": "60s", "stop_grace": "10s", "time_limit": "10m"}
-SCHEDULERS = {"local": {}, "slurm": {"cpus_per_task": 1, "memory": "200M"} | QUICK, "pbs": QUICK, "real_pbs": QUICK}
+SLURM = {"kind": "slurm", "cpus_per_task": 1, "memory": "200M"} | QUICK
+PBS = {"kind": "pbs"} | QUICK
+SLOTS = 4
+"""Number of slots of the agents; the jobs of a test run at once."""
+ALLOCATIONS = {"nodes": 2, "time_limit": "20m", "cpus_per_node": SLOTS // 2}
+PLACED = {
+    "agents": {"kind": "agents"},
+    "local-allocation": {"kind": "local", "job_per_trial": False},
+    "slurm-allocation": SLURM | {"allocations": ALLOCATIONS},
+    "pbs-allocation": PBS | {"allocations": ALLOCATIONS},
+}
+"""Settings of schedulers that place trials on agents: started by hand, or by the job of an allocation."""
+ALLOCATION = "conf1-a00001"
+SIMULATED = {"trainer": "simulated"}
+SCHEDULERS = {"local": {"kind": "local", "job_per_trial": True}, "slurm": SLURM, "pbs": PBS, "real_pbs": PBS} | PLACED
+MARKS = {"real_pbs": "pbs", "agents": "local"}
 PATIENCE = float(os.environ.get("AIPERF_ORCH_TEST_PATIENCE", "60"))
 """Seconds that a job may take to start: a real cluster may schedule jobs every ten minutes."""
 
@@ -35,28 +56,80 @@ def real_pbs():
     return yaml.safe_load(os.environ.get("AIPERF_ORCH_TEST_PBS", "{}"))
 
 
-@pytest.fixture(
-    params=[pytest.param(name, marks=getattr(pytest.mark, name.removeprefix("real_"))) for name in SCHEDULERS]
-)
-def settings(request):
-    kind = request.param.removeprefix("real_")
-    cluster = request.getfixturevalue(request.param) if kind != "local" else None
-    if request.param == "pbs":
+def scheduler_params(*, without=()):
+    """The schedulers; those in `without` are left out."""
+    names = [name for name in SCHEDULERS if name not in without]
+    marks = {name: getattr(pytest.mark, MARKS.get(name, name.partition("-")[0])) for name in names}
+    return [pytest.param(name, marks=marks[name]) for name in names]
+
+
+@pytest.fixture(params=scheduler_params())
+def site(request):
+    cluster = None
+    with contextlib.suppress(pytest.FixtureLookupError):  # this machine and agents have none
+        cluster = request.getfixturevalue(request.param.partition("-")[0])
+    if request.param.startswith("pbs"):
         cluster.configure(kill_delay=3600)  # a job that ignores SIGTERM is not killed by the delay
     own = cluster if request.param == "real_pbs" else {}
-    return SiteSettings.model_validate({"scheduler": {"kind": kind} | SCHEDULERS[request.param] | own}).scheduler
+    return SiteSettings.model_validate(
+        {"scheduler": SCHEDULERS[request.param] | own, "campaign": {"concurrency": SLOTS}, "training": SIMULATED}
+    )
 
 
 @pytest.fixture
-def scheduler(settings):
-    return make_scheduler(settings)
+def settings(site):
+    return site.scheduler
 
 
 @pytest.fixture
-def jobs(tmp_path, request):
-    """Makes job requests in a campaign directory whose name needs quoting, and kills the jobs afterwards."""
-    campaign = tmp_path / "a campaign's directory $HOME"
-    campaign.mkdir(mode=0o700)
+def campaign(tmp_path):
+    """Path of the campaign directory, whose name needs quoting."""
+    return tmp_path / "a campaign's directory $HOME"
+
+
+@pytest.fixture
+def new_scheduler(site, campaign):
+    """Makes scheduler objects of these settings, of one controller; where trials are placed, agents are present."""
+    if placement_settings(site.scheduler, SLOTS) is None:
+        yield lambda: make_scheduler(site.scheduler)
+        return
+    directory = CampaignDirectory.create(campaign, site, {})
+    lock = Lock.acquire(directory.lock, take_over=False)
+
+    def make():
+        scheduler = make_trial_scheduler(directory)
+        scheduler.hold(lock.holder.generation)
+        return scheduler
+
+    with contextlib.ExitStack() as closing:
+        closing.callback(lock.release)
+        first = make()
+        if first.batch is None:
+            closing.enter_context(RunningAgent(directory, "--slots", str(SLOTS)))
+        else:
+            request = allocation_request(directory, site.scheduler, ALLOCATION)
+            request.folder.mkdir(mode=0o700)
+            jobs = first.batch.submit([request]).jobs
+            closing.callback(wait_for_end, first.batch, ALLOCATION)
+            closing.callback(first.batch.cancel, jobs, force=True)
+
+        def slots_are_free():
+            first.board.refresh()
+            return first.free_places() >= SLOTS
+
+        wait_for(slots_are_free, f"agents with {SLOTS} slots have begun")
+        yield make
+
+
+@pytest.fixture
+def scheduler(new_scheduler):
+    return new_scheduler()
+
+
+@pytest.fixture
+def jobs(campaign, request):
+    """Makes job requests in the campaign directory, and kills the jobs afterwards."""
+    campaign.mkdir(mode=0o700, exist_ok=True)
     names = []
 
     def make(name, script, array=None):
@@ -124,11 +197,11 @@ def test_a_running_job_is_found_by_name_with_its_id(scheduler, jobs):
     assert (status[request.name].state, status[request.name].job) == (JobState.RUNNING, job)
 
 
-def test_a_new_scheduler_object_finds_the_job_of_an_earlier_one(scheduler, settings, jobs):
+def test_a_new_scheduler_object_finds_the_job_of_an_earlier_one(scheduler, new_scheduler, jobs):
     request = jobs("conf1-00002-1", WAITING)
     job = scheduler.submit([request]).jobs[request.name]
     wait_for_file(request)
-    assert make_scheduler(settings).query([request.name])[request.name].job == job
+    assert new_scheduler().query([request.name])[request.name].job == job
 
 
 def test_neither_a_running_nor_an_unknown_job_has_an_end(scheduler, jobs):
@@ -156,7 +229,8 @@ def test_jobs_that_are_submitted_together_run_in_their_own_folders(scheduler, jo
     requests = [jobs(name, script, array="conf1-w00001" if "[" in name else None) for name in names]
     submission = scheduler.submit(requests)
     assert set(submission.jobs) == set(names)
-    assert len(set(submission.jobs.values())) == len(names)
+    if scheduler.free_places() is None:  # else an id is the agent, which may have several
+        assert len(set(submission.jobs.values())) == len(names)
     for request in requests:
         wait_for_file(request)
         wait_for(
@@ -243,7 +317,7 @@ def test_cancelling_ended_jobs_refuses_nothing(scheduler, jobs):
 
 @pytest.mark.slurm
 def test_cancelling_a_pending_element_leaves_its_array_pending(slurm, jobs):
-    site = {"scheduler": {"kind": "slurm", "directives": ["--hold"]} | SCHEDULERS["slurm"]}
+    site = {"scheduler": SLURM | {"directives": ["--hold"]}}
     scheduler = make_scheduler(SiteSettings.model_validate(site).scheduler)
     names = [f"conf1-w00020[{index}]" for index in range(3)]
     requests = [jobs(name, WAITING, array="conf1-w00020") for name in names]
@@ -267,6 +341,8 @@ def test_a_failed_command_is_reported(scheduler, jobs):
     assert "exit status 1" in end.detail
 
 
+# an agent checks the directory when it begins: `tests/agent`
+@pytest.mark.parametrize("site", scheduler_params(without=PLACED), indirect=True)
 def test_the_script_refuses_a_campaign_that_others_can_write(scheduler, jobs):
     request = jobs("conf1-00008-1", "open('ran', 'w').close()")
     request.folder.parent.parent.chmod(0o770)
@@ -285,25 +361,35 @@ def test_rendering_submits_nothing(scheduler, jobs):
     assert not scheduler.query([request.name])
 
 
-def test_a_job_survives_the_process_that_submitted_it(scheduler, settings, jobs):
+def test_a_job_survives_the_process_that_submitted_it(scheduler, new_scheduler, settings, jobs):
     request = jobs("conf1-00010-1", WAITING)
     paths = [str(request.folder), str(request.submit_folder), str(request.campaign)]
     program = f"""
 import os, signal
 from pathlib import Path
+from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.campaign.lock import read_holder
 from aiperf_orch.schedulers.base import JobRequest
-from aiperf_orch.schedulers.registry import make_scheduler
+from aiperf_orch.schedulers.registry import make_scheduler, make_trial_scheduler
 from aiperf_orch.settings.models import SiteSettings
-settings = SiteSettings.model_validate({{"scheduler": {settings.model_dump(mode="json")!r}}})
 request = JobRequest({request.name!r}, *map(Path, {paths!r}), {request.command!r})
-make_scheduler(settings.scheduler).submit([request])
+if CampaignDirectory.exists(request.campaign):
+    directory = CampaignDirectory.open(request.campaign)
+    scheduler = make_trial_scheduler(directory)
+    scheduler.hold(read_holder(directory.lock).generation)
+else:
+    settings = SiteSettings.model_validate({{"scheduler": {settings.model_dump(mode="json")!r}}})
+    scheduler = make_scheduler(settings.scheduler)
+scheduler.submit([request])
 os.kill(os.getpid(), signal.SIGKILL)
 """
     assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == -signal.SIGKILL
     wait_for_file(request)
-    assert is_live(scheduler, request.name)
+    assert is_live(new_scheduler(), request.name)
 
 
+# what an agent runs has the agent's variables, and none of the submitter's
+@pytest.mark.parametrize("site", scheduler_params(without=PLACED), indirect=True)
 def test_the_submitters_submitit_variables_do_not_reach_the_job(scheduler, jobs, monkeypatch):
     monkeypatch.setenv("SUBMITIT_FOLDER", "/elsewhere")
     monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")

@@ -97,7 +97,7 @@ def test_a_limit_of_a_project_does_not_apply_to_jobs_without_one():
 def test_a_limit_is_described_as_pbs_shows_it():
     scope = QueueOrServer("q", {"max_run": "[u:me=9]", "max_queued_res.mem": "[u:me=8gb]"})
     assert job_limit(scope, "run", ME, None, {}).why == "max_run = 9"
-    described = "max_queued_res.mem = 8388608kb, and a trial asks for 4194304kb"
+    described = "max_queued_res.mem = 8388608kb, and a job asks for 4194304kb"
     assert job_limit(scope, "queued", ME, None, {"mem": 4 << 20}).why == described
 
 

@@ -93,7 +93,7 @@ def test_the_limits_of_the_queue_are_drafted():
     scheduler, campaign, text = drafted(make_complex(queues, nodes, default_queue="test"))
     assert (scheduler.queue, scheduler.cpus, scheduler.time_limit, campaign.concurrency) == ("all", 7, 21600.0, 3)
     assert scheduler.memory == "20480mb"
-    assert "max_run_res.ngpus = 3, and a trial asks for 1" in text
+    assert "max_run_res.ngpus = 3, and a job asks for 1" in text
     assert "jobs up to 4d04h; denies you access (acl_groups)" in text
 
 

@@ -27,7 +27,8 @@ def load(tmp_path: Path) -> Load:
     """Settings of a scheduler, `kind` and its keys, in the third line of a site file."""
 
     def load(kind: str, **scheduler: Any) -> LoadedSettings:
-        lines = [f"  {key}: {json.dumps(value)}" for key, value in {"kind": kind, **scheduler}.items()]
+        way = {"job_per_trial": True} if kind == "local" else {}
+        lines = [f"  {key}: {json.dumps(value)}" for key, value in {"kind": kind, **way, **scheduler}.items()]
         (tmp_path / "site.yaml").write_text("\n".join(["scheduler:", *lines]) + "\n")
         return load_site(tmp_path / "site.yaml")
 
@@ -202,6 +203,54 @@ def test_other_directives_are_accepted(load: Load, kind: str, directives: list[s
     assert check_scripts(load(kind, directives=directives), resumed=False) == []
 
 
+ALLOCATIONS = {"allocations": {"nodes": 2, "time_limit": "12h"}}
+
+
+@pytest.mark.parametrize("kind", ["slurm", "pbs"])
+def test_templates_of_allocations_meet_the_contract(load: Load, own: Callable[..., str], kind: str) -> None:
+    assert script_violations(load(kind, **ALLOCATIONS)) == []
+    assert script_violations(load(kind, **ALLOCATIONS, template=own(f"{kind}_allocation"))) == []
+    assert script_violations(load("local", job_per_trial=False, template=own("local_allocation"))) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "directives", "old", "new", "message"),
+    [
+        ("slurm_allocation", ["--signal=USR1@60"], "", "", "would end the agents"),
+        ("slurm_allocation", [], "AIPERF_ORCH_ENDS_AT=", "X=", "does not export AIPERF_ORCH_ENDS_AT to the agents"),
+        ("slurm_allocation", [], "{{ command }}", "true", "does not run the agents' command"),
+        ("slurm_allocation", ["--requeue"], "", "", "contradicts scheduler.requeue"),
+        ("slurm", [], "", "", "does not export AIPERF_ORCH_ENDS_AT"),
+        ("pbs", [], "", "", "does not export AIPERF_ORCH_ENDS_AT"),
+        ("pbs_allocation", [], "{{ command }}", "true", "does not run the agents' command"),
+    ],
+)
+def test_a_template_that_does_not_keep_agents_is_refused(
+    load: Load, own: Callable[..., str], kind: str, directives: list[str], old: str, new: str, message: str
+) -> None:
+    scheduler = load(kind.partition("_")[0], **ALLOCATIONS, directives=directives, template=own(kind, old, new))
+    with pytest.raises(UsageError, match=message):
+        check_scripts(scheduler, resumed=False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "old", "message"),
+    [
+        ("slurm", "#SBATCH --no-kill", "a lost node would end the whole allocation: write #SBATCH --no-kill"),
+        ("slurm", "--kill-on-bad-exit=0", "an agent that fails may end all others"),
+        ("pbs", "#PBS -W tolerate_node_failures=all", "a lost node would end the whole allocation"),
+    ],
+)
+def test_an_allocation_that_a_lost_node_ends_is_warned_of(
+    load: Load, own: Callable[..., str], kind: str, old: str, message: str
+) -> None:
+    template = own(f"{kind}_allocation", old, "")
+    [warning] = check_scripts(load(kind, **ALLOCATIONS, template=template), resumed=False)
+    assert message in warning
+    one_node = {"allocations": {"nodes": 1, "time_limit": "12h"}}
+    assert check_scripts(load(kind, **one_node, template=template), resumed=False) == []
+
+
 def test_requeue_directives_must_agree_with_the_setting(load: Load, own: Callable[..., str]) -> None:
     assert check_scripts(load("slurm", requeue=True, directives=["--requeue"]), resumed=False) == []
     with pytest.raises(UsageError, match=r"set scheduler\.requeue: false"):
@@ -212,9 +261,9 @@ def test_requeue_directives_must_agree_with_the_setting(load: Load, own: Callabl
 def test_every_command_reports_violations_before_submitting(
     aiperf: Any, tmp_path: Path, own: Callable[..., str], monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
+    template = own("local", "{{ command }}", "python -m mine")
     (tmp_path / "site.yaml").write_text(
-        f"scheduler: {{kind: local, template: {own('local', '{{ command }}', 'python -m mine')}}}\n"
-        "campaign: {concurrency: 1}\n"
+        f"scheduler: {{kind: local, job_per_trial: true, template: {template}}}\ncampaign: {{concurrency: 1}}\n"
     )
     done = aiperf(command, "site.yaml")
     text = done.stdout + done.stderr

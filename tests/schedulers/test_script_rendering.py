@@ -16,7 +16,7 @@ GOLDEN = Path(__file__).parent / "golden"
 
 
 def rendered(monkeypatch, campaign="/scratch/me/campaign", **settings):
-    monkeypatch.setattr(local, "_available_cores", lambda: ["2", "3"])
+    monkeypatch.setattr(local, "available_cores", lambda: ["2", "3"])
     monkeypatch.setattr(local, "_processes", list)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-2f, 5")
     scheduler = LocalScheduler(LocalSettings.model_validate({"python": "/opt/python/bin/python"} | settings))

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.unit
         ),
         (
             "PartitionTimeLimit",
-            "PartitionTimeLimit: its time limit is above the partition's: lower scheduler.time_limit",
+            "PartitionTimeLimit: its time limit is above the partition's: lower time_limit in the site file",
         ),
     ],
 )

@@ -191,7 +191,7 @@ def test_a_leading_zero_does_not_mean_octal(load: Callable[..., LoadedSettings])
         ),
         (
             "scheduler:\n  kind: slurn\n",
-            "SITE:2: scheduler.kind: must be one of local, slurm, pbs, not 'slurn'; for example kind: slurm",
+            "SITE:2: scheduler.kind: must be one of local, slurm, pbs, agents, not 'slurn'; for example kind: slurm",
         ),
         (
             "data: {name: mnist}",

@@ -146,7 +146,7 @@ def _first_level() -> set[tuple[str, str]]:
 
 
 def test_few_settings_are_at_the_first_level() -> None:
-    assert len(_first_level()) <= 45
+    assert len(_first_level()) <= 46
     assert {("scheduler", "partition"), ("scheduler", "queue"), ("campaign", "duration")} <= _first_level()
 
 

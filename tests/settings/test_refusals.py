@@ -25,6 +25,8 @@ _COMPANIONS: dict[str, dict[str, Any]] = {
     "mail_type": {"mail_user": "me@example.org"},
     "pbs.launcher_options": {"launcher": "mpiexec"},
 }
+_PARTS: dict[str, Any] = {"simulated": {"epoch_seconds": 0.05}, "allocations": {"nodes": 2, "time_limit": "1h"}}
+"""Values of settings with keys of their own: what is refused there names one of these keys."""
 _WRONG: list[Any] = [
     {"nonsense": 1}, [], [{}], [[]], "", " ", "two\nlines", "it's \"$(x)`", "nonsense value", -1, 0, 1.5, True,
     None, 10**30, "12", 12, "x" * 5000, ["ok", 3, {}], "=1+1", "relative/path",
@@ -98,13 +100,13 @@ def test_the_example_of_every_setting_passes(load: Load, kind: str, section: str
         load(_text(kind, section, key, {"nonsense": {}}))
     message = str(caught.value).split("\n")[0]
     name, _, written = message.rpartition("for example ")[2].partition(": ")
-    assert name == key or key == "simulated"
+    assert name == key or key in _PARTS
     if (kind, key) == ("pbs", "comment"):
         return  # PBS has no comment: the refusal shows project, as another test checks
     companions = _COMPANIONS.get(key, {}) | _COMPANIONS.get(f"{kind}.{key}", {})
     if key == "mail_user" and kind == "slurm":
         companions = {"mail_type": "FAIL"}
-    value = parse_yaml(written, "example")[0] if key != "simulated" else {"epoch_seconds": 0.05}
+    value = _PARTS.get(key) or parse_yaml(written, "example")[0]
     load(_text(kind, section, key, value, **companions))
 
 

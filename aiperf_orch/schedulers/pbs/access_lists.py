@@ -115,7 +115,7 @@ def job_limit(
         maximum = _limit(scope, f"max_{kind}_res", f".{resource}", who, project)
         if amount and maximum is not None:
             unit = unit_of(resource)
-            why = f"max_{kind}_res.{resource} = {maximum}{unit}, and a trial asks for {amount}{unit}"
+            why = f"max_{kind}_res.{resource} = {maximum}{unit}, and a job asks for {amount}{unit}"
             found.append(JobLimit(maximum // amount, why))
     return min(found, key=lambda limit: limit.jobs, default=None)
 

@@ -72,6 +72,10 @@ class QueueOrServer:
         """Upper (`max`) or lower (`min`) bound of a job's walltime in seconds; None if there is none."""
         return parse_walltime(self.attributes.get(f"resources_{bound}.walltime", ""))
 
+    def minimum(self, resource: str) -> int | None:
+        """Minimum amount of a resource for one job, memory in KiB; None if there is no limit."""
+        return parse_amount(resource, self.attributes.get(f"resources_min.{resource}", ""))
+
     def maximum(self, resource: str) -> int | None:
         """Maximum amount of a resource for one job, memory in KiB; None if there is no limit."""
         return parse_amount(resource, self.attributes.get(f"resources_max.{resource}", ""))

@@ -49,9 +49,14 @@ class PbsScheduler(Scheduler):
     max_cancels_per_call = _MAX_CANCELS
     early_log = "pbs.log"
 
-    def __init__(self, settings: PbsSettings) -> None:
-        """Run no command yet."""
-        self._settings = settings
+    def __init__(self, settings: PbsSettings, template: str = "pbs.sh.j2") -> None:
+        """Run no command yet.
+
+        Args:
+            settings: settings of the jobs.
+            template: name of our template of the batch script.
+        """
+        self._settings, self._template = settings, template
         self.query_interval = settings.query_interval
         self.lookahead = settings.lookahead
         self._next_call, self._next_call_lock = 0.0, threading.Lock()
@@ -224,7 +229,7 @@ class PbsScheduler(Scheduler):
         settings = self._settings
         limit = request.time_limit or settings.time_limit
         return render_script(
-            "pbs.sh.j2",
+            self._template,
             settings.template,
             name=request.name,
             job=settings,
@@ -236,5 +241,6 @@ class PbsScheduler(Scheduler):
             log=LOG,
             output=self.early_log,
             warn_after=max(int(limit - settings.warn_before), 1),
+            seconds=int(limit),
             command=submitit_command(settings.python, '"$folder"'),
         )

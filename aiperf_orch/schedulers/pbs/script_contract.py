@@ -75,6 +75,9 @@ def violations(script: str, expected: Expected) -> Iterator[Violation]:
     if not any(option.name == "l walltime" for option in options):
         message = "no directive limits the time of a job, which then gets the queue's default"
         yield Violation("", message, "write #PBS -l walltime={{ walltime }}", is_fault=False)
+    if expected.is_allocation and expected.nodes > 1 and not any(_tolerates(option) for option in options):
+        advice = "write #PBS -W tolerate_node_failures=all"
+        yield Violation("", "a lost node would end the whole allocation", advice, is_fault=False)
     for option in options:
         for table, is_fault in ((_REFUSED, True), (_DOUBTED, False)):
             if option.name in table and option.value not in ("block=false", "n"):
@@ -105,6 +108,10 @@ def _options(line: str, words: Sequence[str]) -> Iterator[Option]:
                 yield Option(f"{name} {part.partition('=')[0]}", part, line)
         else:
             yield Option(name, value, line)
+
+
+def _tolerates(option: Option) -> bool:
+    return option.value == "tolerate_node_failures=all"
 
 
 def _named(options: Sequence[Option], name: str) -> list[Option]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
+from aiperf_orch.schedulers.draft_part import DraftPart
 from aiperf_orch.schedulers.pbs.access_lists import Submitter, denying_list, job_limit
 from aiperf_orch.schedulers.pbs.inventory import Complex, PbsNode, QueueOrServer, requested_resources, trials_per_node
 from aiperf_orch.schedulers.script_rendering import render_script
@@ -21,7 +22,9 @@ _MAX_TIME_LIMIT: Final = 365 * 86400.0  # seconds
 _USEFUL_WALLTIME: Final = 1800.0  # seconds: queues with a lower limit are for tests
 
 
-def draft(found: Complex, file: str, who: Submitter) -> str:
+def draft(
+    found: Complex, file: str, who: Submitter, part: Callable[[PbsSettings, int], DraftPart] | None = None
+) -> str:
     """Text of a site file, with alternatives as comments.
 
     A trial gets one GPU and its share of the node; in a complex without GPUs it gets a whole node.
@@ -30,15 +33,20 @@ def draft(found: Complex, file: str, who: Submitter) -> str:
         found: inventory of the complex.
         file: path of the site file, for the commands that its comments show.
         who: the user who will submit the jobs.
+        part: returns the part `allocations` for settings of a trial and a number of concurrent trials; None for none.
     """
     queue = choose_queue(found, who)
     nodes = found.nodes_of(found.execution_queues(queue.name)) if queue else []
     settings = trial_allocation(queue, nodes, found)
     slots = sum(trials_per_node(settings, node) for node in nodes if node.is_usable)
+    wanted = min(max(slots, 1), _MAX_COUNT)
+    allocations = part(settings, wanted) if part else None
     requested = requested_resources(settings)
     scopes = [found.server, queue] if queue else [found.server]
     limits = [limit for scope in scopes if (limit := job_limit(scope, "run", who, None, requested)) and limit.jobs]
     tightest = min(limits, key=lambda limit: limit.jobs, default=None)
+    if allocations and allocations.is_needed:
+        tightest = None  # a limit on the number of jobs does not bound the number of trials
     chosen_first = sorted(found.queues.values(), key=lambda each: each is not queue)
     return render_script(
         "site_pbs.yaml.j2",
@@ -51,7 +59,8 @@ def draft(found: Complex, file: str, who: Submitter) -> str:
         warn_before=format_duration(settings.warn_before),
         slots=slots,
         limit=tightest,
-        concurrency=min(max(slots, 1), _MAX_COUNT, tightest.jobs if tightest else _MAX_COUNT),
+        concurrency=min(wanted, tightest.jobs if tightest else _MAX_COUNT),
+        part=allocations,
     )
 
 

@@ -29,6 +29,7 @@ class Partition:
         max_time: maximum time limit of a job in seconds; None without a limit.
         max_nodes: maximum number of nodes of a job; None without a limit.
         qos: the QOS with the partition's limits; empty without one.
+        min_nodes: minimum number of nodes of a job.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Partition:
     max_time: float | None
     max_nodes: int | None
     qos: str = ""
+    min_nodes: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ def partitions_command(cluster: str | None) -> list[str]:
 def parse_partitions(output: str) -> Iterator[Partition]:
     """Parse `scontrol --oneliner show partition`."""
     for line in output.split("\n"):
-        fields = dict(re.findall(r"(?:^|\s)(PartitionName|Default|State|MaxTime|MaxNodes|QoS)=(\S+)", line))
+        fields = dict(re.findall(r"(?:^|\s)(PartitionName|Default|State|MaxTime|MaxNodes|MinNodes|QoS)=(\S+)", line))
         if "PartitionName" in fields:
             yield Partition(
                 fields["PartitionName"],
@@ -114,6 +116,7 @@ def parse_partitions(output: str) -> Iterator[Partition]:
                 parse_elapsed(fields.get("MaxTime", "")),
                 _number(fields.get("MaxNodes", "")),
                 fields.get("QoS", "N/A").replace("N/A", ""),
+                _number(fields.get("MinNodes", "")) or 1,
             )
 
 

@@ -26,7 +26,7 @@ _MEANINGS: Final = {
     "PartitionDown": "the partition is down",
     "PartitionInactive": "the partition starts no jobs",
     "PartitionNodeLimit": "it requests more nodes than the partition allows or has in service",
-    "PartitionTimeLimit": "its time limit is above the partition's: lower scheduler.time_limit",
+    "PartitionTimeLimit": "its time limit is above the partition's: lower time_limit in the site file",
     "PartitionConfig": "it requests more than the partition allows or has in service",
     "AccountNotAllowed": "the account is not permitted in this partition",
     "AssociationJobLimit": "the account's limit of jobs is reached",

@@ -51,8 +51,14 @@ class SlurmScheduler(Scheduler):
 
     avoids_nodes = True
 
-    def __init__(self, settings: SlurmSettings) -> None:
-        self._settings = settings
+    def __init__(self, settings: SlurmSettings, template: str = "slurm.sh.j2") -> None:
+        """Run no command yet.
+
+        Args:
+            settings: settings of the jobs.
+            template: name of our template of the batch script.
+        """
+        self._settings, self._template = settings, template
         self.query_interval = settings.query_interval
         self.lookahead = settings.lookahead
 
@@ -227,14 +233,16 @@ class SlurmScheduler(Scheduler):
         first, settings = requests[0], self._settings
         element = array_element(first.name)
         elements = {index: each.folder for each in requests if (index := _index(each)) is not None}
+        limit = first.time_limit or settings.time_limit
         return render_script(
-            "slurm.sh.j2",
+            self._template,
             settings.template,
             name=element[0] if element else first.name,
             campaign=first.campaign,
             folder=first.folder,
             elements=elements,
-            time_limit=squeue.format_limit(first.time_limit or settings.time_limit),
+            time_limit=squeue.format_limit(limit),
+            seconds=int(limit),
             exclude=",".join([*([settings.exclude] if settings.exclude else []), *first.exclude]),
             after=first.after,
             site=settings,

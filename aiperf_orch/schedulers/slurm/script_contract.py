@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -20,10 +21,10 @@ from aiperf_orch.schedulers.script_contract import (
 _PREFIX: Final = "#SBATCH"
 _LETTERS: Final = {
     "J": "job-name", "o": "output", "e": "error", "a": "array", "d": "dependency", "H": "hold", "b": "begin",
-    "W": "wait", "D": "chdir", "t": "time", "p": "partition", "A": "account", "q": "qos", "C": "constraint",
-    "x": "exclude", "M": "clusters", "N": "nodes", "c": "cpus-per-task", "n": "ntasks", "G": "gpus",
+    "W": "wait", "k": "no-kill", "D": "chdir", "t": "time", "p": "partition", "A": "account", "q": "qos",
+    "C": "constraint", "x": "exclude", "M": "clusters", "N": "nodes", "c": "cpus-per-task", "n": "ntasks", "G": "gpus",
 }  # fmt: skip
-_FLAGS: Final = ("hold", "wait", "parsable", "test-only", "requeue", "no-requeue", "exclusive")
+_FLAGS: Final = ("hold", "wait", "parsable", "test-only", "requeue", "no-requeue", "exclusive", "no-kill")
 """Options without a value: the next word is another option, or is ignored."""
 
 _SETTINGS: Final = {
@@ -84,6 +85,7 @@ def violations(script: str, expected: Expected) -> Iterator[Violation]:
     yield from _output(options, expected)
     yield from _requeue(options, expected)
     yield from _time(options)
+    yield from _survives_lost_nodes(options, script, expected) if expected.is_allocation else _warning(options)
     if not script.startswith("#!"):
         yield Violation("", "sbatch accepts no script without an interpreter", "begin it with #!/usr/bin/env bash")
     for option in options:
@@ -159,6 +161,10 @@ def _time(options: Sequence[Option]) -> Iterator[Violation]:
     if _last(options, "time") is None:
         message = "no directive limits the time of a job, which then gets the partition's default"
         yield Violation("", message, "write #SBATCH --time={{ time_limit }}", is_fault=False)
+
+
+def _warning(options: Sequence[Option]) -> Iterator[Violation]:
+    """Check that a trial is warned before its time limit."""
     signals = [option for option in options if option.name == "signal"]
     if not signals:
         advice = "write #SBATCH --signal=USR1@{{ warn_before }}"
@@ -167,3 +173,19 @@ def _time(options: Sequence[Option]) -> Iterator[Violation]:
         if option.value != signals[0].value:
             advice = "leave it out, and set scheduler.warn_before"
             yield Violation(option.line, "the trial would not be warned before its time limit as it expects", advice)
+
+
+def _survives_lost_nodes(options: Sequence[Option], script: str, expected: Expected) -> Iterator[Violation]:
+    """Check that an allocation goes on without a lost node or agent, and that no signal ends its agents."""
+    for option in options:
+        if option.name == "signal":
+            yield Violation(
+                option.line, "the signal would end the agents, which warn their trials themselves", "leave it out"
+            )
+    if expected.nodes == 1:
+        return
+    if not any(option.name == "no-kill" for option in options):
+        yield Violation("", "a lost node would end the whole allocation", "write #SBATCH --no-kill", is_fault=False)
+    if re.search(r"\bsrun\b", script) and "--kill-on-bad-exit=0" not in script:
+        message = "an agent that fails may end all others"
+        yield Violation("", message, "write srun --no-kill --kill-on-bad-exit=0 --wait=0", is_fault=False)

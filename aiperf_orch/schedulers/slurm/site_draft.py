@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
+from aiperf_orch.schedulers.draft_part import DraftPart
 from aiperf_orch.schedulers.script_rendering import render_script
 from aiperf_orch.schedulers.slurm.accounting_limits import Association, Qos
 from aiperf_orch.schedulers.slurm.inventory import Cluster, NodeGroup, Partition, trials_per_node
@@ -16,7 +17,7 @@ _DEFAULT_TIME_LIMIT: Final = 4 * 3600.0  # seconds, the settings' default
 _MAX_CONCURRENCY: Final = 100_000
 
 
-def draft(cluster: Cluster, file: str) -> str:
+def draft(cluster: Cluster, file: str, part: Callable[[SlurmSettings, int], DraftPart] | None = None) -> str:
     """Return the text of a site file, with alternatives as comments.
 
     One trial gets one GPU and its share of the node; on a cluster without GPUs it gets a whole node.
@@ -24,11 +25,13 @@ def draft(cluster: Cluster, file: str) -> str:
     Args:
         cluster: the cluster's inventory.
         file: path of the site file, for the instructions in it.
+        part: returns the part `allocations` for settings of a trial and a number of concurrent trials; None for none.
     """
     partition = choose_partition(cluster)
     nodes = [group for group in cluster.nodes if partition and group.partition == partition.name]
     settings = trial_allocation(partition, nodes)
     slots = sum(group.count * trials_per_node(settings, group) for group in nodes if group.is_usable)
+    concurrency = min(max(slots, 1), _MAX_CONCURRENCY)
     return render_script(
         "site_slurm.yaml.j2",
         None,
@@ -40,7 +43,8 @@ def draft(cluster: Cluster, file: str) -> str:
         time_limit=format_duration(settings.time_limit),
         warn_before=format_duration(settings.warn_before),
         slots=slots,
-        concurrency=min(max(slots, 1), _MAX_CONCURRENCY),
+        concurrency=concurrency,
+        part=part(settings, concurrency) if part else None,
         features=sorted({feature for group in nodes for feature in group.features}),
         accounts=_default_first(cluster),
         qos=[(each.name, _describe_qos(each)) for each in cluster.qos if each.name in _qos_names(cluster.associations)],

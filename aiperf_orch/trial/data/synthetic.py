@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -11,8 +10,8 @@ import torch
 from aiperf_orch.records.trial import DataRecord
 from aiperf_orch.trial.data.dataset import Batch, Indices
 from aiperf_orch.trial.data.in_memory import on_device
+from aiperf_orch.util.dataset_catalogue import SYNTHETIC_IMAGES, known_digest
 
-_TRAIN, _VAL = 50, 5  # images of a class
 _POOL_BYTES: Final = 64 * 2**20  # of distinct images, which are repeated
 _POOL_IMAGES: Final = 1024
 
@@ -25,9 +24,8 @@ class Synthetic:
 
     def __init__(self, settings: DataRecord, device: torch.device) -> None:
         self.input_shape, self.classes = settings.input_shape, settings.outputs
-        self.train_images, self.val_images = _TRAIN * self.classes, _VAL * self.classes
-        text = f"synthetic {self.input_shape} {self.classes} {self.train_images} {self.val_images}"
-        self.digest = hashlib.sha256(text.encode()).hexdigest()
+        self.train_images, self.val_images = (number * self.classes for number in SYNTHETIC_IMAGES)
+        self.digest = str(known_digest("synthetic", self.input_shape, self.classes))
         height, width, channels = self.input_shape
         pool = max(2, min(_POOL_IMAGES, _POOL_BYTES // (4 * height * width * channels)))
         # drawn on the CPU: the random numbers of devices differ

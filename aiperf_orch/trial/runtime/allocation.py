@@ -7,6 +7,9 @@ A batch script exports:
 - `AIPERF_ORCH_RUN`: how often the scheduler has started this job before,
 - `AIPERF_ORCH_REQUEUE`: 1 when the scheduler may start the job again by itself,
 - `AIPERF_ORCH_WARN_AT`: seconds since 1970, where the scheduler does not send a signal before the time limit,
+- `AIPERF_ORCH_AGENT`, `AIPERF_ORCH_ALLOCATION`, `AIPERF_ORCH_SLOT`, `AIPERF_ORCH_STARTED`: in a trial that an agent
+  starts, the agent's name, that of its allocation (empty without one), the number of the slot, and the time of the
+  start (ISO 8601),
 - `AIPERF_ORCH_SHARED`: 1 where other trials may use accelerators and cores of the same node,
 - from the site's settings `AIPERF_ORCH_ACCELERATORS` and `AIPERF_ORCH_WORKERS` (per node), `AIPERF_ORCH_INTERFACE` and
   `AIPERF_ORCH_PORTS` (first-last).
@@ -20,6 +23,7 @@ import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from aiperf_orch.util import gpus
 
@@ -50,6 +54,10 @@ class Allocation:
         interface: Network interface on which the nodes communicate; None for that of their host names.
         ports: First and last port that rank 0 may listen on.
         exclusive: Whether no other trial runs on the same nodes.
+        agent: Name of the agent that started the trial; None for a job of its own.
+        allocation: Name of the agent's allocation; None without one.
+        slot: Number of the trial's slot on the agent; None without an agent.
+        started: Time at which the agent started the trial; None without an agent.
     """
 
     job: str
@@ -63,6 +71,10 @@ class Allocation:
     interface: str | None = None
     ports: tuple[int, int] = _parse_ports(_DEFAULT_PORTS)
     exclusive: bool = True
+    agent: str | None = None
+    allocation: str | None = None
+    slot: int | None = None
+    started: datetime | None = None
 
     @property
     def host(self) -> str:
@@ -87,4 +99,10 @@ class Allocation:
             ports=_parse_ports(variables.get("AIPERF_ORCH_PORTS") or _DEFAULT_PORTS),
             exclusive=variables.get("AIPERF_ORCH_SHARED") != "1",
             warn_at=float(warn_at) if warn_at else None,
+            agent=variables.get("AIPERF_ORCH_AGENT") or None,
+            allocation=variables.get("AIPERF_ORCH_ALLOCATION") or None,
+            slot=int(variables["AIPERF_ORCH_SLOT"]) if variables.get("AIPERF_ORCH_SLOT") else None,
+            started=datetime.fromisoformat(variables["AIPERF_ORCH_STARTED"])
+            if variables.get("AIPERF_ORCH_STARTED")
+            else None,
         )

@@ -23,6 +23,7 @@ from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.durable_files import read_file
 from aiperf_orch.campaign.events import TrialPlan, best_epoch, count_epochs, read_attempt
 from aiperf_orch.campaign.safe_reading import LONG_RETRY_SECONDS, retry_transient
+from aiperf_orch.campaign.training_rules import Patience
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.records.events import Begin, End, Epoch, TrainingSetup
 from aiperf_orch.records.trial import TrialSpec
@@ -188,13 +189,10 @@ class AttemptRunner:
 
     def _patience_exhausted(self) -> bool:
         """Return whether the error has not improved by `min_delta` for `patience` epochs."""
-        waited, best = 0, math.inf
+        patience = Patience(self._spec.patience, self._spec.training.min_delta)
         for epoch in self._epochs:
-            if epoch.error < best - self._spec.training.min_delta:
-                waited, best = 0, epoch.error
-            else:
-                waited += 1
-        return waited >= self._spec.patience
+            patience.add(epoch.error)
+        return patience.exhausted
 
     def _begin(self, setup: TrainingSetup) -> Begin:
         return Begin(
@@ -208,6 +206,10 @@ class AttemptRunner:
             trainer=self._spec.training.trainer,
             clock_skew=self._sink.clock_skew,
             set_ahead=self._set_ahead,
+            agent=self._allocation.agent,
+            allocation=self._allocation.allocation,
+            slot=self._allocation.slot,
+            started=self._allocation.started,
             **setup.model_dump(),
         )
 

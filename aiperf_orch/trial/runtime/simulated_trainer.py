@@ -18,7 +18,7 @@ from typing import Final
 from aiperf_orch.campaign.durable_files import read_file, replace_file
 from aiperf_orch.campaign.safe_reading import LONG_RETRY_SECONDS
 from aiperf_orch.records.base import EndReason
-from aiperf_orch.records.events import EpochMeasurements, TrainingSetup
+from aiperf_orch.records.events import SIMULATED, EpochMeasurements, TrainingSetup
 from aiperf_orch.records.trial import TrialSpec
 from aiperf_orch.trial.runtime.trainer import TrialFailedError
 from aiperf_orch.util.dataset_catalogue import DATASET_SIZES
@@ -45,7 +45,7 @@ class SimulatedTrainer:
         """Return the setup; there is nothing to prepare."""
         return TrainingSetup(
             batch=self._spec.hyperparameters.batch_size,
-            device="simulated",
+            device=SIMULATED,
             precision=self._spec.training.precision,
             cores=len(os.sched_getaffinity(0)),
             inherited=self._inherited,

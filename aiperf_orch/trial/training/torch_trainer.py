@@ -23,6 +23,7 @@ from torch import Tensor
 import aiperf_orch
 from aiperf_orch.campaign.durable_files import read_file, replace_file
 from aiperf_orch.campaign.safe_reading import LONG_RETRY_SECONDS
+from aiperf_orch.campaign.training_rules import MIN_BATCH, halved_batch
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.network.morphisms import Edit
 from aiperf_orch.records.base import EndReason
@@ -41,7 +42,6 @@ from aiperf_orch.trial.training.parent_weights import load_inherited_state
 from aiperf_orch.trial.training.precision import Precision, select_precision
 from aiperf_orch.trial.training.weight_inheritance import State
 
-_MIN_BATCH: Final = 2  # a batch-norm over maps of side 1 has no statistics with one image
 _VALIDATION_BATCH: Final = 512  # at most, and at most four times the training batch: no gradients use memory
 _PRECISIONS: Final = ("fp32", "tf32", "bf16", "fp16")
 
@@ -97,7 +97,7 @@ class TorchTrainer:
         device = select_device(group)
         self._dataset = load_dataset(self._spec.data, self._network, device, group)
         self._closing.callback(self._dataset.close)
-        if self._dataset.train_images < _MIN_BATCH * group.size:
+        if self._dataset.train_images < MIN_BATCH * group.size:
             raise TrialFailedError(
                 EndReason.BAD_DATA,
                 f"{self._dataset.train_images} training images are not enough for {group.size} workers",
@@ -248,11 +248,12 @@ class TorchTrainer:
                 return batch
 
     def _halve_batch(self, batch: int, error: BaseException) -> int:
-        if batch < 2 * _MIN_BATCH:
+        halved = halved_batch(batch)
+        if halved is None:
             raise TrialFailedError(
                 EndReason.OUT_OF_MEMORY, f"not even a batch of {batch} images fits into memory: {error}"
             ) from error
-        return batch // 2
+        return halved
 
     def _gather(self, number: int) -> list[int]:
         """Collect an integer from every worker, by rank (collective)."""

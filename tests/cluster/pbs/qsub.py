@@ -28,8 +28,9 @@ _NOT_IMITATED = [
     "stageout",
     "run_count",
     "release_nodes_on_stageout",
-    "tolerate_node_failures",
 ]
+_TOLERATED = ("none", "job_start", "all")
+"""Values of tolerate_node_failures. Not recorded: a job of the stand-in never ends with one of its further nodes."""
 
 
 def qsub(store, arguments):
@@ -124,12 +125,14 @@ def _checked(letter, value):
                 raise _illegal(letter)
             pairs[name] = text
         if letter == "W":
-            for name in pairs.keys() - {"umask", "depend"}:
+            for name in pairs.keys() - {"umask", "depend", "tolerate_node_failures"}:
                 if name not in _NOT_IMITATED:
                     raise CommandError("qsub: Bad UID for job execution\n", 154)  # a real one says so
                 raise not_supported(f"qsub -W {name}")
             if not set(pairs.get("umask", "")) <= set("01234567"):
                 raise not_supported("a umask that is not octal")
+            if pairs.get("tolerate_node_failures", "none") not in _TOLERATED:
+                raise _illegal("W")
             if "depend" in pairs and not dependencies.is_dependency(pairs["depend"]):
                 raise _illegal("W")
         return pairs

@@ -34,14 +34,14 @@ id=$PBS_JOBID job=${PBS_JOBID%%.*}
 hosts=$(awk '!seen[$0]++' "$PBS_NODEFILE" | paste -sd, -)
 rank=0
 # The warning of PBS comes too late before the walltime: the trial stops at this time without it.
-warn_at=$(( $(date +%s) + 14280 ))
+deadline=$(( $(date +%s) + 14280 ))
 ln -sf submitted.pkl "${job}_submitted.pkl"
 
 export SUBMITIT_EXECUTOR=pbs SUBMITIT_PBS_JOB_ID=$job SUBMITIT_PBS_RANK=$rank SUBMITIT_PBS_NTASKS=1
 export SUBMITIT_PBS_NNODES=1 SUBMITIT_PBS_HOSTS=$hosts
 export SUBMITIT_PBS_NODE=$rank SUBMITIT_PBS_LOCAL_RANK=0
 export AIPERF_ORCH_JOB_ID=$id AIPERF_ORCH_HOSTS=$hosts AIPERF_ORCH_RANK=$rank
-export AIPERF_ORCH_WARN_AT=$warn_at
+export AIPERF_ORCH_WARN_AT=$deadline
 export AIPERF_ORCH_REQUEUE=0
 export AIPERF_ORCH_RUN=0
 export AIPERF_ORCH_WORKERS=1

@@ -1,0 +1,128 @@
+"""Manipulations of the journal's order, limits and names; all that follows from it is made right again.
+
+Each is of a simulated campaign, and has exactly one kind of fault.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from package.package_changes import Change, change_journal, repaired, shift
+
+_Row = tuple[Change, str, str, str]
+
+
+def _entry(entries: list[dict[str, Any]], kind: str, number: int = 0) -> dict[str, Any]:
+    return [entry for entry in entries if entry["type"] == kind][number]
+
+
+def _paused(entries: list[dict[str, Any]]) -> None:
+    """The campaign is paused before the last trial, and never resumed."""
+    place = entries.index(_entry(entries, "submitting", -1))
+    entries.insert(place, {**_bare(entries[place - 1]), "type": "paused", "reason": "an administrator wanted it"})
+
+
+def _bare(entry: dict[str, Any]) -> dict[str, Any]:
+    return {key: entry[key] for key in ("seq", "time", "generation", "prev")}
+
+
+def _resumed(entries: list[dict[str, Any]]) -> None:
+    place = entries.index(_entry(entries, "submitting", -1))
+    entries.insert(place, {**_bare(entries[place - 1]), "type": "resumed"})
+
+
+def _created_twice(entries: list[dict[str, Any]]) -> None:
+    entries.insert(1, dict(entries[0]))
+
+
+def _stopped_after_its_end(entries: list[dict[str, Any]]) -> None:
+    entries.append({**_bare(entries[-1]), "type": "stopped"})
+
+
+def _left_open(package: Any, _: Path) -> None:
+    """The last trial never ends: its events count as they are."""
+    package.journal(lambda entries: entries.remove(_entry(entries, "ended", -1)))
+
+
+def _earlier(package: Any, _: Path) -> None:
+    package.journal(lambda entries: shift(entries[-1:], -1800))
+
+
+def _retried(package: Any, _: Path) -> None:
+    """The trial that is over gets one more attempt, whose job was refused."""
+    line = {"trial": 1, "attempt": 3, "run": 0, "type": "end", "reason": "SUBMIT_REFUSED"}
+
+    def change(entries: list[dict[str, Any]]) -> None:
+        record = {**_entry(entries, "submitting", 1)["attempts"][0], "attempt": 3, "proposal": None}
+        record["name"] = record["name"][:-1] + "3"
+        ended = _entry(entries, "ended", 2)
+        line["time"] = ended["time"]
+        end = {**ended["attempts"][0], "attempt": 3, "reason": "SUBMIT_REFUSED", "files": [], "hosts": []}
+        end |= {"first_begin": None, "progressed": False}
+        place = entries.index(ended) + 1
+        entries[place:place] = [
+            {**_bare(ended), "type": "submitting", "attempts": [record]},
+            {**_bare(ended), "type": "ended", "attempts": [end]},
+        ]
+
+    package.journal(change)
+    package.files["events/00001-3.0.jsonl"] = json.dumps(line).encode() + b"\n"
+
+
+def _renamed(name: str) -> Change:
+    def change(package: Any, _: Path) -> None:
+        package.each(
+            "submitting", lambda item: item.update(name=name.format(item["name"][:5])) if item["trial"] == 3 else None
+        )
+
+    return change
+
+
+_ROWS: dict[str, _Row] = {
+    "a trial during a pause": (
+        change_journal(_paused), "journal.phase", "journal.jsonl:20", "while the campaign is paused",
+    ),
+    "resumed without a pause": (change_journal(_resumed), "journal.phase", "journal.jsonl:19", "neither paused"),
+    "created twice": (change_journal(_created_twice), "journal.order", "journal.jsonl:2", "was created before"),
+    "stopped after its end": (
+        change_journal(_stopped_after_its_end), "journal.phase", "journal.jsonl:24", "had ended before",
+    ),
+    "an attempt that never ends": (_left_open, "journal.open", "journal.jsonl:22", "attempt 1 of trial 3"),
+    "ended before its deadline": (_earlier, "campaign.duration", "journal.jsonl:23", "finished: by its deadline at"),
+    "a retry that was not due": (
+        _retried, "journal.attempts", "journal.jsonl:15", "attempt 2 was the last one of its trial",
+    ),
+    "more trials than the settings permit": (
+        lambda package, _: package.settings("max_trials: null", "max_trials: 3"),
+        "campaign.max_trials", "journal.jsonl:19", "max_trials: 3",
+    ),
+    "a job of another name": (_renamed("other-00003-1"), "attempt.name", "journal.jsonl:19", "other-00003-1"),
+    "a job's name twice": (_renamed("{}-00002-1"), "attempt.name", "journal.jsonl:19", "attempt 1 of trial 2"),
+    "another number of attempts": (
+        lambda package, _: package.settings("max_attempts: 3", "max_attempts: 1"),
+        "attempt.final", "journal.jsonl:10", "with max_attempts: 1 it is True",
+    ),
+    "begun twice": (
+        change_journal(lambda entries: entries.insert(5, dict(_entry(entries, "began")))),
+        "attempt.began", "journal.jsonl:6", "began before",
+    ),
+    "fewer operations of a failed attempt": (
+        lambda package, _: package.each(
+            "ended", lambda item: item.update(ops=1) if item["reason"] == "LOST" else None
+        ),
+        "attempt.sums", "journal.jsonl:10", "ops: 1 stated",
+    ),
+    "progress that there was not": (
+        lambda package, _: package.each(
+            "ended", lambda item: item.update(progressed=False) if item["reason"] == "LOST" else None
+        ),
+        "attempt.sums", "journal.jsonl:10", "progressed: False",
+    ),
+}  # fmt: skip
+
+MANIPULATIONS_OF_THE_JOURNAL: dict[str, _Row] = {
+    name: (change if id_ == "attempt.sums" else repaired(change), id_, where, message)
+    for name, (change, id_, where, message) in _ROWS.items()
+}

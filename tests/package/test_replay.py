@@ -1,0 +1,323 @@
+"""Replay of the search: honest packages differ in no proposal, and forged ones do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.commands.verify import replay_request, verify_package
+from aiperf_orch.network import morphisms
+from aiperf_orch.network.morphisms import Edit
+from aiperf_orch.package import check_replay
+from aiperf_orch.package.packing import write_package
+from aiperf_orch.package.replay_request import ReplayRequest
+from aiperf_orch.package.verify import Verification, verify
+from aiperf_orch.records.journal import AttemptEnd, AttemptRecord, Ended, Finished, Opened, ProposalRecord
+from aiperf_orch.search import SEARCH_VERSION, JournalSearch
+from aiperf_orch.settings.models import SiteSettings
+from aiperf_orch.util.errors import UsageError
+from campaign_builder import CampaignBuilder
+from controller.builders import PROPOSAL
+
+TRIALS = 16
+SETTINGS: dict[str, Any] = {
+    "scheduler": {"job_per_trial": True},
+    "campaign": {"duration": "2h", "seed": 7, "concurrency": 2},
+    "network": {"max_layers": 60},
+    "search": {"batch_size": [16, 64], "candidates": 8},
+    "training": {"trainer": "simulated", "warmup_epochs": [2], "epochs": 2},
+}
+
+
+@dataclass
+class Forgery:
+    """What a package states in place of the truth, from which the search made its proposals."""
+
+    error: dict[int, float] = field(default_factory=dict)
+    forecast: dict[int, float] = field(default_factory=dict)
+    network: dict[int, tuple[Edit, ...]] = field(default_factory=dict)
+    seed: int = 7
+
+
+def make(path: Path, forgery: Forgery | None = None, *, versions: tuple[int | None, ...] = (SEARCH_VERSION,)) -> Path:
+    """Package of a campaign whose trials the search proposed; two run at a time, and one is lost and retried.
+
+    Args:
+        path: folder of the campaign and its package.
+        forgery: what is stated in place of the truth.
+        versions: of the search, which the controllers name that take turns.
+    """
+    forgery = forgery or Forgery()
+    truth = SiteSettings.model_validate(SETTINGS)
+    stated = {**SETTINGS, "campaign": {**SETTINGS["campaign"], "seed": forgery.seed}}
+    builder = CampaignBuilder(path / "campaign", SiteSettings.model_validate(stated))
+    search = JournalSearch(truth)
+    for trial in range(TRIALS):
+        if trial % (TRIALS // len(versions)) == 0:
+            version = versions[trial * len(versions) // TRIALS]
+            builder.write(Opened, at=30 * trial - 4, host="login1", pid=4, search=version)
+        _submit(builder, search, forgery, trial)
+        if trial:
+            _run(builder, search, forgery, trial - 1)
+    _run(builder, search, forgery, TRIALS - 1)
+    builder.write(Finished, at=3600, reason="its trials have ended", by_deadline=False)
+    package = path / "package.tar.gz"
+    write_package(builder.directory, package, with_pseudonyms=False)
+    return package
+
+
+def _submit(builder: CampaignBuilder, search: JournalSearch, forgery: Forgery, trial: int) -> None:
+    proposal, record = search.propose(trial)
+    search.started(trial, record)
+    edits = forgery.network.get(trial, proposal.edits)
+    builder.submit(
+        trial,
+        at=30 * trial - 3,
+        job=str(100 + trial),
+        parent=proposal.parent,
+        edits=edits,
+        network=proposal.graph if edits == proposal.edits else _edited(search, proposal.parent, edits),
+        round=record.round,
+        hyperparameters=record.hyperparameters,
+    )
+
+
+def _edited(search: JournalSearch, parent: int | None, edits: tuple[Edit, ...]) -> Any:
+    history = search._search._history
+    return morphisms.apply_all(history._seed_network if parent is None else history.graph(parent), edits)
+
+
+def _run(builder: CampaignBuilder, search: JournalSearch, forgery: Forgery, trial: int) -> None:
+    at = 30.0 * trial + 31  # the next trial is submitted before
+    batch = builder.proposal(trial).hyperparameters.batch_size
+    if trial == 4:
+        begin = builder.begin(at - 28, trial, batch=batch)
+        builder.run(begin, [], at - 27, reason="LOST", final=False, message="")
+        builder.submit(trial, 2, at=at - 2, job="99")
+    attempt = 2 if trial == 4 else 1
+    true_error, forecast = (30 + 37 * trial % 300) / 360, 0.05 if trial == 3 else None
+    error = forgery.error.get(trial, true_error)
+    failed = trial == 6
+    epochs = (
+        []
+        if failed
+        else [builder.epoch(n, at + 10 * n, error, trial, attempt, start=at + 10 * n - 9, batch=batch) for n in (1, 2)]
+    )
+    begin = builder.begin(at, trial, attempt, batch=batch)
+    best: dict[str, Any] = {"best_error": error, "best_epoch": 1, "weights_sha256": f"{trial:064x}"}
+    line = builder.end(
+        at + 21,
+        trial,
+        attempt,
+        reason="OUT_OF_MEMORY" if failed else "COMPLETED",
+        **({} if failed else best),
+    )
+    builder.began(at, trial, attempt)
+    builder.events(begin, *epochs, line, trial=trial, attempt=attempt)
+    end = builder.end_record(
+        trial,
+        attempt,
+        reason=line.reason.value,
+        first_begin=begin.time,
+        predicted_error=forgery.forecast.get(trial, forecast),
+    )
+    builder.write(Ended, at=at + 22, attempts=[end])
+    true_end = AttemptEnd(**dict(end) | {"best_error": None if failed else true_error, "predicted_error": forecast})
+    search.feed(Ended(seq=1, time=builder.at(at), generation=1, prev="0" * 64, attempts=[true_end]))
+
+
+def record_proposals(monkeypatch: pytest.MonkeyPatch, proposed: list[int]) -> None:
+    """Append the number of each trial that a search proposes from now on."""
+    propose = JournalSearch.propose
+
+    def recording(self: JournalSearch, trial: int, **options: Any) -> Any:
+        proposed.append(trial)
+        return propose(self, trial, **options)
+
+    monkeypatch.setattr(JournalSearch, "propose", recording)
+
+
+def shown(found: Verification) -> list[str]:
+    return [f"{fault.id} {fault}" for fault in found.faults]
+
+
+@pytest.fixture(scope="module")
+def honest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("honest"))
+
+
+def test_all_proposals_of_an_honest_package_are_made_again(honest: Path) -> None:
+    found = verify(honest, replay=ReplayRequest())
+    assert shown(found) == []
+    assert [(remark.id, remark.message) for remark in found.remarks] == [
+        ("replay.done", "16 of 16 proposals were made again: none differs")
+    ]
+    assert verify(honest).remarks == []
+
+
+@pytest.mark.parametrize(
+    "forgery",
+    [
+        Forgery(error={0: 0.25}),
+        Forgery(error={5: 9 / 360}),
+        Forgery(seed=8),
+        Forgery(forecast={1: 0.01}),
+        Forgery(network={15: (Edit("wider", 1), Edit("wider", 1))}),
+    ],
+    ids=["first error", "a later error", "seed", "forecast", "last network"],
+)
+def test_a_forgery_that_is_consistent_otherwise_is_found(forgery: Forgery, tmp_path: Path) -> None:
+    package = make(tmp_path, forgery)
+    assert shown(verify(package)) == []
+    found = verify(package, replay=ReplayRequest())
+    assert {fault.id for fault in found.faults} == {"proposal.replay"}, shown(found)
+    assert found.faults[0].where.startswith("journal.jsonl:")
+    assert "not what the search proposes after the lines before it" in found.faults[0].message
+    assert f"{len(found.faults)} differ" in found.remarks[0].message
+
+
+def test_a_package_with_pseudonyms_is_replayed(honest: Path, tmp_path: Path) -> None:
+    packed = tmp_path / "pseudonyms.tar.gz"
+    write_package(CampaignDirectory.open(honest.parent / "campaign"), packed, with_pseudonyms=True)
+    found = verify(packed, replay=ReplayRequest())
+    assert shown(found) == []
+    assert [remark.id for remark in found.remarks] == ["replay.done"]
+
+
+def test_a_number_draws_the_proposals_that_are_made_again(honest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    proposed: list[int] = []
+    record_proposals(monkeypatch, proposed)
+    drawn = []
+    for draw in (1, 1, 2):
+        proposed.clear()
+        found = verify(honest, replay=ReplayRequest(5, draw))
+        assert (
+            found.remarks[0].message == f"5 of 16 proposals were made again, drawn by the number {draw}: none differs"
+        )
+        drawn.append(list(proposed))
+    assert drawn[0] == drawn[1] == [1, 3, 6, 11, 13]
+    assert drawn[2] != drawn[0]
+    assert ReplayRequest(5).draw != ReplayRequest(5).draw
+
+
+def test_last_digits_of_numbers_of_another_machine_are_a_remark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    propose = JournalSearch.propose
+
+    def with_other_digits(self: JournalSearch, trial: int, **options: Any) -> Any:
+        proposal, record = propose(self, trial, **options)
+        point = record.hyperparameters
+        changed = point.model_copy(update={"dropout": point.dropout * (1 + 1e-14)})
+        return proposal, record.model_copy(update={"hyperparameters": changed})
+
+    with monkeypatch.context() as other_machine:
+        other_machine.setattr(JournalSearch, "propose", with_other_digits)
+        package = make(tmp_path)
+    found = verify(package, replay=ReplayRequest())
+    assert shown(found) == []
+    assert [remark.id for remark in found.remarks] == ["replay.done", "replay.arithmetic"]
+    assert "10 of 16 proposals differ by the last digits" in found.remarks[1].message
+
+
+class RoundedElsewhere:
+    """A search that proposes the recorded trial with a bound that is rounded differently by this offset only."""
+
+    def __init__(self, recorded: ProposalRecord, offset: float) -> None:
+        self.recorded, self.offset = recorded, offset
+        self.offsets: list[float] = []
+
+    def propose(self, trial: int, *, bound_offset: float = 0.0) -> Any:
+        self.offsets.append(bound_offset)
+        if bound_offset == self.offset:
+            return None, self.recorded
+        return None, self.recorded.model_copy(update={"network_hash": "1" * 64})
+
+
+@pytest.mark.parametrize(
+    ("offset", "explained"), [(1e-12, True), (-1e-10, True), (1e-7, False)], ids=["least bits", "more bits", "visible"]
+)
+def test_a_bound_that_is_rounded_differently_explains_a_network(offset: float, explained: bool) -> None:
+    record = AttemptRecord(trial=3, attempt=1, name="qk3f9-00003-1", spec_sha256="0" * 64, proposal=PROPOSAL)
+    search = RoundedElsewhere(PROPOSAL, offset)
+    assert check_replay._by_arithmetic(cast(JournalSearch, search), record) is explained
+    assert search.offsets[0] == 0.0
+    assert len(search.offsets) <= 13
+
+
+def test_arithmetic_is_tried_for_few_differences_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = make(tmp_path, Forgery(seed=8))
+    proposed: list[int] = []
+    record_proposals(monkeypatch, proposed)
+    monkeypatch.setattr(check_replay, "_MOST_EXPLAINED", 2)
+    assert len(verify(package, replay=ReplayRequest()).faults) > 10
+    assert len(proposed) == 16 + 2 * 13
+
+
+def test_proposals_of_another_search_version_are_not_judged(tmp_path: Path) -> None:
+    found = verify(make(tmp_path, Forgery(seed=8), versions=(None, SEARCH_VERSION + 1)), replay=ReplayRequest())
+    assert shown(found) == []
+    assert [(remark.id, remark.message) for remark in found.remarks] == [
+        (
+            "replay.version",
+            "16 of 16 proposals are of version 2 of the search and of a search whose version is not named, and were "
+            "not made again: this aiperf-orch has version 1",
+        )
+    ]
+
+
+def test_only_proposals_of_this_search_version_are_made_again(tmp_path: Path) -> None:
+    found = verify(make(tmp_path, versions=(SEARCH_VERSION + 1, SEARCH_VERSION)), replay=ReplayRequest())
+    assert shown(found) == []
+    assert [remark.id for remark in found.remarks] == ["replay.version", "replay.done"]
+    assert "8 of 8 proposals were made again: none differs" in found.remarks[1].message
+
+
+def test_an_installation_without_the_reference_proposals_does_not_judge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = make(tmp_path, Forgery(seed=8))
+    monkeypatch.setattr(check_replay, "has_reference_proposals", lambda: False)
+    found = verify(package, replay=ReplayRequest())
+    assert shown(found) == []
+    assert [remark.id for remark in found.remarks] == ["replay.installation"]
+
+
+def test_a_package_with_faults_is_not_replayed(tampered: Any, tmp_path: Path) -> None:
+    tampered.files.pop("trials/00002.json")
+    found = verify(tampered.write(tmp_path / "tampered.tar.gz"), replay=ReplayRequest())
+    assert found.faults
+    assert [remark.id for remark in found.remarks] == ["replay.skipped"]
+
+
+def test_the_command_prints_remarks(honest: Path) -> None:
+    output = verify_package(honest, None, "table", replay=ReplayRequest(3, 7))
+    assert output.exit_status == 0
+    remark = "remark           replay.done  journal.jsonl: 3 of 16 proposals were made again, drawn by the number 7"
+    assert remark in output.text
+    assert '"remarks": [' in verify_package(honest, None, "json", replay=ReplayRequest(3, 7)).text
+
+
+@pytest.mark.parametrize(
+    ("wanted", "draw", "request_"),
+    [(None, None, None), ("all", None, (None, None)), ("20", 5, (20, 5)), ("20", None, (20, None))],
+)
+def test_options_become_a_request(wanted: str | None, draw: int | None, request_: tuple[Any, Any] | None) -> None:
+    made = replay_request(wanted, draw)
+    if made is None or request_ is None:
+        assert made is request_
+    else:
+        assert made.most == request_[0]
+        assert request_[1] in (None, made.draw)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "draw"), [("package.tar.gz", None), ("0", None), ("all", 3), (None, 3), ("²", None)]
+)
+def test_options_that_fit_no_request_are_refused(wanted: str | None, draw: int | None) -> None:
+    with pytest.raises(UsageError, match="--replay"):
+        replay_request(wanted, draw)
