@@ -11,8 +11,8 @@ import pytest
 from aiperf_orch.cli import main
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.results.rules import RULES
+from aiperf_orch.settings.allocations import AllocationSettings
 from aiperf_orch.settings.models import SCHEDULERS, SimulatedSettings, SiteSettings
-from aiperf_orch.settings.schedulers import AllocationSettings
 
 _ROOT = Path(__file__).parents[1]
 _DOCUMENTS = [_ROOT / "README.md", _ROOT / "CONTRIBUTING.md", *sorted((_ROOT / "docs").rglob("*.md"))]

@@ -210,7 +210,7 @@ class Agent:
             os.close(prepared.log)
 
     def _receive_answer(self, answer: Answer) -> None:
-        """Note what became of a trial that the template process was asked for."""
+        """Note the outcome of a request to the template process."""
         started = self._requested.pop(answer.request)
         attempt = self._workload.attempts[started.name]
         match answer:

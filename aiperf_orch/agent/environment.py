@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Final
 
 from aiperf_orch.agent.slots import Slot
-from aiperf_orch.records.agents import Place
+from aiperf_orch.records.agents import BY_HAND, Place
 from aiperf_orch.settings.placement import PlacementSettings
 from aiperf_orch.util import gpus
 from aiperf_orch.util.errors import UsageError
@@ -82,7 +82,7 @@ class AgentAllocation:
                 except ValueError:
                     raise UsageError(f"{name}: must be seconds since 1970, not {environment[name]!r}") from None
         return cls(
-            job=next((environment[name] for name in _JOB_VARIABLES if environment.get(name)), "by hand"),
+            job=next((environment[name] for name in _JOB_VARIABLES if environment.get(name)), BY_HAND),
             host=hosts[rank] if hosts else socket.gethostname(),
             ends_at=min(ends, default=None),
         )

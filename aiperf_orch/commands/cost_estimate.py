@@ -10,8 +10,9 @@ import click
 
 from aiperf_orch.commands.workforce_summary import count
 from aiperf_orch.schedulers.node_sharing import NodeSharing
+from aiperf_orch.settings.allocations import AllocationSettings
 from aiperf_orch.settings.models import SiteSettings
-from aiperf_orch.settings.schedulers import AllocationSettings, ClusterSettings, PbsSettings, SlurmSettings
+from aiperf_orch.settings.schedulers import ClusterSettings, PbsSettings, SlurmSettings
 from aiperf_orch.util.errors import SchedulerUnreachableError, UsageError
 from aiperf_orch.util.units import format_duration
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from aiperf_orch.records.agents import BY_HAND
 from aiperf_orch.util.errors import UsageError
 
 
@@ -52,7 +53,7 @@ def allocation_variables(environment: Mapping[str, str]) -> dict[str, str]:
         raise UsageError(f"the nodes of this step ({nodes}) cannot be listed: {error}; set AIPERF_ORCH_HOSTS") from None
     return {
         "AIPERF_ORCH_HOSTS": ",".join(done.stdout.split()),
-        "AIPERF_ORCH_JOB_ID": environment.get("SLURM_JOB_ID", "by hand"),
+        "AIPERF_ORCH_JOB_ID": environment.get("SLURM_JOB_ID", BY_HAND),
     }
 
 

@@ -21,7 +21,7 @@ _MAX_NAMES: Final = 3
 _MAX_MESSAGE: Final = 200  # characters
 _EXPECTED: Final = ("dismissed", "time limit")
 """Reasons for which agents leave in the normal course of a campaign."""
-_DEPARTURES: Final = {"lost": "lost", "killed": "killed", "refused": "refused to begin", "failed": "failed"}
+_DEPARTURES: Final = {"lost": "lost", "killed": "killed", "failed": "failed"}
 
 
 class WorkforceNews:

@@ -174,7 +174,7 @@ def _served(workforce: Workforce) -> set[str]:
     return {
         agent.record.allocation
         for agent in workforce.agents.values()
-        if agent.record.allocation and not (agent.left and agent.left.reason in ("refused", "failed"))
+        if agent.record.allocation and not (agent.left and agent.left.reason == "failed")
     }
 
 

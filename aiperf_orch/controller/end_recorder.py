@@ -63,8 +63,8 @@ class EndRecorder:
     @property
     def site_works(self) -> bool:
         """Whether many trials may be submitted: one has completed an epoch, or has begun on an agent as others will."""
-        places_trials = self._scheduler.free_places() is not None
-        return self.proven or (places_trials and self._campaign.state.first_begin is not None)
+        begun = self._campaign.state.first_begin is not None
+        return self.proven or (begun and self._scheduler.free_places() is not None)
 
     def get_search(self) -> SearchAdapter:
         """The search, replayed from the journal at the first call."""

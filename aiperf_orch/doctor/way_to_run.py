@@ -12,7 +12,8 @@ from typing import Final
 
 from aiperf_orch.doctor.findings import Finding, ok, warning
 from aiperf_orch.schedulers.draft_part import DraftPart
-from aiperf_orch.settings.schedulers import AgentsSettings, AllocationSettings, ClusterSettings
+from aiperf_orch.settings.allocations import AllocationSettings
+from aiperf_orch.settings.schedulers import AgentsSettings, ClusterSettings
 from aiperf_orch.util.units import format_duration
 
 SUBJECT: Final = "allocations"

@@ -12,7 +12,7 @@ class ReplayRequest:
 
     Attributes:
         most: maximum number of trials; None for all.
-        draw: number that draws them; by default a random one, which nobody can know before.
+        draw: number that draws them; by default a random one, which cannot be known before.
     """
 
     most: int | None = None

@@ -13,6 +13,9 @@ AGENT_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}\.[1-9][0-9]{0,5}"
 AgentName = Annotated[str, Field(pattern=f"^{AGENT_PATTERN}$")]
 """Host name and number of the agent on that host: `n17.1`. It is also the name of the agent's folder."""
 
+BY_HAND: Final = "by hand"
+"""Job id of an agent or a trial that was started outside a batch system."""
+
 
 class _Order(Record):
     """Fields of every order.
@@ -41,7 +44,7 @@ class Place(_Order):
         agents: Agents that hold the attempt; the number of one in this list is the rank of its task.
         hosts: Host of each of these agents.
         at_once: Number of attempts that may run on this agent at once; it holds for the orders before, too.
-        renews: Whether it only confirms, for another controller, an order that the agent has; it places nothing anew.
+        renews: Whether it only confirms, for another controller, an order that the agent has; it places nothing again.
     """
 
     type: Literal["place"] = "place"
@@ -150,14 +153,14 @@ class Exited(_AgentLine):
     message: str = ""
 
 
-AgentEndReason = Literal["dismissed", "time limit", "terminated", "no controller", "refused", "failed"]
+AgentEndReason = Literal["dismissed", "time limit", "terminated", "no controller", "failed"]
 
 
 class AgentEnd(_AgentLine):
     """Last line of an agent's log: it runs nothing, and takes no more orders.
 
     Reasons: the campaign needs it no more; its allocation's time is nearly over; SIGTERM or SIGINT; no sign of a
-    controller for `wait_for_controller`; it could not begin; an error of its own.
+    controller for `wait_for_controller`; an error of its own.
     """
 
     type: Literal["end"] = "end"

@@ -278,7 +278,7 @@ class AgentLeave(Record):
 
     agent: AgentName
     time: Timestamp
-    reason: Literal["dismissed", "time limit", "terminated", "no controller", "refused", "failed", "killed", "lost"]
+    reason: Literal["dismissed", "time limit", "terminated", "no controller", "failed", "killed", "lost"]
     message: str = ""
 
 

@@ -14,8 +14,8 @@ from typing import Final
 from aiperf_orch.campaign.layout import Layout
 from aiperf_orch.schedulers.base import JobRequest, Scheduler
 from aiperf_orch.settings.allocation_job import allocation_job
+from aiperf_orch.settings.allocations import AllocationSettings
 from aiperf_orch.settings.schedulers import (
-    AllocationSettings,
     LocalSettings,
     PbsSettings,
     SchedulerSettings,

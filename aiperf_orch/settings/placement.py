@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aiperf_orch.settings.schedulers import AgentsSettings, ClusterSettings, LocalSettings, SchedulerSettings
+from aiperf_orch.settings.allocations import AllocationSettings
+from aiperf_orch.settings.schedulers import (
+    AgentsSettings,
+    ClusterSettings,
+    LocalSettings,
+    SchedulerSettings,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,37 +84,42 @@ def placement_settings(scheduler: SchedulerSettings, concurrency: int) -> Placem
                 lost_after=max(scheduler.lost_after, 60.0),
             )
         case AgentsSettings():
-            return PlacementSettings(
-                nodes=scheduler.nodes,
-                cores=scheduler.cores_per_trial,
-                gpus=scheduler.gpus_per_trial,
-                workers=scheduler.workers_per_node or scheduler.gpus_per_trial,
-                slots=None,
-                share_cores=False,
-                lookahead=scheduler.lookahead,
-                interface=scheduler.interface,
-                ports=(scheduler.ports[0], scheduler.ports[1]),
-                warn_before=scheduler.warn_before,
-                stop_grace=scheduler.stop_grace,
-                wait_for_controller=scheduler.wait_for_controller,
-                lost_after=scheduler.lost_after,
+            return _on_nodes(
+                scheduler, scheduler, cores=scheduler.cores_per_trial, gpus=scheduler.gpus_per_trial, slots=None
             )
         case ClusterSettings() if scheduler.allocations is not None:
-            own = scheduler.allocations
-            return PlacementSettings(
-                nodes=scheduler.nodes,
+            return _on_nodes(
+                scheduler,
+                scheduler.allocations,
                 cores=scheduler.trial_cores,
                 gpus=scheduler.trial_gpus,
-                workers=scheduler.workers_per_node or scheduler.trial_gpus,
                 slots=scheduler.slots_per_node,
-                share_cores=False,
-                lookahead=own.lookahead,
-                interface=scheduler.interface,
-                ports=(scheduler.ports[0], scheduler.ports[1]),
-                warn_before=scheduler.warn_before,
-                stop_grace=scheduler.stop_grace,
-                wait_for_controller=own.wait_for_controller,
-                lost_after=own.lost_after,
             )
         case _:
             return None
+
+
+def _on_nodes(
+    scheduler: AgentsSettings | ClusterSettings,
+    agents: AgentsSettings | AllocationSettings,
+    *,
+    cores: int | None,
+    gpus: int | None,
+    slots: int | None,
+) -> PlacementSettings:
+    """Placement on the nodes of a cluster, with the settings of its agents."""
+    return PlacementSettings(
+        nodes=scheduler.nodes,
+        cores=cores,
+        gpus=gpus,
+        workers=scheduler.workers_per_node or gpus,
+        slots=slots,
+        share_cores=False,
+        lookahead=agents.lookahead,
+        interface=scheduler.interface,
+        ports=(scheduler.ports[0], scheduler.ports[1]),
+        warn_before=scheduler.warn_before,
+        stop_grace=scheduler.stop_grace,
+        wait_for_controller=agents.wait_for_controller,
+        lost_after=agents.lost_after,
+    )

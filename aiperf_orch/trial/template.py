@@ -28,9 +28,9 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from aiperf_orch.trial import __main__ as trial
+from aiperf_orch.util.death_signal import die_with
 from aiperf_orch.util.encoding import enter_utf8_mode, make_streams_lenient
 
-_PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NAME: Final = 15
 _MAX_REQUEST: Final = 1 << 20  # bytes
 _REPARENTING_PAUSE: Final = 0.0005  # seconds
@@ -58,7 +58,7 @@ def main() -> int:
     parser.add_argument("--trainer", choices=["torch", "simulated"], required=True)
     parser.add_argument("--data", choices=sorted(_MODULES), required=True)
     options = parser.parse_args()
-    _die_with(options.agent)
+    die_with(options.agent)
     for number in _IGNORED_SIGNALS:
         signal.signal(number, signal.SIG_IGN)  # batch systems signal all processes; the agent decides what follows
     make_streams_lenient()
@@ -182,7 +182,7 @@ def _become_trial(
     """Make this process what a trial's own process would be."""
     while os.getppid() == starter:
         time.sleep(_REPARENTING_PAUSE)
-    _die_with(agent)
+    die_with(agent)
     os.setsid()
     os.sched_setaffinity(0, request["cores"])
     channel.send(json.dumps({"started": request["id"], "pid": os.getpid()}).encode())
@@ -217,13 +217,6 @@ def _run(arguments: list[str]) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)  # everything is on disk
-
-
-def _die_with(parent: int) -> None:
-    """Let the kernel kill this process when its parent dies; exit if that has died already."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 if __name__ == "__main__":

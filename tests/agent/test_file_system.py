@@ -64,7 +64,7 @@ def test_the_remainder_of_a_failed_write_is_dropped(tmp_path: Path, monkeypatch:
     log.add(_exit("bbb"))
     with pytest.raises(AiperfError):
         log.write()
-    assert len((tmp_path / "log").read_text().splitlines()) == 2  # the line is there, but nobody knows that
+    assert len((tmp_path / "log").read_text().splitlines()) == 2  # the line is there, but that is not known
     monkeypatch.undo()
     with monkeypatch.context() as patched:
         patched.setattr(os, "open", FailingOpen("log", at=1))

@@ -14,8 +14,9 @@ from aiperf_orch.schedulers.pbs.inventory import Complex, QueueOrServer
 from aiperf_orch.schedulers.pbs.site_draft import draft as draft_pbs
 from aiperf_orch.schedulers.slurm.inventory import Cluster, NodeGroup, Partition
 from aiperf_orch.schedulers.slurm.site_draft import draft as draft_slurm
+from aiperf_orch.settings.allocations import AllocationSettings
 from aiperf_orch.settings.loading import load_site
-from aiperf_orch.settings.schedulers import AllocationSettings, ClusterSettings
+from aiperf_orch.settings.schedulers import ClusterSettings
 from doctor.large_sites import AURORA, FRONTIER, JADE, LUMI
 
 pytestmark = pytest.mark.unit

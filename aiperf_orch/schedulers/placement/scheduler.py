@@ -384,7 +384,7 @@ def _fields(request: JobRequest, placement: Placement, hosts: Sequence[str]) -> 
 
 
 def _refusal(placement: Placement, agents: Mapping[str, BoardAgent]) -> str:
-    """Why living agents did not start an attempt that nobody stopped; empty where that is no refusal."""
+    """Why living agents did not start an attempt that was not stopped; empty where that is no refusal."""
     if placement.killed or any((agent := agents.get(name)) is None or agent.gone for name in placement.agents):
         return ""
     return next((exited.message for exited in placement.exited.values() if not exited.started), "")

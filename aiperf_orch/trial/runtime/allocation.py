@@ -25,6 +25,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from aiperf_orch.records.agents import BY_HAND
 from aiperf_orch.util import gpus
 
 _RANK_VARIABLES = ("SLURM_PROCID", "AIPERF_ORCH_RANK")
@@ -88,7 +89,7 @@ class Allocation:
         hosts = tuple(filter(None, variables.get("AIPERF_ORCH_HOSTS", "").split(",")))
         warn_at = variables.get("AIPERF_ORCH_WARN_AT")
         return cls(
-            job=next((variables[name] for name in _JOB_VARIABLES if variables.get(name)), "by hand"),
+            job=next((variables[name] for name in _JOB_VARIABLES if variables.get(name)), BY_HAND),
             hosts=hosts or (socket.gethostname(),),
             rank=next((int(variables[name]) for name in _RANK_VARIABLES if variables.get(name, "").isdigit()), 0),
             run=int(variables.get("AIPERF_ORCH_RUN") or 0),

@@ -6,7 +6,6 @@ has its own Unix process group, together with the processes that it starts, and 
 
 from __future__ import annotations
 
-import ctypes
 import faulthandler
 import os
 import selectors
@@ -25,8 +24,8 @@ from pydantic import ValidationError
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.trial.runtime.json_channel import Channel
 from aiperf_orch.trial.runtime.messages import Command, Reply
+from aiperf_orch.util.death_signal import die_with
 
-_PR_SET_PDEATHSIG: Final = 1
 _STACKS_TIMEOUT: Final = 2.0  # seconds until all workers must have begun to write their stacks
 _STACKS_DELAY: Final = 0.2  # seconds for the rest of the stacks
 _MAX_STACKS: Final = 1 << 18  # bytes per worker
@@ -219,9 +218,7 @@ def _exit_failure(worker: WorkerProcess) -> Reply | None:
 def _become_worker(task: int, stacks: int) -> None:
     """Set up the forked process: own process group, death together with its task, stacks on SIGUSR2, no input."""
     os.setpgid(0, 0)
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != task:
-        os._exit(1)  # the task died before the kernel knew that this process must die with it
+    die_with(task)
     for number in _IGNORED_SIGNALS:
         signal.signal(number, signal.SIG_IGN)  # batch systems signal all processes; the task decides what follows
     faulthandler.register(signal.SIGUSR2, stacks)  # works also while the interpreter waits

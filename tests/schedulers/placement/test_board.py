@@ -79,7 +79,7 @@ def test_time_in_which_nothing_can_be_read_is_not_silence(placed):
     assert usable(placed) == ["n1.1"]
 
 
-def test_time_in_which_nobody_reads_is_not_silence(placed):
+def test_time_without_reads_is_not_silence(placed):
     placed.agent("n1.1")
     placed.control()
     placed.pass_time(2 * INTERVAL)
