@@ -233,7 +233,15 @@ class Agent:
         for action in actions:
             match action:
                 case Dropped():
-                    self._exchange.write(Exited(time=now(), name=action.name, started=False, message=action.message))
+                    self._exchange.write(
+                        Exited(
+                            time=now(),
+                            name=action.name,
+                            started=False,
+                            message=action.message,
+                            agent_ends=action.agent_ends,
+                        )
+                    )
                 case Signalled():
                     self._signal(action.attempt, action.level)
 
@@ -351,6 +359,7 @@ class Agent:
 
     def _abandon(self) -> None:
         """Kill all attempts after an error of the agent's own."""
+        self._act(self._workload.close("the agent failed"))
         for attempt in list(self._workload.attempts.values()):
             attempt.note = attempt.note or "the agent failed"
             if attempt.pid is None:

@@ -64,10 +64,11 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """An attempt that will never start here, and why."""
+    """An attempt that will never start here, and why; `agent_ends` when that is because the agent itself ends."""
 
     name: str
     message: str
+    agent_ends: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +158,7 @@ class Workload:
     def drop(self, attempt: Attempt, message: str) -> Dropped:
         """Forget an attempt that never starts here."""
         del self.attempts[attempt.name]
-        return Dropped(attempt.name, message)
+        return Dropped(attempt.name, message, agent_ends=self.closed is not None)
 
     def running(self) -> Iterable[Attempt]:
         """Attempts whose first process was started and has not been reaped."""

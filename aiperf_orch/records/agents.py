@@ -143,6 +143,7 @@ class Exited(_AgentLine):
         signal: Number of the signal that ended it; None without one.
         started: Whether it ever started here. One that did not may be placed again.
         message: Why it never started, or was ended by the agent; empty otherwise.
+        agent_ends: Whether it never started because the agent itself was ending, and not for a reason of its own.
     """
 
     type: Literal["exit"] = "exit"
@@ -151,6 +152,7 @@ class Exited(_AgentLine):
     signal: Positive | None = None
     started: bool = True
     message: str = ""
+    agent_ends: bool = False
 
 
 AgentEndReason = Literal["dismissed", "time limit", "terminated", "no controller", "failed"]

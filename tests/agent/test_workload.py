@@ -122,8 +122,8 @@ def test_stop_of_an_attempt_that_is_being_started_waits_for_its_process() -> Non
 def test_dismissal_drops_what_waits_and_keeps_what_runs() -> None:
     made = workload(1, "aaa", "bbb")
     start(made)
-    assert made.obey(dismiss()) == [Dropped("bbb", "the agent was dismissed")]
-    assert made.obey(place("ccc")) == [Dropped("ccc", "the agent was dismissed")]
+    assert made.obey(dismiss()) == [Dropped("bbb", "the agent was dismissed", agent_ends=True)]
+    assert made.obey(place("ccc")) == [Dropped("ccc", "the agent was dismissed", agent_ends=True)]
     assert list(made.attempts) == ["aaa"]
     assert start(made) == []
 
@@ -146,5 +146,8 @@ def test_the_end_of_the_agent_stops_everything() -> None:
     made = workload(1, "aaa", "bbb")
     start(made)
     running = made.attempts["aaa"]
-    assert made.stop_all(StopLevel.KILL, "why") == [Dropped("bbb", "why"), Signalled(running, StopLevel.KILL)]
+    assert made.stop_all(StopLevel.KILL, "why") == [
+        Dropped("bbb", "why", agent_ends=True),
+        Signalled(running, StopLevel.KILL),
+    ]
     assert running.note == "why"

@@ -184,7 +184,7 @@ def _end_of_exited(placement: Placement, holders: Mapping[str, Holder]) -> JobEn
     """The end of an attempt that exited on all of its agents, by the first one that did not exit with status 0."""
     exits = [(name, placement.exited[name]) for name in placement.agents if name in placement.exited]
     for name, exited in exits:
-        if exited.started and exited.message:  # the agent ended it, and not for an order of the controller
+        if exited.agent_ends or (exited.started and exited.message):  # by the agent, and not for the controller's order
             holder = holders.get(name)
             leave = holder.end.reason if holder and holder.end else "terminated"
             return JobEnd(_OF_LEAVE.get(leave, EndReason.PREEMPTED), f"agent {name}: {exited.message}")

@@ -83,8 +83,8 @@ class FakeAgent:
     def exits(self, name: str, status: int | None = 0, **fields: Any) -> None:
         self.write(Exited(time=now(), name=name, status=status, **fields))
 
-    def returns(self, name: str, message: str = "not here") -> None:
-        self.exits(name, None, started=False, message=message)
+    def returns(self, name: str, message: str = "not here", **fields: Any) -> None:
+        self.exits(name, None, started=False, message=message, **fields)
 
     def ends(self, reason: Any = "time limit", message: str = "") -> None:
         self.write(AgentEnd(time=now(), reason=reason, message=message))

@@ -79,3 +79,19 @@ def test_an_order_that_only_one_of_two_agents_got_is_taken_back(placed, four):
     four["n1"].returns(A, "stopped before it started")
     assert placed.state(A) == "never started"
     assert placed.submit(A)
+
+
+def test_a_trial_whose_second_task_started_before_the_first_agent_ended_was_preempted(placed, four):
+    placed.submit(A)
+    four["n2"].starts(A)
+    four["n2"].exits(A)
+    four["n1"].returns(A, "the agent was terminated by SIGTERM", agent_ends=True)
+    assert placed.state(A) == (EndReason.PREEMPTED, ())
+
+
+def test_a_trial_that_one_of_its_agents_cannot_start_was_not_preempted(placed, four):
+    placed.submit(A)
+    four["n2"].starts(A)
+    four["n2"].exits(A)
+    four["n1"].returns(A, "cannot be forked: Cannot allocate memory")
+    assert placed.state(A) == (None, ())
