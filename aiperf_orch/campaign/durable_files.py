@@ -63,15 +63,28 @@ def replace_file(path: Path, data: bytes, *, retry_for: float = RETRY_SECONDS) -
         retry_for: seconds for which transient errors are retried.
 
     Raises:
-        AiperfError: when the disk refuses; an existing file is unchanged.
+        AiperfError: when the disk refuses, or a device, a pipe or a directory has this name; what exists is unchanged.
     """
 
     def write() -> None:
+        with translate_os_errors(path, may_pass=True):
+            _check_replaceable(path)
         with translate_os_errors(path, may_pass=True), _temporary(path, data) as temporary, called("rename"):
             Path(temporary).replace(path)
 
     retry_transient(write, retry_for)
     _sync_directory(path.parent, retry_for)
+
+
+def _check_replaceable(path: Path) -> None:
+    """Refuse names of devices and pipes: the superuser's `--output /dev/null` would put a file in place of the device.
+
+    Raises:
+        AiperfError: when the name is that of no regular file.
+    """
+    with suppress(FileNotFoundError):
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise AiperfError(f"{path}: cannot be written: not a regular file: name another one")
 
 
 class AppendFile:

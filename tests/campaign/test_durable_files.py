@@ -113,6 +113,17 @@ def test_anything_but_a_regular_file_is_refused(tmp_path: Path, make: Callable[[
         read_whole_lines(path)
 
 
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/null")])
+def test_nothing_but_a_regular_file_is_replaced(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    path = tmp_path / "file"
+    make(path)
+    before = path.lstat().st_mode
+    with pytest.raises(AiperfError, match="file: cannot be written: not a regular file: name another one"):
+        replace_file(path, b"data")
+    assert path.lstat().st_mode == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_part_of_a_regular_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"0123456789")
