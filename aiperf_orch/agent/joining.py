@@ -14,8 +14,8 @@ from typing import Final
 
 import aiperf_orch
 from aiperf_orch.agent.environment import AgentAllocation, available_accelerators, own_cores
-from aiperf_orch.agent.file_exchange import LogFile
 from aiperf_orch.agent.former_agents import FormerAgent, former_agents, kill_leftovers
+from aiperf_orch.agent.log_file import LogFile
 from aiperf_orch.agent.slots import Slot, divide
 from aiperf_orch.campaign.agent_files import claim_folder
 from aiperf_orch.campaign.directory import CampaignDirectory
