@@ -337,7 +337,9 @@ class Agent:
             name = signal.Signals(number).name
             again, running = self._kill_at is not None, len(list(self._workload.running()))
             grace = self._settings.stop_grace
-            _log.info("%s", f"{name}: killed" if again else announcements.terminating(number, running, grace))
+            _log.info(
+                "%s", f"{name}: trials are killed" if again else announcements.terminating(number, running, grace)
+            )
             self._begin_end("terminated", f"by {name}")
             self._kill_at = 0.0 if again else time.monotonic() + grace
             self._act(self._workload.stop_all(StopLevel.TERMINATE, f"the agent was terminated by {name}"))

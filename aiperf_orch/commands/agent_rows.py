@@ -11,7 +11,7 @@ from typing import Any, Final
 from aiperf_orch.campaign.agent_view import AgentView, agents_of
 from aiperf_orch.campaign.state import CampaignState
 from aiperf_orch.campaign.trial_state import AttemptState
-from aiperf_orch.campaign.workforce import AgentState
+from aiperf_orch.campaign.workforce import AgentState, Workforce
 from aiperf_orch.records.agents import AgentBegin, Exited
 from aiperf_orch.records.journal import AgentRecord
 from aiperf_orch.schedulers.base import JobState, JobStatus
@@ -116,11 +116,25 @@ def _waits_on(attempt: AttemptState, state: CampaignState, views: Mapping[str, A
     ]
 
 
-def attempt_status(attempt: AttemptState, state: CampaignState, views: Mapping[str, AgentView]) -> JobStatus | None:
-    """What its agents say of a placed attempt, as a queue would say it; None where its placement is not known."""
+def attempt_status(
+    attempt: AttemptState, state: CampaignState, views: Mapping[str, AgentView], exhausted: str | None
+) -> JobStatus | None:
+    """What its agents say of an attempt, as a queue would say it; None where its placement is not known.
+
+    Args:
+        attempt: The attempt.
+        state: State of the campaign.
+        views: What the agents' files say, by name.
+        exhausted: Why no further attempt can start; None where one can.
+    """
     names = agents_of(attempt, state.workforce)
-    if not names or attempt.job is None:
+    if attempt.job is None:
+        return JobStatus(attempt.name, "", JobState.PENDING, exhausted or "not placed on an agent yet")
+    if not names:
         return None
+    if all(_never_started(attempt, name, state.workforce, views) for name in names):
+        detail = exhausted or f"waits for another agent: {', '.join(names)} ended before it started"
+        return JobStatus(attempt.name, attempt.job, JobState.PENDING, detail)
     found = [views[name] for name in names if name in views]
     exits = [view.exited[attempt.name] for view in found if attempt.name in view.exited]
     starts = any(attempt.name in view.started for view in found)
@@ -134,6 +148,16 @@ def attempt_status(attempt: AttemptState, state: CampaignState, views: Mapping[s
         detail = "" if starts else f"waits for a slot of {', '.join(names)}"
     waits = not (starts or exits or gone)
     return JobStatus(attempt.name, attempt.job, JobState.PENDING if waits else JobState.RUNNING, detail)
+
+
+def _never_started(attempt: AttemptState, name: str, workforce: Workforce, views: Mapping[str, AgentView]) -> bool:
+    """Whether an attempt certainly never started on an agent that ended, and never will."""
+    view, left = views.get(name), workforce.agents[name].left
+    if view is None or attempt.name in view.started:
+        return False
+    if attempt.name in view.exited:
+        return view.exited[attempt.name].agent_ends
+    return view.end is not None or (left is not None and left.reason != "lost")
 
 
 def slot_of(attempt: AttemptState, state: CampaignState, views: Mapping[str, AgentView]) -> int | None:
