@@ -15,6 +15,7 @@ from aiperf_orch.campaign.workforce import AgentState, Workforce
 from aiperf_orch.records.agents import AgentBegin, Exited
 from aiperf_orch.records.journal import AgentRecord
 from aiperf_orch.schedulers.base import JobState, JobStatus
+from aiperf_orch.schedulers.placement.placements import describe_leave
 from aiperf_orch.settings.placement import PlacementSettings
 from aiperf_orch.util.units import format_duration
 
@@ -141,9 +142,9 @@ def attempt_status(
     gone = [left for name in names if (left := state.workforce.agents[name].left)]
     if len(exits) == len(names):
         worst = max(exits, key=lambda each: (not each.started, each.signal or 0, each.status or 0))
-        detail = f"its process has ended: {_exit(worst)}; {_UNRECORDED}"
+        detail = f"{_exit(worst)}; {_UNRECORDED}"
     elif gone:
-        detail = f"its agent {gone[0].agent} has left: {gone[0].reason}"
+        detail = f"its agent {describe_leave(gone[0])}"
     else:
         detail = "" if starts else f"waits for a slot of {', '.join(names)}"
     waits = not (starts or exits or gone)
@@ -172,11 +173,11 @@ def is_running(attempt: AttemptState, state: CampaignState, views: Mapping[str, 
 
 
 def _exit(end: Exited) -> str:
-    """How a process ended."""
+    """How an attempt ended on an agent."""
     if not end.started:
-        how = "it never started"
+        how = "it did not start"
     else:
-        how = f"signal {end.signal}" if end.signal else f"exit status {end.status}"
+        how = f"its process has ended: {f'signal {end.signal}' if end.signal else f'exit status {end.status}'}"
     return ": ".join(filter(None, [how, end.message]))
 
 

@@ -196,11 +196,11 @@ def _lost(workforce: AgentBuilder, agent: str, name: str) -> None:
             _refused,
             "SUBMITTED",
             None,
-            "its process has ended: it never started: the specification differs; not yet recorded by a controller",
+            "it did not start: the specification differs; not yet recorded by a controller",
         ),
         (_returned, "PENDING", None, "waits for another agent: n1.1 ended before it started"),
         (_left_behind, "PENDING", None, "waits for another agent: n1.1 ended before it started"),
-        (_lost, "SUBMITTED", 3, "its agent n1.1 has left: lost"),
+        (_lost, "SUBMITTED", 3, "its agent n1.1 was lost"),
     ],
 )
 def test_a_placed_attempt_has_agent_and_slot(
