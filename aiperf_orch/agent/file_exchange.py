@@ -284,7 +284,9 @@ class FileExchange:
             holder = read_holder(self._directory.lock)
         except LockedError as error:
             raise TransientError(str(error)) from None
-        generation = holder.generation if holder else 0
+        if holder is None:  # there is one: a controller has placed the attempt
+            raise TransientError(f"{self._directory.lock}: cannot be read for now: it was there before")
+        generation = holder.generation
         if generation > order.generation:
             return Unfit(order, f"another controller has taken the campaign over: generation {generation}")
         if generation < order.generation:

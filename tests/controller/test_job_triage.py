@@ -278,7 +278,7 @@ def test_the_end_of_an_attempt_without_an_end_line(tmp_path, order, job_end, rea
     ("order", "job_end", "message"),
     [
         pytest.param(None, JobEnd(None, "ended by signal 9"), "left no end line, ended by signal 9", id="killed"),
-        pytest.param(None, JobEnd(None, "its agent n1.1 was lost"), "left no end line, its agent n1.1 was lost", id="lost"),
+        pytest.param(None, JobEnd(None, "its agent was lost"), "left no end line, its agent was lost", id="lost"),
         pytest.param(None, None, "left no end line", id="unknown"),
         pytest.param("STOPPED", None, "its process was ended", id="stopped"),
     ],
