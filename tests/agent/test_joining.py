@@ -82,6 +82,7 @@ def test_a_newer_campaign_is_refused(directory: CampaignDirectory) -> None:
     ("options", "environment", "message"),
     [
         (["--slots", "5000"], {}, "5000 slots do not fit"),
+        (["--slots", "100001"], {}, "at most 100000"),
         (["--ends-at", "1000"], {}, "ends too soon"),
         ([], {"AIPERF_ORCH_ENDS_AT": "tomorrow"}, "AIPERF_ORCH_ENDS_AT: must be seconds since 1970"),
     ],
