@@ -14,9 +14,11 @@ import pytest
 
 import aiperf_orch
 from agent.running_agent import RunningAgent, is_gone
+from aiperf_orch.agent.joining import JoinOptions, join
 from aiperf_orch.campaign.agent_files import agent_names
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.records.journal import Finished, Opened
+from aiperf_orch.util.errors import UsageError
 from campaign_builder import CampaignBuilder
 
 A = "tag-00000-1"
@@ -109,17 +111,19 @@ def test_the_command_line_says_why_it_refuses(aiperf: Any, directory: CampaignDi
     assert "is not a campaign directory" in done.stderr
 
 
-def test_a_second_agent_gets_other_cores_or_is_refused(make_campaign: Callable[..., CampaignDirectory]) -> None:
+def test_a_second_agent_gets_other_cores_or_is_refused(
+    make_campaign: Callable[..., CampaignDirectory], monkeypatch: pytest.MonkeyPatch
+) -> None:
     directory = make_campaign(training__trainer="torch")
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) < 2:
-        pytest.skip("the agents need a core each")
-    with RunningAgent(directory, "--slots", "1") as first:
-        with RunningAgent(directory, "--slots", "1") as second:
-            assert (first.begin.core_ids, second.begin.core_ids) == ([cores[0]], [cores[1]])
-            assert second.name.endswith(".2")
-            assert second.begin.predecessor is None
-        assert f"{first.name} already runs here" in refusal(directory.path, "--slots", str(len(cores)))
+    monkeypatch.setattr("aiperf_orch.agent.joining.own_cores", lambda: [4, 7, 9])
+    first, second = (join(JoinOptions(directory.path, slots=1), {}).begin for _ in range(2))  # both are this process
+    assert (first.core_ids, second.core_ids) == ([4], [7])
+    assert second.agent.endswith(".2")
+    assert second.predecessor is None
+    with pytest.raises(
+        UsageError, match=rf"2 slots do not fit: 1 cores .*; {first.agent}, {second.agent} already runs"
+    ):
+        join(JoinOptions(directory.path, slots=2), {})
 
 
 def test_after_a_killed_agent_nothing_of_it_is_left(directory: CampaignDirectory) -> None:
