@@ -388,4 +388,5 @@ def _refusal(placement: Placement, agents: Mapping[str, BoardAgent]) -> str:
     """Why living agents did not start an attempt that was not stopped; empty where that is no refusal."""
     if placement.killed or any((agent := agents.get(name)) is None or agent.gone for name in placement.agents):
         return ""
-    return next((exited.message for exited in placement.exited.values() if not exited.started), "")
+    messages = {name: exited.message for name, exited in placement.exited.items() if not exited.started}
+    return next((f"agent {name}: {message}" for name, message in messages.items() if message), "")

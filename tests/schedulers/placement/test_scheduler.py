@@ -228,7 +228,7 @@ def test_an_attempt_that_agents_keep_refusing_is_postponed(placed, n1):
         n1.returns(A, "its specification is another one")
         assert placed.state(A) == "never started"
     result = placed.scheduler.submit([placed.request(A), placed.request(B)])
-    assert result.postponed == {A: "its specification is another one"}
+    assert result.postponed == {A: "agent n1.1: its specification is another one"}
     assert list(result.jobs) == [B]
 
 
