@@ -170,7 +170,7 @@ class FileExchange:
             pause = min(self._poll_interval, _LOOP_SECONDS)
             for name, task, interval in (
                 ("log", self._log.write, 0.0),
-                ("place", self._check_place, intervals.place),
+                ("place", self._check_place, intervals.directory),
                 ("heartbeat", self._heartbeat.beat, intervals.heartbeat),
                 ("preparations", self._prepare_all, 0.0),
                 ("orders", self._read_orders, intervals.orders),

@@ -27,13 +27,13 @@ class ReadingIntervals:
         orders: Of the agent's orders.
         controller: Of the controller's heartbeat; infinite for never.
         heartbeat: Of the agent's own heartbeat.
-        place: Of the agent's log by its path, which shows whether the directory is still that of the campaign.
+        directory: Of the agent's log by its path, which shows whether the directory is still that of the campaign.
     """
 
     orders: float
     controller: float
     heartbeat: float
-    place: float
+    directory: float
 
 
 def reading_intervals(
@@ -54,5 +54,5 @@ def reading_intervals(
         orders=often if has_room else seldom,
         controller=settings.controller_interval if is_idle else math.inf,
         heartbeat=settings.heartbeat_interval,
-        place=_HEARTBEATS * settings.heartbeat_interval,
+        directory=_HEARTBEATS * settings.heartbeat_interval,
     )
