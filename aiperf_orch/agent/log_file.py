@@ -25,7 +25,7 @@ class LogFile:
         Raises:
             AiperfError: When the file system refuses.
         """
-        with translate_os_errors(path):
+        with translate_os_errors(path, may_pass=True):
             self._file: AppendFile | None = AppendFile(path, exclusive=True)
         self.modified = os.fstat(self._file.descriptor).st_mtime
         self._path, self._size = path, 0

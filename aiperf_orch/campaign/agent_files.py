@@ -102,12 +102,12 @@ def claim_folder(layout: Layout, host: str) -> tuple[str, list[str]]:
     """
     safe = re.sub(r"[^A-Za-z0-9._-]", "-", host)[:120].lstrip("._-") or "host"
     earlier: list[str] = []
-    with translate_os_errors(layout.agents_folder, passing=FileExistsError):
+    with translate_os_errors(layout.agents_folder, passing=FileExistsError, may_pass=True):
         layout.agents_folder.mkdir(mode=0o700, exist_ok=True)
     while True:
         name = f"{safe}.{len(earlier) + 1}"
         try:
-            with translate_os_errors(layout.agent_folder(name), passing=FileExistsError):
+            with translate_os_errors(layout.agent_folder(name), passing=FileExistsError, may_pass=True):
                 layout.agent_folder(name).mkdir(mode=0o700)
         except FileExistsError:
             earlier.append(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -15,10 +16,10 @@ import pytest
 import aiperf_orch
 from agent.running_agent import RunningAgent, is_gone
 from aiperf_orch.agent.joining import JoinOptions, join
-from aiperf_orch.campaign.agent_files import agent_names
+from aiperf_orch.campaign.agent_files import agent_names, follow_log
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.records.journal import Finished, Opened
-from aiperf_orch.util.errors import UsageError
+from aiperf_orch.util.errors import AiperfError, UsageError
 from campaign_builder import CampaignBuilder
 
 A = "tag-00000-1"
@@ -195,3 +196,27 @@ def test_agents_of_an_allocation_wait_for_a_file_system_that_is_away(
     with RunningAgent(directory, "--allocation", "tag-a00001", environment=variables) as agent:
         assert agent.begin.allocation == "tag-a00001"
     back.join()
+
+
+@pytest.mark.parametrize(
+    ("name", "end"), [("mkdir", ".1"), ("open", "agent.jsonl"), ("fsync", "agent.jsonl")], ids=["folder", "log", "line"]
+)
+def test_agents_of_an_allocation_wait_also_when_they_have_begun_to_join(
+    directory: CampaignDirectory, monkeypatch: pytest.MonkeyPatch, name: str, end: str
+) -> None:
+    call = getattr(os, name)
+    failed: list[str] = []
+
+    def failing(path: Any, *arguments: Any, **options: Any) -> Any:
+        file = Path(f"/proc/self/fd/{path}").resolve().as_posix() if isinstance(path, int) else os.fspath(path)
+        if "/agents/" in file and file.endswith(end) and len(failed) < 2:
+            failed.append(file)
+            raise OSError(errno.EIO, "Input/output error")
+        return call(path, *arguments, **options)
+
+    monkeypatch.setattr(os, name, failing)
+    with pytest.raises(AiperfError, match="for now: Input/output error"):
+        join(JoinOptions(directory.path, slots=1), {})  # a user sees it, and tries again
+    begin = join(JoinOptions(directory.path, "tag-a00001", slots=1), {}).begin
+    assert len(failed) == 2
+    assert follow_log(directory, begin.agent).read_on() == [begin]
