@@ -4,13 +4,15 @@
     python benchmarks/allocations.py wave [--slots 512] [--jobs 64]
     python benchmarks/allocations.py warm [--trials 6]
     python benchmarks/allocations.py local [--trials 8]
+    python benchmarks/allocations.py opens [--slots 8] [--minutes 2]
     python benchmarks/allocations.py many [--slots 10000] [--agents 20] [--seconds 1800] [--minutes 6]
 
 `slurm`: idle time of the slots, and scheduler commands, on a private real Slurm with simulated trials of `--seconds`.
 `wave`: time from the agents' begin to `--slots` simulated trials at work; as jobs of their own, the rate of `--jobs`.
 `warm`: time from an attempt's journal entry to its begin line, torch on digits. `local`: share of the time that two
-trials at once could have been at work, of the first campaign of the README. `many`: the controller's CPU, memory and
-opened files with trials that agents play as coroutines (`played_agent.py`); a job a trial has no such size here.
+trials at once could have been at work, of the first campaign of the README. `opens`: files of the campaign that an
+agent opens a second while all of its slots run long trials, by strace. `many`: the controller's CPU, memory and opened
+files with trials that agents play as coroutines (`played_agent.py`); a job a trial has no such size here.
 Results are in docs/performance.md.
 """
 
@@ -18,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import re
 import resource
@@ -26,6 +29,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -278,6 +282,26 @@ def _end(work: Work) -> datetime:
     return work.end
 
 
+def opens(options: argparse.Namespace, folder: Path) -> None:
+    """Files that an agent opens while its slots are full."""
+    training = SIMULATED | {"simulated": {"epoch_seconds": 3600}}
+    limits = {"duration": "2h", "concurrency": options.slots, "seed": 7}
+    site = {"scheduler": {"kind": "agents"}, "campaign": limits, "training": training}
+    trace, seconds = folder / "trace", options.minutes * 60
+    with campaign(folder, site, "opens") as (_, path, _), agents(path, 1, options.slots):
+        wait_for_work(path, options.slots)
+        time.sleep(30)  # until the trials that wait are placed, too
+        [agent] = (agent for agent in path.glob("agents/*/agent.jsonl"))
+        pid = json.loads(agent.read_text().splitlines()[0])["pid"]
+        command = ["strace", "-f", "-e", "trace=open,openat", "-o", str(trace), "-p", str(pid)]
+        tracer = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        time.sleep(seconds)
+        tracer.terminate()
+        tracer.wait(60)
+    opened = [Path(name).name for name in re.findall(rf'"({re.escape(str(path))}/[^"]*)"', trace.read_text())]
+    print(f"{options.slots} slots at work: {len(opened) / seconds:.2f} opens/s, {dict(Counter(opened))}")
+
+
 def many(options: argparse.Namespace, folder: Path) -> None:
     """CPU, memory and opened files of the controller with many slots."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
@@ -307,7 +331,7 @@ def many(options: argparse.Namespace, folder: Path) -> None:
 def main() -> None:
     """Run one comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("slurm", "wave", "warm", "local", "many"))
+    parser.add_argument("what", choices=("slurm", "wave", "warm", "local", "opens", "many"))
     parser.add_argument("--slots", type=int)
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--minutes", type=float, default=6.0)
@@ -315,7 +339,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=8)
     parser.add_argument("--agents", type=int, default=20)
     options = parser.parse_args()
-    defaults = {"slurm": (16, 60.0), "wave": (512, 0.0), "many": (10_000, 1800.0)}
+    defaults = {"slurm": (16, 60.0), "wave": (512, 0.0), "opens": (8, 0.0), "many": (10_000, 1800.0)}
     slots, seconds = defaults.get(options.what, (0, 0.0))
     options.slots, options.seconds = options.slots or slots, options.seconds or seconds
     with tempfile.TemporaryDirectory() as folder:

@@ -60,7 +60,8 @@ def replace_file(path: Path, data: bytes, *, retry_for: float = RETRY_SECONDS) -
     Args:
         path: the file.
         data: its bytes.
-        retry_for: seconds for which transient errors are retried.
+        retry_for: seconds for which transient errors are retried; where it is long, its folder was there before, and
+            may be absent for a while.
 
     Raises:
         AiperfError: when the disk refuses, or a device, a pipe or a directory has this name; what exists is unchanged.
@@ -69,8 +70,13 @@ def replace_file(path: Path, data: bytes, *, retry_for: float = RETRY_SECONDS) -
     def write() -> None:
         with translate_os_errors(path, may_pass=True):
             _check_replaceable(path)
-        with translate_os_errors(path, may_pass=True), _temporary(path, data) as temporary, called("rename"):
-            Path(temporary).replace(path)
+        try:
+            with translate_os_errors(path, may_pass=True), _temporary(path, data) as temporary, called("rename"):
+                Path(temporary).replace(path)
+        except AiperfError as error:
+            if isinstance(error.__cause__, FileNotFoundError) and retry_for > RETRY_SECONDS:
+                raise TransientError(str(error)) from error
+            raise
 
     retry_transient(write, retry_for)
     _sync_directory(path.parent, retry_for)

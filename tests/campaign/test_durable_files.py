@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,6 +75,15 @@ def test_a_failed_replacement_is_explained_and_leaves_no_files(tmp_path: Path) -
     with pytest.raises(AiperfError, match="nowhere/file: cannot be written: No such file or directory"):
         replace_file(tmp_path / "nowhere" / "file", b"one")
     assert _names(tmp_path) == ["file"]
+
+
+def test_a_folder_that_is_absent_for_a_while_is_waited_for(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    back = threading.Timer(0.5, folder.mkdir)
+    back.start()
+    replace_file(folder / "file", b"one", retry_for=60)
+    back.join()
+    assert (folder / "file").read_bytes() == b"one"
 
 
 def test_exactly_one_creates_a_file_exclusively(tmp_path: Path) -> None:

@@ -22,6 +22,17 @@ _OF_LEAVE: Final = {
 _OF_ALLOCATION: Final = frozenset({EndReason.TIME_LIMIT, EndReason.NODE_FAILURE})
 """Ends of an allocation that are those of its attempts; for any other end they are PREEMPTED, and go on elsewhere."""
 
+_WORDS: Final = {
+    "killed": "was killed",
+    "lost": "was lost",
+    "dismissed": "was dismissed",
+    "terminated": "was terminated",
+    "time limit": "ended with the time of its allocation",
+    "no controller": "ended without a controller",
+    "failed": "failed",
+}
+"""What is said of an agent that left for a reason."""
+
 
 class Holder(Protocol):
     """What the state of an attempt depends on of an agent that holds it."""
@@ -167,13 +178,18 @@ def job_end(placement: Placement, holders: Mapping[str, Holder]) -> JobEnd:
     return _end_of_gone(gone) if gone else _end_of_exited(placement, holders)
 
 
+def describe_leave(leave: AgentLeave) -> str:
+    """Say how an agent left: `n1.1 was lost: no sign of life for 180 s`."""
+    return ": ".join(filter(None, [f"{leave.agent} {_WORDS[leave.reason]}", leave.message]))
+
+
 def _end_of_gone(gone: list[tuple[str, Holder]]) -> JobEnd:
     """The end of an attempt by agents that are gone."""
     name, holder = gone[0]
     leave = holder.gone
     if leave is None:
         raise AssertionError(f"agent {name} is not gone")
-    detail = f"agent {name}: {': '.join(filter(None, [leave.reason, leave.message]))}"
+    detail = f"its agent {describe_leave(leave)}"
     if leave.reason == "lost" and (end := holder.allocation_end) is not None:
         return JobEnd(end.reason if end.reason in _OF_ALLOCATION else EndReason.PREEMPTED, detail, end.hosts)
     hosts = tuple(each.host for _, each in gone) if leave.reason == "lost" else ()

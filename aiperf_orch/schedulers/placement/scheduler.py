@@ -277,7 +277,7 @@ class PlacementScheduler(Scheduler):
             stops += [each for agent in lost for each in agent.held.values() if not each.killed]
         self._stop(dict.fromkeys(stops), force=True)
         for agent in lost:
-            self._dismiss([agent], "it was silent, and its trials were given to others")
+            self._dismiss([agent], "it was silent, and its trials were given to others", again=True)
 
     def _renew(self) -> None:
         """Confirm the orders of earlier controllers: an agent starts only what the present one has placed."""
@@ -318,9 +318,10 @@ class PlacementScheduler(Scheduler):
                 refused[placement.name] = error
         return refused
 
-    def _dismiss(self, agents: Sequence[BoardAgent], reason: str) -> list[str]:
-        """Order agents to end; returns errors."""
-        failed = self._write({agent.name: [(Dismiss, {"reason": reason})] for agent in agents})
+    def _dismiss(self, agents: Sequence[BoardAgent], reason: str, *, again: bool = False) -> list[str]:
+        """Order agents to end, or with `again` to join under other names; returns errors."""
+        order: Draft = (Dismiss, {"reason": reason, "again": again})
+        failed = self._write({agent.name: [order] for agent in agents})
         for agent in agents:
             agent.dismissed |= agent.name not in failed
         return list(failed.values())
@@ -387,4 +388,5 @@ def _refusal(placement: Placement, agents: Mapping[str, BoardAgent]) -> str:
     """Why living agents did not start an attempt that was not stopped; empty where that is no refusal."""
     if placement.killed or any((agent := agents.get(name)) is None or agent.gone for name in placement.agents):
         return ""
-    return next((exited.message for exited in placement.exited.values() if not exited.started), "")
+    messages = {name: exited.message for name, exited in placement.exited.items() if not exited.started}
+    return next((f"agent {name}: {message}" for name, message in messages.items() if message), "")
