@@ -9,6 +9,8 @@ from collections.abc import Iterable, Set
 from pathlib import Path
 
 from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.campaign.trial_state import TrialState
+from aiperf_orch.records.journal import AttemptEnd
 
 
 class WeightRetention:
@@ -27,14 +29,33 @@ class WeightRetention:
         self._with_weights |= ended
         self._delete(map(self._directory.checkpoint, ended))
 
-    def keep_only(self, inheritable: Set[int | None]) -> None:
-        """Delete the weights of trials that are over, except of those that a child may still inherit."""
-        self._delete(map(self._directory.weights, self._with_weights - inheritable))
-        self._with_weights &= inheritable
+    def keep_only(self, wanted: Set[int | None]) -> None:
+        """Delete the weights of trials that are over, except of these: a child may inherit them, or a package has them.
+
+        Args:
+            wanted: Numbers of trials; others in it are ignored.
+        """
+        self._delete(map(self._directory.weights, self._with_weights - wanted))
+        self._with_weights &= wanted
 
     def _delete(self, paths: Iterable[Path]) -> None:
         """Delete files; those that cannot be deleted for now are tried again with the next ones."""
         self._to_delete = {path for path in {*self._to_delete, *paths} if not _deleted(path)}
+
+
+def trials_with_lowest_error(trials: Iterable[TrialState]) -> set[int]:
+    """Trials that are over with the lowest error, in the earliest epoch of those; several if they are equal.
+
+    One of them has the weights that a package may hold. The search ranks trials by forecasts too, so that its best
+    trials need not include it.
+    """
+    ends = [trial.end for trial in trials if trial.end and trial.end.best_error is not None]
+    best = min(map(_rank, ends), default=None)
+    return {end.trial for end in ends if _rank(end) == best}
+
+
+def _rank(end: AttemptEnd) -> tuple[float, int]:
+    return end.best_error or 0.0, end.best_epoch or 0
 
 
 def _deleted(path: Path) -> bool:
