@@ -82,18 +82,16 @@ def evaluation_input(package: Path, data: Path | None) -> Iterator[tuple[Recorde
             spec = scratch / "spec.json"
             spec.write_bytes(index.package.read(str(MEMBERS.spec(recorded.epoch.trial))))
         _check_data(index, data)
-        yield (
-            recorded,
-            EvaluationRequest(
-                spec=str(spec),
-                weights=str(weights),
-                data=None if data is None else str(data.absolute()),
-                data_sha256=recorded.begin.data_sha256,
-                precision=recorded.begin.precision,
-                batch=recorded.epoch.batch,
-                workers=recorded.begin.workers,
-            ),
+        request = EvaluationRequest(
+            spec=str(spec),
+            weights=str(weights),
+            data=None if data is None else str(data.absolute()),
+            data_sha256=recorded.begin.data_sha256,
+            precision=recorded.begin.precision,
+            batch=recorded.epoch.batch,
+            workers=recorded.begin.workers,
         )
+        yield recorded, request
 
 
 def _recorded(package: Path, index: PackageIndex) -> RecordedError:
@@ -102,12 +100,9 @@ def _recorded(package: Path, index: PackageIndex) -> RecordedError:
     if recorded is None:
         raise UsageError(f"{package}: nothing to evaluate: no network was trained")
     if index.package.weights is None:
-        stated = (
-            f", of which only the SHA-256 is recorded: {recorded.weights_sha256}" if recorded.weights_sha256 else ""
-        )
-        raise UsageError(
-            f"{package}: has no weights{stated}; request a package made with `aiperf-orch package --weights`"
-        )
+        known = f" (recorded SHA-256: {recorded.weights_sha256})" if recorded.weights_sha256 else ""
+        advice = "request a package made with `aiperf-orch package --weights`"
+        raise UsageError(f"{package}: has no weights of the lowest error{known}; {advice}")
     return recorded
 
 

@@ -101,7 +101,7 @@ def test_what_cannot_be_evaluated_is_one_line(
     sha256 = hashlib.sha256(b"3").hexdigest()
     for package, options, message in (
         (true_package, [], "nothing to evaluate: no network was trained"),
-        (trained_package, [], f"has no weights, of which only the SHA-256 is recorded: {sha256}; request a package"),
+        (trained_package, [], f"has no weights of the lowest error (recorded SHA-256: {sha256}); request a package"),
         (weighted, ["--data", tmp_path], "--data: the data set digits lies in no folder; evaluate without --data"),
         (tmp_path / "text.tar.gz", [], "not verified, so not evaluated: package.format"),
         (tmp_path / "missing.tar.gz", [], "cannot be read: No such file or directory"),
