@@ -9,7 +9,6 @@ from collections.abc import Iterable, Set
 from pathlib import Path
 
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.campaign.trial_state import TrialState
 from aiperf_orch.records.journal import AttemptEnd
 
 
@@ -43,15 +42,15 @@ class WeightRetention:
         self._to_delete = {path for path in {*self._to_delete, *paths} if not _deleted(path)}
 
 
-def trials_with_lowest_error(trials: Iterable[TrialState]) -> set[int]:
-    """Trials that are over with the lowest error, in the earliest epoch of those; several if they are equal.
+def with_lowest_error(ends: Iterable[AttemptEnd]) -> list[AttemptEnd]:
+    """Ends of trials with the lowest error, in the earliest epoch of those; several if they are equal.
 
     One of them has the weights that a package may hold. The search ranks trials by forecasts too, so that its best
     trials need not include it.
     """
-    ends = [trial.end for trial in trials if trial.end and trial.end.best_error is not None]
-    best = min(map(_rank, ends), default=None)
-    return {end.trial for end in ends if _rank(end) == best}
+    known = [end for end in ends if end.best_error is not None]
+    best = min(map(_rank, known), default=None)
+    return [end for end in known if _rank(end) == best]
 
 
 def _rank(end: AttemptEnd) -> tuple[float, int]:

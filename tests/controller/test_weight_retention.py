@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from aiperf_orch.controller.weight_retention import WeightRetention, trials_with_lowest_error
-from controller.builders import end_of, trial_state
+from aiperf_orch.controller.weight_retention import WeightRetention, with_lowest_error
+from controller.builders import end_of
 
 pytestmark = pytest.mark.unit
 
@@ -87,16 +87,15 @@ def test_files_that_are_gone_already_are_no_error(directory):
     ("ends", "kept"),
     [
         ({}, set()),
-        ({0: None, 1: (None, None)}, set()),
-        ({0: None, 1: (0.5, 3), 2: (None, None)}, {1}),
+        ({1: (None, None)}, set()),
+        ({1: (0.5, 3), 2: (None, None)}, {1}),
         ({0: (0.5, 3), 1: (0.4, 9), 2: (0.4, 8)}, {2}),
         ({0: (0.4, 8), 1: (0.4, 8), 2: (0.4, 9)}, {0, 1}),
         ({0: (0.0, 8), 1: (0.4, 8)}, {0}),
     ],
 )
 def test_the_trials_with_the_lowest_error_are_those_whose_weights_a_package_may_have(ends, kept):
-    trials = [trial_state(trial) for trial in ends]
-    for trial, best in zip(trials, ends.values(), strict=True):
-        if best is not None:
-            trial.end = end_of("COMPLETED", trial.trial, best_error=best[0], best_epoch=best[1])
-    assert trials_with_lowest_error(trials) == kept
+    found = with_lowest_error(
+        end_of("COMPLETED", trial, best_error=error, best_epoch=epoch) for trial, (error, epoch) in ends.items()
+    )
+    assert {end.trial for end in found} == kept
