@@ -26,8 +26,9 @@ from aiperf_orch.package.check_speeds import check_speeds
 from aiperf_orch.package.check_tables import check_manifest, check_tables
 from aiperf_orch.package.check_training import check_training
 from aiperf_orch.package.check_trials import check_trials
+from aiperf_orch.package.check_weights import check_weights
 from aiperf_orch.package.findings import Fault, Faults
-from aiperf_orch.package.package_index import index_package
+from aiperf_orch.package.package_index import PackageIndex, index_package
 from aiperf_orch.package.reading import Package, open_package
 from aiperf_orch.package.replay_request import ReplayRequest
 from aiperf_orch.package.signature import check_signature
@@ -100,14 +101,12 @@ def verify(
         return Verification(faults.listed, faults.unlisted, row, missed, sha256, signed_by, faults.remarks)
 
 
-def _examine(
-    package: Package, faults: Faults, replay: ReplayRequest | None, commitment: str | None
-) -> tuple[dict[str, Any] | None, list[str]]:
-    """Add every fault of a package; returns the recomputed row of result.csv, and the ids of the rules it misses."""
+def check_package(package: Package, faults: Faults) -> PackageIndex | None:
+    """Add every fault of an opened package; returns its index, None where its records cannot be read."""
     manifest = check_manifest(package, faults)
     index = index_package(package, faults)
     if index is None:
-        return None, []
+        return None
     check_journal(index)
     check_trials(index)
     check_begins(index)
@@ -121,6 +120,17 @@ def _examine(
     check_accounting(index)
     check_allocation_accounting(index)
     check_tables(index, manifest)
+    check_weights(index)
+    return index
+
+
+def _examine(
+    package: Package, faults: Faults, replay: ReplayRequest | None, commitment: str | None
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """Add every fault of a package; returns the recomputed row of result.csv, and the ids of the rules it misses."""
+    index = check_package(package, faults)
+    if index is None:
+        return None, []
     if commitment is not None:
         check_commitment(index, commitment)
     if replay is not None:
