@@ -130,7 +130,7 @@ def _evaluate(submission: Submission, withdrawn: Mapping[str, str]) -> RankingEn
             return RankingEntry(submission, Status.WITHDRAWN, note=withdrawn[name])
     if submission.fault:
         return RankingEntry(submission, Status.FAULTY, note=submission.fault)
-    if (row.rules, row.counting) != (rules.VERSION, counts.CONVENTION):
+    if (row.rules, row.counting) != ([*rules.RULE_SETS][-1], counts.CONVENTION):
         note = f"its rules are {row.rules}, its counting convention is {row.counting}"
         return RankingEntry(submission, Status.NOT_RANKABLE, note=note)
     if row.rankable == "no":

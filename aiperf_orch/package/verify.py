@@ -31,7 +31,7 @@ from aiperf_orch.package.package_index import index_package
 from aiperf_orch.package.reading import Package, open_package
 from aiperf_orch.package.replay_request import ReplayRequest
 from aiperf_orch.package.signature import check_signature
-from aiperf_orch.results import rules
+from aiperf_orch.results.rules import Miss, rules_of
 from aiperf_orch.results.tables import result_row
 
 
@@ -44,7 +44,7 @@ class Verification:
         remarks: what is unusual or was not checked, which does not change the verdict.
         more_faults: number of faults beyond that limit.
         result_row: the row of result.csv, recomputed from the records; None when they cannot be read.
-        missed_rules: ids of the rules that the result misses.
+        misses: rules that the result misses, with reasons.
         sha256: hash of the file; None when it is not a package.
         signed_by: principal of the valid signature; None without one, or when none was required.
     """
@@ -52,7 +52,7 @@ class Verification:
     faults: list[Fault]
     more_faults: int
     result_row: dict[str, Any] | None
-    missed_rules: list[str]
+    misses: list[Miss]
     sha256: str | None
     signed_by: str | None = None
     remarks: list[Fault] = field(default_factory=list)
@@ -68,9 +68,14 @@ class Verification:
         return any(fault.id == NEWER_VERSION for fault in self.faults)
 
     @property
+    def missed_rules(self) -> list[str]:
+        """Ids of the rules that the result misses."""
+        return [miss.rule.id for miss in self.misses]
+
+    @property
     def rankable(self) -> bool:
         """Whether the recomputed result meets the rules; a ranking requires `verified` as well."""
-        return self.result_row is not None and not self.missed_rules
+        return self.result_row is not None and not self.misses
 
 
 def verify(
@@ -102,8 +107,8 @@ def verify(
 
 def _examine(
     package: Package, faults: Faults, replay: ReplayRequest | None, commitment: str | None
-) -> tuple[dict[str, Any] | None, list[str]]:
-    """Add every fault of a package; returns the recomputed row of result.csv, and the ids of the rules it misses."""
+) -> tuple[dict[str, Any] | None, list[Miss]]:
+    """Add every fault of a package; returns the recomputed row of result.csv, and the rules that it misses."""
     manifest = check_manifest(package, faults)
     index = index_package(package, faults)
     if index is None:
@@ -127,4 +132,4 @@ def _examine(
         from aiperf_orch.package.check_replay import check_replay  # it loads SciPy
 
         check_replay(index, replay)
-    return result_row(index.result), [miss.rule.id for miss in rules.misses(index.result)]
+    return result_row(index.result), rules_of(index.result).misses(index.result)
