@@ -20,6 +20,7 @@ from aiperf_orch.package.check_copies import check_copies
 from aiperf_orch.package.check_end_reasons import check_histories
 from aiperf_orch.package.check_ends import check_ends
 from aiperf_orch.package.check_events import check_events
+from aiperf_orch.package.check_formats import check_formats
 from aiperf_orch.package.check_journal import check_journal
 from aiperf_orch.package.check_placements import check_placements
 from aiperf_orch.package.check_speeds import check_speeds
@@ -113,6 +114,7 @@ def _examine(
     index = index_package(package, faults)
     if index is None:
         return None, []
+    check_formats(index)
     check_journal(index)
     check_trials(index)
     check_begins(index)
