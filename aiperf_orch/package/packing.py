@@ -42,9 +42,9 @@ from aiperf_orch.package.recorded_error import recorded_error
 from aiperf_orch.package.redaction import Redactor, names_of, redact_journal, secrets_of
 from aiperf_orch.package.system_json import best_weights, system_description
 from aiperf_orch.records.journal import AttemptEnd, EventsFile
-from aiperf_orch.results import rules
 from aiperf_orch.results.report import write_report
 from aiperf_orch.results.result import Result, result_of
+from aiperf_orch.results.rules import rules_of
 from aiperf_orch.results.tables import write_tables
 from aiperf_orch.settings.yaml_text import parse_yaml
 from aiperf_orch.util import users
@@ -105,6 +105,7 @@ def write_package(
                 directory, snapshot, folder, with_pseudonyms=with_pseudonyms, warn=warn
             )
         result = result_of(redacted_campaign, state)
+        rules = rules_of(result)
         write_derived(result)
         (folder / SYSTEM).write_bytes(_json(system_description(result)))
         top = f"aiperf-{directory.config.tag}"
@@ -116,7 +117,7 @@ def write_package(
                 "format": package_format(),
                 "versions": {"aiperf-orch": aiperf_orch.__version__},
                 "campaign": directory.config.tag,
-                "rules": {"version": rules.VERSION, "sha256": rules.RULE_SET.sha256},
+                "rules": {"version": rules.version, "sha256": rules.sha256},
                 **notes,
                 "best_weights": best_weights(result),
                 "files": hashes,

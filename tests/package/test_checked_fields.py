@@ -48,7 +48,7 @@ CHECKED: dict[str, dict[str, str]] = {
         "generation": "none: it counts the controllers, and none of its values is computed with",
     },
     "Created": {
-        "type": _READ, "settings_sha256": "settings.hash", "version": "none: only the writer knows it", "format": _READ,
+        "type": _READ, "settings_sha256": "settings.hash", "version": "journal.version", "format": "journal.version",
         "search": "none: the replay of proposals depends on it",
     },
     "Opened": {
