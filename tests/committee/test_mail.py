@@ -24,7 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiperf_orch.commands.mail import preview
-from aiperf_orch.committee.mail import compose
+from aiperf_orch.committee.mail import Envelope, compose
 from aiperf_orch.committee.smtp import check_address, parse_server, send, send_locally
 from aiperf_orch.package.packing import write_package
 from aiperf_orch.package.verify import verify
@@ -173,14 +173,9 @@ def _read(data: bytes | str | None) -> EmailMessage:
 
 
 def _compose(made: Any, **changes: Any) -> EmailMessage:
-    fields: dict[str, Any] = {
-        "sender": _FROM,
-        "recipients": [_TO],
-        "time": now(),
-        "most_bytes": 1 << 20,
-        "with_pseudonyms": False,
-    }
-    return compose(made.directory, **fields | changes)
+    envelope = Envelope(_FROM, changes.pop("recipients", [_TO]), changes.pop("time", now()))
+    fields: dict[str, Any] = {"most_bytes": 1 << 20, "with_pseudonyms": False}
+    return compose(made.directory, envelope, **fields | changes)
 
 
 def test_the_mail_has_summary_row_report_and_a_verified_package(mail: Any, made: Any, tmp_path: Path) -> None:
