@@ -114,7 +114,7 @@ def preview(message: EmailMessage) -> str:
 
 def _compose(contents: MailContents, recipients: Sequence[str], sender: str | None) -> EmailMessage:
     """The mail of a campaign, of a package or of a commitment."""
-    from aiperf_orch.committee.mail import Envelope, compose, compose_commitment, compose_package
+    from aiperf_orch.committee.mail import MailHeaders, compose, compose_commitment, compose_package
 
     most_bytes = contents.package_limit << 20
     if contents.package is not None:
@@ -122,19 +122,19 @@ def _compose(contents: MailContents, recipients: Sequence[str], sender: str | No
             raise UsageError("--package: sends this file as it is, without a campaign, --commitment or --pseudonyms")
         if sender is None:
             raise UsageError("--from: is required with --package")
-        envelope = Envelope(check_address(sender, "--from"), recipients, now())
-        return compose_package(contents.package, envelope, most_bytes=most_bytes, key=contents.key)
+        headers = MailHeaders(check_address(sender, "--from"), recipients, now())
+        return compose_package(contents.package, headers, most_bytes=most_bytes, key=contents.key)
     if contents.campaign_dir is None:
         raise UsageError("mail: name the campaign's directory, or a package with --package FILE")
     directory = CampaignDirectory.open(contents.campaign_dir)
-    envelope = Envelope(_sender(sender, directory), recipients, now())
+    headers = MailHeaders(_sender(sender, directory), recipients, now())
     if contents.commitment:
         if contents.key or contents.pseudonyms:
             raise UsageError("--commitment: sends no package: leave out --sign and --pseudonyms")
-        return compose_commitment(directory, envelope, *_commitment(directory))
+        return compose_commitment(directory, headers, *_commitment(directory))
     return compose(
         directory,
-        envelope,
+        headers,
         most_bytes=most_bytes,
         with_pseudonyms=contents.pseudonyms,
         key=contents.key,

@@ -19,7 +19,8 @@ from aiperf_orch.util.text import visible, wrap_text
 from aiperf_orch.util.units import format_number, format_ops
 
 _WIDTH: Final = 80
-_INDENT: Final = 7  # of details
+_INDENT: Final = " " * 7  # of details
+_BULLET: Final = f"{_INDENT}* "
 _WITHOUT_PLACE: Final = {
     Status.NOT_RANKABLE: "Without a place: rules are missed",
     Status.UNSIGNED: "Without a place: no signature by one of the signers",
@@ -74,7 +75,7 @@ def _scores(entries: Sequence[RankingEntry]) -> list[str]:
         if efficiency := _efficiency(entry):
             lines += _detail(efficiency)
         for note in entry.notes:
-            lines += _detail(f"* {note}")
+            lines += _hanging(_BULLET, note)
     return lines
 
 
@@ -87,7 +88,7 @@ def _efficiency(entry: RankingEntry) -> str:
     if known["score_per_accelerator"] is not None:
         parts.append(f"{format_ops(known['score_per_accelerator'])} an accelerator")
     if known["share_of_peak"] is not None:
-        parts.append(f"{known['share_of_peak']:.1%} of the peak")
+        parts.append(f"{100 * known['share_of_peak']:.3g} % of the peak")
     if known["operations_per_joule"] is not None and row:
         of = f" ({visible(row.energy_of)})" if row.energy_of else ""
         parts.append(f"{format_number(known['operations_per_joule'])} operations a joule{of}")
@@ -98,10 +99,14 @@ def _files(entries: Sequence[RankingEntry]) -> list[str]:
     lines = []
     for entry in entries:
         lines += _hanging(f"{entry.status.value:<13}  ", entry.name)
-        if entry.submission.row:
-            lines += _detail(f"{format_ops(entry.score)}; {entry.submission.row.system}")
+        row = entry.submission.row
+        if row:
+            lines += _detail(f"{format_ops(entry.score)}; {row.system}")
+            lines += _detail(f"by {row.submitter}")
+        if entry.submission.signed_by:
+            lines += _detail(f"signed by {entry.submission.signed_by}")
         for note in entry.notes:
-            lines += _detail(f"* {note}")
+            lines += _hanging(_BULLET, note)
     return lines
 
 
@@ -127,7 +132,7 @@ def _announced(entries: Sequence[RankingEntry], announced: Mapping[str, Announce
 
 
 def _detail(text: str) -> list[str]:
-    return _hanging(" " * _INDENT, text)
+    return _hanging(_INDENT, text)
 
 
 def _hanging(cells: str, text: str) -> list[str]:

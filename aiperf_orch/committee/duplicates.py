@@ -94,9 +94,9 @@ def _why_first(original: RankingEntry, entry: RankingEntry) -> str:
 
 def _with_conflicts(entry: RankingEntry, others: Sequence[RankingEntry]) -> RankingEntry:
     """The entry with a note of other files of its campaign, and of those with the same losses at other times."""
+    if entry.submission.signed_by:  # unsigned files say nothing about a signed one
+        others = [other for other in others if other.submission.signed_by]
     rivals = [other for other in others if entry.is_of_campaign(other)]
-    if entry.submission.signed_by:
-        rivals = [other for other in rivals if other.submission.signed_by]
     if rivals:
         why = "of the same campaign, and no common signer shows which one counts"
         verb = "is" if len(rivals) == 1 else "are"

@@ -24,7 +24,7 @@ from aiperf_orch.util.temporary_folders import scratch_folder
 from aiperf_orch.util.units import format_duration
 
 _PRELOADED: Final = ["aiperf_orch.committee.submission", "aiperf_orch.package.verify"]
-_END_SECONDS: Final = 10.0  # until a process that has answered has ended
+_END_SECONDS: Final = 10.0  # that a process may take to end: on a file system that hangs it cannot be ended
 
 
 def read_isolated(path: Path, signers: Path | None, seconds: float) -> Submission:
@@ -49,7 +49,7 @@ def read_isolated(path: Path, signers: Path | None, seconds: float) -> Submissio
             return _answer(process, receiver, path, seconds)
         finally:
             process.kill()
-            process.join()
+            process.join(_END_SECONDS)
             receiver.close()
 
 

@@ -42,7 +42,7 @@ _ANY_CONTENT: Final = ("application", "octet-stream", dict[str, str]())
 
 
 @dataclass(frozen=True)
-class Envelope:
+class MailHeaders:
     """Sender, recipients and date of a mail. Addresses are those that `check_address` has accepted."""
 
     sender: str
@@ -82,7 +82,7 @@ class Attachment:
 
 def compose(
     directory: CampaignDirectory,
-    envelope: Envelope,
+    headers: MailHeaders,
     *,
     most_bytes: int,
     with_pseudonyms: bool,
@@ -95,7 +95,7 @@ def compose(
 
     Args:
         directory: the campaign directory.
-        envelope: sender, recipients and date.
+        headers: sender, recipients and date.
         most_bytes: a larger package is not attached; the mail states its SHA-256 instead.
         with_pseudonyms: replace names of hosts and users in the package by pseudonyms.
         key: SSH key that signs the package; the signature is attached. None signs nothing.
@@ -109,15 +109,15 @@ def compose(
         result = write_package(directory, path, with_pseudonyms=with_pseudonyms, snapshot=snapshot)
         if key is not None:
             sign(path, key)
-        return _result_mail(envelope, result, path, signature_of(path), most_bytes)
+        return _result_mail(headers, result, path, signature_of(path), most_bytes)
 
 
-def compose_package(package: Path, envelope: Envelope, *, most_bytes: int, key: Path | None = None) -> EmailMessage:
+def compose_package(package: Path, headers: MailHeaders, *, most_bytes: int, key: Path | None = None) -> EmailMessage:
     """Compose the mail of a result from its package, which is attached as it is, with the signature beside it.
 
     Args:
         package: the file; it is verified first.
-        envelope: sender, recipients and date.
+        headers: sender, recipients and date.
         most_bytes: a larger package is not attached; the mail states its SHA-256 instead.
         key: SSH key that signs the package for this mail. None attaches the signature beside it, if there is one.
 
@@ -135,7 +135,7 @@ def compose_package(package: Path, envelope: Envelope, *, most_bytes: int, key: 
             signature = sign(link, key)
 
         def inspect(index: PackageIndex) -> None:
-            mails.append(_result_mail(envelope, index.result, package, signature, most_bytes))
+            mails.append(_result_mail(headers, index.result, package, signature, most_bytes))
 
         found = verify(package, inspect=inspect)
     if found.faults or not mails:
@@ -145,31 +145,31 @@ def compose_package(package: Path, envelope: Envelope, *, most_bytes: int, key: 
 
 
 def compose_commitment(
-    directory: CampaignDirectory, envelope: Envelope, commitment: str, began: datetime
+    directory: CampaignDirectory, headers: MailHeaders, commitment: str, began: datetime
 ) -> EmailMessage:
     """Compose the mail that announces a campaign by its commitment.
 
     Args:
         directory: the campaign directory.
-        envelope: sender, recipients and date.
+        headers: sender, recipients and date.
         commitment: to the campaign.
         began: time of the journal's first line.
     """
     system, tag = directory.settings.system, directory.config.tag
-    message = envelope.message(f"AIPerf commitment: {system.name}", f"{tag}.commitment.{commitment[:32]}")
+    message = headers.message(f"AIPerf commitment: {system.name}", f"{tag}.commitment.{commitment[:32]}")
     text = _text(
         "mail_commitment.txt.j2",
         system=system,
         campaign=tag,
         began=format_time(began),
         commitment=commitment,
-        date=envelope.time.date().isoformat(),
+        date=headers.time.date().isoformat(),
     )
     message.set_content(text, cte="quoted-printable")
     return message
 
 
-def _result_mail(envelope: Envelope, result: Result, package: Path, signature: Path, most_bytes: int) -> EmailMessage:
+def _result_mail(headers: MailHeaders, result: Result, package: Path, signature: Path, most_bytes: int) -> EmailMessage:
     # attach the redacted files of the package, never those of the campaign directory
     files = [_from_package(package, name) for name in (MEMBERS.result.name, MEMBERS.report.name)]
     packed = _packed(package, most_bytes)
@@ -178,7 +178,7 @@ def _result_mail(envelope: Envelope, result: Result, package: Path, signature: P
         attached.append(Attachment.of(signature.name, signature.read_bytes()))
     row = result_row(result)
     marks = "SIMULATED, " if result.simulated else ""
-    message = envelope.message(
+    message = headers.message(
         f"AIPerf result ({marks}{format_ops(result.score.score)}): {row['system']}",
         f"{row['campaign']}.{files[0].sha256[:32]}",
     )

@@ -2,7 +2,7 @@
 
 The hashes do not depend on names, dates or settings. An epoch has three of them:
 
-- measured: loss, error, operations and duration;
+- measured: loss, error, operations and duration, of epochs that are long enough for durations to differ;
 - timed: start in the campaign, duration and operations, which are the same in a copy with other losses;
 - learned: loss, error and operations, which are the same in a copy with other times, but also in an honest campaign
   that repeats another one with its seed on a machine that computes deterministically.
@@ -23,7 +23,8 @@ from aiperf_orch.records.events import Epoch
 
 _BYTES: Final = 8  # of a hash
 _SHARE: Final = 10  # one tenth of the epochs
-_LEAST: Final = 10  # epochs: fewer equal times may occur by chance
+_LEAST: Final = 10  # epochs, or all: fewer may be equal by chance
+_LONG: Final = timedelta(seconds=10)  # repeated epochs of this length rarely take equal milliseconds
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 Hashes = npt.NDArray[np.uint64]
@@ -34,9 +35,9 @@ class Measurements:
     """Hashes of a campaign's counted epochs, each kind sorted and without repetitions.
 
     Attributes:
-        sha256: of the measured epochs together: equal for equal measurements.
+        sha256: of loss, error, operations and duration of all epochs.
         simulated: whether they were simulated: then only wholly equal ones are the same.
-        measured: hashes of loss, error, operations and duration.
+        measured: hashes of loss, error, operations and duration, of long epochs.
         timed: hashes of start, duration and operations.
         learned: hashes of loss, error and operations.
     """
@@ -49,13 +50,14 @@ class Measurements:
 
     def equal(self, other: Measurements) -> bool:
         """Whether all epochs are the same, and there are any."""
-        return self.measured.size > 0 and self.sha256 == other.sha256 and np.array_equal(self.timed, other.timed)
+        return self.timed.size > 0 and self.sha256 == other.sha256 and np.array_equal(self.timed, other.timed)
 
     def repeats(self, other: Measurements) -> bool:
-        """Whether a considerable part of these epochs, a tenth and at least ten, are epochs of the other campaign."""
+        """Whether a tenth of these epochs, or more, are epochs of the other campaign."""
         if self.simulated or other.simulated:
             return self.equal(other)
-        return any(_is_considerable(shared, own) for shared, own in self._shared(other))
+        shared = np.intersect1d(self.measured, other.measured, assume_unique=True).size
+        return shared >= max(1, self.measured.size / _SHARE) or _is_considerable(self.timed, other.timed)
 
     def holds_common(self, one: Measurements, other: Measurements) -> bool:
         """Whether at least half of the epochs that two campaigns have in common are in these measurements."""
@@ -71,15 +73,10 @@ class Measurements:
         """Whether a considerable part of the losses and errors are those of the other campaign, at other times."""
         if self.simulated or other.simulated:
             return False
-        return _is_considerable(np.intersect1d(self.learned, other.learned, assume_unique=True), self.learned)
+        return _is_considerable(self.learned, other.learned)
 
     def _kinds(self) -> tuple[Hashes, Hashes]:
         return self.measured, self.timed
-
-    def _shared(self, other: Measurements) -> list[tuple[Hashes, Hashes]]:
-        """For each kind the hashes that both campaigns have, and those of this one."""
-        pairs = zip(self._kinds(), other._kinds(), strict=True)
-        return [(np.intersect1d(own, others, assume_unique=True), own) for own, others in pairs]
 
 
 def measurements_of(epochs: Sequence[Epoch], started: datetime | None, *, simulated: bool) -> Measurements:
@@ -90,15 +87,17 @@ def measurements_of(epochs: Sequence[Epoch], started: datetime | None, *, simula
         started: the campaign's first begin; None where there is none, and no epoch.
         simulated: whether they were simulated.
     """
-    measured, timed, learned = [], [], []
+    measured, long, timed, learned = [], [], [], []
     for epoch in epochs:
         duration = (epoch.end - epoch.start) // _MICROSECOND
         start = (epoch.start - started) // _MICROSECOND if started else 0
         learned.append(f"{epoch.loss!r} {epoch.error!r} {epoch.ops}")
         measured.append(f"{learned[-1]} {duration}")
+        if epoch.end - epoch.start >= _LONG:
+            long.append(measured[-1])
         timed.append(f"{start} {duration} {epoch.ops}")
     sha256 = hashlib.sha256("\n".join(sorted(measured)).encode()).hexdigest()
-    return Measurements(sha256, simulated, _hashes(measured), _hashes(timed), _hashes(learned))
+    return Measurements(sha256, simulated, _hashes(long), _hashes(timed), _hashes(learned))
 
 
 def _hashes(texts: Iterable[str]) -> Hashes:
@@ -106,5 +105,7 @@ def _hashes(texts: Iterable[str]) -> Hashes:
     return np.unique(np.frombuffer(data, dtype=np.uint64))
 
 
-def _is_considerable(shared: Hashes, own: Hashes) -> bool:
-    return shared.size > 0 and shared.size >= max(own.size / _SHARE, min(own.size, _LEAST))
+def _is_considerable(own: Hashes, other: Hashes) -> bool:
+    """Whether a tenth of the own hashes, and ten or all of them, are hashes of the other campaign."""
+    shared = np.intersect1d(own, other, assume_unique=True).size
+    return shared > 0 and shared >= max(own.size / _SHARE, min(own.size, _LEAST))

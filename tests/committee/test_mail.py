@@ -6,7 +6,9 @@ import asyncio
 import email
 import email.policy
 import hashlib
+import json
 import os
+import shutil
 import ssl
 import subprocess
 import sys
@@ -24,14 +26,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aiperf_orch.commands.mail import preview
-from aiperf_orch.committee.mail import Envelope, compose
+from aiperf_orch.committee.mail import MailHeaders, compose
 from aiperf_orch.committee.smtp import check_address, parse_server, send, send_locally
 from aiperf_orch.package.packing import write_package
+from aiperf_orch.package.signature import sign
 from aiperf_orch.package.verify import verify
 from aiperf_orch.results.result import compute_result
 from aiperf_orch.util.errors import AiperfError, UsageError
 from aiperf_orch.util.units import format_ops, now
-from package_fixtures import add_attempt
+from package_fixtures import add_attempt, add_trials
 
 # aiosmtpd does not detect implicit TLS
 pytestmark = pytest.mark.filterwarnings("ignore:Requiring AUTH")
@@ -173,9 +176,9 @@ def _read(data: bytes | str | None) -> EmailMessage:
 
 
 def _compose(made: Any, **changes: Any) -> EmailMessage:
-    envelope = Envelope(_FROM, changes.pop("recipients", [_TO]), changes.pop("time", now()))
+    headers = MailHeaders(_FROM, changes.pop("recipients", [_TO]), changes.pop("time", now()))
     fields: dict[str, Any] = {"most_bytes": 1 << 20, "with_pseudonyms": False}
-    return compose(made.directory, envelope, **fields | changes)
+    return compose(made.directory, headers, **fields | changes)
 
 
 def test_the_mail_has_summary_row_report_and_a_verified_package(mail: Any, made: Any, tmp_path: Path) -> None:
@@ -245,6 +248,141 @@ def test_the_user_confirms_before_sending(made: Any, start: Any, answer: str, se
     assert "Send it?" in done.stderr
     assert len(server.inbox.mails) == sent
     assert done.returncode == (0 if sent else 1)
+
+
+# signed and existing packages, commitments
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Path:
+    """A key; `signers` is the committee's file that allows it."""
+    if shutil.which("ssh-keygen") is None:
+        pytest.skip("signatures need ssh-keygen (openssh-client)")
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    (tmp_path / "signers").write_text(f"site@example.org {key.with_suffix('.pub').read_text()}")
+    return key
+
+
+def _save_attachments(message: EmailMessage, folder: Path) -> list[str]:
+    """Save a mail's attachments as a committee does; returns their names."""
+    folder.mkdir()
+    names = []
+    for part in message.iter_attachments():
+        name, data = str(part.get_filename()), part.get_content()
+        (folder / name).write_bytes(data if isinstance(data, bytes) else data.encode())
+        names.append(name)
+    return names
+
+
+def test_a_signed_mail_passes_the_ranking_of_its_receiver(
+    mail: Any, made: Any, start: Any, aiperf: Any, key: Path, tmp_path: Path
+) -> None:
+    server = start()
+    done = mail("--smtp", f"127.0.0.1:{server.port}", "--tls", "none", "--yes", "--sign", key)
+    assert done.returncode == 0, done.stderr
+    [envelope] = server.inbox.mails
+    package = f"aiperf-{made.directory.config.tag}.tar.gz"
+    names = _save_attachments(_read(envelope.content), tmp_path / "received")
+    assert names == ["result.csv", "report.html", package, f"{package}.sig"]
+    found = verify(tmp_path / "received" / package, tmp_path / "signers")
+    assert (found.verified, found.signed_by) == (True, "site@example.org")
+    [row] = json.loads(aiperf("rank", f"received/{package}", "--signers", "signers", "--format", "json").stdout)
+    assert (row["signed_by"], row["status"]) == ("site@example.org", "not rankable")  # it is simulated
+
+
+def test_an_existing_package_is_sent_as_it_is(aiperf: Any, made: Any, start: Any, key: Path, tmp_path: Path) -> None:
+    write_package(made.directory, tmp_path / "mine.tar.gz", with_pseudonyms=True)
+    sign(tmp_path / "mine.tar.gz", key)
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("mine*")}
+    server = start()
+    command = ("mail", "--package", "mine.tar.gz", "--to", _TO, "--from", _FROM, "--yes")
+    done = aiperf(*command, "--smtp", f"127.0.0.1:{server.port}", "--tls", "none")
+    assert done.returncode == 0, done.stderr
+    message = _read(server.inbox.mails[0].content)
+    assert message["Subject"].startswith("AIPerf result (SIMULATED, ")
+    _save_attachments(message, tmp_path / "received")
+    received = {path.name: path.read_bytes() for path in (tmp_path / "received").glob("mine*")}
+    assert received == before
+    assert sorted(path.name for path in (tmp_path / "received").iterdir()) == [
+        *sorted(before),
+        "report.html",
+        "result.csv",
+    ]
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("mine*")} == before
+
+
+def test_an_existing_package_can_be_signed_for_the_mail(aiperf: Any, made: Any, key: Path, tmp_path: Path) -> None:
+    write_package(made.directory, tmp_path / "mine.tar.gz", with_pseudonyms=False)
+    command = ("mail", "--package", "mine.tar.gz", "--to", _TO, "--from", _FROM, "--save", "x.eml")
+    assert aiperf(*command, "--sign", key, "--package-limit", "0").returncode == 0
+    message = _read((tmp_path / "x.eml").read_bytes())
+    assert _save_attachments(message, tmp_path / "received") == ["result.csv", "report.html", "mine.tar.gz.sig"]
+    assert not (tmp_path / "mine.tar.gz.sig").exists()
+    shutil.copyfile(tmp_path / "mine.tar.gz", tmp_path / "received" / "mine.tar.gz")
+    assert verify(tmp_path / "received" / "mine.tar.gz", tmp_path / "signers").verified
+    body = message.get_body(("plain",))
+    assert body is not None
+    assert hashlib.sha256((tmp_path / "mine.tar.gz").read_bytes()).hexdigest() in body.get_content()
+
+
+def test_a_faulty_package_is_not_sent(aiperf: Any, tampered: Any, tmp_path: Path) -> None:
+    tampered.files["result.csv"] = tampered.files["result.csv"].replace(b"a test system", b"another system")
+    tampered.write(tmp_path / "bad.tar.gz")
+    (tmp_path / "text").write_text("no package")
+    command = ("mail", "--to", _TO, "--from", _FROM, "--save", "x.eml", "--package")
+    done = aiperf(*command, "bad.tar.gz")
+    assert done.returncode == 1
+    assert "bad.tar.gz: not sent, since it is not verified: result.csv:2: system: " in done.stderr
+    assert aiperf(*command, "text").returncode == 1
+    assert not (tmp_path / "x.eml").exists()
+
+
+def test_a_commitment_is_mailed_and_listed_by_the_committee(aiperf: Any, make_true: Any, tmp_path: Path) -> None:
+    made = make_true(empty=True, system__submitter="A Site")  # it runs
+    done = aiperf("mail", made.path, "--commitment", "--to", _TO, "--from", _FROM, "--save", "x.eml")
+    assert done.returncode == 0, done.stderr
+    message = _read((tmp_path / "x.eml").read_bytes())
+    assert message["Subject"] == "AIPerf commitment: a test system"
+    assert list(message.iter_attachments()) == []
+    body = message.get_body(("plain",))
+    assert body is not None
+    [line] = [line.strip() for line in body.get_content().splitlines() if line.endswith(format(now(), "%Y-%m-%d"))]
+    add_trials(made)
+    write_package(made.directory, tmp_path / "p.tar.gz", with_pseudonyms=False)
+    assert verify(tmp_path / "p.tar.gz", commitment=line.partition(",")[0]).verified
+    (tmp_path / "announced").write_text(f"{line}\n")
+    [row] = json.loads(aiperf("rank", "p.tar.gz", "--commitments", "announced", "--format", "json").stdout)
+    assert (row["announced"], row["commitment"]) == ("yes", line.partition(",")[0])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--from", _FROM], "name the campaign's directory, or a package with --package FILE"),
+        (["--package", "p.tar.gz"], "--from: is required with --package"),
+        (["--package", "p.tar.gz", "--pseudonyms", "--from", _FROM], "--package: sends this file as it is"),
+        (["--package", "p.tar.gz", "--commitment", "--from", _FROM], "--package: sends this file as it is"),
+        (["--package", "nowhere.tar.gz", "--from", _FROM], "nowhere.tar.gz: cannot be read"),
+        (["CAMPAIGN", "--package", "p.tar.gz", "--from", _FROM], "--package: sends this file as it is"),
+        (["CAMPAIGN", "--commitment", "--sign", "key", "--from", _FROM], "--commitment: sends no package"),
+        (["CAMPAIGN", "--sign", "nowhere", "--from", _FROM], "nowhere: no such key"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(
+    aiperf: Any, made: Any, options: list[str], message: str
+) -> None:
+    words = [str(made.path) if word == "CAMPAIGN" else word for word in options]
+    done = aiperf("mail", *words, "--to", _TO, "--save", "x.eml")
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+def test_a_campaign_that_has_not_begun_has_no_commitment(aiperf: Any, made: Any) -> None:
+    made.directory.journal.unlink()
+    done = aiperf("mail", made.path, "--commitment", "--to", _TO, "--from", _FROM, "--save", "x.eml")
+    assert done.returncode == 2
+    assert "has no commitment yet: `aiperf-orch run` begins the campaign" in done.stderr
 
 
 # delivery

@@ -21,7 +21,8 @@ from typing import Any
 import pytest
 
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.committee.ranking import Status, rank
+from aiperf_orch.committee.entries import Status
+from aiperf_orch.committee.ranking import rank
 from aiperf_orch.committee.submission import read_submission
 from aiperf_orch.package.signature import sign
 from aiperf_orch.package.verify import verify
