@@ -79,7 +79,8 @@ def withdraw(entries: Sequence[RankingEntry], withdrawn: Mapping[str, Withdrawal
             ", ".join(hashes[:3]) + (" …" if len(hashes) > 3 else ""),
         )
     lines = [_line(entry, withdrawn, ambiguous) for entry in entries]
-    for name in withdrawn.keys() - ambiguous - {line.name for line in lines if line}:
+    effective = ambiguous | {line.name for line in lines if line}
+    for name in (name for name in withdrawn if name not in effective):
         _log.warning("%s: none of the files is of %s", withdrawn[name].where, name)
     named = [position for position, line in enumerate(lines) if line]
     resolved = []
