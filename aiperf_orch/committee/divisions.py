@@ -12,13 +12,18 @@ from aiperf_orch.results import rules
 _CLOSED: Final = "closed"
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Division:
     """Results that are comparable: of one version of the rules, one data set, and `closed` or `open`."""
 
     rules: str
     data: str
     openness: str
+
+    @property
+    def position(self) -> tuple[int, str, str]:
+        """Sorts divisions: the newest rules first, then by name."""
+        return -list(rules.FROZEN).index(self.rules), self.data, self.openness
 
     def __str__(self) -> str:
         return f"{self.rules}, {self.data}, {self.openness}"

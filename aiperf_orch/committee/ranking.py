@@ -93,7 +93,8 @@ def _placed(entries: Sequence[RankingEntry]) -> list[RankingEntry]:
         if entry.status is Status.RANKED and entry.submission.row:
             divisions.setdefault(division_of(entry.submission.row), []).append(entry)
     placed: list[RankingEntry] = []
-    for _, ranked in sorted(divisions.items()):
+    for key in sorted(divisions, key=lambda key: key.position):
+        ranked = divisions[key]
         ranked.sort(key=lambda entry: -entry.score)
         places: dict[float, int] = {}
         for place, entry in enumerate(ranked, start=1):

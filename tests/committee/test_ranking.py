@@ -58,8 +58,8 @@ def test_places_are_counted_in_each_division() -> None:
 
 def test_results_of_two_versions_of_the_rules_are_not_ranked_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aiperf_orch.results.rules.FROZEN", {"aiperf-1.0": "", "aiperf-9.9": ""})
-    sent = [package("a", 0, operations=10**17), package("b", 1, rules="aiperf-9.9")]
-    assert outcome(sent) == {"a": "1", "b": "1"}
+    sent = [package("a", 0), package("b", 1, rules="aiperf-9.9", operations=10**17), package("c", 2, operations=1)]
+    assert list(outcome(sent).items()) == [("b", "1"), ("a", "1"), ("c", "2")]
 
 
 def test_submissions_that_miss_a_rule_have_no_place() -> None:
