@@ -39,7 +39,7 @@ def mark_duplicates(entries: Sequence[RankingEntry], received: Sequence[RankingE
         else:
             entry = _with_conflicts(entry, [entries[other] for other in standing if other != position])
             if position in copies:
-                entry = entry.noted(f"{named(copies[position])} gave the same epochs later")
+                entry = entry.noted(f"its epochs are also in {named(copies[position])}")
         resolved[position] = entry
     return resolved
 

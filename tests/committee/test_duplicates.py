@@ -125,7 +125,7 @@ def test_a_conflict_with_an_unsigned_copy_is_noted_at_the_copy_only() -> None:
 def test_the_original_and_its_copies_name_one_another() -> None:
     copies = [package(f"copy{number}", number, range(20)) for number in range(1, 6)]
     said = notes(ranked([package("a"), *copies]))
-    assert said["a"] == "copy1, copy2, copy3 and 2 more gave the same epochs later"
+    assert said["a"] == "its epochs are also in copy1, copy2, copy3 and 2 more"
     assert said["copy5"] == "has the epochs of a, which was given first"
 
 

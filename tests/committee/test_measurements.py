@@ -32,6 +32,12 @@ def test_short_epochs_of_one_seed_take_equal_milliseconds_and_are_no_copy() -> N
     assert _short(20_000, later=0.013).repeats(_short(20_000, later=0))
 
 
+def test_simulated_campaigns_of_one_seed_learn_alike_and_are_not_noted() -> None:
+    first, again = measured(range(20), simulated=True), measured(range(20), simulated=True, later=1)
+    assert not again.learned_as(first)
+    assert not again.repeats(first)
+
+
 @pytest.mark.parametrize(("shared", "own", "repeats"), [(1, 10, True), (1, 11, False), (5, 50, True), (3, 31, False)])
 def test_a_tenth_of_the_own_epochs_is_enough(shared: int, own: int, repeats: bool) -> None:
     other = measured(range(1000))
