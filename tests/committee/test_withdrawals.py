@@ -99,6 +99,16 @@ _CASES: dict[str, tuple[list[Submission], list[str], dict[str, str]]] = {
         [HASHES[1]],
         {"a": "1", "copy": "withdrawn"},
     ),
+    "a signer's earlier package with the epochs is withdrawn, too": (
+        [package("a", 1, range(20), signed_by="s"), package("b", signed_by="s")],
+        [HASHES[0]],
+        {"a": "withdrawn", "b": "withdrawn"},
+    ),
+    "a tag withdraws all packages of its campaign": (
+        [_A, package("b", 0, range(50, 70), operations=1)],
+        ["abcde"],
+        {"a": "withdrawn", "b": "withdrawn"},
+    ),
     "a tag of two sites withdraws neither": (
         [_A, package("b", 1, operations=1)],
         ["abcde"],
