@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import shutil
@@ -208,6 +210,15 @@ def test_hostile_names_reach_neither_the_terminal_nor_the_columns(
         done = aiperf("rank", made["victim"], "--format", form, "--", *names)
         assert done.returncode == 0
         assert all(line.isprintable() for line in done.stdout.splitlines())
+
+
+def test_no_cell_begins_a_formula(aiperf: Any, tmp_path: Path) -> None:
+    for number, name in enumerate(["=1+1.csv", "@x.csv", "-x.csv", "+x.csv"]):
+        result_rows.write(tmp_path / name, settings_sha256=result_rows.HASHES[number])
+    done = aiperf("rank", "--format", "csv", "--", *sorted(path.name for path in tmp_path.glob("*.csv")))
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert len(rows) == 4
+    assert not any(cell.startswith(("=", "+", "-", "@")) for row in rows for cell in row.values())
 
 
 def test_pipes_and_folders_do_not_stop_the_list(aiperf: Any, made: Mapping[str, Path], tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Tests of the width and the wrapping of texts on a terminal."""
+"""Escaping of untrusted text for terminals and spreadsheets."""
 
 from __future__ import annotations
 
@@ -6,36 +6,47 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiperf_orch.util.text import text_width, visible, wrap_text
+from aiperf_orch.util.text import escape_formula, one_line, visible, visible_lines
 
-pytestmark = pytest.mark.unit
-
-
-@pytest.mark.parametrize(
-    ("text", "width"), [("", 0), ("abc", 3), ("北京", 4), ("e\u0301", 1), ("\uff21\uff22", 4), ("ｱ", 1)]
-)
-def test_the_columns_of_a_text(text: str, width: int) -> None:
-    assert text_width(text) == width
+_ANY = st.text(st.characters(exclude_categories=()))
 
 
 @pytest.mark.parametrize(
-    ("text", "lines"),
+    ("text", "shown"),
     [
-        ("", [""]),
-        ("a name", ["a name"]),
-        ("a long name", ["a long", "name"]),
-        ("abcdefghij", ["abcdef", "ghij"]),
-        ("ab  cdefghij k", ["ab", "cdefgh", "ij k"]),
-        ("超级计算机", ["超级计", "算机"]),
+        ("n1.example.org", "n1.example.org"),
+        ("Zürich 日本語 Ωμέγα 🚀", "Zürich 日本語 Ωμέγα 🚀"),
+        ("\x1b[31mred\x1b[0m", r"\x1b[31mred\x1b[0m"),
+        ("\x1b]0;title\x07", r"\x1b]0;title\x07"),
+        ("\x9b2J", r"\x9b2J"),
+        ("a\rb\x08\x7f", r"a\rb\x08\x7f"),
+        ("\u202egpj.exe\u2066\u2069", r"\u202egpj.exe\u2066\u2069"),
+        ("\u2028\u2029\x85", r"\u2028\u2029\x85"),
+        ("\udc80", r"\udc80"),
+        ("\U000e0041", r"\U000e0041"),
+        ("[red]no markup[/red]", "[red]no markup[/red]"),
     ],
 )
-def test_lines_break_at_spaces_and_within_long_words(text: str, lines: list[str]) -> None:
-    assert wrap_text(text, 6) == lines
+def test_an_unprintable_character_becomes_its_code(text: str, shown: str) -> None:
+    assert (visible(text), visible_lines(text)) == (shown, shown)
 
 
-@given(st.text())
-def test_no_line_is_wider_and_no_letter_is_lost(text: str) -> None:
-    shown = visible(text)
-    lines = wrap_text(shown, 7)
-    assert all(text_width(line) <= 7 for line in lines)
-    assert "".join("".join(lines).split()) == "".join(shown.split())
+def test_line_ends_and_tabs_stay_in_multi_line_text_only() -> None:
+    assert visible("a\n\tb") == r"a\n\tb"
+    assert visible_lines("a\n\tb\r\n") == "a\n\tb\\r\n"
+    assert one_line(" a\n\t b\x1b \x85c ") == r"a b\x1b c"
+
+
+@given(_ANY)
+def test_escaped_text_has_no_terminal_sequences(text: str) -> None:
+    assert visible(text).isprintable()
+    assert all(letter.isprintable() or letter in "\n\t" for letter in visible_lines(text))
+    assert one_line(text).isprintable()
+    visible_lines(text).encode()
+
+
+@given(_ANY)
+def test_no_cell_is_a_formula(text: str) -> None:
+    cell = escape_formula(text)
+    assert cell in (text, f"'{text}")
+    assert not cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
