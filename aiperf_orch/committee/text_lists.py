@@ -1,4 +1,4 @@
-"""Lists that a committee keeps by hand: text files of one item a line, with `#` for comments."""
+"""Lists that a committee maintains: text files of one item a line, with `#` for comments."""
 
 from __future__ import annotations
 
