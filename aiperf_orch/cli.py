@@ -214,7 +214,7 @@ def package(campaign_dir: Path, output: Path, pseudonyms: bool, weights: bool, k
 
 
 @main.command()
-@options.CAMPAIGN_DIR
+@options.OPTIONAL_CAMPAIGN_DIR
 @click.option("--to", "recipients", multiple=True, required=True, metavar="ADDRESS", help="Recipient; may be repeated.")
 @click.option("--from", "sender", metavar="ADDRESS", help="Sender; default: the site file's system.contact.")
 @click.option("--smtp", metavar="HOST[:PORT]", help="Send it through this mail server.")
@@ -229,6 +229,11 @@ def package(campaign_dir: Path, output: Path, pseudonyms: bool, weights: bool, k
 )
 @click.option("--sendmail", is_flag=True, help="Send it by this machine's sendmail.")
 @click.option("--save", type=click.Path(path_type=Path), metavar="FILE.eml", help="Write it to a file.")
+@click.option("--package", type=click.Path(path_type=Path), metavar="FILE", help="Send this package as it is.")
+@click.option(
+    "--sign", "key", type=click.Path(path_type=Path), metavar="KEY", help="Sign the package with this SSH key."
+)
+@click.option("--commitment", is_flag=True, help="Send only the commitment to a campaign that has begun.")
 @click.option(
     "--package-limit",
     type=click.IntRange(0, 1024),
@@ -240,7 +245,7 @@ def package(campaign_dir: Path, output: Path, pseudonyms: bool, weights: bool, k
 @options.PSEUDONYMS
 @click.option("--yes", is_flag=True, help="Send without asking.")
 def mail(
-    campaign_dir: Path,
+    campaign_dir: Path | None,
     recipients: tuple[str, ...],
     sender: str | None,
     smtp: str | None,
@@ -249,27 +254,28 @@ def mail(
     timeout: str,
     sendmail: bool,
     save: Path | None,
+    package: Path | None,
+    key: Path | None,
+    commitment: bool,
     package_limit: int,
     pseudonyms: bool,
     yes: bool,
 ) -> None:
-    """Mail a campaign's result, report and package.
+    """Mail a campaign's result, report and package, or its commitment.
 
     A preview is shown first. The same result always has the same Message-ID.
     """
-    from aiperf_orch.commands.mail import mail_result
+    from aiperf_orch.commands.mail import MailContents, mail_result
     from aiperf_orch.committee.smtp import parse_server
 
     server = None if smtp is None else parse_server(smtp, tls, login_file, timeout)
     output = mail_result(
-        campaign_dir,
+        MailContents(campaign_dir, package, key, commitment, package_limit, pseudonyms),
         recipients=recipients,
         sender=sender,
         server=server,
         sendmail=sendmail,
         save=save,
-        package_limit=package_limit,
-        pseudonyms=pseudonyms,
         yes=yes,
     )
     _finish(output)
@@ -332,18 +338,35 @@ def evaluate(package: Path, data: Path | None, form: str) -> None:
     "--signers",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Require each package to be signed by one of these signers.",
+    help="Only packages that one of these signers signed have a place.",
+)
+@click.option(
+    "--commitments",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Announced campaigns, a line each: commitment, site and date, with commas.",
+)
+@click.option(
+    "--timeout", default="15m", show_default=True, metavar="TIME", help="Maximum time for the check of one file."
 )
 @options.FORMAT
-def rank(files: tuple[Path, ...], withdrawn: Path | None, signers: Path | None, form: str) -> None:
-    """Rank packages and result.csv files by score.
+def rank(
+    files: tuple[Path, ...],
+    withdrawn: Path | None,
+    signers: Path | None,
+    commitments: Path | None,
+    timeout: str,
+    form: str,
+) -> None:
+    """Rank packages by score, and list result.csv files.
 
-    FILES are in the order in which they were received: of several files of one campaign the last one counts. A package
-    is verified; a result.csv cannot be.
+    FILES are in the order in which they were received: of several packages with the same epochs the first one counts,
+    and of several versions that one signer sent of a campaign the last one.
     """
     from aiperf_orch.commands.rank import rank_results
 
-    _finish(rank_results(files, form, withdrawn, signers))
+    output = rank_results(files, form, withdrawn=withdrawn, signers=signers, commitments=commitments, timeout=timeout)
+    _finish(output)
 
 
 @main.command()

@@ -16,6 +16,21 @@ from aiperf_orch.util.errors import AiperfError
 _log: Final = logging.getLogger(__name__)
 
 
+def read_commitment(directory: CampaignDirectory) -> tuple[str, Created] | None:
+    """The commitment to a campaign and its journal's first entry; None while a controller writes that entry.
+
+    Raises:
+        FileNotFoundError: when no controller has begun the campaign.
+        AiperfError: when the journal or the settings cannot be read.
+        ValidationError: when the first line is damaged.
+    """
+    first, ended, _ = read_file(directory.journal).partition(b"\n")
+    if not ended:
+        return None
+    created = Created.model_validate_json(first)
+    return commitment_of(directory, created), created
+
+
 def announce_commitment(directory: CampaignDirectory, *, again: bool = False) -> None:
     """Log the commitment to a campaign and save it in its directory.
 
@@ -28,10 +43,10 @@ def announce_commitment(directory: CampaignDirectory, *, again: bool = False) ->
     try:
         if not again and file_exists(directory.commitment):
             return
-        first, ended, _ = read_file(directory.journal).partition(b"\n")
-        if not ended:
+        found = read_commitment(directory)
+        if found is None:
             return
-        commitment = commitment_of(directory, Created.model_validate_json(first))
+        commitment, _ = found
         _log.info(
             "commitment to this campaign: %s (send it to the committee now: its package is held to it)", commitment
         )

@@ -8,6 +8,7 @@ from typing import Final
 import click
 
 CAMPAIGN_DIR: Final = click.argument("campaign_dir", type=click.Path(path_type=Path))
+OPTIONAL_CAMPAIGN_DIR: Final = click.argument("campaign_dir", type=click.Path(path_type=Path), required=False)
 SITE: Final = click.argument("site", type=click.Path(path_type=Path))
 SET: Final = click.option(
     "--set",

@@ -8,59 +8,63 @@ from pathlib import Path
 from typing import Final
 
 from aiperf_orch.commands.command_output import CommandOutput
+from aiperf_orch.commands.ranking_table import ranking_text
 from aiperf_orch.commands.table_output import render_rows
-from aiperf_orch.committee.ranking import Status, rank, read_withdrawals, rows_of
-from aiperf_orch.committee.submission import read_submission
-from aiperf_orch.util.text import visible
-from aiperf_orch.util.units import format_ops
+from aiperf_orch.committee.commitments import read_commitments
+from aiperf_orch.committee.entries import Status
+from aiperf_orch.committee.isolated_reading import read_isolated
+from aiperf_orch.committee.ranking import rank
+from aiperf_orch.committee.ranking_rows import rows_of
+from aiperf_orch.committee.repetitions import repetitions_of
+from aiperf_orch.committee.withdrawals import read_withdrawals
+from aiperf_orch.package.signature import check_signers
+from aiperf_orch.util.errors import UsageError
+from aiperf_orch.util.units import parse_duration
 
 _log: Final = logging.getLogger(__name__)
-_UNKNOWN: Final = (Status.FAULTY.value, Status.UNREADABLE.value, Status.NEWER_VERSION.value)
+_UNKNOWN: Final = (Status.FAULTY, Status.UNREADABLE, Status.NEWER_VERSION, Status.NOT_CHECKED)
 
 
-def rank_results(paths: Sequence[Path], form: str, withdrawn: Path | None, signers: Path | None) -> CommandOutput:
-    """Rank results, one row per file. Faults of files go to standard error too.
+def rank_results(
+    paths: Sequence[Path],
+    form: str,
+    *,
+    withdrawn: Path | None,
+    signers: Path | None,
+    commitments: Path | None,
+    timeout: str,
+) -> CommandOutput:
+    """Rank results. Faults of files go to standard error too.
 
     Args:
         paths: Packages and result.csv files, in the order in which they were received.
         form: `table`, `csv` or `json`.
         withdrawn: File with a list of withdrawn campaigns.
-        signers: File of allowed signers: packages must be signed by one of them.
+        signers: File of allowed signers: only packages that one of them signed have a place.
+        commitments: File with a list of announced campaigns.
+        timeout: Maximum time for the check of one file, a duration with its unit.
 
     Raises:
-        UsageError: when a file does not exist.
+        UsageError: when a file or list does not exist, or the time is not a duration.
     """
+    try:
+        seconds = parse_duration(timeout)
+    except ValueError as error:
+        raise UsageError(f"--timeout: {error}") from None
     reasons = read_withdrawals(withdrawn) if withdrawn else {}
-    rows = rows_of(rank([read_submission(path, signers) for path in paths], reasons))
-    for row in rows:
-        if row["status"] in _UNKNOWN:
-            _log.warning("%s: %s", row["file"], visible(row["note"]))
-    if form != "table":
-        return CommandOutput(render_rows(rows, form), form=form)
-    shown = [
-        {
-            "place": row["place"],
-            "status": row["status"],
-            "verified": row["verified"],
-            "rules": row["rules"] or "-",
-            "system": row["system"] or "-",
-            "score": _ops(row["score"]) + (" SIMULATED" if row["simulated"] == "yes" else ""),
-            "per node": _ops(row["score_per_node"]),
-            "per accelerator": _ops(row["score_per_accelerator"]),
-            "error": "-" if row["error"] is None else f"{row['error']:.2%}",
-            "campaign": row["campaign"] or "-",
-            "file": row["file"],
-            "note": row["note"] or "-",
-        }
-        for row in rows
-    ]
-    ranked = list(dict.fromkeys(str(row["rules"]) for row in rows if row["place"] is not None))
-    text = render_rows(shown, form)
-    if len(ranked) > 1:
-        versions = f"A ranking for each version of the rules, {' and '.join(ranked)}"
-        text += f"{versions}: places are among results of one version.\n"
-    return CommandOutput(text)
-
-
-def _ops(value: float | None) -> str:
-    return "-" if value is None else format_ops(value)
+    announced = read_commitments(commitments) if commitments else None
+    if signers:
+        check_signers(signers)
+    for path in paths:
+        try:
+            path.stat()
+        except OSError as error:
+            raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+    entries = rank([read_isolated(path, signers, seconds) for path in paths], reasons, announced)
+    for entry in entries:
+        if entry.status in _UNKNOWN:
+            _log.warning("%s: %s", entry.name, entry.note)
+    repetitions = repetitions_of(entries)
+    if form == "table":
+        return CommandOutput(ranking_text(entries, repetitions, announced))
+    return CommandOutput(render_rows(rows_of(entries, repetitions, announced), form), form=form)

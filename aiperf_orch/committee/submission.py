@@ -6,13 +6,15 @@ import csv
 import io
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from aiperf_orch.campaign.safe_reading import read_regular
+from aiperf_orch.committee.package_records import PackageRecords, records_of
+from aiperf_orch.package.package_index import PackageIndex
 from aiperf_orch.package.unreadable_files import likely_cause, saved_by_a_spreadsheet
 from aiperf_orch.records.base import Error, Natural, Sha256, first_error
 from aiperf_orch.settings.base import CsvText
@@ -38,6 +40,7 @@ _Text = Annotated[CsvText | None, BeforeValidator(_empty_to_none)]
 _Positive = Annotated[float, Field(ge=0), BeforeValidator(_number_text)]
 _Whole = Annotated[Natural, BeforeValidator(_number_text)]
 _Count = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_number_text), BeforeValidator(_empty_to_none)]
+_Rate = Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(_number_text), BeforeValidator(_empty_to_none)]
 _YesNo = Literal["yes", "no"]
 
 
@@ -78,6 +81,9 @@ class ResultRow(BaseModel):
     settings_sha256: Sha256
     number_of_nodes: _Count = None
     accelerators_per_node: _Count = None
+    division: Annotated[Literal["closed", "open"] | None, BeforeValidator(_empty_to_none)] = None
+    operations_per_joule: _Rate = None
+    energy_of: _Text = None
 
     @property
     def accelerators(self) -> int | None:
@@ -96,6 +102,11 @@ class Submission:
         row: None when the file cannot be read.
         verified: whether its numbers follow from its records; None for a result.csv, which has no records.
         fault: why the file is not trusted; None when it is.
+        is_newer: whether a newer version of aiperf-orch wrote it.
+        is_unchecked: whether it could not be checked to the end.
+        signed_by: principal of its valid signature; None without one, or when no signers were given.
+        unsigned: why a package has no signature by a signer; None when it has one, or when no signers were given.
+        records: what its records show beside the row; None unless it is a package that can be read.
     """
 
     path: Path
@@ -103,6 +114,10 @@ class Submission:
     verified: bool | None
     fault: str | None = None
     is_newer: bool = False
+    is_unchecked: bool = False
+    signed_by: str | None = None
+    unsigned: str | None = None
+    records: PackageRecords | None = None
 
 
 def read_submission(path: Path, signers: Path | None = None) -> Submission:
@@ -110,7 +125,7 @@ def read_submission(path: Path, signers: Path | None = None) -> Submission:
 
     Args:
         path: of the file.
-        signers: an `allowed_signers` file: packages need a valid signature by one of them. None requires none.
+        signers: an `allowed_signers` file: packages should have a valid signature by one of them. None asks for none.
 
     Raises:
         UsageError: The file does not exist.
@@ -120,21 +135,43 @@ def read_submission(path: Path, signers: Path | None = None) -> Submission:
     except OSError as error:
         why = likely_cause(path) if path.is_dir() else None
         raise UsageError(f"{path}: cannot be read: {f'it {why}' if why else error.strerror}") from None
-    if not is_package:
-        try:
-            return Submission(path, read_result_csv(path), None)
-        except RecordError as error:
-            return Submission(path, None, False, _with_cause(path, str(error).removeprefix(f"{path}: ")))
+    if is_package:
+        return _read_package(path, signers)
+    try:
+        return Submission(path, read_result_csv(path), None)
+    except RecordError as error:
+        return Submission(path, None, False, _with_cause(path, str(error).removeprefix(f"{path}: ")))
+
+
+def _read_package(path: Path, signers: Path | None) -> Submission:
     from aiperf_orch.package.verify import verify
 
-    found = verify(path, signers)
-    fault = str(found.faults[0]) if found.faults else None
+    shown: list[PackageRecords] = []
+
+    def inspect(index: PackageIndex) -> None:
+        shown.append(records_of(index))
+
+    found = verify(path, signers, inspect=inspect)
+    # a package without a signature may be complete and true: only a signature that does not fit is a fault
+    unsigned = [fault for fault in found.faults if fault.id in ("signature.missing", "signature.signer")]
+    faults = [fault for fault in found.faults if fault not in unsigned]
+    fault = str(faults[0]) if faults else None
+    known = Submission(
+        path,
+        None,
+        verified=False,
+        fault=fault,
+        is_newer=found.is_newer,
+        signed_by=found.signed_by,
+        unsigned=str(unsigned[0]) if unsigned else None,
+        records=shown[0] if shown else None,
+    )
     if found.result_row is None:
-        return Submission(path, None, False, fault, found.is_newer)
+        return known
     try:
-        return Submission(path, ResultRow.model_validate(found.result_row), found.verified, fault)
+        return replace(known, row=ResultRow.model_validate(found.result_row), verified=not faults)
     except ValidationError as error:  # settings permit texts that tables of committees do not
-        return Submission(path, None, False, fault or first_error(error))
+        return replace(known, fault=fault or first_error(error))
 
 
 def _with_cause(path: Path, fault: str) -> str:

@@ -59,9 +59,7 @@ def check_signature(package: Path, signers: Path, faults: Faults) -> str | None:
     Raises:
         UsageError: ssh-keygen is missing, or the file of allowed signers does not exist.
     """
-    if not signers.is_file():
-        raise UsageError(f"{signers}: no such file of allowed signers (`man ssh-keygen`, ALLOWED SIGNERS)")
-    program, signature = _ssh_keygen(), signature_of(package)
+    program, signature = check_signers(signers), signature_of(package)
     if not signature.is_file():
         others = sorted(path.name for path in package.absolute().parent.glob("*.sig"))
         hint = f"; {others[0]} exists: if it is the signature of this package, rename it" if others else ""
@@ -87,6 +85,17 @@ def check_signature(package: Path, signers: Path, faults: Faults) -> str | None:
         )
         return None
     return principals[0]
+
+
+def check_signers(signers: Path) -> str:
+    """Check that signatures can be verified; returns the program that does.
+
+    Raises:
+        UsageError: ssh-keygen is missing, or the file of allowed signers does not exist.
+    """
+    if not signers.is_file():
+        raise UsageError(f"{signers}: no such file of allowed signers (`man ssh-keygen`, ALLOWED SIGNERS)")
+    return _ssh_keygen()
 
 
 def _run(command: list[str], stdin: IO[bytes] | int = subprocess.DEVNULL) -> subprocess.CompletedProcess[bytes]:

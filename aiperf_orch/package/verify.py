@@ -7,6 +7,7 @@ invented campaign is detected only by a signature, by the scheduler's accounting
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,12 @@ class Verification:
 
 
 def verify(
-    path: Path, signers: Path | None = None, *, replay: ReplayRequest | None = None, commitment: str | None = None
+    path: Path,
+    signers: Path | None = None,
+    *,
+    replay: ReplayRequest | None = None,
+    commitment: str | None = None,
+    inspect: Callable[[PackageIndex], None] | None = None,
 ) -> Verification:
     """Verify a package. The contents of the package never raise an error; its faults are listed.
 
@@ -90,6 +96,8 @@ def verify(
         signers: an `allowed_signers` file of ssh-keygen: requires a valid signature by one of them. None requires none.
         replay: the proposals that are made again; None makes none.
         commitment: the commitment that was announced when the campaign began; None was announced.
+        inspect: called with the records after all checks, while the package is open; not called when they cannot be
+            read as a campaign.
 
     Raises:
         UsageError: The file does not exist, or ssh-keygen is required and missing.
@@ -98,7 +106,7 @@ def verify(
     faults = Faults()
     with open_package(path, faults) as package:
         signed_by = check_signature(path, signers, faults) if signers else None
-        row, missed = (None, []) if package is None else _examine(package, faults, replay, commitment)
+        row, missed = (None, []) if package is None else _examine(package, faults, replay, commitment, inspect)
         newer = [fault for fault in faults.listed if fault.id == NEWER_VERSION]
         if newer:  # other faults follow from records that this version does not understand
             signature = [fault for fault in faults.listed if fault.id.startswith("signature.")]
@@ -132,7 +140,11 @@ def check_package(package: Package, faults: Faults) -> PackageIndex | None:
 
 
 def _examine(
-    package: Package, faults: Faults, replay: ReplayRequest | None, commitment: str | None
+    package: Package,
+    faults: Faults,
+    replay: ReplayRequest | None,
+    commitment: str | None,
+    inspect: Callable[[PackageIndex], None] | None,
 ) -> tuple[dict[str, Any] | None, list[Miss]]:
     """Add every fault of a package; returns the recomputed row of result.csv, and the rules that it misses."""
     index = check_package(package, faults)
@@ -144,4 +156,6 @@ def _examine(
         from aiperf_orch.package.check_replay import check_replay  # it loads SciPy
 
         check_replay(index, replay)
+    if inspect is not None:
+        inspect(index)
     return result_row(index.result), rules_of(index.result).misses(index.result)

@@ -6,6 +6,7 @@ An unprintable character (control and direction characters, line separators, sur
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Final
 
 _FORMULA: Final = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
@@ -28,6 +29,31 @@ def visible_lines(text: str) -> str:
 def one_line(text: str) -> str:
     """The text as one line: white space becomes one space, other unprintable characters their codes."""
     return visible(" ".join(text.split()))
+
+
+def text_width(text: str) -> int:
+    """Columns that a text takes on a terminal: two for a wide (East Asian) character, none for a combining one."""
+    return sum(
+        0 if unicodedata.combining(letter) else 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+        for letter in text
+    )
+
+
+def wrap_text(text: str, width: int) -> list[str]:
+    """Wrap a text into lines of at most `width` columns, at white space and within longer words; one line or more."""
+    lines = [""]
+    for word in text.split():
+        separator = " " if lines[-1] else ""
+        if text_width(lines[-1] + separator + word) <= width:
+            lines[-1] += separator + word
+            continue
+        if lines[-1]:
+            lines.append("")
+        for letter in word:
+            if lines[-1] and text_width(lines[-1] + letter) > width:
+                lines.append("")
+            lines[-1] += letter
+    return lines
 
 
 def escape_formula(cell: str) -> str:

@@ -62,14 +62,12 @@ def test_verify_reads_the_journal_once(true_package: Path, reads: Counter[str]) 
 def test_mail_reads_the_campaign_once(make_true: Callable[..., Any], reads: Counter[str], tmp_path: Path) -> None:
     path = make_true().path
     mail.mail_result(
-        path,
+        mail.MailContents(path),
         recipients=[check_address("results@committee.example", "--to")],
         sender="admin@site.example",
         server=None,
         sendmail=False,
         save=tmp_path / "result.eml",
-        package_limit=1,
-        pseudonyms=False,
         yes=True,
     )
     assert reads == {"campaign": 1}

@@ -1,10 +1,7 @@
-"""Tests of reading result.csv files and lists of withdrawals, and of the command `rank`."""
+"""Tests of reading result.csv files."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -14,13 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiperf_orch.committee.ranking import rank, read_withdrawals, rows_of
+from aiperf_orch.committee.ranking import rank
+from aiperf_orch.committee.ranking_rows import rows_of
 from aiperf_orch.committee.submission import ResultRow, read_result_csv, read_submission
 from aiperf_orch.results.result import compute_result
 from aiperf_orch.results.tables import result_row, write_tables
 from aiperf_orch.util.errors import RecordError, UsageError
 from aiperf_orch.util.text import escape_formula
-from committee.result_rows import HASHES, cells, write
+from committee.result_rows import cells, write
 
 # reading submissions
 
@@ -106,70 +104,6 @@ def test_a_pipe_does_not_block(tmp_path: Path, fails_if_blocked: None) -> None:
     os.mkfifo(tmp_path / "r.csv")
     with pytest.raises(UsageError, match="cannot be read: not a regular file"):
         read_submission(tmp_path / "r.csv")
-
-
-# withdrawals
-
-
-def test_withdrawals_are_read(tmp_path: Path) -> None:
-    path = tmp_path / "withdrawn.txt"
-    path.write_text(f"# who left\n\nabcde a node\twas shared\n{HASHES[1]},by the site\nfghij\n")
-    assert read_withdrawals(path) == {"abcde": "a node was shared", HASHES[1]: "by the site", "fghij": ""}
-
-
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        (b"abcde x\nabcde y\n", r"withdrawn:2: 'abcde' is listed twice"),
-        (b"\xff", "not UTF-8 text"),
-        (b"x" * 1_100_000, "larger than"),
-        (None, "cannot be read: No such file"),
-    ],
-)
-def test_invalid_lists_of_withdrawals_are_refused(tmp_path: Path, data: bytes | None, message: str) -> None:
-    path = tmp_path / "withdrawn"
-    if data is not None:
-        path.write_bytes(data)
-    with pytest.raises(UsageError, match=message):
-        read_withdrawals(path)
-
-
-# the command
-
-
-def test_the_command_ranks_and_warns(aiperf: Any, tmp_path: Path) -> None:
-    write(tmp_path / "a.csv", settings_sha256=HASHES[1], operations=10**19)
-    write(tmp_path / "b.csv", settings_sha256=HASHES[2], campaign="fghij")
-    (tmp_path / "bad.csv").write_text("garbage")
-    (tmp_path / "gone.txt").write_text("fghij by the site\n")
-    arguments = ("rank", "b.csv", "bad.csv", "a.csv", "--withdrawn", "gone.txt")
-    done = aiperf(*arguments)
-    assert done.returncode == 0
-    lines = [line.split() for line in done.stdout.splitlines()[1:]]
-    assert [line[:3] for line in lines] == [
-        ["1", "ranked", "unverified"],
-        ["-", "withdrawn", "unverified"],
-        ["-", "unreadable", "no"],
-    ]
-    assert "2.5 Peta-OPS" in done.stdout
-    assert done.stderr.startswith("warning: bad.csv: not a result.csv: ")
-    rows = json.loads(aiperf(*arguments, "--format", "json").stdout)
-    assert [row["file"] for row in rows] == ["a.csv", "b.csv", "bad.csv"]
-
-
-def test_a_missing_file_is_reported(aiperf: Any) -> None:
-    done = aiperf("rank", "nothing.tar.gz")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: nothing.tar.gz: cannot be read: No such file or directory\n"
-
-
-def test_no_cell_begins_a_formula(aiperf: Any, tmp_path: Path) -> None:
-    for number, name in enumerate(["=1+1.csv", "@x.csv", "-x.csv", "+x.csv"]):
-        write(tmp_path / name, settings_sha256=HASHES[number])
-    done = aiperf("rank", "--format", "csv", "--", *sorted(path.name for path in tmp_path.glob("*.csv")))
-    rows = list(csv.DictReader(io.StringIO(done.stdout)))
-    assert len(rows) == 4
-    assert not any(cell.startswith(("=", "+", "-", "@")) for row in rows for cell in row.values())
 
 
 @given(st.text())

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from aiperf_orch.committee.ranking import Status, rank
+from aiperf_orch.committee.entries import Status
+from aiperf_orch.committee.ranking import rank
 from aiperf_orch.committee.scaling import read_campaign, scaling
 from aiperf_orch.committee.submission import read_submission
 from aiperf_orch.package.packing import write_package
@@ -25,7 +26,7 @@ def test_a_result_csv_is_never_verified_and_a_package_is(make_true: Callable[...
     assert (package.verified, package.fault, row.verified) == (True, None, None)
     assert package.row == row.row
     entries = rank([package, row], {})
-    assert [entry.status for entry in entries] == [Status.NOT_RANKABLE, Status.DUPLICATE]
+    assert [entry.status for entry in entries] == [Status.NOT_RANKABLE, Status.UNVERIFIED]
 
 
 def test_a_changed_package_states_its_first_fault(tampered: Any, tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 
 import aiperf_orch
 from aiperf_orch.commands.verify import verify_package
-from aiperf_orch.committee.ranking import Status, rank
+from aiperf_orch.committee.entries import Status
+from aiperf_orch.committee.ranking import rank
 from aiperf_orch.committee.submission import read_submission
 from aiperf_orch.package.verify import verify
 from package_fixtures import TamperedPackage

@@ -21,7 +21,8 @@ from typing import Any
 import pytest
 
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.committee.ranking import Status, rank
+from aiperf_orch.committee.entries import Status
+from aiperf_orch.committee.ranking import rank
 from aiperf_orch.committee.submission import read_submission
 from aiperf_orch.package.signature import sign
 from aiperf_orch.package.verify import verify
@@ -96,9 +97,9 @@ def test_directories_are_diagnosed(
 ) -> None:
     with tarfile.open(true_package) as archive:
         archive.extractall(tmp_path / "unpacked", filter="data")
-    for command in ("verify", "rank"):
+    for command, status in (("verify", 2), ("rank", 0)):  # one file does not stop a ranking
         done = aiperf(command, "unpacked")
-        assert (done.returncode, done.stdout) == (2, "")
+        assert done.returncode == status
         assert "unpacked: cannot be read: it is an unpacked package (some browsers unpack downloads)" in done.stderr
         assert "is a campaign directory: `aiperf-orch package " in aiperf(command, true_campaign.path).stderr
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import aiperf_orch
-from aiperf_orch.committee.ranking import read_withdrawals
+from aiperf_orch.committee.withdrawals import read_withdrawals
 from aiperf_orch.schedulers.slurm import inventory, squeue
 
 _PACKAGE = Path(aiperf_orch.__file__).parent
