@@ -37,7 +37,7 @@ from aiperf_orch.campaign.snapshot import CampaignSnapshot, read_snapshot
 from aiperf_orch.campaign.state import CampaignState
 from aiperf_orch.package.pseudonyms import Pseudonyms
 from aiperf_orch.package.reading import MANIFEST, SYSTEM
-from aiperf_orch.package.redaction import Redactor, names_of, redact_journal, secrets_of
+from aiperf_orch.package.redaction import TEMPLATE_NOTE, Redactor, names_of, redact_journal, secrets_of
 from aiperf_orch.package.system_json import best_weights, system_description
 from aiperf_orch.records.journal import AttemptEnd, EventsFile
 from aiperf_orch.results import rules
@@ -50,7 +50,6 @@ from aiperf_orch.util.errors import UsageError
 from aiperf_orch.util.temporary_folders import scratch_folder
 
 _LEVEL: Final = 9  # of compression
-_TEMPLATE_NOTE: Final = "# Rendered from a template of the site, which is not packed. Its salted SHA-256 is"
 
 
 @dataclass(frozen=True)
@@ -222,7 +221,7 @@ def _contents(campaign: _RedactedCampaign, result: Result) -> Iterator[tuple[str
 def _script(script: Path, directory: CampaignDirectory, redactor: Redactor) -> bytes:
     if directory.settings.scheduler.template:
         text = read_file(script).decode(errors="replace")
-        return f"{_TEMPLATE_NOTE} {redacted(text, redactor.salt)}.\n".encode()
+        return f"{TEMPLATE_NOTE} {redacted(text, redactor.salt)}.\n".encode()
     return redactor.text(read_file(script).decode(errors="replace")).encode()
 
 

@@ -54,10 +54,10 @@ _CONTENTS: Final = tuple(
         (r"journal\.jsonl", 256 * _MIB, True),
         (r"accounting\.jsonl", 128 * _MIB, True),
         (r"(leaderboard|result|series)\.csv", 64 * _MIB, True),
-        (r"report\.html", 64 * _MIB, False),
+        (r"report\.html", 64 * _MIB, True),
         (r"trials/[0-9]{5,9}\.json", 4 * _MIB, True),
         (r"events/[0-9]{5,9}-[0-9]{1,2}\.[0-9]{1,3}\.jsonl", 16 * _MIB, True),
-        (r"jobs/[A-Za-z0-9][A-Za-z0-9._-]{0,59}/job\.sh", 64 * _MIB, False),
+        (r"jobs/[A-Za-z0-9][A-Za-z0-9._-]{0,59}/job\.sh", 64 * _MIB, True),
     )
 )
 

@@ -22,6 +22,8 @@ from aiperf_orch.package.check_ends import check_ends
 from aiperf_orch.package.check_events import check_events
 from aiperf_orch.package.check_journal import check_journal
 from aiperf_orch.package.check_placements import check_placements
+from aiperf_orch.package.check_report import check_report
+from aiperf_orch.package.check_scripts import check_scripts
 from aiperf_orch.package.check_speeds import check_speeds
 from aiperf_orch.package.check_tables import check_manifest, check_tables
 from aiperf_orch.package.check_training import check_training
@@ -74,7 +76,12 @@ class Verification:
 
 
 def verify(
-    path: Path, signers: Path | None = None, *, replay: ReplayRequest | None = None, commitment: str | None = None
+    path: Path,
+    signers: Path | None = None,
+    *,
+    replay: ReplayRequest | None = None,
+    commitment: str | None = None,
+    report: Path | None = None,
 ) -> Verification:
     """Verify a package. The contents of the package never raise an error; its faults are listed.
 
@@ -83,15 +90,16 @@ def verify(
         signers: an `allowed_signers` file of ssh-keygen: requires a valid signature by one of them. None requires none.
         replay: the proposals that are made again; None makes none.
         commitment: the commitment that was announced when the campaign began; None was announced.
+        report: where to write a report that is rendered from the records, if they can be read; None writes none.
 
     Raises:
         UsageError: The file does not exist, or ssh-keygen is required and missing.
-        AiperfError: There is no space to unpack the package.
+        AiperfError: There is no space to unpack the package, or the report cannot be written.
     """
     faults = Faults()
     with open_package(path, faults) as package:
         signed_by = check_signature(path, signers, faults) if signers else None
-        row, missed = (None, []) if package is None else _examine(package, faults, replay, commitment)
+        row, missed = (None, []) if package is None else _examine(package, faults, replay, commitment, report)
         newer = [fault for fault in faults.listed if fault.id == NEWER_VERSION]
         if newer:  # other faults follow from records that this version does not understand
             signature = [fault for fault in faults.listed if fault.id.startswith("signature.")]
@@ -101,7 +109,7 @@ def verify(
 
 
 def _examine(
-    package: Package, faults: Faults, replay: ReplayRequest | None, commitment: str | None
+    package: Package, faults: Faults, replay: ReplayRequest | None, commitment: str | None, report: Path | None
 ) -> tuple[dict[str, Any] | None, list[str]]:
     """Add every fault of a package; returns the recomputed row of result.csv, and the ids of the rules it misses."""
     manifest = check_manifest(package, faults)
@@ -121,10 +129,16 @@ def _examine(
     check_accounting(index)
     check_allocation_accounting(index)
     check_tables(index, manifest)
+    check_report(index, manifest)
+    check_scripts(index, manifest)
     if commitment is not None:
         check_commitment(index, commitment)
     if replay is not None:
         from aiperf_orch.package.check_replay import check_replay  # it loads SciPy
 
         check_replay(index, replay)
+    if report is not None:
+        from aiperf_orch.results.report import write_report  # it loads matplotlib
+
+        write_report(index.result, report)
     return result_row(index.result), [miss.rule.id for miss in rules.misses(index.result)]
