@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from markupsafe import Markup, escape
 
-from aiperf_orch.campaign.format_versions import format_of_package
+from aiperf_orch.campaign.format_versions import format_of_package, writer_in
 from aiperf_orch.campaign.layout import MEMBERS
 from aiperf_orch.package.package_index import PackageIndex
 from aiperf_orch.package.page_syntax import PageError, Token, read_page
@@ -66,16 +66,16 @@ def _check_contents(index: PackageIndex, manifest: Mapping[str, Any], tokens: li
         return
     ours = writer_versions()
     versions = stated.get("versions") if isinstance(stated, dict) else None
-    packer = manifest.get("versions") or {}
-    if not isinstance(versions, dict) or versions.get("aiperf-orch") != packer.get("aiperf-orch"):
-        why = f"versions: {versions!r:.90} stated; the manifest has aiperf-orch {packer.get('aiperf-orch')!r:.90}"
+    packer = writer_in(manifest.get("versions"))
+    if not isinstance(versions, dict) or writer_in(versions) != packer:
+        why = f"versions: {versions!r:.90} stated; the manifest has aiperf-orch {packer!r:.90}"
         index.faults.add("report.data", where, why)
         return
     expected = report_data(index.result)
     if versions != ours:
         _check_numbers(index, stated, expected, where)
-        written = f"written by aiperf-orch {versions['aiperf-orch']!s:.40}, and this is {ours['aiperf-orch']}"
-        same = " with other templates" if versions["aiperf-orch"] == ours["aiperf-orch"] else ""
+        written = f"written by aiperf-orch {packer!s:.40}, and this is {ours['aiperf-orch']}"
+        same = " with other templates" if packer == ours["aiperf-orch"] else ""
         why = f"{written}{same}: only its form and its data were compared; {_INSTEAD}"
         index.faults.remark("report.unchecked", _NAME, why)
         return

@@ -29,7 +29,8 @@ from aiperf_orch.util.job_files import SUBMIT_MODULE
 _SCRIPT: Final = re.compile(rf"{MEMBERS.jobs_folder}/([^/]+)/job\.sh")
 _HASH: Final = r"'?sha256:[0-9a-f]{64}'?"
 _PSEUDONYM: Final = r"(?:host|domain|user|account|cluster|reservation)-(?:[0-9]+|\[[0-9,-]+\])"
-_PYTHON: Final = re.compile(rf"((?:'[^']*'|\"'\"|[^\s'\"])+) -P -u -m {re.escape(SUBMIT_MODULE)}")
+_AFTER_PYTHON: Final = f" -P -u -m {SUBMIT_MODULE}"
+_LONGEST_PATH: Final = 8192  # characters, with quotes
 _FOLDER: Final = re.compile(r"^(?:folder=|cd -- )(?!\"\$)(.+)$", re.MULTILINE)
 _CAMPAIGN: Final = re.compile(r"^campaign=(.+)$", re.MULTILINE)
 _ELEMENT: Final = re.compile(r"^    \[([0-9]{1,7})\]=(.+)$", re.MULTILINE)
@@ -45,8 +46,7 @@ _VARIABLE: Final = tuple(
         (r"(\$\(date \+%s\) \+ )[0-9]+( \)\))", r"\1\2"),
         (r"( bound to )[0-9]+( core\(s\)\.)$", r"\1\2"),
         (r"^(export OMP_NUM_THREADS=)[0-9]+( MKL_NUM_THREADS=)[0-9]+$", r"\1\2"),
-        (r"(AIPERF_ORCH_ACCELERATORS=)[0-9]+( CUDA)", r"\1\2"),
-        (r"(CUDA_VISIBLE_DEVICES=)[^\s'\"]+$", r"\1"),
+        (r"^(export (?:AIPERF_ORCH_ACCELERATORS=)?)(?:[0-9]+ )?(CUDA_VISIBLE_DEVICES=)[^\s'\"]+$", r"\1\2"),
         (r"^(exec taskset --cpu-list )[0-9]+(?:,[0-9]+)*", r"\1"),
     )
 )
@@ -196,8 +196,9 @@ def _without_names(text: str, folder: str, job: _Job) -> str:
 def _rendered(text: str, folder: str, job: _Job, index: PackageIndex) -> str:
     """The script that our templates give for a job; path and Python are those of the packed script."""
     settings = index.directory.settings.scheduler
-    python = _PYTHON.search(text)
-    changed: dict[str, Any] = {"python": _word(python[1]) if python else None}
+    before = text.partition(_AFTER_PYTHON)[0].rpartition("\n")[2]
+    words = _words(before)
+    changed: dict[str, Any] = {"python": words[-1] if words else None}
     if settings.setup:
         changed["setup"] = [_SETUP]
     settings = settings.model_copy(update=changed)
@@ -224,8 +225,8 @@ def _requests(text: str, folder: str, job: _Job) -> Iterator[JobRequest]:
         yield _request(job.name, folder, _first(_FOLDER, text), text)
         return
     elements = _ELEMENT.findall(text)
-    if not elements:
-        raise _ScriptError("names no element of its array")
+    if not 0 < len(elements) <= len(job.attempts):
+        raise _ScriptError(f"names {len(elements)} elements of its array, which has {len(job.attempts)}")
     for number, path in elements:
         if int(number) not in job.attempts:
             raise _ScriptError(f"element {number} of the array {job.name} is not in the journal")
@@ -250,11 +251,16 @@ def _first(pattern: re.Pattern[str], text: str) -> str:
 
 def _word(text: str) -> str | None:
     """The word of a shell's text; None if it is not one word."""
-    try:
-        words = shlex.split(text)
-    except ValueError:
-        return None
+    words = _words(text)
     return words[0] if len(words) == 1 else None
+
+
+def _words(text: str) -> list[str]:
+    """The words of a shell's text; none if it has another form, or is longer than any path."""
+    try:
+        return shlex.split(text) if len(text) <= _LONGEST_PATH else []
+    except ValueError:
+        return []
 
 
 def _without_digits(text: str) -> str:

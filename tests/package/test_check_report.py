@@ -48,6 +48,13 @@ def test_many_tags_are_refused_at_once() -> None:
         read_page('<!DOCTYPE html>\n<html lang="en"><head></head><body>' + "<b></b>" * 1_000_000)
 
 
+@pytest.mark.parametrize("versions", [["9"], "9", {"aiperf-orch": ["9"]}, None])
+def test_a_manifest_of_other_versions_is_found(versions: Any, tampered: Any, tmp_path: Path) -> None:
+    tampered.manifest["versions"] = versions
+    [fault] = verify(tampered.write(tmp_path / "tampered.tar.gz")).faults
+    assert fault.id == "report.data"
+
+
 def _without_data(page: str) -> str:
     return re.sub(r'<script type="application/json" id="data">.*?</script>\n', "", page)
 

@@ -254,6 +254,29 @@ def test_an_element_that_the_journal_does_not_have_is_found(tmp_path: Path) -> N
     assert f"element 7 of the array {array} is not in the journal" in fault
 
 
+def test_an_element_twice_is_found(tmp_path: Path) -> None:
+    made = _Campaign(tmp_path, SCHEDULERS["slurm"])
+    array = made.array([0, 1])
+    package = TamperedPackage(made.pack(tmp_path / "p.tar.gz"))
+    file = f"jobs/{array}/job.sh"
+    line = next(line for line in package.files[file].decode().splitlines(keepends=True) if "[1]=" in line)
+    package.files[file] = package.files[file].replace(line.encode(), 2 * line.encode())
+    [fault] = _of_scripts(verify(package.write(tmp_path / "q.tar.gz")))[0]
+    assert "names 3 elements of its array, which has 2" in fault
+
+
+@pytest.mark.parametrize(
+    "text", ["x" * 9_000_000, "CUDA_VISIBLE_DEVICES=" * 500_000, "folder='" * 1_000_000, "'" * 9_000_000]
+)
+def test_a_long_line_is_refused_at_once(text: str, tmp_path: Path) -> None:
+    """Each would take hours if the time grew with the square of its length."""
+    made = _Campaign(tmp_path, SCHEDULERS["local, gpus"])
+    made.add_job()
+    package = TamperedPackage(made.pack(tmp_path / "p.tar.gz"))
+    package.files["jobs/00000-1/job.sh"] += text.encode()
+    assert len(_of_scripts(verify(package.write(tmp_path / "q.tar.gz")))[0]) == 1
+
+
 def test_the_script_of_an_allocation_is_held(tmp_path: Path) -> None:
     made = _Campaign(tmp_path, ALLOCATIONS["slurm"])
     made.allocation()
