@@ -297,9 +297,21 @@ def mail(
     "--draw", type=click.IntRange(min=0), metavar="NUMBER", help="Number that draws these N; default: a random one."
 )
 @click.option("--commitment", metavar="HASH", help="Hold the package to what `run` printed when the campaign began.")
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write a report that is rendered from the package's records.",
+)
 @options.TABLE_OR_JSON
 def verify(
-    package: Path, signers: Path | None, replay: str | None, draw: int | None, commitment: str | None, form: str
+    package: Path,
+    signers: Path | None,
+    replay: str | None,
+    draw: int | None,
+    commitment: str | None,
+    report: Path | None,
+    form: str,
 ) -> None:
     """Check that a package's numbers follow from its records.
 
@@ -308,7 +320,7 @@ def verify(
     from aiperf_orch.commands.verify import replay_request, verify_package
 
     request = replay_request(replay, draw)
-    _finish(verify_package(package, signers, form, replay=request, commitment=commitment))
+    _finish(verify_package(package, signers, form, replay=request, commitment=commitment, report=report))
 
 
 @main.command()

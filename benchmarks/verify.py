@@ -26,6 +26,9 @@ from aiperf_orch.network import morphisms
 from aiperf_orch.network.seeds import resnet50
 from aiperf_orch.records.journal import Began, Ended, Finished, JobRecord, Opened, Submitted, Submitting
 from aiperf_orch.records.trial import Hyperparameters
+from aiperf_orch.schedulers.base import JobRequest
+from aiperf_orch.schedulers.batch_scripts import local_script
+from aiperf_orch.schedulers.script_rendering import scripts_sha256
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.util.errors import NetworkError
 from aiperf_orch.util.units import now
@@ -87,7 +90,7 @@ def make(path, number, seed=1):
         builder.propose(trial, parent=parent, edits=edits, network=network, round=round_, hyperparameters=point)
         entries += one_trial(builder, trial, round_, chance)
     entries.sort(key=lambda entry: entry[0])
-    builder.write(Opened, at=-1, host="login1", pid=1, version=aiperf_orch.__version__)
+    builder.write(Opened, at=-1, host="login1", pid=1, version=aiperf_orch.__version__, templates=scripts_sha256())
     for at, _, kind, fields in entries:
         builder.write(kind, at=at, **fields)
     builder.write(Finished, at=12 * 3600 + 5, reason="its 12h are over", by_deadline=True)
@@ -115,7 +118,9 @@ def one_trial(builder, trial, round_, chance):
     weights = hashlib.sha256(job.encode()).hexdigest()
     end_line = builder.end(clock, trial, best_error=best.error, best_epoch=best.epoch, weights_sha256=weights)
     builder.events(*lines, end_line, trial=trial)
-    script = f"#!/usr/bin/env bash\n# {builder.directory.attempt_name(trial, 1)}\n" + "exec true\n" * 40
+    folder = builder.directory.job_folder(trial, 1)
+    request = JobRequest(builder.directory.attempt_name(trial, 1), folder, folder, builder.path, ("true",))
+    script = local_script(settings.scheduler, "local.sh.j2", request, ["0"], [])
     builder.write_job(trial, 1, script=script, log="")
     attempt = builder.attempt_record(trial)
     record = JobRecord(trial=trial, attempt=1, job=job)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from markupsafe import Markup
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.network.graph import Graph
@@ -20,6 +21,8 @@ from aiperf_orch.network.seeds import small_residual
 from aiperf_orch.network.tensors import TensorType, state_tensors
 from aiperf_orch.package.packing import write_package
 from aiperf_orch.records.journal import Finished, Opened
+from aiperf_orch.results.report_data import report_data
+from aiperf_orch.results.report_page import Chart, report_page
 from aiperf_orch.results.result import compute_result
 from aiperf_orch.results.tables import write_tables
 from aiperf_orch.settings import loading
@@ -224,14 +227,16 @@ class TamperedPackage:
         self.journal(lambda entries: entries[0].update(settings_sha256=sha256))
 
     def restate(self, folder: Path) -> None:
-        """Replace the tables by those that follow from the changed records."""
+        """Replace the tables and the report by those that follow from the changed records."""
         folder.mkdir(mode=0o700)
         for name, data in self.files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(data)
-        write_tables(compute_result(CampaignDirectory.open(folder)))
+        result = compute_result(CampaignDirectory.open(folder))
+        write_tables(result)
         for name in ("result.csv", "leaderboard.csv", "series.csv"):
             self.files[name] = (folder / name).read_bytes()
+        self.files["report.html"] = report_page(report_data(result), _sketch).encode()
 
     def write(self, path: Path, *extra: tuple[tarfile.TarInfo, bytes]) -> Path:
         """Pack the files, followed by `extra` members."""
@@ -248,6 +253,12 @@ class TamperedPackage:
                 archive.addfile(info, io.BytesIO(data))
         path.write_bytes(gzip.compress(stream.getvalue(), compresslevel=1))
         return path
+
+
+def _sketch(chart: Chart) -> Markup:
+    """A chart without a curve, which takes no time to draw."""
+    width, height = (f"{72 * inches:g}" for inches in chart.size)
+    return Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}"></svg>').format(width, height, chart.label)
 
 
 def _line(value: dict[str, Any]) -> bytes:

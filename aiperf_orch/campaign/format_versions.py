@@ -59,7 +59,7 @@ CAMPAIGN: Final = Format("campaign.yaml", {1: "0.1.0", 2: "0.2.0"})
 SPECIFICATION: Final = Format("trial specification", {SPECIFICATION_FORMAT: "0.1.0"})
 JOURNAL: Final = Format("journal", {1: "0.1.0", JOURNAL_FORMAT: "0.2.0"})
 EVENTS: Final = Format("events", {1: "0.1.0"})
-PACKAGE: Final = Format("package", {1: "0.1.0"})
+PACKAGE: Final = Format("package", {1: "0.1.0", 2: "0.2.0"})
 PROBE_REPORT: Final = Format("probe report", {1: "0.1.0"})
 NEWER_VERSION: Final = "newer.version"
 """Kind of a fault that stands for: written by a newer version of aiperf-orch, which this one cannot read."""

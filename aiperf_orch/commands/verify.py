@@ -40,6 +40,7 @@ def verify_package(
     *,
     replay: ReplayRequest | None = None,
     commitment: str | None = None,
+    report: Path | None = None,
 ) -> CommandOutput:
     """Verify a package; returns the findings (`table` or `json`), and the exit status: 0 verified, 1 not verified.
 
@@ -49,15 +50,18 @@ def verify_package(
         form: Format of the output.
         replay: The proposals that are made again, if any.
         commitment: The commitment that was announced for the campaign, if any.
+        report: File to write, a report that is rendered from the package's records; None writes none.
 
     Raises:
-        UsageError: for a commitment that is no SHA-256, and as of `verify`.
+        UsageError: for a commitment that is no SHA-256, for a report in place of the package, and as of `verify`.
     """
+    if report is not None and report.exists() and package.exists() and report.samefile(package):
+        raise UsageError(f"--report: {report} is the package: name another file")
     if commitment is not None and not re.fullmatch(r"[0-9a-f]{64}", commitment):
         raise UsageError(f"--commitment: {commitment} is no commitment: it has 64 digits from 0 to f, in lower case")
     gc.disable()  # many small objects that all stay: the search for cycles among them takes a third of the time
-    found = verify(package, signers, replay=replay, commitment=commitment)
-    text = json.dumps(_document(found), indent=2) if form == "json" else _table(package, signers, found)
+    found = verify(package, signers, replay=replay, commitment=commitment, report=report)
+    text = json.dumps(_document(found), indent=2) if form == "json" else _table(package, signers, found, report)
     return CommandOutput(text + "\n", ExitStatus.DONE if found.verified else ExitStatus.FAILED, form)
 
 
@@ -77,7 +81,7 @@ def _document(found: Verification) -> dict[str, object]:
     }
 
 
-def _table(package: Path, signers: Path | None, found: Verification) -> str:
+def _table(package: Path, signers: Path | None, found: Verification, report: Path | None) -> str:
     number = len(found.faults) + found.more_faults
     verdict = "NEWER VERSION" if found.is_newer else "verified" if found.verified else "NOT VERIFIED"
     lines = [f"{verdict:<16} {visible(str(package))}"]
@@ -88,6 +92,9 @@ def _table(package: Path, signers: Path | None, found: Verification) -> str:
     if number:
         lines[0] += f": {number:,} fault{'s' if number > 1 else ''}"
     row = found.result_row
+    if report is not None:
+        written = f"{visible(str(report))}, rendered from the records" if row else "not written: no records can be read"
+        lines.append(f"{'report':<16} {written}")
     if row is None:
         return "\n".join(lines)
     if found.rankable:

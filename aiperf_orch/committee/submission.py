@@ -6,6 +6,7 @@ import csv
 import io
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -17,18 +18,26 @@ from aiperf_orch.committee.package_records import PackageRecords, records_of
 from aiperf_orch.package.package_index import PackageIndex
 from aiperf_orch.package.unreadable_files import likely_cause, saved_by_a_spreadsheet
 from aiperf_orch.records.base import Error, Natural, Sha256, first_error
-from aiperf_orch.settings.base import CsvText
+from aiperf_orch.results.tables import RESULT_COLUMNS
+from aiperf_orch.settings.base import CsvText, matching
 from aiperf_orch.util.errors import RecordError, UsageError
+from aiperf_orch.util.number_cells import is_decimal, is_whole
 
 _MOST_BYTES: Final = 1 << 16
-_NUMBER: Final = re.compile(r"[0-9.eE+-]{1,60}")
+_LONGEST_NUMBER: Final = 60  # characters
+_COLUMN: Final = re.compile(r"[a-z][a-z0-9_]{0,59}")
 _TOLERANCE: Final = 1e-9  # relative; the division of another machine may differ
 
 
-def _number_text(value: Any) -> Any:
-    """Check the form of a number before parsing; Python also accepts 1_0, and refuses thousands of digits."""
-    if isinstance(value, str) and not _NUMBER.fullmatch(value):
-        raise ValueError("is not a number of at most 60 characters")
+def _decimal_cell(value: Any) -> Any:
+    if isinstance(value, str) and not (len(value) <= _LONGEST_NUMBER and is_decimal(value)):
+        raise ValueError("is not a number as aiperf-orch writes it")
+    return value
+
+
+def _whole_cell(value: Any) -> Any:
+    if isinstance(value, str) and not (len(value) <= _LONGEST_NUMBER and is_whole(value)):
+        raise ValueError("is not a whole number as aiperf-orch writes it")
     return value
 
 
@@ -37,10 +46,21 @@ def _empty_to_none(value: Any) -> Any:
 
 
 _Text = Annotated[CsvText | None, BeforeValidator(_empty_to_none)]
-_Positive = Annotated[float, Field(ge=0), BeforeValidator(_number_text)]
-_Whole = Annotated[Natural, BeforeValidator(_number_text)]
-_Count = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_number_text), BeforeValidator(_empty_to_none)]
-_Rate = Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(_number_text), BeforeValidator(_empty_to_none)]
+_Decimal = BeforeValidator(_decimal_cell)
+_Positive = Annotated[float, Field(ge=0), _Decimal]
+_Whole = Annotated[Natural, BeforeValidator(_whole_cell)]
+_Count = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_whole_cell), BeforeValidator(_empty_to_none)]
+_Rate = Annotated[Annotated[float, Field(gt=0)] | None, _Decimal, BeforeValidator(_empty_to_none)]
+_Time = Annotated[
+    Annotated[str, matching(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z", "a time in UTC")]
+    | None,
+    BeforeValidator(_empty_to_none),
+]
+_Word = Annotated[str, matching(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,79}", "one word of letters, digits and . _ + -")]
+_Words = Annotated[
+    Annotated[str, matching(r"[a-z0-9_-]{1,40}( [a-z0-9_-]{1,40})*", "words with one space between them")] | None,
+    BeforeValidator(_empty_to_none),
+]
 _YesNo = Literal["yes", "no"]
 
 
@@ -60,24 +80,24 @@ class ResultRow(BaseModel):
 
     system: CsvText
     submitter: CsvText
-    campaign: CsvText
+    campaign: _Word
     score: _Positive
-    error: Annotated[Error | None, BeforeValidator(_number_text), BeforeValidator(_empty_to_none)]
-    regulated_score: Annotated[float | None, BeforeValidator(_number_text), BeforeValidator(_empty_to_none)]
+    error: Annotated[Error | None, _Decimal, BeforeValidator(_empty_to_none)]
+    regulated_score: Annotated[float | None, _Decimal, BeforeValidator(_empty_to_none)]
     rankable: _YesNo
-    missed_rules: Annotated[_Text, AfterValidator(_limited_words)]
-    rules: CsvText
+    missed_rules: Annotated[_Words, AfterValidator(_limited_words)]
+    rules: _Word
     simulated: _YesNo
     operations: _Whole
     seconds: _Positive
-    started: _Text
+    started: _Time
     duration_limit: _Positive
-    state: CsvText
-    data: CsvText
-    precision: _Text
-    concurrency: Annotated[int, Field(ge=1), BeforeValidator(_number_text)]
-    counting: CsvText
-    aiperf_orch: _Text
+    state: _Word
+    data: _Word
+    precision: _Words
+    concurrency: Annotated[int, Field(ge=1), BeforeValidator(_whole_cell)]
+    counting: _Word
+    aiperf_orch: Annotated[_Word | None, BeforeValidator(_empty_to_none)]
     settings_sha256: Sha256
     number_of_nodes: _Count = None
     accelerators_per_node: _Count = None
@@ -201,6 +221,8 @@ def read_result_csv(path: Path) -> ResultRow:
         raise RecordError(f"{path}: cannot be read: {error.strerror}") from None
     if len(lines) != 2 or len(lines[0]) != len(lines[1]) or len(set(lines[0])) != len(lines[0]):
         raise RecordError(f"{path}: not a result.csv: expected one line of column names and one row with as many cells")
+    if fault := _column_fault(lines[0]):
+        raise RecordError(f"{path}: not a result.csv: {fault}")
     try:
         row = ResultRow.model_validate(dict(zip(*lines, strict=True)))
     except ValidationError as error:
@@ -209,6 +231,17 @@ def read_result_csv(path: Path) -> ResultRow:
     if fault:
         raise RecordError(f"{path}: contradicts itself: {fault}")
     return row
+
+
+def _column_fault(header: Sequence[str]) -> str | None:
+    """Why these are no columns of a result.csv; None if they may be: later versions may add some."""
+    known = [column for column in header if column in RESULT_COLUMNS]
+    strange = next((column for column in header if not _COLUMN.fullmatch(column)), None)
+    if strange is not None:
+        return f"{strange!r:.60} is not the name of a column"
+    if known != [column for column in RESULT_COLUMNS if column in known]:
+        return "its columns are not in the order in which aiperf-orch writes them"
+    return None
 
 
 def _inconsistency(row: ResultRow) -> str | None:

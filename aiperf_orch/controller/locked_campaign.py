@@ -12,6 +12,7 @@ from aiperf_orch.campaign.lock import Lock
 from aiperf_orch.campaign.snapshot import CampaignSnapshot, check_complete
 from aiperf_orch.campaign.state import CampaignState, Phase
 from aiperf_orch.records.journal import JOURNAL_FORMAT, Created, Entry, Opened, Resumed
+from aiperf_orch.schedulers.script_rendering import scripts_sha256
 from aiperf_orch.search import SEARCH_VERSION
 from aiperf_orch.util.errors import LockedError
 
@@ -103,7 +104,14 @@ class HeldCampaign:
                 search=SEARCH_VERSION,
             )
         holder = self._lock.holder
-        self.append(Opened, host=holder.host, pid=holder.pid, version=aiperf_orch.__version__, search=SEARCH_VERSION)
+        self.append(
+            Opened,
+            host=holder.host,
+            pid=holder.pid,
+            version=aiperf_orch.__version__,
+            search=SEARCH_VERSION,
+            templates=scripts_sha256(),
+        )
         if resume:
             self.directory.stop_request.unlink(missing_ok=True)
             if self.state.phase in (Phase.PAUSED, Phase.STOPPED):

@@ -7,23 +7,30 @@ import io
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any, Final
 
-from aiperf_orch.campaign.format_versions import package_format
+from aiperf_orch.campaign.format_versions import PACKAGE, format_of_package, package_format
 from aiperf_orch.campaign.layout import MEMBERS
 from aiperf_orch.package.findings import Faults
 from aiperf_orch.package.package_index import PackageIndex
 from aiperf_orch.package.reading import MANIFEST, SYSTEM, Package
 from aiperf_orch.package.system_json import best_weights, system_description
 from aiperf_orch.results.rules import rules_of
-from aiperf_orch.results.tables import LATER_COLUMNS, leaderboard_rows, result_row, series_rows
+from aiperf_orch.results.tables import (
+    LATER_COLUMNS,
+    LEADERBOARD_COLUMNS,
+    RESULT_COLUMNS,
+    SERIES_COLUMNS,
+    leaderboard_rows,
+    result_row,
+    series_rows,
+)
 from aiperf_orch.settings.base import HTML_TAG
 from aiperf_orch.util import strict_json
+from aiperf_orch.util.number_cells import is_decimal
 
 _TOLERANCE: Final = 1e-12  # relative; the logarithm of another machine may differ
-_DECIMAL: Final = re.compile(r"-?[0-9]{1,400}(\.[0-9]{1,40})?(e[-+][0-9]{1,3})?")
-"""A number as tables have it: `float` also reads other alphabets' digits, underscores and spaces."""
 _NUMBER: Final = re.compile(r"[-+]?[0-9][0-9.e+-]*")
 _MARKUP: Final = re.compile(r"[<>\x00-\x1f\x7f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """Characters that no name of a host, device or job has."""
@@ -36,7 +43,7 @@ def check_manifest(package: Package, faults: Faults) -> dict[str, Any]:
     except ValueError:
         return {}  # reported when the package was opened
     stated = manifest.get("files") if isinstance(manifest, dict) else None
-    if not isinstance(stated, dict) or manifest.get("format") != package_format():
+    if not isinstance(stated, dict) or manifest.get("format") not in map(package_format, PACKAGE.since):
         faults.add("manifest.format", MANIFEST, f'must have "format": "{package_format()}" and list "files"')
         return {}
     present = package.hashes.keys() - {MANIFEST}
@@ -53,12 +60,13 @@ def check_manifest(package: Package, faults: Faults) -> dict[str, Any]:
 def check_tables(index: PackageIndex, manifest: Mapping[str, Any]) -> None:
     """Compare derived files with the results of recomputing them from the records."""
     accounting, rules = MEMBERS.accounting.name, rules_of(index.result)
-    for name, rows in (
-        (MEMBERS.result.name, [result_row(index.result)]),
-        (MEMBERS.leaderboard.name, leaderboard_rows(index.result)),
-        (MEMBERS.series.name, series_rows(index.result)),
+    form = format_of_package(manifest.get("format")) or PACKAGE.version
+    for name, columns, rows in (
+        (MEMBERS.result.name, RESULT_COLUMNS, [result_row(index.result)]),
+        (MEMBERS.leaderboard.name, LEADERBOARD_COLUMNS, leaderboard_rows(index.result)),
+        (MEMBERS.series.name, SERIES_COLUMNS, series_rows(index.result)),
     ):
-        _check_table(index, name, rows)
+        _check_table(index, name, columns, rows, form)
     for key, expected in (
         ("campaign", index.directory.config.tag),
         ("rules", {"version": rules.version, "sha256": rules.sha256}),
@@ -107,40 +115,61 @@ def _names(index: PackageIndex) -> Iterator[tuple[str, str, str]]:
                 yield where, what, name
 
 
-def _check_table(index: PackageIndex, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+def _check_table(
+    index: PackageIndex, name: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]], form: int
+) -> None:
+    """Check a table.
+
+    Args:
+        index: of the package.
+        name: of the table's file.
+        columns: its columns in the newest format.
+        rows: recomputed from the records.
+        form: version of the package's format.
+    """
     faults, file = index.faults, index.package.folder / name
     kind = f"table.{file.stem}"
     if name not in index.package.hashes:
         faults.add("table.missing", name, "the package has no such table")
         return
     try:
-        reader = csv.DictReader(io.StringIO(file.read_text(encoding="utf-8")), strict=True)
-        stated, columns = list(reader), list(reader.fieldnames or ())
+        lines = list(csv.reader(io.StringIO(file.read_text(encoding="utf-8"), newline=""), strict=True))
     except (ValueError, csv.Error) as error:
         faults.add("table.format", name, f"cannot be read as CSV: {error}")
         return
-    twice = next((column for column, number in Counter(columns).items() if number > 1), None)
-    if twice is not None:
-        faults.add("table.format", f"{name}:1", f"the column {twice!r:.60} occurs twice")
+    header, stated = (lines or [[]])[0], lines[1:]
+    fault = _column_fault(header, columns, LATER_COLUMNS[name] if form == 1 else (frozenset[str](),))
+    if fault is not None:
+        faults.add("table.format", f"{name}:1", fault)
         return
     if len(stated) != len(rows):
         faults.add(kind, name, f"has {len(stated)} rows; by the records there are {len(rows)}")
     for line, (row, expected) in enumerate(zip(stated, rows, strict=False), start=2):
         where = f"{name}:{line}"
-        for cell in row.values():
-            if isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t", "\r") and not _NUMBER.fullmatch(cell):
-                faults.add("table.formula", where, f"{cell[:60]!r} would be a formula in a spreadsheet")
-        missing = set(expected) - set(row)
-        if not set(row) <= set(expected) or missing not in LATER_COLUMNS[name]:
-            faults.add("table.format", where, "its columns are not those of this table")
+        if len(row) != len(header):
+            faults.add("table.format", where, f"has {len(row)} cells, and the table has {len(header)} columns")
             continue
-        for column, value in expected.items():
-            if column not in missing and not _agrees(row[column], value):
-                why = f"{column}: {row[column]!r:.90} stated; by the records it is {value!r:.90}"
-                faults.add(kind, where, why)
+        for cell in row:
+            if cell[:1] in ("=", "+", "-", "@", "\t", "\r") and not _NUMBER.fullmatch(cell):
+                faults.add("table.formula", where, f"{cell[:60]!r} would be a formula in a spreadsheet")
+        for column, cell in zip(header, row, strict=True):
+            if not _agrees(cell, expected[column]):
+                faults.add(kind, where, f"{column}: {cell!r:.90} stated; by the records it is {expected[column]!r:.90}")
 
 
-def _agrees(text: object, value: Any) -> bool:
+def _column_fault(header: Sequence[str], columns: Sequence[str], later: Sequence[Set[str]]) -> str | None:
+    """Why the columns are not those of the table, in their order; None if they are."""
+    twice = next((column for column, number in Counter(header).items() if number > 1), None)
+    if twice is not None:
+        return f"the column {twice!r:.60} occurs twice"
+    if any(list(header) == [column for column in columns if column not in missing] for missing in later):
+        return None
+    if set(header) == set(columns):
+        return "its columns are not in the order of this table"
+    return "its columns are not those of this table"
+
+
+def _agrees(cell: str, value: Any) -> bool:
     if not isinstance(value, float):
-        return text == ("" if value is None else str(value))
-    return _DECIMAL.fullmatch(str(text)) is not None and math.isclose(float(str(text)), value, rel_tol=_TOLERANCE)
+        return cell == ("" if value is None else str(value))
+    return is_decimal(cell) and math.isclose(float(cell), value, rel_tol=_TOLERANCE)

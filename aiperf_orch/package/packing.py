@@ -39,7 +39,7 @@ from aiperf_orch.campaign.state import CampaignState
 from aiperf_orch.package.pseudonyms import Pseudonyms
 from aiperf_orch.package.reading import MANIFEST, MOST_WEIGHTS, SYSTEM
 from aiperf_orch.package.recorded_error import recorded_error
-from aiperf_orch.package.redaction import Redactor, names_of, redact_journal, secrets_of
+from aiperf_orch.package.redaction import TEMPLATE_NOTE, Redactor, names_of, redact_journal, secrets_of
 from aiperf_orch.package.system_json import best_weights, system_description
 from aiperf_orch.records.journal import AttemptEnd, EventsFile
 from aiperf_orch.results.report import write_report
@@ -53,7 +53,6 @@ from aiperf_orch.util.temporary_folders import scratch_folder
 
 _LEVEL: Final = 9  # of compression
 _PIECE: Final = 1 << 20  # bytes
-_TEMPLATE_NOTE: Final = "# Rendered from a template of the site, which is not packed. Its salted SHA-256 is"
 
 
 @dataclass(frozen=True)
@@ -234,7 +233,7 @@ def _contents(campaign: _RedactedCampaign, result: Result) -> Iterator[tuple[str
 def _script(script: Path, directory: CampaignDirectory, redactor: Redactor) -> bytes:
     if directory.settings.scheduler.template:
         text = read_file(script).decode(errors="replace")
-        return f"{_TEMPLATE_NOTE} {redacted(text, redactor.salt)}.\n".encode()
+        return f"{TEMPLATE_NOTE} {redacted(text, redactor.salt)}.\n".encode()
     return redactor.text(read_file(script).decode(errors="replace")).encode()
 
 

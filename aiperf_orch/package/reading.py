@@ -48,21 +48,21 @@ _WEIGHTS: Final = re.compile(r"weights/[0-9]{5,9}\.safetensors")
 MOST_WEIGHTS: Final = 4 << 30
 """Bytes of the weights in a package: a thousand million parameters."""
 _FOLDER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
-# pattern of each permitted name, its largest size, and whether `verify` reads the file
+# pattern of each permitted name, and its largest size
 _CONTENTS: Final = tuple(
-    (re.compile(pattern), size, kept)
-    for pattern, size, kept in (
-        (r"manifest\.json", 128 * _MIB, True),
-        (r"campaign\.yaml", _MIB // 2, True),
-        (r"system\.json", _MIB // 4, True),
-        (r"journal\.jsonl", 256 * _MIB, True),
-        (r"accounting\.jsonl", 128 * _MIB, True),
-        (r"(leaderboard|result|series)\.csv", 64 * _MIB, True),
-        (r"report\.html", 64 * _MIB, False),
-        (r"trials/[0-9]{5,9}\.json", 4 * _MIB, True),
-        (r"events/[0-9]{5,9}-[0-9]{1,2}\.[0-9]{1,3}\.jsonl", 16 * _MIB, True),
-        (_WEIGHTS.pattern, MOST_WEIGHTS, False),
-        (r"jobs/[A-Za-z0-9][A-Za-z0-9._-]{0,59}/job\.sh", 64 * _MIB, False),
+    (re.compile(pattern), size)
+    for pattern, size in (
+        (r"manifest\.json", 128 * _MIB),
+        (r"campaign\.yaml", _MIB // 2),
+        (r"system\.json", _MIB // 4),
+        (r"journal\.jsonl", 256 * _MIB),
+        (r"accounting\.jsonl", 128 * _MIB),
+        (r"(leaderboard|result|series)\.csv", 64 * _MIB),
+        (r"report\.html", 64 * _MIB),
+        (r"trials/[0-9]{5,9}\.json", 4 * _MIB),
+        (r"events/[0-9]{5,9}-[0-9]{1,2}\.[0-9]{1,3}\.jsonl", 16 * _MIB),
+        (_WEIGHTS.pattern, MOST_WEIGHTS),
+        (r"jobs/[A-Za-z0-9][A-Za-z0-9._-]{0,59}/job\.sh", 64 * _MIB),
     )
 )
 
@@ -84,7 +84,7 @@ class PackedWeights:
 
 @dataclass(frozen=True)
 class Package:
-    """An opened package: a private copy of the files that `verify` reads, and the SHA-256 of every file.
+    """An opened package: a private copy of its files, and the SHA-256 of each.
 
     Attributes:
         folder: contains the files of the top level; files of folders below are read by `read`.
@@ -170,7 +170,7 @@ def _copy(file: BinaryIO, spool: BinaryIO, scratch: Path, faults: Faults, weight
             folder = top
         if top != folder or not _FOLDER.fullmatch(top):
             raise _FormatError("package.path", full, "lies outside the package's one folder")
-        limit, kept = _limits(full, name, writer)
+        limit = _limit(full, name, writer)
         if name in hashes:
             raise _FormatError("package.path", full, "is in the package twice")
         if size > limit:
@@ -190,10 +190,10 @@ def _copy(file: BinaryIO, spool: BinaryIO, scratch: Path, faults: Faults, weight
             _check_strict(name, data, faults)
         elif name.endswith(".csv") and (saved := saved_by_a_spreadsheet(data)):
             faults.add("table.format", name, saved)
-        if kept and "/" in name:
+        if "/" in name:
             locations[name] = spool.tell(), size
             spool.write(data)
-        elif kept:
+        else:
             (scratch / name).write_bytes(data)
     spool.flush()
     if MANIFEST not in hashes:
@@ -260,13 +260,13 @@ def _writer_of(manifest: bytes) -> object:
     return writer
 
 
-def _limits(full: str, name: str, writer: object) -> tuple[int, bool]:
-    """The largest size of a file with this name, and whether `verify` reads it."""
+def _limit(full: str, name: str, writer: object) -> int:
+    """The largest size of a file with this name."""
     if full.startswith("/") or "\\" in full or ".." in full.split("/"):
         raise _FormatError("package.path", full, "a path that leads out of the package")
-    for pattern, size, kept in _CONTENTS:
+    for pattern, size in _CONTENTS:
         if pattern.fullmatch(name):
-            return size, kept
+            return size
     fault = "packages have no file of this name"
     newer = explain_newer(PACKAGE, None, writer, fault)
     raise _FormatError(NEWER_VERSION if newer else "package.name", full, newer or fault)

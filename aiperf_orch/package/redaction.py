@@ -37,6 +37,8 @@ from aiperf_orch.records.journal import (
 from aiperf_orch.settings.schedulers import ClusterSettings, PbsSettings, SchedulerSettings, SlurmSettings
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
+TEMPLATE_NOTE: Final = "# Rendered from a template of the site, which is not packed. Its salted SHA-256 is"
+"""What stands in place of such a script, before the hash of its text."""
 _LONG_ENOUGH: Final = 8  # characters; a shorter private value is only replaced as a separate word
 _SECRET_VARIABLE: Final = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_KEY", re.IGNORECASE)
 _ASSIGNED: Final = re.compile(r"""\b\w+=["']?([^\s"']{6,})""")

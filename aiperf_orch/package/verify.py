@@ -24,6 +24,8 @@ from aiperf_orch.package.check_events import check_events
 from aiperf_orch.package.check_formats import check_formats
 from aiperf_orch.package.check_journal import check_journal
 from aiperf_orch.package.check_placements import check_placements
+from aiperf_orch.package.check_report import check_report
+from aiperf_orch.package.check_scripts import check_scripts
 from aiperf_orch.package.check_speeds import check_speeds
 from aiperf_orch.package.check_tables import check_manifest, check_tables
 from aiperf_orch.package.check_training import check_training
@@ -88,6 +90,7 @@ def verify(
     replay: ReplayRequest | None = None,
     commitment: str | None = None,
     inspect: Callable[[PackageIndex], None] | None = None,
+    report: Path | None = None,
 ) -> Verification:
     """Verify a package. The contents of the package never raise an error; its faults are listed.
 
@@ -98,15 +101,16 @@ def verify(
         commitment: the commitment that was announced when the campaign began; None was announced.
         inspect: called with the records after all checks, while the package is open; not called when they cannot be
             read as a campaign.
+        report: where to write a report that is rendered from the records, if they can be read; None writes none.
 
     Raises:
         UsageError: The file does not exist, or ssh-keygen is required and missing.
-        AiperfError: There is no space to unpack the package.
+        AiperfError: There is no space to unpack the package, or the report cannot be written.
     """
     faults = Faults()
     with open_package(path, faults) as package:
         signed_by = check_signature(path, signers, faults) if signers else None
-        row, missed = (None, []) if package is None else _examine(package, faults, replay, commitment, inspect)
+        row, missed = (None, []) if package is None else _examine(package, faults, replay, commitment, inspect, report)
         newer = [fault for fault in faults.listed if fault.id == NEWER_VERSION]
         if newer:  # other faults follow from records that this version does not understand
             signature = [fault for fault in faults.listed if fault.id.startswith("signature.")]
@@ -135,6 +139,8 @@ def check_package(package: Package, faults: Faults) -> PackageIndex | None:
     check_accounting(index)
     check_allocation_accounting(index)
     check_tables(index, manifest)
+    check_report(index, manifest)
+    check_scripts(index, manifest)
     check_weights(index)
     return index
 
@@ -145,6 +151,7 @@ def _examine(
     replay: ReplayRequest | None,
     commitment: str | None,
     inspect: Callable[[PackageIndex], None] | None,
+    report: Path | None,
 ) -> tuple[dict[str, Any] | None, list[Miss]]:
     """Add every fault of a package; returns the recomputed row of result.csv, and the rules that it misses."""
     index = check_package(package, faults)
@@ -158,4 +165,8 @@ def _examine(
         check_replay(index, replay)
     if inspect is not None:
         inspect(index)
+    if report is not None:
+        from aiperf_orch.results.report import write_report  # it loads matplotlib
+
+        write_report(index.result, report)
     return result_row(index.result), rules_of(index.result).misses(index.result)

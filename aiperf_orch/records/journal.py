@@ -142,16 +142,18 @@ class Opened(_ExtendedRecord, _Entry):
     """A controller started or resumed the campaign.
 
     `version` is the version of aiperf-orch that wrote this entry and those up to the next one of its kind, and `search`
-    that of its search, which makes the proposals of these entries; None where 0.1.0 wrote it.
+    that of its search, which makes the proposals of these entries; None where 0.1.0 wrote it. `templates` is the hash
+    of the templates from which this controller renders batch scripts; None where the writer did not record it.
     """
 
-    _later = frozenset({"version", "search"})
+    _later = frozenset({"version", "search", "templates"})
 
     type: Literal["opened"] = "opened"
     host: str
     pid: Positive
     version: Version | None = None
     search: Positive | None = None
+    templates: Sha256 | None = None
 
 
 class Submitting(_Entry):

@@ -15,7 +15,22 @@ from markupsafe import Markup
 
 from aiperf_orch.util.text import visible
 
+_BASE: Final = "page.html.j2"
 _STYLE: Final = "report.css"
+
+
+def templates_sha256(template: str) -> str:
+    """SHA-256 of the templates of a page: its own, the one that it extends, and the style sheet."""
+    digest = hashlib.sha256()
+    for name in (template, _BASE, _STYLE):
+        digest.update(hashlib.sha256(_source(name).encode()).digest())
+    return digest.hexdigest()
+
+
+def policy(style: str) -> str:
+    """The content security policy of a page with this style sheet, which it allows, and nothing else."""
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
 
 
 def render_page(template: str, **fields: Any) -> str:
@@ -29,7 +44,7 @@ def render_page(template: str, **fields: Any) -> str:
         **fields: variables of the template.
     """
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(lambda name: (files("aiperf_orch.templates") / name).read_text(encoding="utf-8")),
+        loader=jinja2.FunctionLoader(_source),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -37,10 +52,12 @@ def render_page(template: str, **fields: Any) -> str:
         keep_trailing_newline=True,
         finalize=_visible_value,
     )
-    style = (files("aiperf_orch.templates") / _STYLE).read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    return environment.get_template(template).render(fields, style=Markup(style), policy=policy)  # noqa: S704
+    style = _source(_STYLE)
+    return environment.get_template(template).render(fields, style=Markup(style), policy=policy(style))  # noqa: S704
+
+
+def _source(template: str) -> str:
+    return (files("aiperf_orch.templates") / template).read_text(encoding="utf-8")
 
 
 def _visible_value(value: Any) -> Any:

@@ -8,16 +8,17 @@ import this module where a chart is drawn, not at the top of commands.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 from xml.etree import ElementTree
 
 import matplotlib as mpl
 from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import Formatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from aiperf_orch.results.report_page import Chart, Curve
 
 
 @dataclass(frozen=True)
@@ -54,51 +55,22 @@ def style(palette: Palette) -> dict[Any, Any]:
     }
 
 
-@dataclass(frozen=True)
-class Curve:
-    """One curve of a chart.
-
-    Attributes:
-        x: positions on the horizontal axis; for `bars`, the edges, one more than there are values.
-        y: values.
-        kind: `steps` keeps each value until the next point; `level` is a dashed reference line.
-    """
-
-    x: Sequence[float]
-    y: Sequence[float]
-    kind: Literal["line", "steps", "bars", "level"] = "line"
-
-
-def chart(
-    curves: Sequence[Curve],
-    *,
-    label: str,
-    x_label: str,
-    y_format: Formatter | None = None,
-    size: tuple[float, float] = (4.6, 2.4),
-) -> Markup:
-    """Draw a chart with the origin at the bottom left, as an `svg` element.
-
-    Args:
-        curves: one or more curves.
-        label: description of the chart for screen readers.
-        x_label: name and unit of the horizontal axis.
-        y_format: formatter of the vertical axis; None formats values as numbers.
-        size: width and height in inches of 72 px; the page scales the chart.
-    """
+def draw_chart(chart: Chart) -> Markup:
+    """Draw a chart as an `svg` element."""
     with mpl.rc_context(style(PAGE)):
-        figure = Figure(figsize=size, layout="constrained")
+        figure = Figure(figsize=chart.size, layout="constrained")
         axes = figure.add_subplot()
-        for curve in curves:
+        for curve in chart.curves:
             _draw(axes, curve)
-        axes.set_xlabel(x_label)
-        axes.set_xlim(0, 1.02 * max(max(curve.x) for curve in curves))
-        axes.set_ylim(0, 1.08 * max(max(curve.y) for curve in curves) or 1)
-        if y_format is not None:
-            axes.yaxis.set_major_formatter(y_format)
+        axes.set_xlabel(chart.x_label)
+        axes.set_xlim(0, 1.02 * max(max(curve.x) for curve in chart.curves))
+        axes.set_ylim(0, 1.08 * max(max(curve.y) for curve in chart.curves) or 1)
+        if chart.y_format is not None:
+            write = chart.y_format
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: write(value)))
         simplify_axes(axes, PAGE)
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=_STEPS))
-        return embed(figure, label)
+        return embed(figure, chart.label)
 
 
 def embed(figure: Figure, label: str) -> Markup:

@@ -26,15 +26,25 @@ def write_tables(result: Result) -> None:
     """Write the three CSV files into the campaign directory, replacing earlier ones."""
     directory = result.directory
     for path, rows, columns in (
-        (directory.leaderboard, leaderboard_rows(result), _LEADERBOARD),
-        (directory.result, [result_row(result)], None),
-        (directory.series, series_rows(result), _SERIES),
+        (directory.leaderboard, leaderboard_rows(result), LEADERBOARD_COLUMNS),
+        (directory.result, [result_row(result)], RESULT_COLUMNS),
+        (directory.series, series_rows(result), SERIES_COLUMNS),
     ):
-        frame = pd.DataFrame(rows, columns=None if columns is None else list(columns), dtype=object)
+        frame = pd.DataFrame(rows, columns=list(columns), dtype=object)
         replace_file(path, frame.to_csv(index=False, lineterminator="\n").encode())
 
 
-_LEADERBOARD = (
+RESULT_COLUMNS: Final = (
+    "system", "submitter", "contact", "system_id", "division", "number_of_nodes", "accelerators_per_node",
+    "accelerator_model_name", "campaign", "score", "error", "regulated_score", "rankable", "missed_rules", "rules",
+    "simulated", "operations", "seconds", "started", "duration_limit", "trials", "networks", "epochs",
+    "train_images", "val_images", "images_per_second", "data_wait", "energy_joules", "energy_of",
+    "operations_per_joule", "node_hours_given", "node_hours_at_work", "node_hours_idle", "error_is_zero", "state",
+    "data", "data_sha256", "precision", "scheduler", "concurrency", "seed", "counting", "aiperf_orch", "python",
+    "torch", "settings_sha256",
+)  # fmt: skip
+SERIES_COLUMNS: Final = ("seconds", "operations", "score", "error", "regulated_score", "epochs", "simulated")
+LEADERBOARD_COLUMNS: Final = (
     "rank",
     "trial",
     "error",
@@ -71,8 +81,7 @@ LATER_COLUMNS: Final = {
     MEMBERS.leaderboard.name: (frozenset[str](), _PLACEMENT, _PLACEMENT | _EFFICIENCY),
     MEMBERS.series.name: (frozenset[str](),),
 }
-"""Columns that tables of this version and of earlier versions lack, a set for each, the newest first."""
-_SERIES = ("seconds", "operations", "score", "error", "regulated_score", "epochs", "simulated")
+"""Columns that tables in a package of format 1 may lack, a set for each version that wrote some, the newest first."""
 
 
 def leaderboard_rows(result: Result) -> list[dict[str, Any]]:

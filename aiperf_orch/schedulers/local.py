@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shlex
 import shutil
 import signal
 import subprocess
@@ -27,7 +26,7 @@ import submitit
 
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.schedulers.base import CancelResult, JobEnd, JobRequest, JobState, JobStatus, Scheduler, SubmitResult
-from aiperf_orch.schedulers.script_rendering import render_script, submitit_command
+from aiperf_orch.schedulers.batch_scripts import local_script
 from aiperf_orch.schedulers.submitit_adapter import ScriptLocalExecutor
 from aiperf_orch.settings.schedulers import LocalSettings
 from aiperf_orch.util import gpus
@@ -227,19 +226,7 @@ class LocalScheduler(Scheduler):
             return process, process.poll() if process else None
 
     def _script(self, request: JobRequest, share: _Share) -> str:
-        settings = self._settings
-        return render_script(
-            self._template,
-            settings.template,
-            name=request.name,
-            campaign=request.campaign,
-            folder=request.folder,
-            cpus=share.cpus,
-            gpus=share.gpus,
-            workers=settings.workers_per_node,
-            setup=settings.setup,
-            command=submitit_command(settings.python, shlex.quote(str(request.folder))),
-        )
+        return local_script(self._settings, self._template, request, share.cpus, share.gpus)
 
     def _free_share(self) -> _Share:
         """Return the share for one more job."""

@@ -7,6 +7,7 @@ script before anything is submitted. The best start for a site's own template is
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 import sys
 from collections.abc import Iterable
@@ -48,6 +49,16 @@ def render_script(template: str, own: str | None, **fields: Any) -> str:
         raise UsageError(f"{name}:{error.lineno}: not a valid template: {error.message}") from None
     except jinja2.TemplateError as error:
         raise UsageError(f"{name}: cannot be rendered: {error}") from None
+
+
+@cache
+def scripts_sha256() -> str:
+    """SHA-256 of our templates of batch scripts, which controllers record, so that scripts can be rendered again."""
+    digest = hashlib.sha256()
+    for name in sorted(file.name for file in files("aiperf_orch.templates").iterdir()):
+        if name.endswith(".sh.j2"):
+            digest.update(f"{name} {hashlib.sha256(_ours(name).encode()).hexdigest()}\n".encode())
+    return digest.hexdigest()
 
 
 @cache

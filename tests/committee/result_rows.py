@@ -8,6 +8,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+from aiperf_orch.results.tables import RESULT_COLUMNS
+
 HASHES = [digit * 64 for digit in "0123456789abcdef"]
 
 
@@ -27,7 +29,9 @@ def cells(**changes: Any) -> dict[str, Any]:
     }
     cells["score"] = cells["operations"] / cells["seconds"]
     cells["regulated_score"] = cells["score"] * math.log(1 / cells["error"]) if cells["error"] else ""
-    return cells | changes
+    cells |= changes
+    ordered = [column for column in RESULT_COLUMNS if column in cells]
+    return {column: cells[column] for column in [*ordered, *(cells.keys() - set(ordered))]}
 
 
 def write(path: Path, **changes: Any) -> Path:

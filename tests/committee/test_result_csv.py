@@ -52,6 +52,24 @@ def test_the_result_csv_of_an_empty_campaign_is_read(campaign: Callable[..., Any
         ({"operations": "-1"}, "operations: "),
         ({"operations": "9" * 5000}, "operations: "),
         ({"operations": "1_0"}, "operations: "),
+        ({"operations": "\uff11\uff10"}, "operations: "),
+        ({"operations": "+10"}, "operations: "),
+        ({"operations": " 10"}, "operations: "),
+        ({"operations": "010"}, "operations: "),
+        ({"seconds": "4_000.0"}, "seconds: "),
+        ({"seconds": "4000"}, "seconds: "),
+        ({"seconds": "+4000.0"}, "seconds: "),
+        ({"seconds": "4000.0 "}, "seconds: "),
+        ({"error": "\u0660.\u0662\u0665"}, "error: "),
+        ({"concurrency": "8.0"}, "concurrency: "),
+        ({"campaign": "ab cd"}, "campaign: "),
+        ({"rules": "aiperf-1.0 "}, "rules: "),
+        ({"state": "finished, and won"}, "state: "),
+        ({"started": "yesterday"}, "started: "),
+        ({"missed_rules": "data  ended", "rankable": "no"}, "missed_rules: "),
+        ({"Score": "9e15"}, "'Score' is not the name of a column"),
+        ({"score ": "9e15"}, "'score ' is not the name of a column"),
+        ({"s\u0441ore": "9e15"}, "is not the name of a column"),
         ({"number_of_nodes": "0"}, "number_of_nodes: "),
         ({"rankable": "perhaps"}, "rankable: "),
         ({"settings_sha256": "abc"}, "settings_sha256: "),
@@ -66,6 +84,18 @@ def test_invalid_cells_are_refused(tmp_path: Path, changes: dict[str, Any], mess
         read_result_csv(write(tmp_path / "r.csv", **changes))
     assert len(str(raised.value)) < 500
     assert str(raised.value).isprintable()
+
+
+def test_columns_of_a_later_version_are_ignored(tmp_path: Path) -> None:
+    assert read_result_csv(write(tmp_path / "r.csv", colour="red")) == read_result_csv(write(tmp_path / "s.csv"))
+
+
+def test_columns_have_the_order_of_a_result_csv(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.csv")
+    lines = [line.split(",") for line in path.read_text().splitlines()]
+    path.write_text("".join(",".join(line[::-1]) + "\n" for line in lines))
+    with pytest.raises(RecordError, match="its columns are not in the order"):
+        read_result_csv(path)
 
 
 @pytest.mark.parametrize(

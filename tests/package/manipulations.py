@@ -16,6 +16,7 @@ from package.package_changes import (
     change_events,
     change_journal,
     change_spec,
+    change_table,
     replace_text,
     set_proposal,
     shift,
@@ -43,6 +44,14 @@ def _drop_trial(package: Any, _: Path) -> None:
 def _about(entry: dict[str, Any], trial: int, attempt: int | None = None) -> bool:
     items = [*entry.get("attempts", []), *entry.get("jobs", [])]
     return any(item["trial"] == trial and attempt in (None, item["attempt"]) for item in items)
+
+
+def _add_column(name: str) -> Change:
+    def change(lines: list[list[str]]) -> None:
+        lines[0].append(name)
+        lines[1].append("9e15")
+
+    return change_table("result.csv", change)
 
 
 def _cut_journal(package: Any, _: Path) -> None:
@@ -394,7 +403,7 @@ MANIPULATIONS: dict[str, tuple[Change, str, str, str]] = {
         change_cell("result.csv", 2, "energy_joules", "1.0"), "table.result", "result.csv:2",
         "energy_joules: '1.0' stated",
     ),
-    "one column less": (without_columns("result.csv", "energy_of"), "table.format", "result.csv:2", "columns"),
+    "one column less": (without_columns("result.csv", "energy_of"), "table.format", "result.csv:1", "columns"),
     "a rankable result": (
         change_cell("result.csv", 2, "rankable", "yes"), "table.result", "result.csv:2", "rankable: 'yes'",
     ),
@@ -412,6 +421,25 @@ MANIPULATIONS: dict[str, tuple[Change, str, str, str]] = {
         change_cell("result.csv", 2, "submitter", "=HYPERLINK(1)"), "table.formula", "result.csv:2",
         "would be a formula",
     ),
-    "another column": (replace_text("result.csv", "score", "mark"), "table.format", "result.csv:2", "columns"),
+    "another column": (replace_text("result.csv", "score", "mark"), "table.format", "result.csv:1", "columns"),
+    "columns in another order": (
+        change_table("result.csv", lambda lines: lines.__setitem__(slice(None), [line[::-1] for line in lines])),
+        "table.format", "result.csv:1", "not in the order",
+    ),
+    "a second score": (
+        _add_column("score"),
+        "table.format", "result.csv:1", "the column 'score' occurs twice",
+    ),
+    "a column beside the score": (
+        _add_column("Score"),
+        "table.format", "result.csv:1", "its columns are not those",
+    ),
+    "a cell beside the row": (
+        change_table("result.csv", lambda lines: lines[1].append("9e15")),
+        "table.format", "result.csv:2", "has 47 cells, and the table has 46 columns",
+    ),
+    "an empty line": (
+        change_table("series.csv", lambda lines: lines.insert(3, [])), "table.format", "series.csv:4", "has 0 cells",
+    ),
     "no table": (lambda package, _: package.files.pop("series.csv"), "table.missing", "series.csv", "no such table"),
 }  # fmt: skip

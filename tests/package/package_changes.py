@@ -75,6 +75,19 @@ def without_columns(name: str, *columns: str) -> Change:
     return change
 
 
+def change_table(name: str, change: Callable[[list[list[str]]], Any]) -> Change:
+    """Change the lines of a table, each a list of cells."""
+
+    def changed(package: Any, _: Path) -> None:
+        lines = list(csv.reader(io.StringIO(package.files[name].decode())))
+        change(lines)
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(lines)
+        package.files[name] = text.getvalue().encode()
+
+    return changed
+
+
 def repaired(change: Change) -> Change:
     """A change after which sums, begins and tables follow from the events again."""
 

@@ -54,6 +54,7 @@ CHECKED: dict[str, dict[str, str]] = {
     "Opened": {
         "type": _READ, "host": _OWN, "pid": _OWN, "version": "none: only the writer knows it",
         "search": "none: the replay of proposals depends on it",
+        "templates": "none: the comparison of scripts depends on it",
     },
     "Submitting": {"type": _READ, "attempts": "journal.attempts"},
     "AttemptRecord": {

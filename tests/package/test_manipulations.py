@@ -73,7 +73,8 @@ def test_other_digits_and_underscores_make_no_number(tampered: Any, tmp_path: Pa
     header, row = (line.split(",") for line in tampered.files["result.csv"].decode().splitlines())
     seconds = row[header.index("seconds")]
     full_width = "".join(chr(ord(each) + 0xFEE0) if each.isdigit() else each for each in seconds)
-    for text in (full_width, f"{seconds[0]}_{seconds[1:]}", f" {seconds}", f"+{seconds}"):
+    others = (f"{seconds[0]}_{seconds[1:]}", f" {seconds}", f"{seconds} ", f"+{seconds}", f"0{seconds}", f"{seconds}0")
+    for text in (full_width, *others):
         change_cell("result.csv", 2, "seconds", text)(tampered, tmp_path)
         faults = verify(tampered.write(tmp_path / "tampered.tar.gz")).faults
         assert {fault.id for fault in faults} == {"table.result"}, text
@@ -114,6 +115,7 @@ def test_repacking_without_changes_causes_no_fault(tampered: Any, tmp_path: Path
 def test_tables_of_an_earlier_version_lack_later_columns(
     version: int, column: str, tampered: Any, tmp_path: Path
 ) -> None:
+    tampered.manifest["format"] = "aiperf-orch-package-1"
     for name, columns in LATER_COLUMNS.items():
         without_columns(name, *columns[min(version, len(columns) - 1)])(tampered, tmp_path)
     assert column.encode() not in tampered.files["result.csv"]

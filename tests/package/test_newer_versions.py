@@ -19,7 +19,7 @@ from package_fixtures import TamperedPackage
 
 
 def _manifest(package: Any) -> None:
-    package.manifest |= {"format": "aiperf-orch-package-2", "versions": {"aiperf-orch": "9.0.0"}, "colour": "red"}
+    package.manifest |= {"format": "aiperf-orch-package-3", "versions": {"aiperf-orch": "9.0.0"}, "colour": "red"}
     package.files["colours/red"] = b"1"
 
 
@@ -88,4 +88,4 @@ def test_a_newer_package_is_not_called_damaged(
 def test_a_manifest_names_the_version_that_wrote_it(true_package: Path) -> None:
     manifest = TamperedPackage(true_package).manifest
     assert manifest["versions"] == {"aiperf-orch": aiperf_orch.__version__}
-    assert json.dumps(manifest["format"]) == '"aiperf-orch-package-1"'
+    assert json.dumps(manifest["format"]) == '"aiperf-orch-package-2"'

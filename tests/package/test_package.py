@@ -159,10 +159,9 @@ def test_every_private_setting_is_packed_as_a_hash(make_true: Any, tmp_path: Pat
     assert given - scheduler.keys() == {"template", "project", "resources"}  # a path, and two of PBS
 
 
-def test_the_job_script_of_a_large_array_is_packed(make_true: Any, tmp_path: Path) -> None:
+def test_a_script_as_large_as_that_of_a_large_array_is_packed(make_true: Any, tmp_path: Path) -> None:
     made = make_true()
-    script = made.directory.path / "jobs" / "qk3f9-w00001" / "job.sh"
-    script.parent.mkdir()
+    script = made.directory.path / "jobs" / "00000-1" / "job.sh"
     script.write_text("".join(f"    [{index}]=/scratch/{'x' * 90}/{index:05d}-1\n" for index in range(20_000)))
     write_package(made.directory, tmp_path / "p.tar.gz", with_pseudonyms=False)
     assert list(map(str, verify(tmp_path / "p.tar.gz").faults)) == []

@@ -291,7 +291,7 @@ def test_a_package_with_faults_is_not_replayed(tampered: Any, tmp_path: Path) ->
     tampered.files.pop("trials/00002.json")
     found = verify(tampered.write(tmp_path / "tampered.tar.gz"), replay=ReplayRequest())
     assert found.faults
-    assert [remark.id for remark in found.remarks] == ["replay.skipped"]
+    assert [remark.id for remark in found.remarks if remark.id.startswith("replay.")] == ["replay.skipped"]
 
 
 def test_the_command_prints_remarks(honest: Path) -> None:

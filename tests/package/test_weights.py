@@ -187,7 +187,7 @@ def test_weights_are_read_piece_by_piece(weighted: Any, tmp_path: Path, monkeypa
 
 
 def test_weights_beyond_their_limit_are_a_fault(weighted: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    limits = [(name, 999 if "weights" in name.pattern else size, kept) for name, size, kept in reading._CONTENTS]
+    limits = [(name, 999 if "weights" in name.pattern else size) for name, size in reading._CONTENTS]
     monkeypatch.setattr(reading, "_CONTENTS", tuple(limits))
     weighted.files[NAME] = bytes(1000)
     faults = verify(weighted.write(tmp_path / "tampered.tar.gz")).faults

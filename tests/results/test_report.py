@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -12,12 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aiperf_orch.package.page_syntax import read_page
 from aiperf_orch.records.journal import Finished
 from aiperf_orch.results.html import visible
-from aiperf_orch.results.plots import Curve, chart
+from aiperf_orch.results.plots import draw_chart
 from aiperf_orch.results.report import render_report, write_report
+from aiperf_orch.results.report_data import report_data
+from aiperf_orch.results.report_page import Chart, Curve
 from aiperf_orch.results.result import compute_result
 from aiperf_orch.results.rules import RULE_SETS, RuleSet
+from aiperf_orch.results.tables import result_row
 from aiperf_orch.settings.models import SiteSettings
 
 pytestmark = pytest.mark.usefixtures("earlier_notes")
@@ -51,7 +56,12 @@ class _Text(HTMLParser):
 
 
 def _text(page: str) -> str:
-    return _Text(page.partition("</style>")[2]).text
+    return _Text(page.partition("</style>")[2].partition("<script")[0]).text
+
+
+def _data(page: str) -> Any:
+    """The data of a page."""
+    return json.loads(page.partition('id="data">')[2].partition("</script>")[0])
 
 
 @pytest.fixture
@@ -161,6 +171,24 @@ def test_utilisation_is_the_share_of_slot_time_with_a_running_trial(campaign: Ca
     assert "Utilisation of the 2 slots: 75.0 %" in _text(_report(made))
 
 
+def test_the_page_contains_its_data(made: Any) -> None:
+    result = compute_result(made.directory)
+    data = _data(_report(made))
+    assert data == report_data(result)
+    assert data["result"] == result_row(result)
+    assert data["series"]["score"][-1] == data["score"]["score"] == result.score.score
+    assert [row["trial"] for row in data["trials"]] == [1, 0, 3, 2]
+    assert len(data["activity"]["ops"]) == 60
+
+
+def test_a_browser_shows_the_page_without_its_data(chromium: Any, made: Any) -> None:
+    chromium.open(write_report(compute_result(made.directory)))
+    shown = chromium.evaluate("document.body.innerText")
+    assert "Not rankable" in shown
+    assert "settings_sha256" not in shown
+    assert chromium.evaluate("document.getElementById('data').getClientRects().length") == 0
+
+
 def test_the_same_records_give_the_same_bytes(made: Any) -> None:
     assert _report(made) == _report(made)
 
@@ -198,10 +226,12 @@ def test_hostile_text_is_escaped(hostile: Any) -> None:
     known = {
         "html", "head", "meta", "title", "style", "body", "p", "strong", "header", "h1", "h2", "h3", "bdi", "code",
         "main", "section", "dl", "div", "dt", "dd", "small", "span", "ul", "li", "em", "figure", "figcaption", "b",
-        "svg", "g", "path", "text", "table", "thead", "tbody", "tr", "th", "td", "footer",
+        "svg", "g", "path", "text", "table", "thead", "tbody", "tr", "th", "td", "footer", "script",
     }  # fmt: skip
     tags = _Text(page).tags
     assert {tag for tag, _ in tags} <= known
+    assert [attributes for tag, attributes in tags if tag == "script"] == [{"type": "application/json", "id": "data"}]
+    read_page(page)
     assert not [
         name
         for _, attributes in tags
@@ -231,7 +261,10 @@ def test_a_browser_runs_and_loads_nothing_from_hostile_text(chromium: Any, hosti
     chromium.open(page)
     assert chromium.log_messages() == []
     assert chromium.requests() == [page.as_uri()]
-    assert chromium.evaluate("document.querySelectorAll('script, img, iframe, [onerror], [onclick]').length") == 0
+    scripts = "script:not([type='application/json'])"
+    assert chromium.evaluate(f"document.querySelectorAll(`{scripts}, img, iframe, [onerror], [onclick]`).length") == 0
+    shown = chromium.evaluate("JSON.parse(document.getElementById('data').textContent).system[0][1]")
+    assert shown == _HOSTILE
 
 
 def test_the_content_policy_blocks_unescaped_scripts(chromium: Any, made: Any) -> None:
@@ -288,7 +321,7 @@ def test_any_text_becomes_printable(text: str) -> None:
 
 def test_a_chart_is_deterministic_and_has_no_ids_or_styles() -> None:
     curves = [Curve([0, 1, 2], [1.0, 3.0, 2.0]), Curve([0, 1, 2], [1.0, 2.0], "bars"), Curve([0, 2], [2, 2], "level")]
-    pictures = [chart(curves, label="a <b>", x_label="hours") for _ in range(2)]
+    pictures = [draw_chart(Chart(curves, "a <b>", "hours")) for _ in range(2)]
     assert pictures[0] == pictures[1]
     assert 'aria-label="a &lt;b&gt;"' in pictures[0]
     assert not re.search(r"\b(id|href|style|class=\"[^\"]*[^a-z\" -])=", pictures[0])

@@ -16,7 +16,15 @@ import pytest
 
 from aiperf_orch.records.operations import OperationsPerImage
 from aiperf_orch.results.result import compute_result
-from aiperf_orch.results.tables import write_tables
+from aiperf_orch.results.tables import (
+    LEADERBOARD_COLUMNS,
+    RESULT_COLUMNS,
+    SERIES_COLUMNS,
+    leaderboard_rows,
+    result_row,
+    series_rows,
+    write_tables,
+)
 from aiperf_orch.util.errors import AiperfError
 
 
@@ -84,6 +92,13 @@ def test_the_batch_size_is_that_of_the_last_counted_epoch(campaign: Callable[...
     made.events(made.begin(trial=1, batch=16), trial=1)
     write_tables(compute_result(made.directory))
     assert [row["batch_size"] for row in _rows(made.directory.leaderboard)] == ["8", "32"]
+
+
+def test_rows_have_the_columns_of_their_tables(made: Any) -> None:
+    result = compute_result(made.directory)
+    assert tuple(result_row(result)) == RESULT_COLUMNS
+    assert tuple(series_rows(result)[0]) == SERIES_COLUMNS
+    assert leaderboard_rows(result)[0].keys() == set(LEADERBOARD_COLUMNS)
 
 
 def test_the_result_is_one_row(made: Any) -> None:

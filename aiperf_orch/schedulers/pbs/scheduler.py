@@ -21,16 +21,16 @@ from aiperf_orch.schedulers.base import (
     Scheduler,
     SubmitResult,
 )
+from aiperf_orch.schedulers.batch_scripts import PBS_EARLY_LOG, pbs_script
 from aiperf_orch.schedulers.batching import submit_groups
 from aiperf_orch.schedulers.command import CommandResult, run_command
 from aiperf_orch.schedulers.pbs import qstat
 from aiperf_orch.schedulers.pbs.error_messages import PbsErrorClass, classify, make_error
 from aiperf_orch.schedulers.pbs.job_lookup import complete_output, look_up_jobs
 from aiperf_orch.schedulers.pbs.job_status import accounted_job, end_of, status_of
-from aiperf_orch.schedulers.script_rendering import render_script, submitit_command
 from aiperf_orch.settings.schedulers import PbsSettings
 from aiperf_orch.util.errors import SchedulerUnreachableError, SubmitPostponedError, UsageError
-from aiperf_orch.util.job_files import LOG, SCRIPT
+from aiperf_orch.util.job_files import SCRIPT
 
 PROGRAMS: Final = ("qsub", "qstat", "qdel")
 _CALL_INTERVAL: Final = (
@@ -47,7 +47,7 @@ class PbsScheduler(Scheduler):
     """Submits each attempt as a PBS job."""
 
     max_cancels_per_call = _MAX_CANCELS
-    early_log = "pbs.log"
+    early_log = PBS_EARLY_LOG
 
     def __init__(self, settings: PbsSettings, template: str = "pbs.sh.j2") -> None:
         """Run no command yet.
@@ -224,23 +224,4 @@ class PbsScheduler(Scheduler):
         raise make_error("qsub", answer)
 
     def _script(self, request: JobRequest) -> str:
-        from aiperf_orch.schedulers.pbs.submitit_plugin import walltime
-
-        settings = self._settings
-        limit = request.time_limit or settings.time_limit
-        return render_script(
-            self._template,
-            settings.template,
-            name=request.name,
-            job=settings,
-            tasks_per_node=1,
-            walltime=walltime(limit),
-            after=request.after,
-            campaign=request.campaign,
-            folder=request.folder,
-            log=LOG,
-            output=self.early_log,
-            warn_after=max(int(limit - settings.warn_before), 1),
-            seconds=int(limit),
-            command=submitit_command(settings.python, '"$folder"'),
-        )
+        return pbs_script(self._settings, self._template, request)

@@ -19,11 +19,10 @@ from aiperf_orch.schedulers.base import (
     JobStatus,
     Scheduler,
     SubmitResult,
-    array_element,
 )
+from aiperf_orch.schedulers.batch_scripts import slurm_script
 from aiperf_orch.schedulers.batching import submit_groups
 from aiperf_orch.schedulers.command import CommandResult, checked_output, run_command
-from aiperf_orch.schedulers.script_rendering import render_script, submitit_command
 from aiperf_orch.schedulers.slurm import squeue
 from aiperf_orch.schedulers.slurm.error_messages import ErrorClass, classify, is_retrying
 from aiperf_orch.settings.schedulers import SlurmSettings
@@ -230,30 +229,7 @@ class SlurmScheduler(Scheduler):
         raise SubmitPostponedError(result.error_line)
 
     def _script(self, requests: Sequence[JobRequest]) -> str:
-        first, settings = requests[0], self._settings
-        element = array_element(first.name)
-        elements = {index: each.folder for each in requests if (index := _index(each)) is not None}
-        limit = first.time_limit or settings.time_limit
-        return render_script(
-            self._template,
-            settings.template,
-            name=element[0] if element else first.name,
-            campaign=first.campaign,
-            folder=first.folder,
-            elements=elements,
-            time_limit=squeue.format_limit(limit),
-            seconds=int(limit),
-            exclude=",".join([*([settings.exclude] if settings.exclude else []), *first.exclude]),
-            after=first.after,
-            site=settings,
-            warn_before=int(settings.warn_before),
-            command=submitit_command(settings.python, '"$folder"'),
-        )
-
-
-def _index(request: JobRequest) -> int | None:
-    element = array_element(request.name)
-    return element[1] if element else None
+        return slurm_script(self._settings, self._template, requests)
 
 
 def _chunks(items: Sequence[Item]) -> list[Sequence[Item]]:

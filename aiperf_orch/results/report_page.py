@@ -1,0 +1,153 @@
+"""Page of the report: the template filled with the report's data, and the data themselves as a JSON block."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from markupsafe import Markup
+
+from aiperf_orch.results.efficiency import Efficiency, format_efficiency
+from aiperf_orch.results.html import render_page
+from aiperf_orch.results.report_data import REPORT_TEMPLATE
+from aiperf_orch.util.units import format_duration, format_number, format_ops, ops_scale
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One curve of a chart.
+
+    Attributes:
+        x: positions on the horizontal axis; for `bars`, the edges, one more than there are values.
+        y: values.
+        kind: `steps` keeps each value until the next point; `level` is a dashed reference line.
+    """
+
+    x: Sequence[float]
+    y: Sequence[float]
+    kind: Literal["line", "steps", "bars", "level"] = "line"
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart with the origin at the bottom left.
+
+    Attributes:
+        curves: one or more curves.
+        label: description of the chart for screen readers.
+        x_label: name and unit of the horizontal axis.
+        y_format: text of a value on the vertical axis; None writes numbers.
+        size: width and height in inches of 72 px; the page scales the chart.
+    """
+
+    curves: Sequence[Curve]
+    label: str
+    x_label: str
+    y_format: Callable[[float], str] | None = None
+    size: tuple[float, float] = (4.6, 2.4)
+
+
+_WIDE: Final = (9.4, 2.5)  # inches
+
+
+def report_page(data: Mapping[str, Any], draw: Callable[[Chart], Markup]) -> str:
+    """Render the report as HTML; the same data give the same text outside the charts.
+
+    Args:
+        data: of `report_data`.
+        draw: draws a chart as an `svg` element.
+    """
+    return render_page(
+        REPORT_TEMPLATE,
+        **{key: value for key, value in data.items() if key not in ("result", "series", "activity", "trials")},
+        row=data["result"],
+        pictures=_score_charts(data, draw),
+        activity=_activity_charts(data, draw),
+        cost=_cost(data["result"]),
+        trials=[row | {"edits": Counter(row["edits"].split())} for row in data["trials"]],
+        block=_block(data),
+        ops=format_ops,
+        number=format_number,
+        duration=format_duration,
+    )
+
+
+def _block(data: Mapping[str, Any]) -> Markup:
+    """The data as JSON without characters that HTML could interpret."""
+    text = json.dumps(data, separators=(",", ":"))
+    for letter in "<>&":
+        text = text.replace(letter, f"\\u{ord(letter):04x}")
+    return Markup(text)  # noqa: S704
+
+
+def _cost(row: Mapping[str, Any]) -> str:
+    return format_efficiency(
+        Efficiency(
+            row["images_per_second"],
+            row["data_wait"],
+            row["energy_joules"],
+            row["energy_of"],
+            row["operations_per_joule"],
+        )
+    )
+
+
+def _score_charts(data: Mapping[str, Any], draw: Callable[[Chart], Markup]) -> dict[str, str] | None:
+    """Charts of score, error and regulated score over time; None before an epoch has ended."""
+    series = data["series"]
+    if series is None:
+        return None
+    unit, divisor = _time_unit(data["score"]["seconds"])
+    times = [seconds / divisor for seconds in series["seconds"]]
+    over = f"{unit} since the first trial began"
+    rates, word = _ops_format(max(series["score"]))
+    regulated, regulated_word = _ops_format(max(series["regulated"]))
+    score, error = Curve(times, series["score"]), Curve(times, series["error"], "steps")
+    product = Curve(times, series["regulated"])
+    return {
+        "score": draw(Chart([score], f"Score over time, {word}", over, rates, _WIDE)),
+        "error": draw(Chart([error], "Error over time", over, lambda value: f"{100 * value:g} %")),
+        "regulated": draw(Chart([product], f"Regulated score over time, {regulated_word}", over, regulated)),
+        "score_unit": word,
+        "regulated_unit": regulated_word,
+    }
+
+
+def _activity_charts(data: Mapping[str, Any], draw: Callable[[Chart], Markup]) -> dict[str, Any] | None:
+    """Charts of throughput and running trials over time, with the utilisation; None before an epoch has ended."""
+    activity = data["activity"]
+    if activity is None:
+        return None
+    unit, divisor = _time_unit(data["score"]["seconds"])
+    edges = [edge / divisor for edge in activity["edges"]]
+    over = f"{unit} since the first trial began"
+    rates, word = _ops_format(max(activity["ops"]))
+    span = [edges[0], edges[-1]]
+    throughput = [Curve(edges, activity["ops"], "bars"), Curve(span, [data["score"]["score"]] * 2, "level")]
+    trials = [Curve(edges, activity["trials"], "bars"), Curve(span, [float(activity["concurrency"])] * 2, "level")]
+    return {
+        "utilisation": activity["utilisation"],
+        "concurrency": activity["concurrency"],
+        "ops_unit": word,
+        "interval": format_duration(activity["edges"][1]),
+        "ops": draw(Chart(throughput, f"Operations per second over time, {word}", over, rates)),
+        "trials": draw(Chart(trials, "Running trials over time", over)),
+    }
+
+
+def _time_unit(seconds: float) -> tuple[str, float]:
+    """Name and length in seconds of the time unit of an axis."""
+    if seconds > 7200:
+        return "hours", 3600.0
+    if seconds > 180:
+        return "minutes", 60.0
+    return "seconds", 1.0
+
+
+def _ops_format(maximum: float) -> tuple[Callable[[float], str], str]:
+    """Text of a value on an axis of operations per second with this maximum, and the unit of the axis."""
+    divisor, unit = ops_scale(maximum)
+    return lambda value: f"{value / divisor:g}", unit
