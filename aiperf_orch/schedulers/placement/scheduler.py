@@ -45,6 +45,7 @@ class PlacementScheduler(Scheduler):
     """
 
     lookahead = 0
+    announces_jobs = True
 
     def __init__(
         self, layout: Layout, settings: PlacementSettings, concurrency: int, batch: Scheduler | None = None
@@ -68,7 +69,9 @@ class PlacementScheduler(Scheduler):
     @property
     def avoids_nodes(self) -> bool:  # type: ignore[override]  # it changes with the agents
         """Whether agents of more than one host are present."""
-        return len({agent.host for agent in self.board.agents.values() if self.board.is_usable(agent)}) > 1
+        usable = (agent.host for agent in self.board.agents.values() if self.board.is_usable(agent))
+        first = next(usable, None)
+        return any(host != first for host in usable)
 
     def hold(self, generation: int) -> None:
         """Permit to write orders, which state the generation of the controller's lock."""
@@ -112,13 +115,22 @@ class PlacementScheduler(Scheduler):
                 self._take_back(placement, failed)
         return done
 
-    def lost_jobs(self) -> Collection[str]:
-        """Return the attempts that agents still held when they were gone, and that were not placed again since."""
+    def take_news(self) -> Collection[str]:
+        """Return the attempts that started or exited, by the lines of the agents' logs that were read since."""
+        with self.board.lock:
+            return self.board.take_news()
+
+    def gone_jobs(self) -> Collection[str]:
+        """Return the attempts that exited on all agents, and those that agents still held when they were gone.
+
+        Those that were placed again since are not among them.
+        """
         with self.board.lock:
             held = [
                 each for agent in self.board.agents.values() if agent.gone is not None for each in agent.held.values()
             ]
-            return {each.name for each in held if self.board.placements_of(each.name)[-1:] == [each]}
+            lost = {each.name for each in held if self.board.placements_of(each.name)[-1:] == [each]}
+            return lost | self.board.exited
 
     def release_resources(self, names: Collection[str]) -> None:
         """Consider these attempts' slots free; their agents start the next ones when their processes have exited."""
