@@ -328,8 +328,9 @@ def many(options: argparse.Namespace, folder: Path) -> None:
         print(f"{options.slots} slots on {options.agents} agents, trials of {options.seconds:.0f} s")
         at_work = Spent.by(controller, opened)
         print(f"99 % at work after {at_work.time - begin.time:.0f} s; until then {at_work.since(begin)}")
-        time.sleep(120)  # what the wave left to do
-        start, ended = Spent.by(controller, opened), len(read_state(CampaignDirectory.open(path)).ends)
+        while (ended := len(read_state(CampaignDirectory.open(path)).ends)) < options.slots / 100:
+            time.sleep(10.0)
+        start = Spent.by(controller, opened)
         time.sleep(options.minutes * 60)
         end, entries = Spent.by(controller, opened), read_journal(path / "journal.jsonl")
         late = [
@@ -341,7 +342,7 @@ def many(options: argparse.Namespace, folder: Path) -> None:
         ][ended:]
         memory = controller.memory_info().rss / 2**30
         rate = len(late) / (end.time - start.time)
-        print(f"in {options.minutes:.0f} minutes after 2 more: {end.since(start)}, {memory:.2f} GiB, {rate:.2f} ends/s")
+        print(f"in {options.minutes:.0f} minutes of ends: {end.since(start)}, {memory:.2f} GiB, {rate:.2f} ends/s")
         median, most = statistics.median(late), statistics.quantiles(late, n=100)[98]
         print(f"from the end of a trial to the journal: median {median:.1f} s, p99 {most:.1f} s, max {max(late):.1f} s")
 

@@ -2,7 +2,7 @@
 
 Orders, log, heartbeat, claims, events and checkpoints are those of a real agent and of real trials, in the same files;
 only the processes of the trials are missing. A trial takes `--seconds` in all, in equal epochs; those of the first wave
-take a random part of it, so that from the beginning trials end evenly.
+take a random part of it, from a tenth on, so that trials end evenly soon after the start.
 
     python benchmarks/played_agent.py CAMPAIGN_DIR --hosts n0001 n0002 --slots 100 --seconds 1800
 """
@@ -101,7 +101,7 @@ class PlayedAgent:
     def _start(self, order: Place) -> None:
         slot = self._free.pop()
         self._write(Started(time=now(), name=order.name, slot=slot, pid=os.getpid()))
-        share = random.random() if self._first_wave > 0 else 1.0
+        share = random.uniform(0.1, 1.0) if self._first_wave > 0 else 1.0
         self._first_wave -= 1
         self._playing[order.name] = asyncio.create_task(self._play(order, slot, self._seconds * share))
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from time import monotonic
-from typing import Final
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.failure_policy import excluded_nodes
@@ -15,9 +13,6 @@ from aiperf_orch.campaign.trial_state import AttemptState, TrialState
 from aiperf_orch.controller.search_adapter import SearchAdapter
 from aiperf_orch.records.journal import AttemptRecord
 from aiperf_orch.util.errors import NetworkError
-
-_LONGEST: Final = 2.0
-"""Seconds after which what is planned is submitted first, so that it is at work while the rest is planned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +105,10 @@ class SubmissionPlanner:
             wanted = 0  # only another end could give the search something to propose
         names = self._retry_names(state, retries[: slots.at_once], array_limit)
         names += self._first_names(next_trial, max(min(slots.at_once - len(names), wanted), 0), array_limit)
-        leaders, end = iter(slots.leaders), monotonic() + _LONGEST
+        leaders = iter(slots.leaders)
         records: list[AttemptRecord] = []
         try:
             for trial in [*retries, *range(next_trial, next_trial + wanted)]:
-                if records and array_limit < 2 and monotonic() >= end:
-                    break
                 name = names[len(records)] if len(records) < len(names) else None
                 after = None if len(records) < slots.at_once else next(leaders).name
                 records.append(self._record(state, trial, name, after))

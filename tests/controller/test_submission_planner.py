@@ -194,19 +194,6 @@ def test_a_retry_may_wait_for_a_leader(search):
     assert planned(records) == f"t0-2<{leader.name}"
 
 
-@pytest.mark.parametrize(
-    ("array_limit", "expected"),
-    [
-        pytest.param(1, "t0-1 t1-1", id="the rest later"),
-        pytest.param(10, "wave0[0] wave0[1] wave0[2] wave0[3]", id="an array as a whole"),
-    ],
-)
-def test_what_takes_long_to_plan_is_submitted_in_parts(search, monkeypatch, array_limit, expected):
-    seconds = iter(range(99))
-    monkeypatch.setattr(submission_planner, "monotonic", lambda: next(seconds))
-    assert planned(planner_of(search).plan(CampaignState(), FreeSlots(4, ()), array_limit)[0]) == expected
-
-
 @pytest.mark.parametrize("ends", [0, 1, 2, 3])
 def test_a_new_planner_asks_the_search(search, ends):
     state = CampaignState(ends=[end_of("COMPLETED") for _ in range(ends)])

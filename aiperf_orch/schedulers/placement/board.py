@@ -30,8 +30,8 @@ _SILENT_HEARTBEATS: Final = 3
 _LONGEST_GAP: Final = 2
 """Number of missing signs of life between two reads that succeeded, from which on nothing is known of that time."""
 
-_LOOKS_A_SECOND: Final = 50
-"""Number of agents whose files are read a second, where none of them needs a look sooner."""
+_READS_A_SECOND: Final = 50
+"""Number of agents whose files are read a second, where none of them is to be read sooner."""
 
 _SOONER: Final = 4
 """Factor by which an agent is read more often on which a slot may be free without being known to be."""
@@ -104,14 +104,14 @@ class AgentBoard:
         with self._reading:
             self._find_agents()
             time, present = self._clock(), [agent for agent in self._agents.values() if agent.gone is None]
-            self._pace = min(len(present) / _LOOKS_A_SECOND, self._lost_after / 4)
+            self._pace = min(len(present) / _READS_A_SECOND, self._lost_after / 4)
             self._read_on([agent for agent in present if agent.due <= time])
 
     def read(self, names: Collection[str]) -> None:
         """Read on at once in the logs and heartbeats of these agents, unless they are gone."""
         with self._reading:
             agents = [self._agents[name] for name in names if name in self._agents]
-            self._read_on([agent for agent in agents if agent.gone is None])
+            self._read_on([agent for agent in agents if agent.gone is None], at_once=True)
 
     def allocation_ended(self, name: str, end: JobEnd) -> None:
         """Note that the job of an allocation has ended: its agents are gone, as soon as their last lines were read."""
@@ -243,12 +243,12 @@ class AgentBoard:
                 case Dismiss():
                     agent.dismissed = True
 
-    def _read_on(self, agents: Iterable[BoardAgent]) -> None:
+    def _read_on(self, agents: Iterable[BoardAgent], *, at_once: bool = False) -> None:
         """Read on in the files of agents, and in those of the predecessors that they name."""
         killed: dict[str, str] = {}
         for agent in agents:
             had_begun = agent.begin is not None
-            self._read_agent(agent)
+            self._read_agent(agent, at_once=at_once)
             if not had_begun and agent.begin is not None:
                 if agent.begin.predecessor is not None:
                     killed[agent.begin.predecessor] = agent.name
@@ -259,20 +259,24 @@ class AgentBoard:
                 with self.lock:
                     self._agents[name].leave("killed", f"agent {successor} took its place", self._clock())
 
-    def _read_agent(self, agent: BoardAgent) -> None:
+    def _read_agent(self, agent: BoardAgent, *, at_once: bool) -> None:
         """Read on in the log and the heartbeat of an agent, and conclude what follows.
 
-        A log that has grown is a sign of life, too, and the heartbeat is not read before it can have changed.
+        The heartbeat is read once an interval, unless the log has grown, which is a sign of life, too.
         """
         time, first = self._clock(), agent.heartbeat.last is None
         lines = self._read_log(agent)
         had_begun = agent.begin is not None
-        changed = False if lines and had_begun else self._read_heartbeat(agent)
+        beats = at_once or agent.is_leaving or agent.read_at is None or time - agent.read_at >= self.interval
+        if lines and had_begun:
+            changed: bool | None = False
+        else:
+            changed = self._read_heartbeat(agent) if beats else None
         with self.lock:
             for line in lines or ():
                 agent.apply(line)
             if changed is not None:
-                agent.note_read(time, _LONGEST_GAP * max(self.interval, self._pace))
+                agent.note_read(time, _LONGEST_GAP * (self.interval + self._pace))
             grew = bool(lines)
             if (grew and had_begun) or (changed and not first) or ((grew or changed) and self._is_fresh(agent)):
                 agent.changed_at = time

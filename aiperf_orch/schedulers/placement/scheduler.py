@@ -30,6 +30,8 @@ _REFUSALS: Final = 4
 """Number of times that living agents returned an attempt unstarted, after which it is not placed again for now."""
 _SAME_END: Final = 60.0
 """Seconds by which the ends of two allocations may differ that count as the same."""
+_MOST_PLACES: Final = 200
+"""Number of attempts that are proposed and placed together: the first ones work while the next ones are proposed."""
 _NO_PLACE: Final = "no agent has a free slot for it"
 
 Draft = tuple[type[Order], Mapping[str, Any]]
@@ -78,10 +80,16 @@ class PlacementScheduler(Scheduler):
         self._generation = generation
 
     def free_places(self) -> int | None:
-        """Return how many more attempts may be placed now, those that would wait on an agent included."""
+        """Return how many more attempts may be placed now, those that would wait on an agent included, at most 200."""
         with self.board.lock:
             teams, busy = self._teams()
-        return count_places(teams, concurrency=self._concurrency, busy=busy, lookahead=self._settings.lookahead)
+        return count_places(
+            teams,
+            concurrency=self._concurrency,
+            busy=busy,
+            lookahead=self._settings.lookahead,
+            most=_MOST_PLACES,
+        )
 
     def check(self, concurrency: int) -> list[str]:
         """Check the scheduler of the allocations' jobs."""

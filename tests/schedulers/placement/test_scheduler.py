@@ -161,6 +161,14 @@ def test_places_follow_exits_and_ended_trials(placed, n1):
     assert n1.at_once == [1, 2, 2, 2]
 
 
+def test_many_places_are_filled_in_parts(placed):
+    placed.agent("n1.1", slots=300)
+    placed.control(concurrency=300)
+    assert placed.scheduler.free_places() == 200
+    placed.submit(*(f"abc-{number:05d}-1" for number in range(200)))
+    assert placed.scheduler.free_places() == 101
+
+
 def test_the_concurrency_limits_all_agents_together(placed):
     for number in (1, 2):
         placed.agent(f"n{number}.1", slots=4)
