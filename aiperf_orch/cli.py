@@ -199,17 +199,18 @@ def report(campaign_dir: Path, output: Path | None) -> None:
 @options.CAMPAIGN_DIR
 @click.option("--output", required=True, type=click.Path(path_type=Path), metavar="FILE.tar.gz", help="File to write.")
 @options.PSEUDONYMS
+@click.option("--weights", is_flag=True, help="Add the weights of the lowest error, for `evaluate`.")
 @click.option(
     "--sign", "key", type=click.Path(path_type=Path), metavar="KEY", help="Sign the package with this SSH key."
 )
-def package(campaign_dir: Path, output: Path, pseudonyms: bool, key: Path | None) -> None:
+def package(campaign_dir: Path, output: Path, pseudonyms: bool, weights: bool, key: Path | None) -> None:
     """Pack a campaign's results for a committee, and verify them.
 
     Exit status: 0 made and verified, 1 made, but its records contradict each other, 4 the campaign still runs.
     """
     from aiperf_orch.commands.package import package_campaign
 
-    _finish(package_campaign(campaign_dir, output, key, pseudonyms=pseudonyms))
+    _finish(package_campaign(campaign_dir, output, key, pseudonyms=pseudonyms, weights=weights))
 
 
 @main.command()
@@ -302,6 +303,21 @@ def verify(
 
     request = replay_request(replay, draw)
     _finish(verify_package(package, signers, form, replay=request, commitment=commitment))
+
+
+@main.command()
+@click.argument("package", type=click.Path(path_type=Path))
+@click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Data set, where it lies in a folder.")
+@options.TABLE_OR_JSON
+def evaluate(package: Path, data: Path | None, form: str) -> None:
+    """Measure the error that regulates a package's score again.
+
+    The package needs the weights (`package --weights`), and is verified first. Exit status: 0 the recorded error comes
+    out, 1 it does not, 2 it cannot be evaluated.
+    """
+    from aiperf_orch.commands.evaluate import evaluate_package
+
+    _finish(evaluate_package(package, data, form))
 
 
 @main.command()

@@ -4,12 +4,14 @@
     python benchmarks/allocations.py wave [--slots 512] [--jobs 64]
     python benchmarks/allocations.py warm [--trials 6]
     python benchmarks/allocations.py local [--trials 8]
+    python benchmarks/allocations.py opens [--slots 8] [--minutes 2]
     python benchmarks/allocations.py many [--slots 10000] [--agents 20] [--seconds 3600] [--minutes 6]
 
 `slurm`: idle time of the slots, and scheduler commands, on a private real Slurm with simulated trials of `--seconds`.
 `wave`: time from the agents' begin to `--slots` simulated trials at work; as jobs of their own, the rate of `--jobs`.
 `warm`: time from an attempt's journal entry to its begin line, torch on digits. `local`: share of the time that two
-trials at once could have been at work, of the first campaign of the README. `many`: the controller's CPU, memory,
+trials at once could have been at work, of the first campaign of the README. `opens`: files of the campaign that an
+agent opens a second while all of its slots run long trials, by strace. `many`: the controller's CPU, memory,
 opened files, and the time until an end is in the journal, with trials that agents play as coroutines
 (`played_agent.py`): from the agents' begin until all slots are at work, and in the minutes after that. A job a trial
 has no such size here. Results are in docs/performance.md.
@@ -19,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import re
 import resource
@@ -27,6 +30,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -289,6 +293,26 @@ def _end(work: Work) -> datetime:
     return work.end
 
 
+def opens(options: argparse.Namespace, folder: Path) -> None:
+    """Files that an agent opens while its slots are full."""
+    training = SIMULATED | {"simulated": {"epoch_seconds": 3600}}
+    limits = {"duration": "2h", "concurrency": options.slots, "seed": 7}
+    site = {"scheduler": {"kind": "agents"}, "campaign": limits, "training": training}
+    trace, seconds = folder / "trace", options.minutes * 60
+    with campaign(folder, site, "opens") as (_, path, _), agents(path, 1, options.slots):
+        wait_for_work(path, options.slots)
+        time.sleep(30)  # until the trials that wait are placed, too
+        [agent] = (agent for agent in path.glob("agents/*/agent.jsonl"))
+        pid = json.loads(agent.read_text().splitlines()[0])["pid"]
+        command = ["strace", "-f", "-e", "trace=open,openat", "-o", str(trace), "-p", str(pid)]
+        tracer = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        time.sleep(seconds)
+        tracer.terminate()
+        tracer.wait(60)
+    opened = [Path(name).name for name in re.findall(rf'"({re.escape(str(path))}/[^"]*)"', trace.read_text())]
+    print(f"{options.slots} slots at work: {len(opened) / seconds:.2f} opens/s, {dict(Counter(opened))}")
+
+
 @dataclass(frozen=True)
 class Spent:
     """What a controller has used since its start: CPU seconds, opened files; at a time in seconds."""
@@ -355,7 +379,7 @@ def _wait_for_files(folder: Path, number: int) -> None:
 def main() -> None:
     """Run one comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("slurm", "wave", "warm", "local", "many"))
+    parser.add_argument("what", choices=("slurm", "wave", "warm", "local", "opens", "many"))
     parser.add_argument("--slots", type=int)
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--minutes", type=float, default=6.0)
@@ -363,7 +387,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=8)
     parser.add_argument("--agents", type=int, default=20)
     options = parser.parse_args()
-    defaults = {"slurm": (16, 60.0), "wave": (512, 0.0), "many": (10_000, 3600.0)}
+    defaults = {"slurm": (16, 60.0), "wave": (512, 0.0), "opens": (8, 0.0), "many": (10_000, 3600.0)}
     slots, seconds = defaults.get(options.what, (0, 0.0))
     options.slots, options.seconds = options.slots or slots, options.seconds or seconds
     with tempfile.TemporaryDirectory() as folder:

@@ -22,7 +22,7 @@ from aiperf_orch.settings.loading import load_site
 from aiperf_orch.util.units import now
 from campaign_builder import SMALL_IMAGES, SMALL_OPERATIONS, CampaignBuilder
 
-pytest_plugins = ["browser", "cluster.fixtures", "package_fixtures", "placed_fixtures"]
+pytest_plugins = ["browser", "cluster.fixtures", "image_tree", "package_fixtures", "placed_fixtures"]
 
 # the installed package is tested: no process that a test starts imports from the present folder
 os.environ["PYTHONSAFEPATH"] = "1"

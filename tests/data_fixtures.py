@@ -1,4 +1,4 @@
-"""Batches of the image tree of `tests/trial/data/conftest.py`."""
+"""Batches of the image tree of `tests/image_tree.py`."""
 
 from __future__ import annotations
 

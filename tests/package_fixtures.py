@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 
 from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.network.graph import Graph
 from aiperf_orch.network.morphisms import Edit
 from aiperf_orch.network.seeds import small_residual
+from aiperf_orch.network.tensors import TensorType, state_tensors
 from aiperf_orch.package.packing import write_package
 from aiperf_orch.records.journal import Finished, Opened
 from aiperf_orch.results.result import compute_result
@@ -57,6 +59,7 @@ def add_attempt(
     wrong_images: Mapping[int, int],
     *,
     reason: str = "COMPLETED",
+    with_weights: bool = False,
     **proposal: Any,
 ) -> None:
     """Add an attempt with epochs of 10 s each, on a host of its own, with a job script and a log.
@@ -68,6 +71,7 @@ def add_attempt(
         at: time of the begin line.
         wrong_images: epoch -> number of validation images that the network misclassified.
         reason: the end reason; after LOST the attempt is retried.
+        with_weights: write the weights of the trial, zeros, whose hash the end line states.
         **proposal: parent and edits of a first attempt.
     """
     host, job = f"n{1 + trial % 2}.example.org", f"{100 + 10 * trial + attempt}.pbs1.example.org"
@@ -95,27 +99,50 @@ def add_attempt(
         for index, (epoch, wrong) in enumerate(wrong_images.items())
     ]
     lost = reason == "LOST"
+    weights = f"{trial}".encode()
+    if with_weights:
+        network = json.loads(builder.directory.spec(trial).read_bytes())["network"]
+        weights = weights_file(state_tensors(Graph.from_json(network)))
+        builder.directory.weights(trial).write_bytes(weights)
     builder.run(
         begin,
         epochs,
         at + 10 * len(epochs),
         reason=reason,
         final=not lost,
-        weights_sha256=None if lost else hashlib.sha256(f"{trial}".encode()).hexdigest(),
+        weights_sha256=None if lost else hashlib.sha256(weights).hexdigest(),
         message="left the queue, /home/alice/log ends: TOKEN=hunter2hunter2: not found on n1" if lost else "",
     )
     script = f"#!/bin/bash\ncd {builder.path}\nexport TOKEN=hunter2hunter2\nexec python\n"
     builder.write_job(trial, attempt, script=script, log="TOKEN=hunter2hunter2\n")
 
 
-def add_trials(builder: CampaignBuilder) -> None:
-    """Add four trials and the end: the seed network, a lost and retried trial, a child, and a child of that child."""
+def weights_file(tensors: Mapping[str, TensorType], **changes: Any) -> bytes:
+    """A file of weights, all of them 0; `changes` are entries of its header by name, None leaves one out."""
+    header: dict[str, Any] = {}
+    end = 0
+    for name, tensor in tensors.items():
+        header[name] = {"dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": [end, end + tensor.size]}
+        end += tensor.size
+    header = {name: entry for name, entry in (header | changes).items() if entry is not None}
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + bytes(end)
+
+
+def add_trials(builder: CampaignBuilder, *, with_weights: bool = False) -> None:
+    """Add four trials and the end: the seed network, a lost and retried trial, a child, and a child of that child.
+
+    Args:
+        builder: of the campaign.
+        with_weights: write the weights of the best trial, the last one.
+    """
     relu = next(layer.id for layer in small_residual().layers if layer.kind == "relu")
     add_attempt(builder, 0, 1, 0, {1: 72, 2: 36, 3: 18})
     add_attempt(builder, 1, 1, 40, {1: 60, 2: 50}, edits=[Edit("deeper", relu, kernel=5)], reason="LOST")
     add_attempt(builder, 1, 2, 80, {3: 30})
     add_attempt(builder, 2, 1, 120, {1: 9, 2: 40}, parent=0, edits=[Edit("wider", 1)], reason="EARLY_STOPPED")
-    add_attempt(builder, 3, 1, 160, {1: 12, 2: 8, 3: 7}, parent=2, edits=[Edit("deeper", relu, kernel=3)])
+    edits = [Edit("deeper", relu, kernel=3)]
+    add_attempt(builder, 3, 1, 160, {1: 12, 2: 8, 3: 7}, parent=2, edits=edits, with_weights=with_weights)
     builder.write(Finished, at=3601, reason="its 1h are over", by_deadline=True)
 
 
@@ -277,6 +304,22 @@ def trained_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     add_trials(builder)
     write_package(builder.directory, folder / "trained.tar.gz", with_pseudonyms=False)
     return folder / "trained.tar.gz"
+
+
+@pytest.fixture
+def weighted_campaign(tmp_path: Path) -> CampaignDirectory:
+    """A campaign as `true_campaign`, whose trials were trained, with the weights of the best one."""
+    settings = {**TRUE_SETTINGS, "training": {**TRUE_SETTINGS["training"], "trainer": "torch"}}
+    builder = build_true_campaign(tmp_path / "campaign", settings)
+    add_trials(builder, with_weights=True)
+    return builder.directory
+
+
+@pytest.fixture
+def weighted(weighted_campaign: CampaignDirectory, tmp_path: Path) -> TamperedPackage:
+    """The files of the package of `weighted_campaign`, for changes."""
+    write_package(weighted_campaign, tmp_path / "weighted.tar.gz", with_pseudonyms=False, with_weights=True)
+    return TamperedPackage(tmp_path / "weighted.tar.gz")
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ _COMMANDS = [
     "package",
     "mail",
     "verify",
+    "evaluate",
     "rank",
     "scaling",
     "agent",

@@ -10,7 +10,7 @@ import pytest
 
 from aiperf_orch.cli import main
 from aiperf_orch.records.base import EndReason
-from aiperf_orch.results.rules import RULES
+from aiperf_orch.results.rules import RULE_SETS
 from aiperf_orch.settings.allocations import AllocationSettings
 from aiperf_orch.settings.models import SCHEDULERS, SimulatedSettings, SiteSettings
 
@@ -74,7 +74,8 @@ def test_each_setting_is_documented() -> None:
 def test_each_end_reason_and_rule_is_documented() -> None:
     documented = set(re.findall(r"`(\w+)`", _text("docs/results.md")))
     assert not {reason.value for reason in EndReason} - documented
-    assert not {rule.id for rule in RULES} - documented
+    assert not {rule.id for rules in RULE_SETS.values() for rule in rules.rules} - documented
+    assert not [version for version in RULE_SETS if f"`{version}`" not in _text("docs/results.md")]
 
 
 def _text(document: str) -> str:

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from pathlib import Path
+from typing import Final
 
 from aiperf_orch.agent.agent import Agent
 from aiperf_orch.agent.joining import JoinOptions, join
@@ -14,15 +15,28 @@ from aiperf_orch.util.encoding import enter_utf8_mode, make_streams_lenient
 from aiperf_orch.util.errors import AiperfError
 from aiperf_orch.util.text import visible_lines
 
+_log: Final = logging.getLogger(__name__)
+
 
 def run_agent(options: JoinOptions) -> int:
     """Join a campaign and run until the agent ends; returns its exit status.
+
+    An agent that was considered lost, and dismissed when it was back, joins again: its node is not to stay idle.
 
     Raises:
         UsageError: When the agent must not begin.
     """
     environment = dict(os.environ)
-    return Agent(join(options, environment), environment).run()
+    agent = Agent(join(options, environment), environment)
+    status = agent.run()
+    while agent.may_join_again:
+        try:
+            agent = Agent(join(options, environment), environment)
+        except AiperfError as error:
+            _log.info("no agent joins again: %s", error)
+            break
+        status = agent.run()
+    return status
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Final
 
-from aiperf_orch.agent import processes
+from aiperf_orch.agent import announcements, processes
 from aiperf_orch.agent.environment import TrialEnvironment, base_environment
 from aiperf_orch.agent.file_exchange import BadOrders, ControllerSeen, Displaced, FileExchange, Message, Prepared, Unfit
 from aiperf_orch.agent.joining import Membership
@@ -36,7 +36,12 @@ _TIME_LIMIT: Final = "the allocation's time is nearly over"
 
 
 class Agent:
-    """An agent that has joined its campaign."""
+    """An agent that has joined its campaign.
+
+    Attributes:
+        may_join_again: Whether its process may join again under another name, as it has ended only because it was
+            considered lost.
+    """
 
     def __init__(self, membership: Membership, environment: dict[str, str]) -> None:
         """Prepare to run; nothing is started yet.
@@ -47,6 +52,7 @@ class Agent:
         """
         begin, settings = membership.begin, membership.settings
         self._membership, self._settings = membership, settings
+        self.may_join_again = False
         self._workload = Workload(membership.slots)
         base = base_environment(environment, str(membership.directory.agent_folder(begin.agent)))
         self._environment = TrialEnvironment(
@@ -55,6 +61,7 @@ class Agent:
         own_clock = None if membership.ends_at is None else membership.ends_at - time.time() + time.monotonic()
         self._limit = TimeLimit(own_clock, settings.warn_before, settings.stop_grace)
         self._stage = TimeStage.OPEN
+        self._trials = 0  # that were started
         self._end: AgentEndReason | None = None
         self._end_message = ""
         self._signals: list[int] = []
@@ -70,6 +77,7 @@ class Agent:
 
     def run(self) -> int:
         """Run until the agent ends; returns its exit status."""
+        _log.info("%s", announcements.joined(self._membership))
         processes.become_subreaper()
         os.umask(0o077)  # as batch scripts do: what trials write is the user's own
         membership = self._membership
@@ -82,7 +90,7 @@ class Agent:
                 membership.directory,
                 membership.begin.agent,
                 membership.log,
-                self._settings.heartbeat_interval,
+                self._settings,
                 self._notify,
             )
             try:
@@ -94,9 +102,13 @@ class Agent:
                 self._end, self._end_message = "failed", f"{type(error).__name__}: {error}"
                 self._abandon()
             self._template.close()
-            self._exchange.write(AgentEnd(time=now(), reason=self._end or "failed", message=self._end_message[:2000]))
+            end = AgentEnd(time=now(), reason=self._end or "failed", message=self._end_message[:2000])
+            self._exchange.write(end)
             if not self._exchange.finish(_LAST_LINES_SECONDS):
                 _log.error("the last lines of the log of agent %s cannot be written", membership.begin.agent)
+            elif end.reason == "dismissed" and self._workload.dismissed:
+                self.may_join_again = self._workload.dismissed.again
+        _log.info("%s", announcements.ended(membership.begin.agent, end, self._trials))
         return 1 if self._end == "failed" else 0
 
     def _is_over(self) -> bool:
@@ -142,6 +154,8 @@ class Agent:
         if self._template.is_ready or not self._template.is_usable:
             for attempt in self._workload.startable():
                 self._exchange.prepare(attempt.order)
+        workload = self._workload
+        self._exchange.note_load(has_room=workload.has_room, is_idle=not workload.attempts)
 
     def _receive(self, message: Message) -> None:
         match message:
@@ -158,20 +172,22 @@ class Agent:
                 self._kill_at = time.monotonic()
                 self._act(self._workload.stop_all(StopLevel.KILL, _DISPLACED))
             case BadOrders():
-                _log.error("%s: no attempt starts any more", message.message)
+                _log.error("%s", message.message)
                 self._begin_end("failed", message.message)
                 self._act(self._workload.close("the agent cannot read its orders"))
             case _:
                 self._sign_of_controller = time.monotonic()
                 self._act(self._workload.obey(message))
                 if self._workload.dismissed:
-                    self._begin_end("dismissed", getattr(message, "reason", ""))
+                    self._begin_end("dismissed", self._workload.dismissed.reason)
 
     def _begin_end(self, reason: AgentEndReason, message: str = "") -> None:
         """End as soon as no attempt is left; the first reason counts."""
         if self._end is None:
             self._end, self._end_message = reason, message
-            _log.info("no attempt starts any more: %s", ": ".join(filter(None, [reason, message])))
+            if reason != "terminated" and self._workload.attempts:
+                why = ": ".join(filter(None, [reason, message]))
+                _log.info("no further trial starts here, and the agent ends with those that run: %s", why)
 
     def _start(self, prepared: Prepared) -> None:
         """Start an attempt whose folder and log are open."""
@@ -223,6 +239,7 @@ class Agent:
 
     def _has_started(self, attempt: Attempt, started: Started, pid: int) -> None:
         attempt.stage, attempt.pid = Stage.RUNNING, pid
+        self._trials += 1
         self._exchange.write(started.model_copy(update={"pid": pid}))
         if pid in self._unclaimed:
             attempt.stage, attempt.status = Stage.CLEARING, self._unclaimed.pop(pid)
@@ -318,9 +335,13 @@ class Agent:
                 self._warn()
                 continue
             name = signal.Signals(number).name
-            again = self._kill_at is not None
+            again, running = self._kill_at is not None, len(list(self._workload.running()))
+            grace = self._settings.stop_grace
+            _log.info(
+                "%s", f"{name}: trials are killed" if again else announcements.terminating(number, running, grace)
+            )
             self._begin_end("terminated", f"by {name}")
-            self._kill_at = 0.0 if again else time.monotonic() + self._settings.stop_grace
+            self._kill_at = 0.0 if again else time.monotonic() + grace
             self._act(self._workload.stop_all(StopLevel.TERMINATE, f"the agent was terminated by {name}"))
 
     def _watch_time(self) -> None:

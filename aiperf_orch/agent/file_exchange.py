@@ -15,23 +15,25 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Final
 
+from aiperf_orch.agent.log_file import LogFile
+from aiperf_orch.agent.reading_intervals import reading_intervals
 from aiperf_orch.campaign.agent_files import GrowingFile, HeartbeatReader, HeartbeatWriter, follow_orders
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.campaign.durable_files import AppendFile, read_file, translate_os_errors
+from aiperf_orch.campaign.durable_files import read_file, translate_os_errors
 from aiperf_orch.campaign.lock import read_holder
-from aiperf_orch.campaign.safe_reading import read_regular
 from aiperf_orch.records.agents import AgentLine, Order, Place
+from aiperf_orch.settings.placement import PlacementSettings
 from aiperf_orch.util.errors import AiperfError, LockedError, RecordError, TransientError, UsageError
 from aiperf_orch.util.job_files import LOG
 
 _log: Final = logging.getLogger(__name__)
-_POLL_SECONDS: Final = 1.0  # at most, between two readings of the orders
+_LOOP_SECONDS: Final = 1.0  # at most, between two looks at what is due
 _RETRY_SECONDS: Final = 1.0  # after a failure of the file system
 _LATE_SECONDS: Final = 60.0  # for which a network file system may show an old lock, or not yet show a new file
-_CONTROLLER_SECONDS: Final = 5.0  # between two readings of the controller's heartbeat
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,100 +85,16 @@ class _Preparation:
     begun: float = field(default_factory=time.monotonic)
 
 
-class LogFile:
-    """The agent's log: lines wait while they cannot be written."""
-
-    def __init__(self, path: Path) -> None:
-        """Create the file.
-
-        Raises:
-            AiperfError: When the file system refuses.
-        """
-        with translate_os_errors(path):
-            self._file: AppendFile | None = AppendFile(path, exclusive=True)
-        self.modified = os.fstat(self._file.descriptor).st_mtime
-        self._path, self._size = path, 0
-        self._first = b""
-        self._discards = False
-        self._waiting: list[str] = []
-        self._lock = threading.Lock()
-
-    def add(self, line: AgentLine) -> None:
-        """Add a line, which `write` writes."""
-        with self._lock:
-            if not self._discards:
-                self._waiting.append(line.to_line() + "\n")
-
-    def discard(self) -> None:
-        """Write nothing any more: the path may be that of another file."""
-        with self._lock:
-            self._discards = True
-            self._waiting.clear()
-
-    def is_in_place(self) -> bool:
-        """Whether its path still leads to this file, by its first line; False also where there is no such file.
-
-        Raises:
-            AiperfError: When it cannot be read for now.
-        """
-        with translate_os_errors(self._path, passing=FileNotFoundError, action="read"):
-            try:
-                return read_regular(self._path, most=len(self._first)) == self._first
-            except FileNotFoundError:
-                return False
-
-    @property
-    def is_written(self) -> bool:
-        """Whether no line waits."""
-        return not self._waiting
-
-    def write(self) -> None:
-        """Write the waiting lines.
-
-        Raises:
-            AiperfError: When they cannot be written for now; they go on waiting.
-        """
-        with self._lock:
-            lines = list(self._waiting)
-        if not lines:
-            return
-        text = "".join(lines)
-        try:
-            file = self._open()
-            file.append(text, retry_for=0.0)
-        except AiperfError:
-            self._close()
-            raise
-        self._first = self._first or lines[0].encode()
-        self._size += len(text.encode())
-        with self._lock:
-            del self._waiting[: len(lines)]
-
-    def _open(self) -> AppendFile:
-        """The open file, without the remainder of a write that failed."""
-        if self._file is None:
-            with translate_os_errors(self._path):
-                file = AppendFile(self._path, exclusive=False)
-            self._file = file
-            if file.size > self._size:
-                file.truncate(self._size)
-        return self._file
-
-    def _close(self) -> None:
-        """Close the file: after an error a network file system may require to open it again."""
-        if self._file is not None:
-            try:
-                self._file.close()
-            except OSError as error:
-                _log.debug("%s: %s", self._path, error)
-            self._file = None
-
-
 class FileExchange:
     """The thread, and what passes between it and the agent's loop."""
 
     def __init__(
-        self, directory: CampaignDirectory, agent: str, log: LogFile, interval: float, notify: Callable[[], None]
+        self,
+        directory: CampaignDirectory,
+        agent: str,
+        log: LogFile,
+        settings: PlacementSettings,
+        notify: Callable[[], None],
     ) -> None:
         """Start the thread.
 
@@ -184,7 +102,7 @@ class FileExchange:
             directory: The campaign directory.
             agent: Name of the agent.
             log: The agent's log.
-            interval: Seconds between two signs of life.
+            settings: How trials are placed.
             notify: Called when a message has arrived.
         """
         self._directory, self._log, self._notify = directory, log, notify
@@ -192,14 +110,17 @@ class FileExchange:
         self._unchecked: list[Order] = []  # they may be those of another campaign's agent
         self._controller = HeartbeatReader(directory.controller_heartbeat)
         self._heartbeat = HeartbeatWriter(directory.agent_heartbeat(agent))
-        self._interval = interval
-        self._poll = min(directory.settings.scheduler.poll_interval, _POLL_SECONDS)
+        self._settings = settings
+        self._poll_interval = directory.settings.scheduler.poll_interval
+        self._has_room = self._is_idle = True
         self._preparing: dict[str, _Preparation] = {}
         self._messages: deque[Message] = deque()
         self._wanted: deque[Place] = deque()
         self._wake = threading.Event()
-        self._failing = self._displaced = False
-        self._due = {"orders": 0.0, "controller": 0.0, "heartbeat": 0.0, "preparations": 0.0}
+        self._failing = self._displaced = self._finished = False
+        self._last: dict[str, float] = {}
+        """Times at which tasks last succeeded."""
+        self._retry_at: dict[str, float] = {}
         threading.Thread(target=self._run, name="aiperf-orch agent files", daemon=True).start()
 
     def take(self) -> list[Message]:
@@ -214,29 +135,46 @@ class FileExchange:
         self._log.add(line)
         self._wake.set()
 
+    def note_load(self, *, has_room: bool, is_idle: bool) -> None:
+        """Note how urgent the next orders are, and the controller's signs of life.
+
+        Args:
+            has_room: Whether one more attempt could start at once.
+            is_idle: Whether there is no attempt.
+        """
+        urgent = has_room and not self._has_room
+        self._has_room, self._is_idle = has_room, is_idle
+        if urgent:
+            self._wake.set()
+
     def prepare(self, order: Place) -> None:
         """Prepare an attempt; the answer is `Prepared` or `Unfit`."""
         self._wanted.append(order)
         self._wake.set()
 
     def finish(self, seconds: float) -> bool:
-        """Wait until all lines are written, at most for this time; returns whether they are."""
+        """Wait until all lines are written, at most for this time, and end the thread; returns whether they are."""
         deadline = time.monotonic() + seconds
         while not self._log.is_written and time.monotonic() < deadline:
             self._wake.set()
             time.sleep(0.02)
+        self._finished = True
+        self._wake.set()
         return self._log.is_written
 
     def _run(self) -> None:
-        while not self._displaced:
-            pause = self._poll
+        while not self._displaced and not self._finished:
+            intervals = reading_intervals(
+                self._settings, self._poll_interval, has_room=self._has_room, is_idle=self._is_idle
+            )
+            pause = min(self._poll_interval, _LOOP_SECONDS)
             for name, task, interval in (
                 ("log", self._log.write, 0.0),
-                ("place", self._check_place, self._interval),
-                ("heartbeat", self._heartbeat.beat, self._interval),
+                ("place", self._check_place, intervals.directory),
+                ("heartbeat", self._heartbeat.beat, intervals.heartbeat),
                 ("preparations", self._prepare_all, 0.0),
-                ("orders", self._read_orders, self._poll),
-                ("controller", self._read_controller, _CONTROLLER_SECONDS),
+                ("orders", self._read_orders, intervals.orders),
+                ("controller", self._read_controller, intervals.controller),
             ):
                 if not self._run_due(name, task, interval):
                     pause = max(pause, _RETRY_SECONDS)
@@ -246,7 +184,8 @@ class FileExchange:
     def _run_due(self, name: str, task: Callable[[], None], interval: float) -> bool:
         """Run a task when it is due; returns False when the file system failed, after which it is due later."""
         time_now = time.monotonic()
-        if self._displaced or time_now < self._due.get(name, 0.0):
+        waits = time_now < self._retry_at.get(name, 0.0) or time_now - self._last.get(name, -inf) < interval
+        if self._displaced or waits:
             return True
         try:
             task()
@@ -254,16 +193,16 @@ class FileExchange:
             if not self._failing:
                 _log.warning("%s; trials go on, and this is repeated", error)
             self._failing = True
-            self._due[name] = time_now + _RETRY_SECONDS
+            self._retry_at[name] = time_now + _RETRY_SECONDS
             return False
         except Exception:
             _log.exception("the agent's files")
-            self._due[name] = time_now + _RETRY_SECONDS
+            self._retry_at[name] = time_now + _RETRY_SECONDS
             return False
         if self._failing and name == "heartbeat":
             self._failing = False
             _log.warning("%s: can be written again", self._heartbeat.path)
-        self._due[name] = time_now + interval
+        self._last[name] = time_now
         return True
 
     def _tell(self, message: Message) -> None:
@@ -312,6 +251,9 @@ class FileExchange:
             self._tell(ControllerSeen())
 
     def _prepare_all(self) -> None:
+        if self._wanted:
+            self._read_orders()  # another controller may have confirmed them, or ended the attempts
+            self._last["orders"] = time.monotonic()
         while self._wanted:
             order = self._wanted.popleft()
             self._preparing[order.name] = _Preparation(order)
@@ -342,7 +284,9 @@ class FileExchange:
             holder = read_holder(self._directory.lock)
         except LockedError as error:
             raise TransientError(str(error)) from None
-        generation = holder.generation if holder else 0
+        if holder is None:  # there is one: a controller has placed the attempt
+            raise TransientError(f"{self._directory.lock}: cannot be read for now: it was there before")
+        generation = holder.generation
         if generation > order.generation:
             return Unfit(order, f"another controller has taken the campaign over: generation {generation}")
         if generation < order.generation:

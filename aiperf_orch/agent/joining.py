@@ -14,8 +14,8 @@ from typing import Final
 
 import aiperf_orch
 from aiperf_orch.agent.environment import AgentAllocation, available_accelerators, own_cores
-from aiperf_orch.agent.file_exchange import LogFile
 from aiperf_orch.agent.former_agents import FormerAgent, former_agents, kill_leftovers
+from aiperf_orch.agent.log_file import LogFile
 from aiperf_orch.agent.slots import Slot, divide
 from aiperf_orch.campaign.agent_files import claim_folder
 from aiperf_orch.campaign.directory import CampaignDirectory
@@ -79,7 +79,8 @@ def join(options: JoinOptions, environment: Mapping[str, str]) -> Membership:
     own = AgentAllocation.from_environment(environment, options.ends_at)
     if own.ends_at is not None and own.ends_at - 2 * settings.warn_before <= time.time():
         raise UsageError("the allocation ends too soon to start a trial: no agent begins")
-    name, earlier = claim_folder(directory, own.host)
+    patience = _patience(options)
+    name, earlier = retry_transient(lambda: claim_folder(directory, own.host), patience)
     try:
         former = former_agents(directory, earlier, name)
         accelerators = available_accelerators(environment)
@@ -90,7 +91,7 @@ def join(options: JoinOptions, environment: Mapping[str, str]) -> Membership:
             directory.agent_folder(name).rmdir()  # it leaves no trace
         raise
     before = time.time()
-    log = LogFile(directory.agent_log(name))
+    log = retry_transient(lambda: LogFile(directory.agent_log(name)), patience)
     skew = clock_ahead(before, log.modified, time.time())
     if abs(skew) > _MAX_CLOCK_SKEW:
         _log.warning("the clock of %s differs by %.1f s from that of the file server: set it right", own.host, skew)
@@ -117,15 +118,12 @@ def join(options: JoinOptions, environment: Mapping[str, str]) -> Membership:
         predecessor=predecessor,
     )
     log.add(begin)
-    log.write()
+    retry_transient(log.write, patience)
     return Membership(directory, settings, begin, slots, log, own.ends_at)
 
 
 def _open(options: JoinOptions) -> CampaignDirectory:
-    """Open a campaign that needs agents.
-
-    A job that begins while the file system is away may have waited in the queue for hours: its agents wait, too.
-    """
+    """Open a campaign that needs agents."""
 
     def read() -> CampaignDirectory:
         directory = CampaignDirectory.open(options.campaign_dir)
@@ -133,9 +131,17 @@ def _open(options: JoinOptions) -> CampaignDirectory:
         return directory
 
     try:
-        return retry_transient(read, LONG_RETRY_SECONDS if options.allocation else 0.0)
+        return retry_transient(read, _patience(options))
     except RecordError as error:
         raise UsageError(str(error)) from None
+
+
+def _patience(options: JoinOptions) -> float:
+    """Seconds for which an agent waits for a file system that is away.
+
+    A job that begins in that time may have waited in the queue for hours: its agents wait, too.
+    """
+    return LONG_RETRY_SECONDS if options.allocation else 0.0
 
 
 def _check_goes_on(directory: CampaignDirectory) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from aiperf_orch.settings.models import MAX_CONCURRENCY
 from aiperf_orch.settings.placement import PlacementSettings
 from aiperf_orch.util.errors import UsageError
 
@@ -44,6 +45,8 @@ def divide(
     Raises:
         UsageError: When the node has less than one slot wants, or than the requested slots want.
     """
+    if (asked or 0) > MAX_CONCURRENCY:
+        raise UsageError(f"{asked} slots are more than a campaign can use: at most {MAX_CONCURRENCY}")
     if simulated:
         return _simulated(cores, settings, asked or settings.slots)
     for what, key, wanted, available in _wants(cores, gpus, settings):

@@ -92,7 +92,7 @@ class Workload:
         generation: Latest generation of the controller's lock that an order had.
         at_once: Number of attempts that may run at once, according to the latest order.
         closed: Why no further attempt starts; None while attempts may start.
-        dismissed: Whether the controller has dismissed the agent.
+        dismissed: The order by which the controller has dismissed the agent; None without one.
     """
 
     slots: Sequence[Slot]
@@ -100,7 +100,7 @@ class Workload:
     generation: int = 0
     at_once: int | None = None
     closed: str | None = None
-    dismissed: bool = False
+    dismissed: Dismiss | None = None
 
     def obey(self, order: Order) -> list[Action]:
         """Apply an order; one of an older generation than an order before it changes nothing."""
@@ -115,7 +115,7 @@ class Workload:
                 attempt = self.attempts.get(order.name)
                 return self._stop([attempt] if attempt else [], level, "stopped before it started")
             case Dismiss():
-                self.dismissed = True
+                self.dismissed = order
                 return self.close("the agent was dismissed")
 
     def close(self, reason: str) -> list[Action]:
@@ -130,13 +130,23 @@ class Workload:
             attempt.note = attempt.note or reason
         return [*self.close(reason), *self._stop(list(self.attempts.values()), level, reason)]
 
+    @property
+    def has_room(self) -> bool:
+        """Whether one more attempt could start at once."""
+        return self.closed is None and len(self.attempts) < self._allowed
+
+    @property
+    def _allowed(self) -> int:
+        """Number of attempts that may run at once."""
+        return min(len(self.slots), self.at_once or len(self.slots))
+
     def startable(self) -> list[Attempt]:
         """Assign free slots to queued attempts, first come, first served; returns those that can start now."""
         if self.closed is not None:
             return []
         busy = {attempt.slot.number for attempt in self.attempts.values() if attempt.slot}
         free = [slot for slot in self.slots if slot.number not in busy]
-        allowed = min(len(self.slots), self.at_once or len(self.slots)) - len(busy)
+        allowed = self._allowed - len(busy)
         queued = [attempt for attempt in self.attempts.values() if attempt.stage is Stage.QUEUED]
         starting = list(zip(queued, free[: max(allowed, 0)], strict=False))
         for attempt, slot in starting:

@@ -20,7 +20,7 @@ from aiperf_orch.campaign.durable_files import AppendFile, called, read_file, re
 from aiperf_orch.campaign.layout import Layout
 from aiperf_orch.records.agents import AgentLine, Heartbeat, Order, agent_line_adapter, order_adapter
 from aiperf_orch.records.base import first_error
-from aiperf_orch.util.errors import AiperfError, RecordError
+from aiperf_orch.util.errors import AiperfError, RecordError, TransientError
 from aiperf_orch.util.units import now
 
 _HEARTBEAT_BYTES: Final = 128
@@ -45,15 +45,17 @@ class GrowingFile(Generic[Line]):
     lines: int = 0
 
     def read_on(self) -> list[Line]:
-        """Complete lines that were added since the last call; empty while the file does not exist.
+        """Complete lines that were added since the last call; empty while the file has never existed.
 
         Raises:
             RecordError: When a line is not a record of this kind; it names the line, and nothing counts as read.
-            TransientError: When it cannot be read for now.
+            TransientError: When it cannot be read for now, or was there before.
         """
         try:
             data, _ = read_whole_lines(self.path, self.size, _read_now)
         except FileNotFoundError:
+            if self.size:
+                raise _absent(self.path) from None
             return []
         found = []
         for number, line in enumerate(data.split(b"\n")[:-1], start=self.lines + 1):
@@ -100,12 +102,12 @@ def claim_folder(layout: Layout, host: str) -> tuple[str, list[str]]:
     """
     safe = re.sub(r"[^A-Za-z0-9._-]", "-", host)[:120].lstrip("._-") or "host"
     earlier: list[str] = []
-    with translate_os_errors(layout.agents_folder, passing=FileExistsError):
+    with translate_os_errors(layout.agents_folder, passing=FileExistsError, may_pass=True):
         layout.agents_folder.mkdir(mode=0o700, exist_ok=True)
     while True:
         name = f"{safe}.{len(earlier) + 1}"
         try:
-            with translate_os_errors(layout.agent_folder(name), passing=FileExistsError):
+            with translate_os_errors(layout.agent_folder(name), passing=FileExistsError, may_pass=True):
                 layout.agent_folder(name).mkdir(mode=0o700)
         except FileExistsError:
             earlier.append(name)
@@ -222,14 +224,23 @@ class HeartbeatReader:
         """Read the file; returns whether it changed since the last call. A torn or damaged one counts as unchanged.
 
         Raises:
-            TransientError: When it cannot be read for now.
+            TransientError: When it cannot be read for now, or was there before.
         """
         try:
             found = Heartbeat.model_validate_json(_read_now(self.path))
-        except (FileNotFoundError, ValidationError):
+        except FileNotFoundError:
+            if self.last is not None:
+                raise _absent(self.path) from None
+            return False
+        except ValidationError:
             return False
         changed, self.last = found != self.last, found
         return changed
+
+
+def _absent(path: Path) -> TransientError:
+    """A file that is never removed is not there: its file system is away, and nothing is known of it."""
+    return TransientError(f"{path}: cannot be read for now: it was there before")
 
 
 def _read_now(path: Path, *, offset: int = 0) -> bytes:

@@ -13,12 +13,14 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from aiperf_orch.campaign.safe_reading import RETRY_SECONDS, Reader, is_transient, read_regular, retry_transient
 from aiperf_orch.util.errors import AiperfError, TransientError
 
+_PIECE: Final = 1 << 20  # bytes that are copied at once
 _MODE: Final = 0o640  # whether the group has access depends on the directory's mode
 _UNSUPPORTED: Final = (
     errno.EPERM,
@@ -54,24 +56,43 @@ def write_once(path: Path, data: bytes) -> None:
     _sync_directory(path.parent)
 
 
-def replace_file(path: Path, data: bytes, *, retry_for: float = RETRY_SECONDS) -> None:
+def replace_file(path: Path, data: bytes | BinaryIO, *, retry_for: float = RETRY_SECONDS) -> None:
     """Write a whole file, which atomically replaces an existing one.
 
     Args:
         path: the file.
-        data: its bytes.
-        retry_for: seconds for which transient errors are retried.
+        data: its bytes, or an open file with them, which is copied piece by piece.
+        retry_for: seconds for which transient errors are retried; where it is long, its folder was there before, and
+            may be absent for a while.
 
     Raises:
-        AiperfError: when the disk refuses; an existing file is unchanged.
+        AiperfError: when the disk refuses, or a device, a pipe or a directory has this name; what exists is unchanged.
     """
 
     def write() -> None:
-        with translate_os_errors(path, may_pass=True), _temporary(path, data) as temporary, called("rename"):
-            Path(temporary).replace(path)
+        with translate_os_errors(path, may_pass=True):
+            _check_replaceable(path)
+        try:
+            with translate_os_errors(path, may_pass=True), _temporary(path, data) as temporary, called("rename"):
+                Path(temporary).replace(path)
+        except AiperfError as error:
+            if isinstance(error.__cause__, FileNotFoundError) and retry_for > RETRY_SECONDS:
+                raise TransientError(str(error)) from error
+            raise
 
     retry_transient(write, retry_for)
     _sync_directory(path.parent, retry_for)
+
+
+def _check_replaceable(path: Path) -> None:
+    """Refuse names of devices and pipes: the superuser's `--output /dev/null` would put a file in place of the device.
+
+    Raises:
+        AiperfError: when the name is that of no regular file.
+    """
+    with suppress(FileNotFoundError):
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise AiperfError(f"{path}: cannot be written: not a regular file: name another one")
 
 
 class AppendFile:
@@ -313,7 +334,7 @@ def _link(temporary: str, path: Path) -> None:
 
 
 @contextmanager
-def _temporary(path: Path, data: bytes) -> Iterator[str]:
+def _temporary(path: Path, data: bytes | BinaryIO) -> Iterator[str]:
     """A temporary file with this content beside `path`; removed afterwards, unless it was renamed."""
     temporary = _write_temporary(path, data)
     try:
@@ -323,7 +344,7 @@ def _temporary(path: Path, data: bytes) -> Iterator[str]:
             Path(temporary).unlink(missing_ok=True)
 
 
-def _write_temporary(path: Path, data: bytes) -> str:
+def _write_temporary(path: Path, data: bytes | BinaryIO) -> str:
     with called("open"):
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -337,14 +358,20 @@ def _write_temporary(path: Path, data: bytes) -> str:
     return temporary
 
 
-def _write(descriptor: int, data: bytes) -> None:
+def _write(descriptor: int, data: bytes | BinaryIO) -> None:
     """Write all data to the disk."""
-    view = memoryview(data)
     with called("write"):
-        while view:
-            view = view[os.write(descriptor, view) :]
+        for piece in [data] if isinstance(data, bytes) else _pieces(data):
+            view = memoryview(piece)
+            while view:
+                view = view[os.write(descriptor, view) :]
     with called("fsync"):
         os.fsync(descriptor)
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    file.seek(0)  # of a write that is tried again, too
+    return iter(partial(file.read, _PIECE), b"")
 
 
 def _set_mode(descriptor: int, mode: int) -> None:

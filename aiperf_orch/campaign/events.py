@@ -51,7 +51,10 @@ class EventWriter:
         self._next_run = directory.events(trial, attempt, run + 1)
         before, path = time.time(), directory.events(trial, attempt, run)
         with translate_os_errors(path, passing=FileExistsError, action="claimed"):
-            self._file = AppendFile(path, exclusive=True)
+            try:
+                self._file = AppendFile(path, exclusive=True)
+            except FileNotFoundError as error:  # the folder is part of the campaign: its file system is away
+                raise TransientError(f"{path}: cannot be claimed for now: {error.strerror}") from error
         self.clock_skew = clock_ahead(before, os.fstat(self._file.descriptor).st_mtime, time.time())
 
     def append(self, event: Begin | Epoch | End, *, retry_for: float = LONG_RETRY_SECONDS) -> None:

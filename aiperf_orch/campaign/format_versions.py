@@ -44,6 +44,16 @@ class Format:
         """The version that is written, which is the newest that is read."""
         return max(self.since)
 
+    def written_by(self, writer: object) -> int | None:
+        """The version of the format that a version of aiperf-orch writes, at most `version`; None for no such writer.
+
+        A version under development, or a pre-release, writes what its release does.
+        """
+        if not _is_version(writer):
+            return None
+        release = _order(str(writer))[0]
+        return max((version for version, since in self.since.items() if _order(since)[0] <= release), default=None)
+
 
 CAMPAIGN: Final = Format("campaign.yaml", {1: "0.1.0", 2: "0.2.0"})
 SPECIFICATION: Final = Format("trial specification", {SPECIFICATION_FORMAT: "0.1.0"})

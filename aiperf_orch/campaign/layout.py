@@ -109,7 +109,7 @@ class Layout:
 
     @property
     def weights_folder(self) -> Path:
-        """Folder of weights and checkpoints, which never leave the machine."""
+        """Folder of weights and checkpoints, of which only `package --weights` lets any leave the machine."""
         return self.path / _WEIGHTS
 
     @property

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from aiperf_orch.campaign.durable_files import read_file, replace_file
+from aiperf_orch.campaign.durable_files import file_exists, read_file, replace_file
+from aiperf_orch.campaign.layout import Layout
 from aiperf_orch.campaign.safe_reading import LONG_RETRY_SECONDS, retry_transient
 from aiperf_orch.records.base import Natural, Positive, Record
 from aiperf_orch.util.errors import AiperfError, LockedError, TransientError
@@ -120,12 +121,22 @@ class Lock:
     def check_held(self) -> None:
         """Raise LockedError when another controller has taken the campaign over.
 
-        Transient errors of the file system are retried, since they must not end the campaign.
+        Transient errors of the file system are retried, since they must not end the campaign; so is the absence of the
+        whole campaign, as an automounter or a file server that fails over may show it for a while.
         """
-        present = retry_transient(lambda: read_holder(self.path), LONG_RETRY_SECONDS)
+        present = retry_transient(self._read_present, LONG_RETRY_SECONDS)
         if present != self.holder:
             who = f"process {present.pid} on {present.host}" if present else "a holder that cannot be read"
             raise LockedError(f"{self.path}: the campaign was taken over by {who}; this controller stops")
+
+    def _read_present(self) -> Holder | None:
+        """The present holder of the lock; None where the campaign is there, and its lock is not."""
+        found = read_holder(self.path)
+        if found is not None:
+            return found
+        if not file_exists(Layout(self.path.parent).config_file):
+            raise TransientError(f"{self.path.parent}: cannot be read for now: no campaign is there")
+        return read_holder(self.path)  # it may have come back since
 
     def release(self) -> None:
         """Release the lock; the generation stays on disk.

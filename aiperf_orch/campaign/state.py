@@ -11,6 +11,7 @@ from aiperf_orch.campaign.failure_policy import FailureStreak, NodeFailures
 from aiperf_orch.campaign.trial_state import AttemptKey, AttemptState, TrialState
 from aiperf_orch.campaign.workforce import Workforce
 from aiperf_orch.records.journal import (
+    JOURNAL_FORMAT,
     AttemptEnd,
     Began,
     Cancelling,
@@ -47,6 +48,7 @@ class CampaignState:
         live: Attempts that have not ended.
         retries: Trials that are not over and have no live attempt: their next attempt is due.
         settings_sha256: SHA-256 of the frozen settings; None for an empty journal.
+        journal_format: Format that the journal's first line states; that of new journals before there is one.
         first_begin: Earliest begin of any trial; None before that.
         phase: Phase of the campaign.
         phase_reason: Why it is in this phase; empty while it runs.
@@ -68,6 +70,7 @@ class CampaignState:
     live: dict[AttemptKey, AttemptState] = field(default_factory=dict)
     retries: dict[int, TrialState] = field(default_factory=dict)
     settings_sha256: str | None = None
+    journal_format: int = JOURNAL_FORMAT
     first_begin: datetime | None = None
     phase: Phase = Phase.RUNNING
     phase_reason: str = ""
@@ -124,7 +127,7 @@ class CampaignState:
         self.latest = max(self.latest or entry.time, entry.time)
         match entry:
             case Created():
-                self.settings_sha256 = entry.settings_sha256
+                self.settings_sha256, self.journal_format = entry.settings_sha256, entry.format
             case Opened():
                 self.opened = entry
             case Submitting():

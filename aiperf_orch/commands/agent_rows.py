@@ -11,10 +11,11 @@ from typing import Any, Final
 from aiperf_orch.campaign.agent_view import AgentView, agents_of
 from aiperf_orch.campaign.state import CampaignState
 from aiperf_orch.campaign.trial_state import AttemptState
-from aiperf_orch.campaign.workforce import AgentState
+from aiperf_orch.campaign.workforce import AgentState, Workforce
 from aiperf_orch.records.agents import AgentBegin, Exited
 from aiperf_orch.records.journal import AgentRecord
 from aiperf_orch.schedulers.base import JobState, JobStatus
+from aiperf_orch.schedulers.placement.placements import describe_leave
 from aiperf_orch.settings.placement import PlacementSettings
 from aiperf_orch.util.units import format_duration
 
@@ -116,24 +117,48 @@ def _waits_on(attempt: AttemptState, state: CampaignState, views: Mapping[str, A
     ]
 
 
-def attempt_status(attempt: AttemptState, state: CampaignState, views: Mapping[str, AgentView]) -> JobStatus | None:
-    """What its agents say of a placed attempt, as a queue would say it; None where its placement is not known."""
+def attempt_status(
+    attempt: AttemptState, state: CampaignState, views: Mapping[str, AgentView], exhausted: str | None
+) -> JobStatus | None:
+    """What its agents say of an attempt, as a queue would say it; None where its placement is not known.
+
+    Args:
+        attempt: The attempt.
+        state: State of the campaign.
+        views: What the agents' files say, by name.
+        exhausted: Why no further attempt can start; None where one can.
+    """
     names = agents_of(attempt, state.workforce)
-    if not names or attempt.job is None:
+    if attempt.job is None:
+        return JobStatus(attempt.name, "", JobState.PENDING, exhausted or "not placed on an agent yet")
+    if not names:
         return None
+    if all(_never_started(attempt, name, state.workforce, views) for name in names):
+        detail = exhausted or f"waits for another agent: {', '.join(names)} ended before it started"
+        return JobStatus(attempt.name, attempt.job, JobState.PENDING, detail)
     found = [views[name] for name in names if name in views]
     exits = [view.exited[attempt.name] for view in found if attempt.name in view.exited]
     starts = any(attempt.name in view.started for view in found)
     gone = [left for name in names if (left := state.workforce.agents[name].left)]
     if len(exits) == len(names):
         worst = max(exits, key=lambda each: (not each.started, each.signal or 0, each.status or 0))
-        detail = f"its process has ended: {_exit(worst)}; {_UNRECORDED}"
+        detail = f"{_exit(worst)}; {_UNRECORDED}"
     elif gone:
-        detail = f"its agent {gone[0].agent} has left: {gone[0].reason}"
+        detail = f"its agent {describe_leave(gone[0])}"
     else:
         detail = "" if starts else f"waits for a slot of {', '.join(names)}"
     waits = not (starts or exits or gone)
     return JobStatus(attempt.name, attempt.job, JobState.PENDING if waits else JobState.RUNNING, detail)
+
+
+def _never_started(attempt: AttemptState, name: str, workforce: Workforce, views: Mapping[str, AgentView]) -> bool:
+    """Whether an attempt certainly never started on an agent that ended, and never will."""
+    view, left = views.get(name), workforce.agents[name].left
+    if view is None or attempt.name in view.started:
+        return False
+    if attempt.name in view.exited:
+        return view.exited[attempt.name].agent_ends
+    return view.end is not None or (left is not None and left.reason != "lost")
 
 
 def slot_of(attempt: AttemptState, state: CampaignState, views: Mapping[str, AgentView]) -> int | None:
@@ -148,11 +173,11 @@ def is_running(attempt: AttemptState, state: CampaignState, views: Mapping[str, 
 
 
 def _exit(end: Exited) -> str:
-    """How a process ended."""
+    """How an attempt ended on an agent."""
     if not end.started:
-        how = "it never started"
+        how = "it did not start"
     else:
-        how = f"signal {end.signal}" if end.signal else f"exit status {end.status}"
+        how = f"its process has ended: {f'signal {end.signal}' if end.signal else f'exit status {end.status}'}"
     return ": ".join(filter(None, [how, end.message]))
 
 

@@ -8,13 +8,12 @@ from typing import Final
 
 import click
 
-from aiperf_orch.commands.workforce_summary import count
 from aiperf_orch.schedulers.node_sharing import NodeSharing
 from aiperf_orch.settings.allocations import AllocationSettings
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.settings.schedulers import ClusterSettings, PbsSettings, SlurmSettings
 from aiperf_orch.util.errors import SchedulerUnreachableError, UsageError
-from aiperf_orch.util.units import format_duration
+from aiperf_orch.util.units import count, format_duration
 
 _log: Final = logging.getLogger(__name__)
 

@@ -149,20 +149,28 @@ def _heading(controller: Controller) -> list[str]:
     watched = controller.live_attempts.values()
     waiting = Counter(each.note for each in watched if each.begin is None)
     halted = Counter(each.note for each in watched if each.begin is not None and each.note)
-    counts = {
-        "running": len(watched) - waiting.total() - halted.total(),
-        "halted": halted.total(),
-        "waiting": waiting.total(),
-        "to be retried": len(state.retries),
-    }
-    trials = [f"{number} {name}" for name, number in counts.items() if number or name == "running"]
-    lines = [times, f"{', '.join([*trials, f'{state.trials_ended} ended'])} · {best} · {format_ops(progress.ops)}"]
+    lines = [times, f"{trial_counts(controller)} · {best} · {format_ops(progress.ops)}"]
     lines += workforce_lines(controller)
     if uses_agents(controller.settings):
         waiting.clear()  # each waits for a slot of its agent
     for name, reasons in (("halted", halted), ("waiting", waiting)):
         lines += [f"{number} {name}: {why}" for why, number in reasons.most_common(_MAX_REASONS) if why]
     return lines
+
+
+def trial_counts(controller: Controller) -> str:
+    """`3 running, 2 waiting, 14 ended`: a trial waits from its submission or placement until it begins."""
+    state, live = controller.state, controller.live_attempts.values()
+    begun = [each for each in live if each.begin is not None]
+    halted = sum(bool(each.note) for each in begun)
+    counts = {
+        "running": len(begun) - halted,
+        "halted": halted,
+        "waiting": len(live) - len(begun),
+        "to be retried": len(state.retries),
+        "ended": state.trials_ended,
+    }
+    return ", ".join(f"{number} {name}" for name, number in counts.items() if number or name in ("running", "ended"))
 
 
 def workforce_lines(controller: Controller) -> list[str]:

@@ -29,7 +29,9 @@ _ACCOUNTING_LAG: Final = 60.0  # seconds; slurmdbd records starts and ends of jo
 _QUERY_INTERVAL: Final = 2.0  # seconds
 
 
-def package_campaign(campaign_dir: Path, output: Path, key: Path | None, *, pseudonyms: bool) -> CommandOutput:
+def package_campaign(
+    campaign_dir: Path, output: Path, key: Path | None, *, pseudonyms: bool, weights: bool = False
+) -> CommandOutput:
     """Make a campaign's package and verify it.
 
     Args:
@@ -37,13 +39,15 @@ def package_campaign(campaign_dir: Path, output: Path, key: Path | None, *, pseu
         output: File to write, which must end with .tar.gz and lie outside the campaign directory.
         key: SSH key that signs the package; None signs nothing.
         pseudonyms: Replace names of hosts, users and accounts.
+        weights: Add the weights of the lowest error.
 
     Returns:
         Summary of the result and the package, and the exit status: 0 verified, 1 not verified.
 
     Raises:
         NotFinishedError: while the campaign runs.
-        UsageError: when the output path is not acceptable, or the key does not sign.
+        UsageError: when the output path is not acceptable, the key does not sign, or the weights are wanted and are
+            not those of the lowest error.
     """
     from aiperf_orch.package.packing import write_package
     from aiperf_orch.package.signature import sign, signature_of
@@ -60,7 +64,10 @@ def package_campaign(campaign_dir: Path, output: Path, key: Path | None, *, pseu
     _keep_accounting(directory, snapshot.state)
     signature_of(output).unlink(missing_ok=True)  # the signature of an earlier package
     gc.disable()  # many small objects that all stay: the search for cycles among them takes a third of the time
-    lines = [summary(write_package(directory, output, with_pseudonyms=pseudonyms, snapshot=snapshot, warn=_warn))]
+    result = write_package(
+        directory, output, with_pseudonyms=pseudonyms, with_weights=weights, snapshot=snapshot, warn=_warn
+    )
+    lines = [summary(result)]
     found = verify(output)
     lines += [
         f"package          {visible(str(output))}: {output.stat().st_size:,} bytes",

@@ -42,6 +42,7 @@ def rank_results(paths: Sequence[Path], form: str, withdrawn: Path | None, signe
             "place": row["place"],
             "status": row["status"],
             "verified": row["verified"],
+            "rules": row["rules"] or "-",
             "system": row["system"] or "-",
             "score": _ops(row["score"]) + (" SIMULATED" if row["simulated"] == "yes" else ""),
             "per node": _ops(row["score_per_node"]),
@@ -53,7 +54,12 @@ def rank_results(paths: Sequence[Path], form: str, withdrawn: Path | None, signe
         }
         for row in rows
     ]
-    return CommandOutput(render_rows(shown, form))
+    ranked = list(dict.fromkeys(str(row["rules"]) for row in rows if row["place"] is not None))
+    text = render_rows(shown, form)
+    if len(ranked) > 1:
+        versions = f"A ranking for each version of the rules, {' and '.join(ranked)}"
+        text += f"{versions}: places are among results of one version.\n"
+    return CommandOutput(text)
 
 
 def _ops(value: float | None) -> str:

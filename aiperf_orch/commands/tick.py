@@ -12,7 +12,7 @@ from aiperf_orch.campaign.state import Phase
 from aiperf_orch.commands.command_output import CommandOutput, ExitStatus
 from aiperf_orch.commands.commitment import announce_commitment
 from aiperf_orch.commands.foreground_controller import restrict_umask
-from aiperf_orch.commands.live_view import PlainLines, workforce_lines
+from aiperf_orch.commands.live_view import PlainLines, trial_counts, workforce_lines
 from aiperf_orch.commands.messages import timed_messages
 from aiperf_orch.commands.score import write_score
 from aiperf_orch.commands.workforce_summary import held_resources
@@ -48,9 +48,8 @@ def step_campaign(campaign_dir: Path, *, take_over: bool) -> CommandOutput:
             lines.show(controller)
         finally:
             controller.close()
-    state = controller.state
     resume = "; `aiperf-orch run` resumes it" if phase is Phase.STOPPED else ""
-    counts = [f"{len(state.live)} running, {state.trials_ended} ended", *workforce_lines(controller)]
+    counts = [trial_counts(controller), *workforce_lines(controller)]
     _log.info("%s: %s, %s%s", directory.path, phase.value, "; ".join(counts), resume)
     if phase is Phase.RUNNING or controller.busy:
         return CommandOutput(exit_status=ExitStatus.NOT_FINISHED)

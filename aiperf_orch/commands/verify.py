@@ -12,7 +12,6 @@ from aiperf_orch.commands.command_output import CommandOutput, ExitStatus
 from aiperf_orch.package.findings import printable_line
 from aiperf_orch.package.replay_request import ReplayRequest
 from aiperf_orch.package.verify import Verification, verify
-from aiperf_orch.results.rules import RULES, VERSION
 from aiperf_orch.util.errors import UsageError
 from aiperf_orch.util.text import visible
 from aiperf_orch.util.units import format_ops
@@ -67,7 +66,8 @@ def _document(found: Verification) -> dict[str, object]:
         "verified": found.verified,
         "rankable": found.rankable,
         "missed_rules": found.missed_rules,
-        "rules": VERSION,
+        "misses": [{"rule": miss.rule.id, "why": miss.why} for miss in found.misses],
+        "rules": found.result_row["rules"] if found.result_row else None,
         "sha256": found.sha256,
         "signed_by": found.signed_by,
         "faults": [asdict(fault) for fault in found.faults],
@@ -91,10 +91,10 @@ def _table(package: Path, signers: Path | None, found: Verification) -> str:
     if row is None:
         return "\n".join(lines)
     if found.rankable:
-        lines.append(f"{'rankable':<16} by the rules {VERSION}")
+        lines.append(f"{'rankable':<16} by the rules {row['rules']}")
     else:
-        lines.append(f"{'not rankable':<16} by the rules {VERSION}:")
-        lines += [f"  {rule.id:<10} {rule.sentence}" for rule in RULES if rule.id in found.missed_rules]
+        lines.append(f"{'not rankable':<16} by the rules {row['rules']}:")
+        lines += [f"  {miss.rule.id:<10} {miss.rule.sentence}; {printable_line(miss.why)}" for miss in found.misses]
     mark = " (SIMULATED: no training took place)" if row["simulated"] == "yes" else ""
     regulated = "none" if row["regulated_score"] is None else format_ops(row["regulated_score"])
     lines += [

@@ -11,8 +11,8 @@ from time import monotonic
 from typing import Final
 
 from aiperf_orch.campaign.workforce import AllocationState, Workforce
-from aiperf_orch.commands.workforce_summary import count
 from aiperf_orch.records.journal import AgentLeave
+from aiperf_orch.util.units import count
 
 _log: Final = logging.getLogger(__name__)
 _PAUSE: Final = 10.0

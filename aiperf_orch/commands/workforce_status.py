@@ -17,6 +17,7 @@ from aiperf_orch.commands.agent_rows import USUAL_STATES, Silence, agent_rows, a
 from aiperf_orch.commands.allocation_rows import allocation_rows
 from aiperf_orch.commands.table_output import render_rows
 from aiperf_orch.commands.workforce_summary import count_slots, how_to_start, is_local, time_left
+from aiperf_orch.controller.allocation_plan import AllocationLimits, exhaustion_reason
 from aiperf_orch.schedulers.base import JobStatus
 from aiperf_orch.schedulers.script_rendering import ranges
 from aiperf_orch.settings.placement import PlacementSettings, placement_settings
@@ -78,7 +79,9 @@ class WorkforceStatus:
 
     def attempt_status(self, attempt: AttemptState) -> JobStatus | None:
         """What its agents say of a live attempt, in place of the queue."""
-        return attempt_status(attempt, self.state, self.views)
+        limits = AllocationLimits.of(self.directory.settings)
+        exhausted = exhaustion_reason(self.state.workforce, limits) if limits else None
+        return attempt_status(attempt, self.state, self.views, exhausted)
 
     def place(self, attempt: AttemptState) -> dict[str, Any]:
         """Agent and slot of an attempt, and the job of its allocation."""

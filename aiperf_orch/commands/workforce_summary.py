@@ -16,7 +16,7 @@ from aiperf_orch.records.journal import AgentRecord
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.settings.placement import placement_settings
 from aiperf_orch.settings.schedulers import AgentsSettings, ClusterSettings, LocalSettings
-from aiperf_orch.util.units import format_duration, now
+from aiperf_orch.util.units import count, format_duration, now
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +136,3 @@ def time_left(ends: Iterable[datetime | None]) -> str:
         return ""
     first, last = format_duration(int(min(left))), format_duration(int(max(left)))
     return last if max(left) - min(left) < 60 else f"{first} to {last}"
-
-
-def count(number: int, what: str) -> str:
-    """A number with its noun: `1 agent`, `1,472 slots`."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -14,12 +14,14 @@ from typing import Any, Final
 
 from aiperf_orch.committee.submission import ResultRow, Submission
 from aiperf_orch.network import counts
-from aiperf_orch.results import rules
+from aiperf_orch.results.rules import RULE_SETS
 from aiperf_orch.util.errors import UsageError
 from aiperf_orch.util.text import visible
 
 _MOST_BYTES: Final = 1 << 20
 _LONGEST_REASON: Final = 200  # characters
+_VERSIONS: Final = tuple(reversed([rules.version for rules in RULE_SETS.values()]))
+"""Versions of the rules, the newest first: each has a ranking of its own."""
 
 
 class Status(str, Enum):
@@ -41,7 +43,11 @@ _COMPARED: Final = frozenset({Status.RANKED, Status.NOT_RANKABLE})
 
 @dataclass(frozen=True)
 class RankingEntry:
-    """One submission in a ranking. `place` is None for submissions that are not ranked; equal scores share a place."""
+    """One submission in a ranking.
+
+    `place` is that among the submissions of the same version of the rules, None for those that are not ranked; equal
+    scores share a place.
+    """
 
     submission: Submission
     status: Status
@@ -52,6 +58,11 @@ class RankingEntry:
     def score(self) -> float:
         """Score of the submission; 0 when it cannot be read."""
         return self.submission.row.score if self.submission.row else 0.0
+
+    @property
+    def rules(self) -> str | None:
+        """Version of the rules of the submission; None when it cannot be read."""
+        return self.submission.row.rules if self.submission.row else None
 
 
 def read_withdrawals(path: Path) -> dict[str, str]:
@@ -95,7 +106,8 @@ def rank(submissions: Sequence[Submission], withdrawn: Mapping[str, str]) -> lis
         withdrawn: campaign tag or settings' SHA-256 -> reason.
 
     Returns:
-        Ranked submissions by place, then those that are not rankable by score, then the others in their order.
+        Ranked submissions by version of their rules, the newest first, and by place; then those that are not rankable,
+        by score; then the others in their order.
 
     Raises:
         UsageError: A withdrawn tag names several campaigns.
@@ -130,7 +142,7 @@ def _evaluate(submission: Submission, withdrawn: Mapping[str, str]) -> RankingEn
             return RankingEntry(submission, Status.WITHDRAWN, note=withdrawn[name])
     if submission.fault:
         return RankingEntry(submission, Status.FAULTY, note=submission.fault)
-    if (row.rules, row.counting) != (rules.VERSION, counts.CONVENTION):
+    if row.rules not in _VERSIONS or row.counting != counts.CONVENTION:
         note = f"its rules are {row.rules}, its counting convention is {row.counting}"
         return RankingEntry(submission, Status.NOT_RANKABLE, note=note)
     if row.rankable == "no":
@@ -175,14 +187,21 @@ def _corrects(row: ResultRow | None, other: ResultRow | None) -> bool:
 
 
 def _placed(entries: Sequence[RankingEntry]) -> list[RankingEntry]:
-    """Entries in the order of the ranking, with places."""
-    ranked = sorted((entry for entry in entries if entry.status is Status.RANKED), key=lambda entry: -entry.score)
+    """Entries in the order of the ranking, with places among those of the same rules."""
+    ranked = [placed for version in _VERSIONS for placed in _ranking(entries, version)]
+    rest = sorted((entry for entry in entries if entry.status is Status.NOT_RANKABLE), key=lambda entry: -entry.score)
+    others = [entry for entry in entries if entry.status not in _COMPARED]
+    return [*ranked, *rest, *others]
+
+
+def _ranking(entries: Sequence[RankingEntry], version: str) -> list[RankingEntry]:
+    """Entries that are ranked by a version of the rules, with places."""
+    ranked = [each for each in entries if each.status is Status.RANKED and each.rules == version]
+    ranked.sort(key=lambda entry: -entry.score)
     places: dict[float, int] = {}
     for place, entry in enumerate(ranked, start=1):
         places.setdefault(entry.score, place)
-    rest = sorted((entry for entry in entries if entry.status is Status.NOT_RANKABLE), key=lambda entry: -entry.score)
-    others = [entry for entry in entries if entry.status not in _COMPARED]
-    return [*(replace(entry, place=places[entry.score]) for entry in ranked), *rest, *others]
+    return [replace(entry, place=places[entry.score]) for entry in ranked]
 
 
 def _check_tags(submissions: Sequence[Submission], withdrawn: Mapping[str, str]) -> None:

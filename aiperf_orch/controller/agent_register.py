@@ -18,7 +18,11 @@ from aiperf_orch.util.errors import AiperfError
 
 
 class AgentRegister:
-    """Reads the files of the agents, and tells them that the controller is alive, or that they may go."""
+    """Reads the files of the agents, and tells them that the controller is alive, or that they may go.
+
+    Attributes:
+        has_read: Whether the agents' files were read since the beginning, and the agents that they name are journalled.
+    """
 
     def __init__(
         self, campaign: HeldCampaign, scheduler: PlacementScheduler, warn: Callable[[str], None], wake: Event
@@ -35,6 +39,7 @@ class AgentRegister:
         self._interval = campaign.directory.settings.scheduler.poll_interval
         self._call: BackgroundCall[str] = BackgroundCall(wake, nonblocking=False)
         self._heartbeat = HeartbeatWriter(campaign.directory.controller_heartbeat)
+        self.has_read = False
         self._next = self._next_beat = 0.0
         agents = campaign.state.workforce.agents.values()
         scheduler.board.left_before(agent.left for agent in agents if agent.left is not None)
@@ -56,6 +61,7 @@ class AgentRegister:
                 self._warn(problem)
             self._next = monotonic() + self._interval
             self.record()
+            self.has_read |= not problem
         if not self._call.running and monotonic() >= self._next:
             self._call.start(lambda: self._read(dismiss))
 

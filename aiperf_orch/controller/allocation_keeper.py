@@ -154,6 +154,8 @@ class AllocationKeeper(AgentsKeeper):
         workforce = self._campaign.state.workforce
         if not self._unsubmitted:
             reason = exhaustion_reason(workforce, self._limits)
+            if reason is not None and not self._agents.has_read:
+                return  # an agent may have been started manually
             if reason is not None:
                 self._campaign.append(Paused, reason=reason)
                 return

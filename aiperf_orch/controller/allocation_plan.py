@@ -166,7 +166,11 @@ def exhaustion_reason(workforce: Workforce, limits: AllocationLimits) -> str | N
         return None
     if _number(workforce) < limits.total:
         return None
-    return f"all {limits.total} allocations that it may have (scheduler.allocations.total) have ended"
+    if limits.total == 1:
+        ended = "the only allocation that the campaign may have (scheduler.allocations.total: 1) has ended"
+    else:
+        ended = f"all {limits.total:,} allocations that the campaign may have (scheduler.allocations.total) have ended"
+    return f"no further trial can start: {ended}; agents that are started manually can go on"
 
 
 def _served(workforce: Workforce) -> set[str]:

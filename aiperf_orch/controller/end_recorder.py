@@ -11,7 +11,7 @@ from aiperf_orch.controller.attempt_monitor import LiveAttempt
 from aiperf_orch.controller.live_attempts import LiveAttempts
 from aiperf_orch.controller.locked_campaign import HeldCampaign
 from aiperf_orch.controller.search_adapter import SearchAdapter
-from aiperf_orch.controller.weight_retention import WeightRetention
+from aiperf_orch.controller.weight_retention import WeightRetention, with_lowest_error
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.records.journal import AttemptEnd, Ended, Finished, Paused
 from aiperf_orch.schedulers.base import Scheduler
@@ -52,6 +52,7 @@ class EndRecorder:
         self._campaign, self._scheduler, self._warn = campaign, scheduler, warn
         trials = campaign.state.trials.values()
         self._weights = WeightRetention(campaign.directory, (trial.trial for trial in trials if trial.end))
+        self._lowest = with_lowest_error(trial.end for trial in trials if trial.end)
         self._search: SearchAdapter | None = None
         self.live_attempts = LiveAttempts()
 
@@ -97,7 +98,9 @@ class EndRecorder:
                 self._warn(f"node {node}: {EXCLUDING_FAILURES} trials failed on it: no further trial gets it")
         self._weights.end_trials(record.trial for record in records if record.final)
         unfinished = [*state.retries.values(), *(live.trial for live in self.live_attempts.values())]
-        self._weights.keep_only(self.get_search().parents | {trial.proposal.parent for trial in unfinished})
+        parents = self.get_search().parents | {trial.proposal.parent for trial in unfinished}
+        self._lowest = with_lowest_error([*self._lowest, *(record for record in records if record.final)])
+        self._weights.keep_only(parents | {end.trial for end in self._lowest})
         self._pause_after(records)
         return True
 

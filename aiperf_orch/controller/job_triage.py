@@ -12,6 +12,7 @@ from typing import Final
 from aiperf_orch.campaign.durable_files import file_exists
 from aiperf_orch.campaign.end_reasons import reason_without_end_line
 from aiperf_orch.campaign.trial_state import AttemptState
+from aiperf_orch.campaign.workforce import agents_in
 from aiperf_orch.controller.attempt_monitor import LiveAttempt
 from aiperf_orch.controller.job_log import end_from_log, last_line, tail
 from aiperf_orch.controller.queue_poller import QueueAnswer
@@ -165,6 +166,7 @@ def end_reason(
         logs: Files with the output of the job, the most informative first.
     """
     order, unseen = live.attempt.cancelling, _vanished_unseen(live, job_end, logs)
+    placed = bool(agents_in(live.attempt.job))
     log = end_from_log(tail(*logs)) if order is None and live.attempt.job is not None else None
     if log is not None and log.hosts:  # it names the node that failed
         live.job_end = JobEnd(job_end.reason if job_end else None, job_end.detail if job_end else "", log.hosts)
@@ -177,11 +179,12 @@ def end_reason(
         case None if unseen:
             return reason, "left the queue before it began, and is unknown: a user or an administrator cancelled it"
         case None:
-            gone, detail = "left the queue without an end line", job_end.detail if job_end else ""
-            explanation = last_line(*logs) or missing_output_reason(settings, job_end, [*logs])
+            gone = "left no end line" if placed else "left the queue without an end line"
+            detail = job_end.detail if job_end else ""
+            explanation = last_line(*logs) or ("" if placed else missing_output_reason(settings, job_end, [*logs]))
             return reason, ", ".join(filter(None, [gone, detail, explanation]))
         case _:
-            return reason, "its job was ended"
+            return reason, f"its {'process' if placed else 'job'} was ended"
 
 
 def _known_reason(queue: JobEnd | None, log: JobEnd | None) -> EndReason | None:

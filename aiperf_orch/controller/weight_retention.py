@@ -9,6 +9,7 @@ from collections.abc import Iterable, Set
 from pathlib import Path
 
 from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.records.journal import AttemptEnd
 
 
 class WeightRetention:
@@ -27,14 +28,33 @@ class WeightRetention:
         self._with_weights |= ended
         self._delete(map(self._directory.checkpoint, ended))
 
-    def keep_only(self, inheritable: Set[int | None]) -> None:
-        """Delete the weights of trials that are over, except of those that a child may still inherit."""
-        self._delete(map(self._directory.weights, self._with_weights - inheritable))
-        self._with_weights &= inheritable
+    def keep_only(self, wanted: Set[int | None]) -> None:
+        """Delete the weights of trials that are over, except of these: a child may inherit them, or a package has them.
+
+        Args:
+            wanted: Numbers of trials; others in it are ignored.
+        """
+        self._delete(map(self._directory.weights, self._with_weights - wanted))
+        self._with_weights &= wanted
 
     def _delete(self, paths: Iterable[Path]) -> None:
         """Delete files; those that cannot be deleted for now are tried again with the next ones."""
         self._to_delete = {path for path in {*self._to_delete, *paths} if not _deleted(path)}
+
+
+def with_lowest_error(ends: Iterable[AttemptEnd]) -> list[AttemptEnd]:
+    """Ends of trials with the lowest error, in the earliest epoch of those; several if they are equal.
+
+    One of them has the weights that a package may hold. The search ranks trials by forecasts too, so that its best
+    trials need not include it.
+    """
+    known = [end for end in ends if end.best_error is not None]
+    best = min(map(_rank, known), default=None)
+    return [end for end in known if _rank(end) == best]
+
+
+def _rank(end: AttemptEnd) -> tuple[float, int]:
+    return end.best_error or 0.0, end.best_epoch or 0
 
 
 def _deleted(path: Path) -> bool:

@@ -16,7 +16,7 @@ from aiperf_orch.package.findings import Faults
 from aiperf_orch.package.package_index import PackageIndex
 from aiperf_orch.package.reading import MANIFEST, SYSTEM, Package
 from aiperf_orch.package.system_json import best_weights, system_description
-from aiperf_orch.results import rules
+from aiperf_orch.results.rules import rules_of
 from aiperf_orch.results.tables import LATER_COLUMNS, leaderboard_rows, result_row, series_rows
 from aiperf_orch.settings.base import HTML_TAG
 from aiperf_orch.util import strict_json
@@ -52,7 +52,7 @@ def check_manifest(package: Package, faults: Faults) -> dict[str, Any]:
 
 def check_tables(index: PackageIndex, manifest: Mapping[str, Any]) -> None:
     """Compare derived files with the results of recomputing them from the records."""
-    accounting = MEMBERS.accounting.name
+    accounting, rules = MEMBERS.accounting.name, rules_of(index.result)
     for name, rows in (
         (MEMBERS.result.name, [result_row(index.result)]),
         (MEMBERS.leaderboard.name, leaderboard_rows(index.result)),
@@ -61,7 +61,7 @@ def check_tables(index: PackageIndex, manifest: Mapping[str, Any]) -> None:
         _check_table(index, name, rows)
     for key, expected in (
         ("campaign", index.directory.config.tag),
-        ("rules", {"version": rules.VERSION, "sha256": rules.RULE_SET.sha256}),
+        ("rules", {"version": rules.version, "sha256": rules.sha256}),
         ("best_weights", best_weights(index.result)),
         ("accounting", accounting if accounting in index.package.hashes else None),
     ):

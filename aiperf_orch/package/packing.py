@@ -1,8 +1,8 @@
 """Packing of a campaign: one deterministic .tar.gz that a committee can verify.
 
 Records are redacted when they are read; tables and report are computed in a private folder from the redacted records
-only. The same records give the same bytes: members are sorted by name, without times and owners. Weights, logs, files
-of submitit and the lock are not packed.
+only. The same records give the same bytes: members are sorted by name, without times and owners. The weights of the
+lowest error are packed on request, unchanged; logs, other weights, files of submitit and the lock are not packed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -36,13 +37,14 @@ from aiperf_orch.campaign.safe_reading import RETRY_SECONDS
 from aiperf_orch.campaign.snapshot import CampaignSnapshot, read_snapshot
 from aiperf_orch.campaign.state import CampaignState
 from aiperf_orch.package.pseudonyms import Pseudonyms
-from aiperf_orch.package.reading import MANIFEST, SYSTEM
+from aiperf_orch.package.reading import MANIFEST, MOST_WEIGHTS, SYSTEM
+from aiperf_orch.package.recorded_error import recorded_error
 from aiperf_orch.package.redaction import Redactor, names_of, redact_journal, secrets_of
 from aiperf_orch.package.system_json import best_weights, system_description
 from aiperf_orch.records.journal import AttemptEnd, EventsFile
-from aiperf_orch.results import rules
 from aiperf_orch.results.report import write_report
 from aiperf_orch.results.result import Result, result_of
+from aiperf_orch.results.rules import rules_of
 from aiperf_orch.results.tables import write_tables
 from aiperf_orch.settings.yaml_text import parse_yaml
 from aiperf_orch.util import users
@@ -50,6 +52,7 @@ from aiperf_orch.util.errors import UsageError
 from aiperf_orch.util.temporary_folders import scratch_folder
 
 _LEVEL: Final = 9  # of compression
+_PIECE: Final = 1 << 20  # bytes
 _TEMPLATE_NOTE: Final = "# Rendered from a template of the site, which is not packed. Its salted SHA-256 is"
 
 
@@ -77,6 +80,7 @@ def write_package(
     path: Path,
     *,
     with_pseudonyms: bool,
+    with_weights: bool = False,
     snapshot: CampaignSnapshot | None = None,
     warn: Callable[[str], None] = lambda _: None,
 ) -> Result:
@@ -86,8 +90,12 @@ def write_package(
         directory: a campaign that is not running.
         path: of the package to write, a .tar.gz.
         with_pseudonyms: replace names of hosts and users by pseudonyms.
+        with_weights: pack the weights of the lowest error, with which it can be measured again.
         snapshot: of the campaign's journal, if the caller has read it; None reads the journal.
         warn: receives warnings for the user.
+
+    Raises:
+        UsageError: when the weights are wanted, and are not those whose hash the records state.
     """
     if snapshot is None:
         snapshot = read_snapshot(directory)
@@ -97,21 +105,25 @@ def write_package(
                 directory, snapshot, folder, with_pseudonyms=with_pseudonyms, warn=warn
             )
         result = result_of(redacted_campaign, state)
+        rules = rules_of(result)
         write_derived(result)
         (folder / SYSTEM).write_bytes(_json(system_description(result)))
         top = f"aiperf-{directory.config.tag}"
-        with tempfile.TemporaryFile() as archive:
+        with tempfile.TemporaryFile() as archive, tempfile.TemporaryFile() as packed:
             hashes = _add(archive, top, _contents(redacted_campaign, result))
+            if with_weights:
+                hashes |= _add_weights(archive, top, directory, result)
             manifest = {
                 "format": package_format(),
                 "versions": {"aiperf-orch": aiperf_orch.__version__},
                 "campaign": directory.config.tag,
-                "rules": {"version": rules.VERSION, "sha256": rules.RULE_SET.sha256},
+                "rules": {"version": rules.version, "sha256": rules.sha256},
                 **notes,
                 "best_weights": best_weights(result),
                 "files": hashes,
             }
-            replace_file(path, _packed(archive, top, _json(manifest)))
+            _compress(archive, top, _json(manifest), packed)
+            replace_file(path, packed)
     return replace(result, directory=directory)
 
 
@@ -236,23 +248,58 @@ def _add(archive: IO[bytes], top: str, contents: Iterable[tuple[str, bytes]]) ->
     """Append files to an uncompressed archive, without its end marker; returns the SHA-256 of each."""
     hashes = {}
     for name, data in contents:
-        info = tarfile.TarInfo(f"{top}/{name}")
-        info.size, info.mode = len(data), 0o644
-        archive.write(info.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % tarfile.BLOCKSIZE))
+        archive.write(_header(top, name, len(data)) + data + bytes(-len(data) % tarfile.BLOCKSIZE))
         hashes[name] = hashlib.sha256(data).hexdigest()
     return hashes
 
 
-def _packed(archive: IO[bytes], top: str, manifest: bytes) -> bytes:
+def _header(top: str, name: str, size: int) -> bytes:
+    info = tarfile.TarInfo(f"{top}/{name}")
+    info.size, info.mode = size, 0o644
+    return info.tobuf(tarfile.USTAR_FORMAT)
+
+
+def _add_weights(archive: IO[bytes], top: str, directory: CampaignDirectory, result: Result) -> dict[str, str]:
+    """Append the weights of the lowest error, piece by piece; returns their SHA-256 by their name.
+
+    Raises:
+        UsageError: when there are none, or not those whose hash the end line of their trial states.
+    """
+    recorded = None if result.simulated else recorded_error(result)
+    if recorded is None:
+        raise UsageError(f"--weights: {directory.path} has no trained network; package it without --weights")
+    path, sha256 = directory.weights(recorded.epoch.trial), recorded.weights_sha256
+    lowest = f"the lowest error is of epoch {recorded.epoch.epoch} of trial {recorded.epoch.trial}"
+    if sha256 is None:
+        raise UsageError(f"--weights: {lowest}, and no end line states the hash of its weights; package without them")
+    try:
+        with translate_os_errors(path, passing=FileNotFoundError, action="read"):
+            file = path.open("rb")
+    except FileNotFoundError:
+        raise UsageError(f"{path}: does not exist, and {lowest}; restore it, or package without --weights") from None
+    digest = hashlib.sha256()
+    with file:
+        size = os.fstat(file.fileno()).st_size
+        if size > MOST_WEIGHTS:
+            raise UsageError(f"{path}: has {size} bytes; a package has at most {MOST_WEIGHTS} of weights")
+        archive.write(_header(top, recorded.weights_name, size))
+        for piece in iter(partial(file.read, _PIECE), b""):
+            digest.update(piece)
+            archive.write(piece)
+    if digest.hexdigest() != sha256:
+        raise UsageError(f"{path}: is not the file whose SHA-256 the end line of its trial states, and {lowest}")
+    archive.write(bytes(-size % tarfile.BLOCKSIZE))
+    return {recorded.weights_name: sha256}
+
+
+def _compress(archive: IO[bytes], top: str, manifest: bytes, packed: IO[bytes]) -> None:
     """Compress the archive with the manifest as its first file, so that a reader can check the files in one pass."""
-    compressed = io.BytesIO()
-    with gzip.GzipFile(fileobj=compressed, mode="wb", compresslevel=_LEVEL, filename="", mtime=0) as stream:
+    with gzip.GzipFile(fileobj=packed, mode="wb", compresslevel=_LEVEL, filename="", mtime=0) as stream:
         first = io.BytesIO()
         _add(first, top, [(MANIFEST, manifest)])
         archive.seek(0)
-        for part in (first.getvalue(), *iter(partial(archive.read, 1 << 20), b""), bytes(2 * tarfile.BLOCKSIZE)):
+        for part in (first.getvalue(), *iter(partial(archive.read, _PIECE), b""), bytes(2 * tarfile.BLOCKSIZE)):
             stream.write(part)
-    return compressed.getvalue()
 
 
 def _json(value: Any) -> bytes:

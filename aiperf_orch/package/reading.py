@@ -2,8 +2,8 @@
 
 A package is a gzip-compressed tar archive of regular files in one folder. It is read once, sequentially, by a reader
 that accepts regular files only: links, devices, paths outside the folder and unknown names end the reading before
-anything is written. File sizes, the number of files and the compression ratio are limited. The contents are checked by
-`verify`.
+anything is written. File sizes, the number of files and the compression ratio are limited. Weights are hashed while
+they are read, and never in memory as a whole. The contents are checked by `verify`.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from aiperf_orch.campaign.format_versions import (
 )
 from aiperf_orch.package.findings import Faults
 from aiperf_orch.package.unreadable_files import likely_cause, saved_by_a_spreadsheet
+from aiperf_orch.package.weights_header import LENGTH_BYTES, MOST_HEADER
 from aiperf_orch.util import strict_json
 from aiperf_orch.util.errors import AiperfError, UsageError
 from aiperf_orch.util.temporary_folders import scratch_folder
@@ -43,6 +44,9 @@ _MOST_BYTES: Final = 8 << 30
 _FREE_BYTES: Final = 32 * _MIB  # a package may always expand to this size ...
 _BEST_RATIO: Final = 100  # ... and beyond it to this multiple of its compressed size (docs/research/packages.md)
 _CHUNK: Final = 1 << 18
+_WEIGHTS: Final = re.compile(r"weights/[0-9]{5,9}\.safetensors")
+MOST_WEIGHTS: Final = 4 << 30
+"""Bytes of the weights in a package: a thousand million parameters."""
 _FOLDER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 # pattern of each permitted name, its largest size, and whether `verify` reads the file
 _CONTENTS: Final = tuple(
@@ -57,9 +61,25 @@ _CONTENTS: Final = tuple(
         (r"report\.html", 64 * _MIB, False),
         (r"trials/[0-9]{5,9}\.json", 4 * _MIB, True),
         (r"events/[0-9]{5,9}-[0-9]{1,2}\.[0-9]{1,3}\.jsonl", 16 * _MIB, True),
+        (_WEIGHTS.pattern, MOST_WEIGHTS, False),
         (r"jobs/[A-Za-z0-9][A-Za-z0-9._-]{0,59}/job\.sh", 64 * _MIB, False),
     )
 )
+
+
+@dataclass(frozen=True)
+class PackedWeights:
+    """The weights in a package, of one trial.
+
+    Attributes:
+        name: of the file.
+        size: of the file, in bytes.
+        head: its first bytes, as many as the longest header takes.
+    """
+
+    name: str
+    size: int
+    head: bytes
 
 
 @dataclass(frozen=True)
@@ -73,6 +93,7 @@ class Package:
         hashes: name -> SHA-256, for every file.
         spool: contents of the files in folders.
         locations: name -> offset and size in `spool`.
+        weights: the weights; None for a package without.
     """
 
     folder: Path
@@ -81,6 +102,7 @@ class Package:
     hashes: dict[str, str]
     spool: BinaryIO
     locations: dict[str, tuple[int, int]]
+    weights: PackedWeights | None
 
     def read(self, name: str) -> bytes:
         """Read a file of a folder; FileNotFoundError if the package does not contain it."""
@@ -99,11 +121,16 @@ class _FormatError(Exception):
 
 
 @contextmanager
-def open_package(path: Path, faults: Faults) -> Iterator[Package | None]:
+def open_package(path: Path, faults: Faults, weights_copy: Path | None = None) -> Iterator[Package | None]:
     """Context manager that copies a package to a private, temporary folder; None when it cannot be read.
 
     Faults of the format, and lines that are not strict JSON, are added to `faults`. Neither contents nor hashes are
     checked.
+
+    Args:
+        path: The file.
+        faults: Collects the faults.
+        weights_copy: File to which the weights are copied, if the package has any; None copies none.
 
     Raises:
         UsageError: The file does not exist.
@@ -119,7 +146,7 @@ def open_package(path: Path, faults: Faults) -> Iterator[Package | None]:
     with file, scratch_folder() as scratch, tempfile.TemporaryFile() as spool:
         package = None
         try:
-            package = _copy(file, spool, scratch, faults)
+            package = _copy(file, spool, scratch, faults, weights_copy or Path(os.devnull))
         except _FormatError as error:
             kind, where, message = error.fault
             cause = likely_cause(path) if kind == "package.format" else None
@@ -129,11 +156,12 @@ def open_package(path: Path, faults: Faults) -> Iterator[Package | None]:
         yield package
 
 
-def _copy(file: BinaryIO, spool: BinaryIO, scratch: Path, faults: Faults) -> Package:
+def _copy(file: BinaryIO, spool: BinaryIO, scratch: Path, faults: Faults, weights_copy: Path) -> Package:
     packed_size = os.fstat(file.fileno()).st_size
     stream = _Stream(file, min(_MOST_BYTES, max(_FREE_BYTES, _BEST_RATIO * packed_size)))
     hashes: dict[str, str] = {}
     locations: dict[str, tuple[int, int]] = {}
+    weights: PackedWeights | None = None
     folder: str | None = None
     writer: object = None
     for full, size in _headers(stream):
@@ -147,6 +175,12 @@ def _copy(file: BinaryIO, spool: BinaryIO, scratch: Path, faults: Faults) -> Pac
             raise _FormatError("package.path", full, "is in the package twice")
         if size > limit:
             raise _FormatError("package.size", full, f"{size} bytes exceed the limit of such a file ({limit})")
+        if _WEIGHTS.fullmatch(name):
+            if weights is not None:
+                raise _FormatError("package.path", full, "a package has the weights of one trial only")
+            head, hashes[name] = _copy_weights(stream, size, weights_copy)
+            weights = PackedWeights(name, size, head)
+            continue
         data = stream.read(size)
         stream.read(-size % _BLOCK)
         hashes[name] = hashlib.sha256(data).hexdigest()
@@ -164,7 +198,21 @@ def _copy(file: BinaryIO, spool: BinaryIO, scratch: Path, faults: Faults) -> Pac
     spool.flush()
     if MANIFEST not in hashes:
         raise _FormatError("manifest.missing", MANIFEST, "the package has no manifest")
-    return Package(scratch, stream.sha256(), packed_size, hashes, spool, locations)
+    return Package(scratch, stream.sha256(), packed_size, hashes, spool, locations, weights)
+
+
+def _copy_weights(stream: _Stream, size: int, copy: Path) -> tuple[bytes, str]:
+    """Copy the weights to a file, piece by piece; returns their first bytes and their SHA-256."""
+    head = stream.read(min(size, LENGTH_BYTES + MOST_HEADER))
+    digest = hashlib.sha256(head)
+    with copy.open("wb") as file:
+        file.write(head)
+        for start in range(len(head), size, _CHUNK):
+            piece = stream.read(min(_CHUNK, size - start))
+            digest.update(piece)
+            file.write(piece)
+    stream.read(-size % _BLOCK)
+    return head, digest.hexdigest()
 
 
 def _headers(stream: _Stream) -> Iterator[tuple[str, int]]:

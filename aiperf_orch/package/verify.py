@@ -20,18 +20,20 @@ from aiperf_orch.package.check_copies import check_copies
 from aiperf_orch.package.check_end_reasons import check_histories
 from aiperf_orch.package.check_ends import check_ends
 from aiperf_orch.package.check_events import check_events
+from aiperf_orch.package.check_formats import check_formats
 from aiperf_orch.package.check_journal import check_journal
 from aiperf_orch.package.check_placements import check_placements
 from aiperf_orch.package.check_speeds import check_speeds
 from aiperf_orch.package.check_tables import check_manifest, check_tables
 from aiperf_orch.package.check_training import check_training
 from aiperf_orch.package.check_trials import check_trials
+from aiperf_orch.package.check_weights import check_weights
 from aiperf_orch.package.findings import Fault, Faults
-from aiperf_orch.package.package_index import index_package
+from aiperf_orch.package.package_index import PackageIndex, index_package
 from aiperf_orch.package.reading import Package, open_package
 from aiperf_orch.package.replay_request import ReplayRequest
 from aiperf_orch.package.signature import check_signature
-from aiperf_orch.results import rules
+from aiperf_orch.results.rules import Miss, rules_of
 from aiperf_orch.results.tables import result_row
 
 
@@ -44,7 +46,7 @@ class Verification:
         remarks: what is unusual or was not checked, which does not change the verdict.
         more_faults: number of faults beyond that limit.
         result_row: the row of result.csv, recomputed from the records; None when they cannot be read.
-        missed_rules: ids of the rules that the result misses.
+        misses: rules that the result misses, with reasons.
         sha256: hash of the file; None when it is not a package.
         signed_by: principal of the valid signature; None without one, or when none was required.
     """
@@ -52,7 +54,7 @@ class Verification:
     faults: list[Fault]
     more_faults: int
     result_row: dict[str, Any] | None
-    missed_rules: list[str]
+    misses: list[Miss]
     sha256: str | None
     signed_by: str | None = None
     remarks: list[Fault] = field(default_factory=list)
@@ -68,9 +70,14 @@ class Verification:
         return any(fault.id == NEWER_VERSION for fault in self.faults)
 
     @property
+    def missed_rules(self) -> list[str]:
+        """Ids of the rules that the result misses."""
+        return [miss.rule.id for miss in self.misses]
+
+    @property
     def rankable(self) -> bool:
         """Whether the recomputed result meets the rules; a ranking requires `verified` as well."""
-        return self.result_row is not None and not self.missed_rules
+        return self.result_row is not None and not self.misses
 
 
 def verify(
@@ -100,14 +107,13 @@ def verify(
         return Verification(faults.listed, faults.unlisted, row, missed, sha256, signed_by, faults.remarks)
 
 
-def _examine(
-    package: Package, faults: Faults, replay: ReplayRequest | None, commitment: str | None
-) -> tuple[dict[str, Any] | None, list[str]]:
-    """Add every fault of a package; returns the recomputed row of result.csv, and the ids of the rules it misses."""
+def check_package(package: Package, faults: Faults) -> PackageIndex | None:
+    """Add every fault of an opened package; returns its index, None where its records cannot be read."""
     manifest = check_manifest(package, faults)
     index = index_package(package, faults)
     if index is None:
-        return None, []
+        return None
+    check_formats(index)
     check_journal(index)
     check_trials(index)
     check_begins(index)
@@ -121,10 +127,21 @@ def _examine(
     check_accounting(index)
     check_allocation_accounting(index)
     check_tables(index, manifest)
+    check_weights(index)
+    return index
+
+
+def _examine(
+    package: Package, faults: Faults, replay: ReplayRequest | None, commitment: str | None
+) -> tuple[dict[str, Any] | None, list[Miss]]:
+    """Add every fault of a package; returns the recomputed row of result.csv, and the rules that it misses."""
+    index = check_package(package, faults)
+    if index is None:
+        return None, []
     if commitment is not None:
         check_commitment(index, commitment)
     if replay is not None:
         from aiperf_orch.package.check_replay import check_replay  # it loads SciPy
 
         check_replay(index, replay)
-    return result_row(index.result), [miss.rule.id for miss in rules.misses(index.result)]
+    return result_row(index.result), rules_of(index.result).misses(index.result)

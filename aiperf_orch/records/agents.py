@@ -68,10 +68,17 @@ class Stop(_Order):
 
 
 class Dismiss(_Order):
-    """End when no attempt is left: the campaign needs the agent no more."""
+    """End when no attempt is left: the campaign needs the agent no more.
+
+    Attributes:
+        reason: Why.
+        again: Whether its process may join again under another name: the agent was considered lost, and what it held
+            was given to others, but its node is of use.
+    """
 
     type: Literal["dismiss"] = "dismiss"
     reason: str
+    again: bool = False
 
 
 Order = Place | Stop | Dismiss

@@ -15,12 +15,12 @@ from aiperf_orch.campaign.failure_policy import is_failure
 from aiperf_orch.campaign.public_settings import redacted
 from aiperf_orch.network import counts
 from aiperf_orch.records.base import EndReason
-from aiperf_orch.results import rules
 from aiperf_orch.results.activity_series import activity_of
 from aiperf_orch.results.efficiency import format_efficiency
 from aiperf_orch.results.html import render_page
 from aiperf_orch.results.plots import Curve, chart
 from aiperf_orch.results.result import Result
+from aiperf_orch.results.rules import rules_of
 from aiperf_orch.results.score import series
 from aiperf_orch.results.tables import leaderboard_rows, result_row
 from aiperf_orch.settings.base import ADVANCED, written_key
@@ -53,7 +53,7 @@ def write_report(result: Result, path: Path | None = None) -> Path:
 
 def render_report(result: Result) -> str:
     """Render the report as HTML; the same records give the same bytes."""
-    score = result.score
+    score, rules = result.score, rules_of(result)
     missed = {miss.rule.id: _public_line(miss.why, result) for miss in rules.misses(result)}
     rows = leaderboard_rows(result)
     return render_page(
@@ -61,9 +61,9 @@ def render_report(result: Result) -> str:
         row=result_row(result),
         score=score,
         started=f"{result.started:%Y-%m-%d %H:%M} UTC" if result.started else None,
-        version=rules.VERSION,
+        version=rules.version,
         counting=counts.CONVENTION,
-        rules=[(rule, missed.get(rule.id)) for rule in rules.RULES],
+        rules=[(rule, missed.get(rule.id)) for rule in rules.rules],
         missed=missed,
         faults=[_public_line(fault, result) for fault in result.faults[:_MOST_FAULTS]],
         more_faults=max(len(result.faults) - _MOST_FAULTS, 0),

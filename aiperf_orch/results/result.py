@@ -15,6 +15,7 @@ from aiperf_orch.results.collected_trials import Collected, collect
 from aiperf_orch.results.efficiency import Efficiency, efficiency_of
 from aiperf_orch.results.node_hours import NodeHours, node_hours_of
 from aiperf_orch.results.score import Score, score_of
+from aiperf_orch.results.time_under_way import seconds_under_way
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Result:
         efficiency: of all epochs that count.
         started: the first begin of any trial; None before it.
         longest_epoch: duration of the longest epoch that counts; 0 without epochs.
+        under_way: time in which at least one epoch was under way.
         duration: the time limit of the campaign.
         phase: running, stopped, paused or finished.
         simulated: whether the settings or any begin line say that trials were simulated.
@@ -52,6 +54,7 @@ class Result:
     efficiency: Efficiency
     started: datetime | None
     longest_epoch: float
+    under_way: float
     duration: float
     phase: Phase
     simulated: bool
@@ -94,6 +97,8 @@ def result_of(directory: CampaignDirectory, state: CampaignState) -> Result:
     begins = [begin for trial in collected.trials for begin in trial.begins]
     settings = directory.settings
     score = score_of(collected.start, epochs)
+    duration = settings.campaign.duration
+    deadline = collected.start + timedelta(seconds=duration) if collected.start and state.by_deadline else None
     return Result(
         directory=directory,
         state=state,
@@ -102,7 +107,8 @@ def result_of(directory: CampaignDirectory, state: CampaignState) -> Result:
         efficiency=efficiency_of(epochs, score.seconds),
         started=collected.start,
         longest_epoch=max(((epoch.end - epoch.start).total_seconds() for epoch in epochs), default=0.0),
-        duration=settings.campaign.duration,
+        under_way=seconds_under_way(collected, deadline),
+        duration=duration,
         phase=state.phase,
         simulated=settings.simulated or any(begin.is_simulated for begin in begins),
         data=settings.data.name,

@@ -1,7 +1,8 @@
 """Rules of a ranked result: the rules that a campaign misses, with reasons.
 
-The rules are data: `aiperf-1.0.json` holds the id, the sentence and the limits of each rule, and is frozen. A modified
-file changes the name of the version, and with it every result row that was evaluated by it.
+The rules are data: `aiperf-1.1.json` holds the id, the sentence and the limits of each rule, and is frozen, like that
+of each earlier version. A modified file changes the name of the version, and with it every result row that was
+evaluated by it. The rules of a campaign are those that were in force when it began: its journal's first line decides.
 """
 
 from __future__ import annotations
@@ -18,8 +19,17 @@ from aiperf_orch.results.result import Result
 from aiperf_orch.util.dataset_catalogue import DATASET_SIZES
 from aiperf_orch.util.units import format_duration
 
-FROZEN: Final = {"aiperf-1.0": "140e0f0a1e062d45eea9a87c4e5aec3b7e8caafa4cea4309040d24d6600476c3"}
+FROZEN: Final = {
+    "aiperf-1.0": "140e0f0a1e062d45eea9a87c4e5aec3b7e8caafa4cea4309040d24d6600476c3",
+    "aiperf-1.1": "b58a6a26bc56f598848c59cc4607fc353cec2a6cc055ef498d74af43e74cd4f5",
+}
 """Version -> SHA-256 of its rules as canonical JSON."""
+OF_JOURNAL_FORMAT: Final = {1: "aiperf-1.0", 2: "aiperf-1.1"}
+"""Format of a journal's first line -> version of the rules of its campaign.
+
+An earlier aiperf-orch would evaluate a campaign by rules that are not the campaign's, so that new rules raise the
+format of the journal, and no setting selects them.
+"""
 _IMAGENET_1K: Final = 1000  # classes
 
 
@@ -44,6 +54,10 @@ class RuleSet:
     sha256: str
     rules: tuple[Rule, ...]
 
+    def misses(self, result: Result) -> list[Miss]:
+        """Return the rules that a result misses; an empty list means rankable."""
+        return [Miss(rule, why) for rule in self.rules if (why := rule.why_missed(result)) is not None]
+
 
 @dataclass(frozen=True, slots=True)
 class Miss:
@@ -63,13 +77,25 @@ def read_rules(text: str) -> RuleSet:
     return RuleSet(version, digest, tuple(Rule(**rule) for rule in data["rules"]))
 
 
-def misses(result: Result) -> list[Miss]:
-    """Return the rules that a result misses; an empty list means rankable."""
-    return [Miss(rule, why) for rule in RULES if (why := rule.why_missed(result)) is not None]
+def rules_of(result: Result) -> RuleSet:
+    """Return the rules of a campaign, in force when it began."""
+    return RULE_SETS[OF_JOURNAL_FORMAT[result.state.journal_format]]
 
 
 def _duration(result: Result, limits: Mapping[str, Any]) -> str | None:
     least = limits["least_seconds"]
+    if "least_seconds_under_way" not in limits:
+        return _measured_duration(result, least)
+    lasted = result.duration if result.state.by_deadline else result.score.seconds
+    if lasted < least:
+        return f"it lasted {format_duration(lasted)}"
+    if result.under_way < limits["least_seconds_under_way"]:
+        return f"epochs were under way for {format_duration(result.under_way)}"
+    return None
+
+
+def _measured_duration(result: Result, least: float) -> str | None:
+    """The rule of `aiperf-1.0`: the time from the first begin to the last epoch."""
     # when the deadline interrupted an epoch, the measured time may be shorter by the duration of one epoch
     cut_off = result.longest_epoch if result.state.by_deadline and result.duration >= least else 0
     if result.score.seconds + cut_off >= least:
@@ -142,6 +168,7 @@ _CHECKS: Final[dict[str, Callable[[Result, Mapping[str, Any]], str | None]]] = {
     "clocks": _clocks,
     "records": _records,
 }
-RULE_SET: Final = read_rules((files(__package__) / "aiperf-1.0.json").read_text(encoding="utf-8"))
-VERSION: Final = RULE_SET.version
-RULES: Final = RULE_SET.rules
+RULE_SETS: Final[Mapping[str, RuleSet]] = {
+    version: read_rules((files(__package__) / f"{version}.json").read_text(encoding="utf-8")) for version in FROZEN
+}
+"""Version -> its rules, the oldest first."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from aiperf_orch.results import rules
 from aiperf_orch.results.efficiency import format_efficiency
 from aiperf_orch.results.result import Result
+from aiperf_orch.results.rules import rules_of
 from aiperf_orch.results.score import Score
 from aiperf_orch.util.units import format_duration, format_ops
 
@@ -22,13 +22,14 @@ def summary_lines(result: Result) -> list[str]:
     ]
     if efficiency := format_efficiency(result.efficiency):
         lines.append(f"                 {efficiency}")
+    rules = rules_of(result)
     missed = rules.misses(result)
     if missed:
-        lines.append(f"not rankable     by the rules {rules.VERSION}:")
+        lines.append(f"not rankable     by the rules {rules.version}:")
         width = max(len(miss.rule.id) for miss in missed)
         lines += [f"  {miss.rule.id.ljust(width)}  {miss.rule.sentence}; {miss.why}" for miss in missed]
     else:
-        lines.append(f"rankable         by the rules {rules.VERSION}")
+        lines.append(f"rankable         by the rules {rules.version}")
     return [*lines, *(f"warning: {fault}" for fault in result.faults)]
 
 

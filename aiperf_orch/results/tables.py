@@ -14,10 +14,10 @@ from aiperf_orch.campaign.durable_files import replace_file
 from aiperf_orch.campaign.events import best_epoch
 from aiperf_orch.campaign.layout import MEMBERS
 from aiperf_orch.network import counts
-from aiperf_orch.results import rules
 from aiperf_orch.results.collected_trials import TrialRecords
 from aiperf_orch.results.efficiency import efficiency_of
 from aiperf_orch.results.result import Result
+from aiperf_orch.results.rules import rules_of
 from aiperf_orch.results.score import series
 from aiperf_orch.util.units import format_time
 
@@ -89,6 +89,7 @@ def result_row(result: Result) -> dict[str, Any]:
     settings, score, versions = result.directory.settings, result.score, result.directory.config.versions
     efficiency, hours = result.efficiency, result.node_hours
     system = settings.system
+    rules = rules_of(result)
     missed = rules.misses(result)
     trials = result.collected.trials
     begins = [begin for trial in trials for begin in trial.begins]
@@ -107,7 +108,7 @@ def result_row(result: Result) -> dict[str, Any]:
         "regulated_score": score.regulated,
         "rankable": "no" if missed else "yes",
         "missed_rules": " ".join(miss.rule.id for miss in missed),
-        "rules": rules.VERSION,
+        "rules": rules.version,
         "simulated": _yes_no(result.simulated),
         "operations": score.operations,
         "seconds": score.seconds,

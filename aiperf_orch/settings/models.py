@@ -34,6 +34,9 @@ from aiperf_orch.settings.schedulers import (
 from aiperf_orch.util import dataset_catalogue
 from aiperf_orch.util.dataset_catalogue import DATASET_SIZES, DatasetName
 
+MAX_CONCURRENCY: Final = 100_000
+"""Number of trials that may run at once."""
+
 _SYSTEM_ID: Final = matching(
     r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}",
     "a short name: up to 80 letters, digits and . _ - that begin with a letter or a digit",
@@ -74,7 +77,7 @@ class CampaignSettings(Section):
     """Duration, concurrency, seed and failure policy."""
 
     duration: Duration = 12 * 3600.0
-    concurrency: Annotated[int, Field(ge=1, le=100_000)] = 2
+    concurrency: Annotated[int, Field(ge=1, le=MAX_CONCURRENCY)] = 2
     max_trials: Count | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     max_attempts: Advanced[Annotated[int, Field(ge=1, le=9)]] = 3

@@ -70,6 +70,11 @@ def format_duration(seconds: float) -> str:
     return f"{rounded}s"
 
 
+def count(number: int, what: str) -> str:
+    """A number with its noun: `1 agent`, `1,472 slots`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 class _Clock:
     """Monotonic UTC clock: when the system's clock is set back, it continues from the latest known time."""
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from agent.running_agent import RunningAgent
-from aiperf_orch.agent.file_exchange import LogFile
+from aiperf_orch.agent.log_file import LogFile
 from aiperf_orch.campaign import durable_files
 from aiperf_orch.records.agents import AgentEnd, Exited, agent_line_adapter
 from aiperf_orch.util.errors import AiperfError

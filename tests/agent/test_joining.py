@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -14,9 +15,11 @@ import pytest
 
 import aiperf_orch
 from agent.running_agent import RunningAgent, is_gone
-from aiperf_orch.campaign.agent_files import agent_names
+from aiperf_orch.agent.joining import JoinOptions, join
+from aiperf_orch.campaign.agent_files import agent_names, follow_log
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.records.journal import Finished, Opened
+from aiperf_orch.util.errors import AiperfError, UsageError
 from campaign_builder import CampaignBuilder
 
 A = "tag-00000-1"
@@ -82,6 +85,7 @@ def test_a_newer_campaign_is_refused(directory: CampaignDirectory) -> None:
     ("options", "environment", "message"),
     [
         (["--slots", "5000"], {}, "5000 slots do not fit"),
+        (["--slots", "100001"], {}, "at most 100000"),
         (["--ends-at", "1000"], {}, "ends too soon"),
         ([], {"AIPERF_ORCH_ENDS_AT": "tomorrow"}, "AIPERF_ORCH_ENDS_AT: must be seconds since 1970"),
     ],
@@ -108,17 +112,19 @@ def test_the_command_line_says_why_it_refuses(aiperf: Any, directory: CampaignDi
     assert "is not a campaign directory" in done.stderr
 
 
-def test_a_second_agent_gets_other_cores_or_is_refused(make_campaign: Callable[..., CampaignDirectory]) -> None:
+def test_a_second_agent_gets_other_cores_or_is_refused(
+    make_campaign: Callable[..., CampaignDirectory], monkeypatch: pytest.MonkeyPatch
+) -> None:
     directory = make_campaign(training__trainer="torch")
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) < 2:
-        pytest.skip("the agents need a core each")
-    with RunningAgent(directory, "--slots", "1") as first:
-        with RunningAgent(directory, "--slots", "1") as second:
-            assert (first.begin.core_ids, second.begin.core_ids) == ([cores[0]], [cores[1]])
-            assert second.name.endswith(".2")
-            assert second.begin.predecessor is None
-        assert f"{first.name} already runs here" in refusal(directory.path, "--slots", str(len(cores)))
+    monkeypatch.setattr("aiperf_orch.agent.joining.own_cores", lambda: [4, 7, 9])
+    first, second = (join(JoinOptions(directory.path, slots=1), {}).begin for _ in range(2))  # both are this process
+    assert (first.core_ids, second.core_ids) == ([4], [7])
+    assert second.agent.endswith(".2")
+    assert second.predecessor is None
+    with pytest.raises(
+        UsageError, match=rf"2 slots do not fit: 1 cores .*; {first.agent}, {second.agent} already runs"
+    ):
+        join(JoinOptions(directory.path, slots=2), {})
 
 
 def test_after_a_killed_agent_nothing_of_it_is_left(directory: CampaignDirectory) -> None:
@@ -190,3 +196,27 @@ def test_agents_of_an_allocation_wait_for_a_file_system_that_is_away(
     with RunningAgent(directory, "--allocation", "tag-a00001", environment=variables) as agent:
         assert agent.begin.allocation == "tag-a00001"
     back.join()
+
+
+@pytest.mark.parametrize(
+    ("name", "end"), [("mkdir", ".1"), ("open", "agent.jsonl"), ("fsync", "agent.jsonl")], ids=["folder", "log", "line"]
+)
+def test_agents_of_an_allocation_wait_also_when_they_have_begun_to_join(
+    directory: CampaignDirectory, monkeypatch: pytest.MonkeyPatch, name: str, end: str
+) -> None:
+    call = getattr(os, name)
+    failed: list[str] = []
+
+    def failing(path: Any, *arguments: Any, **options: Any) -> Any:
+        file = Path(f"/proc/self/fd/{path}").resolve().as_posix() if isinstance(path, int) else os.fspath(path)
+        if "/agents/" in file and file.endswith(end) and len(failed) < 2:
+            failed.append(file)
+            raise OSError(errno.EIO, "Input/output error")
+        return call(path, *arguments, **options)
+
+    monkeypatch.setattr(os, name, failing)
+    with pytest.raises(AiperfError, match="for now: Input/output error"):
+        join(JoinOptions(directory.path, slots=1), {})  # a user sees it, and tries again
+    begin = join(JoinOptions(directory.path, "tag-a00001", slots=1), {}).begin
+    assert len(failed) == 2
+    assert follow_log(directory, begin.agent).read_on() == [begin]

@@ -9,11 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from agent.running_agent import RunningAgent, is_gone
-from aiperf_orch.campaign.agent_files import HeartbeatReader
+from aiperf_orch.campaign.agent_files import HeartbeatReader, OrderWriter, agent_names, follow_log
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.durable_files import replace_file
+from aiperf_orch.campaign.journal import Journal
 from aiperf_orch.campaign.lock import read_holder
-from aiperf_orch.records.agents import Dismiss
+from aiperf_orch.records.agents import AgentBegin, AgentEnd, Dismiss
+from aiperf_orch.records.journal import Finished
 from waiting import wait_for
 
 A, B, C = "tag-00000-1", "tag-00001-1", "tag-00002-1"
@@ -232,3 +234,52 @@ def test_several_agents_start_their_ranks_of_one_trial(make_campaign: Callable[.
             agent.place_script(A, f"echo $AIPERF_ORCH_RANK of $AIPERF_ORCH_HOSTS >> rank{rank}", **both)
             assert agent.exited(A).status == 0
             assert (directory.jobs_folder / A / f"rank{rank}").read_text() == f"{rank} of n1,n2\n"
+
+
+def test_orders_are_read_before_an_attempt_starts(make_campaign: Callable[..., CampaignDirectory]) -> None:
+    directory = make_campaign(scheduler__poll_interval="5s")  # an agent without a free slot reads its orders seldom
+    with RunningAgent(directory, "--slots", "1") as agent:
+        agent.place_script(A, "echo ready; while [ ! -e go ]; do sleep 0.05; done", at_once=1)
+        agent.place_script(B, "echo ran", at_once=1)
+        agent.wait_output(A, "ready")
+        holder = read_holder(directory.lock)
+        assert holder is not None
+        replace_file(directory.lock, holder.model_copy(update={"generation": 2}).to_line().encode())
+        agent.generation = 2
+        agent.place_script(B, "echo ran", at_once=1, renews=True)  # by the controller that has taken over
+        (directory.jobs_folder / A / "go").touch()
+        exited = agent.exited(B)
+        assert (exited.started, exited.message) == (True, "")
+
+
+def test_an_agent_that_was_lost_joins_again_under_another_name(agent: RunningAgent) -> None:
+    agent.place_script(A, "echo ready; sleep 1000")
+    pid = agent.started(A).pid
+    agent.stop(A, force=True)
+    agent.orders.append(Dismiss, reason="it was silent", again=True)
+    name = f"{agent.begin.host}.2"
+    wait_for(lambda: name in agent_names(agent.directory), "the same process has joined again")
+    assert is_gone(pid)
+    lines = wait_for(lambda: follow_log(agent.directory, name).read_on(), "it has written its begin line")
+    assert isinstance(lines[0], AgentBegin)
+    assert (lines[0].pid, lines[0].slots, lines[0].predecessor) == (agent.process.pid, 2, None)
+    assert isinstance(agent.lines[-1], AgentEnd)
+    agent.name, agent.orders = name, OrderWriter(agent.directory, name, lambda: 1)
+    agent.place_script(B, "true")
+    assert agent.exited(B).status == 0
+    agent.dismiss()
+    assert agent.ended().reason == "dismissed"
+    assert agent_names(agent.directory) == [f"{agent.begin.host}.1", name]
+
+
+def test_an_agent_that_was_lost_does_not_join_a_campaign_that_is_over(agent: RunningAgent) -> None:
+    agent.place_script(A, "echo ready; while [ ! -e go ]; do sleep 0.05; done")
+    agent.wait_output(A, "ready")
+    agent.orders.append(Dismiss, reason="it was silent", again=True)
+    journal = Journal(agent.directory.journal, lambda: None, 1)
+    journal.append(Finished, reason="the duration is over", by_deadline=True)
+    journal.close()
+    (agent.directory.jobs_folder / A / "go").touch()
+    assert agent.ended().reason == "dismissed"
+    assert agent.process.returncode == 0
+    assert "no agent joins again: " in agent.output.read_text()

@@ -80,6 +80,12 @@ def test_simulated_slots_need_no_cores_of_their_own(settings: dict[str, Any], as
     assert all(slot.cores for slot in found)
 
 
+def test_simulated_slots_are_limited_like_the_concurrency() -> None:
+    assert len(divide([0], [], placement(), asked=100_000, simulated=True)) == 100_000
+    with pytest.raises(UsageError, match="100001 slots are more than a campaign can use: at most 100000"):
+        divide([0], [], placement(), asked=100_001, simulated=True)
+
+
 @pytest.mark.parametrize(
     ("settings", "asked", "message"),
     [

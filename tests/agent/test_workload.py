@@ -151,3 +151,23 @@ def test_the_end_of_the_agent_stops_everything() -> None:
         Signalled(running, StopLevel.KILL),
     ]
     assert running.note == "why"
+
+
+def test_room_is_for_attempts_that_could_start_at_once() -> None:
+    made = workload(2)
+    assert made.has_room
+    made.obey(place("aaa"))
+    assert made.has_room
+    made.obey(place("bbb"))
+    assert not made.has_room  # what is queued takes the free slots
+    start(made)
+    assert not made.has_room
+    made.attempts.pop("aaa")
+    assert made.has_room
+    made.obey(place("ccc", at_once=1))
+    assert not made.has_room
+    made.attempts.pop("bbb")
+    assert not made.has_room  # the only one that may run waits
+    made.attempts.pop("ccc")
+    made.close("the end")
+    assert not made.has_room

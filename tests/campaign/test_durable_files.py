@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,6 +77,15 @@ def test_a_failed_replacement_is_explained_and_leaves_no_files(tmp_path: Path) -
     assert _names(tmp_path) == ["file"]
 
 
+def test_a_folder_that_is_absent_for_a_while_is_waited_for(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    back = threading.Timer(0.5, folder.mkdir)
+    back.start()
+    replace_file(folder / "file", b"one", retry_for=60)
+    back.join()
+    assert (folder / "file").read_bytes() == b"one"
+
+
 def test_exactly_one_creates_a_file_exclusively(tmp_path: Path) -> None:
     first = AppendFile(tmp_path / "file", exclusive=True)
     first.append("ours\n")
@@ -111,6 +121,17 @@ def test_anything_but_a_regular_file_is_refused(tmp_path: Path, make: Callable[[
         read_regular(path)
     with pytest.raises(AiperfError, match=r"file: cannot be read: (not a regular file|Is a directory)"):
         read_whole_lines(path)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/null")])
+def test_nothing_but_a_regular_file_is_replaced(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    path = tmp_path / "file"
+    make(path)
+    before = path.lstat().st_mode
+    with pytest.raises(AiperfError, match="file: cannot be written: not a regular file: name another one"):
+        replace_file(path, b"data")
+    assert path.lstat().st_mode == before
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_part_of_a_regular_file_is_read(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from aiperf_orch.campaign.events import (
 )
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.records.events import End
-from aiperf_orch.util.errors import AiperfError
+from aiperf_orch.util.errors import AiperfError, TransientError
 
 
 @pytest.fixture
@@ -142,6 +142,14 @@ def test_an_unclaimed_attempt_can_be_revoked(made: Any) -> None:
     revoke(made.directory, 0, 1, EndReason.LOST, "gone")
     with pytest.raises(FileExistsError):  # a job that comes too late
         EventWriter(made.directory, 0, 1, 0)
+
+
+def test_a_campaign_that_is_absent_for_a_while_claims_later(made: Any) -> None:
+    aside = made.path.rename(made.path.with_name("aside"))
+    with pytest.raises(TransientError, match="cannot be claimed for now: No such file or directory"):
+        EventWriter(made.directory, 0, 1, 0)
+    aside.rename(made.path)
+    EventWriter(made.directory, 0, 1, 0).close()
 
 
 def test_a_claim_on_a_full_disk_is_explained(campaign: Callable[..., Any], small_disk: Any, fill: Any) -> None:

@@ -137,6 +137,26 @@ def test_the_documented_table_is_the_one_in_the_code() -> None:
             assert f"| {form.name} | {version} | {since} |" in page
 
 
+@pytest.mark.parametrize(
+    ("writer", "written"),
+    [
+        ("0.1.0", 1),
+        ("0.1.7", 1),
+        ("0.2.0", 2),
+        ("0.2.0.dev0", 2),
+        ("0.2.0rc1", 2),
+        ("0.2", 2),
+        ("0.3.0", 2),
+        ("1", 2),
+        ("0.0.9", None),
+        ("mine", None),
+        (None, None),
+    ],
+)
+def test_the_format_that_a_version_writes(writer: object, written: int | None) -> None:
+    assert JOURNAL.written_by(writer) == written
+
+
 def test_a_packages_format_is_read_from_its_text() -> None:
     assert format_of_package(package_format(7)) == 7
     for other in (None, 1, "aiperf-orch-package-", "aiperf-orch-package-1x", "zip"):

@@ -8,14 +8,16 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from aiperf_orch.campaign.layout import Layout
 from aiperf_orch.campaign.lock import Lock, read_holder
-from aiperf_orch.util.errors import LockedError
+from aiperf_orch.util.errors import LockedError, TransientError
 
 
 @pytest.fixture
@@ -119,8 +121,30 @@ def test_a_former_holder_notices_and_keeps_the_new_lock(path: Path) -> None:
         lock.check_held()
     lock.release()
     assert path.read_bytes() == robbed
+    Layout(path.parent).config_file.touch()
     path.unlink()
     with pytest.raises(LockedError, match="a holder that cannot be read"):
+        lock.check_held()
+
+
+def test_a_campaign_that_is_absent_for_a_while_is_not_taken_over(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Layout(path.parent).config_file.touch()
+    lock = Lock.acquire(path, take_over=False)
+    aside = tmp_path.with_name("aside")
+    path.parent.rename(aside)
+    back = threading.Timer(1, lambda: aside.rename(path.parent))
+    back.start()
+    lock.check_held()
+    back.join()
+    path.parent.rename(aside)
+    monkeypatch.setattr("aiperf_orch.campaign.lock.LONG_RETRY_SECONDS", 0.0)
+    with pytest.raises(TransientError, match="no campaign is there"):
+        lock.check_held()
+    path.parent.mkdir()
+    Layout(path.parent).config_file.touch()  # another campaign is made there
+    with pytest.raises(LockedError, match="taken over"):
         lock.check_held()
 
 

@@ -15,7 +15,7 @@ import pytest
 from agent_builder import AgentBuilder
 from aiperf_orch.commands import status
 from aiperf_orch.commands.status import show_status
-from aiperf_orch.records.journal import Finished
+from aiperf_orch.records.journal import Finished, Submitting
 from aiperf_orch.schedulers.base import JobState, JobStatus
 from aiperf_orch.util.errors import SchedulerUnreachableError
 from terminal import in_terminal
@@ -172,6 +172,14 @@ def _refused(workforce: AgentBuilder, agent: str, name: str) -> None:
     workforce.exit(agent, name, at=9, started=False, message="the specification differs")
 
 
+def _returned(workforce: AgentBuilder, agent: str, name: str) -> None:
+    workforce.exit(agent, name, at=9, started=False, agent_ends=True, message="the allocation's time is nearly over")
+
+
+def _left_behind(workforce: AgentBuilder, agent: str, _name: str) -> None:
+    workforce.end(agent, "time limit", at=9)
+
+
 def _lost(workforce: AgentBuilder, agent: str, name: str) -> None:
     workforce.start(agent, name, slot=3)
     workforce.leave(agent, reason="lost", at=300)
@@ -188,9 +196,11 @@ def _lost(workforce: AgentBuilder, agent: str, name: str) -> None:
             _refused,
             "SUBMITTED",
             None,
-            "its process has ended: it never started: the specification differs; not yet recorded by a controller",
+            "it did not start: the specification differs; not yet recorded by a controller",
         ),
-        (_lost, "SUBMITTED", 3, "its agent n1.1 has left: lost"),
+        (_returned, "PENDING", None, "waits for another agent: n1.1 ended before it started"),
+        (_left_behind, "PENDING", None, "waits for another agent: n1.1 ended before it started"),
+        (_lost, "SUBMITTED", 3, "its agent n1.1 was lost"),
     ],
 )
 def test_a_placed_attempt_has_agent_and_slot(
@@ -200,6 +210,33 @@ def test_a_placed_attempt_has_agent_and_slot(
     happened(workforce, agent, workforce.place(0, agent))
     row = _trial(made)
     assert (row["state"], row["agent"], row["slot"], row["why"]) == (state, "n1.1", slot, why)
+
+
+def test_an_attempt_that_is_not_placed_yet_waits(made: Any) -> None:
+    made.write(Submitting, attempts=[made.attempt_record(0, 1)])
+    row = _trial(made)
+    assert (row["state"], row["agent"], row["why"]) == ("PENDING", None, "not placed on an agent yet")
+
+
+def test_an_attempt_says_that_no_allocation_is_left(campaign: Build) -> None:
+    allocations = {"nodes": 2, "time_limit": "1h", "total": 1}
+    made = campaign(campaign__duration="12h", scheduler__kind="slurm", scheduler__allocations=allocations)
+    workforce = AgentBuilder(made)
+    allocation = workforce.allocate(nodes=2)
+    [agent] = workforce.join("n1", allocation=allocation)
+    name = workforce.place(0, agent)
+    made.write(Submitting, attempts=[made.attempt_record(1, 1)])
+    assert (_trial(made, 0)["why"], _trial(made, 1)["why"]) == (
+        "waits for a slot of n1.1",
+        "not placed on an agent yet",
+    )
+    workforce.exit(agent, name, at=9, started=False, agent_ends=True, message="the allocation's time is nearly over")
+    workforce.leave(agent, reason="time limit", at=9)
+    workforce.end_allocation(allocation, "TIME_LIMIT", at=10)
+    for trial in (0, 1):
+        row = _trial(made, trial)
+        assert row["state"] == "PENDING"
+        assert row["why"].startswith("no further trial can start: the only allocation that the campaign may have ")
 
 
 def test_a_trial_of_several_nodes_waits_for_all_of_them(made: Any, workforce: AgentBuilder) -> None:

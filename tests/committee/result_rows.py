@@ -15,7 +15,7 @@ def cells(**changes: Any) -> dict[str, Any]:
     """The cells of a rankable result.csv; score and regulated score follow from the other cells."""
     cells: dict[str, Any] = {
         "system": "a machine", "submitter": "a site", "campaign": "abcde", "error": 0.25, "rankable": "yes",
-        "missed_rules": "", "rules": "aiperf-1.0", "simulated": "no", "operations": 10**18, "seconds": 4000.0,
+        "missed_rules": "", "rules": "aiperf-1.1", "simulated": "no", "operations": 10**18, "seconds": 4000.0,
         "started": "2026-01-02T03:04:05.678Z", "duration_limit": 4000.0, "state": "finished", "data": "imagenet",
         "precision": "bf16", "concurrency": 8, "counting": "aiperf-1.0", "aiperf_orch": "0.1.0",
         "settings_sha256": HASHES[0], "number_of_nodes": 4, "accelerators_per_node": 8,

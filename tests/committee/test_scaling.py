@@ -7,13 +7,14 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from aiperf_orch.committee.scaling import Scaling, read_campaign, rows_of, scaling
 from aiperf_orch.committee.scaling_figure import write_figure
 from aiperf_orch.records.journal import Finished
+from aiperf_orch.results.rules import OF_JOURNAL_FORMAT
 from aiperf_orch.util.errors import UsageError
 
 
@@ -80,8 +81,8 @@ def test_allowed_differences_are_noted(sized: Any) -> None:
 
 def test_campaigns_with_different_rules_are_never_compared(sized: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     first = read_campaign(sized("a", 1).path)
-    monkeypatch.setattr("aiperf_orch.results.rules.VERSION", "aiperf-1.0-modified-0123456789ab")
-    with pytest.raises(UsageError, match=r"rules is aiperf-1\.0-modified-0123456789ab, but aiperf-1\.0 in"):
+    monkeypatch.setitem(cast(Any, OF_JOURNAL_FORMAT), 2, "aiperf-1.0")
+    with pytest.raises(UsageError, match=r"rules is aiperf-1\.0, but aiperf-1\.1 in"):
         scaling([first, read_campaign(sized("b", 2).path)], None, allow_differences=True)
 
 

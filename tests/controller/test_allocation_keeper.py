@@ -1,6 +1,7 @@
 """The keeper of allocations, step by step, with a scheduler and a board of agents that the test plays."""
 
 import time
+from dataclasses import replace
 from datetime import timedelta
 from threading import Event
 from types import SimpleNamespace
@@ -90,14 +91,20 @@ class Kept:
     def __init__(self, directory):
         self.directory, self.batch, self.agents, self.warnings = directory, Batch(), Agents(), []
         self.campaign = self.keeper = None
+        self.limits = AllocationLimits.of(directory.settings)
         self.restart()
 
     def restart(self):
         """Another controller takes the campaign."""
         self.close()
         self.campaign = HeldCampaign(self.directory, resume=True)
-        limits = AllocationLimits.of(self.directory.settings)
-        self.keeper = AllocationKeeper(self.campaign, self.agents, self.batch, limits, self.warnings.append, Event())
+        arguments = self.agents, self.batch, self.limits, self.warnings.append, Event()
+        self.keeper = AllocationKeeper(self.campaign, *arguments)
+
+    def limit(self, **changes):
+        """Another controller, with other limits."""
+        self.limits = replace(self.limits, **changes)
+        self.restart()
 
     def close(self):
         if self.campaign is not None:
@@ -147,6 +154,21 @@ def test_agents_join_and_leave_in_the_journal(kept):
     kept.step_until(lambda: not kept.campaign.state.workforce.present_agents, "the agent left")
     assert kept.directory.controller_heartbeat.exists()
     assert len(kept.batch.requests) == 1
+
+
+def test_without_further_allocations_a_campaign_pauses_or_lives_on_other_agents(kept):
+    kept.limit(total=1)
+    kept.run()
+    kept.batch.jobs.clear()
+    kept.batch.ends[kept.name(1)] = JobEnd(EndReason.TIME_LIMIT)
+    kept.agents.leave("n1.1", "time limit")
+    kept.step_until(lambda: kept.campaign.state.phase is Phase.PAUSED, "the campaign paused")
+    assert kept.campaign.state.phase_reason.startswith("no further trial can start: the only allocation ")
+    kept.agents.begin("n2.1", None)  # by hand, while no controller runs
+    kept.restart()
+    kept.step_until(lambda: kept.campaign.state.workforce.present_agents, "the agent joined")
+    kept.step()
+    assert kept.campaign.state.phase is Phase.RUNNING
 
 
 def test_the_next_allocation_waits_for_the_end_of_the_first(kept):

@@ -1,5 +1,6 @@
 """Which allocations are submitted next, for how long, and when their failures pause a campaign."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -101,6 +102,19 @@ def test_the_number_of_allocations_in_all_is_limited(allocations, number, exhaus
     found = workforce(*allocations)
     assert len(plan_allocations(found, limits, hours(9), NOW)) == number
     assert (exhaustion_reason(found, limits) is not None) == exhausted
+
+
+@pytest.mark.parametrize(
+    ("total", "words"),
+    [
+        (1, "the only allocation that the campaign may have (scheduler.allocations.total: 1) has ended"),
+        (2, "all 2 allocations that the campaign may have (scheduler.allocations.total) have ended"),
+    ],
+)
+def test_the_want_of_allocations_is_said_in_words(total, words):
+    limits = replace(LIMITS, total=total)
+    reason = exhaustion_reason(workforce(*["ran ended"] * total), limits)
+    assert reason == f"no further trial can start: {words}; agents that are started manually can go on"
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
 """Campaigns whose trials are placed on agents in allocations: real agents, on a private Slurm cluster and here."""
 
+import contextlib
 import signal
 
+import psutil
 import pytest
 
+from aiperf_orch.campaign.agent_files import follow_log
 from aiperf_orch.campaign.state import Phase
 from aiperf_orch.controller.controller import Controller
 from aiperf_orch.schedulers.registry import make_trial_scheduler
@@ -261,6 +264,53 @@ def test_a_campaign_in_one_allocation_of_pbs(make_pbs_campaign):
     check_order(campaign)
     campaign.check_verifies()
     assert campaign.leaves_nothing_running()
+
+
+@pytest.mark.pbs
+def test_trials_of_two_nodes_in_an_allocation_of_pbs(make_pbs_campaign):
+    changes = {"scheduler__nodes": 2, "campaign__concurrency": 1, "campaign__max_trials": 3}
+    own = {"nodes": 2, "time_limit": "10m", "lost_after": "10s"}
+    campaign = make_pbs_campaign(**ALLOCATIONS | {"scheduler__allocations": own} | changes)
+    phase, state = campaign.run()
+    assert (phase, len(state.ends)) == (Phase.FINISHED, 3)
+    assert [agent["slots"] for agent in joined(campaign)] == [1, 1]
+    assert {tuple(begin["hosts"]) for begin in begins(campaign)} == {("pbsn1", "pbsn2")}
+    assert {attempt.job for trial in state.trials.values() for attempt in trial.attempts} == {"pbsn1.1,pbsn2.1"}
+    check_order(campaign)
+    campaign.check_verifies()
+    assert campaign.leaves_nothing_running()
+
+
+@pytest.mark.pbs
+def test_an_agent_that_hung_joins_again_and_gets_trials(make_pbs_campaign, long_trials):
+    own = ALLOCATIONS["scheduler__allocations"] | {"lost_after": "3s"}
+    campaign = make_pbs_campaign(**ALLOCATIONS | {"scheduler__allocations": own} | long_trials)
+    hung = []
+
+    def hang_and_return(controller):
+        if not hung and _number_of_epochs(controller) > 0:
+            agent = controller.state.workforce.present_agents[0].agent
+            hung.append(psutil.Process(follow_log(campaign.directory, agent).read_on()[0].pid))
+            hung[0].suspend()
+        elif hung and any(agent.left for agent in controller.state.workforce.agents.values()):
+            hung[0].resume()
+
+    try:
+        run_until(
+            campaign,
+            lambda controller: any(each.job.endswith(".2") for each in controller.state.begins),
+            hang_and_return,
+        )
+    finally:
+        for process in hung:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.resume()
+    [leave] = [leave for entry in entries(campaign, "left") for leave in entry["agents"]]
+    assert leave["reason"] == "lost"
+    assert ends_of_allocations(campaign) == []
+    campaign.run(stop=lambda controller: True)
+    assert campaign.leaves_nothing_running()
+    campaign.check_verifies()
 
 
 @pytest.mark.local

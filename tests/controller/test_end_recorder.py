@@ -11,7 +11,7 @@ from aiperf_orch.records.base import EndReason
 from aiperf_orch.records.journal import Ended, Finished, Paused
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.util.errors import TransientError
-from controller.builders import NOW, PROPOSAL, attempt_state, live_attempt, trial_state
+from controller.builders import NOW, PROPOSAL, attempt_state, end_of, live_attempt, trial_state
 
 pytestmark = pytest.mark.unit
 
@@ -54,8 +54,8 @@ class Weights:
     def end_trials(self, trials):
         self.ended += trials
 
-    def keep_only(self, inheritable):
-        self.kept = inheritable
+    def keep_only(self, wanted):
+        self.kept = wanted
 
 
 class Search:
@@ -145,16 +145,18 @@ def test_each_end_reaches_the_search_once(recorder, journal):
 
 
 def test_checkpoints_of_final_ends_and_weights_without_heirs_are_deleted(journal, scheduler, warnings):
-    over = trial_state(30)
-    over.end = "its end"
-    journal.state.trials = {30: over, 31: trial_state(31)}
+    over, best = trial_state(30), trial_state(29)
+    over.end = end_of("COMPLETED", 30, best_error=0.2, best_epoch=1)
+    best.end = end_of("COMPLETED", 29, best_error=0.1, best_epoch=2)
+    journal.state.trials = {29: best, 30: over, 31: trial_state(31)}
     recorder = EndRecorder(journal, scheduler, warnings.append)
     journal.state.retries = {35: add(recorder, 35).trial}
     recorder.live_attempts.clear()
     lives = [add(recorder, 0), add(recorder, 1, attempt=2), add(recorder, 2, attempt=2)]
     recorder.record(map(outcome, lives[:2]))
-    assert recorder._weights.ended == [30, 1]  # the first attempt of trial 0 is followed by another
-    assert recorder._weights.kept == {40, 45, 12}  # parents by the search, of a due retry, of a live attempt
+    assert recorder._weights.ended == [29, 30, 1]  # the first attempt of trial 0 is followed by another
+    # parents by the search, of a due retry, of a live attempt; the trial with the lowest error
+    assert recorder._weights.kept == {40, 45, 12, 29}
 
 
 @pytest.mark.parametrize(

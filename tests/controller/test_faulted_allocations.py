@@ -13,6 +13,7 @@ from controller.faulted import PATIENCE, OnPbs, OnSlurm
 from controller.faulted_agents import PlacedCampaign, check_campaign, end_process
 from waiting import wait_for
 
+pytestmark = pytest.mark.long
 SLOTS = 2
 TIMES = {
     "poll_interval": "200ms",

@@ -274,6 +274,20 @@ def test_the_end_of_an_attempt_without_an_end_line(tmp_path, order, job_end, rea
     assert message in text
 
 
+@pytest.mark.parametrize(
+    ("order", "job_end", "message"),
+    [
+        pytest.param(None, JobEnd(None, "ended by signal 9"), "left no end line, ended by signal 9", id="killed"),
+        pytest.param(None, JobEnd(None, "its agent was lost"), "left no end line, its agent was lost", id="lost"),
+        pytest.param(None, None, "left no end line", id="unknown"),
+        pytest.param("STOPPED", None, "its process was ended", id="stopped"),
+    ],
+)  # fmt: skip
+def test_an_attempt_on_an_agent_was_in_no_queue(tmp_path, order, job_end, message):
+    live = attempt_of(cancelling=order and EndReason(order), job="n1.1")
+    assert end_reason(live, job_end, SETTINGS, [tmp_path / "log"])[1] == message
+
+
 def test_a_held_job_without_a_note_has_a_message():
     assert end_reason(attempt_of(cancelling=EndReason.HELD), None, SETTINGS, [])[1] == "the scheduler held its job"
 

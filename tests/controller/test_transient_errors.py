@@ -146,6 +146,7 @@ def test_a_lock_that_cannot_be_read_for_a_moment_ends_no_controller(left, monkey
     assert len(_control(left.path, [])) == 5
 
 
+@pytest.mark.long
 @pytest.mark.local
 def test_one_failed_open_costs_a_real_campaign_nothing(preload, write_site, tmp_path):
     site = write_site(campaign__concurrency=1, campaign__max_trials=2)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from aiperf_orch.controller.weight_retention import WeightRetention
+from aiperf_orch.controller.weight_retention import WeightRetention, with_lowest_error
+from controller.builders import end_of
 
 pytestmark = pytest.mark.unit
 
@@ -80,3 +81,21 @@ def test_files_that_are_gone_already_are_no_error(directory):
     directory.checkpoint(0).unlink()
     WeightRetention(directory, [0]).keep_only(set())
     assert directory.files() == "1.checkpoint 1.weights 2.checkpoint 2.weights"
+
+
+@pytest.mark.parametrize(
+    ("ends", "kept"),
+    [
+        ({}, set()),
+        ({1: (None, None)}, set()),
+        ({1: (0.5, 3), 2: (None, None)}, {1}),
+        ({0: (0.5, 3), 1: (0.4, 9), 2: (0.4, 8)}, {2}),
+        ({0: (0.4, 8), 1: (0.4, 8), 2: (0.4, 9)}, {0, 1}),
+        ({0: (0.0, 8), 1: (0.4, 8)}, {0}),
+    ],
+)
+def test_the_trials_with_the_lowest_error_are_those_whose_weights_a_package_may_have(ends, kept):
+    found = with_lowest_error(
+        end_of("COMPLETED", trial, best_error=error, best_epoch=epoch) for trial, (error, epoch) in ends.items()
+    )
+    assert {end.trial for end in found} == kept

@@ -36,7 +36,7 @@ def _entry(
         (_entry("TOP/device", tarfile.CHRTYPE), "package.kind", "a device"),
         (_entry("TOP/pipe", tarfile.FIFOTYPE), "package.kind", "a pipe"),
         (_entry("TOP/trials", tarfile.DIRTYPE), "package.kind", "a directory"),
-        (_entry("TOP/weights/00000.safetensors"), "package.name", "packages have no file of this name"),
+        (_entry("TOP/weights/00000.checkpoint"), "package.name", "packages have no file of this name"),
         (_entry("TOP/jobs/00000-1/log"), "package.name", "packages have no file of this name"),
         (_entry("TOP/trials/00099.json", data=bytes(5 << 20)), "package.size", "exceed the limit of such a file"),
     ],

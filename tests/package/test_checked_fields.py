@@ -41,14 +41,14 @@ CHECKED: dict[str, dict[str, str]] = {
     "End": {
         "type": _READ, "trial": _PLACE, "attempt": _PLACE, "run": _PLACE,
         "time": "attempt.time", "reason": "attempt.reason", "best_error": "attempt.best", "best_epoch": "attempt.best",
-        "weights_sha256": "none: weights stay at the site; the manifest repeats the best", "message": _FREE,
+        "weights_sha256": "weights.hash", "message": _FREE,
     },
     "_Entry": {
         "seq": _CHAIN, "prev": _CHAIN, "time": "journal.time",
         "generation": "none: it counts the controllers, and none of its values is computed with",
     },
     "Created": {
-        "type": _READ, "settings_sha256": "settings.hash", "version": "none: only the writer knows it", "format": _READ,
+        "type": _READ, "settings_sha256": "settings.hash", "version": "journal.version", "format": "journal.version",
         "search": "none: the replay of proposals depends on it",
     },
     "Opened": {

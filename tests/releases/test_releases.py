@@ -20,6 +20,7 @@ CAMPAIGNS = {
     f"{file.parent.name}-{file.name.partition('.campaign')[0]}": file
     for file in sorted(HERE.glob("*/*.campaign.tar.gz"))
 }
+RULES = {"0.1.0": "aiperf-1.0"}  # release -> rules of its campaigns, by every version
 PACKAGES = {name: file.with_name(file.name.replace(".campaign", "")) for name, file in CAMPAIGNS.items()}
 
 
@@ -39,6 +40,7 @@ def test_a_package_of_an_earlier_version_verifies(name):
     found = verify(PACKAGES[name])
     assert list(map(str, found.faults)) == []
     assert found.result_row["simulated"] == "yes"
+    assert found.result_row["rules"] == RULES[name.partition("-")[0]]
 
 
 @pytest.mark.parametrize("name", CAMPAIGNS)
@@ -58,6 +60,7 @@ def test_a_campaign_directory_of_an_earlier_version_can_be_read(name, unpack, tm
         found = verify(packed)
         assert list(map(str, found.faults)) == []
         assert found.result_row["score"] == result.score.score == before["score"]
+        assert found.result_row["rules"] == before["rules"]
 
 
 def test_a_campaign_of_an_earlier_version_keeps_the_formats_that_it_states(unpack, tmp_path):

@@ -18,6 +18,7 @@ RANKABLE = Result(
     efficiency=Efficiency(),
     started=None,
     longest_epoch=100.0,
+    under_way=3240.0,
     duration=3600.0,
     phase=Phase.FINISHED,
     simulated=False,

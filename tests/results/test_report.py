@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -17,6 +17,7 @@ from aiperf_orch.results.html import visible
 from aiperf_orch.results.plots import Curve, chart
 from aiperf_orch.results.report import render_report, write_report
 from aiperf_orch.results.result import compute_result
+from aiperf_orch.results.rules import RULE_SETS, RuleSet
 from aiperf_orch.settings.models import SiteSettings
 
 pytestmark = pytest.mark.usefixtures("earlier_notes")
@@ -82,7 +83,7 @@ def test_the_page_begins_with_score_and_rules(made: Any) -> None:
         "177 OPS",
         "Not rankable",
     ]
-    order += ["missed duration", "it measured 8s", "missed ended", "it is running", "missed trained", "Over time"]
+    order += ["missed duration", "it lasted 8s", "missed ended", "it is running", "missed trained", "Over time"]
     order += ["Throughput", "Leaderboard", "Failures and retries", "System", "Settings"]
     places = [text.index(word) for word in order]
     assert places == sorted(places)
@@ -95,9 +96,9 @@ def test_a_campaign_that_meets_every_rule_is_shown_as_rankable(
 ) -> None:
     made = campaign()
     made.trial(0, [(3600, 0.2)])
-    monkeypatch.setattr("aiperf_orch.results.rules.RULES", ())
+    monkeypatch.setitem(cast(Any, RULE_SETS), "aiperf-1.1", RuleSet("aiperf-1.1", "", ()))
     text = _text(_report(made))
-    assert "Rankable by the rules aiperf-1.0" in text
+    assert "Rankable by the rules aiperf-1.1" in text
     assert "Not rankable" not in text
 
 

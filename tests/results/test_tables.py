@@ -101,7 +101,7 @@ def test_the_result_is_one_row(made: Any) -> None:
     }
     assert (row["rankable"], row["rules"], row["simulated"], row["counting"]) == (
         "no",
-        "aiperf-1.0",
+        "aiperf-1.1",
         "yes",
         "aiperf-1.0",
     )

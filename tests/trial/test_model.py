@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from aiperf_orch.network import morphisms, seeds
 from aiperf_orch.network.graph import Graph, Layer
+from aiperf_orch.network.tensors import state_tensors
 from aiperf_orch.trial.training.model import Model, build
 
 
@@ -50,6 +51,19 @@ def test_every_layer_has_the_shape_of_the_graph(seed: int, height: int, width: i
         rows, columns, channels = graph.shapes[int(name)]
         assert shape == (channels, rows, columns)
     assert sum(parameter.numel() for parameter in model.parameters()) == graph.parameters
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.sampled_from(["resnet50", "small_residual"]), st.integers(0, 10**6), st.integers(0, 8))
+def test_tensors_of_a_network_are_those_of_its_model(seed_network: str, seed: int, edits: int) -> None:
+    graph = _random_morph(seeds.SEEDS[seed_network]((16, 16, 3), 7), edits, seed)
+    with torch.device("meta"):
+        state = Model(graph).state_dict()
+    types = {torch.float32: "F32", torch.int64: "I64"}
+    assert state_tensors(graph) == {name: (types[value.dtype], tuple(value.shape)) for name, value in state.items()}
+    assert {name: tensor.size for name, tensor in state_tensors(graph).items()} == {
+        name: value.nbytes for name, value in state.items()
+    }
 
 
 @pytest.mark.parametrize(("kernel", "stride", "side"), [*itertools.product((1, 2, 3, 4), (1, 2, 3), (1, 2, 5, 6))])

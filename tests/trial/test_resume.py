@@ -56,6 +56,15 @@ class _StoppedTrainer(TorchTrainer):
         return super().run_epoch(epoch, check_with_signal)
 
 
+class _CrashingTrainer(TorchTrainer):
+    """Trainer that fails between the weights and the checkpoint of the second epoch."""
+
+    def save_checkpoint(self, path: Path, epoch: int) -> None:
+        if epoch == EPOCHS - 1:
+            raise OSError("a crash")
+        super().save_checkpoint(path, epoch)
+
+
 def _directory(path: Path, spec: TrialSpec | None = None) -> CampaignDirectory:
     """Campaign directory with one trial: the given one, or the first that the search proposes."""
     directory = CampaignDirectory.create(path, SiteSettings.model_validate(SETTINGS), {})
@@ -98,3 +107,13 @@ def test_a_resumed_trial_writes_the_same_events_as_an_uninterrupted_one(tmp_path
     assert [_constant_fields(event) for event in [*first, *second]] == [_constant_fields(event) for event in epochs]
     assert _constant_fields(second_end) == _constant_fields(end)  # including the SHA-256 of the weights
     assert _constant_fields(first_begin) == _constant_fields(second_begin) == _constant_fields(begin)
+
+
+def test_the_weights_of_an_epoch_after_the_checkpoint_are_not_those_of_the_best_one(tmp_path: Path) -> None:
+    directory = _directory(tmp_path / "campaign")
+    *_, first_end = _run(directory, 1, _CrashingTrainer)
+    assert isinstance(first_end, End)
+    assert (first_end.best_epoch, first_end.weights_sha256 is not None) == (2, True)
+    *_, second_end = _run(directory, 2, _StoppedTrainer)  # stopped before it has trained that epoch again
+    assert isinstance(second_end, End)
+    assert (second_end.best_epoch, second_end.weights_sha256) == (1, None)

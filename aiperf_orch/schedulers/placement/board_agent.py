@@ -126,7 +126,7 @@ class BoardAgent:
         self.limit = placement.at_once
         if not placement.released:
             self.held[placement.name] = placement
-        if self.may_have_free_slot:
+        if self.begin and len(self.held) <= self.begin.slots:  # it may start at once
             self.due = -math.inf
 
     def withdraw(self, placement: Placement) -> None:

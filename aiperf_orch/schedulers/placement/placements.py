@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from aiperf_orch.records.agents import AgentEnd, Exited, Place, Started
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.records.journal import AgentLeave
-from aiperf_orch.schedulers.base import JobEnd, JobState, JobStatus
+from aiperf_orch.schedulers.base import JobEnd, JobRequest, JobState, JobStatus
 
 _OF_LEAVE: Final = {
     "time limit": EndReason.TIME_LIMIT,
@@ -21,6 +21,17 @@ _OF_LEAVE: Final = {
 """What the end of an agent means for an attempt on it; any other end is PREEMPTED."""
 _OF_ALLOCATION: Final = frozenset({EndReason.TIME_LIMIT, EndReason.NODE_FAILURE})
 """Ends of an allocation that are those of its attempts; for any other end they are PREEMPTED, and go on elsewhere."""
+
+_WORDS: Final = {
+    "killed": "was killed",
+    "lost": "was lost",
+    "dismissed": "was dismissed",
+    "terminated": "was terminated",
+    "time limit": "ended with the time of its allocation",
+    "no controller": "ended without a controller",
+    "failed": "failed",
+}
+"""What is said of an agent that left for a reason."""
 
 
 class Holder(Protocol):
@@ -167,13 +178,18 @@ def job_end(placement: Placement, holders: Mapping[str, Holder]) -> JobEnd:
     return _end_of_gone(gone) if gone else _end_of_exited(placement, holders)
 
 
+def describe_leave(leave: AgentLeave) -> str:
+    """Say how an agent left: `n1.1 was lost: no sign of life for 180 s`."""
+    return ": ".join(filter(None, [f"{leave.agent} {_WORDS[leave.reason]}", leave.message]))
+
+
 def _end_of_gone(gone: list[tuple[str, Holder]]) -> JobEnd:
     """The end of an attempt by agents that are gone."""
     name, holder = gone[0]
     leave = holder.gone
     if leave is None:
         raise AssertionError(f"agent {name} is not gone")
-    detail = f"agent {name}: {': '.join(filter(None, [leave.reason, leave.message]))}"
+    detail = f"its agent {describe_leave(leave)}"
     if leave.reason == "lost" and (end := holder.allocation_end) is not None:
         return JobEnd(end.reason if end.reason in _OF_ALLOCATION else EndReason.PREEMPTED, detail, end.hosts)
     hosts = tuple(each.host for _, each in gone) if leave.reason == "lost" else ()
@@ -199,3 +215,17 @@ def _end_of_exited(placement: Placement, holders: Mapping[str, Holder]) -> JobEn
 def _seconds_since(started: Started, holder: Holder | None, time: datetime) -> float:
     """Seconds since a start, by this clock."""
     return (time - started.time).total_seconds() + (holder.clock_skew if holder else 0.0)
+
+
+def order_fields(request: JobRequest, placement: Placement, hosts: Sequence[str]) -> dict[str, Any]:
+    """The fields of an attempt's order."""
+    return {
+        "name": request.name,
+        "command": list(request.command),
+        "folder": str(request.folder),
+        "spec": str(request.spec) if request.spec else None,
+        "spec_sha256": request.spec_sha256,
+        "agents": list(placement.agents),
+        "hosts": list(hosts),
+        "at_once": placement.at_once,
+    }

@@ -19,7 +19,7 @@ from aiperf_orch.schedulers.base import CancelResult, JobEnd, JobRequest, JobSta
 from aiperf_orch.schedulers.placement.board import AgentBoard
 from aiperf_orch.schedulers.placement.board_agent import BoardAgent
 from aiperf_orch.schedulers.placement.choice import Chooser, Team, count_places, form_teams
-from aiperf_orch.schedulers.placement.placements import Placement, Stage, job_end, job_status, preferred
+from aiperf_orch.schedulers.placement.placements import Placement, Stage, job_end, job_status, order_fields, preferred
 from aiperf_orch.settings.placement import PlacementSettings
 from aiperf_orch.util.errors import AiperfError, SchedulerUnreachableError
 from aiperf_orch.util.units import now
@@ -112,7 +112,7 @@ class PlacementScheduler(Scheduler):
         drafts: dict[str, list[Draft]] = {}
         for request, placement, hosts in placed:
             for agent in placement.agents:
-                drafts.setdefault(agent, []).append((Place, _fields(request, placement, hosts)))
+                drafts.setdefault(agent, []).append((Place, order_fields(request, placement, hosts)))
         failed = self._write(drafts)
         for _, placement, _ in placed:
             message = next((failed[agent] for agent in placement.agents if agent in failed), None)
@@ -297,7 +297,7 @@ class PlacementScheduler(Scheduler):
             stops += [each for agent in lost for each in agent.held.values() if not each.killed]
         self._stop(dict.fromkeys(stops), force=True)
         for agent in lost:
-            self._dismiss([agent], "it was silent, and its trials were given to others")
+            self._dismiss([agent], "it was silent, and its trials were given to others", again=True)
 
     def _renew(self) -> None:
         """Confirm the orders of earlier controllers: an agent starts only what the present one has placed."""
@@ -338,9 +338,10 @@ class PlacementScheduler(Scheduler):
                 refused[placement.name] = error
         return refused
 
-    def _dismiss(self, agents: Sequence[BoardAgent], reason: str) -> list[str]:
-        """Order agents to end; returns errors."""
-        failed = self._write({agent.name: [(Dismiss, {"reason": reason})] for agent in agents})
+    def _dismiss(self, agents: Sequence[BoardAgent], reason: str, *, again: bool = False) -> list[str]:
+        """Order agents to end, or with `again` to join under other names; returns errors."""
+        order: Draft = (Dismiss, {"reason": reason, "again": again})
+        failed = self._write({agent.name: [order] for agent in agents})
         for agent in agents:
             agent.dismissed |= agent.name not in failed
         return list(failed.values())
@@ -389,22 +390,9 @@ def _seconds_left(agent: BoardAgent) -> float:
     return (ends_at - now()).total_seconds() if ends_at else math.inf
 
 
-def _fields(request: JobRequest, placement: Placement, hosts: Sequence[str]) -> dict[str, Any]:
-    """The fields of an attempt's order."""
-    return {
-        "name": request.name,
-        "command": list(request.command),
-        "folder": str(request.folder),
-        "spec": str(request.spec) if request.spec else None,
-        "spec_sha256": request.spec_sha256,
-        "agents": list(placement.agents),
-        "hosts": list(hosts),
-        "at_once": placement.at_once,
-    }
-
-
 def _refusal(placement: Placement, agents: Mapping[str, BoardAgent]) -> str:
     """Why living agents did not start an attempt that was not stopped; empty where that is no refusal."""
     if placement.killed or any((agent := agents.get(name)) is None or agent.gone for name in placement.agents):
         return ""
-    return next((exited.message for exited in placement.exited.values() if not exited.started), "")
+    messages = {name: exited.message for name, exited in placement.exited.items() if not exited.started}
+    return next((f"agent {name}: {message}" for name, message in messages.items() if message), "")

@@ -182,6 +182,8 @@ class AttemptRunner:
             print(f"no usable checkpoint ({error}): training from the first epoch", file=sys.stderr, flush=True)
             return 0
         self._epochs = [epoch for epoch in earlier if epoch.epoch <= done]
+        if best_epoch(self._epochs) is not best_epoch(earlier):
+            return done  # the file may have the weights of a better epoch, which is trained again
         with contextlib.suppress(FileNotFoundError):
             written = read_file(self._files.weights, retry_for=LONG_RETRY_SECONDS)
             self._weights_sha256 = hashlib.sha256(written).hexdigest()

@@ -106,13 +106,9 @@ class Learner:
         self._optimizer_step(learning_rate)
         return loss
 
-    @torch.inference_mode()
     def count_errors(self, images: Tensor, labels: Tensor) -> Tensor:
         """Return the number of misclassified images, on the device. The model must be in evaluation mode."""
-        with self._precision.autocast():
-            logits = self.model(images)
-        errors: Tensor = (logits.argmax(1) != labels).sum()
-        return errors
+        return count_errors(self.model, self._precision, images, labels)
 
     def probe_memory(self, shape: Shape, batch: int) -> None:
         """Compute the gradients of a batch of black images on this worker alone, and restore the state.
@@ -236,6 +232,22 @@ class Learner:
 
     def _momentum_buffers(self) -> list[Tensor | None]:
         return [self._optimizer.state.get(parameter, {}).get("momentum_buffer") for parameter in self._parameters]
+
+
+@torch.inference_mode()
+def count_errors(model: Model, precision: Precision, images: Tensor, labels: Tensor) -> Tensor:
+    """Return the number of misclassified images, on the device.
+
+    Args:
+        model: On the device of the images, in evaluation mode.
+        precision: The precision of the computation.
+        images: A batch of images.
+        labels: Their classes.
+    """
+    with precision.autocast():
+        logits = model(images)
+    errors: Tensor = (logits.argmax(1) != labels).sum()
+    return errors
 
 
 def is_out_of_memory(error: BaseException) -> bool:

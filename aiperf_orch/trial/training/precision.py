@@ -65,16 +65,34 @@ def select_precision(setting: str, device: torch.device, network: Graph) -> Prec
     return Precision(name, device.type)
 
 
+def available_precision(name: str, device: torch.device) -> Precision:
+    """Return a recorded precision where a device computes in it, and fp32 where it does not."""
+    available = {
+        "tf32": _has_tf32(device),
+        "bf16": _has_bf16(device),
+        "fp16": device.type == "cuda",
+    }
+    return Precision(name if available.get(name) else "fp32", device.type)
+
+
 def _fastest(device: torch.device, network: Graph) -> str:
     if device.type == "cpu":
         worthwhile = counts.count(network).train >= _MIN_OPERATIONS_FOR_BF16
-        return "bf16" if worthwhile and cpu_has_bf16_instructions() else "fp32"
+        return "bf16" if worthwhile and _has_bf16(device) else "fp32"
+    if _has_bf16(device):
+        return "bf16"
+    tensor_cores = device.type == "cuda" and torch.cuda.get_device_capability(device) >= _TENSOR_CORES
+    return "fp16" if tensor_cores else "fp32"
+
+
+def _has_bf16(device: torch.device) -> bool:
+    """Whether the device has instructions for bf16."""
+    if device.type == "cpu":
+        return cpu_has_bf16_instructions()
     if device.type == "cuda":
-        if torch.cuda.is_bf16_supported(including_emulation=False):
-            return "bf16"
-        return "fp16" if torch.cuda.get_device_capability(device) >= _TENSOR_CORES else "fp32"
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     supported = getattr(torch.get_device_module(device), "is_bf16_supported", None)
-    return "bf16" if supported is not None and supported() else "fp32"
+    return supported is not None and bool(supported())
 
 
 def _has_tf32(device: torch.device) -> bool:

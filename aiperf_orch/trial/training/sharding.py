@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from aiperf_orch.trial.data.dataset import Indices
 from aiperf_orch.trial.runtime.process_group import ProcessGroup
+
+_VALIDATION_BATCH: Final = 512  # at most, and at most four times the training batch: no gradients use memory
 
 
 def training_batches(images: int, batch: int, group: ProcessGroup, seed: int) -> list[Indices]:
@@ -32,6 +36,11 @@ def training_batches(images: int, batch: int, group: ProcessGroup, seed: int) ->
     if len(bounds) > 1 and images - bounds[-1] < 2 * group.size:
         bounds.pop()
     return [_share(taken, group) for taken in np.split(order, bounds[1:])]
+
+
+def validation_batch_size(batch: int) -> int:
+    """Return the number of images that one worker validates at once, for its batch size in training."""
+    return min(4 * batch, _VALIDATION_BATCH)
 
 
 def validation_batches(images: int, batch: int, group: ProcessGroup) -> list[Indices]:

@@ -42,7 +42,6 @@ from aiperf_orch.trial.training.parent_weights import load_inherited_state
 from aiperf_orch.trial.training.precision import Precision, select_precision
 from aiperf_orch.trial.training.weight_inheritance import State
 
-_VALIDATION_BATCH: Final = 512  # at most, and at most four times the training batch: no gradients use memory
 _PRECISIONS: Final = ("fp32", "tf32", "bf16", "fp16")
 
 
@@ -339,7 +338,7 @@ class TorchTrainer:
 
     def _validation_batches(self) -> tuple[list[Indices], int]:
         """Validation batches of this worker, and the number of batches of rank 0, which has the most."""
-        size, images = min(4 * self._batch, _VALIDATION_BATCH), self._dataset.val_images
+        size, images = sharding.validation_batch_size(self._batch), self._dataset.val_images
         most = -(-images // self._group.size)
         return sharding.validation_batches(images, size, self._group), -(-most // size)
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from typing import get_args
+
 import pytest
 
 from aiperf_orch.records.agents import Dismiss, Stop
 from aiperf_orch.records.base import EndReason
+from aiperf_orch.records.journal import AgentLeave
 from aiperf_orch.schedulers.base import JobEnd, JobState
+from aiperf_orch.schedulers.placement.placements import describe_leave
 from aiperf_orch.util.errors import AiperfError
+from aiperf_orch.util.units import now
 from schedulers.placement.fake_agents import INTERVAL, LOST_AFTER
 
 pytestmark = pytest.mark.unit
@@ -69,6 +75,12 @@ def test_the_end_of_an_attempt_is_its_exit_status(placed, n1, fields, expected, 
     assert end.detail.startswith(detail)
 
 
+@pytest.mark.parametrize("reason", get_args(AgentLeave.model_fields["reason"].annotation))
+def test_every_leave_of_an_agent_has_words(reason):
+    leave = AgentLeave(agent="n1.1", time=now(), reason=reason, message="why")
+    assert re.fullmatch(r"n1\.1 [a-z ]+: why", describe_leave(leave))
+
+
 @pytest.mark.parametrize(
     ("reason", "begun", "expected"),
     [
@@ -102,6 +114,10 @@ def test_a_lost_agent_is_a_failed_node_and_is_ended_in_case_it_lives(placed, n1)
         (D, True),
     ]
     assert isinstance(ended[-1], Dismiss)
+    assert ended[-1].again  # its node is of use when it is back
+    assert placed.scheduler.query_unlisted({A: "n1.1"})[A].detail.startswith(
+        "its agent n1.1 was lost: no sign of life "
+    )
     placed.state(A)
     assert len(n1.orders) == 3 + len(ended)
 
@@ -116,6 +132,8 @@ def test_a_killed_agent_loses_what_it_had_started(placed, n1):
     placed.pass_time(4, "n1.2")
     assert placed.scheduler.gone_jobs() == {A, B, C}
     assert (placed.state(A), placed.state(B)) == ((EndReason.LOST, ()), (None, ()))
+    detail = placed.scheduler.query_unlisted({A: "n1.1"})[A].detail
+    assert detail == "its agent n1.1 was killed: agent n1.2 took its place"
     assert placed.state(C) == "never started"
     assert placed.submit(C) == {C: "n1.2"}
     placed.scheduler.release_resources([A])
@@ -233,7 +251,7 @@ def test_an_attempt_that_agents_keep_refusing_is_postponed(placed, n1):
         n1.returns(A, "its specification is another one")
         assert placed.state(A) == "never started"
     result = placed.scheduler.submit([placed.request(A), placed.request(B)])
-    assert result.postponed == {A: "its specification is another one"}
+    assert result.postponed == {A: "agent n1.1: its specification is another one"}
     assert list(result.jobs) == [B]
 
 
