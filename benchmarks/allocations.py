@@ -366,7 +366,7 @@ def many(options: argparse.Namespace, folder: Path) -> None:
         ][ended:]
         memory = controller.memory_info().rss / 2**30
         rate = len(late) / (end.time - start.time)
-        print(f"in {options.minutes:.0f} minutes of ends: {end.since(start)}, {memory:.2f} GiB, {rate:.2f} ends/s")
+        print(f"in {options.minutes:g} minutes of ends: {end.since(start)}, {memory:.2f} GiB, {rate:.2f} ends/s")
         median, most = statistics.median(late), statistics.quantiles(late, n=100)[98]
         print(f"from the end of a trial to the journal: median {median:.1f} s, p99 {most:.1f} s, max {max(late):.1f} s")
 
