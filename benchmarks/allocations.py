@@ -5,15 +5,16 @@
     python benchmarks/allocations.py warm [--trials 6]
     python benchmarks/allocations.py local [--trials 8]
     python benchmarks/allocations.py opens [--slots 8] [--minutes 2]
-    python benchmarks/allocations.py many [--slots 10000] [--agents 20] [--seconds 1800] [--minutes 6]
+    python benchmarks/allocations.py many [--slots 10000] [--agents 20] [--seconds 3600] [--minutes 6]
 
 `slurm`: idle time of the slots, and scheduler commands, on a private real Slurm with simulated trials of `--seconds`.
 `wave`: time from the agents' begin to `--slots` simulated trials at work; as jobs of their own, the rate of `--jobs`.
 `warm`: time from an attempt's journal entry to its begin line, torch on digits. `local`: share of the time that two
 trials at once could have been at work, of the first campaign of the README. `opens`: files of the campaign that an
-agent opens a second while all of its slots run long trials, by strace. `many`: the controller's CPU, memory and opened
-files with trials that agents play as coroutines (`played_agent.py`); a job a trial has no such size here.
-Results are in docs/performance.md.
+agent opens a second while all of its slots run long trials, by strace. `many`: the controller's CPU, memory,
+opened files, and the time until an end is in the journal, with trials that agents play as coroutines
+(`played_agent.py`): from the agents' begin until all slots are at work, and in the minutes after that. A job a trial
+has no such size here. Results are in docs/performance.md.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -42,12 +43,16 @@ import yaml
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.campaign.journal import read_journal
 from aiperf_orch.campaign.snapshot import read_state
 from aiperf_orch.records.events import Begin, End, Event, event_adapter
+from aiperf_orch.records.journal import Ended
 from aiperf_orch.util.units import now
 from cluster.slurm import SlurmCluster, foreign_variables, missing_program
 
 QUICK = {"poll_interval": "2s", "silent_after": "30s"}
+_PLAYERS = 20
+"""Number of processes that play agents."""
 SIMULATED = {"trainer": "simulated", "warmup_epochs": [6], "epochs": 6, "patience": 20, "max_patience": 20}
 
 
@@ -88,11 +93,13 @@ def share_at_work(works: list[Work], slots: int, start: datetime, end: datetime)
 
 
 @contextlib.contextmanager
-def campaign(folder: Path, site: dict[str, Any], name: str) -> Iterator[tuple[subprocess.Popen[bytes], Path, Path]]:
+def campaign(
+    folder: Path, site: dict[str, Any], name: str, program: Sequence[str] = ("-m", "aiperf_orch.cli")
+) -> Iterator[tuple[subprocess.Popen[bytes], Path, Path]]:
     """Run a campaign by the command line; gives the process, the campaign's folder, and the log of its commands."""
     file, path, log = folder / f"{name}.yaml", folder / name, folder / f"{name}.log"
     file.write_text(yaml.safe_dump(site))
-    command = [sys.executable, "-m", "aiperf_orch.cli", "run", str(file), "--campaign-dir", str(path), "--yes"]
+    command = [sys.executable, *program, "run", str(file), "--campaign-dir", str(path), "--yes"]
     with (folder / f"{name}.out").open("wb") as output:
         process = subprocess.Popen(
             [*command, "--log-file", str(log)], stdin=subprocess.DEVNULL, stdout=output, stderr=output
@@ -183,16 +190,16 @@ def agents(path: Path, number: int, slots: int, seconds: float | None = None) ->
     while not (path / "campaign.yaml").exists():
         time.sleep(0.1)
     started = []
-    for index in range(number):
-        host = f"bench{index:04d}"
-        environment = {"PATH": "/usr/bin:/bin", "AIPERF_ORCH_HOSTS": host, "AIPERF_ORCH_JOB_ID": "bench"}
+    hosts = [f"bench{index:04d}" for index in range(number)]
+    for several in [[host] for host in hosts] if seconds is None else filter(None, _divided(hosts, _PLAYERS)):
+        environment = {"PATH": "/usr/bin:/bin", "AIPERF_ORCH_HOSTS": several[0], "AIPERF_ORCH_JOB_ID": "bench"}
         if seconds is None:
             command = [sys.executable, "-P", "-m", "aiperf_orch.agent", str(path), "--slots", str(slots)]
         else:
             played = str(Path(__file__).with_name("played_agent.py"))
-            command = [sys.executable, played, str(path), "--slots", str(slots), "--host", host]
+            command = [sys.executable, played, str(path), "--slots", str(slots), "--hosts", *several]
             command += ["--seconds", str(seconds)]
-        with (path.parent / f"{host}.out").open("wb") as output:
+        with (path.parent / f"{several[0]}.out").open("wb") as output:
             started.append(subprocess.Popen(command, env=environment, stdout=output, stderr=output))
     try:
         yield
@@ -204,6 +211,10 @@ def agents(path: Path, number: int, slots: int, seconds: float | None = None) ->
                 process.wait(max(deadline - time.monotonic(), 1.0))
             if process.poll() is None:
                 process.kill()
+
+
+def _divided(hosts: list[str], parts: int) -> list[list[str]]:
+    return [hosts[part::parts] for part in range(parts)]
 
 
 def wave(options: argparse.Namespace, folder: Path) -> None:
@@ -302,30 +313,67 @@ def opens(options: argparse.Namespace, folder: Path) -> None:
     print(f"{options.slots} slots at work: {len(opened) / seconds:.2f} opens/s, {dict(Counter(opened))}")
 
 
+@dataclass(frozen=True)
+class Spent:
+    """What a controller has used since its start: CPU seconds, opened files; at a time in seconds."""
+
+    time: float
+    cpu: float
+    opened: int
+
+    @classmethod
+    def by(cls, process: psutil.Process, opened: Path) -> Spent:
+        """What this process has used."""
+        times = process.cpu_times()
+        return cls(time.monotonic(), times.user + times.system, int(opened.read_text(encoding="utf-8") or 0))
+
+    def since(self, before: Spent) -> str:
+        """Use between two times, in words."""
+        taken = self.time - before.time
+        cpu, opened = (self.cpu - before.cpu) / taken, (self.opened - before.opened) / taken
+        return f"{cpu:.1%} of a core, {opened:.0f} opened files/s"
+
+
 def many(options: argparse.Namespace, folder: Path) -> None:
-    """CPU, memory and opened files of the controller with many slots."""
+    """CPU, memory and opened files of the controller with many slots; how late ends are in its journal."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     site = {
         "scheduler": {"kind": "agents", "poll_interval": "5s"},
         "campaign": {"duration": "12h", "concurrency": options.slots, "seed": 7},
         "training": SIMULATED | {"warmup_epochs": [1], "epochs": 1},
     }
-    each = options.slots // options.agents
+    counting, opened = Path(__file__).with_name("counting_controller.py"), folder / "opened"
     with contextlib.ExitStack() as stack:
-        process, path, _ = stack.enter_context(campaign(folder, site, "many"))
-        stack.enter_context(agents(path, options.agents, each, options.seconds))
-        began = time.monotonic()
-        wait_for_work(path, int(options.slots * 0.99), 1800)
-        print(f"{options.slots} slots on {options.agents} agents: at work after {time.monotonic() - began:.0f} s")
+        process, path, _ = stack.enter_context(campaign(folder, site, "many", (str(counting), str(opened))))
         controller = psutil.Process(process.pid)
-        before, start = controller.cpu_times(), time.monotonic()
-        ended = len(read_state(CampaignDirectory.open(path)).ends)
+        stack.enter_context(agents(path, options.agents, options.slots // options.agents, options.seconds))
+        begin = Spent.by(controller, opened)
+        _wait_for_files(path / "events", int(options.slots * 0.99))
+        print(f"{options.slots} slots on {options.agents} agents, trials of {options.seconds:.0f} s")
+        at_work = Spent.by(controller, opened)
+        print(f"99 % at work after {at_work.time - begin.time:.0f} s; until then {at_work.since(begin)}")
+        while (ended := len(read_state(CampaignDirectory.open(path)).ends)) < options.slots / 100:
+            time.sleep(10.0)
+        start = Spent.by(controller, opened)
         time.sleep(options.minutes * 60)
-        after, taken = controller.cpu_times(), time.monotonic() - start
-        ends = len(read_state(CampaignDirectory.open(path)).ends) - ended
-        cpu = (after.user + after.system - before.user - before.system) / taken
+        end, entries = Spent.by(controller, opened), read_journal(path / "journal.jsonl")
+        late = [
+            (entry.time - each.last_end).total_seconds()
+            for entry in entries
+            if isinstance(entry, Ended)
+            for each in entry.attempts
+            if each.last_end
+        ][ended:]
         memory = controller.memory_info().rss / 2**30
-        print(f"controller: {cpu:.1%} of a core, {memory:.2f} GiB, {ends / taken:.1f} ended trials/s")
+        rate = len(late) / (end.time - start.time)
+        print(f"in {options.minutes:g} minutes of ends: {end.since(start)}, {memory:.2f} GiB, {rate:.2f} ends/s")
+        median, most = statistics.median(late), statistics.quantiles(late, n=100)[98]
+        print(f"from the end of a trial to the journal: median {median:.1f} s, p99 {most:.1f} s, max {max(late):.1f} s")
+
+
+def _wait_for_files(folder: Path, number: int) -> None:
+    while len(list(folder.iterdir())) < number:
+        time.sleep(1.0)
 
 
 def main() -> None:
@@ -339,7 +387,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=8)
     parser.add_argument("--agents", type=int, default=20)
     options = parser.parse_args()
-    defaults = {"slurm": (16, 60.0), "wave": (512, 0.0), "opens": (8, 0.0), "many": (10_000, 1800.0)}
+    defaults = {"slurm": (16, 60.0), "wave": (512, 0.0), "opens": (8, 0.0), "many": (10_000, 3600.0)}
     slots, seconds = defaults.get(options.what, (0, 0.0))
     options.slots, options.seconds = options.slots or slots, options.seconds or seconds
     with tempfile.TemporaryDirectory() as folder:

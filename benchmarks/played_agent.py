@@ -1,10 +1,10 @@
-"""An agent of many slots for benchmarks of the controller: it plays simulated trials as coroutines of one process.
+"""Agents of many slots for benchmarks of the controller: one process plays their simulated trials as coroutines.
 
 Orders, log, heartbeat, claims, events and checkpoints are those of a real agent and of real trials, in the same files;
 only the processes of the trials are missing. A trial takes `--seconds` in all, in equal epochs; those of the first wave
-take a random part of it, so that from the beginning trials end evenly.
+take a random part of it, from a tenth on, so that trials end evenly soon after the start.
 
-    python benchmarks/played_agent.py CAMPAIGN_DIR --host n0001 --slots 100 --seconds 1800
+    python benchmarks/played_agent.py CAMPAIGN_DIR --hosts n0001 n0002 --slots 100 --seconds 1800
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import os
 import random
+from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
@@ -100,7 +101,7 @@ class PlayedAgent:
     def _start(self, order: Place) -> None:
         slot = self._free.pop()
         self._write(Started(time=now(), name=order.name, slot=slot, pid=os.getpid()))
-        share = random.random() if self._first_wave > 0 else 1.0
+        share = random.uniform(0.1, 1.0) if self._first_wave > 0 else 1.0
         self._first_wave -= 1
         self._playing[order.name] = asyncio.create_task(self._play(order, slot, self._seconds * share))
 
@@ -174,16 +175,21 @@ def _without_waiting(training):
     return training.model_copy(update={"simulated": simulated})
 
 
+async def _play_all(agents: Iterable[PlayedAgent]) -> None:
+    await asyncio.gather(*(agent.run() for agent in agents))
+
+
 def main() -> None:
-    """Play one agent."""
+    """Play one agent for each host."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("campaign", type=Path)
-    parser.add_argument("--host", required=True)
+    parser.add_argument("--hosts", nargs="+", required=True)
     parser.add_argument("--slots", type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True)
     options = parser.parse_args()
     directory = CampaignDirectory.open(options.campaign)
-    asyncio.run(PlayedAgent(directory, options.host, options.slots, options.seconds).run())
+    agents = [PlayedAgent(directory, host, options.slots, options.seconds) for host in options.hosts]
+    asyncio.run(_play_all(agents))
 
 
 if __name__ == "__main__":

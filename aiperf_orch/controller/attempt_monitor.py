@@ -5,6 +5,7 @@ This module reads files only, and decides nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -53,6 +54,8 @@ class LiveAttempt:
         earlier: Epochs of earlier attempts of the trial.
         epochs: Counted epochs of the trial so far, in order, those of earlier attempts included.
         runs: Events of its runs so far.
+        is_announced: Whether the scheduler announces its start and its end, so that its events are polled seldom.
+        announced: When the scheduler last announced its start or its end; None before that.
         read_error: Why not all of its files could be read at the last poll. Until they can be, no end is concluded.
         reported_run: Number of the last run whose begin is in the journal; -1 for none.
         reported_faults: Number of faults of its events that were reported.
@@ -78,6 +81,8 @@ class LiveAttempt:
     earlier: list[Epoch] = field(default_factory=list)
     epochs: list[Epoch] = field(default_factory=list)
     runs: list[RunEvents] = field(default_factory=list)
+    is_announced: bool = False
+    announced: float | None = None
     read_error: TransientError | None = None
     reported_run: int = -1
     reported_faults: int = 0
@@ -93,6 +98,7 @@ class LiveAttempt:
     kill_sent: float | None = None
     cancel_refused: bool = False
     may_run_again: bool = True
+    _last_poll: float = -math.inf
     _earlier_known: bool = False
     _read_errors: dict[str, bool] = field(default_factory=dict)  # message -> whether it was reported
 
@@ -126,14 +132,39 @@ class LiveAttempt:
         """Whether its end line says that it was cancelled, and not by us: only the queue knows by whom, and why."""
         return self.end is not None and self.end.reason is EndReason.STOPPED and self.attempt.cancelling is None
 
-    def poll(self, directory: CampaignDirectory) -> None:
-        """Read on in its events, unless the next epoch is not yet due; always while its job is uncertain."""
-        uncertain = self.attempt.is_uncertain
-        if uncertain or monotonic() >= self.next_poll:
-            self._poll(directory, later_runs=uncertain or self.may_run_again)
+    def rests(self, time: float) -> bool:
+        """Whether nothing is to be done for it before its events are worth the next poll.
 
-    def _poll(self, directory: CampaignDirectory, *, later_runs: bool) -> None:
+        Args:
+            time: The present time.
+        """
+        return (
+            time < self.next_poll
+            and self.unsubmitted is None
+            and self.job_ended is None
+            and not self.abandoned
+            and not self.attempt.is_uncertain
+            and not (self.runs and self.runs[-1].end)
+        )
+
+    def announce(self) -> None:
+        """Note that the scheduler has announced its start or its end: its events are worth a poll."""
+        self.next_poll, self.announced = 0.0, monotonic()
+
+    def poll(self, directory: CampaignDirectory, pace: float = 0.0) -> None:
+        """Read on in its events, unless nothing new is expected yet; always while its job is uncertain.
+
+        Args:
+            directory: The campaign.
+            pace: Seconds between two polls of an announced attempt, at least.
+        """
+        uncertain, pace = self.attempt.is_uncertain, pace if self.is_announced else 0.0
+        if monotonic() >= (min(self.next_poll, self._last_poll + pace) if uncertain else self.next_poll):
+            self._poll(directory, pace, later_runs=uncertain or self.may_run_again)
+
+    def _poll(self, directory: CampaignDirectory, pace: float, *, later_runs: bool) -> None:
         time, signs, begun = monotonic(), self._signs(), self._begun_runs
+        self._last_poll = time
         if self._read_on(directory, later_runs=later_runs):
             if self._begun_runs > begun > 0:
                 self.job_end = self.job_ended = None  # that was the end of the run before: the job was requeued
@@ -142,13 +173,19 @@ class LiveAttempt:
             self._count()
             if self._signs() > signs:
                 self.note = ""  # the job runs on: what the queue said of it is out of date
-        elif self.runs and self.read_error is None:
-            self.next_poll = time + min(self._expected_silence(time), _LONGEST_PAUSE)
+        elif self.read_error is None and (self.runs or self.is_announced):
+            self.next_poll = time + self._pause(time, pace)
+
+    def _pause(self, time: float, pace: float) -> float:
+        """Seconds until its events are worth the next poll."""
+        if not self.runs and self.announced is None:  # its start will be announced
+            return max(_LONGEST_PAUSE, pace)
+        return max(min(self._expected_silence(time), _LONGEST_PAUSE), pace if self.runs else 0.0)
 
     def _expected_silence(self, time: float) -> float:
         """Seconds in which no event is expected."""
-        silent = time - self.last_growth
-        if self.runs[-1].epochs:
+        silent = time - max(self.last_growth, self.announced or 0.0)
+        if self.runs and self.runs[-1].epochs:
             # the next epoch takes about as long as the last one: poll when half of the remaining time has passed
             last = self.runs[-1].epochs[-1]
             return max((last.end - last.start).total_seconds() - silent, 0.0) / 2
@@ -160,7 +197,7 @@ class LiveAttempt:
         Raises:
             TransientError: When a file cannot be read for now.
         """
-        self._poll(directory, later_runs=True)
+        self._poll(directory, 0.0, later_runs=True)
         if self.read_error:
             raise self.read_error
 
@@ -281,8 +318,17 @@ class LiveAttempt:
         return self._earlier_known, [run.size for run in self.runs]
 
 
-def monitor_attempt(directory: CampaignDirectory, attempt: AttemptState, trial: TrialState) -> LiveAttempt:
-    """Begin to monitor a live attempt, whichever controller submitted it."""
+def monitor_attempt(
+    directory: CampaignDirectory, attempt: AttemptState, trial: TrialState, *, is_announced: bool = False
+) -> LiveAttempt:
+    """Begin to monitor a live attempt, whichever controller submitted it.
+
+    Args:
+        directory: The campaign.
+        attempt: Its journal state.
+        trial: The journal state of its trial.
+        is_announced: Whether the scheduler announces its start and its end.
+    """
     silent, scheduler = max((now() - attempt.submitted).total_seconds(), 0.0), directory.settings.scheduler
     live = LiveAttempt(
         attempt,
@@ -291,6 +337,7 @@ def monitor_attempt(directory: CampaignDirectory, attempt: AttemptState, trial: 
         last_sign=monotonic() - silent,
         next_poll=monotonic(),
         reported_run=attempt.began.run if attempt.began else -1,
+        is_announced=is_announced,
         may_run_again=isinstance(scheduler, ClusterSettings) and scheduler.requeue,
     )
     try:

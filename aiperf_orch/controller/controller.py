@@ -23,14 +23,14 @@ from aiperf_orch.controller.attempt_monitor import LiveAttempt, Unsubmitted, mon
 from aiperf_orch.controller.cancellation import Canceller, reclaim_attempt, revoke_refused
 from aiperf_orch.controller.end_recorder import AttemptOutcome, EndRecorder
 from aiperf_orch.controller.job_requests import make_request
-from aiperf_orch.controller.job_triage import classify_jobs, job_is_over, job_record, seconds_until_over
+from aiperf_orch.controller.job_triage import attempt_id, classify_jobs, job_is_over, job_record, seconds_until_over
+from aiperf_orch.controller.live_attempts import LiveAttempts
 from aiperf_orch.controller.locked_campaign import HeldCampaign
 from aiperf_orch.controller.queue_poller import QueueAnswer, QueuePoller, may_end_soon, needs_query
 from aiperf_orch.controller.submission_planner import SubmissionPlanner
 from aiperf_orch.controller.submitter import Submitter
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.records.journal import (
-    AttemptId,
     Began,
     Cancelling,
     JobRecord,
@@ -135,6 +135,7 @@ class Controller:
         """
         self._wake.clear()
         self._keeper.step()
+        self.live_attempts.begin_step(self.scheduler)
         self._read_events()
         self._record_submission()
         self._poll_queue()
@@ -167,7 +168,7 @@ class Controller:
         return self._campaign.state
 
     @property
-    def live_attempts(self) -> dict[AttemptKey, LiveAttempt]:
+    def live_attempts(self) -> LiveAttempts:
         """The attempts that have not ended, each with its events so far."""
         return self._recorder.live_attempts
 
@@ -181,7 +182,7 @@ class Controller:
         """Whether the next step can submit or cancel more, and should come at once."""
         if self._canceller.has_more(self._cancellable()):
             return True
-        due = any(live.unsubmitted is Unsubmitted.DUE for live in self.live_attempts.values())
+        due = any(live.unsubmitted is Unsubmitted.DUE for live in self.live_attempts.awake)
         return due and self.state.phase is Phase.RUNNING and self._submitter.is_free
 
     @property
@@ -190,7 +191,7 @@ class Controller:
         if self.has_pending_work:
             return 0.0
         settings = self.settings.scheduler
-        left = [seconds_until_over(live, settings) for live in self.live_attempts.values()]
+        left = [seconds_until_over(live, settings) for live in self.live_attempts.awake]
         return min([settings.poll_interval, *(max(each, 0.1) for each in left if each is not None)])
 
     @property
@@ -207,36 +208,33 @@ class Controller:
     @property
     def _awaits_scheduler(self) -> bool:
         """Whether any scheduler call runs whose result a step will take."""
-        wants_limit = self.state.phase is Phase.RUNNING and not self._unsubmitted()
+        wants_limit = self.state.phase is Phase.RUNNING and not self.live_attempts.unsubmitted
         submits = self._submitter.in_flight or (wants_limit and self._submitter.running)
         return self._poller.running or self._canceller.running or submits or self._keeper.running
 
     def _monitor(self, attempt: AttemptState) -> LiveAttempt:
-        live = monitor_attempt(self.directory, attempt, self.state.trials[attempt.trial])
+        trial, is_announced = self.state.trials[attempt.trial], self.scheduler.announces_jobs
+        live = monitor_attempt(self.directory, attempt, trial, is_announced=is_announced)
         self.live_attempts[attempt.key] = live
         return live
-
-    def _unsubmitted(self) -> list[LiveAttempt]:
-        return [live for live in self.live_attempts.values() if live.unsubmitted is not None]
 
     # observe and record
 
     def _read_events(self) -> None:
-        for live in self.live_attempts.values():
-            live.poll(self.directory)
-            for fault in live.take_faults():
-                self._warn(fault)
-        missing = [live for live in self.live_attempts.values() if live.attempt.missing_since and live.reappeared]
+        awake = self.live_attempts.poll(self.directory)
+        for fault in (fault for live in awake for fault in live.take_faults()):
+            self._warn(fault)
+        missing = [live for live in awake if live.attempt.missing_since and live.reappeared]
         found = [job_record(live.attempt, live.attempt.job) for live in missing if live.attempt.job]
         if found:  # the queue does not list the job, but it writes events
             self._record_jobs(found)
-        begun = [(live, begin) for live in self.live_attempts.values() if (begin := live.take_begin())]
+        begun = [(live, begin) for live in awake if (begin := live.take_begin())]
         for live, _ in begun:
             live.unsubmitted = None
             self._canceller.forget(live)
         if begun:
             self._campaign.append(Began, attempts=[begin for _, begin in begun])
-        ended = [live for live in self.live_attempts.values() if live.end and not live.ended_by_others]
+        ended = [live for live in awake if live.end and not live.ended_by_others]
         self._record_ends(AttemptOutcome(live, *live.end_reason()) for live in ended)
 
     def _record_jobs(self, jobs: Sequence[JobRecord]) -> None:
@@ -253,19 +251,21 @@ class Controller:
     def _poll_queue(self) -> None:
         """Draw the consequences of the queue's answer, and poll it for the attempts whose state only it knows."""
         self._take_queue_answer()
-        there = [live for live in self.live_attempts.values() if self._may_be_in_queue(live)]
         settings, interval, proven = self.settings.scheduler, self.scheduler.query_interval, self._recorder.proven
-        lost = {live.name for live in there if live.job_ended is None} & set(self.scheduler.lost_jobs())
-        jobs = {
-            live.name: live.attempt.job
-            for live in there
-            if live.name in lost or needs_query(live, settings, interval, proven=proven)
-        }
-        expected = [live.name for live in there if live.name in lost or may_end_soon(live, proven=proven)]
-        others = {live.name: live.attempt.job for live in there if live.name not in jobs}
-        self._poller.poll(jobs, expected, others)
-        self._take_queue_answer()  # of a scheduler that answers at once
-        self._reclaim([live for live in self.live_attempts.values() if job_is_over(live, settings)])
+        awake = [live for live in self.live_attempts.awake if self._may_be_in_queue(live)]
+        gone = {live.name for live in awake if live.job_ended is None and live.name in self.live_attempts.gone}
+        expected = [live.name for live in awake if live.name in gone or may_end_soon(live, proven=proven)]
+        if self._poller.expect(expected):
+            there = [live for live in self.live_attempts.values() if self._may_be_in_queue(live)]
+            jobs = {
+                live.name: live.attempt.job
+                for live in there
+                if live.name in gone or needs_query(live, settings, interval, proven=proven)
+            }
+            others = {live.name: live.attempt.job for live in there if not (live.is_announced or live.name in jobs)}
+            self._poller.poll(jobs, expected, others)
+            self._take_queue_answer()  # of a scheduler that answers at once
+        self._reclaim([live for live in self.live_attempts.awake if job_is_over(live, settings)])
 
     def _may_be_in_queue(self, live: LiveAttempt) -> bool:
         """Whether an answer of the queue can mean anything for an attempt."""
@@ -278,12 +278,13 @@ class Controller:
 
     def _apply_queue_answer(self, answer: QueueAnswer) -> None:
         """Draw the consequences of an answer of the queue."""
-        queried = [live for live in self.live_attempts.values() if live.name in answer.jobs]
+        queried = [live for name in answer.jobs if (live := self.live_attempts.by_name.get(name))]
+        self.live_attempts.wake(queried)
         triage = classify_jobs(queried, answer, self.settings.scheduler, now())
         if triage.found:
             self._record_jobs(triage.found)
         if triage.missing:
-            self._campaign.append(Missing, attempts=list(map(_attempt_id, triage.missing)))
+            self._campaign.append(Missing, attempts=list(map(attempt_id, triage.missing)))
         for live in triage.unsubmitted:
             live.unsubmitted = Unsubmitted.POSTPONED
         for live in triage.returned:
@@ -315,24 +316,23 @@ class Controller:
 
     def _record_cancelling(self, attempts: Iterable[LiveAttempt], reason: EndReason) -> None:
         """Record that attempts are to be cancelled, and why; `_enforce_cancellations` cancels their jobs."""
-        ids = list(map(_attempt_id, attempts))
-        if ids:
-            self._campaign.append(Cancelling, attempts=ids, reason=reason)
+        chosen = list(attempts)
+        if chosen:
+            self._campaign.append(Cancelling, attempts=list(map(attempt_id, chosen)), reason=reason)
+            self.live_attempts.wake(chosen)
 
     def _enforce_cancellations(self) -> None:
         """Cancel the jobs of attempts whose cancellation is recorded, by force after the grace."""
         self._take_cancel_outcome()
         self._reclaim([live for live in self._cancellable() if live.unsubmitted])
-        abandoned = [live for live in self.live_attempts.values() if live.abandoned]
+        abandoned = [live for live in self.live_attempts.awake if live.abandoned]
         self._canceller.cancel(self._cancellable(), abandoned)
         self._take_cancel_outcome()  # of a scheduler that answers at once
 
     def _cancellable(self) -> list[LiveAttempt]:
         """The attempts to cancel; not while they are being submitted: the job can be cancelled only after that."""
         names = self._submitter.names
-        return [
-            live for live in self.live_attempts.values() if live.attempt.cancelling_since and live.name not in names
-        ]
+        return [live for live in self.live_attempts.awake if live.attempt.cancelling_since and live.name not in names]
 
     def _take_cancel_outcome(self) -> None:
         """End the attempts whose jobs now will never start, and those that were abandoned."""
@@ -345,7 +345,7 @@ class Controller:
         """Fill the free slots: first with what could not be submitted, then with retries, then with new trials."""
         if not self._submitter.is_free:
             return
-        unsubmitted = self._unsubmitted()
+        unsubmitted = self.live_attempts.unsubmitted
         if unsubmitted:
             self._start(unsubmitted)
             return
@@ -381,7 +381,7 @@ class Controller:
         result = self._submitter.take()
         if result is None:
             return
-        by_name = {live.name: live for live in self.live_attempts.values()}  # a job may have ended already
+        by_name = self.live_attempts.by_name  # without those that have ended already
         for name in (result.jobs.keys() | result.refused.keys() | result.unsure.keys()) & by_name.keys():
             by_name[name].unsubmitted = None
         for name in result.unsure.keys() & by_name.keys():
@@ -394,7 +394,3 @@ class Controller:
         refused = [(by_name[name], why) for name, why in result.refused.items() if name in by_name]
         revoked = [(live, why) for live, why in refused if revoke_refused(self.directory, live, why)]
         self._record_ends(AttemptOutcome(live, EndReason.SUBMIT_REFUSED, why) for live, why in revoked)
-
-
-def _attempt_id(live: LiveAttempt) -> AttemptId:
-    return AttemptId(trial=live.attempt.trial, attempt=live.attempt.attempt)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from aiperf_orch.campaign.failure_policy import EXCLUDING_FAILURES, pause_reason
 from aiperf_orch.campaign.state import Phase
-from aiperf_orch.campaign.trial_state import AttemptKey
 from aiperf_orch.controller.attempt_monitor import LiveAttempt
+from aiperf_orch.controller.live_attempts import LiveAttempts
 from aiperf_orch.controller.locked_campaign import HeldCampaign
 from aiperf_orch.controller.search_adapter import SearchAdapter
 from aiperf_orch.controller.weight_retention import WeightRetention, with_lowest_error
@@ -54,7 +54,7 @@ class EndRecorder:
         self._weights = WeightRetention(campaign.directory, (trial.trial for trial in trials if trial.end))
         self._lowest = with_lowest_error(trial.end for trial in trials if trial.end)
         self._search: SearchAdapter | None = None
-        self.live_attempts: dict[AttemptKey, LiveAttempt] = {}
+        self.live_attempts = LiveAttempts()
 
     @property
     def proven(self) -> bool:

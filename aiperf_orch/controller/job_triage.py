@@ -17,7 +17,7 @@ from aiperf_orch.controller.attempt_monitor import LiveAttempt
 from aiperf_orch.controller.job_log import end_from_log, last_line, tail
 from aiperf_orch.controller.queue_poller import QueueAnswer
 from aiperf_orch.records.base import EndReason
-from aiperf_orch.records.journal import JobRecord
+from aiperf_orch.records.journal import AttemptId, JobRecord
 from aiperf_orch.schedulers.base import JobEnd, JobState, JobStatus, array_element
 from aiperf_orch.schedulers.missing_job_output import missing_output_reason
 from aiperf_orch.settings.schedulers import ClusterSettings, SchedulerSettings
@@ -204,6 +204,11 @@ def _vanished_unseen(live: LiveAttempt, job_end: JobEnd | None, logs: Iterable[P
         and not live.runs
         and not any(map(file_exists, logs))
     )
+
+
+def attempt_id(live: LiveAttempt) -> AttemptId:
+    """The journal's name of an attempt."""
+    return AttemptId(trial=live.attempt.trial, attempt=live.attempt.attempt)
 
 
 def job_record(attempt: AttemptState, job: str) -> JobRecord:

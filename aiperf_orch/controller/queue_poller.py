@@ -18,6 +18,10 @@ from aiperf_orch.util.errors import SchedulerUnreachableError
 from aiperf_orch.util.units import format_duration
 
 _LONGEST_BACK_OFF: Final = 300.0  # seconds
+_ANNOUNCED_SILENCE: Final = 1800.0
+"""Seconds without an event after which the state of an attempt is queried although its end would be announced."""
+_UNNEEDED: Final = 5.0
+"""Seconds until it is looked again which jobs need a poll, where none does."""
 _SOON: Final = 2.0
 """Seconds until the first poll for a job that is expected to end; the interval doubles with each further poll."""
 
@@ -43,7 +47,9 @@ def needs_query(live: LiveAttempt, settings: SchedulerSettings, query_interval: 
         proven: Whether any trial of the campaign has completed an epoch.
     """
     silence = settings.silent_after
-    if live.begin is None:
+    if live.is_announced and (live.begin is not None or live.announced is None):
+        silence = max(silence, _ANNOUNCED_SILENCE)
+    elif live.begin is None:
         silence = min(silence, max(query_interval, settings.poll_interval))
     return may_end_soon(live, proven=proven) or monotonic() - live.last_sign >= silence
 
@@ -89,6 +95,15 @@ class QueuePoller:
         """Whether a poll runs, or its answer has not been taken."""
         return self._call.running
 
+    def expect(self, names: Collection[str]) -> bool:
+        """Note which jobs may end soon, which are polled for more often; returns whether a poll may begin now."""
+        time, interval = monotonic(), self._scheduler.query_interval
+        if set(names) - self._expected:
+            self._gap, self._next_soon = _SOON, min(self._next_soon, time + min(_SOON, interval))
+        self._expected = frozenset(names)
+        due = min(self._next, self._next_soon) if names else self._next
+        return not self._call.running and time >= max(self._not_before, due)
+
     def poll(
         self, jobs: Mapping[str, str | None], expected: Collection[str], others: Mapping[str, str | None] | None = None
     ) -> None:
@@ -99,12 +114,11 @@ class QueuePoller:
             expected: Names of those that may end soon, which are polled for more often.
             others: Job ids by name of jobs that are no reason to poll, but whose end is noticed.
         """
-        time, interval = monotonic(), self._scheduler.query_interval
-        if set(expected) - self._expected:
-            self._gap, self._next_soon = _SOON, min(self._next_soon, time + min(_SOON, interval))
-        self._expected = frozenset(expected)
-        due = min(self._next, self._next_soon) if expected else self._next
-        if jobs and not self._call.running and time >= max(self._not_before, due):
+        if not self.expect(expected):
+            return
+        if not jobs:
+            self._next = monotonic() + min(_UNNEEDED, self._scheduler.query_interval)
+        else:
             polled, besides = dict(jobs), dict(others or {})
             self._call.start(lambda: _query(self._scheduler, polled, besides))
 

@@ -208,6 +208,9 @@ class Scheduler(ABC):
     lookahead: int = 0
     """Number of jobs to keep pending in the queue, beyond those that run."""
 
+    announces_jobs: bool = False
+    """Whether `take_news` and `gone_jobs` name every job that starts or ends, without a query."""
+
     avoids_nodes: bool = False
     """Whether `JobRequest.exclude` is supported."""
 
@@ -261,8 +264,15 @@ class Scheduler(ABC):
         """Return the maximum number of elements of an array; 1 without arrays."""
         return 1
 
-    def lost_jobs(self) -> Collection[str]:
-        """Return the names of jobs that seem to be lost, by what is known without blocking: a query is worth while."""
+    def take_news(self) -> Collection[str]:
+        """Return the names of jobs that started or ended since the last call, by what is known without blocking."""
+        return ()
+
+    def gone_jobs(self) -> Collection[str]:
+        """Return the names of jobs that have ended or seem to be lost, by what is known without blocking.
+
+        A query is worth while for them. Those whose resources were released are not among them.
+        """
         return ()
 
     @abstractmethod

@@ -94,7 +94,7 @@ class AgentsSettings(SchedulerSettings):
     )
     poll_interval: Advanced[Duration] = Field(5.0, description="interval at which the events of trials are read")
     silent_after: Advanced[Duration] = Field(
-        60.0, description="time without an event after which an agent's log is read for a trial's end"
+        60.0, description="time without a begin line after which an agent's log is read for a trial that it started"
     )
     lost_after: Advanced[Duration] = Field(
         180.0, description="time without a sign of life after which an agent, and its trials, are lost"

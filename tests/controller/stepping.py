@@ -13,7 +13,7 @@ DEADLINE = 60  # seconds
 class Scheduler:
     """Accepts all jobs, which run until they are cancelled; `calls` lists submissions and cancellations."""
 
-    nonblocking, query_interval, lookahead, avoids_nodes = True, 0.0, 0, True
+    nonblocking, query_interval, lookahead, avoids_nodes, announces_jobs = True, 0.0, 0, True, False
     early_log, max_cancels_per_call = "log", None
 
     def __init__(self):
@@ -27,7 +27,10 @@ class Scheduler:
     def free_places(self):
         return None
 
-    def lost_jobs(self):
+    def take_news(self):
+        return ()
+
+    def gone_jobs(self):
         return ()
 
     def submit(self, requests):

@@ -11,7 +11,7 @@ from aiperf_orch.schedulers.base import CancelResult, JobEnd, JobState, JobStatu
 class Scheduler:
     """Accepts all jobs; `status` and `known` answer for each of them, `calls` lists submissions and cancellations."""
 
-    nonblocking, query_interval, lookahead, avoids_nodes = True, 0.0, 0, True
+    nonblocking, query_interval, lookahead, avoids_nodes, announces_jobs = True, 0.0, 0, True, False
     early_log, max_cancels_per_call = "log", None
 
     def __init__(self):
@@ -24,7 +24,10 @@ class Scheduler:
     def free_places(self):
         return None
 
-    def lost_jobs(self):
+    def take_news(self):
+        return ()
+
+    def gone_jobs(self):
         return ()
 
     def submit(self, requests):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from aiperf_orch.campaign.state import Phase
-from aiperf_orch.controller import attempt_monitor, cancellation, job_triage, queue_poller, submitter
+from aiperf_orch.controller import attempt_monitor, cancellation, job_triage, live_attempts, queue_poller, submitter
 from aiperf_orch.controller.controller import Controller
 from aiperf_orch.records.journal import (
     Began,
@@ -70,7 +70,7 @@ def slurm_programs(tmp_path, monkeypatch):
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    for module in (cancellation, queue_poller, submitter, job_triage, attempt_monitor):
+    for module in (cancellation, queue_poller, submitter, job_triage, attempt_monitor, live_attempts):
         monkeypatch.setattr(module, "monotonic", clock)
     return clock
 

@@ -94,6 +94,30 @@ def test_which_attempts_need_the_queue(clock, attempt, proven, soon, needed):
     assert needs_query(live, SETTINGS, INTERVAL, proven=proven) is needed
 
 
+@pytest.mark.parametrize(
+    ("attempt", "announced", "needed"),
+    [
+        pytest.param({"silent_for": 1799}, 1.0, False, id="its end would be announced"),
+        pytest.param({"silent_for": 1800}, 1.0, True, id="silent for long all the same"),
+        pytest.param({"begun": False, "silent_for": 1799}, None, False, id="its start would be announced"),
+        pytest.param({"begun": False, "silent_for": 30}, 1.0, True, id="it has started, and not begun"),
+        pytest.param({"cancelling": EndReason.STOPPED}, 1.0, True, id="it is being cancelled"),
+    ],
+)
+def test_announced_attempts_need_the_queue_seldom(clock, attempt, announced, needed):
+    live = attempt_of(clock=clock, **attempt)
+    live.is_announced, live.announced = True, announced
+    assert needs_query(live, SETTINGS, INTERVAL, proven=True) is needed
+
+
+def test_what_is_looked_for_without_need_is_looked_for_again_later(poller, scheduler, clock):
+    poller.poll({}, [])
+    assert not poller.expect([])
+    clock.time += 5
+    assert poller.expect([])
+    assert scheduler.calls == 0
+
+
 def test_a_slow_controller_asks_for_pending_jobs_at_its_own_interval(clock):
     live = attempt_of(clock=clock, begun=False, silent_for=4)
     assert not needs_query(live, SETTINGS, 0.0, proven=True)

@@ -7,6 +7,7 @@ never held while a file is read, so that the controller's loop never waits for a
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Collection, Iterable, Mapping
 from threading import Lock, RLock
 from time import monotonic
@@ -14,7 +15,7 @@ from typing import Final
 
 from aiperf_orch.campaign.agent_files import HeartbeatReader, agent_names, follow_log, follow_orders
 from aiperf_orch.campaign.layout import Layout
-from aiperf_orch.records.agents import AgentLine, Dismiss, Exited, Order, Place, Stop
+from aiperf_orch.records.agents import AgentLine, Dismiss, Exited, Order, Place, Started, Stop
 from aiperf_orch.records.journal import AgentLeave
 from aiperf_orch.schedulers.base import JobEnd
 from aiperf_orch.schedulers.placement.board_agent import FILE_LAG, BoardAgent
@@ -28,6 +29,12 @@ _SILENT_HEARTBEATS: Final = 3
 
 _LONGEST_GAP: Final = 2
 """Number of missing signs of life between two reads that succeeded, from which on nothing is known of that time."""
+
+_READS_A_SECOND: Final = 50
+"""Number of agents whose files are read a second, where none of them is to be read sooner."""
+
+_SOONER: Final = 4
+"""Factor by which an agent is read more often on which a slot may be free without being known to be."""
 
 
 class AgentBoard:
@@ -54,12 +61,15 @@ class AgentBoard:
         self.lock = RLock()
         self.opened = 0
         self._reading = Lock()
+        self._pace = 0.0  # seconds between two reads of an agent, at most
         self._agents: dict[str, BoardAgent] = {}
         self._unread: set[str] = set()  # agents whose orders of earlier controllers could not be read for now
         self._listed = False
         self._by_name: dict[str, list[Placement]] = {}
         self._allocation_ends: dict[str, JobEnd] = {}
         self._left_before: dict[str, AgentLeave] = {}
+        self._news: set[str] = set()
+        self._exited: set[str] = set()
 
     @property
     def agents(self) -> Mapping[str, BoardAgent]:
@@ -86,21 +96,22 @@ class AgentBoard:
             )
 
     def refresh(self) -> None:
-        """Find new agents, and read what is due: the files of each agent at most once in `interval`.
+        """Find new agents, and read what is due, the more seldom the more agents there are.
 
         Raises:
             SchedulerUnreachableError: When the agents cannot be listed for now.
         """
         with self._reading:
             self._find_agents()
-            time = self._clock()
-            self._read_on([agent for agent in self._agents.values() if agent.gone is None and agent.due <= time])
+            time, present = self._clock(), [agent for agent in self._agents.values() if agent.gone is None]
+            self._pace = min(len(present) / _READS_A_SECOND, self._lost_after / 4)
+            self._read_on([agent for agent in present if agent.due <= time])
 
     def read(self, names: Collection[str]) -> None:
         """Read on at once in the logs and heartbeats of these agents, unless they are gone."""
         with self._reading:
             agents = [self._agents[name] for name in names if name in self._agents]
-            self._read_on([agent for agent in agents if agent.gone is None])
+            self._read_on([agent for agent in agents if agent.gone is None], at_once=True)
 
     def allocation_ended(self, name: str, end: JobEnd) -> None:
         """Note that the job of an allocation has ended: its agents are gone, as soon as their last lines were read."""
@@ -116,6 +127,16 @@ class AgentBoard:
 
     # what is placed; the caller holds `lock`
 
+    def take_news(self) -> set[str]:
+        """Names of attempts that started or exited, by lines that were read since the last call."""
+        news, self._news = self._news, set()
+        return news
+
+    @property
+    def exited(self) -> frozenset[str]:
+        """Names of attempts that no agent holds any more, and that were not released."""
+        return frozenset(self._exited)
+
     def placements_of(self, name: str) -> list[Placement]:
         """All placements of an attempt, in the order of their orders."""
         return self._by_name.get(name, [])
@@ -123,6 +144,7 @@ class AgentBoard:
     def place(self, placement: Placement, agents: Iterable[str]) -> None:
         """Note that these agents have the order of an attempt, or get it now."""
         several = self._by_name.setdefault(placement.name, [])
+        self._exited.discard(placement.name)
         if placement not in several:
             several.append(placement)
         for agent in agents:
@@ -135,6 +157,7 @@ class AgentBoard:
             several.remove(placement)
         if not several:
             self._by_name.pop(placement.name, None)
+            self._exited.discard(placement.name)
         for agent in placement.agents:
             if agent in self._agents:
                 self._agents[agent].withdraw(placement)
@@ -142,6 +165,7 @@ class AgentBoard:
     def release(self, names: Iterable[str]) -> None:
         """Note that the trials of these attempts have ended; what is over on all agents, too, is forgotten."""
         for name in names:
+            self._exited.discard(name)
             for placement in list(self._by_name.get(name, ())):
                 placement.released = True
                 for agent in placement.agents:
@@ -219,12 +243,12 @@ class AgentBoard:
                 case Dismiss():
                     agent.dismissed = True
 
-    def _read_on(self, agents: Iterable[BoardAgent]) -> None:
+    def _read_on(self, agents: Iterable[BoardAgent], *, at_once: bool = False) -> None:
         """Read on in the files of agents, and in those of the predecessors that they name."""
         killed: dict[str, str] = {}
         for agent in agents:
             had_begun = agent.begin is not None
-            self._read_agent(agent)
+            self._read_agent(agent, at_once=at_once)
             if not had_begun and agent.begin is not None:
                 if agent.begin.predecessor is not None:
                     killed[agent.begin.predecessor] = agent.name
@@ -235,17 +259,24 @@ class AgentBoard:
                 with self.lock:
                     self._agents[name].leave("killed", f"agent {successor} took its place", self._clock())
 
-    def _read_agent(self, agent: BoardAgent) -> None:
-        """Read on in the log and the heartbeat of an agent, and conclude what follows."""
+    def _read_agent(self, agent: BoardAgent, *, at_once: bool) -> None:
+        """Read on in the log and the heartbeat of an agent, and conclude what follows.
+
+        The heartbeat is read once an interval, unless the log has grown, which is a sign of life, too.
+        """
         time, first = self._clock(), agent.heartbeat.last is None
         lines = self._read_log(agent)
-        changed = self._read_heartbeat(agent)
+        had_begun = agent.begin is not None
+        beats = at_once or agent.is_leaving or agent.read_at is None or time - agent.read_at >= self.interval
+        if lines and had_begun:
+            changed: bool | None = False
+        else:
+            changed = self._read_heartbeat(agent) if beats else None
         with self.lock:
-            had_begun = agent.begin is not None
             for line in lines or ():
                 agent.apply(line)
             if changed is not None:
-                agent.note_read(time, _LONGEST_GAP * self.interval)
+                agent.note_read(time, _LONGEST_GAP * (self.interval + self._pace))
             grew = bool(lines)
             if (grew and had_begun) or (changed and not first) or ((grew or changed) and self._is_fresh(agent)):
                 agent.changed_at = time
@@ -255,9 +286,17 @@ class AgentBoard:
                 agent.conclude(time, self._lost_after)
             agent.due = self._next_read(agent, time)
             for line in lines or ():
-                if isinstance(line, Exited):
-                    for placement in list(self.placements_of(line.name)):
-                        self._forget_if_over(placement)
+                if isinstance(line, Started | Exited):
+                    self._note_news(line)
+
+    def _note_news(self, line: Started | Exited) -> None:
+        self._news.add(line.name)
+        if isinstance(line, Exited):
+            for placement in list(self.placements_of(line.name)):
+                self._forget_if_over(placement)
+            left = self.placements_of(line.name)
+            if left and not any(placement.open_agents(self._agents) for placement in left):
+                self._exited.add(line.name)
 
     def _read_log(self, agent: BoardAgent) -> list[AgentLine] | None:
         """Lines that were added to its log; None where it cannot be read for now."""
@@ -296,7 +335,12 @@ class AgentBoard:
             return time  # it is about to begin
         if agent.is_leaving:
             return time + FILE_LAG
-        return time + self.interval
+        pace = self._pace
+        if agent.silent_for > 0.0:
+            pace = min(pace, self.interval)
+        elif agent.may_have_free_slot:
+            pace /= _SOONER
+        return time + pace * random.uniform(0.8, 1.0)  # not all agents at the same time
 
     def _end_with_allocation(self, agent: BoardAgent) -> None:
         end = self._allocation_ends.get(agent.begin.allocation) if agent.begin and agent.begin.allocation else None

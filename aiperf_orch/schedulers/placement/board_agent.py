@@ -107,6 +107,13 @@ class BoardAgent:
         """The attempts that were placed on it and are not forgotten, in the order of their names' first orders."""
         return [placement for several in self._placements.values() for placement in several]
 
+    @property
+    def may_have_free_slot(self) -> bool:
+        """Whether an attempt on it is about to start, or none would follow the next one that exits."""
+        running = sum(self.name in placement.started for placement in self.held.values())
+        slots = self.begin.slots if self.begin else 0
+        return bool(self.held) and (running < slots or running == len(self.held))
+
     def leave(self, reason: str, message: str, time: float) -> None:
         """Note that it is certainly gone, whether or not its last lines can be read yet."""
         if self.gone is None and self._leaving is None:
@@ -119,6 +126,8 @@ class BoardAgent:
         self.limit = placement.at_once
         if not placement.released:
             self.held[placement.name] = placement
+        if self.begin and len(self.held) <= self.begin.slots:  # it may start at once
+            self.due = -math.inf
 
     def withdraw(self, placement: Placement) -> None:
         """Note that it does not have the order of an attempt after all, or that it may be forgotten."""

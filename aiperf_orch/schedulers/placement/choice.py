@@ -123,11 +123,11 @@ class Chooser:
         return (-self._room(team), -team.slots, -team.seconds_left)
 
 
-def count_places(teams: Iterable[Team], *, concurrency: int, busy: int, lookahead: int | None) -> int:
-    """Number of attempts that can be placed now; arguments as of `Chooser`."""
+def count_places(teams: Iterable[Team], *, concurrency: int, busy: int, lookahead: int | None, most: int) -> int:
+    """Number of attempts that can be placed now, at most `most`; other arguments as of `Chooser`."""
     chooser = Chooser([replace(team) for team in teams], concurrency=concurrency, busy=busy, lookahead=lookahead)
     places = 0
-    while chooser.choose() is not None:
+    while places < most and chooser.choose() is not None:
         places += 1
     return places
 

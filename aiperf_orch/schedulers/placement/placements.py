@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from aiperf_orch.records.agents import AgentEnd, Exited, Place, Started
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.records.journal import AgentLeave
-from aiperf_orch.schedulers.base import JobEnd, JobState, JobStatus
+from aiperf_orch.schedulers.base import JobEnd, JobRequest, JobState, JobStatus
 
 _OF_LEAVE: Final = {
     "time limit": EndReason.TIME_LIMIT,
@@ -215,3 +215,17 @@ def _end_of_exited(placement: Placement, holders: Mapping[str, Holder]) -> JobEn
 def _seconds_since(started: Started, holder: Holder | None, time: datetime) -> float:
     """Seconds since a start, by this clock."""
     return (time - started.time).total_seconds() + (holder.clock_skew if holder else 0.0)
+
+
+def order_fields(request: JobRequest, placement: Placement, hosts: Sequence[str]) -> dict[str, Any]:
+    """The fields of an attempt's order."""
+    return {
+        "name": request.name,
+        "command": list(request.command),
+        "folder": str(request.folder),
+        "spec": str(request.spec) if request.spec else None,
+        "spec_sha256": request.spec_sha256,
+        "agents": list(placement.agents),
+        "hosts": list(hosts),
+        "at_once": placement.at_once,
+    }

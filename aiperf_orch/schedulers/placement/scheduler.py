@@ -19,7 +19,7 @@ from aiperf_orch.schedulers.base import CancelResult, JobEnd, JobRequest, JobSta
 from aiperf_orch.schedulers.placement.board import AgentBoard
 from aiperf_orch.schedulers.placement.board_agent import BoardAgent
 from aiperf_orch.schedulers.placement.choice import Chooser, Team, count_places, form_teams
-from aiperf_orch.schedulers.placement.placements import Placement, Stage, job_end, job_status, preferred
+from aiperf_orch.schedulers.placement.placements import Placement, Stage, job_end, job_status, order_fields, preferred
 from aiperf_orch.settings.placement import PlacementSettings
 from aiperf_orch.util.errors import AiperfError, SchedulerUnreachableError
 from aiperf_orch.util.units import now
@@ -30,6 +30,8 @@ _REFUSALS: Final = 4
 """Number of times that living agents returned an attempt unstarted, after which it is not placed again for now."""
 _SAME_END: Final = 60.0
 """Seconds by which the ends of two allocations may differ that count as the same."""
+_MOST_PLACES: Final = 200
+"""Number of attempts that are proposed and placed together: the first ones work while the next ones are proposed."""
 _NO_PLACE: Final = "no agent has a free slot for it"
 
 Draft = tuple[type[Order], Mapping[str, Any]]
@@ -45,6 +47,7 @@ class PlacementScheduler(Scheduler):
     """
 
     lookahead = 0
+    announces_jobs = True
 
     def __init__(
         self, layout: Layout, settings: PlacementSettings, concurrency: int, batch: Scheduler | None = None
@@ -68,17 +71,25 @@ class PlacementScheduler(Scheduler):
     @property
     def avoids_nodes(self) -> bool:  # type: ignore[override]  # it changes with the agents
         """Whether agents of more than one host are present."""
-        return len({agent.host for agent in self.board.agents.values() if self.board.is_usable(agent)}) > 1
+        usable = (agent.host for agent in self.board.agents.values() if self.board.is_usable(agent))
+        first = next(usable, None)
+        return any(host != first for host in usable)
 
     def hold(self, generation: int) -> None:
         """Permit to write orders, which state the generation of the controller's lock."""
         self._generation = generation
 
     def free_places(self) -> int | None:
-        """Return how many more attempts may be placed now, those that would wait on an agent included."""
+        """Return how many more attempts may be placed now, those that would wait on an agent included, at most 200."""
         with self.board.lock:
             teams, busy = self._teams()
-        return count_places(teams, concurrency=self._concurrency, busy=busy, lookahead=self._settings.lookahead)
+        return count_places(
+            teams,
+            concurrency=self._concurrency,
+            busy=busy,
+            lookahead=self._settings.lookahead,
+            most=_MOST_PLACES,
+        )
 
     def check(self, concurrency: int) -> list[str]:
         """Check the scheduler of the allocations' jobs."""
@@ -101,7 +112,7 @@ class PlacementScheduler(Scheduler):
         drafts: dict[str, list[Draft]] = {}
         for request, placement, hosts in placed:
             for agent in placement.agents:
-                drafts.setdefault(agent, []).append((Place, _fields(request, placement, hosts)))
+                drafts.setdefault(agent, []).append((Place, order_fields(request, placement, hosts)))
         failed = self._write(drafts)
         for _, placement, _ in placed:
             message = next((failed[agent] for agent in placement.agents if agent in failed), None)
@@ -112,13 +123,22 @@ class PlacementScheduler(Scheduler):
                 self._take_back(placement, failed)
         return done
 
-    def lost_jobs(self) -> Collection[str]:
-        """Return the attempts that agents still held when they were gone, and that were not placed again since."""
+    def take_news(self) -> Collection[str]:
+        """Return the attempts that started or exited, by the lines of the agents' logs that were read since."""
+        with self.board.lock:
+            return self.board.take_news()
+
+    def gone_jobs(self) -> Collection[str]:
+        """Return the attempts that exited on all agents, and those that agents still held when they were gone.
+
+        Those that were placed again since are not among them.
+        """
         with self.board.lock:
             held = [
                 each for agent in self.board.agents.values() if agent.gone is not None for each in agent.held.values()
             ]
-            return {each.name for each in held if self.board.placements_of(each.name)[-1:] == [each]}
+            lost = {each.name for each in held if self.board.placements_of(each.name)[-1:] == [each]}
+            return lost | self.board.exited
 
     def release_resources(self, names: Collection[str]) -> None:
         """Consider these attempts' slots free; their agents start the next ones when their processes have exited."""
@@ -368,20 +388,6 @@ def _seconds_left(agent: BoardAgent) -> float:
     """Seconds until its allocation ends; infinite where that is not known."""
     ends_at = agent.begin.ends_at if agent.begin else None
     return (ends_at - now()).total_seconds() if ends_at else math.inf
-
-
-def _fields(request: JobRequest, placement: Placement, hosts: Sequence[str]) -> dict[str, Any]:
-    """The fields of an attempt's order."""
-    return {
-        "name": request.name,
-        "command": list(request.command),
-        "folder": str(request.folder),
-        "spec": str(request.spec) if request.spec else None,
-        "spec_sha256": request.spec_sha256,
-        "agents": list(placement.agents),
-        "hosts": list(hosts),
-        "at_once": placement.at_once,
-    }
 
 
 def _refusal(placement: Placement, agents: Mapping[str, BoardAgent]) -> str:

@@ -11,6 +11,7 @@ from aiperf_orch.campaign.agent_files import OrderWriter
 from aiperf_orch.records.agents import Dismiss
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.schedulers.base import JobEnd
+from aiperf_orch.schedulers.placement import board as board_module
 from aiperf_orch.util.errors import SchedulerUnreachableError
 from aiperf_orch.util.units import now
 from schedulers.placement.fake_agents import INTERVAL, LOST_AFTER
@@ -174,6 +175,64 @@ def test_files_are_opened_at_most_once_an_interval(placed):
     assert board.opened == 61 + 51 + 2 * 20
     board.read(["n1.1", "n2.1"])
     assert board.opened == 61 + 51 + 2 * 20 + 4
+
+
+def read_in(placed, seconds):
+    """Number of files that are opened in this time, with a sign of life and a refresh each second."""
+    board, before = placed.scheduler.board, placed.scheduler.board.opened
+    for _ in range(seconds):
+        placed.pass_time(1, *placed.agents)
+    return board.opened - before - seconds  # without the listings of the folder
+
+
+def test_many_agents_are_read_at_a_bounded_rate(placed, monkeypatch):
+    monkeypatch.setattr(board_module, "_READS_A_SECOND", 2)
+    for number in range(1, 21):
+        placed.agent(f"n{number}.1")
+    placed.control()
+    read_in(placed, 20)
+    assert 2 * 60 <= read_in(placed, 60) <= 2 * 2 * 60 / 0.8
+    assert len(usable(placed)) == 20
+    placed.pass_time(LOST_AFTER, *list(placed.agents)[1:])  # the others are alive
+    placed.pass_time(LOST_AFTER, *list(placed.agents)[1:])
+    assert [gone(placed, name) for name in ("n1.1", "n2.1")] == ["lost", None]
+
+
+def test_an_agent_that_is_read_seldom_is_lost_all_the_same(placed, monkeypatch):
+    monkeypatch.setattr(board_module, "_READS_A_SECOND", 0.5)
+    for number in range(1, 21):
+        placed.agent(f"n{number}.1")
+    placed.control(lost_after=160.0)
+    placed.pass_time(300, *list(placed.agents)[1:])
+    assert [gone(placed, name) for name in ("n1.1", "n2.1")] == ["lost", None]
+
+
+def test_an_agent_that_may_have_a_free_slot_is_read_more_often(placed, monkeypatch):
+    monkeypatch.setattr(board_module, "_READS_A_SECOND", 1)
+    agents = [placed.agent(f"n{number}.1", slots=2) for number in range(1, 13)]
+    placed.control(concurrency=24, lookahead=1)
+    read_in(placed, 12)
+    quiet = read_in(placed, 60)
+    placed.submit(*(f"abc-{number:05d}-1" for number in range(24)))  # which start on all of them soon
+    assert read_in(placed, 60) > 2 * quiet
+    for agent in agents:
+        agent.starts(*agent.placed)
+    read_in(placed, 12)
+    assert read_in(placed, 60) > 2 * quiet  # nothing would follow the next exit
+    placed.submit(*(f"abc-{number:05d}-1" for number in range(24, 36)))
+    read_in(placed, 12)
+    assert read_in(placed, 60) < 1.5 * quiet
+
+
+def test_a_heartbeat_is_not_read_where_the_log_has_grown(placed, n1):
+    board = placed.scheduler.board
+    placed.submit("abc-00000-1")
+    before = board.opened
+    n1.starts("abc-00000-1")
+    board.read(["n1.1"])
+    board.read(["n1.1"])
+    assert board.opened - before == 1 + 2
+    assert read_in(placed, 60) <= 60 + 60 / INTERVAL  # the log each time, the heartbeat once an interval
 
 
 def test_agents_that_are_gone_are_not_read_again(placed):

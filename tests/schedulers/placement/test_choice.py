@@ -106,7 +106,9 @@ def test_an_excluded_attempt_waits_elsewhere_if_no_agent_may_work():
 )
 def test_places_are_as_many_as_can_be_chosen(state, concurrency, lookahead, expected):
     known = teams(state)
-    assert count_places(known, concurrency=concurrency, busy=0, lookahead=lookahead) == expected
+    places = {"concurrency": concurrency, "busy": 0, "lookahead": lookahead}
+    assert count_places(known, most=999, **places) == expected
+    assert count_places(known, most=2, **places) == min(expected, 2)
     assert [team.placed for team in known] == [team.placed for team in teams(state)]  # nothing is chosen
 
 

@@ -33,6 +33,21 @@ def test_an_attempt_is_pending_then_running_then_ended(placed, n1):
     assert placed.state(A) == (None, ())
 
 
+def test_starts_and_exits_are_announced_once(placed, n1):
+    placed.submit(A, B)
+    assert (placed.scheduler.take_news(), placed.scheduler.gone_jobs()) == (set(), set())
+    n1.starts(A)
+    placed.scheduler.board.read(["n1.1"])
+    assert (placed.scheduler.take_news(), placed.scheduler.gone_jobs()) == ({A}, set())
+    n1.exits(A)
+    n1.returns(B)
+    placed.scheduler.board.read(["n1.1"])
+    assert (placed.scheduler.take_news(), placed.scheduler.gone_jobs()) == ({A, B}, {A, B})
+    placed.scheduler.release_resources([A])
+    placed.submit(B)  # once more
+    assert (placed.scheduler.take_news(), placed.scheduler.gone_jobs()) == (set(), set())
+
+
 def test_an_order_says_what_to_run_and_where(placed, n1):
     placed.submit(A, B)
     first, second = n1.orders
@@ -113,16 +128,16 @@ def test_a_killed_agent_loses_what_it_had_started(placed, n1):
     placed.agent("n1.2", slots=2, predecessor="n1.1")
     placed.scheduler.board.refresh()
     n1.exits(B, 0)  # a line that was late
-    assert not placed.scheduler.lost_jobs()
+    assert not placed.scheduler.gone_jobs()
     placed.pass_time(4, "n1.2")
-    assert placed.scheduler.lost_jobs() == {A, C}
+    assert placed.scheduler.gone_jobs() == {A, B, C}
     assert (placed.state(A), placed.state(B)) == ((EndReason.LOST, ()), (None, ()))
     detail = placed.scheduler.query_unlisted({A: "n1.1"})[A].detail
     assert detail == "its agent n1.1 was killed: agent n1.2 took its place"
     assert placed.state(C) == "never started"
     assert placed.submit(C) == {C: "n1.2"}
     placed.scheduler.release_resources([A])
-    assert not placed.scheduler.lost_jobs()
+    assert placed.scheduler.gone_jobs() == {B}
 
 
 @pytest.mark.parametrize(
@@ -162,6 +177,14 @@ def test_places_follow_exits_and_ended_trials(placed, n1):
     assert placed.scheduler.free_places() == 2
     assert list(placed.submit(D)) == [D]
     assert n1.at_once == [1, 2, 2, 2]
+
+
+def test_many_places_are_filled_in_parts(placed):
+    placed.agent("n1.1", slots=300)
+    placed.control(concurrency=300)
+    assert placed.scheduler.free_places() == 200
+    placed.submit(*(f"abc-{number:05d}-1" for number in range(200)))
+    assert placed.scheduler.free_places() == 101
 
 
 def test_the_concurrency_limits_all_agents_together(placed):
