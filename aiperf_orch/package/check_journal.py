@@ -158,7 +158,8 @@ class _Journal:
     def _check_live(self, entry: Submitting) -> None:
         """No more attempts are live than are trained at once, and those that wait for them.
 
-        0.1.0 does not record which ones wait. What agents hold is checked in `check_placements`.
+        0.1.0, which makes settings of format 1, does not record which ones wait. What agents hold is checked in
+        `check_placements`.
         """
         at_once = False
         for record in entry.attempts:
@@ -173,7 +174,8 @@ class _Journal:
         scheduler, concurrency = self._settings.scheduler, self._settings.campaign.concurrency
         most = concurrency + (scheduler.lookahead if isinstance(scheduler, ClusterSettings) else 0)
         live, opened = len(self._live), self._state.opened
-        states_leaders = opened is not None and opened.version is not None
+        is_later = self._index.directory.config.version > 1
+        states_leaders = is_later or (opened is not None and opened.version is not None)
         if live > most:
             why = f"{live} attempts are live; by the settings there are at most {most}"
             self._add("campaign.concurrency", entry, why)
