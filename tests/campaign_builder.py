@@ -394,7 +394,7 @@ class CampaignBuilder:
             parent_error=None if proposal.parent is None else self._best_errors[proposal.parent],
             epochs=settings.training.epochs_of_round(proposal.round),
             patience=settings.training.patience_of_round(proposal.round),
-            data=settings.data,
+            data=settings.data.without_paths(),
             training=settings.training,
             network=network.to_json(),
             **dict(proposal),
