@@ -21,6 +21,10 @@ SLURM: dict[str, Any] = {
 }
 
 
+HISTORY: dict[str, Any] = {"duration": "365s", "concurrency": 100}
+"""The section `campaign` of a campaign with the histories of `add_history`."""
+
+
 def build_placed_campaign(path: Path, scheduler: dict[str, Any] = SLURM, **sections: Any) -> PlacedCampaignBuilder:
     """A campaign without trials; sections replace those of its settings."""
     campaign = {"duration": "1h", "concurrency": 100}
@@ -30,7 +34,10 @@ def build_placed_campaign(path: Path, scheduler: dict[str, Any] = SLURM, **secti
 
 
 def add_history(made: PlacedCampaignBuilder) -> None:
-    """Every kind of history: completed, retried on other agents, killed, lost and returned, never begun, by hand."""
+    """Every kind of history: completed, retried on other agents, killed, lost and returned, never begun, by hand.
+
+    The duration of the campaign is that of `HISTORY`.
+    """
     first = made.allocate(1, nodes=2)
     second = made.allocate(2, nodes=2)
     made.join("n1.example.org.1", 0, allocation=first)
@@ -58,14 +65,14 @@ def add_history(made: PlacedCampaignBuilder) -> None:
     made.join("gpu7.1", 335)
     made.run_on("gpu7.1", 4, 360, at=350, slot=1, reason="STOPPED")
     made.place(5, on="gpu7.1", at=361)
-    made.events(made.end(370, 5, reason="CAMPAIGN_ENDED"), trial=5)
-    made.ended(5, reason="CAMPAIGN_ENDED", at=371)
-    made.leave("n1.example.org.2", 380)
-    made.write(Finished, at=390, reason="done", by_deadline=False)
+    made.events(made.end(395, 5, reason="CAMPAIGN_ENDED"), trial=5)
+    made.ended(5, reason="CAMPAIGN_ENDED", at=396)
+    made.leave("n1.example.org.2", 397)
+    made.write(Finished, at=400, reason="its 365s are over", by_deadline=True)
     made.write_accounting(
         [
             {"name": first, "job": "7001", "state": "COMPLETED", "exit_code": "0:0", "start": time_in(made, -10),
-             "end": time_in(made, 381), "nodes": ["n1", "n2"]},
+             "end": time_in(made, 398), "nodes": ["n1", "n2"]},
             {"name": second, "job": "7002", "state": "CANCELLED by 7", "exit_code": "0:0", "nodes": []},
         ]
     )  # fmt: skip
@@ -80,7 +87,7 @@ def time_in(made: PlacedCampaignBuilder, seconds: float) -> str:
 def placed_campaign(tmp_path_factory: pytest.TempPathFactory) -> CampaignDirectory:
     """A campaign with true records, whose trials were placed on agents."""
     training = TRUE_SETTINGS["training"] | {"warmup_epochs": [2]}
-    made = build_placed_campaign(tmp_path_factory.mktemp("placed") / "campaign", training=training)
+    made = build_placed_campaign(tmp_path_factory.mktemp("placed") / "campaign", training=training, campaign=HISTORY)
     add_history(made)
     return made.directory
 

@@ -11,7 +11,7 @@ from aiperf_orch.campaign.failure_policy import excluded_nodes
 from aiperf_orch.campaign.state import CampaignState
 from aiperf_orch.campaign.trial_state import AttemptState, TrialState
 from aiperf_orch.controller.search_adapter import SearchAdapter
-from aiperf_orch.records.journal import AttemptRecord
+from aiperf_orch.records.journal import SEARCH_EXHAUSTED, AttemptRecord
 from aiperf_orch.util.errors import NetworkError
 
 
@@ -115,7 +115,7 @@ class SubmissionPlanner:
         except NetworkError as error:
             self._exhausted_at = len(state.ends)
             if not records and not state.live:
-                return [], f"the search proposes nothing more: {error}"
+                return [], f"{SEARCH_EXHAUSTED}: {error}"
         return records, None
 
     def _record(

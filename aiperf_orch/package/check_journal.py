@@ -13,8 +13,11 @@ from aiperf_orch.campaign.layout import MEMBERS
 from aiperf_orch.campaign.state import CampaignState, Phase
 from aiperf_orch.package.clock_tolerance import CLOCK_TOLERANCE
 from aiperf_orch.package.package_index import PackageIndex
+from aiperf_orch.records.base import EndReason
 from aiperf_orch.records.journal import (
+    SEARCH_EXHAUSTED,
     AttemptRecord,
+    Cancelling,
     Created,
     Ended,
     Entry,
@@ -61,6 +64,10 @@ class _Journal:
                     self._check_jobs(entry)
                 case Finished():
                     self._check_finished(entry)
+                case Cancelling(reason=EndReason.CAMPAIGN_ENDED):
+                    self._check_deadline(entry, "cancelling: CAMPAIGN_ENDED, by the deadline")
+                case Ended() if any(end.reason is EndReason.CAMPAIGN_ENDED for end in entry.attempts):
+                    self._check_deadline(entry, "ended: CAMPAIGN_ENDED, by the deadline")
             self._state.apply(entry)
             match entry:
                 case Submitting():
@@ -127,19 +134,32 @@ class _Journal:
                 self._add("attempt.job", entry, f"{job.job}: {what}")
 
     def _check_finished(self, entry: Finished) -> None:
-        deadline = self._state.deadline(self._settings.campaign.duration)
-        if not entry.by_deadline:
+        """A campaign ends by its deadline, or when nothing is left to do."""
+        if entry.by_deadline:
+            self._check_deadline(entry, "finished: by its deadline")
             return
+        state, most = self._state, self._settings.campaign.max_trials
+        all_ended = most is not None and len(state.trials) >= most and not state.retries
+        if not all_ended and not entry.reason.startswith(SEARCH_EXHAUSTED):
+            why = f"finished: before its deadline, after {len(state.trials)} trials"
+            if state.retries:
+                why += f", and trial {min(state.retries)} was to be retried"
+            self._add("campaign.finished", entry, f"{why}; the settings have max_trials: {most}")
+
+    def _check_deadline(self, entry: Entry, what: str) -> None:
+        """What the deadline causes is not earlier than the deadline."""
+        deadline = self._state.deadline(self._settings.campaign.duration)
         if deadline is None:
-            self._add("campaign.duration", entry, "finished: by its deadline, and no trial had begun")
+            self._add("campaign.duration", entry, f"{what}, and no trial had begun")
         elif entry.time < deadline - CLOCK_TOLERANCE:
-            why = f"finished: by its deadline at {format_time(entry.time)}, which is {format_time(deadline)}"
+            why = f"{what} at {format_time(entry.time)}, which is {format_time(deadline)}"
             self._add("campaign.duration", entry, why)
 
     def _check_live(self, entry: Submitting) -> None:
         """No more attempts are live than are trained at once, and those that wait for them.
 
-        0.1.0 does not record which ones wait. What agents hold is checked in `check_placements`.
+        0.1.0, which makes settings of format 1, does not record which ones wait. What agents hold is checked in
+        `check_placements`.
         """
         at_once = False
         for record in entry.attempts:
@@ -154,7 +174,8 @@ class _Journal:
         scheduler, concurrency = self._settings.scheduler, self._settings.campaign.concurrency
         most = concurrency + (scheduler.lookahead if isinstance(scheduler, ClusterSettings) else 0)
         live, opened = len(self._live), self._state.opened
-        states_leaders = opened is not None and opened.version is not None
+        is_later = self._index.directory.config.version > 1
+        states_leaders = is_later or (opened is not None and opened.version is not None)
         if live > most:
             why = f"{live} attempts are live; by the settings there are at most {most}"
             self._add("campaign.concurrency", entry, why)

@@ -16,6 +16,10 @@ JOURNAL_FORMAT: Final = 2
 """Version of this format, which the first line states. Raise it with every incompatible change, a new key included."""
 
 
+SEARCH_EXHAUSTED: Final = "the search proposes nothing more"
+"""Begin of the reason of `Finished` where the limits of the settings leave no network to propose."""
+
+
 class _ExtendedRecord(Record):
     """Base of records that have gained fields since format 1, which a line has only where they are used.
 

@@ -50,6 +50,43 @@ def _earlier(package: Any, _: Path) -> None:
     package.journal(lambda entries: shift(entries[-1:], -1800))
 
 
+def _cut_by_the_deadline(package: Any, _: Path) -> None:
+    """The last trial is said to have ended for the deadline, half an hour before it."""
+    package.events("00003-1.0.jsonl", lambda lines: lines[-1].update(reason="STOPPED"))
+    package.each("ended", lambda item: item.update(reason="CAMPAIGN_ENDED") if item["trial"] == 3 else None)
+
+
+def _cancelled_by_the_deadline(package: Any, _: Path) -> None:
+    """The last trial is said to be cancelled for the deadline, and ends as it did."""
+
+    def change(entries: list[dict[str, Any]]) -> None:
+        ended = _entry(entries, "ended", -1)
+        attempts = [{"trial": 3, "attempt": 1}]
+        line = {**_bare(ended), "type": "cancelling", "attempts": attempts, "reason": "CAMPAIGN_ENDED"}
+        entries.insert(entries.index(ended), line)
+
+    package.journal(change)
+
+
+def _finished_before_its_deadline(package: Any, _: Path) -> None:
+    package.journal(lambda entries: entries[-1].update(by_deadline=False, reason="its 4 trials have ended"))
+
+
+def _finished_before_a_retry(package: Any, folder: Path) -> None:
+    """The campaign has its number of trials, but the retry that was due is left out."""
+    package.settings("max_trials: null", "max_trials: 4")
+
+    def change(entries: list[dict[str, Any]]) -> None:
+        items = [(entry, item) for entry in entries for item in entry.get("attempts", entry.get("jobs", ()))]
+        for entry in [entry for entry, item in items if (item["trial"], item["attempt"]) == (1, 2)]:
+            entries.remove(entry)
+
+    package.journal(change)
+    for name in ("events/00001-2.0.jsonl", "jobs/00001-2/job.sh"):
+        package.files.pop(name)
+    _finished_before_its_deadline(package, folder)
+
+
 def _retried(package: Any, _: Path) -> None:
     """The trial that is over gets one more attempt, whose job was refused."""
     line = {"trial": 1, "attempt": 3, "run": 0, "type": "end", "reason": "SUBMIT_REFUSED"}
@@ -91,6 +128,18 @@ _ROWS: dict[str, _Row] = {
     ),
     "an attempt that never ends": (_left_open, "journal.open", "journal.jsonl:22", "attempt 1 of trial 3"),
     "ended before its deadline": (_earlier, "campaign.duration", "journal.jsonl:23", "finished: by its deadline at"),
+    "a trial that the deadline ended before it": (
+        _cut_by_the_deadline, "campaign.duration", "journal.jsonl:22", "ended: CAMPAIGN_ENDED, by the deadline at",
+    ),
+    "a trial cancelled by the deadline before it": (
+        _cancelled_by_the_deadline, "campaign.duration", "journal.jsonl:22", "cancelling: CAMPAIGN_ENDED",
+    ),
+    "finished before its deadline": (
+        _finished_before_its_deadline, "campaign.finished", "journal.jsonl:23", "the settings have max_trials: None",
+    ),
+    "finished before a retry": (
+        _finished_before_a_retry, "campaign.finished", "journal.jsonl:19", "and trial 1 was to be retried",
+    ),
     "a retry that was not due": (
         _retried, "journal.attempts", "journal.jsonl:15", "attempt 2 was the last one of its trial",
     ),

@@ -112,7 +112,7 @@ CHECKED: dict[str, dict[str, str]] = {
     "Paused": {"type": "journal.phase", "reason": _FREE},
     "Resumed": {"type": "journal.phase"},
     "Stopped": {"type": "journal.open"},
-    "Finished": {"type": "journal.open", "reason": _FREE, "by_deadline": "campaign.duration"},
+    "Finished": {"type": "journal.open", "reason": "campaign.finished", "by_deadline": "campaign.duration"},
     "TrialSpec": {
         "version": _READ, "campaign": "trial.recipe", "trial": "trial.recipe", "seed": "trial.recipe",
         "epochs": "trial.recipe", "patience": "trial.recipe", "data": "trial.recipe", "training": "trial.recipe",

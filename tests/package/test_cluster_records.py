@@ -9,10 +9,10 @@ import pytest
 
 from aiperf_orch.package.packing import write_package
 from aiperf_orch.package.verify import verify
-from aiperf_orch.records.journal import Finished, JobRecord, Opened, Submitted, Submitting
+from aiperf_orch.records.journal import SEARCH_EXHAUSTED, Finished, JobRecord, Opened, Submitted, Submitting
 from aiperf_orch.settings.models import SiteSettings
 from campaign_builder import CampaignBuilder
-from package_fixtures import TRUE_SETTINGS
+from package_fixtures import TRUE_SETTINGS, TamperedPackage
 
 _SLURM = {"kind": "slurm", "gpus_per_node": 4, "lookahead": 1}
 
@@ -46,7 +46,7 @@ def _train(made: CampaignBuilder, trial: int, at: float, seconds: float = 10, **
 
 
 def _faults(made: CampaignBuilder, path: Path) -> list[str]:
-    made.write(Finished, reason="its 1h are over", by_deadline=False)
+    made.write(Finished, at=3602, reason="its 1h are over", by_deadline=True)
     write_package(made.directory, path / "p.tar.gz", with_pseudonyms=False)
     return [f"{fault.id} {fault}" for fault in verify(path / "p.tar.gz").faults]
 
@@ -64,17 +64,23 @@ def test_jobs_that_wait_for_others_exceed_no_concurrency(tmp_path: Path) -> None
     assert _faults(made, tmp_path) == []
 
 
-@pytest.mark.parametrize(("version", "faults"), [("0.2.0", 1), (None, 0)])
-def test_a_third_trial_at_once_exceeds_the_concurrency(version: str | None, faults: int, tmp_path: Path) -> None:
-    """0.1.0 does not record which jobs wait."""
+@pytest.mark.parametrize("version", ["0.2.0", None])
+def test_a_third_trial_at_once_exceeds_the_concurrency(version: str | None, tmp_path: Path) -> None:
+    """0.1.0 does not record which jobs wait, and names no version; its settings are of format 1."""
     made = _campaign(tmp_path, version=version)
     for trial in range(3):
         _submit(made, trial, 0)
     for trial in range(3):
         _train(made, trial, 1 + trial)
     found = _faults(made, tmp_path)
-    assert len(found) == faults
-    assert all("campaign.concurrency" in fault and "3 attempts may run at once" in fault for fault in found)
+    assert len(found) == 1
+    assert "campaign.concurrency" in found[0]
+    assert "3 attempts may run at once" in found[0]
+    package = TamperedPackage(tmp_path / "p.tar.gz")
+    package.settings("version: 2", "version: 1")
+    package.restate(tmp_path / "restated")
+    faults = verify(package.write(tmp_path / "earlier.tar.gz")).faults
+    assert [fault.id for fault in faults] == (["campaign.concurrency"] if version else [])
 
 
 def test_more_jobs_than_may_wait_are_found(tmp_path: Path) -> None:
@@ -86,6 +92,19 @@ def test_more_jobs_than_may_wait_are_found(tmp_path: Path) -> None:
     found = _faults(made, tmp_path)
     assert len(found) == 1
     assert "4 attempts are live; by the settings there are at most 3" in found[0]
+
+
+def test_a_campaign_whose_search_is_exhausted_verifies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its reason stands in the package as it is, also where a user is named like a word of it."""
+    for variable in ("LOGNAME", "USER"):
+        monkeypatch.setenv(variable, "search")
+    made = _campaign(tmp_path)
+    _submit(made, 0, 0)
+    _train(made, 0, 1)
+    made.write(Finished, reason=f"{SEARCH_EXHAUSTED}: no network is within the limits", by_deadline=False)
+    for pseudonyms in (False, True):
+        write_package(made.directory, tmp_path / "p.tar.gz", with_pseudonyms=pseudonyms)
+        assert list(map(str, verify(tmp_path / "p.tar.gz").faults)) == []
 
 
 def test_a_job_of_two_attempts_is_found(tmp_path: Path) -> None:

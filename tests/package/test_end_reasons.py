@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,7 @@ def _cases() -> Iterator[Case]:
 
 
 CASES = list(_cases())
+_DURATION = _SECONDS * len(CASES)  # of the campaign: each trial begins before its deadline
 
 
 class HistoriesCampaign:
@@ -82,9 +84,12 @@ class HistoriesCampaign:
         self.builder, self.kind = builder, kind
         self.directory = builder.directory
         self.accounting: list[dict[str, Any]] = []
+        self._ends_at_deadline: list[Callable[[], None]] = []
         for trial, case in enumerate(CASES):
             self._add_attempt(trial, case)
-        builder.write(Finished, at=_SECONDS * len(CASES) + 9, reason="all cases were built", by_deadline=False)
+        for add_end in self._ends_at_deadline:
+            add_end()
+        builder.write(Finished, at=_DURATION + 30, reason=f"its {_DURATION}s are over", by_deadline=True)
 
     def _add_attempt(self, trial: int, case: Case) -> None:
         builder, at = self.builder, trial * _SECONDS
@@ -107,8 +112,14 @@ class HistoriesCampaign:
             if case.job and (begun or last):
                 self._account(trial, job, start - 1 if begun else None, start + 21, case, last=last)
         files: dict[str, Any] = {} if case.listed else {"files": []}
-        end = at + 10 + 40 * len(runs)
-        builder.ended(trial, runs=len(runs), reason=case.row.reason.value, at=end, final=self._final(trial), **files)
+        reason, final = case.row.reason, self._final(trial)
+        by_deadline = reason is EndReason.CAMPAIGN_ENDED
+        end = _DURATION + 20 if by_deadline else at + 10 + 40 * len(runs)
+        add_end = partial(builder.ended, trial, runs=len(runs), reason=reason.value, at=end, final=final, **files)
+        if by_deadline:
+            self._ends_at_deadline.append(add_end)
+        else:
+            add_end()
 
     def _final(self, trial: int) -> bool:
         """Whether a trial is over after its only attempt, by the failure policy."""
@@ -183,7 +194,10 @@ class HistoriesCampaign:
 @pytest.fixture(scope="module")
 def histories(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> HistoriesCampaign:
     kind = request.param
-    settings = TRUE_SETTINGS | {"scheduler": SCHEDULERS[kind], "campaign": {"duration": "24h", "concurrency": 1000}}
+    settings = TRUE_SETTINGS | {
+        "scheduler": SCHEDULERS[kind],
+        "campaign": {"duration": f"{_DURATION}s", "concurrency": 1000},
+    }
     path = tmp_path_factory.mktemp(kind) / "campaign"
     return HistoriesCampaign(CampaignBuilder(path, SiteSettings.model_validate(settings)), kind)
 

@@ -12,7 +12,7 @@ import pytest
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.package.packing import write_package
 from aiperf_orch.package.verify import verify
-from aiperf_orch.records.journal import Finished
+from aiperf_orch.records.journal import SEARCH_EXHAUSTED, Finished
 from package.package_changes import shift
 from package_fixtures import TRUE_SETTINGS, TamperedPackage
 from placed_campaign import PlacedCampaignBuilder
@@ -61,7 +61,7 @@ def test_private_values_in_names_of_agents_are_hashed(tmp_path: Path) -> None:
     made.join("projectx-7-node.1", -5)
     made.run_on("projectx-7-node.1", 0, 9, at=0)
     made.leave("projectx-7-node.1", 10)
-    made.write(Finished, at=20, reason="done", by_deadline=False)
+    made.write(Finished, at=20, reason=SEARCH_EXHAUSTED, by_deadline=False)
     write_package(made.directory, tmp_path / "p.tar.gz", with_pseudonyms=False)
     assert _faults(tmp_path / "p.tar.gz") == []
     assert b"projectx" not in b"".join(TamperedPackage(tmp_path / "p.tar.gz").files.values())
@@ -162,7 +162,7 @@ FAULTY: dict[str, tuple[Change, str, str, str]] = {
         "placement.time", "events/00000-1.0.jsonl:1", "begins before its process started",
     ),
     "an agent that ended before its trial": (
-        _entries("left", lambda item: shift([item], -300) if item["agent"] == _N2 else None),
+        _entries("left", lambda item: shift([item], -320) if item["agent"] == _N2 else None),
         "placement.time", "events/00002-2.0.jsonl:1", "ends after its agent n1.example.org.2",
     ),
     "a placement on an agent that had not joined": (
@@ -241,7 +241,7 @@ def test_a_contradiction_of_placements_is_found(name: str, placed_package: Path,
 
 def _verified(made: PlacedCampaignBuilder, tmp_path: Path) -> list[str]:
     """Ids of the faults in the package of a campaign that has ended."""
-    made.write(Finished, reason="done", by_deadline=False)
+    made.write(Finished, reason=SEARCH_EXHAUSTED, by_deadline=False)
     write_package(made.directory, tmp_path / "p.tar.gz", with_pseudonyms=False)
     return [fault.id for fault in verify(tmp_path / "p.tar.gz").faults]
 
