@@ -289,10 +289,19 @@ def mail(
 @click.option(
     "--draw", type=click.IntRange(min=0), metavar="NUMBER", help="Number that draws these N; default: a random one."
 )
+@click.option(
+    "--replay-time", metavar="DURATION", help="Time limit of --replay; default: 1m, and 0.1 s for each proposal."
+)
 @click.option("--commitment", metavar="HASH", help="Hold the package to what `run` printed when the campaign began.")
 @options.TABLE_OR_JSON
 def verify(
-    package: Path, signers: Path | None, replay: str | None, draw: int | None, commitment: str | None, form: str
+    package: Path,
+    signers: Path | None,
+    replay: str | None,
+    draw: int | None,
+    replay_time: str | None,
+    commitment: str | None,
+    form: str,
 ) -> None:
     """Check that a package's numbers follow from its records.
 
@@ -300,7 +309,7 @@ def verify(
     """
     from aiperf_orch.commands.verify import replay_request, verify_package
 
-    request = replay_request(replay, draw)
+    request = replay_request(replay, draw, replay_time)
     _finish(verify_package(package, signers, form, replay=request, commitment=commitment))
 
 
