@@ -26,6 +26,7 @@ from aiperf_orch.package.check_speeds import check_speeds
 from aiperf_orch.package.check_tables import check_manifest, check_tables
 from aiperf_orch.package.check_training import check_training
 from aiperf_orch.package.check_trials import check_trials
+from aiperf_orch.package.check_unusual import check_unusual
 from aiperf_orch.package.findings import Fault, Faults
 from aiperf_orch.package.package_index import index_package
 from aiperf_orch.package.reading import Package, open_package
@@ -121,6 +122,7 @@ def _examine(
     check_accounting(index)
     check_allocation_accounting(index)
     check_tables(index, manifest)
+    check_unusual(index)
     if commitment is not None:
         check_commitment(index, commitment)
     if replay is not None:
