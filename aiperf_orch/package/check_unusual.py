@@ -200,18 +200,17 @@ def _outlier(
     if len(measured) < _FEWEST:
         return None
     middle = median([value for value, _ in measured])
-    far = [(value - middle, epoch) for value, epoch in measured if abs(value - middle) >= math.log(_FACTOR)]
+    spread = max(1.4826 * median([abs(value - middle) for value, _ in measured]), _LEAST_SPREAD)
+    least = max(math.log(_FACTOR), _DEVIATIONS * spread)
+    far = [
+        (value - middle, abs(value - middle) / spread, epoch)
+        for value, epoch in measured
+        if abs(value - middle) >= least and math.copysign(1, value - middle) in signs
+    ]
     if not far:
         return None
-    spread = max(1.4826 * median([abs(value - middle) for value, _ in measured]), _LEAST_SPREAD)
     beside = median([company.mean(series.begin, epoch) for _, epoch in measured])
-    unusual = [
-        (distance, abs(distance) / spread, epoch)
-        for distance, epoch in far
-        if abs(distance) >= _DEVIATIONS * spread
-        and math.copysign(1, distance) in signs
-        and abs(company.mean(series.begin, epoch) - beside) <= _SAME_COMPANY * beside
-    ]
+    unusual = [each for each in far if abs(company.mean(series.begin, each[2]) - beside) <= _SAME_COMPANY * beside]
     return max(unusual, key=lambda each: each[1], default=None)
 
 
