@@ -296,6 +296,9 @@ def mail(
 @click.option(
     "--draw", type=click.IntRange(min=0), metavar="NUMBER", help="Number that draws these N; default: a random one."
 )
+@click.option(
+    "--replay-time", metavar="DURATION", help="Time limit of --replay; default: 1m, and 0.1 s for each proposal."
+)
 @click.option("--commitment", metavar="HASH", help="Hold the package to what `run` printed when the campaign began.")
 @click.option(
     "--report",
@@ -309,6 +312,7 @@ def verify(
     signers: Path | None,
     replay: str | None,
     draw: int | None,
+    replay_time: str | None,
     commitment: str | None,
     report: Path | None,
     form: str,
@@ -319,7 +323,7 @@ def verify(
     """
     from aiperf_orch.commands.verify import replay_request, verify_package
 
-    request = replay_request(replay, draw)
+    request = replay_request(replay, draw, replay_time)
     _finish(verify_package(package, signers, form, replay=request, commitment=commitment, report=report))
 
 

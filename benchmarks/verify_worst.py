@@ -8,9 +8,11 @@ as a small package may, or has as many edits as are applied. Verify takes at mos
 
 import argparse
 import gzip
+import hashlib
 import json
 import sys
 import tempfile
+from datetime import datetime, timedelta
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -21,6 +23,7 @@ from aiperf_orch.network import morphisms
 from aiperf_orch.network.morphisms import Edit
 from aiperf_orch.network.seeds import small_residual
 from aiperf_orch.package.packing import write_package
+from aiperf_orch.search import SEARCH_VERSION
 from package_fixtures import TamperedPackage, add_trials, build_true_campaign
 
 BYTES = 28 << 20
@@ -39,7 +42,7 @@ def faulty_epochs(package):
         number = (12 << 20) // len(json.dumps(lines[1]))
         lines[2:-1] = [{**lines[1], "epoch": epoch, "start": lines[1]["end"]} for epoch in range(2, number)]
 
-    package.settings("  epochs: 4\n", "  epochs: 1000000\n")
+    package.settings("    epochs: 3\n", "    epochs: 1000000\n")
     for trial in (2, 3):
         package.spec(trial, lambda spec: spec.update(epochs=1_000_000))
         package.events(f"{trial:05d}-1.0.jsonl", change)
@@ -76,6 +79,32 @@ def wide_networks(package):
     """Trials with the widest network that there can be, which each of them widens."""
     package.settings("max_layers: 60", "max_layers: 1000000")
     _trials(package, lambda _: [Edit("wider", 1).to_json()] * 15)
+
+
+def many_runs(package):
+    """A trial of many epochs that is requeued hundreds of times, and may continue after any of them."""
+    package.settings("    epochs: 3\n", "    epochs: 1000000\n")
+    package.spec(2, lambda spec: spec.update(epochs=1_000_000))
+    begin, epoch, *_, end = package.lines("events/00002-1.0.jsonl")
+    number = (15 << 20) // (len(json.dumps(epoch)) + 1)
+    first = datetime.fromisoformat(epoch["end"])
+    times = [(first + timedelta(milliseconds=each)).isoformat() for each in range(number + 1)]
+    epochs = [{**epoch, "epoch": each, "start": times[each - 1], "end": times[each]} for each in range(1, number + 1)]
+    files = [[begin, *epochs], *([{**begin, "run": run}, {**end, "run": run}] for run in range(1, 999))]
+    recorded = []
+    for number, lines in enumerate(files):
+        data = b"".join(json.dumps(line, separators=(",", ":")).encode() + b"\n" for line in lines)
+        package.files[f"events/00002-1.{number}.jsonl"] = data
+        recorded.append({"run": number, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()})
+    package.each("ended", lambda item: item.update(files=recorded) if item["trial"] == 2 else None)
+
+
+def slow_search(package):
+    """Settings with which each proposal of a replay takes hours."""
+    package.settings("candidates: 32", "candidates: 1000000000")
+    package.journal(lambda entries: [entry.update(search=SEARCH_VERSION) for entry in entries[:2]])
+    with tempfile.TemporaryDirectory() as folder:
+        package.restate(Path(folder) / "restated")
 
 
 def many_attempts(package):
@@ -124,6 +153,8 @@ PACKAGES = {
         faulty_epochs,
         many_edits,
         wide_networks,
+        many_runs,
+        slow_search,
         many_attempts,
         long_journal,
         a_key_twice,
@@ -131,6 +162,7 @@ PACKAGES = {
         large_settings,
     )
 }
+OPTIONS = {"slow_search": ["--replay"]}
 
 
 def pack(package, path):
@@ -154,7 +186,7 @@ def main():
                 package, path = TamperedPackage(honest), Path(scratch) / f"{name}.tar.gz"
                 make(package)
                 pack(package, path)
-                wall, cpu, memory, _, output = run(*AIPERF, "verify", str(path))
+                wall, cpu, memory, _, output = run(*AIPERF, "verify", str(path), *OPTIONS.get(name, []))
                 size = path.stat().st_size / 1000
                 print(f"{name:<20}{size:>7.0f} KB{wall:>8.1f}{cpu:>8.1f}{memory:>7.0f}  {output.splitlines()[0][-40:]}")
                 print(*output.splitlines()[1:3], sep="\n", file=sys.stderr)

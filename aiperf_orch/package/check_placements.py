@@ -13,12 +13,12 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from operator import attrgetter
 
-from aiperf_orch.campaign.workforce import AgentState
+from aiperf_orch.campaign.workforce import AgentState, agents_in
 from aiperf_orch.package.check_agents import check_agents
 from aiperf_orch.package.clock_tolerance import clock_tolerance
 from aiperf_orch.package.package_index import PackageIndex
 from aiperf_orch.records.events import Begin
-from aiperf_orch.records.journal import AgentRecord
+from aiperf_orch.records.journal import AgentRecord, Ended, Opened, Submitted, Submitting
 from aiperf_orch.results.agent_presence import microseconds, wrote_its_end
 from aiperf_orch.results.occupied_slots import PlacedRun, placed_runs
 from aiperf_orch.util.units import format_time
@@ -45,10 +45,12 @@ def check_placements(index: PackageIndex) -> None:
         for host in begin.hosts[1:]:
             if (host, begin.job) not in on_hosts:
                 _add(index, "placement.agent", begin, f"hosts: no agent of job {begin.job} joined on {host}")
+    _check_placed(index, begins)
     runs = [run for records in index.trials for run in placed_runs(records) if run.begin.agent in agents]
     for run in runs:
         _check_time(index, run, agents[run.begin.agent or ""])
     _check_overlaps(index, runs, on_hosts)
+    _check_concurrency(index, runs)
 
 
 def _check_begin(index: PackageIndex, begin: Begin, agent: AgentRecord) -> None:
@@ -67,6 +69,63 @@ def _check_begin(index: PackageIndex, begin: Begin, agent: AgentRecord) -> None:
         _add(index, "placement.slot", begin, why)
     if begin.started is None:
         _add(index, "placement.time", begin, "has no time at which its agent started it")
+
+
+def _check_placed(index: PackageIndex, begins: Sequence[Begin]) -> None:
+    """Check that attempts began on agents on which the journal placed them.
+
+    A controller that is killed after it wrote an order, and before it wrote the journal, leaves a placement that the
+    journal does not have. The next one opens the journal while the attempt is live.
+    """
+    placed: defaultdict[tuple[int, int], list[list[str]]] = defaultdict(list)
+    controllers = 0
+    first_controller: dict[tuple[int, int], int] = {}
+    last_controller: dict[tuple[int, int], int] = {}
+    for entry in index.entries:
+        match entry:
+            case Opened():
+                controllers += 1
+            case Submitting():
+                first_controller |= {(each.trial, each.attempt): controllers for each in entry.attempts}
+            case Submitted():
+                for job in entry.jobs:
+                    placed[job.trial, job.attempt].append(agents_in(job.job))
+            case Ended():
+                last_controller |= {(end.trial, end.attempt): controllers for end in entry.attempts}
+    agents = index.result.state.workforce.agents
+    for begin in begins:
+        key = begin.trial, begin.attempt
+        if key not in placed or last_controller.get(key, controllers) > first_controller[key]:
+            continue
+        on = [names for names in placed[key] if begin.agent in names[:1]]
+        hosts = [{agents[name].record.host for name in names if name in agents} for names in on]
+        if not on:
+            names = " and ".join(",".join(names) for names in placed[key])
+            why = f"agent: {begin.agent} stated, and the journal placed the attempt on {names}"
+            _add(index, "placement.agent", begin, why)
+        elif set(begin.hosts) not in hosts:
+            stated, known = ", ".join(begin.hosts), ", ".join(sorted(hosts[-1]))
+            why = f"hosts: {stated} stated; the agents of the attempt are on {known}"
+            _add(index, "placement.agent", begin, why)
+
+
+def _check_concurrency(index: PackageIndex, runs: Sequence[PlacedRun]) -> None:
+    """Check that no more runs were at work at once than the settings permit, as far as clocks are known."""
+    most = index.directory.settings.campaign.concurrency
+    changes: list[tuple[int, int, Begin]] = []
+    for run in runs:
+        tolerance = _microseconds(clock_tolerance([run.begin]))
+        start, end = run.started + tolerance, run.work_end - tolerance
+        if start < end:
+            changes += [(start, 1, run.begin), (end, -1, run.begin)]
+    changes.sort(key=lambda change: change[:2])
+    at_work = 0
+    for _, change, begin in changes:
+        at_work += change
+        if at_work > most:
+            why = f"with it {at_work} attempts are at work at once; the settings have concurrency: {most}"
+            _add(index, "campaign.concurrency", begin, why)
+            return
 
 
 def _check_time(index: PackageIndex, run: PlacedRun, agent: AgentState) -> None:

@@ -4,13 +4,15 @@ A changed error, network, seed or forecast changes most later proposals. Each tr
 lines before it, so that one difference does not cause the next. The linear algebra of another machine may differ in the
 last bits, which rarely changes a proposal: one that follows from a bound that is rounded differently is such a
 difference, and no fault. Measurements are in docs/research/packages.md.
+
+Settings can make each proposal take hours. After a time limit the proposals that were made are compared.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from aiperf_orch.campaign.layout import MEMBERS
@@ -20,6 +22,8 @@ from aiperf_orch.records.journal import AttemptRecord, Created, Opened, Proposal
 from aiperf_orch.search import SEARCH_VERSION, JournalSearch
 from aiperf_orch.search.reference import has_reference_proposals
 from aiperf_orch.util.errors import NetworkError
+from aiperf_orch.util.signals import time_limit
+from aiperf_orch.util.units import format_duration
 
 _OFFSETS: Final = tuple(sign * 10.0**-digits for digits in range(15, 9, -1) for sign in (1, -1))
 """Offsets of bounds, the least first, by which arithmetic of another machine is imitated."""
@@ -28,12 +32,25 @@ _MOST_EXPLAINED: Final = 20
 """Number of unexplained differences after which another machine's arithmetic is not tried, which takes 13 proposals."""
 
 
+class _OutOfTimeError(Exception):
+    """The time limit has passed."""
+
+
 @dataclass
 class _Tally:
-    """Numbers of proposals that were made again, and that differ by arithmetic only."""
+    """Proposals that were made again.
+
+    Attributes:
+        replayed: their number.
+        by_arithmetic: number of those that differ by arithmetic only.
+        differing: trials whose proposals differ otherwise, each with the reason.
+        out_of_time: whether the time limit ended the replay.
+    """
 
     replayed: int = 0
     by_arithmetic: int = 0
+    differing: list[tuple[int, str]] = field(default_factory=list)
+    out_of_time: bool = False
 
 
 def check_replay(index: PackageIndex, request: ReplayRequest) -> None:
@@ -48,14 +65,20 @@ def check_replay(index: PackageIndex, request: ReplayRequest) -> None:
         faults.remark("replay.version", where, _other_versions(versions))
         if not known:
             return
-    differing, tally = _replay(index, _drawn(known, request))
-    if differing and not has_reference_proposals():
+    drawn = _drawn(known, request)
+    limit = request.time_limit(len(drawn))
+    tally = _replay(index, drawn, limit)
+    if tally.differing and not has_reference_proposals():
         why = "this installation does not make the proposals that its version of the search should: use another NumPy"
         faults.remark("replay.installation", where, f"proposals differ, and are not judged: {why}")
         return
-    for trial, why in differing:
+    for trial, why in tally.differing:
         faults.add("proposal.replay", index.at_submission(index.result.state.trials[trial]), why)
-    faults.remark("replay.done", where, _summary(tally, len(known), request, len(differing)))
+    if tally.out_of_time:
+        ended = f"the time limit of {format_duration(limit)} ended the replay; --replay-time DURATION sets another one"
+        faults.remark("replay.time", where, f"{_summary(tally, len(drawn), request)}; {ended}")
+    else:
+        faults.remark("replay.done", where, _summary(tally, len(known), request))
     if tally.by_arithmetic:
         why = "by the last digits of its numbers, as on a machine with other linear algebra"
         faults.remark("replay.arithmetic", where, f"{tally.by_arithmetic} of {tally.replayed} proposals differ {why}")
@@ -91,26 +114,35 @@ def _drawn(trials: set[int], request: ReplayRequest) -> set[int]:
     return set(order[: request.most])
 
 
-def _replay(index: PackageIndex, drawn: set[int]) -> tuple[list[tuple[int, str]], _Tally]:
-    """Trials whose proposals differ, each with the reason, and the numbers of all."""
-    search = JournalSearch(index.directory.settings)
+def _replay(index: PackageIndex, drawn: set[int], seconds: float) -> _Tally:
+    """Propose the drawn trials again, in the order of the journal, until all are done or the time is over."""
     tally = _Tally()
-    differing: list[tuple[int, str]] = []
-    for entry in index.entries:
-        if not isinstance(entry, Submitting):
-            search.feed(entry)
-            continue
-        for record in entry.attempts:
-            if record.proposal is None:
-                continue
-            why = _difference(search, record.trial, record.proposal) if record.trial in drawn else None
-            tally.replayed += record.trial in drawn
-            if why is not None and len(differing) < _MOST_EXPLAINED and _by_arithmetic(search, record):
-                tally.by_arithmetic += 1
-            elif why is not None:
-                differing.append((record.trial, why))
-            search.started(record.trial, record.proposal)
-    return differing, tally
+    try:
+        with time_limit(seconds, _OutOfTimeError):
+            search = JournalSearch(index.directory.settings)
+            for entry in index.entries:
+                if not isinstance(entry, Submitting):
+                    search.feed(entry)
+                    continue
+                for record in entry.attempts:
+                    if record.proposal is None:
+                        continue
+                    if record.trial in drawn:
+                        _compare(search, record, record.proposal, tally)
+                    search.started(record.trial, record.proposal)
+    except _OutOfTimeError:
+        tally.out_of_time = True
+    return tally
+
+
+def _compare(search: JournalSearch, record: AttemptRecord, proposal: ProposalRecord, tally: _Tally) -> None:
+    """Propose a trial again, and count it once it is compared."""
+    why = _difference(search, record.trial, proposal)
+    if why is not None and len(tally.differing) < _MOST_EXPLAINED and _by_arithmetic(search, record):
+        tally.by_arithmetic += 1
+    elif why is not None:
+        tally.differing.append((record.trial, why))
+    tally.replayed += 1
 
 
 def _difference(search: JournalSearch, trial: int, recorded: ProposalRecord) -> str | None:
@@ -149,9 +181,9 @@ def _with_dropout_of(recorded: ProposalRecord, proposed: ProposalRecord) -> Prop
     return proposed.model_copy(update={"hyperparameters": own.model_copy(update={"dropout": dropout})})
 
 
-def _summary(tally: _Tally, known: int, request: ReplayRequest, differing: int) -> str:
+def _summary(tally: _Tally, wanted: int, request: ReplayRequest) -> str:
     drawn = f", drawn by the number {request.draw}" if request.most is not None else ""
-    differ = f"{differing} differ" if differing else "none differs"
+    differ = f"{len(tally.differing)} differ" if tally.differing else "none differs"
     if tally.by_arithmetic:
         differ += f", but for {tally.by_arithmetic} by arithmetic"
-    return f"{tally.replayed} of {known} proposals were made again{drawn}: {differ}"
+    return f"{tally.replayed} of {wanted} proposals were made again{drawn}: {differ}"

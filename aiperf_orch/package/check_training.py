@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
+from typing import Final
 
 from aiperf_orch.campaign.counted_epochs import trial_plan
 from aiperf_orch.campaign.events import best_epoch, count_epochs, read_attempt
@@ -23,6 +24,11 @@ from aiperf_orch.results.collected_trials import TrialRecords
 from aiperf_orch.util.dataset_catalogue import exact_sizes
 
 _Fault = tuple[str, str]
+_FREE_STEPS: Final = 5_000_000
+"""Epochs before all runs of a package, for a package of any size; some seconds."""
+_STEPS_PER_BYTE: Final = 5
+"""The same for each byte of a package; a trial of 20,000 epochs that is requeued 300 times needs half of it."""
+_TOO_MANY: Final = "its trials are continued more often than in any campaign: no further run was checked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +53,17 @@ def check_training(index: PackageIndex) -> None:
     """Check all runs of all trials."""
     training = index.directory.settings.training
     sizes = _sizes(index)
+    steps = _FREE_STEPS + _STEPS_PER_BYTE * index.package.size
     for records in index.trials:
         proposal = records.trial.proposal
         limit = training.epochs_of_round(proposal.round)
         patience = training.patience_of_round(proposal.round)
         for run in _runs(index, records):
             where = str(MEMBERS.events(run.begin.trial, run.begin.attempt, run.begin.run))
+            steps -= sum(map(len, run.before))
+            if steps < 0:
+                index.faults.add("training.effort", where, _TOO_MANY)
+                return
             found = [
                 *_gaps(run),
                 *_measurements(index, run, sizes),
@@ -81,15 +92,14 @@ def _runs(index: PackageIndex, records: TrialRecords) -> Iterator[_Run]:
     ends = {(end.attempt, end.run): end for end in records.ends}
     several = len(records.begins) > 1
     everything = _all_epochs(index, records) if several else {}
-    counted: list[Epoch] = []
-    written: list[Epoch] = []
+    counted: dict[int, Epoch] = {}
+    written: dict[int, Epoch] = {}
     for begin in records.begins:
         key = begin.attempt, begin.run
         epochs = sorted(own.get(key, ()), key=attrgetter("epoch"))
-        before = [count_epochs(counted), count_epochs(written)] if several else [{}]
-        yield _Run(begin, epochs, ends.get(key), before)
-        counted += epochs
-        written += everything.get(key, epochs)
+        yield _Run(begin, epochs, ends.get(key), [counted, written] if several else [{}])
+        counted = count_epochs([*counted.values(), *epochs])
+        written = count_epochs([*written.values(), *everything.get(key, epochs)])
 
 
 def _all_epochs(index: PackageIndex, records: TrialRecords) -> dict[tuple[int, int], list[Epoch]]:

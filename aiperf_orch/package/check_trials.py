@@ -49,8 +49,11 @@ def check_trials(index: PackageIndex) -> None:
         if name.startswith(f"{MEMBERS.specs_folder}/") and name not in known:
             faults.add("trial.unlisted", name, "is of a trial that is not in the journal")
     networks = _Networks(index)
+    settings = index.directory.settings
+    data = DataRecord.model_validate(settings.data.without_paths())
+    training = TrainingRecord.model_validate(settings.training)
     for trial in state.trials.values():
-        spec = _specification(index, trial)
+        spec = _specification(index, trial, data, training)
         networks.check(trial, spec)
 
 
@@ -68,7 +71,9 @@ def _check_attempts(index: PackageIndex) -> None:
         latest[record.trial] = record.attempt, record.spec_sha256
 
 
-def _specification(index: PackageIndex, trial: TrialState) -> TrialSpec | None:
+def _specification(
+    index: PackageIndex, trial: TrialState, data: DataRecord, training: TrainingRecord
+) -> TrialSpec | None:
     """Read a specification and check it against journal and settings; None when it is missing or unreadable."""
     faults, name = index.faults, str(MEMBERS.spec(trial.trial))
     if name not in index.package.hashes:
@@ -93,8 +98,8 @@ def _specification(index: PackageIndex, trial: TrialState) -> TrialSpec | None:
         "seed": trial_seed(settings.campaign.seed, trial.trial),
         "epochs": settings.training.epochs_of_round(proposal.round),
         "patience": settings.training.patience_of_round(proposal.round),
-        "data": DataRecord.model_validate(settings.data.without_paths()),
-        "training": TrainingRecord.model_validate(settings.training),
+        "data": data,
+        "training": training,
         "parent_error": _parent_error(index, trial),
     }
     for field, value in expected.items():

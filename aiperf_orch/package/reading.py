@@ -278,7 +278,7 @@ def _check_strict(name: str, data: bytes, faults: Faults) -> None:
         faults.add("json.strict", f"{name}:{len(lines) + 1}", "the last line is torn")
     for number, line in enumerate(lines, start=1):
         try:
-            strict_json.loads(line)
+            strict_json.check(line)
         except ValueError as error:
             faults.add("json.strict", f"{name}:{number}", str(error))
 

@@ -30,6 +30,7 @@ from aiperf_orch.package.check_speeds import check_speeds
 from aiperf_orch.package.check_tables import check_manifest, check_tables
 from aiperf_orch.package.check_training import check_training
 from aiperf_orch.package.check_trials import check_trials
+from aiperf_orch.package.check_unusual import check_unusual
 from aiperf_orch.package.check_weights import check_weights
 from aiperf_orch.package.findings import Fault, Faults
 from aiperf_orch.package.package_index import PackageIndex, index_package
@@ -142,6 +143,7 @@ def check_package(package: Package, faults: Faults) -> PackageIndex | None:
     check_report(index, manifest)
     check_scripts(index, manifest)
     check_weights(index)
+    check_unusual(index)
     return index
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from functools import cache
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -25,9 +26,21 @@ class Record(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    def model_post_init(self, _context: object) -> None:
+        """Replace the set of the given fields, which pydantic keeps for each record, by one for the class.
+
+        It has up to 2 KB and is used by nothing; a journal of 10,000 trials has 120,000 records.
+        """
+        object.__setattr__(self, "__pydantic_fields_set__", _names_of_fields(type(self)))
+
     def to_line(self) -> str:
         """The record as one line of JSON, without its newline."""
         return self.model_dump_json()
+
+
+@cache
+def _names_of_fields(record: type[Record]) -> set[str]:
+    return set(record.model_fields)
 
 
 def first_error(error: ValidationError) -> str:

@@ -11,7 +11,6 @@ import itertools
 import json
 import math
 import os
-import signal
 import socket
 import sys
 import tempfile
@@ -39,7 +38,7 @@ from aiperf_orch.trial.runtime.process_group import ProcessGroup
 from aiperf_orch.trial.runtime.trainer import TrialFailedError
 from aiperf_orch.trial.training import sharding
 from aiperf_orch.trial.training.torch_trainer import TorchTrainer
-from aiperf_orch.util.signals import handle_signals
+from aiperf_orch.util.signals import time_limit
 
 _EPOCHS: Final = 2  # the first one is a warm-up
 _PRODUCT_SECONDS: Final = 1.5  # per precision
@@ -102,7 +101,7 @@ def measure(settings: SiteSettings | None, scale: float) -> Bench:
         products = _products(device, _PRODUCT_SECONDS * scale)
     cores = len(os.sched_getaffinity(0))
     side, batch = _workload(settings, cores, on_accelerator=accelerator is not None)
-    with _part("data loading", "rate of the loaders", missing), _time_limit(_OPENING_TIMEOUT):
+    with _part("data loading", "rate of the loaders", missing), time_limit(_OPENING_TIMEOUT, _PartTimeoutError):
         data = _data_rate(settings, device, side, batch, _DATA_SECONDS * scale)
     with _part("training", f"ResNet-50 at {side} px", missing):
         recipe = settings.training if settings else TrainingSettings(precision="auto")
@@ -142,21 +141,6 @@ def _part(name: str, description: str, missing: dict[str, str]) -> Iterator[None
         missing[name] = str(failure)
     except Exception as error:  # drivers and damaged files raise exceptions of any type
         missing[name] = f"{type(error).__name__}: {error}"[:_MAX_MESSAGE]
-
-
-@contextmanager
-def _time_limit(seconds: float) -> Iterator[None]:
-    """Raise `_PartTimeoutError` after a time, by a signal."""
-
-    def on_alarm(_number: int, _frame: object) -> None:
-        raise _PartTimeoutError
-
-    with handle_signals([signal.SIGALRM], on_alarm):
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-        try:
-            yield
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _products(device: torch.device, seconds: float) -> list[MatrixProduct]:

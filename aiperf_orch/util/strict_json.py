@@ -6,8 +6,26 @@ import json
 from collections import Counter
 from typing import Any, Final, NoReturn
 
+from pydantic_core import from_json, to_json
+
 _DEEPEST: Final = 32
 _NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
+
+
+def check(data: bytes) -> None:
+    """Check a JSON text in UTF-8 as `loads` does, in a quarter of the time for text that aiperf-orch wrote.
+
+    Text that a fast reader and writer give back byte for byte has no key twice, which would be lost, and no constants.
+
+    Raises:
+        ValueError: with the reason, when it is not valid.
+    """
+    try:
+        unchanged = to_json(from_json(data, allow_inf_nan=False)) == data.removesuffix(b"\n")
+    except ValueError:
+        unchanged = False
+    if not unchanged or _may_be_deep(data):
+        loads(data)
 
 
 def loads(data: bytes) -> Any:

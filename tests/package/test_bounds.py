@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from aiperf_orch.campaign.events import count_epochs
 from aiperf_orch.network import morphisms
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.network.morphisms import Edit
 from aiperf_orch.network.seeds import small_residual
-from aiperf_orch.package import check_trials, findings
+from aiperf_orch.package import check_training, check_trials, findings
 from aiperf_orch.package.package_index import MOST_ATTEMPTS, PackageIndex
 from aiperf_orch.package.verify import Verification, verify
+from aiperf_orch.records.events import Epoch
 from package.package_changes import set_proposal
 
 
@@ -137,3 +142,32 @@ def test_a_trial_with_more_attempts_than_there_can_be_is_refused(tampered: Any, 
     assert [(fault.id, fault.message) for fault in found.faults] == [
         ("journal.attempts", "trial 0 has 100 attempts; no campaign makes more than 99")
     ]
+
+
+def test_epochs_before_the_runs_of_a_package_are_bounded(
+    tampered: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[int] = []
+
+    def recording(epochs: Iterable[Epoch]) -> dict[int, Epoch]:
+        known = count_epochs(epochs)
+        counted.append(len(known))
+        return known
+
+    monkeypatch.setattr(check_training, "count_epochs", recording)
+    monkeypatch.setattr(check_training, "_STEPS_PER_BYTE", 0)
+    monkeypatch.setattr(check_training, "_FREE_STEPS", 40)
+    files = {}
+    for run in range(20):  # each continues after the two epochs of the first one
+        lines = [{**line, "run": run} for line in tampered.lines("events/00002-1.0.jsonl")]
+        lines = lines[:3] if run == 0 else lines[:1]
+        files[run] = b"".join(json.dumps(line, separators=(",", ":")).encode() + b"\n" for line in lines)
+    tampered.files |= {f"events/00002-1.{run}.jsonl": data for run, data in files.items()}
+    recorded = [
+        {"run": run, "size": len(data), "sha256": hashlib.sha256(data).hexdigest()} for run, data in files.items()
+    ]
+    tampered.each("ended", lambda item: item.update(files=recorded) if item["trial"] == 2 else None)
+    found = checked(tampered, tmp_path)
+    where = [fault.where for fault in found.faults if fault.id == "training.effort"]
+    assert where == ["events/00002-1.10.jsonl"]  # the ten runs after the first one have four epochs each
+    assert sum(counted) <= 60  # 91 without a bound, 12 of which are of other trials

@@ -12,7 +12,7 @@ import pytest
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.package.packing import write_package
 from aiperf_orch.package.verify import verify
-from aiperf_orch.records.journal import SEARCH_EXHAUSTED, Finished
+from aiperf_orch.records.journal import SEARCH_EXHAUSTED, Finished, Opened
 from package.package_changes import shift
 from package_fixtures import TRUE_SETTINGS, TamperedPackage
 from placed_campaign import PlacedCampaignBuilder
@@ -133,6 +133,10 @@ FAULTY: dict[str, tuple[Change, str, str, str]] = {
     "another allocation": (
         _begin("00000-1.0.jsonl", allocation="other-a00001"),
         "placement.agent", "events/00000-1.0.jsonl:1", "allocation: other-a00001 stated",
+    ),
+    "an agent on which it was not placed": (
+        _begin("00003-1.0.jsonl", agent="gpu7.1", allocation=None, job="by hand", hosts=["gpu7"]),
+        "placement.agent", "events/00003-1.0.jsonl:1", "the journal placed the attempt on n1.example.org.2",
     ),
     "a second node without an agent": (
         _begin("00000-1.0.jsonl", hosts=["n1.example.org", "n9"]),
@@ -283,6 +287,57 @@ def test_trials_on_several_nodes_share_none_of_them(tmp_path: Path) -> None:
     for trial, on in placed.items():
         made.run_on(on, trial, 39, at=10)
     assert _verified(made, tmp_path) == ["placement.overlap"]
+
+
+def test_trials_on_several_nodes_have_the_nodes_of_their_placement(tmp_path: Path) -> None:
+    made = _three_nodes(tmp_path)
+    made.place(0, on="n1.1,n2.1")
+    begin = made.placed_begin(10, on="n1.1,n3.1")
+    made.run(begin, [made.epoch(1, 40, start=21)], 40)
+    assert _verified(made, tmp_path) == ["placement.agent"]
+
+
+@pytest.mark.parametrize(
+    ("opened", "expected"), [(None, ["placement.agent"]), (1, ["placement.agent"]), (5, []), (60, ["placement.agent"])]
+)
+def test_only_another_controller_explains_a_placement_that_the_journal_lacks(
+    opened: float | None, expected: list[str], tmp_path: Path
+) -> None:
+    """A controller was killed after it wrote the order of a second placement, and before it wrote the journal."""
+    made = build_placed_campaign(tmp_path / "campaign")
+    name = made.allocate(nodes=2)
+    made.join("n1.1", -5, allocation=name)
+    made.join("n2.1", -5, allocation=name)
+    if opened == 1:
+        made.write(Opened, at=1, host="login1", pid=5)
+    made.place(0, on="n1.1", at=2)
+    if opened == 5:
+        made.write(Opened, at=5, host="login1", pid=5)
+    made.run_on("n2.1", 0, 39, at=10)
+    if opened == 60:
+        made.write(Opened, at=60, host="login1", pid=5)
+    assert _verified(made, tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    ("concurrency", "begin", "expected"),
+    [(1, 30, ["campaign.concurrency"]), (1, 45, []), (2, 30, [])],
+    ids=["at once", "one after the other, by clocks that differ", "as many as permitted"],
+)
+def test_no_more_trials_are_at_work_than_the_settings_permit(
+    concurrency: int, begin: float, expected: list[str], tmp_path: Path
+) -> None:
+    campaign = {"duration": "1h", "concurrency": concurrency}
+    training = TRUE_SETTINGS["training"] | {"warmup_epochs": [1], "epochs": 1}
+    made = build_placed_campaign(tmp_path / "campaign", campaign=campaign, training=training)
+    name = made.allocate(nodes=2)
+    for trial in (0, 1):
+        made.join(f"n{trial}.1", -5, allocation=name)
+    for trial in (0, 1):
+        made.place(trial, on=f"n{trial}.1", at=2)
+    made.run_on("n0.1", 0, 59, at=10)
+    made.run_on("n1.1", 1, 99, at=begin)
+    assert _verified(made, tmp_path) == expected
 
 
 @pytest.mark.parametrize(

@@ -178,6 +178,47 @@ def test_an_installation_without_the_reference_proposals_does_not_judge(
     assert [remark.id for remark in found.remarks] == ["replay.installation"]
 
 
+@pytest.mark.parametrize("endless", ["propose", "feed"])
+def test_the_replay_ends_with_its_time_limit(
+    endless: str, honest: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    begun: list[object] = []
+
+    def never_ends(self: JournalSearch, *_: Any, **_options: Any) -> Any:
+        begun.append(self)
+        while True:
+            pass
+
+    monkeypatch.setattr(JournalSearch, endless, never_ends)
+    found = verify(honest, replay=ReplayRequest(seconds=0.2))
+    assert begun
+    assert shown(found) == []
+    assert [(remark.id, remark.message) for remark in found.remarks] == [
+        (
+            "replay.time",
+            "0 of 16 proposals were made again: none differs; the time limit of 0.2s ended the replay; "
+            "--replay-time DURATION sets another one",
+        )
+    ]
+
+
+def test_proposals_before_the_time_limit_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    propose = JournalSearch.propose
+
+    def ends_at_trial_12(self: JournalSearch, trial: int, **options: Any) -> Any:
+        if trial == 12:
+            raise check_replay._OutOfTimeError
+        return propose(self, trial, **options)
+
+    package = make(tmp_path, Forgery(error={0: 0.25}))
+    monkeypatch.setattr(JournalSearch, "propose", ends_at_trial_12)
+    found = verify(package, replay=ReplayRequest())
+    assert {fault.id for fault in found.faults} == {"proposal.replay"}
+    assert found.remarks[0].id == "replay.time"
+    assert found.remarks[0].message.startswith(f"12 of 16 proposals were made again: {len(found.faults)} differ; ")
+    assert "the time limit of 1m02s ended the replay" in found.remarks[0].message
+
+
 def test_a_package_with_faults_is_not_replayed(tampered: Any, tmp_path: Path) -> None:
     tampered.files.pop("trials/00002.json")
     found = verify(tampered.write(tmp_path / "tampered.tar.gz"), replay=ReplayRequest())
@@ -206,9 +247,26 @@ def test_options_become_a_request(wanted: str | None, draw: int | None, request_
         assert request_[1] in (None, made.draw)
 
 
+def test_the_time_limit_grows_with_the_proposals_unless_it_is_given() -> None:
+    assert ReplayRequest().time_limit(50) == 65
+    given = replay_request("20", 5, "30m")
+    assert given is not None
+    assert given.time_limit(50) == 1800
+
+
 @pytest.mark.parametrize(
-    ("wanted", "draw"), [("package.tar.gz", None), ("0", None), ("all", 3), (None, 3), ("²", None)]
+    ("wanted", "draw", "duration"),
+    [
+        ("package.tar.gz", None, None),
+        ("0", None, None),
+        ("all", 3, None),
+        (None, 3, None),
+        ("²", None, None),
+        (None, None, "30m"),
+        ("all", None, "soon"),
+        ("all", None, "0s"),
+    ],
 )
-def test_options_that_fit_no_request_are_refused(wanted: str | None, draw: int | None) -> None:
+def test_options_that_fit_no_request_are_refused(wanted: str | None, draw: int | None, duration: str | None) -> None:
     with pytest.raises(UsageError, match="--replay"):
-        replay_request(wanted, draw)
+        replay_request(wanted, draw, duration)
