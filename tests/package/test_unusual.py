@@ -14,7 +14,7 @@ from aiperf_orch.package import check_unusual
 from aiperf_orch.package.packing import write_package
 from aiperf_orch.package.verify import verify
 from aiperf_orch.records.events import Epoch
-from aiperf_orch.records.journal import Finished, Paused, Resumed
+from aiperf_orch.records.journal import Finished, Paused, Resumed, Stopped
 from aiperf_orch.settings.models import SiteSettings
 from campaign_builder import CampaignBuilder
 
@@ -56,7 +56,11 @@ def write_campaign(
         trainer: of the settings.
         change: of each epoch.
     """
-    settings = {**SETTINGS, "training": {**SETTINGS["training"], "trainer": trainer}}
+    settings = {
+        **SETTINGS,
+        "campaign": {**SETTINGS["campaign"], "max_trials": trials},
+        "training": {**SETTINGS["training"], "trainer": trainer},
+    }
     made = CampaignBuilder(path / "campaign", SiteSettings.model_validate(settings))
     chance = Random(5)
     clock = 0.0
@@ -126,7 +130,7 @@ def test_epochs_that_are_faster_alone_on_their_node(tmp_path: Path) -> None:
         line = made.end(now, trial, reason=reason, best_error=best.error, best_epoch=best.epoch)
         made.events(begin, *epochs, line, trial=trial)
         made.ended(trial, reason=reason, first_begin=begin.time, at=now)
-    made.write(Finished, reason="done", by_deadline=False)
+    made.write(Stopped)
     write_package(made.directory, tmp_path / "package.tar.gz", with_pseudonyms=False)
     assert remarks(tmp_path / "package.tar.gz") == []
 

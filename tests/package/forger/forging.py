@@ -14,8 +14,8 @@ from package.forger.changes import Change, random_change
 from package.forger.derive import derive
 from package.forger.records import Records, restate
 
-_MADE_AGAIN: Final = ("table.", "system.contents", "system.missing", "manifest.contents", "report.")
-"""Faults of files that `restate` computes again."""
+_MADE_AGAIN: Final = ("table.", "system.contents", "system.missing", "manifest.contents", "report.", "script.")
+"""Faults of files that can be computed again."""
 _VERDICT: Final = ("score", "error", "regulated_score", "rankable", "missed_rules", "simulated")
 
 

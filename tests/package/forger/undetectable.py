@@ -29,6 +29,7 @@ UNDETECTABLE: Final[dict[tuple[str, str], str]] = {
     **{("Edit", field): _PROPOSED for field in ("kind", "at", "kernel")},
     ("lines", "begin"): _LESS,
     ("lines", "epoch"): _LESS,
+    ("lines", "finished"): "a campaign that did not finish misses one rule more",
     ("Settings", "campaign.duration"): _COMMITMENT,
 }
 """(kind of record, field) -> why verify finds no fault. `times` are shifted together, `lines` are removed."""
