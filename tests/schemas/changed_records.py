@@ -14,7 +14,7 @@ from schemas.validation import ecma_pattern, schema_of
 SCHEDULERS = ("local", "slurm", "pbs", "agents")
 # a text for each pattern of a schema
 TEXTS = (
-    "0" * 64, "0" * 32, "sha256:" + "0" * 64, "2026-01-02T03:04:05.678Z", "90s", "qk3f9", "qk3f9-w00001[3]", "n1.1",
+    "0" * 64, "0" * 32, "sha256:" + "0" * 64, "2026-01-02T03:04:05.678Z", "90s", "qk3f9-w00001[3]", "qk3f9", "n1.1",
     "torch", "2.11.0+cpu", "x",
 )  # fmt: skip
 ANYTHING: tuple[Any, ...] = (
@@ -114,7 +114,15 @@ def variants(value: Any) -> list[Any]:
         case float():
             return [str(value), -value, value + 1e9]
         case str():
-            return [f"{value}\n", f"\n{value}", value.translate(DIGITS), value.upper(), value * 200, [value]]
+            return [
+                f"{value}\n",
+                f"\n{value}",
+                value.translate(DIGITS),
+                re.sub(r"[0-9]([^0-9]*)$", "\u0663\\1", value),
+                value.upper(),
+                value * 200,
+                [value],
+            ]
         case list():
             return [value * 2, [*value, None], [*value, "x"], {"0": value}]
         case dict():
