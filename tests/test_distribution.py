@@ -30,6 +30,11 @@ def test_data_files_of_the_checkout_are_in_the_package(folder: str) -> None:
     assert {path.name for path in (_ROOT / folder).iterdir() if path.is_file()} <= packaged
 
 
+def test_schemas_of_the_checkout_are_in_the_package() -> None:
+    packaged = {item.name for item in (files("aiperf_orch") / "schemas").iterdir()}
+    assert {path.name for path in (_ROOT / "aiperf_orch" / "schemas").iterdir()} == packaged
+
+
 def test_modules_of_the_checkout_are_in_the_package() -> None:
     installed = Path(aiperf_orch.__file__).parent
     for path in (_ROOT / "aiperf_orch").rglob("*.py"):

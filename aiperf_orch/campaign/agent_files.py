@@ -227,7 +227,7 @@ class HeartbeatReader:
             TransientError: When it cannot be read for now, or was there before.
         """
         try:
-            found = Heartbeat.model_validate_json(_read_now(self.path))
+            found = Heartbeat.model_validate_json(_read_now(self.path), strict=True)
         except FileNotFoundError:
             if self.last is not None:
                 raise _absent(self.path) from None

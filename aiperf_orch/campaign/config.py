@@ -13,7 +13,7 @@ from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.settings.schedulers import LocalSettings
 from aiperf_orch.settings.yaml_text import parse_yaml
 from aiperf_orch.util.errors import NewerVersionError, RecordError
-from aiperf_orch.util.units import Timestamp
+from aiperf_orch.util.units import NumberOnly, Timestamp
 
 
 class CampaignConfig(Record):
@@ -24,7 +24,7 @@ class CampaignConfig(Record):
     values are hashed with `salt` in a package, whose copy of campaign.yaml has none.
     """
 
-    version: Literal[1, 2] = 2
+    version: Annotated[Literal[1, 2], NumberOnly] = 2
     tag: Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{4}$")]
     salt: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None
     created: Timestamp

@@ -278,7 +278,7 @@ def _collect_reports(files: Path, outcome: ProbeOutcome) -> None:
         text = _read(files / report_name(rank))
         if text is not None:
             with suppress(ValidationError):  # of another version of aiperf-orch: counts as missing
-                outcome.reports[rank] = NodeReport.model_validate_json(text)
+                outcome.reports[rank] = NodeReport.model_validate_json(text, strict=True)
 
 
 def _read(path: Path) -> str | None:

@@ -39,7 +39,16 @@ _NODE_LOST_EXIT_CODE: Final = "-20"
 
 
 class AccountedTimes(BaseModel):
-    """The checked fields of an accounting line."""
+    """The checked fields of an accounting line; other keys are ignored.
+
+    Attributes:
+        name: Name of the job.
+        start: Start of the run in UTC; None where it is not known.
+        end: End of the run in UTC; None where it is not known.
+        state: State of the job in the words of the scheduler.
+        exit_code: Exit code as the scheduler prints it.
+        nodes: Names of the job's nodes; ignored where it is no list.
+    """
 
     name: str
     start: Timestamp | None = None
@@ -125,7 +134,7 @@ def read_accounting(index: PackageIndex, names: Mapping[str, Key], kind: str) ->
     for number, line in enumerate(file.read_bytes().split(b"\n")[:-1], start=1):
         where = f"{file.name}:{number}"
         try:
-            job = AccountedTimes.model_validate_json(line)
+            job = AccountedTimes.model_validate_json(line, strict=True)
         except ValidationError as error:
             index.faults.add("accounting.format", where, f"not a job: {first_error(error)}")
             continue

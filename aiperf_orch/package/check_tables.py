@@ -10,12 +10,23 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any, Final
 
-from aiperf_orch.campaign.format_versions import PACKAGE, format_of_package, package_format
+from pydantic import ValidationError
+
+from aiperf_orch.campaign.format_versions import (
+    NEWER_VERSION,
+    PACKAGE,
+    explain_newer,
+    format_of_package,
+    package_format,
+    writer_in,
+)
 from aiperf_orch.campaign.layout import MEMBERS
 from aiperf_orch.package.findings import Faults
+from aiperf_orch.package.manifest import Manifest
 from aiperf_orch.package.package_index import PackageIndex
 from aiperf_orch.package.reading import MANIFEST, SYSTEM, Package
 from aiperf_orch.package.system_json import best_weights, system_description
+from aiperf_orch.records.base import first_error
 from aiperf_orch.results.rules import rules_of
 from aiperf_orch.results.tables import (
     LATER_COLUMNS,
@@ -54,6 +65,12 @@ def check_manifest(package: Package, faults: Faults) -> dict[str, Any]:
     for name in sorted(present & stated.keys()):
         if package.hashes[name] != stated[name]:
             faults.add("manifest.hash", name, "is not the file that the manifest lists: its SHA-256 differs")
+    try:
+        Manifest.model_validate(manifest, strict=True)
+    except ValidationError as error:
+        fault = first_error(error)
+        newer = explain_newer(PACKAGE, None, writer_in(manifest.get("versions")), fault)
+        faults.add(NEWER_VERSION if newer else "manifest.format", MANIFEST, newer or fault)
     return dict(manifest)
 
 

@@ -15,7 +15,7 @@ Positive = Annotated[int, Field(ge=1, lt=10**60)]
 Operations = Annotated[int, Field(ge=0, lt=10**60)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
-JobName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{2,14}(\[\d{1,7}\])?$")]
+JobName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{2,14}(\[[0-9]{1,7}\])?$")]
 EnergyOf = Literal["accelerators", "processors", "accelerators+processors"]
 """Parts whose energy was measured; of a processor it is that of its package."""
 Version = Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+_-]{0,79}$")]

@@ -10,7 +10,7 @@ from aiperf_orch.records.agents import AgentName
 from aiperf_orch.records.base import EndReason, Error, JobName, Natural, Operations, Positive, Record, Sha256, Version
 from aiperf_orch.records.operations import OperationsPerImage
 from aiperf_orch.records.trial import Hyperparameters
-from aiperf_orch.util.units import Timestamp
+from aiperf_orch.util.units import NumberOnly, Timestamp
 
 JOURNAL_FORMAT: Final = 2
 """Version of this format, which the first line states. Raise it with every incompatible change, a new key included."""
@@ -138,7 +138,7 @@ class Created(_ExtendedRecord, _Entry):
     type: Literal["created"] = "created"
     settings_sha256: Sha256
     version: str
-    format: Literal[1, 2] = 1
+    format: Annotated[Literal[1, 2], NumberOnly] = 1
     search: Positive | None = None
 
 

@@ -6,26 +6,35 @@ without a change of this format.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationInfo
 
 from aiperf_orch.records.base import Error, Natural, Positive, Record, Sha256
 from aiperf_orch.records.operations import OperationsPerImage
 from aiperf_orch.util import dataset_catalogue
 from aiperf_orch.util.dataset_catalogue import DATASET_SIZES, DatasetName
-from aiperf_orch.util.units import Seconds, exact_duration
+from aiperf_orch.util.units import WRITTEN_DURATION, NumberOnly, Seconds, exact_duration
 
 SPECIFICATION_FORMAT: Final = 1
 """Version of this format. Raise it with every incompatible change, a new key included."""
 
 _Count = Annotated[int, Field(ge=1, le=10**9)]
-_Duration = Annotated[
-    Seconds,
-    Field(gt=0, le=366 * 86400),
-    BeforeValidator(lambda value: exact_duration(value) if isinstance(value, float) else value),  # of a settings object
-]
-_Share = Annotated[float, Field(ge=0, le=1, strict=False)]
+
+
+def _of_settings(value: Any, info: ValidationInfo) -> Any:
+    """A duration of a settings object, which is a number, as text; a file has seconds with their unit."""
+    if info.mode == "python":
+        return exact_duration(value) if isinstance(value, float) else value
+    if not isinstance(value, str) or not _WRITTEN_DURATION.match(value):
+        raise ValueError(f"must be a duration such as 600s, not {value!r:.60}")
+    return value
+
+
+_Duration = Annotated[Seconds, Field(gt=0, le=366 * 86400), BeforeValidator(_of_settings)]
+_WRITTEN_DURATION: Final = re.compile(WRITTEN_DURATION.replace("$", r"\Z"))
+_Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class SettingsRecord(Record):
@@ -69,7 +78,7 @@ class DataRecord(SettingsRecord):
 class SimulatedRecord(SettingsRecord):
     """Parameters of the simulated trainer; `epoch_seconds` is in seconds for the seed network."""
 
-    epoch_seconds: Annotated[float, Field(ge=0, le=3600, strict=False)] = 0.05
+    epoch_seconds: Annotated[float, Field(ge=0, le=3600)] = 0.05
     failure_rate: _Share = 0.0
     failure_reason: Literal["TRAINING_DIVERGED", "TRIAL_ERROR", "BAD_DATA", "LOST"] = "TRIAL_ERROR"
 
@@ -84,8 +93,8 @@ class TrainingRecord(SettingsRecord):
     patience_per_round: Annotated[int, Field(ge=0)] = 2
     max_patience: _Count = 20
     min_delta: _Share = 0.001
-    learning_rate: Annotated[float, Field(gt=0, le=100, strict=False)] = 0.1
-    final_learning_rate: Annotated[float, Field(ge=0, le=100, strict=False)] = 0.0
+    learning_rate: Annotated[float, Field(gt=0, le=100)] = 0.1
+    final_learning_rate: Annotated[float, Field(ge=0, le=100)] = 0.0
     momentum: _Share = 0.9
     weight_decay: _Share = 1e-4
     label_smoothing: _Share = 0.1
@@ -107,7 +116,7 @@ class Hyperparameters(Record):
 class TrialSpec(Record):
     """All that a trial needs to run, repeatedly and on any node."""
 
-    version: Literal[1] = SPECIFICATION_FORMAT
+    version: Annotated[Literal[1], NumberOnly] = SPECIFICATION_FORMAT
     campaign: str
     trial: Natural
     round: Natural

@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Final, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    JsonValue,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
 
 from aiperf_orch.util.units import Seconds
 
@@ -89,7 +102,31 @@ def _normalized_path(text: str) -> str:
     return str(PurePosixPath(text)) if text[0] == "/" else text  # the form in messages, where packages redact it
 
 
-def matching(pattern: str, words: str) -> AfterValidator:
+@dataclass(frozen=True)
+class Checked:
+    """Annotation of a text that a function checks, and returns, perhaps in another form.
+
+    Attributes:
+        check: Raises ValueError for a text that is refused.
+        pattern: What a JSON Schema can say of the check: a regular expression that is found in each accepted text.
+    """
+
+    check: Callable[[str], str]
+    pattern: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """The check, after those of the type."""
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """The schema of the type with the pattern."""
+        schema = handler(core)
+        if "pattern" in schema:
+            return schema | {"allOf": [*schema.get("allOf", []), {"pattern": self.pattern}]}
+        return schema | {"pattern": self.pattern}
+
+
+def matching(pattern: str, words: str) -> Checked:
     """A check that a whole text matches a pattern.
 
     Args:
@@ -103,7 +140,7 @@ def matching(pattern: str, words: str) -> AfterValidator:
             raise ValueError(f"must be {words}, not {text!r:.60}")
         return text
 
-    return AfterValidator(check)
+    return Checked(check, f"^({pattern})$")
 
 
 def _positive(seconds: float) -> float:
@@ -112,9 +149,9 @@ def _positive(seconds: float) -> float:
     return seconds
 
 
-Text = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_one_line)]
-AbsolutePath = Annotated[Text, AfterValidator(_normalized_path)]
-CsvText = Annotated[Text, AfterValidator(_no_formula)]
+Text = Annotated[str, Field(min_length=1, max_length=200), Checked(_one_line, r"^[^\x00-\x1f\x7f-\xa0\xad]*$")]
+AbsolutePath = Annotated[Text, Checked(_normalized_path, f"^(/|{HASHED.pattern}$)")]
+CsvText = Annotated[Text, Checked(_no_formula, "^[^=+@-]")]
 Duration = Annotated[Seconds, AfterValidator(_positive)]
 Count = Annotated[int, Field(ge=1, le=10**9)]
-Fraction = Annotated[float, Field(ge=0, le=1, strict=False)]
+Fraction = Annotated[float, Field(ge=0, le=1)]

@@ -33,6 +33,7 @@ from aiperf_orch.settings.schedulers import (
 )
 from aiperf_orch.util import dataset_catalogue
 from aiperf_orch.util.dataset_catalogue import DATASET_SIZES, DatasetName
+from aiperf_orch.util.units import NumberOnly
 
 MAX_CONCURRENCY: Final = 100_000
 """Number of trials that may run at once."""
@@ -65,7 +66,7 @@ class SystemSettings(Section):
     accelerator_model_name: CsvText | None = None
     accelerator_memory_capacity: Advanced[CsvText | None] = None
     accelerator_interconnect: Advanced[CsvText | None] = None
-    accelerator_peak_ops: Advanced[Annotated[float, Field(gt=0, le=1e21, strict=False)] | None] = Field(
+    accelerator_peak_ops: Advanced[Annotated[float, Field(gt=0, le=1e21)] | None] = Field(
         None, description="peak operations per second of one accelerator, in the precision of the training"
     )
     operating_system: Advanced[CsvText | None] = None
@@ -147,7 +148,7 @@ class NetworkSettings(Section):
     max_operations: Advanced[Annotated[int, Field(ge=1)] | None] = Field(
         None, description="operations to train one image, forward and backward"
     )
-    max_memory: Annotated[float, Field(gt=0, le=10**6, strict=False)] | None = Field(
+    max_memory: Annotated[float, Field(gt=0, le=10**6)] | None = Field(
         None,
         description="memory of one accelerator that training may take, in GiB, by an estimate of PyTorch's tensors",
     )
@@ -156,7 +157,7 @@ class NetworkSettings(Section):
 class SearchSettings(Section):
     """Architecture search and hyperparameter search (Ren et al. 2021; Jin et al. 2019)."""
 
-    kernel_sizes: Advanced[Annotated[list[Literal[1, 3, 5, 7]], Field(min_length=1)]] = [3, 5, 7]
+    kernel_sizes: Advanced[Annotated[list[Annotated[Literal[1, 3, 5, 7], NumberOnly]], Field(min_length=1)]] = [3, 5, 7]
     max_dropout: Advanced[Fraction] = 0.2
     batch_size: Annotated[list[Annotated[int, Field(ge=2, le=10**9)]], Field(min_length=2, max_length=2)] = Field(
         [32, 128], description="smallest and largest batch of one accelerator"
@@ -169,7 +170,7 @@ class SearchSettings(Section):
         3, description="edits from the seed to a child before any trial has ended"
     )
     neighbours: Advanced[Count] = 8
-    beta: Advanced[Annotated[float, Field(gt=0, strict=False)]] = Field(
+    beta: Advanced[Annotated[float, Field(gt=0)]] = Field(
         0.5, description="beta of the lower confidence bound mean - beta x std; 2.576 in the paper"
     )
     forecast_epoch: Advanced[Count] = 90
@@ -193,7 +194,7 @@ class SearchSettings(Section):
 class SimulatedSettings(Settings):
     """The simulated trainer: learning curves from a seeded model instead of training."""
 
-    epoch_seconds: Annotated[float, Field(ge=0, le=3600, strict=False)] = Field(
+    epoch_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(
         0.05, description="duration of an epoch of the seed network; 0 does not wait at all"
     )
     failure_rate: Fraction = Field(0.0, description="share of the attempts that fail")
@@ -210,8 +211,8 @@ class TrainingSettings(Section):
     patience_per_round: Advanced[Annotated[int, Field(ge=0)]] = 2
     max_patience: Advanced[Count] = 20
     min_delta: Advanced[Fraction] = 0.001
-    learning_rate: Annotated[float, Field(gt=0, le=100, strict=False)] = 0.1
-    final_learning_rate: Advanced[Annotated[float, Field(ge=0, le=100, strict=False)]] = 0.0
+    learning_rate: Annotated[float, Field(gt=0, le=100)] = 0.1
+    final_learning_rate: Advanced[Annotated[float, Field(ge=0, le=100)]] = 0.0
     momentum: Advanced[Fraction] = 0.9
     weight_decay: Advanced[Fraction] = 1e-4
     label_smoothing: Advanced[Fraction] = 0.1

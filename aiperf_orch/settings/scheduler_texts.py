@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
-from aiperf_orch.settings.base import matching
+from aiperf_orch.settings.base import Checked, matching
 
 
 def _code_line(line: str) -> str:
@@ -16,6 +16,7 @@ def _code_line(line: str) -> str:
     return line
 
 
+_CODE_LINE: Final = Checked(_code_line, r"^[^\n\r\x00]*$")
 _NAME_START: Final = "begins with a letter, a digit or _"
 
 Word = Annotated[
@@ -55,12 +56,12 @@ Chunk = Annotated[
 Remark = Annotated[
     str,
     Field(max_length=200),
-    AfterValidator(_code_line),
+    _CODE_LINE,
     matching(r"""[^'"\\`$]+""", "text without quotes, backslashes, backquotes and dollar signs"),
 ]
 """Free text in a directive: no quotes, no backslash."""
 
-_AMOUNT: Final = re.compile(r"([1-9][0-9]{0,8}) ?([KMGT])(?:I?B)?", re.IGNORECASE)  # of 1024 bytes, also as GB
+_AMOUNT: Final = re.compile(r"([1-9][0-9]{0,8}) ?([KMGTkmgt])(?:[Ii]?[Bb])?")  # of 1024 bytes, also as GB
 
 
 def _slurm_memory(text: str) -> str:
@@ -90,10 +91,10 @@ def _with_units(text: str, *units: str) -> str:
     return f"; did you mean {' or '.join(number + unit for unit in units)}?"
 
 
-Memory = Annotated[str, AfterValidator(_slurm_memory)]
+Memory = Annotated[str, Checked(_slurm_memory, rf"^\s*(0|{_AMOUNT.pattern})\s*$")]
 """An amount of memory, as 64G; 0 is all that a node has. `64GB`, `64 G` and `64GiB` are the same."""
 
-PbsMemory = Annotated[str, AfterValidator(_pbs_memory)]
+PbsMemory = Annotated[str, Checked(_pbs_memory, rf"^\s*{_AMOUNT.pattern}\s*$")]
 """An amount of memory as PBS writes it: 64gb. `64G`, `64 GB` and `64GiB` are the same."""
 
-CodeLine = Annotated[str, AfterValidator(_code_line), Field(max_length=4000)]
+CodeLine = Annotated[str, _CODE_LINE, Field(max_length=4000)]

@@ -9,16 +9,18 @@ from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Annotated, Any, Final
 
-from pydantic import AwareDatetime, BeforeValidator, Field, PlainSerializer
+from pydantic import AwareDatetime, BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PARTS: Final = re.compile(
-    r"(\d{1,20}(?:\.\d+)?) ?(ms|s(?:ec(?:ond)?s?)?|m(?:in(?:ute)?s?)?|h(?:rs?|ours?)?|d(?:ays?)?)(?![a-z])"
+    r"(\d{1,20}(?:\.\d+)?) ?(ms|s(?:ec(?:ond)?s?)?|m(?:in(?:ute)?s?)?|h(?:rs?|ours?)?|d(?:ays?)?)(?![a-z])", re.ASCII
 )
-_CLOCK: Final = re.compile(r"(?:(\d{1,9})-)?(\d{1,2}):(\d{2}):(\d{2})")
-_SLURM_DAYS: Final = re.compile(r"(\d{1,9})-(\d{1,2})(?::(\d{2}))?")  # D-HH and D-HH:MM, as sinfo and sbatch have them
-_TWO_PARTS: Final = re.compile(r"(\d{1,9}):(\d{2})")
-_MEGA: Final = re.compile(r"\d ?M(?![A-Za-z])")  # minutes, months or millions
+_CLOCK: Final = re.compile(r"(?:(\d{1,9})-)?(\d{1,2}):(\d{2}):(\d{2})", re.ASCII)
+_SLURM_DAYS: Final = re.compile(
+    r"(\d{1,9})-(\d{1,2})(?::(\d{2}))?", re.ASCII
+)  # D-HH and D-HH:MM, as sinfo and sbatch have them
+_TWO_PARTS: Final = re.compile(r"(\d{1,9}):(\d{2})", re.ASCII)
+_MEGA: Final = re.compile(r"[0-9] ?M(?![A-Za-z])")  # minutes, months or millions
 
 
 def parse_duration(value: Any) -> float:
@@ -47,7 +49,7 @@ def _unit(name: str) -> str:
 
 def _hint(text: str) -> str:
     """Suggestions for a text that is not a duration."""
-    if re.fullmatch(r"\d{1,20}(\.\d+)?", text):
+    if re.fullmatch(r"[0-9]{1,20}(\.[0-9]+)?", text):
         return f"; did you mean {text}s, {text}m or {text}h?"
     if two := _TWO_PARTS.fullmatch(text):
         first, second = two.groups()
@@ -179,10 +181,49 @@ def ops_scale(ops_per_second: float) -> tuple[float, str]:
     return 1000.0**prefix, f"{_OPS_PREFIXES[prefix]}OPS"
 
 
-Seconds = Annotated[float, BeforeValidator(parse_duration), PlainSerializer(exact_duration, return_type=str)]
+WRITTEN_DURATION: Final = r"^(?=.*[1-9])[0-9]{1,8}(\.[0-9]+)?s$"
+"""Pattern of a duration as files have it: longer than 0, and up to a few years."""
+
+
+def _no_truth_value(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("must be a number")  # noqa: TRY004  pydantic collects ValueError
+    return value
+
+
+NumberOnly: Final = BeforeValidator(_no_truth_value)
+"""Annotation of a literal number, for which pydantic also takes `true` where it is 1."""
+Seconds = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    PlainSerializer(exact_duration, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": WRITTEN_DURATION}),
+]
 """A duration in a setting or a record: in seconds, written with its unit."""
 
 _EARLIEST: Final = datetime(2000, 1, 1, tzinfo=timezone.utc)
 _LATEST: Final = datetime(2200, 1, 1, tzinfo=timezone.utc)  # durations can be added without overflow
-Timestamp = Annotated[AwareDatetime, Field(ge=_EARLIEST, lt=_LATEST), PlainSerializer(format_time, return_type=str)]
+_WRITTEN_TIME: Final = (
+    r"^2[01][0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+    r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"
+)
+_WRITTEN: Final = re.compile(_WRITTEN_TIME.replace("$", r"\Z"))
+
+
+def _parse_time(value: Any) -> datetime:
+    """A time, or its text in the form of RFC 3339; pydantic alone also reads numbers and other forms of text."""
+    if isinstance(value, datetime):
+        return value
+    if not isinstance(value, str) or not _WRITTEN.match(value):
+        raise ValueError(f"must be a time with its zone, such as 2026-01-02T03:04:05.678Z, not {value!r:.60}")
+    return datetime.fromisoformat(value)
+
+
+Timestamp = Annotated[
+    AwareDatetime,
+    Field(ge=_EARLIEST, lt=_LATEST),
+    BeforeValidator(_parse_time),
+    PlainSerializer(format_time, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time", "pattern": _WRITTEN_TIME}),
+]
 """A time in a record: between 2000 and 2200, with a time zone, written in UTC to the millisecond."""

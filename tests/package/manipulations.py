@@ -159,6 +159,9 @@ MANIPULATIONS: dict[str, tuple[Change, str, str, str]] = {
     "another format": (
         lambda package, _: package.manifest.update(format="other"), "manifest.format", "manifest.json", "must have",
     ),
+    "an unknown key in the manifest": (
+        lambda package, _: package.manifest.update(verified=True), "manifest.format", "manifest.json", "verified: ",
+    ),
     "other rules": (
         lambda package, _: package.manifest.update(rules={"version": "aiperf-1.0", "sha256": "0" * 64}),
         "manifest.contents", "manifest.json", "rules: ",
