@@ -48,8 +48,8 @@ def _sign_again(path: Path) -> None:
 def test_a_file_that_changes_while_it_is_read_is_not_checked(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, change: Callable[[Path], None]
 ) -> None:
-    def read(path: Path, signers: Path | None) -> Submission:
-        found = read_submission(path, signers)
+    def read(path: Path, signers: Path | None, report: Path | None) -> Submission:
+        found = read_submission(path, signers, report)
         change(path)
         return found
 
