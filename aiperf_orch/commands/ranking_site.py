@@ -39,7 +39,7 @@ def add_to_site(
         AiperfError: A file cannot be written.
     """
     rows = rows_of(entries, repetitions, announced)
-    name = list_name(site.lists, now().date())
+    name = list_name(site, now().date())
     found = differences(site.last, rows_to_compare(rows))
     shown = RankingList(name, entries, repetitions, announced, site.lists, found)
     # of a package that contradicts itself no report is shown

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
@@ -103,17 +103,18 @@ def _paired(
     last: Sequence[ListedRow], present: Sequence[ListedRow]
 ) -> tuple[list[tuple[ListedRow, ListedRow]], list[ListedRow], list[ListedRow]]:
     """Pairs of rows of one file, the rows of the last ranking only, and those of the present one only."""
-    pairs, gone, new = _matched(last, present, lambda row: row.package_sha256)
+    pairs, gone, new = _matched(last, present, lambda row: (row.package_sha256, row.file))
+    renamed, gone, new = _matched(gone, new, lambda row: row.package_sha256)
     unread = {row.file for row in (*gone, *new) if row.package_sha256 is None}
-    more, gone, new = _matched(gone, new, lambda row: row.file if row.file in unread else None)
-    return pairs + more, gone, new
+    read, gone, new = _matched(gone, new, lambda row: row.file if row.file in unread else None)
+    return [*pairs, *renamed, *read], gone, new
 
 
 def _matched(
-    last: Sequence[ListedRow], present: Sequence[ListedRow], key: Callable[[ListedRow], str | None]
+    last: Sequence[ListedRow], present: Sequence[ListedRow], key: Callable[[ListedRow], Hashable]
 ) -> tuple[list[tuple[ListedRow, ListedRow]], list[ListedRow], list[ListedRow]]:
     """Pairs of rows with one key, each row once and in order, and what remains of both; None is no key."""
-    waiting: dict[str, list[ListedRow]] = {}
+    waiting: dict[Hashable, list[ListedRow]] = {}
     for old in last:
         if (name := key(old)) is not None:
             waiting.setdefault(name, []).append(old)

@@ -89,11 +89,11 @@ def open_site(path: Path) -> SiteFolder:
     return SiteFolder(path, ())
 
 
-def list_name(lists: Sequence[str], today: date) -> str:
+def list_name(site: SiteFolder, today: date) -> str:
     """A name for a list of this day (UTC) that no other list has: `2026-11-30`, then `2026-11-30.2`."""
     day, number = today.isoformat(), 1
     name = day
-    while name in lists:
+    while name in site.lists or (site.path / HISTORY / name).exists():  # the second: a crash left it unlisted
         number += 1
         name = f"{day}.{number}"
     return name
