@@ -64,6 +64,17 @@ def test_an_unchanged_file_is_read(tmp_path: Path) -> None:
     assert read_isolated(path, None, 60) == read_submission(path)
 
 
+def test_the_report_is_rendered_in_the_process_that_reads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def read(path: Path, signers: Path | None, report: Path | None) -> Submission:
+        assert report
+        report.write_text(str(os.getpid()))
+        return read_submission(path, signers, report)
+
+    monkeypatch.setattr(isolated_reading, "read_submission", read)
+    read_isolated(result_rows.write(tmp_path / "r.csv"), None, 60, tmp_path / "report")
+    assert (tmp_path / "report").read_text() not in ("", str(os.getpid()))
+
+
 def _raise(error: Exception) -> Callable[..., Any]:
     def read(*_: Any) -> None:
         raise error
