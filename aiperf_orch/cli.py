@@ -369,7 +369,7 @@ def evaluate(package: Path, data: Path | None, form: str) -> None:
     "--output",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Static site that gets the ranking as its newest list, with a page for each package.",
+    help="Static website that gets the ranking as its newest list, with a page for each package.",
 )
 @options.FORMAT
 def rank(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
+from functools import cache
 from importlib.resources import files
 from typing import Any, Final
 
@@ -51,7 +52,18 @@ def render_page(template: str, *, styles: Sequence[str] = (), script: str | None
         script: the file name of a script in templates/, which the template inlines as its variable `script`.
         **fields: further variables of the template.
     """
-    environment = jinja2.Environment(
+    style = "".join(_source(name) for name in (_STYLE, *styles))
+    fields |= {"style": Markup(style), "policy": policy(style)}  # noqa: S704  our own files
+    if script is not None:
+        text = _source(script)
+        fields |= {"script": Markup(text), "policy": policy(style, text)}  # noqa: S704
+    return _environment().get_template(template).render(fields)
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    """The environment of all pages, which compiles each template once."""
+    return jinja2.Environment(
         loader=jinja2.FunctionLoader(_source),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -60,12 +72,6 @@ def render_page(template: str, *, styles: Sequence[str] = (), script: str | None
         keep_trailing_newline=True,
         finalize=_visible_value,
     )
-    style = "".join(_source(name) for name in (_STYLE, *styles))
-    fields |= {"style": Markup(style), "policy": policy(style)}  # noqa: S704  our own files
-    if script is not None:
-        text = _source(script)
-        fields |= {"script": Markup(text), "policy": policy(style, text)}  # noqa: S704
-    return environment.get_template(template).render(fields)
 
 
 def _source_hash(text: str) -> str:

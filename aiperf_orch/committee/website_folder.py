@@ -1,8 +1,8 @@
-"""Folder of a ranking's static site: which lists it has, what the next one is called, and how it is added.
+"""Folder of a ranking's static website: which lists it has, what the next one is called, and how it is added.
 
 `history/NAME/` holds the pages and tables of one list, and never changes; `reports/` the reports of packages, named by
-their hashes; `site.json` the names of the lists in order. `index.html`, `ranking.csv` and `ranking.json` are those of
-the newest list. A list gets its name after all its files are written, and `index.html` is replaced last: a crash
+their hashes; `website.json` the names of the lists in order. `index.html`, `ranking.csv` and `ranking.json` are those
+of the newest list. A list gets its name after all its files are written, and `index.html` is replaced last: a crash
 leaves the pages of the last list or those of the new one.
 """
 
@@ -31,13 +31,13 @@ CSV: Final = "ranking.csv"
 JSON: Final = "ranking.json"
 HISTORY: Final = "history"
 REPORTS: Final = "reports"
-_STATE: Final = "site.json"
+_STATE: Final = "website.json"
 _UNFINISHED: Final = ".unfinished-"
 _FORMAT: Final = 1
 
 
 class _State(BaseModel):
-    """Contents of site.json."""
+    """Contents of website.json."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -47,8 +47,8 @@ class _State(BaseModel):
 
 
 @dataclass(frozen=True)
-class SiteFolder:
-    """Folder of a site.
+class Website:
+    """Folder of a website.
 
     Attributes:
         path: of the folder.
@@ -61,13 +61,13 @@ class SiteFolder:
     last: tuple[ListedRow, ...] = ()
 
 
-def open_site(path: Path) -> SiteFolder:
-    """Open the folder of a site; one that does not exist, or is empty, becomes one. Hidden files do not count.
+def open_website(path: Path) -> Website:
+    """Open the folder of a website; one that does not exist, or is empty, becomes one. Hidden files do not count.
 
     Raises:
         UsageError: The folder has other files, or is no folder.
-        NewerVersionError: A newer version of aiperf-orch wrote the site.
-        RecordError: site.json, or the newest list's ranking.json, is not what aiperf-orch writes.
+        NewerVersionError: A newer version of aiperf-orch wrote the website.
+        RecordError: website.json, or the newest list's ranking.json, is not what aiperf-orch writes.
         AiperfError: The folder cannot be made, read or written.
     """
     state = path / _STATE
@@ -79,67 +79,67 @@ def open_site(path: Path) -> SiteFolder:
             raise UsageError(f"--output: {path}: is not a folder: name a new or an empty one") from None
     if _STATE in names:
         lists = _read_state(state).lists
-        return SiteFolder(path, lists, tuple(_rows(path / HISTORY / lists[-1] / JSON)) if lists else ())
+        return Website(path, lists, tuple(_rows(path / HISTORY / lists[-1] / JSON)) if lists else ())
     if strange := next((name for name in sorted(names) if not name.startswith(".")), None):
         raise UsageError(
-            f"--output: {path}: has files (for example {strange}), and is not the site of a ranking: "
+            f"--output: {path}: has files (for example {strange}), and is not the website of a ranking: "
             "name a new or an empty folder"
         )
     _write_state(state, ())
-    return SiteFolder(path, ())
+    return Website(path, ())
 
 
-def list_name(site: SiteFolder, today: date) -> str:
+def list_name(website: Website, today: date) -> str:
     """A name for a list of this day (UTC) that no other list has: `2026-11-30`, then `2026-11-30.2`."""
     day, number = today.isoformat(), 1
     name = day
-    while name in site.lists or (site.path / HISTORY / name).exists():  # the second: a crash left it unlisted
+    while name in website.lists or (website.path / HISTORY / name).exists():  # the second: a crash left it unlisted
         number += 1
         name = f"{day}.{number}"
     return name
 
 
 def add_list(
-    site: SiteFolder,
+    website: Website,
     name: str,
     files: Mapping[str, bytes],
     newest: Mapping[str, bytes],
     reports: Mapping[str, bytes],
 ) -> None:
-    """Add a list to a site, as the newest one.
+    """Add a list to a website, as the newest one.
 
     Args:
-        site: the site, as it was opened.
+        website: the website, as it was opened.
         name: of the list.
         files: path in the list's folder -> contents.
-        newest: name in the folder of the site -> contents; `index.html` comes last.
+        newest: name in the folder of the website -> contents, in the order in which they are written.
         reports: name in `reports/` -> contents; those that exist have these contents.
 
     Raises:
         AiperfError: A file cannot be written, or another process has added a list meanwhile.
     """
-    history = site.path / HISTORY
+    history = website.path / HISTORY
     folder, unfinished = history / name, history / f"{_UNFINISHED}{os.getpid()}"
-    with translate_os_errors(site.path):
-        (site.path / REPORTS).mkdir(exist_ok=True)
+    with translate_os_errors(website.path):
+        (website.path / REPORTS).mkdir(exist_ok=True)
         history.mkdir(exist_ok=True)
         for left in history.glob(f"{_UNFINISHED}*"):  # by a process that was killed
             shutil.rmtree(left, ignore_errors=True)
     for report, data in reports.items():
-        if not (site.path / REPORTS / report).exists():
-            _replace(site.path / REPORTS / report, data)
+        if not (website.path / REPORTS / report).exists():
+            _replace(website.path / REPORTS / report, data)
     try:
         for path, data in files.items():
             _write(unfinished / path, data)
-        if folder.exists() or _read_state(site.path / _STATE).lists != site.lists:
-            raise AiperfError(f"{folder}: another process has added a list to the site: run the command again")
+        if _read_state(website.path / _STATE).lists != website.lists:
+            raise AiperfError(f"{folder}: another process has added a list to the website: run the command again")
         with translate_os_errors(folder):
             unfinished.rename(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    _write_state(site.path / _STATE, (*site.lists, name))
-    for path in sorted(newest, key=lambda path: path == PAGE):
-        _replace(site.path / path, newest[path])
+    _write_state(website.path / _STATE, (*website.lists, name))
+    for path, data in newest.items():
+        _replace(website.path / path, data)
 
 
 def _rows(path: Path) -> list[ListedRow]:
@@ -170,7 +170,7 @@ def _read_state(path: Path) -> _State:
         why = first_error(error)
     except ValueError as error:
         why = str(error)
-    raise RecordError(f"{path}: is not that of a ranking's site: {why}; restore it, or choose another folder")
+    raise RecordError(f"{path}: is not that of a ranking's website: {why}; restore it, or choose another folder")
 
 
 def _write_state(path: Path, lists: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Pages of a ranking's static site: the list, and one page for each verified package.
+"""Pages of a ranking's static website: the list, and one page for each verified package.
 
 Every text of a submission is escaped. Names of pages follow from hashes that this program computed. A page loads no
 resource; its one script sorts the tables of the list, which read without it.
@@ -19,7 +19,7 @@ from aiperf_orch.committee.ranking_differences import Difference
 from aiperf_orch.committee.ranking_rows import efficiency_of
 from aiperf_orch.committee.ranking_sections import Section, divisions_of, other_files, without_place
 from aiperf_orch.committee.repetitions import Repetition
-from aiperf_orch.committee.site_folder import CSV, HISTORY, JSON, PAGE, REPORTS
+from aiperf_orch.committee.website_folder import CSV, HISTORY, JSON, PAGE, REPORTS
 from aiperf_orch.results.html import render_page
 from aiperf_orch.util.units import format_duration, format_number, format_ops
 
@@ -35,7 +35,7 @@ _FORMATS: Final[dict[str, Any]] = {"ops": format_ops, "number": format_number, "
 
 @dataclass(frozen=True, eq=False)
 class RankingList:
-    """A ranking, as one list of a site shows it.
+    """A ranking, as one list of a website shows it.
 
     Attributes:
         name: of the list: its date in UTC, with a number if it is not the first one of its day.
@@ -59,7 +59,7 @@ def list_page(shown: RankingList, *, is_newest: bool) -> bytes:
 
     Args:
         shown: the list.
-        is_newest: whether the page is that of the site, and not that in the list's folder in the history.
+        is_newest: whether the page is that of the website, and not that in the list's folder in the history.
     """
     names = page_names(shown.entries)
     here, root = (f"{HISTORY}/{shown.name}/", "") if is_newest else ("", "../../")

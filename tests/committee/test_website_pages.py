@@ -1,4 +1,4 @@
-"""Tests of the pages of a ranking's site: contents, hostile text, sorting and appearance in a real browser."""
+"""Tests of the pages of a ranking's website: contents, hostile text, sorting and appearance in a real browser."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from aiperf_orch.commands.ranking_site import add_to_site
+from aiperf_orch.commands.ranking_website import add_to_website
 from aiperf_orch.committee.commitments import Announcement
 from aiperf_orch.committee.repetitions import repetitions_of
-from aiperf_orch.committee.site_folder import open_site
-from aiperf_orch.committee.site_pages import page_names
 from aiperf_orch.committee.submission import ResultRow, Submission
+from aiperf_orch.committee.website_folder import open_website
+from aiperf_orch.committee.website_pages import page_names
 from browser import contrast
 from committee.rankable_campaigns import rankable_package
 from committee.result_rows import cells
@@ -48,12 +48,12 @@ def _hostile(submission: Submission) -> Submission:
     )
 
 
-def _site(folder: Path, *lists: Sequence[Submission], **options: Any) -> Path:
-    """A site with these lists; returns its page."""
+def _website(folder: Path, *lists: Sequence[Submission], **options: Any) -> Path:
+    """A website with these lists; returns its page."""
     for sent in lists:
-        site, entries = open_site(folder), ranked(sent, **options)
+        website, entries = open_website(folder), ranked(sent, **options)
         reports = {submission.path: folder / "none" for submission in sent}
-        add_to_site(site, entries, repetitions_of(entries), options.get("announced"), reports)
+        add_to_website(website, entries, repetitions_of(entries), options.get("announced"), reports)
     return folder / "index.html"
 
 
@@ -88,37 +88,37 @@ def _click(chromium: Any, table: int, column: int) -> None:
 # contents
 
 
-def test_a_site_of_real_packages_has_their_reports(aiperf: Any, tmp_path: Path) -> None:
+def test_a_website_of_real_packages_has_their_reports(aiperf: Any, tmp_path: Path) -> None:
     good, other = rankable_package(tmp_path / "good"), rankable_package(tmp_path / "other", loss=1, longer=9)
     (tmp_path / "cut.tar.gz").write_bytes(good.read_bytes()[:-100])
-    done = aiperf("rank", good, "cut.tar.gz", "--output", "site")
+    done = aiperf("rank", good, "cut.tar.gz", "--output", "website")
     assert done.returncode == 0
-    assert "site/index.html: written" in done.stderr
+    assert "website/index.html: written" in done.stderr
     assert "aiperf-1.1, imagenet, closed" in done.stdout
-    done = aiperf("rank", good, other, "--output", "site", "--format", "json")
-    site = tmp_path / "site"
-    assert json.loads((site / "ranking.json").read_text()) == json.loads(done.stdout)
-    assert (site / "ranking.csv").read_text() == aiperf("rank", good, other, "--format", "csv").stdout
-    reports = list((site / "reports").iterdir())
+    done = aiperf("rank", good, other, "--output", "website", "--format", "json")
+    website = tmp_path / "website"
+    assert json.loads((website / "ranking.json").read_text()) == json.loads(done.stdout)
+    assert (website / "ranking.csv").read_text() == aiperf("rank", good, other, "--format", "csv").stdout
+    reports = list((website / "reports").iterdir())
     assert len(reports) == 2  # that of the package in both lists is one file
     assert all('<script type="application/json" id="data">' in report.read_text() for report in reports)
-    pages = list(site.glob("history/*/systems/*.html"))
+    pages = list(website.glob("history/*/systems/*.html"))
     assert len(pages) == 3
     for page in pages:
         [report] = re.findall(r'<a href="(\.\./\.\./\.\./reports/[0-9a-f]{32}\.html)">', page.read_text())
         assert (page.parent / report).is_file()
-    assert "cut.tar.gz" in (site / "index.html").read_text()
+    assert "cut.tar.gz" in (website / "index.html").read_text()
 
 
 def test_a_report_of_the_sender_is_never_shown(aiperf: Any, tmp_path: Path) -> None:
-    """The curves of a page are not held to the records: the site has charts of its own."""
+    """The curves of a page are not held to the records: the website has charts of its own."""
     package = TamperedPackage(rankable_package(tmp_path / "made"))
     theirs = package.files["report.html"]
     curve = theirs.index(b'<path d="M') + len(b'<path d="M')
     package.files["report.html"] = theirs[:curve] + b"9" + theirs[curve:]
     package.write(tmp_path / "drawn.tar.gz")
-    assert json.loads(aiperf("rank", "drawn.tar.gz", "--output", "site", "--format", "json").stdout)[0]["place"] == 1
-    [report] = (tmp_path / "site" / "reports").iterdir()
+    assert json.loads(aiperf("rank", "drawn.tar.gz", "--output", "website", "--format", "json").stdout)[0]["place"] == 1
+    [report] = (tmp_path / "website" / "reports").iterdir()
     assert report.read_bytes() == theirs
 
 
@@ -126,18 +126,18 @@ def test_a_package_with_faults_has_no_page_and_no_report(aiperf: Any, tmp_path: 
     package = TamperedPackage(rankable_package(tmp_path / "made"))
     package.files["report.html"] = package.files["report.html"].replace(b"Rankable", b"Excellent")
     package.write(tmp_path / "faulty.tar.gz")
-    done = aiperf("rank", "faulty.tar.gz", "--output", "site", "--format", "json")
+    done = aiperf("rank", "faulty.tar.gz", "--output", "website", "--format", "json")
     assert json.loads(done.stdout)[0]["status"] == "faulty"
-    assert not list((tmp_path / "site" / "reports").iterdir())
-    assert not list((tmp_path / "site").glob("history/*/systems"))
+    assert not list((tmp_path / "website" / "reports").iterdir())
+    assert not list((tmp_path / "website").glob("history/*/systems"))
 
 
 def test_a_package_that_is_not_checked_in_time_has_no_page(aiperf: Any, tmp_path: Path) -> None:
     made = rankable_package(tmp_path / "made")
-    done = aiperf("rank", made, "--output", "site", "--timeout", "1ms")
+    done = aiperf("rank", made, "--output", "website", "--timeout", "1ms")
     assert done.returncode == 0
-    assert "not checked" in (tmp_path / "site" / "index.html").read_text()
-    assert not list((tmp_path / "site").glob("history/*/systems"))
+    assert "not checked" in (tmp_path / "website" / "index.html").read_text()
+    assert not list((tmp_path / "website").glob("history/*/systems"))
 
 
 def test_a_foreign_folder_is_refused_before_a_package_is_read(aiperf: Any, tmp_path: Path) -> None:
@@ -147,13 +147,13 @@ def test_a_foreign_folder_is_refused_before_a_package_is_read(aiperf: Any, tmp_p
     done = aiperf("rank", "p", "--output", "home")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "error: --output: home: has files (for example thesis.tex), and is not the site of a ranking: "
+        "error: --output: home: has files (for example thesis.tex), and is not the website of a ranking: "
         "name a new or an empty folder\n"
     )
 
 
 def test_a_list_without_a_result_has_a_page(tmp_path: Path, chromium: Any) -> None:
-    page = _site(tmp_path, [Submission(Path("x"), None, False, "is cut off")])
+    page = _website(tmp_path, [Submission(Path("x"), None, False, "is cut off")])
     chromium.open(page)
     shown = chromium.evaluate("document.body.innerText")
     assert "No result has a place." in shown
@@ -173,14 +173,14 @@ def test_names_of_pages_follow_from_hashes_only(many: list[Submission]) -> None:
 
 @pytest.fixture
 def hostile(tmp_path: Path) -> Path:
-    """A site in which every text is an attack on the page or its reader."""
+    """A website in which every text is an attack on the page or its reader."""
     announced = {"5" * 64: Announcement("5" * 64, _HOSTILE + _TURNS, "2026-11-30")}
     sent = [
         _hostile(package("p", 1)),
         package("q", 2),
         Submission(Path(_HOSTILE + _TURNS), None, False, _HOSTILE + _TURNS),
     ]
-    return _site(tmp_path, sent[1:], sent, announced=announced)
+    return _website(tmp_path, sent[1:], sent, announced=announced)
 
 
 def test_a_browser_runs_and_loads_nothing_from_hostile_text(chromium: Any, hostile: Path) -> None:
@@ -202,7 +202,7 @@ def test_a_browser_runs_and_loads_nothing_from_hostile_text(chromium: Any, hosti
 
 
 def test_the_content_policy_blocks_unescaped_scripts(chromium: Any, tmp_path: Path) -> None:
-    page = _site(tmp_path, [package("p", 1)])
+    page = _website(tmp_path, [package("p", 1)])
     attack = "<script>document.title = 'run'</script><img src='https://localhost:1/x'><p style='color: red'>x</p>"
     page.write_text(page.read_text().replace("<main>", "<main>" + attack))
     chromium.open(page)
@@ -215,7 +215,7 @@ def test_the_content_policy_blocks_unescaped_scripts(chromium: Any, tmp_path: Pa
 
 
 def test_a_click_on_a_heading_sorts_the_table(chromium: Any, tmp_path: Path, many: list[Submission]) -> None:
-    page = _site(tmp_path, many)
+    page = _website(tmp_path, many)
     chromium.open(page)
     places, systems, joules, scores = 0, 1, 10, 2
     assert _first(chromium, 0, places) == [str(place) for place in range(1, 81)]
@@ -237,7 +237,7 @@ def test_a_click_on_a_heading_sorts_the_table(chromium: Any, tmp_path: Path, man
 
 
 def test_without_scripts_the_page_reads_the_same(chromium: Any, tmp_path: Path, many: list[Submission]) -> None:
-    page = _site(tmp_path, many)
+    page = _website(tmp_path, many)
     chromium.open(page)
     with_script = chromium.evaluate("document.body.innerText")
     chromium.call("Emulation.setScriptExecutionDisabled", value=True)
@@ -255,7 +255,7 @@ def test_without_scripts_the_page_reads_the_same(chromium: Any, tmp_path: Path, 
 
 @pytest.mark.parametrize("width", _WIDTHS)
 def test_no_page_scrolls_sideways(chromium: Any, tmp_path: Path, many: list[Submission], width: int) -> None:
-    page = _site(tmp_path, many[:4], many)
+    page = _website(tmp_path, many[:4], many)
     chromium.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
     for each in (page, *sorted(tmp_path.glob("history/*/systems/*"))[:2]):
         chromium.open(each)
@@ -272,7 +272,7 @@ def test_no_page_scrolls_sideways(chromium: Any, tmp_path: Path, many: list[Subm
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_links_and_labels_have_contrast(chromium: Any, tmp_path: Path, many: list[Submission], scheme: str) -> None:
     chromium.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-    chromium.open(_site(tmp_path, many[:4], many[1:6]))
+    chromium.open(_website(tmp_path, many[:4], many[1:6]))
     colours = chromium.evaluate(
         "[...new Set([...document.querySelectorAll('body *')].map(e => getComputedStyle(e).color))]"
     )
@@ -306,7 +306,7 @@ def served(tmp_path: Path) -> Iterator[tuple[Path, str, list[str]]]:
 
 def test_a_server_is_asked_for_the_page_only(chromium: Any, served: tuple[Path, str, list[str]]) -> None:
     folder, address, requested = served
-    _site(folder, [package("p", 1)])
+    _website(folder, [package("p", 1)])
     chromium.open_address(address)
     assert chromium.evaluate("document.querySelectorAll('th button').length") > 0
     assert chromium.log_messages() == []

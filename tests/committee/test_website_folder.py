@@ -1,4 +1,4 @@
-"""Tests of the folder of a ranking's site: names of lists, foreign folders, errors between two files."""
+"""Tests of the folder of a ranking's website: names of lists, foreign folders, errors between two files."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from aiperf_orch.commands.ranking_site import add_to_site
-from aiperf_orch.committee import site_folder
+from aiperf_orch.commands.ranking_website import add_to_website
+from aiperf_orch.committee import website_folder
 from aiperf_orch.committee.repetitions import repetitions_of
-from aiperf_orch.committee.site_folder import SiteFolder, list_name, open_site
 from aiperf_orch.committee.submission import Submission
+from aiperf_orch.committee.website_folder import Website, list_name, open_website
 from aiperf_orch.util.errors import AiperfError, NewerVersionError, RecordError, UsageError
 from committee.submissions import package, ranked
 
@@ -24,8 +24,10 @@ _SECOND = [*_FIRST, package("b", 2, operations=2 * 10**18)]
 
 
 def _add(folder: Path, sent: Sequence[Submission]) -> Path:
-    site, entries = open_site(folder), ranked(sent)
-    return add_to_site(site, entries, repetitions_of(entries), None, {each.path: folder / "none" for each in sent})
+    website, entries = open_website(folder), ranked(sent)
+    return add_to_website(
+        website, entries, repetitions_of(entries), None, {each.path: folder / "none" for each in sent}
+    )
 
 
 def _files(folder: Path) -> dict[str, bytes]:
@@ -33,7 +35,7 @@ def _files(folder: Path) -> dict[str, bytes]:
 
 
 def _lists(folder: Path) -> list[str]:
-    lists: list[str] = json.loads((folder / "site.json").read_text())["lists"]
+    lists: list[str] = json.loads((folder / "website.json").read_text())["lists"]
     return lists
 
 
@@ -49,11 +51,11 @@ def _lists(folder: Path) -> list[str]:
     ],
 )
 def test_each_list_has_a_name_of_its_own(lists: list[str], expected: str) -> None:
-    assert list_name(SiteFolder(Path("none"), tuple(lists)), date(2026, 11, 30)) == expected
+    assert list_name(Website(Path("none"), tuple(lists)), date(2026, 11, 30)) == expected
 
 
 def test_the_last_list_moves_to_the_history_unchanged(tmp_path: Path) -> None:
-    folder = tmp_path / "new" / "site"
+    folder = tmp_path / "new" / "website"
     _add(folder, _FIRST)
     [first] = _lists(folder)
     before = _files(folder)
@@ -93,26 +95,26 @@ def test_hidden_files_and_files_beside_the_site_stay(tmp_path: Path) -> None:
 
 def test_files_are_as_readable_as_the_umask_permits(tmp_path: Path) -> None:
     (tmp_path / "plain").write_text("")
-    _add(tmp_path / "site", _FIRST)
-    modes = {path.stat().st_mode for path in (tmp_path / "site").rglob("*") if path.is_file()}
+    _add(tmp_path / "website", _FIRST)
+    modes = {path.stat().st_mode for path in (tmp_path / "website").rglob("*") if path.is_file()}
     assert modes == {(tmp_path / "plain").stat().st_mode}
 
 
-# what is not a site
+# what is not a website
 
 
 def test_a_folder_with_other_files_is_refused_and_unchanged(tmp_path: Path) -> None:
     (tmp_path / "index.html").write_text("the site's own page")
-    with pytest.raises(UsageError, match=r"--output: .*: has files \(for example index.html\), and is not the site"):
-        open_site(tmp_path)
+    with pytest.raises(UsageError, match=r"--output: .*: has files \(for example index.html\), and is not the website"):
+        open_website(tmp_path)
     assert _files(tmp_path) == {"index.html": b"the site's own page"}
 
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "site").write_text("")
-    for path in (tmp_path / "site", tmp_path / "site" / "below"):
+    (tmp_path / "website").write_text("")
+    for path in (tmp_path / "website", tmp_path / "website" / "below"):
         with pytest.raises(UsageError, match="is not a folder"):
-            open_site(path)
+            open_website(path)
 
 
 @pytest.mark.parametrize(
@@ -127,9 +129,9 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_a_state_that_is_not_ours_is_refused(tmp_path: Path, state: str, error: type[Exception]) -> None:
-    (tmp_path / "site.json").write_text(state)
+    (tmp_path / "website.json").write_text(state)
     with pytest.raises(error, match="choose another folder"):
-        open_site(tmp_path)
+        open_website(tmp_path)
 
 
 @pytest.mark.parametrize("data", [b"[{}]", b"{}", b"[", b"\xff", b'[{"status": NaN}]'])
@@ -137,7 +139,7 @@ def test_a_last_ranking_that_cannot_be_read_is_refused(tmp_path: Path, data: byt
     _add(tmp_path, _FIRST)
     (tmp_path / "history" / _lists(tmp_path)[0] / "ranking.json").write_bytes(data)
     with pytest.raises(RecordError, match="is not the last ranking"):
-        open_site(tmp_path)
+        open_website(tmp_path)
 
 
 # errors on the way
@@ -148,7 +150,7 @@ def test_a_crash_at_any_file_leaves_the_old_list_or_the_new_one(
 ) -> None:
     """The steps that write are stopped one after the other; the next run succeeds."""
     _add(tmp_path / "0", _FIRST)
-    write: Callable[..., None] = site_folder._write
+    write: Callable[..., None] = website_folder._write
     stopped = 0
     for step in range(100):
         folder = tmp_path / str(step + 1)
@@ -161,7 +163,7 @@ def test_a_crash_at_any_file_leaves_the_old_list_or_the_new_one(
                 raise KeyboardInterrupt
             write(path, data)
 
-        monkeypatch.setattr(site_folder, "_write", stop)
+        monkeypatch.setattr(website_folder, "_write", stop)
         try:
             _add(folder, _SECOND)
         except KeyboardInterrupt:
@@ -169,7 +171,7 @@ def test_a_crash_at_any_file_leaves_the_old_list_or_the_new_one(
         else:
             break
         finally:
-            monkeypatch.setattr(site_folder, "_write", write)
+            monkeypatch.setattr(website_folder, "_write", write)
         left = _files(folder)
         assert left["index.html"] == old["index.html"]
         assert {name: left[name] for name in old if name.startswith("history/")} == {
@@ -180,7 +182,7 @@ def test_a_crash_at_any_file_leaves_the_old_list_or_the_new_one(
         assert not [name for name in left if "unfinished" in name]
         _add(folder, _SECOND)
         assert json.loads((folder / "ranking.json").read_text())[0]["file"] == "b"
-    assert stopped == 9  # five files of the list; its tables, the state and the page of the site
+    assert stopped == 9  # five files of the list; its tables, the state and the page of the website
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
@@ -193,9 +195,9 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
 
 def test_a_list_that_another_process_added_is_not_lost(tmp_path: Path) -> None:
     _add(tmp_path, _FIRST)
-    site, entries = open_site(tmp_path), ranked(_SECOND)
+    website, entries = open_website(tmp_path), ranked(_SECOND)
     _add(tmp_path, _SECOND)
     before = _files(tmp_path)
     with pytest.raises(AiperfError, match="another process has added a list"):
-        add_to_site(site, entries, [], None, {each.path: tmp_path / "none" for each in _SECOND})
+        add_to_website(website, entries, [], None, {each.path: tmp_path / "none" for each in _SECOND})
     assert _files(tmp_path) == before
