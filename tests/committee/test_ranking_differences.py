@@ -42,6 +42,11 @@ _TOP = package("top", 3, operations=4 * 10**18)
 _A_LATER = package("a2", 1, range(60, 80), operations=10**18, signed_by="a@a")
 _A_BY_OTHERS = package("a2", 1, range(60, 80), operations=10**18, signed_by="b@b")
 _A_UNSIGNED = package("a2", 1, range(60, 80), operations=10**18)
+_A_OTHER_UNSIGNED = package("a1", 1, range(80, 100), operations=10**18)
+
+
+def _faulty(submission: Submission) -> Submission:
+    return replace(submission, verified=False, fault="a fault")
 
 
 @pytest.mark.parametrize(
@@ -62,6 +67,9 @@ _A_UNSIGNED = package("a2", 1, range(60, 80), operations=10**18)
         ([_A], [_A_BY_OTHERS], [("new", "a2", ""), ("gone", "a", "")]),
         ([_A_UNSIGNED], [_A], [("new", "a", ""), ("gone", "a2", "")]),
         ([_A], [_A_UNSIGNED], [("new", "a2", ""), ("gone", "a", "")]),
+        ([_named("a1", _A_OTHER_UNSIGNED)], [_A_UNSIGNED], [("new", "a2", ""), ("gone", "a1", "")]),
+        ([_faulty(_A)], [_A_LATER], [("new", "a2", ""), ("gone", "a", "")]),
+        ([_A], [_faulty(_A_LATER)], [("new", "a2", ""), ("gone", "a", "")]),
         ([_UNREADABLE], [_named("c", _A)], [("changed", "c", "unreadable → ranked")]),
         ([_named("c", _A)], [_UNREADABLE], [("changed", "c", "ranked → unreadable")]),
         ([_named("c", _A)], [_named("c", _B)], [("new", "c", ""), ("gone", "c", "")]),
