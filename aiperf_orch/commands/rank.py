@@ -51,7 +51,7 @@ def rank_results(
         output: Folder of a static website, of which the ranking becomes the newest list; None writes none.
 
     Raises:
-        UsageError: when a file or list does not exist, the time is not a duration, or the folder is none of a website.
+        UsageError: when a file or list does not exist, the time is not a duration, or the folder has other files.
         AiperfError: when the website cannot be read or written.
     """
     try:
