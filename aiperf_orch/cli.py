@@ -365,6 +365,12 @@ def evaluate(package: Path, data: Path | None, form: str) -> None:
 @click.option(
     "--timeout", default="15m", show_default=True, metavar="TIME", help="Maximum time for the check of one file."
 )
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Static website that gets the ranking as its newest list, with a page for each package.",
+)
 @options.FORMAT
 def rank(
     files: tuple[Path, ...],
@@ -372,6 +378,7 @@ def rank(
     signers: Path | None,
     commitments: Path | None,
     timeout: str,
+    output: Path | None,
     form: str,
 ) -> None:
     """Rank packages by score, and list result.csv files.
@@ -381,8 +388,8 @@ def rank(
     """
     from aiperf_orch.commands.rank import rank_results
 
-    output = rank_results(files, form, withdrawn=withdrawn, signers=signers, commitments=commitments, timeout=timeout)
-    _finish(output)
+    lists = {"withdrawn": withdrawn, "signers": signers, "commitments": commitments}
+    _finish(rank_results(files, form, timeout=timeout, output=output, **lists))
 
 
 @main.command()

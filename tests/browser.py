@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import select
 import shutil
 import subprocess
@@ -78,8 +79,12 @@ class Chromium:
 
     def open(self, page: Path) -> None:
         """Open a file, and wait until it is loaded."""
+        self.open_address(page.as_uri())
+
+    def open_address(self, url: str) -> None:
+        """Open a page, and wait until it is loaded."""
         self.events.clear()
-        self.call("Page.navigate", url=page.as_uri())
+        self.call("Page.navigate", url=url)
         while not any(event["method"] == "Page.loadEventFired" for event in self.events):
             self._take(time.monotonic() + _TIMEOUT)
 
@@ -142,3 +147,16 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
         pytest.skip("Chromium is not installed")
     with Chromium(program, tmp_path_factory.mktemp("chromium")) as browser:
         yield browser
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of a computed colour, `rgb(1, 2, 3)`, from 0 to 1, as WCAG 2.1 defines it."""
+    parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+    red, green, blue = (part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(first: str, second: str) -> float:
+    """Contrast of two computed colours, as WCAG 2.1 defines it: at least 4.5 for text."""
+    light, dark = sorted((luminance(first), luminance(second)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)

@@ -7,13 +7,12 @@ name nor one in a script from right to left changes what the reader sees of othe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import groupby
 from typing import Final
 
 from aiperf_orch.committee.commitments import Announcement, not_sent
-from aiperf_orch.committee.entries import RankingEntry, Status
-from aiperf_orch.committee.ranking import division
+from aiperf_orch.committee.entries import RankingEntry
 from aiperf_orch.committee.ranking_rows import efficiency_of
+from aiperf_orch.committee.ranking_sections import divisions_of, other_files, without_place
 from aiperf_orch.committee.repetitions import Repetition
 from aiperf_orch.util.text import visible, wrap_text
 from aiperf_orch.util.units import format_number, format_ops
@@ -21,12 +20,6 @@ from aiperf_orch.util.units import format_number, format_ops
 _WIDTH: Final = 80
 _INDENT: Final = " " * 7  # of details
 _BULLET: Final = f"{_INDENT}* "
-_WITHOUT_PLACE: Final = {
-    Status.NOT_RANKABLE: "Without a place: rules are missed",
-    Status.UNSIGNED: "Without a place: no signature by one of the signers",
-    Status.UNVERIFIED: "Without a place: result.csv files, whose numbers cannot be verified",
-}
-_NOT_COUNTED: Final = (Status.DUPLICATE, Status.CORRECTED, Status.WITHDRAWN)
 
 
 def ranking_text(
@@ -41,18 +34,11 @@ def ranking_text(
         repetitions: repeated campaigns.
         announced: announced campaigns by commitment; None where it is unknown which were announced.
     """
-    ranked = [entry for entry in entries if entry.status is Status.RANKED]
-    sections = [[str(key), *_scores(list(group))] for key, group in groupby(ranked, key=division)] or [
+    sections = [[section.title, *_scores(section.entries)] for section in divisions_of(entries)] or [
         ["No result has a place."]
     ]
-    for status, title in _WITHOUT_PLACE.items():
-        if listed := [entry for entry in entries if entry.status is status]:
-            sections.append([title, *_scores(listed)])
-    if listed := [entry for entry in entries if entry.status in _NOT_COUNTED]:
-        sections.append(["Not counted", *_files(listed)])
-    shown = {Status.RANKED, *_WITHOUT_PLACE, *_NOT_COUNTED}
-    if listed := [entry for entry in entries if entry.status not in shown]:
-        sections.append(["Not trusted", *_files(listed)])
+    sections += [[section.title, *_scores(section.entries)] for section in without_place(entries)]
+    sections += [[section.title, *_files(section.entries)] for section in other_files(entries)]
     if repetitions:
         sections.append(["Repeated campaigns: mean score, and its 95 % interval", *_repeated(repetitions)])
     sections.append(_announced(entries, announced))

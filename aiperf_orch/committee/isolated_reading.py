@@ -24,25 +24,27 @@ from aiperf_orch.util.temporary_folders import scratch_folder
 from aiperf_orch.util.units import format_duration
 
 _PRELOADED: Final = ["aiperf_orch.committee.submission", "aiperf_orch.package.verify"]
+_RENDERER: Final = "aiperf_orch.results.report"  # it loads matplotlib
 _END_SECONDS: Final = 10.0  # that a process may take to end: on a file system that hangs it cannot be ended
 
 
-def read_isolated(path: Path, signers: Path | None, seconds: float) -> Submission:
+def read_isolated(path: Path, signers: Path | None, seconds: float, report: Path | None = None) -> Submission:
     """Read a submission as `read_submission` does, in a process of its own. Nothing about the file raises an error.
 
     Args:
         path: of the file.
         signers: an `allowed_signers` file; None asks for no signature.
         seconds: after this time the process is ended.
+        report: where the process writes a report that is rendered from a package's records; None writes none.
 
     Raises:
         AiperfError: There is no space for temporary files.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_PRELOADED)
+    context.set_forkserver_preload(_PRELOADED if report is None else [*_PRELOADED, _RENDERER])
     with scratch_folder() as scratch:  # an ended process leaves its copy of the package here
         receiver, sender = context.Pipe(duplex=False)
-        process = context.Process(target=_read, args=(path, signers, scratch, sender), daemon=True)
+        process = context.Process(target=_read, args=(path, signers, report, scratch, sender), daemon=True)
         process.start()
         sender.close()
         try:
@@ -70,14 +72,14 @@ def _answer(
     return answer if isinstance(answer, Submission) else _unchecked(path, str(answer))
 
 
-def _read(path: Path, signers: Path | None, scratch: Path, sender: Connection) -> None:
+def _read(path: Path, signers: Path | None, report: Path | None, scratch: Path, sender: Connection) -> None:
     """Body of the process: send the submission, or a message."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
     tempfile.tempdir = str(scratch)
     gc.disable()  # many small objects that all stay: the search for cycles among them takes a third of the time
     try:
         before = _versions(path)
-        submission = read_submission(path, signers)
+        submission = read_submission(path, signers, report)
         if _versions(path) != before:
             submission = _unchecked(path, "it or its signature was changed while it was read: give it again")
         sender.send(submission)

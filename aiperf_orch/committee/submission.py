@@ -127,6 +127,7 @@ class Submission:
         signed_by: principal of its valid signature; None without one, or when no signers were given.
         unsigned: why a package has no signature by a signer; None when it has one, or when no signers were given.
         records: what its records show beside the row; None unless it is a package that can be read.
+        remarks: of `verify`: what is unusual or was not checked.
     """
 
     path: Path
@@ -138,17 +139,20 @@ class Submission:
     signed_by: str | None = None
     unsigned: str | None = None
     records: PackageRecords | None = None
+    remarks: tuple[str, ...] = ()
 
 
-def read_submission(path: Path, signers: Path | None = None) -> Submission:
+def read_submission(path: Path, signers: Path | None = None, report: Path | None = None) -> Submission:
     """Read and verify a package, or read a result.csv; the first bytes decide which. Its contents raise no error.
 
     Args:
         path: of the file.
         signers: an `allowed_signers` file: packages should have a valid signature by one of them. None asks for none.
+        report: where to write a report, rendered from a package's records, if they can be read; None writes none.
 
     Raises:
         UsageError: The file does not exist.
+        AiperfError: The report cannot be written.
     """
     try:
         is_package = read_regular(path, most=2) == b"\x1f\x8b"  # gzip's first bytes
@@ -156,14 +160,14 @@ def read_submission(path: Path, signers: Path | None = None) -> Submission:
         why = likely_cause(path) if path.is_dir() else None
         raise UsageError(f"{path}: cannot be read: {f'it {why}' if why else error.strerror}") from None
     if is_package:
-        return _read_package(path, signers)
+        return _read_package(path, signers, report)
     try:
         return Submission(path, read_result_csv(path), None)
     except RecordError as error:
         return Submission(path, None, False, _with_cause(path, str(error).removeprefix(f"{path}: ")))
 
 
-def _read_package(path: Path, signers: Path | None) -> Submission:
+def _read_package(path: Path, signers: Path | None, report: Path | None) -> Submission:
     from aiperf_orch.package.verify import verify
 
     shown: list[PackageRecords] = []
@@ -171,7 +175,7 @@ def _read_package(path: Path, signers: Path | None) -> Submission:
     def inspect(index: PackageIndex) -> None:
         shown.append(records_of(index))
 
-    found = verify(path, signers, inspect=inspect)
+    found = verify(path, signers, inspect=inspect, report=report)
     # a package without a signature may be complete and true: only a signature that does not fit is a fault
     unsigned = [fault for fault in found.faults if fault.id in ("signature.missing", "signature.signer")]
     faults = [fault for fault in found.faults if fault not in unsigned]
@@ -185,6 +189,7 @@ def _read_package(path: Path, signers: Path | None) -> Submission:
         signed_by=found.signed_by,
         unsigned=str(unsigned[0]) if unsigned else None,
         records=shown[0] if shown else None,
+        remarks=tuple(str(remark) for remark in found.remarks),
     )
     if found.result_row is None:
         return known

@@ -1,4 +1,4 @@
-"""Self-contained HTML pages: one file that loads no resource and runs no script.
+"""Self-contained HTML pages: one file that loads no resource, and runs no script but one of ours where a page has it.
 
 This holds for any text in the page, including text from untrusted records.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
+from functools import cache
 from importlib.resources import files
 from typing import Any, Final
 
@@ -27,23 +29,41 @@ def templates_sha256(template: str) -> str:
     return digest.hexdigest()
 
 
-def policy(style: str) -> str:
-    """The content security policy of a page with this style sheet, which it allows, and nothing else."""
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+def policy(style: str, script: str | None = None) -> str:
+    """The content security policy of a page with this style sheet and script, which it allows, and nothing else.
+
+    Args:
+        style: text of the style sheet.
+        script: text of the one inline script; None allows none.
+    """
+    scripts = f"script-src {_source_hash(script)}; " if script is not None else ""
+    return f"default-src 'none'; {scripts}style-src {_source_hash(style)}; base-uri 'none'; form-action 'none'"
 
 
-def render_page(template: str, **fields: Any) -> str:
+def render_page(template: str, *, styles: Sequence[str] = (), script: str | None = None, **fields: Any) -> str:
     """Render a page from its template, with the style sheet inlined.
 
     Values are escaped unless they are `Markup`; invisible characters and those that change the direction of text are
-    shown as their codes. The content security policy of the page allows only the inlined style sheet.
+    shown as their codes. The content security policy of the page allows only the inlined style sheet and script.
 
     Args:
         template: the file name of a template in templates/.
-        **fields: variables of the template.
+        styles: file names of further style sheets in templates/, which follow the one of all pages.
+        script: the file name of a script in templates/, which the template inlines as its variable `script`.
+        **fields: further variables of the template.
     """
-    environment = jinja2.Environment(
+    style = "".join(_source(name) for name in (_STYLE, *styles))
+    fields |= {"style": Markup(style), "policy": policy(style)}  # noqa: S704  our own files
+    if script is not None:
+        text = _source(script)
+        fields |= {"script": Markup(text), "policy": policy(style, text)}  # noqa: S704
+    return _environment().get_template(template).render(fields)
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    """The environment of all pages, which compiles each template once."""
+    return jinja2.Environment(
         loader=jinja2.FunctionLoader(_source),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -52,8 +72,11 @@ def render_page(template: str, **fields: Any) -> str:
         keep_trailing_newline=True,
         finalize=_visible_value,
     )
-    style = _source(_STYLE)
-    return environment.get_template(template).render(fields, style=Markup(style), policy=policy(style))  # noqa: S704
+
+
+def _source_hash(text: str) -> str:
+    """The hash of an inline style sheet or script as a content security policy states it."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _source(template: str) -> str:

@@ -48,8 +48,8 @@ def _sign_again(path: Path) -> None:
 def test_a_file_that_changes_while_it_is_read_is_not_checked(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, change: Callable[[Path], None]
 ) -> None:
-    def read(path: Path, signers: Path | None) -> Submission:
-        found = read_submission(path, signers)
+    def read(path: Path, signers: Path | None, report: Path | None) -> Submission:
+        found = read_submission(path, signers, report)
         change(path)
         return found
 
@@ -62,6 +62,17 @@ def test_a_file_that_changes_while_it_is_read_is_not_checked(
 def test_an_unchanged_file_is_read(tmp_path: Path) -> None:
     path = result_rows.write(tmp_path / "r.csv")
     assert read_isolated(path, None, 60) == read_submission(path)
+
+
+def test_the_report_is_rendered_in_the_process_that_reads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def read(path: Path, signers: Path | None, report: Path | None) -> Submission:
+        assert report
+        report.write_text(str(os.getpid()))
+        return read_submission(path, signers, report)
+
+    monkeypatch.setattr(isolated_reading, "read_submission", read)
+    read_isolated(result_rows.write(tmp_path / "r.csv"), None, 60, tmp_path / "report")
+    assert (tmp_path / "report").read_text() not in ("", str(os.getpid()))
 
 
 def _raise(error: Exception) -> Callable[..., Any]:

@@ -24,6 +24,7 @@ from aiperf_orch.results.result import compute_result
 from aiperf_orch.results.rules import RULE_SETS, RuleSet
 from aiperf_orch.results.tables import result_row
 from aiperf_orch.settings.models import SiteSettings
+from browser import contrast, luminance
 
 pytestmark = pytest.mark.usefixtures("earlier_notes")
 
@@ -289,22 +290,11 @@ def test_text_and_curves_have_contrast_in_light_and_dark_themes(chromium: Any, m
         chromium.evaluate("[...document.querySelectorAll('.stroke-accent')].map(e => getComputedStyle(e).stroke)")
     )
     paper = chromium.evaluate("getComputedStyle(document.body).backgroundColor")
-    assert _luminance(paper) < 0.1 if scheme == "dark" else _luminance(paper) > 0.9
+    assert luminance(paper) < 0.1 if scheme == "dark" else luminance(paper) > 0.9
     assert texts
     assert curves
-    assert min(_contrast(colour, paper) for colour in texts) >= 4.5
-    assert min(_contrast(colour, paper) for colour in curves) >= 3
-
-
-def _luminance(colour: str) -> float:
-    parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
-    red, green, blue = (part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-
-def _contrast(first: str, second: str) -> float:
-    light, dark = sorted((_luminance(first), _luminance(second)), reverse=True)
-    return (light + 0.05) / (dark + 0.05)
+    assert min(contrast(colour, paper) for colour in texts) >= 4.5
+    assert min(contrast(colour, paper) for colour in curves) >= 3
 
 
 @settings(deadline=None, max_examples=200)
