@@ -31,14 +31,18 @@ def main() -> None:
     "--scheduler", type=click.Choice(["slurm", "pbs", "local"]), help="Default: the scheduler that is installed."
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write this file, which must not exist.")
-def init(scheduler: str | None, output: Path | None) -> None:
+@click.option("--questionnaire", is_flag=True, help="Draft the questionnaire of reproducibility for `package`.")
+def init(scheduler: str | None, output: Path | None, questionnaire: bool) -> None:
     """Draft a site file from the scheduler's inventory.
 
     The draft is printed, or written to a file.
     """
-    from aiperf_orch.commands.init import draft_site_file
+    from aiperf_orch.commands.init import draft_questionnaire, draft_site_file
+    from aiperf_orch.util.errors import UsageError
 
-    finish(draft_site_file(scheduler, output))
+    if questionnaire and scheduler:
+        raise UsageError("--questionnaire: is the same for every scheduler: leave out --scheduler")
+    finish(draft_questionnaire(output) if questionnaire else draft_site_file(scheduler, output))
 
 
 @main.command()
@@ -193,16 +197,27 @@ def report(campaign_dir: Path, output: Path | None) -> None:
 @options.PSEUDONYMS
 @click.option("--weights", is_flag=True, help="Add the weights of the lowest error, for `evaluate`.")
 @click.option(
+    "--questionnaire",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Add the questionnaire of reproducibility that `init --questionnaire` has drafted.",
+)
+@click.option(
     "--sign", "key", type=click.Path(path_type=Path), metavar="KEY", help="Sign the package with this SSH key."
 )
-def package(campaign_dir: Path, output: Path, pseudonyms: bool, weights: bool, key: Path | None) -> None:
+def package(
+    campaign_dir: Path, output: Path, pseudonyms: bool, weights: bool, questionnaire: Path | None, key: Path | None
+) -> None:
     """Pack a campaign's results for a committee, and verify them.
 
     Exit status: 0 made and verified, 1 made, but its records contradict each other, 4 the campaign still runs.
     """
     from aiperf_orch.commands.package import package_campaign
 
-    finish(package_campaign(campaign_dir, output, key, pseudonyms=pseudonyms, weights=weights))
+    made = package_campaign(
+        campaign_dir, output, key, pseudonyms=pseudonyms, weights=weights, questionnaire=questionnaire
+    )
+    finish(made)
 
 
 @main.command()
