@@ -137,5 +137,18 @@ def scaling(
     finish(compare_scaling(campaigns, form, by, output, allow_differences=allow_differences))
 
 
-COMMANDS: Final = (verify, evaluate, rank, scaling)
+@click.command()
+@click.argument("campaigns", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--output", type=click.Path(path_type=Path), metavar="FILE.html", help="Write a page instead of text.")
+def compare(campaigns: tuple[Path, ...], output: Path | None) -> None:
+    """Compare campaigns side by side, and the factors of their scores.
+
+    CAMPAIGNS are packages, which are verified first, and campaign directories. Ratios refer to the first one.
+    """
+    from aiperf_orch.commands.compare import compare_campaigns
+
+    finish(compare_campaigns(campaigns, output))
+
+
+COMMANDS: Final = (verify, evaluate, rank, scaling, compare)
 """The commands in the order of `--help`."""
