@@ -2,21 +2,20 @@
 
 Data goes to standard output, messages to standard error. Exit status: 0 done, 1 failed, 2 wrong use or configuration,
 3 scheduler not reachable, 4 not finished yet, 130 interrupted. Each command imports its own module, since some are
-costly to import.
+costly to import. The commands of a committee stand in `cli_committee`.
 """
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
 import aiperf_orch
+from aiperf_orch import cli_committee
 from aiperf_orch.commands import options
 from aiperf_orch.commands.command_group import Commands
-from aiperf_orch.commands.command_output import CommandOutput
-from aiperf_orch.commands.escaped_output import show
+from aiperf_orch.commands.command_output import finish
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -27,26 +26,23 @@ def main() -> None:
     """Run the AIPerf AI-HPC benchmark: an architecture search whose operations are counted and scored."""
 
 
-def _finish(output: CommandOutput) -> None:
-    """Print the output of a command, and exit with its status."""
-    show(output.text, output.form)
-    if output.exit_status:
-        sys.exit(output.exit_status)
-
-
 @main.command()
 @click.option(
     "--scheduler", type=click.Choice(["slurm", "pbs", "local"]), help="Default: the scheduler that is installed."
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write this file, which must not exist.")
-def init(scheduler: str | None, output: Path | None) -> None:
+@click.option("--questionnaire", is_flag=True, help="Draft the questionnaire of reproducibility for `package`.")
+def init(scheduler: str | None, output: Path | None, questionnaire: bool) -> None:
     """Draft a site file from the scheduler's inventory.
 
     The draft is printed, or written to a file.
     """
-    from aiperf_orch.commands.init import draft_site_file
+    from aiperf_orch.commands.init import draft_questionnaire, draft_site_file
+    from aiperf_orch.util.errors import UsageError
 
-    _finish(draft_site_file(scheduler, output))
+    if questionnaire and scheduler:
+        raise UsageError("--questionnaire: is the same for every scheduler: leave out --scheduler")
+    finish(draft_questionnaire(output) if questionnaire else draft_site_file(scheduler, output))
 
 
 @main.command()
@@ -87,7 +83,7 @@ def check(
     loaded = site_options.load(site, assignments, given)
     from aiperf_orch.commands.check import check_site
 
-    _finish(check_site(loaded, campaign_dir, form, job=not no_job, wait=wait_seconds))
+    finish(check_site(loaded, campaign_dir, form, job=not no_job, wait=wait_seconds))
 
 
 @main.command()
@@ -137,9 +133,9 @@ def run(
     from aiperf_orch.commands.run import check_settings, run_campaign
 
     if dry_run:
-        _finish(check_settings(loaded, campaign_dir))
+        finish(check_settings(loaded, campaign_dir))
         return
-    _finish(run_campaign(loaded, site, campaign_dir, take_over=take_over, yes=yes, background=detach, prepare=prepare))
+    finish(run_campaign(loaded, site, campaign_dir, take_over=take_over, yes=yes, background=detach, prepare=prepare))
 
 
 @main.command()
@@ -152,7 +148,7 @@ def tick(campaign_dir: Path, take_over: bool) -> None:
     """
     from aiperf_orch.commands.tick import step_campaign
 
-    _finish(step_campaign(campaign_dir, take_over=take_over))
+    finish(step_campaign(campaign_dir, take_over=take_over))
 
 
 @main.command()
@@ -162,7 +158,7 @@ def status(campaign_dir: Path, form: str) -> None:
     """Show the state of a campaign and its trials."""
     from aiperf_orch.commands.status import show_status
 
-    _finish(show_status(campaign_dir, form))
+    finish(show_status(campaign_dir, form))
 
 
 @main.command()
@@ -172,7 +168,7 @@ def stop(campaign_dir: Path, take_over: bool) -> None:
     """End the running trials of a campaign, which `run` can resume."""
     from aiperf_orch.commands.stop import stop_campaign
 
-    _finish(stop_campaign(campaign_dir, take_over=take_over))
+    finish(stop_campaign(campaign_dir, take_over=take_over))
 
 
 @main.command()
@@ -182,7 +178,7 @@ def score(campaign_dir: Path, form: str) -> None:
     """Score a campaign, and write its CSV files and its report."""
     from aiperf_orch.commands.score import score_campaign
 
-    _finish(score_campaign(campaign_dir, form))
+    finish(score_campaign(campaign_dir, form))
 
 
 @main.command()
@@ -192,7 +188,7 @@ def report(campaign_dir: Path, output: Path | None) -> None:
     """Write a campaign's report.html again."""
     from aiperf_orch.commands.report import write_report_again
 
-    _finish(write_report_again(campaign_dir, output))
+    finish(write_report_again(campaign_dir, output))
 
 
 @main.command()
@@ -201,16 +197,27 @@ def report(campaign_dir: Path, output: Path | None) -> None:
 @options.PSEUDONYMS
 @click.option("--weights", is_flag=True, help="Add the weights of the lowest error, for `evaluate`.")
 @click.option(
+    "--questionnaire",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Add the questionnaire of reproducibility that `init --questionnaire` has drafted.",
+)
+@click.option(
     "--sign", "key", type=click.Path(path_type=Path), metavar="KEY", help="Sign the package with this SSH key."
 )
-def package(campaign_dir: Path, output: Path, pseudonyms: bool, weights: bool, key: Path | None) -> None:
+def package(
+    campaign_dir: Path, output: Path, pseudonyms: bool, weights: bool, questionnaire: Path | None, key: Path | None
+) -> None:
     """Pack a campaign's results for a committee, and verify them.
 
     Exit status: 0 made and verified, 1 made, but its records contradict each other, 4 the campaign still runs.
     """
     from aiperf_orch.commands.package import package_campaign
 
-    _finish(package_campaign(campaign_dir, output, key, pseudonyms=pseudonyms, weights=weights))
+    made = package_campaign(
+        campaign_dir, output, key, pseudonyms=pseudonyms, weights=weights, questionnaire=questionnaire
+    )
+    finish(made)
 
 
 @main.command()
@@ -278,140 +285,11 @@ def mail(
         save=save,
         yes=yes,
     )
-    _finish(output)
+    finish(output)
 
 
-@main.command()
-@click.argument("package", type=click.Path(path_type=Path))
-@click.option(
-    "--signers", type=click.Path(path_type=Path), metavar="FILE", help="Require a signature by one of these signers."
-)
-@click.option(
-    "--replay",
-    is_flag=False,
-    flag_value="all",
-    metavar="[N]",
-    help="Make the search's proposals again, all or N of them, and compare.",
-)
-@click.option(
-    "--draw", type=click.IntRange(min=0), metavar="NUMBER", help="Number that draws these N; default: a random one."
-)
-@click.option(
-    "--replay-time", metavar="DURATION", help="Time limit of --replay; default: 1m, and 0.1 s for each proposal."
-)
-@click.option("--commitment", metavar="HASH", help="Hold the package to what `run` printed when the campaign began.")
-@click.option(
-    "--report",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Write a report that is rendered from the package's records.",
-)
-@options.TABLE_OR_JSON
-def verify(
-    package: Path,
-    signers: Path | None,
-    replay: str | None,
-    draw: int | None,
-    replay_time: str | None,
-    commitment: str | None,
-    report: Path | None,
-    form: str,
-) -> None:
-    """Check that a package's numbers follow from its records.
-
-    Exit status: 0 verified, 1 faults were found. Whether the result is rankable is printed too, and is no fault.
-    """
-    from aiperf_orch.commands.verify import replay_request, verify_package
-
-    request = replay_request(replay, draw, replay_time)
-    _finish(verify_package(package, signers, form, replay=request, commitment=commitment, report=report))
-
-
-@main.command()
-@click.argument("package", type=click.Path(path_type=Path))
-@click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Data set, where it lies in a folder.")
-@options.TABLE_OR_JSON
-def evaluate(package: Path, data: Path | None, form: str) -> None:
-    """Measure the error that regulates a package's score again.
-
-    The package needs the weights (`package --weights`), and is verified first. Exit status: 0 the recorded error comes
-    out, 1 it does not, 2 it cannot be evaluated.
-    """
-    from aiperf_orch.commands.evaluate import evaluate_package
-
-    _finish(evaluate_package(package, data, form))
-
-
-@main.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--withdrawn",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Withdrawn campaigns, a line each: tag or settings_sha256, and the reason.",
-)
-@click.option(
-    "--signers",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Only packages that one of these signers signed have a place.",
-)
-@click.option(
-    "--commitments",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Announced campaigns, a line each: commitment, site and date, with commas.",
-)
-@click.option(
-    "--timeout", default="15m", show_default=True, metavar="TIME", help="Maximum time for the check of one file."
-)
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    metavar="FOLDER",
-    help="Static website that gets the ranking as its newest list, with a page for each package.",
-)
-@options.FORMAT
-def rank(
-    files: tuple[Path, ...],
-    withdrawn: Path | None,
-    signers: Path | None,
-    commitments: Path | None,
-    timeout: str,
-    output: Path | None,
-    form: str,
-) -> None:
-    """Rank packages by score, and list result.csv files.
-
-    FILES are in the order in which they were received: of several packages with the same epochs the first one counts,
-    and of several versions that one signer sent of a campaign the last one.
-    """
-    from aiperf_orch.commands.rank import rank_results
-
-    lists = {"withdrawn": withdrawn, "signers": signers, "commitments": commitments}
-    _finish(rank_results(files, form, timeout=timeout, output=output, **lists))
-
-
-@main.command()
-@click.argument("campaigns", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--by",
-    type=click.Choice(["accelerators", "nodes", "concurrency"]),
-    help="Unit of size; default: the first one that all campaigns state and in which they differ.",
-)
-@click.option("--output", type=click.Path(path_type=Path), help="File of a figure: .html, .svg, .png or .pdf.")
-@click.option("--allow-differences", is_flag=True, help="Compare campaigns with different settings, with a note.")
-@options.FORMAT
-def scaling(
-    campaigns: tuple[Path, ...], by: str | None, output: Path | None, allow_differences: bool, form: str
-) -> None:
-    """Weak-scaling efficiency of campaigns of different sizes.
-
-    CAMPAIGNS are campaign directories, packages or result.csv files.
-    """
-    from aiperf_orch.commands.scaling import compare_scaling
-
-    _finish(compare_scaling(campaigns, form, by, output, allow_differences=allow_differences))
+for _command in cli_committee.COMMANDS:
+    main.add_command(_command)
 
 
 @main.command()
@@ -429,7 +307,7 @@ def agent(campaign_dir: Path, slots: int | None, time_limit: str | None) -> None
     """
     from aiperf_orch.commands.agent import run_on_this_node
 
-    _finish(run_on_this_node(campaign_dir, slots, time_limit))
+    finish(run_on_this_node(campaign_dir, slots, time_limit))
 
 
 @main.command()
@@ -443,7 +321,7 @@ def render(site: Path, assignments: tuple[str, ...]) -> None:
     from aiperf_orch.commands import site_options
     from aiperf_orch.commands.render import print_script
 
-    _finish(print_script(site_options.load(site, assignments, {})))
+    finish(print_script(site_options.load(site, assignments, {})))
 
 
 @main.command()
@@ -458,7 +336,7 @@ def ops(network: str, by_layer: bool, form: str) -> None:
     """
     from aiperf_orch.commands.ops import count_operations
 
-    _finish(count_operations(network, form, by_layer=by_layer))
+    finish(count_operations(network, form, by_layer=by_layer))
 
 
 @main.command()

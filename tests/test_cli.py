@@ -34,6 +34,7 @@ _COMMANDS = [
     "evaluate",
     "rank",
     "scaling",
+    "compare",
     "agent",
     "render",
     "ops",

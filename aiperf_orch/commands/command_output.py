@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from enum import IntEnum
+
+from aiperf_orch.commands.escaped_output import show
 
 
 class ExitStatus(IntEnum):
@@ -28,3 +31,10 @@ class CommandOutput:
     text: str = ""
     exit_status: int = ExitStatus.DONE
     form: str = "table"
+
+
+def finish(output: CommandOutput) -> None:
+    """Print the output of a command, and exit with its status."""
+    show(output.text, output.form)
+    if output.exit_status:
+        sys.exit(output.exit_status)

@@ -1,4 +1,4 @@
-"""`init`: draft of a site file from the scheduler's inventory."""
+"""`init`: draft of a site file from the scheduler's inventory, or of the questionnaire of reproducibility."""
 
 from __future__ import annotations
 
@@ -36,8 +36,7 @@ def draft_site_file(scheduler: str | None, output: Path | None) -> CommandOutput
         SchedulerUnreachableError: when the scheduler does not answer.
         UsageError: when the file exists.
     """
-    if output and os.path.lexists(output):
-        raise UsageError(f"{output}: exists already and is never overwritten: give another name")
+    _check_new(output)
     installed = [kind for kind, program in _PROGRAMS.items() if shutil.which(program)]
     kind, text = _first_draft([scheduler] if scheduler else installed or ["local"], str(output or "site.yaml"))
     if output is None:
@@ -45,6 +44,32 @@ def draft_site_file(scheduler: str | None, output: Path | None) -> CommandOutput
     write_once(output, text.encode())
     _log.info("%s: drafted for %s; read it, then: %s", output, kind, command_line(["check", str(output)]))
     return CommandOutput()
+
+
+def draft_questionnaire(output: Path | None) -> CommandOutput:
+    """Write the questionnaire of reproducibility without answers.
+
+    Args:
+        output: The file to write, which must not exist; None returns the text.
+
+    Raises:
+        AiperfError: when the file cannot be written; no part of it is left.
+        UsageError: when the file exists.
+    """
+    from aiperf_orch.package.questionnaire import form
+
+    _check_new(output)
+    if output is None:
+        return CommandOutput(form())
+    write_once(output, form().encode())
+    following = command_line(["package", "CAMPAIGN_DIR", "--questionnaire", str(output), "--output", "FILE.tar.gz"])
+    _log.info("%s: fill it in, then: %s", output, following)
+    return CommandOutput()
+
+
+def _check_new(output: Path | None) -> None:
+    if output and os.path.lexists(output):
+        raise UsageError(f"{output}: exists already and is never overwritten: give another name")
 
 
 def _first_draft(kinds: list[str], file: str) -> tuple[str, str]:

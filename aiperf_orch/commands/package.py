@@ -30,7 +30,13 @@ _QUERY_INTERVAL: Final = 2.0  # seconds
 
 
 def package_campaign(
-    campaign_dir: Path, output: Path, key: Path | None, *, pseudonyms: bool, weights: bool = False
+    campaign_dir: Path,
+    output: Path,
+    key: Path | None,
+    *,
+    pseudonyms: bool,
+    weights: bool = False,
+    questionnaire: Path | None = None,
 ) -> CommandOutput:
     """Make a campaign's package and verify it.
 
@@ -40,16 +46,18 @@ def package_campaign(
         key: SSH key that signs the package; None signs nothing.
         pseudonyms: Replace names of hosts, users and accounts.
         weights: Add the weights of the lowest error.
+        questionnaire: Add this questionnaire of reproducibility; None adds none.
 
     Returns:
         Summary of the result and the package, and the exit status: 0 verified, 1 not verified.
 
     Raises:
         NotFinishedError: while the campaign runs.
-        UsageError: when the output path is not acceptable, the key does not sign, or the weights are wanted and are
-            not those of the lowest error.
+        UsageError: when the output path is not acceptable, the key does not sign, the questionnaire is wrong, or the
+            weights are wanted and are not those of the lowest error.
     """
     from aiperf_orch.package.packing import write_package
+    from aiperf_orch.package.questionnaire import read_questionnaire
     from aiperf_orch.package.signature import sign, signature_of
     from aiperf_orch.package.verify import verify
 
@@ -58,6 +66,7 @@ def package_campaign(
     if not output.absolute().parent.is_dir():
         raise UsageError(f"{output}: its directory does not exist")
     directory = CampaignDirectory.open(campaign_dir)
+    answers = read_questionnaire(questionnaire) if questionnaire else None
     if output.absolute().resolve().is_relative_to(directory.path.resolve()):
         raise UsageError(f"{output}: lies in the campaign's directory; give a path outside of it")
     snapshot = check_not_running(directory)
@@ -65,7 +74,13 @@ def package_campaign(
     signature_of(output).unlink(missing_ok=True)  # the signature of an earlier package
     gc.disable()  # many small objects that all stay: the search for cycles among them takes a third of the time
     result = write_package(
-        directory, output, with_pseudonyms=pseudonyms, with_weights=weights, snapshot=snapshot, warn=_warn
+        directory,
+        output,
+        with_pseudonyms=pseudonyms,
+        with_weights=weights,
+        questionnaire=answers,
+        snapshot=snapshot,
+        warn=_warn,
     )
     lines = [summary(result)]
     found = verify(output)
@@ -73,6 +88,10 @@ def package_campaign(
         f"package          {visible(str(output))}: {output.stat().st_size:,} bytes",
         f"                 SHA-256 {found.sha256}",
     ]
+    if answers is not None and found.questionnaire is not None:
+        missing = answers.unanswered(directory.settings.system)
+        lines.append(f"questionnaire    score {100 * found.questionnaire:.3g} %")
+        lines += [f"  no answer to {key}" for key in missing]
     if key is not None:
         lines.append(f"signature        {visible(str(sign(output, key)))}")
     if found.verified:

@@ -60,6 +60,9 @@ def _scores(entries: Sequence[RankingEntry]) -> list[str]:
         lines += _detail("; ".join([*signer, f"campaign {visible(row.campaign)}", entry.name]))
         if efficiency := _efficiency(entry):
             lines += _detail(efficiency)
+        records = entry.submission.records
+        if records and records.questionnaire is not None:
+            lines += _detail(f"questionnaire {100 * records.questionnaire:.3g} %")
         for note in entry.notes:
             lines += _hanging(_BULLET, note)
     return lines

@@ -85,6 +85,7 @@ def _document(found: Verification) -> dict[str, object]:
         "missed_rules": found.missed_rules,
         "misses": [{"rule": miss.rule.id, "why": miss.why} for miss in found.misses],
         "rules": found.result_row["rules"] if found.result_row else None,
+        "questionnaire": found.questionnaire,
         "sha256": found.sha256,
         "signed_by": found.signed_by,
         "faults": [asdict(fault) for fault in found.faults],
@@ -116,12 +117,14 @@ def _table(package: Path, signers: Path | None, found: Verification, report: Pat
         lines.append(f"{'not rankable':<16} by the rules {row['rules']}:")
         lines += [f"  {miss.rule.id:<10} {miss.rule.sentence}; {printable_line(miss.why)}" for miss in found.misses]
     mark = " (SIMULATED: no training took place)" if row["simulated"] == "yes" else ""
+    questionnaire = "none" if found.questionnaire is None else f"score {100 * found.questionnaire:.3g} %"
     regulated = "none" if row["regulated_score"] is None else format_ops(row["regulated_score"])
     lines += [
         f"{'system':<16} {printable_line(row['system'])}, by {printable_line(row['submitter'])}",
         f"{'score':<16} {format_ops(row['score'])}{mark}",
         f"{'error':<16} {'none measured' if row['error'] is None else format(row['error'], '.2%')}",
         f"{'regulated score':<16} {regulated}",
+        f"{'questionnaire':<16} {questionnaire}",
     ]
     if found.signed_by is not None:
         lines.append(f"{'signed by':<16} {printable_line(found.signed_by)}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from aiperf_orch.campaign.commitment import commitment_of
 from aiperf_orch.committee.measurements import Measurements, measurements_of
+from aiperf_orch.package.check_questionnaire import questionnaire_score
 from aiperf_orch.package.package_index import PackageIndex
 from aiperf_orch.records.journal import Created
 from aiperf_orch.settings.models import SiteSettings, private_keys
@@ -23,6 +24,7 @@ class PackageRecords:
         epochs: measurements of the epochs that count.
         repetition: equal for campaigns that repeat one another: a hash of the public settings without the seed.
         peak_ops: peak operations per second of one accelerator, as the settings state it; None where they do not.
+        questionnaire: score of the questionnaire of reproducibility, from 0 to 1; None without one.
     """
 
     sha256: str
@@ -30,6 +32,7 @@ class PackageRecords:
     epochs: Measurements
     repetition: str
     peak_ops: float | None
+    questionnaire: float | None = None
 
 
 def records_of(index: PackageIndex) -> PackageRecords:
@@ -41,6 +44,7 @@ def records_of(index: PackageIndex) -> PackageRecords:
         epochs=measurements_of(result.collected.epochs, result.started, simulated=result.simulated),
         repetition=_settings_without_seed(directory.settings),
         peak_ops=directory.settings.system.accelerator_peak_ops,
+        questionnaire=questionnaire_score(index),
     )
 
 

@@ -76,6 +76,7 @@ def _row(
         "accelerators": submission.row.accelerators if submission.row else None,
         **{name: cells[name] for name in ("campaign", "started", "seconds", "operations", "simulated", "rules")},
         "missed_rules": cells["missed_rules"],
+        "questionnaire": records.questionnaire if records else None,
         "settings_sha256": cells["settings_sha256"],
         "epochs_sha256": records.epochs.sha256 if records else None,
         "package_sha256": records.sha256 if records else None,

@@ -2,7 +2,8 @@
 
 Records are redacted when they are read; tables and report are computed in a private folder from the redacted records
 only. The same records give the same bytes: members are sorted by name, without times and owners. The weights of the
-lowest error are packed on request, unchanged; logs, other weights, files of submitit and the lock are not packed.
+lowest error are packed on request, unchanged, and a questionnaire, redacted; logs, other weights, files of submitit and
+the lock are not packed.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ from aiperf_orch.campaign.safe_reading import RETRY_SECONDS
 from aiperf_orch.campaign.snapshot import CampaignSnapshot, read_snapshot
 from aiperf_orch.campaign.state import CampaignState
 from aiperf_orch.package.pseudonyms import Pseudonyms
-from aiperf_orch.package.reading import MANIFEST, MOST_WEIGHTS, SYSTEM
+from aiperf_orch.package.questionnaire import Questionnaire
+from aiperf_orch.package.reading import MANIFEST, MOST_WEIGHTS, QUESTIONNAIRE, SYSTEM
 from aiperf_orch.package.recorded_error import recorded_error
 from aiperf_orch.package.redaction import TEMPLATE_NOTE, Redactor, names_of, redact_journal, secrets_of
 from aiperf_orch.package.system_json import best_weights, system_description
@@ -80,6 +82,7 @@ def write_package(
     *,
     with_pseudonyms: bool,
     with_weights: bool = False,
+    questionnaire: Questionnaire | None = None,
     snapshot: CampaignSnapshot | None = None,
     warn: Callable[[str], None] = lambda _: None,
 ) -> Result:
@@ -90,18 +93,20 @@ def write_package(
         path: of the package to write, a .tar.gz.
         with_pseudonyms: replace names of hosts and users by pseudonyms.
         with_weights: pack the weights of the lowest error, with which it can be measured again.
+        questionnaire: the site's answers, which are packed, redacted; None packs none.
         snapshot: of the campaign's journal, if the caller has read it; None reads the journal.
         warn: receives warnings for the user.
 
     Raises:
-        UsageError: when the weights are wanted, and are not those whose hash the records state.
+        UsageError: when the weights are wanted, and are not those whose hash the records state, or when the
+            questionnaire cannot be redacted.
     """
     if snapshot is None:
         snapshot = read_snapshot(directory)
     with scratch_folder() as folder:
         with translate_os_errors(folder):
             redacted_campaign, state, notes = _stage(
-                directory, snapshot, folder, with_pseudonyms=with_pseudonyms, warn=warn
+                directory, snapshot, folder, questionnaire, with_pseudonyms=with_pseudonyms, warn=warn
             )
         result = result_of(redacted_campaign, state)
         rules = rules_of(result)
@@ -136,11 +141,12 @@ def _stage(
     directory: CampaignDirectory,
     snapshot: CampaignSnapshot,
     folder: Path,
+    questionnaire: Questionnaire | None,
     *,
     with_pseudonyms: bool,
     warn: Callable[[str], None],
 ) -> tuple[_RedactedCampaign, CampaignState, dict[str, Any]]:
-    """Write the redacted settings, journal and accounting into a folder.
+    """Write the redacted settings, journal, accounting and questionnaire into a folder.
 
     Returns:
         The redacted campaign, its state, and the entries of the manifest that describe the redaction.
@@ -171,6 +177,8 @@ def _stage(
         text = read_whole_lines(directory.accounting)[0].decode(errors="replace")
         lines = [redactor.accounting_line(line) for line in text.split("\n")[:-1]]
         layout.accounting.write_bytes("".join(f"{line}\n" for line in lines).encode())
+    if questionnaire:
+        (folder / QUESTIONNAIRE).write_bytes(_redacted_answers(questionnaire, redactor, warn).to_yaml())
     state = snapshot.state if entries is None else CampaignState.of(entries)
     return (
         campaign,
@@ -197,6 +205,17 @@ def _with_pseudonyms(frozen: Mapping[str, Any], names: Pseudonyms) -> dict[str, 
     scheduler |= {key: names.text(scheduler[key]) for key in SETTINGS_WITH_NAMES if isinstance(scheduler.get(key), str)}
     origins = {key: names.text(origin) for key, origin in frozen["origins"].items()}
     return dict(frozen) | {"settings": settings | {"scheduler": scheduler}, "origins": origins}
+
+
+def _redacted_answers(questionnaire: Questionnaire, redactor: Redactor, warn: Callable[[str], None]) -> Questionnaire:
+    shown = questionnaire.changed(redactor.text)
+    for key, answer in shown.answers.items():
+        if answer != questionnaire.answers[key]:
+            warn(
+                f"questionnaire, line {questionnaire.lines[key]}: {key}: contains a private setting, a secret, "
+                f"or a name that has a pseudonym; it is packed as: {answer}"
+            )
+    return shown
 
 
 def _redacted_part(campaign: _RedactedCampaign, end: AttemptEnd, file: EventsFile) -> EventsFile:

@@ -37,6 +37,7 @@ from aiperf_orch.util.temporary_folders import scratch_folder
 
 MANIFEST: Final = "manifest.json"
 SYSTEM: Final = "system.json"
+QUESTIONNAIRE: Final = "questionnaire.yaml"
 _BLOCK: Final = 512
 _MIB: Final = 1 << 20
 _MOST_FILES: Final = 500_000
@@ -55,6 +56,7 @@ _CONTENTS: Final = tuple(
         (r"manifest\.json", 128 * _MIB),
         (r"campaign\.yaml", _MIB // 2),
         (r"system\.json", _MIB // 4),
+        (r"questionnaire\.yaml", _MIB // 4),
         (r"journal\.jsonl", 256 * _MIB),
         (r"accounting\.jsonl", 128 * _MIB),
         (r"(leaderboard|result|series)\.csv", 64 * _MIB),

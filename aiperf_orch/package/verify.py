@@ -24,6 +24,7 @@ from aiperf_orch.package.check_events import check_events
 from aiperf_orch.package.check_formats import check_formats
 from aiperf_orch.package.check_journal import check_journal
 from aiperf_orch.package.check_placements import check_placements
+from aiperf_orch.package.check_questionnaire import check_questionnaire, questionnaire_score
 from aiperf_orch.package.check_report import check_report
 from aiperf_orch.package.check_scripts import check_scripts
 from aiperf_orch.package.check_speeds import check_speeds
@@ -53,6 +54,7 @@ class Verification:
         misses: rules that the result misses, with reasons.
         sha256: hash of the file; None when it is not a package.
         signed_by: principal of the valid signature; None without one, or when none was required.
+        questionnaire: score of the questionnaire of reproducibility, from 0 to 1; None without one.
     """
 
     faults: list[Fault]
@@ -62,6 +64,7 @@ class Verification:
     sha256: str | None
     signed_by: str | None = None
     remarks: list[Fault] = field(default_factory=list)
+    questionnaire: float | None = None
 
     @property
     def verified(self) -> bool:
@@ -82,6 +85,15 @@ class Verification:
     def rankable(self) -> bool:
         """Whether the recomputed result meets the rules; a ranking requires `verified` as well."""
         return self.result_row is not None and not self.misses
+
+
+@dataclass(frozen=True)
+class _Recomputed:
+    """What follows from the records, with the attributes of `Verification`; by default of a package without records."""
+
+    result_row: dict[str, Any] | None = None
+    misses: list[Miss] = field(default_factory=list)
+    questionnaire: float | None = None
 
 
 def verify(
@@ -111,13 +123,21 @@ def verify(
     faults = Faults()
     with open_package(path, faults) as package:
         signed_by = check_signature(path, signers, faults) if signers else None
-        row, missed = (None, []) if package is None else _examine(package, faults, replay, commitment, inspect, report)
+        shown = _Recomputed() if package is None else _examine(package, faults, replay, commitment, inspect, report)
         newer = [fault for fault in faults.listed if fault.id == NEWER_VERSION]
         if newer:  # other faults follow from records that this version does not understand
             signature = [fault for fault in faults.listed if fault.id.startswith("signature.")]
-            faults, row, missed = Faults([*newer[:1], *signature]), None, []
-        sha256 = package.sha256 if package else None
-        return Verification(faults.listed, faults.unlisted, row, missed, sha256, signed_by, faults.remarks)
+            faults, shown = Faults([*newer[:1], *signature]), _Recomputed()
+        return Verification(
+            faults.listed,
+            faults.unlisted,
+            shown.result_row,
+            shown.misses,
+            package.sha256 if package else None,
+            signed_by,
+            faults.remarks,
+            shown.questionnaire,
+        )
 
 
 def check_package(package: Package, faults: Faults) -> PackageIndex | None:
@@ -143,6 +163,7 @@ def check_package(package: Package, faults: Faults) -> PackageIndex | None:
     check_report(index, manifest)
     check_scripts(index, manifest)
     check_weights(index)
+    check_questionnaire(index, manifest)
     check_unusual(index)
     return index
 
@@ -154,11 +175,11 @@ def _examine(
     commitment: str | None,
     inspect: Callable[[PackageIndex], None] | None,
     report: Path | None,
-) -> tuple[dict[str, Any] | None, list[Miss]]:
-    """Add every fault of a package; returns the recomputed row of result.csv, and the rules that it misses."""
+) -> _Recomputed:
+    """Add every fault of a package; returns what is recomputed from its records."""
     index = check_package(package, faults)
     if index is None:
-        return None, []
+        return _Recomputed()
     if commitment is not None:
         check_commitment(index, commitment)
     if replay is not None:
@@ -171,4 +192,5 @@ def _examine(
         from aiperf_orch.results.report import write_report  # it loads matplotlib
 
         write_report(index.result, report)
-    return result_row(index.result), rules_of(index.result).misses(index.result)
+    misses = rules_of(index.result).misses(index.result)
+    return _Recomputed(result_row(index.result), misses, questionnaire_score(index))

@@ -30,7 +30,7 @@ _MOST_TRIALS: Final = 25
 _MOST_FAILURES: Final = 25
 _MOST_FAULTS: Final = 10
 _MOST_CHARACTERS: Final = 200
-_IDLE: Final = {
+IDLE_CAUSES: Final = {
     "start_up": "Idle: trial starting",
     "first_trial": "Idle: before the first trial",
     "no_trial": "Idle: no trial placed",
@@ -38,6 +38,7 @@ _IDLE: Final = {
     "after_end": "Idle: after the deadline or the last trial",
     "lost": "Idle: trial or agent lost",
 }
+"""Cause of idle node-hours -> its name for readers."""
 
 
 def report_data(result: Result) -> dict[str, Any]:
@@ -105,7 +106,7 @@ def _node_hours(result: Result) -> list[tuple[str, float, float]] | None:
     hours = result.node_hours
     if hours is None or not hours.given:
         return None
-    idle = [(_IDLE[name], spent, share) for name, spent, share in hours.shares()]
+    idle = [(IDLE_CAUSES[name], spent, share) for name, spent, share in hours.shares()]
     return [("Given", hours.given, 1.0), ("At work", hours.at_work, hours.at_work / hours.given), *idle]
 
 
