@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +23,10 @@ class Announcement:
     commitment: str
     site: str
     date: str
+
+    def is_after(self, day: date) -> bool:
+        """Whether it came later than a day in UTC, by more than the time zone of a committee can explain."""
+        return date.fromisoformat(self.date) > day + timedelta(days=1)
 
 
 def read_commitments(path: Path) -> dict[str, Announcement]:
