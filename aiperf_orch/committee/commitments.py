@@ -24,10 +24,6 @@ class Announcement:
     site: str
     date: str
 
-    def is_after(self, day: date) -> bool:
-        """Whether it came later than a day in UTC, by more than the time zone of a committee can explain."""
-        return date.fromisoformat(self.date) > day + timedelta(days=1)
-
 
 def read_commitments(path: Path) -> dict[str, Announcement]:
     """Read a list of announced campaigns: `COMMITMENT, SITE, YYYY-MM-DD` on each line.
@@ -49,6 +45,11 @@ def read_commitments(path: Path) -> dict[str, Announcement]:
 
     read_list(path, parse)
     return announced
+
+
+def came_after(announcement: Announcement, day: date) -> bool:
+    """Whether an announcement came later than a day in UTC, by more than the time zone of a committee can explain."""
+    return date.fromisoformat(announcement.date) > day + timedelta(days=1)
 
 
 def not_sent(announced: Iterable[Announcement], commitments: Sequence[str | None]) -> list[Announcement]:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import date
 from typing import Final
 
-from aiperf_orch.committee.commitments import Announcement
+from aiperf_orch.committee.commitments import Announcement, came_after
 from aiperf_orch.committee.corrections import apply_corrections
 from aiperf_orch.committee.divisions import Division, division_of, reason_for_none
 from aiperf_orch.committee.duplicates import mark_duplicates
@@ -89,7 +89,7 @@ def _with_announcement(entry: RankingEntry, announced: Mapping[str, Announcement
         return entry.noted("its campaign was not announced")
     # whoever announces a campaign after it may have waited for its result
     begun = row.started[:10] if row and row.started else None
-    if begun and announcement.is_after(date.fromisoformat(begun)):
+    if begun and came_after(announcement, date.fromisoformat(begun)):
         return entry.noted(f"its campaign was announced on {announcement.date}, after it began on {begun}")
     return entry
 

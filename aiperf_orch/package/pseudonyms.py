@@ -87,7 +87,7 @@ class Pseudonyms:
             self.add_host(server)
 
     def add_agent(self, name: str) -> None:
-        """Add the host in the name of an agent, `n17.1`, which is distinctive in free text even where the host is not."""
+        """Add the host in the name of an agent, `n17.1`, which free text shows even where the host is like a word."""
         host = name.rpartition(".")[0]
         self.add_host(host)
         self._agent_hosts.add(host.casefold())
