@@ -86,9 +86,10 @@ def summary_line(directory: CampaignDirectory, state: CampaignState, slots: Slot
         left = time_left(agent.ends_at for agent in present)
         agents = f"{count(len(present), 'agent')}, {count(slots.total, 'slot')}: {slots.use}"
         return ", ".join(filter(None, [words, agents])) + (f"; {left} left" if left else "")
+    none = "no agent is left" if state.workforce.agents else "no agent yet"
     if isinstance(directory.settings.scheduler, AgentsSettings):
-        return f"no agent yet; {how_to_start(directory)}"
-    return ", ".join(filter(None, [words, "no agent yet"]))
+        return f"{none}; {how_to_start(directory)}"
+    return ", ".join(filter(None, [words, none]))
 
 
 def allocations_line(state: CampaignState, settings: SiteSettings) -> str:

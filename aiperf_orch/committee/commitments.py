@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -45,6 +45,11 @@ def read_commitments(path: Path) -> dict[str, Announcement]:
 
     read_list(path, parse)
     return announced
+
+
+def came_after(announcement: Announcement, day: date) -> bool:
+    """Whether an announcement came later than a day in UTC, by more than the time zone of a committee can explain."""
+    return date.fromisoformat(announcement.date) > day + timedelta(days=1)
 
 
 def not_sent(announced: Iterable[Announcement], commitments: Sequence[str | None]) -> list[Announcement]:

@@ -11,6 +11,7 @@ import gc
 import multiprocessing
 import signal
 import tempfile
+from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -77,6 +78,11 @@ def _read(path: Path, signers: Path | None, report: Path | None, scratch: Path, 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
     tempfile.tempdir = str(scratch)
     gc.disable()  # many small objects that all stay: the search for cycles among them takes a third of the time
+    with suppress(BrokenPipeError):  # the parent was interrupted before it could end this process
+        _send_answer(path, signers, sender)
+
+
+def _send_answer(path: Path, signers: Path | None, sender: Connection) -> None:
     try:
         before = _versions(path)
         submission = read_submission(path, signers, report)

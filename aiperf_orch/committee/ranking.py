@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import date
 from typing import Final
 
-from aiperf_orch.committee.commitments import Announcement
+from aiperf_orch.committee.commitments import Announcement, came_after
 from aiperf_orch.committee.corrections import apply_corrections
 from aiperf_orch.committee.divisions import Division, division_of, reason_for_none
 from aiperf_orch.committee.duplicates import mark_duplicates
@@ -80,10 +81,17 @@ def _with_packages(entry: RankingEntry, entries: Sequence[RankingEntry]) -> Rank
 
 
 def _with_announcement(entry: RankingEntry, announced: Mapping[str, Announcement]) -> RankingEntry:
-    records = entry.submission.records
-    if entry.status not in COMPARED or (records and records.commitment in announced):
+    if entry.status not in COMPARED:
         return entry
-    return entry.noted("its campaign was not announced")
+    records, row = entry.submission.records, entry.submission.row
+    announcement = announced.get(records.commitment) if records and records.commitment else None
+    if announcement is None:
+        return entry.noted("its campaign was not announced")
+    # whoever announces a campaign after it may have waited for its result
+    begun = row.started[:10] if row and row.started else None
+    if begun and came_after(announcement, date.fromisoformat(begun)):
+        return entry.noted(f"its campaign was announced on {announcement.date}, after it began on {begun}")
+    return entry
 
 
 def _placed(entries: Sequence[RankingEntry]) -> list[RankingEntry]:

@@ -76,7 +76,7 @@ def evaluation_input(package: Path, data: Path | None) -> Iterator[tuple[Recorde
             if faults or index is None:
                 newer = [fault for fault in faults.listed if fault.id == NEWER_VERSION]
                 first, number = [*newer, *faults.listed][0], len(faults.listed) + faults.unlisted
-                more = "" if number == 1 else f", and {number - 1:,} more faults"
+                more = "" if number == 1 else f" ({number:,} faults in all: `aiperf-orch verify` lists them)"
                 raise UsageError(f"{package}: not verified, so not evaluated: {first.id}  {first}{more}")
             recorded = _recorded(package, index)
             spec = scratch / "spec.json"

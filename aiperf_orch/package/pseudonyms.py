@@ -59,6 +59,7 @@ class Pseudonyms:
     _real: set[str] = field(default_factory=set)
     _domains: set[str] = field(default_factory=set)
     _stems: dict[str, int] = field(default_factory=dict)
+    _agent_hosts: set[str] = field(default_factory=set)
     _known: dict[tuple[str, ...], str] = field(default_factory=dict)  # cache of replacements
 
     # adding names
@@ -84,6 +85,12 @@ class Pseudonyms:
         server = _server_of(job)[1]
         if server:
             self.add_host(server)
+
+    def add_agent(self, name: str) -> None:
+        """Add the host in the name of an agent, `n17.1`, which free text shows even where the host is like a word."""
+        host = name.rpartition(".")[0]
+        self.add_host(host)
+        self._agent_hosts.add(host.casefold())
 
     def add_users(self, names: Iterable[str]) -> None:
         """Add user names."""
@@ -163,6 +170,9 @@ class Pseudonyms:
 
     def _word(self, word: str) -> str:
         """Replace the names in a word of letters, digits, dots, dashes and underscores."""
+        host, _, number = word.rpartition(".")
+        if host.casefold() in self._agent_hosts and number.isdigit() and not _ADDRESS.fullmatch(host):
+            return self.agent(word)
         found = self._domain_in(word)
         if found is None:
             return self._parts(word)

@@ -218,7 +218,8 @@ def names_of(
             if not agents_in(job.job):
                 names.add_job(job.job)
         for agent in entry.agents if isinstance(entry, Joined) else ():
-            _add_attempt(names, [agent.host, agent.agent.rpartition(".")[0]], agent.job)
+            names.add_agent(agent.agent)
+            _add_attempt(names, [agent.host], agent.job)
         for began in entry.attempts if isinstance(entry, Began) else ():
             _add_attempt(names, began.hosts, began.job)
         for end in entry.attempts if isinstance(entry, Ended) else ():

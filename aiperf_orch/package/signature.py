@@ -61,7 +61,7 @@ def check_signature(package: Path, signers: Path, faults: Faults) -> str | None:
     """
     program, signature = check_signers(signers), signature_of(package)
     if not signature.is_file():
-        others = sorted(path.name for path in package.absolute().parent.glob("*.sig"))
+        others = _signatures_without_package(package.absolute().parent)
         hint = f"; {others[0]} exists: if it is the signature of this package, rename it" if others else ""
         why = f"a signature is required, and the package has none beside it under this name{hint}"
         faults.add("signature.missing", signature.name, why)
@@ -85,6 +85,11 @@ def check_signature(package: Path, signers: Path, faults: Faults) -> str | None:
         )
         return None
     return principals[0]
+
+
+def _signatures_without_package(folder: Path) -> list[str]:
+    """Names of signatures that may be of a renamed package: there is none under their own name."""
+    return sorted(path.name for path in folder.glob("*.sig") if not path.with_suffix("").exists())
 
 
 def check_signers(signers: Path) -> str:

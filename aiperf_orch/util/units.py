@@ -176,7 +176,7 @@ def format_ops(ops_per_second: float) -> str:
 def ops_scale(ops_per_second: float) -> tuple[float, str]:
     """The unit for a number of operations per second, as its size and its name: `(1e12, "Tera-OPS")`."""
     value, prefix = ops_per_second, 0
-    while float(f"{value:.4g}") >= 1000 and prefix < len(_OPS_PREFIXES) - 1:
+    while abs(float(f"{value:.4g}")) >= 1000 and prefix < len(_OPS_PREFIXES) - 1:
         value, prefix = value / 1000, prefix + 1
     return 1000.0**prefix, f"{_OPS_PREFIXES[prefix]}OPS"
 

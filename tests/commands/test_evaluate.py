@@ -57,6 +57,11 @@ def test_the_error_of_digits_comes_out_and_that_of_a_changed_weight_does_not(aip
     assert (done.returncode, done.stdout) == (2, "")
     assert "not verified, so not evaluated: weights.hash  weights/00000.safetensors" in done.stderr
 
+    _set_last_number(unlisted := TamperedPackage(package), 1e3, hidden=False)
+    unlisted.hashed = False
+    done = aiperf("evaluate", unlisted.write(tmp_path / "unlisted.tar.gz"), timeout=_TIMEOUT)
+    assert done.stderr.endswith("(2 faults in all: `aiperf-orch verify` lists them)\n")
+
     _set_last_number(hidden := TamperedPackage(package), 1e3, hidden=True)
     resealed = hidden.write(tmp_path / "resealed.tar.gz")
     assert aiperf("verify", resealed).returncode == 0

@@ -121,6 +121,12 @@ def test_without_agents_the_view_says_how_to_start_one(by_hand: Any) -> None:
     assert line.endswith(f"agent {by_hand.path}")
 
 
+def test_after_the_last_agent_has_left_none_is_left(by_hand: Any) -> None:
+    workforce = AgentBuilder(by_hand)
+    workforce.leave(*workforce.join("n1"), reason="terminated", at=5)
+    assert _summary(by_hand).startswith("no agent is left; start one on each node: ")
+
+
 def test_a_pending_allocation_says_why_it_waits(on_slurm: Any) -> None:
     workforce = AgentBuilder(on_slurm)
     first = workforce.allocate(1)

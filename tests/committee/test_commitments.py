@@ -51,7 +51,7 @@ def test_a_missing_list_is_an_error(tmp_path: Path) -> None:
 
 def test_campaigns_that_were_not_sent_are_listed() -> None:
     announced = {each: Announcement(each, f"site {each[-1]}", "2026-11-30") for each in (_SENT, _OTHER)}
-    entries = ranked([package("a"), package("b", 1)], announced=announced)
+    entries = ranked([package("a", started="2026-11-30T08:00:00.000Z"), package("b", 1)], announced=announced)
     assert notes(entries) == {"a": "", "b": "its campaign was not announced"}
     rows = rows_of(entries, [], announced)
     assert [(row["file"], row["announced"], row["status"]) for row in rows] == [
@@ -64,6 +64,25 @@ def test_campaigns_that_were_not_sent_are_listed() -> None:
         _OTHER,
         "announced on 2026-11-30",
     )
+
+
+@pytest.mark.parametrize(
+    ("day", "note"),
+    [
+        ("2026-11-01", ""),
+        ("2026-11-30", ""),
+        ("2026-12-01", ""),  # where the committee is, the next day may have begun
+        ("2026-12-02", "its campaign was announced on 2026-12-02, after it began on 2026-11-30"),
+    ],
+)
+def test_a_campaign_that_was_announced_after_its_begin_is_noted(day: str, note: str) -> None:
+    sent = package("a", started="2026-11-30T23:59:00.000Z")
+    assert notes(ranked([sent], announced={_SENT: Announcement(_SENT, "x", day)})) == {"a": note}
+
+
+def test_of_a_campaign_that_never_began_an_announcement_is_never_late() -> None:
+    sent = package("a", started="")
+    assert notes(ranked([sent], announced={_SENT: Announcement(_SENT, "x", "2099-01-01")})) == {"a": ""}
 
 
 def test_without_a_list_it_is_unknown_what_was_announced() -> None:

@@ -119,3 +119,15 @@ def test_a_killed_reader_leaves_no_copy_of_the_package(monkeypatch: pytest.Monke
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     read_isolated(tmp_path / "file", None, 60)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_process_whose_parent_was_interrupted_ends_without_a_traceback(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    receiver.close()
+    process = context.Process(target=isolated_reading._read, args=(tmp_path / "none", None, tmp_path, sender))
+    process.start()
+    process.join(60)
+    assert (process.exitcode, capfd.readouterr().err) == (0, "")

@@ -104,6 +104,23 @@ def test_hosts_named_like_words_are_replaced_in_host_fields(names: Pseudonyms) -
     assert names.text("in /home/data/x of data@node") == "in /home/user-1/x of data@" + hosts["node"]
 
 
+@pytest.mark.parametrize("agent", ["vm.1", "node.12", "a.1", "n17.hpc.example.edu.3"])
+def test_an_agent_is_replaced_in_text_whatever_the_name_of_its_host(agent: str) -> None:
+    names = Pseudonyms()
+    names.add_agent(agent)
+    number = agent.rpartition(".")[2]
+    shown = f"its agent host-1.{number} was killed: agent host-1.99 took its place; a node of 1.5 s"
+    host = agent.rpartition(".")[0]
+    assert names.text(f"its agent {agent} was killed: agent {host}.99 took its place; a node of 1.5 s") == shown
+    assert names.agent(agent) == f"host-1.{number}"
+
+
+def test_a_number_is_no_agent_of_a_host_that_is_named_like_one() -> None:
+    names = Pseudonyms()
+    names.add_agent("10.1")
+    assert names.text("ended after 10.1 s") == "ended after 10.1 s"
+
+
 def test_no_pseudonym_is_a_real_name() -> None:
     names = Pseudonyms()
     for host in ("host-2", "host-1", "n1"):

@@ -225,6 +225,9 @@ def test_expired_keys_and_renamed_packages_are_diagnosed(true_package: Path, tmp
     package.rename(tmp_path / "renamed.tar.gz")
     [fault] = verify(tmp_path / "renamed.tar.gz", signers).faults
     assert fault.message.endswith("p.tar.gz.sig exists: if it is the signature of this package, rename it")
+    shutil.copy(true_package, package)
+    [fault] = verify(tmp_path / "renamed.tar.gz", signers).faults
+    assert fault.message.endswith("has none beside it under this name")  # that one is of p.tar.gz
 
 
 # abandoned folders

@@ -200,6 +200,7 @@ def test_now_is_utc_to_the_millisecond() -> None:
         (1e27, "1 Ronna-OPS"),
         (999.96e27, "1 Quetta-OPS"),
         (29_921e30, "29,921 Quetta-OPS"),
+        (-72_749_507_956, "-72.75 Giga-OPS"),
     ],
 )
 def test_a_rate_is_formatted_with_the_papers_units(ops: float, text: str) -> None:
