@@ -79,10 +79,10 @@ def _read(path: Path, signers: Path | None, report: Path | None, scratch: Path, 
     tempfile.tempdir = str(scratch)
     gc.disable()  # many small objects that all stay: the search for cycles among them takes a third of the time
     with suppress(BrokenPipeError):  # the parent was interrupted before it could end this process
-        _send_answer(path, signers, sender)
+        _send_answer(path, signers, report, sender)
 
 
-def _send_answer(path: Path, signers: Path | None, sender: Connection) -> None:
+def _send_answer(path: Path, signers: Path | None, report: Path | None, sender: Connection) -> None:
     try:
         before = _versions(path)
         submission = read_submission(path, signers, report)
