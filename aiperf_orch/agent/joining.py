@@ -26,7 +26,7 @@ from aiperf_orch.records.agents import AgentBegin
 from aiperf_orch.settings.placement import PlacementSettings, placement_settings
 from aiperf_orch.util.errors import RecordError, UsageError
 from aiperf_orch.util.process_identity import boot_id, pid_namespace, process_start
-from aiperf_orch.util.units import clock_ahead, now
+from aiperf_orch.util.units import clock_ahead, format_duration, now
 
 _log: Final = logging.getLogger(__name__)
 _JOURNAL_END: Final = 1 << 20  # bytes at the journal's end in which its last phase is looked for
@@ -78,7 +78,12 @@ def join(options: JoinOptions, environment: Mapping[str, str]) -> Membership:
         )
     own = AgentAllocation.from_environment(environment, options.ends_at)
     if own.ends_at is not None and own.ends_at - 2 * settings.warn_before <= time.time():
-        raise UsageError("the allocation ends too soon to start a trial: no agent begins")
+        left, warning = max(own.ends_at - time.time(), 0.0), settings.warn_before
+        raise UsageError(
+            f"the allocation ends too soon to start a trial, in {format_duration(left)}: trials are warned "
+            f"{format_duration(warning)} before (scheduler.warn_before), and an agent needs more than "
+            f"{format_duration(2 * warning)}"
+        )
     patience = _patience(options)
     name, earlier = retry_transient(lambda: claim_folder(directory, own.host), patience)
     try:
@@ -164,10 +169,12 @@ def _check_goes_on(directory: CampaignDirectory) -> None:
                 f"{directory.path}: aiperf-orch {version} runs this campaign, and this is aiperf-orch "
                 f"{aiperf_orch.__version__}: start the agent with the same version"
             )
-        if kind in ("finished", "resumed"):
+        if kind in ("finished", "resumed", "stopped"):
             phase = kind
     if phase == "finished":
         raise UsageError(f"{directory.path}: this campaign has finished, and needs no agents")
+    if phase == "stopped":
+        _log.warning("%s: this campaign is stopped: trials start when `aiperf-orch run` resumes it", directory.path)
 
 
 def _beside(former: Sequence[FormerAgent], job: str, settings: PlacementSettings) -> list[AgentBegin]:

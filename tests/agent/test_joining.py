@@ -18,7 +18,7 @@ from agent.running_agent import RunningAgent, is_gone
 from aiperf_orch.agent.joining import JoinOptions, join
 from aiperf_orch.campaign.agent_files import agent_names, follow_log
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.records.journal import Finished, Opened
+from aiperf_orch.records.journal import Finished, Opened, Resumed, Stopped
 from aiperf_orch.util.errors import AiperfError, UsageError
 from campaign_builder import CampaignBuilder
 
@@ -72,6 +72,18 @@ def test_a_campaign_that_needs_no_agent_of_this_version(
     assert not agent_names(built.directory)
 
 
+def test_an_agent_of_a_stopped_campaign_says_what_it_waits_for(
+    campaign: Callable[..., CampaignBuilder], caplog: pytest.LogCaptureFixture
+) -> None:
+    built = campaign(scheduler__kind="agents")
+    for entry, is_stopped in ((Stopped, True), (Resumed, False)):
+        caplog.clear()
+        built.write(entry)
+        with pytest.raises(UsageError, match="ends too soon"):
+            join(JoinOptions(built.path, ends_at=1000), {})
+        assert ("this campaign is stopped: trials start when" in caplog.text) is is_stopped
+
+
 def test_a_newer_campaign_is_refused(directory: CampaignDirectory) -> None:
     text = directory.config_file.read_text()
     newer = text.replace("version: 2", "version: 99").replace(
@@ -86,7 +98,7 @@ def test_a_newer_campaign_is_refused(directory: CampaignDirectory) -> None:
     [
         (["--slots", "5000"], {}, "5000 slots do not fit"),
         (["--slots", "100001"], {}, "at most 100000"),
-        (["--ends-at", "1000"], {}, "ends too soon"),
+        (["--ends-at", "1000"], {}, "ends too soon to start a trial, in 0s: trials are warned 2m before"),
         ([], {"AIPERF_ORCH_ENDS_AT": "tomorrow"}, "AIPERF_ORCH_ENDS_AT: must be seconds since 1970"),
     ],
 )
