@@ -127,7 +127,7 @@ def test_a_process_whose_parent_was_interrupted_ends_without_a_traceback(
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
     receiver.close()
-    process = context.Process(target=isolated_reading._read, args=(tmp_path / "none", None, tmp_path, sender))
+    process = context.Process(target=isolated_reading._read, args=(tmp_path / "none", None, None, tmp_path, sender))
     process.start()
     process.join(60)
     assert (process.exitcode, capfd.readouterr().err) == (0, "")
