@@ -21,7 +21,7 @@ TIMES = {
     "stop_grace": "20s",
     "warn_before": "3s",
 }
-ALLOCATIONS = {"cpus_per_node": SLOTS, "lost_after": "8s", "wait_for_controller": "60s"}
+ALLOCATIONS = {"cpus_per_node": SLOTS, "lost_after": "8s", "wait_for_controller": "180s"}
 
 
 def settings_of(scheduler, trials, *, concurrency, epochs=8):
@@ -148,7 +148,7 @@ def preloaded(folder):
 def test_all_faults_of_a_campaign_in_allocations(begin, batch_system, tmp_path):
     scheduler = {"memory": "200M", "exclusive": True} if batch_system.scheduler["kind"] == "slurm" else {}
     cores = {"slurm": "cpus_per_task", "pbs": "cpus"}[batch_system.scheduler["kind"]]
-    allocations = ALLOCATIONS | {"nodes": 2, "at_once": 2, "time_limit": "1m"}
+    allocations = ALLOCATIONS | {"nodes": 2, "at_once": 2, "time_limit": "2m"}
     scheduler |= {
         "kind": batch_system.scheduler["kind"],
         cores: 1,
@@ -188,7 +188,7 @@ def test_faults_of_a_campaign_of_two_node_trials_in_an_allocation_of_four(begin,
         "query_interval": "1s",
         "lost_after": "2s",
         "setup": preloaded(tmp_path),
-        "allocations": {"nodes": 4, "time_limit": "10m", "lost_after": "8s", "wait_for_controller": "60s"},
+        "allocations": {"nodes": 4, "time_limit": "10m", "lost_after": "8s", "wait_for_controller": "180s"},
     }
     trials = 24
     campaign = begin(Allocations, settings_of(scheduler, trials, concurrency=2, epochs=4), batch_system)
