@@ -233,7 +233,9 @@ def wave(options: argparse.Namespace, folder: Path) -> None:
     print(f"{options.slots} slots on 8 agents: all at work {taken.total_seconds():.1f} s after the last agent began")
     with private_slurm(folder):
         scheduler = {"kind": "slurm", "cpus_per_task": 1, "memory": "50M", "time_limit": "1h", **QUICK}
-        job_site = site | {"scheduler": scheduler, "campaign": site["campaign"] | {"concurrency": options.jobs}}
+        shorter = SIMULATED | {"simulated": {"epoch_seconds": 20}}  # the first epoch proves the site
+        campaign_site = {"campaign": site["campaign"] | {"concurrency": options.jobs}, "training": shorter}
+        job_site = {"scheduler": scheduler, **campaign_site}
         with campaign(folder, job_site, "jobs") as (_, path, _):
             begins = sorted(work.begin for work in wait_for_work(path, options.jobs))
     jobs = (options.jobs - 1) / max((begins[-1] - begins[1]).total_seconds(), 1e-3)
