@@ -25,7 +25,7 @@ from aiperf_orch.util.temporary_folders import scratch_folder
 _SAME_DEVICE_IMAGES: Final = 1
 """Images by which the numbers of misclassified ones may differ, on the recorded kind of device and precision."""
 _OTHER_SHARE: Final = 200
-"""One image in so many may differ on another device or in another precision; measured in docs/research/packages.md."""
+"""Of this number of images one may differ on another device or in another precision (docs/research/packages.md)."""
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,7 @@ def test_hosts_named_like_words_are_replaced_in_host_fields(names: Pseudonyms) -
 
 
 @pytest.mark.parametrize("agent", ["vm.1", "node.12", "a.1", "n17.hpc.example.edu.3"])
-def test_an_agent_is_replaced_in_text_whatever_the_name_of_its_host(agent: str) -> None:
+def test_an_agent_is_replaced_in_text_for_any_name_of_its_host(agent: str) -> None:
     names = Pseudonyms()
     names.add_agent(agent)
     number = agent.rpartition(".")[2]

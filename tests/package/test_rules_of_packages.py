@@ -1,4 +1,4 @@
-"""Tests of the rules by which packages are evaluated: those of their campaign, whatever else they state."""
+"""Tests of the rules by which packages are evaluated: those of their campaign, independent of what else they state."""
 
 from __future__ import annotations
 
