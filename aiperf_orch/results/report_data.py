@@ -45,7 +45,6 @@ def report_data(result: Result) -> dict[str, Any]:
     """The data of a report, of types that JSON has; the same records give the same data."""
     rules = rules_of(result)
     missed = {miss.rule.id: _public_line(miss.why, result) for miss in rules.misses(result)}
-    rows = leaderboard_rows(result)
     data = {
         "versions": writer_versions(),
         "result": result_row(result),
@@ -60,8 +59,8 @@ def report_data(result: Result) -> dict[str, Any]:
         "series": _series(result),
         "activity": _activity(result),
         "node_hours": _node_hours(result),
-        "trials": rows[:_MOST_TRIALS],
-        "more_trials": max(len(rows) - _MOST_TRIALS, 0),
+        "trials": leaderboard_rows(result, _MOST_TRIALS),
+        "more_trials": max(len(result.collected.trials) - _MOST_TRIALS, 0),
         **_failures(result),
         "system": _system(result),
         "settings": _settings(result.directory.settings, result.directory.config.salt or ""),

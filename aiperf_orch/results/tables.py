@@ -14,6 +14,7 @@ from aiperf_orch.campaign.durable_files import replace_file
 from aiperf_orch.campaign.events import best_epoch
 from aiperf_orch.campaign.layout import MEMBERS
 from aiperf_orch.network import counts
+from aiperf_orch.records.events import Epoch
 from aiperf_orch.results.collected_trials import TrialRecords
 from aiperf_orch.results.efficiency import efficiency_of
 from aiperf_orch.results.result import Result
@@ -84,10 +85,16 @@ LATER_COLUMNS: Final = {
 """Columns that tables in a package of format 1 may lack, a set for each version that wrote some, the newest first."""
 
 
-def leaderboard_rows(result: Result) -> list[dict[str, Any]]:
-    """One row for each trial, sorted by error; trials without an ended epoch are last and have no rank."""
-    rows = [_trial_row(records, result) for records in result.collected.trials]
-    rows.sort(key=lambda row: (row["error"] is None, row["error"] or 0.0, row["trial"]))
+def leaderboard_rows(result: Result, most: int | None = None) -> list[dict[str, Any]]:
+    """One row for each trial, sorted by error; trials without an ended epoch are last and have no rank.
+
+    Args:
+        result: The result.
+        most: Number of rows, at most; None for all.
+    """
+    trials = [(records, best_epoch(records.epochs)) for records in result.collected.trials]
+    trials.sort(key=lambda each: (each[1] is None, each[1].error if each[1] else 0.0, each[0].trial.trial))
+    rows = [_trial_row(records, best, result) for records, best in trials[:most]]
     for rank, row in enumerate(rows, start=1):
         row["rank"] = rank if row["error"] is not None else None
     return rows
@@ -169,13 +176,12 @@ def series_rows(result: Result) -> list[dict[str, Any]]:
     ]
 
 
-def _trial_row(records: TrialRecords, result: Result) -> dict[str, Any]:
+def _trial_row(records: TrialRecords, best: Epoch | None, result: Result) -> dict[str, Any]:
     trial, epochs = records.trial, records.epochs
     operations = sum(epoch.ops for epoch in epochs)
     begins = [begin.time for begin in records.begins]
     seconds = (max(epoch.end for epoch in epochs) - min(begins)).total_seconds() if epochs and begins else None
     efficiency = efficiency_of(epochs, seconds)
-    best = best_epoch(epochs)
     end = trial.attempts[-1].end
     placed = records.begins[-1] if records.begins and records.begins[-1].attempt == len(trial.attempts) else None
     point = trial.proposal.hyperparameters
