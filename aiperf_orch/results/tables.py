@@ -1,6 +1,6 @@
 """Tables of a campaign: leaderboard.csv, result.csv and series.csv.
 
-Operations are written as exact decimal integers of any length. docs/results.md documents every column.
+Operations are written as exact decimal integers of any length. docs/reference/results.md documents every column.
 """
 
 from __future__ import annotations
