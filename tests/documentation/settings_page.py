@@ -151,7 +151,7 @@ def _kind_of_value(schema: Mapping[str, Any], parts: Mapping[str, Any]) -> str:
         case "boolean":
             return "`true` or `false`"
         case "array":
-            return f"list of {_kind_of_value(schema['items'], parts)}"
+            return f"list of {_kind_of_value(schema['items'], parts).replace('whole number', 'whole numbers')}"
         case "integer" | "number" as kind:
             return f"{'whole number' if kind == 'integer' else 'number'}{_bounds(schema)}"
     raise ValueError(f"no words for {schema}")
