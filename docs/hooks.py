@@ -27,7 +27,7 @@ _PAGES = {
     },
 }
 """File of the repository -> its page in the site."""
-_BOOSTS = {"reference": 2.0, "start": 1.5, "site-files": 0.3}
+_BOOSTS = {"reference": 2.0, "start": 1.5, "guides": 1.5, "development": 0.5, "site-files": 0.3}
 """Weight in the search, by folder: a setting is found in the reference before the site files that use it."""
 _SOURCES = {page: source for source, page in _PAGES.items() if page != "index.md"}
 
@@ -61,3 +61,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
     """Let the search work from a folder without a network: the theme would load the shim of workers from elsewhere."""
     return output.replace(_SHIM, os.path.relpath("assets/folder-worker.js", os.path.dirname(page.url) or "."))
+
+
+def on_post_template(output: str, template_name: str, config: MkDocsConfig) -> str:
+    """The same for pages without a document, such as 404.html."""
+    return output.replace(_SHIM, "/assets/folder-worker.js")
