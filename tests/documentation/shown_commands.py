@@ -41,7 +41,7 @@ class ShownCommand:
 def commands_in(document: Path) -> list[ShownCommand]:
     """The commands in a document, in their order."""
     name = str(document.relative_to(ROOT))
-    found = []
+    found: list[ShownCommand] = []
     for number, text, whole in _lines(document.read_text(encoding="utf-8")):
         known = (words for words in _commands(text) if words[0] not in _PLACEHOLDERS)
         found.extend(ShownCommand(name, number, words, whole) for words in known)
