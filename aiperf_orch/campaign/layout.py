@@ -155,7 +155,7 @@ class Layout:
         return self.jobs_folder / f"{trial:05d}-{attempt}"
 
     def array_folder(self, array: str) -> Path:
-        """Folder with the script of an array of jobs; each element has a folder of its own."""
+        """Folder with the script of an array of jobs, or of retries; each element has a folder of its own."""
         return self.jobs_folder / array
 
     @staticmethod

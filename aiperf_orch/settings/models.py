@@ -47,7 +47,8 @@ _SYSTEM_ID: Final = matching(
 class SystemSettings(Section):
     """Description of the measured system; its keys stand in result.csv and in a package's system.json.
 
-    All but `id`, `name` and `accelerator_peak_ops` are named as in the system description of MLPerf (MLCommons).
+    All but `id`, `name` and `accelerator_peak_ops` are named as in the system description of MLPerf (MLCommons). A
+    committee sees the section as it is.
     """
 
     name: CsvText = Field("unnamed system", description="name of the system, for result.csv, the report and rankings")

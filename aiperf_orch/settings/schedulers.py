@@ -76,7 +76,10 @@ class LocalSettings(SchedulerSettings):
 
 
 class AgentsSettings(SchedulerSettings):
-    """The scheduler `agents` submits nothing: `aiperf-orch agent` is started manually on each node."""
+    """The scheduler `agents` submits nothing: `aiperf-orch agent` is started manually on each node.
+
+    `setup` and `template` are refused.
+    """
 
     kind: Literal["agents"] = "agents"
     nodes: Annotated[int, Field(ge=1, le=100_000)] = Field(

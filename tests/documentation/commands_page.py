@@ -93,7 +93,7 @@ def _options(options: list[click.Parameter] | list[click.Option], context: click
         if record is None:
             continue
         names, text = record
-        rows.append((code(names.replace("  ", " ")), _plain(text)))
+        rows.append((code(names.replace("|", ", ")), _plain(text)))  # a `|` would need an escape that code shows
     return table(("option", "meaning"), rows)
 
 

@@ -16,7 +16,7 @@ def page(title: str, *parts: str) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; a `|` in a cell is escaped, and a line break becomes a blank."""
+    """A table of cells without `|`; a line break in one becomes a blank."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines)
 
@@ -62,4 +62,6 @@ def _wrapped(part: str) -> str:
 
 
 def _cell(text: str) -> str:
-    return re.sub(r"\s+", " ", text).replace("|", r"\|")
+    if "|" in text:
+        raise ValueError(f"sites differ in how they show a | in a cell: {text!r}")
+    return re.sub(r"\s+", " ", text)

@@ -27,6 +27,15 @@ the format; `aiperf-orch run SITE --dry-run` prints all keys of one, and the ori
 - A **duration** is written with its unit: `90s`, `12h`, `1h30m`, `1-12:00:00` (days first).
 - On the command line a key is written with its section: `--set campaign.duration=2h`.
 """
+_GUIDES = {
+    "system": "[Places and divisions](../guides/committee.md#places)",
+    "slurm": "[Slurm](../guides/slurm.md)",
+    "pbs": "[PBS](../guides/pbs.md)",
+    "agents": "[Agents that you start](../guides/allocations.md#agents-that-you-start)",
+    "data": "[Data](../guides/data.md)",
+    "search": "[Search: experiments and measurements](../research/search.md)",
+    "training": "[Training: measurements](../research/training.md)",
+}
 _CLUSTERS = ("slurm", "pbs")
 
 
@@ -38,7 +47,7 @@ def settings_page() -> str:
         if name == "scheduler":
             parts += _scheduler()
         else:
-            parts += [f"## {name}", words(model.__doc__), _table(model, model.model_fields)]
+            parts += [f"## {name}", _about(name, model), _table(model, model.model_fields)]
     parts += [
         "### training.simulated",
         f"{words(SimulatedSettings.__doc__)} It is the advanced key `training.simulated`.",
@@ -90,7 +99,12 @@ def _of_kinds(model: type[Section], kinds: Sequence[str], base: type[Section]) -
         for key, field in model.model_fields.items()
         if key != "kind" and (key not in base.model_fields or base.model_fields[key].description != field.description)
     ]
-    return [words(model.__doc__), _table(model, keys, kinds=tuple(kinds))]
+    return [_about(kinds[0] if len(kinds) == 1 else "", model), _table(model, keys, kinds=tuple(kinds))]
+
+
+def _about(name: str, model: type[BaseModel]) -> str:
+    """The text of a section, with its guide."""
+    return f"{words(model.__doc__)} {f'Guide: {_GUIDES[name]}' if name in _GUIDES else ''}".strip()
 
 
 def _table(
