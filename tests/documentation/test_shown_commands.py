@@ -147,3 +147,14 @@ def test_shown_results_have_the_words_of_the_command(document: str, prepared: Pa
     for rule in ("duration", "data"):
         line = next(line for line in printed.splitlines() if line.startswith(f"  {rule} "))
         assert " ".join(line.rpartition(";")[0].split()) in shown, f"{document} does not show: {line}"
+
+
+@pytest.mark.local
+def test_the_shown_status_has_the_columns_and_labels_of_the_command(prepared: Path) -> None:
+    printed = _run(prepared, ("status", "0")).stdout.splitlines()
+    shown = (ROOT / "docs" / "guides" / "running.md").read_text(encoding="utf-8").partition("$ aiperf-orch status")[2]
+    lines = [line.split() for line in shown.splitlines()]
+    columns = next(line.split() for line in printed if line.startswith("trial  "))
+    assert columns in lines
+    labels = {line[:10].strip() for line in printed[: printed.index("")]}
+    assert labels <= {line.strip()[:10].strip() for line in shown.splitlines()}

@@ -94,10 +94,13 @@ def _exists(path: Path, link: str, pages: dict[Path, _Page]) -> bool:
     return not parts.fragment or target not in pages or unquote(parts.fragment) in pages[target].anchors
 
 
-def test_pages_load_nothing_from_elsewhere(site: Path, pages: dict[Path, _Page]) -> None:
+def test_pages_load_what_is_in_the_site_and_nothing_else(site: Path, pages: dict[Path, _Page]) -> None:
     for path, page in pages.items():
         found = [address for address in page.loaded if address.startswith((*_EXTERNAL, "//"))]
         assert not found, f"{path.relative_to(site)} loads {found}"
+        own = [address for address in page.loaded if not address.startswith(("/", "data:", *_EXTERNAL))]
+        lacking = [address for address in own if not (path.parent / urlsplit(address).path).is_file()]
+        assert not lacking, f"{path.relative_to(site)} loads {lacking}, which do not exist"
 
 
 def test_no_list_and_no_block_of_code_became_a_paragraph(site: Path, pages: dict[Path, _Page]) -> None:
