@@ -115,7 +115,7 @@ def run(
 ) -> None:
     """Run a campaign, new or resumed.
 
-    SITE is a site file with the settings, for example site_configs/local.yaml.
+    SITE is a site file with the settings.
 
     Without --campaign-dir a new directory under ./campaigns is made. Ctrl-C ends the running trials and stops the
     campaign; the same command with the same --campaign-dir resumes it.
@@ -301,8 +301,8 @@ for _command in cli_committee.COMMANDS:
 def agent(campaign_dir: Path, slots: int | None, time_limit: str | None) -> None:
     """Run trials of a campaign on this node, as its controller places them here.
 
-    The campaign has scheduler.kind agents, or scheduler.allocations. Start it once on each node of an allocation, for
-    example: srun --ntasks-per-node=1 aiperf-orch agent CAMPAIGN_DIR. It ends with the campaign. Exit status: 0 ended,
+    The campaign has scheduler.kind agents, or scheduler.allocations. Start it once on each node of an allocation; it
+    ends with the campaign. Exit status: 0 ended,
     1 failed, 2 it must not begin, with the reason.
     """
     from aiperf_orch.commands.agent import run_on_this_node

@@ -15,6 +15,26 @@ from aiperf_orch.campaign.trial_state import AttemptState, TrialState
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.records.journal import AttemptEnd
 
+CAUSES: Final[Mapping[EndReason, str]] = {
+    EndReason.COMPLETED: "it trained all its epochs",
+    EndReason.EARLY_STOPPED: "its error did not improve any more",
+    EndReason.CAMPAIGN_ENDED: "the campaign's time limit passed",
+    EndReason.STOPPED: "the campaign was stopped",
+    EndReason.CANCELLED: "another user or an administrator cancelled its job",
+    EndReason.OUT_OF_MEMORY: "not even the smallest batch fits, or its job exceeded the memory that it had requested",
+    EndReason.TRAINING_DIVERGED: "its loss was not a number",
+    EndReason.TIME_LIMIT: "its job reached its time limit",
+    EndReason.PREEMPTED: "its job was preempted",
+    EndReason.NODE_FAILURE: "a node failed, or shows fewer GPUs than requested",
+    EndReason.TRIAL_ERROR: "its job failed; the job's log says why",
+    EndReason.LOST: "its job is gone, and the scheduler does not know why",
+    EndReason.HUNG: "it never began, or no step ended within `training.hang_after`",
+    EndReason.HELD: "the scheduler holds its job permanently",
+    EndReason.BAD_DATA: "the data set cannot be used",
+    EndReason.SUBMIT_REFUSED: "the scheduler refuses its job",
+}
+"""Why an attempt ends for a reason, for readers."""
+
 
 class Consequence(Enum):
     """What follows for a trial and its campaign when an attempt ends for a reason."""

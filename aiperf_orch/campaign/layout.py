@@ -35,17 +35,17 @@ class Layout:
 
     @property
     def config_file(self) -> Path:
-        """The frozen settings, with the campaign's tag and salt: `campaign.yaml`."""
+        """The settings, frozen and complete, with the origin of each, and the campaign's tag and salt."""
         return self.path / "campaign.yaml"
 
     @cached_property
     def journal(self) -> Path:
-        """The journal."""
+        """The journal: decisions of the controller, append-only; each line has the SHA-256 of the one before it."""
         return self.path / "journal.jsonl"
 
     @property
     def lock(self) -> Path:
-        """The controller's lock."""
+        """The controller that holds the campaign."""
         return self.path / "controller.lock"
 
     @property
@@ -65,7 +65,7 @@ class Layout:
 
     @property
     def leaderboard(self) -> Path:
-        """Table with a row for each trial."""
+        """Table with a row for each trial, in the order of the error."""
         return self.path / "leaderboard.csv"
 
     @property
@@ -80,7 +80,7 @@ class Layout:
 
     @property
     def report(self) -> Path:
-        """The report for readers."""
+        """The report for readers: one page that loads nothing and runs no script."""
         return self.path / "report.html"
 
     @property
@@ -90,7 +90,7 @@ class Layout:
 
     @property
     def data_index(self) -> Path:
-        """The listing of the data set, which the first trial makes."""
+        """The listing of ImageNet, which the first trial makes."""
         return self.path / "data.index"
 
     @cached_property
@@ -100,12 +100,12 @@ class Layout:
 
     @cached_property
     def events_folder(self) -> Path:
-        """Folder of all events files."""
+        """Folder of all events files, which trials write."""
         return self.path / _EVENTS
 
     @cached_property
     def jobs_folder(self) -> Path:
-        """Folder of all jobs' folders."""
+        """Folder of all jobs' folders: scripts, logs, telemetry."""
         return self.path / _JOBS
 
     @property
@@ -140,15 +140,15 @@ class Layout:
         return self.agent_folder(agent) / "heartbeat"
 
     def allocation_folder(self, allocation: str) -> Path:
-        """Folder with the script, the log and submitit's files of an allocation's job."""
+        """Folder with the script, the log and submitit's files of the job of an allocation, which holds many trials."""
         return self.jobs_folder / allocation
 
     def spec(self, trial: int) -> Path:
-        """A trial's specification."""
+        """A trial's specification: network, parent and edits, hyperparameters, recipe."""
         return self.specs_folder / f"{trial:05d}.json"
 
     def events(self, trial: int, attempt: int, run: int) -> Path:
-        """The events of one run of an attempt."""
+        """The events of one run of an attempt: its begin, every epoch, its end."""
         return self.events_folder / f"{trial:05d}-{attempt}.{run}.jsonl"
 
     def job_folder(self, trial: int, attempt: int) -> Path:
@@ -156,7 +156,7 @@ class Layout:
         return self.jobs_folder / f"{trial:05d}-{attempt}"
 
     def array_folder(self, array: str) -> Path:
-        """Folder with the script of an array of jobs; each element has a folder of its own."""
+        """Folder with the script of an array of jobs, or of retries; each element has a folder of its own."""
         return self.jobs_folder / array
 
     @staticmethod
@@ -165,11 +165,15 @@ class Layout:
         return folder / SCRIPT
 
     def log(self, trial: int, attempt: int) -> Path:
-        """The output of an attempt's job."""
+        """The log of an attempt: standard output and standard error of its job."""
         return self.job_folder(trial, attempt) / LOG
 
     def telemetry(self, trial: int, attempt: int, node: str) -> Path:
-        """Measurements of a node while an attempt ran on it."""
+        """Measurements of a node while an attempt ran on it.
+
+        A line every 5 s: use of its cores and memory; use, memory and power (W) of each accelerator; energy in joules;
+        null where not known. At most 12 h: 1.2 MB, and 0.6 MB for each accelerator.
+        """
         return self.job_folder(trial, attempt) / f"telemetry-{node}.jsonl"
 
     def rendezvous_file(self, trial: int, attempt: int) -> Path:
@@ -177,7 +181,7 @@ class Layout:
         return self.job_folder(trial, attempt) / "meeting.json"
 
     def weights(self, trial: int) -> Path:
-        """A trial's best weights."""
+        """A trial's best weights, while they can be inherited, or its error is the lowest one."""
         return self.weights_folder / f"{trial:05d}.safetensors"
 
     def checkpoint(self, trial: int) -> Path:

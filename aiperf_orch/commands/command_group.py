@@ -11,6 +11,7 @@ import click
 
 from aiperf_orch.commands import messages
 from aiperf_orch.commands.escaped_output import visible_streams
+from aiperf_orch.commands.examples import EXAMPLES
 from aiperf_orch.util.encoding import enter_utf8_mode, make_streams_lenient, open_missing_streams
 from aiperf_orch.util.errors import AiperfError
 from aiperf_orch.util.text import visible
@@ -27,8 +28,12 @@ class Commands(click.Group):
         self.params += _logging_options()
 
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
-        """Add a command, and the options of logging to it."""
+        """Add a command, and to it the options of logging and its examples."""
         cmd.params += _logging_options()
+        if lines := EXAMPLES.get(name or cmd.name or ""):
+            cmd.epilog = "\n".join(
+                ["\b", "Example:" if len(lines) == 1 else "Examples:", *(f"  {line}" for line in lines)]
+            )
         super().add_command(cmd, name)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature

@@ -12,6 +12,45 @@ from aiperf_orch.committee.repetitions import Repetition
 from aiperf_orch.committee.submission import ResultRow
 
 NOT_SENT: Final = "not sent"
+COLUMNS: Final[Mapping[str, str]] = {
+    "place": "place within its division; empty without one",
+    "division": "version of the rules, data set, and `closed` or `open`",
+    "status": "status of the file, such as `ranked` or `not rankable`",
+    "verified": "`yes`, `no`, or `unverified` for a result.csv",
+    "signed_by": "principal of the signer, where `--signers` knows its key",
+    "announced": "whether its campaign was announced; `unknown` without `--commitments`",
+    "system": "name of the system, as the site states it",
+    "submitter": "who submits it",
+    "score": "operations per second",
+    "error": "best validation error, a fraction",
+    "regulated_score": "`score` x -ln(`error`)",
+    "score_per_node": "`score` / `number_of_nodes`",
+    "score_per_accelerator": "`score` / `accelerators`",
+    "operations_per_joule": "as in result.csv",
+    "share_of_peak": "`score_per_accelerator` / the peak of one accelerator that the site states, a fraction",
+    "energy_of": "as in result.csv",
+    "repetitions": "number of campaigns with the same system and settings; empty without others",
+    "mean_score": "their mean score",
+    "mean_score_low": "lower end of the 95 % interval of this mean",
+    "mean_score_high": "upper end of the 95 % interval of this mean",
+    "number_of_nodes": "as in result.csv",
+    "accelerators": "accelerators of all nodes, as the site states them",
+    "campaign": "tag of the campaign",
+    "started": "as in result.csv",
+    "seconds": "as in result.csv",
+    "operations": "as in result.csv",
+    "simulated": "as in result.csv",
+    "rules": "as in result.csv",
+    "missed_rules": "as in result.csv",
+    "questionnaire": "score of the questionnaire of reproducibility, from 0 to 1; empty without one",
+    "settings_sha256": "as in result.csv; the list of withdrawn campaigns may name it",
+    "epochs_sha256": "SHA-256 of its epochs; the list of withdrawn campaigns may name it",
+    "package_sha256": "SHA-256 of the package; the list of withdrawn campaigns may name it",
+    "commitment": "commitment of the campaign",
+    "note": "remarks, with semicolons between them",
+    "file": "name of the file, with the path that was given",
+}
+"""Columns of ranking.csv, and of `rank --format csv`, with what each means; Markdown is allowed in these texts."""
 _VERIFIED: Final = {True: "yes", False: "no", None: "unverified"}
 
 

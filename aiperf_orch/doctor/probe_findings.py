@@ -109,7 +109,7 @@ def _step(subject: str, steps: Sequence[tuple[str, ProbeStep]], action: str, adv
     files = f", {step.files:,} files," if step.files is not None else ""
     message = f"{action} in {_seconds(step.seconds)}{files} on {host}"
     if step.seconds > _SLOW_STEP:
-        what = "data (data.stage)" if step.files is None else "Python environment (docs/clusters.md, Start-up at scale)"
+        what = "data (data.stage)" if step.files is None else "Python environment (docs/guides/scale.md)"
         return warning(subject, message, f"every trial loses this time: stage the {what} on the nodes' own disks")
     return ok(subject, message)
 

@@ -3,7 +3,7 @@
 Compared are the epochs of one network on the same nodes, with the same setup: times, power and trends of one network
 do not depend on the other ones. Nodes are compared by the networks that ran on several of them. Each kind is one
 remark, with how unlikely it is and where the most unlikely one is. Simulated campaigns are not examined: their times
-follow from a model. Each kind is explained in docs/committee.md.
+follow from a model. Each kind is explained in docs/guides/committee.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Tables of a campaign: leaderboard.csv, result.csv and series.csv.
 
-Operations are written as exact decimal integers of any length. docs/results.md documents every column.
+Operations are written as exact decimal integers of any length. `results.columns` describes every column.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from aiperf_orch.campaign.events import best_epoch
 from aiperf_orch.campaign.layout import MEMBERS
 from aiperf_orch.network import counts
 from aiperf_orch.records.events import Epoch
+from aiperf_orch.results import columns
 from aiperf_orch.results.collected_trials import TrialRecords
 from aiperf_orch.results.efficiency import efficiency_of
 from aiperf_orch.results.result import Result
@@ -25,53 +26,18 @@ from aiperf_orch.util.units import format_time
 def write_tables(result: Result) -> None:
     """Write the three CSV files into the campaign directory, replacing earlier ones."""
     directory = result.directory
-    for path, rows, columns in (
+    for path, rows, header in (
         (directory.leaderboard, leaderboard_rows(result), LEADERBOARD_COLUMNS),
         (directory.result, [result_row(result)], RESULT_COLUMNS),
         (directory.series, series_rows(result), SERIES_COLUMNS),
     ):
-        frame = pd.DataFrame(rows, columns=list(columns), dtype=object)
+        frame = pd.DataFrame(rows, columns=list(header), dtype=object)
         replace_file(path, frame.to_csv(index=False, lineterminator="\n").encode())
 
 
-RESULT_COLUMNS: Final = (
-    "system", "submitter", "contact", "system_id", "division", "number_of_nodes", "accelerators_per_node",
-    "accelerator_model_name", "campaign", "score", "error", "regulated_score", "rankable", "missed_rules", "rules",
-    "simulated", "operations", "seconds", "started", "duration_limit", "trials", "networks", "epochs",
-    "train_images", "val_images", "images_per_second", "data_wait", "energy_joules", "energy_of",
-    "operations_per_joule", "node_hours_given", "node_hours_at_work", "node_hours_idle", "error_is_zero", "state",
-    "data", "data_sha256", "precision", "scheduler", "concurrency", "seed", "counting", "aiperf_orch", "python",
-    "torch", "settings_sha256",
-)  # fmt: skip
-SERIES_COLUMNS: Final = ("seconds", "operations", "score", "error", "regulated_score", "epochs", "simulated")
-LEADERBOARD_COLUMNS: Final = (
-    "rank",
-    "trial",
-    "error",
-    "network",
-    "parent",
-    "edits",
-    "round",
-    "kernel_size",
-    "dropout",
-    "batch_size",
-    "best_epoch",
-    "epochs",
-    "train_images",
-    "val_images",
-    "operations",
-    "seconds",
-    "ops",
-    "images_per_second",
-    "data_wait",
-    "predicted_error",
-    "attempts",
-    "end_reason",
-    "allocation",
-    "agent",
-    "slot",
-    "simulated",
-)
+RESULT_COLUMNS: Final = tuple(columns.RESULT)
+LEADERBOARD_COLUMNS: Final = tuple(columns.LEADERBOARD)
+SERIES_COLUMNS: Final = tuple(columns.SERIES)
 _PLACEMENT: Final = frozenset({"allocation", "agent", "slot"})
 _NODE_HOURS: Final = frozenset({"node_hours_given", "node_hours_at_work", "node_hours_idle"})
 _EFFICIENCY: Final = frozenset({"images_per_second", "data_wait"})

@@ -47,41 +47,70 @@ _SYSTEM_ID: Final = matching(
 class SystemSettings(Section):
     """Description of the measured system; its keys stand in result.csv and in a package's system.json.
 
-    All but `id`, `name` and `accelerator_peak_ops` are named as in the system description of MLPerf (MLCommons).
+    All but `id`, `name` and `accelerator_peak_ops` are named as in the system description of MLPerf (MLCommons). A
+    committee sees the section as it is.
     """
 
-    name: CsvText = "unnamed system"
-    submitter: CsvText = "unnamed submitter"
-    contact: CsvText | None = None
-    id: Advanced[Annotated[str, _SYSTEM_ID] | None] = None
-    division: Advanced[Literal["closed", "open"] | None] = None
-    status: Advanced[CsvText | None] = None
-    number_of_nodes: Count | None = None
-    host_processor_model_name: Advanced[CsvText | None] = None
-    host_processors_per_node: Advanced[Count | None] = None
-    host_processor_core_count: Advanced[Count | None] = None
-    host_memory_capacity: Advanced[CsvText | None] = None
-    host_networking: Advanced[CsvText | None] = None
-    accelerators_per_node: Count | None = None
-    accelerator_model_name: CsvText | None = None
-    accelerator_memory_capacity: Advanced[CsvText | None] = None
-    accelerator_interconnect: Advanced[CsvText | None] = None
-    accelerator_peak_ops: Advanced[Annotated[float, Field(gt=0, le=1e21)] | None] = Field(
-        None, description="peak operations per second of one accelerator, in the precision of the training"
+    name: CsvText = Field("unnamed system", description="name of the system, for result.csv, the report and rankings")
+    submitter: CsvText = Field("unnamed submitter", description="who submits the result, for result.csv and rankings")
+    contact: CsvText | None = Field(None, description="whom a committee asks; also the default sender of `mail`")
+    id: Advanced[Annotated[str, _SYSTEM_ID] | None] = Field(None, description="short name of the system")
+    division: Advanced[Literal["closed", "open"] | None] = Field(
+        None, description="`rank` ranks the two divisions separately; without it the division is closed"
     )
-    operating_system: Advanced[CsvText | None] = None
-    other_software_stack: Advanced[CsvText | None] = None
-    hw_notes: Advanced[CsvText | None] = None
+    status: Advanced[CsvText | None] = Field(None, description="availability of the system, as in MLPerf")
+    number_of_nodes: Count | None = Field(
+        None, description="nodes of the measured system; `rank` and `scaling` compute the score per node from it"
+    )
+    host_processor_model_name: Advanced[CsvText | None] = Field(
+        None, description="model of the host processors, as in MLPerf"
+    )
+    host_processors_per_node: Advanced[Count | None] = Field(
+        None, description="host processors of each node, as in MLPerf"
+    )
+    host_processor_core_count: Advanced[Count | None] = Field(
+        None, description="cores of one host processor, as in MLPerf"
+    )
+    host_memory_capacity: Advanced[CsvText | None] = Field(
+        None, description="memory of each node, with its unit, as in MLPerf"
+    )
+    host_networking: Advanced[CsvText | None] = Field(None, description="network between the nodes, as in MLPerf")
+    accelerators_per_node: Count | None = Field(
+        None, description="accelerators of each node; `rank` and `scaling` compute the score per accelerator from it"
+    )
+    accelerator_model_name: CsvText | None = Field(None, description="model of the accelerators")
+    accelerator_memory_capacity: Advanced[CsvText | None] = Field(
+        None, description="memory of one accelerator, with its unit, as in MLPerf"
+    )
+    accelerator_interconnect: Advanced[CsvText | None] = Field(
+        None, description="connection between the accelerators of a node, as in MLPerf"
+    )
+    accelerator_peak_ops: Advanced[Annotated[float, Field(gt=0, le=1e21)] | None] = Field(
+        None,
+        description="peak of one accelerator in operations per second, in the precision of the training: `verify` "
+        "compares speeds with it, and `rank` states the share of it",
+    )
+    operating_system: Advanced[CsvText | None] = Field(None, description="operating system of the nodes, as in MLPerf")
+    other_software_stack: Advanced[CsvText | None] = Field(
+        None, description="drivers, libraries and compilers, as in MLPerf"
+    )
+    hw_notes: Advanced[CsvText | None] = Field(None, description="notes on the hardware, as in MLPerf")
 
 
 class CampaignSettings(Section):
     """Duration, concurrency, seed and failure policy."""
 
-    duration: Duration = 12 * 3600.0
-    concurrency: Annotated[int, Field(ge=1, le=MAX_CONCURRENCY)] = 2
-    max_trials: Count | None = None
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    max_attempts: Advanced[Annotated[int, Field(ge=1, le=9)]] = 3
+    duration: Duration = Field(12 * 3600.0, description="duration of the campaign, from the begin of its first trial")
+    concurrency: Annotated[int, Field(ge=1, le=MAX_CONCURRENCY)] = Field(
+        2, description="trials that run at the same time"
+    )
+    max_trials: Count | None = Field(
+        None, description="number of trials after which the campaign ends; by default only the duration ends it"
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="seed of the search and of the trials")
+    max_attempts: Advanced[Annotated[int, Field(ge=1, le=9)]] = Field(
+        3, description="attempts of a trial, the first one included"
+    )
     pause_after_failures: Advanced[Count] = Field(
         10, description="number of consecutive failures with the same reason that pauses the campaign"
     )
@@ -94,12 +123,12 @@ class CampaignSettings(Section):
 class DataSettings(Section):
     """The data set on which trials train and validate."""
 
-    name: DatasetName = "digits"
+    name: DatasetName = Field("digits", description="the data set")
     path: AbsolutePath | None = Field(
         None, description="folder of the data set, as the nodes see it", json_schema_extra=PRIVATE
     )
     image_size: Annotated[int, Field(ge=8, le=4096)] = Field(
-        224, description="side of the images of imagenet and synthetic, in pixels"
+        224, description="side of the images of imagenet and synthetic, in pixels; only 224 is ranked"
     )
     classes: Annotated[int, Field(ge=2, le=1_000_000)] = Field(
         1000, description="number of classes of imagenet and synthetic"
@@ -142,38 +171,52 @@ class DataSettings(Section):
 class NetworkSettings(Section):
     """The network with which the search begins, and the limits of those that it may propose."""
 
-    seed: Literal["small_residual", "resnet50"] = "small_residual"
-    max_layers: Advanced[Count] = 300
-    max_parameters: Advanced[Count | None] = None
+    seed: Literal["small_residual", "resnet50"] = Field(
+        "small_residual", description="network with which the search begins"
+    )
+    max_layers: Advanced[Count] = Field(300, description="maximum number of layers of a proposal")
+    max_parameters: Advanced[Count | None] = Field(None, description="maximum number of parameters of a proposal")
     max_operations: Advanced[Annotated[int, Field(ge=1)] | None] = Field(
-        None, description="operations to train one image, forward and backward"
+        None, description="maximum number of operations to train one image, forward and backward"
     )
     max_memory: Annotated[float, Field(gt=0, le=10**6)] | None = Field(
         None,
-        description="memory of one accelerator that training may take, in GiB, by an estimate of PyTorch's tensors",
+        description="memory of one accelerator that training may take, in GiB, by an estimate of PyTorch's tensors: "
+        "leave room for its context and workspaces",
     )
 
 
 class SearchSettings(Section):
     """Architecture search and hyperparameter search (Ren et al. 2021; Jin et al. 2019)."""
 
-    kernel_sizes: Advanced[Annotated[list[Annotated[Literal[1, 3, 5, 7], NumberOnly]], Field(min_length=1)]] = [3, 5, 7]
-    max_dropout: Advanced[Fraction] = 0.2
+    kernel_sizes: Advanced[Annotated[list[Annotated[Literal[1, 3, 5, 7], NumberOnly]], Field(min_length=1)]] = Field(
+        [3, 5, 7], description="kernel sizes of added convolutions"
+    )
+    max_dropout: Advanced[Fraction] = Field(0.2, description="maximum dropout rate")
     batch_size: Annotated[list[Annotated[int, Field(ge=2, le=10**9)]], Field(min_length=2, max_length=2)] = Field(
         [32, 128], description="smallest and largest batch of one accelerator"
     )
     first_batch_size: Advanced[Count | None] = Field(
         None, description="batch of the first hyperparameters; by default the largest"
     )
-    tpe_from_round: Advanced[Annotated[int, Field(ge=0)]] = 3
-    max_edits: Advanced[Annotated[int, Field(ge=1, le=20)]] = Field(
-        3, description="edits from the seed to a child before any trial has ended"
+    tpe_from_round: Advanced[Annotated[int, Field(ge=0)]] = Field(
+        3,
+        description="first round, counted from 0, in which TPE selects hyperparameters; before it a child has its "
+        "parent's",
     )
-    neighbours: Advanced[Count] = 8
+    max_edits: Advanced[Annotated[int, Field(ge=1, le=20)]] = Field(
+        3, description="edits from the seed network to a child before any trial has ended"
+    )
+    neighbours: Advanced[Count] = Field(
+        8, description="random children of each network that annealing takes from its queue"
+    )
     beta: Advanced[Annotated[float, Field(gt=0)]] = Field(
         0.5, description="beta of the lower confidence bound mean - beta x std; 2.576 in the paper"
     )
-    forecast_epoch: Advanced[Count] = 90
+    forecast_epoch: Advanced[Count] = Field(
+        90,
+        description="epoch for which errors of trials that stopped early are forecast; only the search uses forecasts",
+    )
     candidates: Advanced[Count] = Field(32, description="number of networks that annealing evaluates for one proposal")
 
     @model_validator(mode="after")
@@ -198,35 +241,52 @@ class SimulatedSettings(Settings):
         0.05, description="duration of an epoch of the seed network; 0 does not wait at all"
     )
     failure_rate: Fraction = Field(0.0, description="share of the attempts that fail")
-    failure_reason: Literal["TRAINING_DIVERGED", "TRIAL_ERROR", "BAD_DATA", "LOST"] = "TRIAL_ERROR"
+    failure_reason: Literal["TRAINING_DIVERGED", "TRIAL_ERROR", "BAD_DATA", "LOST"] = Field(
+        "TRIAL_ERROR", description="end reason of the attempts that fail"
+    )
 
 
 class TrainingSettings(Section):
     """The training recipe; the defaults are the paper's."""
 
-    trainer: Literal["torch", "simulated"] = "torch"
+    trainer: Literal["torch", "simulated"] = Field(
+        "torch",
+        description="simulated trains nothing: errors come from a seeded model; such a campaign is never rankable, and "
+        "its output, tables and records are marked *simulated*",
+    )
     warmup_epochs: list[Count] = Field([15, 30, 45], description="epochs of the first rounds")
-    epochs: Count = Field(60, description="epochs of all later rounds; also the learning rate's horizon")
+    epochs: Count = Field(60, description="epochs of all later rounds; also the horizon of the learning rate")
     patience: Advanced[Count] = Field(6, description="epochs without improvement before a trial of round 0 stops")
-    patience_per_round: Advanced[Annotated[int, Field(ge=0)]] = 2
-    max_patience: Advanced[Count] = 20
-    min_delta: Advanced[Fraction] = 0.001
-    learning_rate: Annotated[float, Field(gt=0, le=100)] = 0.1
-    final_learning_rate: Advanced[Annotated[float, Field(ge=0, le=100)]] = 0.0
-    momentum: Advanced[Fraction] = 0.9
-    weight_decay: Advanced[Fraction] = 1e-4
-    label_smoothing: Advanced[Fraction] = 0.1
+    patience_per_round: Advanced[Annotated[int, Field(ge=0)]] = Field(
+        2, description="epochs that each later round adds to the patience"
+    )
+    max_patience: Advanced[Count] = Field(20, description="maximum of the patience, in epochs")
+    min_delta: Advanced[Fraction] = Field(
+        0.001, description="decrease of the error, as a fraction, that counts as an improvement"
+    )
+    learning_rate: Annotated[float, Field(gt=0, le=100)] = Field(0.1, description="initial learning rate")
+    final_learning_rate: Advanced[Annotated[float, Field(ge=0, le=100)]] = Field(
+        0.0, description="learning rate at the horizon `epochs`; it decreases linearly"
+    )
+    momentum: Advanced[Fraction] = Field(0.9, description="momentum of SGD")
+    weight_decay: Advanced[Fraction] = Field(1e-4, description="weight decay of SGD")
+    label_smoothing: Advanced[Fraction] = Field(0.1, description="label smoothing of the loss")
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = Field(
-        "auto", description="auto selects what is fast on the node, never below 16 bits"
+        "auto",
+        description="auto is bf16 if the device has instructions for it (on a CPU only for networks that are large "
+        "enough to gain by it), else fp16 on tensor cores of NVIDIA, else fp32; the events state which one "
+        "it was",
     )
     compile: Advanced[bool] = Field(
-        False, description="compile the model by torch.compile; the time counts as training time"
+        False,
+        description="compile the computation of full batches by torch.compile, within the first epoch, whose time "
+        "counts; if that fails, training continues without it, with a warning",
     )
     hang_after: Advanced[Duration] = Field(
         600.0, description="time without a finished step after which a trial is hung"
     )
-    inherit_weights: Advanced[bool] = True
-    simulated: Advanced[SimulatedSettings] = SimulatedSettings()
+    inherit_weights: Advanced[bool] = Field(True, description="initial weights of a child come from its parent")
+    simulated: Advanced[SimulatedSettings] = Field(SimulatedSettings(), description="settings of the simulated trainer")
 
     def epochs_of_round(self, number: int) -> int:
         """Maximum number of epochs of a trial of this round, numbered from 0."""

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from aiperf_orch.settings.allocations import AllocationSettings
+from aiperf_orch.settings.allocations import AllocationSettings, slots_of_node
 from aiperf_orch.settings.base import PRIVATE, Advanced, Count, Duration, Section, Text, matching
 from aiperf_orch.settings.scheduler_texts import (
     Chunk,
@@ -28,16 +28,21 @@ from aiperf_orch.util.units import format_duration
 class SchedulerSettings(Section):
     """How trials are started and monitored, for all schedulers."""
 
-    kind: str
+    kind: str = Field(description="how trials are started")
     python: Text | None = Field(
         None, description="interpreter of the trials; by default the controller's own", json_schema_extra=PRIVATE
     )
     setup: list[str] = Field([], description="shell lines (code) that run before each trial", json_schema_extra=PRIVATE)
     template: Advanced[Text | None] = Field(
-        None, description="batch script template of the site in place of ours", json_schema_extra=PRIVATE
+        None,
+        description="file of a batch script template (code) of the site in place of that of aiperf-orch: begin with a "
+        "copy of the one in templates/; `check`, `render` and `run` check the script against the contract "
+        "of batch scripts",
+        json_schema_extra=PRIVATE,
     )
     workers_per_node: Advanced[Annotated[int, Field(ge=1, le=1024)] | None] = Field(
-        None, description="training processes of a trial on each node; by default one for each of its accelerators"
+        None,
+        description="training processes of a trial on each node; by default one for each of its accelerators, or 1",
     )
     poll_interval: Advanced[Duration] = Field(1.0, description="interval at which the events of trials are read")
     silent_after: Advanced[Duration] = Field(
@@ -58,7 +63,7 @@ class LocalSettings(SchedulerSettings):
     """The scheduler `local` runs trials on this machine."""
 
     kind: Literal["local"] = "local"
-    cores_per_trial: Count = 1
+    cores_per_trial: Count = Field(1, description="cores of each trial")
     gpus_per_trial: Count | None = Field(
         None, description="NVIDIA GPUs of each trial, which it does not share; by default trials share all of them"
     )
@@ -71,12 +76,19 @@ class LocalSettings(SchedulerSettings):
 
 
 class AgentsSettings(SchedulerSettings):
-    """The scheduler `agents` submits nothing: `aiperf-orch agent` is started manually on each node."""
+    """The scheduler `agents` submits nothing: `aiperf-orch agent` is started manually on each node.
+
+    `setup` and `template` are refused.
+    """
 
     kind: Literal["agents"] = "agents"
-    nodes: Annotated[int, Field(ge=1, le=100_000)] = Field(1, description="nodes of one trial")
+    nodes: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        1, description="nodes of one trial; one on several nodes takes whole nodes of one allocation"
+    )
     cores_per_trial: Count = Field(1, description="cores of a trial on each of its nodes")
-    gpus_per_trial: Count | None = Field(None, description="GPUs of a trial on each of its nodes")
+    gpus_per_trial: Count | None = Field(
+        None, description="GPUs of a trial on each of its nodes; by default trials of a node share them"
+    )
     interface: Advanced[Word | None] = Field(
         None, description="network interface for the rendezvous of a trial's nodes; by default that of their host names"
     )
@@ -138,14 +150,18 @@ class ClusterSettings(SchedulerSettings):
     )
     modules: list[Word] = Field([], description="environment modules that are loaded")
     container: CodeLine | None = Field(
-        None, description="command (code) before the trial's, as `apptainer exec IMAGE`", json_schema_extra=PRIVATE
+        None, description="command (code) before the trial's, such as `apptainer exec IMAGE`", json_schema_extra=PRIVATE
     )
     directives: list[CodeLine] = Field(
         [], description="further options (code) of the batch script, a line each", json_schema_extra=PRIVATE
     )
-    account: Word | None = Field(None, json_schema_extra=PRIVATE)
-    comment: Advanced[Remark | None] = Field(None, json_schema_extra=PRIVATE)
-    mail_user: Advanced[Word | None] = Field(None, json_schema_extra=PRIVATE)
+    account: Word | None = Field(None, description="account of the jobs", json_schema_extra=PRIVATE)
+    comment: Advanced[Remark | None] = Field(
+        None, description="comment of the jobs; PBS has none", json_schema_extra=PRIVATE
+    )
+    mail_user: Advanced[Word | None] = Field(
+        None, description="address that gets mail about the jobs", json_schema_extra=PRIVATE
+    )
     lookahead: Advanced[Annotated[int, Field(ge=0, le=10_000)]] = Field(
         1, description="number of trials that wait in the queue beyond those that run"
     )
@@ -220,8 +236,8 @@ class ClusterSettings(SchedulerSettings):
         if own is None or self.nodes > 1:
             return 1
         limits = (
-            _slots_per_node(self.trial_gpus, own.gpus_per_node, "gpus_per_node", "GPU(s)"),
-            _slots_per_node(self.trial_cores, own.cpus_per_node, "cpus_per_node", "core(s)"),
+            slots_of_node(self.trial_gpus, own.gpus_per_node, "gpus_per_node", "GPU(s)"),
+            slots_of_node(self.trial_cores, own.cpus_per_node, "cpus_per_node", "core(s)"),
         )
         return min((limit for limit in limits if limit is not None), default=1)
 
@@ -251,47 +267,36 @@ def _check_ports(ports: list[int]) -> None:
         )
 
 
-def _slots_per_node(trial: int | None, node: int | None, key: str, what: str) -> int | None:
-    """Slots that a resource of a node allows; None where it does not limit them.
-
-    Args:
-        trial: amount that one trial wants.
-        node: amount that a node of an allocation has; None is that of one trial.
-        key: the setting of the amount of a node.
-        what: the resource, for the message of a refusal.
-    """
-    if trial is None or node is None:
-        return None
-    if node < trial:
-        raise ValueError(
-            f"allocations.{key}: a node of an allocation has {node} {what}, and a trial wants {trial}; "
-            f"for example {key}: {trial}"
-        )
-    return node // trial
-
-
 class SlurmSettings(ClusterSettings):
     """Slurm: options of sbatch and srun."""
 
     kind: Literal["slurm"] = "slurm"
-    partition: Words | None = None
-    qos: Word | None = None
-    constraint: Advanced[Expression | None] = None
-    reservation: Advanced[Words | None] = Field(None, json_schema_extra=PRIVATE)
+    partition: Words | None = Field(
+        None, description="partition of the jobs; of several, with commas, the first with free nodes is used"
+    )
+    qos: Word | None = Field(None, description="quality of service of the jobs")
+    constraint: Advanced[Expression | None] = Field(None, description="features that the nodes must have, as in Slurm")
+    reservation: Advanced[Words | None] = Field(None, description="reservation of the jobs", json_schema_extra=PRIVATE)
     cluster: Advanced[Words | None] = Field(None, description="another cluster than the login node's own (-M)")
     exclude: Advanced[Expression | None] = Field(
-        None, description="nodes that are never used", json_schema_extra=PRIVATE
+        None,
+        description="nodes that are never used, such as `gpu[13-14]`: keeps trials off them",
+        json_schema_extra=PRIVATE,
     )
-    cpus_per_task: Count | None = None
-    memory: Memory | None = Field(None, description="memory of each node, as 64G; 0 is all of it")
-    gpus_per_node: Annotated[int, Field(ge=1, le=1024)] | None = None
-    gpu_type: Word | None = None
+    cpus_per_task: Count | None = Field(None, description="cores on each node of a trial; by default Slurm's")
+    memory: Memory | None = Field(
+        None, description="memory on each node, such as 64G; 0 is all of a node's; by default Slurm's"
+    )
+    gpus_per_node: Annotated[int, Field(ge=1, le=1024)] | None = Field(None, description="GPUs on each node of a trial")
+    gpu_type: Word | None = Field(None, description="type of these GPUs, as Slurm names it")
     gpu_option: Advanced[Literal["gres", "gpus-per-node"]] = Field(
         "gres", description="option of sbatch that requests GPUs"
     )
-    exclusive: bool = False
-    mail_type: Advanced[Words | None] = Field(None, description="as FAIL,END")
-    launcher: Advanced[Literal["srun", "none"]] = "srun"
+    exclusive: bool = Field(False, description="a trial shares its nodes with no other job")
+    mail_type: Advanced[Words | None] = Field(None, description="events that send mail, such as FAIL,END")
+    launcher: Advanced[Literal["srun", "none"]] = Field(
+        "srun", description="program that starts the tasks of a trial; none is for trials on one node"
+    )
     launcher_options: Advanced[list[CodeLine]] = Field(
         [], description="further options (code) of srun", json_schema_extra=PRIVATE
     )
@@ -331,16 +336,17 @@ class PbsSettings(ClusterSettings):
     """PBS Pro and OpenPBS: options of qsub."""
 
     kind: Literal["pbs"] = "pbs"
-    queue: Word | None = None
-    project: Advanced[Word | None] = Field(None, json_schema_extra=PRIVATE)
-    cpus: Annotated[int, Field(ge=1, le=100_000)] = Field(1, description="ncpus of each node")
-    gpus: Annotated[int, Field(ge=1, le=1024)] | None = Field(None, description="ngpus of each node")
-    memory: PbsMemory | None = Field(None, description="memory of each node, as 64gb")
+    queue: Word | None = Field(None, description="queue of the jobs; by default that of PBS")
+    project: Advanced[Word | None] = Field(None, description="project of the jobs", json_schema_extra=PRIVATE)
+    cpus: Annotated[int, Field(ge=1, le=100_000)] = Field(1, description="cores (ncpus) on each node of a trial")
+    gpus: Annotated[int, Field(ge=1, le=1024)] | None = Field(None, description="GPUs (ngpus) on each node of a trial")
+    memory: PbsMemory | None = Field(None, description="memory on each node of a trial, such as 64gb")
     chunk: Advanced[Chunk | None] = Field(
-        None, description="further resources that a node must have, as model=milan:bigmem=True"
+        None, description="further resources that a node must have, such as model=milan:bigmem=True"
     )
     place: Expression = Field(
-        "scatter", description="as scatter or scatter:excl; without scatter nodes may share a host"
+        "scatter",
+        description="placement of the nodes, such as scatter or scatter:excl; without scatter nodes may share a host",
     )
     resources: Advanced[list[CodeLine]] = Field(
         [],
@@ -357,7 +363,7 @@ class PbsSettings(ClusterSettings):
         Annotated[
             str, matching(r"n|[abe]{1,3}", "n for no mail, or up to three of a (aborted), b (begun) and e (ended)")
         ]
-    ] = "a"
+    ] = Field("a", description="n for no mail, or up to three of a (aborted), b (begun) and e (ended)")
     begin_within: Advanced[Duration] = Field(
         1800.0, description="time without a begin line after which a running job is hung"
     )

@@ -1,7 +1,7 @@
 """Changes that alter score, error or verdict and that verify cannot know, each with the reason.
 
-docs/committee.md says the same for readers, under "What verify cannot know". A replay is made of every forgery that
-nothing else finds: what passes in a campaign whose trials the search proposed has passed the replay, too.
+docs/guides/committee.md says the same for readers, under "What verify cannot know". A replay is made of every forgery
+that nothing else finds: what passes in a campaign whose trials the search proposed has passed the replay, too.
 """
 
 from __future__ import annotations

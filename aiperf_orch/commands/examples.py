@@ -1,0 +1,34 @@
+"""An example of each command, which `--help` and the documentation show; a test checks that each one can be parsed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
+    "init": ("aiperf-orch init --output site.yaml",),
+    "check": ("aiperf-orch check site.yaml --duration 12h --concurrency 512",),
+    "run": (
+        "aiperf-orch run site_configs/local.yaml",
+        "aiperf-orch run site.yaml --duration 12h --campaign-dir campaigns/first --detach",
+        "aiperf-orch run site.yaml --set campaign.max_trials=4 --set scheduler.partition=debug --dry-run",
+    ),
+    "tick": ("aiperf-orch tick campaigns/first",),
+    "status": ("aiperf-orch status campaigns/first",),
+    "stop": ("aiperf-orch stop campaigns/first",),
+    "score": ("aiperf-orch score campaigns/first --format json",),
+    "report": ("aiperf-orch report campaigns/first --output first.html",),
+    "package": ("aiperf-orch package campaigns/first --output first.tar.gz --sign ~/.ssh/id_ed25519",),
+    "mail": ("aiperf-orch mail campaigns/first --to rank@committee.example --smtp mail.site.example",),
+    "verify": ("aiperf-orch verify first.tar.gz --signers committee-signers --replay 20",),
+    "evaluate": ("aiperf-orch evaluate first.tar.gz --data /shared/imagenet",),
+    "rank": ("aiperf-orch rank first.tar.gz second.tar.gz --signers committee-signers --output website",),
+    "scaling": ("aiperf-orch scaling campaigns/small campaigns/large --by accelerators --output scaling.html",),
+    "compare": ("aiperf-orch compare first.tar.gz second.tar.gz --output comparison.html",),
+    "agent": ("srun --ntasks-per-node=1 aiperf-orch agent campaigns/first",),
+    "render": ("aiperf-orch render site.yaml",),
+    "ops": ("aiperf-orch ops resnet50 --by-layer",),
+    "trial": ("aiperf-orch trial campaigns/first/trials/00017.json",),
+    "bench-node": ("aiperf-orch bench-node site.yaml --format json",),
+}
+"""Command -> lines for a shell."""

@@ -1,0 +1,109 @@
+"""Columns of result.csv, leaderboard.csv and series.csv in their order, with what each of them means.
+
+The reference of the documentation is made from these texts; Markdown is allowed in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+_SIMULATED: Final = "`yes` if no training took place, by the settings or any begin line"
+
+RESULT: Final[Mapping[str, str]] = {
+    "system": "name of the system, from the site file, as the next seven columns",
+    "submitter": "who submits the result",
+    "contact": "whom a committee asks",
+    "system_id": "short name of the system",
+    "division": "`closed` or `open`; empty counts as `closed`",
+    "number_of_nodes": "nodes of the system",
+    "accelerators_per_node": "accelerators of each node",
+    "accelerator_model_name": "model of the accelerators",
+    "campaign": "tag of the campaign, five characters",
+    "score": "operations per second: `operations` / `seconds`",
+    "error": "1 - best top-1 accuracy of any epoch's validation, a fraction",
+    "regulated_score": "operations per second: `score` x -ln(`error`); for an error of 0, `error` is taken as 1 / (2 x "
+    "validation images)",
+    "rankable": "`yes` if all rules are met",
+    "missed_rules": "ids of the rules that are missed, with blanks between them",
+    "rules": "version of the rules",
+    "simulated": _SIMULATED,
+    "operations": "operations of all epochs that count, exact",
+    "seconds": "from the first begin of any trial to the end of the last epoch that counts",
+    "started": "the first begin, UTC",
+    "duration_limit": "duration of the campaign in its settings, in seconds",
+    "trials": "number of trials",
+    "networks": "number of different networks that ended an epoch",
+    "epochs": "number of epochs that count",
+    "train_images": "images trained in these epochs",
+    "val_images": "images validated in these epochs",
+    "images_per_second": "images trained and validated / `seconds`",
+    "data_wait": "share of the epochs' time in which steps waited for data, a fraction; this and the next three "
+    "columns are empty unless every epoch that counts states it",
+    "energy_joules": "energy of the nodes during the epochs that count, in joules",
+    "energy_of": "components that it covers: `accelerators` (counters of NVIDIA), `processors` (their packages, by "
+    "RAPL, where a trial has a node to itself; not known under `local`, where trials run side by side), or "
+    "`accelerators+processors`",
+    "operations_per_joule": "`operations` / `energy_joules`",
+    "node_hours_given": "node-hours for which the agents' nodes were present; this and the next two columns are empty "
+    "where each trial is a job of its own",
+    "node_hours_at_work": "node-hours in which trials ran on them",
+    "node_hours_idle": "the rest of the node-hours that were given",
+    "error_is_zero": "`yes` if the regulated score uses the bound above",
+    "state": "`running`, `paused`, `stopped` or `finished`",
+    "data": "the data set",
+    "data_sha256": "SHA-256 of its listing",
+    "precision": "precision of the training, from the begin lines",
+    "scheduler": "kind of the scheduler: `local`, `slurm`, `pbs` or `agents`",
+    "concurrency": "number of trials at once, from the settings",
+    "seed": "seed of the search",
+    "counting": "version of the counting convention",
+    "aiperf_orch": "version of aiperf-orch that made the campaign",
+    "python": "version of its Python",
+    "torch": "versions of PyTorch that trials state",
+    "settings_sha256": "SHA-256 of campaign.yaml as a package shows it",
+}
+"""One row: the result of the campaign."""
+
+LEADERBOARD: Final[Mapping[str, str]] = {
+    "rank": "rank by error; empty for a trial that ended no epoch",
+    "trial": "number of the trial, from 0",
+    "error": "its best validation error, a fraction",
+    "network": "canonical hash of its network",
+    "parent": "trial whose network was edited; empty for the seed network",
+    "edits": "kinds of the edits of the parent's network, with blanks between them",
+    "round": "`trial` // concurrency",
+    "kernel_size": "kernel size of the convolutions that these edits add",
+    "dropout": "dropout rate",
+    "batch_size": "batch of one accelerator that was used; smaller than proposed where that did not fit",
+    "best_epoch": "epoch of its error",
+    "epochs": "number of epochs that count",
+    "train_images": "images trained in these epochs",
+    "val_images": "images validated in these epochs",
+    "operations": "operations of these epochs, exact",
+    "seconds": "from its first begin to the end of its last epoch that counts",
+    "ops": "operations per second: `operations` / `seconds`",
+    "images_per_second": "as in result.csv, for this trial",
+    "data_wait": "as in result.csv, for this trial",
+    "predicted_error": "forecast for `search.forecast_epoch`, of a trial that ended before its learning rate schedule "
+    "did; only the search uses it",
+    "attempts": "number of attempts",
+    "end_reason": "end reason of the last attempt; `RUNNING` before its end",
+    "allocation": "allocation of the last attempt, empty for an agent that was started by hand; this and the next two "
+    "columns are empty where each trial is a job of its own, and for an attempt that did not begin",
+    "agent": "its agent: a host and a number, such as `n17.1`",
+    "slot": "its slot on the agent",
+    "simulated": _SIMULATED,
+}
+"""One row for each trial, in the order of the error."""
+
+SERIES: Final[Mapping[str, str]] = {
+    "seconds": "time since the first begin",
+    "operations": "operations of the epochs that count until then, exact",
+    "score": "operations per second until then",
+    "error": "best validation error until then, a fraction",
+    "regulated_score": "`score` x -ln(`error`)",
+    "epochs": "number of epochs that count until then",
+    "simulated": _SIMULATED,
+}
+"""The result over time: a row for every 6 minutes and the end; 20 rows for a short campaign."""
