@@ -88,7 +88,7 @@ def end_reasons_page() -> str:
         "- **A retry** continues from the last checkpoint, on other nodes than those on which the trial failed, at "
         f"most `campaign.max_attempts` ({attempts}) attempts in all.\n"
         f"- **A node** on which {EXCLUDING_FAILURES} trials failed since its last success, which did not fail on other"
-        " nodes too, is excluded (Slurm; PBS cannot keep a job off a node).\n"
+        " nodes too, is excluded (Slurm and agents; PBS cannot keep a job off a node).\n"
         f"- **The campaign pauses** after `campaign.pause_after_failures` ({pause}) consecutive failures with the same"
         " reason, and at the first failure of a job before any trial has completed an epoch. `run` resumes it.\n"
         "- [Troubleshooting](../guides/troubleshooting.md) states what to do.",
