@@ -15,7 +15,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 _ROOT = Path(__file__).parents[1]
-_SHIM = "https://unpkg.com/iframe-worker/shim"
+_SHIM = re.compile(r"https://[\w.]+/iframe-worker/shim")
 _LINK = re.compile(r"\]\(([^)#:\s]+)((?:#[^)\s]*)?)\)")
 _PAGES = {
     "README.md": "index.md",
@@ -60,9 +60,9 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
     """Let the search work from a folder without a network: the theme would load the shim of workers from elsewhere."""
-    return output.replace(_SHIM, os.path.relpath("assets/folder-worker.js", os.path.dirname(page.url) or "."))
+    return _SHIM.sub(os.path.relpath("assets/folder-worker.js", os.path.dirname(page.url) or "."), output)
 
 
 def on_post_template(output: str, template_name: str, config: MkDocsConfig) -> str:
     """The same for pages without a document, such as 404.html."""
-    return output.replace(_SHIM, "/assets/folder-worker.js")
+    return _SHIM.sub("/assets/folder-worker.js", output)

@@ -1,7 +1,7 @@
 """Node-hours of a campaign whose trials are placed on agents: given, at work, and idle by cause.
 
 A node is given while an agent is present on it; it counts once, however many agents share it. Trials take shares of a
-node: with k of the node's s slots at work, k/s of it is at work. docs/reference/results.md describes every number.
+node: with k of the node's s slots at work, k/s of it is at work. docs/guides/results.md describes every number.
 """
 
 from __future__ import annotations

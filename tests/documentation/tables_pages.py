@@ -43,9 +43,8 @@ _EXCEPT: Final = ("of_spec", "script_in")
 def columns_page() -> str:
     """The page `reference/columns.md`."""
     parts = [
-        "The CSV files have one line of names. Fractions are between 0 and 1; operations are exact whole "
-        "numbers of any "
-        "length. Private settings stand in none of them.",
+        "The CSV files have one line of names. Fractions are between 0 and 1; operations are exact whole numbers of "
+        "any length. Private settings stand in none of them.",
     ]
     for name, text, found in (
         (
@@ -63,8 +62,7 @@ def columns_page() -> str:
             "ranking.csv",
             "A row for each file that `rank` was given, and one for each announced campaign that was not sent; also "
             "`rank --format csv` and, with the same keys, `--format json`. [Rank](../guides/committee.md#rank) "
-            "explains "
-            "places, statuses and notes.",
+            "explains places, statuses and notes.",
             ranking_rows.COLUMNS,
         ),
     ):
@@ -87,13 +85,12 @@ def end_reasons_page() -> str:
         table(
             ("reason", "cause", "what follows"), ((code(each.value), CAUSES[each], _follows(each)) for each in reasons)
         ),
-        f"- **A retry** continues from the last checkpoint, on other nodes than those on which the trial "
-        f"failed, at most "
-        f"`campaign.max_attempts` ({attempts}) attempts in all.\n"
-        f"- **A node** on which {EXCLUDING_FAILURES} trials failed since its last success, which did not fail on other "
-        "nodes too, is excluded (Slurm; PBS cannot keep a job off a node).\n"
-        f"- **The campaign pauses** after `campaign.pause_after_failures` ({pause}) consecutive failures with the same "
-        "reason, and at the first failure of a job before any trial has completed an epoch. `run` resumes it.\n"
+        "- **A retry** continues from the last checkpoint, on other nodes than those on which the trial failed, at "
+        f"most `campaign.max_attempts` ({attempts}) attempts in all.\n"
+        f"- **A node** on which {EXCLUDING_FAILURES} trials failed since its last success, which did not fail on other"
+        " nodes too, is excluded (Slurm and agents; PBS cannot keep a job off a node).\n"
+        f"- **The campaign pauses** after `campaign.pause_after_failures` ({pause}) consecutive failures with the same"
+        " reason, and at the first failure of a job before any trial has completed an epoch. `run` resumes it.\n"
         "- [Troubleshooting](../guides/troubleshooting.md) states what to do.",
     )
 
@@ -103,9 +100,8 @@ def rules_page() -> str:
     newest = max(OF_JOURNAL_FORMAT)
     parts = [
         "A result is *rankable* if it meets all rules of its version. A campaign keeps the rules under which it "
-        "began. A "
-        "campaign that misses a rule is scored nevertheless, and the output states which rules it misses, and why. "
-        "[Rules of a rankable result](../benchmark/rules.md) explains them.",
+        "began. A campaign that misses a rule is scored nevertheless, and the output states which rules it misses, "
+        "and why. [Rules of a rankable result](../benchmark/rules.md) explains them.",
     ]
     for journal_format, version in sorted(OF_JOURNAL_FORMAT.items(), reverse=True):
         text = files("aiperf_orch.results").joinpath(f"{version}.json").read_text(encoding="utf-8")
@@ -128,19 +124,14 @@ def files_page() -> str:
     rows = sorted(_files(), key=lambda row: (row[0].count("/") > 1, row[0]))
     return page(
         "Files of a campaign",
-        f"`{_FOLDER}` is the campaign directory, `TAG` the campaign's tag of five characters. The directory has "
-        f"mode 0700 "
-        "(0750 with `campaign.group_readable`): one that others can write is refused, and a warning is printed "
-        "if others "
-        "could replace it. Shown are the files of trial 42 in its first attempt, of allocation 1, and of the "
-        "first agent "
-        "on node n17.",
+        f"`{_FOLDER}` is the campaign directory, `TAG` the campaign's tag of five characters. The directory has mode "
+        "0700 (0750 with `campaign.group_readable`): one that others can write is refused, and a warning is printed "
+        "if others could replace it. Shown are the files of trial 42 in its first attempt, of allocation 1, and of "
+        "the first agent on node n17.",
         table(("file", "contents"), ((code(path), about) for path, about in rows)),
-        "The controller's state is in the journal and the events only: if it is killed at any moment, no "
-        "finished epoch is "
-        "lost, and none counts twice. [Formats on disk](../development/formats.md) lists the JSON Schemas of "
-        "these files, "
-        "and which version of aiperf-orch reads what.",
+        "The controller's state is in the journal and the events only: if it is killed at any moment, no finished "
+        "epoch is lost, and none counts twice. [Formats on disk](../development/formats.md) lists the JSON Schemas of"
+        " these files, and which version of aiperf-orch reads what.",
     )
 
 
