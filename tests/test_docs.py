@@ -15,7 +15,10 @@ from aiperf_orch.settings.allocations import AllocationSettings
 from aiperf_orch.settings.models import SCHEDULERS, SimulatedSettings, SiteSettings
 
 _ROOT = Path(__file__).parents[1]
-_DOCUMENTS = [_ROOT / "README.md", _ROOT / "CONTRIBUTING.md", *sorted((_ROOT / "docs").rglob("*.md"))]
+_DOCUMENTS = [
+    *(_ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "contrib/README.md")),
+    *sorted((_ROOT / "docs").rglob("*.md")),
+]
 _USER_DOCUMENTS = [_ROOT / "README.md", *sorted((_ROOT / "docs").glob("*.md"))]
 _PATH = re.compile(
     r"`((?:[\w-]+/)+[\w.*-]+\.(?:py|j2|json|jsonl|md|yaml)|(?:aiperf_orch|tests|docs|benchmarks)/[\w/-]*)`"
