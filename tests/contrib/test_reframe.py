@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,8 +15,10 @@ from typing import Any
 
 import pytest
 
+from aiperf_orch.campaign.lock import read_holder
+
 _CONTRIB = Path(__file__).parents[2] / "contrib" / "reframe"
-_PATIENCE = 300  # seconds
+_PATIENCE = 600  # seconds
 
 pytestmark = pytest.mark.slurm
 
@@ -52,6 +55,10 @@ def reframe(tmp_path: Path, slurm: Any) -> Iterator[Callable[..., dict[str, Any]
         return cases[0] | {"output": done.stdout + done.stderr, "status": done.returncode}
 
     yield run
+    for lock in (tmp_path / "reframe").glob("stage/**/controller.lock"):  # of a test that was interrupted
+        holder = read_holder(lock)
+        if holder and holder.alive():
+            os.kill(holder.pid, signal.SIGKILL)
     shutil.rmtree(tmp_path / "reframe", ignore_errors=True)
 
 
