@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 _ROOT = Path(__file__).parents[1]
-_DOCUMENTS = [_ROOT / "README.md", _ROOT / "CONTRIBUTING.md", *sorted((_ROOT / "docs").rglob("*.md"))]
+_DOCUMENTS = [
+    *(_ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "contrib/README.md")),
+    *sorted((_ROOT / "docs").rglob("*.md")),
+]
 _USER_DOCUMENTS = [path for path in _DOCUMENTS if not {"CONTRIBUTING.md", "development", "research"} & {*path.parts}]
 _PATH = re.compile(
     r"`((?:[\w-]+/)+[\w.*-]+\.(?:py|j2|json|jsonl|md|yaml)|(?:aiperf_orch|tests|docs|benchmarks)/[\w/-]*)`"
