@@ -8,8 +8,10 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,28 @@ def pytest_configure(config: pytest.Config) -> None:
     """Generate few examples where only the unit tests run, which then take about two seconds a room."""
     if config.option.markexpr == "unit":
         settings.load_profile("unit")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files whose tests run jobs first, those of unit tests last, and else those with many first.
+
+    Workers take whole files in this order (`--no-loadscope-reorder`): one of minutes that began last would run alone.
+    """
+    tests = Counter(item.path for item in items)
+    units = Counter(item.path for item in items if item.get_closest_marker("unit"))
+    jobs = {item.path for item in items if any(map(item.get_closest_marker, ("local", "slurm", "pbs")))}
+
+    def place(item: pytest.Item) -> tuple[bool, bool, int, Path]:
+        return item.path not in jobs, units[item.path] == tests[item.path], -tests[item.path], item.path
+
+    items.sort(key=place)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """Lets torch compute in one thread: those of several workers of pytest would wait for each other's cores."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
 
 
 @pytest.fixture
@@ -184,15 +208,17 @@ def pbs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pbs]:
         yield instance
 
 
-@pytest.fixture
-def preload(tmp_path: Path) -> Callable[[str], Path]:
+@pytest.fixture(scope="session")
+def preload(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Compiles a library of `tests/preload`; its first lines explain what it changes in a process that preloads it."""
+    folder = tmp_path_factory.mktemp("preload")
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
         pytest.skip("no C compiler is installed")
 
+    @cache
     def build(name: str) -> Path:
-        library = tmp_path / f"{name}.so"
+        library = folder / f"{name}.so"
         source = Path(__file__).parent / "preload" / f"{name}.c"
         subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True, timeout=60)
         return library

@@ -49,7 +49,13 @@ def _write_all(folder: Path) -> None:
     assert [(folder / name).read_bytes() for name in ("once", "whole", "lines")] == [b"1", b"2", b"3\n"]
 
 
-@pytest.mark.parametrize("odd", ["fsyncdir", "chmod", "link", "flock", "fsyncdir chmod link flock"])
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "fsyncdir chmod link flock",
+        *(pytest.param(call, marks=pytest.mark.long) for call in ("fsyncdir", "chmod", "link", "flock")),
+    ],
+)
 @pytest.mark.local
 def test_a_whole_campaign_runs_where_a_call_is_refused(
     preload: Callable[[str], Path], write_site: Callable[..., Path], tmp_path: Path, odd: str

@@ -101,6 +101,7 @@ def cancel_a_running_job(campaign, batch_system):
     pytest.fail("no job was hit")
 
 
+@pytest.mark.long
 def test_a_campaign_with_all_kinds_of_faults_ends_scored(campaign, batch_system):
     campaign.wait_for_ends(3)
     campaign.kill()

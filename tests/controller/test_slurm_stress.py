@@ -83,7 +83,7 @@ def most_at_work(campaign):
     return most
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_late_and_lost_answers_cost_no_trial_and_run_none_twice(make_slurm_campaign, late_commands, seed):
     chance = random.Random(seed)
     campaign = make_slurm_campaign(

@@ -85,6 +85,7 @@ class HistoriesCampaign:
         self.directory = builder.directory
         self.accounting: list[dict[str, Any]] = []
         self._ends_at_deadline: list[Callable[[], None]] = []
+        self._packages: dict[bool, Path] = {}
         for trial, case in enumerate(CASES):
             self._add_attempt(trial, case)
         for add_end in self._ends_at_deadline:
@@ -190,6 +191,13 @@ class HistoriesCampaign:
         write_package(self.directory, path, with_pseudonyms=False)
         return path
 
+    def tampered(self, *, with_accounting: bool) -> TamperedPackage:
+        """The files of its package, for changes; the package is made once."""
+        if with_accounting not in self._packages:
+            path = self.directory.path.with_name(f"{with_accounting}.tar.gz")
+            self._packages[with_accounting] = self.package(path, with_accounting=with_accounting)
+        return TamperedPackage(self._packages[with_accounting])
+
 
 @pytest.fixture(scope="module")
 def histories(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> HistoriesCampaign:
@@ -237,7 +245,7 @@ def test_a_changed_end_reason_is_found_where_it_is_illegal(
 ) -> None:
     monkeypatch.setattr(findings, "_MOST_LISTED", 10_000)
     reasons = list(EndReason)
-    package = TamperedPackage(histories.package(tmp_path / "true.tar.gz", with_accounting=False))
+    package = histories.tampered(with_accounting=False)
     changed = {
         trial: reasons[(reasons.index(case.row.reason) + shift) % len(reasons)] for trial, case in enumerate(CASES)
     }
@@ -310,7 +318,7 @@ ILLEGAL: dict[str, tuple[Callable[[Any], Any], str, str]] = {
 @pytest.mark.parametrize("name", ILLEGAL)
 def test_an_illegal_history_is_found(histories: HistoriesCampaign, name: str, tmp_path: Path) -> None:
     change, id_, message = ILLEGAL[name]
-    package = TamperedPackage(histories.package(tmp_path / "true.tar.gz", with_accounting=False))
+    package = histories.tampered(with_accounting=False)
     change(package)
     found = verify(package.write(tmp_path / "tampered.tar.gz"))
     assert [fault for fault in found.faults if fault.id == id_ and message in fault.message], list(
@@ -336,7 +344,7 @@ def _moved(job: dict[str, Any], key: str, seconds: float) -> None:
 def test_each_run_is_compared_with_its_accounting_record(
     histories: HistoriesCampaign, key: str, seconds: float, run: int, expected: list[str], tmp_path: Path
 ) -> None:
-    package = TamperedPackage(histories.package(tmp_path / "true.tar.gz", with_accounting=True))
+    package = histories.tampered(with_accounting=True)
     jobs = package.lines("accounting.jsonl")
     name = histories.directory.attempt_name(CUT, 1)
     _moved([job for job in jobs if job["name"] == name][run], key, seconds)

@@ -113,7 +113,7 @@ def test_every_edit_preserves_the_function(name: str, kind: EditKind) -> None:
         _assert_same_function(graph, [edit], model)
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=10, deadline=None, derandomize=True)
 @given(st.sampled_from(sorted(NETWORKS)), st.integers(0, 10**6))
 def test_chain_of_twenty_edits_preserves_the_function(name: str, seed: int) -> None:
     graph = NETWORKS[name]
