@@ -1,4 +1,4 @@
-"""Duration of `--help`, `ops resnet50` and `status` of a finished campaign, compared with an empty Python process.
+"""Duration of `--help`, `ops resnet50`, `status` of a finished campaign, `verify` and `rank`, beside an empty process.
 
 Each command is a new process; the commands alternate, so that changes in the speed of the machine affect all of them.
 
@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 SITE = Path(__file__).parents[1] / "site_configs" / "local.yaml"
+PACKAGE = Path(__file__).parents[1] / "tests" / "releases" / "0.1.0" / "local.tar.gz"
 AIPERF = [sys.executable, "-m", "aiperf_orch.cli"]
 
 
@@ -43,6 +44,8 @@ def main():
             "aiperf-orch --help": [*AIPERF, "--help"],
             "aiperf-orch ops resnet50": [*AIPERF, "ops", "resnet50"],
             f"aiperf-orch status ({options.trials} trials)": [*AIPERF, "status", campaign],
+            "aiperf-orch verify (13 trials)": [*AIPERF, "verify", PACKAGE],
+            "aiperf-orch rank (13 trials)": [*AIPERF, "rank", PACKAGE],
         }
         times = {name: [] for name in commands}
         for run in range(options.runs + 1):

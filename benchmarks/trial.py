@@ -35,8 +35,8 @@ from aiperf_orch.network import seeds
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.records.trial import TrialSpec
 from aiperf_orch.settings.models import DataSettings, TrainingSettings
-from aiperf_orch.trial.bench import specification
 from aiperf_orch.trial.data.open_dataset import load_dataset
+from aiperf_orch.trial.node_measurement import specification
 from aiperf_orch.trial.runtime.process_group import ProcessGroup
 from aiperf_orch.trial.training.devices import device_name, select_device
 from aiperf_orch.trial.training.model import build

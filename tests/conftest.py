@@ -69,6 +69,13 @@ def _one_thread() -> None:
         sys.modules["torch"].set_num_threads(1)
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import no module without unit tests where only these run: torch need not be installed."""
+    if config.option.markexpr != "unit" or collection_path.suffix != ".py":
+        return None
+    return "pytest.mark.unit" not in collection_path.read_text(encoding="utf-8") or None
+
+
 @pytest.fixture
 def write_site(tmp_path: Path) -> Callable[..., Path]:
     """Writes a site file with simulated trials of no duration, each a job; `campaign__duration="2h"` is a setting."""

@@ -583,3 +583,16 @@ sys.exit(" ".join(sorted(heavy & set(sys.modules))) or 0)
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout
+
+
+@pytest.mark.parametrize("command", ["verify", "rank"])
+def test_verify_and_rank_need_few_libraries(command: str, aiperf: Any) -> None:
+    package = Path(__file__).parent / "releases" / "0.1.0" / "local.tar.gz"
+    # by each process of the command
+    done = aiperf(command, package, env={**os.environ, "PYTHONPROFILEIMPORTTIME": "1"})
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
+    assert {"click", "pandas", "pydantic", "yaml"} <= loaded
+    heavy = {"torch", "torchvision", "sklearn", "scipy", "matplotlib", "submitit", "PIL", "psutil", "rich"}
+    assert not heavy & loaded

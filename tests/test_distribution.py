@@ -31,8 +31,8 @@ def test_data_files_of_the_checkout_are_in_the_package(folder: str) -> None:
 
 
 def test_schemas_of_the_checkout_are_in_the_package() -> None:
-    packaged = {item.name for item in (files("aiperf_orch") / "schemas").iterdir()}
-    assert {path.name for path in (_ROOT / "aiperf_orch" / "schemas").iterdir()} == packaged
+    packaged = {item.name for item in files("aiperf_orch.schemas").iterdir() if item.name.endswith(".json")}
+    assert {path.name for path in (_ROOT / "aiperf_orch" / "schemas").glob("*.json")} == packaged
 
 
 def test_modules_of_the_checkout_are_in_the_package() -> None:

@@ -12,6 +12,7 @@ from aiperf_orch.records.probe import NodeReport, ProbeStep, installed_versions
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.settings.schedulers import PbsSettings, SchedulerSettings, SlurmSettings
 from aiperf_orch.util import gpus
+from aiperf_orch.util.torch_extra import ADVICE
 from aiperf_orch.util.units import format_duration
 
 _SLOW_FILES: Final = 10.0  # seconds for a message and its answer through the shared file system
@@ -81,7 +82,7 @@ def _python(settings: SiteSettings, reports: Sequence[NodeReport]) -> Iterator[F
     loadings = [(report.host, report.loading) for report in reports if report.loading]
     if not loadings:
         return
-    yield _step("torch", [(host, loading.torch) for host, loading in loadings], "torch is imported")
+    yield _step("torch", [(host, loading.torch) for host, loading in loadings], "torch is imported", ADVICE)
     steps = [(host, loading.data) for host, loading in loadings if loading.data]
     if steps:
         name = settings.data.name
@@ -119,9 +120,9 @@ def _versions(reports: Sequence[NodeReport]) -> Finding:
     for report in reports:
         there = report.versions | {"python": report.python}
         different = [
-            f"{name} {there.get(name, 'none')} (here {here.get(name, 'none')})"
-            for name in sorted(here.keys() | there.keys())
-            if here.get(name) != there.get(name)
+            f"{name} {there.get(name, 'none')} (here {here[name]})"
+            for name in sorted(here)  # torch may be installed for the trials alone
+            if here[name] != there.get(name)
         ]
         if different:
             make = fault if here.get("aiperf-orch") != there.get("aiperf-orch") else warning

@@ -33,6 +33,7 @@ from aiperf_orch.records.probe import (
 from aiperf_orch.trial import count_opened_files
 from aiperf_orch.trial.runtime.allocation import Allocation
 from aiperf_orch.trial.runtime.trainer import TrialFailedError
+from aiperf_orch.trial.torch_check import torch_fault
 from aiperf_orch.util.text import one_line
 from aiperf_orch.util.units import clock_ahead
 
@@ -171,10 +172,10 @@ def _load(data: Path) -> LoadingReport:
     """Import torch and validate the data set of the settings in `data`, in this process."""
     opened = count_opened_files.OpenedFiles()
     start = time.monotonic()
-    try:
-        import torch
-    except Exception as error:  # a broken installation may raise any exception
-        return LoadingReport(torch=_failed_step(start, error))
+    if fault := torch_fault():
+        return LoadingReport(torch=ProbeStep(seconds=_seconds_since(start), fault=fault[:_MAX_FAULT]))
+    import torch
+
     loaded = ProbeStep(seconds=_seconds_since(start), files=opened.count)
     start = time.monotonic()
     try:

@@ -28,6 +28,8 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from aiperf_orch.trial import __main__ as trial
+from aiperf_orch.trial.runtime.trainer import TrialFailedError
+from aiperf_orch.trial.torch_check import require_torch
 from aiperf_orch.util.death_signal import die_with
 from aiperf_orch.util.encoding import enter_utf8_mode, make_streams_lenient
 
@@ -66,6 +68,9 @@ def main() -> int:
     try:
         import_modules(options.trainer, options.data)
         _check_forkable()
+    except TrialFailedError as failure:
+        channel.send(json.dumps({"unfit": str(failure)}).encode())
+        return 1
     except Exception as error:
         traceback.print_exc()
         channel.send(json.dumps({"unfit": f"{type(error).__name__}: {error}"[:1000]}).encode())
@@ -88,8 +93,9 @@ def _take_channel() -> socket.socket:
 
 
 def import_modules(trainer: str, data: str) -> None:
-    """Import what the trials of a campaign need."""
+    """Import what the trials of a campaign need; TrialFailedError without a usable torch."""
     if trainer == "torch":
+        require_torch()
         for module in (*_TORCH_MODULES, *_MODULES[data]):
             importlib.import_module(module)
         _load_what_torch_loads_late()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from aiperf_orch.doctor import probe_findings
 from aiperf_orch.doctor.findings import Finding, Level
 from aiperf_orch.doctor.probe_findings import evaluate_probe
 from aiperf_orch.doctor.probe_job import ProbeOutcome
@@ -99,7 +100,7 @@ def test_a_node_without_faults() -> None:
             "OSError: gone",
         ),
         ({"versions": {"aiperf-orch": "0.0.1"}}, Level.FAULT, "versions", "aiperf-orch 0.0.1 (here "),
-        ({"versions": installed_versions() | {"torch": "1.0"}}, Level.WARNING, "versions", "n1: torch 1.0 (here "),
+        ({"versions": installed_versions() | {"numpy": "1.0"}}, Level.WARNING, "versions", "n1: numpy 1.0 (here "),
         ({"python": "3.11.999"}, Level.WARNING, "versions", "python 3.11.999 (here "),
         (
             {"loading": LoadingReport(torch=ProbeStep(seconds=1), data=ProbeStep(seconds=1))},
@@ -125,6 +126,20 @@ def test_each_fault_of_a_node_is_a_finding_with_advice(
     assert (finding.level, finding.subject) == (level, subject)
     assert message in finding.message
     assert finding.advice
+
+
+def test_torch_may_be_installed_for_the_trials_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = {name: version for name, version in installed_versions().items() if name != "torch"}
+    monkeypatch.setattr(probe_findings, "installed_versions", lambda: here)
+    assert {finding.level for finding in findings(report(versions=here | {"torch": "2.14.1"}))} == {Level.OK}
+
+
+def test_without_a_usable_torch_the_advice_names_the_extra() -> None:
+    loading = LoadingReport(torch=ProbeStep(seconds=1, fault="torch is not installed (/usr/bin/python3)"))
+    [finding] = [each for each in findings(report(loading=loading)) if each.level is not Level.OK]
+    assert finding.message == "n1: torch is not installed (/usr/bin/python3)"
+    assert "extra [torch]" in finding.advice
+    assert "scheduler.python" in finding.advice
 
 
 def test_visible_gpus_that_were_not_requested_are_a_warning() -> None:

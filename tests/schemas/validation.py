@@ -12,7 +12,8 @@ from typing import Any
 from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.protocols import Validator
 
-SHIPPED = files("aiperf_orch") / "schemas"
+SHIPPED = files("aiperf_orch.schemas")
+SHIPPED_NAMES = sorted(item.name for item in SHIPPED.iterdir() if item.name.endswith(".json"))
 
 
 @cache

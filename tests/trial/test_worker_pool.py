@@ -14,7 +14,7 @@ from aiperf_orch.records.base import EndReason
 from aiperf_orch.records.events import NodeMeasurements
 from aiperf_orch.records.trial import DataRecord
 from aiperf_orch.settings.models import TrainingSettings
-from aiperf_orch.trial.bench import specification
+from aiperf_orch.trial.node_measurement import specification
 from aiperf_orch.trial.runtime.allocation import Allocation
 from aiperf_orch.trial.runtime.distributed_trainer import DistributedTrainer
 from aiperf_orch.trial.runtime.json_channel import Channel

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +12,9 @@ import numpy as np
 import torch
 
 from aiperf_orch.trial.data.in_memory import Arrays
+from aiperf_orch.trial.data.listing import bad_data
 from aiperf_orch.util.dataset_catalogue import DATASET_SIZES
+from aiperf_orch.util.torch_extra import ADVICE
 
 _VALIDATION: Final = DATASET_SIZES["digits", 10][1]
 
@@ -23,12 +26,12 @@ def digits() -> Arrays:
     `docs/research/data-loading.md`).
 
     Raises:
-        ImportError: If scikit-learn is not installed.
+        TrialFailedError: BAD_DATA, if scikit-learn is not installed.
         OSError, EOFError, ValueError, zlib.error: If its file cannot be read.
     """
     package = importlib.util.find_spec("sklearn")
     if package is None or package.origin is None:
-        raise ImportError("scikit-learn is not installed")
+        raise bad_data(f"scikit-learn, which has the data set digits, is not installed ({sys.executable}); {ADVICE}")
     file = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
     table = np.loadtxt(file, delimiter=",")
     images = torch.from_numpy(table[:, :-1].astype(np.float32)).reshape(-1, 1, 8, 8)

@@ -28,6 +28,7 @@ from aiperf_orch.trial.runtime.messages import Command, Reply
 from aiperf_orch.trial.runtime.telemetry import Telemetry, combine_nodes
 from aiperf_orch.trial.runtime.trainer import TrialFailedError
 from aiperf_orch.trial.runtime.worker_pool import WorkerPool, parse_replies, wait_readable
+from aiperf_orch.trial.torch_check import require_torch
 
 STOP_GRACE: Final = 3.0  # seconds for workers to exit by themselves
 _POLL_INTERVAL: Final = 0.2  # seconds between two calls of `check`, at most
@@ -303,6 +304,7 @@ def run_worker(
     store: socket.socket | None,
 ) -> None:
     """Run a worker, in its own process: the only function here that loads torch."""
+    require_torch()
     from aiperf_orch.trial.runtime.worker import Worker
 
     Worker(channel, spec, path, accelerators, local_rank, local_size, store).run()

@@ -24,6 +24,7 @@ from pydantic import ValidationError
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.trial.runtime.json_channel import Channel
 from aiperf_orch.trial.runtime.messages import Command, Reply
+from aiperf_orch.trial.runtime.trainer import TrialFailedError
 from aiperf_orch.util.death_signal import die_with
 
 _STACKS_TIMEOUT: Final = 2.0  # seconds until all workers must have begun to write their stacks
@@ -233,6 +234,9 @@ def _run_body(body: Body, channel: Channel, local_rank: int, local_size: int, st
     try:
         body(channel, local_rank, local_size, store)
         status = 0
+    except TrialFailedError as failure:
+        message = f"{socket.gethostname()}: {failure}"
+        channel.send(Reply(kind="failed", reason=failure.reason, message=message[:_MAX_MESSAGE]).to_line())
     except BaseException as error:
         traceback.print_exc()
         message = f"a worker on {socket.gethostname()}: {type(error).__name__}: {error}"

@@ -74,7 +74,7 @@ def test_unknown_name_is_refused_with_the_known_ones() -> None:
 
 def test_missing_package_is_bad_data_with_advice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(TrialFailedError, match=r"cannot be loaded.*install") as failure:
+    with pytest.raises(TrialFailedError, match=r"scikit-learn.* is not installed .*extra \[torch\]") as failure:
         _open("digits", seeds.small_residual())
     assert failure.value.reason is EndReason.BAD_DATA
 

@@ -15,10 +15,10 @@ from aiperf_orch.network import seeds
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.records.trial import DataRecord
 from aiperf_orch.settings.models import TrainingSettings
-from aiperf_orch.trial.bench import specification
 from aiperf_orch.trial.data.dataset import SKIPPED, Dataset
 from aiperf_orch.trial.data.listing import list_tree
 from aiperf_orch.trial.data.staging import stage_tree
+from aiperf_orch.trial.node_measurement import specification
 from aiperf_orch.trial.runtime.process_group import ProcessGroup
 from aiperf_orch.trial.runtime.trainer import TrialFailedError
 from aiperf_orch.trial.training.torch_trainer import TorchTrainer

@@ -17,9 +17,8 @@ from aiperf_orch.network.graph import Graph
 from aiperf_orch.network.tensors import state_tensors
 from aiperf_orch.records.evaluation import EvaluationRequest
 from aiperf_orch.settings.models import SiteSettings
-from aiperf_orch.trial import evaluate
 from aiperf_orch.trial.runtime.process_group import ProcessGroup
-from aiperf_orch.trial.training import precision, sharding
+from aiperf_orch.trial.training import evaluation, precision, sharding
 from aiperf_orch.trial.training.precision import available_precision
 from aiperf_orch.trial.training.torch_trainer import TorchTrainer
 from aiperf_orch.util.errors import UsageError
@@ -55,15 +54,15 @@ def trained(tmp_path: Path) -> tuple[EvaluationRequest, float]:
 
 def test_the_error_of_an_epoch_comes_out(trained: tuple[EvaluationRequest, float]) -> None:
     request, error = trained
-    found = evaluate.evaluate(request)
+    found = evaluation.evaluate(request)
     assert (found.images, found.wrong_images / 360, found.device, found.precision) == (360, error, "cpu", "fp32")
-    shared = evaluate.evaluate(request.model_copy(update={"workers": 7}))
+    shared = evaluation.evaluate(request.model_copy(update={"workers": 7}))
     assert abs(shared.wrong_images - found.wrong_images) <= 1
 
 
 def test_batches_are_those_of_the_workers_of_the_trial() -> None:
     for images, batch, workers in ((360, 32, 1), (360, 32, 7), (5, 512, 3), (3, 8, 10**30)):
-        batches = evaluate._batches(images, batch, workers)
+        batches = evaluation._batches(images, batch, workers)
         assert np.concatenate(batches).tolist() == list(range(images))
         if workers < images:
             shares = [ProcessGroup(rank=rank, size=workers) for rank in range(workers)]
@@ -76,7 +75,7 @@ def test_smaller_batches_are_tried_where_memory_does_not_suffice(
 ) -> None:
     request, error = trained
     sizes: list[int] = []
-    count_errors = evaluate.count_errors
+    count_errors = evaluation.count_errors
 
     def limited(model: Any, precision: Any, images: Any, labels: Any) -> Any:
         sizes.append(len(labels))
@@ -84,14 +83,14 @@ def test_smaller_batches_are_tried_where_memory_does_not_suffice(
             raise torch.OutOfMemoryError
         return count_errors(model, precision, images, labels)
 
-    monkeypatch.setattr(evaluate, "count_errors", limited)
-    assert abs(evaluate.evaluate(request).wrong_images - error * 360) <= 1
+    monkeypatch.setattr(evaluation, "count_errors", limited)
+    assert abs(evaluation.evaluate(request).wrong_images - error * 360) <= 1
     assert list(dict.fromkeys(sizes)) == [128, 64, 32, 360 % 32]
 
 
 def test_another_data_set_is_refused(trained: tuple[EvaluationRequest, float]) -> None:
     with pytest.raises(UsageError, match=r"data set digits: is not the recorded data set: .* and 0{64} is recorded"):
-        evaluate.evaluate(trained[0].model_copy(update={"data_sha256": "0" * 64}))
+        evaluation.evaluate(trained[0].model_copy(update={"data_sha256": "0" * 64}))
 
 
 def test_weights_that_do_not_fit_are_refused(trained: tuple[EvaluationRequest, float]) -> None:
@@ -108,7 +107,7 @@ def test_weights_that_do_not_fit_are_refused(trained: tuple[EvaluationRequest, f
     ):
         path.write_bytes(data)
         with pytest.raises(UsageError, match="the weights do not fit the recorded network") as refused:
-            evaluate.evaluate(request)
+            evaluation.evaluate(request)
         assert "\n" not in str(refused.value)
 
 

@@ -1,0 +1,1 @@
+"""JSON Schemas of the files of campaigns and packages, installed with the package as aiperf_orch.schemas."""
