@@ -113,7 +113,7 @@ def _specification(
 def _check_proposal(index: PackageIndex, trial: TrialState) -> None:
     """Check the round, which follows from the number of the trial, and the bounds of the hyperparameters."""
     settings, proposal, where = index.directory.settings, trial.proposal, index.at_submission(trial)
-    number = trial_round(trial.trial, settings.campaign.concurrency)
+    number = trial_round(trial.trial, index.directory.config.settings.campaign.concurrency)
     if proposal.round != number:
         why = f"trial {trial.trial}: round {proposal.round} stated; by its number and the settings it is {number}"
         index.faults.add("trial.round", where, why)

@@ -133,11 +133,15 @@ def index_package(package: Package, faults: Faults) -> PackageIndex | None:
     step = "settings.format"
     try:
         opened = CampaignDirectory.open(package.folder)
-        directory = PackagedCampaign(opened.path, opened.config, opened.settings_sha256, package)
+        frozen = opened.config.settings
+        directory = PackagedCampaign(opened.path, opened.config, opened.settings_sha256, frozen, package=package)
         step = "journal.chain"
         entries = read_journal(directory.journal)
         step = "journal.order"
         state = CampaignState.of(entries)
+        step = "settings.change"
+        directory = replace(directory, settings=state.settings(frozen))
+        step = "journal.order"
         if state.settings_sha256 is None:
             raise RecordError(f"{MEMBERS.journal}: does not begin with the campaign's creation")
         step = "journal.attempts"

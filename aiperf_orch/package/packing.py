@@ -165,7 +165,14 @@ def _stage(
                 warn(f"system.{key}: contains the name of a host, a domain or a user, and is packed unchanged: {value}")
     layout.config_file.write_bytes(redacted_yaml(frozen).encode())
     opened = CampaignDirectory.open(folder)
-    campaign = _RedactedCampaign(opened.path, opened.config, opened.settings_sha256, directory, redactor)
+    campaign = _RedactedCampaign(
+        opened.path,
+        opened.config,
+        opened.settings_sha256,
+        opened.config.settings,
+        original=directory,
+        redactor=redactor,
+    )
     journal = read_whole_lines(directory.journal)[0]
     entries = redact_journal(
         snapshot.journal.entries, redactor, partial(_redacted_part, campaign), opened.settings_sha256

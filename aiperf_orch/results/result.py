@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 
@@ -91,7 +91,8 @@ def compute_result(directory: CampaignDirectory) -> Result:
 
 
 def result_of(directory: CampaignDirectory, state: CampaignState) -> Result:
-    """Compute the result of a campaign whose journal was read already."""
+    """Compute the result of a campaign whose journal was read already, by the settings in force at its end."""
+    directory = replace(directory, settings=state.settings(directory.config.settings))
     collected = collect(directory, state)
     epochs = collected.epochs
     begins = [begin for trial in collected.trials for begin in trial.begins]

@@ -75,6 +75,11 @@ class PlacementScheduler(Scheduler):
         first = next(usable, None)
         return any(host != first for host in usable)
 
+    def succeed(self, former: Scheduler) -> None:
+        """Take over what the scheduler of the allocations' jobs knows of them."""
+        if isinstance(former, PlacementScheduler) and self.batch and former.batch:
+            self.batch.succeed(former.batch)
+
     def hold(self, generation: int) -> None:
         """Permit to write orders, which state the generation of the controller's lock."""
         self._generation = generation
