@@ -123,19 +123,24 @@ class CampaignState:
         """The absolute end of the campaign, `duration` seconds after its first begin; None before that."""
         return None if self.first_begin is None else self.first_begin + timedelta(seconds=duration)
 
-    def settings(self, frozen: SiteSettings) -> SiteSettings:
-        """The settings in force: those that were frozen when the campaign was made, with the changes since.
+    def settings_history(self, frozen: SiteSettings) -> list[SiteSettings]:
+        """The settings that were in force: those frozen when the campaign was made, and those after each change.
 
         Raises:
             RecordError: When a change of the journal is none that `set` makes.
         """
-        settings = frozen
+        history = [frozen]
         for entry in self.settings_changes:
             try:
-                settings = apply_changes(settings, {change.key: change.after for change in entry.changes})
+                changes = {change.key: change.after for change in entry.changes}
+                history.append(apply_changes(history[-1], changes))
             except UsageError as error:
                 raise RecordError(f"journal.jsonl:{entry.seq + 1}: settings-changed: {error}") from None
-        return settings
+        return history
+
+    def settings(self, frozen: SiteSettings) -> SiteSettings:
+        """The settings in force; arguments and errors as of `settings_history`."""
+        return self.settings_history(frozen)[-1]
 
     @property
     def trials_ended(self) -> int:

@@ -152,6 +152,8 @@ class AllocationKeeper(AgentsKeeper):
         Args:
             deadline: End of the campaign; None before its first trial has begun.
         """
+        if self._limits.grows:
+            self._scheduler.replace_smaller_agents(self._limits.slots)
         if not self._submitter.is_free:
             return
         workforce = self._campaign.state.workforce
@@ -172,11 +174,9 @@ class AllocationKeeper(AgentsKeeper):
         self._take_submission()
 
     def succeed(self, former: NoAllocations) -> None:
-        """Take over the allocations that certainly were not accepted: they are submitted with the present settings."""
-        if isinstance(former, AllocationKeeper):
-            self._unsubmitted = former._unsubmitted
-            for name in self._unsubmitted:
-                self._live[name].state.outdated = False
+        """End the allocations that certainly were not accepted: others are planned with the present settings."""
+        if isinstance(former, AllocationKeeper) and former._unsubmitted:
+            self._record_ends({name: JobEnd(None, CHANGED) for name in former._unsubmitted})
 
     def _is_anything_left(self) -> bool:
         return bool(self._live) or super()._is_anything_left()

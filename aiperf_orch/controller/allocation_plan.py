@@ -41,6 +41,7 @@ class AllocationLimits:
         total: Number of allocations in all; None without a limit.
         margin: Seconds by which one lasts beyond the campaign, so that its trials can end.
         least: Seconds of the campaign for which a new one is worth while.
+        grows: Whether one with fewer slots, from before `campaign.concurrency` was raised, is replaced by another one.
     """
 
     nodes: int
@@ -50,6 +51,7 @@ class AllocationLimits:
     total: int | None
     margin: float
     least: float
+    grows: bool = False
 
     @classmethod
     def of(cls, settings: SiteSettings) -> AllocationLimits | None:
@@ -67,7 +69,7 @@ class AllocationLimits:
                     least=scheduler.warn_before,
                 )
             case LocalSettings(job_per_trial=False):
-                return cls(1, settings.campaign.concurrency, None, 1, None, margin=0.0, least=0.0)
+                return cls(1, settings.campaign.concurrency, None, 1, None, margin=0.0, least=0.0, grows=True)
             case _:
                 return None
 

@@ -47,9 +47,6 @@ from aiperf_orch.util.units import format_duration, now
 _LONGEST_WAIT: Final = 2.0
 """Seconds that one wait for a scheduler call may take."""
 
-_SOON: Final = 0.1
-"""Seconds to the next step while changed settings wait for calls to end."""
-
 
 class Controller:
     """The one controller of a campaign.
@@ -87,9 +84,8 @@ class Controller:
             RecordError: When the journal or the frozen settings are damaged.
         """
         self._warn, self._wake = warn, Event()
-        self._campaign = HeldCampaign(
-            replace(directory, retry_for=0.0), resume=resume, take_over=take_over, snapshot=snapshot
-        )
+        opened = replace(directory, retry_for=0.0)
+        self._campaign = HeldCampaign(opened, resume=resume, take_over=take_over, snapshot=snapshot)
         with ExitStack() as undo:
             undo.callback(self._campaign.close)
             if self._campaign.directory.settings != directory.settings:  # they have changed since it was opened
@@ -211,11 +207,10 @@ class Controller:
         """Seconds until the next step, at most."""
         if self.has_pending_work:
             return 0.0
-        if self._is_outdated:
-            return _SOON
         settings = self.settings.scheduler
         left = [seconds_until_over(live, settings) for live in self.live_attempts.awake]
-        return min([settings.poll_interval, *(max(each, 0.1) for each in left if each is not None)])
+        longest = 0.1 if self._is_outdated else settings.poll_interval
+        return min([longest, *(max(each, 0.1) for each in left if each is not None)])
 
     @property
     def busy(self) -> bool:
@@ -395,8 +390,7 @@ class Controller:
         result = self._submitter.take()
         if result is None:
             return
-        by_name = self.live_attempts.by_name  # without those that have ended already
-        self.live_attempts.note_submission(result)
+        by_name = self.live_attempts.note_submission(result)
         jobs = [job_record(by_name[name].attempt, job) for name, job in result.jobs.items() if name in by_name]
         if jobs:
             self._record_jobs(jobs)

@@ -93,8 +93,8 @@ class LiveAttempts(MutableMapping[AttemptKey, LiveAttempt]):
         for live in attempts:
             live.unsubmitted = Unsubmitted.POSTPONED
 
-    def note_submission(self, result: SubmitResult) -> None:
-        """Note which attempts were submitted, and which are to be submitted again."""
+    def note_submission(self, result: SubmitResult) -> dict[str, LiveAttempt]:
+        """Note which attempts were submitted, and which are to be submitted again; returns all, by their names."""
         known = self._by_name  # without those that have ended already
         for name in (result.jobs.keys() | result.refused.keys() | result.unsure.keys()) & known.keys():
             known[name].unsubmitted = None
@@ -102,6 +102,7 @@ class LiveAttempts(MutableMapping[AttemptKey, LiveAttempt]):
             known[name].attempt.missing_since = None  # that was about the job of an earlier submission
         for name in result.waiting.keys() & known.keys():
             known[name].unsubmitted = Unsubmitted.POSTPONED if result.waiting[name] else Unsubmitted.DUE
+        return known
 
     def wake(self, attempts: Iterable[LiveAttempt]) -> None:
         """Let the present step look at attempts that have not ended."""

@@ -49,11 +49,10 @@ def check_trials(index: PackageIndex) -> None:
         if name.startswith(f"{MEMBERS.specs_folder}/") and name not in known:
             faults.add("trial.unlisted", name, "is of a trial that is not in the journal")
     networks = _Networks(index)
-    settings = index.directory.settings
-    data = DataRecord.model_validate(settings.data.without_paths())
-    training = TrainingRecord.model_validate(settings.training)
+    training = TrainingRecord.model_validate(index.directory.settings.training)
     for trial in state.trials.values():
-        spec = _specification(index, trial, data, training)
+        submitted = index.settings_at(index.submitted[trial.attempts[0].key][0] - 1)
+        spec = _specification(index, trial, DataRecord.model_validate(submitted.data.without_paths()), training)
         networks.check(trial, spec)
 
 

@@ -155,7 +155,8 @@ def _stage(
     if salt is None:
         raise UsageError(f"{directory.path}: was unpacked from a package; only the original campaign can be packed")
     names = _pseudonyms(directory, snapshot) if with_pseudonyms else None
-    redactor = Redactor(salt, secrets_of(private_values(directory.settings)), names)
+    history = snapshot.state.settings_history(directory.config.settings)
+    redactor = Redactor(salt, secrets_of(text for each in history for text in private_values(each)), names)
     layout = Layout(folder)
     frozen = parse_yaml(read_file(directory.config_file).decode(), str(directory.config_file))[0]
     if names:
@@ -202,7 +203,8 @@ def _stage(
 def _pseudonyms(directory: CampaignDirectory, snapshot: CampaignSnapshot) -> Pseudonyms:
     """Pseudonyms for all names in the records and settings of a campaign."""
     begins = (begin for trial in result_of(directory, snapshot.state).collected.trials for begin in trial.begins)
-    return names_of(snapshot.journal.entries, begins, _users(directory), directory.settings.scheduler)
+    history = snapshot.state.settings_history(directory.config.settings)
+    return names_of(snapshot.journal.entries, begins, _users(directory), [each.scheduler for each in history])
 
 
 def _with_pseudonyms(frozen: Mapping[str, Any], names: Pseudonyms) -> dict[str, Any]:

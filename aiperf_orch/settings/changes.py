@@ -117,6 +117,8 @@ def _resolve(settings: SiteSettings, name: str) -> str:
     shortest = [key for key in may_change if key.count(".") == fewest]
     if shortest == ["scheduler.allocations"]:
         raise UsageError(f"{name}: {_NO_ALLOCATIONS}")
+    if len(shortest) > 1 and shortest[0] not in CHANGEABLE:
+        raise UsageError("\n".join(f"{name}: {key} may not change: {refusal_reason(key)}" for key in shortest))
     if len(shortest) > 1:
         raise UsageError(f"{name}: may mean {' or '.join(shortest)}: give the whole key")
     if not shortest:
@@ -130,9 +132,9 @@ def _resolve(settings: SiteSettings, name: str) -> str:
 def _unknown(settings: SiteSettings, wanted: str, known: list[str]) -> str:
     """What is wrong with a name that stands for no setting of a campaign, and which may be meant."""
     inside = [key for key in known if f".{key}".startswith(f".{wanted}.") or f".{wanted}." in key]
-    changeable = [key for key in known if key in CHANGEABLE]
+    changeable = [key for key in CHANGEABLE if key in known]
     if inside:
-        keys = [key for key in inside if key in CHANGEABLE]
+        keys = [key for key in CHANGEABLE if key in inside]
         return f"is a part with keys: give one of {', '.join(keys)}" if keys else f"is a part of which {_NONE}"
     kind = settings.scheduler.kind
     last = wanted.rpartition(".")[2]

@@ -213,6 +213,21 @@ class PlacementScheduler(Scheduler):
         for error in self._dismiss(present, reason):
             raise AiperfError(error)
 
+    def replace_smaller_agents(self, slots: int) -> None:
+        """Order agents with fewer slots to end when no attempt is left on them; until then they get no more.
+
+        Args:
+            slots: Number of slots that each agent of a new allocation has.
+        """
+        with self.board.lock:
+            agents = self.board.agents.values()
+            small = [
+                agent
+                for agent in agents
+                if agent.gone is None and not agent.dismissed and agent.begin is not None and agent.begin.slots < slots
+            ]
+        self._dismiss(small, f"an agent with {slots} slots takes its place")
+
     def _teams(self) -> tuple[list[Team], int]:
         """Teams that may get attempts, and the number of attempts at work on other agents."""
         agents = [agent for agent in self.board.agents.values() if agent.gone is None]
