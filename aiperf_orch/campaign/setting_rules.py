@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from aiperf_orch.campaign.state import CampaignState, Phase
-from aiperf_orch.records.journal import JOURNAL_FORMAT
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.util.units import format_duration, format_time
 
@@ -23,8 +22,6 @@ def change_fault(
         time: When they come into force.
         tolerance: By how much a deadline may precede that time.
     """
-    if state.journal_format < JOURNAL_FORMAT:
-        return "the campaign was made by an earlier version of aiperf-orch, whose journal has no changes of settings"
     if state.phase is Phase.FINISHED:
         return "the campaign is finished: nothing can be changed"
     deadline = state.deadline(after.campaign.duration)

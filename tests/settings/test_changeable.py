@@ -1,5 +1,7 @@
 """Table of the settings that may change after a campaign began."""
 
+from pathlib import Path
+
 import pytest
 
 from aiperf_orch.settings.allocations import AllocationSettings
@@ -65,3 +67,10 @@ def test_what_would_change_the_benchmark_is_refused_with_its_reason(key, word):
 def test_which_waiting_jobs_are_submitted_again(key, before, after, jobs, allocations):
     assert concerns_jobs(key, before, after) is jobs
     assert concerns_allocations(key, before, after) is allocations
+
+
+def test_the_documentation_has_the_table():
+    docs = (Path(__file__).parents[2] / "docs" / "commands.md").read_text(encoding="utf-8")
+    section = docs.partition("## Change settings")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| `")]
+    assert rows == [f"| `{key}` | {effect.value} |" for key, effect in CHANGEABLE.items()]
