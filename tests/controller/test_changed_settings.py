@@ -2,21 +2,25 @@
 
 import contextlib
 import random
+import tarfile
 
 import pytest
 
 from aiperf_orch.campaign.setting_requests import SettingsRequest, leave_request, read_answer
 from aiperf_orch.campaign.snapshot import read_state
 from aiperf_orch.campaign.state import Phase
+from aiperf_orch.commands.package import package_campaign
 from aiperf_orch.commands.set_settings import change_campaign
 from aiperf_orch.controller import settings_updates
 from aiperf_orch.controller.locked_campaign import HeldCampaign
+from aiperf_orch.package.verify import verify
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.results.result import compute_result
 from aiperf_orch.results.tables import result_row
 from aiperf_orch.settings.changes import parse_changes
 from aiperf_orch.util.errors import UsageError
 from aiperf_orch.util.units import now
+from aiperf_orch.util.users import user_identifiers
 from controller.following import once, run_until, trained
 
 PLACED = {"scheduler__job_per_trial": False, "campaign__concurrency": 2}
@@ -132,6 +136,25 @@ def test_without_a_controller_the_command_journals_the_change(make_campaign):
     with pytest.raises(UsageError, match="is finished: nothing can be changed"):
         change_campaign(campaign.directory.path, ["max_trials=9"], take_over=False)
     campaign.check_verifies()
+
+
+@pytest.mark.local
+@pytest.mark.parametrize("pseudonyms", [False, True])
+def test_a_package_has_no_private_value_of_a_change(make_campaign, pseudonyms):
+    campaign = make_campaign(campaign__max_trials=3)
+    campaign.run(until=ended(1), stop=ended(1))
+    for number in (1, 2):
+        change_campaign(campaign.directory.path, [f"setup=[export KEY=confidential{number}]"], take_over=False)
+    campaign.run()
+    packed = campaign.directory.path.with_suffix(".tar.gz")
+    package_campaign(campaign.directory.path, packed, None, pseudonyms=pseudonyms)
+    assert [str(fault) for fault in verify(packed).faults] == []
+    with tarfile.open(packed) as archive:
+        contents = [archive.extractfile(member).read() for member in archive.getmembers() if member.isfile()]
+    assert b"confidential" in campaign.directory.journal.read_bytes()
+    assert not any(b"confidential" in data for data in contents)
+    users = {f'"user":"{name}"'.encode() for name in user_identifiers()}
+    assert any(user in data for data in contents for user in users) is not pseudonyms
 
 
 @pytest.mark.local

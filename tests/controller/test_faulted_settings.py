@@ -11,7 +11,7 @@ from controller.faulted import PATIENCE, ObservedCampaign, OnSlurm
 from controller.following import check_verifies
 
 pytestmark = [pytest.mark.long, pytest.mark.slurm]
-TRIALS = 24
+TRIALS = 40
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def campaign(tmp_path, slurm):
             "warmup_epochs": [4],
             "epochs": 4,
             "patience": 9,
-            "simulated": {"epoch_seconds": 0.3},
+            "simulated": {"epoch_seconds": 1.5},
         },
     }
     live = ObservedCampaign(tmp_path, settings)
