@@ -56,7 +56,7 @@ def test_wrong_settings_are_put_right_while_controllers_are_killed(campaign):
     campaign.wait_for_ends(4)
     assert change(campaign, "partition=main").returncode == 0  # nothing to change
     assert change(campaign, "nodes=2").returncode == 2
-    done = change(campaign, "concurrency=4", "lookahead=1")
+    done = change(campaign, "concurrency=4", "lookahead=2")
     campaign.kill()
     assert done.returncode == 0, done.stderr
     campaign.wait_for_ends(12)
