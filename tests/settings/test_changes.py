@@ -47,7 +47,7 @@ def test_a_key_may_be_given_by_its_last_parts(settings, given, changes):
     ("settings", "given", "said"),
     [
         (SLURM, ["concurency=8"], "concurency: unknown key; did you mean concurrency?"),
-        (SLURM, ["nonsense.words=8"], "these may change: campaign.duration"),
+        (SLURM, ["nonsense.words=8"], "these may change: campaign.concurrency, campaign.duration"),
         (SLURM, ["concurrency"], "expected KEY=VALUE"),
         (SLURM, ["concurrency=none at all"], "campaign.concurrency: must be a whole number"),
         (SLURM, ["concurrency=0"], "campaign.concurrency: must be greater than or equal to 1"),
