@@ -390,7 +390,8 @@ def test_a_data_set_that_fails_pauses_the_campaign(aiperf: Run, write_site: Any,
     done = aiperf("run", site, "--campaign-dir", tmp_path / "campaign")
     assert done.returncode == _FAILED
     assert "error: paused: trial 0 ended BAD_DATA: a simulated failure" in done.stderr
-    assert f"go on (a changed setting needs a new campaign): {sys.executable} -P -m aiperf_orch.cli run" in done.stderr
+    command = f"{sys.executable} -P -m aiperf_orch.cli run"
+    assert f"correct the cause (`aiperf-orch set` changes settings) and go on: {command}" in done.stderr
 
 
 # a full disk

@@ -29,9 +29,11 @@ from aiperf_orch.campaign.layout import FOLDERS, Layout
 from aiperf_orch.campaign.permissions import check_trusted
 from aiperf_orch.campaign.public_settings import redacted_yaml
 from aiperf_orch.campaign.safe_reading import LONG_RETRY_SECONDS, RETRY_SECONDS, retry_transient
+from aiperf_orch.campaign.setting_requests import settings_in_force
 from aiperf_orch.records.base import first_error
 from aiperf_orch.records.trial import TrialSpec
-from aiperf_orch.settings.comparison import differences
+from aiperf_orch.settings.changeable import CHANGEABLE
+from aiperf_orch.settings.comparison import differences, different_keys
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.settings.yaml_text import dump_yaml
 from aiperf_orch.util.errors import AiperfError, NewerVersionError, RecordError, TransientError, UsageError
@@ -47,12 +49,14 @@ _HEADER: Final = """\
 class CampaignDirectory(Layout):
     """An opened campaign directory.
 
-    `settings_sha256` is the digest of campaign.yaml as a package shows it. `retry_for` is for how many seconds reading
-    one of the many files is repeated after a transient error; callers that read them regularly anyway set it to 0.
+    `settings_sha256` is the digest of campaign.yaml as a package shows it. `settings` are those in force: `config` has
+    those that were frozen. `retry_for` is for how many seconds reading one of the many files is repeated after a
+    transient error; callers that read them regularly anyway set it to 0.
     """
 
     config: CampaignConfig
     settings_sha256: str
+    settings: SiteSettings
     retry_for: float = field(default=RETRY_SECONDS, kw_only=True)
 
     @classmethod
@@ -125,7 +129,8 @@ class CampaignDirectory(Layout):
         check_trusted(path)
         config, content = parse_config(data, file)
         shown = redacted_yaml(content).encode() if config.salt else data
-        return cls(path, config, hashlib.sha256(shown).hexdigest())
+        settings = settings_in_force(Layout(path), config.settings)
+        return cls(path, config, hashlib.sha256(shown).hexdigest(), settings)
 
     @classmethod
     def exists(cls, path: Path) -> bool:
@@ -146,18 +151,21 @@ class CampaignDirectory(Layout):
         return retry_transient(has_config)
 
     def check_same_settings(self, settings: SiteSettings) -> None:
-        """Refuse to continue with settings that differ from the frozen ones.
+        """Refuse to continue with settings other than those in force; values before a change are accepted, too.
 
         Raises:
-            UsageError: listing the settings that differ.
+            UsageError: listing the settings that differ, and how those are changed that may change.
         """
-        changed = differences(self.config.settings, self.config.as_meant(settings))
-        if changed:
-            listing = "\n".join(f"  {line}" for line in changed)
-            raise UsageError(
-                f"{self.path}: this campaign was made with other settings:\n{listing}\n"
-                "give the same settings, or another --campaign-dir"
-            )
+        given = self.config.as_meant(settings)
+        changed = different_keys(self.config.settings, given) & different_keys(self.settings, given)
+        if not changed:
+            return
+        listing = "\n".join(f"  {line}" for line in differences(self.settings, given, changed))
+        may_change = sorted(key for key in changed if key in CHANGEABLE)
+        advice = "give the same settings, or another --campaign-dir"
+        if may_change:
+            advice += f"; `aiperf-orch set {self.path} KEY=VALUE` changes {', '.join(may_change)}"
+        raise UsageError(f"{self.path}: this campaign was made with other settings:\n{listing}\n{advice}")
 
     def check_unchanged(self, settings_sha256: str | None) -> None:
         """Refuse a campaign.yaml that was changed.
@@ -173,11 +181,6 @@ class CampaignDirectory(Layout):
                 f"{self.config_file}: was changed after the campaign was made: its SHA-256 is not the one in "
                 "the journal; restore it (nothing was changed)"
             )
-
-    @property
-    def settings(self) -> SiteSettings:
-        """The frozen settings."""
-        return self.config.settings
 
     def attempt_name(self, trial: int, attempt: int) -> str:
         """Name of an attempt's job, unique for the user, at most 15 characters: `qk3f9-00042-1`."""

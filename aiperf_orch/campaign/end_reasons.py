@@ -82,6 +82,7 @@ _ORDERS: Final = (
     (EndReason.HUNG, "its job ran for `scheduler.begin_within` without a begin line"),
     (EndReason.HELD, "the scheduler held its job, which would never have run"),
     (EndReason.LOST, "it was considered lost, and its job, if any, was cancelled"),
+    (EndReason.RESUBMITTED, "it waited when settings of its job were changed"),
 )
 """Reasons for which the controller cancels an attempt's job."""
 

@@ -30,6 +30,7 @@ CAUSES: Final[Mapping[EndReason, str]] = {
     EndReason.LOST: "its job is gone, and the scheduler does not know why",
     EndReason.HUNG: "it never began, or no step ended within `training.hang_after`",
     EndReason.HELD: "the scheduler holds its job permanently",
+    EndReason.RESUBMITTED: "it waited when settings of its job were changed; it does not count as an attempt",
     EndReason.BAD_DATA: "the data set cannot be used",
     EndReason.SUBMIT_REFUSED: "the scheduler refuses its job",
 }
@@ -59,13 +60,14 @@ CONSEQUENCES: Final[dict[EndReason, Consequence]] = {
     EndReason.LOST: Consequence.RETRY,
     EndReason.HUNG: Consequence.RETRY,
     EndReason.TRIAL_ERROR: Consequence.RETRY,
+    EndReason.RESUBMITTED: Consequence.RETRY,
     EndReason.BAD_DATA: Consequence.PAUSE,
     EndReason.SUBMIT_REFUSED: Consequence.PAUSE,
 }
 
 SUCCESSES: Final = frozenset({EndReason.COMPLETED, EndReason.EARLY_STOPPED})
 
-DELIBERATE: Final = frozenset({EndReason.CAMPAIGN_ENDED, EndReason.STOPPED, EndReason.CANCELLED})
+DELIBERATE: Final = frozenset({EndReason.CAMPAIGN_ENDED, EndReason.STOPPED, EndReason.CANCELLED, EndReason.RESUBMITTED})
 """Ends that the controller or a user wanted: neither successes nor failures."""
 
 NODE_SUSPECTED: Final = frozenset({EndReason.NODE_FAILURE, EndReason.LOST, EndReason.HUNG, EndReason.TRIAL_ERROR})
@@ -92,9 +94,9 @@ def is_failure(reason: EndReason) -> bool:
 def is_final(reason: EndReason, attempts: Sequence[AttemptState], max_attempts: int, *, progressed: bool) -> bool:
     """Whether a trial is over when its latest attempt ends for this reason.
 
-    Three kinds of attempts do not count against `max_attempts`: those of which no job was ever known (the controller
-    was killed during the submission), those that were stopped before they began, and those that completed a new epoch
-    before their time limit or a preemption.
+    Four kinds of attempts do not count against `max_attempts`: those of which no job was ever known (the controller
+    was killed during the submission), those that were stopped before they began, those that are submitted again as
+    settings have changed, and those that completed a new epoch before their time limit or a preemption.
 
     Args:
         reason: Why the latest attempt ends.
@@ -103,7 +105,8 @@ def is_final(reason: EndReason, attempts: Sequence[AttemptState], max_attempts: 
         progressed: Whether the attempt completed an epoch that no earlier one had completed.
     """
     attempt = attempts[-1]
-    if reason is EndReason.STOPPED and attempt.began is None and not progressed:
+    is_stopped_before_begin = reason is EndReason.STOPPED and attempt.began is None and not progressed
+    if is_stopped_before_begin or reason is EndReason.RESUBMITTED:
         return len(attempts) >= MAX_ATTEMPT_NUMBER
     if CONSEQUENCES[reason] is not Consequence.RETRY or len(attempts) >= MAX_ATTEMPT_NUMBER:
         return True
@@ -115,7 +118,7 @@ def is_final(reason: EndReason, attempts: Sequence[AttemptState], max_attempts: 
 
 def _counts(attempt: AttemptState) -> bool:
     """Whether an attempt that has ended counts against the maximum number of attempts of its trial."""
-    if attempt.job is None or attempt.end is None:
+    if attempt.job is None or attempt.end is None or attempt.end.reason is EndReason.RESUBMITTED:
         return False
     if attempt.end.reason is EndReason.STOPPED:
         return attempt.began is not None

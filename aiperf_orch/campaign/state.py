@@ -23,11 +23,15 @@ from aiperf_orch.records.journal import (
     Opened,
     Paused,
     Resumed,
+    SettingsChanged,
     Stopped,
     Submitted,
     Submitting,
 )
-from aiperf_orch.util.errors import RecordError
+from aiperf_orch.settings.changeable import concerns_jobs
+from aiperf_orch.settings.changes import apply_changes
+from aiperf_orch.settings.models import SiteSettings
+from aiperf_orch.util.errors import RecordError, UsageError
 
 
 class Phase(str, Enum):
@@ -63,6 +67,7 @@ class CampaignState:
         node_failures: Trials that failed, by node.
         failure_streak: Consecutive trials that failed for the same reason.
         workforce: Allocations and agents, where the campaign has any.
+        settings_changes: Changes of the settings, in the order of the journal.
         latest: Time of the latest entry.
     """
 
@@ -85,6 +90,7 @@ class CampaignState:
     node_failures: NodeFailures = field(default_factory=NodeFailures)
     failure_streak: FailureStreak = field(default_factory=FailureStreak)
     workforce: Workforce = field(default_factory=Workforce)
+    settings_changes: list[SettingsChanged] = field(default_factory=list)
     latest: datetime | None = None
 
     @classmethod
@@ -117,6 +123,25 @@ class CampaignState:
         """The absolute end of the campaign, `duration` seconds after its first begin; None before that."""
         return None if self.first_begin is None else self.first_begin + timedelta(seconds=duration)
 
+    def settings_history(self, frozen: SiteSettings) -> list[SiteSettings]:
+        """The settings that were in force: those frozen when the campaign was made, and those after each change.
+
+        Raises:
+            RecordError: When a change of the journal is none that `set` makes.
+        """
+        history = [frozen]
+        for entry in self.settings_changes:
+            try:
+                changes = {change.key: change.after for change in entry.changes}
+                history.append(apply_changes(history[-1], changes))
+            except UsageError as error:
+                raise RecordError(f"journal.jsonl:{entry.seq + 1}: settings-changed: {error}") from None
+        return history
+
+    def settings(self, frozen: SiteSettings) -> SiteSettings:
+        """The settings in force; arguments and errors as of `settings_history`."""
+        return self.settings_history(frozen)[-1]
+
     @property
     def trials_ended(self) -> int:
         """Number of trials that are over."""
@@ -139,7 +164,7 @@ class CampaignState:
             case Began():
                 for began in entry.attempts:
                     attempt = self.live[AttemptKey(began.trial, began.attempt)]
-                    attempt.began, attempt.missing_since = began, None
+                    attempt.began, attempt.missing_since, attempt.outdated = began, None, False
                     attempt.job = attempt.job or began.job
                     self.begins.append(attempt)
                     self.first_begin = min(self.first_begin or began.time, began.time)
@@ -153,6 +178,8 @@ class CampaignState:
             case Ended():
                 for end in entry.attempts:
                     self._apply_end(end)
+            case SettingsChanged():
+                self._apply_settings(entry)
             case Paused():
                 self.phase, self.phase_reason = Phase.PAUSED, entry.reason
             case Resumed():
@@ -167,6 +194,13 @@ class CampaignState:
                 self.by_deadline = entry.by_deadline
             case _:
                 self.workforce.apply(entry)
+
+    def _apply_settings(self, entry: SettingsChanged) -> None:
+        self.settings_changes.append(entry)
+        self.workforce.apply(entry)
+        if any(concerns_jobs(*change.values) for change in entry.changes):
+            for attempt in self.live.values():
+                attempt.outdated |= attempt.began is None
 
     def _apply_submitting(self, entry: Submitting) -> None:
         for record in entry.attempts:

@@ -32,6 +32,7 @@ class AttemptState:
         missing_since: Time at which the scheduler first did not know its job; None while the scheduler knows it.
         cancelling: Reason for which the controller cancels it; None where it does not.
         cancelling_since: Time of the journal entry of that cancellation.
+        outdated: Whether settings of its job changed before it began, so that it is to be submitted again.
         end: Its end; None for a live attempt.
     """
 
@@ -45,6 +46,7 @@ class AttemptState:
     missing_since: datetime | None = None
     cancelling: EndReason | None = None
     cancelling_since: datetime | None = None
+    outdated: bool = False
     end: AttemptEnd | None = None
 
     @property

@@ -18,7 +18,9 @@ from aiperf_orch.records.journal import (
     Entry,
     Joined,
     Left,
+    SettingsChanged,
 )
+from aiperf_orch.settings.changeable import concerns_allocations
 
 
 @dataclass
@@ -34,6 +36,7 @@ class AllocationState:
         job: The scheduler's job id; None between that journal entry and the scheduler's answer.
         end: Its end; None while it is pending or runs.
         ended: Time of the journal entry of its end.
+        outdated: Whether settings of its job changed before any agent joined from it; it is then to be submitted again.
         note: What the queue last said of its job, for the user: why it is pending. The journal does not have it.
     """
 
@@ -45,6 +48,7 @@ class AllocationState:
     job: str | None = None
     end: AllocationEnd | None = None
     ended: datetime | None = None
+    outdated: bool = False
     note: str = ""
 
 
@@ -97,6 +101,10 @@ class Workforce:
                 for end in entry.allocations:
                     allocation = self.allocations[end.name]
                     allocation.end, allocation.ended = end, entry.time
+            case SettingsChanged() if any(concerns_allocations(*change.values) for change in entry.changes):
+                serving = {agent.record.allocation for agent in self.agents.values()}
+                for allocation in self.live_allocations:
+                    allocation.outdated |= allocation.name not in serving
             case Joined():
                 for record in entry.agents:
                     self._join(record, entry.time)
@@ -106,6 +114,8 @@ class Workforce:
                     agent.left, agent.left_recorded = leave, entry.time
 
     def _join(self, record: AgentRecord, time: datetime) -> None:
+        if record.allocation in self.allocations:
+            self.allocations[record.allocation].outdated = False  # it runs
         known = self.agents.get(record.agent)
         absences = known.absences if known else []
         if known is not None and known.left is not None:

@@ -16,6 +16,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     "tick": ("aiperf-orch tick campaigns/first",),
     "status": ("aiperf-orch status campaigns/first",),
     "stop": ("aiperf-orch stop campaigns/first",),
+    "set": ("aiperf-orch set campaigns/first account=abc123 concurrency=512",),
     "score": ("aiperf-orch score campaigns/first --format json",),
     "report": ("aiperf-orch report campaigns/first --output first.html",),
     "package": ("aiperf-orch package campaigns/first --output first.tar.gz --sign ~/.ssh/id_ed25519",),

@@ -71,7 +71,8 @@ def run_campaign(
     directory = _check_before_start(loaded, campaign_dir)
     snapshot = read_snapshot(directory) if directory and not prepare else None
     if not prepare:
-        confirm_cost(loaded.settings, _seconds_left(snapshot.state if snapshot else None, loaded.settings), yes=yes)
+        settings = directory.settings if directory else loaded.settings
+        confirm_cost(settings, _seconds_left(snapshot.state if snapshot else None, settings), yes=yes)
     if directory:
         _log.info("going on with the campaign in %s", directory.path)
     else:
@@ -140,7 +141,7 @@ def _finish(directory: CampaignDirectory, phase: Phase, outcome: Outcome | None 
             return CommandOutput()
         case Phase.PAUSED:
             _log.error(
-                "paused: %s\ncorrect the cause and go on (a changed setting needs a new campaign): %s",
+                "paused: %s\ncorrect the cause (`aiperf-orch set` changes settings) and go on: %s",
                 result.state.phase_reason,
                 command,
             )

@@ -30,13 +30,13 @@ class ScoreFactors:
         operations_per_image: operations of the counted epochs divided by their images, trained and validated.
         images_per_second: images of the counted epochs divided by the sum of their durations, in seconds.
         trials_at_work: sum of the durations of counted epochs, divided by the seconds of the score.
-        concurrency: number of trials at once, as the settings state it; no factor.
+        concurrency: number of trials at once, as the settings state it, the mean where it was changed; no factor.
     """
 
     operations_per_image: float
     images_per_second: float
     trials_at_work: float
-    concurrency: int
+    concurrency: float
 
     @property
     def time_at_work(self) -> float:
@@ -56,7 +56,7 @@ def score_factors(result: Result) -> ScoreFactors | None:
     work = math.fsum((epoch.end - epoch.start).total_seconds() for epoch in result.collected.epochs)
     if not (score.operations and images and work and score.seconds):
         return None
-    concurrency = result.directory.settings.campaign.concurrency
+    concurrency = result.slot_seconds(score.seconds) / score.seconds
     return ScoreFactors(score.operations / images, images / work, work / score.seconds, concurrency)
 
 

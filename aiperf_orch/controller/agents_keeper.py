@@ -42,6 +42,9 @@ class NoAllocations:
     def close(self, seconds: float) -> None:
         """Record the result of a submission that ends within this time."""
 
+    def succeed(self, former: NoAllocations) -> None:
+        """Take over what only the former keeper of this controller knows, none of whose calls runs."""
+
 
 class AgentsKeeper(NoAllocations):
     """Keeper of a campaign whose agents are started by hand: it reads what they do, and dismisses them at the end."""

@@ -21,6 +21,7 @@ from aiperf_orch.controller.allocation_canceller import AllocationCanceller
 from aiperf_orch.controller.allocation_plan import (
     DISMISSED,
     NEVER_ACCEPTED,
+    RESUBMITTED,
     AllocationLimits,
     Planned,
     exhaustion_reason,
@@ -54,6 +55,8 @@ from aiperf_orch.schedulers.placement.scheduler import PlacementScheduler
 from aiperf_orch.util.errors import AiperfError
 from aiperf_orch.util.job_files import LOG
 from aiperf_orch.util.units import now
+
+CHANGED: Final = "settings of its job have changed, and no agent had joined from it"
 
 _STEADY: Final = 300.0
 """Seconds between two queries of the queue while nothing is expected to change."""
@@ -149,6 +152,8 @@ class AllocationKeeper(AgentsKeeper):
         Args:
             deadline: End of the campaign; None before its first trial has begun.
         """
+        if self._limits.grows:
+            self._scheduler.replace_smaller_agents(self._limits.slots)
         if not self._submitter.is_free:
             return
         workforce = self._campaign.state.workforce
@@ -167,6 +172,11 @@ class AllocationKeeper(AgentsKeeper):
         """Record the result of a submission that ends within this time."""
         self._submitter.join(seconds)
         self._take_submission()
+
+    def succeed(self, former: NoAllocations) -> None:
+        """End the allocations that certainly were not accepted: others are planned with the present settings."""
+        if isinstance(former, AllocationKeeper) and former._unsubmitted:
+            self._record_ends({name: JobEnd(None, CHANGED) for name in former._unsubmitted})
 
     def _is_anything_left(self) -> bool:
         return bool(self._live) or super()._is_anything_left()
@@ -323,6 +333,8 @@ class AllocationKeeper(AgentsKeeper):
             self._pause(why)
 
     def _reason(self, end: JobEnd) -> str:
+        if end.detail == CHANGED:
+            return RESUBMITTED
         needed_no_more = self._is_over and end.reason in (None, EndReason.CANCELLED)
         return DISMISSED if needed_no_more else recorded_reason(end)
 
@@ -354,6 +366,9 @@ class AllocationKeeper(AgentsKeeper):
 
     def _to_cancel(self) -> list[LiveAllocation]:
         """Allocations whose jobs are to end."""
+        for each in self._live.values():
+            if each.state.outdated and each.state.job and not each.cancelling and not each.has_agents:
+                each.cancelling = JobEnd(None, CHANGED)
         wanted = [*self._ghosts.values(), *(each for each in self._live.values() if each.cancelling)]
         closing = self._closing_for
         if closing is not None:  # those with agents end by themselves when these have been dismissed

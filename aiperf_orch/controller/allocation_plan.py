@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from aiperf_orch.campaign.workforce import AllocationState, Workforce
+from aiperf_orch.records.base import EndReason
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.settings.schedulers import ClusterSettings, LocalSettings
 
@@ -23,6 +24,9 @@ NEVER_ACCEPTED: Final = "NEVER_ACCEPTED"
 
 DISMISSED: Final = "DISMISSED"
 """Reason of the end of an allocation that the campaign needed no more."""
+
+RESUBMITTED: Final = EndReason.RESUBMITTED.value
+"""Reason of the end of an allocation that waited when settings of its job were changed: another one takes its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,7 @@ class AllocationLimits:
         total: Number of allocations in all; None without a limit.
         margin: Seconds by which one lasts beyond the campaign, so that its trials can end.
         least: Seconds of the campaign for which a new one is worth while.
+        grows: Whether one with fewer slots, from before `campaign.concurrency` was raised, is replaced by another one.
     """
 
     nodes: int
@@ -46,6 +51,7 @@ class AllocationLimits:
     total: int | None
     margin: float
     least: float
+    grows: bool = False
 
     @classmethod
     def of(cls, settings: SiteSettings) -> AllocationLimits | None:
@@ -63,7 +69,7 @@ class AllocationLimits:
                     least=scheduler.warn_before,
                 )
             case LocalSettings(job_per_trial=False):
-                return cls(1, settings.campaign.concurrency, None, 1, None, margin=0.0, least=0.0)
+                return cls(1, settings.campaign.concurrency, None, 1, None, margin=0.0, least=0.0, grows=True)
             case _:
                 return None
 
@@ -143,7 +149,8 @@ def failure_reason(workforce: Workforce, ended: Iterable[str]) -> str | None:
     An allocation fails when its job ends and no agent of it ever served. Before any has served, the first failure
     pauses the campaign; after that, `FAILURES` in a row do.
     """
-    jobs = [each for each in workforce.allocations.values() if each.job and each.end and each.end.reason != DISMISSED]
+    ended_jobs = [each for each in workforce.allocations.values() if each.job and each.end]
+    jobs = [each for each in ended_jobs if each.end and each.end.reason not in (DISMISSED, RESUBMITTED)]
     jobs.sort(key=lambda allocation: allocation.ended or allocation.submitted)
     served = _served(workforce)
     failures = 0
@@ -183,5 +190,6 @@ def _served(workforce: Workforce) -> set[str]:
 
 
 def _number(workforce: Workforce) -> int:
-    """Number of allocations of the campaign, without those that were never accepted."""
-    return sum(each.job is not None or each.end is None for each in workforce.allocations.values())
+    """Number of allocations of the campaign, without those that were never accepted, or replaced before they began."""
+    allocations = workforce.allocations.values()
+    return sum(each.end is None or (each.job is not None and each.end.reason != RESUBMITTED) for each in allocations)

@@ -18,17 +18,17 @@ from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.snapshot import CampaignSnapshot
 from aiperf_orch.campaign.state import CampaignState, Phase
 from aiperf_orch.campaign.trial_state import AttemptKey, AttemptState
-from aiperf_orch.controller.allocation_keeper import keeper_of
 from aiperf_orch.controller.attempt_monitor import LiveAttempt, Unsubmitted, monitor_attempt
-from aiperf_orch.controller.cancellation import Canceller, reclaim_attempt, revoke_refused
+from aiperf_orch.controller.cancellation import reclaim_attempt, revoke_refused
 from aiperf_orch.controller.end_recorder import AttemptOutcome, EndRecorder
-from aiperf_orch.controller.job_requests import make_request
+from aiperf_orch.controller.job_requests import make_requests
 from aiperf_orch.controller.job_triage import attempt_id, classify_jobs, job_is_over, job_record, seconds_until_over
 from aiperf_orch.controller.live_attempts import LiveAttempts
 from aiperf_orch.controller.locked_campaign import HeldCampaign
-from aiperf_orch.controller.queue_poller import QueueAnswer, QueuePoller, may_end_soon, needs_query
+from aiperf_orch.controller.queue_poller import QueueAnswer, jobs_to_query, may_end_soon
+from aiperf_orch.controller.scheduler_parts import SchedulerParts
+from aiperf_orch.controller.settings_updates import jobs_to_replace, take_request
 from aiperf_orch.controller.submission_planner import SubmissionPlanner
-from aiperf_orch.controller.submitter import Submitter
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.records.journal import (
     Began,
@@ -40,6 +40,7 @@ from aiperf_orch.records.journal import (
     Submitting,
 )
 from aiperf_orch.schedulers.base import Scheduler
+from aiperf_orch.schedulers.registry import make_trial_scheduler
 from aiperf_orch.util.errors import TransientError
 from aiperf_orch.util.units import format_duration, now
 
@@ -82,27 +83,41 @@ class Controller:
             LockedError: When another controller has the campaign.
             RecordError: When the journal or the frozen settings are damaged.
         """
-        self.directory = replace(directory, retry_for=0.0)
-        self.scheduler = scheduler
-        self.settings = directory.settings
-        self._warn = warn
-        times = self.settings.scheduler
-        pause = max(scheduler.query_interval, times.poll_interval)
-        self._wake = Event()
-        self._poller = QueuePoller(scheduler, times.poll_interval, warn, self._wake)
-        self._canceller = Canceller(scheduler, times.stop_grace, pause, warn, self._wake)
-        self._campaign = HeldCampaign(self.directory, resume=resume, take_over=take_over, snapshot=snapshot)
+        self._warn, self._wake = warn, Event()
+        opened = replace(directory, retry_for=0.0)
+        self._campaign = HeldCampaign(opened, resume=resume, take_over=take_over, snapshot=snapshot)
         with ExitStack() as undo:
             undo.callback(self._campaign.close)
-            scheduler.hold(self._campaign.generation)
-            self._keeper = keeper_of(self._campaign, scheduler, warn, self._wake)
+            if self._campaign.directory.settings != directory.settings:  # they have changed since it was opened
+                scheduler = make_trial_scheduler(self._campaign.directory)
             self._recorder = EndRecorder(self._campaign, scheduler, warn)
-            self._planner = SubmissionPlanner(directory, scheduler.lookahead, self._recorder.get_search)
-            accepted = any(attempt.job for trial in self.state.trials.values() for attempt in trial.attempts)
-            self._submitter = Submitter(scheduler, times.retry_submit_for, pause, warn, self._wake, accepted=accepted)
+            self._use(SchedulerParts.of(self._campaign, scheduler, warn, self._wake))
             for attempt in self.state.live.values():
                 self._monitor(attempt)
             undo.pop_all()
+
+    def _use(self, parts: SchedulerParts) -> None:
+        """Go on with these parts, and with the settings in force."""
+        self._parts, self.scheduler, self.directory = parts, parts.scheduler, self._campaign.directory
+        self.settings = self.directory.settings
+        self._poller, self._canceller, self._submitter = parts.poller, parts.canceller, parts.submitter
+        self._keeper = parts.keeper
+        self._planner = SubmissionPlanner(self.directory, parts.scheduler.lookahead, self._recorder.get_search)
+
+    def _take_up_settings(self) -> None:
+        """Journal requested changes of settings, and take them up when no call runs that began with those before."""
+        if not self._is_outdated:
+            take_request(self._campaign, self._warn)
+        if not self._is_outdated or self._parts.running:
+            return
+        parts = self._parts.renewed(self._campaign, self._warn, self._wake)
+        self._recorder.use(parts.scheduler)
+        self._use(parts)
+
+    @property
+    def _is_outdated(self) -> bool:
+        """Whether settings have changed, and are not taken up yet: until then nothing is submitted."""
+        return self.settings is not self._campaign.directory.settings
 
     def close(self) -> None:
         """Release the campaign; jobs run on. The result of a submission that ends within seconds is recorded first."""
@@ -134,6 +149,7 @@ class Controller:
             AiperfError: When a record cannot be written; what was recorded is kept, and the next controller goes on.
         """
         self._wake.clear()
+        self._take_up_settings()
         self._keeper.step()
         self.live_attempts.begin_step(self.scheduler)
         self._read_events()
@@ -153,7 +169,8 @@ class Controller:
             self._cancel_all(EndReason.STOPPED)
             if not self.state.live and self.state.phase is not Phase.STOPPED:
                 self._campaign.append(Stopped)
-        elif self.state.phase is Phase.RUNNING:
+        elif self.state.phase is Phase.RUNNING and not self._is_outdated:
+            self._record_cancelling(jobs_to_replace(self.live_attempts.values(), self.scheduler), EndReason.RESUBMITTED)
             self._keeper.submit(deadline)
             self._submit()
         return self.state.phase
@@ -192,7 +209,8 @@ class Controller:
             return 0.0
         settings = self.settings.scheduler
         left = [seconds_until_over(live, settings) for live in self.live_attempts.awake]
-        return min([settings.poll_interval, *(max(each, 0.1) for each in left if each is not None)])
+        longest = 0.1 if self._is_outdated else settings.poll_interval
+        return min([longest, *(max(each, 0.1) for each in left if each is not None)])
 
     @property
     def busy(self) -> bool:
@@ -210,7 +228,7 @@ class Controller:
         """Whether any scheduler call runs whose result a step will take."""
         wants_limit = self.state.phase is Phase.RUNNING and not self.live_attempts.unsubmitted
         submits = self._submitter.in_flight or (wants_limit and self._submitter.running)
-        return self._poller.running or self._canceller.running or submits or self._keeper.running
+        return self._is_outdated or self._poller.running or self._canceller.running or submits or self._keeper.running
 
     def _monitor(self, attempt: AttemptState) -> LiveAttempt:
         trial, is_announced = self.state.trials[attempt.trial], self.scheduler.announces_jobs
@@ -257,12 +275,7 @@ class Controller:
         expected = [live.name for live in awake if live.name in gone or may_end_soon(live, proven=proven)]
         if self._poller.expect(expected):
             there = [live for live in self.live_attempts.values() if self._may_be_in_queue(live)]
-            jobs = {
-                live.name: live.attempt.job
-                for live in there
-                if live.name in gone or needs_query(live, settings, interval, proven=proven)
-            }
-            others = {live.name: live.attempt.job for live in there if not (live.is_announced or live.name in jobs)}
+            jobs, others = jobs_to_query(there, gone, settings, interval, proven=proven)
             self._poller.poll(jobs, expected, others)
             self._take_queue_answer()  # of a scheduler that answers at once
         self._reclaim([live for live in self.live_attempts.awake if job_is_over(live, settings)])
@@ -285,8 +298,7 @@ class Controller:
             self._record_jobs(triage.found)
         if triage.missing:
             self._campaign.append(Missing, attempts=list(map(attempt_id, triage.missing)))
-        for live in triage.unsubmitted:
-            live.unsubmitted = Unsubmitted.POSTPONED
+        self.live_attempts.postpone(triage.unsubmitted)
         for live in triage.returned:
             live.unsubmitted = Unsubmitted.DUE
         self._record_cancelling(triage.hung, EndReason.HUNG)
@@ -365,13 +377,10 @@ class Controller:
     def _start(self, attempts: Sequence[LiveAttempt]) -> None:
         """Begin to submit attempts whose submission is recorded."""
         try:
-            requests = [make_request(self.directory, self.state, live.attempt) for live in attempts]
-        except OSError as error:  # tried again at a later step
-            self._warn(
-                f"{len(attempts)} trial(s) wait to be submitted: {error.filename}: cannot be made: {error.strerror}"
-            )
-            for live in attempts:
-                live.unsubmitted = Unsubmitted.POSTPONED
+            requests = make_requests(self.directory, self.state, [live.attempt for live in attempts])
+        except TransientError as error:  # tried again at a later step
+            self._warn(f"{len(attempts)} trial(s) wait to be submitted: {error}")
+            self.live_attempts.postpone(attempts)
             return
         self._submitter.start(requests)
         self._record_submission()  # of a scheduler that answers at once
@@ -381,13 +390,7 @@ class Controller:
         result = self._submitter.take()
         if result is None:
             return
-        by_name = self.live_attempts.by_name  # without those that have ended already
-        for name in (result.jobs.keys() | result.refused.keys() | result.unsure.keys()) & by_name.keys():
-            by_name[name].unsubmitted = None
-        for name in result.unsure.keys() & by_name.keys():
-            by_name[name].attempt.missing_since = None  # that was about the job of an earlier submission
-        for name in result.waiting.keys() & by_name.keys():
-            by_name[name].unsubmitted = Unsubmitted.POSTPONED if result.waiting[name] else Unsubmitted.DUE
+        by_name = self.live_attempts.note_submission(result)
         jobs = [job_record(by_name[name].attempt, job) for name, job in result.jobs.items() if name in by_name]
         if jobs:
             self._record_jobs(jobs)

@@ -56,6 +56,12 @@ class EndRecorder:
         self._search: SearchAdapter | None = None
         self.live_attempts = LiveAttempts()
 
+    def use(self, scheduler: Scheduler) -> None:
+        """Go on with another scheduler, and with the settings that the campaign's directory now has."""
+        self._scheduler = scheduler
+        if self._search is not None:
+            self._search.settings = self._campaign.directory.settings
+
     @property
     def proven(self) -> bool:
         """Whether any trial has completed an epoch: the site is then known to work."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.failure_policy import excluded_nodes
 from aiperf_orch.campaign.state import CampaignState
@@ -9,7 +11,26 @@ from aiperf_orch.campaign.trial_state import AttemptState
 from aiperf_orch.schedulers.base import JobRequest, array_element, trial_command
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.settings.schedulers import ClusterSettings
+from aiperf_orch.util.errors import TransientError
 from aiperf_orch.util.units import now
+
+
+def make_requests(
+    directory: CampaignDirectory, state: CampaignState, attempts: Iterable[AttemptState]
+) -> list[JobRequest]:
+    """Make the folders of attempts' jobs, and return their requests, which have the settings in force.
+
+    Raises:
+        TransientError: When a folder cannot be made for now.
+    """
+    requests = []
+    for attempt in attempts:
+        try:
+            requests.append(make_request(directory, state, attempt))
+        except OSError as error:
+            raise TransientError(f"{error.filename}: cannot be made: {error.strerror}") from error
+        attempt.outdated = False
+    return requests
 
 
 def make_request(directory: CampaignDirectory, state: CampaignState, attempt: AttemptState) -> JobRequest:

@@ -8,8 +8,8 @@ from typing import Final
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.trial_state import AttemptKey
-from aiperf_orch.controller.attempt_monitor import LiveAttempt
-from aiperf_orch.schedulers.base import Scheduler
+from aiperf_orch.controller.attempt_monitor import LiveAttempt, Unsubmitted
+from aiperf_orch.schedulers.base import Scheduler, SubmitResult
 
 _POLLS_A_SECOND: Final = 50
 """Number of events files that are read a second, at most, to follow attempts whose starts and ends are announced."""
@@ -87,6 +87,22 @@ class LiveAttempts(MutableMapping[AttemptKey, LiveAttempt]):
         for live in awake:
             live.poll(directory, pace)
         return awake
+
+    def postpone(self, attempts: Iterable[LiveAttempt]) -> None:
+        """Note that attempts could not be submitted for now."""
+        for live in attempts:
+            live.unsubmitted = Unsubmitted.POSTPONED
+
+    def note_submission(self, result: SubmitResult) -> dict[str, LiveAttempt]:
+        """Note which attempts were submitted, and which are to be submitted again; returns all, by their names."""
+        known = self._by_name  # without those that have ended already
+        for name in (result.jobs.keys() | result.refused.keys() | result.unsure.keys()) & known.keys():
+            known[name].unsubmitted = None
+        for name in result.unsure.keys() & known.keys():
+            known[name].attempt.missing_since = None  # that was about the job of an earlier submission
+        for name in result.waiting.keys() & known.keys():
+            known[name].unsubmitted = Unsubmitted.POSTPONED if result.waiting[name] else Unsubmitted.DUE
+        return known
 
     def wake(self, attempts: Iterable[LiveAttempt]) -> None:
         """Let the present step look at attempts that have not ended."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import aiperf_orch
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.journal import Journal
 from aiperf_orch.campaign.lock import Lock
+from aiperf_orch.campaign.setting_requests import write_in_force
 from aiperf_orch.campaign.snapshot import CampaignSnapshot, check_complete
 from aiperf_orch.campaign.state import CampaignState, Phase
 from aiperf_orch.records.journal import JOURNAL_FORMAT, Created, Entry, Opened, Resumed
@@ -23,7 +25,7 @@ class HeldCampaign:
     """A campaign that is locked and opened by this process.
 
     Attributes:
-        directory: The campaign.
+        directory: The campaign, with the settings in force.
         state: Its state, up to date with the journal.
     """
 
@@ -58,6 +60,7 @@ class HeldCampaign:
             self.state = snapshot.state if snapshot and self._journal.number_known else CampaignState()
             self.state.apply_all(self._journal.entries[self._journal.number_known :])
             self._check()
+            self.adopt_settings()
             self._record_opened(resume=resume)
             self._undo = undo.pop_all()
 
@@ -81,6 +84,12 @@ class HeldCampaign:
         entry = self._journal.append(kind, **fields)
         self.state.apply(entry)
         return entry
+
+    def adopt_settings(self) -> None:
+        """Let `directory` have the settings in force by the journal, and the file of changed settings repeat them."""
+        changes = {change.key: change.after for entry in self.state.settings_changes for change in entry.changes}
+        write_in_force(self.directory, changes)
+        self.directory = replace(self.directory, settings=self.state.settings(self.directory.config.settings))
 
     def close(self) -> None:
         """Close the journal and release the lock."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Event
 from time import monotonic
@@ -52,6 +52,32 @@ def needs_query(live: LiveAttempt, settings: SchedulerSettings, query_interval: 
     elif live.begin is None:
         silence = min(silence, max(query_interval, settings.poll_interval))
     return may_end_soon(live, proven=proven) or monotonic() - live.last_sign >= silence
+
+
+def jobs_to_query(
+    attempts: Sequence[LiveAttempt],
+    gone: Collection[str],
+    settings: SchedulerSettings,
+    query_interval: float,
+    *,
+    proven: bool,
+) -> tuple[dict[str, str | None], dict[str, str | None]]:
+    """Job ids by name: of the jobs that a poll is about, and of others whose end it may notice.
+
+    Args:
+        attempts: Attempts of whose jobs an answer of the queue can mean something.
+        gone: Names of jobs that seem to be gone.
+        settings: Settings of the scheduler.
+        query_interval: Seconds between two polls of the queue.
+        proven: Whether any trial of the campaign has completed an epoch.
+    """
+    jobs = {
+        live.name: live.attempt.job
+        for live in attempts
+        if live.name in gone or needs_query(live, settings, query_interval, proven=proven)
+    }
+    others = {live.name: live.attempt.job for live in attempts if not (live.is_announced or live.name in jobs)}
+    return jobs, others
 
 
 @dataclass(frozen=True, slots=True)

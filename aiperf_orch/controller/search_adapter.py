@@ -13,12 +13,16 @@ from aiperf_orch.search import JournalSearch, Proposal
 
 
 class SearchAdapter:
-    """The search of a campaign, replayed from its journal: the same journal gives the same proposals."""
+    """The search of a campaign, replayed from its journal: the same journal gives the same proposals.
+
+    Attributes:
+        settings: The settings in force, of which specifications state some. The search has those of the beginning.
+    """
 
     def __init__(self, directory: CampaignDirectory, entries: Iterable[Entry]) -> None:
         self._tag = directory.config.tag
-        self._settings = directory.settings
-        self._search = JournalSearch(directory.settings)
+        self.settings = directory.settings
+        self._search = JournalSearch(directory.config.settings)
         for entry in entries:
             self.feed(entry)
         self._search.prepare()
@@ -50,7 +54,7 @@ class SearchAdapter:
         return self._search.parents
 
     def _specification(self, proposal: Proposal, record: ProposalRecord, state: CampaignState) -> TrialSpec:
-        settings = self._settings
+        settings = self.settings
         parent_end = None if proposal.parent is None else state.trials[proposal.parent].end
         return TrialSpec(
             campaign=self._tag,

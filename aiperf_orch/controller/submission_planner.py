@@ -59,6 +59,8 @@ def free_slots(
         return FreeSlots(at_once, ())
     followed = {attempt.after for attempt in waiting}
     leaders = [attempt for attempt in live.values() if attempt.job is not None and attempt.name not in followed]
+    if len(live) - len(waiting) > concurrency:  # it was lowered: those at work end without a successor
+        leaders = []
     leaders.sort(key=lambda attempt: attempt.after in live)  # those at work end before those that wait for them
     return FreeSlots(at_once, leaders[: max(lookahead - len(waiting), 0)])
 

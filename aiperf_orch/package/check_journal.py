@@ -11,6 +11,7 @@ from collections import defaultdict
 from aiperf_orch.campaign.failure_policy import is_final
 from aiperf_orch.campaign.layout import MEMBERS
 from aiperf_orch.campaign.state import CampaignState, Phase
+from aiperf_orch.package.check_settings import check_change
 from aiperf_orch.package.clock_tolerance import CLOCK_TOLERANCE
 from aiperf_orch.package.package_index import PackageIndex
 from aiperf_orch.records.base import EndReason
@@ -24,6 +25,7 @@ from aiperf_orch.records.journal import (
     Finished,
     Paused,
     Resumed,
+    SettingsChanged,
     Stopped,
     Submitted,
     Submitting,
@@ -43,7 +45,8 @@ class _Journal:
 
     def __init__(self, index: PackageIndex) -> None:
         self._index = index
-        self._settings = index.directory.settings
+        self._settings = index.directory.config.settings  # those in force at the entry
+        self._lookaheads: dict[str, int] = {}  # name of a live attempt -> the lookahead when it was submitted
         self._state = CampaignState()
         self._names: dict[str, tuple[int, int]] = {}  # name of a job -> its attempt
         self._jobs: dict[str, tuple[int, int]] = {}  # job id -> its attempt
@@ -56,6 +59,9 @@ class _Journal:
         for entry in self._index.entries:
             self._check_phase(entry)
             match entry:
+                case SettingsChanged():
+                    check_change(self._index, self._state, entry)
+                    self._settings = self._index.settings_at(entry.seq + 1)
                 case Created() if entry.seq:
                     self._add("journal.order", entry, "created: the campaign was created before")
                 case Submitting():
@@ -172,7 +178,9 @@ class _Journal:
         if self._index.placement is not None:
             return
         scheduler, concurrency = self._settings.scheduler, self._settings.campaign.concurrency
-        most = concurrency + (scheduler.lookahead if isinstance(scheduler, ClusterSettings) else 0)
+        lookahead = scheduler.lookahead if isinstance(scheduler, ClusterSettings) else 0
+        self._lookaheads |= dict.fromkeys((record.name for record in entry.attempts), lookahead)
+        most = concurrency + max(self._lookaheads[name] for name in self._live)  # it may have been lowered since
         live, opened = len(self._live), self._state.opened
         is_later = self._index.directory.config.version > 1
         states_leaders = is_later or (opened is not None and opened.version is not None)
@@ -188,6 +196,7 @@ class _Journal:
         for end in entry.attempts:
             name = self._state.trials[end.trial].attempts[end.attempt - 1].name
             self._live.discard(name)
+            self._lookaheads.pop(name, None)
             self._waiting.discard(name)
             self._waiting.difference_update(self._followers.pop(name, ()))
 

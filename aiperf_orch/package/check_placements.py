@@ -18,7 +18,7 @@ from aiperf_orch.package.check_agents import check_agents
 from aiperf_orch.package.clock_tolerance import clock_tolerance
 from aiperf_orch.package.package_index import PackageIndex
 from aiperf_orch.records.events import Begin
-from aiperf_orch.records.journal import AgentRecord, Ended, Opened, Submitted, Submitting
+from aiperf_orch.records.journal import AgentRecord, Ended, Opened, SettingsChanged, Submitted, Submitting
 from aiperf_orch.results.agent_presence import microseconds, wrote_its_end
 from aiperf_orch.results.occupied_slots import PlacedRun, placed_runs
 from aiperf_orch.util.units import format_time
@@ -111,7 +111,7 @@ def _check_placed(index: PackageIndex, begins: Sequence[Begin]) -> None:
 
 def _check_concurrency(index: PackageIndex, runs: Sequence[PlacedRun]) -> None:
     """Check that no more runs were at work at once than the settings permit, as far as clocks are known."""
-    most = index.directory.settings.campaign.concurrency
+    limits = _concurrency_limits(index)
     changes: list[tuple[int, int, Begin]] = []
     for run in runs:
         tolerance = _microseconds(clock_tolerance([run.begin]))
@@ -122,10 +122,27 @@ def _check_concurrency(index: PackageIndex, runs: Sequence[PlacedRun]) -> None:
     at_work = 0
     for _, change, begin in changes:
         at_work += change
-        if at_work > most:
+        most = limits[begin.trial, begin.attempt]
+        if change > 0 and at_work > most:
             why = f"with it {at_work} attempts are at work at once; the settings have concurrency: {most}"
             _add(index, "campaign.concurrency", begin, why)
             return
+
+
+def _concurrency_limits(index: PackageIndex) -> dict[tuple[int, int], int]:
+    """(trial, attempt) -> number of attempts that may be at work with it: the largest while it was live."""
+    limits: dict[tuple[int, int], int] = {}
+    live: set[tuple[int, int]] = set()
+    for entry in index.entries:
+        if isinstance(entry, SettingsChanged):
+            limits |= {key: max(limits[key], index.settings_at(entry.seq + 1).campaign.concurrency) for key in live}
+        elif isinstance(entry, Submitting):
+            new = {(record.trial, record.attempt) for record in entry.attempts}
+            limits |= dict.fromkeys(new, index.settings_at(entry.seq).campaign.concurrency)
+            live |= new
+        elif isinstance(entry, Ended):
+            live -= {(end.trial, end.attempt) for end in entry.attempts}
+    return limits
 
 
 def _check_time(index: PackageIndex, run: PlacedRun, agent: AgentState) -> None:

@@ -119,7 +119,7 @@ def _replay(index: PackageIndex, drawn: set[int], seconds: float) -> _Tally:
     tally = _Tally()
     try:
         with time_limit(seconds, _OutOfTimeError):
-            search = JournalSearch(index.directory.settings)
+            search = JournalSearch(index.directory.config.settings)
             for entry in index.entries:
                 if not isinstance(entry, Submitting):
                     search.feed(entry)

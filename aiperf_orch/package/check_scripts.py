@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -18,12 +19,12 @@ import aiperf_orch
 from aiperf_orch.campaign.layout import MEMBERS, Layout
 from aiperf_orch.package.package_index import PackageIndex
 from aiperf_orch.package.redaction import TEMPLATE_NOTE
-from aiperf_orch.records.journal import Allocating, Began, Ended, Joined, Opened, Submitting
+from aiperf_orch.records.journal import Allocating, Began, Ended, Joined, Opened, SettingsChanged, Submitting
 from aiperf_orch.schedulers.base import JobRequest, array_element
 from aiperf_orch.schedulers.batch_scripts import local_script, pbs_script, slurm_script
 from aiperf_orch.schedulers.script_rendering import scripts_sha256
 from aiperf_orch.settings.allocation_job import allocation_job
-from aiperf_orch.settings.schedulers import LocalSettings, PbsSettings, SlurmSettings
+from aiperf_orch.settings.schedulers import LocalSettings, PbsSettings, SchedulerSettings, SlurmSettings
 from aiperf_orch.util.job_files import SUBMIT_MODULE
 
 _SCRIPT: Final = re.compile(rf"{MEMBERS.jobs_folder}/([^/]+)/job\.sh")
@@ -62,6 +63,7 @@ class _Job:
         is_allocation: whether it is an allocation.
         attempts: index in the array, or None, -> trial and attempt.
         writers: version and templates of each controller that may have submitted it.
+        settings: settings of the scheduler with which it may have been submitted, without repetitions.
         waiting: attempts that have neither begun nor ended, or the allocation; a later controller may submit them.
         has_begun: whether any of it began, so that there was a script.
     """
@@ -70,8 +72,14 @@ class _Job:
     is_allocation: bool = False
     attempts: dict[int | None, tuple[int, int]] = field(default_factory=dict)
     writers: set[tuple[str | None, str | None]] = field(default_factory=set)
+    settings: list[SchedulerSettings] = field(default_factory=list)
     waiting: set[tuple[int, int] | str] = field(default_factory=set)
     has_begun: bool = False
+
+    def add_settings(self, settings: SchedulerSettings) -> None:
+        """It may have been submitted with these settings."""
+        if settings not in self.settings:
+            self.settings.append(settings)
 
     def begin(self, what: tuple[int, int] | str) -> None:
         """An attempt, or an agent of the allocation, has begun."""
@@ -96,16 +104,16 @@ def check_scripts(index: PackageIndex, manifest: Mapping[str, Any]) -> None:
     known = {name for name, job in jobs.items() if job.writers == {ours}}
     mask = re.compile(f"{_HASH}|{_PSEUDONYM}" if manifest.get("pseudonyms") else _HASH)
     masked = 0
-    passed: dict[tuple[bool, str], bool] = {}  # scripts that were compared, without the names of their jobs
+    passed: dict[tuple[bool, tuple[int, ...], str], bool] = {}  # scripts that were compared, without names of jobs
     for name, file in sorted(scripts.items()):
         if name not in jobs:
             index.faults.add("script.unknown", file, "is the script of no job in the journal")
         elif name in known:
             text, job = index.package.read(file).decode(errors="replace"), jobs[name]
-            form = (job.is_allocation, _without_names(text, name, job))
+            form = (job.is_allocation, tuple(map(id, job.settings)), _without_names(text, name, job))
             try:
                 if form not in passed:
-                    passed[form] = _compare(text, name, job, index, mask)
+                    passed[form] = _compare_with_any(text, name, job, mask)
                 masked += passed[form]
             except _ScriptError as error:
                 index.faults.add("script.text", file, str(error))
@@ -124,10 +132,12 @@ def _jobs(index: PackageIndex) -> dict[str, _Job]:
     jobs: dict[str, _Job] = {}
     of_attempt: dict[tuple[int, int], _Job] = {}
     writer: tuple[str | None, str | None] = (None, None)
+    settings = index.directory.config.settings.scheduler
 
     def add(folder: str, job: _Job, what: tuple[int, int] | str) -> _Job:
         job = jobs.setdefault(folder, job)
         job.writers.add(writer)
+        job.add_settings(settings)
         job.waiting.add(what)
         return job
 
@@ -138,6 +148,11 @@ def _jobs(index: PackageIndex) -> dict[str, _Job]:
                 for job in jobs.values():
                     if job.waiting:
                         job.writers.add(writer)
+            case SettingsChanged():
+                settings = index.settings_at(entry.seq + 1).scheduler
+                for job in jobs.values():
+                    if job.waiting:
+                        job.add_settings(settings)
             case Submitting() if index.placement is None:
                 for record in entry.attempts:
                     key, element = (record.trial, record.attempt), array_element(record.name)
@@ -162,19 +177,26 @@ def _jobs(index: PackageIndex) -> dict[str, _Job]:
     return jobs
 
 
-def _compare(text: str, folder: str, job: _Job, index: PackageIndex, mask: re.Pattern[str]) -> bool:
+def _compare_with_any(text: str, folder: str, job: _Job, mask: re.Pattern[str]) -> bool:
+    """As `_compare`, with any of the settings with which a job may have been submitted."""
+    for settings in job.settings[:-1]:
+        with suppress(_ScriptError):
+            return _compare(text, folder, job, settings, mask)
+    return _compare(text, folder, job, job.settings[-1], mask)
+
+
+def _compare(text: str, folder: str, job: _Job, settings: SchedulerSettings, mask: re.Pattern[str]) -> bool:
     """Compare a script with the one that is rendered again; returns whether redaction hides a part of the latter.
 
     Raises:
         _ScriptError: The script is not the one that our templates give.
     """
-    settings = index.directory.settings.scheduler
     if settings.template is not None:
         if not re.fullmatch(rf"{re.escape(TEMPLATE_NOTE)} sha256:[0-9a-f]{{64}}\.\n", text):
             raise _ScriptError("the settings have a template of the site, and this is not the note in its place")
         return False
     theirs = _without_variable_parts(text).split("\n")
-    ours = _without_variable_parts(_rendered(text, folder, job, index)).split("\n")
+    ours = _without_variable_parts(_rendered(text, folder, job, settings)).split("\n")
     hidden = False
     for their, own in _aligned(theirs, ours, mask):
         if their == own:
@@ -193,9 +215,8 @@ def _without_names(text: str, folder: str, job: _Job) -> str:
     return _without_variable_parts(text).replace(job.name, "\0name").replace(f"/{folder}", "\0folder")
 
 
-def _rendered(text: str, folder: str, job: _Job, index: PackageIndex) -> str:
+def _rendered(text: str, folder: str, job: _Job, settings: SchedulerSettings) -> str:
     """The script that our templates give for a job; path and Python are those of the packed script."""
-    settings = index.directory.settings.scheduler
     before = text.partition(_AFTER_PYTHON)[0].rpartition("\n")[2]
     words = _words(before)
     changed: dict[str, Any] = {"python": words[-1] if words else None}

@@ -49,11 +49,10 @@ def check_trials(index: PackageIndex) -> None:
         if name.startswith(f"{MEMBERS.specs_folder}/") and name not in known:
             faults.add("trial.unlisted", name, "is of a trial that is not in the journal")
     networks = _Networks(index)
-    settings = index.directory.settings
-    data = DataRecord.model_validate(settings.data.without_paths())
-    training = TrainingRecord.model_validate(settings.training)
+    training = TrainingRecord.model_validate(index.directory.settings.training)
     for trial in state.trials.values():
-        spec = _specification(index, trial, data, training)
+        submitted = index.settings_at(index.submitted[trial.attempts[0].key][0] - 1)
+        spec = _specification(index, trial, DataRecord.model_validate(submitted.data.without_paths()), training)
         networks.check(trial, spec)
 
 
@@ -113,7 +112,7 @@ def _specification(
 def _check_proposal(index: PackageIndex, trial: TrialState) -> None:
     """Check the round, which follows from the number of the trial, and the bounds of the hyperparameters."""
     settings, proposal, where = index.directory.settings, trial.proposal, index.at_submission(trial)
-    number = trial_round(trial.trial, settings.campaign.concurrency)
+    number = trial_round(trial.trial, index.directory.config.settings.campaign.concurrency)
     if proposal.round != number:
         why = f"trial {trial.trial}: round {proposal.round} stated; by its number and the settings it is {number}"
         index.faults.add("trial.round", where, why)

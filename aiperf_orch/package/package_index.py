@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +24,7 @@ from aiperf_orch.records.events import event_adapter
 from aiperf_orch.records.journal import AttemptRecord, Ended, Entry, Joined, Submitting
 from aiperf_orch.results.collected_trials import TrialRecords
 from aiperf_orch.results.result import Result, result_of
+from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.settings.placement import PlacementSettings, placement_settings
 from aiperf_orch.util.errors import AiperfError, NewerVersionError, RecordError
 
@@ -75,6 +78,18 @@ class PackageIndex:
     def directory(self) -> CampaignDirectory:
         """The folder of the package, opened as a campaign directory."""
         return self.result.directory
+
+    @cached_property
+    def _settings_from(self) -> list[tuple[int, SiteSettings]]:
+        """Number of the first journal entry to which settings apply, and these settings; in order."""
+        state = self.result.state
+        starts = [0, *(entry.seq + 1 for entry in state.settings_changes)]
+        return list(zip(starts, state.settings_history(self.directory.config.settings), strict=True))
+
+    def settings_at(self, seq: int) -> SiteSettings:
+        """The settings in force when the journal entry with this number was written."""
+        starts = [start for start, _ in self._settings_from]
+        return self._settings_from[bisect_right(starts, seq) - 1][1]
 
     @property
     def placement(self) -> PlacementSettings | None:
@@ -133,11 +148,15 @@ def index_package(package: Package, faults: Faults) -> PackageIndex | None:
     step = "settings.format"
     try:
         opened = CampaignDirectory.open(package.folder)
-        directory = PackagedCampaign(opened.path, opened.config, opened.settings_sha256, package)
+        frozen = opened.config.settings
+        directory = PackagedCampaign(opened.path, opened.config, opened.settings_sha256, frozen, package=package)
         step = "journal.chain"
         entries = read_journal(directory.journal)
         step = "journal.order"
         state = CampaignState.of(entries)
+        step = "settings.change"
+        directory = replace(directory, settings=state.settings(frozen))
+        step = "journal.order"
         if state.settings_sha256 is None:
             raise RecordError(f"{MEMBERS.journal}: does not begin with the campaign's creation")
         step = "journal.attempts"

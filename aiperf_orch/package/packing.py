@@ -155,7 +155,8 @@ def _stage(
     if salt is None:
         raise UsageError(f"{directory.path}: was unpacked from a package; only the original campaign can be packed")
     names = _pseudonyms(directory, snapshot) if with_pseudonyms else None
-    redactor = Redactor(salt, secrets_of(private_values(directory.settings)), names)
+    history = snapshot.state.settings_history(directory.config.settings)
+    redactor = Redactor(salt, secrets_of(text for each in history for text in private_values(each)), names)
     layout = Layout(folder)
     frozen = parse_yaml(read_file(directory.config_file).decode(), str(directory.config_file))[0]
     if names:
@@ -165,7 +166,14 @@ def _stage(
                 warn(f"system.{key}: contains the name of a host, a domain or a user, and is packed unchanged: {value}")
     layout.config_file.write_bytes(redacted_yaml(frozen).encode())
     opened = CampaignDirectory.open(folder)
-    campaign = _RedactedCampaign(opened.path, opened.config, opened.settings_sha256, directory, redactor)
+    campaign = _RedactedCampaign(
+        opened.path,
+        opened.config,
+        opened.settings_sha256,
+        opened.config.settings,
+        original=directory,
+        redactor=redactor,
+    )
     journal = read_whole_lines(directory.journal)[0]
     entries = redact_journal(
         snapshot.journal.entries, redactor, partial(_redacted_part, campaign), opened.settings_sha256
@@ -195,7 +203,8 @@ def _stage(
 def _pseudonyms(directory: CampaignDirectory, snapshot: CampaignSnapshot) -> Pseudonyms:
     """Pseudonyms for all names in the records and settings of a campaign."""
     begins = (begin for trial in result_of(directory, snapshot.state).collected.trials for begin in trial.begins)
-    return names_of(snapshot.journal.entries, begins, _users(directory), directory.settings.scheduler)
+    history = snapshot.state.settings_history(directory.config.settings)
+    return names_of(snapshot.journal.entries, begins, _users(directory), [each.scheduler for each in history])
 
 
 def _with_pseudonyms(frozen: Mapping[str, Any], names: Pseudonyms) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, TypeVar, get_origin
 
 from pydantic import ValidationError
 
+from aiperf_orch.campaign.commitment import SETTINGS_WITH_NAMES
 from aiperf_orch.campaign.journal import rechained
 from aiperf_orch.campaign.public_settings import redacted
 from aiperf_orch.campaign.workforce import agents_in
@@ -33,8 +34,10 @@ from aiperf_orch.records.journal import (
     Finished,
     Joined,
     Opened,
+    SettingsChanged,
     Submitted,
 )
+from aiperf_orch.settings.models import private_keys
 from aiperf_orch.settings.schedulers import ClusterSettings, PbsSettings, SchedulerSettings, SlurmSettings
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
@@ -117,6 +120,29 @@ class Redactor:
                 changes[key] = changed
         return record.model_copy(update=changes) if changes else record
 
+    def settings_changed(self, entry: SettingsChanged) -> SettingsChanged:
+        """Redact a change of settings as campaign.yaml is redacted, and the name of the user."""
+        changes = [
+            change.model_copy(
+                update={
+                    "before": self.setting(change.key, change.before),
+                    "after": self.setting(change.key, change.after),
+                }
+            )
+            for change in entry.changes
+        ]
+        user = self.names.user(entry.user) if self.names else entry.user
+        if changes == entry.changes and user == entry.user:
+            return entry
+        return entry.model_copy(update={"changes": changes, "user": user})
+
+    def setting(self, key: str, value: Any) -> Any:
+        """Redact the value of a setting, by its dotted key: private ones by hashes, names in others by pseudonyms."""
+        section, _, name = key.partition(".")
+        if self.names and section == "scheduler" and name in SETTINGS_WITH_NAMES and isinstance(value, str):
+            value = self.names.text(value)
+        return redacted(value, self.salt) if (section, name) in private_keys() else value
+
     def events(self, data: bytes) -> bytes:
         """Redact the complete lines of an events file."""
         if self.is_empty:
@@ -184,6 +210,8 @@ def redact_journal(
     for entry in entries:
         is_read = isinstance(entry, Finished)  # its reason contains no names, and `verify` reads it
         changed: Entry = entry if is_read else redactor.record(entry)
+        if isinstance(changed, SettingsChanged):
+            changed = redactor.settings_changed(changed)
         if isinstance(changed, Created) and changed.settings_sha256 != settings_sha256:
             changed = changed.model_copy(update={"settings_sha256": settings_sha256})
         if isinstance(changed, Ended):
@@ -207,13 +235,15 @@ def secrets_of(private: Iterable[str]) -> set[str]:
 
 
 def names_of(
-    entries: Iterable[Entry], begins: Iterable[Begin], users: Iterable[str], settings: SchedulerSettings
+    entries: Iterable[Entry], begins: Iterable[Begin], users: Iterable[str], settings: Iterable[SchedulerSettings]
 ) -> Pseudonyms:
     """Collect the names of hosts, users, accounts and the cluster from records and settings of a campaign."""
     names = Pseudonyms()
     for entry in entries:
-        if isinstance(entry, Opened):
+        if isinstance(entry, Opened | SettingsChanged):
             names.add_host(entry.host)
+        if isinstance(entry, SettingsChanged):
+            names.add_users([entry.user])
         for job in entry.jobs if isinstance(entry, Submitted | Allocated) else ():
             if not agents_in(job.job):
                 names.add_job(job.job)
@@ -227,6 +257,12 @@ def names_of(
     for begin in begins:
         _add_attempt(names, begin.hosts, begin.job)
     names.add_users(users)
+    for each in settings:
+        _add_settings(names, each)
+    return names
+
+
+def _add_settings(names: Pseudonyms, settings: SchedulerSettings) -> None:
     if isinstance(settings, ClusterSettings):
         names.add("account", filter(None, [settings.account]))
         names.add_users(filter(None, [(settings.mail_user or "").partition("@")[0]]))
@@ -237,7 +273,6 @@ def names_of(
     if isinstance(settings, PbsSettings):
         names.add("account", filter(None, [settings.project]))
         names.add_host((settings.queue or "").partition("@")[2])
-    return names
 
 
 def _add_attempt(names: Pseudonyms, hosts: Iterable[str], job: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, TypeAdapter, model_serializer
+from pydantic import Field, JsonValue, SerializerFunctionWrapHandler, TypeAdapter, model_serializer
 
 from aiperf_orch.records.agents import AgentName
 from aiperf_orch.records.base import EndReason, Error, JobName, Natural, Operations, Positive, Record, Sha256, Version
@@ -310,6 +310,40 @@ class AllocationEnded(_Entry):
     allocations: list[AllocationEnd]
 
 
+class SettingChange(Record):
+    """Change of one setting.
+
+    Attributes:
+        key: Its dotted key without `advanced`, as `scheduler.partition`.
+        before: Its value before, in JSON as campaign.yaml has it.
+        after: Its value from now on.
+    """
+
+    key: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*){1,3}$")]
+    before: JsonValue
+    after: JsonValue
+
+    @property
+    def values(self) -> tuple[str, JsonValue, JsonValue]:
+        """Key, value before and value after."""
+        return self.key, self.before, self.after
+
+
+class SettingsChanged(_Entry):
+    """Settings of the campaign were changed by a user; they are in force from this entry on.
+
+    Attributes:
+        user: Name of the user.
+        host: Host on which the user requested it.
+        changes: What changed, each key once.
+    """
+
+    type: Literal["settings-changed"] = "settings-changed"
+    user: str
+    host: str
+    changes: Annotated[list[SettingChange], Field(min_length=1)]
+
+
 class Paused(_Entry):
     """Nothing is submitted until an administrator resumes the campaign."""
 
@@ -351,6 +385,7 @@ Entry = (
     | Joined
     | Left
     | AllocationEnded
+    | SettingsChanged
     | Paused
     | Resumed
     | Stopped

@@ -27,7 +27,7 @@ class Activity:
         edges: bounds of the intervals in seconds, shape (intervals + 1,).
         trials: mean number of running trials in each interval, shape (intervals,).
         ops: operations per second in each interval, shape (intervals,).
-        utilisation: time of running trials divided by the time of `concurrency` slots, between 0 and 1.
+        utilisation: time of running trials divided by that of the slots that the settings gave, between 0 and 1.
     """
 
     edges: _Array
@@ -57,7 +57,7 @@ def activity_of(result: Result) -> Activity | None:
         np.array([float(epoch.ops) for epoch in epochs]),
     )
     interval = seconds / _INTERVALS
-    slot_seconds = seconds * result.directory.settings.campaign.concurrency
+    slot_seconds = result.slot_seconds(seconds)
     return Activity(
         edges=edges,
         trials=np.diff(busy) / interval,

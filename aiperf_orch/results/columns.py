@@ -55,13 +55,14 @@ RESULT: Final[Mapping[str, str]] = {
     "data_sha256": "SHA-256 of its listing",
     "precision": "precision of the training, from the begin lines",
     "scheduler": "kind of the scheduler: `local`, `slurm`, `pbs` or `agents`",
-    "concurrency": "number of trials at once, from the settings",
+    "concurrency": "number of trials at once, from the settings as they were when the campaign began",
     "seed": "seed of the search",
     "counting": "version of the counting convention",
     "aiperf_orch": "version of aiperf-orch that made the campaign",
     "python": "version of its Python",
     "torch": "versions of PyTorch that trials state",
     "settings_sha256": "SHA-256 of campaign.yaml as a package shows it",
+    "settings_changes": "changes of settings, as `campaign.concurrency: 2 -> 4`; empty without any",
 }
 """One row: the result of the campaign."""
 

@@ -73,12 +73,26 @@ def node_hours_of(state: CampaignState, collected: Collected, settings: SiteSett
     end = first + round(settings.campaign.duration * 1e6)
     if state.phase in (Phase.FINISHED, Phase.STOPPED):
         end = min(end, max((each.end for each in occupations), default=math.inf))
-    sweep = _Sweep(first, end, settings.campaign.concurrency)
-    for time, host, change in _changes(presences, occupations, [first, end]):
+    concurrency = _concurrency_changes(state)
+    sweep = _Sweep(first, end, concurrency.pop(-math.inf, settings.campaign.concurrency))
+    for time, host, change in _changes(presences, occupations, [first, end, *concurrency]):
         sweep.advance(time)
+        sweep.concurrency = concurrency.get(time, sweep.concurrency)
         if host is not None:
             sweep.change(host, change)
     return sweep.result()
+
+
+def _concurrency_changes(state: CampaignState) -> dict[float, int]:
+    """Time of each change of the concurrency, in microseconds, and the number from then on; at -inf the first one."""
+    found: dict[float, int] = {}
+    for entry in state.settings_changes:
+        for change in entry.changes:
+            before, after = change.before, change.after
+            if change.key == "campaign.concurrency" and isinstance(before, int) and isinstance(after, int):
+                found.setdefault(-math.inf, before)
+                found[microseconds(entry.time)] = after
+    return found
 
 
 _Counts = tuple[int, int, int, int]
@@ -116,7 +130,7 @@ class _Sweep:
     """Sums over time. Nodes with equal numbers of slots are summed together, in whole microseconds of slots."""
 
     def __init__(self, first: float, end: float, concurrency: int) -> None:
-        self._first, self._end, self._concurrency = first, end, concurrency
+        self._first, self._end, self.concurrency = first, end, concurrency
         self._time = -math.inf
         self._nodes: defaultdict[str, _Counts] = defaultdict(lambda: (0, 0, 0, 0))
         self._groups: dict[int, list[int]] = {}  # slots of a node -> nodes, and slots starting, at work, lost
@@ -141,7 +155,7 @@ class _Sweep:
             idle_slots += idle
             idle_nodes += idle / slots
         if idle_slots:
-            excess = min(max(all_slots - self._concurrency, 0), idle_slots) / idle_slots
+            excess = min(max(all_slots - self.concurrency, 0), idle_slots) / idle_slots
             self._beyond += idle_nodes * excess * elapsed
             cause = "after_end" if begin >= self._end else "first_trial" if begin < self._first else "no_trial"
             self._by_time[cause] += idle_nodes * (1 - excess) * elapsed

@@ -19,6 +19,7 @@ from aiperf_orch.results.activity_series import activity_of
 from aiperf_orch.results.html import templates_sha256
 from aiperf_orch.results.result import Result
 from aiperf_orch.results.rules import rules_of
+from aiperf_orch.results.setting_changes import change_rows, format_setting
 from aiperf_orch.results.tables import leaderboard_rows, result_row
 from aiperf_orch.settings.base import ADVANCED, written_key
 from aiperf_orch.settings.comparison import flatten
@@ -62,7 +63,11 @@ def report_data(result: Result) -> dict[str, Any]:
         "more_trials": max(len(result.collected.trials) - _MOST_TRIALS, 0),
         **_failures(result),
         "system": _system(result),
-        "settings": _settings(result.directory.settings, result.directory.config.salt or ""),
+        "settings": _settings(result.directory.config.settings, result.directory.config.salt or ""),
+        "settings_changes": [
+            (f"{row.time:%Y-%m-%d %H:%M:%S} UTC", row.user, row.key, row.before, row.after)
+            for row in change_rows(result)
+        ],
     }
     return dict(json.loads(json.dumps(data)))  # the types of a page's data: lists, and numbers of Python
 
@@ -92,7 +97,7 @@ def _activity(result: Result) -> dict[str, Any] | None:
         return None
     return {
         "utilisation": activity.utilisation,
-        "concurrency": result.directory.settings.campaign.concurrency,
+        "concurrency": [list(each) for each in result.concurrency_from],
         "edges": activity.edges.tolist(),
         "ops": activity.ops.tolist(),
         "trials": activity.trials.tolist(),
@@ -163,19 +168,11 @@ def _settings(settings: SiteSettings, salt: str) -> list[tuple[str, list[tuple[s
             keys[name] = redacted(keys[name], salt)
         usual, model = flatten(defaults[section]), getattr(settings, section)
         rows = [
-            (written_key(model, key), _format_value(value), value != usual.get(key))
+            (written_key(model, key), format_setting(value), value != usual.get(key))
             for key, value in flatten(keys).items()
         ]
         sections.append((section, sorted(rows, key=lambda row: row[0].startswith(f"{ADVANCED}."))))
     return sections
-
-
-def _format_value(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(str, value)) or "none"
-    if value is None:
-        return "none"
-    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
 
 
 def _public_line(text: str, result: Result) -> str:

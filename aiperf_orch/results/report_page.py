@@ -127,10 +127,17 @@ def _activity_charts(data: Mapping[str, Any], draw: Callable[[Chart], Markup]) -
     rates, word = _ops_format(max(activity["ops"]))
     span = [edges[0], edges[-1]]
     throughput = [Curve(edges, activity["ops"], "bars"), Curve(span, [data["score"]["score"]] * 2, "level")]
-    trials = [Curve(edges, activity["trials"], "bars"), Curve(span, [float(activity["concurrency"])] * 2, "level")]
+    starts = [min(start / divisor, edges[-1]) for start, _ in activity["concurrency"]]
+    ends = [*starts[1:], edges[-1]]
+    level = Curve(
+        [time for bounds in zip(starts, ends, strict=True) for time in bounds],
+        [float(number) for _, number in activity["concurrency"] for _ in range(2)],
+        "level",
+    )
+    trials = [Curve(edges, activity["trials"], "bars"), level]
     return {
         "utilisation": activity["utilisation"],
-        "concurrency": activity["concurrency"],
+        "concurrency": ", then ".join(str(number) for number in dict.fromkeys(n for _, n in activity["concurrency"])),
         "ops_unit": word,
         "interval": format_duration(activity["edges"][1]),
         "ops": draw(Chart(throughput, f"Operations per second over time, {word}", over, rates)),

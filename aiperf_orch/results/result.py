@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
+from itertools import pairwise
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.events import LineFault, best_epoch
@@ -87,6 +88,21 @@ class Result:
         return best_epoch(self.collected.epochs)
 
     @cached_property
+    def concurrency_from(self) -> list[tuple[float, int]]:
+        """Number of trials at once by the settings, and the seconds since the first begin from which it holds."""
+        history = self.state.settings_history(self.directory.config.settings)
+        times = [0.0]
+        for entry in self.state.settings_changes:
+            times.append(max((entry.time - self.started).total_seconds() if self.started else 0.0, times[-1]))
+        return list(zip(times, (each.campaign.concurrency for each in history), strict=True))
+
+    def slot_seconds(self, seconds: float) -> float:
+        """Time of all slots that the settings gave from the first begin on, for so many seconds."""
+        starts = [min(start, seconds) for start, _ in self.concurrency_from]
+        spans = [end - start for start, end in pairwise([*starts, seconds])]
+        return sum(span * number for span, (_, number) in zip(spans, self.concurrency_from, strict=True))
+
+    @cached_property
     def node_hours(self) -> NodeHours | None:
         """Node-hours that were given, at work and idle; None where each trial is a job of its own."""
         return node_hours_of(self.state, self.collected, self.directory.settings)
@@ -102,7 +118,8 @@ def compute_result(directory: CampaignDirectory) -> Result:
 
 
 def result_of(directory: CampaignDirectory, state: CampaignState) -> Result:
-    """Compute the result of a campaign whose journal was read already."""
+    """Compute the result of a campaign whose journal was read already, by the settings in force at its end."""
+    directory = replace(directory, settings=state.settings(directory.config.settings))
     collected = collect(directory, state)
     epochs = collected.epochs
     begins = [begin for trial in collected.trials for begin in trial.begins]

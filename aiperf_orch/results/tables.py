@@ -20,6 +20,7 @@ from aiperf_orch.results.collected_trials import TrialRecords
 from aiperf_orch.results.efficiency import efficiency_of
 from aiperf_orch.results.result import Result
 from aiperf_orch.results.rules import rules_of
+from aiperf_orch.results.setting_changes import change_rows
 from aiperf_orch.util.units import format_time
 
 
@@ -42,8 +43,9 @@ _PLACEMENT: Final = frozenset({"allocation", "agent", "slot"})
 _NODE_HOURS: Final = frozenset({"node_hours_given", "node_hours_at_work", "node_hours_idle"})
 _EFFICIENCY: Final = frozenset({"images_per_second", "data_wait"})
 _ENERGY: Final = frozenset({"data_sha256", "energy_joules", "energy_of", "operations_per_joule"})
+_CHANGES: Final = frozenset({"settings_changes"})
 LATER_COLUMNS: Final = {
-    MEMBERS.result.name: (frozenset[str](), _NODE_HOURS, _NODE_HOURS | _EFFICIENCY | _ENERGY),
+    MEMBERS.result.name: (_CHANGES, _CHANGES | _NODE_HOURS, _CHANGES | _NODE_HOURS | _EFFICIENCY | _ENERGY),
     MEMBERS.leaderboard.name: (frozenset[str](), _PLACEMENT, _PLACEMENT | _EFFICIENCY),
     MEMBERS.series.name: (frozenset[str](),),
 }
@@ -114,13 +116,14 @@ def result_row(result: Result) -> dict[str, Any]:
         "data_sha256": " ".join(sorted(result.data_digests)),
         "precision": " ".join(sorted(result.precisions)),
         "scheduler": settings.scheduler.kind,
-        "concurrency": settings.campaign.concurrency,
+        "concurrency": result.directory.config.settings.campaign.concurrency,
         "seed": settings.campaign.seed,
         "counting": counts.CONVENTION,
         "aiperf_orch": versions.get("aiperf-orch"),
         "python": versions.get("python"),
         "torch": " ".join(sorted({begin.versions["torch"] for begin in begins if "torch" in begin.versions})),
         "settings_sha256": result.directory.settings_sha256,
+        "settings_changes": "; ".join(f"{row.key}: {row.before} -> {row.after}" for row in change_rows(result)) or None,
     }
 
 

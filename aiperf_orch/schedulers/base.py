@@ -211,6 +211,9 @@ class Scheduler(ABC):
     announces_jobs: bool = False
     """Whether `take_news` and `gone_jobs` name every job that starts or ends, without a query."""
 
+    has_queue: bool = False
+    """Whether jobs wait in the queue of a batch system, with the settings that they were submitted with."""
+
     avoids_nodes: bool = False
     """Whether `JobRequest.exclude` is supported."""
 
@@ -225,6 +228,13 @@ class Scheduler(ABC):
 
         Args:
             generation: generation of the controller's lock.
+        """
+
+    def succeed(self, former: Scheduler) -> None:  # noqa: B027  nothing to do for a scheduler of batch jobs
+        """Take over what another object knows of its jobs, as settings have changed, and it is used no more.
+
+        Args:
+            former: scheduler of the same campaign in the same process, none of whose calls runs.
         """
 
     def free_places(self) -> int | None:

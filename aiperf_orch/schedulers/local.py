@@ -119,6 +119,11 @@ class LocalScheduler(Scheduler):
         self._lock = threading.Lock()
         """Held while `_started` changes, and while its processes are reaped or signalled: reaped ids are reused."""
 
+    def succeed(self, former: Scheduler) -> None:
+        """Take over the processes that another object has started: only their parent learns how they end."""
+        if isinstance(former, LocalScheduler):
+            self._started, self._released = former._started, former._released
+
     def check(self, concurrency: int) -> list[str]:
         """Refuse trials that need more than this machine has, and warn where trials will share cores or GPUs."""
         if self._settings.python and not shutil.which(self._settings.python):

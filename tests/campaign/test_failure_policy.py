@@ -56,10 +56,11 @@ def test_the_policy_knows_every_end_reason():
         "LOST",
         "HUNG",
         "TRIAL_ERROR",
+        "RESUBMITTED",
     }
 
 
-@pytest.mark.parametrize("reason", RETRIED, ids=lambda reason: reason.value)
+@pytest.mark.parametrize("reason", [each for each in RETRIED if each is not EndReason.RESUBMITTED], ids=str)
 @pytest.mark.parametrize("max_attempts", [1, 2, 3])
 def test_a_trial_gets_exactly_max_attempts(reason, max_attempts):
     ended = []
@@ -79,6 +80,9 @@ def test_a_trial_gets_exactly_max_attempts(reason, max_attempts):
         pytest.param("live", "BAD_DATA", False, True, id="bad data is not retried"),
         pytest.param("LOST live", "LOST", False, True, id="two counted attempts"),
         pytest.param("LOST? live", "LOST", False, False, id="an attempt without a job does not count"),
+        pytest.param("LOST RESUBMITTED live", "LOST", False, True, id="one that is submitted again does not count"),
+        pytest.param("LOST live", "RESUBMITTED", False, False, id="nor does it where it is the latest one"),
+        pytest.param("RESUBMITTED live", "LOST", False, False, id="so that one more failure is permitted"),
         pytest.param("LOST live?", "LOST", False, False, id="nor does the latest one"),
         pytest.param("PREEMPTED+ live", "LOST", False, False, id="preemption with progress does not count"),
         pytest.param("TIME_LIMIT+ live", "TIME_LIMIT", True, False, id="nor does a time limit"),

@@ -14,6 +14,7 @@ class Scheduler:
     """Accepts all jobs, which run until they are cancelled; `calls` lists submissions and cancellations."""
 
     nonblocking, query_interval, lookahead, avoids_nodes, announces_jobs = True, 0.0, 0, True, False
+    has_queue = True
     early_log, max_cancels_per_call = "log", None
 
     def __init__(self):

@@ -163,7 +163,7 @@ def test_allocations_that_do_not_serve_pause_the_campaign(allocations, reason):
         ({"kind": "slurm"}, None),
         ({"kind": "agents"}, None),
         ({"kind": "local", "job_per_trial": True}, None),
-        ({"kind": "local", "job_per_trial": False}, AllocationLimits(1, 3, None, 1, None, 0.0, 0.0)),
+        ({"kind": "local", "job_per_trial": False}, AllocationLimits(1, 3, None, 1, None, 0.0, 0.0, grows=True)),
         (
             {
                 "kind": "pbs",

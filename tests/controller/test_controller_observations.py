@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 
 from aiperf_orch.campaign.state import Phase
-from aiperf_orch.controller import cancellation
+from aiperf_orch.controller import cancellation, queue_poller
 from aiperf_orch.controller import controller as controller_module
 from aiperf_orch.controller.controller import Controller
 from aiperf_orch.records.base import EndReason
@@ -116,7 +116,7 @@ def test_a_missing_job_that_writes_events_is_found(open_controller, scheduler, m
     scheduler.listed = False
     (live,) = controller.live_attempts.values()
     step_until(controller, lambda: live.attempt.missing_since)
-    monkeypatch.setattr(controller_module, "needs_query", lambda *attempt, proven: False)  # it is not missed again
+    monkeypatch.setattr(queue_poller, "needs_query", lambda *attempt, proven: False)  # it is not missed again
     write_events(controller, epochs=[1])
     controller.step()
     assert '"submitted"' in controller.builder.journal_lines()[-1]

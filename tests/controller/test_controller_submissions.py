@@ -3,6 +3,7 @@
 import pytest
 
 from aiperf_orch.campaign.state import Phase
+from aiperf_orch.controller import job_requests
 from aiperf_orch.controller.attempt_monitor import Unsubmitted
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.schedulers.base import SubmitResult
@@ -152,7 +153,7 @@ def test_a_site_that_accepted_a_job_before_refuses_none_for_good(open_controller
 
 def test_a_job_that_cannot_be_written_is_submitted_at_a_later_step(open_controller, scheduler, warnings, monkeypatch):
     controller = open_controller()
-    fail_once(monkeypatch, "make_request", OSError(28, "No space left on device", "jobs/00000-1"))
+    fail_once(monkeypatch, "make_request", OSError(28, "No space left on device", "jobs/00000-1"), job_requests)
     controller.step()
     assert warnings == ["1 trial(s) wait to be submitted: jobs/00000-1: cannot be made: No space left on device"]
     assert (scheduler.calls, controller.busy, controller.has_pending_work) == ([], False, False)

@@ -51,7 +51,7 @@ def search(monkeypatch):
 
 
 def adapter_of(*entries):
-    directory = SimpleNamespace(config=SimpleNamespace(tag="qk3f9"), settings=SETTINGS)
+    directory = SimpleNamespace(config=SimpleNamespace(tag="qk3f9", settings=SETTINGS), settings=SETTINGS)
     return SearchAdapter(directory, entries)
 
 

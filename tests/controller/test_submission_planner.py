@@ -37,11 +37,11 @@ def state_of(live):
         ("a b c d<a e<b", True, 0, ""),
         ("b c d<a e<b", True, 0, "c"),  # a has ended: d is at work
         ("c d<a e<b", True, 0, "c d"),  # a and b have ended
-        ("d<a c e<b f", True, 0, "d c"),  # the leaders are listed in the order of their submission
+        ("d<a c e<b", True, 0, "d c"),  # the leaders are listed in the order of their submission
         ("a b d<a c", True, 0, "b"),
         ("d<a e<b", True, 1, ""),
         ("a? b? c?", True, 0, ""),  # no id yet that a job could wait for
-        ("a b c d", True, 0, "a b"),  # more than allowed, from an earlier version: none starts, lookahead as ever
+        ("a b c d", True, 0, ""),  # more than allowed, as the concurrency was lowered: none starts, and none follows
     ],
 )
 def test_trials_at_work_never_exceed_the_concurrency(live, proven, at_once, leaders):

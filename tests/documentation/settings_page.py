@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 
 from aiperf_orch.settings.allocations import AllocationSettings
 from aiperf_orch.settings.base import PRIVATE, Section, advanced_keys
+from aiperf_orch.settings.changeable import CHANGEABLE
 from aiperf_orch.settings.models import SCHEDULERS, SimulatedSettings, SiteSettings
 from aiperf_orch.settings.schedulers import ClusterSettings, SchedulerSettings
 from aiperf_orch.util.units import WRITTEN_DURATION, format_duration
@@ -52,6 +53,12 @@ def settings_page() -> str:
         "### training.simulated",
         f"{words(SimulatedSettings.__doc__)} It is the advanced key `training.simulated`.",
         _table(SimulatedSettings, SimulatedSettings.model_fields),
+        "## Settings that may change",
+        "[`aiperf-orch set`](../guides/running.md#change-settings) changes these in a campaign that has begun. All "
+        "others are refused with the reason.",
+        table(
+            ("setting", "a change takes effect on"), [(code(key), effect.value) for key, effect in CHANGEABLE.items()]
+        ),
     ]
     return page("Settings", *parts)
 

@@ -117,7 +117,43 @@ def _renamed(name: str) -> Change:
     return change
 
 
+def _changed(key: str, before: Any, after: Any, *, at_end: bool = False) -> Change:
+    """A setting is changed before the last trial, or after the campaign's end."""
+
+    def change(entries: list[dict[str, Any]]) -> None:
+        place = len(entries) if at_end else entries.index(_entry(entries, "submitting", -1))
+        changes = [{"key": key, "before": before, "after": after}]
+        line = {"type": "settings-changed", "user": "ada", "host": "login", "changes": changes}
+        entries.insert(place, {**_bare(entries[place - 1]), **line})
+
+    return change_journal(change)
+
+
 _ROWS: dict[str, _Row] = {
+    "a setting changed from another value": (
+        _changed("campaign.concurrency", 7, 9), "settings.before", "journal.jsonl:19", "2 was in force",
+    ),
+    "a setting changed to its own value": (
+        _changed("campaign.concurrency", 2, 2), "settings.change", "journal.jsonl:19", "is no change",
+    ),
+    "a setting changed after the end": (
+        _changed("campaign.concurrency", 2, 4, at_end=True), "settings.change", "journal.jsonl:24", "is finished",
+    ),
+    "a seed changed": (
+        _changed("campaign.seed", 1, 2), "settings.change", "journal.jsonl:19", "would change the benchmark",
+    ),
+    "a longer duration": (
+        _changed("campaign.duration", "3600s", "2h"), "settings.change", "journal.jsonl:19", "only become shorter",
+    ),
+    "a deadline before what has counted": (
+        _changed("campaign.duration", "3600s", "1s"), "settings.change", "journal.jsonl:19", "what has been reached",
+    ),
+    "more at once than changed settings permit": (
+        _changed("campaign.concurrency", 2, 1), "campaign.concurrency", "journal.jsonl:20", "concurrency: 1",
+    ),
+    "more trials than changed settings permit": (
+        _changed("campaign.max_trials", None, 3), "campaign.max_trials", "journal.jsonl:20", "max_trials: 3",
+    ),
     "a trial during a pause": (
         change_journal(_paused), "journal.phase", "journal.jsonl:20", "while the campaign is paused",
     ),
@@ -171,7 +207,10 @@ _ROWS: dict[str, _Row] = {
     ),
 }  # fmt: skip
 
+_UNREADABLE = {"a seed changed", "a longer duration"}
+"""Those after which there is no result to repair."""
+
 MANIPULATIONS_OF_THE_JOURNAL: dict[str, _Row] = {
-    name: (change if id_ == "attempt.sums" else repaired(change), id_, where, message)
+    name: (change if id_ == "attempt.sums" or name in _UNREADABLE else repaired(change), id_, where, message)
     for name, (change, id_, where, message) in _ROWS.items()
 }

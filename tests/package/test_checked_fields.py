@@ -109,6 +109,8 @@ CHECKED: dict[str, dict[str, str]] = {
     },
     "AllocationEnded": {"type": _READ, "allocations": "journal.order"},
     "AllocationEnd": {"name": "journal.order", "reason": _FREE, "message": _FREE},
+    "SettingsChanged": {"type": _READ, "user": _FREE, "host": _OWN, "changes": "settings.change"},
+    "SettingChange": {"key": "settings.change", "before": "settings.before", "after": "settings.change"},
     "Paused": {"type": "journal.phase", "reason": _FREE},
     "Resumed": {"type": "journal.phase"},
     "Stopped": {"type": "journal.open"},

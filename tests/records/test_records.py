@@ -224,6 +224,6 @@ def test_journal_entries_are_distinguished_by_their_type() -> None:
 def test_every_reason_of_the_failure_policy_has_its_name() -> None:
     policy = (
         "COMPLETED EARLY_STOPPED CAMPAIGN_ENDED STOPPED OUT_OF_MEMORY TIME_LIMIT NODE_FAILURE PREEMPTED CANCELLED HELD "
-        "LOST HUNG BAD_DATA TRAINING_DIVERGED SUBMIT_REFUSED TRIAL_ERROR"
+        "LOST HUNG BAD_DATA TRAINING_DIVERGED SUBMIT_REFUSED TRIAL_ERROR RESUBMITTED"
     )
     assert " ".join(reason.value for reason in EndReason) == policy

@@ -46,6 +46,7 @@ class _PredecessorGoneError(SubmitPostponedError):
 class PbsScheduler(Scheduler):
     """Submits each attempt as a PBS job."""
 
+    has_queue = True
     max_cancels_per_call = _MAX_CANCELS
     early_log = PBS_EARLY_LOG
 

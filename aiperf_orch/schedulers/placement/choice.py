@@ -76,9 +76,13 @@ class Chooser:
     def choose(self, exclude: Collection[str] = ()) -> Chosen | None:
         """The team of the next attempt; None where it must wait elsewhere.
 
+        Where more are at work than `concurrency`, which was lowered, none is placed until enough of them have ended.
+
         Args:
             exclude: Hosts that the attempt should not get.
         """
+        if self._left < 0:
+            return None
         avoided = frozenset(exclude)
         others = [index for index, team in enumerate(self._teams) if avoided.isdisjoint(team.hosts)] if avoided else []
         if not others or len(others) == len(self._teams):

@@ -75,6 +75,11 @@ class PlacementScheduler(Scheduler):
         first = next(usable, None)
         return any(host != first for host in usable)
 
+    def succeed(self, former: Scheduler) -> None:
+        """Take over what the scheduler of the allocations' jobs knows of them."""
+        if isinstance(former, PlacementScheduler) and self.batch and former.batch:
+            self.batch.succeed(former.batch)
+
     def hold(self, generation: int) -> None:
         """Permit to write orders, which state the generation of the controller's lock."""
         self._generation = generation
@@ -207,6 +212,21 @@ class PlacementScheduler(Scheduler):
             present = [agent for agent in self.board.agents.values() if agent.gone is None and not agent.dismissed]
         for error in self._dismiss(present, reason):
             raise AiperfError(error)
+
+    def replace_smaller_agents(self, slots: int) -> None:
+        """Order agents with fewer slots to end when no attempt is left on them; until then they get no more.
+
+        Args:
+            slots: Number of slots that each agent of a new allocation has.
+        """
+        with self.board.lock:
+            agents = self.board.agents.values()
+            small = [
+                agent
+                for agent in agents
+                if agent.gone is None and not agent.dismissed and agent.begin is not None and agent.begin.slots < slots
+            ]
+        self._dismiss(small, f"an agent with {slots} slots takes its place")
 
     def _teams(self) -> tuple[list[Team], int]:
         """Teams that may get attempts, and the number of attempts at work on other agents."""

@@ -48,6 +48,7 @@ _KILLED: Final = 128  # exit statuses of a shell from here on mean that the comm
 class SlurmScheduler(Scheduler):
     """Runs each trial as a Slurm job."""
 
+    has_queue = True
     avoids_nodes = True
 
     def __init__(self, settings: SlurmSettings, template: str = "slurm.sh.j2") -> None:

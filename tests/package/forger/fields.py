@@ -21,6 +21,7 @@ _ITEMS: Final = {
     "joined": "AgentRecord",
     "left": "AgentLeave",
     "allocation-ended": "AllocationEnd",
+    "settings-changed": "SettingChange",
 }
 """Type of a journal entry -> the name of the records in it."""
 _INNER: Final = {

@@ -28,7 +28,7 @@ from package_fixtures import TamperedPackage
 
 Line = dict[str, Any]
 _DERIVED = ("result.csv", "leaderboard.csv", "series.csv", "report.html")
-ITEMS = ("attempts", "jobs", "agents", "allocations")
+ITEMS = ("attempts", "jobs", "agents", "allocations", "changes")
 """Keys of journal entries that hold lists of records."""
 
 

@@ -1,0 +1,37 @@
+"""Check of changes of settings: each states the value before it, may be made, and leaves what has counted."""
+
+from __future__ import annotations
+
+from aiperf_orch.campaign.layout import MEMBERS
+from aiperf_orch.campaign.setting_rules import change_fault
+from aiperf_orch.campaign.state import CampaignState
+from aiperf_orch.package.clock_tolerance import CLOCK_TOLERANCE
+from aiperf_orch.package.package_index import PackageIndex
+from aiperf_orch.records.journal import SettingsChanged
+from aiperf_orch.settings.changes import value_of
+
+
+def check_change(index: PackageIndex, state: CampaignState, entry: SettingsChanged) -> None:
+    """Check one change of settings.
+
+    Which keys may change, and their values, were checked when the journal was read: see `CampaignState.settings`.
+
+    Args:
+        index: of the package.
+        state: of the campaign before the change.
+        entry: the journal's entry of the change.
+    """
+    before, after = index.settings_at(entry.seq), index.settings_at(entry.seq + 1)
+    where = f"{MEMBERS.journal}:{entry.seq + 1}"
+    known: set[str] = set()
+    for change in entry.changes:
+        present = value_of(before, change.key)
+        if change.before != present or change.key in known:
+            why = f"{change.key}: before: {change.before!r:.60} stated; {present!r:.60} was in force"
+            index.faults.add("settings.before", where, why)
+        elif change.after == change.before:
+            index.faults.add("settings.change", where, f"{change.key}: after: {change.after!r:.60} is no change")
+        known.add(change.key)
+    fault = change_fault(state, after, entry.time, CLOCK_TOLERANCE)
+    if fault is not None:
+        index.faults.add("settings.change", where, fault)

@@ -1,0 +1,74 @@
+"""A campaign whose settings are wrong and are put right, with a controller that is killed again and again."""
+
+import subprocess
+import sys
+
+import pytest
+
+from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.records.base import EndReason
+from controller.faulted import PATIENCE, ObservedCampaign, OnSlurm
+from controller.following import check_verifies
+
+pytestmark = [pytest.mark.long, pytest.mark.slurm]
+TRIALS = 40
+
+
+@pytest.fixture
+def campaign(tmp_path, slurm):
+    slurm.run("scontrol", "create", "partition=closed", "nodes=ALL", "state=DOWN")
+    times = {
+        "time_limit": "10m",
+        "poll_interval": "200ms",
+        "query_interval": "1s",
+        "silent_after": "1s",
+        "lost_after": "2s",
+        "stop_grace": "30s",
+    }
+    settings = {
+        "scheduler": OnSlurm.scheduler | times | {"partition": "closed"},
+        "campaign": {"duration": "1h", "concurrency": 2, "max_trials": TRIALS, "max_attempts": 9, "seed": 7},
+        "network": {"max_layers": 60},
+        "training": {
+            "trainer": "simulated",
+            "warmup_epochs": [4],
+            "epochs": 4,
+            "patience": 9,
+            "simulated": {"epoch_seconds": 1.5},
+        },
+    }
+    live = ObservedCampaign(tmp_path, settings)
+    yield live
+    live.close()
+
+
+def change(campaign, *assignments):
+    """`aiperf-orch set`, as an administrator runs it."""
+    command = [sys.executable, "-m", "aiperf_orch.cli", "set", campaign.path, *assignments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_wrong_settings_are_put_right_while_controllers_are_killed(campaign):
+    campaign.wait_for(lambda state: any(attempt.job for attempt in state.live.values()), "a job that waits")
+    done = change(campaign, "partition=main")
+    assert done.returncode == 0, done.stderr
+    campaign.kill()
+    campaign.wait_for_ends(4)
+    assert change(campaign, "partition=main").returncode == 0  # nothing to change
+    assert change(campaign, "nodes=2").returncode == 2
+    done = change(campaign, "concurrency=4", "lookahead=2")
+    campaign.kill()
+    assert done.returncode == 0, done.stderr
+    campaign.wait_for_ends(12)
+    campaign.process.kill()
+    campaign.process.wait()
+    assert change(campaign, "time_limit=9m").returncode == 0  # without a controller
+    campaign.start()
+    assert campaign.process.wait(PATIENCE) == 0, campaign.said()
+    state = campaign.state
+    keys = [each.key.rpartition(".")[2] for entry in state.settings_changes for each in entry.changes]
+    assert keys == ["partition", "concurrency", "lookahead", "time_limit"]
+    assert state.trials_ended == TRIALS
+    assert EndReason.RESUBMITTED in {end.reason for end in state.ends}
+    assert CampaignDirectory.open(campaign.path).settings.campaign.concurrency == 4
+    check_verifies(campaign.path)
