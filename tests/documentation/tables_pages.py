@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
@@ -162,7 +163,7 @@ def _files() -> Iterator[tuple[str, str]]:
     for name, member in vars(Layout).items():
         if name.startswith("_") or name in (*_EXCEPT, "path"):
             continue
-        if isinstance(member, property):
+        if isinstance(member, property | cached_property):
             path, about = getattr(layout, name), member.__doc__
         else:
             function = getattr(layout, name)
