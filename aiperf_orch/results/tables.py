@@ -45,7 +45,12 @@ _EFFICIENCY: Final = frozenset({"images_per_second", "data_wait"})
 _ENERGY: Final = frozenset({"data_sha256", "energy_joules", "energy_of", "operations_per_joule"})
 _CHANGES: Final = frozenset({"settings_changes"})
 LATER_COLUMNS: Final = {
-    MEMBERS.result.name: (_CHANGES, _CHANGES | _NODE_HOURS, _CHANGES | _NODE_HOURS | _EFFICIENCY | _ENERGY),
+    MEMBERS.result.name: (
+        frozenset[str](),
+        _CHANGES,
+        _CHANGES | _NODE_HOURS,
+        _CHANGES | _NODE_HOURS | _EFFICIENCY | _ENERGY,
+    ),
     MEMBERS.leaderboard.name: (frozenset[str](), _PLACEMENT, _PLACEMENT | _EFFICIENCY),
     MEMBERS.series.name: (frozenset[str](),),
 }

@@ -111,7 +111,9 @@ def test_repacking_without_changes_causes_no_fault(tampered: Any, tmp_path: Path
     assert list(map(str, found.faults)) == []
 
 
-@pytest.mark.parametrize(("version", "column"), [(1, "node_hours_given"), (2, "energy_joules")])
+@pytest.mark.parametrize(
+    ("version", "column"), [(1, "settings_changes"), (2, "node_hours_given"), (3, "energy_joules")]
+)
 def test_tables_of_an_earlier_version_lack_later_columns(
     version: int, column: str, tampered: Any, tmp_path: Path
 ) -> None:
