@@ -38,6 +38,11 @@ class Layout:
         return self.path / "campaign.yaml"
 
     @property
+    def plan(self) -> Path:
+        """The plan that the campaign was made with, until the journal has it; most campaigns have none."""
+        return self.path / ".plan.json"  # hidden: until campaign.yaml exists, a remainder that may be replaced
+
+    @property
     def journal(self) -> Path:
         """The journal."""
         return self.path / "journal.jsonl"
