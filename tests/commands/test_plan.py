@@ -224,3 +224,38 @@ def test_a_campaign_is_predicted_from_one_that_was_run(aiperf: Aiperf, write_sit
     trials = found.quantities.trials
     assert trials.expected is not None
     assert trials.expected >= 3
+
+
+def test_a_campaign_keeps_its_plan_and_its_package_compares(
+    aiperf: Aiperf, write_site: WriteSite, tmp_path: Path
+) -> None:
+    site, file = write_site(campaign__max_trials=4), tmp_path / "plan.json"
+    first = aiperf("run", site, "--campaign-dir", tmp_path / "first", "--yes")
+    assert first.returncode == 0, first.stderr
+    size = ("--duration", "20s", "--concurrency", "2")
+    planned = aiperf("plan", site, tmp_path / "first", "--nodes", "1", *size, "--output", file)
+    assert planned.returncode == 0, planned.stderr
+    wrong = aiperf("run", site, "--campaign-dir", tmp_path / "c", "--yes", "--plan", file)
+    assert wrong.returncode == 2
+    assert "campaign.duration is 1h: give --duration 20s" in wrong.stderr
+    run = ("run", site, "--campaign-dir", tmp_path / "second", "--yes", *size, "--plan", file)
+    for _ in range(2):  # the same command goes on with it
+        done = aiperf(*run)
+        assert done.returncode == 0, done.stderr
+    other = aiperf(
+        "run", site, "--campaign-dir", tmp_path / "first", "--yes", "--plan", file, "--set", "campaign.duration=20s"
+    )
+    assert other.returncode == 2
+    created = json.loads((tmp_path / "second" / "journal.jsonl").read_text().splitlines()[0])
+    assert created["plan"] == json.loads(file.read_text())
+    report = (tmp_path / "second" / "report.html").read_text()
+    assert "Plan and result" in report
+    assert "Plan and result" not in (tmp_path / "first" / "report.html").read_text()
+    packed = aiperf("package", tmp_path / "second", "--output", tmp_path / "p.tar.gz")
+    assert packed.returncode == 0, packed.stderr
+    verified = aiperf("verify", tmp_path / "p.tar.gz")
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    from_package = aiperf("plan", site, tmp_path / "p.tar.gz", "--nodes", "1", *size, "--format", "json")
+    assert from_package.returncode == 0, from_package.stderr
+    files = Plan.model_validate_json(from_package.stdout).quantities.files
+    assert files.missing == "known from the directory of an earlier campaign"
