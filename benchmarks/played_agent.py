@@ -105,17 +105,16 @@ class PlayedAgent:
         share = random.uniform(0.1, 1.0) if self._first_wave > 0 else 1.0
         self._first_wave -= 1
         seconds = None if self._seconds is None else self._seconds * share
-        self._playing[order.name] = asyncio.create_task(self._play(order, slot, seconds))
+        task = asyncio.create_task(self._train(order, slot, seconds))
+        self._playing[order.name] = task
+        task.add_done_callback(lambda _: self._ended(order, slot))  # also where it was cancelled before its first step
 
-    async def _play(self, order: Place, slot: int, seconds: float | None) -> None:
-        try:
-            await self._train(order, slot, seconds)
-        finally:
-            self._write(Exited(time=now(), name=order.name, status=0))
-            del self._playing[order.name]
-            self._free.append(slot)
-            if self._queue:
-                self._start(self._queue.pop(0))
+    def _ended(self, order: Place, slot: int) -> None:
+        self._write(Exited(time=now(), name=order.name, status=0))
+        del self._playing[order.name]
+        self._free.append(slot)
+        if self._queue:
+            self._start(self._queue.pop(0))
 
     async def _train(self, order: Place, slot: int, seconds: float | None) -> None:
         """Write the events of one trial."""
