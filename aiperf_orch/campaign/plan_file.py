@@ -14,7 +14,7 @@ from aiperf_orch.records.plan import Plan
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.util import strict_json
 from aiperf_orch.util.errors import UsageError
-from aiperf_orch.util.units import format_duration
+from aiperf_orch.util.units import exact_duration
 
 _MOST_BYTES: Final = 1 << 20
 
@@ -57,6 +57,6 @@ def check_plan(path: Path, plan: Plan, settings: SiteSettings) -> None:
         )
     if plan.duration != campaign.duration:
         raise UsageError(
-            f"{path}: is for {format_duration(plan.duration)}, and campaign.duration is "
-            f"{format_duration(campaign.duration)}: give --duration {format_duration(plan.duration)}, or another plan"
+            f"{path}: is for {exact_duration(plan.duration)}, and campaign.duration is "
+            f"{exact_duration(campaign.duration)}: give --duration {exact_duration(plan.duration)}, or another plan"
         )

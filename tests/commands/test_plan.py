@@ -237,7 +237,7 @@ def test_a_campaign_keeps_its_plan_and_its_package_compares(
     assert planned.returncode == 0, planned.stderr
     wrong = aiperf("run", site, "--campaign-dir", tmp_path / "c", "--yes", "--plan", file)
     assert wrong.returncode == 2
-    assert "campaign.duration is 1h: give --duration 20s" in wrong.stderr
+    assert "campaign.duration is 3600s: give --duration 20s" in wrong.stderr
     run = ("run", site, "--campaign-dir", tmp_path / "second", "--yes", *size, "--plan", file)
     for _ in range(2):  # the same command goes on with it
         done = aiperf(*run)
