@@ -7,6 +7,7 @@ can import alone. A package repeats the campaign's names; its members of its own
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -37,12 +38,12 @@ class Layout:
         """The frozen settings, with the campaign's tag and salt: `campaign.yaml`."""
         return self.path / "campaign.yaml"
 
-    @property
+    @cached_property
     def plan(self) -> Path:
         """The plan that the campaign was made with, until the journal has it; most campaigns have none."""
         return self.path / ".plan.json"  # hidden: until campaign.yaml exists, a remainder that may be replaced
 
-    @property
+    @cached_property
     def journal(self) -> Path:
         """The journal."""
         return self.path / "journal.jsonl"
@@ -97,17 +98,17 @@ class Layout:
         """The listing of the data set, which the first trial makes."""
         return self.path / "data.index"
 
-    @property
+    @cached_property
     def specs_folder(self) -> Path:
         """Folder of all trial specifications."""
         return self.path / _TRIALS
 
-    @property
+    @cached_property
     def events_folder(self) -> Path:
         """Folder of all events files."""
         return self.path / _EVENTS
 
-    @property
+    @cached_property
     def jobs_folder(self) -> Path:
         """Folder of all jobs' folders."""
         return self.path / _JOBS

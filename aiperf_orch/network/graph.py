@@ -227,10 +227,7 @@ class Graph:
         return {
             "format": FORMAT,
             "input_shape": list(self.input_shape),
-            "layers": [
-                {"id": layer.id, "kind": layer.kind, "inputs": list(layer.inputs), **layer.attributes()}
-                for layer in self.layers
-            ],
+            "layers": [_layer_to_json(layer) for layer in self.layers],
         }
 
     @classmethod
@@ -255,6 +252,13 @@ class Graph:
                 raise NetworkError(f"layer {layer.id} ({layer.kind}) is read by no other layer")
         if self.output.kind == "input":
             raise NetworkError("a network needs layers after its input")
+
+
+def _layer_to_json(layer: Layer) -> dict[str, Any]:
+    item: dict[str, Any] = {"id": layer.id, "kind": layer.kind, "inputs": list(layer.inputs)}
+    for name in ATTRIBUTES[layer.kind]:
+        item[name] = getattr(layer, name)
+    return item
 
 
 def _layer_from_json(item: object) -> Layer:

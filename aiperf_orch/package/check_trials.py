@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from aiperf_orch.campaign.directory import parse_spec
 from aiperf_orch.campaign.format_versions import NEWER_VERSION
@@ -160,7 +160,7 @@ class _Networks:
         if self._children[trial.trial]:
             self._graphs[trial.trial] = graph
         add, name, proposal = self._index.faults.add, str(MEMBERS.spec(trial.trial)), trial.proposal
-        if spec is not None and spec.network != graph.to_json():
+        if spec is not None and not (spec.network == graph.to_json() and _has_integers_only(spec.network)):
             add("network.rebuilt", name, "its network does not follow from its parent's network and its edits")
         if proposal.network_hash != graph.hash:
             add("network.hash", name, "network_hash is not the hash of the network that follows from its edits")
@@ -221,3 +221,11 @@ class _Networks:
         if end is None:
             return False
         return self._index.ended[end.trial, end.attempt][0] < self._index.submitted[trial.attempts[0].key][0]
+
+
+def _has_integers_only(network: dict[str, Any]) -> bool:
+    """Whether the numbers of a network in JSON are integers; true and 1.0 are equal to 1."""
+    layers = network["layers"]
+    types = {type(value) for layer in layers for value in layer.values()}
+    types.update([type(source) for layer in layers for source in layer["inputs"]], map(type, network["input_shape"]))
+    return types <= {int, str, list}

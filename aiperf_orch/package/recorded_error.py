@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aiperf_orch.campaign.events import best_epoch
 from aiperf_orch.campaign.layout import MEMBERS
 from aiperf_orch.records.events import Begin, Epoch
 from aiperf_orch.results.result import Result
@@ -38,7 +37,7 @@ class RecordedError:
 
 def recorded_error(result: Result) -> RecordedError | None:
     """The error that regulates the score of a result; None without an epoch of a run that has begun."""
-    best = best_epoch(result.collected.epochs)
+    best = result.best_epoch
     if best is None:
         return None
     records = next(each for each in result.collected.trials if each.trial.trial == best.trial)

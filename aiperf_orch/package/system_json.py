@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from aiperf_orch.campaign.events import best_epoch
 from aiperf_orch.results.result import Result
 
 
@@ -19,7 +18,7 @@ def system_description(result: Result) -> dict[str, Any]:
 
 def best_weights(result: Result) -> dict[str, Any] | None:
     """The trial with the lowest error, and the SHA-256 of its best weights from its end line; None without epochs."""
-    best = best_epoch(result.collected.epochs)
+    best = result.best_epoch
     if best is None:
         return None
     ends = next(trial.ends for trial in result.collected.trials if trial.trial.trial == best.trial)

@@ -20,7 +20,6 @@ from aiperf_orch.results.html import templates_sha256
 from aiperf_orch.results.plan_comparison import plan_comparison
 from aiperf_orch.results.result import Result
 from aiperf_orch.results.rules import rules_of
-from aiperf_orch.results.score import series
 from aiperf_orch.results.tables import leaderboard_rows, result_row
 from aiperf_orch.settings.base import ADVANCED, written_key
 from aiperf_orch.settings.comparison import flatten
@@ -77,7 +76,7 @@ def writer_versions() -> dict[str, str]:
 
 def _series(result: Result) -> dict[str, list[float]] | None:
     """Score, error and regulated score over time; None before an epoch has ended."""
-    points = [point for point in series(result.started, result.collected.epochs, result.duration) if point[1].epochs]
+    points = [point for point in result.series if point[1].epochs]
     if not points:
         return None
     return {

@@ -7,14 +7,15 @@ from datetime import datetime, timedelta
 from functools import cached_property
 
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.campaign.events import LineFault
+from aiperf_orch.campaign.events import LineFault, best_epoch
 from aiperf_orch.campaign.snapshot import read_state
 from aiperf_orch.campaign.state import CampaignState, Phase
 from aiperf_orch.network.graph import Shape
+from aiperf_orch.records.events import Epoch
 from aiperf_orch.results.collected_trials import Collected, collect
 from aiperf_orch.results.efficiency import Efficiency, efficiency_of
 from aiperf_orch.results.node_hours import NodeHours, node_hours_of
-from aiperf_orch.results.score import Score, score_of
+from aiperf_orch.results.score import Score, score_of, series
 from aiperf_orch.results.time_under_way import seconds_under_way
 
 
@@ -74,6 +75,16 @@ class Result:
     def deadline(self) -> datetime | None:
         """The time after which no epoch counts; None before the first begin."""
         return self.started + timedelta(seconds=self.duration) if self.started else None
+
+    @cached_property
+    def series(self) -> list[tuple[float, Score]]:
+        """The score over time: pairs of seconds since the start and the score; empty before an epoch has ended."""
+        return series(self.started, self.collected.epochs, self.duration)
+
+    @cached_property
+    def best_epoch(self) -> Epoch | None:
+        """The epoch with the smallest error of all trials, the earliest of equals; None before an epoch has ended."""
+        return best_epoch(self.collected.epochs)
 
     @cached_property
     def node_hours(self) -> NodeHours | None:

@@ -19,7 +19,6 @@ from aiperf_orch.results.collected_trials import TrialRecords
 from aiperf_orch.results.efficiency import efficiency_of
 from aiperf_orch.results.result import Result
 from aiperf_orch.results.rules import rules_of
-from aiperf_orch.results.score import series
 from aiperf_orch.util.units import format_time
 
 
@@ -161,7 +160,7 @@ def result_row(result: Result) -> dict[str, Any]:
 
 def series_rows(result: Result) -> list[dict[str, Any]]:
     """One row for each point of the score over time."""
-    points: Sequence[tuple[float, Any]] = series(result.started, result.collected.epochs, result.duration)
+    points: Sequence[tuple[float, Any]] = result.series
     return [
         {
             "seconds": seconds,

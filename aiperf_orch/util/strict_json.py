@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import operator
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 
 from pydantic_core import from_json, to_json
@@ -15,17 +17,26 @@ _NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
 def check(data: bytes) -> None:
     """Check a JSON text in UTF-8 as `loads` does, in a quarter of the time for text that aiperf-orch wrote.
 
-    Text that a fast reader and writer give back byte for byte has no key twice, which would be lost, and no constants.
-
     Raises:
         ValueError: with the reason, when it is not valid.
     """
-    try:
-        unchanged = to_json(from_json(data, allow_inf_nan=False)) == data.removesuffix(b"\n")
-    except ValueError:
-        unchanged = False
-    if not unchanged or _may_be_deep(data):
+    if not are_plain([data.removesuffix(b"\n")]):
         loads(data)
+
+
+def are_plain(texts: Sequence[bytes]) -> bool:
+    """Whether each text is JSON that aiperf-orch may have written; where this is false, `check` tells.
+
+    Text that a fast reader and writer give back byte for byte has no key twice, which would be lost, and no constants.
+    All texts are read at once, which is faster; one that is valid only together with its neighbours does not come back.
+    """
+    joined = b"[%s]" % b",".join(texts)
+    try:
+        values = from_json(joined, allow_inf_nan=False)
+    except ValueError:
+        return False
+    unchanged = len(values) == len(texts) and all(map(operator.eq, map(to_json, values), texts))
+    return unchanged and not _may_be_deep(joined)
 
 
 def loads(data: bytes) -> Any:

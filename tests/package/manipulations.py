@@ -288,6 +288,14 @@ MANIPULATIONS: dict[str, tuple[Change, str, str, str]] = {
         _swap_networks, "network.rebuilt", "trials/00002.json",
         "does not follow from its parent's network and its edits",
     ),
+    "a number in a network that is true": (
+        change_spec(2, lambda spec: spec["network"]["layers"][1].update(stride=True)), "network.rebuilt",
+        "trials/00002.json", "does not follow from its parent's network and its edits",
+    ),
+    "a number in a network with a fraction of zero": (
+        change_spec(2, lambda spec: spec["network"]["layers"][1].update(inputs=[0.0])), "network.rebuilt",
+        "trials/00002.json", "does not follow from its parent's network and its edits",
+    ),
     "another edit": (
         set_proposal(1, edits=[{"kind": "deeper", "at": 3, "kernel": 7}]),
         "network.hash", "trials/00001.json", "network_hash",
