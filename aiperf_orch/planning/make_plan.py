@@ -19,6 +19,7 @@ from aiperf_orch.util.units import format_duration, now
 _NO_ERROR: Final = "known from an earlier campaign on this data set"
 _NO_ENERGY: Final = "known from a campaign whose telemetry measured energy in every epoch"
 _NO_FILES: Final = "known from the directory of an earlier campaign"
+_MOST_NOTES: Final = 20  # on the sources
 _TOO_SHORT: Final = "in some playbacks there is none within this duration: plan a longer campaign"
 
 
@@ -57,8 +58,14 @@ def make_plan(
         missed_rules=missed,
         smallest=rankable_from(samples, smallest_target, smallest.nodes, missed),
         this_size=rankable_from(samples, target, nodes, missed),
-        notes=[*notes, *_notes(found, samples, slots)],
+        notes=[*_most_of(notes), *_notes(found, samples, slots)],
     )
+
+
+def _most_of(notes: Sequence[str]) -> list[str]:
+    """The first notes on the sources, and how many more there are."""
+    more = len(notes) - _MOST_NOTES
+    return [*notes[:_MOST_NOTES], *([f"and {more} more on the sources"] if more > 0 else [])]
 
 
 def _source(sample: Sample) -> PlanSource:
@@ -81,10 +88,12 @@ def _quantities(
         quantity: Callable[[Played], float] = lambda played: _files(files, played.trials, settings, nodes)[part]  # noqa: E731
         return _quantity(found.interval(quantity) if files else None, _NO_FILES)
 
+    has_errors = any(trial.errors for sample in samples for trial in sample.trials)
+    no_error = _TOO_SHORT if has_errors else _NO_ERROR
     return Quantities(
         score=_quantity(found.interval(lambda played: played.score), _TOO_SHORT),
-        error=_quantity(found.interval(lambda played: played.error), _NO_ERROR),
-        regulated_score=_quantity(found.interval(regulated), _NO_ERROR),
+        error=_quantity(found.interval(lambda played: played.error), no_error),
+        regulated_score=_quantity(found.interval(regulated), no_error),
         trials=_quantity(found.interval(lambda played: played.trials), _TOO_SHORT),
         epochs=_quantity(found.interval(lambda played: played.epochs), _TOO_SHORT),
         node_hours=Quantity(expected=nodes * seconds / 3600),

@@ -169,7 +169,7 @@ class Playback:
         played.before += float(started.sum())
         played.validation += float(validation.sum())
         played.training += float((work - validation).sum())
-        played.lost += float((spent - started - work).sum())
+        played.lost += float(np.maximum(spent - started - work, 0.0).sum())  # rounding can make it negative
 
     def _add_errors(self, played: Played, drawn: _Drawn, shift: float) -> None:
         """Add the lowest error of trials with a counted epoch, and the time at which it reached the limit."""

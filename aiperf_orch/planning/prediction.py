@@ -106,9 +106,7 @@ def predict(samples: Sequence[Sample], target: Target, *, until_reached: bool = 
         UsageError: The trials of the samples are so short that the campaign would have too many of them.
     """
     generator = np.random.default_rng(0)
-    number = _number_of_playbacks(samples, target)
-    if until_reached:
-        number = _FEWEST_PLAYBACKS
+    number = _FEWEST_PLAYBACKS if until_reached else _number_of_playbacks(samples, target)
     sources = [Source(each, TrialArrays.of(each), growth_of(each)) for each in samples]
     playbacks = []
     for _ in range(number):
