@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import aiperf_orch
@@ -85,8 +85,10 @@ def _quantities(
     files = [sample.files for sample in samples if sample.files is not None]
 
     def of_directory(part: int) -> Quantity:
-        quantity: Callable[[Played], float] = lambda played: _files(files, played.trials, settings, nodes)[part]  # noqa: E731
-        return _quantity(found.interval(quantity) if files else None, _NO_FILES)
+        def of_playback(played: Played) -> float:
+            return _files(files, played.trials, settings, nodes)[part]
+
+        return _quantity(found.interval(of_playback) if files else None, _NO_FILES)
 
     has_errors = any(trial.errors for sample in samples for trial in sample.trials)
     no_error = _TOO_SHORT if has_errors else _NO_ERROR
