@@ -2,7 +2,7 @@
 
 Data goes to standard output, messages to standard error. Exit status: 0 done, 1 failed, 2 wrong use or configuration,
 3 scheduler not reachable, 4 not finished yet, 130 interrupted. Each command imports its own module, since some are
-costly to import. The commands of a committee stand in `cli_committee`.
+costly to import. The commands of a committee stand in `cli_committee`, `plan` in `cli_planning`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import click
 
 import aiperf_orch
 from aiperf_orch import cli_committee
+from aiperf_orch.cli_planning import plan
 from aiperf_orch.commands import options
 from aiperf_orch.commands.command_group import Commands
 from aiperf_orch.commands.command_output import finish
@@ -86,6 +87,9 @@ def check(
     finish(check_site(loaded, campaign_dir, form, job=not no_job, wait=wait_seconds))
 
 
+main.add_command(plan)
+
+
 @main.command()
 @options.SITE
 @click.option("--campaign-dir", type=click.Path(path_type=Path), help="Directory of the campaign, new or existing.")
@@ -98,6 +102,13 @@ def check(
 @click.option("-y", "--yes", is_flag=True, help="Agree to the cost on a cluster without being asked.")
 @click.option("--detach", is_flag=True, help="Leave the controller running in the background; it survives a logout.")
 @click.option("--prepare", is_flag=True, help="Only make the campaign; run its steps by `tick`.")
+@click.option(
+    "--plan",
+    "plan_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE.json",
+    help="Plan that the report compares with the result, the output of `plan`.",
+)
 @click.option("-n", "--dry-run", is_flag=True, help="Check and print the settings; make and start nothing.")
 def run(
     site: Path,
@@ -111,6 +122,7 @@ def run(
     yes: bool,
     detach: bool,
     prepare: bool,
+    plan_file: Path | None,
     dry_run: bool,
 ) -> None:
     """Run a campaign, new or resumed.
@@ -135,7 +147,10 @@ def run(
     if dry_run:
         finish(check_settings(loaded, campaign_dir))
         return
-    finish(run_campaign(loaded, site, campaign_dir, take_over=take_over, yes=yes, background=detach, prepare=prepare))
+    outcome = run_campaign(
+        loaded, site, campaign_dir, take_over=take_over, yes=yes, background=detach, prepare=prepare, plan=plan_file
+    )
+    finish(outcome)
 
 
 @main.command()

@@ -2,7 +2,8 @@
 
 Orders, log, heartbeat, claims, events and checkpoints are those of a real agent and of real trials, in the same files;
 only the processes of the trials are missing. A trial takes `--seconds` in all, in equal epochs; those of the first wave
-take a random part of it, from a tenth on, so that trials end evenly soon after the start.
+take a random part of it, from a tenth on, so that trials end evenly soon after the start. Without `--seconds` epochs
+take as long as those of the simulated trainer.
 
     python benchmarks/played_agent.py CAMPAIGN_DIR --hosts n0001 n0002 --slots 100 --seconds 1800
 """
@@ -36,7 +37,7 @@ _ORDERS_EVERY = 2.0  # seconds
 class PlayedAgent:
     """One agent, and the trials that it plays."""
 
-    def __init__(self, directory: CampaignDirectory, host: str, slots: int, seconds: float) -> None:
+    def __init__(self, directory: CampaignDirectory, host: str, slots: int, seconds: float | None) -> None:
         self._directory, self._seconds = directory, seconds
         self._name, _ = claim_folder(directory, host)
         self._host = host
@@ -103,19 +104,19 @@ class PlayedAgent:
         self._write(Started(time=now(), name=order.name, slot=slot, pid=os.getpid()))
         share = random.uniform(0.1, 1.0) if self._first_wave > 0 else 1.0
         self._first_wave -= 1
-        self._playing[order.name] = asyncio.create_task(self._play(order, slot, self._seconds * share))
+        seconds = None if self._seconds is None else self._seconds * share
+        task = asyncio.create_task(self._train(order, slot, seconds))
+        self._playing[order.name] = task
+        task.add_done_callback(lambda _: self._ended(order, slot))  # also where it was cancelled before its first step
 
-    async def _play(self, order: Place, slot: int, seconds: float) -> None:
-        try:
-            await self._train(order, slot, seconds)
-        finally:
-            self._write(Exited(time=now(), name=order.name, status=0))
-            del self._playing[order.name]
-            self._free.append(slot)
-            if self._queue:
-                self._start(self._queue.pop(0))
+    def _ended(self, order: Place, slot: int) -> None:
+        self._write(Exited(time=now(), name=order.name, status=0))
+        del self._playing[order.name]
+        self._free.append(slot)
+        if self._queue:
+            self._start(self._queue.pop(0))
 
-    async def _train(self, order: Place, slot: int, seconds: float) -> None:
+    async def _train(self, order: Place, slot: int, seconds: float | None) -> None:
         """Write the events of one trial."""
         spec, sha256 = read_spec(Path(order.spec or ""))
         attempt = int(order.command[order.command.index("--attempt") + 1])
@@ -142,7 +143,8 @@ class PlayedAgent:
                 )
             )
             for number in range(1, spec.epochs + 1):
-                await asyncio.sleep(seconds / spec.epochs)
+                usual = spec.training.simulated.epoch_seconds * random.uniform(0.8, 1.2)
+                await asyncio.sleep(usual if seconds is None else seconds / spec.epochs)
                 measured = trainer.run_epoch(number, lambda: None)
                 ops = spec.operations.of_images(trained=measured.train_images, validated=measured.val_images)
                 end = max(now(), start + timedelta(milliseconds=1))
@@ -185,7 +187,7 @@ def main() -> None:
     parser.add_argument("campaign", type=Path)
     parser.add_argument("--hosts", nargs="+", required=True)
     parser.add_argument("--slots", type=int, required=True)
-    parser.add_argument("--seconds", type=float, required=True)
+    parser.add_argument("--seconds", type=float)
     options = parser.parse_args()
     directory = CampaignDirectory.open(options.campaign)
     agents = [PlayedAgent(directory, host, options.slots, options.seconds) for host in options.hosts]

@@ -22,6 +22,7 @@ _FAILED, _WRONG_USE, _NOT_FINISHED = 1, 2, 4
 _COMMANDS = [
     "init",
     "check",
+    "plan",
     "run",
     "tick",
     "status",

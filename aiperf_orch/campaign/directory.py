@@ -31,6 +31,7 @@ from aiperf_orch.campaign.public_settings import redacted_yaml
 from aiperf_orch.campaign.safe_reading import LONG_RETRY_SECONDS, RETRY_SECONDS, retry_transient
 from aiperf_orch.campaign.setting_requests import settings_in_force
 from aiperf_orch.records.base import first_error
+from aiperf_orch.records.plan import Plan
 from aiperf_orch.records.trial import TrialSpec
 from aiperf_orch.settings.changeable import CHANGEABLE
 from aiperf_orch.settings.comparison import differences, different_keys
@@ -60,13 +61,16 @@ class CampaignDirectory(Layout):
     retry_for: float = field(default=RETRY_SECONDS, kw_only=True)
 
     @classmethod
-    def create(cls, path: Path, settings: SiteSettings, origins: Mapping[str, str]) -> CampaignDirectory:
+    def create(
+        cls, path: Path, settings: SiteSettings, origins: Mapping[str, str], plan: Plan | None = None
+    ) -> CampaignDirectory:
         """Make a campaign directory and freeze its settings.
 
         Args:
             path: the directory; it must not exist, or be empty, or hold what an interrupted creation left.
             settings: the settings to freeze.
             origins: for each dotted key that is not a default, where its value came from.
+            plan: what was predicted of the campaign, for its journal.
 
         Raises:
             UsageError: when the directory holds something else, or cannot be trusted.
@@ -99,6 +103,9 @@ class CampaignDirectory(Layout):
             settings=settings,
             origins=dict(origins),
         )
+        Layout(path).plan.unlink(missing_ok=True)
+        if plan is not None:
+            replace_file(Layout(path).plan, (plan.to_line() + "\n").encode())
         write_once(Layout(path).config_file, (_HEADER + dump_yaml(config.model_dump(mode="json"))).encode())
         return cls.open(path)
 

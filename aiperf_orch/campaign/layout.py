@@ -39,6 +39,11 @@ class Layout:
         return self.path / "campaign.yaml"
 
     @cached_property
+    def plan(self) -> Path:
+        """The plan that the campaign was made with, until the journal has it; most campaigns have none."""
+        return self.path / ".plan.json"  # hidden: until campaign.yaml exists, a remainder that may be replaced
+
+    @cached_property
     def journal(self) -> Path:
         """The journal: decisions of the controller, append-only; each line has the SHA-256 of the one before it."""
         return self.path / "journal.jsonl"

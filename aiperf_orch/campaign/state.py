@@ -28,6 +28,7 @@ from aiperf_orch.records.journal import (
     Submitted,
     Submitting,
 )
+from aiperf_orch.records.plan import Plan
 from aiperf_orch.settings.changeable import concerns_jobs
 from aiperf_orch.settings.changes import apply_changes
 from aiperf_orch.settings.models import SiteSettings
@@ -53,6 +54,7 @@ class CampaignState:
         retries: Trials that are not over and have no live attempt: their next attempt is due.
         settings_sha256: SHA-256 of the frozen settings; None for an empty journal.
         journal_format: Format that the journal's first line states; that of new journals before there is one.
+        plan: The plan that it was made with; None without one.
         first_begin: Earliest begin of any trial; None before that.
         phase: Phase of the campaign.
         phase_reason: Why it is in this phase; empty while it runs.
@@ -76,6 +78,7 @@ class CampaignState:
     retries: dict[int, TrialState] = field(default_factory=dict)
     settings_sha256: str | None = None
     journal_format: int = JOURNAL_FORMAT
+    plan: Plan | None = None
     first_begin: datetime | None = None
     phase: Phase = Phase.RUNNING
     phase_reason: str = ""
@@ -153,6 +156,7 @@ class CampaignState:
         match entry:
             case Created():
                 self.settings_sha256, self.journal_format = entry.settings_sha256, entry.format
+                self.plan = entry.plan
             case Opened():
                 self.opened = entry
             case Submitting():

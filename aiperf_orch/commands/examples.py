@@ -8,6 +8,7 @@ from typing import Final
 EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     "init": ("aiperf-orch init --output site.yaml",),
     "check": ("aiperf-orch check site.yaml --duration 12h --concurrency 512",),
+    "plan": ("aiperf-orch plan site.yaml --nodes 64 --duration 12h --from campaigns/first --output plan.json",),
     "run": (
         "aiperf-orch run site_configs/local.yaml",
         "aiperf-orch run site.yaml --duration 12h --campaign-dir campaigns/first --detach",

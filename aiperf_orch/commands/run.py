@@ -11,6 +11,7 @@ from typing import Final
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.durable_files import translate_os_errors
 from aiperf_orch.campaign.permissions import parent_warnings
+from aiperf_orch.campaign.plan_file import check_plan, read_plan, read_plan_of
 from aiperf_orch.campaign.snapshot import read_snapshot
 from aiperf_orch.campaign.state import CampaignState, Phase
 from aiperf_orch.commands.command_output import CommandOutput, ExitStatus
@@ -23,6 +24,7 @@ from aiperf_orch.commands.score import summary, write_result_files
 from aiperf_orch.commands.self_invocation import command_line, cron_line
 from aiperf_orch.commands.site_options import describe
 from aiperf_orch.commands.workforce_summary import held_resources, how_to_start
+from aiperf_orch.records.plan import Plan
 from aiperf_orch.results.result import compute_result
 from aiperf_orch.schedulers.registry import make_scheduler
 from aiperf_orch.search import make_search
@@ -52,6 +54,7 @@ def run_campaign(
     yes: bool = False,
     background: bool = False,
     prepare: bool = False,
+    plan: Path | None = None,
 ) -> CommandOutput:
     """Start or resume a campaign.
 
@@ -63,12 +66,14 @@ def run_campaign(
         yes: The user has agreed to the cost on a cluster.
         background: Leave the controller running in the background.
         prepare: Only make the campaign.
+        plan: Plan of the campaign, the output of `plan`, which a new campaign journals; None without one.
 
     Returns:
         The exit status; progress, warnings and the summary have been printed.
     """
     restrict_umask(loaded.settings)
     directory = _check_before_start(loaded, campaign_dir)
+    planned = _plan_of(plan, loaded.settings, directory)
     snapshot = read_snapshot(directory) if directory and not prepare else None
     if not prepare:
         settings = directory.settings if directory else loaded.settings
@@ -76,7 +81,7 @@ def run_campaign(
     if directory:
         _log.info("going on with the campaign in %s", directory.path)
     else:
-        directory = CampaignDirectory.create(campaign_dir or _new_path(site), loaded.settings, loaded.origins)
+        directory = CampaignDirectory.create(campaign_dir or _new_path(site), loaded.settings, loaded.origins, planned)
         for warning in parent_warnings(directory.path):
             _log.warning("%s", warning)
         _log.info("new campaign in %s, for %s", directory.path, format_duration(loaded.settings.campaign.duration))
@@ -102,6 +107,23 @@ def run_campaign(
     _explain_agents(directory)
     outcome = run_controller(directory, take_over=take_over, snapshot=snapshot)
     return _finish(directory, outcome.phase, outcome)
+
+
+def _plan_of(path: Path | None, settings: SiteSettings, directory: CampaignDirectory | None) -> Plan | None:
+    """The plan of a campaign. One that exists must have been made with it.
+
+    Raises:
+        UsageError: The plan cannot be read, is for another size or duration, or the campaign was made without it.
+    """
+    if path is None:
+        return None
+    plan = read_plan(path)
+    check_plan(path, plan, settings)
+    if directory is not None and read_plan_of(directory) != plan:
+        raise UsageError(
+            f"--plan: {directory.path} was made without this plan: leave out --plan, or give another --campaign-dir"
+        )
+    return plan
 
 
 def _explain_agents(directory: CampaignDirectory) -> None:

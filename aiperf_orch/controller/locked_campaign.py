@@ -10,6 +10,7 @@ import aiperf_orch
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.journal import Journal
 from aiperf_orch.campaign.lock import Lock
+from aiperf_orch.campaign.plan_file import read_plan_of
 from aiperf_orch.campaign.setting_requests import write_in_force
 from aiperf_orch.campaign.snapshot import CampaignSnapshot, check_complete
 from aiperf_orch.campaign.state import CampaignState, Phase
@@ -111,6 +112,7 @@ class HeldCampaign:
                 version=aiperf_orch.__version__,
                 format=JOURNAL_FORMAT,
                 search=SEARCH_VERSION,
+                plan=read_plan_of(self.directory),
             )
         holder = self._lock.holder
         self.append(

@@ -30,6 +30,8 @@ def check_formats(index: PackageIndex) -> None:
         index.faults.add("journal.version", journal, why)
     if created.format == 1 and created.search is not None:
         index.faults.add("journal.version", journal, "search: no first line in format 1 names it")
+    if created.format == 1 and created.plan is not None:
+        index.faults.add("journal.version", journal, "plan: no first line in format 1 has one")
 
 
 def _check(index: PackageIndex, form: Format, where: str, stated: int, writer: str | None) -> None:

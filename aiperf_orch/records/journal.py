@@ -9,6 +9,7 @@ from pydantic import Field, JsonValue, SerializerFunctionWrapHandler, TypeAdapte
 from aiperf_orch.records.agents import AgentName
 from aiperf_orch.records.base import EndReason, Error, JobName, Natural, Operations, Positive, Record, Sha256, Version
 from aiperf_orch.records.operations import OperationsPerImage
+from aiperf_orch.records.plan import Plan
 from aiperf_orch.records.trial import Hyperparameters
 from aiperf_orch.util.units import NumberOnly, Timestamp
 
@@ -130,16 +131,17 @@ class Created(_ExtendedRecord, _Entry):
     """The journal's first line: its format, and the version of aiperf-orch whose controller began it.
 
     `search` is the version of the search that makes the proposals up to the next entry that names one; None where the
-    writer did not name it.
+    writer did not name it. `plan` is the plan that the campaign was made with (`run --plan`); None without one.
     """
 
-    _later = frozenset({"format", "search"})
+    _later = frozenset({"format", "search", "plan"})
 
     type: Literal["created"] = "created"
     settings_sha256: Sha256
     version: str
     format: Annotated[Literal[1, 2], NumberOnly] = 1
     search: Positive | None = None
+    plan: Plan | None = None
 
 
 class Opened(_ExtendedRecord, _Entry):

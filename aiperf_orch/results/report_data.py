@@ -17,6 +17,7 @@ from aiperf_orch.network import counts
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.results.activity_series import activity_of
 from aiperf_orch.results.html import templates_sha256
+from aiperf_orch.results.plan_comparison import plan_comparison
 from aiperf_orch.results.result import Result
 from aiperf_orch.results.rules import rules_of
 from aiperf_orch.results.setting_changes import change_rows, format_setting
@@ -59,6 +60,7 @@ def report_data(result: Result) -> dict[str, Any]:
         "series": _series(result),
         "activity": _activity(result),
         "node_hours": _node_hours(result),
+        "plan": plan_comparison(result),
         "trials": leaderboard_rows(result, _MOST_TRIALS),
         "more_trials": max(len(result.collected.trials) - _MOST_TRIALS, 0),
         **_failures(result),

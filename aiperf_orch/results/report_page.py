@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from aiperf_orch.results.efficiency import Efficiency, format_efficiency
 from aiperf_orch.results.html import render_page
+from aiperf_orch.results.plan_quantities import WRITTEN
 from aiperf_orch.results.report_data import REPORT_TEMPLATE
 from aiperf_orch.util.units import format_duration, format_number, format_ops, ops_scale
 
@@ -62,11 +63,12 @@ def report_page(data: Mapping[str, Any], draw: Callable[[Chart], Markup]) -> str
     """
     return render_page(
         REPORT_TEMPLATE,
-        **{key: value for key, value in data.items() if key not in ("result", "series", "activity", "trials")},
+        **{key: value for key, value in data.items() if key not in ("result", "series", "activity", "trials", "plan")},
         row=data["result"],
         pictures=_score_charts(data, draw),
         activity=_activity_charts(data, draw),
         cost=_cost(data["result"]),
+        plan=_plan(data["plan"]),
         trials=[row | {"edits": Counter(row["edits"].split())} for row in data["trials"]],
         block=_block(data),
         ops=format_ops,
@@ -81,6 +83,26 @@ def _block(data: Mapping[str, Any]) -> Markup:
     for letter in "<>&":
         text = text.replace(letter, f"\\u{ord(letter):04x}")
     return Markup(text)  # noqa: S704
+
+
+def _plan(rows: Sequence[Mapping[str, Any]] | None) -> list[dict[str, str | None]] | None:
+    """Rows of the comparison with the plan, as texts; None without a plan."""
+    if rows is None:
+        return None
+    shown = []
+    for row in rows:
+        label, write = WRITTEN[row["quantity"]]
+        has_interval = row["inside"] is not None
+        shown.append(
+            {
+                "quantity": label,
+                "expected": write(row["expected"]),
+                "interval": f"{write(row['low'])} to {write(row['high'])}" if has_interval else None,
+                "measured": write(row["measured"]),
+                "inside": ("yes" if row["inside"] else "no") if has_interval else None,
+            }
+        )
+    return shown
 
 
 def _cost(row: Mapping[str, Any]) -> str:

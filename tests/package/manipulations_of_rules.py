@@ -12,8 +12,10 @@ from typing import Any
 
 from aiperf_orch.results.rules import RULE_SETS
 from package.package_changes import Change, repaired, shift
+from plan_example import PLAN
 
 _LAST = "00003-1.0.jsonl"
+_PLAN = PLAN.model_dump(mode="json")
 
 
 def _last_epoch_lasted(package: Any, _: Path) -> None:
@@ -137,6 +139,15 @@ MANIPULATIONS_OF_FORMATS: dict[str, tuple[Change, str, str, str]] = {
             )
         ),
         "journal.version", "journal.jsonl:1", "search: no first line in format 1 names it",
+    ),
+    "a journal of an earlier version that has a plan": (
+        _of_rules_1_0(
+            _all(
+                _journal_of_0_1_0, _settings_of_0_1_0, _without_later_keys,
+                lambda package, _: package.journal(lambda entries: entries[0].update(plan=_PLAN)),
+            )
+        ),
+        "journal.version", "journal.jsonl:1", "plan: no first line in format 1 has one",
     ),
     "settings of an earlier format": (
         repaired(_settings_of_format_1), "settings.version", "campaign.yaml", "as its writer, which writes format 2",

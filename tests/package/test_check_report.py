@@ -13,6 +13,7 @@ from aiperf_orch.package import check_report
 from aiperf_orch.package.page_syntax import PageError, read_page
 from aiperf_orch.package.verify import Verification, verify
 from package.manipulations_of_the_report import MANIPULATIONS_OF_THE_REPORT
+from plan_example import PLAN
 
 
 def _change(package: Any, change: Callable[[str], str]) -> None:
@@ -150,3 +151,10 @@ def test_no_page_is_rendered_of_records_that_cannot_be_read(aiperf: Any, tampere
     assert done.returncode == 1
     assert "report           not written: no records can be read" in done.stdout
     assert not (tmp_path / "ours.html").exists()
+
+
+def test_a_plan_in_the_journal_that_the_report_does_not_compare_is_found(tampered: Any, tmp_path: Path) -> None:
+    tampered.journal(lambda entries: entries[0].update(plan=PLAN.model_dump(mode="json")))
+    found = verify(tampered.write(tmp_path / "changed.tar.gz"))
+    assert [fault.id for fault in found.faults] == ["report.data"]
+    assert "plan: None stated" in str(found.faults[0])

@@ -50,6 +50,7 @@ CHECKED: dict[str, dict[str, str]] = {
     "Created": {
         "type": _READ, "settings_sha256": "settings.hash", "version": "journal.version", "format": "journal.version",
         "search": "none: the replay of proposals depends on it",
+        "plan": "journal.version",
     },
     "Opened": {
         "type": _READ, "host": _OWN, "pid": _OWN, "version": "none: only the writer knows it",

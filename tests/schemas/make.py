@@ -17,6 +17,7 @@ from aiperf_orch.package.manifest import Manifest
 from aiperf_orch.records.agents import Heartbeat, agent_line_adapter, order_adapter
 from aiperf_orch.records.events import event_adapter
 from aiperf_orch.records.journal import entry_adapter
+from aiperf_orch.records.plan import Plan
 from aiperf_orch.records.probe import NodeReport
 from aiperf_orch.records.trial import TrialSpec
 from aiperf_orch.settings.models import SystemSettings
@@ -41,6 +42,7 @@ def schemas() -> dict[str, JsonSchema]:
         "agent-line.json": _schema_of(agent_line_adapter, "A line of agents/*/agent.jsonl"),
         "orders-line.json": _schema_of(order_adapter, "A line of agents/*/orders.jsonl"),
         "heartbeat.json": _schema_of(Heartbeat, "agents/*/heartbeat, and agents/controller"),
+        "plan.json": _schema_of(Plan, "Output of `plan`, also a part of campaign.yaml"),
         "probe-report.json": _schema_of(NodeReport, "report-RANK.json, the report of a task of the probe job"),
     }
     return {name: _with_header(name, schema) for name, schema in made.items()}

@@ -18,6 +18,7 @@ from aiperf_orch.package.manifest import Manifest
 from aiperf_orch.records.agents import Heartbeat, agent_line_adapter, order_adapter
 from aiperf_orch.records.events import event_adapter
 from aiperf_orch.records.journal import entry_adapter
+from aiperf_orch.records.plan import Plan
 from aiperf_orch.records.probe import NodeReport
 from aiperf_orch.util.errors import AiperfError
 from aiperf_orch.util.units import parse_duration
@@ -34,6 +35,7 @@ READERS: dict[str, Callable[[Any], object]] = {
     "agent-line.json": lambda value: agent_line_adapter.validate_json(json.dumps(value), strict=True),
     "orders-line.json": lambda value: order_adapter.validate_json(json.dumps(value), strict=True),
     "heartbeat.json": lambda value: Heartbeat.model_validate_json(json.dumps(value), strict=True),
+    "plan.json": lambda value: Plan.model_validate_json(json.dumps(value), strict=True),
     "probe-report.json": lambda value: NodeReport.model_validate_json(json.dumps(value), strict=True),
 }
 WITHOUT_READER = {"system.json"}  # `verify` compares it with what follows from the records

@@ -37,6 +37,7 @@ FILES: dict[str, str | None] = {
     r"agents/[^/]+/agent\.jsonl": "agent-line.json",
     r"agents/[^/]+/orders\.jsonl": "orders-line.json",
     r"agents/(controller|[^/]+/heartbeat)": "heartbeat.json",
+    r"\.plan\.json": "plan.json",
     r"(jobs|agents|weights)/.*|controller\.lock|data\.index|.*\.(csv|html|log|txt)|stop\.request": None,
 }
 

@@ -1,0 +1,62 @@
+"""Files with the plan of a campaign: the output of `plan`, and the copy that waits in a directory for the journal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
+
+from aiperf_orch.campaign.layout import Layout
+from aiperf_orch.campaign.safe_reading import read_regular
+from aiperf_orch.records.base import first_error
+from aiperf_orch.records.plan import Plan
+from aiperf_orch.settings.models import SiteSettings
+from aiperf_orch.util import strict_json
+from aiperf_orch.util.errors import UsageError
+from aiperf_orch.util.units import exact_duration
+
+_MOST_BYTES: Final = 1 << 20
+
+
+def read_plan(path: Path) -> Plan:
+    """Read the output of `plan`.
+
+    Raises:
+        UsageError: It cannot be read, or is none.
+    """
+    try:
+        data = read_regular(path, most=_MOST_BYTES)
+        strict_json.check(data)
+        return Plan.model_validate_json(data, strict=True)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValidationError as error:
+        why = first_error(error)
+    except ValueError as error:
+        why = str(error)
+    raise UsageError(f"{path}: is no plan: {why}; write one: aiperf-orch plan SITE ... --output {path.name}")
+
+
+def read_plan_of(layout: Layout) -> Plan | None:
+    """The plan that a campaign was made with, before its journal has it; None without one."""
+    return read_plan(layout.plan) if layout.plan.exists() else None
+
+
+def check_plan(path: Path, plan: Plan, settings: SiteSettings) -> None:
+    """Refuse a plan of another campaign.
+
+    Raises:
+        UsageError: naming what differs.
+    """
+    campaign = settings.campaign
+    if plan.slots != campaign.concurrency:
+        raise UsageError(
+            f"{path}: is for {plan.slots} trials at once, and campaign.concurrency is {campaign.concurrency}: "
+            f"give --concurrency {plan.slots}, or another plan"
+        )
+    if plan.duration != campaign.duration:
+        raise UsageError(
+            f"{path}: is for {exact_duration(plan.duration)}, and campaign.duration is "
+            f"{exact_duration(campaign.duration)}: give --duration {exact_duration(plan.duration)}, or another plan"
+        )
