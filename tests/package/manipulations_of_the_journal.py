@@ -145,12 +145,6 @@ _ROWS: dict[str, _Row] = {
     "a longer duration": (
         _changed("campaign.duration", "3600s", "2h"), "settings.change", "journal.jsonl:19", "only become shorter",
     ),
-    "a deadline before what has counted": (
-        _changed("campaign.duration", "3600s", "1s"), "settings.change", "journal.jsonl:19", "what has been reached",
-    ),
-    "more at once than changed settings permit": (
-        _changed("campaign.concurrency", 2, 1), "campaign.concurrency", "journal.jsonl:20", "concurrency: 1",
-    ),
     "more trials than changed settings permit": (
         _changed("campaign.max_trials", None, 3), "campaign.max_trials", "journal.jsonl:20", "max_trials: 3",
     ),
