@@ -2,7 +2,8 @@
 
 Data goes to standard output, messages to standard error. Exit status: 0 done, 1 failed, 2 wrong use or configuration,
 3 scheduler not reachable, 4 not finished yet, 130 interrupted. Each command imports its own module, since some are
-costly to import. The commands of a committee stand in `cli_committee`, `plan` in `cli_planning`.
+costly to import. The commands of a committee stand in `cli_committee`, `plan` in `cli_planning`, those that change a
+campaign while it runs in `cli_live`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 import click
 
 import aiperf_orch
-from aiperf_orch import cli_committee
+from aiperf_orch import cli_committee, cli_live
 from aiperf_orch.cli_planning import plan
 from aiperf_orch.commands import options
 from aiperf_orch.commands.command_group import Commands
@@ -186,6 +187,10 @@ def stop(campaign_dir: Path, take_over: bool) -> None:
     finish(stop_campaign(campaign_dir, take_over=take_over))
 
 
+for _command in cli_live.COMMANDS:
+    main.add_command(_command)
+
+
 @main.command()
 @options.CAMPAIGN_DIR
 @options.FORMAT
@@ -301,21 +306,6 @@ def mail(
         yes=yes,
     )
     finish(output)
-
-
-@main.command(name="set")
-@options.CAMPAIGN_DIR
-@click.argument("assignments", nargs=-1, required=True, metavar="KEY=VALUE...")
-@options.TAKE_OVER
-def set_settings(campaign_dir: Path, assignments: tuple[str, ...], take_over: bool) -> None:
-    """Change settings of a campaign that has begun, for example concurrency=16 partition=gpu.
-
-    A running controller takes the change up at its next step. What would change the benchmark is refused. Exit
-    status: 0 changed, 1 refused by the controller, 2 a wrong key or value, 4 requested and not taken up yet.
-    """
-    from aiperf_orch.commands.set_settings import change_campaign
-
-    finish(change_campaign(campaign_dir, assignments, take_over=take_over))
 
 
 for _command in cli_committee.COMMANDS:

@@ -21,6 +21,7 @@ _PAGES = {
     "README.md": "index.md",
     "CONTRIBUTING.md": "development/contributing.md",
     "CHANGELOG.md": "development/changelog.md",
+    "contrib/README.md": "development/contrib.md",
     **{
         f"site_configs/{path.name}": f"site-files/{path.stem}.md"
         for path in sorted((_ROOT / "site_configs").glob("*.yaml"))

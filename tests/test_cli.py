@@ -27,6 +27,7 @@ _COMMANDS = [
     "tick",
     "status",
     "stop",
+    "set",
     "score",
     "report",
     "package",
