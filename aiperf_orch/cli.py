@@ -2,7 +2,8 @@
 
 Data goes to standard output, messages to standard error. Exit status: 0 done, 1 failed, 2 wrong use or configuration,
 3 scheduler not reachable, 4 not finished yet, 130 interrupted. Each command imports its own module, since some are
-costly to import. The commands of a committee stand in `cli_committee`.
+costly to import. The commands of a committee stand in `cli_committee`, those that change a campaign that runs in
+`cli_live`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 import click
 
 import aiperf_orch
-from aiperf_orch import cli_committee
+from aiperf_orch import cli_committee, cli_live
 from aiperf_orch.commands import options
 from aiperf_orch.commands.command_group import Commands
 from aiperf_orch.commands.command_output import finish
@@ -52,9 +53,7 @@ def init(scheduler: str | None, output: Path | None, questionnaire: bool) -> Non
 @options.CONCURRENCY
 @options.SET
 @click.option("--no-job", is_flag=True, help="Do not submit the probe job, which checks the nodes.")
-@click.option(
-    "--wait", metavar="TIME", default="5m", show_default=True, help="Maximum time of the probe job in the queue."
-)
+@click.option("--wait", metavar="TIME", default="5m", show_default=True, help="Maximum time of the probe job in the queue.")
 @options.FORMAT
 def check(
     site: Path,
@@ -288,7 +287,7 @@ def mail(
     finish(output)
 
 
-for _command in cli_committee.COMMANDS:
+for _command in (*cli_live.COMMANDS, *cli_committee.COMMANDS):
     main.add_command(_command)
 
 

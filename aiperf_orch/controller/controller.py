@@ -26,7 +26,8 @@ from aiperf_orch.controller.job_requests import make_request
 from aiperf_orch.controller.job_triage import attempt_id, classify_jobs, job_is_over, job_record, seconds_until_over
 from aiperf_orch.controller.live_attempts import LiveAttempts
 from aiperf_orch.controller.locked_campaign import HeldCampaign
-from aiperf_orch.controller.queue_poller import QueueAnswer, QueuePoller, may_end_soon, needs_query
+from aiperf_orch.controller.queue_poller import QueueAnswer, QueuePoller, may_be_in_queue, may_end_soon, needs_query
+from aiperf_orch.controller.requests import RequestHandler
 from aiperf_orch.controller.submission_planner import SubmissionPlanner
 from aiperf_orch.controller.submitter import Submitter
 from aiperf_orch.records.base import EndReason
@@ -96,6 +97,7 @@ class Controller:
             undo.callback(self._campaign.close)
             scheduler.hold(self._campaign.generation)
             self._keeper = keeper_of(self._campaign, scheduler, warn, self._wake)
+            self._requests = RequestHandler(self._campaign, scheduler, warn)
             self._recorder = EndRecorder(self._campaign, scheduler, warn)
             self._planner = SubmissionPlanner(directory, scheduler.lookahead, self._recorder.get_search)
             accepted = any(attempt.job for trial in self.state.trials.values() for attempt in trial.attempts)
@@ -139,6 +141,7 @@ class Controller:
         self._read_events()
         self._record_submission()
         self._poll_queue()
+        self._record_cancelling(self._requests.step(self.live_attempts.values()), EndReason.PREEMPTED)
         self._enforce_cancellations()
         stop = stop or self.directory.stop_requested()
         deadline = self.deadline
@@ -252,11 +255,12 @@ class Controller:
         """Draw the consequences of the queue's answer, and poll it for the attempts whose state only it knows."""
         self._take_queue_answer()
         settings, interval, proven = self.settings.scheduler, self.scheduler.query_interval, self._recorder.proven
-        awake = [live for live in self.live_attempts.awake if self._may_be_in_queue(live)]
+        submitting = self._submitter.names
+        awake = [live for live in self.live_attempts.awake if may_be_in_queue(live, submitting)]
         gone = {live.name for live in awake if live.job_ended is None and live.name in self.live_attempts.gone}
         expected = [live.name for live in awake if live.name in gone or may_end_soon(live, proven=proven)]
         if self._poller.expect(expected):
-            there = [live for live in self.live_attempts.values() if self._may_be_in_queue(live)]
+            there = [live for live in self.live_attempts.values() if may_be_in_queue(live, submitting)]
             jobs = {
                 live.name: live.attempt.job
                 for live in there
@@ -266,10 +270,6 @@ class Controller:
             self._poller.poll(jobs, expected, others)
             self._take_queue_answer()  # of a scheduler that answers at once
         self._reclaim([live for live in self.live_attempts.awake if job_is_over(live, settings)])
-
-    def _may_be_in_queue(self, live: LiveAttempt) -> bool:
-        """Whether an answer of the queue can mean anything for an attempt."""
-        return not (live.unsubmitted or live.name in self._submitter.names or live.abandoned)
 
     def _take_queue_answer(self) -> None:
         answer = self._poller.take_answer()
@@ -374,6 +374,8 @@ class Controller:
                 live.unsubmitted = Unsubmitted.POSTPONED
             return
         self._submitter.start(requests)
+        for live in attempts:
+            live.attempt.nodes_changed = False
         self._record_submission()  # of a scheduler that answers at once
 
     def _record_submission(self) -> None:

@@ -109,6 +109,10 @@ CHECKED: dict[str, dict[str, str]] = {
     },
     "AllocationEnded": {"type": _READ, "allocations": "journal.order"},
     "AllocationEnd": {"name": "journal.order", "reason": _FREE, "message": _FREE},
+    "Drained": {
+        "type": "journal.phase", "request": "none: it only names the request", "user": _OWN, "host": _OWN,
+        **dict.fromkeys(("nodes", "now", "undo"), "campaign.drained"),
+    },
     "Paused": {"type": "journal.phase", "reason": _FREE},
     "Resumed": {"type": "journal.phase"},
     "Stopped": {"type": "journal.open"},
