@@ -53,7 +53,9 @@ def init(scheduler: str | None, output: Path | None, questionnaire: bool) -> Non
 @options.CONCURRENCY
 @options.SET
 @click.option("--no-job", is_flag=True, help="Do not submit the probe job, which checks the nodes.")
-@click.option("--wait", metavar="TIME", default="5m", show_default=True, help="Maximum time of the probe job in the queue.")
+@click.option("--wait", metavar="TIME", default="5m", show_default=True, help="Maximum time of the job in the queue.")
+@click.option("--every-node", is_flag=True, help="Examine every node by a job of its own, and train a few steps there.")
+@click.option("-y", "--yes", is_flag=True, help="Agree to the cost of --every-node without being asked.")
 @options.FORMAT
 def check(
     site: Path,
@@ -63,6 +65,8 @@ def check(
     assignments: tuple[str, ...],
     no_job: bool,
     wait: str,
+    every_node: bool,
+    yes: bool,
     form: str,
 ) -> None:
     """Check that a campaign can run.
@@ -80,6 +84,11 @@ def check(
         raise UsageError(f"--wait: {error}") from None
     given = {"campaign.duration": ("--duration", duration), "campaign.concurrency": ("--concurrency", concurrency)}
     loaded = site_options.load(site, assignments, given)
+    if every_node:
+        from aiperf_orch.commands.check_nodes import check_every_node
+
+        finish(check_every_node(loaded, campaign_dir, form, wait=wait_seconds, yes=yes))
+        return
     from aiperf_orch.commands.check import check_site
 
     finish(check_site(loaded, campaign_dir, form, job=not no_job, wait=wait_seconds))
