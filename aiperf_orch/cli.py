@@ -179,6 +179,10 @@ def stop(campaign_dir: Path, take_over: bool) -> None:
     finish(stop_campaign(campaign_dir, take_over=take_over))
 
 
+for _command in cli_live.COMMANDS:
+    main.add_command(_command)
+
+
 @main.command()
 @options.CAMPAIGN_DIR
 @options.FORMAT
@@ -296,7 +300,7 @@ def mail(
     finish(output)
 
 
-for _command in (*cli_live.COMMANDS, *cli_committee.COMMANDS):
+for _command in cli_committee.COMMANDS:
     main.add_command(_command)
 
 

@@ -26,6 +26,7 @@ _COMMANDS = [
     "tick",
     "status",
     "stop",
+    "drain",
     "score",
     "report",
     "package",

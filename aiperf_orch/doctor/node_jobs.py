@@ -12,10 +12,10 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from aiperf_orch.campaign.drained_nodes import is_same_node
 from aiperf_orch.campaign.durable_files import replace_file, translate_os_errors
 from aiperf_orch.doctor.site_nodes import SiteNode, job_groups, scheduler_on
-from aiperf_orch.records.probe import ANSWER, DATA, GREETING, SEEN, SETTINGS, NodeCheck
+from aiperf_orch.records.base import first_error
+from aiperf_orch.records.probe import ANSWER, DATA, GREETING, SEEN, SETTINGS, NodeCheck, node_check_name
 from aiperf_orch.schedulers.base import JobRequest, JobState, JobStatus, Scheduler
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.settings.schedulers import ClusterSettings
@@ -25,7 +25,8 @@ from aiperf_orch.util.units import format_duration
 
 TIME_LIMIT: Final = 600.0
 """Seconds that a job of the check may run."""
-_INTERVAL: Final = 1.0  # seconds between two looks at files and queue
+_INTERVAL: Final = 1.0  # seconds between two looks at the files, and between two queries of the queue at least
+_LONGEST_INTERVAL: Final = 10.0  # seconds between two queries, at most
 _SUBMIT_INTERVAL: Final = 5.0  # seconds until a submission that met a limit is repeated
 _GRACE: Final = 15.0  # seconds for the reports of a job that has left the queue
 _CANCEL_GRACE: Final = 15.0
@@ -78,6 +79,7 @@ class _Run:
     live: dict[str, _Job] = field(default_factory=dict)
     results: dict[str, NodeResult] = field(default_factory=dict)
     next_submission: float = 0.0
+    next_query: float = 0.0
     limit: str = ""
 
     @property
@@ -96,9 +98,12 @@ class _Run:
         if self._waits_for_first and any(job.started for job in self.live.values()):
             self.begun = time.monotonic()  # the others wait for the first one, and not in the queue
         self._answer()
-        statuses = self.scheduler.query(list(self.live)) if self.live else {}
-        for job in list(self.live.values()):
-            self._look_at(job, statuses.get(job.name))
+        self._collect()
+        if self.live and time.monotonic() >= self.next_query:
+            statuses = self.scheduler.query(list(self.live))
+            self.next_query = time.monotonic() + min(max(self.scheduler.query_interval, _INTERVAL), _LONGEST_INTERVAL)
+            for job in list(self.live.values()):
+                self._look_at(job, statuses.get(job.name))
         if self.is_late:
             for job in self.pending:
                 self._give_up(job, self.limit or "not submitted in time", tried=False)
@@ -140,8 +145,7 @@ class _Run:
             replace_file(self.files / ANSWER, self.greeting.encode())
 
     def _look_at(self, job: _Job, status: JobStatus | None) -> None:
-        """Draw the consequences of a job's reports and of its state in the queue."""
-        self._collect(job)
+        """Draw the consequences of a job's state in the queue."""
         missing = [host for host in job.hosts if host not in self.results]
         present = time.monotonic()
         if status is None or status.state is JobState.ENDED:
@@ -161,16 +165,17 @@ class _Run:
         elif job.started is not None and present - job.started > TIME_LIMIT + _GRACE:
             self._end(job, f"no report within {format_duration(TIME_LIMIT)}")
 
-    def _collect(self, job: _Job) -> None:
-        for path in self.files.glob("node-*.json"):
-            for host in job.hosts:
-                if host not in self.results and is_same_node(host, path.stem.removeprefix("node-")):
-                    try:
-                        check = NodeCheck.model_validate_json(path.read_bytes())
-                    except ValidationError as error:
-                        self.results[host] = NodeResult(host, None, f"its report is of another version: {error}")
-                    else:
-                        self.results[host] = NodeResult(host, check)
+    def _collect(self) -> None:
+        """Read new reports of nodes whose jobs are in the queue."""
+        expected = {host for job in self.live.values() for host in job.hosts if host not in self.results}
+        for host in expected & {path.stem.removeprefix("node-") for path in self.files.glob("node-*.json")}:
+            try:
+                check = NodeCheck.model_validate_json((self.files / node_check_name(host)).read_bytes())
+            except ValidationError as error:
+                reason = f"its report is of another version of aiperf-orch: {first_error(error)}"
+                self.results[host] = NodeResult(host, None, reason)
+            else:
+                self.results[host] = NodeResult(host, check)
 
     def _end(self, job: _Job, why: str, *, tried: bool = True) -> None:
         """Give up the nodes of a job that have not reported, and remove the job from the queue."""

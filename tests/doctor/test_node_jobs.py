@@ -37,6 +37,7 @@ class _Scheduler:
     def __init__(self, script: dict[str, str]) -> None:
         self.script, self.jobs, self.calls = script, {}, []  # type: ignore[var-annotated]
         self.limited: set[str] = set()
+        self.query_interval = 1.0
 
     def on(self, _settings: Any, hosts: Any) -> Any:
         self.hosts = tuple(hosts)
