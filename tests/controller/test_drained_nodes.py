@@ -1,5 +1,7 @@
 """Drained nodes: what a controller does about its requests, and real trials that leave a node."""
 
+import threading
+
 import pytest
 
 from aiperf_orch.campaign.requests import leave_request, requester, take_answer
@@ -159,6 +161,30 @@ def test_without_a_controller_the_command_writes_the_journal(controller, made):
     assert '"nodes":["n1"],"now":false,"undo":false' in entry
     assert not made.directory.requests_folder.exists()
     assert "n1 (by " in show_status(made.directory.path, "table").text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [(["n1"], 0, "n1: no further trial begins there"), (["n1", "--undo"], 2, "is not drained")],
+)
+def test_a_live_controller_carries_out_what_the_command_asks(controller, made, arguments, status, said, capsys):
+    over = threading.Event()
+
+    def step():
+        while not over.wait(0.01):
+            controller.step()
+
+    stepping = threading.Thread(target=step)
+    stepping.start()
+    try:
+        with pytest.raises(SystemExit) as ended:
+            main(["drain", str(made.directory.path), *arguments])
+    finally:
+        over.set()
+        stepping.join()
+    assert (ended.value.code, said in capsys.readouterr().err) == (status, True)
+    assert list(controller.state.drained.entries) == (["n1"] if status == 0 else [])
+    assert not made.directory.requests_folder.exists() or not [*made.directory.requests_folder.iterdir()]
 
 
 @pytest.mark.parametrize(
