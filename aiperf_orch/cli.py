@@ -2,8 +2,8 @@
 
 Data goes to standard output, messages to standard error. Exit status: 0 done, 1 failed, 2 wrong use or configuration,
 3 scheduler not reachable, 4 not finished yet, 130 interrupted. Each command imports its own module, since some are
-costly to import. The commands of a committee stand in `cli_committee`, `plan` in `cli_planning`, those that change a
-campaign while it runs in `cli_live`.
+costly to import. The commands of a committee stand in `cli_committee`, those before a campaign in `cli_planning`, those
+that change a campaign while it runs in `cli_live`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from pathlib import Path
 import click
 
 import aiperf_orch
-from aiperf_orch import cli_committee, cli_live
-from aiperf_orch.cli_planning import plan
+from aiperf_orch import cli_committee, cli_live, cli_planning
 from aiperf_orch.commands import options
 from aiperf_orch.commands.command_group import Commands
 from aiperf_orch.commands.command_output import finish
@@ -47,48 +46,8 @@ def init(scheduler: str | None, output: Path | None, questionnaire: bool) -> Non
     finish(draft_questionnaire(output) if questionnaire else draft_site_file(scheduler, output))
 
 
-@main.command()
-@options.SITE
-@click.option("--campaign-dir", type=click.Path(path_type=Path), help="Directory that the campaign would have.")
-@options.DURATION
-@options.CONCURRENCY
-@options.SET
-@click.option("--no-job", is_flag=True, help="Do not submit the probe job, which checks the nodes.")
-@click.option(
-    "--wait", metavar="TIME", default="5m", show_default=True, help="Maximum time of the probe job in the queue."
-)
-@options.FORMAT
-def check(
-    site: Path,
-    campaign_dir: Path | None,
-    duration: str | None,
-    concurrency: str | None,
-    assignments: tuple[str, ...],
-    no_job: bool,
-    wait: str,
-    form: str,
-) -> None:
-    """Check that a campaign can run.
-
-    Each line is ok, warning or fault, with advice. Exit status: 0 without a fault, 1 with one, 3 when the scheduler
-    does not answer.
-    """
-    from aiperf_orch.commands import site_options
-    from aiperf_orch.util.errors import UsageError
-    from aiperf_orch.util.units import parse_duration
-
-    try:
-        wait_seconds = parse_duration(wait)
-    except ValueError as error:
-        raise UsageError(f"--wait: {error}") from None
-    given = {"campaign.duration": ("--duration", duration), "campaign.concurrency": ("--concurrency", concurrency)}
-    loaded = site_options.load(site, assignments, given)
-    from aiperf_orch.commands.check import check_site
-
-    finish(check_site(loaded, campaign_dir, form, job=not no_job, wait=wait_seconds))
-
-
-main.add_command(plan)
+for _command in cli_planning.COMMANDS:
+    main.add_command(_command)
 
 
 @main.command()

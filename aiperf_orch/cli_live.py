@@ -26,4 +26,24 @@ def set_settings(campaign_dir: Path, assignments: tuple[str, ...], take_over: bo
     finish(change_campaign(campaign_dir, assignments, take_over=take_over))
 
 
-COMMANDS: Final = (set_settings,)
+@click.command()
+@options.CAMPAIGN_DIR
+@click.argument("nodes", nargs=-1, required=True, metavar="NODE...")
+@click.option("--now", "end_running", is_flag=True, help="End the trials that run there; they go on elsewhere.")
+@click.option("--undo", is_flag=True, help="Let the nodes get trials again.")
+def drain(campaign_dir: Path, nodes: tuple[str, ...], end_running: bool, undo: bool) -> None:
+    """Keep further trials of a campaign off nodes.
+
+    Trials that run there go on to their end, unless --now is given. Trials that wait in the queue are submitted again
+    without these nodes. It costs no trial any of its attempts. Exit status: 0 done, 1 the controller refused it, 4 the
+    controller has not answered yet.
+    """
+    from aiperf_orch.commands.drain import drain_nodes
+    from aiperf_orch.util.errors import UsageError
+
+    if end_running and undo:
+        raise UsageError("--now: ends trials on nodes that are drained: leave it out with --undo")
+    finish(drain_nodes(campaign_dir, nodes, end_running=end_running, undo=undo))
+
+
+COMMANDS: Final = (set_settings, drain)

@@ -1,13 +1,62 @@
-"""Command `plan`: parse the arguments, run the command, print its output. `cli` adds it to the group."""
+"""Command line of those commands that examine a site and predict a campaign before it is run."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import click
 
 from aiperf_orch.commands import options
 from aiperf_orch.commands.command_output import finish
+
+
+@click.command()
+@options.SITE
+@click.option("--campaign-dir", type=click.Path(path_type=Path), help="Directory that the campaign would have.")
+@options.DURATION
+@options.CONCURRENCY
+@options.SET
+@click.option("--no-job", is_flag=True, help="Do not submit the probe job, which checks the nodes.")
+@click.option("--wait", metavar="TIME", default="5m", show_default=True, help="Maximum time of the job in the queue.")
+@click.option("--every-node", is_flag=True, help="Examine every node by a job of its own, and train a few steps there.")
+@click.option("-y", "--yes", is_flag=True, help="Agree to the cost of --every-node without being asked.")
+@options.FORMAT
+def check(
+    site: Path,
+    campaign_dir: Path | None,
+    duration: str | None,
+    concurrency: str | None,
+    assignments: tuple[str, ...],
+    no_job: bool,
+    wait: str,
+    every_node: bool,
+    yes: bool,
+    form: str,
+) -> None:
+    """Check that a campaign can run.
+
+    Each line is ok, warning or fault, with advice. Exit status: 0 without a fault, 1 with one, 3 when the scheduler
+    does not answer.
+    """
+    from aiperf_orch.commands import site_options
+    from aiperf_orch.util.errors import UsageError
+    from aiperf_orch.util.units import parse_duration
+
+    try:
+        wait_seconds = parse_duration(wait)
+    except ValueError as error:
+        raise UsageError(f"--wait: {error}") from None
+    given = {"campaign.duration": ("--duration", duration), "campaign.concurrency": ("--concurrency", concurrency)}
+    loaded = site_options.load(site, assignments, given)
+    if every_node:
+        from aiperf_orch.commands.check_nodes import check_every_node
+
+        finish(check_every_node(loaded, campaign_dir, form, wait=wait_seconds, yes=yes))
+        return
+    from aiperf_orch.commands.check import check_site
+
+    finish(check_site(loaded, campaign_dir, form, job=not no_job, wait=wait_seconds))
 
 
 @click.command()
@@ -58,3 +107,6 @@ def plan(
         loaded, (*sources, *campaigns), nodes=nodes, concurrency=concurrency, form=form, output=output
     )
     finish(found)
+
+
+COMMANDS: Final = (check, plan)

@@ -28,6 +28,7 @@ _COMMANDS = [
     "status",
     "stop",
     "set",
+    "drain",
     "score",
     "report",
     "package",

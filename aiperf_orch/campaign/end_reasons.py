@@ -90,11 +90,11 @@ _BY_QUEUE: Final = (
     (EndReason.CANCELLED, "another user or an administrator cancelled its job"),
     (EndReason.TIME_LIMIT, "its job reached its time limit"),
     (EndReason.NODE_FAILURE, "its node was lost, or taken down"),
-    (EndReason.PREEMPTED, "its job was preempted"),
+    (EndReason.PREEMPTED, "its job was preempted, or left a drained node"),
     (EndReason.OUT_OF_MEMORY, "the scheduler ended its job, which exceeded its memory"),
     (EndReason.TRIAL_ERROR, "its job failed"),
 )
-"""Reasons that the scheduler gives for the end of a known job."""
+"""Reasons that the scheduler gives for the end of a known job; that of a drained node is the controller's."""
 
 HISTORIES: Final[tuple[History, ...]] = (
     *(History(reason, reason, Writer.TRIAL, why, begun=begun) for reason, begun, why in _OWN),

@@ -96,7 +96,8 @@ def is_final(reason: EndReason, attempts: Sequence[AttemptState], max_attempts: 
 
     Four kinds of attempts do not count against `max_attempts`: those of which no job was ever known (the controller
     was killed during the submission), those that were stopped before they began, those that are submitted again as
-    settings have changed, and those that completed a new epoch before their time limit or a preemption.
+    settings have changed or left a drained node, and those that completed a new epoch before their time limit or a
+    preemption.
 
     Args:
         reason: Why the latest attempt ends.
@@ -111,7 +112,7 @@ def is_final(reason: EndReason, attempts: Sequence[AttemptState], max_attempts: 
     if CONSEQUENCES[reason] is not Consequence.RETRY or len(attempts) >= MAX_ATTEMPT_NUMBER:
         return True
     counted = sum(_counts(each) for each in attempts[:-1])
-    if attempt.job is not None and not (progressed and reason in UNCOUNTED_WITH_PROGRESS):
+    if attempt.job is not None and not _is_free(attempt, reason, progressed=progressed):
         counted += 1
     return counted >= max_attempts
 
@@ -122,7 +123,17 @@ def _counts(attempt: AttemptState) -> bool:
         return False
     if attempt.end.reason is EndReason.STOPPED:
         return attempt.began is not None
-    return attempt.end.reason not in UNCOUNTED_WITH_PROGRESS or not attempt.end.progressed
+    return not _is_free(attempt, attempt.end.reason, progressed=attempt.end.progressed)
+
+
+def _is_free(attempt: AttemptState, reason: EndReason, *, progressed: bool) -> bool:
+    """Whether an attempt with a job does not count, for the reason of its end."""
+    return _left_drained_node(attempt, reason) or (progressed and reason in UNCOUNTED_WITH_PROGRESS)
+
+
+def _left_drained_node(attempt: AttemptState, reason: EndReason) -> bool:
+    """Whether an attempt ends for this reason because the controller cancelled it on a drained node."""
+    return reason is EndReason.PREEMPTED and attempt.leaves_drained_node
 
 
 @dataclass
@@ -227,7 +238,8 @@ def pause_reason(
     """
     for record in records:
         failed = record.best_error is None and record.reason not in DELIBERATE
-        ran = trials[record.trial].attempts[-1].job is not None
+        attempt = trials[record.trial].attempts[-1]
+        ran = attempt.job is not None and not _left_drained_node(attempt, record.reason)
         if CONSEQUENCES[record.reason] is Consequence.PAUSE or (failed and ran and not proven):
             return f"trial {record.trial} ended {record.reason.value}: {record.message or 'no message'}"
         if streak.count >= limit:

@@ -18,6 +18,7 @@ _EVENTS: Final = "events"
 _JOBS: Final = "jobs"
 _WEIGHTS: Final = "weights"
 _AGENTS: Final = "agents"
+_REQUESTS: Final = "requests"
 FOLDERS: Final = (_TRIALS, _EVENTS, _JOBS, _WEIGHTS)
 """Folders of a campaign directory."""
 
@@ -77,6 +78,19 @@ class Layout:
     def changed_settings(self) -> Path:
         """The settings that were changed since the campaign was made, as the journal has them."""
         return self.path / "settings.changed"
+
+    @property
+    def requests_folder(self) -> Path:
+        """Folder of requests to the controller and of its answers; it does not exist where none was made."""
+        return self.path / _REQUESTS
+
+    def request(self, name: str) -> Path:
+        """A request to the controller."""
+        return self.requests_folder / f"{name}.json"
+
+    def answer(self, name: str) -> Path:
+        """The controller's answer to a request."""
+        return self.requests_folder / f"{name}.answer.json"
 
     @property
     def commitment(self) -> Path:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
 
+from aiperf_orch.campaign.drained_nodes import DrainedNodes
 from aiperf_orch.campaign.failure_policy import FailureStreak, NodeFailures
 from aiperf_orch.campaign.trial_state import AttemptKey, AttemptState, TrialState
 from aiperf_orch.campaign.workforce import Workforce
@@ -16,6 +17,7 @@ from aiperf_orch.records.journal import (
     Began,
     Cancelling,
     Created,
+    Drained,
     Ended,
     Entry,
     Finished,
@@ -70,6 +72,7 @@ class CampaignState:
         failure_streak: Consecutive trials that failed for the same reason.
         workforce: Allocations and agents, where the campaign has any.
         settings_changes: Changes of the settings, in the order of the journal.
+        drained: Nodes that get no further trials.
         latest: Time of the latest entry.
     """
 
@@ -94,6 +97,7 @@ class CampaignState:
     failure_streak: FailureStreak = field(default_factory=FailureStreak)
     workforce: Workforce = field(default_factory=Workforce)
     settings_changes: list[SettingsChanged] = field(default_factory=list)
+    drained: DrainedNodes = field(default_factory=DrainedNodes)
     latest: datetime | None = None
 
     @classmethod
@@ -184,13 +188,16 @@ class CampaignState:
                     self._apply_end(end)
             case SettingsChanged():
                 self._apply_settings(entry)
+            case Drained():
+                self._apply_drained(entry)
             case Paused():
                 self.phase, self.phase_reason = Phase.PAUSED, entry.reason
             case Resumed():
                 self.phase, self.phase_reason = Phase.RUNNING, ""
                 self.failure_streak.reset()
                 for attempt in self.live.values():  # a cancellation that did not end an attempt is void
-                    attempt.cancelling = attempt.cancelling_since = None
+                    if not attempt.leaves_drained_node:  # a drained node stays so
+                        attempt.cancelling = attempt.cancelling_since = None
             case Stopped():
                 self.phase, self.phase_reason = Phase.STOPPED, "stopped by the user"
             case Finished():
@@ -205,6 +212,11 @@ class CampaignState:
         if any(concerns_jobs(*change.values) for change in entry.changes):
             for attempt in self.live.values():
                 attempt.outdated |= attempt.began is None
+
+    def _apply_drained(self, entry: Drained) -> None:
+        self.drained.apply(entry)
+        for attempt in self.live.values():
+            attempt.nodes_changed = attempt.began is None
 
     def _apply_submitting(self, entry: Submitting) -> None:
         for record in entry.attempts:

@@ -33,6 +33,8 @@ class AttemptState:
         cancelling: Reason for which the controller cancels it; None where it does not.
         cancelling_since: Time of the journal entry of that cancellation.
         outdated: Whether settings of its job changed before it began, so that it is to be submitted again.
+        nodes_changed: Whether a node was drained, or one came back, since its job was submitted, and it had not begun:
+            the job could get the one, and not the other.
         end: Its end; None for a live attempt.
     """
 
@@ -47,12 +49,18 @@ class AttemptState:
     cancelling: EndReason | None = None
     cancelling_since: datetime | None = None
     outdated: bool = False
+    nodes_changed: bool = False
     end: AttemptEnd | None = None
 
     @property
     def is_uncertain(self) -> bool:
         """Whether only the queue knows its state: its job has no id yet, left the queue, or is being cancelled."""
         return self.job is None or self.missing_since is not None or self.cancelling is not None
+
+    @property
+    def leaves_drained_node(self) -> bool:
+        """Whether it is cancelled because a node is drained: only then does the controller cancel for this reason."""
+        return self.cancelling is EndReason.PREEMPTED
 
     @property
     def key(self) -> AttemptKey:

@@ -36,6 +36,19 @@ def confirm_cost(settings: SiteSettings, seconds: float, *, yes: bool) -> None:
         words = describe_allocations(scheduler, scheduler.allocations, trials, seconds)
     else:
         words = describe(scheduler, trials, seconds, _node_sharing(scheduler))
+    agree(words, yes=yes)
+
+
+def agree(words: str, *, yes: bool) -> None:
+    """Print what is about to be submitted to a cluster, and ask the user to agree.
+
+    Args:
+        words: What it takes, as a sentence.
+        yes: The user has agreed beforehand.
+
+    Raises:
+        UsageError: when standard input is no terminal, or the user does not agree.
+    """
     _log.info("%s", words)
     if yes:
         return

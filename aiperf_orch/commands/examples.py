@@ -7,7 +7,10 @@ from typing import Final
 
 EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     "init": ("aiperf-orch init --output site.yaml",),
-    "check": ("aiperf-orch check site.yaml --duration 12h --concurrency 512",),
+    "check": (
+        "aiperf-orch check site.yaml --duration 12h --concurrency 512",
+        "aiperf-orch check site.yaml --every-node --wait 10m",
+    ),
     "plan": ("aiperf-orch plan site.yaml --nodes 64 --duration 12h --from campaigns/first --output plan.json",),
     "run": (
         "aiperf-orch run site_configs/local.yaml",
@@ -18,6 +21,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     "status": ("aiperf-orch status campaigns/first",),
     "stop": ("aiperf-orch stop campaigns/first",),
     "set": ("aiperf-orch set campaigns/first account=abc123 concurrency=512",),
+    "drain": ("aiperf-orch drain campaigns/first n17 n18 --now", "aiperf-orch drain campaigns/first n17 --undo"),
     "score": ("aiperf-orch score campaigns/first --format json",),
     "report": ("aiperf-orch report campaigns/first --output first.html",),
     "package": ("aiperf-orch package campaigns/first --output first.tar.gz --sign ~/.ssh/id_ed25519",),

@@ -66,6 +66,7 @@ def show_status(campaign_dir: Path, form: str) -> CommandOutput:
         "state": ": ".join(filter(None, [heading["state"], heading["reason"]])),
         "simulated": "yes: no training takes place" if heading["simulated"] else None,
         "controller": heading["controller"],
+        "drained": ", ".join(map(_drained, heading["drained"])) or None,
         "queue": heading.get("queue"),
         "began": heading["began"],
         "deadline": heading["deadline"],
@@ -81,6 +82,12 @@ def show_status(campaign_dir: Path, form: str) -> CommandOutput:
         text += f"{'':<{width}}the table has the latest {_MAX_ENDED} of the ended ones: --format csv has all\n"
     tables = [workforce.tables() if workforce else "", _trials_table(rows)]
     return CommandOutput("\n".join([text, *filter(None, tables)]) if any(tables) else text + "no trials yet\n")
+
+
+def _drained(row: Mapping[str, Any]) -> str:
+    """A drained node, by whom and since when."""
+    ends = ", running trials end" if row["now"] else ""
+    return f"{row['node']} (by {row['user']} at {row['time']}{ends})"
 
 
 def _trials_table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -130,6 +137,10 @@ def _heading(directory: CampaignDirectory, state: CampaignState, rows: list[dict
         "reason": state.phase_reason or None,
         "simulated": directory.settings.simulated,
         "controller": controller,
+        "drained": [
+            {"node": node, "now": entry.now, "time": format_time(entry.time), "user": entry.user, "host": entry.host}
+            for node, entry in state.drained.entries.items()
+        ],
         "began": format_time(state.first_begin) if state.first_begin else None,
         "deadline": format_time(deadline) if deadline else None,
         "remaining": remaining,

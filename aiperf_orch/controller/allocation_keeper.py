@@ -221,6 +221,7 @@ class AllocationKeeper(AgentsKeeper):
         return replace(
             request,
             time_limit=time_limit(planned, self._limits, duration, deadline, now()),
+            drained=tuple(self._campaign.state.drained.entries),
             after=predecessor.state.job if predecessor else None,
         )
 

@@ -25,7 +25,8 @@ from aiperf_orch.controller.job_requests import make_requests
 from aiperf_orch.controller.job_triage import attempt_id, classify_jobs, job_is_over, job_record, seconds_until_over
 from aiperf_orch.controller.live_attempts import LiveAttempts
 from aiperf_orch.controller.locked_campaign import HeldCampaign
-from aiperf_orch.controller.queue_poller import QueueAnswer, jobs_to_query, may_end_soon
+from aiperf_orch.controller.queue_poller import QueueAnswer, jobs_to_query, may_be_in_queue, may_end_soon
+from aiperf_orch.controller.requests import RequestHandler
 from aiperf_orch.controller.scheduler_parts import SchedulerParts
 from aiperf_orch.controller.settings_updates import jobs_to_replace, take_request
 from aiperf_orch.controller.submission_planner import SubmissionPlanner
@@ -101,7 +102,7 @@ class Controller:
         self._parts, self.scheduler, self.directory = parts, parts.scheduler, self._campaign.directory
         self.settings = self.directory.settings
         self._poller, self._canceller, self._submitter = parts.poller, parts.canceller, parts.submitter
-        self._keeper = parts.keeper
+        self._keeper, self._requests = parts.keeper, RequestHandler(self._campaign, parts.scheduler, self._warn)
         self._planner = SubmissionPlanner(self.directory, parts.scheduler.lookahead, self._recorder.get_search)
 
     def _take_up_settings(self) -> None:
@@ -155,6 +156,7 @@ class Controller:
         self._read_events()
         self._record_submission()
         self._poll_queue()
+        self._record_cancelling(self._requests.step(self.live_attempts.values()), EndReason.PREEMPTED)
         self._enforce_cancellations()
         stop = stop or self.directory.stop_requested()
         deadline = self.deadline
@@ -270,19 +272,16 @@ class Controller:
         """Draw the consequences of the queue's answer, and poll it for the attempts whose state only it knows."""
         self._take_queue_answer()
         settings, interval, proven = self.settings.scheduler, self.scheduler.query_interval, self._recorder.proven
-        awake = [live for live in self.live_attempts.awake if self._may_be_in_queue(live)]
+        submitting = self._submitter.names
+        awake = [live for live in self.live_attempts.awake if may_be_in_queue(live, submitting)]
         gone = {live.name for live in awake if live.job_ended is None and live.name in self.live_attempts.gone}
         expected = [live.name for live in awake if live.name in gone or may_end_soon(live, proven=proven)]
         if self._poller.expect(expected):
-            there = [live for live in self.live_attempts.values() if self._may_be_in_queue(live)]
+            there = [live for live in self.live_attempts.values() if may_be_in_queue(live, submitting)]
             jobs, others = jobs_to_query(there, gone, settings, interval, proven=proven)
             self._poller.poll(jobs, expected, others)
             self._take_queue_answer()  # of a scheduler that answers at once
         self._reclaim([live for live in self.live_attempts.awake if job_is_over(live, settings)])
-
-    def _may_be_in_queue(self, live: LiveAttempt) -> bool:
-        """Whether an answer of the queue can mean anything for an attempt."""
-        return not (live.unsubmitted or live.name in self._submitter.names or live.abandoned)
 
     def _take_queue_answer(self) -> None:
         answer = self._poller.take_answer()
@@ -383,6 +382,8 @@ class Controller:
             self.live_attempts.postpone(attempts)
             return
         self._submitter.start(requests)
+        for live in attempts:
+            live.attempt.nodes_changed = False
         self._record_submission()  # of a scheduler that answers at once
 
     def _record_submission(self) -> None:

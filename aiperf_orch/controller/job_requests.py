@@ -50,6 +50,7 @@ def make_request(directory: CampaignDirectory, state: CampaignState, attempt: At
         ),
         time_limit=time_limit(directory.settings, state),
         exclude=excluded_nodes(state.node_failures, state.trials[attempt.trial]),
+        drained=tuple(state.drained.entries),
         after=leader_job(state, attempt),
         spec=directory.spec(attempt.trial),
         spec_sha256=state.trials[attempt.trial].spec_sha256,

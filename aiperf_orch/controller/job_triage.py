@@ -176,6 +176,8 @@ def end_reason(
             return reason, f"did not begin within {format_duration(settings.begin_within)} (scheduler.begin_within)"
         case EndReason.HELD:
             return reason, live.note or "the scheduler held its job"
+        case EndReason.PREEMPTED:
+            return reason, "a node was drained"
         case None if unseen:
             return reason, "left the queue before it began, and is unknown: a user or an administrator cancelled it"
         case None:

@@ -26,6 +26,16 @@ _SOON: Final = 2.0
 """Seconds until the first poll for a job that is expected to end; the interval doubles with each further poll."""
 
 
+def may_be_in_queue(live: LiveAttempt, submitting: Collection[str]) -> bool:
+    """Whether an answer of the queue can mean anything for an attempt.
+
+    Args:
+        live: The attempt.
+        submitting: Names of the jobs that are being submitted.
+    """
+    return not (live.unsubmitted or live.name in submitting or live.abandoned)
+
+
 def may_end_soon(live: LiveAttempt, *, proven: bool) -> bool:
     """Whether its job may end at any moment: it is being cancelled, seems to be gone, or is the campaign's first one.
 

@@ -8,9 +8,12 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 
+from aiperf_orch.campaign.drained_nodes import must_leave
 from aiperf_orch.campaign.failure_policy import is_final
 from aiperf_orch.campaign.layout import MEMBERS
 from aiperf_orch.campaign.state import CampaignState, Phase
+from aiperf_orch.campaign.trial_state import AttemptKey
+from aiperf_orch.campaign.workforce import agents_in
 from aiperf_orch.package.check_settings import check_change
 from aiperf_orch.package.clock_tolerance import CLOCK_TOLERANCE
 from aiperf_orch.package.package_index import PackageIndex
@@ -20,6 +23,7 @@ from aiperf_orch.records.journal import (
     AttemptRecord,
     Cancelling,
     Created,
+    Drained,
     Ended,
     Entry,
     Finished,
@@ -51,6 +55,7 @@ class _Journal:
         self._names: dict[str, tuple[int, int]] = {}  # name of a job -> its attempt
         self._jobs: dict[str, tuple[int, int]] = {}  # job id -> its attempt
         self._live: set[str] = set()  # names of live attempts
+        self._drained: dict[tuple[int, int], dict[str, int]] = {}  # attempt -> node drained before it -> journal entry
         self._waiting: set[str] = set()  # those whose job waits for the end of another live one
         self._followers: defaultdict[str, list[str]] = defaultdict(list)  # name of a job -> those that wait for it
 
@@ -68,8 +73,11 @@ class _Journal:
                     self._check_submitting(entry)
                 case Submitted():
                     self._check_jobs(entry)
+                    self._check_agents(entry)
                 case Finished():
                     self._check_finished(entry)
+                case Cancelling(reason=EndReason.PREEMPTED):
+                    self._check_left(entry)
                 case Cancelling(reason=EndReason.CAMPAIGN_ENDED):
                     self._check_deadline(entry, "cancelling: CAMPAIGN_ENDED, by the deadline")
                 case Ended() if any(end.reason is EndReason.CAMPAIGN_ENDED for end in entry.attempts):
@@ -92,7 +100,7 @@ class _Journal:
             self._add("journal.phase", entry, f"submitting: attempts are submitted while the campaign is {phase.value}")
         if isinstance(entry, Resumed) and phase not in (Phase.PAUSED, Phase.STOPPED):
             self._add("journal.phase", entry, f"resumed: the campaign is {phase.value}, neither paused nor stopped")
-        if isinstance(entry, Paused | Stopped | Finished) and phase is Phase.FINISHED:
+        if isinstance(entry, Paused | Stopped | Finished | Drained) and phase is Phase.FINISHED:
             self._add("journal.phase", entry, f"{entry.type}: the campaign had ended before")
         if isinstance(entry, Stopped | Finished) and self._state.live:
             trial, attempt = next(iter(self._state.live))
@@ -101,7 +109,9 @@ class _Journal:
 
     def _check_submitting(self, entry: Submitting) -> None:
         """An attempt is the first one of its trial, or follows one that ended and is retried; names are unique."""
+        drained = {node: each.seq for node, each in self._state.drained.entries.items()}
         for record in entry.attempts:
+            self._drained[record.trial, record.attempt] = drained
             trial = self._state.trials.get(record.trial)
             if trial is not None and record.trial not in self._state.retries:
                 last = trial.attempts[-1]
@@ -139,6 +149,17 @@ class _Journal:
                 what = f"attempt {key[1]} of trial {key[0]} has the job of attempt {other[1]} of trial {other[0]}"
                 self._add("attempt.job", entry, f"{job.job}: {what}")
 
+    def _check_agents(self, entry: Submitted) -> None:
+        """No attempt is placed on a node that was drained before the attempt, and has been so since."""
+        state = self._state
+        for job in entry.jobs if state.drained.entries else ():
+            agents = [state.workforce.agents[name] for name in agents_in(job.job) if name in state.workforce.agents]
+            before = self._drained[job.trial, job.attempt]
+            for node in state.drained.among(agent.record.host for agent in agents):
+                if before.get(node) == state.drained.entries[node].seq:
+                    why = f"attempt {job.attempt} of trial {job.trial} is placed on {node}, which had been drained"
+                    self._add("campaign.drained", entry, why)
+
     def _check_finished(self, entry: Finished) -> None:
         """A campaign ends by its deadline, or when nothing is left to do."""
         if entry.by_deadline:
@@ -151,6 +172,15 @@ class _Journal:
             if state.retries:
                 why += f", and trial {min(state.retries)} was to be retried"
             self._add("campaign.finished", entry, f"{why}; the settings have max_trials: {most}")
+
+    def _check_left(self, entry: Cancelling) -> None:
+        """Attempts are cancelled as PREEMPTED, which costs no attempt, only because of drained nodes."""
+        state = self._state
+        for each in entry.attempts:
+            attempt = state.live[AttemptKey(each.trial, each.attempt)]
+            if not must_leave(state.drained, attempt, state.workforce.agents):
+                why = f"attempt {each.attempt} of trial {each.trial} is cancelled as PREEMPTED, and need leave no node"
+                self._add("campaign.drained", entry, why)
 
     def _check_deadline(self, entry: Entry, what: str) -> None:
         """What the deadline causes is not earlier than the deadline."""

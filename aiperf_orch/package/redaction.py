@@ -28,6 +28,7 @@ from aiperf_orch.records.journal import (
     AttemptEnd,
     Began,
     Created,
+    Drained,
     Ended,
     Entry,
     EventsFile,
@@ -49,7 +50,7 @@ _ASSIGNED: Final = re.compile(r"""\b\w+=["']?([^\s"']{6,})""")
 _HOSTS: Final = frozenset({"host", "hosts", "nodes"})
 """Fields of records that contain only a host name."""
 _USERS: Final = frozenset({"user", "owner"})
-"""Fields of an accounted job that contain only a user name."""
+"""Fields of records and of accounted jobs that contain only a user name."""
 _VERIFIED: Final = frozenset({"name", "start", "end", "exit_code"})
 """Fields of an accounted job that `verify` checks and that contain no name of a host or user."""
 _TEXTS: Final = frozenset({"device", "message", "reason", "state", "exit_code"})
@@ -99,9 +100,11 @@ class Redactor:
             return ",".join(map(self._agent, agents))
         if self.names and key in _HOSTS:
             return self.names.host(text)
+        if self.names and key in _USERS:
+            return self.names.user(text)
         if self.names and key == "job":
             return self.names.job(text)
-        return self.text(text) if key in _TEXTS | _HOSTS | {"job"} else text
+        return self.text(text) if key in _TEXTS | _HOSTS | _USERS | {"job"} else text
 
     def _agent(self, name: str) -> str:
         """Redact the host in the name of an agent, so that a name of this form remains."""
@@ -244,6 +247,10 @@ def names_of(
             names.add_host(entry.host)
         if isinstance(entry, SettingsChanged):
             names.add_users([entry.user])
+        if isinstance(entry, Drained):
+            names.add_users([entry.user])
+            for host in (entry.host, *entry.nodes):
+                names.add_host(host)
         for job in entry.jobs if isinstance(entry, Submitted | Allocated) else ():
             if not agents_in(job.job):
                 names.add_job(job.job)

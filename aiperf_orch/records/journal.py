@@ -10,6 +10,7 @@ from aiperf_orch.records.agents import AgentName
 from aiperf_orch.records.base import EndReason, Error, JobName, Natural, Operations, Positive, Record, Sha256, Version
 from aiperf_orch.records.operations import OperationsPerImage
 from aiperf_orch.records.plan import Plan
+from aiperf_orch.records.requests import RequestId
 from aiperf_orch.records.trial import Hyperparameters
 from aiperf_orch.util.units import NumberOnly, Timestamp
 
@@ -346,6 +347,27 @@ class SettingsChanged(_Entry):
     changes: Annotated[list[SettingChange], Field(min_length=1)]
 
 
+class Drained(_Entry):
+    """An administrator took nodes out of use for further trials, or with `undo` back into use.
+
+    Attributes:
+        request: Name of the request.
+        user: User who made it.
+        host: Machine on which it was made.
+        nodes: The nodes.
+        now: Whether trials that run on them end, too, as PREEMPTED, and go on elsewhere.
+        undo: Whether the nodes may get trials again.
+    """
+
+    type: Literal["drained"] = "drained"
+    request: RequestId
+    user: str
+    host: str
+    nodes: Annotated[list[str], Field(min_length=1)]
+    now: bool = False
+    undo: bool = False
+
+
 class Paused(_Entry):
     """Nothing is submitted until an administrator resumes the campaign."""
 
@@ -388,6 +410,7 @@ Entry = (
     | Left
     | AllocationEnded
     | SettingsChanged
+    | Drained
     | Paused
     | Resumed
     | Stopped

@@ -17,12 +17,25 @@ GREETING: Final = "greeting"
 SEEN: Final = "seen"
 ANSWER: Final = "answer"
 DATA: Final = "data.json"
+SETTINGS: Final = "settings.json"
+DATA_INDEX: Final = "data.index"
+"""Listing of the data set, which the first node that is checked makes."""
 _PACKAGES: Final = ("aiperf-orch", "numpy", "pydantic", "submitit", "torch")
 
 
 def report_name(rank: int) -> str:
     """Name of the file with a task's report."""
     return f"report-{rank}.json"
+
+
+def node_check_name(host: str) -> str:
+    """Name of the file with a node's report to `check --every-node`."""
+    return f"node-{host}.json"
+
+
+def address_name(host: str) -> str:
+    """Name of the file that says where a node listens while it is checked."""
+    return f"address-{host}.json"
 
 
 class ProbeStep(Record):
@@ -67,6 +80,50 @@ class NodeReport(Record):
     visible_gpus: str | None
     driver_gpus: list[str] | None
     loading: LoadingReport | None
+
+
+class DiskReport(Record):
+    """Local disk of a node: the folder that trials use, its free bytes, and why nothing can be written there."""
+
+    path: str
+    free: Natural
+    fault: str = ""
+
+
+class TrainingReport(Record):
+    """A few steps of training on a node.
+
+    `first_step` is the seconds from the start of the interpreter to the end of the first step, and `steps_per_second`
+    the rate of the steps after it; None where training did not get that far, for the reason `fault`.
+    """
+
+    first_step: float | None = None
+    steps_per_second: float | None = None
+    fault: str = ""
+
+
+class PeerReport(Record):
+    """Connection of a node to another one: seconds until it answered, and why it did not."""
+
+    host: str
+    seconds: float
+    fault: str = ""
+
+
+class NodeCheck(Record):
+    """Report of a node to `check --every-node`.
+
+    `host` is the node's name as the scheduler has it. `products_per_second` is the rate of a small matrix product on
+    one core. `training` is None where the trainer is not torch. `peers` are the other nodes that were there at the same
+    time, at most a few.
+    """
+
+    host: str
+    report: NodeReport
+    disk: DiskReport
+    products_per_second: float
+    training: TrainingReport | None
+    peers: list[PeerReport]
 
 
 def installed_versions() -> dict[str, str]:

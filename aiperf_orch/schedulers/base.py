@@ -111,7 +111,8 @@ class JobRequest:
         campaign: the campaign directory.
         command: program and arguments that the job runs.
         time_limit: in seconds; None is the limit of the settings.
-        exclude: hosts that the job must not get.
+        exclude: hosts that the job should not get; it may get them where there are no others.
+        drained: hosts that the job must not get, since an administrator drained them.
         after: id of a job that must have ended, for any reason, before this one may start; None without a dependency.
         spec: the trial's specification; None for a job that is no trial.
         spec_sha256: SHA-256 of the specification, as the journal has it.
@@ -124,6 +125,7 @@ class JobRequest:
     command: tuple[str, ...]
     time_limit: float | None = None
     exclude: tuple[str, ...] = ()
+    drained: tuple[str, ...] = ()
     after: str | None = None
     spec: Path | None = None
     spec_sha256: str | None = None
@@ -236,6 +238,17 @@ class Scheduler(ABC):
         Args:
             former: scheduler of the same campaign in the same process, none of whose calls runs.
         """
+
+    def set_drained(self, nodes: Collection[str]) -> None:  # noqa: B027  batch jobs have `JobRequest.drained`
+        """Place nothing more on these nodes, until the next call; only schedulers that place jobs themselves need it.
+
+        Args:
+            nodes: all nodes that are drained, by the names that the administrator gave.
+        """
+
+    def node_names(self) -> Collection[str] | None:
+        """Return the names of the nodes that jobs may get; None where the scheduler has no inventory of them."""
+        return None
 
     def free_places(self) -> int | None:
         """Return how many more jobs may be submitted now, those that would wait included; None without a limit.

@@ -40,7 +40,7 @@ def slurm_script(settings: SlurmSettings, template: str, requests: Sequence[JobR
         elements=elements,
         time_limit=format_clock_time(limit, days=True),
         seconds=int(limit),
-        exclude=",".join([*([settings.exclude] if settings.exclude else []), *first.exclude]),
+        exclude=",".join([*([settings.exclude] if settings.exclude else []), *first.drained, *first.exclude]),
         after=first.after,
         site=settings,
         warn_before=int(settings.warn_before),

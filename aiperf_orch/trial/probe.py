@@ -60,25 +60,37 @@ def main(arguments: list[str] | None = None) -> int:
         print(_load(options.folder / DATA).to_line())
         return 0
     allocation = Allocation.from_environment()
-    greeting = _read_when_present(options.folder / GREETING)
-    answered = _time_answer(options.folder, greeting) if allocation.rank == 0 and greeting is not None else None
-    report = NodeReport(
+    report = examine_node(options.folder, allocation, str(allocation.rank), load=options.data)
+    replace_file(options.folder / report_name(allocation.rank), report.to_line().encode())
+    return 0
+
+
+def examine_node(folder: Path, allocation: Allocation, name: str, *, load: bool) -> NodeReport:
+    """Examine this node as a trial would find it.
+
+    Args:
+        folder: Directory of the greeting.
+        allocation: Allocation of this task.
+        name: Name of this task that no other one in the folder has.
+        load: Whether torch and the data set are loaded.
+    """
+    greeting = _read_when_present(folder / GREETING)
+    answered = _time_answer(folder, greeting) if allocation.rank == 0 and greeting is not None else None
+    return NodeReport(
         rank=allocation.rank,
         host=socket.gethostname(),
         job=allocation.job,
         greeting=greeting,
         answered=answered,
-        clock_skew=_clock_skew(options.folder, allocation.rank),
+        clock_skew=_clock_skew(folder / f"clock-{name}"),
         cores=len(os.sched_getaffinity(0)),
         python=platform.python_version(),
         versions=installed_versions(),
         package=_time_import("aiperf_orch.trial.__main__"),
         visible_gpus=next((os.environ[name] for name in _VISIBLE_GPU_VARIABLES if name in os.environ), None),
         driver_gpus=_driver_gpus(),
-        loading=_time_loading(options.folder) if options.data else None,
+        loading=_time_loading(folder) if load else None,
     )
-    replace_file(options.folder / report_name(allocation.rank), report.to_line().encode())
-    return 0
 
 
 def _read_when_present(path: Path) -> str | None:
@@ -101,8 +113,7 @@ def _time_answer(folder: Path, greeting: str) -> float | None:
     return round(time.monotonic() - start, 3) if answer == greeting else None
 
 
-def _clock_skew(folder: Path, rank: int) -> float:
-    path = folder / f"clock-{rank}"
+def _clock_skew(path: Path) -> float:
     before = time.time()
     path.touch(exist_ok=False)
     return clock_ahead(before, path.stat().st_mtime, time.time())
@@ -128,7 +139,7 @@ def _driver_gpus() -> list[str] | None:
 def _time_import(module: str) -> ProbeStep:
     """Start a new interpreter that imports a module; return its seconds and the number of opened files."""
     start = time.monotonic()
-    fault, output = _run_python(count_opened_files.__file__, module)
+    fault, output = run_python(count_opened_files.__file__, module)
     seconds = _seconds_since(start)
     return ProbeStep(seconds=seconds, fault=fault, files=int(output) if output.strip().isdigit() else None)
 
@@ -136,7 +147,7 @@ def _time_import(module: str) -> ProbeStep:
 def _time_loading(folder: Path) -> LoadingReport:
     """Load torch and the data set in a new interpreter."""
     start = time.monotonic()
-    fault, output = _run_python("-m", "aiperf_orch.trial.probe", str(folder), "--load")
+    fault, output = run_python("-m", "aiperf_orch.trial.probe", str(folder), "--load")
     seconds = _seconds_since(start)
     if not fault:
         try:
@@ -146,7 +157,7 @@ def _time_loading(folder: Path) -> LoadingReport:
     return LoadingReport(torch=ProbeStep(seconds=seconds, fault=fault))
 
 
-def _run_python(*arguments: str) -> tuple[str, str]:
+def run_python(*arguments: str) -> tuple[str, str]:
     """Run a process of this interpreter; return why it failed (empty if it did not), and its output."""
     try:
         done = subprocess.run(

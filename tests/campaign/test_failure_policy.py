@@ -42,6 +42,25 @@ def attempts(text):
     return found
 
 
+@pytest.mark.parametrize("number", [1, 2, 10])
+def test_attempts_that_leave_drained_nodes_do_not_count(number):
+    tried = attempts(" ".join(["PREEMPTED"] * number + ["live"]))
+    assert is_final(EndReason.PREEMPTED, tried, 2, progressed=False)  # as a batch system preempts it
+    for attempt in tried:
+        attempt.cancelling = EndReason.PREEMPTED
+    assert not is_final(EndReason.PREEMPTED, tried, 2, progressed=False)
+    assert not is_final(EndReason.TRIAL_ERROR, tried, 2, progressed=False)
+    assert is_final(EndReason.TRIAL_ERROR, tried, 1, progressed=False)
+
+
+def test_an_attempt_that_leaves_a_drained_node_does_not_pause_an_unproven_campaign():
+    end = end_of("PREEMPTED", final=False)
+    trials = {0: trial_state(0, [attempt_state(reason="PREEMPTED")])}
+    assert pause_reason([end], trials, FailureStreak(), 10, proven=False) is not None
+    trials[0].attempts[0].cancelling = EndReason.PREEMPTED
+    assert pause_reason([end], trials, FailureStreak(), 10, proven=False) is None
+
+
 def test_the_policy_knows_every_end_reason():
     assert set(CONSEQUENCES) == set(EndReason)
     assert {reason.value for reason in EndReason if CONSEQUENCES[reason] is Consequence.PAUSE} == {

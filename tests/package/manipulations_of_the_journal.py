@@ -68,6 +68,36 @@ def _cancelled_by_the_deadline(package: Any, _: Path) -> None:
     package.journal(change)
 
 
+def _drained(entries: list[dict[str, Any]], place: int, **fields: Any) -> None:
+    """Nodes are drained before the entry with this number."""
+    made = {"request": "0" * 16, "user": "ann", "host": "login1", "nodes": ["n1"], "now": False, "undo": False}
+    entries.insert(place, {**_bare(entries[place - 1]), "type": "drained", **made, **fields})
+
+
+def _drained_after_its_end(entries: list[dict[str, Any]]) -> None:
+    _drained(entries, len(entries))
+
+
+def _preempted(host: str | None, **fields: Any) -> Change:
+    """The last trial is cancelled as for a drained node, and ends as it did.
+
+    Args:
+        host: The node that is drained before that, `its` the one of the trial; None where none is.
+        fields: Other fields of that entry.
+    """
+
+    def change(entries: list[dict[str, Any]]) -> None:
+        ended = _entry(entries, "ended", -1)
+        place = entries.index(ended)
+        if host is not None:
+            node = ended["attempts"][0]["hosts"][0] if host == "its" else host
+            _drained(entries, place, nodes=[node], **fields)
+        line = {**_bare(ended), "type": "cancelling", "attempts": [{"trial": 3, "attempt": 1}], "reason": "PREEMPTED"}
+        entries.insert(entries.index(ended), line)
+
+    return change_journal(change)
+
+
 def _finished_before_its_deadline(package: Any, _: Path) -> None:
     package.journal(lambda entries: entries[-1].update(by_deadline=False, reason="its 4 trials have ended"))
 
@@ -163,6 +193,21 @@ _ROWS: dict[str, _Row] = {
     ),
     "a trial cancelled by the deadline before it": (
         _cancelled_by_the_deadline, "campaign.duration", "journal.jsonl:22", "cancelling: CAMPAIGN_ENDED",
+    ),
+    "drained after its end": (
+        change_journal(_drained_after_its_end), "journal.phase", "journal.jsonl:24", "drained: the campaign had ended",
+    ),
+    "a trial that leaves although no node is drained": (
+        _preempted(None), "campaign.drained", "journal.jsonl:22", "and need leave no node",
+    ),
+    "a trial that leaves another node than the drained one": (
+        _preempted("other", now=True), "campaign.drained", "journal.jsonl:23", "and need leave no node",
+    ),
+    "a running trial that leaves although it may go on": (
+        _preempted("its"), "campaign.drained", "journal.jsonl:23", "and need leave no node",
+    ),
+    "a trial that leaves a node that is not drained any more": (
+        _preempted("its", now=True, undo=True), "campaign.drained", "journal.jsonl:23", "and need leave no node",
     ),
     "finished before its deadline": (
         _finished_before_its_deadline, "campaign.finished", "journal.jsonl:23", "the settings have max_trials: None",

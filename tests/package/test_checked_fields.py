@@ -112,6 +112,10 @@ CHECKED: dict[str, dict[str, str]] = {
     "AllocationEnd": {"name": "journal.order", "reason": _FREE, "message": _FREE},
     "SettingsChanged": {"type": _READ, "user": _FREE, "host": _OWN, "changes": "settings.change"},
     "SettingChange": {"key": "settings.change", "before": "settings.before", "after": "settings.change"},
+    "Drained": {
+        "type": "journal.phase", "request": "none: it only names the request", "user": _OWN, "host": _OWN,
+        **dict.fromkeys(("nodes", "now", "undo"), "campaign.drained"),
+    },
     "Paused": {"type": "journal.phase", "reason": _FREE},
     "Resumed": {"type": "journal.phase"},
     "Stopped": {"type": "journal.open"},

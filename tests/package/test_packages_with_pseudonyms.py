@@ -15,6 +15,7 @@ import pytest
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.package.packing import write_package
 from aiperf_orch.package.verify import verify
+from aiperf_orch.records.journal import Drained
 
 Change = Callable[[str, str], str]
 _SLURM = {
@@ -183,3 +184,17 @@ def test_names_in_the_system_section_are_kept_with_a_warning(make_true: Any, tmp
         "system.contact: contains the name of a host, a domain or a user, and is packed unchanged: alice@"
     )
     assert verify(tmp_path / "p.tar.gz").verified
+
+
+def test_drained_nodes_and_who_drained_them_have_pseudonyms(make_true: Any, tmp_path: Path, alice: None) -> None:
+    made = make_true()
+    place = ["n77.example.org", "n1.example.org"]
+    made.write(Drained, request="0" * 16, user="bob", host="login7.example.org", nodes=place, now=True)
+    package = tmp_path / "p.tar.gz"
+    write_package(made.directory, package, with_pseudonyms=True)
+    assert _names_found(package, ["bob", "login7", "n1", "n77"]) == set()
+    journal = next(text for name, text in _unpacked(package).items() if name.endswith("journal.jsonl"))
+    drained = json.loads(journal.splitlines()[-1])
+    began = json.loads(next(line for line in journal.splitlines() if '"began"' in line))
+    assert drained["nodes"][1] == began["attempts"][0]["hosts"][0]
+    assert re.fullmatch(r"user-\d+", drained["user"])

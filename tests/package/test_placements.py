@@ -12,7 +12,7 @@ import pytest
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.package.packing import write_package
 from aiperf_orch.package.verify import verify
-from aiperf_orch.records.journal import SEARCH_EXHAUSTED, Finished, Opened
+from aiperf_orch.records.journal import SEARCH_EXHAUSTED, Drained, Finished, Opened
 from package.package_changes import shift
 from package_fixtures import TRUE_SETTINGS, TamperedPackage
 from placed_campaign import PlacedCampaignBuilder
@@ -60,11 +60,39 @@ def test_private_values_in_names_of_agents_are_hashed(tmp_path: Path) -> None:
     made = build_placed_campaign(tmp_path / "campaign", {**SLURM, "account": "projectx-7"})
     made.join("projectx-7-node.1", -5)
     made.run_on("projectx-7-node.1", 0, 9, at=0)
+    made.write(Drained, request="0" * 16, user="projectx-7", host="login1", nodes=["projectx-7-node"])
     made.leave("projectx-7-node.1", 10)
     made.write(Finished, at=20, reason=SEARCH_EXHAUSTED, by_deadline=False)
     write_package(made.directory, tmp_path / "p.tar.gz", with_pseudonyms=False)
     assert _faults(tmp_path / "p.tar.gz") == []
     assert b"projectx" not in b"".join(TamperedPackage(tmp_path / "p.tar.gz").files.values())
+
+
+@pytest.mark.parametrize(
+    ("entries", "fault"),
+    [
+        pytest.param([("n1", False)], True, id="drained before the trial"),
+        pytest.param([("n2", False)], False, id="another node"),
+        pytest.param([("n1", False), ("n1", True)], False, id="drained, and back"),
+        pytest.param([], False, id="drained after the trial was submitted"),
+    ],
+)
+def test_no_trial_is_placed_on_a_node_that_was_drained_before(
+    tmp_path: Path, entries: list[tuple[str, bool]], fault: bool
+) -> None:
+    made = build_placed_campaign(tmp_path / "campaign", SLURM)
+    made.join("n1.1", -5)
+    for number, (node, undo) in enumerate(entries):
+        made.write(Drained, request=f"{number:016x}", user="ann", host="login1", nodes=[node], undo=undo)
+    made.run_on("n1.1", 0, 9, at=0)
+    if not entries:
+        made.write(Drained, request="0" * 16, user="ann", host="login1", nodes=["n1"])
+    made.leave("n1.1", 10)
+    made.write(Finished, at=20, reason=SEARCH_EXHAUSTED, by_deadline=False)
+    write_package(made.directory, tmp_path / "p.tar.gz", with_pseudonyms=False)
+    found = [each for each in _faults(tmp_path / "p.tar.gz") if each.startswith("campaign.drained")]
+    assert len(found) == fault
+    assert len(_faults(tmp_path / "p.tar.gz")) == fault
 
 
 def _begin(name: str, **fields: Any) -> Change:

@@ -162,6 +162,17 @@ def test_nodes_are_avoided_as_long_as_others_exist(scheduler, job):
     assert "AIPERF_ORCH_HOSTS" in log_of(scheduler, anywhere)
 
 
+def test_drained_nodes_stay_excluded_where_no_other_node_is_left(scheduler, job):
+    every = ("n1", "n2", "n3", "n4")
+    request, nowhere = (
+        replace(job("drain-00000-1", *every), drained=every[:3]),
+        replace(job("gone-00000-1"), drained=every),
+    )
+    submitted(scheduler, request)
+    assert "('AIPERF_ORCH_HOSTS', 'n4')" in log_of(scheduler, request)
+    assert scheduler.submit([nowhere]).jobs == {}
+
+
 @pytest.mark.parametrize(
     "directive", ["--export=NONE", "--export=NIL", "--ntasks-per-node=2", "--export=ALL,SLURM_JWT=x"]
 )

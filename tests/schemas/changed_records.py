@@ -14,8 +14,8 @@ from schemas.validation import ecma_pattern, schema_of
 SCHEDULERS = ("local", "slurm", "pbs", "agents")
 # a text for each pattern of a schema
 TEXTS = (
-    "0" * 64, "0" * 32, "sha256:" + "0" * 64, "2026-01-02T03:04:05.678Z", "90s", "qk3f9-w00001[3]", "qk3f9", "n1.1",
-    "torch", "2.11.0+cpu", "x", "campaign.duration",
+    "0" * 64, "0" * 32, "0" * 16, "sha256:" + "0" * 64, "2026-01-02T03:04:05.678Z", "90s", "qk3f9-w00001[3]", "qk3f9",
+    "n1.1", "torch", "2.11.0+cpu", "x", "campaign.duration",
 )  # fmt: skip
 ANYTHING: tuple[Any, ...] = (
     *(None, True, False, 0, 1, 2, -1, 1.0, 0.5, 1.5, -0.5, 10**9 + 1, 2**63, 10**59, 10**60, 1e30, 10**400),

@@ -24,7 +24,7 @@ from aiperf_orch.schedulers.base import (
 from aiperf_orch.schedulers.batch_scripts import PBS_EARLY_LOG, pbs_script
 from aiperf_orch.schedulers.batching import submit_groups
 from aiperf_orch.schedulers.command import CommandResult, run_command
-from aiperf_orch.schedulers.pbs import qstat
+from aiperf_orch.schedulers.pbs import inventory, qstat
 from aiperf_orch.schedulers.pbs.error_messages import PbsErrorClass, classify, make_error
 from aiperf_orch.schedulers.pbs.job_lookup import complete_output, look_up_jobs
 from aiperf_orch.schedulers.pbs.job_status import accounted_job, end_of, status_of
@@ -80,6 +80,11 @@ class PbsScheduler(Scheduler):
     def submit(self, requests: Sequence[JobRequest]) -> SubmitResult:
         """Submit jobs, one qsub each; a job whose predecessor is gone is submitted without a dependency."""
         return submit_groups(requests, self._submit)
+
+    def node_names(self) -> Collection[str] | None:
+        """Return the names of the complex's hosts; None where pbsnodes is not permitted."""
+        result = run_command(inventory.nodes_command(), timeout=self._settings.command_timeout)
+        return [node.name for node in inventory.parse_nodes(result.output)] if result.status == 0 else None
 
     def release_resources(self, names: Collection[str]) -> None:
         """Do nothing: PBS frees an allocation itself."""

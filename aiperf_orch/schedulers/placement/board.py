@@ -14,6 +14,7 @@ from time import monotonic
 from typing import Final
 
 from aiperf_orch.campaign.agent_files import HeartbeatReader, agent_names, follow_log, follow_orders
+from aiperf_orch.campaign.drained_nodes import is_same_node
 from aiperf_orch.campaign.layout import Layout
 from aiperf_orch.records.agents import AgentLine, Dismiss, Exited, Order, Place, Started, Stop
 from aiperf_orch.records.journal import AgentLeave
@@ -44,6 +45,7 @@ class AgentBoard:
         lock: Held while what is known is read or changed, never while a file is.
         opened: Number of files that were opened, and folders that were listed.
         interval: Seconds between two reads of an agent's files that nothing asks for.
+        drained: Nodes whose agents get no attempts.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class AgentBoard:
         """
         self._layout, self.interval, self._lost_after, self._clock = layout, interval, lost_after, clock
         self.lock = RLock()
+        self.drained: frozenset[str] = frozenset()
         self.opened = 0
         self._reading = Lock()
         self._pace = 0.0  # seconds between two reads of an agent, at most
@@ -183,6 +186,7 @@ class AgentBoard:
             and not agent.damage
             and agent.is_alive
             and agent.silent_for <= _SILENT_HEARTBEATS * self.interval
+            and not any(is_same_node(node, agent.host) for node in self.drained)
         )
 
     # reading; the caller holds `_reading`

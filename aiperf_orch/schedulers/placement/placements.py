@@ -114,6 +114,13 @@ class Placement:
         never = any(self._is_returned(name, holders) or self._is_gone(name, holders) for name in self.agents)
         return never and bool(self.open_agents(holders))
 
+    def refusal(self, holders: Mapping[str, Holder]) -> str:
+        """Why living agents did not start it although it was not stopped; empty where that is no refusal."""
+        if self.killed or any((holder := holders.get(name)) is None or holder.gone for name in self.agents):
+            return ""
+        messages = {name: exited.message for name, exited in self.exited.items() if not exited.started}
+        return next((f"agent {name}: {message}" for name, message in messages.items() if message), "")
+
     def _is_returned(self, name: str, holders: Mapping[str, Holder]) -> bool:
         """Whether it certainly never started on an agent, and never will."""
         if name in self.exited:

@@ -84,6 +84,14 @@ class PlacementScheduler(Scheduler):
         """Permit to write orders, which state the generation of the controller's lock."""
         self._generation = generation
 
+    def set_drained(self, nodes: Collection[str]) -> None:
+        """Place nothing more on agents of these nodes."""
+        self.board.drained = frozenset(nodes)
+
+    def node_names(self) -> Collection[str] | None:
+        """Return the names of the nodes that allocations may get."""
+        return self.batch.node_names() if self.batch else None
+
     def free_places(self) -> int | None:
         """Return how many more attempts may be placed now, those that would wait on an agent included, at most 200."""
         with self.board.lock:
@@ -282,7 +290,7 @@ class PlacementScheduler(Scheduler):
             if present is not None and present.stage(agents) is not Stage.RETURNED:
                 done.jobs[request.name] = present.job
                 continue
-            refusals = [message for each in earlier if (message := _refusal(each, agents))]
+            refusals = [message for each in earlier if (message := each.refusal(agents))]
             if len(refusals) >= _REFUSALS:
                 done.postponed[request.name] = refusals[-1]
                 continue
@@ -408,11 +416,3 @@ def _seconds_left(agent: BoardAgent) -> float:
     """Seconds until its allocation ends; infinite where that is not known."""
     ends_at = agent.begin.ends_at if agent.begin else None
     return (ends_at - now()).total_seconds() if ends_at else math.inf
-
-
-def _refusal(placement: Placement, agents: Mapping[str, BoardAgent]) -> str:
-    """Why living agents did not start an attempt that was not stopped; empty where that is no refusal."""
-    if placement.killed or any((agent := agents.get(name)) is None or agent.gone for name in placement.agents):
-        return ""
-    messages = {name: exited.message for name, exited in placement.exited.items() if not exited.started}
-    return next((f"agent {name}: {message}" for name, message in messages.items() if message), "")

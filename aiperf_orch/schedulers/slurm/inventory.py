@@ -132,6 +132,16 @@ def nodes_command(cluster: str | None) -> list[str]:
     return ["sinfo", "--all", "--noheader", "--exact", f"--format={_NODE_FORMAT}", *on_cluster(cluster)]
 
 
+def node_names_command(cluster: str | None) -> list[str]:
+    """List the names of all nodes, one on each line for each of their partitions."""
+    return ["sinfo", "--all", "--noheader", "--Node", "--format=%N", *on_cluster(cluster)]
+
+
+def parse_node_names(output: str) -> list[str]:
+    """Parse the output of `node_names_command`: each name once."""
+    return list(dict.fromkeys(name for line in output.split("\n") if (name := line.strip()) and " " not in name))
+
+
 def parse_nodes(output: str) -> Iterator[NodeGroup]:
     """Parse sinfo's output; lines of another format are skipped."""
     for line in output.split("\n"):

@@ -23,7 +23,7 @@ from aiperf_orch.schedulers.base import (
 from aiperf_orch.schedulers.batch_scripts import slurm_script
 from aiperf_orch.schedulers.batching import submit_groups
 from aiperf_orch.schedulers.command import CommandResult, checked_output, run_command
-from aiperf_orch.schedulers.slurm import squeue
+from aiperf_orch.schedulers.slurm import inventory, squeue
 from aiperf_orch.schedulers.slurm.error_messages import ErrorClass, classify, is_retrying
 from aiperf_orch.settings.schedulers import SlurmSettings
 from aiperf_orch.util.errors import (
@@ -81,7 +81,7 @@ class SlurmScheduler(Scheduler):
     def _submit(self, group: Sequence[JobRequest]) -> str:
         """Submit one job, or elements of one array; without excluded nodes where Slurm refuses them.
 
-        Without the excluded ones too few nodes may remain.
+        Without the excluded ones too few nodes may remain. Drained nodes stay excluded.
         """
         try:
             return self._executor(group).submit_all()
@@ -89,6 +89,10 @@ class SlurmScheduler(Scheduler):
             if not any(request.exclude for request in group):
                 raise
         return self._executor([replace(request, exclude=()) for request in group]).submit_all()
+
+    def node_names(self) -> Collection[str]:
+        """Return the names of all nodes of the cluster."""
+        return inventory.parse_node_names(self._output(inventory.node_names_command(self._settings.cluster)))
 
     def array_limit(self) -> int:
         """Return MaxArraySize; indices of elements are less than it."""

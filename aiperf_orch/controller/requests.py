@@ -1,0 +1,100 @@
+"""Requests of commands to the running controller: each is journalled, carried out and answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from aiperf_orch.campaign.drained_nodes import must_leave, nodes_to_change
+from aiperf_orch.campaign.requests import PendingRequest, answer_request, pending_requests
+from aiperf_orch.campaign.state import CampaignState, Phase
+from aiperf_orch.controller.attempt_monitor import LiveAttempt
+from aiperf_orch.controller.locked_campaign import HeldCampaign
+from aiperf_orch.records.journal import Drained
+from aiperf_orch.records.requests import Answer, DrainRequest
+from aiperf_orch.schedulers.base import Scheduler
+from aiperf_orch.settings.drainable import why_not_drainable
+from aiperf_orch.util.errors import AiperfError
+from aiperf_orch.util.units import now
+
+
+class RequestHandler:
+    """Carries out the requests to the controller of a campaign, those that an earlier controller left included."""
+
+    def __init__(self, campaign: HeldCampaign, scheduler: Scheduler, warn: Callable[[str], None]) -> None:
+        """Begin with the nodes that the journal says are drained.
+
+        Args:
+            campaign: The campaign.
+            scheduler: Scheduler of its trials.
+            warn: Receives messages for the user.
+        """
+        self._campaign, self._scheduler, self._warn = campaign, scheduler, warn
+        if campaign.state.drained.entries:
+            scheduler.set_drained(campaign.state.drained.entries)
+
+    def step(self, attempts: Iterable[LiveAttempt]) -> list[LiveAttempt]:
+        """Carry out and answer all requests; one whose answer cannot be written is answered at a later step.
+
+        Returns:
+            Those of the live attempts that are to be cancelled because of drained nodes. Attempts that are being
+            cancelled, or will be submitted with these nodes excluded, are not among them.
+        """
+        for pending in pending_requests(self._campaign.directory):
+            answer = carry_out(self._campaign, pending)
+            if isinstance(pending.request, DrainRequest):
+                self._scheduler.set_drained(self._campaign.state.drained.entries)
+            try:
+                answer_request(self._campaign.directory, answer)
+            except AiperfError as error:
+                self._warn(f"a request was not answered: {error}")
+            else:
+                self._warn(f"request {answer.id}: {answer.message}")
+        state = self._campaign.state
+        if not state.drained.requests:
+            return []
+        return [
+            live
+            for live in attempts
+            if live.attempt.cancelling is None
+            and live.unsubmitted is None
+            and must_leave(state.drained, live.attempt, state.workforce.agents)
+        ]
+
+
+def carry_out(campaign: HeldCampaign, pending: PendingRequest) -> Answer:
+    """Journal what a request demands, unless that has been done or is not possible; returns the answer."""
+    request = pending.request
+    if request is None:
+        message = "the request cannot be read: repeat it with the version of aiperf-orch that the controller has"
+        return Answer(id=pending.id, accepted=False, message=message, time=now())
+    reason = why_not_drainable(campaign.directory.settings.scheduler)
+    if campaign.state.phase is Phase.FINISHED:
+        reason = "the campaign is finished"
+    if reason is not None:
+        return Answer(id=request.id, accepted=False, message=reason, time=now())
+    if request.id not in campaign.state.drained.requests:
+        nodes = nodes_to_change(campaign.state.drained, request)
+        if nodes:
+            campaign.append(
+                Drained,
+                request=request.id,
+                user=request.user,
+                host=request.host,
+                nodes=nodes,
+                now=request.now,
+                undo=request.undo,
+            )
+    return Answer(id=request.id, accepted=True, message=describe(campaign.state, request), time=now())
+
+
+def describe(state: CampaignState, request: DrainRequest) -> str:
+    """What a request that was carried out means for the campaign's trials."""
+    nodes = ", ".join(dict.fromkeys(request.nodes))
+    leaving = [each for each in state.live.values() if must_leave(state.drained, each, state.workforce.agents)]
+    running = sum(attempt.began is not None for attempt in leaving)
+    effects = ["may get trials again" if request.undo else "no further trial begins there"]
+    if running:
+        effects.append(f"{running} trial(s) end there and go on elsewhere")
+    if len(leaving) > running:
+        effects.append(f"{len(leaving) - running} waiting trial(s) are submitted again")
+    return f"{nodes}: {'; '.join(effects)}"
