@@ -1,5 +1,7 @@
 """Requests to the controller, and its answers, as files."""
 
+from datetime import timedelta
+
 import pytest
 
 from aiperf_orch.campaign.layout import Layout
@@ -15,15 +17,15 @@ def layout(tmp_path):
     return Layout(tmp_path)
 
 
-def leave(layout, node="n1"):
-    request = DrainRequest(**requester(), nodes=[node])
+def leave(layout, node="n1", seconds=0):
+    request = DrainRequest(**requester() | {"time": now() + timedelta(seconds=seconds)}, nodes=[node])
     leave_request(layout, request)
     return request
 
 
 def test_requests_are_found_in_the_order_of_their_times(layout):
     assert pending_requests(layout) == []
-    made = [leave(layout, f"n{number}") for number in range(5)]
+    made = [leave(layout, f"n{number}", number) for number in range(5)]
     assert [each.request for each in pending_requests(layout)] == made
     assert layout.requests_folder.stat().st_mode & 0o777 == 0o700
 

@@ -36,6 +36,7 @@ _ARGUMENTS: Final[Mapping[str, Any]] = {
     "allocation": "TAG-a00001",
     "array": "TAG-w00001",
     "node": "n17",
+    "name": "REQUEST",
 }
 """Trial, attempt, agent and so on of the files that the page shows."""
 _EXCEPT: Final = ("of_spec", "script_in")
