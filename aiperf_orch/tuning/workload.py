@@ -75,7 +75,7 @@ def networks(settings: SiteSettings, classes: int) -> dict[str, Graph]:
 
 def _link_images(root: Path, folder: Path, classes: int, images: int) -> int:
     """Make a tree of links to some images of each of the first classes; return the number of classes."""
-    names = sorted(item.name for item in (root / "train").iterdir() if item.name[0] != ".")[:classes]
+    names = sorted(item.name for item in _visible(root / "train") if item.is_dir())[:classes]
     wanted = {"train": -(-images // max(1, len(names))), "val": -(-images // (10 * max(1, len(names))))}
     for split, number in wanted.items():
         for name in names:

@@ -167,6 +167,7 @@ def test_an_image_tree_is_cut_by_links(tmp_path: Path) -> None:
             (tmp_path / "tree" / split / name).mkdir(parents=True)
             for image in range(number):
                 (tmp_path / "tree" / split / name / f"{image}.jpg").write_bytes(b"x")
+    (tmp_path / "tree" / "train" / "README").write_text("not a class")
     settings = SiteSettings.model_validate({"data": {"name": "imagenet", "path": str(tmp_path / "tree"), "classes": 2}})
     data = cut_data(settings, 8, tmp_path / "cut")
     assert (data.classes, data.path) == (2, str(tmp_path / "cut"))
