@@ -3,7 +3,7 @@
 Data goes to standard output, messages to standard error. Exit status: 0 done, 1 failed, 2 wrong use or configuration,
 3 scheduler not reachable, 4 not finished yet, 130 interrupted. Each command imports its own module, since some are
 costly to import. The commands of a committee stand in `cli_committee`, those before a campaign in `cli_planning`, those
-that change a campaign while it runs in `cli_live`.
+that change a campaign while it runs in `cli_live`, `bench-node` in `cli_node`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import click
 
 import aiperf_orch
 from aiperf_orch import cli_committee, cli_live, cli_planning
+from aiperf_orch.cli_node import bench_node
 from aiperf_orch.commands import options
 from aiperf_orch.commands.command_group import Commands
 from aiperf_orch.commands.command_output import finish
@@ -333,24 +334,7 @@ def trial(spec: Path, weights: Path | None, data: Path | None) -> None:
     run_trial(spec, weights, data)
 
 
-@main.command()
-@click.argument("site", type=click.Path(path_type=Path), required=False)
-@options.SET
-@options.TABLE_OR_JSON
-def bench_node(site: Path | None, assignments: tuple[str, ...], form: str) -> None:
-    """Measure this node, and report what limits it.
-
-    It takes about a minute. Measured are the peak of a matrix product, the rate of loading data, and the rate of
-    training ResNet-50, on one accelerator or the processor's cores. SITE names the data set and the recipe; without it
-    JPEG images are made and loaded. Exit status: 0 measured, 1 training was not possible.
-    """
-    from aiperf_orch.commands import site_options
-    from aiperf_orch.commands.bench_node import measure_node
-    from aiperf_orch.util.errors import UsageError
-
-    if assignments and site is None:
-        raise UsageError("--set: changes a site file's settings, and no SITE is given")
-    measure_node(site_options.load(site, assignments, {}) if site else None, form)
+main.add_command(bench_node)
 
 
 if __name__ == "__main__":

@@ -28,15 +28,8 @@ _PAGES = {
     },
 }
 """File of the repository -> its page in the site."""
-_BOOSTS = {
-    "reference/end-reasons.md": 8.0,
-    "reference": 2.0,
-    "start": 1.5,
-    "guides": 1.5,
-    "development": 0.5,
-    "site-files": 0.3,
-}
-"""Weight in the search, by page or folder: a setting is found in the reference before the site files that use it."""
+_BOOSTS = {"reference": 2.0, "start": 1.5, "guides": 1.5, "development": 0.5, "site-files": 0.3}
+"""Weight in the search, by folder: a setting is found in the reference before the site files that use it."""
 _SOURCES = {page: source for source, page in _PAGES.items() if page != "index.md"}
 
 
@@ -53,7 +46,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Let links to files of the repository lead to their pages."""
     uri = page.file.src_uri
-    page.meta["search"] = {"boost": _BOOSTS.get(uri, _BOOSTS.get(uri.partition("/")[0], 1.0))}
+    page.meta["search"] = {"boost": _BOOSTS.get(uri.partition("/")[0], 1.0)}
     source = _SOURCES.get(uri, f"docs/{uri}")
 
     def link(match: re.Match[str]) -> str:

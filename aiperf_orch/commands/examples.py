@@ -35,6 +35,9 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     "render": ("aiperf-orch render site.yaml",),
     "ops": ("aiperf-orch ops resnet50 --by-layer",),
     "trial": ("aiperf-orch trial campaigns/first/trials/00017.json",),
-    "bench-node": ("aiperf-orch bench-node site.yaml --format json",),
+    "bench-node": (
+        "aiperf-orch bench-node site.yaml --format json",
+        "aiperf-orch bench-node site.yaml --tune --write",
+    ),
 }
 """Command -> lines for a shell."""

@@ -21,6 +21,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from aiperf_orch.campaign.durable_files import replace_file
+from aiperf_orch.campaign.measured_trial import measured_trial
 from aiperf_orch.campaign.network_limits import seed_network
 from aiperf_orch.records.probe import DATA_INDEX, SETTINGS, DiskReport, NodeCheck, TrainingReport, node_check_name
 from aiperf_orch.settings.models import SiteSettings
@@ -115,13 +116,12 @@ def _time_training(folder: Path) -> TrainingReport:
 
 def _train(settings: SiteSettings, index: Path, started: float) -> TrainingReport:
     """Train a few steps of the seed network on the data set, in an interpreter that was started at this time."""
-    from aiperf_orch.trial.node_measurement import specification  # loads torch
-    from aiperf_orch.trial.training.torch_trainer import TorchTrainer
+    from aiperf_orch.trial.training.torch_trainer import TorchTrainer  # loads torch
 
     # the data are not copied to the node's disk, which may take longer than the check
     data = LocatedDataSettings(**settings.data.model_dump() | {"stage": None}, index=index, writes_index=True)
     batch = settings.search.first_batch_size or settings.search.batch_size[1]
-    spec = specification(seed_network(settings), data, settings.training, batch=batch, epochs=1)
+    spec = measured_trial(seed_network(settings), data, settings.training, batch=batch, epochs=1)
     times: list[float] = []
 
     def check() -> None:

@@ -22,12 +22,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from aiperf_orch.network import counts
-from aiperf_orch.network.graph import Graph
+from aiperf_orch.campaign.measured_trial import measured_trial
 from aiperf_orch.network.seeds import resnet50
 from aiperf_orch.records.events import EpochMeasurements
-from aiperf_orch.records.operations import OperationsPerImage
-from aiperf_orch.records.trial import DataRecord, Hyperparameters, TrialSpec
+from aiperf_orch.records.trial import DataRecord, TrialSpec
 from aiperf_orch.settings.models import SiteSettings, TrainingSettings
 from aiperf_orch.trial.bench_report import Bench, DataRate, MatrixProduct, TrainingRate
 from aiperf_orch.trial.data.dataset import Dataset
@@ -230,7 +228,7 @@ def _training_rate(recipe: TrainingSettings, side: int, batch: int, scale: float
     while True:
         network = resnet50((side, side, 3), classes)
         data = DataRecord(name="synthetic", image_size=side, classes=classes)
-        spec = specification(network, data, training, batch=batch, epochs=_EPOCHS)
+        spec = measured_trial(network, data, training, batch=batch, epochs=_EPOCHS)
         measured, seconds, precision = _time_last_epoch(spec, _TRAINING_TIMEOUT * scale)
         if seconds >= sufficient / 2 or classes == _MAX_CLASSES:
             break
@@ -260,25 +258,3 @@ def _time_last_epoch(spec: TrialSpec, timeout: float) -> tuple[EpochMeasurements
         start = time.monotonic()
         measured = trainer.run_epoch(spec.epochs, check)
         return measured, time.monotonic() - start, precision
-
-
-def specification(
-    network: Graph, data: DataRecord, training: TrainingSettings, *, batch: int, epochs: int
-) -> TrialSpec:
-    """Specification of a trial outside a campaign, for measurements. It never stops early."""
-    return TrialSpec(
-        campaign="bench",
-        trial=0,
-        round=0,
-        seed=0,
-        parent=None,
-        edits=[],
-        network_hash=network.hash,
-        operations=OperationsPerImage.of(counts.count(network)),
-        hyperparameters=Hyperparameters(kernel_size=3, dropout=0.0, batch_size=batch),
-        epochs=epochs,
-        patience=epochs,
-        data=data,
-        training=training,
-        network=network.to_json(),
-    )

@@ -136,7 +136,7 @@ def test_the_search_works_from_a_folder(site: Path, chromium: Chromium, tmp_path
     for query, page in (
         ("poll_interval", "settings.html"),
         ("exclude", "settings.html"),
-        ("NODE_FAILURE", "end-reasons"),
+        ("TRAINING_DIVERGED", "end-reasons"),
     ):
         found = chromium.evaluate(_SEARCH.replace("QUERY", query))
         assert page in " ".join(found), f"{query}: {found}"

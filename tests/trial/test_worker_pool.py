@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from aiperf_orch.campaign.measured_trial import measured_trial
 from aiperf_orch.network import seeds
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.records.events import NodeMeasurements
 from aiperf_orch.records.trial import DataRecord
 from aiperf_orch.settings.models import TrainingSettings
-from aiperf_orch.trial.node_measurement import specification
 from aiperf_orch.trial.runtime.allocation import Allocation
 from aiperf_orch.trial.runtime.distributed_trainer import DistributedTrainer
 from aiperf_orch.trial.runtime.json_channel import Channel
@@ -49,7 +49,7 @@ class _ScriptedPool(WorkerPool):
     ],
 )
 def test_the_most_direct_failure_is_reported(polls: list[list[Reply]], reported: Reply) -> None:
-    spec = specification(seeds.small_residual(), DataRecord(), TrainingSettings(), batch=32, epochs=1)
+    spec = measured_trial(seeds.small_residual(), DataRecord(), TrainingSettings(), batch=32, epochs=1)
     key, allocation = TrialKey("0" * 64, 1, "job", 0), Allocation.from_environment({})
     trainer = DistributedTrainer(spec, Path("spec"), key, allocation)
     trainer._pool, trainer._size = _ScriptedPool(*polls), 4

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from aiperf_orch.campaign.measured_trial import measured_trial
 from aiperf_orch.network import seeds
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.records.trial import DataRecord
@@ -18,7 +19,6 @@ from aiperf_orch.settings.models import TrainingSettings
 from aiperf_orch.trial.data.dataset import SKIPPED, Dataset
 from aiperf_orch.trial.data.listing import list_tree
 from aiperf_orch.trial.data.staging import stage_tree
-from aiperf_orch.trial.node_measurement import specification
 from aiperf_orch.trial.runtime.process_group import ProcessGroup
 from aiperf_orch.trial.runtime.trainer import TrialFailedError
 from aiperf_orch.trial.training.torch_trainer import TorchTrainer
@@ -111,7 +111,7 @@ class _OfTwo(ProcessGroup):
 
 def test_limit_of_broken_images_applies_to_all_workers_together(tree: Path) -> None:
     data = DataRecord(name="imagenet", path=str(tree), image_size=32, classes=3, loaders=0, max_broken=1)
-    spec = specification(
+    spec = measured_trial(
         seeds.small_residual((32, 32, 3), 3), data, TrainingSettings(precision="fp32"), batch=8, epochs=2
     )
     (tree / "train/cat/5.JPEG").write_bytes(b"")
