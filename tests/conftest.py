@@ -63,6 +63,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
+def _own_umask() -> Iterator[None]:
+    """Restores the umask, which commands that run in the process of a test restrict."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    yield
+    os.umask(mask)
+
+
+@pytest.fixture(autouse=True)
 def _one_thread() -> None:
     """Lets torch compute in one thread: those of several workers of pytest would wait for each other's cores."""
     if "torch" in sys.modules:

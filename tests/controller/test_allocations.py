@@ -98,6 +98,7 @@ def test_a_campaign_in_one_allocation_of_slurm(make_slurm_campaign, slurm):
     assert campaign.warnings == []
 
 
+@pytest.mark.long  # the time limit of an allocation is a minute at least
 @pytest.mark.slurm
 def test_a_second_allocation_joins_after_the_time_limit_of_the_first(make_slurm_campaign, slurm):
     own = ALLOCATIONS["scheduler__allocations"] | {"nodes": 1, "time_limit": "1m"}

@@ -22,7 +22,12 @@ EPOCHS = 8
 SCHEDULERS = {"slurm": {"cpus_per_task": 2, "memory": "1000M"}, "pbs": {"cpus": 2}}
 
 
-@pytest.fixture(params=[pytest.param(kind, marks=getattr(pytest.mark, kind)) for kind in SCHEDULERS])
+@pytest.fixture(
+    params=[
+        pytest.param("slurm", marks=pytest.mark.slurm),
+        pytest.param("pbs", marks=[pytest.mark.pbs, pytest.mark.long]),
+    ]
+)
 def settings(request):
     request.getfixturevalue(request.param)  # the cluster
     with socket.create_server(("127.0.0.1", 0)) as free:
