@@ -15,6 +15,7 @@ from typing import Final
 from pydantic import ValidationError
 
 import aiperf_orch
+from aiperf_orch.campaign.changed_settings import settings_in_force
 from aiperf_orch.campaign.config import CampaignConfig, parse_config
 from aiperf_orch.campaign.durable_files import (
     file_exists,
@@ -29,7 +30,6 @@ from aiperf_orch.campaign.layout import FOLDERS, Layout
 from aiperf_orch.campaign.permissions import check_trusted
 from aiperf_orch.campaign.public_settings import redacted_yaml
 from aiperf_orch.campaign.safe_reading import LONG_RETRY_SECONDS, RETRY_SECONDS, retry_transient
-from aiperf_orch.campaign.setting_requests import settings_in_force
 from aiperf_orch.records.base import first_error
 from aiperf_orch.records.plan import Plan
 from aiperf_orch.records.trial import TrialSpec

@@ -65,16 +65,6 @@ class Layout:
         return self.path / "stop.request"
 
     @property
-    def settings_request(self) -> Path:
-        """A file that asks the controller to change settings."""
-        return self.path / "settings.request"
-
-    @property
-    def settings_answer(self) -> Path:
-        """The controller's answer to the last request to change settings."""
-        return self.path / "settings.answer"
-
-    @property
     def changed_settings(self) -> Path:
         """The settings that were changed since the campaign was made, as the journal has them."""
         return self.path / "settings.changed"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import logging
-import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Final
@@ -13,24 +12,19 @@ from pydantic import ValidationError
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.drained_nodes import is_same_node, must_leave, nodes_to_change
-from aiperf_orch.campaign.lock import Holder, read_holder
-from aiperf_orch.campaign.requests import PendingRequest, leave_request, requester, take_answer
+from aiperf_orch.campaign.requests import requester
 from aiperf_orch.campaign.snapshot import read_state
 from aiperf_orch.campaign.state import CampaignState, Phase
-from aiperf_orch.commands.command_output import CommandOutput, ExitStatus
+from aiperf_orch.commands.command_output import CommandOutput
+from aiperf_orch.commands.controller_requests import Response, request_of_controller
 from aiperf_orch.commands.foreground_controller import restrict_umask
 from aiperf_orch.commands.self_invocation import command_line
-from aiperf_orch.controller.locked_campaign import HeldCampaign
-from aiperf_orch.controller.requests import carry_out
-from aiperf_orch.records.requests import Answer, DrainRequest
+from aiperf_orch.records.requests import DrainRequest
 from aiperf_orch.schedulers.registry import make_trial_scheduler
 from aiperf_orch.settings.drainable import why_not_drainable
-from aiperf_orch.util.errors import AiperfError, LockedError, SchedulerUnreachableError, UsageError
-from aiperf_orch.util.units import format_duration
+from aiperf_orch.util.errors import SchedulerUnreachableError, UsageError
 
 _log: Final = logging.getLogger(__name__)
-_LEAST_WAIT: Final = 60.0
-"""Seconds that an answer of the controller is waited for, at least: one step of it may take that long."""
 
 
 def drain_nodes(campaign_dir: Path, nodes: Sequence[str], *, end_running: bool, undo: bool) -> CommandOutput:
@@ -66,66 +60,22 @@ def drain_nodes(campaign_dir: Path, nodes: Sequence[str], *, end_running: bool, 
         _log.info("%s: %s: is drained already", directory.path, ", ".join(nodes))
         return CommandOutput()
     restrict_umask(settings)
-    holder = read_holder(directory.lock)
-    if holder is None or holder.alive() is False:
-        answer = _carry_out_here(directory, request)
-        if answer is not None:
-            return _report(directory, answer, by_controller=False)
-    leave_request(directory, request)
-    return _wait(directory, request, read_holder(directory.lock))
+    response = request_of_controller(directory, request)
+    if response.message is not None:
+        _report(directory, response)
+    return CommandOutput(exit_status=response.exit_status)
 
 
-def _carry_out_here(directory: CampaignDirectory, request: DrainRequest) -> Answer | None:
-    """Journal the request in the place of a controller; None where one has begun in the meantime."""
-    try:
-        held = HeldCampaign(directory, resume=False)
-    except LockedError:
-        return None
-    try:
-        return carry_out(held, PendingRequest(request.id, request))
-    finally:
-        held.close()
-
-
-def _wait(directory: CampaignDirectory, request: DrainRequest, holder: Holder | None) -> CommandOutput:
-    """Wait for the answer of the controller."""
-    interval = directory.settings.scheduler.poll_interval
-    who = f"process {holder.pid} on {holder.host}" if holder else "a process that is starting"
-    _log.info(
-        "%s: asked its controller (%s), which reads requests every %s", directory.path, who, format_duration(interval)
-    )
-    deadline = time.monotonic() + max(3 * interval, _LEAST_WAIT)
-    try:
-        while time.monotonic() < deadline:
-            answer = take_answer(directory, request.id)
-            if answer is not None:
-                return _report(directory, answer, by_controller=True)
-            time.sleep(0.1)
-    except KeyboardInterrupt:
-        _log.info("%s: no answer yet, and no longer waited for: its controller will carry it out", directory.path)
-        return CommandOutput(exit_status=ExitStatus.INTERRUPTED)
-    _log.info(
-        "%s: no answer yet; the request stays in %s for this controller or the next one: %s",
-        directory.path,
-        directory.request(request.id),
-        command_line(["status", str(directory.path)]),
-    )
-    return CommandOutput(exit_status=ExitStatus.NOT_FINISHED)
-
-
-def _report(directory: CampaignDirectory, answer: Answer, *, by_controller: bool) -> CommandOutput:
-    if not answer.accepted:
-        raise AiperfError(f"{directory.path}: refused: {answer.message}")
-    _log.info("%s: %s", directory.path, answer.message)
+def _report(directory: CampaignDirectory, response: Response) -> None:
+    _log.info("%s: %s", directory.path, response.message)
     state = read_state(directory)
     leaving = any(must_leave(state.drained, each, state.workforce.agents) for each in state.live.values())
-    if leaving and not by_controller:
+    if leaving and response.by is None:
         _log.info(
             "%s: no controller runs; the trials end as soon as one does: %s",
             directory.path,
             command_line(["tick", str(directory.path)]),
         )
-    return CommandOutput()
 
 
 def _check_drained(state: CampaignState, nodes: Sequence[str]) -> None:

@@ -28,7 +28,7 @@ from aiperf_orch.controller.locked_campaign import HeldCampaign
 from aiperf_orch.controller.queue_poller import QueueAnswer, jobs_to_query, may_be_in_queue, may_end_soon
 from aiperf_orch.controller.requests import RequestHandler
 from aiperf_orch.controller.scheduler_parts import SchedulerParts
-from aiperf_orch.controller.settings_updates import jobs_to_replace, take_request
+from aiperf_orch.controller.settings_updates import jobs_to_replace
 from aiperf_orch.controller.submission_planner import SubmissionPlanner
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.records.journal import (
@@ -105,10 +105,9 @@ class Controller:
         self._keeper, self._requests = parts.keeper, RequestHandler(self._campaign, parts.scheduler, self._warn)
         self._planner = SubmissionPlanner(self.directory, parts.scheduler.lookahead, self._recorder.get_search)
 
-    def _take_up_settings(self) -> None:
-        """Journal requested changes of settings, and take them up when no call runs that began with those before."""
-        if not self._is_outdated:
-            take_request(self._campaign, self._warn)
+    def _take_requests(self) -> None:
+        """Carry out requests, and take up changed settings when no call runs that began with those before."""
+        self._requests.take()
         if not self._is_outdated or self._parts.running:
             return
         parts = self._parts.renewed(self._campaign, self._warn, self._wake)
@@ -150,13 +149,13 @@ class Controller:
             AiperfError: When a record cannot be written; what was recorded is kept, and the next controller goes on.
         """
         self._wake.clear()
-        self._take_up_settings()
+        self._take_requests()
         self._keeper.step()
         self.live_attempts.begin_step(self.scheduler)
         self._read_events()
         self._record_submission()
         self._poll_queue()
-        self._record_cancelling(self._requests.step(self.live_attempts.values()), EndReason.PREEMPTED)
+        self._record_cancelling(self._requests.leaving(self.live_attempts.values()), EndReason.PREEMPTED)
         self._enforce_cancellations()
         stop = stop or self.directory.stop_requested()
         deadline = self.deadline

@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 import aiperf_orch
+from aiperf_orch.campaign.changed_settings import write_in_force
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.journal import Journal
 from aiperf_orch.campaign.lock import Lock
 from aiperf_orch.campaign.plan_file import read_plan_of
-from aiperf_orch.campaign.setting_requests import write_in_force
 from aiperf_orch.campaign.snapshot import CampaignSnapshot, check_complete
 from aiperf_orch.campaign.state import CampaignState, Phase
 from aiperf_orch.records.journal import JOURNAL_FORMAT, Created, Entry, Opened, Resumed

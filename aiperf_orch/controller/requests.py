@@ -9,11 +9,12 @@ from aiperf_orch.campaign.requests import PendingRequest, answer_request, pendin
 from aiperf_orch.campaign.state import CampaignState, Phase
 from aiperf_orch.controller.attempt_monitor import LiveAttempt
 from aiperf_orch.controller.locked_campaign import HeldCampaign
+from aiperf_orch.controller.settings_updates import change_settings
 from aiperf_orch.records.journal import Drained
-from aiperf_orch.records.requests import Answer, DrainRequest
+from aiperf_orch.records.requests import Answer, DrainRequest, SetRequest
 from aiperf_orch.schedulers.base import Scheduler
 from aiperf_orch.settings.drainable import why_not_drainable
-from aiperf_orch.util.errors import AiperfError
+from aiperf_orch.util.errors import AiperfError, UsageError
 from aiperf_orch.util.units import now
 
 
@@ -32,13 +33,8 @@ class RequestHandler:
         if campaign.state.drained.entries:
             scheduler.set_drained(campaign.state.drained.entries)
 
-    def step(self, attempts: Iterable[LiveAttempt]) -> list[LiveAttempt]:
-        """Carry out and answer all requests; one whose answer cannot be written is answered at a later step.
-
-        Returns:
-            Those of the live attempts that are to be cancelled because of drained nodes. Attempts that are being
-            cancelled, or will be submitted with these nodes excluded, are not among them.
-        """
+    def take(self) -> None:
+        """Carry out and answer all requests; one whose answer cannot be written is answered at a later step."""
         for pending in pending_requests(self._campaign.directory):
             answer = carry_out(self._campaign, pending)
             if isinstance(pending.request, DrainRequest):
@@ -48,7 +44,13 @@ class RequestHandler:
             except AiperfError as error:
                 self._warn(f"a request was not answered: {error}")
             else:
-                self._warn(f"request {answer.id}: {answer.message}")
+                self._warn(f"request {answer.id}: {'' if answer.accepted else 'refused: '}{answer.message}")
+
+    def leaving(self, attempts: Iterable[LiveAttempt]) -> list[LiveAttempt]:
+        """Those of the live attempts that are to be cancelled because of drained nodes.
+
+        Attempts that are being cancelled, or will be submitted with these nodes excluded, are not among them.
+        """
         state = self._campaign.state
         if not state.drained.requests:
             return []
@@ -67,24 +69,29 @@ def carry_out(campaign: HeldCampaign, pending: PendingRequest) -> Answer:
     if request is None:
         message = "the request cannot be read: repeat it with the version of aiperf-orch that the controller has"
         return Answer(id=pending.id, accepted=False, message=message, time=now())
+    try:
+        message = _drain(campaign, request) if isinstance(request, DrainRequest) else _set(campaign, request)
+    except UsageError as error:
+        return Answer(id=request.id, accepted=False, message=str(error), time=now())
+    return Answer(id=request.id, accepted=True, message=message, time=now())
+
+
+def _set(campaign: HeldCampaign, request: SetRequest) -> str:
+    changed = change_settings(campaign, request)
+    return f"{'changed' if changed else 'nothing to change in'} {', '.join(request.changes)}"
+
+
+def _drain(campaign: HeldCampaign, request: DrainRequest) -> str:
     reason = why_not_drainable(campaign.directory.settings.scheduler)
     if campaign.state.phase is Phase.FINISHED:
         reason = "the campaign is finished"
     if reason is not None:
-        return Answer(id=request.id, accepted=False, message=reason, time=now())
-    if request.id not in campaign.state.drained.requests:
-        nodes = nodes_to_change(campaign.state.drained, request)
-        if nodes:
-            campaign.append(
-                Drained,
-                request=request.id,
-                user=request.user,
-                host=request.host,
-                nodes=nodes,
-                now=request.now,
-                undo=request.undo,
-            )
-    return Answer(id=request.id, accepted=True, message=describe(campaign.state, request), time=now())
+        raise UsageError(reason)
+    nodes = nodes_to_change(campaign.state.drained, request)
+    if nodes and request.id not in campaign.state.drained.requests:
+        by = {"request": request.id, "user": request.user, "host": request.host}
+        campaign.append(Drained, **by, nodes=nodes, now=request.now, undo=request.undo)
+    return describe(campaign.state, request)
 
 
 def describe(state: CampaignState, request: DrainRequest) -> str:

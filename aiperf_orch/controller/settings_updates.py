@@ -1,46 +1,18 @@
-"""Changes of settings by the controller: requests are checked, journalled and answered."""
+"""Changes of settings by the controller: checked, journalled, and which jobs they concern."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
-from aiperf_orch.campaign.setting_requests import SettingsRequest, answer_request, read_request
 from aiperf_orch.campaign.setting_rules import change_fault
 from aiperf_orch.controller.attempt_monitor import LiveAttempt
 from aiperf_orch.controller.locked_campaign import HeldCampaign
 from aiperf_orch.records.journal import SettingChange, SettingsChanged
+from aiperf_orch.records.requests import SetRequest
 from aiperf_orch.schedulers.base import Scheduler
 from aiperf_orch.settings.changes import apply_changes, value_of
-from aiperf_orch.util.errors import RecordError, TransientError, UsageError
+from aiperf_orch.util.errors import UsageError
 from aiperf_orch.util.units import now
-
-
-def take_request(campaign: HeldCampaign, warn: Callable[[str], None]) -> bool:
-    """Journal the changes that a waiting request asks for, and answer it; returns whether settings have changed.
-
-    A request that was journalled before its answer was written, as the controller was killed, changes nothing again.
-
-    Raises:
-        AiperfError: When the journal or the answer cannot be written.
-    """
-    try:
-        request = read_request(campaign.directory)
-    except TransientError:
-        return False  # read again at the next step
-    except RecordError as error:
-        warn(f"{error}; the request is dropped")
-        campaign.directory.settings_request.unlink(missing_ok=True)
-        return False
-    if request is None:
-        return False
-    refused, changed = None, False
-    try:
-        changed = change_settings(campaign, request)
-    except UsageError as error:
-        refused = str(error)
-        warn(f"a request to change settings is refused: {refused}")
-    answer_request(campaign.directory, request.id, refused)
-    return changed
 
 
 def jobs_to_replace(attempts: Iterable[LiveAttempt], scheduler: Scheduler) -> list[LiveAttempt]:
@@ -56,8 +28,10 @@ def jobs_to_replace(attempts: Iterable[LiveAttempt], scheduler: Scheduler) -> li
     return [live for live in waiting if not live.attempt.cancelling and not live.unsubmitted]
 
 
-def change_settings(campaign: HeldCampaign, request: SettingsRequest) -> bool:
+def change_settings(campaign: HeldCampaign, request: SetRequest) -> bool:
     """Journal the changes of a request; returns whether there was anything to change.
+
+    A request that was journalled before its answer was written, as the controller was killed, changes nothing again.
 
     Raises:
         UsageError: When the campaign or a value does not permit it; nothing is changed then.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, JsonValue, TypeAdapter
 
 from aiperf_orch.records.base import Record
 from aiperf_orch.util.units import Timestamp
@@ -48,8 +48,19 @@ class DrainRequest(Requested):
     undo: bool = False
 
 
-Request = DrainRequest
-request_adapter: TypeAdapter[Request] = TypeAdapter(Request)
+class SetRequest(Requested):
+    """Change settings of the campaign.
+
+    Attributes:
+        changes: Dotted key without `advanced` -> JSON value.
+    """
+
+    type: Literal["set"] = "set"
+    changes: Annotated[dict[str, JsonValue], Field(min_length=1)]
+
+
+Request = DrainRequest | SetRequest
+request_adapter: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="type")])
 
 
 class Answer(Record):

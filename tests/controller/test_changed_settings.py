@@ -6,15 +6,16 @@ import tarfile
 
 import pytest
 
-from aiperf_orch.campaign.setting_requests import SettingsRequest, leave_request, read_answer
+from aiperf_orch.campaign.requests import leave_request, pending_requests, requester, take_answer
 from aiperf_orch.campaign.snapshot import read_state
 from aiperf_orch.campaign.state import Phase
 from aiperf_orch.commands.package import package_campaign
 from aiperf_orch.commands.set_settings import change_campaign
-from aiperf_orch.controller import settings_updates
+from aiperf_orch.controller import requests
 from aiperf_orch.controller.locked_campaign import HeldCampaign
 from aiperf_orch.package.verify import verify
 from aiperf_orch.records.base import EndReason
+from aiperf_orch.records.requests import SetRequest
 from aiperf_orch.results.result import compute_result
 from aiperf_orch.results.tables import result_row
 from aiperf_orch.settings.changes import parse_changes
@@ -27,12 +28,11 @@ PLACED = {"scheduler__job_per_trial": False, "campaign__concurrency": 2}
 
 
 def ask(campaign, *assignments):
-    """Leave a request as `set` does for a controller that runs; returns its id."""
+    """Leave a request as `set` does for a controller that runs."""
     settings = read_state(campaign.directory).settings(campaign.directory.config.settings)
     changes = parse_changes(settings, assignments, campaign.directory.path)
-    number = str(random.random())
-    leave_request(campaign.directory, SettingsRequest(id=number, time=now(), user="ada", host="login", changes=changes))
-    return number
+    if changes:
+        leave_request(campaign.directory, SetRequest(**requester(), changes=changes))
 
 
 def ended(number):
@@ -112,15 +112,15 @@ def test_a_request_that_cannot_be_met_is_answered_with_the_reason(make_campaign)
     asked = []
 
     def request(_controller):
-        changes = {"campaign.seed": 3}
-        leave_request(
-            campaign.directory, SettingsRequest(id="a", time=now(), user="ada", host="login", changes=changes)
-        )
-        asked.append("a")
+        wrong = SetRequest(**requester(), changes={"campaign.seed": 3})
+        leave_request(campaign.directory, wrong)
+        asked.append(wrong.id)
 
     phase, _ = run_until(campaign, lambda controller: False, once(ended(1), request))
     assert phase is Phase.FINISHED
-    assert "would change the benchmark" in read_answer(campaign.directory, "a").refused
+    answer = take_answer(campaign.directory, asked[0])
+    assert not answer.accepted
+    assert "would change the benchmark" in answer.message
     assert changes_of(campaign) == []
 
 
@@ -176,14 +176,14 @@ def test_a_controller_killed_after_the_journal_entry_leaves_the_change_to_the_ne
         if after == "journal":
             patch.setattr(HeldCampaign, "adopt_settings", lambda self: kill() if self.state.settings_changes else None)
         else:
-            patch.setattr(settings_updates, "answer_request", kill)
+            patch.setattr(requests, "answer_request", kill)
         with pytest.raises(KilledError):
             run_until(campaign, lambda controller: False, request)
-    assert campaign.directory.settings_request.exists()
+    assert pending_requests(campaign.directory)
     phase, state = campaign.run()
     assert (phase, len(state.trials)) == (Phase.FINISHED, 5)
     assert changes_of(campaign) == [("campaign.max_trials", 8, 5)]  # once
-    assert not campaign.directory.settings_request.exists()
+    assert not pending_requests(campaign.directory)
     campaign.check_verifies()
 
 
@@ -273,7 +273,7 @@ def test_changes_at_random_moments_leave_a_campaign_that_verifies(make_placed, s
     times = sorted(chance.sample(range(1, 30), 5))
 
     def change(controller):
-        if not times or controller.state.trials_ended < times[0] or campaign.directory.settings_request.exists():
+        if not times or controller.state.trials_ended < times[0] or pending_requests(campaign.directory):
             return False
         times.pop(0)
         name, value = chance.choice(

@@ -224,7 +224,8 @@ def test_trials_leave_a_drained_agent_and_come_back_when_it_is_undone(make_place
         campaign__max_attempts=1, campaign__max_trials=None, training__simulated_epoch_seconds=0.3, training__epochs=40
     )
     campaign.start_agent()
-    state = run_until(campaign, lambda controller: len(controller.state.begins) >= 2)[1]
+    begun = lambda controller: len(controller.state.begins) >= 2 and trained(controller, 0)  # noqa: E731
+    state = run_until(campaign, begun)[1]
     host = state.begins[0].began.hosts[0]
     assert drain_nodes(campaign.directory.path, [host], end_running=True, undo=False).exit_status == 0
     _, state = run_until(campaign, lambda controller: controller.state.ends and not controller.state.live)
