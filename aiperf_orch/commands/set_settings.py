@@ -16,6 +16,7 @@ from aiperf_orch.commands.command_output import CommandOutput
 from aiperf_orch.commands.controller_requests import request_of_controller
 from aiperf_orch.commands.foreground_controller import restrict_umask
 from aiperf_orch.records.requests import SetRequest
+from aiperf_orch.results.setting_changes import format_setting
 from aiperf_orch.schedulers.registry import make_scheduler
 from aiperf_orch.settings.changeable import CHANGEABLE
 from aiperf_orch.settings.changes import apply_changes, parse_changes, value_of
@@ -60,5 +61,6 @@ def change_campaign(campaign_dir: Path, assignments: Sequence[str], *, take_over
         by = f"by its controller (process {response.by.pid} on {response.by.host})" if response.by else ""
         _log.info("%s: changed %s", directory.path, by or f"for the next controller: none runs{resume}")
         for key, value in changes.items():
-            _log.info("  %s: %s -> %s, for %s", key, value_of(before, key), value, CHANGEABLE[key].value)
+            former, now_set = format_setting(value_of(before, key)), format_setting(value)
+            _log.info("  %s: %s -> %s, for %s", key, former, now_set, CHANGEABLE[key].value)
     return CommandOutput(exit_status=response.exit_status)
