@@ -42,10 +42,14 @@ def campaign(tmp_path, slurm):
     live.close()
 
 
-def change(campaign, *assignments):
-    """`aiperf-orch set`, as an administrator runs it."""
-    command = [sys.executable, "-m", "aiperf_orch.cli", "set", campaign.path, *assignments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def change(campaign, *arguments, command="set"):
+    """`aiperf-orch set` or `drain`, as an administrator runs it."""
+    line = [sys.executable, "-m", "aiperf_orch.cli", command, campaign.path, *arguments]
+    return subprocess.run(line, capture_output=True, text=True, check=False)
+
+
+def nodes_at_work(state):
+    return [host for attempt in state.live.values() if attempt.began for host in attempt.began.hosts]
 
 
 def test_wrong_settings_are_put_right_while_controllers_are_killed(campaign):
@@ -60,6 +64,13 @@ def test_wrong_settings_are_put_right_while_controllers_are_killed(campaign):
     campaign.kill()
     assert done.returncode == 0, done.stderr
     campaign.wait_for_ends(12)
+    node = campaign.wait_for(nodes_at_work, "a trial that runs")[0]
+    done = change(campaign, node, "--now", command="drain")
+    campaign.kill()
+    assert done.returncode == 0, done.stderr
+    campaign.wait_for(lambda state: node not in nodes_at_work(state), "the drained node without trials")
+    campaign.wait_for_ends(20)
+    assert change(campaign, node, "--undo", command="drain").returncode == 0
     campaign.process.kill()
     campaign.process.wait()
     assert change(campaign, "time_limit=9m").returncode == 0  # without a controller
@@ -69,6 +80,6 @@ def test_wrong_settings_are_put_right_while_controllers_are_killed(campaign):
     keys = [each.key.rpartition(".")[2] for entry in state.settings_changes for each in entry.changes]
     assert keys == ["partition", "concurrency", "lookahead", "time_limit"]
     assert state.trials_ended == TRIALS
-    assert EndReason.RESUBMITTED in {end.reason for end in state.ends}
+    assert {EndReason.RESUBMITTED, EndReason.PREEMPTED} <= {end.reason for end in state.ends}
     assert CampaignDirectory.open(campaign.path).settings.campaign.concurrency == 4
     check_verifies(campaign.path)
