@@ -244,7 +244,7 @@ def test_an_interrupted_check_leaves_no_job(slurm: Any, slurm_site: Any, tmp_pat
 
 
 @pytest.mark.slurm
-@pytest.mark.parametrize("accounted", [False, True])
+@pytest.mark.parametrize("accounted", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_a_directory_that_no_node_sees_is_named_as_the_likely_reason(
     request: pytest.FixtureRequest, check: Any, slurm_site: Any, tmp_path: Path, accounted: bool
 ) -> None:

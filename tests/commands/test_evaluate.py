@@ -73,6 +73,7 @@ def test_the_error_of_digits_comes_out_and_that_of_a_changed_weight_does_not(aip
     assert found["difference"] == found["measured"]["wrong_images"] - found["recorded"]["wrong_images"]
 
 
+@pytest.mark.long
 def test_the_error_of_an_image_tree_comes_out_on_the_recorded_tree_only(
     aiperf: Any, tree: Path, tmp_path: Path
 ) -> None:

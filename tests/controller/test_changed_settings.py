@@ -264,7 +264,7 @@ def test_another_queue_for_the_jobs_of_pbs_that_wait(make_pbs_campaign, pbs):
 
 
 @pytest.mark.local
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in (1, 2))])
 def test_changes_at_random_moments_leave_a_campaign_that_verifies(make_placed, seed):
     chance = random.Random(seed)
     campaign = make_placed(

@@ -109,6 +109,7 @@ def test_a_job_on_a_dead_node_keeps_no_other_from_being_cancelled(make_pbs_campa
     campaign.check_verifies()
 
 
+@pytest.mark.long
 def test_the_trials_own_alarm_comes_before_the_walltime(make_pbs_campaign, long_trials):
     campaign = make_pbs_campaign(
         campaign__max_trials=1,

@@ -215,6 +215,7 @@ def test_a_job_that_is_preempted_for_good_is_retried_from_its_checkpoint(make_sl
     campaign.check_verifies()
 
 
+@pytest.mark.long
 def test_a_site_may_let_slurm_requeue_jobs_and_then_the_attempt_goes_on(make_slurm_campaign, long_trials):
     campaign = make_slurm_campaign(
         campaign__max_trials=3,
@@ -259,6 +260,7 @@ def test_a_site_may_let_slurm_requeue_jobs_and_then_the_attempt_goes_on(make_slu
     campaign.check_verifies()
 
 
+@pytest.mark.long
 def test_a_time_limit_does_not_count_against_a_trial(make_slurm_campaign, long_trials):
     campaign = make_slurm_campaign(
         campaign__max_trials=2,
@@ -313,6 +315,7 @@ def test_an_account_that_is_not_valid_pauses_the_campaign(make_accounted_campaig
     campaign.check_verifies()
 
 
+@pytest.mark.long
 def test_nothing_fails_while_slurmctld_is_away(make_slurm_campaign, long_trials):
     campaign = make_slurm_campaign(campaign__concurrency=3, **long_trials | {"training__simulated_epoch_seconds": 5.0})
 
@@ -415,6 +418,7 @@ def test_a_job_cancelled_before_its_trial_listens_is_cancelled_again(make_slurm_
     campaign.check_verifies()
 
 
+@pytest.mark.long
 def test_jobs_that_ran_again_are_accounted_for_with_each_run(make_accounted_campaign, long_trials):
     campaign = make_accounted_campaign(
         campaign__max_trials=2,
