@@ -84,7 +84,7 @@ class Lock:
         try:
             return cls._acquire(path, guard, guarded=guarded, take_over=take_over)
         except BaseException:
-            os.close(guard)
+            _close_guard(guard)
             raise
 
     @classmethod
@@ -146,7 +146,7 @@ class Lock:
         with contextlib.suppress(AiperfError):
             if read_holder(self.path) == self.holder:
                 replace_file(self.path, self.holder.model_copy(update={"released": True}).to_line().encode() + b"\n")
-        os.close(self.guard)
+        _close_guard(self.guard)
 
 
 def read_holder(path: Path) -> Holder | None:
@@ -166,6 +166,13 @@ def read_holder(path: Path) -> Holder | None:
         raise LockedError(
             f"{path}: cannot be read as a lock ({type(error).__name__}); when no controller runs, delete it"
         ) from None
+
+
+def _close_guard(guard: int) -> None:
+    """Unlock and close the guard; a command that is being started may still have a copy of the descriptor."""
+    with contextlib.suppress(OSError):
+        fcntl.flock(guard, fcntl.LOCK_UN)
+    os.close(guard)
 
 
 def _guard(path: Path) -> tuple[int, bool]:

@@ -141,7 +141,7 @@ class _Run:
     def _answer(self) -> None:
         """Answer the first node that has read the greeting."""
         seen = self.files / SEEN
-        if not (self.files / ANSWER).exists() and seen.exists() and seen.read_text() == self.greeting:
+        if not (self.files / ANSWER).exists() and seen.exists() and seen.read_text(encoding="utf-8") == self.greeting:
             replace_file(self.files / ANSWER, self.greeting.encode())
 
     def _look_at(self, job: _Job, status: JobStatus | None) -> None:

@@ -104,7 +104,7 @@ class TrialMeasurement:
         spec = measured_trial(graph, data, training, batch=setup.batch, epochs=self._epochs)
         path = self.folder / "trials" / "00000.json"
         path.parent.mkdir(exist_ok=True)
-        path.write_text(spec.to_line())
+        path.write_text(spec.to_line(), encoding="utf-8")
         environment = self.environment | {"AIPERF_ORCH_WORKERS": str(setup.workers)}
         # -P: files of the present folder are not importable
         command = [self.python, "-P", "-m", "aiperf_orch.trial", str(path)]

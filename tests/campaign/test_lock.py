@@ -278,3 +278,14 @@ def test_a_lock_of_an_earlier_version_has_no_namespace(path: Path) -> None:
     holder = read_holder(path)
     assert holder is not None
     assert holder.alive() is False
+
+
+def test_a_released_lock_is_free_although_a_child_still_has_its_descriptor(tmp_path):
+    path = tmp_path / "controller.lock"
+    lock = Lock.acquire(path, take_over=False)
+    copy = os.dup(lock.guard)  # as of a child between fork and exec
+    lock.release()
+    try:
+        Lock.acquire(path, take_over=False).release()
+    finally:
+        os.close(copy)
