@@ -91,6 +91,7 @@ class Controller:
             undo.callback(self._campaign.close)
             if self._campaign.directory.settings != directory.settings:  # they have changed since it was opened
                 scheduler = make_trial_scheduler(self._campaign.directory)
+            self._requests = RequestHandler(self._campaign, warn)
             self._recorder = EndRecorder(self._campaign, scheduler, warn)
             self._use(SchedulerParts.of(self._campaign, scheduler, warn, self._wake))
             for attempt in self.state.live.values():
@@ -102,7 +103,8 @@ class Controller:
         self._parts, self.scheduler, self.directory = parts, parts.scheduler, self._campaign.directory
         self.settings = self.directory.settings
         self._poller, self._canceller, self._submitter = parts.poller, parts.canceller, parts.submitter
-        self._keeper, self._requests = parts.keeper, RequestHandler(self._campaign, parts.scheduler, self._warn)
+        self._keeper = parts.keeper
+        self._requests.use(parts.scheduler)
         self._planner = SubmissionPlanner(self.directory, parts.scheduler.lookahead, self._recorder.get_search)
 
     def _take_requests(self) -> None:

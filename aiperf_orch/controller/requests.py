@@ -21,27 +21,34 @@ from aiperf_orch.util.units import now
 class RequestHandler:
     """Carries out the requests to the controller of a campaign, those that an earlier controller left included."""
 
-    def __init__(self, campaign: HeldCampaign, scheduler: Scheduler, warn: Callable[[str], None]) -> None:
-        """Begin with the nodes that the journal says are drained.
+    def __init__(self, campaign: HeldCampaign, warn: Callable[[str], None]) -> None:
+        """Begin without a scheduler: `use` gives one.
 
         Args:
             campaign: The campaign.
-            scheduler: Scheduler of its trials.
             warn: Receives messages for the user.
         """
-        self._campaign, self._scheduler, self._warn = campaign, scheduler, warn
-        if campaign.state.drained.entries:
-            scheduler.set_drained(campaign.state.drained.entries)
+        self._campaign, self._warn = campaign, warn
+        self._scheduler: Scheduler | None = None
+        self._unwritten: dict[str, Answer] = {}
+        """Answers, by request, that could not be written: a request is carried out once."""
+
+    def use(self, scheduler: Scheduler) -> None:
+        """Go on with this scheduler of the campaign's trials, and keep from it the nodes that are drained."""
+        self._scheduler = scheduler
+        if self._campaign.state.drained.entries:
+            scheduler.set_drained(self._campaign.state.drained.entries)
 
     def take(self) -> None:
         """Carry out and answer all requests; one whose answer cannot be written is answered at a later step."""
         for pending in pending_requests(self._campaign.directory):
-            answer = carry_out(self._campaign, pending)
-            if isinstance(pending.request, DrainRequest):
+            answer = self._unwritten.pop(pending.id, None) or carry_out(self._campaign, pending)
+            if isinstance(pending.request, DrainRequest) and self._scheduler:
                 self._scheduler.set_drained(self._campaign.state.drained.entries)
             try:
                 answer_request(self._campaign.directory, answer)
             except AiperfError as error:
+                self._unwritten[answer.id] = answer
                 self._warn(f"a request was not answered: {error}")
             else:
                 self._warn(f"request {answer.id}: {'' if answer.accepted else 'refused: '}{answer.message}")

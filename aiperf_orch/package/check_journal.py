@@ -78,6 +78,8 @@ class _Journal:
                     self._check_finished(entry)
                 case Cancelling(reason=EndReason.PREEMPTED):
                     self._check_left(entry)
+                case Cancelling(reason=EndReason.RESUBMITTED):
+                    self._check_replaced(entry)
                 case Cancelling(reason=EndReason.CAMPAIGN_ENDED):
                     self._check_deadline(entry, "cancelling: CAMPAIGN_ENDED, by the deadline")
                 case Ended() if any(end.reason is EndReason.CAMPAIGN_ENDED for end in entry.attempts):
@@ -181,6 +183,15 @@ class _Journal:
             if not must_leave(state.drained, attempt, state.workforce.agents):
                 why = f"attempt {each.attempt} of trial {each.trial} is cancelled as PREEMPTED, and need leave no node"
                 self._add("campaign.drained", entry, why)
+
+    def _check_replaced(self, entry: Cancelling) -> None:
+        """Attempts are cancelled as RESUBMITTED, which costs no attempt, only where settings of their jobs changed."""
+        for each in entry.attempts:
+            attempt = self._state.live[AttemptKey(each.trial, each.attempt)]
+            if not (attempt.outdated and attempt.job):
+                which = f"attempt {each.attempt} of trial {each.trial}"
+                why = f"{which} is cancelled as RESUBMITTED, and no setting of its job changed while it waited"
+                self._add("settings.resubmitted", entry, why)
 
     def _check_deadline(self, entry: Entry, what: str) -> None:
         """What the deadline causes is not earlier than the deadline."""

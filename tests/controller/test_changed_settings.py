@@ -3,6 +3,7 @@
 import contextlib
 import random
 import tarfile
+from datetime import timedelta
 
 import pytest
 
@@ -19,7 +20,7 @@ from aiperf_orch.records.requests import SetRequest
 from aiperf_orch.results.result import compute_result
 from aiperf_orch.results.tables import result_row
 from aiperf_orch.settings.changes import parse_changes
-from aiperf_orch.util.errors import UsageError
+from aiperf_orch.util.errors import AiperfError, UsageError
 from aiperf_orch.util.units import now
 from aiperf_orch.util.users import user_identifiers
 from controller.following import once, run_until, trained
@@ -293,3 +294,29 @@ def test_changes_at_random_moments_leave_a_campaign_that_verifies(make_placed, s
     assert phase is Phase.FINISHED
     assert len(state.settings_changes) >= 1
     campaign.check_verifies()
+
+
+@pytest.mark.local
+def test_a_request_whose_answer_could_not_be_written_is_carried_out_once(make_campaign, monkeypatch):
+    campaign = make_campaign(campaign__max_trials=4)
+    held = HeldCampaign(campaign.directory, resume=False)
+    handler = requests.RequestHandler(held, campaign.warnings.append)
+    first = SetRequest(**requester() | {"time": now() - timedelta(seconds=1)}, changes={"campaign.max_trials": 6})
+    second = SetRequest(**requester(), changes={"campaign.max_trials": 8})
+    for request in (first, second):
+        leave_request(campaign.directory, request)
+    write, refused = requests.answer_request, []
+
+    def answer(layout, answer):
+        if answer.id == first.id and not refused:
+            refused.append(answer)
+            raise AiperfError("no space left")
+        write(layout, answer)
+
+    monkeypatch.setattr(requests, "answer_request", answer)
+    handler.take()
+    handler.take()
+    assert held.directory.settings.campaign.max_trials == 8
+    assert take_answer(campaign.directory, first.id).accepted
+    assert not pending_requests(campaign.directory)
+    held.close()

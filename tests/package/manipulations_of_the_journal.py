@@ -98,6 +98,13 @@ def _preempted(host: str | None, **fields: Any) -> Change:
     return change_journal(change)
 
 
+def _resubmitted(entries: list[dict[str, Any]]) -> None:
+    """The last trial, which runs, is cancelled as RESUBMITTED although no setting was changed."""
+    ended = _entry(entries, "ended", -1)
+    line = {**_bare(ended), "type": "cancelling", "attempts": [{"trial": 3, "attempt": 1}], "reason": "RESUBMITTED"}
+    entries.insert(entries.index(ended), line)
+
+
 def _finished_before_its_deadline(package: Any, _: Path) -> None:
     package.journal(lambda entries: entries[-1].update(by_deadline=False, reason="its 4 trials have ended"))
 
@@ -160,6 +167,9 @@ def _changed(key: str, before: Any, after: Any, *, at_end: bool = False) -> Chan
 
 
 _ROWS: dict[str, _Row] = {
+    "an attempt submitted again without a change": (
+        change_journal(_resubmitted), "settings.resubmitted", "journal.jsonl:", "no setting of its job changed",
+    ),
     "a setting changed from another value": (
         _changed("campaign.concurrency", 7, 9), "settings.before", "journal.jsonl:19", "2 was in force",
     ),
