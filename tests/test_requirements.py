@@ -6,16 +6,23 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 import zipfile
 from collections.abc import Iterable
-from importlib import metadata
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 
 _EXTRA = {"scikit-learn", "torch", "torchvision"}
-_REQUIREMENTS = [Requirement(text) for text in metadata.requires("aiperf-orch") or []]
+# of the sources: the metadata of an editable installation stay those of the day on which it was made
+_PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+_EXTRAS = _PROJECT["optional-dependencies"]
+_REQUIRES = [
+    *_PROJECT["dependencies"],
+    *(f'{text}; extra == "{extra}"' for extra, requires in _EXTRAS.items() for text in requires),
+]
+_REQUIREMENTS = [Requirement(text) for text in _REQUIRES]
 
 
 def _of_extra(name: str) -> list[Requirement]:
@@ -84,9 +91,7 @@ def _installed_by_pip(tmp_path: Path, extra: str, installed: dict[str, tuple[str
     index.mkdir()
     _write_wheel(index, "torch", "2.99.0")
     _write_wheel(index, "torchvision", "0.99.0", "torch==2.99.0")
-    own = metadata.distribution("aiperf-orch")
-    extras = own.metadata.get_all("Provides-Extra") or []
-    wheel = _write_wheel(tmp_path, "aiperf-orch", own.version, *(own.requires or []), extras=extras)
+    wheel = _write_wheel(tmp_path, "aiperf-orch", "1.0", *_REQUIRES, extras=_EXTRAS)
     command = [sys.executable, "-m", "pip", "--python", str(tmp_path / "site"), "install", "--quiet", "--dry-run"]
     command += ["--no-index", "--find-links", str(index), "--report", "-", f"{wheel}{extra}"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}

@@ -25,7 +25,9 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     "score": ("aiperf-orch score campaigns/first --format json",),
     "report": ("aiperf-orch report campaigns/first --output first.html",),
     "package": ("aiperf-orch package campaigns/first --output first.tar.gz --sign ~/.ssh/id_ed25519",),
-    "mail": ("aiperf-orch mail campaigns/first --to rank@committee.example --smtp mail.site.example",),
+    "mail": (
+        "aiperf-orch mail campaigns/first --from me@site.example --to rank@committee.example --smtp mail.site.example",
+    ),
     "verify": ("aiperf-orch verify first.tar.gz --signers committee-signers --replay 20",),
     "evaluate": ("aiperf-orch evaluate first.tar.gz --data /shared/imagenet",),
     "rank": ("aiperf-orch rank first.tar.gz second.tar.gz --signers committee-signers --output website",),

@@ -31,8 +31,9 @@ from aiperf_orch.search import make_search
 from aiperf_orch.settings.loading import LoadedSettings
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.settings.placement import placement_settings
-from aiperf_orch.settings.schedulers import AgentsSettings
+from aiperf_orch.settings.schedulers import AgentsSettings, LocalSettings
 from aiperf_orch.util.errors import UsageError
+from aiperf_orch.util.torch_extra import ADVICE, is_torch_installed
 from aiperf_orch.util.units import format_duration, now
 
 _log: Final = logging.getLogger(__name__)
@@ -73,6 +74,8 @@ def run_campaign(
     """
     restrict_umask(loaded.settings)
     directory = _check_before_start(loaded, campaign_dir)
+    if directory is None:
+        _require_torch(loaded.settings)
     planned = _plan_of(plan, loaded.settings, directory)
     snapshot = read_snapshot(directory) if directory and not prepare else None
     if not prepare:
@@ -107,6 +110,18 @@ def run_campaign(
     _explain_agents(directory)
     outcome = run_controller(directory, take_over=take_over, snapshot=snapshot)
     return _finish(directory, outcome.phase, outcome)
+
+
+def _require_torch(settings: SiteSettings) -> None:
+    """Refuse a new campaign whose trials would run in this interpreter, which has no PyTorch.
+
+    Raises:
+        UsageError: It is missing. `setup`, a template or `python` of the site may bring one: then trials check it.
+    """
+    scheduler = settings.scheduler
+    is_here = isinstance(scheduler, LocalSettings) and not (scheduler.python or scheduler.setup or scheduler.template)
+    if is_here and not settings.simulated and not is_torch_installed():
+        raise UsageError(f"torch is not installed ({sys.executable}); {ADVICE}")
 
 
 def _plan_of(path: Path | None, settings: SiteSettings, directory: CampaignDirectory | None) -> Plan | None:

@@ -118,14 +118,14 @@ def _resolve(settings: SiteSettings, name: str) -> str:
     if shortest == ["scheduler.allocations"]:
         raise UsageError(f"{name}: {_NO_ALLOCATIONS}")
     if len(shortest) > 1 and shortest[0] not in CHANGEABLE:
-        raise UsageError("\n".join(f"{name}: {key} may not change: {refusal_reason(key)}" for key in shortest))
+        raise UsageError("\n".join(f"{key}: may not change: {refusal_reason(key)}" for key in shortest))
     if len(shortest) > 1:
         raise UsageError(f"{name}: may mean {' or '.join(shortest)}: give the whole key")
     if not shortest:
         raise UsageError(f"{name}: {_unknown(settings, wanted, list(known))}")
     reason = refusal_reason(shortest[0])
     if reason is not None:
-        raise UsageError(f"{name}: {shortest[0]} may not change: {reason}")
+        raise UsageError(f"{shortest[0]}: may not change: {reason}")
     return shortest[0]
 
 

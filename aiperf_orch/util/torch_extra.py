@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from typing import Final
 
@@ -14,6 +15,11 @@ ADVICE: Final = (
     "install aiperf-orch with its extra [torch] in the environment of the trials, or set scheduler.python (and setup) "
     f"to one that has torch {_NEEDED} or later, and scikit-learn for the data set digits"
 )
+
+
+def is_torch_installed() -> bool:
+    """Whether this interpreter finds a module torch; it is not imported."""
+    return importlib.util.find_spec("torch") is not None
 
 
 def version_fault(version: str) -> str:

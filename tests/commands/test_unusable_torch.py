@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from aiperf_orch.util.torch_extra import ADVICE
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
+_TEMPLATE = Path(__file__).parents[2] / "templates" / "local.sh.j2"
 _MODULES = {
     "missing": ("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')", "torch is not installed ("),
     "old": ("__version__ = '2.6.0'", "torch 2.6.0 is too old: trials need 2.7 or later ("),
@@ -44,6 +46,53 @@ def test_check_names_the_fault_and_the_extra(fault: str, aiperf: Run, tmp_path: 
     assert found["subject"] == "torch"
     assert fault in found["message"]
     assert found["advice"] == ADVICE
+
+
+@pytest.fixture
+def without_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No process of the test finds PyTorch."""
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "sitecustomize.py").write_text("import sys\nsys.modules['torch'] = None\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "modules"))
+
+
+@pytest.mark.parametrize("option", [(), ("--detach",), ("--prepare",)])
+def test_no_campaign_is_made_here_without_torch(
+    option: tuple[str, ...], without_torch: None, aiperf: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "site.yaml").write_text("campaign: {concurrency: 1}\n")
+    done = aiperf("run", tmp_path / "site.yaml", "--campaign-dir", tmp_path / "campaign", *option)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: torch is not installed (")
+    assert done.stderr.endswith(f"{ADVICE}\n")
+    assert not (tmp_path / "campaign").exists()
+
+
+@pytest.mark.parametrize(
+    "site",
+    [
+        {"training": {"trainer": "simulated"}},
+        {"scheduler": {"python": sys.executable}},
+        {"scheduler": {"setup": [". /opt/ai/env.sh"]}},
+        {"scheduler": {"template": str(_TEMPLATE)}},
+        {"scheduler": {"kind": "agents"}},
+    ],
+    ids=["simulated", "python", "setup", "template", "agents"],
+)
+def test_a_campaign_whose_trials_need_no_torch_here_is_made(
+    site: dict[str, object], without_torch: None, aiperf: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "site.yaml").write_text(json.dumps(site))
+    done = aiperf("run", tmp_path / "site.yaml", "--campaign-dir", tmp_path / "campaign", "--prepare")
+    assert done.returncode == 0, done.stderr
+    assert CampaignDirectory.exists(tmp_path / "campaign")
+
+
+def test_a_campaign_that_exists_is_resumed_without_torch(without_torch: None, aiperf: Run, tmp_path: Path) -> None:
+    CampaignDirectory.create(tmp_path / "campaign", SiteSettings(), {})
+    (tmp_path / "site.yaml").write_text("{}")
+    done = aiperf("run", tmp_path / "site.yaml", "--campaign-dir", tmp_path / "campaign", "--prepare")
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(("fault", "job_per_trial"), [("missing", False), ("old", True)], indirect=["fault"])

@@ -60,6 +60,13 @@ def test_a_shown_command_can_be_parsed(command: ShownCommand) -> None:
             pytest.fail(f"{command}: {error.format_message()}")
 
 
+@pytest.mark.unit
+@pytest.mark.parametrize("command", [each for each in _shown(only_blocks=True) if each.words[0] == "mail"], ids=str)
+def test_a_shown_mail_has_a_sender(command: ShownCommand) -> None:
+    """A drafted site file has no `system.contact`, without which `--from` is required."""
+    assert _is_usage(command) or "--from" in command.words
+
+
 def _is_usage(command: ShownCommand) -> bool:
     """Whether it is the usage line of the reference: `aiperf-orch run [OPTIONS] SITE`."""
     return "[OPTIONS]" in command.words
