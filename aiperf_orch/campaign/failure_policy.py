@@ -24,7 +24,7 @@ CAUSES: Final[Mapping[EndReason, str]] = {
     EndReason.OUT_OF_MEMORY: "not even the smallest batch fits, or its job exceeded the memory that it had requested",
     EndReason.TRAINING_DIVERGED: "its loss was not a number",
     EndReason.TIME_LIMIT: "its job reached its time limit",
-    EndReason.PREEMPTED: "its job was preempted",
+    EndReason.PREEMPTED: "its job was preempted, or left a drained node",
     EndReason.NODE_FAILURE: "a node failed, or shows fewer GPUs than requested",
     EndReason.TRIAL_ERROR: "its job failed; the job's log says why",
     EndReason.LOST: "its job is gone, and the scheduler does not know why",

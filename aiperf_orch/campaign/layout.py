@@ -39,7 +39,7 @@ class Layout:
         """The settings, frozen and complete, with the origin of each, and the campaign's tag and salt."""
         return self.path / "campaign.yaml"
 
-    @cached_property
+    @property
     def plan(self) -> Path:
         """The plan that the campaign was made with, until the journal has it; most campaigns have none."""
         return self.path / ".plan.json"  # hidden: until campaign.yaml exists, a remainder that may be replaced

@@ -1,7 +1,7 @@
 """Requests to the controller of a campaign: a command leaves a file, the controller obeys and answers by another one.
 
-The controller journals a request before it answers, and deletes it after that; a request whose id the journal has is
-only answered. The command deletes the answer that it has read.
+The controller journals a request before it answers, and deletes it after that. One that it finds again, since no answer
+was written, changes nothing that is as it demands. The command deletes the answer that it has read.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ class TrialSize:
     workers: int
 
     def slots(self, nodes: int) -> int:
-        """Number of concurrent trials on so many nodes."""
+        """Number of concurrent trials on this number of nodes."""
         return nodes // self.nodes * self.per_node
 
 

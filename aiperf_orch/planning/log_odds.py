@@ -21,5 +21,5 @@ def bounded_log_odds(error: float, images: int) -> float:
 
 
 def nearest_error(odds: float, images: int) -> float:
-    """The error of these log odds that so many validation images can give."""
+    """The error nearest to these log odds that this number of validation images can give."""
     return round(images / (1.0 + math.exp(-odds))) / images

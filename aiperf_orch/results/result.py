@@ -97,7 +97,7 @@ class Result:
         return list(zip(times, (each.campaign.concurrency for each in history), strict=True))
 
     def slot_seconds(self, seconds: float) -> float:
-        """Time of all slots that the settings gave from the first begin on, for so many seconds."""
+        """Time of all slots that the settings gave in this number of seconds from the first begin on."""
         starts = [min(start, seconds) for start, _ in self.concurrency_from]
         spans = [end - start for start, end in pairwise([*starts, seconds])]
         return sum(span * number for span, (_, number) in zip(spans, self.concurrency_from, strict=True))

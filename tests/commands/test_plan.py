@@ -52,7 +52,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
             builder.epoch(
                 number,
                 start + 600.0 * number,
-                round(50_000 * (error + 0.1 * (3 - number))) / 50_000,  # which so many images can give
+                round(50_000 * (error + 0.1 * (3 - number))) / 50_000,  # which 50,000 images can give
                 trial,
                 start=start + 600 * (number - 1),
             )
