@@ -50,10 +50,12 @@ def check_trials(index: PackageIndex) -> None:
             faults.add("trial.unlisted", name, "is of a trial that is not in the journal")
     networks = _Networks(index)
     training = TrainingRecord.model_validate(index.directory.settings.training)
+    data: dict[int, DataRecord] = {}  # id of settings that were in force -> what they give
     for trial in state.trials.values():
-        submitted = index.settings_at(index.submitted[trial.attempts[0].key][0] - 1)
-        spec = _specification(index, trial, DataRecord.model_validate(submitted.data.without_paths()), training)
-        networks.check(trial, spec)
+        settings = index.settings_at(index.submitted[trial.attempts[0].key][0] - 1)
+        if id(settings) not in data:
+            data[id(settings)] = DataRecord.model_validate(settings.data.without_paths())
+        networks.check(trial, _specification(index, trial, data[id(settings)], training))
 
 
 def _check_attempts(index: PackageIndex) -> None:

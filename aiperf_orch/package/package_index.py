@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 from typing import Final
 
@@ -88,8 +89,7 @@ class PackageIndex:
 
     def settings_at(self, seq: int) -> SiteSettings:
         """The settings in force when the journal entry with this number was written."""
-        starts = [start for start, _ in self._settings_from]
-        return self._settings_from[bisect_right(starts, seq) - 1][1]
+        return self._settings_from[bisect_right(self._settings_from, seq, key=itemgetter(0)) - 1][1]
 
     @property
     def placement(self) -> PlacementSettings | None:

@@ -276,7 +276,7 @@ def _limit(full: str, name: str, writer: object) -> int:
 
 
 def _check_strict(name: str, data: bytes, faults: Faults) -> None:
-    lines = data.split(b"\n")[:-1] if name.endswith(".jsonl") else [data]
+    lines = data.split(b"\n")[:-1] if name.endswith(".jsonl") else [data.removesuffix(b"\n")]
     if name.endswith(".jsonl") and data and not data.endswith(b"\n"):
         faults.add("json.strict", f"{name}:{len(lines) + 1}", "the last line is torn")
     for first in range(0, len(lines), _LINES_AT_ONCE):
