@@ -173,7 +173,8 @@ class Controller:
             if not self.state.live and self.state.phase is not Phase.STOPPED:
                 self._campaign.append(Stopped)
         elif self.state.phase is Phase.RUNNING and not self._is_outdated:
-            self._record_cancelling(jobs_to_replace(self.live_attempts.values(), self.scheduler), EndReason.RESUBMITTED)
+            replaced = jobs_to_replace(self.state, self.live_attempts.values(), self.scheduler)
+            self._record_cancelling(replaced, EndReason.RESUBMITTED)
             self._keeper.submit(deadline)
             self._submit()
         return self.state.phase
@@ -383,8 +384,6 @@ class Controller:
             self.live_attempts.postpone(attempts)
             return
         self._submitter.start(requests)
-        for live in attempts:
-            live.attempt.nodes_changed = False
         self._record_submission()  # of a scheduler that answers at once
 
     def _record_submission(self) -> None:

@@ -18,7 +18,7 @@ from aiperf_orch.util.units import now
 def make_requests(
     directory: CampaignDirectory, state: CampaignState, attempts: Iterable[AttemptState]
 ) -> list[JobRequest]:
-    """Make the folders of attempts' jobs, and return their requests, which have the settings in force.
+    """Make the folders of attempts' jobs, and return their requests, by the settings in force and the drained nodes.
 
     Raises:
         TransientError: When a folder cannot be made for now.
@@ -29,7 +29,7 @@ def make_requests(
             requests.append(make_request(directory, state, attempt))
         except OSError as error:
             raise TransientError(f"{error.filename}: cannot be made: {error.strerror}") from error
-        attempt.outdated = False
+        attempt.outdated = attempt.nodes_changed = False
     return requests
 
 

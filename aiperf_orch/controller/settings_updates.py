@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from aiperf_orch.campaign.setting_rules import change_fault
+from aiperf_orch.campaign.state import CampaignState
 from aiperf_orch.controller.attempt_monitor import LiveAttempt
 from aiperf_orch.controller.locked_campaign import HeldCampaign
 from aiperf_orch.records.journal import SettingChange, SettingsChanged
@@ -15,14 +16,15 @@ from aiperf_orch.util.errors import UsageError
 from aiperf_orch.util.units import now
 
 
-def jobs_to_replace(attempts: Iterable[LiveAttempt], scheduler: Scheduler) -> list[LiveAttempt]:
+def jobs_to_replace(state: CampaignState, attempts: Iterable[LiveAttempt], scheduler: Scheduler) -> list[LiveAttempt]:
     """Attempts whose jobs wait in the queue of a batch system with settings that have changed.
 
     Args:
+        state: State of the campaign.
         attempts: Attempts that have not ended.
         scheduler: Their scheduler; one that starts jobs at once, or places attempts on agents, has none that wait.
     """
-    if not scheduler.has_queue:
+    if not (state.settings_changes and scheduler.has_queue):
         return []
     waiting = [live for live in attempts if live.attempt.outdated and live.attempt.job and live.begin is None]
     return [live for live in waiting if not live.attempt.cancelling and not live.unsubmitted]
