@@ -5,7 +5,6 @@ An order is on disk before an attempt counts as submitted, so that another contr
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice
@@ -18,8 +17,9 @@ from aiperf_orch.records.agents import Dismiss, Order, Place, Stop
 from aiperf_orch.schedulers.base import CancelResult, JobEnd, JobRequest, JobStatus, Scheduler, SubmitResult
 from aiperf_orch.schedulers.placement.board import AgentBoard
 from aiperf_orch.schedulers.placement.board_agent import BoardAgent
-from aiperf_orch.schedulers.placement.choice import Chooser, Team, count_places, form_teams
+from aiperf_orch.schedulers.placement.choice import Chooser, count_places
 from aiperf_orch.schedulers.placement.placements import Placement, Stage, job_end, job_status, order_fields, preferred
+from aiperf_orch.schedulers.placement.teams import usable_teams
 from aiperf_orch.settings.placement import PlacementSettings
 from aiperf_orch.util.errors import AiperfError, SchedulerUnreachableError
 from aiperf_orch.util.units import now
@@ -28,8 +28,6 @@ _OPEN_FILES: Final = 200
 """Number of agents whose orders stay open: there may be more agents than this process may open files."""
 _REFUSALS: Final = 4
 """Number of times that living agents returned an attempt unstarted, after which it is not placed again for now."""
-_SAME_END: Final = 60.0
-"""Seconds by which the ends of two allocations may differ that count as the same."""
 _MOST_PLACES: Final = 200
 """Number of attempts that are proposed and placed together: the first ones work while the next ones are proposed."""
 _NO_PLACE: Final = "no agent has a free slot for it"
@@ -95,7 +93,7 @@ class PlacementScheduler(Scheduler):
     def free_places(self) -> int | None:
         """Return how many more attempts may be placed now, those that would wait on an agent included, at most 200."""
         with self.board.lock:
-            teams, busy = self._teams()
+            teams, busy = usable_teams(self.board, self._settings)
         return count_places(
             teams,
             concurrency=self._concurrency,
@@ -236,44 +234,6 @@ class PlacementScheduler(Scheduler):
             ]
         self._dismiss(small, f"an agent with {slots} slots takes its place")
 
-    def _teams(self) -> tuple[list[Team], int]:
-        """Teams that may get attempts, and the number of attempts at work on other agents."""
-        agents = [agent for agent in self.board.agents.values() if agent.gone is None]
-        singles = {agent.name: _single(agent) for agent in agents}
-        usable = {
-            agent.name
-            for agent in agents
-            if self.board.is_usable(agent) and _seconds_left(agent) > 2 * self._settings.warn_before
-        }
-        if self._settings.nodes == 1:
-            busy = sum(team.at_work for name, team in singles.items() if name not in usable)
-            return [team for name, team in singles.items() if name in usable], busy
-        return self._wide_teams(agents, singles, usable)
-
-    def _wide_teams(
-        self, agents: Sequence[BoardAgent], singles: Mapping[str, Team], usable: Collection[str]
-    ) -> tuple[list[Team], int]:
-        """As `_teams`, for trials of several nodes.
-
-        An attempt that waits gets the agents of one that runs, so that all of them are free at the same time.
-        """
-        teams: list[Team] = []
-        idle: dict[tuple[str | None, str], list[Team]] = {}
-        busy, known = 0, {agent.name: agent for agent in agents}
-        for held in dict.fromkeys(each.agents for agent in agents for each in agent.held.values()):
-            members = [known.get(name) for name in held]
-            attempts = [set(member.held) if member and member.name in usable else None for member in members]
-            if None in attempts or any(each != attempts[0] for each in attempts):
-                busy += 1
-                continue
-            hosts = tuple(singles[name].hosts[0] for name in held)
-            left = min(singles[name].seconds_left for name in held)
-            teams.append(Team(held, hosts, 1, placed=len(attempts[0] or ()), limit=1, seconds_left=left))
-        for agent in agents:
-            if agent.begin and agent.name in usable and not agent.held:
-                idle.setdefault((agent.begin.allocation, agent.begin.job), []).append(singles[agent.name])
-        return [*teams, *(team for each in idle.values() for team in form_teams(each, self._settings.nodes))], busy
-
     def _place(
         self, requests: Sequence[JobRequest], done: SubmitResult
     ) -> list[tuple[JobRequest, Placement, tuple[str, ...]]]:
@@ -282,7 +242,7 @@ class PlacementScheduler(Scheduler):
         Those that are placed already, or cannot be placed now, are in `done`.
         """
         agents, placed = self.board.agents, []
-        teams, busy = self._teams()
+        teams, busy = usable_teams(self.board, self._settings)
         chooser = Chooser(teams, concurrency=self._concurrency, busy=busy, lookahead=self._settings.lookahead)
         for request in requests:
             earlier = self.board.placements_of(request.name)
@@ -397,22 +357,3 @@ class PlacementScheduler(Scheduler):
         if self._generation is None:
             raise AssertionError("orders are written only by the controller that holds the campaign")
         return self._generation
-
-
-def _single(agent: BoardAgent) -> Team:
-    """An agent as a team of its own."""
-    left = _seconds_left(agent)
-    return Team(
-        (agent.name,),
-        (agent.host,),
-        agent.begin.slots if agent.begin else 1,
-        placed=len(agent.held),
-        limit=agent.limit,
-        seconds_left=left if math.isinf(left) else left - left % _SAME_END,
-    )
-
-
-def _seconds_left(agent: BoardAgent) -> float:
-    """Seconds until its allocation ends; infinite where that is not known."""
-    ends_at = agent.begin.ends_at if agent.begin else None
-    return (ends_at - now()).total_seconds() if ends_at else math.inf
