@@ -149,6 +149,17 @@ class CampaignState:
         """The settings in force; arguments and errors as of `settings_history`."""
         return self.settings_history(frozen)[-1]
 
+    def concurrency_history(self, frozen: SiteSettings) -> list[tuple[datetime | None, int]]:
+        """Number of trials at once by the settings, and the time of the change to it; None for the first one.
+
+        Arguments and errors are those of `settings_history`.
+        """
+        found: list[tuple[datetime | None, int]] = [(None, frozen.campaign.concurrency)]
+        for entry, settings in zip(self.settings_changes, self.settings_history(frozen)[1:], strict=True):
+            if settings.campaign.concurrency != found[-1][1]:
+                found.append((entry.time, settings.campaign.concurrency))
+        return found
+
     @property
     def trials_ended(self) -> int:
         """Number of trials that are over."""

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from aiperf_orch.planning.campaign_size import TrialSize, trial_size
 from aiperf_orch.results.result import Result
-from aiperf_orch.settings.comparison import flatten
+from aiperf_orch.settings.comparison import different_keys
 from aiperf_orch.settings.models import SiteSettings, private_keys
 from aiperf_orch.util.errors import UsageError
 from aiperf_orch.util.units import count
@@ -43,17 +43,9 @@ def check_source(path: Path, result: Result, settings: SiteSettings) -> None:
 
 def differences_of(result: Result, settings: SiteSettings) -> Iterator[str]:
     """Notes on settings that differ, and change what the prediction means."""
-    theirs = result.directory.settings
-    private = {f"{section}.{key}" for section, key in private_keys()}
-    before, after = (
-        {
-            key: value
-            for key, value in flatten(each.model_dump(mode="json", include=set(_SECTIONS))).items()
-            if key not in private and key not in _MODELLED
-        }
-        for each in (theirs, settings)
-    )
-    keys = [key for key in sorted(before.keys() | after.keys()) if before.get(key) != after.get(key)]
+    unstated = {*_MODELLED, *(f"{section}.{key}" for section, key in private_keys())}
+    differ = different_keys(result.directory.settings, settings) - unstated
+    keys = sorted(key for key in differ if key.partition(".")[0] in _SECTIONS)
     if keys:
         more = f" and {len(keys) - _MOST_KEYS} more" if len(keys) > _MOST_KEYS else ""
         yield (

@@ -10,6 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
+from datetime import datetime
 from typing import Final
 
 from aiperf_orch.campaign.state import CampaignState, Phase
@@ -62,8 +63,20 @@ class NodeHours:
         return [(name, hours, hours / self.given if self.given else 0.0) for name, hours in named]
 
 
-def node_hours_of(state: CampaignState, collected: Collected, settings: SiteSettings) -> NodeHours | None:
-    """Compute the node-hours of a campaign; None where each trial is a job of its own."""
+def node_hours_of(
+    state: CampaignState,
+    collected: Collected,
+    settings: SiteSettings,
+    concurrency: Sequence[tuple[datetime | None, int]],
+) -> NodeHours | None:
+    """Compute the node-hours of a campaign; None where each trial is a job of its own.
+
+    Args:
+        state: State of the campaign.
+        collected: Its trials.
+        settings: Settings in force.
+        concurrency: `CampaignState.concurrency_history`.
+    """
     placement = placement_settings(settings.scheduler, settings.campaign.concurrency)
     if placement is None:
         return None
@@ -73,26 +86,14 @@ def node_hours_of(state: CampaignState, collected: Collected, settings: SiteSett
     end = first + round(settings.campaign.duration * 1e6)
     if state.phase in (Phase.FINISHED, Phase.STOPPED):
         end = min(end, max((each.end for each in occupations), default=math.inf))
-    concurrency = _concurrency_changes(state)
-    sweep = _Sweep(first, end, concurrency.pop(-math.inf, settings.campaign.concurrency))
-    for time, host, change in _changes(presences, occupations, [first, end, *concurrency]):
+    later: dict[float, int] = {microseconds(time): number for time, number in concurrency if time}
+    sweep = _Sweep(first, end, concurrency[0][1])
+    for time, host, change in _changes(presences, occupations, [first, end, *later]):
         sweep.advance(time)
-        sweep.concurrency = concurrency.get(time, sweep.concurrency)
+        sweep.concurrency = later.get(time, sweep.concurrency)
         if host is not None:
             sweep.change(host, change)
     return sweep.result()
-
-
-def _concurrency_changes(state: CampaignState) -> dict[float, int]:
-    """Time of each change of the concurrency, in microseconds, and the number from then on; at -inf the first one."""
-    found: dict[float, int] = {}
-    for entry in state.settings_changes:
-        for change in entry.changes:
-            before, after = change.before, change.after
-            if change.key == "campaign.concurrency" and isinstance(before, int) and isinstance(after, int):
-                found.setdefault(-math.inf, before)
-                found[microseconds(entry.time)] = after
-    return found
 
 
 _Counts = tuple[int, int, int, int]

@@ -90,11 +90,11 @@ class Result:
     @cached_property
     def concurrency_from(self) -> list[tuple[float, int]]:
         """Number of trials at once by the settings, and the seconds since the first begin from which it holds."""
-        history = self.state.settings_history(self.directory.config.settings)
-        times = [0.0]
-        for entry in self.state.settings_changes:
-            times.append(max((entry.time - self.started).total_seconds() if self.started else 0.0, times[-1]))
-        return list(zip(times, (each.campaign.concurrency for each in history), strict=True))
+        found: list[tuple[float, int]] = []
+        for time, number in self.state.concurrency_history(self.directory.config.settings):
+            seconds = (time - self.started).total_seconds() if time and self.started else 0.0
+            found.append((max(seconds, found[-1][0] if found else 0.0), number))
+        return found
 
     def slot_seconds(self, seconds: float) -> float:
         """Time of all slots that the settings gave in this number of seconds from the first begin on."""
@@ -105,7 +105,8 @@ class Result:
     @cached_property
     def node_hours(self) -> NodeHours | None:
         """Node-hours that were given, at work and idle; None where each trial is a job of its own."""
-        return node_hours_of(self.state, self.collected, self.directory.settings)
+        history = self.state.concurrency_history(self.directory.config.settings)
+        return node_hours_of(self.state, self.collected, self.directory.settings, history)
 
 
 def compute_result(directory: CampaignDirectory) -> Result:
