@@ -8,9 +8,9 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
+from processes import running
 from terminal import in_terminal
 from waiting import wait_for
 
@@ -52,14 +52,7 @@ def has_epochs(campaign, files=1):
 
 def jobs_of(campaign):
     tag = re.search(r"^tag: (\w+)", (campaign / "campaign.yaml").read_text(), re.MULTILINE)[1]
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("AIPERF_ORCH_JOB", "").startswith(tag):
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
+    return [each.process for each in running() if each.environment.get("AIPERF_ORCH_JOB", "").startswith(tag)]
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ import tempfile
 import textwrap
 from pathlib import Path
 
-import psutil
 import pytest
 
 from cluster.processes import ClusterError, Ports, wait_until
 from cluster.slurm import SlurmCluster, foreign_variables
+from processes import running
 
 pytestmark = pytest.mark.slurm
 
@@ -20,14 +20,10 @@ pytestmark = pytest.mark.slurm
 def processes_of(root, **variables):
     """Processes that refer to a cluster's folder and have these environment variables."""
     found = []
-    for process in psutil.process_iter():
-        try:
-            command, environment = process.cmdline(), process.environ()
-        except psutil.Error:
-            continue
-        known = any(str(root) in text for text in [*command, *environment.values()])
-        if known and process.pid != os.getpid() and variables.items() <= environment.items():
-            found.append(process)
+    for each in running():
+        known = any(str(root) in text for text in [*each.words, *each.environment.values()])
+        if known and each.process.pid != os.getpid() and variables.items() <= each.environment.items():
+            found.append(each.process)
     return found
 
 

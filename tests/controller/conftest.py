@@ -5,10 +5,12 @@ import json
 import os
 import signal
 import time
+from contextlib import ExitStack
 
 import psutil
 import pytest
 
+from agent.running_agent import RunningAgent
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.snapshot import read_state
 from aiperf_orch.campaign.state import Phase
@@ -19,6 +21,7 @@ from aiperf_orch.schedulers.registry import make_trial_scheduler
 from aiperf_orch.settings.models import SiteSettings
 from controller.following import check_verifies
 from controller.stepping import Scheduler, SlowScheduler
+from processes import running
 
 LOCAL = {
     "job_per_trial": True,
@@ -45,6 +48,14 @@ PBS = {name: value for name, value in SLURM.items() if name not in ("cpus_per_ta
     "query_interval": "300ms",
     "silent_after": "500ms",
     "lost_after": "500ms",
+}
+
+AGENTS = {
+    "scheduler__kind": "agents",
+    "scheduler__silent_after": "300ms",
+    "scheduler__lost_after": "8s",
+    "campaign__concurrency": 3,
+    "campaign__max_trials": 8,
 }
 
 
@@ -197,13 +208,11 @@ class ClusterCampaign(Campaign):
         where = [directory.path / "trials", directory.path / "jobs"]
         if trial is not None:
             where = [directory.spec(trial), directory.job_folder(trial, "").with_name(f"{trial:05d}-")]
-        found = []
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                words = process.cmdline()
-                if "python" in " ".join(words[:1]) and any(word.startswith(tuple(map(str, where))) for word in words):
-                    found.append(process)
-        return found
+        return [
+            each.process
+            for each in running()
+            if "python" in each.words[0] and any(word.startswith(tuple(map(str, where))) for word in each.words)
+        ]
 
     def end_jobs(self):
         """The cluster is tidied up anyway."""
@@ -348,3 +357,24 @@ def open_controller(campaign, scheduler, warnings):
     yield open_controller
     for controller in opened:
         controller.close()
+
+
+@pytest.fixture
+def make_agents_campaign(make_campaign):
+    """Makes campaigns on agents, of which `start_agent` starts one with two slots; they end with the test."""
+    with ExitStack() as started:
+
+        def make(name="campaign", **changes):
+            campaign = make_campaign(name, **AGENTS | changes)
+            campaign.controller = lambda **options: Controller(
+                campaign.directory,
+                make_trial_scheduler(campaign.directory),
+                **{"resume": True} | options,
+                warn=campaign.warnings.append,
+            )
+            campaign.start_agent = lambda slots=2: started.enter_context(
+                RunningAgent(campaign.directory, "--slots", str(slots))
+            )
+            return campaign
+
+        yield make

@@ -14,6 +14,36 @@ from aiperf_orch.campaign.state import CampaignState
 PATIENCE = 800  # seconds; some 60 on an idle machine
 
 
+def faulted_settings(scheduler, *, concurrency, trials, epoch_seconds):
+    """Site settings of a faulted campaign with short simulated trials; `scheduler` adds to its section."""
+    times = {
+        "time_limit": "10m",
+        "poll_interval": "200ms",
+        "query_interval": "1s",
+        "silent_after": "1s",
+        "lost_after": "2s",
+        "stop_grace": "30s",
+    }
+    return {
+        "scheduler": times | scheduler,
+        "campaign": {
+            "duration": "1h",
+            "concurrency": concurrency,
+            "max_trials": trials,
+            "max_attempts": 9,
+            "seed": 7,
+        },
+        "network": {"max_layers": 60},
+        "training": {
+            "trainer": "simulated",
+            "warmup_epochs": [4],
+            "epochs": 4,
+            "patience": 9,
+            "simulated": {"epoch_seconds": epoch_seconds},
+        },
+    }
+
+
 class OnSlurm:
     """Faults of a real Slurm cluster."""
 

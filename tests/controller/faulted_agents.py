@@ -21,6 +21,7 @@ from aiperf_orch.records.base import EndReason
 from aiperf_orch.results.result import compute_result
 from controller.faulted import ObservedCampaign
 from controller.following import check_verifies
+from processes import running, words_of
 from waiting import wait_for
 
 UNREADABLE_SECONDS = 60
@@ -77,9 +78,7 @@ class PlacedCampaign(ObservedCampaign):
     def processes_of(self, agent):
         """Processes that an agent has started."""
         folder = str(self.directory.agent_folder(agent))
-        return [
-            process for process, environment, _ in processes() if environment.get("AIPERF_ORCH_AGENT_FOLDER") == folder
-        ]
+        return [each.process for each in running() if each.environment.get("AIPERF_ORCH_AGENT_FOLDER") == folder]
 
     def template_of(self, agent):
         """An agent's template process, once it is there."""
@@ -150,27 +149,14 @@ def _job(state, end):
     return state.trials[end.trial].attempts[end.attempt - 1].job
 
 
-def words_of(process):
-    with contextlib.suppress(psutil.Error):
-        return process.cmdline()
-    return []
-
-
-def processes():
-    """All processes of this machine, those on simulated nodes included: environment and command line of each."""
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            yield process, process.environ(), process.cmdline()
-
-
 def left_running(path):
     """Processes of a campaign, by its path in their environments and command lines."""
     text = str(path)
     return [
-        words
-        for _, environment, words in processes()
-        if environment.get("AIPERF_ORCH_AGENT_FOLDER", "").startswith(text)
-        or any(word.startswith(text) for word in words)
+        each.words
+        for each in running()
+        if each.environment.get("AIPERF_ORCH_AGENT_FOLDER", "").startswith(text)
+        or any(word.startswith(text) for word in each.words)
     ]
 
 

@@ -1,48 +1,16 @@
 """Campaigns on agents that were started by hand: real agents and simulated trials, disturbed on the way."""
 
 from collections import Counter
-from contextlib import ExitStack
 
 import pytest
 
-from agent.running_agent import RunningAgent
 from aiperf_orch.campaign.state import Phase
-from aiperf_orch.controller.controller import Controller
 from aiperf_orch.records.agents import Exited
 from aiperf_orch.results.result import compute_result
-from aiperf_orch.schedulers.registry import make_trial_scheduler
 from controller.following import once, run_until
 from controller.test_killed_controller import run_and_die
 
 pytestmark = pytest.mark.local
-AGENTS = {
-    "scheduler__kind": "agents",
-    "scheduler__silent_after": "300ms",
-    "scheduler__lost_after": "8s",
-    "campaign__concurrency": 3,
-    "campaign__max_trials": 8,
-}
-
-
-@pytest.fixture
-def make_placed(make_campaign, monkeypatch):
-    """Makes campaigns on agents, of which `start_agent` starts one with two slots; they end with the test."""
-    with ExitStack() as running:
-
-        def make(name="campaign", **changes):
-            campaign = make_campaign(name, **AGENTS | changes)
-            campaign.controller = lambda **options: Controller(
-                campaign.directory,
-                make_trial_scheduler(campaign.directory),
-                **{"resume": True} | options,
-                warn=campaign.warnings.append,
-            )
-            campaign.start_agent = lambda slots=2: running.enter_context(
-                RunningAgent(campaign.directory, "--slots", str(slots))
-            )
-            return campaign
-
-        yield make
 
 
 def most_at_work(campaign):
@@ -70,8 +38,8 @@ def check_nothing_lost_and_nothing_twice(campaign, trials):
     assert ended == {trial: len([key for key in finished if key[0] == trial]) for trial in range(trials)}
 
 
-def test_agents_run_a_campaign_and_never_more_than_its_concurrency(make_placed):
-    campaign = make_placed()
+def test_agents_run_a_campaign_and_never_more_than_its_concurrency(make_agents_campaign):
+    campaign = make_agents_campaign()
     agents = [campaign.start_agent(), campaign.start_agent()]
     phase, state = campaign.run(seconds=60)
     assert (phase, [end.reason.value for end in state.ends]) == (Phase.FINISHED, ["COMPLETED"] * 8)
@@ -81,16 +49,16 @@ def test_agents_run_a_campaign_and_never_more_than_its_concurrency(make_placed):
     check_nothing_lost_and_nothing_twice(campaign, 8)
 
 
-def test_trials_wait_until_an_agent_joins(make_placed):
-    campaign = make_placed(campaign__max_trials=2)
+def test_trials_wait_until_an_agent_joins(make_agents_campaign):
+    campaign = make_agents_campaign(campaign__max_trials=2)
     campaign.run(until=lambda controller: controller.scheduler.board.is_loaded)
     assert [entry["type"] for entry in campaign.journal()] == ["created", "opened"]
     campaign.start_agent()
     assert campaign.run(seconds=60)[0] is Phase.FINISHED
 
 
-def test_the_first_trial_runs_alone_until_it_has_begun(make_placed):
-    campaign = make_placed(training__simulated_epoch_seconds=0.5)
+def test_the_first_trial_runs_alone_until_it_has_begun(make_agents_campaign):
+    campaign = make_agents_campaign(training__simulated_epoch_seconds=0.5)
     campaign.start_agent(slots=4)
     run_until(campaign, lambda controller: len(controller.state.begins) >= 3)
     submissions = [entry for entry in campaign.journal() if entry["type"] == "submitting"]
@@ -99,8 +67,10 @@ def test_the_first_trial_runs_alone_until_it_has_begun(make_placed):
     assert first_end is None  # that the first trial has begun is enough
 
 
-def test_what_waits_on_an_agent_starts_under_the_next_controller(make_placed):
-    campaign = make_placed(campaign__concurrency=1, campaign__max_trials=3, training__simulated_epoch_seconds=0.6)
+def test_what_waits_on_an_agent_starts_under_the_next_controller(make_agents_campaign):
+    campaign = make_agents_campaign(
+        campaign__concurrency=1, campaign__max_trials=3, training__simulated_epoch_seconds=0.6
+    )
     agent = campaign.start_agent(slots=1)
     run_until(campaign, lambda controller: len(controller.state.live) == 2)
     phase, _ = campaign.run(seconds=60)
@@ -110,8 +80,8 @@ def test_what_waits_on_an_agent_starts_under_the_next_controller(make_placed):
     assert [(line.started, line.status) for line in exits] == [(True, 0)] * 3
 
 
-def test_a_killed_agent_costs_its_own_attempts_alone(make_placed):
-    campaign = make_placed(training__simulated_epoch_seconds=0.3)
+def test_a_killed_agent_costs_its_own_attempts_alone(make_agents_campaign):
+    campaign = make_agents_campaign(training__simulated_epoch_seconds=0.3)
     first, second = campaign.start_agent(), campaign.start_agent()
     killed = once(lambda controller: len(controller.state.begins) >= 3, lambda controller: first.kill())
     successor = once(lambda controller: killed.done, lambda controller: campaign.start_agent())
@@ -132,8 +102,8 @@ def test_a_killed_agent_costs_its_own_attempts_alone(make_placed):
     check_nothing_lost_and_nothing_twice(campaign, 8)
 
 
-def test_trials_of_a_terminated_agent_go_on_elsewhere(make_placed):
-    campaign = make_placed(training__simulated_epoch_seconds=0.3)
+def test_trials_of_a_terminated_agent_go_on_elsewhere(make_agents_campaign):
+    campaign = make_agents_campaign(training__simulated_epoch_seconds=0.3)
     first, second = campaign.start_agent(), campaign.start_agent()
     ended = once(lambda controller: len(controller.state.begins) >= 3, lambda controller: first.process.terminate())
     phase, state = run_until(campaign, lambda controller: False, ended)
@@ -145,11 +115,11 @@ def test_trials_of_a_terminated_agent_go_on_elsewhere(make_placed):
 
 
 @pytest.mark.parametrize(("torn", "first"), [(False, 3), (True, 4)], ids=["line on disk", "line torn"])
-def test_a_controller_killed_at_every_second_journal_line_loses_nothing(make_placed, torn, first):
+def test_a_controller_killed_at_every_second_journal_line_loses_nothing(make_agents_campaign, torn, first):
     trials = 2
     for line in range(first, 60, 2):
         changes = {"campaign__concurrency": 1, "training__simulated_epoch_seconds": 0.0}
-        campaign = make_placed(f"line {line}", campaign__max_trials=trials, **changes)
+        campaign = make_agents_campaign(f"line {line}", campaign__max_trials=trials, **changes)
         agent = campaign.start_agent(slots=1)
         if run_and_die(campaign, line, torn):
             break

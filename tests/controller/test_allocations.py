@@ -11,6 +11,7 @@ from aiperf_orch.campaign.state import Phase
 from aiperf_orch.controller.controller import Controller
 from aiperf_orch.schedulers.registry import make_trial_scheduler
 from controller.following import once, run_until
+from processes import words_of
 from waiting import wait_for
 
 ALLOCATIONS = {
@@ -72,8 +73,7 @@ def make_here(make_campaign):
 
     yield make
     for campaign in made:
-        for process in campaign.processes():
-            process.kill()
+        campaign.end_jobs()
 
 
 @pytest.mark.slurm
@@ -332,7 +332,7 @@ def test_a_killed_agent_of_this_machine_is_followed_by_another(make_here, long_t
 
     def kill(controller):
         for process in campaign.processes():
-            if "aiperf_orch.agent" in process.cmdline()[2:4]:
+            if "aiperf_orch.agent" in words_of(process)[2:4]:
                 process.send_signal(signal.SIGKILL)
                 return True
         return False

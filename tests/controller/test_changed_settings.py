@@ -61,9 +61,7 @@ def make_placed(make_campaign):
 
     yield make
     for campaign in made:
-        for process in campaign.processes():
-            with contextlib.suppress(Exception):
-                process.kill()
+        campaign.end_jobs()
 
 
 @pytest.mark.local
@@ -255,8 +253,10 @@ def test_another_queue_for_the_jobs_of_pbs_that_wait(make_pbs_campaign, pbs):
         scheduler__lookahead=1,
         training__simulated_epoch_seconds=0.5,
     )
-    followed = lambda controller: trained(controller, 2) and len(campaign.queue()) == 2  # noqa: E731
-    changed = once(followed, lambda _: ask(campaign, "queue=other"))
+    changed = once(
+        lambda controller: trained(controller, 2) and len(campaign.queue()) == 2,
+        lambda _: ask(campaign, "queue=other"),
+    )
     phase, state = run_until(campaign, lambda controller: False, changed)
     assert (phase, state.trials_ended) == (Phase.FINISHED, 8)
     assert reasons(state) == [EndReason.RESUBMITTED]

@@ -16,6 +16,7 @@ from aiperf_orch.records.base import EndReason
 from aiperf_orch.schedulers.registry import make_scheduler
 from aiperf_orch.settings.models import SiteSettings
 from controller.following import check_verifies
+from processes import running, words_of
 
 PATIENCE = 800  # seconds; some 40 on an idle machine
 EPOCHS = 8
@@ -58,13 +59,13 @@ def settings(request):
 def workers_of(spec):
     """Processes that the tasks of a trial have started, the oldest first."""
     found = []
-    for process in psutil.process_iter():
+    for each in running():
         with contextlib.suppress(psutil.Error):
-            parent = process.parent()
+            parent = each.process.parent()
             if parent and all(
-                "aiperf_orch.trial" in each.cmdline() and spec in each.cmdline() for each in (process, parent)
+                "aiperf_orch.trial" in words and spec in words for words in (each.words, words_of(parent))
             ):
-                found.append(process)
+                found.append(each.process)
     return sorted(found, key=lambda process: process.create_time())
 
 

@@ -16,7 +16,6 @@ from aiperf_orch.schedulers.base import SubmitResult
 from aiperf_orch.util.errors import UsageError
 from controller.following import check_goes_on, ends_of, once, run_until, trained
 from controller.stepping import Scheduler, ends, write_events
-from controller.test_agents_campaign import make_placed  # noqa: F401  a fixture
 from controller.test_allocations import ALLOCATIONS
 
 SITE = {
@@ -219,13 +218,12 @@ def test_where_nodes_cannot_be_drained_the_reason_is_said(campaign, changes, sai
 
 
 @pytest.mark.local
-def test_trials_leave_a_drained_agent_and_come_back_when_it_is_undone(make_placed):  # noqa: F811
-    campaign = make_placed(
+def test_trials_leave_a_drained_agent_and_come_back_when_it_is_undone(make_agents_campaign):
+    campaign = make_agents_campaign(
         campaign__max_attempts=1, campaign__max_trials=None, training__simulated_epoch_seconds=0.3, training__epochs=40
     )
     campaign.start_agent()
-    begun = lambda controller: len(controller.state.begins) >= 2 and trained(controller, 0)  # noqa: E731
-    state = run_until(campaign, begun)[1]
+    state = run_until(campaign, lambda controller: len(controller.state.begins) >= 2 and trained(controller, 0))[1]
     host = state.begins[0].began.hosts[0]
     assert drain_nodes(campaign.directory.path, [host], end_running=True, undo=False).exit_status == 0
     _, state = run_until(campaign, lambda controller: controller.state.ends and not controller.state.live)

@@ -12,7 +12,7 @@ from aiperf_orch.campaign.state import Phase
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.results.result import compute_result
 from cluster.processes import wait_until
-from controller.faulted import PATIENCE, ObservedCampaign, OnPbs, OnSlurm
+from controller.faulted import PATIENCE, ObservedCampaign, OnPbs, OnSlurm, faulted_settings
 from controller.following import check_verifies
 
 TRIALS = 40
@@ -30,33 +30,8 @@ def batch_system(request, tmp_path, monkeypatch):
 
 @pytest.fixture
 def campaign(tmp_path, batch_system):
-    settings = {
-        "scheduler": batch_system.scheduler
-        | {
-            "nodes": 2,
-            "time_limit": "10m",
-            "poll_interval": "200ms",
-            "query_interval": "1s",
-            "silent_after": "1s",
-            "lost_after": "2s",
-            "stop_grace": "30s",
-        },
-        "campaign": {
-            "duration": "1h",
-            "concurrency": batch_system.concurrency,
-            "max_trials": TRIALS,
-            "max_attempts": 9,
-            "seed": 7,
-        },
-        "network": {"max_layers": 60},
-        "training": {
-            "trainer": "simulated",
-            "warmup_epochs": [4],
-            "epochs": 4,
-            "patience": 9,
-            "simulated": {"epoch_seconds": 0.3},
-        },
-    }
+    scheduler = batch_system.scheduler | {"nodes": 2}
+    settings = faulted_settings(scheduler, concurrency=batch_system.concurrency, trials=TRIALS, epoch_seconds=0.3)
     live = ObservedCampaign(tmp_path, settings)
     yield live
     live.close()

@@ -7,7 +7,7 @@ import pytest
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.records.base import EndReason
-from controller.faulted import PATIENCE, ObservedCampaign, OnSlurm
+from controller.faulted import PATIENCE, ObservedCampaign, OnSlurm, faulted_settings
 from controller.following import check_verifies
 
 pytestmark = [pytest.mark.long, pytest.mark.slurm]
@@ -17,27 +17,8 @@ TRIALS = 40
 @pytest.fixture
 def campaign(tmp_path, slurm):
     slurm.run("scontrol", "create", "partition=closed", "nodes=ALL", "state=DOWN")
-    times = {
-        "time_limit": "10m",
-        "poll_interval": "200ms",
-        "query_interval": "1s",
-        "silent_after": "1s",
-        "lost_after": "2s",
-        "stop_grace": "30s",
-    }
-    settings = {
-        "scheduler": OnSlurm.scheduler | times | {"partition": "closed"},
-        "campaign": {"duration": "1h", "concurrency": 2, "max_trials": TRIALS, "max_attempts": 9, "seed": 7},
-        "network": {"max_layers": 60},
-        "training": {
-            "trainer": "simulated",
-            "warmup_epochs": [4],
-            "epochs": 4,
-            "patience": 9,
-            "simulated": {"epoch_seconds": 1.5},
-        },
-    }
-    live = ObservedCampaign(tmp_path, settings)
+    closed = OnSlurm.scheduler | {"partition": "closed"}
+    live = ObservedCampaign(tmp_path, faulted_settings(closed, concurrency=2, trials=TRIALS, epoch_seconds=1.5))
     yield live
     live.close()
 

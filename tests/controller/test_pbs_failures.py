@@ -14,6 +14,7 @@ from aiperf_orch.campaign.state import Phase
 from aiperf_orch.commands.status import show_status
 from aiperf_orch.records.base import EndReason
 from controller.following import check_goes_on, ends_of, epoch_numbers, once, run_until, trained
+from processes import words_of
 
 pytestmark = pytest.mark.pbs
 
@@ -34,7 +35,7 @@ def test_failures_of_running_jobs(make_pbs_campaign, long_trials):
         pbs.preempt(campaign.job(1))
         pbs.crash_mom(campaign.job(2))
         pbs.lose(campaign.job(3))
-        (python,) = [each for each in campaign.processes(4) if "aiperf_orch.trial" in each.cmdline()]
+        (python,) = [each for each in campaign.processes(4) if "aiperf_orch.trial" in words_of(each)]
         os.kill(python.pid, signal.SIGKILL)
         for process in campaign.processes(5):
             process.send_signal(signal.SIGSTOP)  # deaf: it will not say that its time is over

@@ -15,6 +15,7 @@ from aiperf_orch.commands.live_view import _heading
 from aiperf_orch.commands.status import show_status
 from aiperf_orch.records.base import EndReason
 from controller.following import check_goes_on, ends_of, once, run_until, trained
+from processes import words_of
 
 pytestmark = pytest.mark.slurm
 
@@ -53,7 +54,7 @@ def test_a_killed_trial_process_is_recognised_by_its_exit_status(make_slurm_camp
     campaign = make_slurm_campaign(campaign__max_trials=1, **long_trials)
 
     def kill(_controller):
-        (trial,) = [each for each in campaign.processes(0) if "aiperf_orch.trial" in each.cmdline()]
+        (trial,) = [each for each in campaign.processes(0) if "aiperf_orch.trial" in words_of(each)]
         os.kill(trial.pid, signal.SIGKILL)
 
     _, state = run_until(

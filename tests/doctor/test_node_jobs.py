@@ -35,7 +35,9 @@ class _Scheduler:
     """Jobs on hosts, which do what `script` says: `report`, `pend`, `vanish`, `refuse`, `limit` (once) or `hang`."""
 
     def __init__(self, script: dict[str, str]) -> None:
-        self.script, self.jobs, self.calls = script, {}, []  # type: ignore[var-annotated]
+        self.script = script
+        self.jobs: dict[str, Any] = {}
+        self.calls: list[Any] = []
         self.limited: set[str] = set()
         self.query_interval = 1.0
 

@@ -22,6 +22,7 @@ from aiperf_orch.schedulers.allocation_jobs import (
 )
 from aiperf_orch.schedulers.base import JobRequest
 from aiperf_orch.settings.models import SiteSettings
+from processes import Running, running
 from waiting import wait_for
 
 WRITE_GOLDEN = os.environ.get("WRITE_GOLDEN") == "1"
@@ -170,25 +171,17 @@ class Allocation:
         """Whether the queue lists the job as alive."""
         return any(status.state.value != "ended" for status in self.scheduler.query([NAME]).values())
 
-    def processes(self) -> list[psutil.Process]:
+    def processes(self) -> list[Running]:
         """Processes whose command line names the folder."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                if any(str(self.folder) in word for word in process.cmdline()):
-                    found.append(process)
-            except psutil.Error:
-                continue
-        return found
+        return [each for each in running() if any(str(self.folder) in word for word in each.words)]
 
     def agent(self, rank: int) -> psutil.Process:
         """The process of an agent, whose own id may be that of another namespace."""
-        for process in self.processes():
-            if process.cmdline()[-1].endswith("agent.py") and process.cmdline()[0] == sys.executable:
-                environment = process.environ()
-                number = environment.get("SLURM_PROCID") or environment.get("AIPERF_ORCH_RANK") or "0"
+        for each in self.processes():
+            if each.words[-1].endswith("agent.py") and each.words[0] == sys.executable:
+                number = each.environment.get("SLURM_PROCID") or each.environment.get("AIPERF_ORCH_RANK") or "0"
                 if number == str(rank):
-                    return process
+                    return each.process
         raise AssertionError(f"agent {rank} does not run: {self.log()}")
 
     def log(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -123,8 +123,12 @@ def _read_docstring(text: str) -> tuple[str, dict[str, str]]:
     """The text before `Attributes:`, and the description of each attribute."""
     before, _, after = inspect.cleandoc(text).partition("\nAttributes:\n")
     found = re.findall(r"^    (\w+): (.*(?:\n        .*)*)", after, re.MULTILINE)
-    words: Callable[[str], str] = lambda each: re.sub(r"\bNone\b", "null", each)  # noqa: E731
-    return words(before.strip()), {name: words(re.sub(r"\s+", " ", about)) for name, about in found}
+    return _in_json(before.strip()), {name: _in_json(re.sub(r"\s+", " ", about)) for name, about in found}
+
+
+def _in_json(text: str) -> str:
+    """A description with JSON's word for None."""
+    return re.sub(r"\bNone\b", "null", text)
 
 
 def _require(schema: JsonSchema, key: str, choices: list[JsonSchema] | None = None) -> None:
