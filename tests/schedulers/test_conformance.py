@@ -26,15 +26,15 @@ from aiperf_orch.schedulers.registry import make_scheduler, make_trial_scheduler
 from aiperf_orch.settings.models import LocalSettings, SiteSettings
 from aiperf_orch.settings.placement import placement_settings
 
-QUICK = {"command_timeout": "60s", "stop_grace": "10s", "time_limit": "10m"}
+QUICK = {"command_timeout": "60s", "stop_grace": "10s", "time_limit": "10m", "poll_interval": "100ms"}
 SLURM = {"kind": "slurm", "cpus_per_task": 1, "memory": "200M"} | QUICK
 PBS = {"kind": "pbs"} | QUICK
 SLOTS = 4
 """Number of slots of the agents; the jobs of a test run at once."""
 ALLOCATIONS = {"nodes": 2, "time_limit": "20m", "cpus_per_node": SLOTS // 2}
 PLACED = {
-    "agents": {"kind": "agents"},
-    "local-allocation": {"kind": "local", "job_per_trial": False},
+    "agents": {"kind": "agents", "poll_interval": "100ms"},
+    "local-allocation": {"kind": "local", "job_per_trial": False, "poll_interval": "100ms"},
     "slurm-allocation": SLURM | {"allocations": ALLOCATIONS},
     "pbs-allocation": PBS | {"allocations": ALLOCATIONS},
 }
