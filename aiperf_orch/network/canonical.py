@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import Final, NamedTuple, Protocol
 
 VERSION: Final = "aiperf-hash-2"
@@ -82,18 +82,23 @@ def _chains(layers: Sequence[HashedLayer]) -> tuple[list[_Chain], list[int]]:
         for source in layer.inputs:
             readers[source] = readers.get(source, 0) + 1
     chains: list[_Chain] = []
-    labels: list[int] = []
+    labels: list[list[int]] = []  # of the layers of each chain
     chain_of: dict[int, int] = {}
     for layer in layers:
         label = _initial_label(layer.kind, layer.numbers)
         if len(layer.inputs) == 1 and readers[layer.inputs[0]] == 1:
             chain_of[layer.id] = chain = chain_of[layer.inputs[0]]
-            labels[chain] = _mix(labels[chain], label)
+            labels[chain].append(label)
         else:
             chain_of[layer.id] = len(chains)
             chains.append(_Chain([chain_of[source] for source in layer.inputs], layer.kind == "add"))
-            labels.append(label)
-    return chains, labels
+            labels.append([label])
+    return chains, [_chain_label(tuple(each)) for each in labels]
+
+
+@lru_cache(maxsize=1 << 16)  # an edit leaves most chains of a network as they were
+def _chain_label(labels: tuple[int, ...]) -> int:
+    return reduce(_mix, labels)
 
 
 @lru_cache(maxsize=1 << 16)

@@ -135,7 +135,7 @@ def result_of(directory: CampaignDirectory, state: CampaignState) -> Result:
         score=score,
         efficiency=efficiency_of(epochs, score.seconds),
         started=collected.start,
-        longest_epoch=max(((epoch.end - epoch.start).total_seconds() for epoch in epochs), default=0.0),
+        longest_epoch=max((epoch.end - epoch.start for epoch in epochs), default=timedelta()).total_seconds(),
         under_way=seconds_under_way(collected, deadline),
         duration=duration,
         phase=state.phase,
