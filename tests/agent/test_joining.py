@@ -15,6 +15,7 @@ import pytest
 
 import aiperf_orch
 from agent.running_agent import RunningAgent, is_gone
+from aiperf_orch.agent import former_agents
 from aiperf_orch.agent.joining import JoinOptions, join
 from aiperf_orch.campaign.agent_files import agent_names, follow_log
 from aiperf_orch.campaign.directory import CampaignDirectory
@@ -227,6 +228,7 @@ def test_agents_of_an_allocation_wait_also_when_they_have_begun_to_join(
         return call(path, *arguments, **options)
 
     monkeypatch.setattr(os, name, failing)
+    monkeypatch.setattr(former_agents, "_BEGIN_SECONDS", 0.5)  # for which the first join's folder is looked at
     with pytest.raises(AiperfError, match="for now: Input/output error"):
         join(JoinOptions(directory.path, slots=1), {})  # a user sees it, and tries again
     begin = join(JoinOptions(directory.path, "tag-a00001", slots=1), {}).begin
