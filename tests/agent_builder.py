@@ -8,19 +8,8 @@ from typing import Any
 import aiperf_orch
 from aiperf_orch.campaign.agent_files import claim_folder
 from aiperf_orch.records.agents import AgentBegin, AgentEnd, Exited, Heartbeat, Started
-from aiperf_orch.records.journal import (
-    AgentLeave,
-    AgentRecord,
-    Allocated,
-    Allocating,
-    AllocationEnd,
-    AllocationEnded,
-    AllocationJob,
-    AllocationRecord,
-    Began,
-    Joined,
-    Left,
-)
+from aiperf_orch.records.journal import Allocated, Allocating, AllocationEnded, Began, Joined, Left
+from aiperf_orch.records.workforce import AgentLeave, AgentRecord, AllocationEnd, AllocationJob, AllocationRecord
 from campaign_builder import CampaignBuilder
 
 

@@ -5,19 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from aiperf_orch.records.events import Begin
-from aiperf_orch.records.journal import (
-    AgentLeave,
-    AgentRecord,
-    Allocated,
-    Allocating,
-    AllocationJob,
-    AllocationRecord,
-    JobRecord,
-    Joined,
-    Left,
-    Submitted,
-    Submitting,
-)
+from aiperf_orch.records.journal import Allocated, Allocating, JobRecord, Joined, Left, Submitted, Submitting
+from aiperf_orch.records.workforce import AgentLeave, AgentRecord, AllocationJob, AllocationRecord
 from campaign_builder import CampaignBuilder
 
 

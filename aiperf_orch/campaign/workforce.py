@@ -8,18 +8,8 @@ from datetime import datetime
 from typing import Final
 
 from aiperf_orch.records.agents import AGENT_PATTERN
-from aiperf_orch.records.journal import (
-    AgentLeave,
-    AgentRecord,
-    Allocated,
-    Allocating,
-    AllocationEnd,
-    AllocationEnded,
-    Entry,
-    Joined,
-    Left,
-    SettingsChanged,
-)
+from aiperf_orch.records.journal import Allocated, Allocating, AllocationEnded, Entry, Joined, Left, SettingsChanged
+from aiperf_orch.records.workforce import AgentLeave, AgentRecord, AllocationEnd
 from aiperf_orch.settings.changeable import concerns_allocations
 
 

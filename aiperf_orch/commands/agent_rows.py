@@ -13,7 +13,7 @@ from aiperf_orch.campaign.state import CampaignState
 from aiperf_orch.campaign.trial_state import AttemptState
 from aiperf_orch.campaign.workforce import AgentState, Workforce
 from aiperf_orch.records.agents import AgentBegin, Exited
-from aiperf_orch.records.journal import AgentRecord
+from aiperf_orch.records.workforce import AgentRecord
 from aiperf_orch.schedulers.base import JobState, JobStatus
 from aiperf_orch.schedulers.placement.placements import describe_leave
 from aiperf_orch.settings.placement import PlacementSettings

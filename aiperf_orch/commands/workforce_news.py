@@ -11,7 +11,7 @@ from time import monotonic
 from typing import Final
 
 from aiperf_orch.campaign.workforce import AllocationState, Workforce
-from aiperf_orch.records.journal import AgentLeave
+from aiperf_orch.records.workforce import AgentLeave
 from aiperf_orch.util.units import count
 
 _log: Final = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from aiperf_orch.campaign.state import CampaignState
 from aiperf_orch.campaign.trial_state import AttemptState
 from aiperf_orch.campaign.workforce import AllocationState, Workforce
 from aiperf_orch.commands.self_invocation import command_line
-from aiperf_orch.records.journal import AgentRecord
+from aiperf_orch.records.workforce import AgentRecord
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.settings.placement import placement_settings
 from aiperf_orch.settings.schedulers import AgentsSettings, ClusterSettings, LocalSettings

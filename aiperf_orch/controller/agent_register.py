@@ -12,7 +12,8 @@ from aiperf_orch.campaign.durable_files import translate_os_errors
 from aiperf_orch.controller.background_call import BackgroundCall
 from aiperf_orch.controller.locked_campaign import HeldCampaign
 from aiperf_orch.records.agents import AgentBegin
-from aiperf_orch.records.journal import AgentRecord, Joined, Left
+from aiperf_orch.records.journal import Joined, Left
+from aiperf_orch.records.workforce import AgentRecord
 from aiperf_orch.schedulers.placement.scheduler import PlacementScheduler
 from aiperf_orch.util.errors import AiperfError
 

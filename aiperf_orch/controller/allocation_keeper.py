@@ -40,15 +40,8 @@ from aiperf_orch.controller.locked_campaign import HeldCampaign
 from aiperf_orch.controller.queue_poller import QueueAnswer, QueuePoller
 from aiperf_orch.controller.submitter import Submitter
 from aiperf_orch.records.base import EndReason
-from aiperf_orch.records.journal import (
-    Allocated,
-    Allocating,
-    AllocationEnd,
-    AllocationEnded,
-    AllocationJob,
-    AllocationRecord,
-    Paused,
-)
+from aiperf_orch.records.journal import Allocated, Allocating, AllocationEnded, Paused
+from aiperf_orch.records.workforce import AllocationEnd, AllocationJob, AllocationRecord
 from aiperf_orch.schedulers.allocation_jobs import allocation_request
 from aiperf_orch.schedulers.base import JobEnd, JobRequest, JobState, Scheduler
 from aiperf_orch.schedulers.placement.scheduler import PlacementScheduler

@@ -10,7 +10,7 @@ from aiperf_orch.campaign.workforce import AllocationState
 from aiperf_orch.controller.allocation_plan import NEVER_ACCEPTED
 from aiperf_orch.controller.queue_poller import QueueAnswer
 from aiperf_orch.records.base import EndReason
-from aiperf_orch.records.journal import AllocationJob
+from aiperf_orch.records.workforce import AllocationJob
 from aiperf_orch.schedulers.base import JobEnd, JobState, JobStatus
 from aiperf_orch.settings.schedulers import SchedulerSettings
 from aiperf_orch.util.units import format_duration

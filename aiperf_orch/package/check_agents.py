@@ -12,7 +12,8 @@ from aiperf_orch.campaign.workforce import Absence, AgentState, agents_in
 from aiperf_orch.package.clock_tolerance import CLOCK_TOLERANCE
 from aiperf_orch.package.package_index import PackageIndex
 from aiperf_orch.records.agents import BY_HAND
-from aiperf_orch.records.journal import AgentRecord, Allocating, Entry, Joined, Submitted
+from aiperf_orch.records.journal import Allocating, Entry, Joined, Submitted
+from aiperf_orch.records.workforce import AgentRecord
 from aiperf_orch.results.agent_presence import wrote_its_end
 from aiperf_orch.settings.placement import PlacementSettings
 from aiperf_orch.util.units import format_time

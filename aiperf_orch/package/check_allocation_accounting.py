@@ -11,7 +11,7 @@ from aiperf_orch.campaign.layout import MEMBERS
 from aiperf_orch.package.check_accounting import AccountingLine, read_accounting
 from aiperf_orch.package.clock_tolerance import clock_tolerance
 from aiperf_orch.package.package_index import PackageIndex
-from aiperf_orch.records.journal import AgentRecord
+from aiperf_orch.records.workforce import AgentRecord
 from aiperf_orch.results.agent_presence import microseconds
 from aiperf_orch.results.occupied_slots import PlacedRun, placed_runs
 from aiperf_orch.util.units import format_time

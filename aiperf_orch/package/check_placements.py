@@ -18,7 +18,8 @@ from aiperf_orch.package.check_agents import check_agents
 from aiperf_orch.package.clock_tolerance import clock_tolerance
 from aiperf_orch.package.package_index import PackageIndex
 from aiperf_orch.records.events import Begin
-from aiperf_orch.records.journal import AgentRecord, Ended, Opened, SettingsChanged, Submitted, Submitting
+from aiperf_orch.records.journal import Ended, Opened, SettingsChanged, Submitted, Submitting
+from aiperf_orch.records.workforce import AgentRecord
 from aiperf_orch.results.agent_presence import microseconds, wrote_its_end
 from aiperf_orch.results.occupied_slots import PlacedRun, placed_runs
 from aiperf_orch.util.units import format_time

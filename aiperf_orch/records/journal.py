@@ -6,12 +6,12 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field, JsonValue, SerializerFunctionWrapHandler, TypeAdapter, model_serializer
 
-from aiperf_orch.records.agents import AgentName
 from aiperf_orch.records.base import EndReason, Error, JobName, Natural, Operations, Positive, Record, Sha256, Version
 from aiperf_orch.records.operations import OperationsPerImage
 from aiperf_orch.records.plan import Plan
 from aiperf_orch.records.requests import RequestId
 from aiperf_orch.records.trial import Hyperparameters
+from aiperf_orch.records.workforce import AgentLeave, AgentRecord, AllocationEnd, AllocationJob, AllocationRecord
 from aiperf_orch.util.units import NumberOnly, Timestamp
 
 JOURNAL_FORMAT: Final = 2
@@ -213,34 +213,11 @@ class Ended(_Entry):
     attempts: list[AttemptEnd]
 
 
-class AllocationRecord(Record):
-    """An allocation before its submission.
-
-    Attributes:
-        name: Name of its job.
-        nodes: Number of its nodes.
-        slots: Number of slots that are expected of each node.
-        after: Name of the allocation that must have ended before this one starts; None where it need not wait.
-    """
-
-    name: JobName
-    nodes: Positive
-    slots: Positive
-    after: JobName | None = None
-
-
 class Allocating(_Entry):
     """Written before the scheduler is called: from now on these allocations may exist."""
 
     type: Literal["allocating"] = "allocating"
     allocations: list[AllocationRecord]
-
-
-class AllocationJob(Record):
-    """The scheduler's id for the job of an allocation."""
-
-    name: JobName
-    job: str
 
 
 class Allocated(_Entry):
@@ -250,24 +227,6 @@ class Allocated(_Entry):
     jobs: list[AllocationJob]
 
 
-class AgentRecord(Record):
-    """An agent as the begin line of its log describes it; the fields are those of `records.agents.AgentBegin`.
-
-    `core_ids` are the numbers of the cores that its slots use; empty where they are not known.
-    """
-
-    agent: AgentName
-    allocation: JobName | None = None
-    job: str
-    host: str
-    slots: Positive
-    cores: Positive
-    gpus: Natural
-    core_ids: list[Natural] = Field(default_factory=list)
-    time: Timestamp
-    ends_at: Timestamp | None = None
-
-
 class Joined(_Entry):
     """These agents began, and may get attempts."""
 
@@ -275,35 +234,11 @@ class Joined(_Entry):
     agents: list[AgentRecord]
 
 
-class AgentLeave(Record):
-    """End of an agent.
-
-    Attributes:
-        agent: Its name.
-        time: Its end by its own log; for an agent that wrote none, the time of its last sign of life.
-        reason: As in its log; `killed` where a successor on its node says so, `lost` where it fell silent.
-        message: What is known of that.
-    """
-
-    agent: AgentName
-    time: Timestamp
-    reason: Literal["dismissed", "time limit", "terminated", "no controller", "failed", "killed", "lost"]
-    message: str = ""
-
-
 class Left(_Entry):
     """These agents have ended, and get no more attempts."""
 
     type: Literal["left"] = "left"
     agents: list[AgentLeave]
-
-
-class AllocationEnd(Record):
-    """End of an allocation, as far as the scheduler knows it."""
-
-    name: JobName
-    reason: str
-    message: str = ""
 
 
 class AllocationEnded(_Entry):

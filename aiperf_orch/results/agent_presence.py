@@ -12,7 +12,7 @@ from typing import Final
 from aiperf_orch.campaign.state import CampaignState
 from aiperf_orch.campaign.workforce import AgentState
 from aiperf_orch.records.agents import BY_HAND
-from aiperf_orch.records.journal import AgentLeave
+from aiperf_orch.records.workforce import AgentLeave
 from aiperf_orch.results.collected_trials import Collected
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)

@@ -6,8 +6,9 @@ import pytest
 
 from aiperf_orch.campaign.drained_nodes import DrainedNodes, is_same_node, must_leave, nodes_to_change
 from aiperf_orch.campaign.workforce import AgentState
-from aiperf_orch.records.journal import AgentRecord, Drained
+from aiperf_orch.records.journal import Drained
 from aiperf_orch.records.requests import DrainRequest
+from aiperf_orch.records.workforce import AgentRecord
 from controller.builders import NOW, attempt_state
 
 pytestmark = pytest.mark.unit

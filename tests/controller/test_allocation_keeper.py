@@ -14,7 +14,8 @@ from aiperf_orch.controller.allocation_plan import AllocationLimits
 from aiperf_orch.controller.locked_campaign import HeldCampaign
 from aiperf_orch.records.agents import AgentBegin
 from aiperf_orch.records.base import EndReason
-from aiperf_orch.records.journal import AgentLeave, Finished, Stopped
+from aiperf_orch.records.journal import Finished, Stopped
+from aiperf_orch.records.workforce import AgentLeave
 from aiperf_orch.schedulers.base import JobEnd, JobState, JobStatus, SubmitResult
 from aiperf_orch.util.errors import SchedulerUnreachableError
 from aiperf_orch.util.units import now

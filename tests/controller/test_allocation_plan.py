@@ -16,7 +16,7 @@ from aiperf_orch.controller.allocation_plan import (
     plan_allocations,
     time_limit,
 )
-from aiperf_orch.records.journal import AgentLeave, AgentRecord, AllocationEnd
+from aiperf_orch.records.workforce import AgentLeave, AgentRecord, AllocationEnd
 from aiperf_orch.settings.models import SiteSettings
 from controller.builders import NOW
 

@@ -17,7 +17,7 @@ from aiperf_orch.campaign.agent_files import HeartbeatReader, agent_names, follo
 from aiperf_orch.campaign.drained_nodes import is_same_node
 from aiperf_orch.campaign.layout import Layout
 from aiperf_orch.records.agents import AgentLine, Dismiss, Exited, Order, Place, Started, Stop
-from aiperf_orch.records.journal import AgentLeave
+from aiperf_orch.records.workforce import AgentLeave
 from aiperf_orch.schedulers.base import JobEnd
 from aiperf_orch.schedulers.placement.board_agent import FILE_LAG, BoardAgent
 from aiperf_orch.schedulers.placement.placements import Placement

@@ -8,7 +8,7 @@ from typing import Final
 
 from aiperf_orch.campaign.agent_files import GrowingFile, HeartbeatReader
 from aiperf_orch.records.agents import AgentBegin, AgentEnd, AgentLine, Exited, Started
-from aiperf_orch.records.journal import AgentLeave
+from aiperf_orch.records.workforce import AgentLeave
 from aiperf_orch.schedulers.base import JobEnd
 from aiperf_orch.schedulers.placement.placements import Placement
 from aiperf_orch.util.units import now

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 from aiperf_orch.records.agents import AgentEnd, Exited, Place, Started
 from aiperf_orch.records.base import EndReason
-from aiperf_orch.records.journal import AgentLeave
+from aiperf_orch.records.workforce import AgentLeave
 from aiperf_orch.schedulers.base import JobEnd, JobRequest, JobState, JobStatus
 
 _OF_LEAVE: Final = {

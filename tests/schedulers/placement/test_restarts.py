@@ -7,7 +7,7 @@ import pytest
 from aiperf_orch.campaign.agent_files import OrderWriter
 from aiperf_orch.records.agents import Place, Stop
 from aiperf_orch.records.base import EndReason
-from aiperf_orch.records.journal import AgentLeave
+from aiperf_orch.records.workforce import AgentLeave
 from aiperf_orch.schedulers.base import JobState
 from aiperf_orch.util.units import now
 from schedulers.placement.fake_agents import INTERVAL

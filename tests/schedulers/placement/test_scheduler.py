@@ -9,7 +9,7 @@ import pytest
 
 from aiperf_orch.records.agents import Dismiss, Stop
 from aiperf_orch.records.base import EndReason
-from aiperf_orch.records.journal import AgentLeave
+from aiperf_orch.records.workforce import AgentLeave
 from aiperf_orch.schedulers.base import JobEnd, JobState
 from aiperf_orch.schedulers.placement.placements import describe_leave
 from aiperf_orch.util.errors import AiperfError
