@@ -23,7 +23,8 @@ from aiperf_orch.agent.log_file import LogFile
 from aiperf_orch.agent.reading_intervals import reading_intervals
 from aiperf_orch.campaign.agent_files import GrowingFile, HeartbeatReader, HeartbeatWriter, follow_orders
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.campaign.durable_files import read_file, translate_os_errors
+from aiperf_orch.campaign.durable_files import read_file
+from aiperf_orch.campaign.file_errors import translate_os_errors
 from aiperf_orch.campaign.lock import read_holder
 from aiperf_orch.records.agents import AgentLine, Order, Place
 from aiperf_orch.settings.placement import PlacementSettings

@@ -8,7 +8,8 @@ import threading
 from pathlib import Path
 from typing import Final
 
-from aiperf_orch.campaign.durable_files import AppendFile, translate_os_errors
+from aiperf_orch.campaign.durable_files import AppendFile
+from aiperf_orch.campaign.file_errors import translate_os_errors
 from aiperf_orch.campaign.safe_reading import read_regular
 from aiperf_orch.records.agents import AgentLine
 from aiperf_orch.util.errors import AiperfError

@@ -16,7 +16,8 @@ from typing import Any, Final, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from aiperf_orch.campaign.durable_files import AppendFile, called, read_file, read_whole_lines, translate_os_errors
+from aiperf_orch.campaign.durable_files import AppendFile, read_file, read_whole_lines
+from aiperf_orch.campaign.file_errors import called, translate_os_errors
 from aiperf_orch.campaign.layout import Layout
 from aiperf_orch.records.agents import AgentLine, Heartbeat, Order, agent_line_adapter, order_adapter
 from aiperf_orch.records.base import first_error

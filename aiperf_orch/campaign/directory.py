@@ -17,14 +17,8 @@ from pydantic import ValidationError
 import aiperf_orch
 from aiperf_orch.campaign.changed_settings import settings_in_force
 from aiperf_orch.campaign.config import CampaignConfig, parse_config
-from aiperf_orch.campaign.durable_files import (
-    file_exists,
-    read_file,
-    replace_file,
-    set_folder_mode,
-    translate_os_errors,
-    write_once,
-)
+from aiperf_orch.campaign.durable_files import file_exists, read_file, replace_file, set_folder_mode, write_once
+from aiperf_orch.campaign.file_errors import translate_os_errors
 from aiperf_orch.campaign.format_versions import SPECIFICATION, explain_newer, stated_in_line
 from aiperf_orch.campaign.layout import FOLDERS, Layout
 from aiperf_orch.campaign.permissions import check_trusted

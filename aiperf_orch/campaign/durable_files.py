@@ -17,24 +17,12 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from aiperf_orch.campaign.safe_reading import RETRY_SECONDS, Reader, is_transient, read_regular, retry_transient
+from aiperf_orch.campaign.file_errors import UNSUPPORTED, called, translate_os_errors
+from aiperf_orch.campaign.safe_reading import RETRY_SECONDS, Reader, read_regular, retry_transient
 from aiperf_orch.util.errors import AiperfError, TransientError
 
 _PIECE: Final = 1 << 20  # bytes that are copied at once
 _MODE: Final = 0o640  # whether the group has access depends on the directory's mode
-_UNSUPPORTED: Final = (
-    errno.EPERM,
-    errno.EACCES,
-    errno.EINVAL,
-    errno.ENOTSUP,
-    errno.ENOSYS,
-    errno.ENOTTY,
-    errno.EBADF,
-    errno.EMLINK,
-    errno.EXDEV,
-)
-"""Errors for calls that a file system does not support: CIFS, FUSE, GPFS with ACLs, some object stores."""
-_FREE_SPACE: Final = "free some space, then run the same command again; nothing recorded is lost"
 
 
 def write_once(path: Path, data: bytes) -> None:
@@ -244,57 +232,6 @@ def file_exists(path: Path, *, retry_for: float = 0.0) -> bool:
     return retry_transient(opens, retry_for)
 
 
-@contextmanager
-def translate_os_errors(
-    path: Path,
-    passing: type[OSError] | tuple[type[OSError], ...] = (),
-    action: str = "written",
-    *,
-    may_pass: bool = False,
-) -> Iterator[None]:
-    """Turn errors of the operating system into ours, with a message; errors in `passing` are raised unchanged.
-
-    Args:
-        path: the file.
-        passing: errors that the caller handles.
-        action: what was done to the file, as a participle: "read".
-        may_pass: whether a failed write may be repeated; reading always may.
-
-    Raises:
-        TransientError: for a transient error.
-        AiperfError: for any other.
-    """
-    try:
-        yield
-    except passing:
-        raise
-    except OSError as error:
-        reason = error.strerror or str(error)
-        refused = f"{reason}: the file system refuses this call: choose a folder on another one"
-        unsupported = (errno.EPERM, errno.EINVAL, errno.ENOTSUP, errno.ENOSYS) if action != "read" else ()
-        lasts = error.errno in _UNSUPPORTED and error.errno != errno.EACCES
-        if is_transient(error) and (action != "written" or (may_pass and not lasts)):
-            raise TransientError(f"{path}: cannot be {action} for now: {reason}") from error
-        advice = {
-            errno.ENOSPC: f"the disk is full: {_FREE_SPACE}",
-            errno.EDQUOT: f"the disk quota is used up: {_FREE_SPACE}",
-            errno.EROFS: "the file system is read-only",
-            errno.EACCES: reason.replace("Permission", "permission"),
-            **dict.fromkeys(unsupported, refused),
-        }.get(error.errno or 0, reason)
-        raise AiperfError(f"{path}: cannot be {action}: {advice}") from error
-
-
-@contextmanager
-def called(name: str) -> Iterator[None]:
-    """Add the name of the system call to an error's message."""
-    try:
-        yield
-    except OSError as error:
-        error.strerror = f"{error.strerror} ({name})"
-        raise
-
-
 def set_folder_mode(folder: Path, mode: int) -> None:
     """Set a folder's mode; where the file system refuses, its own mode is accepted if it grants others no more.
 
@@ -307,7 +244,7 @@ def set_folder_mode(folder: Path, mode: int) -> None:
                 folder.chmod(mode)
         except OSError as error:
             found = stat.S_IMODE(folder.stat().st_mode)
-            if error.errno not in _UNSUPPORTED:
+            if error.errno not in UNSUPPORTED:
                 raise
             if found & ~mode & 0o077:
                 raise AiperfError(
@@ -325,7 +262,7 @@ def _link(temporary: str, path: Path) -> None:
     except FileExistsError:
         raise
     except OSError as error:
-        if error.errno not in _UNSUPPORTED:
+        if error.errno not in UNSUPPORTED:
             raise
         if os.path.lexists(path):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
@@ -393,7 +330,7 @@ def _sync_directory(directory: Path, retry_for: float = RETRY_SECONDS) -> None:
         try:
             os.fsync(descriptor)
         except OSError as error:
-            if error.errno not in _UNSUPPORTED:
+            if error.errno not in UNSUPPORTED:
                 with translate_os_errors(directory), called("fsync"):
                     raise
         finally:

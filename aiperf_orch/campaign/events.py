@@ -21,7 +21,8 @@ from typing import Final, Self
 from pydantic import ValidationError
 
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.campaign.durable_files import AppendFile, file_exists, read_file, read_whole_lines, translate_os_errors
+from aiperf_orch.campaign.durable_files import AppendFile, file_exists, read_file, read_whole_lines
+from aiperf_orch.campaign.file_errors import translate_os_errors
 from aiperf_orch.campaign.format_versions import EVENTS, NEWER_VERSION, explain_newer, stated_in_line, writer_in
 from aiperf_orch.campaign.safe_reading import LONG_RETRY_SECONDS, RETRY_SECONDS, Reader, retry_transient
 from aiperf_orch.records.base import EndReason, first_error

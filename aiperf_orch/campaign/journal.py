@@ -10,7 +10,8 @@ from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
-from aiperf_orch.campaign.durable_files import AppendFile, read_whole_lines, translate_os_errors
+from aiperf_orch.campaign.durable_files import AppendFile, read_whole_lines
+from aiperf_orch.campaign.file_errors import translate_os_errors
 from aiperf_orch.campaign.format_versions import JOURNAL, explain_newer, stated_in_line
 from aiperf_orch.campaign.safe_reading import retry_transient
 from aiperf_orch.records.base import first_error

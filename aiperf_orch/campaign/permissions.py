@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from aiperf_orch.campaign.durable_files import translate_os_errors
+from aiperf_orch.campaign.file_errors import translate_os_errors
 from aiperf_orch.campaign.safe_reading import retry_transient
 from aiperf_orch.util import users
 from aiperf_orch.util.errors import UsageError

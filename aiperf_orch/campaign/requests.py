@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from aiperf_orch.campaign.durable_files import read_file, replace_file, translate_os_errors
+from aiperf_orch.campaign.durable_files import read_file, replace_file
+from aiperf_orch.campaign.file_errors import translate_os_errors
 from aiperf_orch.campaign.layout import Layout
 from aiperf_orch.records.requests import REQUEST_PATTERN, Answer, Request, request_adapter
 from aiperf_orch.util.errors import AiperfError, TransientError

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.campaign.durable_files import translate_os_errors
+from aiperf_orch.campaign.file_errors import translate_os_errors
 from aiperf_orch.campaign.permissions import parent_warnings
 from aiperf_orch.campaign.plan_file import check_plan, read_plan, read_plan_of
 from aiperf_orch.campaign.snapshot import read_snapshot

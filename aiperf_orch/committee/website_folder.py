@@ -20,7 +20,8 @@ from typing import Annotated, Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import aiperf_orch
-from aiperf_orch.campaign.durable_files import read_file, translate_os_errors
+from aiperf_orch.campaign.durable_files import read_file
+from aiperf_orch.campaign.file_errors import translate_os_errors
 from aiperf_orch.committee.ranking_differences import ListedRow, rows_to_compare
 from aiperf_orch.records.base import first_error
 from aiperf_orch.util import strict_json

@@ -8,7 +8,7 @@ from threading import Event
 from time import monotonic
 
 from aiperf_orch.campaign.agent_files import HeartbeatWriter
-from aiperf_orch.campaign.durable_files import translate_os_errors
+from aiperf_orch.campaign.file_errors import translate_os_errors
 from aiperf_orch.controller.background_call import BackgroundCall
 from aiperf_orch.controller.locked_campaign import HeldCampaign
 from aiperf_orch.records.agents import AgentBegin

@@ -14,7 +14,7 @@ from threading import Event
 from time import monotonic
 from typing import Final
 
-from aiperf_orch.campaign.durable_files import translate_os_errors
+from aiperf_orch.campaign.file_errors import translate_os_errors
 from aiperf_orch.campaign.state import Phase
 from aiperf_orch.controller.agents_keeper import AgentsKeeper, NoAllocations
 from aiperf_orch.controller.allocation_canceller import AllocationCanceller

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from aiperf_orch.campaign.durable_files import translate_os_errors
+from aiperf_orch.campaign.file_errors import translate_os_errors
 from aiperf_orch.campaign.permissions import check_trusted, parent_warnings
 from aiperf_orch.doctor.findings import Finding, fault, ok, warning
 from aiperf_orch.network.seeds import SEEDS

@@ -12,7 +12,8 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from aiperf_orch.campaign.durable_files import replace_file, translate_os_errors
+from aiperf_orch.campaign.durable_files import replace_file
+from aiperf_orch.campaign.file_errors import translate_os_errors
 from aiperf_orch.doctor.site_nodes import SiteNode, job_groups, scheduler_on
 from aiperf_orch.records.base import first_error
 from aiperf_orch.records.probe import ANSWER, DATA, GREETING, SEEN, SETTINGS, NodeCheck, node_check_name

@@ -20,7 +20,8 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from aiperf_orch.campaign.durable_files import replace_file, translate_os_errors
+from aiperf_orch.campaign.durable_files import replace_file
+from aiperf_orch.campaign.file_errors import translate_os_errors
 from aiperf_orch.records.probe import ANSWER, DATA, GREETING, SEEN, NodeReport, report_name
 from aiperf_orch.schedulers.base import JobEnd, JobRequest, JobState, JobStatus, Scheduler
 from aiperf_orch.schedulers.missing_job_output import missing_output_reason

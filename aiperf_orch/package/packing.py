@@ -24,13 +24,8 @@ from typing import IO, Any, Final
 import aiperf_orch
 from aiperf_orch.campaign.commitment import SETTINGS_WITH_NAMES
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.campaign.durable_files import (
-    file_exists,
-    read_file,
-    read_whole_lines,
-    replace_file,
-    translate_os_errors,
-)
+from aiperf_orch.campaign.durable_files import file_exists, read_file, read_whole_lines, replace_file
+from aiperf_orch.campaign.file_errors import translate_os_errors
 from aiperf_orch.campaign.format_versions import package_format
 from aiperf_orch.campaign.layout import MEMBERS, Layout
 from aiperf_orch.campaign.public_settings import private_values, redacted, redacted_yaml

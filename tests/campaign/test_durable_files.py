@@ -14,13 +14,8 @@ from pathlib import Path
 import pytest
 
 from aiperf_orch.campaign import safe_reading
-from aiperf_orch.campaign.durable_files import (
-    AppendFile,
-    read_whole_lines,
-    replace_file,
-    translate_os_errors,
-    write_once,
-)
+from aiperf_orch.campaign.durable_files import AppendFile, read_whole_lines, replace_file, write_once
+from aiperf_orch.campaign.file_errors import translate_os_errors
 from aiperf_orch.campaign.safe_reading import read_regular
 from aiperf_orch.util.errors import AiperfError
 
