@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
 
-from pydantic import ValidationError
-
+from aiperf_orch.campaign.given_file import read_given
 from aiperf_orch.campaign.layout import Layout
-from aiperf_orch.campaign.safe_reading import read_regular
-from aiperf_orch.records.base import first_error
 from aiperf_orch.records.plan import Plan
 from aiperf_orch.settings.models import SiteSettings
-from aiperf_orch.util import strict_json
 from aiperf_orch.util.errors import UsageError
 from aiperf_orch.util.units import exact_duration
-
-_MOST_BYTES: Final = 1 << 20
 
 
 def read_plan(path: Path) -> Plan:
@@ -25,17 +18,8 @@ def read_plan(path: Path) -> Plan:
     Raises:
         UsageError: It cannot be read, or is none.
     """
-    try:
-        data = read_regular(path, most=_MOST_BYTES)
-        strict_json.check(data)
-        return Plan.model_validate_json(data, strict=True)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValidationError as error:
-        why = first_error(error)
-    except ValueError as error:
-        why = str(error)
-    raise UsageError(f"{path}: is no plan: {why}; write one: aiperf-orch plan SITE ... --output {path.name}")
+    advice = f"write one: aiperf-orch plan SITE ... --output {path.name}"
+    return read_given(path, Plan, refusal="is no plan", advice=advice)
 
 
 def read_plan_of(layout: Layout) -> Plan | None:

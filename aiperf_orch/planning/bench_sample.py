@@ -5,17 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from aiperf_orch.campaign.safe_reading import read_regular
+from aiperf_orch.campaign.given_file import read_given
 from aiperf_orch.campaign.training_rules import PRECISIONS
 from aiperf_orch.network import counts
 from aiperf_orch.network.seeds import SEEDS
 from aiperf_orch.planning.samples import Sample, TrialSample
-from aiperf_orch.records.base import first_error
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.settings.placement import placement_settings
-from aiperf_orch.util import dataset_catalogue, strict_json
+from aiperf_orch.util import dataset_catalogue
 from aiperf_orch.util.errors import UsageError
 
 BENCH: Final = "bench-node"
@@ -23,7 +22,6 @@ GAP_ON_AGENTS: Final = 0.7
 GAP_OF_JOBS: Final = 8.2
 """Seconds between two trials of a slot, as docs/performance.md has them (Trials on agents): the idle time of slots on a
 real Slurm, 0.5 s and 2.6 s, and the start of a trial with torch, 0.2 s and 5.7 s."""
-_MOST_BYTES: Final = 1 << 20
 _AGAIN: Final = "measure a node with it: aiperf-orch bench-node SITE --format json > bench.json"
 _Rate = Annotated[float, Field(gt=0, lt=1e12)]
 
@@ -69,16 +67,9 @@ def read_bench(path: Path) -> Bench:
     Raises:
         UsageError: It is not the output of `bench-node --format json`.
     """
-    try:
-        value = strict_json.loads(read_regular(path, most=_MOST_BYTES))
-        return Bench.model_validate(value)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValidationError as error:
-        why = first_error(error)
-    except ValueError as error:
-        why = str(error)
-    raise UsageError(f"{path}: is neither a campaign, a package, nor the output of bench-node: {why}; {_AGAIN}")
+    return read_given(
+        path, Bench, refusal="is neither a campaign, a package, nor the output of bench-node", advice=_AGAIN
+    )
 
 
 def sample_of_bench(path: Path, bench: Bench, settings: SiteSettings, *, slots: int, workers: int) -> Sample:

@@ -1,0 +1,41 @@
+"""JSON files that a user gives: the output of a command, or a copy of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from aiperf_orch.campaign.safe_reading import read_regular
+from aiperf_orch.records.base import first_error
+from aiperf_orch.util import strict_json
+from aiperf_orch.util.errors import UsageError
+
+_MOST_BYTES: Final = 1 << 20
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def read_given(path: Path, model: type[_Model], *, refusal: str, advice: str) -> _Model:
+    """Read a file of at most 1 MiB.
+
+    Args:
+        path: The file.
+        model: Model of its content.
+        refusal: What a file is that the model refuses: "is no plan".
+        advice: What to do then.
+
+    Raises:
+        UsageError: It cannot be read, or the model refuses it.
+    """
+    try:
+        data = read_regular(path, most=_MOST_BYTES)
+        strict_json.check(data)
+        return model.model_validate_json(data, strict=True)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValidationError as error:
+        why = first_error(error)
+    except ValueError as error:
+        why = str(error)
+    raise UsageError(f"{path}: {refusal}: {why}; {advice}")
