@@ -30,9 +30,8 @@ from aiperf_orch.results.tables import result_row
 from aiperf_orch.util.errors import AiperfError
 from aiperf_orch.util.temporary_folders import scratch_folder
 from aiperf_orch.util.text import visible, visible_lines
-from aiperf_orch.util.units import format_ops, format_time
+from aiperf_orch.util.units import format_bytes, format_ops, format_time
 
-_MIB: Final = 1 << 20
 _CONTENT_TYPES: Final[Mapping[str, tuple[str, str, dict[str, str]]]] = {
     ".csv": ("text", "csv", {"charset": "utf-8"}),
     ".html": ("text", "html", {"charset": "utf-8"}),
@@ -76,8 +75,8 @@ class Attachment:
 
     @property
     def size(self) -> str:
-        """Formatted size, such as `12.5 KiB`."""
-        return f"{self.length / _MIB:.1f} MiB" if self.length >= _MIB else f"{self.length / 1024:.1f} KiB"
+        """Formatted size, such as `12.5 kB`."""
+        return format_bytes(self.length)
 
 
 def compose(

@@ -14,7 +14,7 @@ from aiperf_orch.doctor.findings import Finding, fault, ok, warning
 from aiperf_orch.network.seeds import SEEDS
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.util.errors import AiperfError
-from aiperf_orch.util.units import format_duration
+from aiperf_orch.util.units import format_bytes, format_duration
 
 _FILES_PER_TRIAL: Final = 9  # specification, events, the job's folder and its files
 _BYTES_PER_TRIAL: Final = 100_000  # of these files, without weights
@@ -65,7 +65,7 @@ def check_free_space(
     copies = kept + _WEIGHT_COPIES * settings.campaign.concurrency
     needed = 4 * parameters * copies + trials * _BYTES_PER_TRIAL
     message = (
-        f"{parent}: {_format_size(free_bytes)} free, about {_format_size(needed)} needed for {trials:,} "
+        f"{parent}: {format_bytes(free_bytes)} free, about {format_bytes(needed)} needed for {trials:,} "
         f"trials{assumption} of up to {parameters:,} parameters"
     )
     if free_bytes < needed:
@@ -95,10 +95,3 @@ def _number_of_trials(settings: SiteSettings) -> tuple[int, str]:
     seconds = _SHORT_TRIAL[settings.data.name]
     trials = campaign.concurrency * math.ceil(campaign.duration / seconds)
     return trials, f" (if each takes {format_duration(seconds)})"
-
-
-def _format_size(size: float) -> str:
-    """Format bytes with a decimal unit: `1.2 GB`."""
-    power = next((power for power in range(5) if size < 999.5 * 1000**power), 5)
-    units = ("B", "kB", "MB", "GB", "TB", "PB")
-    return f"{size / 1000**power:.3g} {units[power]}"

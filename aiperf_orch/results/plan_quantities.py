@@ -5,15 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from aiperf_orch.util.units import format_duration, format_number, format_ops
-
-
-def _bytes(value: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if value < 1024:
-            return f"{format_number(value)} {unit}"
-        value /= 1024
-    return f"{format_number(value)} TiB"
+from aiperf_orch.util.units import format_bytes, format_duration, format_number, format_ops
 
 
 def _whole(value: float) -> str:
@@ -29,7 +21,7 @@ WRITTEN: Final[dict[str, tuple[str, Callable[[float], str]]]] = {
     "node_hours": ("node-hours", format_number),
     "energy": ("energy", lambda joules: f"{format_number(joules / 3.6e6)} kWh"),
     "files": ("files", _whole),
-    "bytes": ("bytes", _bytes),
+    "bytes": ("bytes", format_bytes),
     "first_epoch": ("first epoch ends after", format_duration),
     "first_trial": ("first trial ends after", format_duration),
 }

@@ -167,6 +167,13 @@ def format_number(value: float) -> str:
     return f"{value:,.4g}" if abs(value) < 9999.5 else f"{value:,.0f}"
 
 
+def format_bytes(size: float) -> str:
+    """Format a number of bytes with a decimal unit: `1.2 GB`."""
+    units = ("B", "kB", "MB", "GB", "TB", "PB")
+    power = next((power for power in range(5) if size < 999.5 * 1000**power), 5)
+    return f"{size / 1000**power:.3g} {units[power]}"
+
+
 def format_ops(ops_per_second: float) -> str:
     """Operations per second with the paper's units: `56.1 Tera-OPS`."""
     scale, unit = ops_scale(ops_per_second)

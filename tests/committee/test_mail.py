@@ -56,7 +56,7 @@ def test_the_mail_has_summary_row_report_and_a_verified_package(mail: Any, maile
     assert found.sha256 in text
     assert b"s3cret-token" not in (tmp_path / "result.eml").read_bytes()
     assert "s3cret-token" not in parts["report.html"]
-    assert "(" + f"{len(parts[package]) / 1024:.1f} KiB)" in text
+    assert f"({len(parts[package]) / 1000:.3g} kB)" in text
 
 
 def test_the_message_id_follows_from_the_result(mailed: Any) -> None:
