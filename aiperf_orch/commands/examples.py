@@ -19,6 +19,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "tick": ("aiperf-orch tick campaigns/first",),
     "status": ("aiperf-orch status campaigns/first",),
+    "log": ("aiperf-orch log campaigns/first 17", "aiperf-orch log campaigns/first 17 --follow"),
     "stop": ("aiperf-orch stop campaigns/first",),
     "set": ("aiperf-orch set campaigns/first account=abc123 concurrency=512",),
     "drain": ("aiperf-orch drain campaigns/first n17 n18 --now", "aiperf-orch drain campaigns/first n17 --undo"),
