@@ -12,13 +12,32 @@ from aiperf_orch.commands.command_output import finish
 
 
 @click.command()
-@options.CAMPAIGN_DIR
+@options.OPTIONAL_CAMPAIGN_DIR
+@click.option("--trial", type=click.IntRange(0), metavar="N", help="Show each attempt of this trial.")
+@click.option("--failed", is_flag=True, help="Show the attempts that failed.")
+@click.option("--best", is_flag=True, help="Show the trials with the lowest errors.")
 @options.FORMAT
-def status(campaign_dir: Path, form: str) -> None:
-    """Show the state of a campaign and its trials."""
-    from aiperf_orch.commands.status import show_status
+def status(campaign_dir: Path | None, trial: int | None, failed: bool, best: bool, form: str) -> None:
+    """Show the state of a campaign and its trials.
 
-    finish(show_status(campaign_dir, form))
+    Without CAMPAIGN_DIR the campaigns under ./campaigns are listed, and the newest one is shown.
+    """
+    from aiperf_orch.commands.status import show_campaigns, show_status
+    from aiperf_orch.commands.status_parts import campaigns, show_failures, show_trial
+    from aiperf_orch.util.errors import UsageError
+
+    if (trial is not None) + failed + best > 1:
+        raise UsageError("--trial, --failed, --best: give one of them")
+    if campaign_dir is None and trial is None and not failed and not best:
+        finish(show_campaigns(form))
+        return
+    shown = campaign_dir or campaigns()[0]
+    if trial is not None:
+        finish(show_trial(shown, trial, form))
+    elif failed:
+        finish(show_failures(shown, form))
+    else:
+        finish(show_status(shown, form, best=best))
 
 
 @click.command()

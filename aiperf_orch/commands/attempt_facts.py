@@ -7,9 +7,11 @@ from typing import Any
 
 from aiperf_orch.campaign.counted_epochs import counted_runs
 from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.campaign.failure_policy import is_failure
 from aiperf_orch.campaign.state import CampaignState
 from aiperf_orch.campaign.trial_state import AttemptState, TrialState
 from aiperf_orch.commands.self_invocation import command_line
+from aiperf_orch.records.journal import AttemptEnd
 from aiperf_orch.util.errors import UsageError
 from aiperf_orch.util.units import format_time
 
@@ -70,7 +72,7 @@ def attempt_facts(directory: CampaignDirectory, trial: TrialState, attempt: Atte
     return {
         "attempt": attempt.attempt,
         "node": " ".join(hosts) or None,
-        "job": begin.job if begin else attempt.began.job if attempt.began else attempt.job,
+        "job": begin.job if begin else _job_of(attempt),
         "agent": agent,
         "submitted": format_time(attempt.submitted),
         "began": format_time(begin.time) if begin else None,
@@ -80,3 +82,42 @@ def attempt_facts(directory: CampaignDirectory, trial: TrialState, attempt: Atte
         "log": str(log_of(directory, attempt)),
         "again": rerun_command(directory, attempt.trial),
     }
+
+
+def failure_rows(directory: CampaignDirectory, state: CampaignState) -> list[dict[str, Any]]:
+    """A row for each attempt that failed, in the order of their ends, from the journal alone."""
+    failed = [state.trials[end.trial].attempts[end.attempt - 1] for end in state.ends if is_failure(end.reason)]
+    return [_failure_row(directory, attempt, attempt.end) for attempt in failed if attempt.end]
+
+
+def failure_line(directory: CampaignDirectory, attempt: AttemptState) -> str:
+    """Where an attempt failed, its log, and the command that runs the trial again by hand, in one line.
+
+    Args:
+        directory: The campaign.
+        attempt: An attempt that has ended.
+    """
+    hosts = attempt.end.hosts if attempt.end else []
+    where = f" on {' '.join(hosts)}" if hosts else ""
+    job = f", job {_job_of(attempt)}" if _job_of(attempt) else ""
+    again = rerun_command(directory, attempt.trial)
+    return f"trial {attempt.trial} failed{where}{job}: log {log_of(directory, attempt)}; run it again by hand: {again}"
+
+
+def _failure_row(directory: CampaignDirectory, attempt: AttemptState, end: AttemptEnd) -> dict[str, Any]:
+    return {
+        "trial": attempt.trial,
+        "attempt": attempt.attempt,
+        "reason": end.reason.value,
+        "retried": not end.final,
+        "node": " ".join(end.hosts) or None,
+        "job": _job_of(attempt),
+        "log": str(log_of(directory, attempt)),
+        "again": rerun_command(directory, attempt.trial),
+        "why": end.message or None,
+    }
+
+
+def _job_of(attempt: AttemptState) -> str | None:
+    """The scheduler's id of an attempt's job; on an agent, of the agent's job."""
+    return attempt.began.job if attempt.began else attempt.job

@@ -18,7 +18,11 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         "aiperf-orch run site.yaml --set campaign.max_trials=4 --set scheduler.partition=debug --dry-run",
     ),
     "tick": ("aiperf-orch tick campaigns/first",),
-    "status": ("aiperf-orch status campaigns/first",),
+    "status": (
+        "aiperf-orch status",
+        "aiperf-orch status campaigns/first --failed",
+        "aiperf-orch status campaigns/first --trial 17",
+    ),
     "log": ("aiperf-orch log campaigns/first 17", "aiperf-orch log campaigns/first 17 --follow"),
     "stop": ("aiperf-orch stop campaigns/first",),
     "set": ("aiperf-orch set campaigns/first account=abc123 concurrency=512",),

@@ -15,8 +15,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from aiperf_orch.campaign.failure_policy import is_failure
 from aiperf_orch.campaign.state import Phase
 from aiperf_orch.campaign.trial_state import TrialState
+from aiperf_orch.commands.attempt_facts import failure_line
 from aiperf_orch.commands.escaped_output import unwrapped, visible_streams
 from aiperf_orch.commands.messages import messages_through, timed_messages
 from aiperf_orch.commands.repeated_messages import RepeatFilter
@@ -72,6 +74,18 @@ class _Messages:
     def __init__(self) -> None:
         self._repeats = RepeatFilter()
         self._workforce_news = WorkforceNews()
+        self._failures_seen: int | None = None
+
+    def show_failures(self, controller: Controller) -> None:
+        """Log where each attempt failed since the last call, its log, and how its trial is run again."""
+        ends = controller.state.ends
+        if self._failures_seen is None:
+            self._failures_seen = len(ends)  # an earlier controller has logged them
+        for end in ends[self._failures_seen :]:
+            if is_failure(end.reason):
+                attempt = controller.state.trials[end.trial].attempts[end.attempt - 1]
+                _log.info("%s", failure_line(controller.directory, attempt))
+        self._failures_seen = len(ends)
 
     def warn(self, message: str) -> None:
         """Log a warning, if it is due."""
@@ -93,6 +107,7 @@ class LiveView(_Messages):
 
     def show(self, controller: Controller) -> None:
         """Redraw the view."""
+        self.show_failures(controller)
         self._workforce_news.show(controller.state.workforce, only_warnings=is_local(controller.settings))
         self._live.update(
             Group(
@@ -125,6 +140,7 @@ class PlainLines(_Messages):
             _log.info("trial %d began on %s: %s", attempt.trial, hosts, _origin(state.trials[attempt.trial]))
         for end in state.ends[self._ends_seen :]:
             _log.info("trial %d ended: %s", end.trial, _outcome(end))
+        self.show_failures(controller)
         self._begins_seen, self._ends_seen = len(state.begins), len(state.ends)
         if now() >= self._next_summary:
             self._next_summary = now() + _SUMMARY_INTERVAL

@@ -17,6 +17,7 @@ from aiperf_orch.campaign.snapshot import read_state
 from aiperf_orch.campaign.state import CampaignState, Phase
 from aiperf_orch.campaign.trial_state import AttemptState, TrialState
 from aiperf_orch.commands.command_output import CommandOutput
+from aiperf_orch.commands.status_parts import campaign_rows, campaigns, campaigns_table
 from aiperf_orch.commands.table_output import render_rows
 from aiperf_orch.commands.workforce_status import WorkforceStatus, placement_of
 from aiperf_orch.schedulers.base import JobState, JobStatus
@@ -28,6 +29,7 @@ from aiperf_orch.util.units import format_duration, format_time, now
 
 _MAX_REASON: Final = 60  # characters in the table; CSV and JSON have all
 _MAX_ENDED: Final = 20  # ended trials in the table
+_MAX_BEST: Final = 10  # trials in the table of the lowest errors
 _MAX_AT_WORK: Final = 40  # trials on agents in the table that run or wait for a slot
 _AT_WORK: Final = ("RUNNING", "PENDING")
 _SUSPENSIONS: Final = {
@@ -37,10 +39,30 @@ _SUSPENSIONS: Final = {
 """Slurm's states of jobs that do not run although they have nodes, with an explanation."""
 
 
-def show_status(campaign_dir: Path, form: str) -> CommandOutput:
+def show_campaigns(form: str) -> CommandOutput:
+    """The campaigns under ./campaigns, and the newest one in full.
+
+    CSV has a row for each campaign, JSON the rows and the newest campaign.
+
+    Raises:
+        UsageError: When there is no campaign.
+    """
+    paths = campaigns()
+    rows = campaign_rows(paths)
+    if form == "csv":
+        return CommandOutput(render_rows(rows, form), form=form)
+    newest = show_status(paths[0], form)
+    if form == "json":
+        document = {"campaigns": rows, "newest": json.loads(newest.text)}
+        return CommandOutput(json.dumps(document, indent=2) + "\n", form=form)
+    return CommandOutput(f"{campaigns_table(rows)}\n{newest.text}")
+
+
+def show_status(campaign_dir: Path, form: str, *, best: bool = False) -> CommandOutput:
     """State of the campaign, one row per trial; nothing is changed.
 
-    A table has a heading and only the latest ended trials; JSON is an object of the campaign with all trials.
+    A table has a heading and only the latest ended trials; JSON is an object of the campaign with all trials. With
+    `best` only trials with an error, the lowest first; the table has the first 10.
     """
     directory = CampaignDirectory.open(campaign_dir)
     state = read_state(directory)
@@ -49,15 +71,21 @@ def show_status(campaign_dir: Path, form: str) -> CommandOutput:
     queried, queued = queued is not None, queued or {}
     workforce = WorkforceStatus.read(directory, state, queued) if placed else None
     ended = [trial.trial for trial in state.trials.values() if trial.end]
-    omitted = set(ended[:-_MAX_ENDED]) if form == "table" else set()
+    omitted = set(ended[:-_MAX_ENDED]) if form == "table" and not best else set()
     rows = [
         _row(directory, state, trial, queued.get(trial.attempts[-1].name), queried=queried, workforce=workforce)
         for trial in state.trials.values()
         if trial.trial not in omitted
     ]
+    everything = rows
+    if best:
+        rows = sorted((row for row in rows if row["error"] is not None), key=lambda row: row["error"])
+        rows = rows[:_MAX_BEST] if form == "table" else rows
     if form == "csv":
         return CommandOutput(render_rows(rows, form), form=form)
-    heading = _heading(directory, state, rows) | ({"queue": query_error} if query_error else {})
+    if best and form == "table":
+        return CommandOutput(_trials_table(rows) or "no trial has an error yet\n")
+    heading = _heading(directory, state, everything) | ({"queue": query_error} if query_error else {})
     if form == "json":
         document = heading | (workforce.document() if workforce else {}) | {"trials": rows}
         return CommandOutput(json.dumps(document, indent=2, default=format_time) + "\n", form=form)

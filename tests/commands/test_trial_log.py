@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -178,7 +179,10 @@ def test_the_log_of_a_failing_job_of_slurm(
         training__simulated={"epoch_seconds": 0, "failure_rate": 1, "failure_reason": "TRAINING_DIVERGED"},
         campaign__max_trials=1,
     )
-    aiperf("run", site, "--campaign-dir", tmp_path / "campaign", "--yes")
+    done = aiperf("run", site, "--campaign-dir", tmp_path / "campaign", "--yes")
+    assert "trial 0 failed on n1, job 1: log " in done.stderr
+    [failure] = json.loads(aiperf("status", tmp_path / "campaign", "--failed", "--format", "json").stdout)
+    assert (failure["node"], failure["job"]) == ("n1", "1")
     log = (tmp_path / "campaign/jobs/00000-1/log").read_text()
     shown = aiperf("log", tmp_path / "campaign", "0").stdout
     assert "submitit" not in log.partition("\n")[2]
