@@ -52,7 +52,7 @@ for _command in cli_planning.COMMANDS:
 
 
 @main.command()
-@options.SITE
+@click.argument("site", type=click.Path(path_type=Path), required=False)
 @click.option("--campaign-dir", type=click.Path(path_type=Path), help="Directory of the campaign, new or existing.")
 @options.DURATION
 @options.CONCURRENCY
@@ -72,7 +72,7 @@ for _command in cli_planning.COMMANDS:
 )
 @click.option("-n", "--dry-run", is_flag=True, help="Check and print the settings; make and start nothing.")
 def run(
-    site: Path,
+    site: Path | None,
     campaign_dir: Path | None,
     duration: str | None,
     concurrency: str | None,
@@ -88,10 +88,10 @@ def run(
 ) -> None:
     """Run a campaign, new or resumed.
 
-    SITE is a site file with the settings.
+    SITE is a site file with the settings. A campaign that exists needs none: --campaign-dir alone resumes it.
 
     Without --campaign-dir a new directory under ./campaigns is made. Ctrl-C ends the running trials and stops the
-    campaign; the same command with the same --campaign-dir resumes it.
+    campaign.
     """
     from aiperf_orch.commands import site_options
 
@@ -101,7 +101,7 @@ def run(
         "campaign.max_trials": ("--max-trials", max_trials),
         "campaign.seed": ("--seed", seed),
     }
-    loaded = site_options.load(site, assignments, given)
+    loaded = site_options.load_or_resume(site, campaign_dir, assignments, given)
     # imported after the settings were loaded, so that a mistake in them is reported without delay
     from aiperf_orch.commands.run import check_settings, run_campaign
 

@@ -98,7 +98,7 @@ def test_version(aiperf: Run) -> None:
     ("arguments", "message"),
     [
         (["launch"], "No such command 'launch'"),
-        (["run"], "Missing argument 'SITE'"),
+        (["run"], "SITE: give a site file for a new campaign"),
         (["run", "a", "b"], "unexpected extra argument"),
         (["status", "x", "--format", "xml"], "'xml' is not one of"),
         (["ops", "resnet50", "--by-layers"], "No such option"),

@@ -15,6 +15,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     "run": (
         "aiperf-orch run site_configs/local.yaml",
         "aiperf-orch run site.yaml --duration 12h --campaign-dir campaigns/first --detach",
+        "aiperf-orch run --campaign-dir campaigns/first",
         "aiperf-orch run site.yaml --set campaign.max_trials=4 --set scheduler.partition=debug --dry-run",
     ),
     "tick": ("aiperf-orch tick campaigns/first",),
