@@ -26,6 +26,7 @@ _COMMANDS = [
     "run",
     "tick",
     "status",
+    "log",
     "stop",
     "set",
     "drain",

@@ -78,7 +78,7 @@ def run_campaign(
         _require_torch(loaded.settings)
     planned = _plan_of(plan, loaded.settings, directory)
     snapshot = read_snapshot(directory) if directory and not prepare else None
-    over = _time_is_over(snapshot.state, loaded.settings) if snapshot else ""
+    over = _time_is_over(snapshot.state, directory.settings) if directory and snapshot else ""
     if not prepare and not over:
         settings = directory.settings if directory else loaded.settings
         confirm_cost(settings, _seconds_left(snapshot.state if snapshot else None, settings), yes=yes)
