@@ -99,9 +99,9 @@ def _known_line(lines: Sequence[str]) -> tuple[str, EndReason, str | None] | Non
     """The last known line, its reason, and the node that failed, None where the line names none."""
     for form, reason, _versions in _KNOWN_LINES:
         for line in reversed(lines):
-            match = re.fullmatch(form, line)
+            match = re.fullmatch(form, line.strip())
             if match:
-                return line, reason, next(iter(match.groups()), None)
+                return line.strip(), reason, next(iter(match.groups()), None)
     return None
 
 

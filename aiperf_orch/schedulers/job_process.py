@@ -1,8 +1,9 @@
-"""`python -m aiperf_orch.schedulers.job_process FOLDER`: what every batch script runs, submitit without its last lines.
+"""`python -m aiperf_orch.schedulers.job_process FOLDER`: the process of every batch script, which calls submitit.
 
-submitit loads the pickle in the job's folder and calls it. Where the command of the job fails, submitit would end the
-log with a traceback of its own that repeats the command's output; so that the log ends with the reason, this process
-prints what the command did not print itself, and exits with status 1 as submitit does.
+submitit loads the pickle in the job's folder and calls it. Where that fails, submitit would end the log with a
+traceback of its own, which repeats the output of the job's command. So that the log ends with the reason, this process
+prints one line where the command has printed none, and exits with status 1 as submitit does. The traceback is in the
+result that submitit writes into the folder.
 """
 
 from __future__ import annotations
@@ -11,36 +12,46 @@ import logging
 import signal
 import subprocess
 import sys
+from typing import Final
 
 from submitit.core import submission, utils
+
+_FRAME: Final = "Submitted job triggered an exception"
 
 
 def main() -> int:
     """Run the job in the folder that the first argument names; return the exit status."""
-    logging.getLogger("submitit").addFilter(_is_no_frame)
+    logging.getLogger("submitit").addFilter(_is_shown)
     try:
         submission.process_job(sys.argv[1])
-    except utils.FailedJobError as error:
-        _print_reason(error)
+    except Exception as error:
+        if reason := _unsaid_reason(error):
+            print(f"aiperf-orch: {reason}", file=sys.stderr)
         return 1
     return 0
 
 
-def _is_no_frame(record: logging.LogRecord) -> bool:
-    """Whether a message of submitit is more than that the job begins or has ended; those on signals are."""
-    return record.funcName != submission.process_job.__name__
+def _is_shown(record: logging.LogRecord) -> bool:
+    """Whether a message of submitit states more than the begin or the end of the job, as those on signals do."""
+    is_frame = record.levelno <= logging.INFO or record.getMessage() == _FRAME
+    return not (is_frame and record.funcName == submission.process_job.__name__)
 
 
-def _print_reason(error: utils.FailedJobError) -> None:
-    """Print why the command failed, where it could not print that itself."""
-    cause = error.__cause__
+def _unsaid_reason(error: Exception) -> str:
+    """Why the job failed; empty where its command has printed that."""
+    cause = error.__cause__ if isinstance(error, utils.FailedJobError) else error
     if not isinstance(cause, subprocess.CalledProcessError):
-        print(f"aiperf-orch: {error}: {cause}", file=sys.stderr)
-    elif cause.returncode < 0:
-        name = signal.Signals(-cause.returncode).name
-        print(f"aiperf-orch: the process of the job was ended by {name}", file=sys.stderr)
-    elif not cause.stderr:
-        print(f"aiperf-orch: the command of the job ended with exit status {cause.returncode}", file=sys.stderr)
+        return f"{type(cause).__name__}: {cause}"
+    if cause.returncode < 0:
+        return f"the process of the job was ended by {_signal_name(-cause.returncode)}"
+    return "" if cause.stderr else f"the command of the job ended with exit status {cause.returncode}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
 
 
 if __name__ == "__main__":

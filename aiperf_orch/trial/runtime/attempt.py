@@ -233,8 +233,8 @@ class AttemptRunner:
                 message=message,
             )
         )
-        # the last line of the log
-        print(visible(": ".join(filter(None, ["ended", reason.value, message]))), file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):  # the end is recorded, even if the log has no room for its last line
+            print(visible(": ".join(filter(None, ["ended", reason.value, message]))), file=sys.stderr, flush=True)
 
     def _raise_if_superseded(self) -> None:
         if self._sink.superseded():
