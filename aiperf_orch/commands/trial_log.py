@@ -14,13 +14,14 @@ from aiperf_orch.campaign.counted_epochs import trial_plan
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.durable_files import file_exists, read_file
 from aiperf_orch.campaign.events import read_attempt
-from aiperf_orch.campaign.snapshot import read_state
+from aiperf_orch.campaign.snapshot import CampaignSnapshot, read_further, read_snapshot
 from aiperf_orch.campaign.trial_state import AttemptState, TrialState
 from aiperf_orch.commands.attempt_facts import attempt_facts, find_attempt, find_trial, log_of
 from aiperf_orch.commands.command_output import CommandOutput, ExitStatus
 from aiperf_orch.commands.escaped_output import show
 from aiperf_orch.controller.job_log import explanation, own_lines, tail
 from aiperf_orch.records.events import End
+from aiperf_orch.records.journal import AttemptEnd
 from aiperf_orch.schedulers.batch_scripts import PBS_EARLY_LOG
 from aiperf_orch.util.errors import TransientError
 from aiperf_orch.util.text import visible
@@ -48,8 +49,8 @@ def show_log(campaign_dir: Path, trial: int, attempt: int | None, *, follow: boo
         UsageError: When there is no such trial or attempt.
     """
     directory = CampaignDirectory.open(campaign_dir)
-    state = read_state(directory)
-    found = find_trial(directory, state, trial)
+    snapshot = read_snapshot(directory)
+    found = find_trial(directory, snapshot.state, trial)
     examined = find_attempt(directory, found, attempt)
     facts = attempt_facts(directory, found, examined)
     log = log_of(directory, examined)
@@ -61,7 +62,7 @@ def show_log(campaign_dir: Path, trial: int, attempt: int | None, *, follow: boo
     show(_heading(found, facts), "table")
     if over or not follow:
         return CommandOutput("\n" + "".join(f"{line}\n" for line in explaining_lines(lines) or ["the log is empty"]))
-    _follow(_Growth(log), directory, found, examined)
+    _follow(_Growth(log), directory, snapshot, found, examined)
     return CommandOutput()
 
 
@@ -130,29 +131,30 @@ class _Growth:
         yield from (line.decode(errors="replace") for line in whole)
 
 
-def _follow(growth: _Growth, directory: CampaignDirectory, trial: TrialState, attempt: AttemptState) -> None:
-    """Print the log, and its further lines until the attempt ends."""
+def _follow(
+    growth: _Growth, directory: CampaignDirectory, snapshot: CampaignSnapshot, trial: TrialState, attempt: AttemptState
+) -> None:
+    """Print the last lines of the log, and further ones until the attempt ends."""
     show("\n", "table")
-    end: End | None = None
+    end: End | AttemptEnd | None = None
+    is_first = True
     while True:
         with suppress(TransientError):
-            end = _end_of(directory, trial, attempt)
-        last = list(growth.read())  # after the end was looked for: no line before it is missed
-        show("".join(f"{line}\n" for line in last), "table")
+            snapshot = read_further(directory, snapshot)
+            end = attempt.end or _end_line(directory, trial, attempt)
+        lines = list(growth.read())  # after the end was looked for: no line before it is missed
+        show("".join(f"{line}\n" for line in (lines[-_LINES:] if is_first else lines)), "table")
         if end is not None:
             break
+        is_first = False
         time.sleep(_INTERVAL)
     if growth.rest:
         show(growth.rest.decode(errors="replace") + "\n", "table")
-    _log.info(
-        "trial %d, attempt %d ended: %s",
-        attempt.trial,
-        attempt.attempt,
-        ": ".join(filter(None, [end.reason.value, end.message])),
-    )
+    ended = ": ".join(filter(None, [end.reason.value, end.message]))
+    _log.info("trial %d, attempt %d ended: %s", attempt.trial, attempt.attempt, ended)
 
 
-def _end_of(directory: CampaignDirectory, trial: TrialState, attempt: AttemptState) -> End | None:
-    """The end line of an attempt; only the last of its runs has one."""
+def _end_line(directory: CampaignDirectory, trial: TrialState, attempt: AttemptState) -> End | None:
+    """The end line of an attempt; only the last of its runs has one, and one that was killed has none."""
     runs = read_attempt(directory, attempt.trial, attempt.attempt, trial_plan(directory, trial))
     return next((run.end for run in reversed(runs) if run.end), None)

@@ -7,7 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ import pytest
 from aiperf_orch.commands.trial_log import explaining_lines, show_log
 from aiperf_orch.util.errors import UsageError
 from terminal import in_terminal
-from waiting import wait_for
 
 TRACEBACK = "Traceback (most recent call last):"
 FRAMES = [f'File "model.py", line {number}, in f' for number in range(30)]
@@ -136,34 +136,50 @@ def test_the_traceback_of_a_real_error_is_shown_and_its_last_line_is_the_reason(
     assert _last_lines(tmp_path / "campaign") == ["ValueError: invalid literal for int() with base 10: 'x'"]
 
 
-@pytest.mark.local
-def test_follow_prints_further_lines_until_the_attempt_ends(
-    write_site: Callable[..., Path], aiperf: Callable[..., Any], tmp_path: Path
-) -> None:
-    path = tmp_path / "campaign"
-    site = write_site(
-        training__simulated={"epoch_seconds": 0.3}, training__warmup_epochs=[12], campaign__max_trials=1,
-        training__epochs=12, training__patience=12,
-    )  # fmt: skip
-    command = [sys.executable, "-m", "aiperf_orch.cli"]
-    controller = subprocess.Popen(
-        [*command, "run", str(site), "--campaign-dir", str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        log = path / "jobs" / "00000-1" / "log"
-        wait_for(lambda: log.exists() and "epoch 1" in log.read_text(), "the first epoch")
-        left = subprocess.Popen([*command, "log", str(path), "0", "--follow"], stdout=subprocess.PIPE, text=True)
-        assert left.stdout is not None
-        assert any(line.startswith("epoch") for line in left.stdout)
-        left.send_signal(signal.SIGINT)
-        assert left.wait(60) == 130
-        followed = aiperf("log", path, "0", "--follow")
-        assert followed.returncode == 0
-        assert "\nepoch 12: " in followed.stdout
-        assert followed.stdout.strip().endswith("ended: COMPLETED")
-        assert followed.stderr.strip().endswith("trial 0, attempt 1 ended: COMPLETED")
-    finally:
-        controller.wait(60)
+@pytest.mark.unit
+@pytest.mark.parametrize("killed", [True, False])
+def test_follow_prints_further_lines_until_the_attempt_ends(campaign: Callable[..., Any], killed: bool) -> None:
+    made = campaign()
+    made.submit()
+    made.events(made.begin())
+    made.began()
+    made.write_job(0, 1, script="", log="".join(f"line {number}\n" for number in range(30)))
+    with _following(made.path) as process:
+        lines = iter(process.stdout)  # type: ignore[arg-type]
+        assert next(line for line in lines if line.startswith("line ")) == "line 10\n", "more than the last lines"
+        assert next(line for line in lines if "line 29" in line)
+        with made.directory.log(0, 1).open("a") as file:
+            file.write("new\nlast")
+        if killed:  # no end line
+            made.ended(reason="LOST", message="its node is gone", final=False)
+        else:
+            made.events(made.begin(), made.end(6, reason="STOPPED", message="its node is gone"))
+        assert list(lines) == ["new\n", "last\n"]
+        assert process.wait(60) == 0
+        reason = "LOST" if killed else "STOPPED"
+        assert process.stderr is not None
+        assert process.stderr.read() == f"trial 0, attempt 1 ended: {reason}: its node is gone\n"
+
+
+@pytest.mark.unit
+def test_ctrl_c_leaves_a_followed_log(campaign: Callable[..., Any]) -> None:
+    made = campaign()
+    made.submit()
+    made.write_job(0, 1, script="", log="line\n")
+    with _following(made.path) as process:
+        assert any(line == "line\n" for line in process.stdout)  # type: ignore[union-attr]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+
+
+@contextmanager
+def _following(path: Path) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "aiperf_orch.cli", "log", str(path), "0", "--follow"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.mark.slurm
