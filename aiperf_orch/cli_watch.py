@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Final
 
@@ -9,6 +10,8 @@ import click
 
 from aiperf_orch.commands import options
 from aiperf_orch.commands.command_output import finish
+
+_log: Final = logging.getLogger(__name__)
 
 
 @click.command()
@@ -32,6 +35,8 @@ def status(campaign_dir: Path | None, trial: int | None, failed: bool, best: boo
         finish(show_campaigns(form))
         return
     shown = campaign_dir or campaigns()[0]
+    if campaign_dir is None:
+        _log.info("the newest campaign: %s", shown)
     if trial is not None:
         finish(show_trial(shown, trial, form))
     elif failed:

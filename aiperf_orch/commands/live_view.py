@@ -22,6 +22,7 @@ from aiperf_orch.commands.attempt_facts import failure_line
 from aiperf_orch.commands.escaped_output import unwrapped, visible_streams
 from aiperf_orch.commands.messages import messages_through, timed_messages
 from aiperf_orch.commands.repeated_messages import RepeatFilter
+from aiperf_orch.commands.self_invocation import command_line
 from aiperf_orch.commands.workforce_news import WorkforceNews
 from aiperf_orch.commands.workforce_summary import (
     count_slots,
@@ -35,12 +36,13 @@ from aiperf_orch.controller.controller import Controller
 from aiperf_orch.controller.progress import progress_of
 from aiperf_orch.records.journal import AttemptEnd
 from aiperf_orch.util.text import visible, visible_lines
-from aiperf_orch.util.units import format_duration, format_ops, format_time, now
+from aiperf_orch.util.units import count, format_duration, format_ops, format_time, now
 
 _log: Final = logging.getLogger(__name__)
 _RECENT_ENDS: Final = 8
 _MAX_ROWS: Final = 40
 _MAX_REASONS: Final = 3
+_MAX_FAILURES: Final = 5  # messages on failures at once
 _SUMMARY_INTERVAL: Final = timedelta(seconds=30)
 
 
@@ -74,18 +76,20 @@ class _Messages:
     def __init__(self) -> None:
         self._repeats = RepeatFilter()
         self._workforce_news = WorkforceNews()
-        self._failures_seen: int | None = None
+        self._ends_seen: int | None = None
 
     def show_failures(self, controller: Controller) -> None:
         """Log where each attempt failed since the last call, its log, and how its trial is run again."""
-        ends = controller.state.ends
-        if self._failures_seen is None:
-            self._failures_seen = len(ends)  # an earlier controller has logged them
-        for end in ends[self._failures_seen :]:
-            if is_failure(end.reason):
-                attempt = controller.state.trials[end.trial].attempts[end.attempt - 1]
-                _log.info("%s", failure_line(controller.directory, attempt))
-        self._failures_seen = len(ends)
+        state = controller.state
+        if self._ends_seen is None:
+            self._ends_seen = len(state.ends)  # an earlier controller has logged them
+        failed = [end for end in state.ends[self._ends_seen :] if is_failure(end.reason)]
+        self._ends_seen = len(state.ends)
+        for end in failed[:_MAX_FAILURES]:
+            _log.info("%s", failure_line(controller.directory, state.trials[end.trial].attempts[end.attempt - 1]))
+        if more := len(failed[_MAX_FAILURES:]):
+            command = command_line(["status", str(controller.directory.path), "--failed"])
+            _log.info("%s more failed: %s", count(more, "attempt"), command)
 
     def warn(self, message: str) -> None:
         """Log a warning, if it is due."""
@@ -124,24 +128,23 @@ class PlainLines(_Messages):
 
     def __init__(self) -> None:
         super().__init__()
-        self._begins_seen = 0
+        self._begins_seen: int | None = None
         self._next_summary = now() + _SUMMARY_INTERVAL
-        self._ends_seen: int | None = None
 
     def show(self, controller: Controller) -> None:
         """Log what is new since the last call."""
         state = controller.state
         self._workforce_news.show(state.workforce, only_warnings=is_local(controller.settings))
-        if self._ends_seen is None:
+        if self._begins_seen is None or self._ends_seen is None:
             # begins and ends that an earlier controller has logged are not new
             self._begins_seen, self._ends_seen = len(state.begins), len(state.ends)
         for attempt in state.begins[self._begins_seen :]:
             hosts = ", ".join(attempt.began.hosts) if attempt.began else ""
             _log.info("trial %d began on %s: %s", attempt.trial, hosts, _origin(state.trials[attempt.trial]))
+        self._begins_seen = len(state.begins)
         for end in state.ends[self._ends_seen :]:
             _log.info("trial %d ended: %s", end.trial, _outcome(end))
         self.show_failures(controller)
-        self._begins_seen, self._ends_seen = len(state.begins), len(state.ends)
         if now() >= self._next_summary:
             self._next_summary = now() + _SUMMARY_INTERVAL
             _log.info("%s", " · ".join(_heading(controller)))

@@ -12,10 +12,11 @@ from aiperf_orch.controller.controller import Controller
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Score so far, in operations per second, and the best error, None before any epoch ended."""
+    """Score so far, in operations per second, and the best error with its trial, None before any epoch ended."""
 
     ops: float
     best_error: float | None
+    best_trial: int | None
 
 
 def progress_of(controller: Controller) -> Progress:
@@ -27,17 +28,21 @@ def progress_of(controller: Controller) -> Progress:
     """
     state, deadline = controller.state, controller.deadline
     running = [
-        epoch for live in controller.live_attempts.values() for epoch in count_epochs(live.epochs, deadline).values()
+        (live.attempt.trial, epoch)
+        for live in controller.live_attempts.values()
+        for epoch in count_epochs(live.epochs, deadline).values()
     ]
     # the end of an attempt holds the totals of its whole trial
     due = [trial.attempts[-1].end for trial in state.retries.values()]
     waiting = [end for end in due if end is not None]
-    operations = state.operations + sum(epoch.ops for epoch in running) + sum(end.ops for end in waiting)
-    last_ends = [state.last_end, *(epoch.end for epoch in running), *(end.last_end for end in waiting)]
-    errors = [state.best_error, *(epoch.error for epoch in running), *(end.best_error for end in waiting)]
+    operations = state.operations + sum(epoch.ops for _, epoch in running) + sum(end.ops for end in waiting)
+    last_ends = [state.last_end, *(epoch.end for _, epoch in running), *(end.last_end for end in waiting)]
+    errors = [
+        (state.best_error, state.best_trial),
+        *((epoch.error, trial) for trial, epoch in running),
+        *((end.best_error, end.trial) for end in waiting),
+    ]
+    best = min(((error, trial) for error, trial in errors if error is not None), default=(None, None))
     last = max((end for end in last_ends if end is not None), default=None)
     measured = last - state.first_begin if last and state.first_begin else timedelta(0)
-    return Progress(
-        ops=score_arithmetic.score(operations, measured),
-        best_error=min((error for error in errors if error is not None), default=None),
-    )
+    return Progress(score_arithmetic.score(operations, measured), *best)

@@ -58,6 +58,7 @@ def _check(follow, made, epochs):
     assert score.epochs == epochs
     assert progress.ops == pytest.approx(score.score, rel=1e-12)
     assert progress.best_error == score.error
+    assert (progress.best_trial is None) == (score.error is None)
     return controller
 
 
@@ -100,8 +101,11 @@ def test_an_epoch_counts_once_and_not_after_the_deadline(follow, campaign):
     made.submit(3)
     made.events(made.begin(5, 3), made.epoch(1, 30, 0.3, 3), made.epoch(2, 3601, 0.0, 3), trial=3)
     made.began(5, 3)
-    _check(follow, made, epochs=1 + 2 + 3 + 1)
-    assert "best error 30.00%" in show_status(made.path, "table").text
+    controller = _check(follow, made, epochs=1 + 2 + 3 + 1)
+    assert progress_of(controller).best_trial == 1
+    shown = show_status(made.path, "table").text
+    assert "best error 30.00%, trial 1\n" in shown
+    assert "failed     2 of 5 attempts: " in shown
 
 
 def test_before_any_epoch_there_is_neither_rate_nor_error(follow, campaign):
