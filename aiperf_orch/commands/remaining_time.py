@@ -9,7 +9,7 @@ from typing import Final
 from aiperf_orch.campaign.state import CampaignState, Phase
 from aiperf_orch.campaign.trial_state import TrialState
 from aiperf_orch.settings.models import SiteSettings
-from aiperf_orch.util.units import format_duration, format_time
+from aiperf_orch.util.units import format_duration, format_second
 
 _LEAST_PROGRESS: Final = 1.0
 """Trials that must have been trained before a pace is stated, parts of trials included."""
@@ -57,7 +57,7 @@ def progress_text(state: CampaignState, settings: SiteSettings, estimate: float 
         if estimate is not None and estimate < until:
             left = f"about {format_duration(int(estimate))} left"
         else:
-            left = f"{format_duration(int(until))} left until {format_time(deadline)}"
+            left = f"{format_duration(int(until))} left until {format_second(deadline)}"
     trials = "" if total is None else f"{state.trials_ended:,} of {total:,} trials"
     return ", ".join(filter(None, [trials, left]))
 
