@@ -19,8 +19,9 @@ _log: Final = logging.getLogger(__name__)
 @click.option("--trial", type=click.IntRange(0), metavar="N", help="Show each attempt of this trial.")
 @click.option("--failed", is_flag=True, help="Show the attempts that failed.")
 @click.option("--best", is_flag=True, help="Show the trials with the lowest errors.")
+@click.option("--watch", is_flag=True, help="Show the live view until the campaign is over; Ctrl-C leaves.")
 @options.FORMAT
-def status(campaign_dir: Path | None, trial: int | None, failed: bool, best: bool, form: str) -> None:
+def status(campaign_dir: Path | None, trial: int | None, failed: bool, best: bool, watch: bool, form: str) -> None:
     """Show the state of a campaign and its trials.
 
     Without CAMPAIGN_DIR the campaigns under ./campaigns are listed, and the newest one is shown.
@@ -29,15 +30,21 @@ def status(campaign_dir: Path | None, trial: int | None, failed: bool, best: boo
     from aiperf_orch.commands.status_parts import campaigns, show_failures, show_trial
     from aiperf_orch.util.errors import UsageError
 
-    if (trial is not None) + failed + best > 1:
-        raise UsageError("--trial, --failed, --best: give one of them")
-    if campaign_dir is None and trial is None and not failed and not best:
+    if (trial is not None) + failed + best + watch > 1:
+        raise UsageError("--trial, --failed, --best, --watch: give one of them")
+    if watch and form != "table":
+        raise UsageError(f"--watch: shows no {form}: leave out --format")
+    if campaign_dir is None and trial is None and not (failed or best or watch):
         finish(show_campaigns(form))
         return
     shown = campaign_dir or campaigns()[0]
     if campaign_dir is None:
         _log.info("the newest campaign: %s", shown)
-    if trial is not None:
+    if watch:
+        from aiperf_orch.commands.watch import watch_campaign
+
+        finish(watch_campaign(shown))
+    elif trial is not None:
         finish(show_trial(shown, trial, form))
     elif failed:
         finish(show_failures(shown, form))

@@ -23,6 +23,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         "aiperf-orch status",
         "aiperf-orch status campaigns/first --failed",
         "aiperf-orch status campaigns/first --trial 17",
+        "aiperf-orch status campaigns/first --watch",
     ),
     "log": ("aiperf-orch log campaigns/first 17", "aiperf-orch log campaigns/first 17 --follow"),
     "stop": ("aiperf-orch stop campaigns/first",),

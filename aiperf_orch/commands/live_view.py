@@ -35,8 +35,7 @@ from aiperf_orch.commands.workforce_summary import (
     waiting_reasons,
 )
 from aiperf_orch.controller.attempt_monitor import LiveAttempt
-from aiperf_orch.controller.controller import Controller
-from aiperf_orch.controller.progress import progress_of
+from aiperf_orch.controller.progress import FollowedCampaign, progress_of
 from aiperf_orch.records.journal import AttemptEnd
 from aiperf_orch.util.text import visible, visible_lines
 from aiperf_orch.util.units import count, format_duration, format_ops, format_second, now
@@ -56,7 +55,7 @@ _BEST_STYLE: Final = "green"
 class Display(Protocol):
     """Display of a running campaign."""
 
-    def show(self, controller: Controller) -> None:
+    def show(self, campaign: FollowedCampaign) -> None:
         """Show the present state; called after each step."""
 
     def adapt(self) -> None:
@@ -91,17 +90,17 @@ class _Messages:
         self._workforce_news = WorkforceNews()
         self._ends_seen: int | None = None
 
-    def show_failures(self, controller: Controller) -> None:
+    def show_failures(self, campaign: FollowedCampaign) -> None:
         """Log where each attempt failed since the last call, its log, and how its trial is run again."""
-        state = controller.state
+        state = campaign.state
         if self._ends_seen is None:
             self._ends_seen = len(state.ends)  # an earlier controller has logged them
         failed = [end for end in state.ends[self._ends_seen :] if is_failure(end.reason)]
         self._ends_seen = len(state.ends)
         for end in failed[:_MAX_FAILURES]:
-            _log.info("%s", failure_line(controller.directory, state.trials[end.trial].attempts[end.attempt - 1]))
+            _log.info("%s", failure_line(campaign.directory, state.trials[end.trial].attempts[end.attempt - 1]))
         if more := len(failed[_MAX_FAILURES:]):
-            command = command_line(["status", str(controller.directory.path), "--failed"])
+            command = command_line(["status", str(campaign.directory.path), "--failed"])
             _log.info("%s more failed: %s", count(more, "attempt"), command)
 
     def adapt(self) -> None:
@@ -125,11 +124,11 @@ class LiveView(_Messages):
         """Print a message above the view."""
         self._screen.print_above(Text(visible_lines(text), style="yellow" if level >= logging.WARNING else ""))
 
-    def show(self, controller: Controller) -> None:
+    def show(self, campaign: FollowedCampaign) -> None:
         """Redraw the view."""
-        self.show_failures(controller)
-        self._workforce_news.show(controller.state.workforce, only_warnings=is_local(controller.settings))
-        self._picture = picture(controller)
+        self.show_failures(campaign)
+        self._workforce_news.show(campaign.state.workforce, only_warnings=is_local(campaign.settings))
+        self._picture = picture(campaign)
         self._draw(self._picture)
 
     def adapt(self) -> None:
@@ -149,10 +148,10 @@ class PlainLines(_Messages):
         self._begins_seen: int | None = None
         self._next_summary = now() + _SUMMARY_INTERVAL
 
-    def show(self, controller: Controller) -> None:
+    def show(self, campaign: FollowedCampaign) -> None:
         """Log what is new since the last call."""
-        state = controller.state
-        self._workforce_news.show(state.workforce, only_warnings=is_local(controller.settings))
+        state = campaign.state
+        self._workforce_news.show(state.workforce, only_warnings=is_local(campaign.settings))
         if self._begins_seen is None or self._ends_seen is None:
             # begins and ends that an earlier controller has logged are not new
             self._begins_seen, self._ends_seen = len(state.begins), len(state.ends)
@@ -162,55 +161,55 @@ class PlainLines(_Messages):
         self._begins_seen = len(state.begins)
         for end in state.ends[self._ends_seen :]:
             _log.info("trial %d ended: %s", end.trial, _outcome(end))
-        self.show_failures(controller)
+        self.show_failures(campaign)
         if now() >= self._next_summary:
             self._next_summary = now() + _SUMMARY_INTERVAL
-            _log.info("%s", " · ".join(summary_lines(controller)))
+            _log.info("%s", " · ".join(summary_lines(campaign)))
 
 
-def picture(controller: Controller) -> Picture:
+def picture(campaign: FollowedCampaign) -> Picture:
     """What the live view shows of a campaign."""
-    begun = [each for each in controller.live_attempts.values() if each.begin is not None]
+    begun = [each for each in campaign.live_attempts.values() if each.begin is not None]
     shown = nsmallest(_MOST_RUNNING, begun, key=lambda each: each.attempt.key)
-    ends = reversed(controller.state.ends[-_RECENT_ENDS:])
+    ends = reversed(campaign.state.ends[-_RECENT_ENDS:])
     return Picture(
-        tuple(heading(controller)),
+        tuple(heading(campaign)),
         tuple(map(_running_trial, shown)),
-        waiting_line(controller),
-        tuple(_outcome_row(controller.state, end) for end in ends),
+        waiting_line(campaign),
+        tuple(_outcome_row(campaign.state, end) for end in ends),
         more_running=len(begun) - len(shown),
     )
 
 
-def summary_lines(controller: Controller) -> list[str]:
+def summary_lines(campaign: FollowedCampaign) -> list[str]:
     """Summary of the campaign without colours: the heading, and what waits."""
-    return [*(line.plain for line in heading(controller)), *filter(None, [waiting_line(controller)])]
+    return [*(line.plain for line in heading(campaign)), *filter(None, [waiting_line(campaign)])]
 
 
-def heading(controller: Controller) -> list[Text]:
+def heading(campaign: FollowedCampaign) -> list[Text]:
     """Summary of the campaign: time, numbers of trials and failures, the best trial, agents, and what is halted."""
-    state, progress = controller.state, progress_of(controller)
+    state, progress = campaign.state, progress_of(campaign)
     best = Text("no error yet")
     if progress.best_error is not None:
         best = Text(f"best error {progress.best_error:.2%}, trial {progress.best_trial}", style=_BEST_STYLE)
-    counts = Text(trial_counts(controller))
+    counts = Text(trial_counts(campaign))
     if state.failures:
         attempts = len(state.ends) + len(state.live)
         counts.append(" · ").append(f"{state.failures:,} of {count(attempts, 'attempt')} failed", style=_FAILED_STYLE)
-    halted = Counter(each.note for each in controller.live_attempts.values() if each.begin is not None and each.note)
-    lines = [*workforce_lines(controller), *(f"{number} halted: {why}" for why, number in _most_common(halted))]
+    halted = Counter(each.note for each in campaign.live_attempts.values() if each.begin is not None and each.note)
+    lines = [*workforce_lines(campaign), *(f"{number} halted: {why}" for why, number in _most_common(halted))]
     return [
-        Text(visible(_times(controller)), style="bold"),
+        Text(visible(_times(campaign)), style="bold"),
         counts,
-        Text.assemble(best, f" · {format_ops(progress.ops)}", " · SIMULATED" if controller.settings.simulated else ""),
+        Text.assemble(best, f" · {format_ops(progress.ops)}", " · SIMULATED" if campaign.settings.simulated else ""),
         *(Text(visible(line)) for line in lines),
     ]
 
 
-def _times(controller: Controller) -> str:
+def _times(campaign: FollowedCampaign) -> str:
     """Elapsed time, trials that are over, and the time left."""
-    state, settings, time = controller.state, controller.settings, now()
-    estimate = estimated_seconds(state, settings, _shares(controller), time)
+    state, settings, time = campaign.state, campaign.settings, now()
+    estimate = estimated_seconds(state, settings, _shares(campaign), time)
     if state.first_begin is None:
         began = "waiting for the first trial to begin"
     elif state.phase is Phase.FINISHED:
@@ -221,20 +220,20 @@ def _times(controller: Controller) -> str:
     return " · ".join(filter(None, [began, progress_text(state, settings, estimate, time), phase]))
 
 
-def _shares(controller: Controller) -> Iterator[float]:
+def _shares(campaign: FollowedCampaign) -> Iterator[float]:
     """Trained share of each trial that is not over."""
-    for live in controller.live_attempts.values():
+    for live in campaign.live_attempts.values():
         yield len(live.epochs) / live.planned.epochs
-    for trial in controller.state.retries.values():
+    for trial in campaign.state.retries.values():
         last = trial.attempts[-1].end
-        yield (last.epochs if last else 0) / controller.settings.training.epochs_of_round(trial.proposal.round)
+        yield (last.epochs if last else 0) / campaign.settings.training.epochs_of_round(trial.proposal.round)
 
 
-def waiting_line(controller: Controller) -> str:
+def waiting_line(campaign: FollowedCampaign) -> str:
     """What waits, with the scheduler's reasons: `8 waiting: 5 Priority, 3 Resources`; empty where none is known."""
-    if uses_agents(controller.settings):
+    if uses_agents(campaign.settings):
         return ""  # each waits for a slot of its agent
-    notes = Counter(each.note for each in controller.live_attempts.values() if each.begin is None)
+    notes = Counter(each.note for each in campaign.live_attempts.values() if each.begin is None)
     total, reasons = notes.total(), _most_common(notes)
     if not reasons:
         return ""
@@ -247,9 +246,9 @@ def _most_common(notes: Counter[str]) -> list[tuple[str, int]]:
     return [(why, number) for why, number in notes.most_common(_MAX_REASONS + 1) if why][:_MAX_REASONS]
 
 
-def trial_counts(controller: Controller) -> str:
+def trial_counts(campaign: FollowedCampaign) -> str:
     """`3 running, 2 waiting, 14 ended`: a trial waits from its submission or placement until it begins."""
-    state, live = controller.state, controller.live_attempts.values()
+    state, live = campaign.state, campaign.live_attempts.values()
     begun = [each for each in live if each.begin is not None]
     halted = sum(bool(each.note) for each in begun)
     counts = {
@@ -262,20 +261,20 @@ def trial_counts(controller: Controller) -> str:
     return ", ".join(f"{number} {name}" for name, number in counts.items() if number or name in ("running", "ended"))
 
 
-def workforce_lines(controller: Controller) -> list[str]:
+def workforce_lines(campaign: FollowedCampaign) -> list[str]:
     """Allocations, agents and their slots, and why allocations wait.
 
     Nothing where each trial is a job, or where the only agent is that of this machine.
     """
-    state = controller.state
-    if not uses_agents(controller.settings) or is_local(controller.settings):
+    state = campaign.state
+    if not uses_agents(campaign.settings) or is_local(campaign.settings):
         return []
     if state.phase in (Phase.FINISHED, Phase.STOPPED):
-        held = held_resources(state, controller.settings)
+        held = held_resources(state, campaign.settings)
         return [f"releasing {held}"] if held else []
-    running = [live.attempt for live in controller.live_attempts.values() if live.begin is not None]
-    slots = count_slots(state, controller.settings, running)
-    return [summary_line(controller.directory, state, slots), *waiting_reasons(state.workforce)[:_MAX_REASONS]]
+    running = [live.attempt for live in campaign.live_attempts.values() if live.begin is not None]
+    slots = count_slots(state, campaign.settings, running)
+    return [summary_line(campaign.directory, state, slots), *waiting_reasons(state.workforce)[:_MAX_REASONS]]
 
 
 def _running_trial(live: LiveAttempt) -> RunningTrial:

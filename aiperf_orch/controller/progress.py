@@ -1,13 +1,43 @@
-"""Score and best error of a running campaign so far, from what its controller holds in memory."""
+"""Score and best error of a running campaign so far, from what its controller, or a reader, holds in memory."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Protocol
 
 from aiperf_orch.campaign import score_arithmetic
+from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.events import count_epochs
-from aiperf_orch.controller.controller import Controller
+from aiperf_orch.campaign.state import CampaignState
+from aiperf_orch.campaign.trial_state import AttemptKey
+from aiperf_orch.controller.attempt_monitor import LiveAttempt
+from aiperf_orch.settings.models import SiteSettings
+
+
+class FollowedCampaign(Protocol):
+    """A campaign whose journal and events are followed: by its controller, or by a reader."""
+
+    @property
+    def directory(self) -> CampaignDirectory:
+        """The campaign directory."""
+
+    @property
+    def state(self) -> CampaignState:
+        """Its state by the journal."""
+
+    @property
+    def settings(self) -> SiteSettings:
+        """Its settings in force."""
+
+    @property
+    def live_attempts(self) -> Mapping[AttemptKey, LiveAttempt]:
+        """Its attempts that have not ended."""
+
+    @property
+    def deadline(self) -> datetime | None:
+        """Its end; None before the first begin of any trial."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,17 +49,17 @@ class Progress:
     best_trial: int | None
 
 
-def progress_of(controller: Controller) -> Progress:
-    """The progress of a controller's campaign, by the arithmetic of the score.
+def progress_of(campaign: FollowedCampaign) -> Progress:
+    """The progress of a campaign, by the arithmetic of the score.
 
     Each epoch counts once, with the earlier of two ends, unless it ended after the deadline. Epochs of three kinds of
     trials count: those that are over, those whose next attempt is due, and those with a live attempt, each with all
     attempts.
     """
-    state, deadline = controller.state, controller.deadline
+    state, deadline = campaign.state, campaign.deadline
     running = [
         (live.attempt.trial, epoch)
-        for live in controller.live_attempts.values()
+        for live in campaign.live_attempts.values()
         for epoch in count_epochs(live.epochs, deadline).values()
     ]
     # the end of an attempt holds the totals of its whole trial
