@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
 from aiperf_orch.campaign.state import CampaignState, Phase
 from aiperf_orch.campaign.trial_state import TrialState
+from aiperf_orch.records.journal import AttemptEnd
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.util.units import format_duration, format_second
 
@@ -18,7 +19,7 @@ _LEAST_PROGRESS: Final = 1.0
 def estimated_seconds(
     state: CampaignState, settings: SiteSettings, shares: Iterable[float], time: datetime
 ) -> float | None:
-    """Seconds until the last trial ends, at the pace since the controller began.
+    """Seconds until the last trial ends: at the pace since the controller began, and not before the last one can end.
 
     Args:
         state: State of the campaign.
@@ -32,13 +33,14 @@ def estimated_seconds(
     total = settings.campaign.max_trials
     if total is None or state.first_begin is None or state.opened is None or state.phase is not Phase.RUNNING:
         return None
-    begin = max(state.first_begin, state.opened.time)
-    part = sum(shares)
-    done = part + sum(_ended(trial) >= begin for trial in state.trials.values() if trial.end)
-    elapsed = (time - begin).total_seconds()
+    begin, trained = max(state.first_begin, state.opened.time), list(shares)
+    ended = [trial.end for trial in state.trials.values() if trial.end and _ended(trial) >= begin]
+    done, elapsed = sum(trained) + len(ended), (time - begin).total_seconds()
     if done < _LEAST_PROGRESS or elapsed <= 0:
         return None
-    return max(total - state.trials_ended - part, 0.0) * elapsed / done
+    left = max(total - state.trials_ended - sum(trained), 0.0)
+    least_share = 0.0 if total > len(state.trials) else min(trained, default=1.0)
+    return max(left * elapsed / done, (1 - least_share) * _mean_duration(ended))
 
 
 def progress_text(state: CampaignState, settings: SiteSettings, estimate: float | None, time: datetime) -> str:
@@ -60,6 +62,12 @@ def progress_text(state: CampaignState, settings: SiteSettings, estimate: float 
             left = f"{format_duration(int(until))} left until {format_second(deadline)}"
     trials = "" if total is None else f"{state.trials_ended:,} of {total:,} trials"
     return ", ".join(filter(None, [trials, left]))
+
+
+def _mean_duration(ends: Sequence[AttemptEnd]) -> float:
+    """Mean seconds from the begin of the last attempt of these trials to their last epoch; 0 where none is known."""
+    spans = [(end.last_end - end.first_begin).total_seconds() for end in ends if end.last_end and end.first_begin]
+    return sum(spans) / len(spans) if spans else 0.0
 
 
 def _ended(trial: TrialState) -> datetime:

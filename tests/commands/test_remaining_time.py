@@ -47,6 +47,22 @@ def test_the_pace_since_the_controller_began_counts(bounded: Any) -> None:
     assert _estimate(bounded, 3100, [0.5, 1.0]) == pytest.approx(5.5 * 100 / 1.5)
 
 
+def test_the_last_trials_take_as_long_as_others_took(campaign: Build) -> None:
+    made = campaign(campaign__max_trials=4)
+    made.write(Opened, host="login1", pid=1)
+    for trial in range(3):
+        made.trial(trial, [(5, 0.2), (20 + 10 * trial, 0.1)])
+    made.submit(3)
+    made.events(made.begin(25, 3), trial=3)
+    made.began(25, 3)
+    assert _estimate(made, 200, [0.9]) == pytest.approx(0.1 * 200 / 3.9)
+    assert _estimate(made, 42, [0.25]) == pytest.approx(0.75 * 30)
+    more = campaign("more", campaign__max_trials=5)
+    more.write(Opened, host="login1", pid=1)
+    more.trial(0, [(40, 0.2)])
+    assert _estimate(more, 45, [0.9, 0.9, 0.9]) == pytest.approx(40), "the fifth has not begun"
+
+
 def test_there_is_no_estimate_where_nothing_bounds_the_number_or_runs(bounded: Any, campaign: Build) -> None:
     bounded.write(Paused, reason="trial 2 ended TRIAL_ERROR", at=40)
     assert _estimate(bounded, 50, [0.5]) is None
