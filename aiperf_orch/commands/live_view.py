@@ -230,7 +230,7 @@ def _shares(campaign: FollowedCampaign) -> Iterator[float]:
 
 
 def waiting_line(campaign: FollowedCampaign) -> str:
-    """What waits, with the scheduler's reasons: `8 waiting: 5 Priority, 3 Resources`; empty where none is known."""
+    """What waits, with the scheduler's reasons: `8 waiting: 5 Priority; 3 Resources`; empty where none is known."""
     if uses_agents(campaign.settings):
         return ""  # each waits for a slot of its agent
     notes = Counter(each.note for each in campaign.live_attempts.values() if each.begin is None)

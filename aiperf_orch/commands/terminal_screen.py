@@ -132,6 +132,11 @@ class _StreamAbove(io.TextIOBase):
             self._screen.print_above(Text(visible_lines(line)))
         return len(text)
 
+    def finish(self) -> None:
+        """Print a last line that has no end."""
+        if self._rest:
+            self.write("\n")
+
     def isatty(self) -> bool:
         return True
 
@@ -143,8 +148,10 @@ class _StreamAbove(io.TextIOBase):
 def standard_error_above(screen: Screen) -> Iterator[None]:
     """Within the context whole lines that are written to standard error are printed above the lines of a screen."""
     before = sys.stderr
-    sys.stderr = cast(TextIO, _StreamAbove(screen, before))
+    stream = _StreamAbove(screen, before)
+    sys.stderr = cast(TextIO, stream)
     try:
         yield
     finally:
         sys.stderr = before
+        stream.finish()

@@ -131,7 +131,7 @@ def watch_campaign(campaign_dir: Path) -> CommandOutput:
             view.show(watched)
             holder = read_holder(watched.directory.lock)
             if not watched.is_over and (holder is None or holder.alive() is False):
-                view.warn(f"{path}: no controller runs, what is shown may be out of date; go on: {resume}")
+                view.warn(f"{path}: no controller runs at present; unless cron runs its steps, go on: {resume}")
             redraw_until = time.monotonic() + _INTERVAL
             while not watched.is_over and time.monotonic() < redraw_until:
                 time.sleep(_REDRAW_INTERVAL)

@@ -121,7 +121,6 @@ def test_lines_on_standard_error_are_messages(monkeypatch: pytest.MonkeyPatch) -
         print("one\x1b[2J", file=sys.stderr)
         print("two", end="", file=sys.stderr)
         assert shown.lines() == ["one\\x1b[2J", *_lines(2)]
-        print(file=sys.stderr)
     assert sys.stderr is before
     assert shown.lines() == ["one\\x1b[2J", "two", *_lines(2)]
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
@@ -176,9 +177,12 @@ def test_ctrl_c_leaves_a_followed_log(campaign: Callable[..., Any]) -> None:
 def _following(path: Path) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "aiperf_orch.cli", "log", str(path), "0", "--follow"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        killer = Timer(120, process.kill)
+        killer.start()
         try:
             yield process
         finally:
+            killer.cancel()
             process.kill()
 
 

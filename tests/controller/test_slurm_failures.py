@@ -189,7 +189,7 @@ def test_a_suspended_job_has_not_failed(make_slurm_campaign, long_trials):
     assert row["state"] == "SUSPENDED"
     assert row["why"].startswith("suspended for another job or by an administrator")
     assert heading[1].startswith("0 running, 1 halted, 0 ended")
-    assert heading[2] == "1 halted: SUSPENDED"
+    assert heading[3] == "1 halted: SUSPENDED"
     (row,) = json.loads(show_status(campaign.directory.path, "json").text)["trials"]
     assert (row["state"], row["why"]) == ("RUNNING", None)  # the note of the halt is gone
     campaign.check_verifies()
