@@ -39,6 +39,7 @@ _NEXT_RUN: Final = (
 )
 _SUBMITIT_FAILED: Final = "submitit.core.utils.FailedJobError"  # last line after a process that was killed silently
 _SUBMITIT_ENDS: Final = re.compile(r"submitit (?:ERROR|INFO) \(.*\) - (?:Submitted job triggered|Job completed).*")
+_REASONS: Final = ("ended: ", "aiperf-orch: the ")  # of the trial, and of the job's process, which `job_process` prints
 _KILLED: Final = re.compile(r"^subprocess\.CalledProcessError: Command .* (died with .*|returned .*)$")
 
 
@@ -76,7 +77,7 @@ def explanation(lines: Sequence[str]) -> str:
 def own_lines(lines: Sequence[str]) -> list[str]:
     """The lines without those that submitit and the launcher print after the end of a trial that gave its reason."""
     own = without_submitit(lines)
-    ended = any(line.startswith("ended: ") for line in own)
+    ended = any(line.startswith(_REASONS) for line in own)
     while ended and _LAUNCHER.match(own[-1]) and not _is_launcher_error(own[-1]):
         own.pop()
     return own

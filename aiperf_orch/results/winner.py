@@ -69,16 +69,15 @@ def lineage_of(state: CampaignState, trial: int) -> tuple[int, ...]:
 def winner_lines(winner: Winner) -> list[str]:
     """Trial, error, lineage, size, operations and hyperparameters of the winner, as lines of the summary."""
     point, operations = winner.proposal.hyperparameters, winner.proposal.operations
-    size = [] if winner.layers is None else [f"{winner.layers:,} layers", f"{winner.parameters:,} parameters"]
-    size.append(f"{operations.train:,} operations to train with an image, {operations.forward:,} to validate")
+    size = [] if winner.layers is None else [f"{winner.layers:,} layers, {winner.parameters:,} parameters"]
+    size.append(f"operations per image: {operations.train:,} to train, {operations.forward:,} to validate")
     hyperparameters = [f"batch size {point.batch_size}", f"dropout {point.dropout:.4g}"]
     if any("kernel" in edit for edit in winner.proposal.edits):
         hyperparameters.append(f"kernel size {point.kernel_size}")
     return [
         f"winner           trial {winner.trial}, error {winner.error:.2%} at epoch {winner.epoch}",
         f"                 lineage: {_chain(winner.lineage)}",
-        f"                 {', '.join(size)}",
-        f"                 {', '.join(hyperparameters)}",
+        *(f"                 {text}" for text in (*size, ", ".join(hyperparameters))),
     ]
 
 

@@ -30,6 +30,7 @@ SUBMITIT = [
 KILLED = "subprocess.CalledProcessError: Command '['python']' died with <Signals.SIGKILL: 9>."
 DIED = "the trial's process died with <Signals.SIGKILL: 9>."
 FAILED = "submitit.core.utils.FailedJobError"
+SIGKILLED = "aiperf-orch: the process of the job was ended by SIGKILL"
 EPOCHS = [f"epoch {number}: loss 1.0, error 0.5" for number in range(1, 31)]
 
 
@@ -50,6 +51,7 @@ EPOCHS = [f"epoch {number}: loss 1.0, error 0.5" for number in range(1, 31)]
         (["epoch 1", *SUBMITIT[:3], KILLED, FAILED], [DIED, "epoch 1"]),
         # what launchers print after the reason
         (["ended: HUNG", "srun: error: n1: task 0: Exited with exit code 1", "srun: launch/slurm: x"], ["ended: HUNG"]),
+        ([SIGKILLED, "srun: error: n1: task 0: Exited with exit code 1"], [SIGKILLED]),
         (["x", "srun: error: n1: task 0: Exited"], ["x", "srun: error: n1: task 0: Exited"]),
         # the line that explains stands far above
         (
@@ -177,7 +179,7 @@ def test_ctrl_c_leaves_a_followed_log(campaign: Callable[..., Any]) -> None:
 def _following(path: Path) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "aiperf_orch.cli", "log", str(path), "0", "--follow"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        killer = Timer(120, process.kill)
+        killer = Timer(60, process.kill)
         killer.start()
         try:
             yield process

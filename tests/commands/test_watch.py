@@ -83,7 +83,7 @@ def test_watching_ends_with_the_campaign(campaign: Build) -> None:
     made.submit(0)
     command = [sys.executable, "-m", "aiperf_orch.cli", "status", str(made.path), "--watch"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        killer = Timer(120, process.kill)
+        killer = Timer(60, process.kill)
         killer.start()
         try:
             assert process.stderr is not None

@@ -37,7 +37,7 @@ def test_the_trial_with_the_lowest_error_wins_with_its_lineage(campaign: Build) 
         "                 lineage: seed > 0 > 2 > 4 > 5",
     ]
     assert winner_lines(winner)[2:] == [
-        "                 30 operations to train with an image, 10 to validate",
+        "                 operations per image: 30 to train, 10 to validate",
         "                 batch size 32, dropout 0",
     ]
 
@@ -70,8 +70,8 @@ def test_layers_and_parameters_are_those_of_the_specification(campaign: Build, t
     assert winner is not None
     network: Graph = made._graphs[0]
     assert (winner.layers, winner.parameters) == (network.depth, network.parameters)
-    assert f"{network.depth} layers, {network.parameters:,} parameters, " in winner_lines(winner)[2]
-    assert winner_lines(winner)[3].endswith(", kernel size 3")
+    assert winner_lines(winner)[2].endswith(f" {network.depth} layers, {network.parameters:,} parameters")
+    assert winner_lines(winner)[4].endswith(", kernel size 3")
     made.directory.spec(0).write_text("{")
     damaged = winner_of(compute_result(made.directory))
     assert damaged is not None
