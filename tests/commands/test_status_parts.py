@@ -146,3 +146,7 @@ def test_without_a_directory_the_newest_campaign_is_shown(
     assert shown["newest"]["campaign"] == str(tmp_path / "campaigns/new")
     assert f"campaign   {tmp_path}/campaigns/new\n" in show_campaigns("table").text
     assert len(show_campaigns("csv").text.splitlines()) == 4
+    os.utime(tmp_path / "campaigns" / "damaged" / "campaign.yaml", (300, 300))
+    table = show_campaigns("table").text
+    assert table.splitlines()[1].startswith("campaigns/damaged  unreadable")
+    assert f"campaign   {tmp_path}/campaigns/new\n" in table
