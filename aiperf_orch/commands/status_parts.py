@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.campaign.durable_files import translate_os_errors
+from aiperf_orch.campaign.file_errors import translate_os_errors
 from aiperf_orch.campaign.layout import Layout
 from aiperf_orch.campaign.snapshot import read_state
 from aiperf_orch.commands.attempt_facts import attempt_facts, failure_rows, find_trial, rerun_command
