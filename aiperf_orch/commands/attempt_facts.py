@@ -49,7 +49,7 @@ def log_of(directory: CampaignDirectory, attempt: AttemptState) -> Path:
 
 
 def rerun_command(directory: CampaignDirectory, trial: int) -> str:
-    """The command that runs a trial again by hand."""
+    """The command that runs a trial again."""
     return command_line(["trial", str(directory.spec(trial))])
 
 
@@ -91,7 +91,7 @@ def failure_rows(directory: CampaignDirectory, state: CampaignState) -> list[dic
 
 
 def failure_line(directory: CampaignDirectory, attempt: AttemptState) -> str:
-    """Where an attempt failed, its log, and the command that runs the trial again by hand, in one line.
+    """Where an attempt failed, its log, and the command that runs the trial again, in one line.
 
     Args:
         directory: The campaign.
@@ -101,7 +101,7 @@ def failure_line(directory: CampaignDirectory, attempt: AttemptState) -> str:
     where = f" on {' '.join(hosts)}" if hosts else ""
     job = f", job {job_of(attempt)}" if job_of(attempt) else ""
     again = rerun_command(directory, attempt.trial)
-    return f"trial {attempt.trial} failed{where}{job}: log {log_of(directory, attempt)}; run it again by hand: {again}"
+    return f"trial {attempt.trial} failed{where}{job}: log {log_of(directory, attempt)}; run it again: {again}"
 
 
 def _failure_row(directory: CampaignDirectory, attempt: AttemptState, end: AttemptEnd) -> dict[str, Any]:
