@@ -3,7 +3,7 @@
 Data goes to standard output, messages to standard error. Exit status: 0 done, 1 failed, 2 wrong use or configuration,
 3 scheduler not reachable, 4 not finished yet, 130 interrupted. Each command imports its own module, since some are
 costly to import. The commands of a committee stand in `cli_committee`, those before a campaign in `cli_planning`, those
-that change a campaign while it runs in `cli_live`, `bench-node` in `cli_node`.
+that show one in `cli_watch`, those that change one while it runs in `cli_live`, `bench-node` in `cli_node`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 import aiperf_orch
-from aiperf_orch import cli_committee, cli_live, cli_planning
+from aiperf_orch import cli_committee, cli_live, cli_planning, cli_watch
 from aiperf_orch.cli_node import bench_node
 from aiperf_orch.commands import options
 from aiperf_orch.commands.command_group import Commands
@@ -52,7 +52,7 @@ for _command in cli_planning.COMMANDS:
 
 
 @main.command()
-@options.SITE
+@click.argument("site", type=click.Path(path_type=Path), required=False)
 @click.option("--campaign-dir", type=click.Path(path_type=Path), help="Directory of the campaign, new or existing.")
 @options.DURATION
 @options.CONCURRENCY
@@ -72,7 +72,7 @@ for _command in cli_planning.COMMANDS:
 )
 @click.option("-n", "--dry-run", is_flag=True, help="Check and print the settings; make and start nothing.")
 def run(
-    site: Path,
+    site: Path | None,
     campaign_dir: Path | None,
     duration: str | None,
     concurrency: str | None,
@@ -88,10 +88,10 @@ def run(
 ) -> None:
     """Run a campaign, new or resumed.
 
-    SITE is a site file with the settings.
+    SITE is a site file with the settings. A campaign that exists needs none: --campaign-dir alone resumes it.
 
     Without --campaign-dir a new directory under ./campaigns is made. Ctrl-C ends the running trials and stops the
-    campaign; the same command with the same --campaign-dir resumes it.
+    campaign.
     """
     from aiperf_orch.commands import site_options
 
@@ -101,7 +101,7 @@ def run(
         "campaign.max_trials": ("--max-trials", max_trials),
         "campaign.seed": ("--seed", seed),
     }
-    loaded = site_options.load(site, assignments, given)
+    loaded = site_options.load_or_resume(site, campaign_dir, assignments, given)
     # imported after the settings were loaded, so that a mistake in them is reported without delay
     from aiperf_orch.commands.run import check_settings, run_campaign
 
@@ -127,14 +127,8 @@ def tick(campaign_dir: Path, take_over: bool) -> None:
     finish(step_campaign(campaign_dir, take_over=take_over))
 
 
-@main.command()
-@options.CAMPAIGN_DIR
-@options.FORMAT
-def status(campaign_dir: Path, form: str) -> None:
-    """Show the state of a campaign and its trials."""
-    from aiperf_orch.commands.status import show_status
-
-    finish(show_status(campaign_dir, form))
+for _command in cli_watch.COMMANDS:
+    main.add_command(_command)
 
 
 @main.command()

@@ -26,6 +26,7 @@ _COMMANDS = [
     "run",
     "tick",
     "status",
+    "log",
     "stop",
     "set",
     "drain",
@@ -98,7 +99,7 @@ def test_version(aiperf: Run) -> None:
     ("arguments", "message"),
     [
         (["launch"], "No such command 'launch'"),
-        (["run"], "Missing argument 'SITE'"),
+        (["run"], "SITE: give a site file for a new campaign"),
         (["run", "a", "b"], "unexpected extra argument"),
         (["status", "x", "--format", "xml"], "'xml' is not one of"),
         (["ops", "resnet50", "--by-layers"], "No such option"),
@@ -488,7 +489,7 @@ def test_a_long_campaigns_table_has_its_latest_trials_and_counts_all(aiperf: Run
         made.trial(trial, [(2, 0.5), (8, 0.1 if trial == 1 else 0.2)])
     shown = aiperf("status", made.path).stdout
     assert [int(line.split()[0]) for line in shown.partition("\ntrial ")[2].splitlines()[1:]] == list(range(3, 23))
-    assert "\nbest error 10.00%\ntrials     23 COMPLETED\n" in shown
+    assert "\nbest error 10.00%, trial 1\ntrials     23 COMPLETED\n" in shown
     assert "--format csv has all" in shown
     assert len(aiperf("status", made.path, "--format", "csv").stdout.splitlines()) == 1 + 23
 

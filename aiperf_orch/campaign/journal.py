@@ -50,11 +50,20 @@ class JournalContents:
 
 
 def read_contents(path: Path) -> JournalContents:
-    """As `read_journal`, for a reader that reads on later."""
+    """As `read_journal`, for a reader that reads on later; nothing where there is no journal."""
+    return read_on(path, JournalContents())
+
+
+def read_on(path: Path, known: JournalContents) -> JournalContents:
+    """The contents with the lines that were appended since; its list of entries is that of `known`.
+
+    Raises:
+        As `read_journal`.
+    """
     try:
-        return _read(path, JournalContents())
+        return _read(path, known)
     except FileNotFoundError:
-        return JournalContents()
+        return known
 
 
 def rechained(entries: Iterable[Entry]) -> list[Entry]:

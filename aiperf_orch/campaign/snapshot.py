@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.campaign.journal import JournalContents, read_contents
+from aiperf_orch.campaign.journal import JournalContents, read_contents, read_on
 from aiperf_orch.campaign.state import CampaignState
 from aiperf_orch.util.errors import RecordError
 
@@ -22,6 +22,19 @@ class CampaignSnapshot:
 def read_state(directory: CampaignDirectory) -> CampaignState:
     """The state of a campaign; `read_snapshot` lists the errors."""
     return read_snapshot(directory).state
+
+
+def read_further(directory: CampaignDirectory, snapshot: CampaignSnapshot) -> CampaignSnapshot:
+    """The snapshot at a later time: entries that were appended are added to its lists and its state.
+
+    Raises:
+        RecordError: when the journal is damaged.
+        TransientError: when it cannot be read for now.
+    """
+    known = len(snapshot.journal.entries)
+    journal = read_on(directory.journal, snapshot.journal)
+    snapshot.state.apply_all(journal.entries[known:])
+    return CampaignSnapshot(journal, snapshot.state)
 
 
 def read_snapshot(directory: CampaignDirectory) -> CampaignSnapshot:

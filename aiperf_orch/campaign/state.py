@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 
 from aiperf_orch.campaign.drained_nodes import DrainedNodes
-from aiperf_orch.campaign.failure_policy import FailureStreak, NodeFailures
+from aiperf_orch.campaign.failure_policy import FailureStreak, NodeFailures, is_failure
 from aiperf_orch.campaign.trial_state import AttemptKey, AttemptState, TrialState
 from aiperf_orch.campaign.workforce import Workforce
 from aiperf_orch.records.journal import (
@@ -67,6 +67,8 @@ class CampaignState:
         operations: Operations of the trials that are over.
         last_end: End of the last counted epoch of the trials that are over.
         best_error: Best error of the trials that are over.
+        best_trial: The first of the trials that have this error.
+        failures: Number of attempts that failed.
         any_epoch: Whether any attempt that has ended completed an epoch.
         node_failures: Trials that failed, by node.
         failure_streak: Consecutive trials that failed for the same reason.
@@ -92,6 +94,8 @@ class CampaignState:
     operations: int = 0
     last_end: datetime | None = None
     best_error: float | None = None
+    best_trial: int | None = None
+    failures: int = 0
     any_epoch: bool = False
     node_failures: NodeFailures = field(default_factory=NodeFailures)
     failure_streak: FailureStreak = field(default_factory=FailureStreak)
@@ -244,6 +248,7 @@ class CampaignState:
         self.ends.append(end)
         if end.first_begin is not None:
             self.first_begin = min(self.first_begin or end.first_begin, end.first_begin)
+        self.failures += is_failure(end.reason)
         self.any_epoch = self.any_epoch or end.epochs > 0
         self.node_failures.record(end, self.trials[end.trial].attempts)
         if not end.final:
@@ -253,7 +258,8 @@ class CampaignState:
         self.operations += end.ops
         if end.last_end is not None and end.best_error is not None:
             self.last_end = max(self.last_end or end.last_end, end.last_end)
-            self.best_error = min(end.best_error, 1.0 if self.best_error is None else self.best_error)
+            if self.best_error is None or end.best_error < self.best_error:
+                self.best_error, self.best_trial = end.best_error, end.trial
         self.failure_streak.record(end)
 
 

@@ -15,10 +15,17 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     "run": (
         "aiperf-orch run site_configs/local.yaml",
         "aiperf-orch run site.yaml --duration 12h --campaign-dir campaigns/first --detach",
+        "aiperf-orch run --campaign-dir campaigns/first",
         "aiperf-orch run site.yaml --set campaign.max_trials=4 --set scheduler.partition=debug --dry-run",
     ),
     "tick": ("aiperf-orch tick campaigns/first",),
-    "status": ("aiperf-orch status campaigns/first",),
+    "status": (
+        "aiperf-orch status",
+        "aiperf-orch status campaigns/first --failed",
+        "aiperf-orch status campaigns/first --trial 17",
+        "aiperf-orch status campaigns/first --watch",
+    ),
+    "log": ("aiperf-orch log campaigns/first 17", "aiperf-orch log campaigns/first 17 --follow"),
     "stop": ("aiperf-orch stop campaigns/first",),
     "set": ("aiperf-orch set campaigns/first account=abc123 concurrency=512",),
     "drain": ("aiperf-orch drain campaigns/first n17 n18 --now", "aiperf-orch drain campaigns/first n17 --undo"),

@@ -169,6 +169,7 @@ def run_controller(
         acknowledged, leaving_since = 0, None
         while controller.thread.is_alive():
             controller.thread.join(0.1)
+            view.adapt()
             if signals.interrupts > acknowledged:
                 acknowledged = signals.interrupts
                 _acknowledge(signals, controller.live_attempts(), controller.held)

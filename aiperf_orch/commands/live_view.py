@@ -5,21 +5,26 @@ from __future__ import annotations
 import logging
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from heapq import nsmallest
 from typing import Final, Protocol
 
-from rich.console import Console, Group
-from rich.live import Live
-from rich.table import Table
+from rich.console import Console
 from rich.text import Text
 
-from aiperf_orch.campaign.state import Phase
+from aiperf_orch.campaign.failure_policy import DELIBERATE, is_failure
+from aiperf_orch.campaign.state import CampaignState, Phase
 from aiperf_orch.campaign.trial_state import TrialState
+from aiperf_orch.commands.attempt_facts import failure_line, job_of
 from aiperf_orch.commands.escaped_output import unwrapped, visible_streams
+from aiperf_orch.commands.live_layout import Outcome, Picture, RunningTrial, layout
 from aiperf_orch.commands.messages import messages_through, timed_messages
+from aiperf_orch.commands.remaining_time import estimated_seconds, progress_text
 from aiperf_orch.commands.repeated_messages import RepeatFilter
+from aiperf_orch.commands.self_invocation import command_line
+from aiperf_orch.commands.terminal_screen import Screen, standard_error_above
 from aiperf_orch.commands.workforce_news import WorkforceNews
 from aiperf_orch.commands.workforce_summary import (
     count_slots,
@@ -29,24 +34,32 @@ from aiperf_orch.commands.workforce_summary import (
     uses_agents,
     waiting_reasons,
 )
-from aiperf_orch.controller.controller import Controller
-from aiperf_orch.controller.progress import progress_of
+from aiperf_orch.controller.attempt_monitor import LiveAttempt
+from aiperf_orch.controller.progress import FollowedCampaign, progress_of
 from aiperf_orch.records.journal import AttemptEnd
 from aiperf_orch.util.text import visible, visible_lines
-from aiperf_orch.util.units import format_duration, format_ops, format_time, now
+from aiperf_orch.util.units import count, format_duration, format_ops, format_second, now
 
 _log: Final = logging.getLogger(__name__)
 _RECENT_ENDS: Final = 8
-_MAX_ROWS: Final = 40
+_MOST_RUNNING: Final = 400  # as many as a large terminal can show
 _MAX_REASONS: Final = 3
+_MAX_FAILURES: Final = 5  # messages on failures at once
 _SUMMARY_INTERVAL: Final = timedelta(seconds=30)
+_FAILED_STYLE: Final = "red"
+_RETRIED_STYLE: Final = "yellow"
+_DELIBERATE_STYLE: Final = "dim"
+_BEST_STYLE: Final = "green"
 
 
 class Display(Protocol):
     """Display of a running campaign."""
 
-    def show(self, controller: Controller) -> None:
+    def show(self, campaign: FollowedCampaign) -> None:
         """Show the present state; called after each step."""
+
+    def adapt(self) -> None:
+        """Show the last state again if the terminal's size has changed; called several times a second."""
 
     def warn(self, message: str) -> None:
         """Show a warning."""
@@ -60,10 +73,13 @@ def display() -> Iterator[Display]:
         with timed_messages():
             yield PlainLines()
         return
-    with Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False) as live, visible_streams():
-        view = LiveView(live, console)
-        with messages_through(view.print_message):
+    screen = Screen(console)
+    view = LiveView(screen)
+    try:
+        with standard_error_above(screen), visible_streams(), messages_through(view.print_message):
             yield view
+    finally:
+        screen.close()
 
 
 class _Messages:
@@ -72,6 +88,23 @@ class _Messages:
     def __init__(self) -> None:
         self._repeats = RepeatFilter()
         self._workforce_news = WorkforceNews()
+        self._ends_seen: int | None = None
+
+    def show_failures(self, campaign: FollowedCampaign) -> None:
+        """Log where each attempt failed since the last call, its log, and how its trial is run again."""
+        state = campaign.state
+        if self._ends_seen is None:
+            self._ends_seen = len(state.ends)  # an earlier controller has logged them
+        failed = [end for end in state.ends[self._ends_seen :] if is_failure(end.reason)]
+        self._ends_seen = len(state.ends)
+        for end in failed[:_MAX_FAILURES]:
+            _log.info("%s", failure_line(campaign.directory, state.trials[end.trial].attempts[end.attempt - 1]))
+        if more := len(failed[_MAX_FAILURES:]):
+            command = command_line(["status", str(campaign.directory.path), "--failed"])
+            _log.info("%s more failed: %s", count(more, "attempt"), command)
+
+    def adapt(self) -> None:
+        """Nothing: lines that were printed stay."""
 
     def warn(self, message: str) -> None:
         """Log a warning, if it is due."""
@@ -80,28 +113,31 @@ class _Messages:
 
 
 class LiveView(_Messages):
-    """Elapsed and remaining time, running and ended trials, best error and OPS so far, redrawn in place."""
+    """Progress, running trials and latest outcomes of a campaign, redrawn in place."""
 
-    def __init__(self, live: Live, console: Console) -> None:
+    def __init__(self, screen: Screen) -> None:
         super().__init__()
-        self._live, self._console = live, console
+        self._screen = screen
+        self._picture: Picture | None = None
 
     def print_message(self, level: int, text: str) -> None:
         """Print a message above the view."""
-        style = "yellow" if level >= logging.WARNING else ""
-        self._console.print(Text(visible_lines(text), style=style), highlight=False)
+        self._screen.print_above(Text(visible_lines(text), style="yellow" if level >= logging.WARNING else ""))
 
-    def show(self, controller: Controller) -> None:
+    def show(self, campaign: FollowedCampaign) -> None:
         """Redraw the view."""
-        self._workforce_news.show(controller.state.workforce, only_warnings=is_local(controller.settings))
-        self._live.update(
-            Group(
-                Text("\n".join(map(visible, _heading(controller))), style="bold"),
-                _running(controller),
-                _ended(controller),
-            ),
-            refresh=True,
-        )
+        self.show_failures(campaign)
+        self._workforce_news.show(campaign.state.workforce, only_warnings=is_local(campaign.settings))
+        self._picture = picture(campaign)
+        self._draw(self._picture)
+
+    def adapt(self) -> None:
+        """Redraw the view if the terminal's size has changed."""
+        if self._picture is not None and self._screen.is_resized:
+            self._draw(self._picture)
+
+    def _draw(self, shown: Picture) -> None:
+        self._screen.draw(layout(shown, *self._screen.size))
 
 
 class PlainLines(_Messages):
@@ -109,58 +145,110 @@ class PlainLines(_Messages):
 
     def __init__(self) -> None:
         super().__init__()
-        self._begins_seen = 0
+        self._begins_seen: int | None = None
         self._next_summary = now() + _SUMMARY_INTERVAL
-        self._ends_seen: int | None = None
 
-    def show(self, controller: Controller) -> None:
+    def show(self, campaign: FollowedCampaign) -> None:
         """Log what is new since the last call."""
-        state = controller.state
-        self._workforce_news.show(state.workforce, only_warnings=is_local(controller.settings))
-        if self._ends_seen is None:
+        state = campaign.state
+        self._workforce_news.show(state.workforce, only_warnings=is_local(campaign.settings))
+        if self._begins_seen is None or self._ends_seen is None:
             # begins and ends that an earlier controller has logged are not new
             self._begins_seen, self._ends_seen = len(state.begins), len(state.ends)
         for attempt in state.begins[self._begins_seen :]:
             hosts = ", ".join(attempt.began.hosts) if attempt.began else ""
             _log.info("trial %d began on %s: %s", attempt.trial, hosts, _origin(state.trials[attempt.trial]))
+        self._begins_seen = len(state.begins)
         for end in state.ends[self._ends_seen :]:
             _log.info("trial %d ended: %s", end.trial, _outcome(end))
-        self._begins_seen, self._ends_seen = len(state.begins), len(state.ends)
+        self.show_failures(campaign)
         if now() >= self._next_summary:
             self._next_summary = now() + _SUMMARY_INTERVAL
-            _log.info("%s", " · ".join(_heading(controller)))
+            _log.info("%s", " · ".join(summary_lines(campaign)))
 
 
-def _heading(controller: Controller) -> list[str]:
-    """Summary of the campaign in two lines for a narrow terminal, and the reasons why jobs are pending."""
-    state, progress = controller.state, progress_of(controller)
-    if state.first_begin is None or controller.deadline is None:
-        times = "waiting for the first trial to begin"
+def picture(campaign: FollowedCampaign) -> Picture:
+    """What the live view shows of a campaign."""
+    begun = [each for each in campaign.live_attempts.values() if each.begin is not None]
+    shown = nsmallest(_MOST_RUNNING, begun, key=lambda each: each.attempt.key)
+    ends = reversed(campaign.state.ends[-_RECENT_ENDS:])
+    return Picture(
+        tuple(heading(campaign)),
+        tuple(map(_running_trial, shown)),
+        waiting_line(campaign),
+        tuple(_outcome_row(campaign.state, end) for end in ends),
+        more_running=len(begun) - len(shown),
+    )
+
+
+def summary_lines(campaign: FollowedCampaign) -> list[str]:
+    """Summary of the campaign without colours: the heading, and what waits."""
+    return [*(line.plain for line in heading(campaign)), *filter(None, [waiting_line(campaign)])]
+
+
+def heading(campaign: FollowedCampaign) -> list[Text]:
+    """Summary of the campaign: time, numbers of trials and failures, the best trial, agents, and what is halted."""
+    state, progress = campaign.state, progress_of(campaign)
+    best = Text("no error yet")
+    if progress.best_error is not None:
+        best = Text(f"best error {progress.best_error:.2%}, trial {progress.best_trial}", style=_BEST_STYLE)
+    counts = Text(trial_counts(campaign))
+    if state.failures:
+        attempts = len(state.ends) + len(state.live)
+        counts.append(" · ").append(f"{state.failures:,} of {count(attempts, 'attempt')} failed", style=_FAILED_STYLE)
+    halted = Counter(each.note for each in campaign.live_attempts.values() if each.begin is not None and each.note)
+    lines = [*workforce_lines(campaign), *(f"{number} halted: {why}" for why, number in _most_common(halted))]
+    return [
+        Text(visible(_times(campaign)), style="bold"),
+        counts,
+        Text.assemble(best, f" · {format_ops(progress.ops)}", " · SIMULATED" if campaign.settings.simulated else ""),
+        *(Text(visible(line)) for line in lines),
+    ]
+
+
+def _times(campaign: FollowedCampaign) -> str:
+    """Elapsed time, trials that are over, and the time left."""
+    state, settings, time = campaign.state, campaign.settings, now()
+    estimate = estimated_seconds(state, settings, _shares(campaign), time)
+    if state.first_begin is None:
+        began = "waiting for the first trial to begin"
     elif state.phase is Phase.FINISHED:
-        times = f"began {format_time(state.first_begin)}"
+        began = f"began {format_second(state.first_begin)}"
     else:
-        elapsed, left = now() - state.first_begin, controller.deadline - now()
-        times = f"elapsed {_span(elapsed)}, remaining {_span(max(left, timedelta(0)))}"
-    if controller.settings.simulated:
-        times += " · SIMULATED"
-    if state.phase is not Phase.RUNNING:
-        times += f" · {state.phase.value}: {state.phase_reason}"
-    best = "no error yet" if progress.best_error is None else f"best error {progress.best_error:.2%}"
-    watched = controller.live_attempts.values()
-    waiting = Counter(each.note for each in watched if each.begin is None)
-    halted = Counter(each.note for each in watched if each.begin is not None and each.note)
-    lines = [times, f"{trial_counts(controller)} · {best} · {format_ops(progress.ops)}"]
-    lines += workforce_lines(controller)
-    if uses_agents(controller.settings):
-        waiting.clear()  # each waits for a slot of its agent
-    for name, reasons in (("halted", halted), ("waiting", waiting)):
-        lines += [f"{number} {name}: {why}" for why, number in reasons.most_common(_MAX_REASONS) if why]
-    return lines
+        began = f"elapsed {format_duration(int((time - state.first_begin).total_seconds()))}"
+    phase = "" if state.phase is Phase.RUNNING else f"{state.phase.value}: {state.phase_reason}"
+    return " · ".join(filter(None, [began, progress_text(state, settings, estimate, time), phase]))
 
 
-def trial_counts(controller: Controller) -> str:
+def _shares(campaign: FollowedCampaign) -> Iterator[float]:
+    """Trained share of each trial that is not over."""
+    for live in campaign.live_attempts.values():
+        yield len(live.epochs) / live.planned.epochs
+    for trial in campaign.state.retries.values():
+        last = trial.attempts[-1].end
+        yield (last.epochs if last else 0) / campaign.settings.training.epochs_of_round(trial.proposal.round)
+
+
+def waiting_line(campaign: FollowedCampaign) -> str:
+    """What waits, with the scheduler's reasons: `8 waiting: 5 Priority; 3 Resources`; empty where none is known."""
+    if uses_agents(campaign.settings):
+        return ""  # each waits for a slot of its agent
+    notes = Counter(each.note for each in campaign.live_attempts.values() if each.begin is None)
+    total, reasons = notes.total(), _most_common(notes)
+    if not reasons:
+        return ""
+    if len(notes) == 1:
+        return visible(f"{total} waiting: {reasons[0][0]}")
+    return visible(f"{total} waiting: " + "; ".join(f"{number} {why}" for why, number in reasons))
+
+
+def _most_common(notes: Counter[str]) -> list[tuple[str, int]]:
+    return [(why, number) for why, number in notes.most_common(_MAX_REASONS + 1) if why][:_MAX_REASONS]
+
+
+def trial_counts(campaign: FollowedCampaign) -> str:
     """`3 running, 2 waiting, 14 ended`: a trial waits from its submission or placement until it begins."""
-    state, live = controller.state, controller.live_attempts.values()
+    state, live = campaign.state, campaign.live_attempts.values()
     begun = [each for each in live if each.begin is not None]
     halted = sum(bool(each.note) for each in begun)
     counts = {
@@ -173,53 +261,59 @@ def trial_counts(controller: Controller) -> str:
     return ", ".join(f"{number} {name}" for name, number in counts.items() if number or name in ("running", "ended"))
 
 
-def workforce_lines(controller: Controller) -> list[str]:
+def workforce_lines(campaign: FollowedCampaign) -> list[str]:
     """Allocations, agents and their slots, and why allocations wait.
 
     Nothing where each trial is a job, or where the only agent is that of this machine.
     """
-    state = controller.state
-    if not uses_agents(controller.settings) or is_local(controller.settings):
+    state = campaign.state
+    if not uses_agents(campaign.settings) or is_local(campaign.settings):
         return []
     if state.phase in (Phase.FINISHED, Phase.STOPPED):
-        held = held_resources(state, controller.settings)
+        held = held_resources(state, campaign.settings)
         return [f"releasing {held}"] if held else []
-    running = [live.attempt for live in controller.live_attempts.values() if live.begin is not None]
-    slots = count_slots(state, controller.settings, running)
-    return [summary_line(controller.directory, state, slots), *waiting_reasons(state.workforce)[:_MAX_REASONS]]
+    running = [live.attempt for live in campaign.live_attempts.values() if live.begin is not None]
+    slots = count_slots(state, campaign.settings, running)
+    return [summary_line(campaign.directory, state, slots), *waiting_reasons(state.workforce)[:_MAX_REASONS]]
 
 
-def _running(controller: Controller) -> Table:
-    table = _table("running", ["trial"], "network", ["epoch", "error", "best"])
-    for watched in sorted(controller.live_attempts.values(), key=lambda each: each.attempt.key)[:_MAX_ROWS]:
-        epochs = watched.epochs
-        best = min((epoch.error for epoch in epochs), default=None)
-        table.add_row(
-            str(watched.attempt.trial),
-            _shown(watched.note or (_origin(watched.trial) if watched.begin else "starting")),
-            f"{epochs[-1].epoch if epochs else 0}/{watched.planned.epochs}",
-            _percent(epochs[-1].error if epochs else None),
-            _percent(best),
-        )
-    return table
+def _running_trial(live: LiveAttempt) -> RunningTrial:
+    epochs = live.epochs
+    return RunningTrial(
+        live.attempt.trial,
+        f"{epochs[-1].epoch if epochs else 0}/{live.planned.epochs}",
+        _percent(epochs[-1].error if epochs else None),
+        _percent(min((epoch.error for epoch in epochs), default=None)),
+        _node(live.begin.hosts if live.begin else []),
+        visible(live.note or _origin(live.trial).removeprefix("network ")),
+        is_halted=bool(live.note),
+    )
 
 
-def _ended(controller: Controller) -> Table:
-    table = _table("ended, newest first", ["trial"], "outcome", [])
-    for end in reversed(controller.state.ends[-_RECENT_ENDS:]):
-        table.add_row(str(end.trial), _shown(_outcome(end)))
-    return table
+def _outcome_row(state: CampaignState, end: AttemptEnd) -> Outcome:
+    attempt = state.trials[end.trial].attempts[end.attempt - 1]
+    retried = "" if end.final else "to be retried" if attempt is state.trials[end.trial].attempts[-1] else "retried"
+    style = _DELIBERATE_STYLE if end.reason in DELIBERATE else ""
+    if is_failure(end.reason):
+        style = _FAILED_STYLE if end.final else _RETRIED_STYLE
+    elif end.final and end.trial == state.best_trial:
+        style = _BEST_STYLE
+    return Outcome(
+        end.trial,
+        end.reason.value,
+        _percent(end.best_error),
+        end.epochs,
+        _node(end.hosts),
+        visible(job_of(attempt) or ""),
+        visible("; ".join(filter(None, [retried, end.message]))),
+        style,
+    )
 
 
-def _table(title: str, before: list[str], text: str, after: list[str]) -> Table:
-    """Table with columns of numbers around one column of text, which shrinks on a narrow terminal."""
-    table = Table(box=None, pad_edge=False, title=title, title_justify="left", header_style="dim", expand=True)
-    for column in before:
-        table.add_column(column, justify="right", no_wrap=True, min_width=5)
-    table.add_column(text, no_wrap=True, overflow="ellipsis", ratio=1)
-    for column in after:
-        table.add_column(column, justify="right", no_wrap=True, min_width=6)
-    return table
+def _node(hosts: Sequence[str]) -> str:
+    """The first node, and the number of the others: `n1 +3`."""
+    more = f" +{len(hosts) - 1}" if len(hosts) > 1 else ""
+    return visible(hosts[0]) + more if hosts else ""
 
 
 def _origin(trial: TrialState) -> str:
@@ -236,14 +330,5 @@ def _outcome(end: AttemptEnd) -> str:
     return f"{end.reason.value}, {error}, {end.epochs} epochs{message}{retry}"
 
 
-def _shown(text: str) -> Text:
-    """Cell without markup: rich would interpret markup in a plain string."""
-    return Text(visible(text))
-
-
 def _percent(error: float | None) -> str:
     return "" if error is None else f"{error:.2%}"
-
-
-def _span(span: timedelta) -> str:
-    return format_duration(int(span.total_seconds()))

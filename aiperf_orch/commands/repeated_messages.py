@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from aiperf_orch.util.units import now
+from aiperf_orch.util.units import format_second, now
 
 _FIRST_INTERVAL: Final = timedelta(minutes=5)
 """From the first time that a message is shown to the second; each further interval is twice as long."""
@@ -56,8 +56,7 @@ class RepeatFilter:
         if time - seen.shown < seen.interval:
             return None
         seen.shown, seen.interval = time, min(2 * seen.interval, _LONGEST_INTERVAL)
-        form = "%H:%M" if seen.first.date() == time.date() else "%Y-%m-%d %H:%M"
-        return f"{message} ({seen.count} times since {seen.first:{form}})"
+        return f"{message} ({seen.count} times since {format_second(seen.first)})"
 
     def _remember(self, key: str, seen: _Occurrences) -> None:
         """Store as the latest message; beyond the maximum the one that has not occurred for longest is dropped."""

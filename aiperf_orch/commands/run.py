@@ -34,7 +34,7 @@ from aiperf_orch.settings.placement import placement_settings
 from aiperf_orch.settings.schedulers import AgentsSettings, LocalSettings
 from aiperf_orch.util.errors import UsageError
 from aiperf_orch.util.torch_extra import ADVICE, is_torch_installed
-from aiperf_orch.util.units import format_duration, now
+from aiperf_orch.util.units import format_duration, format_time, now
 
 _log: Final = logging.getLogger(__name__)
 _SUBMIT_PROGRAMS: Final = {"slurm": ["sbatch"], "pbs": ["qsub"]}
@@ -48,7 +48,7 @@ def check_settings(loaded: LoadedSettings, campaign_dir: Path | None) -> Command
 
 def run_campaign(
     loaded: LoadedSettings,
-    site: Path,
+    site: Path | None,
     campaign_dir: Path | None,
     *,
     take_over: bool = False,
@@ -61,7 +61,7 @@ def run_campaign(
 
     Args:
         loaded: The settings.
-        site: The site file that they were loaded from.
+        site: The site file that they were loaded from; None for a campaign that exists.
         campaign_dir: The campaign's directory, new or existing; None makes a new one under ./campaigns.
         take_over: Take the campaign over from a controller on another host.
         yes: The user has agreed to the cost on a cluster.
@@ -78,10 +78,13 @@ def run_campaign(
         _require_torch(loaded.settings)
     planned = _plan_of(plan, loaded.settings, directory)
     snapshot = read_snapshot(directory) if directory and not prepare else None
-    if not prepare:
+    over = _time_is_over(snapshot.state, directory.settings) if directory and snapshot else ""
+    if not prepare and not over:
         settings = directory.settings if directory else loaded.settings
         confirm_cost(settings, _seconds_left(snapshot.state if snapshot else None, settings), yes=yes)
-    if directory:
+    if directory and over:
+        _log.info("%s: %s", directory.path, over)
+    elif directory:
         _log.info("going on with the campaign in %s", directory.path)
     else:
         directory = CampaignDirectory.create(campaign_dir or _new_path(site), loaded.settings, loaded.origins, planned)
@@ -122,6 +125,17 @@ def _require_torch(settings: SiteSettings) -> None:
     is_here = isinstance(scheduler, LocalSettings) and not (scheduler.python or scheduler.setup or scheduler.template)
     if is_here and not settings.simulated and not is_torch_installed():
         raise UsageError(f"torch is not installed ({sys.executable}); {ADVICE}")
+
+
+def _time_is_over(state: CampaignState, settings: SiteSettings) -> str:
+    """What to say of a campaign after its deadline or its end; empty before."""
+    deadline = state.deadline(settings.campaign.duration)
+    if deadline is not None and (state.by_deadline or (state.phase is not Phase.FINISHED and now() >= deadline)):
+        lasted = format_duration(settings.campaign.duration)
+        return f"its time is over: its {lasted} ended at {format_time(deadline)}, and no further trial starts"
+    if state.phase is Phase.FINISHED:
+        return f"is finished: {state.phase_reason}"
+    return ""
 
 
 def _plan_of(path: Path | None, settings: SiteSettings, directory: CampaignDirectory | None) -> Plan | None:
@@ -172,7 +186,7 @@ def _finish(directory: CampaignDirectory, phase: Phase, outcome: Outcome | None 
     result = compute_result(directory)
     print(summary(result), flush=True)  # first: a full disk must not keep the score from the user
     write_result_files(result)
-    command = command_line(_with_directory(sys.argv[1:], directory.path))
+    command = command_line(["run", "--campaign-dir", str(directory.path)])
     match phase:
         case Phase.FINISHED:
             return CommandOutput()
@@ -222,8 +236,10 @@ def _with_directory(arguments: Sequence[str], path: Path) -> list[str]:
     return [*arguments] if is_named else [*arguments, "--campaign-dir", str(path)]
 
 
-def _new_path(site: Path) -> Path:
+def _new_path(site: Path | None) -> Path:
     """Make a new directory under ./campaigns that no campaign which starts in the same second gets too."""
+    if site is None:
+        raise UsageError("SITE: give a site file for a new campaign")
     stem = f"{site.stem}-{now():%Y%m%d-%H%M%S}"
     for suffix in ("", *(f"-{number}" for number in range(2, 100))):
         path = Path("campaigns") / f"{stem}{suffix}"

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from pathlib import Path
 from typing import Final
 
 from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.campaign.failure_policy import is_failure
 from aiperf_orch.commands.command_output import CommandOutput
+from aiperf_orch.commands.self_invocation import command_line
 from aiperf_orch.commands.table_output import render_rows
 from aiperf_orch.results.result import Result, compute_result
 from aiperf_orch.results.summary import summary_lines
+from aiperf_orch.results.winner import winner_lines, winner_of
 from aiperf_orch.util.errors import AiperfError
 from aiperf_orch.util.text import visible
+from aiperf_orch.util.units import count
 
 _log: Final = logging.getLogger(__name__)
 
@@ -52,10 +57,29 @@ def write_result_files(result: Result) -> None:
 
 
 def summary(result: Result) -> str:
-    """Summary of the result, and the path of its files."""
+    """Summary of the result, the winner, the number of failures, and the path of the files."""
     directory = result.directory
     written = (directory.result, directory.leaderboard, directory.series, directory.report)
     files = ", ".join(path.name for path in written)
-    return "\n".join(
-        ["", *map(visible, summary_lines(result)), f"files            {visible(str(directory.path))}: {files}"]
-    )
+    winner = winner_of(result)
+    lines = [
+        *summary_lines(result),
+        *(winner_lines(winner) if winner else []),
+        *_attempts(result),
+        f"files            {directory.path}: {files}",
+    ]
+    return "\n".join(["", *map(visible, lines)])
+
+
+def _attempts(result: Result) -> list[str]:
+    """Numbers of attempts and of those that failed, by reason, and the command that shows these; nothing for none."""
+    state, path = result.state, str(result.directory.path)
+    if not state.failures:
+        return []
+    reasons = Counter(end.reason.value for end in state.ends if is_failure(end.reason))
+    by_reason = ", ".join(f"{number:,} {reason}" for reason, number in reasons.most_common())
+    attempts = count(len(state.ends) + len(state.live), "attempt")
+    return [
+        f"failures         {state.failures:,} of {attempts} failed: {by_reason}",
+        f"                 {command_line(['status', path, '--failed'])}",
+    ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import textwrap
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +17,9 @@ from aiperf_orch.campaign.snapshot import read_state
 from aiperf_orch.campaign.state import CampaignState, Phase
 from aiperf_orch.campaign.trial_state import AttemptState, TrialState
 from aiperf_orch.commands.command_output import CommandOutput
+from aiperf_orch.commands.remaining_time import estimated_seconds, progress_text
+from aiperf_orch.commands.self_invocation import command_line
+from aiperf_orch.commands.status_parts import UNREADABLE, campaign_rows, campaigns, campaigns_table
 from aiperf_orch.commands.table_output import render_rows
 from aiperf_orch.commands.workforce_status import WorkforceStatus, placement_of
 from aiperf_orch.schedulers.base import JobState, JobStatus
@@ -24,10 +27,12 @@ from aiperf_orch.schedulers.registry import make_scheduler
 from aiperf_orch.settings.schedulers import ClusterSettings
 from aiperf_orch.util.errors import SchedulerUnreachableError
 from aiperf_orch.util.text import visible
-from aiperf_orch.util.units import format_duration, format_time, now
+from aiperf_orch.util.units import count, format_time, now
 
 _MAX_REASON: Final = 60  # characters in the table; CSV and JSON have all
 _MAX_ENDED: Final = 20  # ended trials in the table
+_MAX_CAMPAIGNS: Final = 20  # in the table
+_MAX_BEST: Final = 10  # trials in the table of the lowest errors
 _MAX_AT_WORK: Final = 40  # trials on agents in the table that run or wait for a slot
 _AT_WORK: Final = ("RUNNING", "PENDING")
 _SUSPENSIONS: Final = {
@@ -37,10 +42,33 @@ _SUSPENSIONS: Final = {
 """Slurm's states of jobs that do not run although they have nodes, with an explanation."""
 
 
-def show_status(campaign_dir: Path, form: str) -> CommandOutput:
+def show_campaigns(form: str) -> CommandOutput:
+    """The campaigns under ./campaigns, and the newest one that can be read in full.
+
+    CSV has a row for each campaign, JSON the rows and the newest campaign. The table has the latest 20.
+
+    Raises:
+        UsageError: When there is no campaign.
+    """
+    paths = campaigns()
+    listed = paths[:_MAX_CAMPAIGNS] if form == "table" else paths
+    rows = campaign_rows(listed)
+    if form == "csv":
+        return CommandOutput(render_rows(rows, form), form=form)
+    readable = (path for path, row in zip(listed, rows, strict=True) if row["state"] != UNREADABLE)
+    newest = next((show_status(path, form).text for path in readable), None)
+    if form == "json":
+        document = {"campaigns": rows, "newest": newest and json.loads(newest)}
+        return CommandOutput(json.dumps(document, indent=2) + "\n", form=form)
+    more = f"{len(paths) - len(listed):,} older ones: --format csv has all\n" if len(listed) < len(paths) else ""
+    return CommandOutput("\n".join(filter(None, [campaigns_table(rows) + more, newest])))
+
+
+def show_status(campaign_dir: Path, form: str, *, best: bool = False) -> CommandOutput:
     """State of the campaign, one row per trial; nothing is changed.
 
-    A table has a heading and only the latest ended trials; JSON is an object of the campaign with all trials.
+    A table has a heading and only the latest ended trials; JSON is an object of the campaign with all trials. With
+    `best` only trials with an error, the lowest first; the table has the first 10.
     """
     directory = CampaignDirectory.open(campaign_dir)
     state = read_state(directory)
@@ -49,15 +77,21 @@ def show_status(campaign_dir: Path, form: str) -> CommandOutput:
     queried, queued = queued is not None, queued or {}
     workforce = WorkforceStatus.read(directory, state, queued) if placed else None
     ended = [trial.trial for trial in state.trials.values() if trial.end]
-    omitted = set(ended[:-_MAX_ENDED]) if form == "table" else set()
+    omitted = set(ended[:-_MAX_ENDED]) if form == "table" and not best else set()
     rows = [
         _row(directory, state, trial, queued.get(trial.attempts[-1].name), queried=queried, workforce=workforce)
         for trial in state.trials.values()
         if trial.trial not in omitted
     ]
+    everything = rows
+    if best:
+        rows = sorted((row for row in rows if row["error"] is not None), key=lambda row: row["error"])
+        rows = rows[:_MAX_BEST] if form == "table" else rows
     if form == "csv":
         return CommandOutput(render_rows(rows, form), form=form)
-    heading = _heading(directory, state, rows) | ({"queue": query_error} if query_error else {})
+    if best and form == "table":
+        return CommandOutput(_trials_table(rows) or "no trial has an error yet\n")
+    heading = _heading(directory, state, everything) | ({"queue": query_error} if query_error else {})
     if form == "json":
         document = heading | (workforce.document() if workforce else {}) | {"trials": rows}
         return CommandOutput(json.dumps(document, indent=2, default=format_time) + "\n", form=form)
@@ -70,10 +104,11 @@ def show_status(campaign_dir: Path, form: str) -> CommandOutput:
         "queue": heading.get("queue"),
         "began": heading["began"],
         "deadline": heading["deadline"],
-        "remaining": None if heading["remaining"] is None else format_duration(heading["remaining"]),
-        "best error": None if heading["best_error"] is None else f"{heading['best_error']:.2%}",
+        "progress": _progress(directory, state, everything) or None,
+        "best error": _best_error(heading["best_error"], heading["best_trial"]),
         **(workforce.heading() if workforce else {}),
         "trials": _counts(state, omitted, rows),
+        "failed": _failed(directory, state),
     }
     lines = {key: str(value) for key, value in shown.items() if value is not None}
     width = 1 + max(10, *map(len, lines))
@@ -82,6 +117,31 @@ def show_status(campaign_dir: Path, form: str) -> CommandOutput:
         text += f"{'':<{width}}the table has the latest {_MAX_ENDED} of the ended ones: --format csv has all\n"
     tables = [workforce.tables() if workforce else "", _trials_table(rows)]
     return CommandOutput("\n".join([text, *filter(None, tables)]) if any(tables) else text + "no trials yet\n")
+
+
+def _progress(directory: CampaignDirectory, state: CampaignState, rows: Iterable[Mapping[str, Any]]) -> str:
+    """How many trials are over, and the time that is left."""
+    time, settings = now(), directory.settings
+    return progress_text(state, settings, estimated_seconds(state, settings, _shares(state, rows), time), time)
+
+
+def _shares(state: CampaignState, rows: Iterable[Mapping[str, Any]]) -> Iterator[float]:
+    """Trained share of each trial that is not over."""
+    for row in rows:
+        if state.trials[row["trial"]].end is None:
+            epochs, _, planned = row["epoch"].partition("/")
+            yield int(epochs) / int(planned)
+
+
+def _best_error(error: float | None, trial: int | None) -> str | None:
+    return None if error is None else f"{error:.2%}, trial {trial}"
+
+
+def _failed(directory: CampaignDirectory, state: CampaignState) -> str | None:
+    """Number of attempts that failed, with the command that shows them; None for none."""
+    attempts = sum(len(trial.attempts) for trial in state.trials.values())
+    command = command_line(["status", str(directory.path), "--failed"])
+    return f"{state.failures:,} of {count(attempts, 'attempt')}: {command}" if state.failures else None
 
 
 def _drained(row: Mapping[str, Any]) -> str:
@@ -127,7 +187,8 @@ def _heading(directory: CampaignDirectory, state: CampaignState, rows: list[dict
     controller = {True: "alive", False: "none", None: holder.location if holder else ""}[alive]
     if holder and alive is not False:
         controller += f": process {holder.pid} on {holder.host}"
-    errors = [state.best_error, *(row["error"] for row in rows)]
+    errors = [(state.best_error, state.best_trial), *((row["error"], row["trial"]) for row in rows)]
+    best = min((each for each in errors if each[0] is not None), default=(None, None))
     remaining = None
     if deadline is not None and state.phase is not Phase.FINISHED:
         remaining = max(int((deadline - now()).total_seconds()), 0)
@@ -144,7 +205,9 @@ def _heading(directory: CampaignDirectory, state: CampaignState, rows: list[dict
         "began": format_time(state.first_begin) if state.first_begin else None,
         "deadline": format_time(deadline) if deadline else None,
         "remaining": remaining,
-        "best_error": min((error for error in errors if error is not None), default=None),
+        "best_error": best[0],
+        "best_trial": best[1],
+        "failed_attempts": state.failures,
     }
 
 

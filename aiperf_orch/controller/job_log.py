@@ -38,6 +38,8 @@ _NEXT_RUN: Final = (
     "aiperf-orch: run "  # the batch script's first line in a later run: lines before it ended another run
 )
 _SUBMITIT_FAILED: Final = "submitit.core.utils.FailedJobError"  # last line after a process that was killed silently
+_SUBMITIT_ENDS: Final = re.compile(r"submitit (?:ERROR|INFO) \(.*\) - (?:Submitted job triggered|Job completed).*")
+_REASONS: Final = ("ended: ", "aiperf-orch: the ")  # of the trial, and of the job's process, which `job_process` prints
 _KILLED: Final = re.compile(r"^subprocess\.CalledProcessError: Command .* (died with .*|returned .*)$")
 
 
@@ -65,11 +67,28 @@ def explanation(lines: Sequence[str]) -> str:
     known = _known_line(lines)
     if known is not None:
         return known[0]
-    found = list(lines)
-    if found and found[-1] == _SUBMITIT_FAILED:
+    found = without_submitit(lines)
+    if lines and lines[-1] == _SUBMITIT_FAILED:
         found.extend(f"the trial's process {killed[1]}" for killed in map(_KILLED.match, lines) if killed)
     explaining = [line for line in found if not _LAUNCHER.match(line) or _is_launcher_error(line)]
-    return (explaining or found or [""])[-1]
+    return (explaining or found or [""])[-1].strip()
+
+
+def own_lines(lines: Sequence[str]) -> list[str]:
+    """The lines without those that submitit and the launcher print after the end of a trial that gave its reason."""
+    own = without_submitit(lines)
+    ended = any(line.startswith(_REASONS) for line in own)
+    while ended and _LAUNCHER.match(own[-1]) and not _is_launcher_error(own[-1]):
+        own.pop()
+    return own
+
+
+def without_submitit(lines: Sequence[str]) -> list[str]:
+    """The lines without those with which submitit ended a log up to version 0.1.0: a traceback, or its success."""
+    ends = [number for number, line in enumerate(lines) if _SUBMITIT_ENDS.fullmatch(line)]
+    if not ends:
+        return list(lines)
+    return [*lines[: ends[0]], *(line for line in lines[ends[0] :] if _LAUNCHER.match(line))]
 
 
 def _is_launcher_error(line: str) -> bool:
@@ -81,9 +100,9 @@ def _known_line(lines: Sequence[str]) -> tuple[str, EndReason, str | None] | Non
     """The last known line, its reason, and the node that failed, None where the line names none."""
     for form, reason, _versions in _KNOWN_LINES:
         for line in reversed(lines):
-            match = re.fullmatch(form, line)
+            match = re.fullmatch(form, line.strip())
             if match:
-                return line, reason, next(iter(match.groups()), None)
+                return line.strip(), reason, next(iter(match.groups()), None)
     return None
 
 
@@ -94,6 +113,6 @@ def _tail(log: Path) -> list[str]:
             text = file.read().decode(errors="replace")
     except OSError:
         return []
-    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    lines = [line.rstrip() for line in text.split("\n") if line.strip()]
     runs = [number for number, line in enumerate(lines) if line.startswith(_NEXT_RUN)]
     return lines[runs[-1] + 1 :] if runs else lines

@@ -53,8 +53,11 @@ def render_script(template: str, own: str | None, **fields: Any) -> str:
 
 @cache
 def scripts_sha256() -> str:
-    """SHA-256 of our templates of batch scripts, which controllers record, so that scripts can be rendered again."""
-    digest = hashlib.sha256()
+    """SHA-256 of our templates of batch scripts, and of the module that these run.
+
+    Controllers record it, so that `verify` renders scripts again only where it gives the same ones.
+    """
+    digest = hashlib.sha256(f"{SUBMIT_MODULE}\n".encode())
     for name in sorted(file.name for file in files("aiperf_orch.templates").iterdir()):
         if name.endswith(".sh.j2"):
             digest.update(f"{name} {hashlib.sha256(_ours(name).encode()).hexdigest()}\n".encode())

@@ -15,10 +15,8 @@ from submitit.core import core, utils
 from submitit.local import local as submitit_local
 from submitit.slurm import slurm as submitit_slurm
 
-from aiperf_orch.util.job_files import SUBMIT_MODULE
-
 PRIVATE_PARTS: Final[Mapping[str, str]] = {
-    SUBMIT_MODULE: "what every batch script runs: it loads the pickle in the job's folder, and calls it",
+    "submitit.core.submission.process_job": "called by `job_process`: it loads the pickle in the job's folder",
     "submitit.slurm.slurm.SlurmExecutor._internal_process_submissions": (
         "overridden, so that the pickle is written before sbatch is called, and sbatch is called by our code"
     ),

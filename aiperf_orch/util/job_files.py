@@ -16,5 +16,5 @@ SCRIPT: Final = "job.sh"
 LOG: Final = "log"
 """Standard output and standard error of the job."""
 
-SUBMIT_MODULE: Final = "submitit.core._submit"
-"""The module of submitit that a batch script runs, private to submitit: see `schedulers.submitit_adapter`."""
+SUBMIT_MODULE: Final = "aiperf_orch.schedulers.job_process"
+"""The module that a batch script runs, which calls submitit."""

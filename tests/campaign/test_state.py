@@ -168,6 +168,15 @@ def test_equal_failures_in_a_row_are_counted(made: Any) -> None:
     assert counts == [1, 2, 2, 3, 1, 0, 1]
 
 
+def test_failures_are_counted_and_the_best_trial_is_named(made: Any) -> None:
+    ends = [("COMPLETED", 0.3), ("TRIAL_ERROR", 0.2), ("STOPPED", 0.2), ("LOST", None), ("EARLY_STOPPED", 0.25)]
+    for trial, (reason, error) in enumerate(ends):
+        made.submit(trial)
+        made.ended(trial, reason=reason, best_error=error, best_epoch=error and 1, last_end=error and made.at(5))
+    state = _state(made)
+    assert (state.failures, state.best_error, state.best_trial) == (2, 0.2, 1)
+
+
 def test_phases_follow_each_other(made: Any) -> None:
     made.write(Opened, host="n1", pid=3)
     phases = []

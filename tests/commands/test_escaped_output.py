@@ -101,7 +101,7 @@ def test_on_a_terminal_csv_has_no_escapes_either(evil: Any) -> None:
 def test_the_live_view_interprets_no_markup_and_no_escape() -> None:
     script = """
 import sys
-from rich.table import Table
+from types import SimpleNamespace as Live
 from aiperf_orch.commands import live_view
 from aiperf_orch.commands.escaped_output import visible_streams
 evil = "\\x1b]0;owned\\x07[red]red[/red] [/blue] \\u202e"
@@ -109,12 +109,13 @@ with visible_streams(), live_view.display() as view:
     assert isinstance(view, live_view.LiveView)
     view.warn(evil)
     print(evil, file=sys.stderr)
-    table = Table()
-    table.add_column("outcome")
-    table.add_row(live_view._shown(evil))
-    view._live.update(table, refresh=True)
+    live = Live(
+        attempt=Live(trial=1), planned=Live(epochs=2), epochs=[], begin=Live(hosts=[evil]), note=evil, trial=None
+    )
+    picture = live_view.Picture((), (live_view._running_trial(live),), "", ())
+    view._screen.draw(live_view.layout(picture, 200, 24))
 """
-    _, seen = in_terminal(sys.executable, "-c", script, columns=100)
+    _, seen = in_terminal(sys.executable, "-c", script, columns=200)
     assert "Traceback" not in seen
     assert seen.count("[red]red[/red] [/blue]") >= 3
     assert "\x1b]0;" not in seen

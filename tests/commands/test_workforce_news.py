@@ -14,7 +14,7 @@ import pytest
 from agent_builder import AgentBuilder
 from aiperf_orch.campaign.journal import read_journal
 from aiperf_orch.campaign.state import CampaignState
-from aiperf_orch.commands.live_view import PlainLines, _heading
+from aiperf_orch.commands.live_view import PlainLines, summary_lines
 from aiperf_orch.commands.workforce_news import WorkforceNews
 from aiperf_orch.commands.workforce_summary import count_slots, held_resources, summary_line, time_left
 from aiperf_orch.controller.attempt_monitor import monitor_attempt
@@ -82,9 +82,9 @@ def test_the_summary_of_two_allocations_fits_a_line(on_slurm: Any) -> None:
     line = _summary(on_slurm)
     assert line == "2 of 2 allocations, 184 agents, 1,472 slots: 2 at work, 1,470 idle; 11h20m left"
     assert len(line) <= 80
-    heading = _heading(_controller(on_slurm))
+    heading = summary_lines(_controller(on_slurm))
     assert "2 running, 1 waiting, 0 ended" in heading[1]
-    assert heading[2] == line
+    assert heading[3] == line
 
 
 def test_trials_that_wait_for_slots_are_counted_without_reasons(by_hand: Any) -> None:
@@ -95,8 +95,8 @@ def test_trials_that_wait_for_slots_are_counted_without_reasons(by_hand: Any) ->
     controller = _controller(by_hand)
     for live, agent in zip(controller.live_attempts.values(), agents, strict=True):
         live.note = f"waits for a slot of {agent}"
-    assert "0 running, 2 waiting" in _heading(controller)[1]
-    assert len(_heading(controller)) == 3
+    assert "0 running, 2 waiting" in summary_lines(controller)[1]
+    assert len(summary_lines(controller)) == 4
 
 
 def test_trials_of_several_nodes_take_all_slots_of_their_nodes(campaign: Build) -> None:
@@ -116,7 +116,7 @@ def test_slots_beyond_the_concurrency_are_said(by_hand: Any) -> None:
 
 
 def test_without_agents_the_view_says_how_to_start_one(by_hand: Any) -> None:
-    [line] = _heading(_controller(by_hand))[2:]
+    [line] = summary_lines(_controller(by_hand))[3:]
     assert line.startswith("no agent yet; start one on each node: ")
     assert line.endswith(f"agent {by_hand.path}")
 
@@ -134,7 +134,7 @@ def test_a_pending_allocation_says_why_it_waits(on_slurm: Any) -> None:
     controller = _controller(on_slurm)
     for name in (first, second):
         controller.state.workforce.allocations[name].note = "Priority: jobs of higher priority"
-    assert _heading(controller)[2:] == [
+    assert summary_lines(controller)[3:] == [
         "0 of 2 allocations, no agent yet",
         f"allocation {first} waits: Priority: jobs of higher priority",
     ]
@@ -146,15 +146,15 @@ def test_what_is_still_held_is_said_until_it_is_released(on_slurm: Any) -> None:
     workforce.join("n1", allocation=name)
     [agent] = workforce.join("n2", job="by hand")
     on_slurm.write(Finished, reason="its 12h are over", by_deadline=True)
-    assert _heading(_controller(on_slurm))[2:] == ["releasing 1 allocation and 1 agent"]
+    assert summary_lines(_controller(on_slurm))[3:] == ["releasing 1 allocation and 1 agent"]
     workforce.leave(agent, reason="dismissed", at=5)
     assert held_resources(_state(on_slurm), on_slurm.directory.settings) == "1 allocation"
     workforce.end_allocation(name, "COMPLETED", at=9)
-    assert _heading(_controller(on_slurm))[2:] == []
+    assert summary_lines(_controller(on_slurm))[3:] == []
 
 
 def test_a_campaign_of_jobs_has_no_line_of_agents(campaign: Build) -> None:
-    assert len(_heading(_controller(campaign()))) == 2
+    assert len(summary_lines(_controller(campaign()))) == 3
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ with live_view.display() as view:
 
 def test_a_stopped_campaign_without_agents_says_nothing_of_them(by_hand: Any) -> None:
     by_hand.write(Stopped)
-    assert len(_heading(_controller(by_hand))) == 2
+    assert len(summary_lines(_controller(by_hand))) == 3
 
 
 def test_on_one_machine_only_a_fault_of_its_agent_is_said(campaign: Build, caplog: pytest.LogCaptureFixture) -> None:
@@ -258,7 +258,7 @@ def test_on_one_machine_only_a_fault_of_its_agent_is_said(campaign: Build, caplo
     assert news.read() == []
     [agent] = workforce.join("box", allocation=workforce.allocate(nodes=1), slots=2)
     assert news.read() == []
-    assert len(_heading(_controller(made))) == 2
+    assert len(summary_lines(_controller(made))) == 3
     assert held_resources(_state(made), made.directory.settings) == "1 agent"
     workforce.leave(agent, reason="killed", at=9)
     assert news.read() == [("WARNING", "1 agent killed: box.1")]

@@ -114,7 +114,7 @@ def test_tables_of_agents_and_allocations_fit_80_columns(made: Any, workforce: A
     for agent in agents:
         workforce.beat(agent, at=_NOW - 14)
     _, seen = in_terminal(sys.executable, "-m", "aiperf_orch.cli", "status", str(made.path), columns=80)
-    lines = seen.partition("remaining")[2].splitlines()
+    lines = seen.partition("progress")[2].splitlines()
     assert "agents      2 AT WORK" in lines
     assert "1000 1002 …" in seen
     assert [line for line in lines if len(line) > 80] == []

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from aiperf_orch.campaign.journal import read_journal
 from aiperf_orch.campaign.state import CampaignState
-from aiperf_orch.commands.live_view import _heading, _running
+from aiperf_orch.commands.live_view import picture, summary_lines
 from aiperf_orch.commands.status import show_status
 from aiperf_orch.controller.attempt_monitor import monitor_attempt
 from aiperf_orch.controller.progress import progress_of
@@ -58,6 +56,7 @@ def _check(follow, made, epochs):
     assert score.epochs == epochs
     assert progress.ops == pytest.approx(score.score, rel=1e-12)
     assert progress.best_error == score.error
+    assert (progress.best_trial is None) == (score.error is None)
     return controller
 
 
@@ -65,7 +64,7 @@ def test_epochs_of_a_trial_whose_next_attempt_is_due_count(follow, campaign):
     made = campaign()
     _lost(made, 0, [(2, 0.5), (8, 0.2)])
     controller = _check(follow, made, epochs=2)
-    heading = "\n".join(_heading(controller))
+    heading = "\n".join(summary_lines(controller))
     assert "best error 20.00%" in heading
     assert "55 OPS" in heading
     assert "0 running, 1 to be retried, 0 ended" in heading
@@ -100,23 +99,26 @@ def test_an_epoch_counts_once_and_not_after_the_deadline(follow, campaign):
     made.submit(3)
     made.events(made.begin(5, 3), made.epoch(1, 30, 0.3, 3), made.epoch(2, 3601, 0.0, 3), trial=3)
     made.began(5, 3)
-    _check(follow, made, epochs=1 + 2 + 3 + 1)
-    assert "best error 30.00%" in show_status(made.path, "table").text
+    controller = _check(follow, made, epochs=1 + 2 + 3 + 1)
+    assert progress_of(controller).best_trial == 1
+    shown = show_status(made.path, "table").text
+    assert "best error 30.00%, trial 1\n" in shown
+    assert "failed     2 of 5 attempts: " in shown
 
 
 def test_before_any_epoch_there_is_neither_rate_nor_error(follow, campaign):
     made = campaign()
     controller = _check(follow, made, epochs=0)
-    assert "no error yet · 0 OPS" in "\n".join(_heading(controller))
+    assert "no error yet · 0 OPS" in "\n".join(summary_lines(controller))
 
 
 def test_a_campaign_that_is_over_has_no_time_left(follow, campaign):
     made = campaign(campaign__duration="3h")
     made.trial(0, [(2, 0.5)])
-    assert "remaining" in _heading(follow(made))[0]
+    assert " left until " in summary_lines(follow(made))[0]
     made.write(Finished, reason="its 1 trials have ended", by_deadline=False)
-    heading = _heading(follow(made))[0]
-    assert "remaining" not in heading
+    heading = summary_lines(follow(made))[0]
+    assert " left" not in heading
     assert "finished: its 1 trials have ended" in heading
 
 
@@ -128,12 +130,11 @@ def test_the_live_view_says_why_a_trial_that_began_does_not_run(follow, campaign
     controller = follow(made)
     live = controller.live_attempts[0, 1]
     live.note = "BeginTime: its [earliest] start lies ahead"
-    screen = io.StringIO()
-    Console(file=screen, width=80).print(_running(controller))
-    assert "BeginTime: its [earliest] start lies ahead" in screen.getvalue()
-    assert "0 running, 1 halted, 0 ended" in _heading(controller)[1]
-    assert "1 halted: BeginTime: its [earliest] start lies ahead" in _heading(controller)
+    [row] = picture(controller).running
+    assert (row.about, row.is_halted) == ("BeginTime: its [earliest] start lies ahead", True)
+    assert "0 running, 1 halted, 0 ended" in summary_lines(controller)[1]
+    assert "1 halted: BeginTime: its [earliest] start lies ahead" in summary_lines(controller)
     made.events(made.begin(), made.epoch(1, 2), made.epoch(2, 4))
     live.poll_now(made.directory)
     assert live.note == ""
-    assert "1 running, 0 ended" in _heading(controller)[1]
+    assert "1 running, 0 ended" in summary_lines(controller)[1]

@@ -11,7 +11,7 @@ import pytest
 
 from aiperf_orch.campaign.state import Phase
 from aiperf_orch.commands import live_view
-from aiperf_orch.commands.live_view import _heading
+from aiperf_orch.commands.live_view import summary_lines
 from aiperf_orch.commands.status import show_status
 from aiperf_orch.records.base import EndReason
 from controller.following import check_goes_on, ends_of, once, run_until, trained
@@ -152,8 +152,8 @@ def test_pending_jobs_are_held_released_and_cancelled_manually(make_slurm_campai
     waiting = [row for row in json.loads(seen[1])["trials"] if row["state"] == "PENDING"]
     assert waiting
     assert any("waits for nodes to become free" in row["why"] for row in waiting)
-    assert any("waiting: Resources: waits for nodes to become free" in line for line in caplog.messages)
-    assert any("waiting: JobHeldUser: held by a user" in line for line in caplog.messages)
+    for reason in ("Resources: waits for nodes to become free", "JobHeldUser: held by a user"):
+        assert any(reason in line.partition("waiting: ")[2] for line in caplog.messages)
     campaign.check_verifies()
 
 
@@ -166,7 +166,7 @@ def test_a_suspended_job_has_not_failed(make_slurm_campaign, long_trials):
         if live.note == "SUSPENDED":
             seen.append(len(live.epochs))
             if len(seen) == 2:
-                shown.append((show_status(campaign.directory.path, "json").text, _heading(controller)))
+                shown.append((show_status(campaign.directory.path, "json").text, summary_lines(controller)))
         return len(seen) >= 15  # asked after again and again
 
     def resume(controller):
@@ -189,7 +189,7 @@ def test_a_suspended_job_has_not_failed(make_slurm_campaign, long_trials):
     assert row["state"] == "SUSPENDED"
     assert row["why"].startswith("suspended for another job or by an administrator")
     assert heading[1].startswith("0 running, 1 halted, 0 ended")
-    assert heading[2] == "1 halted: SUSPENDED"
+    assert heading[3] == "1 halted: SUSPENDED"
     (row,) = json.loads(show_status(campaign.directory.path, "json").text)["trials"]
     assert (row["state"], row["why"]) == ("RUNNING", None)  # the note of the halt is gone
     campaign.check_verifies()

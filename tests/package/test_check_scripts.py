@@ -197,7 +197,7 @@ MANIPULATIONS: dict[str, tuple[str, Callable[[str], str], str]] = {
         "slurm", _replace("#SBATCH --nodes=1", "#SBATCH --nodes=1\n#SBATCH --exclusive"), "has 4",
     ),
     "more nodes": ("slurm", _replace("--nodes=1\n", "--nodes=9\n"), "the template gives '#SBATCH --nodes=1'"),
-    "another command": ("slurm", _replace("submitit.core._submit", "other"), "the template gives"),
+    "another command": ("slurm", _replace("aiperf_orch.schedulers.job_process", "other"), "the template gives"),
     "another user's command": ("slurm", _replace("bash -c", "sudo bash -c"), "the template gives"),
     "no guard": ("slurm", _replace("exit 78", "exit 0"), "the template gives '    exit 78'"),
     "another job's name": ("slurm", _replace("00001-1\n", "00000-1\n"), "--job-name="),

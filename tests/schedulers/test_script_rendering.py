@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from aiperf_orch.schedulers import local
+from aiperf_orch.schedulers import local, script_rendering
 from aiperf_orch.schedulers.base import JobRequest
 from aiperf_orch.schedulers.local import LocalScheduler
-from aiperf_orch.schedulers.script_rendering import render_script
+from aiperf_orch.schedulers.script_rendering import render_script, scripts_sha256
 from aiperf_orch.settings.models import LocalSettings
 from aiperf_orch.util.errors import UsageError
 
@@ -107,3 +107,14 @@ def test_a_sites_template_may_include_existing_parts_of_ours(tmp_path):
     own.write_text('{% include "nothing.j2" %}\n')
     with pytest.raises(UsageError, match=r"own\.sh\.j2: cannot be rendered: nothing\.j2"):
         render_script("local.sh.j2", str(own))
+
+
+def test_the_digest_of_scripts_changes_with_the_module_that_they_run(monkeypatch):
+    """A package of a version with another module is not compared with what this one renders."""
+    before = scripts_sha256()
+    monkeypatch.setattr(script_rendering, "SUBMIT_MODULE", "submitit.core._submit")
+    scripts_sha256.cache_clear()
+    try:
+        assert scripts_sha256() != before
+    finally:
+        scripts_sha256.cache_clear()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +23,7 @@ from aiperf_orch.records.trial import TrialSpec
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.trial.runtime.allocation import Allocation
 from aiperf_orch.trial.runtime.attempt import STOP_SIGNALS, AttemptRunner, TrialFiles, earlier_epochs
+from aiperf_orch.trial.runtime.trainer import TrialFailedError
 from aiperf_orch.trial.training.torch_trainer import TorchTrainer
 
 EPOCHS = 3
@@ -117,3 +121,21 @@ def test_the_weights_of_an_epoch_after_the_checkpoint_are_not_those_of_the_best_
     *_, second_end = _run(directory, 2, _StoppedTrainer)  # stopped before it has trained that epoch again
     assert isinstance(second_end, End)
     assert (second_end.best_epoch, second_end.weights_sha256) == (1, None)
+
+
+class _FullDisk(io.StringIO):
+    def write(self, _text: str) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+class _FailingTrainer(TorchTrainer):
+    def __init__(self, *_arguments: object) -> None:
+        raise TrialFailedError(EndReason.BAD_DATA, "no images")
+
+
+def test_a_log_without_room_for_its_last_line_changes_no_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = _directory(tmp_path / "campaign")
+    monkeypatch.setattr(sys, "stderr", _FullDisk())
+    [end] = _run(directory, 1, _FailingTrainer)
+    assert isinstance(end, End)
+    assert (end.reason, end.message) == (EndReason.BAD_DATA, "no images")

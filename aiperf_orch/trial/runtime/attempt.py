@@ -30,6 +30,7 @@ from aiperf_orch.records.trial import TrialSpec
 from aiperf_orch.trial.runtime.allocation import Allocation
 from aiperf_orch.trial.runtime.trainer import Trainer, TrialFailedError
 from aiperf_orch.util.errors import AiperfError, TransientError
+from aiperf_orch.util.text import visible
 from aiperf_orch.util.units import set_ahead, steady_clock
 
 _TIME_LIMIT_SIGNALS: Final = (signal.SIGUSR1, signal.SIGALRM)
@@ -218,6 +219,7 @@ class AttemptRunner:
     def _write_end(self, reason: EndReason, message: str) -> None:
         self._raise_if_superseded()
         best = best_epoch(self._epochs)
+        message = message[:_MAX_MESSAGE]
         self._sink.append(
             End(
                 trial=self._spec.trial,
@@ -228,9 +230,11 @@ class AttemptRunner:
                 best_error=best.error if best else None,
                 best_epoch=best.epoch if best else None,
                 weights_sha256=self._weights_sha256,
-                message=message[:_MAX_MESSAGE],
+                message=message,
             )
         )
+        with contextlib.suppress(OSError):  # the end is recorded, even if the log has no room for its last line
+            print(visible(": ".join(filter(None, ["ended", reason.value, message]))), file=sys.stderr, flush=True)
 
     def _raise_if_superseded(self) -> None:
         if self._sink.superseded():

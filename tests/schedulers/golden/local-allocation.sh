@@ -20,4 +20,4 @@ export AIPERF_ORCH_JOB_ID=$$
 AIPERF_ORCH_HOSTS=$(uname -n)
 export AIPERF_ORCH_HOSTS
 
-exec taskset --cpu-list 2,3 /opt/python/bin/python -P -u -m submitit.core._submit /scratch/me/campaign/jobs/qk3f9-a00001
+exec taskset --cpu-list 2,3 /opt/python/bin/python -P -u -m aiperf_orch.schedulers.job_process /scratch/me/campaign/jobs/qk3f9-a00001

@@ -21,4 +21,4 @@ export AIPERF_ORCH_SHARED=1  # concurrent trials may share accelerators, so that
 module load python
 export LANG=C
 
-exec taskset --cpu-list 2,3 /opt/python/bin/python -P -u -m submitit.core._submit /scratch/me/campaign/jobs/00042-1
+exec taskset --cpu-list 2,3 /opt/python/bin/python -P -u -m aiperf_orch.schedulers.job_process /scratch/me/campaign/jobs/00042-1

@@ -69,4 +69,4 @@ type module >/dev/null 2>&1 || { set +e; . /etc/profile; set -e; }  # commands i
 module load cuda
 export A=1
 
-exec /opt/python/bin/python -P -u -m submitit.core._submit "$folder"
+exec /opt/python/bin/python -P -u -m aiperf_orch.schedulers.job_process "$folder"

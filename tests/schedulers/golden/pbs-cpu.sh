@@ -46,4 +46,4 @@ export AIPERF_ORCH_REQUEUE=0
 export AIPERF_ORCH_RUN=0
 export OMP_NUM_THREADS=64
 
-exec /opt/python/bin/python -P -u -m submitit.core._submit "$folder"
+exec /opt/python/bin/python -P -u -m aiperf_orch.schedulers.job_process "$folder"

@@ -48,4 +48,4 @@ export AIPERF_ORCH_WORKERS=1
 export AIPERF_ORCH_ACCELERATORS=1
 export OMP_NUM_THREADS=8
 
-exec /opt/python/bin/python -P -u -m submitit.core._submit "$folder"
+exec /opt/python/bin/python -P -u -m aiperf_orch.schedulers.job_process "$folder"

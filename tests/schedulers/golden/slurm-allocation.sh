@@ -48,4 +48,4 @@ module load cuda
 export A=1
 
 exec srun --nodes=184 --ntasks=184 --ntasks-per-node=1 --cpus-per-task=64 --no-kill --kill-on-bad-exit=0 --wait=0 --unbuffered \
-    /opt/python/bin/python -P -u -m submitit.core._submit "$folder"
+    /opt/python/bin/python -P -u -m aiperf_orch.schedulers.job_process "$folder"

@@ -58,4 +58,4 @@ export AIPERF_ORCH_PORTS=29400-29499
 
 exec srun --nodes=2 --ntasks=2 --ntasks-per-node=1 --kill-on-bad-exit=0 --wait=0 --unbuffered \
     bash -c 'trap "" USR1; exec "$@"' trial \
-    /opt/python/bin/python -P -u -m submitit.core._submit "$folder"
+    /opt/python/bin/python -P -u -m aiperf_orch.schedulers.job_process "$folder"

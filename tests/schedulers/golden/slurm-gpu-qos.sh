@@ -60,4 +60,4 @@ module load apptainer
 
 exec srun --nodes=1 --ntasks=1 --ntasks-per-node=1 --cpus-per-task=16 --kill-on-bad-exit=1 --unbuffered --cpu-bind=cores \
     bash -c 'trap "" USR1; exec "$@"' trial \
-    apptainer exec --nv --bind /shared /shared/aiperf.sif /opt/python/bin/python -P -u -m submitit.core._submit "$folder"
+    apptainer exec --nv --bind /shared /shared/aiperf.sif /opt/python/bin/python -P -u -m aiperf_orch.schedulers.job_process "$folder"

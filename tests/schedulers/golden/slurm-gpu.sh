@@ -49,4 +49,4 @@ export OMP_NUM_THREADS=8
 
 exec srun --nodes=1 --ntasks=1 --ntasks-per-node=1 --cpus-per-task=8 --kill-on-bad-exit=1 --unbuffered \
     bash -c 'trap "" USR1; exec "$@"' trial \
-    /opt/python/bin/python -P -u -m submitit.core._submit "$folder"
+    /opt/python/bin/python -P -u -m aiperf_orch.schedulers.job_process "$folder"
