@@ -160,7 +160,7 @@ def _changed(key: str, before: Any, *after: Any, at_end: bool = False) -> Change
     def change(entries: list[dict[str, Any]]) -> None:
         place = len(entries) if at_end else entries.index(_entry(entries, "submitting", -1))
         changes = [{"key": key, "before": before, "after": value} for value in after]
-        line = {"type": "settings-changed", "user": "ada", "host": "login", "changes": changes}
+        line = {"type": "settings-changed", "request": "0" * 16, "user": "ada", "host": "login", "changes": changes}
         entries.insert(place, {**_bare(entries[place - 1]), **line})
 
     return change_journal(change)

@@ -1,7 +1,8 @@
 """Honest packages of several kinds of campaigns, from which forgeries are made. All are of trained trials.
 
 jobs: local jobs, with the peak of accelerators; a lost attempt that is retried, early stopping, inherited weights.
-ranked: Slurm, ImageNet, within all rules; trials of two nodes, a requeued job, lookahead, accounting, the peak, changed settings.
+ranked: Slurm, ImageNet, within all rules; trials of two nodes, a requeued job, lookahead, accounting, the peak,
+    changed settings.
 agents: agents in allocations, with accounting, and by hand; killed, lost and returned agents, time limits, retries.
 searched: trials that the search proposed, so that a replay finds what changes a proposal.
 """
@@ -17,7 +18,16 @@ from typing import Any
 from aiperf_orch.network.morphisms import Edit
 from aiperf_orch.package.packing import write_package
 from aiperf_orch.records.events import Begin, Epoch
-from aiperf_orch.records.journal import Began, Finished, JobRecord, Opened, SettingChange, SettingsChanged, Submitted, Submitting
+from aiperf_orch.records.journal import (
+    Began,
+    Finished,
+    JobRecord,
+    Opened,
+    SettingChange,
+    SettingsChanged,
+    Submitted,
+    Submitting,
+)
 from aiperf_orch.settings.models import SiteSettings
 from campaign_builder import CampaignBuilder
 from package.forger.records import Records
@@ -97,7 +107,7 @@ class _RankedBuilder(CampaignBuilder):
     def change_settings(self, changes: dict[str, tuple[Any, Any]], *, at: float) -> None:
         """Journal changes of settings: key -> value before and after."""
         made = [SettingChange(key=key, before=before, after=after) for key, (before, after) in changes.items()]
-        self.write(SettingsChanged, at=at, user="ada", host="login1", changes=made)
+        self.write(SettingsChanged, at=at, request="0" * 16, user="ada", host="login1", changes=made)
 
     def submit_after(self, trial: int, *, at: float, leader: int | None = None, **proposal: Any) -> None:
         """Journal a trial as submitted; its job waits for that of the leader."""
