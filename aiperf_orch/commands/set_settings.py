@@ -49,7 +49,7 @@ def change_campaign(campaign_dir: Path, assignments: Sequence[str], *, take_over
     before = state.settings(directory.config.settings)
     changes = parse_changes(before, assignments, directory.path)
     after = apply_changes(before, changes)
-    fault = change_fault(state, after, now())
+    fault = change_fault(state, before, after, now())
     if fault is not None:
         raise UsageError(f"{directory.path}: {fault}")
     if not changes:

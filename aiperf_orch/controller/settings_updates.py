@@ -43,7 +43,7 @@ def change_settings(campaign: HeldCampaign, request: SetRequest) -> bool:
         return True
     before = campaign.directory.settings
     after = apply_changes(before, request.changes)
-    fault = change_fault(campaign.state, after, now())
+    fault = change_fault(campaign.state, before, after, now())
     if fault is not None:
         raise UsageError(fault)
     changes = [

@@ -45,7 +45,7 @@ def check_change(index: PackageIndex, state: CampaignState, entry: SettingsChang
             index.faults.add("settings.change", where, why)
         elif _is_same(change.after, change.before) and not _has_pseudonym(change):
             index.faults.add("settings.change", where, f"{key}: after: {change.after!r:.60} is no change")
-    fault = change_fault(state, after, entry.time, CLOCK_TOLERANCE)
+    fault = change_fault(state, before, after, entry.time, CLOCK_TOLERANCE)
     if fault is not None:
         index.faults.add("settings.change", where, fault)
 
