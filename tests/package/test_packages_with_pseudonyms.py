@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import re
@@ -197,6 +198,10 @@ def test_drained_nodes_and_who_drained_them_have_pseudonyms(make_true: Any, tmp_
     journal = next(text for name, text in _unpacked(package).items() if name.endswith("journal.jsonl"))
     drained = json.loads(journal.splitlines()[-1])
     began = json.loads(next(line for line in journal.splitlines() if '"began"' in line))
+    [row] = csv.DictReader(next(text.splitlines() for name, text in _unpacked(package).items() if "result" in name))
+    assert row["drained_nodes"] == "2"
+    report = next(text for name, text in _unpacked(package).items() if name.endswith("report.html"))
+    assert f"<bdi>{', '.join(drained['nodes'])}</bdi>" in report
     assert drained["nodes"][1] == began["attempts"][0]["hosts"][0]
     assert re.fullmatch(r"user-\d+", drained["user"])
 
