@@ -28,14 +28,33 @@ def read_plan(path: Path) -> Plan:
     try:
         data = read_regular(path, most=_MOST_BYTES)
         strict_json.check(data)
-        return Plan.model_validate_json(data, strict=True)
+        plan = Plan.model_validate_json(data, strict=True)
+        _check_quantities(plan)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
     except ValidationError as error:
         why = first_error(error)
     except ValueError as error:
         why = str(error)
+    else:
+        return plan
     raise UsageError(f"{path}: is no plan: {why}; write one: aiperf-orch plan SITE ... --output {path.name}")
+
+
+def _check_quantities(plan: Plan) -> None:
+    """Refuse numbers that `plan` does not write.
+
+    Raises:
+        ValueError: naming the quantity.
+    """
+    for name, quantity in plan.quantities:
+        numbers = [each for each in (quantity.low, quantity.expected, quantity.high) if each is not None]
+        if (quantity.expected is None) is (quantity.missing is None):
+            raise ValueError(f"quantities.{name}: has to state either what is expected or why it is missing")
+        if (quantity.low is None) is not (quantity.high is None) or numbers != sorted(numbers):
+            raise ValueError(f"quantities.{name}: its interval does not hold what is expected")
+    if (plan.quantities.error.high or plan.quantities.error.expected or 0.0) > 1:
+        raise ValueError("quantities.error: is a fraction")
 
 
 def read_plan_of(layout: Layout) -> Plan | None:
