@@ -31,7 +31,8 @@ def set_settings(campaign_dir: Path, assignments: tuple[str, ...], take_over: bo
 @click.argument("nodes", nargs=-1, required=True, metavar="NODE...")
 @click.option("--now", "end_running", is_flag=True, help="End the trials that run there; they go on elsewhere.")
 @click.option("--undo", is_flag=True, help="Let the nodes get trials again.")
-def drain(campaign_dir: Path, nodes: tuple[str, ...], end_running: bool, undo: bool) -> None:
+@options.TAKE_OVER
+def drain(campaign_dir: Path, nodes: tuple[str, ...], end_running: bool, undo: bool, take_over: bool) -> None:
     """Keep further trials of a campaign off nodes.
 
     Trials that run there go on to their end, unless --now is given. Trials that wait in the queue are submitted again
@@ -43,7 +44,7 @@ def drain(campaign_dir: Path, nodes: tuple[str, ...], end_running: bool, undo: b
 
     if end_running and undo:
         raise UsageError("--now: ends trials on nodes that are drained: leave it out with --undo")
-    finish(drain_nodes(campaign_dir, nodes, end_running=end_running, undo=undo))
+    finish(drain_nodes(campaign_dir, nodes, end_running=end_running, undo=undo, take_over=take_over))
 
 
 COMMANDS: Final = (set_settings, drain)

@@ -22,14 +22,17 @@ class DrainedNodes:
     Attributes:
         entries: The journal entry that drained each node, by the node's name as the administrator wrote it.
         requests: Names of the requests that the journal has.
+        history: All entries of the journal, in its order.
     """
 
     entries: dict[str, Drained] = field(default_factory=dict)
     requests: set[str] = field(default_factory=set)
+    history: list[Drained] = field(default_factory=list)
 
     def apply(self, entry: Drained) -> None:
         """Apply an entry of the journal."""
         self.requests.add(entry.request)
+        self.history.append(entry)
         for node in entry.nodes:
             known = self.find(node)
             if known is not None:

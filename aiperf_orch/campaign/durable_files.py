@@ -168,12 +168,13 @@ class AppendFile:
         os.close(self.descriptor)
 
 
-def read_file(path: Path, *, offset: int = 0, retry_for: float = RETRY_SECONDS) -> bytes:
+def read_file(path: Path, *, offset: int = 0, most: int = -1, retry_for: float = RETRY_SECONDS) -> bytes:
     """A regular file's bytes; transient errors are retried.
 
     Args:
         path: the file.
         offset: first byte to read.
+        most: maximum number of bytes; -1 for all.
         retry_for: seconds for which transient errors are retried.
 
     Raises:
@@ -184,7 +185,7 @@ def read_file(path: Path, *, offset: int = 0, retry_for: float = RETRY_SECONDS) 
 
     def read() -> bytes:
         with translate_os_errors(path, passing=FileNotFoundError, action="read"):
-            return read_regular(path, offset=offset)
+            return read_regular(path, offset=offset, most=most)
 
     return retry_transient(read, retry_for)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -16,7 +17,9 @@ _MOST_BYTES: Final = 1 << 20
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
-def read_given(path: Path, model: type[_Model], *, refusal: str, advice: str) -> _Model:
+def read_given(
+    path: Path, model: type[_Model], *, refusal: str, advice: str, check: Callable[[_Model], None] | None = None
+) -> _Model:
     """Read a file of at most 1 MiB.
 
     Args:
@@ -24,6 +27,7 @@ def read_given(path: Path, model: type[_Model], *, refusal: str, advice: str) ->
         model: Model of its content.
         refusal: What a file is that the model refuses: "is no plan".
         advice: What to do then.
+        check: Raises a ValueError for content that the model accepts, and no command writes.
 
     Raises:
         UsageError: It cannot be read, or the model refuses it.
@@ -31,11 +35,15 @@ def read_given(path: Path, model: type[_Model], *, refusal: str, advice: str) ->
     try:
         data = read_regular(path, most=_MOST_BYTES)
         strict_json.check(data)
-        return model.model_validate_json(data, strict=True)
+        given = model.model_validate_json(data, strict=True)
+        if check:
+            check(given)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
     except ValidationError as error:
         why = first_error(error)
     except ValueError as error:
         why = str(error)
+    else:
+        return given
     raise UsageError(f"{path}: {refusal}: {why}; {advice}")

@@ -19,7 +19,23 @@ def read_plan(path: Path) -> Plan:
         UsageError: It cannot be read, or is none.
     """
     advice = f"write one: aiperf-orch plan SITE ... --output {path.name}"
-    return read_given(path, Plan, refusal="is no plan", advice=advice)
+    return read_given(path, Plan, refusal="is no plan", advice=advice, check=_check_quantities)
+
+
+def _check_quantities(plan: Plan) -> None:
+    """Refuse numbers that `plan` does not write.
+
+    Raises:
+        ValueError: naming the quantity.
+    """
+    for name, quantity in plan.quantities:
+        numbers = [each for each in (quantity.low, quantity.expected, quantity.high) if each is not None]
+        if (quantity.expected is None) is (quantity.missing is None):
+            raise ValueError(f"quantities.{name}: has to state either what is expected or why it is missing")
+        if (quantity.low is None) is not (quantity.high is None) or numbers != sorted(numbers):
+            raise ValueError(f"quantities.{name}: its interval does not hold what is expected")
+    if (plan.quantities.error.high or plan.quantities.error.expected or 0.0) > 1:
+        raise ValueError("quantities.error: is a fraction")
 
 
 def read_plan_of(layout: Layout) -> Plan | None:

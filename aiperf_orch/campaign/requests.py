@@ -1,7 +1,7 @@
 """Requests to the controller of a campaign: a command leaves a file, the controller obeys and answers by another one.
 
-The controller journals a request before it answers, and deletes it after that. One that it finds again, since no answer
-was written, changes nothing that is as it demands. The command deletes the answer that it has read.
+The controller journals a request with its name before it answers, and deletes it after that. One that it finds again,
+since no answer was written, is not carried out again. The command deletes the answer that it has read.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ from pydantic import ValidationError
 from aiperf_orch.campaign.durable_files import read_file, replace_file
 from aiperf_orch.campaign.file_errors import translate_os_errors
 from aiperf_orch.campaign.layout import Layout
+from aiperf_orch.records.base import first_error
 from aiperf_orch.records.requests import REQUEST_PATTERN, Answer, Request, request_adapter
 from aiperf_orch.util.errors import AiperfError, TransientError
 from aiperf_orch.util.units import now
 from aiperf_orch.util.users import current_user
 
 _REQUEST_FILE: Final = re.compile(rf"({REQUEST_PATTERN})\.json")
+_MOST_BYTES: Final = 1 << 20
+"""Bytes of a request that are read; a larger file is no request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +66,12 @@ def pending_requests(layout: Layout) -> list[PendingRequest]:
 
 def _read(layout: Layout, name: str) -> PendingRequest | None:
     try:
-        request = request_adapter.validate_json(read_file(layout.request(name), retry_for=0.0))
-    except (FileNotFoundError, TransientError):
-        return None
-    except (ValidationError, AiperfError):
+        data = read_file(layout.request(name), most=_MOST_BYTES, retry_for=0.0)
+        request = request_adapter.validate_json(data)
+    except ValidationError:
         return PendingRequest(name, None)
+    except (FileNotFoundError, AiperfError):  # there is no file, it cannot be read for now, or it is a folder or a pipe
+        return None
     return PendingRequest(name, request if request.id == name else None)
 
 
@@ -84,12 +88,21 @@ def answer_request(layout: Layout, answer: Answer) -> None:
 
 
 def take_answer(layout: Layout, name: str) -> Answer | None:
-    """The answer to a request, which is deleted; None while there is none."""
+    """The answer to a request, which is deleted; None while there is none.
+
+    Raises:
+        AiperfError: When the file is no answer of this version.
+    """
     path = layout.answer(name)
     try:
-        answer = Answer.model_validate_json(read_file(path, retry_for=0.0))
+        answer = Answer.model_validate_json(read_file(path, most=_MOST_BYTES, retry_for=0.0))
     except (FileNotFoundError, TransientError):
         return None
+    except ValidationError as error:
+        raise AiperfError(
+            f"{path}: no answer of this version of aiperf-orch: {first_error(error)}: use the version of the "
+            "controller; `aiperf-orch report` shows which settings are in force"
+        ) from None
     with suppress(OSError):
         path.unlink()
     return answer

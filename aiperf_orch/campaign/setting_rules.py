@@ -10,7 +10,11 @@ from aiperf_orch.util.units import format_duration, format_time
 
 
 def change_fault(
-    state: CampaignState, after: SiteSettings, time: datetime, tolerance: timedelta = timedelta(0)
+    state: CampaignState,
+    before: SiteSettings,
+    after: SiteSettings,
+    time: datetime,
+    tolerance: timedelta = timedelta(0),
 ) -> str | None:
     """Why settings cannot come into force in a campaign; None where they can.
 
@@ -18,8 +22,9 @@ def change_fault(
 
     Args:
         state: State of the campaign.
+        before: The settings in force.
         after: The settings.
-        time: When they come into force.
+        time: When the latter come into force.
         tolerance: By how much a deadline may precede that time.
     """
     if state.phase is Phase.FINISHED:
@@ -30,6 +35,9 @@ def change_fault(
     earliest = max([time, *(end.last_end for end in state.ends if end.last_end is not None)])
     if deadline >= earliest - tolerance:
         return None
+    if after.campaign.duration == before.campaign.duration:
+        over = format_duration(after.campaign.duration)
+        return f"the {over} of the campaign are over: nothing can be changed, `aiperf-orch run` records its end"
     shortest = format_duration((earliest - state.first_begin).total_seconds())
     return (
         f"campaign.duration: {format_duration(after.campaign.duration)} ended {format_time(deadline)}: what has been "

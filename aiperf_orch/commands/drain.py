@@ -27,7 +27,9 @@ from aiperf_orch.util.errors import SchedulerUnreachableError, UsageError
 _log: Final = logging.getLogger(__name__)
 
 
-def drain_nodes(campaign_dir: Path, nodes: Sequence[str], *, end_running: bool, undo: bool) -> CommandOutput:
+def drain_nodes(
+    campaign_dir: Path, nodes: Sequence[str], *, end_running: bool, undo: bool, take_over: bool
+) -> CommandOutput:
     """Keep further trials off nodes, or let them back.
 
     Args:
@@ -35,6 +37,7 @@ def drain_nodes(campaign_dir: Path, nodes: Sequence[str], *, end_running: bool, 
         nodes: Names of the nodes.
         end_running: Whether trials that run on the nodes end, too, and go on elsewhere.
         undo: Whether the nodes may get trials again.
+        take_over: Do so in place of a controller on another host that has died.
 
     Returns:
         The exit status: 0 done, 4 left for a controller that has not answered yet, 130 interrupted.
@@ -60,7 +63,7 @@ def drain_nodes(campaign_dir: Path, nodes: Sequence[str], *, end_running: bool, 
         _log.info("%s: %s: is drained already", directory.path, ", ".join(nodes))
         return CommandOutput()
     restrict_umask(settings)
-    response = request_of_controller(directory, request)
+    response = request_of_controller(directory, request, take_over=take_over)
     if response.message is not None:
         _report(directory, response)
     return CommandOutput(exit_status=response.exit_status)

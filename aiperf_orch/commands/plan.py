@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.durable_files import replace_file
 from aiperf_orch.commands.command_output import CommandOutput
 from aiperf_orch.commands.plan_text import plan_text
+from aiperf_orch.commands.progress_line import progress_line
 from aiperf_orch.package.package_index import PackageIndex
 from aiperf_orch.package.verify import verify
 from aiperf_orch.planning.bench_sample import read_bench, sample_of_bench
@@ -22,6 +25,7 @@ from aiperf_orch.settings.loading import LoadedSettings
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.util.errors import UsageError
 
+_log: Final = logging.getLogger(__name__)
 _GZIP = b"\x1f\x8b"
 
 
@@ -55,7 +59,16 @@ def plan_campaign(
         )
     slots = slots_on(settings, nodes, concurrency)
     samples, notes = _read(sources, settings, slots)
-    plan = make_plan(settings, samples, nodes=nodes, slots=slots, seconds=settings.campaign.duration, notes=notes)
+    with progress_line("plan", "playbacks") as progress:
+        plan = make_plan(
+            settings,
+            samples,
+            nodes=nodes,
+            slots=slots,
+            seconds=settings.campaign.duration,
+            notes=notes,
+            progress=progress,
+        )
     text = plan.model_dump_json(indent=2) + "\n"
     if output is not None:
         replace_file(output, text.encode())
@@ -65,13 +78,20 @@ def plan_campaign(
 def _read(sources: Sequence[Path], settings: SiteSettings, slots: int) -> tuple[list[Sample], list[str]]:
     """Samples of the sources, those of nodes as one; and notes on them."""
     nodes, samples, notes = [], [], []
+    known: dict[str, Path] = {}
     for path in dict.fromkeys(sources):
         if path.is_file() and not _is_package(path):
-            nodes.append(sample_of_bench(path, read_bench(path), settings, slots=slots, workers=_workers(settings)))
+            bench = read_bench(path)
+            nodes.append(sample_of_bench(path, bench, settings, slots=slots, workers=_workers(settings)))
+            what = bench.model_dump_json()
         else:
             sample, found = _read_campaign(path, settings)
             samples.append(sample)
             notes += found
+            what = sample.name
+        if what in known:
+            raise UsageError(f"--from: {path}: is the same source as {known[what]}: give each once")
+        known[what] = path
     if nodes and samples:
         raise UsageError("--from: give either campaigns or measured nodes: they are not predicted from together")
     return samples or nodes, notes
@@ -95,6 +115,8 @@ def _read_campaign(path: Path, settings: SiteSettings) -> tuple[Sample, list[str
         directory = CampaignDirectory.open(path)
         result = compute_result(directory)
         check_source(path, result, settings)
+        for fault in result.faults:
+            _log.warning("%s: its trial is predicted from without this record", fault)
         agents = len(result.state.workforce.agents)
         files = count_files(directory, max(len(result.collected.trials), 1), agents)
         return sample_of(path, result, files), list(differences_of(result, settings))

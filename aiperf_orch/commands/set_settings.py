@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Final
 
 from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.campaign.lock import Holder
 from aiperf_orch.campaign.requests import requester
 from aiperf_orch.campaign.setting_rules import change_fault
-from aiperf_orch.campaign.snapshot import read_snapshot
+from aiperf_orch.campaign.snapshot import read_snapshot, read_state
 from aiperf_orch.campaign.state import Phase
 from aiperf_orch.commands.command_output import CommandOutput
 from aiperf_orch.commands.controller_requests import request_of_controller
@@ -19,8 +20,9 @@ from aiperf_orch.records.requests import SetRequest
 from aiperf_orch.results.setting_changes import format_setting
 from aiperf_orch.schedulers.registry import make_scheduler
 from aiperf_orch.settings.changeable import CHANGEABLE
-from aiperf_orch.settings.changes import apply_changes, parse_changes, value_of
-from aiperf_orch.util.errors import UsageError
+from aiperf_orch.settings.changes import apply_changes, parse_changes
+from aiperf_orch.settings.models import SiteSettings
+from aiperf_orch.util.errors import AiperfError, UsageError
 from aiperf_orch.util.units import now
 
 _log: Final = logging.getLogger(__name__)
@@ -47,20 +49,40 @@ def change_campaign(campaign_dir: Path, assignments: Sequence[str], *, take_over
     before = state.settings(directory.config.settings)
     changes = parse_changes(before, assignments, directory.path)
     after = apply_changes(before, changes)
-    fault = change_fault(state, after, now())
+    fault = change_fault(state, before, after, now())
     if fault is not None:
         raise UsageError(f"{directory.path}: {fault}")
     if not changes:
         _log.info("%s: nothing to change: the settings in force have these values", directory.path)
         return CommandOutput()
-    for warning in make_scheduler(after.scheduler).check(after.campaign.concurrency):
-        _log.warning("%s", warning)
-    response = request_of_controller(directory, SetRequest(**requester(), changes=changes), take_over=take_over)
+    _ask_scheduler(after)
+    request = SetRequest(**requester(), changes=changes)
+    response = request_of_controller(directory, request, take_over=take_over)
     if response.message is not None:
-        resume = "" if state.phase is Phase.RUNNING else f"; the campaign is {state.phase.value}"
-        by = f"by its controller (process {response.by.pid} on {response.by.host})" if response.by else ""
-        _log.info("%s: changed %s", directory.path, by or f"for the next controller: none runs{resume}")
-        for key, value in changes.items():
-            former, now_set = format_setting(value_of(before, key)), format_setting(value)
-            _log.info("  %s: %s -> %s, for %s", key, former, now_set, CHANGEABLE[key].value)
+        _report(directory, request, response.by)
     return CommandOutput(exit_status=response.exit_status)
+
+
+def _ask_scheduler(settings: SiteSettings) -> None:
+    """Log what the scheduler says of settings; they may be what puts right that it cannot be asked."""
+    try:
+        warnings = make_scheduler(settings.scheduler).check(settings.campaign.concurrency)
+    except AiperfError as error:
+        warnings = [f"the scheduler was not asked about the settings: {error}"]
+    for warning in warnings:
+        _log.warning("%s", warning)
+
+
+def _report(directory: CampaignDirectory, request: SetRequest, by: Holder | None) -> None:
+    """Log what the journal has of a request that was carried out: others may have changed the same settings before."""
+    state = read_state(directory)
+    made = next((entry for entry in state.settings_changes if entry.request == request.id), None)
+    if made is None:
+        _log.info("%s: nothing to change: another request has set these values in the meantime", directory.path)
+        return
+    resume = "" if state.phase is Phase.RUNNING else f"; the campaign is {state.phase.value}"
+    who = f"by its controller (process {by.pid} on {by.host})" if by else f"for the next controller: none runs{resume}"
+    _log.info("%s: changed %s", directory.path, who)
+    for change in made.changes:
+        former, now_set = format_setting(change.before), format_setting(change.after)
+        _log.info("  %s: %s -> %s, for %s", change.key, former, now_set, CHANGEABLE[change.key].value)

@@ -33,15 +33,17 @@ def jobs_to_replace(state: CampaignState, attempts: Iterable[LiveAttempt], sched
 def change_settings(campaign: HeldCampaign, request: SetRequest) -> bool:
     """Journal the changes of a request; returns whether there was anything to change.
 
-    A request that was journalled before its answer was written, as the controller was killed, changes nothing again.
+    A request that the journal has is not carried out again: a controller was killed before it wrote the answer.
 
     Raises:
         UsageError: When the campaign or a value does not permit it; nothing is changed then.
         AiperfError: When the journal cannot be written.
     """
+    if any(entry.request == request.id for entry in campaign.state.settings_changes):
+        return True
     before = campaign.directory.settings
     after = apply_changes(before, request.changes)
-    fault = change_fault(campaign.state, after, now())
+    fault = change_fault(campaign.state, before, after, now())
     if fault is not None:
         raise UsageError(fault)
     changes = [
@@ -50,6 +52,6 @@ def change_settings(campaign: HeldCampaign, request: SetRequest) -> bool:
     changes = [change for change in changes if change.before != change.after]
     if not changes:
         return False
-    campaign.append(SettingsChanged, user=request.user, host=request.host, changes=changes)
+    campaign.append(SettingsChanged, request=request.id, user=request.user, host=request.host, changes=changes)
     campaign.adopt_settings()
     return True

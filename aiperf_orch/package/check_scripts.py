@@ -18,6 +18,7 @@ from typing import Any, Final
 import aiperf_orch
 from aiperf_orch.campaign.layout import MEMBERS, Layout
 from aiperf_orch.package.package_index import PackageIndex
+from aiperf_orch.package.pseudonyms import PSEUDONYM
 from aiperf_orch.package.redaction import TEMPLATE_NOTE
 from aiperf_orch.records.journal import Allocating, Began, Ended, Joined, Opened, SettingsChanged, Submitting
 from aiperf_orch.schedulers.base import JobRequest, array_element
@@ -29,7 +30,6 @@ from aiperf_orch.util.job_files import SUBMIT_MODULE
 
 _SCRIPT: Final = re.compile(rf"{MEMBERS.jobs_folder}/([^/]+)/job\.sh")
 _HASH: Final = r"'?sha256:[0-9a-f]{64}'?"
-_PSEUDONYM: Final = r"(?:host|domain|user|account|cluster|reservation)-(?:[0-9]+|\[[0-9,-]+\])"
 _AFTER_PYTHON: Final = f" -P -u -m {SUBMIT_MODULE}"
 _LONGEST_PATH: Final = 8192  # characters, with quotes
 _FOLDER: Final = re.compile(r"^(?:folder=|cd -- )(?!\"\$)(.+)$", re.MULTILINE)
@@ -102,7 +102,7 @@ def check_scripts(index: PackageIndex, manifest: Mapping[str, Any]) -> None:
     scripts = {found[1]: name for name in index.package.hashes if (found := _SCRIPT.fullmatch(name))}
     ours = (aiperf_orch.__version__, scripts_sha256())
     known = {name for name, job in jobs.items() if job.writers == {ours}}
-    mask = re.compile(f"{_HASH}|{_PSEUDONYM}" if manifest.get("pseudonyms") else _HASH)
+    mask = re.compile(f"{_HASH}|{PSEUDONYM}" if manifest.get("pseudonyms") else _HASH)
     masked = 0
     passed: dict[tuple[bool, tuple[int, ...], str], bool] = {}  # scripts that were compared, without names of jobs
     for name, file in sorted(scripts.items()):

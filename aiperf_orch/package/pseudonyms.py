@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+PSEUDONYM: Final = r"(?:host|domain|user|account|cluster|reservation)-(?:[0-9]+|\[[0-9,-]+\])"
+"""Pattern of the pseudonym of a name, or of a list of names."""
 _MOST_NAMES: Final = 20_000  # in a compressed list
 _MOST_PARTS: Final = 10  # of a name, separated by dots, dashes or underscores
 _EDGE: Final = r"(?<![^\W_])"

@@ -124,7 +124,7 @@ class Redactor:
         return record.model_copy(update=changes) if changes else record
 
     def settings_changed(self, entry: SettingsChanged) -> SettingsChanged:
-        """Redact a change of settings as campaign.yaml is redacted, and the name of the user."""
+        """Redact the values of a change of settings as campaign.yaml is redacted."""
         changes = [
             change.model_copy(
                 update={
@@ -134,10 +134,7 @@ class Redactor:
             )
             for change in entry.changes
         ]
-        user = self.names.user(entry.user) if self.names else entry.user
-        if changes == entry.changes and user == entry.user:
-            return entry
-        return entry.model_copy(update={"changes": changes, "user": user})
+        return entry if changes == entry.changes else entry.model_copy(update={"changes": changes})
 
     def setting(self, key: str, value: Any) -> Any:
         """Redact the value of a setting, by its dotted key: private ones by hashes, names in others by pseudonyms."""

@@ -26,6 +26,9 @@ LEVEL: Final = 0.9
 _PLAYBACKS: Final = 400
 _FEWEST_PLAYBACKS: Final = 40
 _MOST_DRAWS: Final = 100_000_000  # of trials, in all playbacks
+_MOST_ROUNDS: Final = 400_000  # in all playbacks, unless the fewest playbacks have more; about a minute
+Progress = Callable[[int, int], None]
+"""Receives the number of playbacks that have ended, and that of all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +97,16 @@ class Prediction:
         return Interval(ordered[last // 2], ordered[low], ordered[high])
 
 
-def predict(samples: Sequence[Sample], target: Target, *, until_reached: bool = False) -> Prediction:
+def predict(
+    samples: Sequence[Sample], target: Target, *, until_reached: bool = False, progress: Progress = lambda *_: None
+) -> Prediction:
     """Predict a campaign; the same samples give the same prediction.
 
     Args:
         samples: What was measured, of one or more sources; each has at least one trial.
         target: The campaign.
         until_reached: Play only until the error is at the limit.
+        progress: Called before each playback.
 
     Raises:
         UsageError: The trials of the samples are so short that the campaign would have too many of them.
@@ -109,7 +115,8 @@ def predict(samples: Sequence[Sample], target: Target, *, until_reached: bool = 
     number = _FEWEST_PLAYBACKS if until_reached else _number_of_playbacks(samples, target)
     sources = [Source(each, TrialArrays.of(each), growth_of(each)) for each in samples]
     playbacks = []
-    for _ in range(number):
+    for played in range(number):
+        progress(played, number)
         source = sources[int(generator.integers(len(sources)))]
         playback = Playback(source, target.slots, target.epochs_of_round, target.error_limit, generator)
         playbacks.append(playback.play(target.seconds, until_reached=until_reached))
@@ -129,10 +136,12 @@ def _number_of_playbacks(samples: Sequence[Sample], target: Target) -> int:
         spent = [each.before + each.epochs * each.period + each.after for each in sample.trials]
         gap = math.fsum(sample.gaps) / len(sample.gaps) if sample.gaps else 0.0
         means.append(math.fsum(spent) / len(spent) + gap)
-    draws = target.slots * (1 + target.seconds / max(min(means), 1e-3))
+    rounds = 1 + target.seconds / max(min(means), 1e-3)
+    draws = target.slots * rounds
     if draws * _FEWEST_PLAYBACKS > _MOST_DRAWS:
         raise UsageError(
             f"the trials of the source last {min(means):.3g} s on average, so that this campaign would have about "
-            f"{draws:,.0f} of them, too many to be played: give a source with trials of a usual length"
+            f"{draws:,.0f} of them, too many to be played: plan fewer nodes or a shorter duration, or give a source "
+            "with trials of a usual length"
         )
-    return int(min(_PLAYBACKS, _MOST_DRAWS // draws))
+    return int(min(_PLAYBACKS, _MOST_DRAWS // draws, max(_FEWEST_PLAYBACKS, _MOST_ROUNDS // rounds)))

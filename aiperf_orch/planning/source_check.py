@@ -52,6 +52,13 @@ def differences_of(result: Result, settings: SiteSettings) -> Iterator[str]:
             f"settings of campaign {result.directory.config.tag} differ, and their effect is not predicted: "
             f"{', '.join(keys[:_MOST_KEYS])}{more}"
         )
+    numbers = [number for _, number in result.state.concurrency_history(result.directory.config.settings)]
+    if len(numbers) > 1:
+        stated = ", then ".join(map(str, numbers[:_MOST_KEYS]))
+        yield (
+            f"campaign {result.directory.config.tag} had {stated} trials at once: the idle time of its slots is less "
+            "certain"
+        )
     own, size = _trials_of_a_node(result), trial_size(settings)
     if own is not None and own != size.per_node:
         yield (

@@ -271,12 +271,14 @@ class SettingsChanged(_Entry):
     """Settings of the campaign were changed by a user; they are in force from this entry on.
 
     Attributes:
+        request: Name of the request.
         user: Name of the user.
         host: Host on which the user requested it.
         changes: What changed, each key once.
     """
 
     type: Literal["settings-changed"] = "settings-changed"
+    request: RequestId
     user: str
     host: str
     changes: Annotated[list[SettingChange], Field(min_length=1)]

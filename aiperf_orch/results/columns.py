@@ -63,6 +63,7 @@ RESULT: Final[Mapping[str, str]] = {
     "torch": "versions of PyTorch that trials state",
     "settings_sha256": "SHA-256 of campaign.yaml as a package shows it",
     "settings_changes": "changes of settings, as `campaign.concurrency: 2 -> 4`; empty without any",
+    "drained_nodes": "number of nodes that `drain` kept trials off at any time; empty without any",
 }
 """One row: the result of the campaign."""
 

@@ -20,7 +20,7 @@ from aiperf_orch.results.html import templates_sha256
 from aiperf_orch.results.plan_comparison import plan_comparison
 from aiperf_orch.results.result import Result
 from aiperf_orch.results.rules import rules_of
-from aiperf_orch.results.setting_changes import change_rows, format_setting
+from aiperf_orch.results.setting_changes import change_rows, drain_effect, format_setting
 from aiperf_orch.results.tables import leaderboard_rows, result_row
 from aiperf_orch.settings.base import ADVANCED, written_key
 from aiperf_orch.settings.comparison import flatten
@@ -69,6 +69,10 @@ def report_data(result: Result) -> dict[str, Any]:
         "settings_changes": [
             (f"{row.time:%Y-%m-%d %H:%M:%S} UTC", row.user, row.key, row.before, row.after)
             for row in change_rows(result)
+        ],
+        "drained_nodes": [
+            (f"{entry.time:%Y-%m-%d %H:%M:%S} UTC", entry.user, ", ".join(entry.nodes), drain_effect(entry))
+            for entry in result.state.drained.history
         ],
     }
     return dict(json.loads(json.dumps(data)))  # the types of a page's data: lists, and numbers of Python

@@ -1,4 +1,4 @@
-"""Changes of a campaign's settings as tables and the report show them: private values are left out."""
+"""Changes of a campaign's settings and nodes as tables and the report show them: private values are left out."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from aiperf_orch.campaign.drained_nodes import is_same_node
+from aiperf_orch.records.journal import Drained
 from aiperf_orch.results.result import Result
 from aiperf_orch.settings.models import private_keys
 
@@ -38,6 +40,22 @@ def change_rows(result: Result) -> list[ChangeRow]:
         for entry in result.state.settings_changes
         for change in entry.changes
     ]
+
+
+def drained_count(result: Result) -> int | None:
+    """Number of nodes that were drained at any time; None without any."""
+    known: list[str] = []
+    for node in (node for entry in result.state.drained.history if not entry.undo for node in entry.nodes):
+        if not any(is_same_node(node, other) for other in known):
+            known.append(node)
+    return len(known) or None
+
+
+def drain_effect(entry: Drained) -> str:
+    """What an entry means for the trials of its nodes, for readers."""
+    if entry.undo:
+        return "may get trials again"
+    return "no further trials; running ones end and go on elsewhere" if entry.now else "no further trials"
 
 
 def format_setting(value: Any) -> str:

@@ -20,7 +20,7 @@ from aiperf_orch.results.collected_trials import TrialRecords
 from aiperf_orch.results.efficiency import efficiency_of
 from aiperf_orch.results.result import Result
 from aiperf_orch.results.rules import rules_of
-from aiperf_orch.results.setting_changes import change_rows
+from aiperf_orch.results.setting_changes import change_rows, drained_count
 from aiperf_orch.util.units import format_time
 
 
@@ -43,7 +43,7 @@ _PLACEMENT: Final = frozenset({"allocation", "agent", "slot"})
 _NODE_HOURS: Final = frozenset({"node_hours_given", "node_hours_at_work", "node_hours_idle"})
 _EFFICIENCY: Final = frozenset({"images_per_second", "data_wait"})
 _ENERGY: Final = frozenset({"data_sha256", "energy_joules", "energy_of", "operations_per_joule"})
-_CHANGES: Final = frozenset({"settings_changes"})
+_CHANGES: Final = frozenset({"settings_changes", "drained_nodes"})
 LATER_COLUMNS: Final = {
     MEMBERS.result.name: (
         frozenset[str](),
@@ -129,6 +129,7 @@ def result_row(result: Result) -> dict[str, Any]:
         "torch": " ".join(sorted({begin.versions["torch"] for begin in begins if "torch" in begin.versions})),
         "settings_sha256": result.directory.settings_sha256,
         "settings_changes": "; ".join(f"{row.key}: {row.before} -> {row.after}" for row in change_rows(result)) or None,
+        "drained_nodes": drained_count(result),
     }
 
 

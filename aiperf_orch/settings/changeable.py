@@ -112,11 +112,16 @@ def concerns_jobs(key: str, before: Any, after: Any) -> bool:
         before: JSON value before the change.
         after: JSON value after it.
     """
-    lowered = key in ("campaign.concurrency", "scheduler.lookahead") and after < before
-    return lowered or CHANGEABLE.get(key) is Effect.JOBS
+    is_bound = key in ("campaign.concurrency", "scheduler.lookahead")
+    return (is_bound and _is_lower(after, before)) or CHANGEABLE.get(key) is Effect.JOBS
 
 
 def concerns_allocations(key: str, before: Any, after: Any) -> bool:
     """Whether allocations that wait in the queue must be submitted again; arguments as of `concerns_jobs`."""
-    lowered = key == "scheduler.allocations.at_once" and after < before
-    return lowered or CHANGEABLE.get(key) is Effect.JOBS
+    is_bound = key == "scheduler.allocations.at_once"
+    return (is_bound and _is_lower(after, before)) or CHANGEABLE.get(key) is Effect.JOBS
+
+
+def _is_lower(one: Any, other: Any) -> bool:
+    """Whether a number is lower than another one; a journal that was not checked may have other values."""
+    return isinstance(one, int) and isinstance(other, int) and one < other

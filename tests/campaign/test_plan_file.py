@@ -29,6 +29,10 @@ def test_a_plan_is_read_as_it_was_written(tmp_path: Path) -> None:
         (PLAN.to_line().replace('"slots":2', '"slots":0', 1), "slots: "),
         (PLAN.to_line().replace('"level":0.9', '"level":NaN'), "NaN is not JSON"),
         (PLAN.to_line().replace('"level":0.9', '"level":0.9,"level":0.8'), "occurs twice"),
+        (PLAN.to_line().replace('"high":120.0', '"high":95.0'), "quantities.score: its interval does not hold"),
+        (PLAN.to_line().replace('"high":120.0', '"high":null'), "quantities.score: its interval does not hold"),
+        (PLAN.to_line().replace('"expected":100.0', '"expected":null'), "quantities.score: has to state either"),
+        (PLAN.to_line().replace('"expected":0.1', '"expected":5.0'), "quantities.error: is a fraction"),
     ],
 )
 def test_a_file_that_is_no_plan_is_refused(tmp_path: Path, content: str, why: str) -> None:

@@ -34,10 +34,11 @@ def state(*, phase=Phase.RUNNING, last_end=None):
         (state(phase=Phase.FINISHED), "1h", 30, 0, "is finished"),
         (state(phase=Phase.PAUSED), "1h", 30, 0, None),
         (state(phase=Phase.STOPPED), "1h", 30, 0, None),
+        (state(), "90m", 91, 0, "the 1h30m of the campaign are over: nothing can be changed"),
         (CampaignState(), "1s", 0, 0, None),  # nothing has begun
     ],
 )
 def test_when_settings_may_come_into_force(known, duration, minutes, tolerance, said):
-    settings = SiteSettings.model_validate({"campaign": {"duration": duration}})
-    fault = change_fault(known, settings, at(minutes), timedelta(seconds=tolerance))
+    before, after = (SiteSettings.model_validate({"campaign": {"duration": each}}) for each in ("90m", duration))
+    fault = change_fault(known, before, after, at(minutes), timedelta(seconds=tolerance))
     assert (said is None and fault is None) or (said is not None and said in fault)

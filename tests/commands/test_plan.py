@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 import yaml
 
 from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.controller.locked_campaign import HeldCampaign
+from aiperf_orch.records.journal import SettingChange, SettingsChanged
 from aiperf_orch.records.operations import OperationsPerImage
 from aiperf_orch.records.plan import Plan, Quantities, TimeShares
 from aiperf_orch.results.plan_quantities import PARTS, WRITTEN
@@ -137,6 +140,36 @@ def test_several_sources_are_given_after_the_site(aiperf: Aiperf, source: Path) 
     done = aiperf("plan", site, source, "--nodes", "1", "--duration", "1h", "--format", "json")
     assert done.returncode == 0, done.stderr
     assert [each["name"] for each in json.loads(done.stdout)["sources"]] == [CampaignDirectory.open(source).config.tag]
+
+
+def test_a_campaign_counts_once_under_two_names(aiperf: Aiperf, source: Path, tmp_path: Path) -> None:
+    shutil.copytree(source, tmp_path / "copy")
+    done = aiperf("plan", source.parent / "site.yaml", source, tmp_path / "copy", "--nodes", "1", "--duration", "1h")
+    assert done.returncode == 2
+    assert f"copy: is the same source as {source}: give each once" in done.stderr
+
+
+def test_a_record_that_is_left_out_is_named(aiperf: Aiperf, source: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(source, copy)
+    events = copy / "events" / "00000-1.0.jsonl"
+    events.write_text(events.read_text().replace('"error":', '"error":NaN,"x":', 1))
+    done = aiperf("plan", source.parent / "site.yaml", copy, "--nodes", "1", "--duration", "1h")
+    assert done.returncode == 0
+    assert "00000-1.0.jsonl: is not what the journal recorded" in done.stderr
+    assert "its trial is predicted from without this record" in done.stderr
+
+
+def test_a_source_whose_concurrency_changed_is_noted(aiperf: Aiperf, source: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(source, copy)
+    held = HeldCampaign(CampaignDirectory.open(copy), resume=False)
+    change = SettingChange(key="campaign.concurrency", before=4, after=6)
+    held.append(SettingsChanged, request="0" * 16, user="ada", host="login", changes=[change])
+    held.close()
+    assert any(
+        "had 4, then 6 trials at once" in note for note in plan(aiperf, copy, site=source.parent / "site.yaml").notes
+    )
 
 
 @pytest.mark.parametrize(

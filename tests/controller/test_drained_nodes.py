@@ -155,7 +155,7 @@ def test_a_request_that_cannot_be_read_is_refused(controller, made):
 
 def test_without_a_controller_the_command_writes_the_journal(controller, made):
     controller.close()
-    assert drain_nodes(made.directory.path, ["n1"], end_running=False, undo=False).exit_status == 0
+    assert drain_nodes(made.directory.path, ["n1"], end_running=False, undo=False, take_over=False).exit_status == 0
     [entry] = [entry for entry in made.journal_lines() if '"drained"' in entry]
     assert '"nodes":["n1"],"now":false,"undo":false' in entry
     assert not made.directory.requests_folder.exists()
@@ -211,7 +211,7 @@ def test_wrong_requests_are_refused(controller, made, arguments, said, capsys):
 def test_where_nodes_cannot_be_drained_the_reason_is_said(campaign, changes, said):
     made = campaign(**changes)
     with pytest.raises(UsageError, match=said):
-        drain_nodes(made.directory.path, ["n1"], end_running=False, undo=False)
+        drain_nodes(made.directory.path, ["n1"], end_running=False, undo=False, take_over=False)
 
 
 # real trials
@@ -225,11 +225,11 @@ def test_trials_leave_a_drained_agent_and_come_back_when_it_is_undone(make_agent
     campaign.start_agent()
     state = run_until(campaign, lambda controller: len(controller.state.begins) >= 2 and trained(controller, 0))[1]
     host = state.begins[0].began.hosts[0]
-    assert drain_nodes(campaign.directory.path, [host], end_running=True, undo=False).exit_status == 0
+    assert drain_nodes(campaign.directory.path, [host], end_running=True, undo=False, take_over=False).exit_status == 0
     _, state = run_until(campaign, lambda controller: controller.state.ends and not controller.state.live)
     assert len(state.ends) >= 2
     assert {end.reason.value for end in state.ends} == {"PREEMPTED"}
-    assert drain_nodes(campaign.directory.path, [host], end_running=False, undo=True).exit_status == 0
+    assert drain_nodes(campaign.directory.path, [host], end_running=False, undo=True, take_over=False).exit_status == 0
     run_until(campaign, lambda controller: trained(controller, 0, attempt=2))
     check_goes_on(campaign, "00000-1.0.jsonl", "00000-2.0.jsonl")
     campaign.check_verifies()
@@ -243,7 +243,7 @@ def test_a_trial_leaves_a_drained_node_of_slurm(make_slurm_campaign, long_trials
     )  # fmt: skip
     path, left = campaign.directory.path, []
     with pytest.raises(UsageError, match="the cluster has no such node; did you mean n4"):
-        drain_nodes(path, ["n44"], end_running=False, undo=False)
+        drain_nodes(path, ["n44"], end_running=False, undo=False, take_over=False)
 
     def drain(controller):
         left.append(trained(controller, 0).begin.hosts[0])
@@ -256,7 +256,7 @@ def test_a_trial_leaves_a_drained_node_of_slurm(make_slurm_campaign, long_trials
     assert {(end.reason.value, end.final) for end in state.ends} == {("PREEMPTED", False)}
     script = (campaign.directory.job_folder(0, 2) / "job.sh").read_text()
     assert f"#SBATCH --exclude=n[3-4],{left[0]}\n" in script
-    drain_nodes(path, left, end_running=False, undo=True)  # jobs that wait are submitted again
+    drain_nodes(path, left, end_running=False, undo=True, take_over=False)  # jobs that wait are submitted again
 
     def goes_on(controller):
         attempts = controller.state.trials[0].attempts
@@ -289,6 +289,6 @@ def test_trials_leave_a_drained_node_of_an_allocation_of_pbs(make_pbs_campaign, 
     )[1]
     assert {end.reason.value for end in left.ends} == {"PREEMPTED"}
     assert not any(agent.left for agent in left.workforce.agents.values()), "the agent of the node stays"
-    drain_nodes(campaign.directory.path, ["pbsn1"], end_running=False, undo=True)
+    drain_nodes(campaign.directory.path, ["pbsn1"], end_running=False, undo=True, take_over=False)
     run_until(campaign, lambda controller: hosts(controller.state.live.values()) == {"pbsn1", "pbsn2"})
     campaign.check_verifies()

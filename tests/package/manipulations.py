@@ -410,6 +410,9 @@ MANIPULATIONS: dict[str, tuple[Change, str, str, str]] = {
     "a higher score": (
         change_cell("result.csv", 2, "score", "9.9e15"), "table.result", "result.csv:2", "score: '9.9e15' stated",
     ),
+    "nodes that no entry drains": (
+        change_cell("result.csv", 2, "drained_nodes", "1"), "table.result", "result.csv:2", "drained_nodes: '1' stated",
+    ),
     "invented energy": (
         change_cell("result.csv", 2, "energy_joules", "1.0"), "table.result", "result.csv:2",
         "energy_joules: '1.0' stated",
@@ -447,7 +450,7 @@ MANIPULATIONS: dict[str, tuple[Change, str, str, str]] = {
     ),
     "a cell beside the row": (
         change_table("result.csv", lambda lines: lines[1].append("9e15")),
-        "table.format", "result.csv:2", "has 48 cells, and the table has 47 columns",
+        "table.format", "result.csv:2", "has 49 cells, and the table has 48 columns",
     ),
     "an empty line": (
         change_table("series.csv", lambda lines: lines.insert(3, [])), "table.format", "series.csv:4", "has 0 cells",

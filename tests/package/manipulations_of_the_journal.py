@@ -154,13 +154,13 @@ def _renamed(name: str) -> Change:
     return change
 
 
-def _changed(key: str, before: Any, after: Any, *, at_end: bool = False) -> Change:
-    """A setting is changed before the last trial, or after the campaign's end."""
+def _changed(key: str, before: Any, *after: Any, at_end: bool = False) -> Change:
+    """A setting is changed, once for each value, before the last trial, or after the campaign's end."""
 
     def change(entries: list[dict[str, Any]]) -> None:
         place = len(entries) if at_end else entries.index(_entry(entries, "submitting", -1))
-        changes = [{"key": key, "before": before, "after": after}]
-        line = {"type": "settings-changed", "user": "ada", "host": "login", "changes": changes}
+        changes = [{"key": key, "before": before, "after": value} for value in after]
+        line = {"type": "settings-changed", "request": "0" * 16, "user": "ada", "host": "login", "changes": changes}
         entries.insert(place, {**_bare(entries[place - 1]), **line})
 
     return change_journal(change)
@@ -172,6 +172,27 @@ _ROWS: dict[str, _Row] = {
     ),
     "a setting changed from another value": (
         _changed("campaign.concurrency", 7, 9), "settings.before", "journal.jsonl:19", "2 was in force",
+    ),
+    "a setting changed from a number of another type": (
+        _changed("campaign.concurrency", 2.0, 4), "settings.before", "journal.jsonl:19", "2.0 stated; 2 was in force",
+    ),
+    "a setting changed from what is no number": (
+        _changed("campaign.concurrency", {"a": 1}, 4), "settings.before", "journal.jsonl:19", "2 was in force",
+    ),
+    "a number changed to a text": (
+        _changed("campaign.concurrency", 2, "4"), "settings.change", "journal.jsonl:19", "must be a whole number",
+    ),
+    "a number changed to none": (
+        _changed("campaign.concurrency", 2, None), "settings.change", "journal.jsonl:19", "must be a whole number",
+    ),
+    "a duration as no command writes it": (
+        _changed("campaign.duration", "3600s", "59m"), "settings.change", "journal.jsonl:19", "as a setting it is",
+    ),
+    "a setting that the campaign lacks": (
+        _changed("scheduler.account", None, "b"), "settings.change", "journal.jsonl:19", "has no such setting",
+    ),
+    "a setting changed twice in one line": (
+        _changed("campaign.concurrency", 2, 4, 5), "settings.change", "journal.jsonl:19", "is changed 2 times",
     ),
     "a setting changed to its own value": (
         _changed("campaign.concurrency", 2, 2), "settings.change", "journal.jsonl:19", "is no change",
@@ -256,7 +277,10 @@ _ROWS: dict[str, _Row] = {
     ),
 }  # fmt: skip
 
-_UNREADABLE = {"a seed changed", "a longer duration"}
+_UNREADABLE = {
+    "a seed changed", "a longer duration", "a number changed to a text", "a number changed to none",
+    "a setting that the campaign lacks",
+}  # fmt: skip
 """Those after which there is no result to repair."""
 
 MANIPULATIONS_OF_THE_JOURNAL: dict[str, _Row] = {

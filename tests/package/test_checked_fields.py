@@ -110,7 +110,10 @@ CHECKED: dict[str, dict[str, str]] = {
     },
     "AllocationEnded": {"type": _READ, "allocations": "journal.order"},
     "AllocationEnd": {"name": "journal.order", "reason": _FREE, "message": _FREE},
-    "SettingsChanged": {"type": _READ, "user": _FREE, "host": _OWN, "changes": "settings.change"},
+    "SettingsChanged": {
+        "type": _READ, "request": "none: it only names the request", "user": _FREE, "host": _OWN,
+        "changes": "settings.change",
+    },
     "SettingChange": {"key": "settings.change", "before": "settings.before", "after": "settings.change"},
     "Drained": {
         "type": "journal.phase", "request": "none: it only names the request", "user": _OWN, "host": _OWN,

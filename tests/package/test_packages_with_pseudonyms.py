@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import re
@@ -15,7 +16,8 @@ import pytest
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.package.packing import write_package
 from aiperf_orch.package.verify import verify
-from aiperf_orch.records.journal import Drained
+from aiperf_orch.records.journal import Drained, SettingChange, SettingsChanged
+from package_fixtures import add_trials
 
 Change = Callable[[str, str], str]
 _SLURM = {
@@ -196,5 +198,45 @@ def test_drained_nodes_and_who_drained_them_have_pseudonyms(make_true: Any, tmp_
     journal = next(text for name, text in _unpacked(package).items() if name.endswith("journal.jsonl"))
     drained = json.loads(journal.splitlines()[-1])
     began = json.loads(next(line for line in journal.splitlines() if '"began"' in line))
+    [row] = csv.DictReader(next(text.splitlines() for name, text in _unpacked(package).items() if "result" in name))
+    assert row["drained_nodes"] == "2"
+    report = next(text for name, text in _unpacked(package).items() if name.endswith("report.html"))
+    assert f"<bdi>{', '.join(drained['nodes'])}</bdi>" in report
     assert drained["nodes"][1] == began["attempts"][0]["hosts"][0]
     assert re.fullmatch(r"user-\d+", drained["user"])
+
+
+_CHANGES: list[tuple[str, Any, Any]] = [
+    ("scheduler.account", "proj42", "PROJ42"),
+    ("scheduler.partition", "batch", "Jupiter"),
+    ("scheduler.partition", "Jupiter", "jupiter"),
+    ("scheduler.constraint", None, "n1"),
+    ("scheduler.constraint", "n1", "n1.example.org"),
+    ("scheduler.exclude", "spoilt[1-2]", "n7,spoilt[1-2]"),
+    ("scheduler.reservation", None, "alice_maintenance"),
+    ("scheduler.qos", None, "high"),
+    ("scheduler.setup", ["export TOKEN=hunter2hunter2"], ["export TOKEN=hunter3hunter3", "cd /gpfs/proj43"]),
+    ("scheduler.python", None, "/home/carol/python"),
+]
+
+
+@pytest.mark.parametrize("pseudonyms", [True, False])
+def test_changed_settings_are_redacted_and_verify(
+    make_true: Any, tmp_path: Path, alice: None, pseudonyms: bool
+) -> None:
+    made = make_true(**{f"scheduler__{key}": value for key, value in _SLURM.items()}, empty=True)
+    for number, change in enumerate(_CHANGES):
+        changes = [SettingChange(**dict(zip(("key", "before", "after"), change, strict=True)))]
+        made.write(SettingsChanged, request=f"{number:016x}", user="bob", host="login7.example.org", changes=changes)
+    made.write(Drained, request="f" * 16, user="bob", host="login7.example.org", nodes=["n77"])
+    add_trials(made)
+    package = tmp_path / "p.tar.gz"
+    write_package(made.directory, package, with_pseudonyms=pseudonyms)
+    assert list(map(str, verify(package).faults)) == []
+    private = ["proj42", "proj43", "alice_maintenance", "hunter2hunter2", "hunter3hunter3", "carol", "spoilt1"]
+    assert _names_found(package, private) == set()
+    if pseudonyms:
+        assert _names_found(package, ["n1", "login7", "bob", "jupiter", "example"]) == set()
+        journal = next(text for name, text in _unpacked(package).items() if name.endswith("journal.jsonl"))
+        by = [(line["user"], line["host"]) for line in map(json.loads, journal.splitlines()) if "user" in line]
+        assert set(by) == {by[0]}

@@ -86,3 +86,13 @@ def test_trials_that_are_too_short_are_refused(trial: Make, sample: Make) -> Non
     short = sample(trial(before=0.0, period=0.0, after=0.0), gaps=())
     with pytest.raises(UsageError, match="too many to be played"):
         predict([short], target(seconds=43_200.0, slots=512))
+
+
+def test_a_campaign_of_many_rounds_is_played_less_often(trial: Make, sample: Make) -> None:
+    short, counted = sample(trial(before=0.0, after=0.0), gaps=()), []
+    for seconds in (3600.0, 20 * 3600.0):
+        predict([short], target(seconds=seconds), progress=lambda played, number: counted.append((played, number)))
+    few = counted[400:]
+    assert (counted[0], counted[399]) == ((0, 400), (399, 400))
+    assert 40 <= len(few) < 400
+    assert few[-1] == (len(few) - 1, len(few))

@@ -1,7 +1,8 @@
 """Honest packages of several kinds of campaigns, from which forgeries are made. All are of trained trials.
 
 jobs: local jobs, with the peak of accelerators; a lost attempt that is retried, early stopping, inherited weights.
-ranked: Slurm, ImageNet, within all rules; trials of two nodes, a requeued job, lookahead, accounting, the peak.
+ranked: Slurm, ImageNet, within all rules; trials of two nodes, a requeued job, lookahead, accounting, the peak,
+    changed settings.
 agents: agents in allocations, with accounting, and by hand; killed, lost and returned agents, time limits, retries.
 searched: trials that the search proposed, so that a replay finds what changes a proposal.
 """
@@ -17,7 +18,16 @@ from typing import Any
 from aiperf_orch.network.morphisms import Edit
 from aiperf_orch.package.packing import write_package
 from aiperf_orch.records.events import Begin, Epoch
-from aiperf_orch.records.journal import Began, Finished, JobRecord, Opened, Submitted, Submitting
+from aiperf_orch.records.journal import (
+    Began,
+    Finished,
+    JobRecord,
+    Opened,
+    SettingChange,
+    SettingsChanged,
+    Submitted,
+    Submitting,
+)
 from aiperf_orch.settings.models import SiteSettings
 from campaign_builder import CampaignBuilder
 from package.forger.records import Records
@@ -51,7 +61,7 @@ def _ranked(folder: Path) -> Path:
     settings = {
         "system": {**TRUE_SETTINGS["system"], "number_of_nodes": 4, "accelerator_peak_ops": 4e12},
         "scheduler": {"kind": "slurm", "nodes": 2, "gpus_per_node": 4, "lookahead": 1},
-        "campaign": {"duration": "3700s"},
+        "campaign": {"duration": "4000s"},
         "data": {"name": "imagenet", "path": "/data/imagenet"},
         "training": _TRAINED,
     }
@@ -64,11 +74,13 @@ def _ranked(folder: Path) -> Path:
     made.start_run(1, 2)
     made.start_run(1, 812, run=1)
     made.finish(0, (20_000, 15_000, 12_000), at=1206)
+    made.change_settings({"scheduler.lookahead": (1, 2), "scheduler.exclude": (None, "n9")}, at=1207)
     made.submit_after(3, at=1208, leader=1)
     made.start_run(2, 1210)
     made.finish(1, (18_000, 14_000, 13_500), at=1218)
     made.start_run(3, 1225)
     made.finish(2, (19_000, 19_500), at=2016, reason="EARLY_STOPPED")
+    made.change_settings({"campaign.duration": ("4000s", "3700s")}, at=2017)
     made.submit_after(4, at=2018, parent=0, edits=[Edit("wider", 1)])
     made.start_run(4, 2020)
     made.submit_after(5, at=2021, leader=3, parent=1, edits=[Edit("wider", 1)])
@@ -91,6 +103,11 @@ class _RankedBuilder(CampaignBuilder):
         super().__init__(*arguments, **options)
         self.accounted: list[dict[str, Any]] = []
         self._starts: dict[int, list[float]] = {}
+
+    def change_settings(self, changes: dict[str, tuple[Any, Any]], *, at: float) -> None:
+        """Journal changes of settings: key -> value before and after."""
+        made = [SettingChange(key=key, before=before, after=after) for key, (before, after) in changes.items()]
+        self.write(SettingsChanged, at=at, request="0" * 16, user="ada", host="login1", changes=made)
 
     def submit_after(self, trial: int, *, at: float, leader: int | None = None, **proposal: Any) -> None:
         """Journal a trial as submitted; its job waits for that of the leader."""
