@@ -218,10 +218,8 @@ def test_where_nodes_cannot_be_drained_the_reason_is_said(campaign, changes, sai
 
 
 @pytest.mark.local
-def test_trials_leave_a_drained_agent_and_come_back_when_it_is_undone(make_agents_campaign):
-    campaign = make_agents_campaign(
-        campaign__max_attempts=1, campaign__max_trials=None, training__simulated_epoch_seconds=0.3, training__epochs=40
-    )
+def test_trials_leave_a_drained_agent_and_come_back_when_it_is_undone(make_agents_campaign, long_trials):
+    campaign = make_agents_campaign(campaign__max_attempts=1, campaign__max_trials=None, **long_trials)
     campaign.start_agent()
     state = run_until(campaign, lambda controller: len(controller.state.begins) >= 2 and trained(controller, 0))[1]
     host = state.begins[0].began.hosts[0]

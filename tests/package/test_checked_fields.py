@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 import aiperf_orch.package
-from aiperf_orch.records import agents, base, events, journal, operations, probe, trial
+from aiperf_orch.records import agents, base, events, journal, operations, probe, trial, workforce
 
 _READ = "read: a line that contradicts it is a fault when it is read"
 _PLACE = _READ  # of the file's name
@@ -144,7 +144,7 @@ _NOT_IN_PACKAGES = {agents: "files of agents stay at the site", probe: "the repo
 def _records() -> dict[str, Any]:
     """Every record of a package, by its name."""
     found: dict[str, Any] = {}
-    for module in (base, events, journal, operations, trial):
+    for module in (base, events, journal, operations, trial, workforce):
         for name, value in vars(module).items():
             is_record = isinstance(value, type) and (issubclass(value, BaseModel) or dataclasses.is_dataclass(value))
             if is_record and value.__module__ == module.__name__ and name not in _BASES:
