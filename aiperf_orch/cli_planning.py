@@ -1,4 +1,4 @@
-"""Command line of those commands that examine a site and predict a campaign before it is run."""
+"""Command line of those commands that explain settings, examine a site, and predict a campaign before it is run."""
 
 from __future__ import annotations
 
@@ -9,6 +9,20 @@ import click
 
 from aiperf_orch.commands import options
 from aiperf_orch.commands.command_output import finish
+
+
+@click.command()
+@click.argument("key", metavar="KEY")
+@click.argument("site", type=click.Path(path_type=Path), required=False)
+def explain(key: str, site: Path | None) -> None:
+    """Explain a setting: its meaning, type, unit and default, and where SITE sets it.
+
+    KEY is the key of a setting, such as campaign.duration, or its last part. Of a section, such as scheduler, the keys
+    are listed.
+    """
+    from aiperf_orch.commands.explain import explain_key
+
+    finish(explain_key(key, site))
 
 
 @click.command()
@@ -109,4 +123,4 @@ def plan(
     finish(found)
 
 
-COMMANDS: Final = (check, plan)
+COMMANDS: Final = (explain, check, plan)

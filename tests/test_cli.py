@@ -21,6 +21,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 _FAILED, _WRONG_USE, _NOT_FINISHED = 1, 2, 4
 _COMMANDS = [
     "init",
+    "explain",
     "check",
     "plan",
     "run",

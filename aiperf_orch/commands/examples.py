@@ -7,6 +7,7 @@ from typing import Final
 
 EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     "init": ("aiperf-orch init --output site.yaml",),
+    "explain": ("aiperf-orch explain campaign.duration", "aiperf-orch explain scheduler.memory site.yaml"),
     "check": (
         "aiperf-orch check site.yaml --duration 12h --concurrency 512",
         "aiperf-orch check site.yaml --every-node --wait 10m",

@@ -46,6 +46,13 @@ Advanced = Annotated[_Value, AdvancedMark]
 """A setting of this type in its section's part `advanced`: `poll_interval: Advanced[Duration] = 1.0`."""
 
 
+@dataclass(frozen=True)
+class Unit:
+    """Annotation of a setting whose values have a unit: its name, as readers see it."""
+
+    name: str
+
+
 class Settings(BaseModel):
     """Base of all settings: unknown keys are refused, and nothing changes after validation."""
 
@@ -152,6 +159,8 @@ def _positive(seconds: float) -> float:
 Text = Annotated[str, Field(min_length=1, max_length=200), Checked(_one_line, r"^[^\x00-\x1f\x7f-\xa0\xad]*$")]
 AbsolutePath = Annotated[Text, Checked(_normalized_path, f"^(/|{HASHED.pattern}$)")]
 CsvText = Annotated[Text, Checked(_no_formula, "^[^=+@-]")]
-Duration = Annotated[Seconds, AfterValidator(_positive)]
+Duration = Annotated[
+    Seconds, AfterValidator(_positive), Unit("written with it: 90s, 12h, 1h30m, 1-12:00:00 (days first)")
+]
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Fraction = Annotated[float, Field(ge=0, le=1)]

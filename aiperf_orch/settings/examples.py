@@ -107,7 +107,7 @@ def example(location: Sequence[str | int], kind: str | None = None, value: Any =
     is_texts = isinstance(found, list) and all(isinstance(item, str) for item in found)
     if is_texts and isinstance(value, str) and 0 < len(value) <= _MAX_SHOWN and len(keys) == len(location):
         found = [value]
-    return _as_text(found)
+    return as_text(found)
 
 
 def _of_section(name: str) -> str:
@@ -115,10 +115,10 @@ def _of_section(name: str) -> str:
         return "{kind: slurm}"
     section = SiteSettings.model_fields[name].annotation
     key = next(iter(getattr(section, "model_fields")))  # noqa: B009  every section is a model
-    return f"{{{key}: {_as_text(_of([name, key], 'local'))}}}"
+    return f"{{{key}: {as_text(_of([name, key], 'local'))}}}"
 
 
-def _as_text(value: Any) -> str:
+def as_text(value: Any) -> str:
     """A value as YAML text in one line, with quotes where it needs some."""
     text: str = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)
     return text.removesuffix("\n").removesuffix("\n...")

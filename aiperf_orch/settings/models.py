@@ -21,6 +21,7 @@ from aiperf_orch.settings.base import (
     Fraction,
     Section,
     Settings,
+    Unit,
     advanced_keys,
     matching,
 )
@@ -85,10 +86,12 @@ class SystemSettings(Section):
     accelerator_interconnect: Advanced[CsvText | None] = Field(
         None, description="connection between the accelerators of a node, as in MLPerf"
     )
-    accelerator_peak_ops: Advanced[Annotated[float, Field(gt=0, le=1e21)] | None] = Field(
-        None,
-        description="peak of one accelerator in operations per second, in the precision of the training: `verify` "
-        "compares speeds with it, and `rank` states the share of it",
+    accelerator_peak_ops: Advanced[Annotated[float, Field(gt=0, le=1e21), Unit("operations per second")] | None] = (
+        Field(
+            None,
+            description="peak of one accelerator in operations per second, in the precision of the training: `verify` "
+            "compares speeds with it, and `rank` states the share of it",
+        )
     )
     operating_system: Advanced[CsvText | None] = Field(None, description="operating system of the nodes, as in MLPerf")
     other_software_stack: Advanced[CsvText | None] = Field(
@@ -127,7 +130,7 @@ class DataSettings(Section):
     path: AbsolutePath | None = Field(
         None, description="folder of the data set, as the nodes see it", json_schema_extra=PRIVATE
     )
-    image_size: Annotated[int, Field(ge=8, le=4096)] = Field(
+    image_size: Annotated[int, Field(ge=8, le=4096), Unit("pixels")] = Field(
         224, description="side of the images of imagenet and synthetic, in pixels; only 224 is ranked"
     )
     classes: Annotated[int, Field(ge=2, le=1_000_000)] = Field(
@@ -179,7 +182,7 @@ class NetworkSettings(Section):
     max_operations: Advanced[Annotated[int, Field(ge=1)] | None] = Field(
         None, description="maximum number of operations to train one image, forward and backward"
     )
-    max_memory: Annotated[float, Field(gt=0, le=10**6)] | None = Field(
+    max_memory: Annotated[float, Field(gt=0, le=10**6), Unit("GiB")] | None = Field(
         None,
         description="memory of one accelerator that training may take, in GiB, by an estimate of PyTorch's tensors: "
         "leave room for its context and workspaces",
@@ -237,7 +240,7 @@ class SearchSettings(Section):
 class SimulatedSettings(Settings):
     """The simulated trainer: learning curves from a seeded model instead of training."""
 
-    epoch_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(
+    epoch_seconds: Annotated[float, Field(ge=0, le=3600), Unit("seconds")] = Field(
         0.05, description="duration of an epoch of the seed network; 0 does not wait at all"
     )
     failure_rate: Fraction = Field(0.0, description="share of the attempts that fail")

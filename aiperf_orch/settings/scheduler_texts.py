@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from aiperf_orch.settings.base import Checked, matching
+from aiperf_orch.settings.base import Checked, Unit, matching
 
 
 def _code_line(line: str) -> str:
@@ -91,10 +91,14 @@ def _with_units(text: str, *units: str) -> str:
     return f"; did you mean {' or '.join(number + unit for unit in units)}?"
 
 
-Memory = Annotated[str, Checked(_slurm_memory, rf"^\s*(0|{_AMOUNT.pattern})\s*$")]
+Memory = Annotated[
+    str, Checked(_slurm_memory, rf"^\s*(0|{_AMOUNT.pattern})\s*$"), Unit("written with it: K, M, G or T")
+]
 """An amount of memory, as 64G; 0 is all that a node has. `64GB`, `64 G` and `64GiB` are the same."""
 
-PbsMemory = Annotated[str, Checked(_pbs_memory, rf"^\s*{_AMOUNT.pattern}\s*$")]
+PbsMemory = Annotated[
+    str, Checked(_pbs_memory, rf"^\s*{_AMOUNT.pattern}\s*$"), Unit("written with it: kb, mb, gb or tb")
+]
 """An amount of memory as PBS writes it: 64gb. `64G`, `64 GB` and `64GiB` are the same."""
 
 CodeLine = Annotated[str, _CODE_LINE, Field(max_length=4000)]

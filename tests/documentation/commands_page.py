@@ -24,6 +24,7 @@ EXIT_STATUSES: Final[Mapping[int, str]] = {
 _GUIDES: Final[Mapping[str, str]] = {
     "init": "[Slurm](../guides/slurm.md), [PBS](../guides/pbs.md), "
     "[questionnaire](../guides/committee.md#questionnaire)",
+    "explain": "[The site file](../guides/site-file.md)",
     "run": "[Run, stop and resume](../guides/running.md)",
     "tick": "[Run, stop and resume](../guides/running.md)",
     "status": "[Status](../guides/running.md#status)",

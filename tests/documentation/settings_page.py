@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
 from aiperf_orch.settings.allocations import AllocationSettings
 from aiperf_orch.settings.base import PRIVATE, Section, advanced_keys
 from aiperf_orch.settings.changeable import CHANGEABLE
 from aiperf_orch.settings.models import SCHEDULERS, SimulatedSettings, SiteSettings
 from aiperf_orch.settings.schedulers import ClusterSettings, SchedulerSettings
-from aiperf_orch.util.units import WRITTEN_DURATION, format_duration
+from aiperf_orch.settings.setting_facts import default_of, type_of
 from documentation.markdown import code, page, table, words
 
 _HEADER = ("key", "value", "default", "meaning")
-_MANY = 1_000_000  # an upper bound of a number from here on only keeps files readable, and is not stated
 _INTRODUCTION = """
 Each key of a site file, with its type, its default and its meaning. [The site file](../guides/site-file.md) explains
 the format; `aiperf-orch run SITE --dry-run` prints all keys of one, and the origin of each value that is not a default.
@@ -61,16 +59,6 @@ def settings_page() -> str:
         ),
     ]
     return page("Settings", *parts)
-
-
-def documented_models() -> list[tuple[str, type[BaseModel]]]:
-    """Every model with settings, with the section in which its keys are written."""
-    sections: list[tuple[str, Any]] = [
-        (name, field.annotation) for name, field in SiteSettings.model_fields.items() if name != "scheduler"
-    ]
-    schedulers = [("scheduler", model) for model in SCHEDULERS.values()]
-    parts = [("scheduler.allocations", AllocationSettings), ("training.simulated", SimulatedSettings)]
-    return [*sections, *schedulers, *parts]
 
 
 def _scheduler() -> list[str]:
@@ -122,66 +110,23 @@ def _table(
     first: Sequence[Sequence[str]] = (),
 ) -> str:
     """A row for each of these keys; the default may differ between kinds of schedulers."""
-    schema = model.model_json_schema()
     advanced = advanced_keys(model)
     rows = []
     for key in keys:
         field = model.model_fields[key]
         private = "**private**; " if field.json_schema_extra == PRIVATE else ""
-        value = _kind_of_value(schema["properties"][key], schema.get("$defs", {}))
-        default = _defaults(model, key, kinds, is_duration=value == "duration")
+        value = type_of(model, key, code)
+        default = _defaults(model, key, kinds)
         rows.append((f"`{key}`{'*' if key in advanced else ''}", value, default, f"{private}{field.description}"))
     return table(_HEADER, [*first, *rows])
 
 
-def _defaults(model: type[BaseModel], key: str, kinds: Sequence[str], *, is_duration: bool) -> str:
+def _defaults(model: type[BaseModel], key: str, kinds: Sequence[str]) -> str:
     """The default of a key; those of kinds of schedulers that have another one follow it, with their names."""
-    own = _default(model.model_fields[key], is_duration=is_duration)
+    own = default_of(model, key, code)
     others: dict[str, list[str]] = {}
     for kind in kinds:
-        found = _default(SCHEDULERS[kind].model_fields[key], is_duration=is_duration)
+        found = default_of(SCHEDULERS[kind], key, code)
         if found != own:
             others.setdefault(found, []).append(kind)
     return "; ".join([own, *(f"{', '.join(names)}: {found}" for found, names in others.items())])
-
-
-def _default(field: FieldInfo, *, is_duration: bool) -> str:
-    value = field.default
-    if field.is_required():
-        return "required"
-    if isinstance(value, BaseModel):
-        return "see below"
-    if value is None or value == []:
-        return "none"
-    if isinstance(value, bool):
-        return code(str(value).lower())
-    return code(format_duration(value) if is_duration else value)
-
-
-def _kind_of_value(schema: Mapping[str, Any], parts: Mapping[str, Any]) -> str:
-    """The type and the bounds of a value in words, from its JSON Schema."""
-    if "anyOf" in schema:
-        return " or ".join(_kind_of_value(each, parts) for each in schema["anyOf"] if each != {"type": "null"})
-    if "$ref" in schema:
-        return "part with keys"
-    if "enum" in schema or "const" in schema:
-        return ", ".join(code(each) for each in schema.get("enum", [schema.get("const")]))
-    match schema.get("type"):
-        case "string":
-            return "duration" if schema.get("pattern") == WRITTEN_DURATION else "text"
-        case "boolean":
-            return "`true` or `false`"
-        case "array":
-            return f"list of {_kind_of_value(schema['items'], parts).replace('whole number', 'whole numbers')}"
-        case "integer" | "number" as kind:
-            return f"{'whole number' if kind == 'integer' else 'number'}{_bounds(schema)}"
-    raise ValueError(f"no words for {schema}")
-
-
-def _bounds(schema: Mapping[str, Any]) -> str:
-    low, above = schema.get("minimum"), schema.get("exclusiveMinimum")
-    high = schema.get("maximum", schema.get("exclusiveMaximum"))
-    least = f"above {above:,}" if above is not None else f"at least {low:,}" if low is not None else ""
-    if high is None or high >= _MANY:
-        return f", {least}" if least else ""
-    return f", {low:,} to {high:,}" if low is not None else f", {least}, at most {high:,}"

@@ -16,8 +16,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from aiperf_orch.settings.setting_facts import models_with_settings
 from browser import Chromium
-from documentation.settings_page import documented_models
 from documentation.shown_commands import ROOT
 
 _LOADING = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src"}
@@ -122,7 +122,7 @@ def test_the_search_knows_each_setting_in_its_section(site: Path) -> None:
         if location.startswith("reference/settings.html#"):
             known[location.partition("#")[2]] |= set(re.findall(r"<code>(\w+)</code>", text))
     everywhere = set().union(*known.values())
-    for section, model in documented_models():
+    for section, model, _ in models_with_settings():
         own = known[section.replace(".", "")] if section in ("system", "campaign", "data", "network") else everywhere
         lacking = set(model.model_fields) - own
         assert not lacking, f"the search finds no {lacking} in {section}"
