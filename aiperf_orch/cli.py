@@ -22,7 +22,11 @@ from aiperf_orch.commands.command_output import finish
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
-@click.group(cls=Commands, context_settings=_CONTEXT)
+@click.group(
+    cls=Commands,
+    context_settings=_CONTEXT,
+    epilog="aiperf-orch COMMAND --help explains a command, and shows examples of it.",
+)
 @click.version_option(aiperf_orch.__version__, prog_name="aiperf-orch")
 def main() -> None:
     """Run the AIPerf AI-HPC benchmark: an architecture search whose operations are counted and scored."""

@@ -15,7 +15,9 @@ from aiperf_orch.commands.command_output import finish
 @click.argument("key", metavar="KEY")
 @click.argument("site", type=click.Path(path_type=Path), required=False)
 def explain(key: str, site: Path | None) -> None:
-    """Explain a setting: its meaning, type, unit and default, and where SITE sets it.
+    """Explain a setting, and where SITE sets it.
+
+    Its meaning, type, unit, default and an example are printed, and whether it may change in a campaign.
 
     KEY is the key of a setting, such as campaign.duration, or its last part. Of a section, such as scheduler, the keys
     are listed.

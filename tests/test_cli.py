@@ -15,37 +15,19 @@ from typing import Any
 import pytest
 
 from aiperf_orch.campaign.lock import Lock
+from aiperf_orch.cli import main
+from aiperf_orch.commands.examples import EXAMPLES
 from aiperf_orch.records.journal import Finished
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 _FAILED, _WRONG_USE, _NOT_FINISHED = 1, 2, 4
-_COMMANDS = [
-    "init",
-    "explain",
-    "check",
-    "plan",
-    "run",
-    "tick",
-    "status",
-    "log",
-    "stop",
-    "set",
-    "drain",
-    "score",
-    "report",
-    "package",
-    "mail",
-    "verify",
-    "evaluate",
-    "rank",
-    "scaling",
-    "compare",
-    "agent",
-    "render",
-    "ops",
-    "trial",
-    "bench-node",
-]
+_COMMANDS = {
+    "Set up a site": ["init", "explain", "check", "bench-node", "render", "plan"],
+    "Run a campaign": ["run", "tick", "stop", "set", "drain", "agent", "trial"],
+    "Watch a campaign": ["status", "log"],
+    "Results": ["score", "report", "package", "mail", "scaling", "compare", "ops"],
+    "Committee": ["verify", "evaluate", "rank"],
+}
 
 
 @pytest.fixture
@@ -78,18 +60,23 @@ def _go_on(made: Any, *options: str) -> list[Any]:
 # help
 
 
-def test_help_lists_the_commands_in_the_order_of_their_use(aiperf: Run) -> None:
+def test_help_lists_each_command_with_its_audience(aiperf: Run) -> None:
     done = aiperf("--help")
     assert (done.returncode, done.stderr) == (0, "")
-    commands = [line.split()[0] for line in done.stdout.partition("Commands:\n")[2].splitlines()]
-    assert commands == _COMMANDS
+    sections = [part.partition(":\n") for part in done.stdout.split("\n\n")]
+    listed = {
+        title: [line.split()[0] for line in text.splitlines()] for title, _, text in sections if title in _COMMANDS
+    }
+    assert list(listed.items()) == list(_COMMANDS.items())
+    assert sorted(name for names in listed.values() for name in names) == sorted(main.commands)
 
 
-@pytest.mark.parametrize("command", _COMMANDS)
+@pytest.mark.parametrize("command", main.commands)
 def test_every_command_has_help(aiperf: Run, command: str) -> None:
     done = aiperf(command, "-h")
     assert done.returncode == 0
     assert f"aiperf-orch.cli {command} [OPTIONS]" in done.stdout or f"{command} [OPTIONS]" in done.stdout
+    assert all(f"\n    {line}\n" in done.stdout for line in EXAMPLES[command])
 
 
 def test_version(aiperf: Run) -> None:

@@ -1,4 +1,4 @@
-"""Group of all commands: their order in `--help`, options that each of them has, and errors as messages."""
+"""Group of all commands: `--help` by audience, options that each of them has, and errors as messages."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Final
 import click
 
 from aiperf_orch.commands import messages
+from aiperf_orch.commands.audiences import AUDIENCES
 from aiperf_orch.commands.escaped_output import visible_streams
 from aiperf_orch.commands.examples import EXAMPLES
 from aiperf_orch.util.encoding import enter_utf8_mode, make_streams_lenient, open_missing_streams
@@ -18,10 +19,11 @@ from aiperf_orch.util.text import visible
 
 _log: Final = logging.getLogger(__name__)
 _LOGGING: Final = "aiperf_orch.logging"
+_MARGIN: Final = 6  # columns before and between the columns of a list, as click has them
 
 
 class Commands(click.Group):
-    """Lists commands in the order of their declaration, and turns errors of the program into one message."""
+    """Lists commands by audience, and turns errors of the program into one message."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -37,8 +39,18 @@ class Commands(click.Group):
         super().add_command(cmd, name)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
-        """Names of the commands in the order of their declaration."""
-        return list(self.commands)
+        """Names of the commands in the order of `--help`."""
+        return [name for names in AUDIENCES.values() for name in names]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  click's
+        """Write a section of commands for each audience, with the same columns."""
+        width = max(map(len, self.commands))
+        room = formatter.width - width - _MARGIN
+        for title, names in AUDIENCES.items():
+            with formatter.section(title):
+                formatter.write_dl(
+                    [(name.ljust(width), self.commands[name].get_short_help_str(room)) for name in names]
+                )
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run a command; paths may be of any bytes."""

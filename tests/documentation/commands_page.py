@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import click
 
 from aiperf_orch.cli import main
+from aiperf_orch.commands.audiences import AUDIENCES
 from aiperf_orch.commands.examples import EXAMPLES
 from documentation.markdown import block, code, page, table, words
 
@@ -55,18 +56,20 @@ def commands_page() -> str:
     context = click.Context(main, info_name="aiperf-orch")
     parts = [
         "`aiperf-orch COMMAND --help` prints the same of one command.",
-        table(
-            ("command", "purpose"),
-            ((f"[`aiperf-orch {name}`](#{name})", _purpose(command)) for name, command in main.commands.items()),
-        ),
+        *(_list_of(title, names) for title, names in AUDIENCES.items()),
         "## All commands",
         _options([option for option in main.params if _is_shared(option)], context),
         _OUTPUT,
         table(("exit status", "meaning"), ((code(status), text) for status, text in EXIT_STATUSES.items())),
     ]
-    for name, command in main.commands.items():
-        parts += _section(name, command, context)
+    for name in main.list_commands(context):
+        parts += _section(name, main.commands[name], context)
     return page("Commands", *parts)
+
+
+def _list_of(title: str, names: Sequence[str]) -> str:
+    rows = ((f"[`aiperf-orch {name}`](#{name})", _purpose(main.commands[name])) for name in names)
+    return table((title, "purpose"), rows)
 
 
 def _section(name: str, command: click.Command, parent: click.Context) -> list[str]:

@@ -40,7 +40,7 @@ def test_documents_show_commands() -> None:
 
 @pytest.mark.unit
 def test_every_command_has_an_example() -> None:
-    assert list(EXAMPLES) == list(main.commands)
+    assert set(EXAMPLES) == set(main.commands)
 
 
 @pytest.mark.unit
