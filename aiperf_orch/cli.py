@@ -18,6 +18,7 @@ from aiperf_orch.cli_node import bench_node
 from aiperf_orch.commands import options
 from aiperf_orch.commands.command_group import Commands
 from aiperf_orch.commands.command_output import finish
+from aiperf_orch.commands.completed_words import campaign_directories
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -57,7 +58,12 @@ for _command in cli_planning.COMMANDS:
 
 @main.command()
 @click.argument("site", type=click.Path(path_type=Path), required=False)
-@click.option("--campaign-dir", type=click.Path(path_type=Path), help="Directory of the campaign, new or existing.")
+@click.option(
+    "--campaign-dir",
+    type=click.Path(path_type=Path),
+    shell_complete=campaign_directories,
+    help="Directory of the campaign, new or existing.",
+)
 @options.DURATION
 @options.CONCURRENCY
 @click.option("--max-trials", metavar="N", help="End after this number of trials.")

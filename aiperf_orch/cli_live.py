@@ -9,11 +9,12 @@ import click
 
 from aiperf_orch.commands import options
 from aiperf_orch.commands.command_output import finish
+from aiperf_orch.commands.completed_words import changeable_assignments
 
 
 @click.command(name="set")
 @options.CAMPAIGN_DIR
-@click.argument("assignments", nargs=-1, required=True, metavar="KEY=VALUE...")
+@click.argument("assignments", nargs=-1, required=True, metavar="KEY=VALUE...", shell_complete=changeable_assignments)
 @options.TAKE_OVER
 def set_settings(campaign_dir: Path, assignments: tuple[str, ...], take_over: bool) -> None:
     """Change settings of a campaign that has begun, for example concurrency=16 partition=gpu.

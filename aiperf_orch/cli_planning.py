@@ -9,10 +9,11 @@ import click
 
 from aiperf_orch.commands import options
 from aiperf_orch.commands.command_output import finish
+from aiperf_orch.commands.completed_words import campaign_directories, setting_names
 
 
 @click.command()
-@click.argument("key", metavar="KEY")
+@click.argument("key", metavar="KEY", shell_complete=setting_names)
 @click.argument("site", type=click.Path(path_type=Path), required=False)
 def explain(key: str, site: Path | None) -> None:
     """Explain a setting, and where SITE sets it.
@@ -28,8 +29,27 @@ def explain(key: str, site: Path | None) -> None:
 
 
 @click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(ctx: click.Context, shell: str) -> None:
+    """Print the script with which a shell completes commands.
+
+    It completes commands, options, campaign directories, and the keys of --set, set and explain. Write it to a file,
+    and let ~/.bashrc source it (`. ~/.aiperf-orch.bash`), or ~/.zshrc after compinit; fish finds it itself.
+    """
+    from aiperf_orch.commands.completion import completion_script
+
+    finish(completion_script(shell, ctx.find_root().command))
+
+
+@click.command()
 @options.SITE
-@click.option("--campaign-dir", type=click.Path(path_type=Path), help="Directory that the campaign would have.")
+@click.option(
+    "--campaign-dir",
+    type=click.Path(path_type=Path),
+    shell_complete=campaign_directories,
+    help="Directory that the campaign would have.",
+)
 @options.DURATION
 @options.CONCURRENCY
 @options.SET
@@ -125,4 +145,4 @@ def plan(
     finish(found)
 
 
-COMMANDS: Final = (explain, check, plan)
+COMMANDS: Final = (explain, completion, check, plan)

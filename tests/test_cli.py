@@ -22,7 +22,7 @@ from aiperf_orch.records.journal import Finished
 Run = Callable[..., subprocess.CompletedProcess[str]]
 _FAILED, _WRONG_USE, _NOT_FINISHED = 1, 2, 4
 _COMMANDS = {
-    "Set up a site": ["init", "explain", "check", "bench-node", "render", "plan"],
+    "Set up a site": ["init", "explain", "check", "bench-node", "render", "plan", "completion"],
     "Run a campaign": ["run", "tick", "stop", "set", "drain", "agent", "trial"],
     "Watch a campaign": ["status", "log"],
     "Results": ["score", "report", "package", "mail", "scaling", "compare", "ops"],

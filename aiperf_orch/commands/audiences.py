@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 AUDIENCES: Final[Mapping[str, tuple[str, ...]]] = {
-    "Set up a site": ("init", "explain", "check", "bench-node", "render", "plan"),
+    "Set up a site": ("init", "explain", "check", "bench-node", "render", "plan", "completion"),
     "Run a campaign": ("run", "tick", "stop", "set", "drain", "agent", "trial"),
     "Watch a campaign": ("status", "log"),
     "Results": ("score", "report", "package", "mail", "scaling", "compare", "ops"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -11,6 +12,7 @@ import click
 
 from aiperf_orch.commands import messages
 from aiperf_orch.commands.audiences import AUDIENCES
+from aiperf_orch.commands.completed_words import VARIABLE
 from aiperf_orch.commands.escaped_output import visible_streams
 from aiperf_orch.commands.examples import EXAMPLES
 from aiperf_orch.util.encoding import enter_utf8_mode, make_streams_lenient, open_missing_streams
@@ -58,6 +60,10 @@ class Commands(click.Group):
         if not args and not kwargs:  # the whole program, not a test
             enter_utf8_mode()
         make_streams_lenient()
+        if VARIABLE in os.environ:
+            from aiperf_orch.commands.completion import register
+
+            register()
         with visible_streams():
             messages.configure()
             return super().main(*args, **kwargs)

@@ -8,6 +8,11 @@ from typing import Final
 EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     "init": ("aiperf-orch init --output site.yaml",),
     "explain": ("aiperf-orch explain campaign.duration", "aiperf-orch explain scheduler.memory site.yaml"),
+    "completion": (
+        "aiperf-orch completion bash > ~/.aiperf-orch.bash",
+        "aiperf-orch completion zsh > ~/.aiperf-orch.zsh",
+        "aiperf-orch completion fish > ~/.config/fish/completions/aiperf-orch.fish",
+    ),
     "check": (
         "aiperf-orch check site.yaml --duration 12h --concurrency 512",
         "aiperf-orch check site.yaml --every-node --wait 10m",

@@ -7,14 +7,21 @@ from typing import Final
 
 import click
 
-CAMPAIGN_DIR: Final = click.argument("campaign_dir", type=click.Path(path_type=Path))
-OPTIONAL_CAMPAIGN_DIR: Final = click.argument("campaign_dir", type=click.Path(path_type=Path), required=False)
+from aiperf_orch.commands.completed_words import campaign_directories, setting_assignments
+
+CAMPAIGN_DIR: Final = click.argument(
+    "campaign_dir", type=click.Path(path_type=Path), shell_complete=campaign_directories
+)
+OPTIONAL_CAMPAIGN_DIR: Final = click.argument(
+    "campaign_dir", type=click.Path(path_type=Path), required=False, shell_complete=campaign_directories
+)
 SITE: Final = click.argument("site", type=click.Path(path_type=Path))
 SET: Final = click.option(
     "--set",
     "assignments",
     multiple=True,
     metavar="KEY=VALUE",
+    shell_complete=setting_assignments,
     help="Change any setting, for example campaign.duration=2h.",
 )
 DURATION: Final = click.option(

@@ -81,6 +81,13 @@ def all_settings() -> list[SettingFacts]:
     return sorted(merged, key=lambda facts: order.index(facts.key))
 
 
+def setting_keys() -> list[str]:
+    """The dotted key of each setting, without those of parts with keys."""
+    parts = [section for section, _, _ in _PARTS]
+    keys = [f"{section}.{key}" for section, model, _ in models_with_settings() for key in model.model_fields]
+    return [key for key in dict.fromkeys(keys) if key not in parts]
+
+
 def type_of(model: type[BaseModel], key: str, quote: Quote = str) -> str:
     """The type and the bounds of a setting's values in words.
 

@@ -26,6 +26,7 @@ _GUIDES: Final[Mapping[str, str]] = {
     "init": "[Slurm](../guides/slurm.md), [PBS](../guides/pbs.md), "
     "[questionnaire](../guides/committee.md#questionnaire)",
     "explain": "[The site file](../guides/site-file.md)",
+    "completion": "[Shell completion](../guides/running.md#shell-completion)",
     "run": "[Run, stop and resume](../guides/running.md)",
     "tick": "[Run, stop and resume](../guides/running.md)",
     "status": "[Status](../guides/running.md#status)",
