@@ -167,7 +167,9 @@ def score(campaign_dir: Path, form: str) -> None:
 
 @main.command()
 @options.CAMPAIGN_DIR
-@click.option("--output", type=click.Path(path_type=Path), help="File to write; default: report.html of the campaign.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="File to write; default: report.html of the campaign."
+)
 def report(campaign_dir: Path, output: Path | None) -> None:
     """Write a campaign's report.html again."""
     from aiperf_orch.commands.report import write_report_again
@@ -177,7 +179,9 @@ def report(campaign_dir: Path, output: Path | None) -> None:
 
 @main.command()
 @options.CAMPAIGN_DIR
-@click.option("--output", required=True, type=click.Path(path_type=Path), metavar="FILE.tar.gz", help="File to write.")
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), metavar="FILE.tar.gz", help="File to write."
+)
 @options.PSEUDONYMS
 @click.option("--weights", is_flag=True, help="Add the weights of the lowest error, for `evaluate`.")
 @click.option(
@@ -234,7 +238,7 @@ def package(
     help="Attach no larger package; its SHA-256 stands in the text instead.",
 )
 @options.PSEUDONYMS
-@click.option("--yes", is_flag=True, help="Send without asking.")
+@click.option("-y", "--yes", is_flag=True, help="Send without asking.")
 def mail(
     campaign_dir: Path | None,
     recipients: tuple[str, ...],

@@ -96,6 +96,7 @@ def evaluate(package: Path, data: Path | None, form: str) -> None:
     "--timeout", default="15m", show_default=True, metavar="TIME", help="Maximum time for the check of one file."
 )
 @click.option(
+    "-o",
     "--output",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
@@ -129,7 +130,7 @@ def rank(
     type=click.Choice(["accelerators", "nodes", "concurrency"]),
     help="Unit of size; default: the first one that all campaigns state and in which they differ.",
 )
-@click.option("--output", type=click.Path(path_type=Path), help="File of a figure: .html, .svg, .png or .pdf.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="File of a figure: .html, .svg, .png or .pdf.")
 @click.option("--allow-differences", is_flag=True, help="Compare campaigns with different settings, with a note.")
 @options.FORMAT
 def scaling(
@@ -146,7 +147,9 @@ def scaling(
 
 @click.command()
 @click.argument("campaigns", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--output", type=click.Path(path_type=Path), metavar="FILE.html", help="Write a page instead of text.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE.html", help="Write a page instead of text."
+)
 def compare(campaigns: tuple[Path, ...], output: Path | None) -> None:
     """Compare campaigns side by side, and the factors of their scores.
 

@@ -113,7 +113,7 @@ def check(
 @click.argument("campaigns", nargs=-1, type=click.Path(path_type=Path))
 @options.SET
 @click.option(
-    "--output", type=click.Path(path_type=Path), metavar="FILE.json", help="Write the plan, for `run --plan`."
+    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE.json", help="Write the plan, for `run --plan`."
 )
 @options.TABLE_OR_JSON
 def plan(

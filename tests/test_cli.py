@@ -121,8 +121,12 @@ def test_wrong_use_is_status_2(aiperf: Run, arguments: list[str], message: str) 
             "--seed: campaign.seed: must be a whole number, not 'x'; for example --seed 0\n"
             "--set search.betta: search.betta: unknown key; did you mean beta?",
         ),
-        ("", ["--concurrency", "0"], "--concurrency: campaign.concurrency: must be greater than or equal to 1, not 0"),
-        ("", ["--duration", "12"], "--duration: campaign.duration: '12' is not a duration such as"),
+        (
+            "{}",
+            ["--concurrency", "0"],
+            "--concurrency: campaign.concurrency: must be greater than or equal to 1, not 0",
+        ),
+        ("{}", ["--duration", "12"], "--duration: campaign.duration: '12' is not a duration such as"),
         ("campaign: [\n", [], "site.yaml:2:1: not valid YAML: "),
         ("- a\n", [], "site.yaml: a site file is a mapping of sections"),
         ("a: !!python/object/apply:os._exit [7]\n", [], "site.yaml:1: a: unknown key"),
@@ -177,7 +181,7 @@ def test_other_settings_are_refused(refused: Callable[..., str], over: Any, cont
     before = contents(over.path)
     error = refused(_WRONG_USE, *_go_on(over, "--duration", "2h"))
     assert f"{over.path}: this campaign was made with other settings:\n" in error
-    assert "  campaign.duration: '3600s' there, '7200s' now\n" in error
+    assert "  campaign.duration: 1h there, 2h now (--duration)\n" in error
     assert contents(over.path) == before
 
 

@@ -151,8 +151,12 @@ class CampaignDirectory(Layout):
 
         return retry_transient(has_config)
 
-    def check_same_settings(self, settings: SiteSettings) -> None:
+    def check_same_settings(self, settings: SiteSettings, origins: Mapping[str, str] | None = None) -> None:
         """Refuse to continue with settings other than those in force; values before a change are accepted, too.
+
+        Args:
+            settings: The settings of the site file and the command line.
+            origins: Key -> where its value comes from, for the message.
 
         Raises:
             UsageError: listing the settings that differ, and how those are changed that may change.
@@ -161,7 +165,7 @@ class CampaignDirectory(Layout):
         changed = different_keys(self.config.settings, given) & different_keys(self.settings, given)
         if not changed:
             return
-        listing = "\n".join(f"  {line}" for line in differences(self.settings, given, changed))
+        listing = "\n".join(f"  {line}" for line in differences(self.settings, given, changed, origins))
         may_change = sorted(key for key in changed if key in CHANGEABLE)
         advice = "give the same settings, or another --campaign-dir"
         if may_change:

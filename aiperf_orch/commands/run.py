@@ -177,7 +177,7 @@ def _check_before_start(loaded: LoadedSettings, campaign_dir: Path | None) -> Ca
     if campaign_dir is None or not exists:
         return None
     directory = CampaignDirectory.open(campaign_dir)
-    directory.check_same_settings(loaded.settings)
+    directory.check_same_settings(loaded.settings, loaded.origins)
     return directory
 
 

@@ -14,7 +14,7 @@ from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.committee.submission import ResultRow, read_submission
 from aiperf_orch.results.result import compute_result
 from aiperf_orch.results.tables import result_row
-from aiperf_orch.settings.comparison import differences
+from aiperf_orch.settings.comparison import differences, different_keys
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.util.errors import UsageError
 
@@ -207,6 +207,8 @@ def _differences(campaigns: Sequence[Measured]) -> list[str]:
             if getattr(first.row, column) != getattr(other.row, column)
         ]
         if first.settings and other.settings:
-            lines += [line for line in differences(first.settings, other.settings) if not line.startswith(_FREE)]
+            keys = different_keys(first.settings, other.settings)
+            bound = [key for key in keys if not key.startswith(_FREE)]
+            lines += differences(first.settings, other.settings, bound)
         found += [f"{other.path} against {first.path}: {line.replace(' there,', ' before,')}" for line in lines]
     return found

@@ -29,7 +29,7 @@ _ADVICE: Final = (
 
 def signature_of(package: Path) -> Path:
     """Path of the signature of a package, beside the package."""
-    return package.with_name(package.name + ".sig")
+    return package.parent / f"{package.name}.sig"
 
 
 def sign(package: Path, key: Path) -> Path:

@@ -98,16 +98,18 @@ def saved_by_a_spreadsheet(data: bytes) -> str | None:
     )
 
 
-def _directory_cause(path: Path) -> str | None:
-    if Layout(path).lock.exists() or Layout(path).weights_folder.is_dir():
-        return f"is a campaign directory: `aiperf-orch package {path} --output FILE.tar.gz` makes a package of it"
+def _directory_cause(path: Path) -> str:
+    layout = Layout(path)
     manifests = [path / "manifest.json", *sorted(path.glob("*/manifest.json"))[:1]]
-    if any(manifest.is_file() for manifest in manifests):
+    has_run = layout.lock.exists() or layout.weights_folder.is_dir()
+    if not has_run and any(manifest.is_file() for manifest in manifests):
         return (
             "is an unpacked package (some browsers unpack downloads): give the .tar.gz as it was sent; "
             "packing it again gives another file, with another SHA-256 and without its signature"
         )
-    return None
+    if has_run or layout.config_file.is_file():
+        return f"is a campaign directory: `aiperf-orch package {path} --output FILE.tar.gz` makes a package of it"
+    return "is a directory: give the file that `aiperf-orch package CAMPAIGN_DIR --output FILE.tar.gz` makes"
 
 
 def _archive_cause(path: Path, head: bytes) -> str | None:

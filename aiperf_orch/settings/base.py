@@ -162,5 +162,6 @@ CsvText = Annotated[Text, Checked(_no_formula, "^[^=+@-]")]
 Duration = Annotated[
     Seconds, AfterValidator(_positive), Unit("written with it: 90s, 12h, 1h30m, 1-12:00:00 (days first)")
 ]
+Gpus = Annotated[int, Field(ge=1, le=1024)]
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Fraction = Annotated[float, Field(ge=0, le=1)]

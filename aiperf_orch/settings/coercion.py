@@ -1,4 +1,4 @@
-"""Values of the wrong type whose meaning is clear: a number where a name belongs is its text as it was written."""
+"""Wrong values whose meaning is clear: a number where a name belongs is its text as it was written, 0 GPUs are none."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from aiperf_orch.settings.yaml_text import Key
 
 _WHOLE: Final = re.compile(r"[-+]?[0-9]{1,40}(?:_[0-9]{1,40}){0,9}")  # in quotes, or as 1_000
 _DECIMAL: Final = re.compile(r"[-+]?[0-9]{0,20}\.?[0-9]{1,20}(?:[eE][-+]?[0-9]{1,3})?")
+_GPUS: Final = (("scheduler", "gpus_per_node"), ("scheduler", "gpus"))
+_GPUS_OF_NODE: Final = ("scheduler", "allocations", "gpus_per_node")
 _TRUTH: Final = {"yes": True, "on": True, "true": True, "no": False, "off": False, "false": False}
 
 
@@ -26,7 +28,9 @@ def validated(data: dict[str, Any], texts: Mapping[Key, str]) -> SiteSettings:
     Raises:
         ValidationError: for all that is wrong and whose meaning is not clear.
     """
-    for _ in range(2):  # the keys of a scheduler are validated only when its kind is understood
+    for _ in range(
+        3
+    ):  # a text in place of a number is 0, and the keys of a scheduler are validated only when its kind is understood
         try:
             return SiteSettings.model_validate(data)
         except ValidationError as error:
@@ -49,13 +53,20 @@ def _replace(data: dict[str, Any], texts: Mapping[Key, str], error: Any) -> bool
     if error["type"] == "union_tag_invalid":
         key = (*key, "kind")
     meant = _meant(error, texts.get(key))
-    if meant is None:
+    if meant is None and not _is_none(data, key, error):
         return False
     target: Any = data
     for part in key[:-1]:
         target = target[part]
     target[key[-1]] = meant
     return True
+
+
+def _is_none(data: dict[str, Any], key: Key, error: Any) -> bool:
+    """Whether a value is 0 GPUs. Those of an allocation's node are none only where its trials have none, too."""
+    if error["type"] != "greater_than_equal" or error["input"] != 0:
+        return False
+    return key in _GPUS or (key == _GPUS_OF_NODE and not any(data["scheduler"].get(own) for _, own in _GPUS))
 
 
 def _meant(error: Any, text: str | None) -> Any:

@@ -6,6 +6,7 @@ that every setting has an example that is valid.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from typing import Any, Final
@@ -79,6 +80,7 @@ _EXAMPLES: Final[Mapping[str, Any]] = {
     "network.max_memory": 70.0,
     "search.first_batch_size": 128,
 }
+_NAMES: Final = ("modules",)  # lists of names, which have neither blanks nor commas
 _MAX_SHOWN: Final = 60  # characters of a given value
 _OF_A_SCHEDULER: Final[Mapping[str, Mapping[str, Any]]] = {
     "slurm": {
@@ -106,7 +108,7 @@ def example(location: Sequence[str | int], kind: str | None = None, value: Any =
     found = _of(keys, kind or "local")
     is_texts = isinstance(found, list) and all(isinstance(item, str) for item in found)
     if is_texts and isinstance(value, str) and 0 < len(value) <= _MAX_SHOWN and len(keys) == len(location):
-        found = [value]
+        found = re.split(r"[,\s]+", value) if keys[-1] in _NAMES else [value]
     return as_text(found)
 
 

@@ -12,8 +12,9 @@ from pydantic import BaseModel, ValidationError
 from aiperf_orch.settings.base import ADVANCED, advanced_keys
 from aiperf_orch.settings.coercion import key_of
 from aiperf_orch.settings.comparison import flatten
-from aiperf_orch.settings.examples import example
+from aiperf_orch.settings.examples import as_text, example
 from aiperf_orch.settings.models import SCHEDULERS, SiteSettings
+from aiperf_orch.settings.setting_facts import type_of, unit_of
 from aiperf_orch.settings.site_document import Document
 from aiperf_orch.settings.yaml_text import Key
 from aiperf_orch.util.errors import UsageError
@@ -25,6 +26,7 @@ _WORDING: Final = (
     ("a valid boolean", "true or false"),
     ("a valid string", "text"),
     ("a valid list", "a list"),
+    ("a valid number", "a number"),
     ("List should have", "must have"),
     ("String should have", "must have"),
     (" after validation", ""),
@@ -44,7 +46,7 @@ def _explain(error: Any, document: Document) -> str:
     if not location:  # about several sections: the message begins with the key
         dotted, _, message = str(error["ctx"]["error"]).partition(": ")
         return f"{document.origin(tuple(dotted.split('.'))[:1])}: {dotted}: {message}"
-    message = _wrong(error)
+    message = _wrong(error, _model_at(location[:-1], kind), str(location[-1]))
     if error["type"] == "union_tag_invalid":
         location = (*location, "kind")
     elif error["type"] == "value_error" and (named := _named_key(message, location, kind)):
@@ -65,8 +67,8 @@ def _named_key(message: str, location: Key, kind: str | None) -> Key | None:
     return parts if parts[0] in _keys_in(location, kind) else None
 
 
-def _wrong(error: Any) -> str:
-    """What is wrong with a value."""
+def _wrong(error: Any, section: type[BaseModel] | None, key: str) -> str:
+    """What is wrong with the value of a key; an item of a list has no section."""
     match error["type"]:
         case "union_tag_invalid":
             return f"must be one of {', '.join(SCHEDULERS)}, not {error['input'].get('kind')!r:.60}"
@@ -81,7 +83,19 @@ def _wrong(error: Any) -> str:
     message = str(error["msg"])
     for theirs, ours in _WORDING:
         message = message.replace(theirs, ours)
-    return f"{message}, not {error['input']!r:.60}"
+    if section and error["type"] == "float_type" and (unit := unit_of(section.model_fields[key])):
+        message += f" in {unit}"
+    if section and error["type"] == "list_type":
+        message = f"must be a {type_of(section, key)}"
+    if error["type"] in ("too_short", "too_long"):  # pydantic names the number of items
+        return message
+    return f"{message}, but the key has no value" if error["input"] is None else f"{message}, not {_shown(error)}"
+
+
+def _shown(error: Any) -> str:
+    """A refused value: a text in quotes, any other as YAML has it."""
+    value = error["input"]
+    return f"{value!r:.60}" if isinstance(value, str) else f"{as_text(value):.60}"
 
 
 def _hint(location: Key, kind: str | None) -> str:

@@ -61,6 +61,7 @@ Remark = Annotated[
 ]
 """Free text in a directive: no quotes, no backslash."""
 
+_LARGE: Final = 4096  # a number without a unit from here on is no number of gigabytes
 _AMOUNT: Final = re.compile(r"([1-9][0-9]{0,8}) ?([KMGTkmgt])(?:[Ii]?[Bb])?")  # of 1024 bytes, also as GB
 
 
@@ -88,7 +89,8 @@ def _with_units(text: str, *units: str) -> str:
     number = text.strip()
     if not re.fullmatch(r"[1-9][0-9]{0,8}", number):
         return ""
-    return f"; did you mean {' or '.join(number + unit for unit in units)}?"
+    likely = units if int(number) < _LARGE else units[-1:]
+    return f"; did you mean {' or '.join(number + unit for unit in likely)}?"
 
 
 Memory = Annotated[

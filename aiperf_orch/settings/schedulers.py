@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from aiperf_orch.settings.allocations import AllocationSettings, slots_of_node
-from aiperf_orch.settings.base import PRIVATE, Advanced, Count, Duration, Section, Text, matching
+from aiperf_orch.settings.base import PRIVATE, Advanced, Count, Duration, Gpus, Section, Text, matching
 from aiperf_orch.settings.scheduler_texts import (
     Chunk,
     CodeLine,
@@ -287,7 +287,7 @@ class SlurmSettings(ClusterSettings):
     memory: Memory | None = Field(
         None, description="memory on each node, such as 64G; 0 is all of a node's; by default Slurm's"
     )
-    gpus_per_node: Annotated[int, Field(ge=1, le=1024)] | None = Field(None, description="GPUs on each node of a trial")
+    gpus_per_node: Gpus | None = Field(None, description="GPUs on each node of a trial; 0 is none")
     gpu_type: Word | None = Field(None, description="type of these GPUs, as Slurm names it")
     gpu_option: Advanced[Literal["gres", "gpus-per-node"]] = Field(
         "gres", description="option of sbatch that requests GPUs"
@@ -339,7 +339,7 @@ class PbsSettings(ClusterSettings):
     queue: Word | None = Field(None, description="queue of the jobs; by default that of PBS")
     project: Advanced[Word | None] = Field(None, description="project of the jobs", json_schema_extra=PRIVATE)
     cpus: Annotated[int, Field(ge=1, le=100_000)] = Field(1, description="cores (ncpus) on each node of a trial")
-    gpus: Annotated[int, Field(ge=1, le=1024)] | None = Field(None, description="GPUs (ngpus) on each node of a trial")
+    gpus: Gpus | None = Field(None, description="GPUs (ngpus) on each node of a trial; 0 is none")
     memory: PbsMemory | None = Field(None, description="memory on each node of a trial, such as 64gb")
     chunk: Advanced[Chunk | None] = Field(
         None, description="further resources that a node must have, such as model=milan:bigmem=True"

@@ -17,6 +17,9 @@ from aiperf_orch.settings.yaml_text import Key, parse_yaml
 from aiperf_orch.util.errors import UsageError
 
 _MAX_BYTES: Final = 1 << 16
+_FIRST_LINES: Final = (
+    "give at least the scheduler, for example scheduler: {kind: slurm}; `aiperf-orch init` drafts a site file"
+)
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,8 @@ class Document:
         """
         texts: dict[Key, str] = {}
         data, lines = parse_yaml(_text_of(path), str(path), texts)
-        data = {} if data is None else data
+        if data is None:
+            raise UsageError(f"{path}: is empty, or has only comments: {_FIRST_LINES}")
         if not isinstance(data, dict):
             raise UsageError(f"{path}: a site file is a mapping of sections ({', '.join(SiteSettings.model_fields)})")
         document = cls(path, data, {key: f"{path}:{line}" for key, line in lines.items()}, texts)

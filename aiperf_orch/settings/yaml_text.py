@@ -14,6 +14,7 @@ from aiperf_orch.util.errors import UsageError
 
 _MAX_NODES: Final = 10_000  # an alias counts as often as it is used
 _MAX_NUMBER: Final = 100  # characters
+_TAB: Final = "a tab stands here: use blanks, of which YAML's indentation consists"
 Key = tuple[str | int, ...]
 
 
@@ -40,7 +41,8 @@ def parse_yaml(text: str, name: str, texts: dict[Key, str] | None = None) -> tup
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
-        raise UsageError(f"{where}: not valid YAML: {error.problem}") from None
+        problem = _TAB if error.problem and r"'\t'" in error.problem else error.problem
+        raise UsageError(f"{where}: not valid YAML: {problem}") from None
     except yaml.YAMLError as error:
         raise UsageError(f"{name}: not valid YAML: {error}") from None
     except RecursionError:

@@ -212,7 +212,7 @@ def test_other_settings_are_refused_with_the_differences(tmp_path: Path) -> None
     with pytest.raises(UsageError) as caught:
         made.check_same_settings(other)
     assert str(caught.value).splitlines()[1:3] == [
-        "  campaign.duration: '43200s' there, '7200s' now",
+        "  campaign.duration: 12h there, 2h now",
         "  campaign.seed: 0 there, 3 now",
     ]
 
@@ -301,5 +301,5 @@ def test_an_older_campaign_is_continued_with_its_site_file(tmp_path: Path) -> No
     made.config_file.write_text(re.sub(r"(?m)^version: .*", "version: 1", text))
     older = CampaignDirectory.open(tmp_path / "c")
     older.check_same_settings(SiteSettings())
-    with pytest.raises(UsageError, match=r"scheduler\.job_per_trial: True there, False now"):
+    with pytest.raises(UsageError, match=r"scheduler\.advanced\.job_per_trial: true there, false now"):
         older.check_same_settings(SiteSettings.model_validate({"scheduler": {"job_per_trial": False}}))

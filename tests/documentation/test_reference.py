@@ -79,3 +79,10 @@ def test_each_status_of_a_ranking_is_explained() -> None:
     guide = (ROOT / "docs" / "guides" / "committee.md").read_text(encoding="utf-8")
     for status in [*(each.value for each in Status), NOT_SENT]:
         assert f"| `{status}` |" in guide
+
+
+@pytest.mark.parametrize("name", main.commands)
+def test_frequent_options_have_the_same_short_form_in_each_command(name: str) -> None:
+    for option in main.commands[name].params:
+        for long, short in (("--output", "-o"), ("--yes", "-y")):
+            assert (long in option.opts) == (short in option.opts), f"{name}: {long}"

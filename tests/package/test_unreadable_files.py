@@ -25,6 +25,7 @@ from aiperf_orch.committee.entries import Status
 from aiperf_orch.committee.ranking import rank
 from aiperf_orch.committee.submission import read_submission
 from aiperf_orch.package.signature import sign
+from aiperf_orch.package.unreadable_files import likely_cause
 from aiperf_orch.package.verify import verify
 from aiperf_orch.results.result import compute_result
 from aiperf_orch.results.tables import write_tables
@@ -101,7 +102,16 @@ def test_directories_are_diagnosed(
         done = aiperf(command, "unpacked")
         assert done.returncode == status
         assert "unpacked: cannot be read: it is an unpacked package (some browsers unpack downloads)" in done.stderr
-        assert "is a campaign directory: `aiperf-orch package " in aiperf(command, true_campaign.path).stderr
+        packing = f"it is a campaign directory: `aiperf-orch package {true_campaign.path} --output FILE.tar.gz` makes"
+        assert packing in aiperf(command, true_campaign.path).stderr
+        for folder in (".", tmp_path):
+            message = f"{folder}: cannot be read: it is a directory: give the file that `aiperf-orch package "
+            assert message in aiperf(command, folder, cwd=tmp_path.parent if folder == "." else tmp_path).stderr
+
+
+def test_a_campaign_that_has_not_run_is_diagnosed_as_one(tmp_path: Path) -> None:
+    (tmp_path / "campaign.yaml").touch()
+    assert str(likely_cause(tmp_path)).startswith("is a campaign directory: ")
 
 
 # tables

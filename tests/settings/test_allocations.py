@@ -173,7 +173,7 @@ def test_a_difference_names_the_key_of_the_part(load: Load) -> None:
         "scheduler.allocations.nodes: 64 there, 32 now"
     ]
     added = differences(load("scheduler.allocations=null").settings, load().settings)
-    assert "scheduler.allocations.nodes: None there, 64 now" in added
+    assert "scheduler.allocations.nodes: not set there, 64 now" in added
 
 
 def test_allocations_written_as_a_site_file_are_read_back(load: Load) -> None:

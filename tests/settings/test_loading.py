@@ -69,9 +69,15 @@ def test_one_packaged_file_is_for_a_single_machine() -> None:
     assert "local.yaml" in [path.name for path in _packaged()]
 
 
-@pytest.mark.parametrize("text", ["", "# nothing\n", "---\n", "null\n", "{}"])
-def test_an_empty_file_is_all_defaults(load: Callable[..., LoadedSettings], text: str) -> None:
-    assert load(text) == LoadedSettings(SiteSettings(), {})
+def test_an_empty_mapping_is_all_defaults(load: Callable[..., LoadedSettings]) -> None:
+    assert load("{}") == LoadedSettings(SiteSettings(), {})
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "---\n", "null\n"])
+def test_an_empty_file_is_refused(fault: Callable[..., str], text: str) -> None:
+    """It is what a copy leaves on a full disk; options of the command line do not make it a site file."""
+    for assignments in ([], ["campaign.seed=1"]):
+        assert fault(text, *assignments).startswith("SITE: is empty, or has only comments: give at least the scheduler")
 
 
 def test_every_value_has_its_origin(load: Callable[..., LoadedSettings], site: Path) -> None:
@@ -184,10 +190,13 @@ def test_a_leading_zero_does_not_mean_octal(load: Callable[..., LoadedSettings])
             "campaign:\n",
             "SITE:1: campaign: a section with keys is expected, not None; for example campaign: {duration: 12h}",
         ),
-        ("scheduler: {setup: ls}", "SITE:1: scheduler.setup: must be a list, not 'ls'; for example setup: [ls]"),
+        (
+            "scheduler: {setup: ls}",
+            "SITE:1: scheduler.setup: must be a list of text, not 'ls'; for example setup: [ls]",
+        ),
         (
             "scheduler:\n  setup:\n    - a\n    - [b]\n",
-            "SITE:2: scheduler.setup.1: must be text, not ['b']; for example setup: [source /shared/aiperf/env.sh]",
+            "SITE:2: scheduler.setup.1: must be text, not [b]; for example setup: [source /shared/aiperf/env.sh]",
         ),
         (
             "scheduler:\n  kind: slurn\n",
@@ -319,7 +328,7 @@ def _bomb(depth: int) -> str:
         ("campaign: {seed: 0x" + "f" * 9000 + "}", "SITE:1: campaign.seed: a number that is too long"),
         ("campaign: {seed: 1" + "0" * 60 + "}", "SITE:1: campaign.seed: must be less than 9223372036854775808, not"),
         ("search: {beta: 1" + "0" * 5000 + ".0}", "SITE:1: search.beta: a number that is too long"),
-        ("search: {beta: 1e999}", "SITE:1: search.beta: must be a finite number, not inf"),
+        ("search: {beta: 1e999}", "SITE:1: search.beta: must be a finite number, not .inf"),
         ("search: {beta: .nan}", "SITE:1: search.beta: must be"),
         ("a: " + "x" * (1 << 16), "SITE: larger than a settings file can be (65536 bytes)"),
         ("system: {name: '" + "x" * 50_000 + "'}", "SITE:1: system.name: must have at most 200 characters"),
@@ -369,7 +378,8 @@ def test_every_text_is_read_or_refused(text: str) -> None:
         ),
         (
             "campaign.seed=",
-            "--set campaign.seed: campaign.seed: must be a whole number, not None; for example --set campaign.seed=0",
+            "--set campaign.seed: campaign.seed: must be a whole number, but the key has no value; "
+            "for example --set campaign.seed=0",
         ),
         (
             "campaign.duration.hours=3",
@@ -400,7 +410,7 @@ def test_overrides_are_yaml_values(load: Callable[..., LoadedSettings]) -> None:
 
 
 def test_the_last_override_of_a_key_is_used(load: Callable[..., LoadedSettings]) -> None:
-    assert load("", "campaign.seed=1", "campaign.seed=2").settings.campaign.seed == 2
+    assert load("{}", "campaign.seed=1", "campaign.seed=2").settings.campaign.seed == 2
 
 
 def test_an_override_of_a_whole_section_replaces_it(load: Callable[..., LoadedSettings]) -> None:
@@ -431,7 +441,7 @@ def test_advanced_settings_are_read_from_their_part_and_flat(load: Callable[...,
 
 
 @pytest.mark.parametrize("key", ["scheduler.poll_interval", "scheduler.advanced.poll_interval"])
-@pytest.mark.parametrize("text", ["scheduler: {poll_interval: 9s}", "scheduler: {advanced: {poll_interval: 9s}}", ""])
+@pytest.mark.parametrize("text", ["scheduler: {poll_interval: 9s}", "scheduler: {advanced: {poll_interval: 9s}}", "{}"])
 def test_an_override_of_an_advanced_setting_replaces_it(
     load: Callable[..., LoadedSettings], text: str, key: str
 ) -> None:
@@ -445,7 +455,7 @@ def test_an_override_may_be_a_whole_part(load: Callable[..., LoadedSettings]) ->
         loaded = load(text, "scheduler.advanced={poll_interval: 7s}")
         assert (loaded.settings.scheduler.poll_interval, loaded.settings.scheduler.stop_grace) == (7, 3)
         assert loaded.origins["scheduler.poll_interval"] == "--set scheduler.advanced"
-    assert load("", "scheduler={advanced: {poll_interval: 7s}}").settings.scheduler.poll_interval == 7
+    assert load("{}", "scheduler={advanced: {poll_interval: 7s}}").settings.scheduler.poll_interval == 7
     nested = load("training: {simulated: {failure_rate: 1}}", "training.advanced.simulated.epoch_seconds=0")
     assert nested.settings.training.simulated.model_dump() == {
         "epoch_seconds": 0, "failure_rate": 1, "failure_reason": "TRIAL_ERROR",
@@ -467,7 +477,7 @@ def test_an_override_may_be_a_whole_part(load: Callable[..., LoadedSettings]) ->
             "SITE:3: scheduler.advanced.pol_interval: unknown key; did you mean poll_interval?",
         ),
         (
-            "",
+            "{}",
             ["scheduler.advanced.stop_grace=0s"],
             "--set scheduler.advanced.stop_grace: scheduler.advanced.stop_grace: must be longer than 0 and at most a "
             "year; for example --set scheduler.advanced.stop_grace=15s",
@@ -566,7 +576,7 @@ def test_differences_have_one_line_for_each_key() -> None:
     changed = SiteSettings.model_validate({"campaign": {"duration": "2h"}, "training": {"warmup_epochs": [1]}})
     assert differences(SiteSettings(), SiteSettings()) == []
     assert differences(SiteSettings(), changed) == [
-        "campaign.duration: '43200s' there, '7200s' now",
+        "campaign.duration: 12h there, 2h now",
         "training.warmup_epochs: [15, 30, 45] there, [1] now",
     ]
 
@@ -610,7 +620,7 @@ def test_an_advanced_part_from_the_command_line_replaces_a_nested_value(tmp_path
     ("text", "assignments"),
     [
         ("scheduler: {advanced: {advanced: {poll_interval: 2s}}}\n", []),
-        ("", ["scheduler.advanced.advanced.poll_interval=2s"]),
+        ("{}", ["scheduler.advanced.advanced.poll_interval=2s"]),
     ],
 )
 def test_advanced_has_no_part_advanced(tmp_path: Path, text: str, assignments: list[str]) -> None:

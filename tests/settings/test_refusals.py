@@ -224,3 +224,72 @@ def test_a_name_that_looks_like_a_number_is_read_back(load: Load) -> None:
     frozen = parse_yaml(dump_yaml(chosen.model_dump(mode="json")), "frozen")[0]
     assert SiteSettings.model_validate(frozen) == chosen
     assert chosen.system.name == "12"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("scheduler: {kind: slurm, memory: 64}", "not '64'; did you mean 64G or 64M?; for example memory: 64G"),
+        ("scheduler: {kind: slurm, memory: 64000}", "not '64000'; did you mean 64000M?; for example memory: 64G"),
+        ("scheduler: {kind: pbs, memory: 64000}", "not '64000'; did you mean 64000mb?; for example memory: 64gb"),
+        ("network: {max_memory: 70G}", "must be a number in GiB, not '70G'; for example max_memory: 70.0"),
+        ("search: {beta: high}", "must be a number, not 'high'; for example beta: 0.5"),
+        ("scheduler: {kind: slurm, exclusive: maybe}", "must be true or false, not 'maybe'; for example exclusive: "),
+        ("scheduler: {kind: slurm, exclusive: 1}", "must be true or false, not 1; for example exclusive: false"),
+        ("scheduler: {kind: slurm, exclusive: [true]}", "must be true or false, not [true]; for example exclusive: "),
+        ("scheduler: {kind: slurm, exclusive: }", "must be true or false, but the key has no value; for example "),
+        ("campaign: {seed: true}", "must be a whole number, not true; for example seed: 0"),
+        ("scheduler: {kind: slurm, modules: cuda}", "must be a list of text, not 'cuda'; for example modules: [cuda]"),
+        (
+            "scheduler: {kind: slurm, modules: 'cuda, gcc'}",
+            "must be a list of text, not 'cuda, gcc'; for example modules: [cuda, gcc]",
+        ),
+        ("scheduler: {setup: }", "must be a list of text, but the key has no value; for example setup: ["),
+        (
+            "search: {batch_size: 64}",
+            "must be a list of whole numbers, at least 2, not 64; for example batch_size: [32, 128]",
+        ),
+        ("search: {batch_size: [32]}", "must have at least 2 items, not 1; for example batch_size: [32, 128]"),
+        ("scheduler:\n\tkind: slurm\n", "site.yaml:2:1: not valid YAML: a tab stands here: use blanks"),
+        ("scheduler:\n  kind:\tslurm\n", "site.yaml:2:8: not valid YAML: a tab stands here: use blanks"),
+    ],
+)
+def test_a_message_says_what_is_wanted(load: Load, text: str, message: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        load(text)
+    assert message in str(refused.value)
+
+
+_NODES = "allocations: {nodes: 1, time_limit: 5h, gpus_per_node: 0}"
+
+
+@pytest.mark.parametrize(
+    ("text", "settings"),
+    [
+        ("scheduler: {kind: slurm, gpus_per_node: 0}", "scheduler: {kind: slurm}"),
+        ("scheduler: {kind: slurm, gpus_per_node: '0'}", "scheduler: {kind: slurm}"),
+        ("scheduler: {kind: SLURM, gpus_per_node: '0'}", "scheduler: {kind: slurm}"),
+        ("scheduler: {kind: pbs, gpus: 0}", "scheduler: {kind: pbs}"),
+        (
+            f"scheduler: {{kind: slurm, gpus_per_node: 0, {_NODES}}}",
+            "scheduler: {kind: slurm, allocations: {nodes: 1, time_limit: 5h}}",
+        ),
+    ],
+)
+def test_no_gpus_are_as_if_the_key_were_not_set(load: Load, text: str, settings: str) -> None:
+    assert load(text).settings == load(settings).settings
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "scheduler: {kind: slurm, gpus_per_node: -1}",
+        "scheduler: {kind: slurm, gpus_per_node: false}",
+        "scheduler: {kind: slurm, nodes: 0}",
+        "scheduler: {gpus_per_trial: 0}",  # without the key trials share the GPUs
+        f"scheduler: {{kind: slurm, gpus_per_node: 1, {_NODES}}}",  # without the key a node has those of one trial
+    ],
+)
+def test_other_zeros_are_refused(load: Load, text: str) -> None:
+    with pytest.raises(UsageError):
+        load(text)
