@@ -31,7 +31,7 @@ from aiperf_orch.search.surrogate import Surrogate
 from aiperf_orch.settings.models import SearchSettings
 from aiperf_orch.util.errors import NetworkError
 
-SEARCH_VERSION: Final = 1
+SEARCH_VERSION: Final = 2
 """Version of the search, which the journal names. Raise it with every change after which any campaign could get another
 proposal; tests/search/test_search_version.py finds most of them."""
 _MEMORY_FRACTION: Final = 0.9  # of the estimate for a network that ran out of memory: limit of later proposals
