@@ -20,6 +20,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 SEEDS, EVALUATIONS = range(5000, 5010), 50
+LIMIT = 0.5  # of the distance that mutation leaves: the search leaves 0.37, random children of the best cell 0.59
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ def distance_left(benchmark: ModuleType) -> float:
 
 
 def test_the_search_finds_better_networks_than_mutation_of_the_best(benchmark):
-    assert distance_left(benchmark) < 0.6
+    assert distance_left(benchmark) < LIMIT
 
 
 def unrelated(_surrogate: Surrogate, embedded: EmbeddedNetwork) -> float:
@@ -90,4 +91,4 @@ def equal(_surrogate: Surrogate, _embedded: EmbeddedNetwork) -> float:
 @pytest.mark.parametrize("bound", [unrelated, equal])
 def test_the_comparison_notices_a_surrogate_that_is_ignored(benchmark, monkeypatch, bound):
     monkeypatch.setattr(Surrogate, "bound", bound)
-    assert distance_left(benchmark) > 0.8
+    assert distance_left(benchmark) > LIMIT
