@@ -18,9 +18,10 @@ from typing import Final
 
 import numpy as np
 
-from aiperf_orch.network import counts, morphisms
+from aiperf_orch.network import counts
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.network.morphisms import Edit
+from aiperf_orch.search.space import MORPHISMS, Space
 from aiperf_orch.search.surrogate import EmbeddedNetwork, Surrogate
 from aiperf_orch.util.errors import NetworkError
 
@@ -40,24 +41,26 @@ class Candidate:
         graph: the network after all edits.
         kernel_size: kernel size of the convolutions that further deepening adds.
         edits: edits from the parent's network to `graph`, in order.
+        space: the space of the edits.
     """
 
     parent: int | None
     graph: Graph
     kernel_size: int
     edits: tuple[Edit, ...] = ()
+    space: Space = MORPHISMS
 
     def child(self, edit: Edit) -> Candidate | None:
         """Candidate after one more edit; None if the edit results in an invalid network (too many channels)."""
         try:
-            graph = morphisms.apply(self.graph, edit)
+            graph = self.space.apply(self.graph, edit)
         except NetworkError:
             return None
         return replace(self, graph=graph, edits=(*self.edits, edit), kernel_size=edit.kernel or self.kernel_size)
 
     def random_child(self, generator: np.random.Generator) -> Candidate | None:
         """Candidate after one random edit; None if no edit is possible."""
-        edit = morphisms.random_edit(self.graph, self.kernel_size, generator)
+        edit = self.space.random_edit(self.graph, self.kernel_size, generator)
         return None if edit is None else self.child(edit)
 
 
@@ -166,7 +169,7 @@ def breadth_first(
 ) -> Candidate | None:
     """Search exhaustively for a new network: all edits of the starts, then all edits of their children, and so on.
 
-    Edits only enlarge a network, so networks beyond the limits are not expanded. Networks within the limits that are
+    Networks beyond the limits are not expanded: morphisms only enlarge a network. Networks within the limits that are
     not new were tried before; their number is finite, so the search ends. A sequence of edits may contain several
     kernel sizes; the candidate's is the last one.
 
@@ -184,7 +187,7 @@ def breadth_first(
     visited = {start.graph.hash for start in queue}
     while queue:
         candidate = queue.popleft()
-        edits = _all_edits(candidate.graph, kernel_sizes)
+        edits = candidate.space.all_edits(candidate.graph, kernel_sizes)
         for index in generator.permutation(len(edits)):
             child = candidate.child(edits[index])
             if child is None or not admits(child.graph) or child.graph.hash in visited:
@@ -194,13 +197,3 @@ def breadth_first(
             visited.add(child.graph.hash)
             queue.append(child)
     return None
-
-
-def _all_edits(graph: Graph, kernel_sizes: Sequence[int]) -> list[Edit]:
-    """All edits of a network; only deepening has a kernel size."""
-    return [
-        edit
-        for kind in morphisms.KINDS
-        for kernel in (kernel_sizes if kind == "deeper" else kernel_sizes[:1])
-        for edit in morphisms.candidates(graph, kind, kernel)
-    ]

@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final
 
-from aiperf_orch.network import counts, morphisms
+from aiperf_orch.network import counts
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.network.morphisms import Edit
 from aiperf_orch.records.trial import Hyperparameters
+from aiperf_orch.search.space import MORPHISMS, Space
 
 MAX_OBSERVATIONS: Final = 128  # trials that a model is fitted to: one half are the best, the other half the newest
 _CACHED_GRAPHS: Final = 512
@@ -44,8 +45,9 @@ class Observation:
 class History:
     """All trials, in the order in which they started and ended."""
 
-    def __init__(self, seed_network: Graph) -> None:
+    def __init__(self, seed_network: Graph, space: Space = MORPHISMS) -> None:
         self._seed_network = seed_network
+        self._space = space
         # operations to train -> hashes of the networks that were tried or are running, and of the seed network
         self._tried: dict[int, set[str]] = {counts.count(seed_network).train: {seed_network.hash}}
         self._observations: dict[int, Observation] = {}
@@ -132,7 +134,9 @@ class History:
             ancestor = self._observations[ancestor].parent
         graph = self._seed_network if ancestor is None else self._graphs[ancestor]
         for descendant in reversed(lineage):
-            self._graphs[descendant] = graph = morphisms.apply_all(graph, self._observations[descendant].edits)
+            for edit in self._observations[descendant].edits:
+                graph = self._space.apply(graph, edit)
+            self._graphs[descendant] = graph
         self._graphs.move_to_end(trial)
         while len(self._graphs) > _CACHED_GRAPHS:
             self._graphs.popitem(last=False)

@@ -1,4 +1,7 @@
-"""Hyperparameters of a trial: the first point, then points sampled by TPE (`tpe`) from a bounded set of trials."""
+"""Hyperparameters of a trial: the first point, then points sampled by TPE (`tpe`) from a bounded set of trials.
+
+The kernel size is conditional: only `deeper` has one, so a trial without such an edit says nothing about it.
+"""
 
 from __future__ import annotations
 
@@ -34,14 +37,12 @@ def sample(
     known = [each for each in observations if each.running or each.error is not None]
     if len(known) < STARTUP_TRIALS:
         return random_point(settings, generator)
-    good, bad = _split(known)
+    good_trials, bad_trials = _split(known)
     kernels = settings.kernel_sizes
     kernel = tpe.sample_choice(
-        [kernels.index(point.kernel_size) for point in good if point.kernel_size in kernels],
-        [kernels.index(point.kernel_size) for point in bad if point.kernel_size in kernels],
-        len(kernels),
-        generator,
+        _used_kernels(good_trials, kernels), _used_kernels(bad_trials, kernels), len(kernels), generator
     )
+    good, bad = ([each.hyperparameters for each in trials] for trials in (good_trials, bad_trials))
     dropout = tpe.sample_number(
         [point.dropout for point in good], [point.dropout for point in bad], 0.0, settings.max_dropout, generator
     )
@@ -54,19 +55,18 @@ def sample(
     )
 
 
-def _split(known: Sequence[Observation]) -> tuple[list[Hyperparameters], list[Hyperparameters]]:
-    """Points of the trials with the lowest errors (of equal errors the oldest), and of all others; oldest first."""
-    errors = sorted(each.error for each in known if each.error is not None)
-    wanted = tpe.good_count(len(errors))
-    good: list[Hyperparameters] = []
-    bad: list[Hyperparameters] = []
-    for each in known:
-        is_good = each.error is not None and len(good) < wanted and each.error <= errors[wanted - 1]
-        if is_good:
-            good.append(each.hyperparameters)
-        else:
-            bad.append(each.hyperparameters)
-    return good, bad
+def _used_kernels(trials: Sequence[Observation], kernels: Sequence[int]) -> list[int]:
+    """Indices in `kernels` of the kernel sizes of the trials with an edit that used it."""
+    points = [each.hyperparameters for each in trials if any(edit.kernel for edit in each.edits)]
+    return [kernels.index(point.kernel_size) for point in points if point.kernel_size in kernels]
+
+
+def _split(known: Sequence[Observation]) -> tuple[list[Observation], list[Observation]]:
+    """The trials with the lowest errors (of equal errors the oldest), and all others; oldest first."""
+    ended = [(each.error, index) for index, each in enumerate(known) if each.error is not None]
+    best = {index for _, index in sorted(ended)[: tpe.good_count(len(ended))]}
+    good = [each for index, each in enumerate(known) if index in best]
+    return good, [each for index, each in enumerate(known) if index not in best]
 
 
 def random_point(settings: SearchSettings, generator: np.random.Generator) -> Hyperparameters:

@@ -26,11 +26,12 @@ from aiperf_orch.records.trial import Hyperparameters
 from aiperf_orch.search import hyperparameters as points
 from aiperf_orch.search.candidates import Candidate, GraphTest, anneal, breadth_first, random_descendant
 from aiperf_orch.search.history import History, Observation
+from aiperf_orch.search.space import MORPHISMS, Space
 from aiperf_orch.search.surrogate import Surrogate
 from aiperf_orch.settings.models import SearchSettings
 from aiperf_orch.util.errors import NetworkError
 
-SEARCH_VERSION: Final = 1
+SEARCH_VERSION: Final = 2
 """Version of the search, which the journal names. Raise it with every change after which any campaign could get another
 proposal; tests/search/test_search_version.py finds most of them."""
 _MEMORY_FRACTION: Final = 0.9  # of the estimate for a network that ran out of memory: limit of later proposals
@@ -73,6 +74,7 @@ class Search:
         seed: int,
         concurrency: int,
         keep: int,
+        space: Space = MORPHISMS,
     ) -> None:
         """Create a search without trials.
 
@@ -83,6 +85,7 @@ class Search:
             seed: seed of all randomness, not negative.
             concurrency: number of trials that run at the same time; also the number of trials in a round.
             keep: number of trials, the best ones, that can be parents because their weights are kept.
+            space: edits of networks.
 
         Raises:
             NetworkError: if the seed network exceeds the limits.
@@ -96,7 +99,8 @@ class Search:
         self._seed = seed
         self._concurrency = concurrency
         self._keep = keep
-        self._history = History(seed_network)
+        self._space = space
+        self._history = History(seed_network, space)
         self._surrogate = Surrogate(settings.beta)
         self._learnt_memory: int | None = None  # bytes for the smallest batch that are assumed to fit
 
@@ -176,7 +180,7 @@ class Search:
         number = trial_round(trial, self._concurrency)
         first = points.first_point(self._settings)
         if trial == 0:
-            found, point = Candidate(None, self._seed_network, first.kernel_size), first
+            found, point = self._seed_candidate(None), first
         else:
             generator = np.random.default_rng([self._seed, trial])
             sampled = None
@@ -191,7 +195,7 @@ class Search:
     def _new_candidate(self, point: Hyperparameters | None, generator: np.random.Generator) -> Candidate:
         """A new network within the limits: by annealing from the parents, otherwise by random or exhaustive edits."""
         parents = self._history.best(self._keep)
-        seed = Candidate(None, self._seed_network, (point or points.first_point(self._settings)).kernel_size)
+        seed = self._seed_candidate(point)
         starts = [(error, partial(self._start_candidate, trial, point)) for error, trial in parents]
         tests: list[GraphTest] = [self._limits.admit]
         if self._learnt_memory is not None:
@@ -243,7 +247,11 @@ class Search:
 
     def _start_candidate(self, trial: int, point: Hyperparameters | None) -> Candidate:
         point = point or self._history[trial].hyperparameters
-        return Candidate(trial, self._history.graph(trial), point.kernel_size)
+        return Candidate(trial, self._history.graph(trial), point.kernel_size, space=self._space)
+
+    def _seed_candidate(self, point: Hyperparameters | None) -> Candidate:
+        point = point or points.first_point(self._settings)
+        return Candidate(None, self._seed_network, point.kernel_size, space=self._space)
 
     def _fits_memory(self, graph: Graph) -> bool:
         """Whether a network is within the limits, and smaller than those that ran out of memory."""

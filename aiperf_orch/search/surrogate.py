@@ -75,7 +75,12 @@ class Surrogate:
         return EmbeddedNetwork(vector, _l1_distances(self._vectors, padded(vector, self._vectors.shape[1])))
 
     def update(self, embedded: EmbeddedNetwork, parent: Graph, child: Graph) -> EmbeddedNetwork:
-        """Embed a child that was made by one edit of `parent`, whose embedding is `embedded`; exact, and faster."""
+        """Embed a child that was made by one edit of `parent`, whose embedding is `embedded`; exact, and faster.
+
+        A child that does not name the layers that the edit touched is embedded from all its layers.
+        """
+        if not child.touched:
+            return self.embed(child)
         delta = self._features.delta(parent, child)
         vector = self._features.apply(embedded.vector, delta)
         self._vectors = padded(self._vectors, vector.size)

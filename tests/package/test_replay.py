@@ -155,8 +155,8 @@ def test_proposals_of_another_search_version_are_not_judged(tmp_path: Path) -> N
     assert [(remark.id, remark.message) for remark in found.remarks] == [
         (
             "replay.version",
-            "16 of 16 proposals are of version 2 of the search and of a search whose version is not named, and were "
-            "not made again: this aiperf-orch has version 1",
+            f"16 of 16 proposals are of version {SEARCH_VERSION + 1} of the search and of a search whose version is "
+            f"not named, and were not made again: this aiperf-orch has version {SEARCH_VERSION}",
         )
     ]
 

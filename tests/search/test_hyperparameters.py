@@ -1,8 +1,11 @@
 """Hyperparameters: the first point, random points, and points from TPE."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from aiperf_orch.network.morphisms import Edit
 from aiperf_orch.records.trial import Hyperparameters
 from aiperf_orch.search import hyperparameters
 from aiperf_orch.search.history import Observation
@@ -12,6 +15,7 @@ from aiperf_orch.settings.models import SearchSettings
 pytestmark = pytest.mark.unit
 
 SETTINGS = SearchSettings()
+DEEPER = (Edit("deeper", 1, kernel=7),)
 
 
 def observations(number: int, seed: int = 0) -> list[Observation]:
@@ -80,6 +84,7 @@ def known(error: float | None, number: int, *, running: bool = False) -> Observa
         ([known(0.01 * (20 - number), number) for number in range(1, 21)], [19, 20]),
         ([*(known(0.5, number) for number in range(1, 11)), known(None, 99, running=True)], [1]),
         ([known(None, 99, running=True), *(known(0.5, number) for number in range(1, 11))], [1]),
+        ([*(known(0.5, number) for number in range(1, 20)), known(0.1, 99)], [1, 99]),
         ([known(None, number, running=True) for number in range(1, 11)], []),
     ],
     ids=[
@@ -90,14 +95,15 @@ def known(error: float | None, number: int, *, running: bool = False) -> Observa
         "oldest first",
         "a running one is bad",
         "the oldest runs",
+        "a lower error before an older one",
         "none",
     ],
 )
 def test_the_trials_with_the_lowest_errors_are_good(observations, good):
     better, worse = hyperparameters._split(observations)
-    assert [point.batch_size for point in better] == good
+    assert [each.hyperparameters.batch_size for each in better] == good
     expected = [each.hyperparameters.batch_size for each in observations]
-    assert [point.batch_size for point in worse] == [number for number in expected if number not in good]
+    assert [each.hyperparameters.batch_size for each in worse] == [number for number in expected if number not in good]
 
 
 @pytest.mark.parametrize(("ended", "random"), [(9, True), (10, False)])
@@ -111,7 +117,7 @@ def test_tpe_needs_ten_known_trials(ended, random):
 
 def test_running_trials_count_as_bad():
     at_zero = [known(0.1, 64) for _ in range(12)]
-    elsewhere = Observation(None, (), Hyperparameters(kernel_size=7, dropout=0.2, batch_size=64), True)
+    elsewhere = Observation(None, DEEPER, Hyperparameters(kernel_size=7, dropout=0.2, batch_size=64), True)
     points = [sample(SETTINGS, [*at_zero, *[elsewhere] * 30], np.random.default_rng(seed)) for seed in range(20)]
     assert {point.kernel_size for point in points} <= {3, 5}
     assert np.mean([point.dropout for point in points]) < 0.05
@@ -140,5 +146,17 @@ def test_each_bound_of_the_batch_size_is_sampled():
 
 def test_a_kernel_size_that_was_removed_from_the_settings_is_ignored():
     only = SearchSettings(kernel_sizes=[5, 7])
-    observations = [known(0.1, 64) for _ in range(12)]  # of kernel size 3
+    observations = [replace(known(0.1, 64), edits=DEEPER) for _ in range(12)]  # of kernel size 3
     assert {sample(only, observations, np.random.default_rng(seed)).kernel_size for seed in range(20)} == {5, 7}
+
+
+@pytest.mark.parametrize(
+    ("edits", "sampled"), [(DEEPER, {7}), ((), {3, 5, 7}), ((Edit("wider", 1),), {3, 5, 7})], ids=str
+)
+def test_a_kernel_size_counts_only_where_an_edit_used_it(edits, sampled):
+    """Good trials have the kernel size 7, bad ones 3."""
+    bad = [replace(known(0.5, 64), edits=edits) for _ in range(60)]
+    point = Hyperparameters(kernel_size=7, dropout=0.0, batch_size=64)
+    good = [Observation(None, edits, point, False, 0.1) for _ in range(6)]
+    points = [sample(SETTINGS, [*bad, *good], np.random.default_rng(seed)) for seed in range(20)]
+    assert {each.kernel_size for each in points} == sampled

@@ -6,7 +6,10 @@ from aiperf_orch.search import SEARCH_VERSION, reference
 
 pytestmark = pytest.mark.unit
 
-DIGESTS = {1: "3dee5b95486ad8cc2d814a06ee304e54bb1c3288c2766efe786f0affbbad5bdb"}
+DIGESTS = {
+    1: "3dee5b95486ad8cc2d814a06ee304e54bb1c3288c2766efe786f0affbbad5bdb",
+    2: "78f74c7cd680a60f4b68c8da53805a89f1af9488312e770baaa27b301a6c1c88",
+}
 """Version of the search -> digest of its reference proposals."""
 
 
