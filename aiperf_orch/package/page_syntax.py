@@ -36,6 +36,8 @@ _MOST_TOKENS: Final = 100_000
 
 _NUMBER: Final = r"-?[0-9]*\.?[0-9]+"
 _TEXT: Final = r".*"
+_PICTURE: Final = "picture"
+"""Class of an element `svg` that aiperf-orch draws itself, and not matplotlib."""
 _WORDS: Final = r"[a-z-]+( [a-z-]+)*"
 _PAINT: Final = r"none|currentColor"
 _DRAWN: Final[Mapping[str, str]] = {
@@ -64,10 +66,11 @@ _ATTRIBUTES: Final[Mapping[str, Mapping[str, str]]] = {
     "section": {**_CLASS, "aria-label": _TEXT},
     "meta": {"charset": "utf-8", "http-equiv": "Content-Security-Policy", "name": _WORDS, "content": _TEXT},
     "script": {"type": "application/json", "id": "data"},
-    "svg": {"viewBox": rf"0 0 {_NUMBER} {_NUMBER}", "role": "img", "aria-label": _TEXT},
+    "svg": {"class": _PICTURE, "viewBox": rf"0 0 {_NUMBER} {_NUMBER}", "role": "img", "aria-label": _TEXT},
 }
 """Permitted elements outside charts; for each attribute, the pattern of its values."""
 _CHART: Final = frozenset({"g", "path", "text"})
+_IN_PICTURES: Final = _CHART | {"title"}
 _META: Final = (
     '<meta charset="utf-8">',
     None,  # the policy
@@ -98,7 +101,8 @@ class Token:
         name: of the element; that around a text.
         source: as the page has it.
         line: number of the line on which it begins.
-        in_chart: whether it is inside an element `svg`.
+        in_chart: whether it is inside an element `svg` that matplotlib drew.
+        in_picture: whether it is inside an element `svg` that aiperf-orch drew.
     """
 
     kind: Literal["start", "end", "text"]
@@ -106,6 +110,7 @@ class Token:
     source: str
     line: int
     in_chart: bool
+    in_picture: bool
 
 
 def read_page(page: str) -> list[Token]:
@@ -135,28 +140,31 @@ def read_page(page: str) -> list[Token]:
 def _token(found: re.Match[str], stack: list[str], line: int) -> Token:
     """The token, after its check; the stack of open elements is changed."""
     source, inside = found[0], stack[-1]
-    in_chart = "svg" in stack
+    in_chart, in_picture = "svg" in stack, _PICTURE in stack
     if found["end"]:
-        if found["end"] != inside:
-            raise PageError(line, f"{source} ends the element {inside}")
+        name = "svg" if inside == _PICTURE else inside
+        if found["end"] != name:
+            raise PageError(line, f"{source} ends the element {name}")
         stack.pop()
-        return Token("end", inside, source, line, in_chart and inside != "svg")
+        return Token("end", name, source, line, in_chart and name != "svg", in_picture and name != "svg")
     if not found["start"]:
         _check_text(source, inside, line)
-        return Token("text", inside, source, line, in_chart)
+        return Token("text", inside, source, line, in_chart, in_picture)
     name = found["start"]
-    if inside in _RAW or inside == "title" or (name not in _CHART if in_chart else name not in _ATTRIBUTES):
+    known = _CHART if in_chart else _IN_PICTURES if in_picture else _ATTRIBUTES
+    if inside in _RAW or inside == "title" or name not in known:
         raise PageError(line, f"the element {name} in {inside}: a report has none")
     if inside == "page" and name != "html":
         raise PageError(line, f"the element {name} is outside of html")
-    _check_attributes(found["attributes"], _DRAWN if in_chart else _ATTRIBUTES[name], name, line)
+    is_drawn = in_chart or (in_picture and name != "title")
+    _check_attributes(found["attributes"], _DRAWN if is_drawn else _ATTRIBUTES[name], name, line)
     if name == "script" and source != BLOCK:
         raise PageError(line, f"a script that is not the data block: {source[:80]!r}")
     if name != "meta":
-        stack.append(name)
+        stack.append(_PICTURE if source.startswith(f'<svg class="{_PICTURE}"') else name)
     if len(stack) > _DEEPEST:
         raise PageError(line, f"its elements are nested more than {_DEEPEST} deep")
-    return Token("start", name, source, line, in_chart)
+    return Token("start", name, source, line, in_chart, in_picture)
 
 
 def _check_attributes(written: str, permitted: Mapping[str, str], name: str, line: int) -> None:
@@ -189,7 +197,7 @@ def _check_letters(text: str, line: int) -> None:
 
 def _check_head(tokens: list[Token]) -> None:
     """Check metadata and style sheet: the policy allows this style sheet only, which can load and run nothing."""
-    starts = [token.name for token in tokens if token.kind == "start"]
+    starts = [token.name for token in tokens if token.kind == "start" and not token.in_picture]
     once = {name: starts.count(name) for name in ("html", "head", "title", "style", "body")}
     wrong = next((name for name, number in once.items() if number != 1), None)
     if wrong is not None or starts.count("script") > 1:

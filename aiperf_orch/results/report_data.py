@@ -20,6 +20,7 @@ from aiperf_orch.results.html import templates_sha256
 from aiperf_orch.results.plan_comparison import plan_comparison
 from aiperf_orch.results.result import Result
 from aiperf_orch.results.rules import rules_of
+from aiperf_orch.results.searched import searched
 from aiperf_orch.results.setting_changes import change_rows, drain_effect, format_setting
 from aiperf_orch.results.tables import leaderboard_rows, result_row
 from aiperf_orch.settings.base import ADVANCED, written_key
@@ -59,6 +60,7 @@ def report_data(result: Result) -> dict[str, Any]:
         "simulated": result.simulated,
         "series": _series(result),
         "activity": _activity(result),
+        "searched": searched(result),
         "node_hours": _node_hours(result),
         "plan": plan_comparison(result),
         "trials": leaderboard_rows(result, _MOST_TRIALS),

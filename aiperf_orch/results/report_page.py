@@ -14,6 +14,7 @@ from aiperf_orch.results.efficiency import Efficiency, format_efficiency
 from aiperf_orch.results.html import render_page
 from aiperf_orch.results.plan_quantities import WRITTEN
 from aiperf_orch.results.report_data import REPORT_TEMPLATE
+from aiperf_orch.results.search_section import search_section
 from aiperf_orch.util.units import format_duration, format_number, format_ops, ops_scale
 
 
@@ -63,10 +64,15 @@ def report_page(data: Mapping[str, Any], draw: Callable[[Chart], Markup]) -> str
     """
     return render_page(
         REPORT_TEMPLATE,
-        **{key: value for key, value in data.items() if key not in ("result", "series", "activity", "trials", "plan")},
+        **{
+            key: value
+            for key, value in data.items()
+            if key not in ("result", "series", "activity", "trials", "plan", "searched")
+        },
         row=data["result"],
         pictures=_score_charts(data, draw),
         activity=_activity_charts(data, draw),
+        searched=search_section(data["searched"], _time_unit(data["score"]["seconds"])),
         cost=_cost(data["result"]),
         plan=_plan(data["plan"]),
         trials=[row | {"edits": Counter(row["edits"].split())} for row in data["trials"]],

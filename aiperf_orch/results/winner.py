@@ -44,7 +44,7 @@ def winner_of(result: Result) -> Winner | None:
     best = result.best_epoch
     if best is None:
         return None
-    graph = _network(result, best.trial)
+    graph = network_of(result, best.trial)
     return Winner(
         best.trial,
         best.epoch,
@@ -90,7 +90,7 @@ def _chain(lineage: tuple[int, ...]) -> str:
     return " > ".join(["seed", *names])
 
 
-def _network(result: Result, trial: int) -> Graph | None:
+def network_of(result: Result, trial: int) -> Graph | None:
     """The network of a trial, from its specification; None where that cannot be read."""
     path = result.directory.spec(trial)
     try:

@@ -48,6 +48,10 @@ def _in_chart(text: str) -> _Page:
     return lambda page: re.sub(r"(<svg [^>]*>)", rf"\1{text}", page, count=1)
 
 
+def _in_picture(text: str) -> _Page:
+    return lambda page: re.sub(r"(<svg class=[^>]*>)", rf"\1{text}", page, count=1)
+
+
 _FORM: dict[str, tuple[_Page, str]] = {
     "a script": (_inserted("<script>alert(1)</script>"), "a script that is not the data block"),
     "a module": (_inserted('<script type="module" src="x"></script>'), "the element script with type"),
@@ -57,6 +61,10 @@ _FORM: dict[str, tuple[_Page, str]] = {
     "a handler in capitals": (_attribute('ONCLICK="alert(1)"'), "main with ONCLICK"),
     "a handler without quotes": (_attribute("onclick=alert(1)"), "is no tag that aiperf-orch writes"),
     "a handler in a chart": (_in_chart('<g onload="alert(1)"></g>'), "g with onload"),
+    "a handler in a picture": (_in_picture('<g onload="alert(1)"></g>'), "g with onload"),
+    "a link in a picture": (_in_picture('<a href="x"></a>'), "the element a in picture"),
+    "a tag in a title": (_in_picture("<title><b></b></title>"), "the element b in title"),
+    "a second title of the page": (_inserted("<title>x</title>"), "has not one element title"),
     "a handler of a chart": (replaced('role="img"', 'role="img" onload="alert(1)"'), "svg with onload"),
     "a slash for a space": (replaced("<main>", '<main/onclick="alert(1)">'), "is no tag"),
     "an attribute twice": (_attribute('class="a" class="b"'), "has the attribute class twice"),
@@ -141,7 +149,7 @@ _CONTENTS: dict[str, _Row] = {
     "a higher score in the text": (
         lambda page: re.sub(r"(<dt>Score</dt><dd>)[^<]*", r"\g<1>99", page), "report.text", "'99' stated",
     ),
-    "a better trial in the text": (replaced("1.94 %", "0.01 %"), "report.text", "'0.01 %' stated"),
+    "a better trial in the text": (replaced(">1.94 %</td>", ">0.01 %</td>"), "report.text", "'0.01 %' stated"),
     "a trial that is rankable": (
         replaced('<span class="word">Not rankable', '<span class="word">Rankable'), "report.text", "'Rankable' stated",
     ),
@@ -157,6 +165,17 @@ _CONTENTS: dict[str, _Row] = {
         lambda page: re.sub(r'viewBox="0 0 [0-9.]+ ', 'viewBox="0 0 1 ', page, count=1), "report.text", "0 0 1",
     ),
     "another name of a chart": (replaced("Score over time", "Score by time"), "report.text", "Score by time"),
+    "another bar of the winning network": (
+        lambda page: re.sub(r"v-[0-9.]+h([0-9.]+)v[0-9.]+z", r"v-99h\1v99z", page), "report.text", "v-99h",
+    ),
+    "another dot in the family tree": (
+        lambda page: re.sub(r'd="M[0-9.]+ [0-9.]+h0"', 'd="M1 1h0"', page, count=1), "report.text", 'd="M1 1h0"',
+    ),
+    "another title of a dot": (
+        lambda page: re.sub(r"<title>trial 1: [0-9.]+ %", "<title>trial 1: 0.01 %", page), "report.text", "0.01 %",
+    ),
+    "a text in a picture": (_in_picture("<text>99 Exa-OPS</text>"), "report.text", "<text>"),
+    "a picture that is not compared": (replaced('svg class="picture"', "svg"), "report.form", "title in path"),
     "a text in a chart": (
         _in_chart("<text>a score of 99 Exa-OPS</text>"), "report.text", "neither a number nor the name of an axis",
     ),
