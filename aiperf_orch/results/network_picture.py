@@ -18,7 +18,7 @@ _BARS: Final = 116.0
 _ARCS: Final = 64.0
 _WIDEST_STEP: Final = 76.0
 _NAMED_STEP: Final = 46.0
-"""Distance of blocks from which on each one has its name below it."""
+"""Distance of blocks from which on each one has its kind below it, a convolution its kernel."""
 _CHANNEL_ROOM: Final = 26.0
 _SIDE_ROOM: Final = 44.0
 _FILLED: Final = frozenset({"conv", "dense"})
@@ -57,7 +57,7 @@ def network_picture(blocks: Blocks, label: str) -> Markup:
         *_channels(blocks, centres, widest, base),
     ]
     if is_named:
-        names = [_SHORT.get(block["kind"], block["name"].partition(",")[0]) for block in blocks]
+        names = [_SHORT.get(block["kind"], block["name"].partition(",")[0].removeprefix("conv ")) for block in blocks]
         parts += [text(x, base + 13, name, "middle") for x, name in zip(centres, names, strict=True)]
     return picture(_WIDTH, arcs_from + (_ARCS + 4 if skips else 2), label, parts)
 

@@ -119,7 +119,7 @@ class Axis:
             return ticks
         span = self.high - self.low
         scale = 10.0 ** math.floor(math.log10(span / _MOST_TICKS))
-        step = next(step * scale for step in _LINEAR_STEPS if span / (step * scale) < _MOST_TICKS)
+        step = next((step * scale for step in _LINEAR_STEPS if span / (step * scale) < _MOST_TICKS), 20 * scale)
         step = max(round(step), 1) if self.is_whole else step
         return [index * step for index in range(math.ceil(self.low / step), math.floor(self.high / step) + 1)]
 

@@ -15,6 +15,8 @@ _NARROW: Final = (360.0, 200.0)
 _BELOW: Final = 34.0
 """Room for ticks and the name of the axis."""
 _LABEL_ROOM: Final = 24.0
+_SHORTEST: Final = 0.001
+"""Least length of an axis of time: clocks that were set back give times before the first begin."""
 _DASHES: Final = ("", "6 3", "1.5 3")
 _DOTS: Final = {"fill": "none", "stroke": "currentColor", "stroke_linecap": "round"}
 _SUFFIXES: Final = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
@@ -35,7 +37,7 @@ def family_tree(trials: Mapping[str, Sequence[Any]], line: Sequence[int], unit: 
     """
     (width, height), (name, length) = _WIDE, unit
     times = [seconds / length for seconds in trials["seconds"]]
-    x = Axis(0, 1.03 * max(times) or 1, _LEFT, width - 12)
+    x = Axis(0, max(1.03 * max(times), _SHORTEST), _LEFT, width - 12)
     y = Axis.of(trials["error"], height - _BELOW, 12, is_log=True)
     at = {
         trial: (x.at(time), y.at(error))

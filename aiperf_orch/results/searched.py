@@ -21,9 +21,9 @@ from aiperf_orch.util.errors import NetworkError
 
 MOST_TRIALS: Final = 200
 """Trials in the family tree and in the pictures of hyperparameters."""
-MOST_CURVES: Final = 40
+MOST_CURVES: Final = 30
 BEST_CURVES: Final = 3
-_MOST_EPOCHS: Final = 30  # points of one learning curve
+_MOST_EPOCHS: Final = 20  # points of one learning curve
 _MOST_STEPS: Final = 40  # rows of the lineage
 _MOST_BLOCKS: Final = 400  # of a picture of a network
 _MOST_EDITS: Final = 6  # of one trial that are described

@@ -94,13 +94,26 @@ def test_a_network_is_drawn_to_scale_without_overlaps(graph: Graph) -> None:
     assert ends[-1] <= 720
 
 
-@pytest.mark.parametrize("graph", [small_residual((8, 8, 1), 10), resnet50((224, 224, 3), 1000)])
+def _seed_with(*edits: Edit) -> Graph:
+    return apply_all(small_residual((8, 8, 1), 10), list(edits))
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [
+        small_residual((8, 8, 1), 10),
+        _seed_with(Edit("deeper", 3, kernel=3), Edit("deeper", 3, kernel=5)),
+        _seed_with(*[Edit("deeper", 3, kernel=3)] * 3),  # 14 blocks, the most that have names
+        _seed_with(*[Edit("wider", 1)] * 7),
+        resnet50((224, 224, 3), 1000),
+    ],
+)
 def test_texts_of_a_network_do_not_overlap(graph: Graph) -> None:
     found = re.findall(r'<text x="([0-9.]+)" y="([0-9.]+)"[^>]*text-anchor="([a-z]+)"[^>]*>([^<]*)<', _drawn(graph))
     assert found
     boxes = []
     for x, y, anchor, words in found:
-        width = 5.6 * len(words)  # of a letter at this size, with a margin
+        width = 6.2 * len(words)  # of a letter at this size, with a margin
         left = float(x) - {"start": 0, "middle": width / 2, "end": width}[anchor]
         boxes.append((left, left + width, float(y)))
     for place, (left, right, y) in enumerate(boxes):

@@ -13,8 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aiperf_orch.network.morphisms import Edit
 from aiperf_orch.package.page_syntax import read_page
 from aiperf_orch.records.journal import Finished
+from aiperf_orch.records.trial import Hyperparameters
 from aiperf_orch.results.html import visible
 from aiperf_orch.results.plots import draw_chart
 from aiperf_orch.results.report import render_report, write_report
@@ -25,6 +27,7 @@ from aiperf_orch.results.rules import RULE_SETS, RuleSet
 from aiperf_orch.results.tables import result_row
 from aiperf_orch.settings.models import SiteSettings
 from browser import contrast, luminance
+from campaign_builder import CampaignBuilder
 
 pytestmark = pytest.mark.usefixtures("earlier_notes")
 
@@ -316,6 +319,54 @@ def test_a_chart_is_deterministic_and_has_no_ids_or_styles() -> None:
     assert 'aria-label="a &lt;b&gt;"' in pictures[0]
     assert not re.search(r"\b(id|href|style|class=\"[^\"]*[^a-z\" -])=", pictures[0])
     assert "#" not in pictures[0]  # every colour comes from the style sheet
+
+
+# what was searched
+
+
+@pytest.fixture
+def searched(campaign: Callable[..., Any], tmp_path: Path) -> Any:
+    """Thirty trials with networks, in a line of three and beside it."""
+    made = CampaignBuilder(tmp_path / "searched", campaign().directory.settings)
+    for trial in range(30):
+        point = Hyperparameters(kernel_size=3 + 2 * (trial % 3), dropout=trial / 100, batch_size=32 + trial)
+        edits = [Edit("deeper", 3, kernel=point.kernel_size)] * (1 + trial % 5)
+        made.propose(trial, parent=None if trial < 10 else trial - 10, edits=edits, round=0, hyperparameters=point)
+        made.trial(trial, [(trial + 3, 0.5 - trial / 90), (trial + 5, 0.4 - trial / 90)], at=trial)
+    return made
+
+
+def test_the_page_shows_what_was_searched(searched: Any) -> None:
+    text = _text(_report(searched))
+    words = ["What was searched", "The winning network", "Trial 29: error 7.78 % at epoch 2", "Its lineage"]
+    words += ["9 deeper after 3", "19 deeper after 3", "29 deeper after 3", "Family tree", "Learning curves"]
+    words += ["solid: trial 29, 7.78 %", "Error against dropout", "; importance", "Leaderboard"]
+    places = [text.index(word) for word in words]
+    assert places == sorted(places)
+    assert not [label for label in ("trials are drawn", "left out") if label in text]
+
+
+@pytest.mark.parametrize("size", [390, 1280])
+def test_a_browser_shows_pictures_with_titles_and_texts_that_can_be_read(
+    chromium: Any, searched: Any, size: int
+) -> None:
+    page = write_report(compute_result(searched.directory))
+    chromium.call("Emulation.setDeviceMetricsOverride", width=size, height=900, deviceScaleFactor=1, mobile=False)
+    chromium.open(page)
+    assert (chromium.log_messages(), chromium.requests()) == ([], [page.as_uri()])
+    assert chromium.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    texts = "[...document.querySelectorAll('svg.picture text')]"
+    sizes = f"{texts}.map(e => parseFloat(getComputedStyle(e).fontSize) * e.getScreenCTM().a)"
+    assert chromium.evaluate(f"Math.min(...{sizes})") > 9.5
+    outside = "e => {const [a, b] = [e, e.ownerSVGElement].map(x => x.getBoundingClientRect()); return "
+    outside += "a.left < b.left - 1 || a.right > b.right + 1 || a.top < b.top - 1 || a.bottom > b.bottom + 1}"
+    assert chromium.evaluate(f"{texts}.filter({outside}).map(e => e.textContent)") == []
+    shown = """[...document.querySelectorAll('svg.picture g[stroke-linecap] path')].filter(e => {
+        e.scrollIntoView({block: 'center', inline: 'center'})
+        const at = new DOMPoint(...e.getAttribute('d').match(/[0-9.]+/g).slice(0, 2)).matrixTransform(e.getScreenCTM())
+        return document.elementFromPoint(at.x, at.y)?.querySelector('title')
+    }).length"""
+    assert chromium.evaluate(shown) > 100  # dots that the pointer finds, though some are under others
 
 
 # the commands

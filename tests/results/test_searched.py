@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -168,3 +169,52 @@ def test_edits_are_described() -> None:
     assert described([{"kind": "<script>", "at": 1}]) == "unknown edit"
     assert described([{"kind": "wider", "at": 4}] * 8).endswith("wider at 4 and 2 more")
     assert described([]) == ""
+
+
+def test_times_before_the_first_begin_are_drawn(campaign: Build) -> None:
+    """As clocks that were set back give them."""
+    data = _of_one(campaign)
+    data["trials"]["seconds"] = [-5.0]
+    assert search_section(data, ("seconds", 1.0))
+
+
+def test_the_largest_section_is_small(campaign: Build) -> None:
+    """With the data block, at most 200 kB, so that the whole page has 300 kB at most."""
+    data = _of_one(campaign)
+    number, points = limits.MOST_TRIALS, 20
+    data["trials"] = {
+        "trial": list(range(30_000, 30_000 + number)),
+        "parent": [None, *range(29_999, 29_999 + number - 1)],
+        "ancestor": [None, *range(30_000, 30_000 + number - 1)],
+        "seconds": [40_000.1 + trial for trial in range(number)],
+        "error": [0.212345 + trial / 1000 for trial in range(number)],
+        "dropout": [0.1234 + trial / 1000 for trial in range(number)],
+        "batch_size": [100 + trial for trial in range(number)],
+        "kernel_size": [3 + trial % 3 for trial in range(number)],
+        "layers": [150 + trial for trial in range(number)],
+        "parameters": [30_000_000 + 1234 * trial for trial in range(number)],
+    }
+    curve = {"epochs": list(range(1, points + 1)), "errors": [0.212345 + at / 1000 for at in range(points)]}
+    data["curves"] = [curve | {"trial": 30_000 + trial} for trial in range(limits.MOST_CURVES)]
+    block = {"kind": "conv", "name": "conv 3x3", "layers": ["conv 3x3", "batch norm", "relu"], "channels": 512}
+    data["blocks"] = [block | {"side": 14, "inputs": [max(at - 1, 0), max(at - 3, 0)]} for at in range(1, 131)]
+    data["lineage"] = [
+        data["lineage"][0] | {"trial": 30_000 + at, "edits": "skip_add from 11 to 90"} for at in range(40)
+    ]
+    section = search_section(data, ("hours", 3600.0))
+    assert section is not None
+    pictures = [
+        section["network"],
+        section["tree"],
+        section["curves"],
+        *(each["picture"] for each in section["panels"]),
+    ]
+    assert len(section["panels"]) == 5
+    assert sum(map(len, pictures)) + len(json.dumps(data, separators=(",", ":"))) < 200_000
+
+
+def _of_one(campaign: Build) -> dict[str, Any]:
+    """The data of a campaign of one trial."""
+    made = campaign()
+    made.trial(0, [(2, 0.5)])
+    return _of(made)
