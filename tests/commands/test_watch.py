@@ -54,7 +54,7 @@ def test_changed_settings_are_those_in_force(made: Any) -> None:
     watched = WatchedCampaign(made.directory)
     before = watched.deadline
     change = SettingChange(key="campaign.duration", before="36000s", after="7200s")
-    made.write(SettingsChanged, changes=[change], user="me", host="login1")
+    made.write(SettingsChanged, request="0" * 16, changes=[change], user="me", host="login1")
     watched.read_on()
     assert before == made.at(36000)
     assert watched.deadline == made.at(7200)

@@ -88,11 +88,24 @@ def test_trials_that_are_too_short_are_refused(trial: Make, sample: Make) -> Non
         predict([short], target(seconds=43_200.0, slots=512))
 
 
+class _CountedError(Exception):
+    """Ends a prediction; its argument is the number of playbacks."""
+
+
 def test_a_campaign_of_many_rounds_is_played_less_often(trial: Make, sample: Make) -> None:
-    short, counted = sample(trial(before=0.0, after=0.0), gaps=()), []
+    def stop(_played: int, number: int) -> None:
+        raise _CountedError(number)
+
+    numbers = []
     for seconds in (3600.0, 20 * 3600.0):
-        predict([short], target(seconds=seconds), progress=lambda played, number: counted.append((played, number)))
-    few = counted[400:]
-    assert (counted[0], counted[399]) == ((0, 400), (399, 400))
-    assert 40 <= len(few) < 400
-    assert few[-1] == (len(few) - 1, len(few))
+        with pytest.raises(_CountedError) as counted:
+            predict([sample(trial(before=0.0, after=0.0), gaps=())], target(seconds=seconds), progress=stop)
+        numbers += counted.value.args
+    assert numbers[0] == 400
+    assert 40 <= numbers[1] < 400
+
+
+def test_each_playback_is_progress(trial: Make, sample: Make) -> None:
+    counted: list[tuple[int, int]] = []
+    predict([sample(trial())], target(seconds=600.0), progress=lambda played, number: counted.append((played, number)))
+    assert counted == [(played, 400) for played in range(400)]
