@@ -96,7 +96,7 @@ def test_a_campaign_of_many_rounds_is_played_less_often(trial: Make, sample: Mak
     def stop(_played: int, number: int) -> None:
         raise _CountedError(number)
 
-    numbers = []
+    numbers: list[int] = []
     for seconds in (3600.0, 20 * 3600.0):
         with pytest.raises(_CountedError) as counted:
             predict([sample(trial(before=0.0, after=0.0), gaps=())], target(seconds=seconds), progress=stop)
