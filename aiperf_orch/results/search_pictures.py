@@ -60,7 +60,7 @@ def family_tree(trials: Mapping[str, Sequence[Any]], line: Sequence[int], unit: 
             [dot(*at[trial], titles[trial]) for trial in line],
             fill="none", class_="stroke-accent", stroke_linecap="round", stroke_width=7,
         ),
-        *_names(line, at, width),
+        *_names(line, at),
     ]  # fmt: skip
     return picture(width, height, "Family tree of the trials over time, with the winner's line", parts)
 
@@ -110,14 +110,15 @@ def against_error(points: Sequence[tuple[float, int, float]], name: str, winner:
     return picture(width, height, f"Error against {name}", parts)
 
 
-def _names(line: Sequence[int], at: Mapping[int, tuple[float, float]], width: float) -> list[Markup]:
+def _names(line: Sequence[int], at: Mapping[int, tuple[float, float]]) -> list[Markup]:
     """Numbers of the winner's line, from the winner back, as far as there is room for them."""
     texts: list[Markup] = []
     taken: list[tuple[float, float]] = []
     for trial in reversed(line):
         x, y = at[trial]
         if all(abs(x - left) > _LABEL_ROOM or abs(y - top) > _LABEL_ROOM / 2 for left, top in taken):
-            texts.append(text(min(x, width - 16), y + 15, str(trial), "middle", fill_opacity=1))
+            below = y + 15 < _WIDE[1] - _BELOW
+            texts.append(text(min(x, _WIDE[0] - 16), y + 15 if below else y - 8, str(trial), "middle", fill_opacity=1))
             taken.append((x, y))
     return texts
 

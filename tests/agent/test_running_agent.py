@@ -208,6 +208,7 @@ def test_before_the_end_of_the_allocation_trials_are_warned(make_campaign: Calla
         assert agent.process.returncode == 0
 
 
+@pytest.mark.long
 def test_what_ignores_the_warning_is_ended_before_the_allocation(
     make_campaign: Callable[..., CampaignDirectory],
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -83,7 +84,8 @@ def test_damaged_nodes_of_a_cluster_are_named(slurm: Any, write: Any, aiperf: Ru
     assert found["job"]["message"].startswith("n3: ")
     assert found["disk"]["message"] == f"n4: {disk}: No space left on device"
     assert "n2 is slow" in found["speed"]["message"]
-    assert found["reach"]["message"] == "3 nodes met others"
+    # the job of the slow node may run when the others have ended
+    assert re.fullmatch(r"3 nodes met others|2 nodes met others; at the time of n2 .*", found["reach"]["message"])
     assert not slurm.alive_jobs()
     assert not [*(tmp_path / "campaigns").glob("check-*")]
 
@@ -100,6 +102,7 @@ def test_busy_nodes_are_not_tried(slurm: Any, write: Any, aiperf: Run) -> None:
     assert len(slurm.alive_jobs()) == 1
 
 
+@pytest.mark.long
 @pytest.mark.slurm
 def test_nodes_are_examined_in_allocations_where_the_site_has_them(slurm: Any, write: Any, aiperf: Run) -> None:
     allocations = {"nodes": 2, "time_limit": "10m", "cpus_per_node": 2}
@@ -112,6 +115,7 @@ def test_nodes_are_examined_in_allocations_where_the_site_has_them(slurm: Any, w
     assert done.returncode == 0
 
 
+@pytest.mark.long
 @pytest.mark.pbs
 def test_nodes_of_pbs_are_examined_and_busy_ones_not_tried(pbs: Any, write: Any, aiperf: Run) -> None:
     pbs.submit("sleep 600", "-l", "select=1:ncpus=8:host=pbsn2")

@@ -239,6 +239,7 @@ def test_a_node_predicts_what_does_not_need_a_campaign(aiperf: Aiperf, source: P
     assert "either campaigns or measured nodes" in mixed.stderr
 
 
+@pytest.mark.long
 def test_a_campaign_is_predicted_from_one_that_was_run(aiperf: Aiperf, write_site: WriteSite, tmp_path: Path) -> None:
     changes = {
         "training__simulated": {"epoch_seconds": 0.3},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -202,9 +203,10 @@ def test_the_log_of_a_failing_job_of_slurm(
         campaign__max_trials=1,
     )
     done = aiperf("run", site, "--campaign-dir", tmp_path / "campaign", "--yes")
-    assert "trial 0 failed on n1, job 1: log " in done.stderr
+    failed = re.search(r"trial 0 failed on (n\d), job (\d+): log ", done.stderr)
+    assert failed, done.stderr
     [failure] = json.loads(aiperf("status", tmp_path / "campaign", "--failed", "--format", "json").stdout)
-    assert (failure["node"], failure["job"]) == ("n1", "1")
+    assert (failure["node"], failure["job"]) == failed.groups()
     log = (tmp_path / "campaign/jobs/00000-1/log").read_text()
     shown = aiperf("log", tmp_path / "campaign", "0").stdout
     assert "submitit" not in log.partition("\n")[2]

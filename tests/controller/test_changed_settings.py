@@ -244,6 +244,7 @@ def test_an_allocation_that_waits_is_submitted_again_with_the_right_partition(ma
     campaign.check_verifies()
 
 
+@pytest.mark.long
 @pytest.mark.pbs
 def test_another_queue_for_the_jobs_of_pbs_that_wait(make_pbs_campaign, pbs):
     pbs.add_queue("other")

@@ -111,6 +111,7 @@ def test_a_clock_that_is_set_back_costs_no_epoch_and_no_fault(moved, between):
     check_verifies(moved.path)
 
 
+@pytest.mark.long
 def test_a_clock_that_is_set_ahead_is_followed(moved):
     moved.set_clock(0)
     moved.start()

@@ -358,6 +358,7 @@ def test_without_job_history_the_files_name_the_end_reasons(make_pbs_campaign, l
     campaign.check_verifies()
 
 
+@pytest.mark.long
 def test_epochs_of_a_node_that_pbs_lost_count_and_verify(make_pbs_campaign, long_trials):
     some = {"training__warmup_epochs": [150], "training__epochs": 150}  # for some 15 s
     campaign = make_pbs_campaign(campaign__max_trials=1, campaign__concurrency=1, **long_trials | some)

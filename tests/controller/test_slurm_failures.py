@@ -461,6 +461,7 @@ def test_array_elements_that_never_ran_leave_the_others_accounted(make_accounted
     assert sum("start" in line for line in lines) == 4  # Slurm keeps no record of some that were cancelled one by one
 
 
+@pytest.mark.long
 def test_all_end_reasons_on_an_accounted_cluster_verify(make_accounted_campaign, long_trials, monkeypatch, tmp_path):
     """Preemption for good, a node down, a lowered time limit, a refused submission: reasons as the queue has them."""
     real, shim = shutil.which("sbatch"), tmp_path / "shim"

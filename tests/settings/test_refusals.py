@@ -113,7 +113,7 @@ def test_the_example_of_every_setting_passes(load: Load, kind: str, section: str
 @pytest.mark.parametrize("kind", SCHEDULERS)
 def test_the_refusal_of_an_option_shows_the_option(load: Load, kind: str) -> None:
     with pytest.raises(UsageError, match=r"for example --set scheduler.poll_interval=\d+s$"):
-        load("", f"scheduler.kind={kind}", "scheduler.poll_interval=12")
+        load("{}", f"scheduler.kind={kind}", "scheduler.poll_interval=12")
 
 
 @pytest.mark.parametrize(
