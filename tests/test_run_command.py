@@ -120,6 +120,7 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(campaign):
     assert int(row(campaign / "result.csv")["epochs"]) > epochs
 
 
+@pytest.mark.long
 def test_on_sigterm_the_controller_leaves_and_trials_run_on_to_be_adopted(campaign):
     command = (
         "run",

@@ -193,6 +193,7 @@ def test_an_agent_ends_when_its_directory_is_that_of_another_campaign(
             second.exited(A)
 
 
+@pytest.mark.long
 def test_agents_of_an_allocation_wait_for_a_file_system_that_is_away(
     directory: CampaignDirectory, preload: Callable[[str], Path], tmp_path: Path
 ) -> None:

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from agent.running_agent import RunningAgent, is_gone
 from aiperf_orch.campaign.agent_files import HeartbeatReader, OrderWriter, agent_names, follow_log
 from aiperf_orch.campaign.directory import CampaignDirectory

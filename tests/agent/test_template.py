@@ -193,6 +193,7 @@ def test_a_template_that_has_grown_is_replaced(directory: CampaignDirectory, mon
         client.close()
 
 
+@pytest.mark.long
 def test_a_warned_trial_saves_a_checkpoint_before_the_allocation_ends(slow: Callable[..., Trial]) -> None:
     trial = slow(0.5, scheduler__advanced={"warn_before": "3s"})
     with RunningAgent(trial.directory, "--slots", "1", "--ends-at", str(time.time() + 18)) as agent:

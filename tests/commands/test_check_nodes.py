@@ -90,6 +90,7 @@ def test_damaged_nodes_of_a_cluster_are_named(slurm: Any, write: Any, aiperf: Ru
     assert not [*(tmp_path / "campaigns").glob("check-*")]
 
 
+@pytest.mark.long
 @pytest.mark.slurm
 def test_busy_nodes_are_not_tried(slurm: Any, write: Any, aiperf: Run) -> None:
     slurm.submit("sleep 600", "--nodelist=n1,n2,n3", "--exclusive")

@@ -282,6 +282,7 @@ def test_trials_of_two_nodes_in_an_allocation_of_pbs(make_pbs_campaign):
     assert campaign.leaves_nothing_running()
 
 
+@pytest.mark.long
 @pytest.mark.pbs
 def test_an_agent_that_hung_joins_again_and_gets_trials(make_pbs_campaign, long_trials):
     own = ALLOCATIONS["scheduler__allocations"] | {"lost_after": "3s"}

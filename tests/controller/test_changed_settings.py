@@ -78,6 +78,7 @@ def test_a_larger_concurrency_gets_an_agent_with_as_many_slots(make_placed):
     assert (row["concurrency"], row["settings_changes"]) == (2, "campaign.concurrency: 2 -> 4")
 
 
+@pytest.mark.long
 @pytest.mark.local
 @pytest.mark.parametrize("job_per_trial", [False, True])
 def test_fewer_trials_at_once_and_fewer_in_all(make_placed, job_per_trial):
@@ -206,6 +207,7 @@ def test_a_wrong_partition_is_put_right_on_a_live_campaign(make_slurm_campaign, 
     assert campaign.leaves_nothing_running()
 
 
+@pytest.mark.long
 @pytest.mark.slurm
 def test_more_allocations_join_a_live_campaign(make_slurm_campaign, slurm):
     campaign = make_slurm_campaign(

@@ -25,7 +25,7 @@ SCHEDULERS = {"slurm": {"cpus_per_task": 2, "memory": "1000M"}, "pbs": {"cpus": 
 
 @pytest.fixture(
     params=[
-        pytest.param("slurm", marks=pytest.mark.slurm),
+        pytest.param("slurm", marks=[pytest.mark.slurm, pytest.mark.long]),
         pytest.param("pbs", marks=[pytest.mark.pbs, pytest.mark.long]),
     ]
 )

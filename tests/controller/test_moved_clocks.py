@@ -84,7 +84,13 @@ def moved(tmp_path, preload):
         campaign.process.kill()
 
 
-@pytest.mark.parametrize("between", [True, False], ids=["between two controllers", "under a controller and its trials"])
+@pytest.mark.parametrize(
+    "between",
+    [
+        pytest.param(True, id="between two controllers"),
+        pytest.param(False, id="under a controller and its trials", marks=pytest.mark.long),
+    ],
+)
 def test_a_clock_that_is_set_back_costs_no_epoch_and_no_fault(moved, between):
     moved.set_clock(AHEAD)
     moved.start()

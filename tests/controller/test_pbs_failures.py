@@ -331,6 +331,7 @@ def test_jobs_of_a_controller_killed_during_submission_are_adopted(make_pbs_camp
     campaign.check_verifies()
 
 
+@pytest.mark.long
 def test_without_job_history_the_files_name_the_end_reasons(make_pbs_campaign, long_trials):
     campaign = make_pbs_campaign(
         campaign__max_trials=3, campaign__concurrency=3, scheduler__stop_grace="1s", **long_trials

@@ -238,6 +238,7 @@ def test_while_scancel_hangs_ends_are_known(make_site):
     assert site.play.journal()[-1]["type"] == "stopped"
 
 
+@pytest.mark.long
 def test_a_deadline_that_passes_while_commands_hang_ends_the_campaign(make_site):
     site = make_site(campaign__concurrency=2, campaign__duration="8s")
     controller = site.run()
@@ -353,6 +354,7 @@ def test_stop_reports_the_controller_it_asked_and_the_outcome(make_site):
     assert controller.wait(DEADLINE) == 4
 
 
+@pytest.mark.long
 def test_stop_does_not_report_stopped_while_no_job_can_be_cancelled(make_site):
     site = make_site(scheduler__stop_grace="2s", scheduler__query_interval="500ms")
     controller = site.run()

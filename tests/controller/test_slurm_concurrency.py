@@ -115,6 +115,7 @@ def most_ids(journal):
     return len({job["job"] for entry in journal if entry["type"] == "submitted" for job in entry["jobs"]})
 
 
+@pytest.mark.long
 def test_a_job_starts_when_its_leader_fails_and_the_leader_is_retried(make):
     campaign = make(trials=8, epochs=4)
     killed = []

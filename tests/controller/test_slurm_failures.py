@@ -357,6 +357,7 @@ def test_a_job_that_was_accepted_although_sbatch_timed_out_counts_once(make_slur
     campaign.check_verifies()
 
 
+@pytest.mark.long
 def test_a_limit_of_jobs_in_the_queue_is_waited_for(make_accounted_campaign):
     campaign = make_accounted_campaign(
         campaign__max_trials=8, campaign__concurrency=6, scheduler__qos="few", training__simulated_epoch_seconds=0.0
@@ -450,6 +451,7 @@ def test_jobs_that_ran_again_are_accounted_for_with_each_run(make_accounted_camp
     )  # Slurm's database may hear of an end before it hears of the start
 
 
+@pytest.mark.long
 def test_array_elements_that_never_ran_leave_the_others_accounted(make_accounted_campaign, long_trials):
     campaign = make_accounted_campaign(
         campaign__max_trials=7, campaign__concurrency=7, scheduler__exclusive=True, **long_trials

@@ -488,6 +488,7 @@ def test_a_dependent_job_starts_after_any_end_of_the_other_one(slurm, scheduler,
     wait_for_start(second)
 
 
+@pytest.mark.long
 def test_a_job_that_depends_on_a_requeued_one_stays_pending(slurm, job):
     scheduler = make_scheduler(requeue=True, directives=["--nodelist=n1"])
     first = job("again-00000-1", script=WAITING)
