@@ -10,6 +10,7 @@ import click
 from aiperf_orch.commands import options
 from aiperf_orch.commands.command_output import finish
 from aiperf_orch.commands.completed_words import campaign_directories, setting_names
+from aiperf_orch.settings.models import MAX_CONCURRENCY
 
 
 @click.command()
@@ -100,7 +101,10 @@ def check(
 @click.option("--nodes", required=True, type=click.IntRange(1, 100_000), metavar="N", help="Number of nodes.")
 @options.DURATION
 @click.option(
-    "--concurrency", type=click.IntRange(1), metavar="N", help="Trials at once; default: as many as the nodes hold."
+    "--concurrency",
+    type=click.IntRange(1, MAX_CONCURRENCY),
+    metavar="N",
+    help="Trials at once; default: as many as the nodes hold.",
 )
 @click.option(
     "--from",

@@ -16,7 +16,7 @@ from aiperf_orch.records.plan import (
 
 _UNKNOWN = Quantity(missing="known from an earlier campaign")
 PLAN = Plan(
-    version="0.2.0",
+    version="0.2.0.dev0",
     time=datetime(2026, 1, 2, 2, tzinfo=timezone.utc),
     nodes=1,
     slots=2,

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import aiperf_orch
 from aiperf_orch.records.journal import JOURNAL_FORMAT
+from aiperf_orch.records.plan import PLAN_FORMAT
 from aiperf_orch.records.trial import SPECIFICATION_FORMAT
 
 _PACKAGE: Final = "aiperf-orch"
@@ -61,10 +62,11 @@ JOURNAL: Final = Format("journal", {1: "0.1.0", JOURNAL_FORMAT: "0.2.0"})
 EVENTS: Final = Format("events", {1: "0.1.0"})
 PACKAGE: Final = Format("package", {1: "0.1.0", 2: "0.2.0"})
 PROBE_REPORT: Final = Format("probe report", {1: "0.1.0"})
+PLAN: Final = Format("plan", {PLAN_FORMAT: "0.2.0"})
 NEWER_VERSION: Final = "newer.version"
 """Kind of a fault that stands for: written by a newer version of aiperf-orch, which this one cannot read."""
 
-FORMATS: Final = (CAMPAIGN, SPECIFICATION, JOURNAL, EVENTS, PACKAGE, PROBE_REPORT)
+FORMATS: Final = (CAMPAIGN, SPECIFICATION, JOURNAL, EVENTS, PACKAGE, PROBE_REPORT, PLAN)
 
 
 def package_format(version: int = PACKAGE.version) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from aiperf_orch.campaign.format_versions import PLAN
 from aiperf_orch.campaign.given_file import read_given
 from aiperf_orch.campaign.layout import Layout
 from aiperf_orch.records.plan import Plan
@@ -19,7 +20,7 @@ def read_plan(path: Path) -> Plan:
         UsageError: It cannot be read, or is none.
     """
     advice = f"write one: aiperf-orch plan SITE ... --output {path.name}"
-    return read_given(path, Plan, refusal="is no plan", advice=advice, check=_check_quantities)
+    return read_given(path, Plan, refusal="is no plan", advice=advice, form=PLAN, check=_check_quantities)
 
 
 def _check_quantities(plan: Plan) -> None:

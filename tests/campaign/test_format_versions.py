@@ -27,6 +27,7 @@ from aiperf_orch.campaign.format_versions import (
 from aiperf_orch.campaign.journal import read_journal
 from aiperf_orch.controller.locked_campaign import HeldCampaign
 from aiperf_orch.records.journal import Created, Opened, entry_adapter
+from aiperf_orch.records.plan import Plan
 from aiperf_orch.records.trial import TrialSpec
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.util.errors import NewerVersionError, RecordError
@@ -124,6 +125,7 @@ def test_the_table_agrees_with_the_models() -> None:
         (format_versions.CAMPAIGN, CampaignConfig.model_fields["version"]),
         (format_versions.SPECIFICATION, TrialSpec.model_fields["version"]),
         (format_versions.JOURNAL, Created.model_fields["format"]),
+        (format_versions.PLAN, Plan.model_fields["format"]),
     ):
         assert get_args(stated.annotation) == tuple(form.since)
     for form in FORMATS:

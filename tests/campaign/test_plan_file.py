@@ -43,6 +43,22 @@ def test_a_file_that_is_no_plan_is_refused(tmp_path: Path, content: str, why: st
     assert f"{file}: is no plan" in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (('"format":1', '"format":2'), "written by aiperf-orch 9.0 in format 2; this is aiperf-orch .* up to 1: use"),
+        (('"nodes":', '"racks":3,"nodes":'), "racks: .*not understood by this aiperf-orch .* 9.0"),
+    ],
+)
+def test_a_plan_of_a_newer_version_is_named_as_newer(tmp_path: Path, change: tuple[str, str], why: str) -> None:
+    file = tmp_path / "plan.json"
+    newer = PLAN.model_copy(update={"version": "9.0"})
+    file.write_text(newer.to_line().replace(*change, 1), encoding="utf-8")
+    with pytest.raises(UsageError, match=why) as refused:
+        read_plan(file)
+    assert "is no plan" not in str(refused.value)
+
+
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
         read_plan(tmp_path / "plan.json")
