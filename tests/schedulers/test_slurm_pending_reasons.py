@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiperf_orch.schedulers.slurm.pending_reasons import STUCK, describe_reason
+from aiperf_orch.schedulers.slurm.pending_reasons import STUCK, describe_pending, describe_reason
 
 pytestmark = pytest.mark.unit
 
@@ -67,3 +67,15 @@ def test_reasons_of_stuck_jobs_are_explained(reason: str) -> None:
 @given(st.text())
 def test_any_text_is_accepted(text: str) -> None:
     assert isinstance(describe_reason(text), str)
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "description"),
+    [
+        ("PENDING", "Priority", "Priority: jobs of higher priority come first"),
+        ("PENDING", "None", "None: not considered by the scheduler yet"),
+        ("CONFIGURING", "None", "CONFIGURING: its nodes are being started"),
+    ],
+)
+def test_a_job_with_nodes_waits_for_their_start(state: str, reason: str, description: str) -> None:
+    assert describe_pending(state, reason) == description

@@ -69,6 +69,18 @@ _PATTERNS: Final = (
 )
 
 
+def describe_pending(state: str, reason: str) -> str:
+    """Return why a job that is not running waits: the meaning of its reason, or of its state where that says more.
+
+    Args:
+        state: Slurm's word for the state, such as PENDING.
+        reason: The reason as squeue prints it.
+    """
+    if state == "CONFIGURING":  # it has its nodes, so that its reason is None
+        return f"{state}: its nodes are being started"
+    return describe_reason(reason)
+
+
 def describe_reason(reason: str) -> str:
     """Return a reason as Slurm prints it, with its meaning: `Resources: waits for nodes to become free`."""
     reason = reason.strip().strip("()")

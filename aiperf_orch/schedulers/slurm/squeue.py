@@ -12,7 +12,7 @@ from typing import Final
 
 from aiperf_orch.records.base import EndReason
 from aiperf_orch.schedulers.base import AccountedJob, JobEnd, JobState, JobStatus
-from aiperf_orch.schedulers.slurm.pending_reasons import STUCK, describe_reason
+from aiperf_orch.schedulers.slurm.pending_reasons import STUCK, describe_pending
 from aiperf_orch.util.clock_time import format_clock_time, parse_clock_time
 
 PENDING: Final = frozenset(
@@ -86,9 +86,8 @@ class QueueRow:
             return JobStatus(self.name, self.job, JobState.ENDED, self.state)
         if self.state in PENDING:
             stuck = self.state in _STUCK_STATES or self.reason in STUCK
-            return JobStatus(
-                self.name, self.job, JobState.PENDING, describe_reason(self.reason), stuck=stuck, final=stuck
-            )
+            why = describe_pending(self.state, self.reason)
+            return JobStatus(self.name, self.job, JobState.PENDING, why, stuck=stuck, final=stuck)
         detail = "" if self.state == "RUNNING" else self.state
         suspended = self.state in _SUSPENDED
         return JobStatus(self.name, self.job, JobState.RUNNING, detail, running_for=self.seconds, suspended=suspended)
