@@ -172,8 +172,8 @@ def _notes(found: Prediction, samples: Sequence[Sample], slots: int) -> Iterator
         yield "one measurement has no spread: give more than one bench.json, or a campaign, for intervals"
     elif len(samples) == 1:
         yield (
-            "one source does not show how campaigns differ from one another: in tests 70 % of the scores lay in such an "
-            "interval, and 91 % with several campaigns of a size"
+            "one source does not show how campaigns differ from one another: in tests 70 % of the scores lay in such "
+            "an interval, and 91 % with several campaigns of a size"
         )
     most = max(sample.slots for sample in samples)
     if slots > 4 * most and samples[0].name != BENCH:
