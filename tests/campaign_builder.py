@@ -222,12 +222,14 @@ class CampaignBuilder:
             network: the edited network, if the caller has it; it is not kept for children. None applies the edits.
             **changes: other fields of the proposal.
         """
+        size = {}
         if self.operations is None:
             if network is None:
                 edits = edits or _edits_of(trial if parent is None else 0)
                 network = apply_all(self._seed() if parent is None else self._graphs[parent], list(edits))
                 self._graphs[trial] = network
             operations, network_hash = OperationsPerImage.of(counts.count(network)), network.hash
+            size = {"layers": network.depth, "parameters": network.parameters}
         else:
             operations, network_hash = self.operations, hashlib.sha256(str(trial).encode()).hexdigest()
         fields: dict[str, Any] = {
@@ -238,7 +240,7 @@ class CampaignBuilder:
             "operations": operations,
             "hyperparameters": Hyperparameters(kernel_size=3, dropout=0.0, batch_size=32),
         }
-        proposal = ProposalRecord(**fields | changes)
+        proposal = ProposalRecord(**fields | size | changes)
         self._proposals[trial] = proposal
         if network is not None:
             self._specifications[trial] = self.directory.write_spec(self._specify(trial, proposal, network))
@@ -397,7 +399,7 @@ class CampaignBuilder:
             data=settings.data.without_paths(),
             training=settings.training,
             network=network.to_json(),
-            **dict(proposal),
+            **{key: value for key, value in proposal if key in TrialSpec.model_fields},
         )
 
     def _sums(self, trained: Iterable[Epoch]) -> dict[str, Any]:

@@ -150,7 +150,8 @@ def _difference(search: JournalSearch, trial: int, recorded: ProposalRecord) -> 
     proposed = _propose(search, trial)
     if proposed is None:
         return f"trial {trial}: after the lines before it the search proposes no trial"
-    names = [name for name in type(proposed).model_fields if getattr(proposed, name) != getattr(recorded, name)]
+    stated = {name for name in type(recorded).model_fields if getattr(recorded, name) is not None} | {"parent"}
+    names = [name for name in sorted(stated) if getattr(proposed, name) != getattr(recorded, name)]
     if not names:
         return None
     return f"trial {trial}: {', '.join(names)}: not what the search proposes after the lines before it"

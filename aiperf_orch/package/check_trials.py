@@ -174,6 +174,10 @@ class _Networks:
             stated, counted = getattr(proposal.operations, phase), getattr(operations, phase)
             if stated != counted:
                 add("network.operations", name, f"{phase}: {stated} operations stated, and its network needs {counted}")
+        for what, size in (("layers", graph.depth), ("parameters", graph.parameters)):
+            stated_size = getattr(proposal, what)
+            if stated_size not in (None, size):
+                add("network.size", name, f"{what}: {stated_size} stated, and its network has {size}")
         exceeded = self._limits.exceeded(graph)
         if exceeded is not None:
             add("network.limits", name, f"exceeds the limits of the settings: {exceeded}")

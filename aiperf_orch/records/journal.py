@@ -38,8 +38,13 @@ class _ExtendedRecord(Record):
         }
 
 
-class ProposalRecord(Record):
-    """Proposal of the search for a trial, sufficient to rebuild the search."""
+class ProposalRecord(_ExtendedRecord):
+    """Proposal of the search for a trial, sufficient to rebuild the search.
+
+    `layers` (as `network.max_layers` counts them) and `parameters` are those of the network; None in format 1.
+    """
+
+    _later = frozenset({"layers", "parameters"})
 
     round: Natural
     parent: Natural | None
@@ -47,6 +52,13 @@ class ProposalRecord(Record):
     network_hash: Sha256
     operations: OperationsPerImage
     hyperparameters: Hyperparameters
+    layers: Positive | None = None
+    parameters: Positive | None = None
+
+    @property
+    def used_kernel_size(self) -> int | None:
+        """The kernel size of the convolutions that the edits add; None where they add none of that size."""
+        return self.hyperparameters.kernel_size if any("kernel" in edit for edit in self.edits) else None
 
 
 class AttemptRecord(_ExtendedRecord):

@@ -125,18 +125,13 @@ def _sample(result: Result, best: Mapping[int, Epoch], lineage: Sequence[int]) -
             "error": round(epoch.error, 6),
             "dropout": round(proposal.hyperparameters.dropout, 4),
             "batch_size": epoch.batch,
-            "kernel_size": _kernel(proposal.edits, proposal.hyperparameters.kernel_size),
+            "kernel_size": proposal.used_kernel_size,
             "layers": graph.depth if graph else None,
             "parameters": graph.parameters if graph else None,
         }
         for key, value in row.items():
             columns[key].append(value)
     return columns
-
-
-def _kernel(edits: Sequence[Mapping[str, Any]], kernel: int) -> int | None:
-    """The kernel size of a trial; None where none of its edits added a convolution of this size."""
-    return kernel if any("kernel" in edit for edit in edits) else None
 
 
 def _importance(trials: Mapping[str, list[Any]], key: str) -> float | None:

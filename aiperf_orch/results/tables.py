@@ -15,6 +15,7 @@ from aiperf_orch.campaign.events import best_epoch
 from aiperf_orch.campaign.layout import MEMBERS
 from aiperf_orch.network import counts
 from aiperf_orch.records.events import Epoch
+from aiperf_orch.records.journal import ProposalRecord
 from aiperf_orch.results import columns
 from aiperf_orch.results.collected_trials import TrialRecords
 from aiperf_orch.results.efficiency import efficiency_of
@@ -43,6 +44,7 @@ _PLACEMENT: Final = frozenset({"allocation", "agent", "slot"})
 _NODE_HOURS: Final = frozenset({"node_hours_given", "node_hours_at_work", "node_hours_idle"})
 _EFFICIENCY: Final = frozenset({"images_per_second", "data_wait"})
 _ENERGY: Final = frozenset({"data_sha256", "energy_joules", "energy_of", "operations_per_joule"})
+_SIZE: Final = frozenset({"layers", "parameters"})
 _CHANGES: Final = frozenset({"settings_changes", "drained_nodes"})
 LATER_COLUMNS: Final = {
     MEMBERS.result.name: (
@@ -51,7 +53,12 @@ LATER_COLUMNS: Final = {
         _CHANGES | _NODE_HOURS,
         _CHANGES | _NODE_HOURS | _EFFICIENCY | _ENERGY,
     ),
-    MEMBERS.leaderboard.name: (frozenset[str](), _PLACEMENT, _PLACEMENT | _EFFICIENCY),
+    MEMBERS.leaderboard.name: (
+        frozenset[str](),
+        _SIZE,
+        _SIZE | _PLACEMENT,
+        _SIZE | _PLACEMENT | _EFFICIENCY,
+    ),
     MEMBERS.series.name: (frozenset[str](),),
 }
 """Columns that tables in a package of format 1 may lack, a set for each version that wrote some, the newest first."""
@@ -166,7 +173,9 @@ def _trial_row(records: TrialRecords, best: Epoch | None, result: Result) -> dic
         "parent": trial.proposal.parent,
         "round": trial.proposal.round,
         "edits": " ".join(str(edit["kind"]) for edit in trial.proposal.edits),
-        "kernel_size": point.kernel_size,
+        "layers": trial.proposal.layers,
+        "parameters": trial.proposal.parameters,
+        "kernel_size": _kernel_size(trial.proposal),
         "dropout": point.dropout,
         "batch_size": epochs[-1].batch if epochs else point.batch_size,
         "best_epoch": best.epoch if best else None,
@@ -186,6 +195,13 @@ def _trial_row(records: TrialRecords, best: Epoch | None, result: Result) -> dic
         "slot": placed and placed.slot,
         "simulated": _yes_no(result.simulated),
     }
+
+
+def _kernel_size(proposal: ProposalRecord) -> int | None:
+    """The kernel size that the edits used; of a proposal of format 1 the one that was drawn, as its tables have it."""
+    if proposal.layers is None:
+        return proposal.hyperparameters.kernel_size
+    return proposal.used_kernel_size
 
 
 def _yes_no(value: bool) -> str:

@@ -26,8 +26,9 @@ class Winner:
         error: The error, a fraction.
         lineage: Its ancestors, the first descendant of the seed network first, and itself.
         proposal: Its proposal.
-        layers: Number of layers as `network.max_layers` counts them; None where the specification cannot be read.
-        parameters: Number of trainable parameters; None where the specification cannot be read.
+        layers: Number of layers as `network.max_layers` counts them; None where neither proposal
+            nor specification tell.
+        parameters: Number of trainable parameters; None as above.
     """
 
     trial: int
@@ -44,15 +45,18 @@ def winner_of(result: Result) -> Winner | None:
     best = result.best_epoch
     if best is None:
         return None
-    graph = network_of(result, best.trial)
+    proposal = result.state.trials[best.trial].proposal
+    layers, parameters = proposal.layers, proposal.parameters
+    if layers is None and (graph := network_of(result, best.trial)) is not None:
+        layers, parameters = graph.depth, graph.parameters
     return Winner(
         best.trial,
         best.epoch,
         best.error,
         lineage_of(result.state, best.trial),
-        result.state.trials[best.trial].proposal,
-        graph.depth if graph else None,
-        graph.parameters if graph else None,
+        proposal,
+        layers,
+        parameters,
     )
 
 
@@ -72,8 +76,8 @@ def winner_lines(winner: Winner) -> list[str]:
     size = [] if winner.layers is None else [f"{winner.layers:,} layers, {winner.parameters:,} parameters"]
     size.append(f"operations per image: {operations.train:,} to train, {operations.forward:,} to validate")
     hyperparameters = [f"batch size {point.batch_size}", f"dropout {point.dropout:.4g}"]
-    if any("kernel" in edit for edit in winner.proposal.edits):
-        hyperparameters.append(f"kernel size {point.kernel_size}")
+    if winner.proposal.used_kernel_size is not None:
+        hyperparameters.append(f"kernel size {winner.proposal.used_kernel_size}")
     return [
         f"winner           trial {winner.trial}, error {winner.error:.2%} at epoch {winner.epoch}",
         f"                 lineage: {_chain(winner.lineage)}",

@@ -73,6 +73,8 @@ class JournalSearch:
             network_hash=proposal.graph.hash,
             operations=OperationsPerImage.of(counts.count(proposal.graph)),
             hyperparameters=proposal.hyperparameters,
+            layers=proposal.graph.depth,
+            parameters=proposal.graph.parameters,
         )
 
     @property

@@ -309,6 +309,12 @@ MANIPULATIONS: dict[str, tuple[Change, str, str, str]] = {
     "another hash": (
         set_proposal(2, network_hash="0" * 64), "network.hash", "trials/00002.json", "network_hash",
     ),
+    "another number of layers": (
+        set_proposal(2, layers=2), "network.size", "trials/00002.json", "layers: 2 stated, and its network has ",
+    ),
+    "another number of parameters": (
+        set_proposal(2, parameters=1), "network.size", "trials/00002.json", "parameters: 1 stated, and its network has",
+    ),
     "a parent that comes later": (
         set_proposal(2, parent=3), "network.parent", "journal.jsonl:15", "descends from trial 3",
     ),

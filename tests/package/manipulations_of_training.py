@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from aiperf_orch.network.graph import Graph
 from package.package_changes import Change, change_events, repaired, set_proposal
 
 TRUE, TRAINED = "tampered", "trained"
@@ -123,6 +124,8 @@ def _network_again(package: Any, _: Path) -> None:
     """The last trial descends from the parent of the one before it, by the same edits."""
     before = json.loads(package.files["trials/00002.json"])
     fields = {key: before[key] for key in ("parent", "edits", "network_hash", "operations")}
+    network = Graph.from_json(before["network"])
+    fields |= {"layers": network.depth, "parameters": network.parameters}
     set_proposal(3, **fields)(package, _)
     package.spec(3, lambda spec: spec.update(network=before["network"], parent_error=before["parent_error"]))
     ops = 1437 * before["operations"]["train"] + 360 * before["operations"]["forward"]

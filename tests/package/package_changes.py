@@ -41,10 +41,10 @@ def change_journal(change: Callable[[list[dict[str, Any]]], Any]) -> Change:
 
 
 def set_proposal(trial: int, **fields: Any) -> Change:
-    """Change the proposal in the journal and in the specification."""
+    """Change the proposal in the journal, and what the specification has of it."""
 
     def change(package: Any, _: Path) -> None:
-        package.spec(trial, lambda spec: spec.update(fields))
+        package.spec(trial, lambda spec: spec.update({key: fields[key] for key in fields if key in spec}))
         package.each(
             "submitting",
             lambda item: item["proposal"].update(fields) if (item["trial"], item["attempt"]) == (trial, 1) else None,

@@ -8,12 +8,14 @@ import math
 import stat
 from collections.abc import Callable
 from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from aiperf_orch.network.morphisms import Edit
 from aiperf_orch.records.operations import OperationsPerImage
 from aiperf_orch.results.result import compute_result
 from aiperf_orch.results.tables import (
@@ -26,6 +28,7 @@ from aiperf_orch.results.tables import (
     write_tables,
 )
 from aiperf_orch.util.errors import AiperfError
+from campaign_builder import CampaignBuilder
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
@@ -59,12 +62,29 @@ def test_a_row_of_the_leaderboard(made: Any) -> None:
     row = _rows(made.directory.leaderboard)[2]
     assert len(row.pop("network")) == 64
     assert row == {
-        "rank": "3", "trial": "0", "error": "0.3", "parent": "", "edits": "", "round": "0", "kernel_size": "3",
+        "rank": "3", "trial": "0", "error": "0.3", "parent": "", "edits": "", "round": "0", "layers": "",
+        "parameters": "", "kernel_size": "3",
         "dropout": "0.0", "batch_size": "32", "best_epoch": "2", "epochs": "2", "train_images": "8", "val_images": "20",
         "operations": "440", "seconds": "8.0", "ops": "55.0", "images_per_second": "3.5",
         "data_wait": "", "predicted_error": "", "attempts": "1",
         "end_reason": "COMPLETED", "allocation": "", "agent": "", "slot": "", "simulated": "yes",
     }  # fmt: skip
+
+
+def test_size_and_used_kernel_of_a_network(campaign: Callable[..., Any], tmp_path: Path) -> None:
+    made = CampaignBuilder(tmp_path / "sized", campaign().directory.settings)
+    edits = [[], [Edit("deeper", 3, kernel=5)], [Edit("deeper", 3, kernel=5)], [Edit("wider", 1)]]
+    for trial, unknown in enumerate([{}, {}, *[{"layers": None, "parameters": None}] * 2]):
+        made.propose(trial, edits=edits[trial], **unknown)
+        made.trial(trial, [(5, 0.2 + trial / 10)])
+    seed, deeper = made._graphs[0], made._graphs[1]
+    rows = sorted(leaderboard_rows(compute_result(made.directory)), key=itemgetter("trial"))
+    assert [(row["layers"], row["parameters"], row["kernel_size"]) for row in rows] == [
+        (seed.depth, seed.parameters, None),
+        (deeper.depth, deeper.parameters, 3),
+        (None, None, 3),
+        (None, None, 3),  # as tables of 0.1.0 have it
+    ]
 
 
 def test_a_failed_trial_keeps_its_row(made: Any) -> None:

@@ -61,10 +61,12 @@ def test_a_lineage_without_end_ends(campaign: Build) -> None:
     assert lineage_of(state, 2) == (1, 2)
 
 
-def test_layers_and_parameters_are_those_of_the_specification(campaign: Build, tmp_path: Any) -> None:
+@pytest.mark.parametrize("stated", [True, False])
+def test_layers_and_parameters_are_those_of_the_network(campaign: Build, tmp_path: Any, stated: bool) -> None:
     made = campaign()
     made = CampaignBuilder(tmp_path / "whole", made.directory.settings, start=made.start)
-    made.propose(0, edits=[Edit("deeper", 3, kernel=5)])
+    size = {} if stated else {"layers": None, "parameters": None}
+    made.propose(0, edits=[Edit("deeper", 3, kernel=5)], **size)
     made.trial(0, [(5, 0.2)])
     winner = winner_of(compute_result(made.directory))
     assert winner is not None
@@ -75,7 +77,7 @@ def test_layers_and_parameters_are_those_of_the_specification(campaign: Build, t
     made.directory.spec(0).write_text("{")
     damaged = winner_of(compute_result(made.directory))
     assert damaged is not None
-    assert damaged.layers is None
+    assert damaged.layers == (network.depth if stated else None)
 
 
 def test_the_summary_counts_the_failures(campaign: Build) -> None:

@@ -74,6 +74,9 @@ def _proposals(records: Records, settings: SiteSettings) -> None:
         with suppress(NetworkError, KeyError):  # an impossible edit, or no specification
             network_hash, operations, network = _described(seed, chain)
             proposal["network_hash"] = network_hash
+            if proposal.get("layers") is not None:
+                size = _edited(seed, chain)
+                proposal.update(layers=size.depth, parameters=size.parameters)
             proposal["operations"].update(operations)
             records.specs[item["trial"]]["network"] = json.loads(network)
 
@@ -210,7 +213,7 @@ def _specifications(records: Records, settings: SiteSettings) -> None:
     for item in records.items("submitting"):
         proposal, spec = item["proposal"], records.specs.get(item["trial"])
         if proposal and spec:
-            spec.update(proposal)
+            spec.update({key: value for key, value in proposal.items() if key in spec})
             spec.update(
                 campaign=records.config["tag"],
                 trial=item["trial"],
