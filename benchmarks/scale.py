@@ -79,7 +79,7 @@ CPUs=1 RealMemory=1000 State=CLOUD
             cluster.run("scancel", f"--user={os.getuid()}", check=False)
             for file in (root / "run").glob("c*.pid"):
                 with contextlib.suppress(ValueError, ProcessLookupError):
-                    os.kill(int(file.read_text()), signal.SIGTERM)
+                    os.kill(int(file.read_text()), signal.SIGKILL)
 
 
 def measure(options: argparse.Namespace, folder: Path) -> None:

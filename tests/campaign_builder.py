@@ -222,7 +222,7 @@ class CampaignBuilder:
             network: the edited network, if the caller has it; it is not kept for children. None applies the edits.
             **changes: other fields of the proposal.
         """
-        size = {}
+        size: dict[str, Any] = {}
         if self.operations is None:
             if network is None:
                 edits = edits or _edits_of(trial if parent is None else 0)
@@ -230,6 +230,7 @@ class CampaignBuilder:
                 self._graphs[trial] = network
             operations, network_hash = OperationsPerImage.of(counts.count(network)), network.hash
             size = {"layers": network.depth, "parameters": network.parameters}
+            size["tensor_operations"] = OperationsPerImage.of(counts.count_tensor(network))
         else:
             operations, network_hash = self.operations, hashlib.sha256(str(trial).encode()).hexdigest()
         fields: dict[str, Any] = {

@@ -44,6 +44,15 @@ def count(graph: Graph) -> Operations:
     return Operations(*graph.total(_forward_and_backward))
 
 
+def count_tensor(graph: Graph) -> Operations:
+    """Return the operations per image of the matrix products alone, as utilisation is stated in MLPerf.
+
+    A multiply-add of a convolution or dense layer is two operations; the backward pass has one product for the gradient
+    of the weights, and one for that of the input, except where the input is the image.
+    """
+    return Operations(*graph.total(_tensor_operations))
+
+
 def count_by_layer(graph: Graph) -> list[LayerOperations]:
     """Return the operations per image of each layer, in topological order."""
     rows = []
@@ -62,6 +71,20 @@ def _forward_and_backward(graph: Graph, layer: Layer) -> tuple[int, int]:
 
 def _count_softmax(layer: Layer) -> int:
     return 8 * layer.units + (layer.units - 1) + 4 * layer.units
+
+
+def _tensor_operations(graph: Graph, layer: Layer) -> tuple[int, int]:
+    """Operations of the matrix products of one layer."""
+    height, width, channels = graph.shapes[layer.inputs[0]]
+    if layer.kind == "conv":
+        out_height, out_width, filters = graph.shapes[layer.id]
+        products = layer.kernel**2 * channels * filters * out_height * out_width
+    elif layer.kind == "dense":
+        products = height * width * channels * layer.units
+    else:
+        return 0, 0
+    reads_image = layer.inputs[0] == graph.layers[0].id
+    return 2 * products, (2 if reads_image else 4) * products
 
 
 def _count_layer(graph: Graph, layer: Layer) -> tuple[int, int]:

@@ -20,6 +20,7 @@ from aiperf_orch.network import counts
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.network.morphisms import Edit, apply
 from aiperf_orch.package.package_index import PackageIndex
+from aiperf_orch.records.operations import OperationsPerImage
 from aiperf_orch.records.trial import DataRecord, TrainingRecord, TrialSpec
 from aiperf_orch.util.errors import NetworkError, NewerVersionError, RecordError
 
@@ -174,10 +175,11 @@ class _Networks:
             stated, counted = getattr(proposal.operations, phase), getattr(operations, phase)
             if stated != counted:
                 add("network.operations", name, f"{phase}: {stated} operations stated, and its network needs {counted}")
-        for what, size in (("layers", graph.depth), ("parameters", graph.parameters)):
-            stated_size = getattr(proposal, what)
-            if stated_size not in (None, size):
-                add("network.size", name, f"{what}: {stated_size} stated, and its network has {size}")
+        size: dict[str, object] = {"layers": graph.depth, "parameters": graph.parameters}
+        size["tensor_operations"] = OperationsPerImage.of(counts.count_tensor(graph))
+        for what, found in size.items():
+            if getattr(proposal, what) not in (None, found):
+                add("network.size", name, f"{what}: {getattr(proposal, what)} stated, and its network has {found}")
         exceeded = self._limits.exceeded(graph)
         if exceeded is not None:
             add("network.limits", name, f"exceeds the limits of the settings: {exceeded}")

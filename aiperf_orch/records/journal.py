@@ -41,10 +41,11 @@ class _ExtendedRecord(Record):
 class ProposalRecord(_ExtendedRecord):
     """Proposal of the search for a trial, sufficient to rebuild the search.
 
-    `layers` (as `network.max_layers` counts them) and `parameters` are those of the network; None in format 1.
+    `layers` (as `network.max_layers` counts them), `parameters` and `tensor_operations` (of matrix products alone) are
+    those of the network; None in format 1.
     """
 
-    _later = frozenset({"layers", "parameters"})
+    _later = frozenset({"layers", "parameters", "tensor_operations"})
 
     round: Natural
     parent: Natural | None
@@ -54,6 +55,7 @@ class ProposalRecord(_ExtendedRecord):
     hyperparameters: Hyperparameters
     layers: Positive | None = None
     parameters: Positive | None = None
+    tensor_operations: OperationsPerImage | None = None
 
     @property
     def used_kernel_size(self) -> int | None:

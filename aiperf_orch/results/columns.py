@@ -45,6 +45,13 @@ RESULT: Final[Mapping[str, str]] = {
     "RAPL, where a trial has a node to itself; not known under `local`, where trials run side by side), or "
     "`accelerators+processors`",
     "operations_per_joule": "`operations` / `energy_joules`",
+    "stability_mean": "mean operations per second in 30 equal intervals of the second half of `seconds`; the "
+    "operations of an epoch are spread evenly over its duration",
+    "stability_variation": "coefficient of variation of these 30 values: standard deviation / mean",
+    "share_of_peak": "`operations` / (`system.accelerator_peak_ops` x workers of a trial x time of all slots in "
+    "`seconds`), a fraction; this and the next one are empty where the peak is not stated",
+    "tensor_utilisation": "the same with the operations of convolutions and dense layers alone, 2 for each "
+    "multiply-add of their forward and backward products: utilisation as in MLPerf",
     "node_hours_given": "node-hours for which the agents' nodes were present; this and the next two columns are empty "
     "where each trial is a job of its own",
     "node_hours_at_work": "node-hours in which trials ran on them",

@@ -12,9 +12,11 @@ from markupsafe import Markup
 
 from aiperf_orch.results.efficiency import Efficiency, format_efficiency
 from aiperf_orch.results.html import render_page
+from aiperf_orch.results.peak_share import format_peak_share
 from aiperf_orch.results.plan_quantities import WRITTEN
 from aiperf_orch.results.report_data import REPORT_TEMPLATE
 from aiperf_orch.results.search_section import search_section
+from aiperf_orch.results.stability import format_stability
 from aiperf_orch.util.units import format_duration, format_number, format_ops, ops_scale
 
 
@@ -74,6 +76,7 @@ def report_page(data: Mapping[str, Any], draw: Callable[[Chart], Markup]) -> str
         activity=_activity_charts(data, draw),
         searched=search_section(data["searched"], _time_unit(data["score"]["seconds"])),
         cost=_cost(data["result"]),
+        evenness=_evenness(data["result"]),
         plan=_plan(data["plan"]),
         trials=[row | {"edits": Counter(row["edits"].split())} for row in data["trials"]],
         block=_block(data),
@@ -109,6 +112,18 @@ def _plan(rows: Sequence[Mapping[str, Any]] | None) -> list[dict[str, str | None
             }
         )
     return shown
+
+
+def _evenness(row: Mapping[str, Any]) -> list[str]:
+    """Stability and share of the peak as sentences, as far as they are known."""
+    sentences = []
+    if row["stability_mean"] is not None:
+        stability = format_stability(row["stability_mean"], row["stability_variation"])
+        sentences.append(f"{stability[0].upper()}{stability[1:]}, in 30 equal intervals")
+    if row["share_of_peak"] is not None:
+        share = format_peak_share(row["share_of_peak"], row["tensor_utilisation"])
+        sentences.append(f"{share}, in the time of all slots")
+    return sentences
 
 
 def _cost(row: Mapping[str, Any]) -> str:

@@ -16,7 +16,9 @@ from aiperf_orch.records.events import Epoch
 from aiperf_orch.results.collected_trials import Collected, collect
 from aiperf_orch.results.efficiency import Efficiency, efficiency_of
 from aiperf_orch.results.node_hours import NodeHours, node_hours_of
+from aiperf_orch.results.peak_share import PeakShare, peak_share_of
 from aiperf_orch.results.score import Score, score_of, series
+from aiperf_orch.results.stability import Stability, stability_of
 from aiperf_orch.results.time_under_way import seconds_under_way
 
 
@@ -95,6 +97,16 @@ class Result:
             seconds = (time - self.started).total_seconds() if time and self.started else 0.0
             found.append((max(seconds, found[-1][0] if found else 0.0), number))
         return found
+
+    @cached_property
+    def stability(self) -> Stability | None:
+        """Evenness of the operations per second in the second half; None before an epoch with a duration has ended."""
+        return stability_of(self.started, self.collected.epochs)
+
+    @cached_property
+    def peak_share(self) -> PeakShare | None:
+        """Share of the accelerators' peak; None without an epoch or where the peak is not known."""
+        return peak_share_of(self)
 
     def slot_seconds(self, seconds: float) -> float:
         """Time of all slots that the settings gave in this number of seconds from the first begin on."""

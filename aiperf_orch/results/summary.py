@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from aiperf_orch.results.efficiency import format_efficiency
+from aiperf_orch.results.peak_share import format_peak_share
 from aiperf_orch.results.result import Result
 from aiperf_orch.results.rules import rules_of
 from aiperf_orch.results.score import Score
+from aiperf_orch.results.stability import format_stability
 from aiperf_orch.util.units import format_duration, format_ops
 
 
@@ -22,6 +24,7 @@ def summary_lines(result: Result) -> list[str]:
     ]
     if efficiency := format_efficiency(result.efficiency):
         lines.append(f"                 {efficiency}")
+    lines += [f"                 {part}" for part in (_stability(result), _peak_share(result)) if part]
     rules = rules_of(result)
     missed = rules.misses(result)
     if missed:
@@ -31,6 +34,16 @@ def summary_lines(result: Result) -> list[str]:
     else:
         lines.append(f"rankable         by the rules {rules.version}")
     return [*lines, *(f"warning: {fault}" for fault in result.faults)]
+
+
+def _stability(result: Result) -> str | None:
+    stability = result.stability
+    return format_stability(stability.mean, stability.variation) if stability else None
+
+
+def _peak_share(result: Result) -> str | None:
+    peak = result.peak_share
+    return format_peak_share(peak.share, peak.utilisation) if peak else None
 
 
 def _format_error(score: Score) -> str:

@@ -45,13 +45,15 @@ _NODE_HOURS: Final = frozenset({"node_hours_given", "node_hours_at_work", "node_
 _EFFICIENCY: Final = frozenset({"images_per_second", "data_wait"})
 _ENERGY: Final = frozenset({"data_sha256", "energy_joules", "energy_of", "operations_per_joule"})
 _SIZE: Final = frozenset({"layers", "parameters"})
+_STEADINESS: Final = frozenset({"stability_mean", "stability_variation", "share_of_peak", "tensor_utilisation"})
 _CHANGES: Final = frozenset({"settings_changes", "drained_nodes"})
 LATER_COLUMNS: Final = {
     MEMBERS.result.name: (
         frozenset[str](),
-        _CHANGES,
-        _CHANGES | _NODE_HOURS,
-        _CHANGES | _NODE_HOURS | _EFFICIENCY | _ENERGY,
+        _STEADINESS,
+        _STEADINESS | _CHANGES,
+        _STEADINESS | _CHANGES | _NODE_HOURS,
+        _STEADINESS | _CHANGES | _NODE_HOURS | _EFFICIENCY | _ENERGY,
     ),
     MEMBERS.leaderboard.name: (
         frozenset[str](),
@@ -84,6 +86,7 @@ def result_row(result: Result) -> dict[str, Any]:
     settings, score, versions = result.directory.settings, result.score, result.directory.config.versions
     efficiency, hours = result.efficiency, result.node_hours
     system = settings.system
+    stability, peak = result.stability, result.peak_share
     rules = rules_of(result)
     missed = rules.misses(result)
     trials = result.collected.trials
@@ -119,6 +122,10 @@ def result_row(result: Result) -> dict[str, Any]:
         "energy_joules": efficiency.energy,
         "energy_of": efficiency.energy_of,
         "operations_per_joule": efficiency.operations_per_joule,
+        "stability_mean": stability and stability.mean,
+        "stability_variation": stability and stability.variation,
+        "share_of_peak": peak and peak.share,
+        "tensor_utilisation": peak and peak.utilisation,
         "node_hours_given": hours and hours.given,
         "node_hours_at_work": hours and hours.at_work,
         "node_hours_idle": hours and hours.idle,

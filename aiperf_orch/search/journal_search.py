@@ -75,6 +75,7 @@ class JournalSearch:
             hyperparameters=proposal.hyperparameters,
             layers=proposal.graph.depth,
             parameters=proposal.graph.parameters,
+            tensor_operations=OperationsPerImage.of(counts.count_tensor(proposal.graph)),
         )
 
     @property

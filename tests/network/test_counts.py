@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from aiperf_orch.network.counts import LayerOperations, Operations, count, count_by_layer
+from aiperf_orch.network.counts import LayerOperations, Operations, count, count_by_layer, count_tensor
 from aiperf_orch.network.graph import ATTRIBUTES, MAX_SIDE, Graph, Layer
-from aiperf_orch.network.seeds import resnet50
+from aiperf_orch.network.seeds import SEEDS, resnet50
 from aiperf_orch.records.operations import OperationsPerImage
 
 pytestmark = pytest.mark.unit
@@ -125,3 +125,18 @@ def test_epoch_counts_trained_and_validated_images() -> None:
     epoch = OperationsPerImage.of(count(resnet50())).of_images(trained=1_281_167, validated=50_000)
     assert epoch == 1_281_167 * 23_053_458_315 + 50_000 * 7_806_583_495
     assert epoch * 10_000 > 2**64
+
+
+@pytest.mark.parametrize("name", SEEDS)
+def test_tensor_operations_are_those_of_convolutions_and_dense_layers(name: str) -> None:
+    graph = SEEDS[name]((224, 224, 3), 1000)
+    rows = [row for row in count_by_layer(graph) if row.kind in ("conv", "dense")]
+    tensor = count_tensor(graph)
+    assert tensor.forward == sum(row.operations.forward for row in rows)
+    image = [row for row in rows if graph.by_id[row.id].inputs[0] == graph.layers[0].id]
+    assert tensor.backward == 2 * tensor.forward - sum(row.operations.forward for row in image)
+
+
+def test_tensor_operations_of_resnet50() -> None:
+    """He et al. 2016 state 3.8 billion multiply-adds, for strides in the 1x1 convolutions."""
+    assert 3.8e9 < count_tensor(SEEDS["resnet50"]((224, 224, 3), 1000)).forward / 2 < 4.2e9

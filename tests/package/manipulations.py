@@ -315,6 +315,10 @@ MANIPULATIONS: dict[str, tuple[Change, str, str, str]] = {
     "another number of parameters": (
         set_proposal(2, parameters=1), "network.size", "trials/00002.json", "parameters: 1 stated, and its network has",
     ),
+    "other operations of matrix products": (
+        set_proposal(2, tensor_operations={"forward": 1, "train": 2}), "network.size", "trials/00002.json",
+        "tensor_operations: ",
+    ),
     "a parent that comes later": (
         set_proposal(2, parent=3), "network.parent", "journal.jsonl:15", "descends from trial 3",
     ),
@@ -456,7 +460,7 @@ MANIPULATIONS: dict[str, tuple[Change, str, str, str]] = {
     ),
     "a cell beside the row": (
         change_table("result.csv", lambda lines: lines[1].append("9e15")),
-        "table.format", "result.csv:2", "has 49 cells, and the table has 48 columns",
+        "table.format", "result.csv:2", "has 53 cells, and the table has 52 columns",
     ),
     "an empty line": (
         change_table("series.csv", lambda lines: lines.insert(3, [])), "table.format", "series.csv:4", "has 0 cells",

@@ -9,7 +9,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from aiperf_orch.network import counts
 from aiperf_orch.network.graph import Graph
+from aiperf_orch.records.operations import OperationsPerImage
 from package.package_changes import Change, change_events, repaired, set_proposal
 
 TRUE, TRAINED = "tampered", "trained"
@@ -126,6 +128,7 @@ def _network_again(package: Any, _: Path) -> None:
     fields = {key: before[key] for key in ("parent", "edits", "network_hash", "operations")}
     network = Graph.from_json(before["network"])
     fields |= {"layers": network.depth, "parameters": network.parameters}
+    fields["tensor_operations"] = OperationsPerImage.of(counts.count_tensor(network)).model_dump()
     set_proposal(3, **fields)(package, _)
     package.spec(3, lambda spec: spec.update(network=before["network"], parent_error=before["parent_error"]))
     ops = 1437 * before["operations"]["train"] + 360 * before["operations"]["forward"]

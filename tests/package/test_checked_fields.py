@@ -65,7 +65,7 @@ CHECKED: dict[str, dict[str, str]] = {
     "ProposalRecord": {
         "round": "trial.round", "parent": "network.parent", "edits": "network.rebuilt", "network_hash": "network.hash",
         "operations": "network.operations", "hyperparameters": "trial.hyperparameters",
-        "layers": "network.size", "parameters": "network.size",
+        "layers": "network.size", "parameters": "network.size", "tensor_operations": "network.size",
     },
     "Hyperparameters": {
         "kernel_size": "trial.hyperparameters", "dropout": "trial.hyperparameters",

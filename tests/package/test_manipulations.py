@@ -112,7 +112,8 @@ def test_repacking_without_changes_causes_no_fault(tampered: Any, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("version", "column"), [(1, "settings_changes"), (2, "node_hours_given"), (3, "energy_joules")]
+    ("version", "column"),
+    [(1, "stability_mean"), (2, "settings_changes"), (3, "node_hours_given"), (4, "energy_joules")],
 )
 def test_tables_of_an_earlier_version_lack_later_columns(
     version: int, column: str, tampered: Any, tmp_path: Path

@@ -77,6 +77,7 @@ def _proposals(records: Records, settings: SiteSettings) -> None:
             if proposal.get("layers") is not None:
                 size = _edited(seed, chain)
                 proposal.update(layers=size.depth, parameters=size.parameters)
+                proposal["tensor_operations"] = OperationsPerImage.of(counts.count_tensor(size)).model_dump()
             proposal["operations"].update(operations)
             records.specs[item["trial"]]["network"] = json.loads(network)
 
