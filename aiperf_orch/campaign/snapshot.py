@@ -9,6 +9,7 @@ from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.journal import JournalContents, read_contents, read_on
 from aiperf_orch.campaign.state import CampaignState
 from aiperf_orch.util.errors import RecordError
+from aiperf_orch.util.progress import begin_part
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ def read_snapshot(directory: CampaignDirectory) -> CampaignSnapshot:
         RecordError: when the journal is damaged or its end is missing, or the frozen settings were changed.
     """
     on_disk = directory.attempts_on_disk()  # before the journal, which then has what is submitted meanwhile
+    begin_part("reading the journal")
     journal = read_contents(directory.journal)
     state = CampaignState.of(journal.entries)
     directory.check_unchanged(state.settings_sha256)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from aiperf_orch.commands.command_output import CommandOutput
+from aiperf_orch.commands.progress_line import progress_line
 from aiperf_orch.commands.render import rendered_script, script_violations
 from aiperf_orch.commands.table_output import render_rows
 from aiperf_orch.doctor import campaign_location, probe_job
@@ -147,7 +148,8 @@ def _location_and_probe_job(
             return
         if isinstance(settings.scheduler, ClusterSettings):  # the probe job is a trial's, also beside allocations
             settings = settings.model_copy(update={"scheduler": trial_job(settings.scheduler)})
-        outcome = probe_job.run(make_scheduler(settings.scheduler), settings, folder, wait=wait, log=_log.info)
+        with progress_line("check"):
+            outcome = probe_job.run(make_scheduler(settings.scheduler), settings, folder, wait=wait, log=_log.info)
         yield from evaluate_probe(settings, outcome)
 
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from aiperf_orch.commands.command_output import CommandOutput
 from aiperf_orch.commands.cost_estimate import agree
+from aiperf_orch.commands.progress_line import progress_line
 from aiperf_orch.commands.table_output import render_rows
 from aiperf_orch.doctor.findings import Level
 from aiperf_orch.doctor.node_findings import evaluate_nodes, page
@@ -52,7 +53,7 @@ def check_every_node(
         agree(_cost(groups, wait), yes=yes)
     parent = campaign_dir.absolute().parent if campaign_dir else Path.cwd() / "campaigns"
     begun = format_time(now())
-    with probe_folder(parent) as folder:
+    with probe_folder(parent) as folder, progress_line("check"):
         results = check_nodes(settings, nodes, folder, wait=wait, log=_log.info)
     findings = list(evaluate_nodes(results, settings))
     examined = sum(result.tried for result in results)

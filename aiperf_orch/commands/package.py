@@ -17,11 +17,13 @@ from aiperf_orch.campaign.durable_files import replace_file
 from aiperf_orch.campaign.snapshot import CampaignSnapshot, read_snapshot
 from aiperf_orch.campaign.state import CampaignState, Phase
 from aiperf_orch.commands.command_output import CommandOutput, ExitStatus
+from aiperf_orch.commands.progress_line import progress_line
 from aiperf_orch.commands.score import summary
 from aiperf_orch.schedulers.base import AccountedJob, Scheduler
 from aiperf_orch.schedulers.registry import make_scheduler
 from aiperf_orch.settings.placement import placement_settings
 from aiperf_orch.util.errors import NotFinishedError, SchedulerUnreachableError, UsageError
+from aiperf_orch.util.progress import begin_part
 from aiperf_orch.util.text import visible
 
 _log: Final = logging.getLogger(__name__)
@@ -69,21 +71,23 @@ def package_campaign(
     answers = read_questionnaire(questionnaire) if questionnaire else None
     if output.absolute().resolve().is_relative_to(directory.path.resolve()):
         raise UsageError(f"{output}: lies in the campaign's directory; give a path outside of it")
-    snapshot = check_not_running(directory)
-    _keep_accounting(directory, snapshot.state)
-    signature_of(output).unlink(missing_ok=True)  # the signature of an earlier package
-    gc.disable()  # many small objects that all stay: the search for cycles among them takes a third of the time
-    result = write_package(
-        directory,
-        output,
-        with_pseudonyms=pseudonyms,
-        with_weights=weights,
-        questionnaire=answers,
-        snapshot=snapshot,
-        warn=_warn,
-    )
+    with progress_line("package"):
+        snapshot = check_not_running(directory)
+        begin_part("waiting for the accounting")
+        _keep_accounting(directory, snapshot.state)
+        signature_of(output).unlink(missing_ok=True)  # the signature of an earlier package
+        gc.disable()  # many small objects that all stay: the search for cycles among them takes a third of the time
+        result = write_package(
+            directory,
+            output,
+            with_pseudonyms=pseudonyms,
+            with_weights=weights,
+            questionnaire=answers,
+            snapshot=snapshot,
+            warn=_warn,
+        )
+        found = verify(output)
     lines = [summary(result)]
-    found = verify(output)
     lines += [
         f"package          {visible(str(output))}: {output.stat().st_size:,} bytes",
         f"                 SHA-256 {found.sha256}",

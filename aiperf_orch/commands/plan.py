@@ -59,7 +59,7 @@ def plan_campaign(
         )
     slots = slots_on(settings, nodes, concurrency)
     samples, notes = _read(sources, settings, slots)
-    with progress_line("plan", "playbacks") as progress:
+    with progress_line("plan"):
         plan = make_plan(
             settings,
             samples,
@@ -67,7 +67,6 @@ def plan_campaign(
             slots=slots,
             seconds=settings.campaign.duration,
             notes=notes,
-            progress=progress,
         )
     text = plan.model_dump_json(indent=2) + "\n"
     if output is not None:

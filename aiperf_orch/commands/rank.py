@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from aiperf_orch.commands.command_output import CommandOutput
+from aiperf_orch.commands.progress_line import progress_line
 from aiperf_orch.commands.ranking_table import ranking_text
 from aiperf_orch.commands.ranking_website import add_to_website
 from aiperf_orch.commands.table_output import render_rows
@@ -21,6 +22,7 @@ from aiperf_orch.committee.website_folder import open_website
 from aiperf_orch.committee.withdrawals import read_withdrawals
 from aiperf_orch.package.signature import check_signers
 from aiperf_orch.util.errors import UsageError
+from aiperf_orch.util.progress import tracked
 from aiperf_orch.util.temporary_folders import scratch_folder
 from aiperf_orch.util.text import visible
 from aiperf_orch.util.units import parse_duration
@@ -70,7 +72,10 @@ def rank_results(
     website = open_website(output) if output else None
     with scratch_folder() as scratch:
         reports = {path: scratch / f"{number}.html" for number, path in enumerate(paths)} if website else {}
-        submissions = [read_isolated(path, signers, seconds, reports.get(path)) for path in paths]
+        with progress_line("rank"):
+            submissions = [
+                read_isolated(path, signers, seconds, reports.get(path)) for path in tracked(paths, "checking results")
+            ]
         entries = rank(submissions, reasons, announced)
         for entry in entries:
             if entry.status in _UNKNOWN:

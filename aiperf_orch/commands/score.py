@@ -11,12 +11,14 @@ from typing import Final
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.failure_policy import is_failure
 from aiperf_orch.commands.command_output import CommandOutput
+from aiperf_orch.commands.progress_line import progress_line
 from aiperf_orch.commands.self_invocation import command_line
 from aiperf_orch.commands.table_output import render_rows
 from aiperf_orch.results.result import Result, compute_result
 from aiperf_orch.results.summary import summary_lines
 from aiperf_orch.results.winner import winner_lines, winner_of
 from aiperf_orch.util.errors import AiperfError
+from aiperf_orch.util.progress import begin_part
 from aiperf_orch.util.text import visible
 from aiperf_orch.util.units import count
 
@@ -37,8 +39,9 @@ def score_campaign(campaign_dir: Path, form: str) -> CommandOutput:
 
 def write_score(directory: CampaignDirectory) -> Result:
     """Compute the result, and write the tables and the report."""
-    result = compute_result(directory)
-    write_result_files(result)
+    with progress_line("score"):
+        result = compute_result(directory)
+        write_result_files(result)
     return result
 
 
@@ -46,6 +49,7 @@ def write_result_files(result: Result) -> None:
     """Write the tables and the report; a report that cannot be drawn is only a warning."""
     from aiperf_orch.results.tables import write_tables
 
+    begin_part("writing tables and report")
     write_tables(result)
     try:
         from aiperf_orch.results.report import write_report

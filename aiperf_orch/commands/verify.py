@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from aiperf_orch.commands.command_output import CommandOutput, ExitStatus
+from aiperf_orch.commands.progress_line import progress_line
 from aiperf_orch.package.findings import printable_line
 from aiperf_orch.package.replay_request import ReplayRequest
 from aiperf_orch.package.verify import Verification, verify
@@ -73,7 +74,8 @@ def verify_package(
     if commitment is not None and not re.fullmatch(r"[0-9a-f]{64}", commitment):
         raise UsageError(f"--commitment: {commitment} is no commitment: it has 64 digits from 0 to f, in lower case")
     gc.disable()  # many small objects that all stay: the search for cycles among them takes a third of the time
-    found = verify(package, signers, replay=replay, commitment=commitment, report=report)
+    with progress_line("verify"):
+        found = verify(package, signers, replay=replay, commitment=commitment, report=report)
     text = json.dumps(_document(found), indent=2) if form == "json" else _table(package, signers, found, report)
     return CommandOutput(text + "\n", ExitStatus.DONE if found.verified else ExitStatus.FAILED, form)
 

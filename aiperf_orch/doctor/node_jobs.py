@@ -21,6 +21,7 @@ from aiperf_orch.schedulers.base import JobRequest, JobState, JobStatus, Schedul
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.settings.schedulers import ClusterSettings
 from aiperf_orch.util.job_files import LOG
+from aiperf_orch.util.progress import begin_part
 from aiperf_orch.util.text import visible
 from aiperf_orch.util.units import format_duration
 
@@ -95,6 +96,8 @@ class _Run:
 
     def step(self) -> None:
         """Submit what can be submitted, and take reports and ends."""
+        running = sum(job.started is not None for job in self.live.values())
+        begin_part(f"{len(self.results)} nodes have reported, {running} of {len(self.live)} jobs run")
         self._submit()
         if self._waits_for_first and any(job.started for job in self.live.values()):
             self.begun = time.monotonic()  # the others wait for the first one, and not in the queue

@@ -29,6 +29,7 @@ from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.settings.schedulers import ClusterSettings
 from aiperf_orch.util.errors import SchedulerUnreachableError
 from aiperf_orch.util.job_files import LOG
+from aiperf_orch.util.progress import begin_part
 from aiperf_orch.util.signals import handle_signals
 from aiperf_orch.util.text import visible
 from aiperf_orch.util.units import format_duration
@@ -206,6 +207,7 @@ class _Monitor:
             _answer_greeting(self._files, outcome)
             _collect_reports(self._files, outcome)
             present = time.monotonic()
+            begin_part(self._present_state())
             if len(outcome.reports) == outcome.tasks:
                 outcome.waited = (self._started or present) - self._submitted
                 return
@@ -214,6 +216,12 @@ class _Monitor:
             if self._has_left_queue(present) or self._poll_queue(present) or self._is_late(present):
                 return
             time.sleep(_FILE_INTERVAL)
+
+    def _present_state(self) -> str:
+        outcome = self._outcome
+        if self._started is None and not outcome.reports:
+            return f"job {outcome.job} waits" + (f" ({self._pending_reason})" if self._pending_reason else "")
+        return f"job {outcome.job}: {len(outcome.reports)} of {outcome.tasks} tasks have reported"
 
     def _has_left_queue(self, present: float) -> bool:
         """Whether the job left the queue, and its reports had time to arrive."""

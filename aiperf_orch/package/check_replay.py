@@ -22,6 +22,7 @@ from aiperf_orch.records.journal import AttemptRecord, Created, Opened, Proposal
 from aiperf_orch.search import SEARCH_VERSION, JournalSearch
 from aiperf_orch.search.reference import has_reference_proposals
 from aiperf_orch.util.errors import NetworkError
+from aiperf_orch.util.progress import tracked
 from aiperf_orch.util.signals import time_limit
 from aiperf_orch.util.units import format_duration
 
@@ -120,7 +121,7 @@ def _replay(index: PackageIndex, drawn: set[int], seconds: float) -> _Tally:
     try:
         with time_limit(seconds, _OutOfTimeError):
             search = JournalSearch(index.directory.config.settings)
-            for entry in index.entries:
+            for entry in tracked(index.entries, "replaying the journal's lines"):
                 if not isinstance(entry, Submitting):
                     search.feed(entry)
                     continue

@@ -23,6 +23,7 @@ from aiperf_orch.package.package_index import PackageIndex
 from aiperf_orch.records.operations import OperationsPerImage
 from aiperf_orch.records.trial import DataRecord, TrainingRecord, TrialSpec
 from aiperf_orch.util.errors import NetworkError, NewerVersionError, RecordError
+from aiperf_orch.util.progress import tracked
 
 _PROPOSED: Final = ("round", "parent", "edits", "network_hash", "operations", "hyperparameters")
 _MOST_LAYERS: Final = 3000
@@ -52,7 +53,7 @@ def check_trials(index: PackageIndex) -> None:
     networks = _Networks(index)
     training = TrainingRecord.model_validate(index.directory.settings.training)
     data: dict[int, DataRecord] = {}  # id of settings that were in force -> what they give
-    for trial in state.trials.values():
+    for trial in tracked(state.trials.values(), "checking trials"):
         settings = index.settings_at(index.submitted[trial.attempts[0].key][0] - 1)
         if id(settings) not in data:
             data[id(settings)] = DataRecord.model_validate(settings.data.without_paths())

@@ -46,6 +46,7 @@ from aiperf_orch.results.tables import write_tables
 from aiperf_orch.settings.yaml_text import parse_yaml
 from aiperf_orch.util import users
 from aiperf_orch.util.errors import UsageError
+from aiperf_orch.util.progress import tracked
 from aiperf_orch.util.temporary_folders import scratch_folder
 
 _LEVEL: Final = 9  # of compression
@@ -244,7 +245,7 @@ def _contents(campaign: _RedactedCampaign, result: Result) -> Iterator[tuple[str
     scripts = {
         str(MEMBERS.jobs_folder / script.parent.name / script.name): script for script in campaign.original.scripts()
     }
-    for name in sorted(names | scripts.keys()):
+    for name in tracked(sorted(names | scripts.keys()), "packing files"):
         if name in scripts:
             yield name, _script(scripts[name], campaign.original, campaign.redactor)
         elif "/" in name:

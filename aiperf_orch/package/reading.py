@@ -33,6 +33,7 @@ from aiperf_orch.package.unreadable_files import likely_cause, saved_by_a_spread
 from aiperf_orch.package.weights_header import LENGTH_BYTES, MOST_HEADER
 from aiperf_orch.util import strict_json
 from aiperf_orch.util.errors import AiperfError, UsageError
+from aiperf_orch.util.progress import begin_part
 from aiperf_orch.util.temporary_folders import scratch_folder
 
 MANIFEST: Final = "manifest.json"
@@ -160,6 +161,7 @@ def open_package(path: Path, faults: Faults, weights_copy: Path | None = None) -
 
 
 def _copy(file: BinaryIO, spool: BinaryIO, scratch: Path, faults: Faults, weights_copy: Path) -> Package:
+    begin_part("reading the package")
     packed_size = os.fstat(file.fileno()).st_size
     stream = _Stream(file, min(_MOST_BYTES, max(_FREE_BYTES, _BEST_RATIO * packed_size)))
     hashes: dict[str, str] = {}

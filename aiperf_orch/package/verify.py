@@ -40,6 +40,7 @@ from aiperf_orch.package.replay_request import ReplayRequest
 from aiperf_orch.package.signature import check_signature
 from aiperf_orch.results.rules import Miss, rules_of
 from aiperf_orch.results.tables import result_row
+from aiperf_orch.util.progress import begin_part
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,7 @@ def check_package(package: Package, faults: Faults) -> PackageIndex | None:
     check_formats(index)
     check_journal(index)
     check_trials(index)
+    begin_part("checking records")
     check_begins(index)
     check_events(index)
     check_training(index)
@@ -159,6 +161,7 @@ def check_package(package: Package, faults: Faults) -> PackageIndex | None:
     check_placements(index)
     check_accounting(index)
     check_allocation_accounting(index)
+    begin_part("checking tables and report")
     check_tables(index, manifest)
     check_report(index, manifest)
     check_scripts(index, manifest)

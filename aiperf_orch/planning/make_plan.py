@@ -9,7 +9,7 @@ import aiperf_orch
 from aiperf_orch.planning.bench_sample import BENCH
 from aiperf_orch.planning.campaign_size import trial_size
 from aiperf_orch.planning.playback import Played
-from aiperf_orch.planning.prediction import LEVEL, Interval, Prediction, Progress, Target, predict, regulated
+from aiperf_orch.planning.prediction import LEVEL, Interval, Prediction, Target, predict, regulated
 from aiperf_orch.planning.rankable import ERROR_LIMIT, missed_rules, rankable_from
 from aiperf_orch.planning.samples import FileSample, Sample
 from aiperf_orch.records.plan import Plan, PlanSource, Quantities, Quantity, TimeShare, TimeShares
@@ -31,7 +31,6 @@ def make_plan(
     slots: int,
     seconds: float,
     notes: Sequence[str],
-    progress: Progress = lambda *_: None,
 ) -> Plan:
     """Predict a campaign.
 
@@ -42,14 +41,13 @@ def make_plan(
         slots: Number of concurrent trials on them.
         seconds: Duration.
         notes: On the sources.
-        progress: As of `predict`, of each of its parts.
 
     Raises:
         UsageError: The campaign cannot be played with these samples.
     """
     epochs_of_round = settings.training.epochs_of_round
     target = Target(slots, seconds, epochs_of_round, ERROR_LIMIT)
-    found = predict(samples, target, progress=progress)
+    found = predict(samples, target)
     missed = list(missed_rules(settings))
     smallest = trial_size(settings)
     smallest_target = Target(min(smallest.per_node, slots), seconds, epochs_of_round, ERROR_LIMIT)
@@ -64,8 +62,8 @@ def make_plan(
         quantities=_quantities(found, samples, settings, nodes, seconds),
         shares=_shares(found, samples, settings),
         missed_rules=missed,
-        smallest=rankable_from(samples, smallest_target, smallest.nodes, missed, progress),
-        this_size=rankable_from(samples, target, nodes, missed, progress),
+        smallest=rankable_from(samples, smallest_target, smallest.nodes, missed),
+        this_size=rankable_from(samples, target, nodes, missed),
         notes=[*_most_of(notes), *_notes(found, samples, slots)],
     )
 

@@ -20,6 +20,7 @@ from aiperf_orch.planning.playback import Playback, Played, Source
 from aiperf_orch.planning.samples import Sample
 from aiperf_orch.planning.trial_arrays import TrialArrays
 from aiperf_orch.util.errors import UsageError
+from aiperf_orch.util.progress import tracked
 
 LEVEL: Final = 0.9
 """Share of the playbacks that an interval holds."""
@@ -27,8 +28,6 @@ _PLAYBACKS: Final = 400
 _FEWEST_PLAYBACKS: Final = 40
 _MOST_DRAWS: Final = 100_000_000  # of trials, in all playbacks
 _MOST_ROUNDS: Final = 400_000  # in all playbacks, unless the fewest playbacks have more; about a minute
-Progress = Callable[[int, int], None]
-"""Receives the number of playbacks that have ended, and that of all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,16 +96,13 @@ class Prediction:
         return Interval(ordered[last // 2], ordered[low], ordered[high])
 
 
-def predict(
-    samples: Sequence[Sample], target: Target, *, until_reached: bool = False, progress: Progress = lambda *_: None
-) -> Prediction:
+def predict(samples: Sequence[Sample], target: Target, *, until_reached: bool = False) -> Prediction:
     """Predict a campaign; the same samples give the same prediction.
 
     Args:
         samples: What was measured, of one or more sources; each has at least one trial.
         target: The campaign.
         until_reached: Play only until the error is at the limit.
-        progress: Called before each playback.
 
     Raises:
         UsageError: The trials of the samples are so short that the campaign would have too many of them.
@@ -115,8 +111,7 @@ def predict(
     number = _FEWEST_PLAYBACKS if until_reached else _number_of_playbacks(samples, target)
     sources = [Source(each, TrialArrays.of(each), growth_of(each)) for each in samples]
     playbacks = []
-    for played in range(number):
-        progress(played, number)
+    for _ in tracked(range(number), "playing campaigns"):
         source = sources[int(generator.integers(len(sources)))]
         playback = Playback(source, target.slots, target.epochs_of_round, target.error_limit, generator)
         playbacks.append(playback.play(target.seconds, until_reached=until_reached))

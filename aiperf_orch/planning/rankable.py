@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from aiperf_orch.planning.prediction import Prediction, Progress, Target, predict
+from aiperf_orch.planning.prediction import Prediction, Target, predict
 from aiperf_orch.planning.samples import Sample
 from aiperf_orch.records.plan import RankableFrom
 from aiperf_orch.results.rules import FROZEN, RULE_SETS
@@ -33,9 +33,7 @@ def missed_rules(settings: SiteSettings) -> Iterator[str]:
         yield f"data: images of {height} x {width} px and {data.outputs} classes, not 224 x 224 and 1000"
 
 
-def rankable_from(
-    samples: Sequence[Sample], target: Target, nodes: int, missed: Sequence[str], progress: Progress = lambda *_: None
-) -> RankableFrom:
+def rankable_from(samples: Sequence[Sample], target: Target, nodes: int, missed: Sequence[str]) -> RankableFrom:
     """The smallest duration of a rankable campaign.
 
     Args:
@@ -43,7 +41,6 @@ def rankable_from(
         target: The size, and the limit of the error; its duration is not used.
         nodes: Number of nodes of this size.
         missed: Rules that no campaign with the settings meets.
-        progress: As of `predict`.
     """
     size = {"nodes": nodes, "slots": target.slots}
     if missed:
@@ -57,7 +54,7 @@ def rankable_from(
             "from an earlier campaign on this data set",
         )
     longest = Target(target.slots, LONGEST, target.epochs_of_round, target.error_limit)
-    found = predict(samples, longest, until_reached=True, progress=progress)
+    found = predict(samples, longest, until_reached=True)
     reached = found.time_of_reaching()
     if reached is None:
         return RankableFrom(

@@ -16,6 +16,7 @@ from aiperf_orch.campaign.state import CampaignState
 from aiperf_orch.campaign.trial_state import TrialState
 from aiperf_orch.records.events import Begin, End, Epoch
 from aiperf_orch.util.errors import NewerVersionError
+from aiperf_orch.util.progress import tracked
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def collect(directory: CampaignDirectory, state: CampaignState) -> Collected:
     """Read the events of every attempt, and keep those that count."""
     faults: list[LineFault] = []
     trials: list[TrialRecords] = []
-    for trial in state.trials.values():
+    for trial in tracked(state.trials.values(), "reading events"):
         runs: list[RunEvents] = []
         for attempt in trial.attempts:
             attempt_runs, attempt_faults = counted_runs(directory, trial, attempt)

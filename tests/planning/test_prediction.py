@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
+from aiperf_orch.planning import prediction
 from aiperf_orch.planning.prediction import Interval, Target, predict, regulated
 from aiperf_orch.util.errors import UsageError
+from aiperf_orch.util.progress import followed
 
 pytestmark = pytest.mark.unit
 
@@ -92,20 +94,24 @@ class _CountedError(Exception):
     """Ends a prediction; its argument is the number of playbacks."""
 
 
-def test_a_campaign_of_many_rounds_is_played_less_often(trial: Make, sample: Make) -> None:
-    def stop(_played: int, number: int) -> None:
-        raise _CountedError(number)
-
+def test_a_campaign_of_many_rounds_is_played_less_often(
+    trial: Make, sample: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     numbers: list[int] = []
+
+    def stop(playbacks: range, _part: str) -> NoReturn:
+        numbers.append(len(playbacks))
+        raise _CountedError
+
+    monkeypatch.setattr(prediction, "tracked", stop)
     for seconds in (3600.0, 20 * 3600.0):
-        with pytest.raises(_CountedError) as counted:
-            predict([sample(trial(before=0.0, after=0.0), gaps=())], target(seconds=seconds), progress=stop)
-        numbers += counted.value.args
+        with pytest.raises(_CountedError):
+            predict([sample(trial(before=0.0, after=0.0), gaps=())], target(seconds=seconds))
     assert numbers[0] == 400
     assert 40 <= numbers[1] < 400
 
 
 def test_each_playback_is_progress(trial: Make, sample: Make) -> None:
-    counted: list[tuple[int, int]] = []
-    predict([sample(trial())], target(seconds=600.0), progress=lambda played, number: counted.append((played, number)))
-    assert counted == [(played, 400) for played in range(400)]
+    with followed() as progress:
+        predict([sample(trial())], target(seconds=600.0))
+    assert str(progress) == "playing campaigns: 400 of 400"
