@@ -177,6 +177,23 @@ def report(campaign_dir: Path, output: Path | None) -> None:
     finish(write_report_again(campaign_dir, output))
 
 
+@main.command("export-network")
+@options.CAMPAIGN_DIR
+@click.option("--trial", type=click.IntRange(0), metavar="N", help="Trial; default: the one with the lowest error.")
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), metavar="FOLDER", help="New folder to write."
+)
+def export_network(campaign_dir: Path, trial: int | None, output: Path) -> None:
+    """Write a trained network as a plain PyTorch module.
+
+    FOLDER gets network.py, which needs nothing of aiperf-orch, the weights, a check that reproduces the recorded error,
+    and README.md.
+    """
+    from aiperf_orch.commands import export_network as command
+
+    finish(command.export_network(campaign_dir, output, trial))
+
+
 @main.command()
 @options.CAMPAIGN_DIR
 @click.option(

@@ -46,6 +46,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     "rank": ("aiperf-orch rank first.tar.gz second.tar.gz --signers committee-signers --output website",),
     "scaling": ("aiperf-orch scaling campaigns/small campaigns/large --by accelerators --output scaling.html",),
     "compare": ("aiperf-orch compare first.tar.gz second.tar.gz --output comparison.html",),
+    "export-network": ("aiperf-orch export-network campaigns/first --output network",),
     "agent": ("srun --ntasks-per-node=1 aiperf-orch agent campaigns/first",),
     "render": ("aiperf-orch render site.yaml",),
     "ops": ("aiperf-orch ops resnet50 --by-layer",),

@@ -11,7 +11,7 @@ from aiperf_orch.results.result import Result
 
 @dataclass(frozen=True)
 class RecordedError:
-    """The epoch with the lowest error of all trials.
+    """The epoch with the lowest error of all trials, or of one.
 
     Attributes:
         epoch: the epoch, whose trial is the best one.
@@ -35,9 +35,14 @@ class RecordedError:
         return round(self.epoch.error * self.epoch.val_images)
 
 
-def recorded_error(result: Result) -> RecordedError | None:
-    """The error that regulates the score of a result; None without an epoch of a run that has begun."""
-    best = result.best_epoch
+def recorded_error(result: Result, epoch: Epoch | None = None) -> RecordedError | None:
+    """The error that regulates the score of a result; None without an epoch of a run that has begun.
+
+    Args:
+        result: The result.
+        epoch: The best epoch of one trial, whose error is meant instead.
+    """
+    best = epoch or result.best_epoch
     if best is None:
         return None
     records = next(each for each in result.collected.trials if each.trial.trial == best.trial)
