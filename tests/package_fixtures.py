@@ -234,7 +234,7 @@ class TamperedPackage:
             (folder / name).write_bytes(data)
         result = compute_result(CampaignDirectory.open(folder))
         write_tables(result)
-        for name in ("result.csv", "leaderboard.csv", "series.csv"):
+        for name in ("result.csv", "leaderboard.csv", "series.csv", "nodes.csv"):
             self.files[name] = (folder / name).read_bytes()
         self.files["report.html"] = report_page(report_data(result), _sketch).encode()
 

@@ -103,6 +103,11 @@ class Layout:
         return self.path / "series.csv"
 
     @property
+    def nodes(self) -> Path:
+        """Table with a row for each node: its speed relative to the others, and its failures."""
+        return self.path / "nodes.csv"
+
+    @property
     def report(self) -> Path:
         """The report for readers: one page that loads nothing and runs no script."""
         return self.path / "report.html"

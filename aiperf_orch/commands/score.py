@@ -22,6 +22,7 @@ from aiperf_orch.util.progress import begin_part
 from aiperf_orch.util.text import visible
 from aiperf_orch.util.units import count
 
+_MOST_SLOW_NODES: Final = 5
 _log: Final = logging.getLogger(__name__)
 
 
@@ -63,16 +64,29 @@ def write_result_files(result: Result) -> None:
 def summary(result: Result) -> str:
     """Summary of the result, the winner, the number of failures, and the path of the files."""
     directory = result.directory
-    written = (directory.result, directory.leaderboard, directory.series, directory.report)
+    written = (directory.result, directory.leaderboard, directory.series, directory.nodes, directory.report)
     files = ", ".join(path.name for path in written)
     winner = winner_of(result)
     lines = [
         *summary_lines(result),
         *(winner_lines(winner) if winner else []),
         *_attempts(result),
+        *_slow_nodes(result),
         f"files            {directory.path}: {files}",
     ]
     return "\n".join(["", *map(visible, lines)])
+
+
+def _slow_nodes(result: Result) -> list[str]:
+    """The slow nodes with their relative speeds, the slowest first; nothing without any."""
+    slow = sorted((each for each in result.node_speeds if each.is_slow), key=lambda each: each.relative_speed or 0.0)
+    if not slow:
+        return []
+    named = ", ".join(f"{each.node} ({each.relative_speed:.0%})" for each in slow[:_MOST_SLOW_NODES])
+    more = len(slow) - _MOST_SLOW_NODES
+    return [
+        f"slow nodes       {named}{f' and {more} more' if more > 0 else ''}: of the speed of similar trials on others"
+    ]
 
 
 def _attempts(result: Result) -> list[str]:

@@ -31,9 +31,11 @@ from aiperf_orch.results.rules import rules_of
 from aiperf_orch.results.tables import (
     LATER_COLUMNS,
     LEADERBOARD_COLUMNS,
+    NODES_COLUMNS,
     RESULT_COLUMNS,
     SERIES_COLUMNS,
     leaderboard_rows,
+    node_rows,
     result_row,
     series_rows,
 )
@@ -82,7 +84,10 @@ def check_tables(index: PackageIndex, manifest: Mapping[str, Any]) -> None:
         (MEMBERS.result.name, RESULT_COLUMNS, [result_row(index.result)]),
         (MEMBERS.leaderboard.name, LEADERBOARD_COLUMNS, leaderboard_rows(index.result)),
         (MEMBERS.series.name, SERIES_COLUMNS, series_rows(index.result)),
+        (MEMBERS.nodes.name, NODES_COLUMNS, node_rows(index.result)),
     ):
+        if form == 1 and name == MEMBERS.nodes.name and name not in index.package.hashes:
+            continue  # versions of that format do not write it
         _check_table(index, name, columns, rows, form)
     for key, expected in (
         ("campaign", index.directory.config.tag),

@@ -57,12 +57,13 @@ _DRAWN: Final[Mapping[str, str]] = {
 }
 _CLASS: Final[Mapping[str, str]] = {"class": _WORDS}
 _PLAIN: Final = """
-    b bdi body code dd div dl dt em figcaption figure footer h1 h2 h3 head header li main p small span strong style
-    table tbody td th thead title tr ul
+    b bdi body caption code dd div dl dt em figcaption figure footer h1 h2 h3 head header li main p small span strong
+    style table tbody td thead title tr ul
     """.split()  # noqa: SIM905
 _ATTRIBUTES: Final[Mapping[str, Mapping[str, str]]] = {
     **dict.fromkeys(_PLAIN, _CLASS),
     "html": {"lang": r"en"},
+    "th": {**_CLASS, "scope": r"(col|row)"},
     "section": {**_CLASS, "aria-label": _TEXT},
     "meta": {"charset": "utf-8", "http-equiv": "Content-Security-Policy", "name": _WORDS, "content": _TEXT},
     "script": {"type": "application/json", "id": "data"},

@@ -61,7 +61,7 @@ _CONTENTS: Final = tuple(
         (r"questionnaire\.yaml", _MIB // 4),
         (r"journal\.jsonl", 256 * _MIB),
         (r"accounting\.jsonl", 128 * _MIB),
-        (r"(leaderboard|result|series)\.csv", 64 * _MIB),
+        (r"(leaderboard|nodes|result|series)\.csv", 64 * _MIB),
         (r"report\.html", 64 * _MIB),
         (r"trials/[0-9]{5,9}\.json", 4 * _MIB),
         (r"events/[0-9]{5,9}-[0-9]{1,2}\.[0-9]{1,3}\.jsonl", 16 * _MIB),

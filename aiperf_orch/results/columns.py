@@ -1,4 +1,4 @@
-"""Columns of result.csv, leaderboard.csv and series.csv in their order, with what each of them means.
+"""Columns of result.csv, leaderboard.csv, series.csv and nodes.csv in their order, with what each of them means.
 
 The reference of the documentation is made from these texts; Markdown is allowed in them.
 """
@@ -118,3 +118,16 @@ SERIES: Final[Mapping[str, str]] = {
     "simulated": _SIMULATED,
 }
 """The result over time: a row for every 6 minutes and the end; 20 rows for a short campaign."""
+
+NODES: Final[Mapping[str, str]] = {
+    "node": "name of the node",
+    "trials": "number of trials with an epoch that counts there; a trial on several nodes counts on each",
+    "epochs": "number of these epochs",
+    "images_per_second": "median over these trials: images trained and validated / time of the epochs",
+    "relative_speed": "median over these trials of the speed relative to trials with similar networks on other nodes; "
+    "empty where there are too few",
+    "failures": "number of attempts that failed after they had begun there",
+    "slow": "`yes` if the node is slow by the rule in docs/guides/results.md",
+    "simulated": _SIMULATED,
+}
+"""One row for each node on which a trial began."""

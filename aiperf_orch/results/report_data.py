@@ -6,6 +6,7 @@ The page is rendered from this object alone, and contains it, so that `verify` c
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from dataclasses import asdict
 from typing import Any, Final
@@ -30,6 +31,7 @@ from aiperf_orch.settings.models import SiteSettings, private_keys
 REPORT_TEMPLATE: Final = "report.html.j2"
 _MOST_TRIALS: Final = 25
 _MOST_FAILURES: Final = 25
+_MOST_NODES: Final = 25
 _MOST_FAULTS: Final = 10
 _MOST_CHARACTERS: Final = 200
 IDLE_CAUSES: Final = {
@@ -62,6 +64,7 @@ def report_data(result: Result) -> dict[str, Any]:
         "activity": _activity(result),
         "searched": searched(result),
         "node_hours": _node_hours(result),
+        "machine": _machine(result),
         "plan": plan_comparison(result),
         "trials": leaderboard_rows(result, _MOST_TRIALS),
         "more_trials": max(len(result.collected.trials) - _MOST_TRIALS, 0),
@@ -119,6 +122,20 @@ def _node_hours(result: Result) -> list[tuple[str, float, float]] | None:
         return None
     idle = [(IDLE_CAUSES[name], spent, share) for name, spent, share in hours.shares()]
     return [("Given", hours.given, 1.0), ("At work", hours.at_work, hours.at_work / hours.given), *idle]
+
+
+def _machine(result: Result) -> dict[str, Any] | None:
+    """The nodes, slow ones first and then by their relative speed; None before a trial has begun."""
+    found = result.node_speeds
+    if not found:
+        return None
+    order = sorted(found, key=lambda each: (not each.is_slow, each.relative_speed or math.inf, each.node))
+    return {
+        "nodes": [asdict(each) for each in order[:_MOST_NODES]],
+        "number": len(found),
+        "slow": sum(each.is_slow for each in found),
+        "compared": sum(each.relative_speed is not None for each in found),
+    }
 
 
 def _failures(result: Result) -> dict[str, Any]:

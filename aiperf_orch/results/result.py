@@ -16,6 +16,7 @@ from aiperf_orch.records.events import Epoch
 from aiperf_orch.results.collected_trials import Collected, collect
 from aiperf_orch.results.efficiency import Efficiency, efficiency_of
 from aiperf_orch.results.node_hours import NodeHours, node_hours_of
+from aiperf_orch.results.node_speeds import NodeSpeed, node_speeds
 from aiperf_orch.results.peak_share import PeakShare, peak_share_of
 from aiperf_orch.results.score import Score, score_of, series
 from aiperf_orch.results.stability import Stability, stability_of
@@ -102,6 +103,11 @@ class Result:
     def stability(self) -> Stability | None:
         """Evenness of the operations per second in the second half; None before an epoch with a duration has ended."""
         return stability_of(self.started, self.collected.epochs)
+
+    @cached_property
+    def node_speeds(self) -> list[NodeSpeed]:
+        """Speed of each node relative to the others."""
+        return node_speeds(self)
 
     @cached_property
     def peak_share(self) -> PeakShare | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from aiperf_orch.results.efficiency import format_efficiency
 from aiperf_orch.results.peak_share import format_peak_share
 from aiperf_orch.results.result import Result
@@ -9,6 +11,9 @@ from aiperf_orch.results.rules import rules_of
 from aiperf_orch.results.score import Score
 from aiperf_orch.results.stability import format_stability
 from aiperf_orch.util.units import format_duration, format_ops
+
+_MOST_FAULTS: Final = 20
+"""Records that do not count that are listed."""
 
 
 def summary_lines(result: Result) -> list[str]:
@@ -33,7 +38,9 @@ def summary_lines(result: Result) -> list[str]:
         lines += [f"  {miss.rule.id.ljust(width)}  {miss.rule.sentence}; {miss.why}" for miss in missed]
     else:
         lines.append(f"rankable         by the rules {rules.version}")
-    return [*lines, *(f"warning: {fault}" for fault in result.faults)]
+    lines += [f"warning: {fault}" for fault in result.faults[:_MOST_FAULTS]]
+    more = len(result.faults) - _MOST_FAULTS
+    return [*lines, *([f"warning: {more:,} more lines do not count"] if more > 0 else [])]
 
 
 def _stability(result: Result) -> str | None:

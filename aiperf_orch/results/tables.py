@@ -1,4 +1,4 @@
-"""Tables of a campaign: leaderboard.csv, result.csv and series.csv.
+"""Tables of a campaign: leaderboard.csv, nodes.csv, result.csv and series.csv.
 
 Operations are written as exact decimal integers of any length. `results.columns` describes every column.
 """
@@ -26,12 +26,13 @@ from aiperf_orch.util.units import format_time
 
 
 def write_tables(result: Result) -> None:
-    """Write the three CSV files into the campaign directory, replacing earlier ones."""
+    """Write the CSV files into the campaign directory, replacing earlier ones."""
     directory = result.directory
     for path, rows, header in (
         (directory.leaderboard, leaderboard_rows(result), LEADERBOARD_COLUMNS),
         (directory.result, [result_row(result)], RESULT_COLUMNS),
         (directory.series, series_rows(result), SERIES_COLUMNS),
+        (directory.nodes, node_rows(result), NODES_COLUMNS),
     ):
         frame = pd.DataFrame(rows, columns=list(header), dtype=object)
         replace_file(path, frame.to_csv(index=False, lineterminator="\n").encode())
@@ -40,6 +41,7 @@ def write_tables(result: Result) -> None:
 RESULT_COLUMNS: Final = tuple(columns.RESULT)
 LEADERBOARD_COLUMNS: Final = tuple(columns.LEADERBOARD)
 SERIES_COLUMNS: Final = tuple(columns.SERIES)
+NODES_COLUMNS: Final = tuple(columns.NODES)
 _PLACEMENT: Final = frozenset({"allocation", "agent", "slot"})
 _NODE_HOURS: Final = frozenset({"node_hours_given", "node_hours_at_work", "node_hours_idle"})
 _EFFICIENCY: Final = frozenset({"images_per_second", "data_wait"})
@@ -62,6 +64,7 @@ LATER_COLUMNS: Final = {
         _SIZE | _PLACEMENT | _EFFICIENCY,
     ),
     MEMBERS.series.name: (frozenset[str](),),
+    MEMBERS.nodes.name: (frozenset[str](),),
 }
 """Columns that tables in a package of format 1 may lack, a set for each version that wrote some, the newest first."""
 
@@ -161,6 +164,23 @@ def series_rows(result: Result) -> list[dict[str, Any]]:
             "simulated": _yes_no(result.simulated),
         }
         for seconds, score in points
+    ]
+
+
+def node_rows(result: Result) -> list[dict[str, Any]]:
+    """One row for each node on which a trial began, sorted by their names."""
+    return [
+        {
+            "node": each.node,
+            "trials": each.trials,
+            "epochs": each.epochs,
+            "images_per_second": each.images_per_second,
+            "relative_speed": each.relative_speed,
+            "failures": each.failures,
+            "slow": _yes_no(each.is_slow),
+            "simulated": _yes_no(result.simulated),
+        }
+        for each in result.node_speeds
     ]
 
 

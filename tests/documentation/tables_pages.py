@@ -61,6 +61,11 @@ def columns_page() -> str:
             columns.SERIES,
         ),
         (
+            "nodes.csv",
+            "One row for each node on which a trial began. [Results](../guides/results.md#the-machine) explains it.",
+            columns.NODES,
+        ),
+        (
             "ranking.csv",
             "A row for each file that `rank` was given, and one for each announced campaign that was not sent; also "
             "`rank --format csv` and, with the same keys, `--format json`. [Rank](../guides/committee.md#rank) "

@@ -465,5 +465,14 @@ MANIPULATIONS: dict[str, tuple[Change, str, str, str]] = {
     "an empty line": (
         change_table("series.csv", lambda lines: lines.insert(3, [])), "table.format", "series.csv:4", "has 0 cells",
     ),
+    "another speed of a node": (
+        change_cell("nodes.csv", 2, "images_per_second", "9.0"), "table.nodes", "nodes.csv:2", "images_per_second",
+    ),
+    "a node that is called slow": (
+        change_cell("nodes.csv", 2, "slow", "yes"), "table.nodes", "nodes.csv:2", "slow: 'yes' stated",
+    ),
+    "no table of nodes": (
+        lambda package, _: package.files.pop("nodes.csv"), "table.missing", "nodes.csv", "no such table",
+    ),
     "no table": (lambda package, _: package.files.pop("series.csv"), "table.missing", "series.csv", "no such table"),
 }  # fmt: skip

@@ -41,7 +41,8 @@ def test_a_true_package_is_verified_but_not_rankable(true_package: Path) -> None
 
 def test_a_package_contains_all_attempts_and_derived_files(true_package: Path) -> None:
     files = _contents(true_package)
-    names = {"manifest.json", "campaign.yaml", "journal.jsonl", "leaderboard.csv", "result.csv", "series.csv"}
+    names = {"manifest.json", "campaign.yaml", "journal.jsonl"}
+    names |= {f"{table}.csv" for table in ("leaderboard", "nodes", "result", "series")}
     names |= {"system.json", "report.html"} | {f"trials/0000{trial}.json" for trial in range(4)}
     attempts = ["00000-1", "00001-1", "00001-2", "00002-1", "00003-1"]
     names |= {f"events/{attempt}.0.jsonl" for attempt in attempts} | {f"jobs/{attempt}/job.sh" for attempt in attempts}

@@ -230,7 +230,7 @@ def test_hostile_text_is_escaped(hostile: Any) -> None:
     known = {
         "html", "head", "meta", "title", "style", "body", "p", "strong", "header", "h1", "h2", "h3", "bdi", "code",
         "main", "section", "dl", "div", "dt", "dd", "small", "span", "ul", "li", "em", "figure", "figcaption", "b",
-        "svg", "g", "path", "text", "table", "thead", "tbody", "tr", "th", "td", "footer", "script",
+        "caption", "svg", "g", "path", "text", "table", "thead", "tbody", "tr", "th", "td", "footer", "script",
     }  # fmt: skip
     tags = _Text(page).tags
     assert {tag for tag, _ in tags} <= known

@@ -27,7 +27,7 @@ from aiperf_orch.util.errors import AiperfError
 from package_fixtures import TamperedPackage
 
 Line = dict[str, Any]
-_DERIVED = ("result.csv", "leaderboard.csv", "series.csv", "report.html")
+_DERIVED = ("result.csv", "leaderboard.csv", "series.csv", "nodes.csv", "report.html")
 ITEMS = ("attempts", "jobs", "agents", "allocations", "changes")
 """Keys of journal entries that hold lists of records."""
 
