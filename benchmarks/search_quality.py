@@ -1,35 +1,39 @@
-"""Comparison of the search with random morphing, with equal numbers of trials.
+"""The search in own trainings, beside mutation of the best and random morphing, with equal numbers of trials.
 
-The protocol, the second one, was fixed before its first run:
+The third protocol, fixed before its first run:
 
 - Data: scikit-learn's digits. Each seed divides the images differently, all arms of a seed equally: 600 for training,
   400 for validation, which is all that the search sees, and 797 for the final test, which neither training nor the
   search sees.
-- Four arms with equal seeds, trials, epochs and limits: `search` proposes as a campaign with one concurrent trial
-  does; `random` takes a random earlier trial, applies 1 to 3 random edits, and draws all hyperparameters at random
-  from the same ranges. Each with weights inherited from the parent (`inherited`) and with new ones (`fresh`). Trial 0
-  is the same in all arms: the seed network at the first point.
-- A run has 24 trials of 6 epochs; there are 8 seeds. Batches have 28 to 32 images, about the paper's proportion of 12
-  to 14. Networks may have 4 times the operations of the seed network. Each trial trains to the end of its learning
-  rate schedule, so no trial is ranked by a forecast.
-- The measure is the error on the final test of the trial that is best on validation so far. `best` is its value after
-  the last trial, `area` its mean over all trials (the area under the best-error curve). `proposed`, the mean error on
-  the final test of the trials of the second half, describes the proposals without the luck of the best one. Reported
-  per arm: mean over the seeds with a 95 % confidence interval (Student's t), and the difference random - search of
-  equal seeds with its interval; finally the difference fresh - inherited in the same way.
+- Methods. `search` proposes as a campaign with one concurrent trial does. `mutation` is the same search without its
+  surrogate: a random edit of one of the five best networks, chosen at random, that leads to a network that was not
+  tried; hyperparameters are chosen as by `search`. `random` takes a random earlier trial, applies 1 to 3 random edits,
+  and draws all hyperparameters at random from the same ranges.
+- Arms: each method with weights inherited from the parent (`inherited`), and with new ones (`fresh`), with equal seeds,
+  trials, epochs and limits. Trial 0 is the same in all methods: the seed network at the first point.
+- A run has 24 trials of 6 epochs. Batches have 28 to 32 images, about the paper's proportion of 12 to 14. Networks may
+  have 4 times the operations of the seed network. Each trial trains to the end of its learning rate schedule, so no
+  trial is ranked by a forecast.
+- Seeds: 100 to 123. Nothing is chosen by their results; those of the protocols before were 0 to 7.
+- The measure is the error on the final test of the trial that is best on validation so far. `best`, the value after the
+  last trial, decides: a method is better than another if the difference of equal seeds is beyond its 95 % confidence
+  interval (Student's t). Described, not decided by: `area`, its mean over all trials (the area under the best-error
+  curve); `proposed`, the mean error on the final test of the trials of the second half, without the luck of the best
+  one; `again`, the mean error of the best network, trained three times with new weights. Inherited and new weights are
+  compared in the same way.
 
-Results, and the first protocol (`search_quality_first.jsonl`) with the reasons for the second, are in
-docs/research/search.md. Runs are appended to a file when they end, and existing ones are not repeated:
+Earlier protocols and their results are in docs/research/search.md; their runs in `search_quality_first.jsonl` and
+`search_quality_second.jsonl`. One command appends missing runs to `search_quality.jsonl` and writes
+docs/research/search-in-trainings.md with its plot:
 
-    taskset -c 0 python benchmarks/search_quality.py benchmarks/search_quality.jsonl [--plot curves.png]
+    OMP_NUM_THREADS=1 python benchmarks/search_quality.py
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -37,9 +41,8 @@ from typing import Protocol
 from unittest import mock
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from scipy import stats
+from comparison import Floats, difference_cell, half_width, mean_cell, table
 
 from aiperf_orch.network import counts, morphisms, seeds
 from aiperf_orch.network.graph import Graph
@@ -47,6 +50,7 @@ from aiperf_orch.network.morphisms import Edit, MorphismLimits
 from aiperf_orch.records.operations import OperationsPerImage
 from aiperf_orch.records.trial import Hyperparameters, TrialSpec
 from aiperf_orch.search import Search
+from aiperf_orch.search.candidates import Candidate, GraphTest, random_descendant
 from aiperf_orch.search.hyperparameters import first_point, random_point
 from aiperf_orch.settings.models import SearchSettings, TrainingSettings
 from aiperf_orch.trial.data.digits import digits
@@ -54,17 +58,20 @@ from aiperf_orch.trial.data.in_memory import Arrays, InMemory
 from aiperf_orch.trial.data.open_dataset import DATASETS
 from aiperf_orch.trial.training.torch_trainer import TorchTrainer
 
-Floats = npt.NDArray[np.float64]
 Errors = list[tuple[float, float]]  # (validation error, test error) of the epoch that is best on validation
 Runs = dict[tuple[str, str], dict[int, tuple[Errors, list[float]]]]  # arm -> seed -> result of `run`
 
 TRIALS, EPOCHS, GROWTH, AGAIN = 24, 6, 4, 3
+SEEDS = range(100, 124)
 TRAINING, VALIDATION = 600, 400
 SEED_NETWORK = seeds.small_residual(width=6)
 LIMITS = MorphismLimits(max_layers=100, max_operations=GROWTH * counts.count(SEED_NETWORK).train)
 SETTINGS = SearchSettings(batch_size=[28, 32])
-MAX_EDITS = 3
-ARMS = [(way, weights) for way in ("search", "random") for weights in ("inherited", "fresh")]
+MAX_EDITS, PARENTS = 3, 5
+METHODS, WEIGHTS = ("search", "mutation", "random"), ("inherited", "fresh")
+ARMS = [(way, weights) for way in METHODS for weights in WEIGHTS]
+RUNS = Path(__file__).with_suffix(".jsonl")
+DOCUMENT = Path(__file__).parents[1] / "docs/research/search-in-trainings.md"
 
 
 @dataclass(frozen=True)
@@ -102,8 +109,8 @@ class Strategy(Protocol):
 class SearchStrategy:
     """The search, with one concurrent trial."""
 
-    def __init__(self, seed: int) -> None:
-        self._search = Search(SEED_NETWORK, SETTINGS, LIMITS, seed=seed, concurrency=1, keep=TRIALS)
+    def __init__(self, search: Search) -> None:
+        self._search = search
 
     def next(self, trial: int) -> Plan:
         """Plan of the next trial."""
@@ -116,6 +123,21 @@ class SearchStrategy:
     def ended(self, trial: int, errors: list[float]) -> None:
         """Record the validation errors of a trial."""
         self._search.ended(trial, min(errors), None)
+
+
+class Mutation(Search):
+    """The search with a random edit of one of the best networks in place of annealing."""
+
+    def _anneal(
+        self, starts: Sequence[tuple[float, Callable[[], Candidate]]], admits: GraphTest, generator: np.random.Generator
+    ) -> Candidate | None:
+        return random_descendant(
+            [make_start() for _, make_start in starts],
+            is_new=self._history.is_new,
+            admits=admits,
+            max_edits=1,
+            generator=generator,
+        )
 
 
 class RandomStrategy:
@@ -146,6 +168,15 @@ class RandomStrategy:
                 edits.append(edit)
             if LIMITS.admit(graph) and graph.hash not in {other.hash for other in self.graphs}:
                 return Plan(parent, tuple(edits), graph, point)
+
+
+def strategy_of(way: str, seed: int) -> Strategy:
+    """A method at its beginning."""
+    if way == "random":
+        return RandomStrategy(seed)
+    if way == "mutation":
+        return SearchStrategy(Mutation(SEED_NETWORK, SETTINGS, LIMITS, seed=seed, concurrency=1, keep=PARENTS))
+    return SearchStrategy(Search(SEED_NETWORK, SETTINGS, LIMITS, seed=seed, concurrency=1, keep=TRIALS))
 
 
 def run(strategy: Strategy, weights: str, seed: int, folder: Path) -> tuple[Errors, list[float]]:
@@ -234,91 +265,99 @@ MEASURES: dict[str, Callable[[Errors, list[float]], float]] = {
 }
 
 
-def read(path: Path) -> Runs:
+def read() -> Runs:
     """Results of `run` by arm and seed."""
     found: Runs = {arm: {} for arm in ARMS}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+    for line in RUNS.read_text(encoding="utf-8").splitlines() if RUNS.exists() else []:
         row = json.loads(line)
         found[row["way"], row["weights"]][row["seed"]] = row["trials"], row["again"]
     return found
 
 
-def missing(path: Path, seeds_wanted: int) -> Iterator[tuple[str, str, int]]:
-    done = read(path)
-    for seed in range(seeds_wanted):
+def missing() -> Iterator[tuple[str, str, int]]:
+    done = read()
+    for seed in SEEDS:
         for way, weights in ARMS:
             if seed not in done[way, weights]:
                 yield way, weights, seed
 
 
-def half_width(values: Floats) -> Floats:
-    """Half the width of the 95 % confidence interval of the mean over the first axis."""
-    half: Floats = stats.t.ppf(0.975, len(values) - 1) * values.std(axis=0, ddof=1) / np.sqrt(len(values))
-    return half
+def measured(runs: Runs, measure: str, arm: tuple[str, str]) -> Floats:
+    """Values (seeds,) of a measure in percent."""
+    return 100 * np.array([MEASURES[measure](*runs[arm][seed]) for seed in SEEDS])
 
 
-def interval(values: Floats) -> str:
-    """Mean and half the width of its 95 % confidence interval, in percent."""
-    return f"{100 * values.mean():6.2f} ±{100 * half_width(values):5.2f}"
+def report(runs: Runs) -> str:
+    """The page: errors of the arms, and differences of the methods and of the weights."""
+    rows, weights_rows = [], []
+    for weights in WEIGHTS:
+        for measure in MEASURES:
+            errors = {way: measured(runs, measure, (way, weights)) for way in METHODS}
+            cells = [mean_cell(each) for each in errors.values()]
+            cells += [difference_cell(errors[way] - errors["search"]) for way in METHODS[1:]]
+            rows.append([WEIGHTS_NAMES[weights], measure, *cells])
+    for measure in MEASURES:
+        cells = [
+            difference_cell(measured(runs, measure, (way, "fresh")) - measured(runs, measure, (way, "inherited")))
+            for way in METHODS
+        ]
+        weights_rows.append([measure, *cells])
+    lines = [HEAD, *table(["weights", "measure", *METHODS, *(f"{way} - search" for way in METHODS[1:])], rows)]
+    return "\n".join([*lines, INHERITANCE, *table(["measure", *METHODS], weights_rows), ""])
 
 
-def compare(runs: Runs, first: tuple[str, str], second: tuple[str, str]) -> None:
-    """Print a row per measure: two arms, and their difference for equal seeds."""
-    both = sorted(runs[first].keys() & runs[second].keys())
-    if len(both) < 2:
-        return
-    print(f"{'measure':<12}{'seeds':>5}{' '.join(first):>20}{' '.join(second):>20}{'second - first':>20}")
-    for name, measure in MEASURES.items():
-        one, other = (np.array([measure(*runs[arm][seed]) for seed in both]) for arm in (first, second))
-        print(f"{name:<12}{len(both):>5}" + "".join(f"{interval(each):>20}" for each in (one, other, other - one)))
+WEIGHTS_NAMES = {"inherited": "inherited", "fresh": "new"}
+HEAD = f"""# Search in own trainings
+
+<!-- Written by benchmarks/search_quality.py, whose docstring has the protocol. -->
+
+Error in percent on images of scikit-learn's digits that neither training nor search saw, of the network that is best on
+validation; {TRIALS} trials of {EPOCHS} epochs, mean of {len(SEEDS)} seeds with the 95 % confidence interval.
+Differences are of equal seeds, and bold where they are beyond their interval: above 0 the search is better. Methods,
+measures and protocol: `benchmarks/search_quality.py`. What follows from it is in [Search](search.md).
+
+![Mean error by the number of trials](search-in-trainings.svg)
+"""
+INHERITANCE = """
+Error with new weights less that with inherited ones: above 0 inheritance is better.
+"""
 
 
-def report(path: Path) -> None:
-    runs = read(path)
-    print(f"error on the final test in percent, {TRIALS} trials; mean and 95 % confidence interval")
-    for weights in ("inherited", "fresh"):
-        compare(runs, ("search", weights), ("random", weights))
-    for way in ("search", "random"):
-        compare(runs, (way, "inherited"), (way, "fresh"))
-
-
-def plot(path: Path, picture: Path) -> None:
+def plot(runs: Runs, picture: Path) -> None:
+    """Draw mean and interval of each method by the number of trials."""
     import matplotlib
 
     matplotlib.use("Agg")
+    matplotlib.rcParams["svg.hashsalt"] = "search-in-trainings"
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
-    for axis, weights in zip(axes, ("inherited", "fresh"), strict=True):
-        for way in ("search", "random"):
-            runs = 100 * np.array([best_so_far(trials) for trials, _ in read(path)[way, weights].values()])
-            mean, half = runs.mean(axis=0), half_width(runs)
-            axis.plot(range(TRIALS), mean, label=way)
-            axis.fill_between(range(TRIALS), mean - half, mean + half, alpha=0.2)
-        axis.set(title=f"{weights} weights", xlabel="trial", yscale="log", xticks=range(0, TRIALS, 4))
+    for axis, weights in zip(axes, WEIGHTS, strict=True):
+        for way in METHODS:
+            errors = 100 * np.array([best_so_far(runs[way, weights][seed][0]) for seed in SEEDS])
+            mean, half = errors.mean(axis=0), half_width(errors)
+            numbers = np.arange(1, TRIALS + 1)
+            axis.plot(numbers, mean, label=way)
+            axis.fill_between(numbers, mean - half, mean + half, alpha=0.2)
+        axis.set(title=f"{WEIGHTS_NAMES[weights]} weights", xlabel="trials", yscale="log", xticks=range(4, 25, 4))
         axis.yaxis.set_major_formatter("{x:g}")
         axis.yaxis.set_minor_formatter("{x:g}")
         axis.legend()
-    axes[0].set_ylabel("final test error of the best so far, %")
-    figure.savefig(picture)
+    axes[0].set_ylabel("error on the final test, %")
+    figure.savefig(picture, metadata={"Date": None})
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", type=Path, help="file with the results of ended runs, a JSON object per line")
-    parser.add_argument("--seeds", type=int, default=8)
-    parser.add_argument("--plot", type=Path, help="draw the curves into this file (requires matplotlib)")
-    arguments = parser.parse_args()
-    for way, weights, seed in list(missing(arguments.runs, arguments.seeds)):
-        strategy: Strategy = SearchStrategy(seed) if way == "search" else RandomStrategy(seed)
+    for way, weights, seed in list(missing()):
         with tempfile.TemporaryDirectory() as folder:
-            trials, again = run(strategy, weights, seed, Path(folder))
-        with arguments.runs.open("a") as file:
+            trials, again = run(strategy_of(way, seed), weights, seed, Path(folder))
+        with RUNS.open("a", encoding="utf-8") as file:
             row = {"way": way, "weights": weights, "seed": seed, "trials": trials, "again": again}
             print(json.dumps(row), file=file)
-    report(arguments.runs)
-    if arguments.plot:
-        plot(arguments.runs, arguments.plot)
+    runs = read()
+    DOCUMENT.write_text(report(runs), encoding="utf-8")
+    plot(runs, DOCUMENT.with_suffix(".svg"))
+    print(report(runs))
 
 
 if __name__ == "__main__":
