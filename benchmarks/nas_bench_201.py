@@ -73,9 +73,9 @@ def search(seed: int) -> Generator[Operations, float, None]:
     return searching(seed, 1)
 
 
-def searching(seed: int, concurrency: int) -> Generator[Operations, float, None]:
+def searching(seed: int, concurrency: int, make: Callable[..., Search] = Search) -> Generator[Operations, float, None]:
     """The product's search with concurrent trials, of which the oldest ends first; yields the cell that ends."""
-    product = Search(
+    product = make(
         cell(first_cell(seed)),
         SETTINGS,
         MorphismLimits(),
