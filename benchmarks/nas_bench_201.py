@@ -73,8 +73,13 @@ def search(seed: int) -> Generator[Operations, float, None]:
     return searching(seed, 1)
 
 
-def searching(seed: int, concurrency: int, make: Callable[..., Search] = Search) -> Generator[Operations, float, None]:
-    """The product's search with concurrent trials, of which the oldest ends first; yields the cell that ends."""
+def searching(
+    seed: int, concurrency: int, make: Callable[..., Search] = Search, trials: int | None = None
+) -> Generator[Operations, float, None]:
+    """The product's search with concurrent trials, of which the oldest ends first; yields the cell that ends.
+
+    After a number of trials, if one is given, no more begin; those before do not depend on it.
+    """
     product = make(
         cell(first_cell(seed)),
         SETTINGS,
@@ -85,7 +90,7 @@ def searching(seed: int, concurrency: int, make: Callable[..., Search] = Search)
         space=SPACE,
     )
     running: deque[tuple[int, Operations]] = deque()
-    for trial in count():
+    for trial in count() if trials is None else range(trials):
         made = product.propose(trial)
         train = counts.count(made.graph).train
         product.started(trial, made.parent, made.edits, made.hyperparameters, made.graph.hash, train)
@@ -93,6 +98,8 @@ def searching(seed: int, concurrency: int, make: Callable[..., Search] = Search)
         if len(running) == concurrency:
             ended, operations = running.popleft()
             product.ended(ended, (yield operations), None)
+    for _, operations in running:
+        yield operations
 
 
 def mutation(seed: int) -> Generator[Operations, float, None]:

@@ -128,7 +128,7 @@ def make(treatment: str, *arguments: object, **settings: object) -> Search:
 def runs(treatment: str, concurrency: int, name: str, seeds: range, evaluations: int) -> Floats:
     """Mean accuracies (seeds, evaluations) of the best cells."""
     return nas_bench_201.runs(
-        lambda seed: nas_bench_201.searching(seed, concurrency, partial(make, treatment)),
+        lambda seed: nas_bench_201.searching(seed, concurrency, partial(make, treatment), evaluations + 1),
         Table(name),
         seeds,
         evaluations,
