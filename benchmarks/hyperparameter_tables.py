@@ -63,7 +63,7 @@ class HyperparameterTable:
         self._errors = {tuple(map(int, key)): error(row) for key, row in rows.items()}
         self._means = {point: float(errors.mean()) for point, errors in self._errors.items()}
         self.optimum = min(self._means.values())
-        self.choices = [max(values) + 1 for values in zip(*self._errors, strict=True)]
+        self.choices: list[int] = [max(values) + 1 for values in zip(*self._errors, strict=True)]
         self.categorical = CATEGORICAL[family]
 
     def training(self, point: Point, generator: np.random.Generator) -> float:

@@ -14,7 +14,7 @@ The third protocol, fixed before its first run:
 - A run has 24 trials of 6 epochs. Batches have 28 to 32 images, about the paper's proportion of 12 to 14. Networks may
   have 4 times the operations of the seed network. Each trial trains to the end of its learning rate schedule, so no
   trial is ranked by a forecast.
-- Seeds: 100 to 115 (123 when the protocol was written; shortened for its duration before any result was read). Nothing
+- Seeds: 100 to 115; up to 123 when the protocol was written, reduced for the duration before a result was read. Nothing
   is chosen by their results; those of the protocols before were 0 to 7.
 - The measure is the error on the final test of the trial that is best on validation so far. `best`, the value after the
   last trial, decides: a method is better than another if the difference of equal seeds is beyond its 95 % confidence
@@ -187,8 +187,9 @@ def run(strategy: Strategy, weights: str, seed: int, folder: Path) -> tuple[Erro
     for trial in range(TRIALS):
         plans.append(strategy.next(trial))
         parent = plans[-1].parent
-        inherited = weights == "inherited" and parent is not None
-        source = (folder / f"{parent}.safetensors", plans[parent].graph) if inherited else (None, None)
+        source: tuple[Path | None, Graph | None] = (None, None)
+        if weights == "inherited" and parent is not None:
+            source = folder / f"{parent}.safetensors", plans[parent].graph
         errors, test_error = trained(plans[-1], trial, seed, folder, source)
         strategy.ended(trial, errors)
         found.append((min(errors), test_error))
