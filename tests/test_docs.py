@@ -6,6 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
+
+from aiperf_orch.settings.models import SiteSettings
 
 _ROOT = Path(__file__).parents[1]
 _DOCUMENTS = [
@@ -49,6 +52,20 @@ def test_links_in_a_document_lead_to_headings(document: Path) -> None:
 def test_lines_outside_of_tables_have_at_most_120_columns(document: Path) -> None:
     lines = document.read_text(encoding="utf-8").splitlines()
     assert not [line for line in lines if len(line) > 120 and not line.startswith("|")]
+
+
+@pytest.mark.unit
+def test_the_values_of_the_paper_are_settings() -> None:
+    document = (_ROOT / "docs/benchmark/differences.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```yaml\n(.*?)```", document, re.DOTALL)
+    settings = SiteSettings.model_validate(yaml.safe_load(block))
+    assert settings.search.beta == 2.576
+    assert settings.search.neighbours == 8
+    assert settings.search.kernel_sizes == [3, 5, 7]
+    assert settings.search.max_dropout == 0.2
+    assert settings.search.tpe_from_round == 3
+    assert settings.network.max_layers == 300
+    assert settings.network.seed == "resnet50"
 
 
 @pytest.mark.unit
