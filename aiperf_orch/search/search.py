@@ -2,7 +2,8 @@
 
 The method is that of AIPerf (Ren et al. 2021): network morphism with the Gaussian process of Auto-Keras (Jin et al.
 2019) for the network, TPE for the hyperparameters. The docstring of each module says what is kept from its source and
-what differs. Networks of running trials are not proposed again, but are not part of the Gaussian process.
+what differs. Networks of running trials are not proposed again, but are not part of the Gaussian process: with them
+the search was worse (docs/research/search.md).
 
 A proposal takes as long after 10,000 trials as after 10: models are fitted to a bounded number of trials (`history`), a
 child is counted and embedded incrementally from its edit (`network.graph`, `surrogate`), and only the parent and edits
