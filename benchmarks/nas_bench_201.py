@@ -44,16 +44,14 @@ from itertools import count
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from cells import CELLS, Cell, CellSpace, Operations, Table, cell
-from scipy import stats
+from comparison import Floats, half_width
 
 from aiperf_orch.network import counts
 from aiperf_orch.network.morphisms import MorphismLimits
 from aiperf_orch.search import Search
 from aiperf_orch.settings.models import CampaignSettings, SearchSettings
 
-Floats = npt.NDArray[np.float64]
 Method = Callable[[int], Generator[Operations, float, None]]
 """Cells to evaluate, for a seed; each is answered with its error (fraction)."""
 
@@ -196,12 +194,6 @@ def at(results: Floats, budgets: tuple[int, ...] = BUDGETS) -> Floats:
     return results[:, [budget - 1 for budget in budgets]]
 
 
-def interval(values: Floats) -> Floats:
-    """Half the width of the 95 % confidence interval of the mean over the first axis."""
-    half: Floats = stats.t.ppf(0.975, len(values) - 1) * values.std(axis=0, ddof=1) / np.sqrt(len(values))
-    return half
-
-
 def choose(concurrency: int, evaluations: int) -> None:
     """Print results and score of the search with the seeds for choosing; the score of each seed on the last line."""
     budgets = tuple(budget for budget in (*BUDGETS, TRIALS_AT_ONCE) if budget <= evaluations)
@@ -215,13 +207,13 @@ def choose(concurrency: int, evaluations: int) -> None:
         print(f"{title:<16}" + "".join(f"{mean:8.2f} ±{half:.2f}" for mean, half in means(found)), flush=True)
     score = np.mean(scores, axis=(0, 2))
     print(
-        f"score {score.mean():.4f} ±{interval(score):.4f}, by budget {np.mean(scores, axis=(0, 1)).round(3).tolist()}"
+        f"score {score.mean():.4f} ±{half_width(score):.4f}, by budget {np.mean(scores, axis=(0, 1)).round(3).tolist()}"
     )
     print(*score.round(4))
 
 
 def means(results: Floats) -> list[tuple[float, float]]:
-    return list(zip(results.mean(axis=0), interval(results), strict=True))
+    return list(zip(results.mean(axis=0), half_width(results), strict=True))
 
 
 def report(found: dict[str, dict[str, Floats]]) -> str:
@@ -295,7 +287,7 @@ def plot(found: dict[str, dict[str, Floats]], picture: Path) -> None:
     for axis, (name, title) in zip(axes, NAMES.items(), strict=True):
         optimum = Table(name).optimum
         for method, results in found[name].items():
-            gap, half = (optimum - results).mean(axis=0), interval(results)
+            gap, half = (optimum - results).mean(axis=0), half_width(results)
             numbers = np.arange(1, results.shape[1] + 1)
             axis.plot(numbers, gap, label=method)
             axis.fill_between(numbers, np.maximum(gap - half, 1e-3), gap + half, alpha=0.2)
