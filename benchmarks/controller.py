@@ -145,7 +145,7 @@ def timed_parts() -> Clock:
         (Journal, "append", "journal"),
         (CampaignState, "apply", "state"),
         (CampaignDirectory, "write_spec", "spec"),
-        (controller_module, "make_request", "folders"),
+        (controller_module, "make_requests", "folders"),
         (LiveAttempt, "poll", "events"),
         (LiveAttempt, "end_record", "events"),
         (WeightRetention, "end_trials", "weights"),

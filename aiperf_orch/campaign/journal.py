@@ -34,19 +34,45 @@ def read_journal(path: Path) -> list[Entry]:
     return read_contents(path).entries
 
 
+@dataclass(frozen=True)
+class JournalPosition:
+    """A place between two lines of a journal, and what stands before it.
+
+    Attributes:
+        lines: Number of lines before it.
+        size: Their size in bytes.
+        last: SHA-256 of the last of them, which the next line holds.
+        sha256: SHA-256 of all these bytes.
+    """
+
+    lines: int
+    size: int
+    last: str
+    sha256: str
+
+
 @dataclass
 class JournalContents:
     """A journal as read at one time; a later reader reads on from there.
 
     Attributes:
-        entries: All entries.
+        entries: All entries, or those after the first `skipped` lines.
         last: SHA-256 of the last line.
-        size: Size in bytes of the lines of these entries.
+        size: Size in bytes of all lines up to the last entry.
+        digest: Hash of these bytes.
+        skipped: Number of lines whose entries are not among `entries`: a saved state has what follows from them.
     """
 
     entries: list[Entry] = field(default_factory=list)
     last: str = _BEFORE_FIRST
     size: int = 0
+    digest: hashlib._Hash = field(default_factory=hashlib.sha256)
+    skipped: int = 0
+
+    @property
+    def position(self) -> JournalPosition:
+        """The place after the last entry."""
+        return JournalPosition(self.skipped + len(self.entries), self.size, self.last, self.digest.hexdigest())
 
 
 def read_contents(path: Path) -> JournalContents:
@@ -105,7 +131,7 @@ class Journal:
             known = None
         self.number_known = len(known.entries) if known else 0
         contents = _read(path, known or JournalContents())
-        self.entries, self._last = contents.entries, contents.last
+        self.entries, self._contents = contents.entries, contents
         if contents.size < self._file.size:
             self._file.truncate(contents.size)
         if self.entries:
@@ -119,12 +145,19 @@ class Journal:
             AiperfError: when the disk refuses.
         """
         self._check_held()
-        entry = kind(seq=len(self.entries), time=now(), generation=self._generation, prev=self._last, **fields)
-        line = entry.to_line()
-        self._file.append(line + "\n")
-        self._last = _digest(line.encode())
+        entry = kind(seq=len(self.entries), time=now(), generation=self._generation, prev=self._contents.last, **fields)
+        line = entry.to_line().encode() + b"\n"
+        self._file.append(line.decode())
+        self._contents.last = _digest(line[:-1])
+        self._contents.digest.update(line)
+        self._contents.size += len(line)
         self.entries.append(entry)
         return entry
+
+    @property
+    def position(self) -> JournalPosition:
+        """The place after the last entry."""
+        return self._contents.position
 
     def close(self) -> None:
         """Close the file."""
@@ -145,20 +178,22 @@ def _read(path: Path, known: JournalContents) -> JournalContents:
     """Read on; adds to the list of entries that are known."""
     data, size = read_whole_lines(path, known.size)
     entries, before = known.entries, known.last
-    for number, line in enumerate(data.split(b"\n")[:-1], start=len(entries) + 1):
-        where = f"{path}:{number}"
+    for seq, line in enumerate(data.split(b"\n")[:-1], start=known.skipped + len(entries)):
+        where = f"{path}:{seq + 1}"
         try:
             entry = entry_adapter.validate_json(line, strict=True)
         except ValidationError as error:
             raise _not_an_entry(where, line, entries, first_error(error)) from None
-        if entry.seq != len(entries) or entry.prev != before:
+        if entry.seq != seq or entry.prev != before:
             raise RecordError(
                 f"{where}: seq {entry.seq} does not follow from the line before it: a line was changed, removed or "
                 "added manually; restore the journal from a copy (nothing was changed)"
             )
         before = _digest(line)
         entries.append(entry)
-    return JournalContents(entries, before, size)
+    digest = known.digest.copy()
+    digest.update(data)
+    return JournalContents(entries, before, size, digest, known.skipped)
 
 
 def _not_an_entry(where: str, line: bytes, before: list[Entry], fault: str) -> RecordError:

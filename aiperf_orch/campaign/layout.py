@@ -50,6 +50,11 @@ class Layout:
         return self.path / "journal.jsonl"
 
     @property
+    def saved_state(self) -> Path:
+        """What follows from the journal up to one of its lines, for `status`; it may be deleted at any time."""
+        return self.path / "journal.snapshot"
+
+    @property
     def lock(self) -> Path:
         """The controller that holds the campaign."""
         return self.path / "controller.lock"

@@ -64,9 +64,10 @@ def check_complete(directory: CampaignDirectory, on_disk: Mapping[int, int], sta
     Raises:
         RecordError: naming the first attempt that the journal lacks.
     """
+    known = {trial.trial: len(trial.attempts) for trial in state.trials.values()}
+    known |= zip(state.older.trials, state.older.attempts, strict=True)
     for trial, attempt in sorted(on_disk.items()):
-        known = len(state.trials[trial].attempts) if trial in state.trials else 0
-        if attempt > known:
+        if attempt > known.get(trial, 0):
             raise RecordError(
                 f"{directory.journal}: ends before the attempt that wrote {directory.events(trial, attempt, 0)}: lines "
                 "are missing at its end; restore the newest copy of the journal (nothing was changed)"

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 
 from aiperf_orch.campaign.drained_nodes import DrainedNodes
+from aiperf_orch.campaign.ended_trials import EndedTrials
 from aiperf_orch.campaign.failure_policy import FailureStreak, NodeFailures, is_failure
 from aiperf_orch.campaign.trial_state import AttemptKey, AttemptState, TrialState
 from aiperf_orch.campaign.workforce import Workforce
@@ -51,7 +52,9 @@ class CampaignState:
     """State of a campaign, as its journal describes it.
 
     Attributes:
-        trials: All trials, by number.
+        trials: All trials, by number, but those in `older`.
+        older: Trials that are over of which only a few numbers are kept, in the state that `status` reads
+            (`campaign.saved_state`), which has no `begins` and `ends` of them either; none in any other state.
         live: Attempts that have not ended.
         retries: Trials that are not over and have no live attempt: their next attempt is due.
         settings_sha256: SHA-256 of the frozen settings; None for an empty journal.
@@ -79,6 +82,7 @@ class CampaignState:
     """
 
     trials: dict[int, TrialState] = field(default_factory=dict)
+    older: EndedTrials = field(default_factory=EndedTrials)
     live: dict[AttemptKey, AttemptState] = field(default_factory=dict)
     retries: dict[int, TrialState] = field(default_factory=dict)
     settings_sha256: str | None = None
@@ -167,7 +171,12 @@ class CampaignState:
     @property
     def trials_ended(self) -> int:
         """Number of trials that are over."""
-        return len(self.trials) - len(self.live) - len(self.retries)
+        return self.trials_known - len(self.live) - len(self.retries)
+
+    @property
+    def trials_known(self) -> int:
+        """Number of all trials."""
+        return len(self.older) + len(self.trials)
 
     def apply(self, entry: Entry) -> None:
         """Apply one more entry."""

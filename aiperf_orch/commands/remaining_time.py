@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 from typing import Final
 
+from aiperf_orch.campaign.ended_trials import end_time, span_of
 from aiperf_orch.campaign.state import CampaignState, Phase
-from aiperf_orch.campaign.trial_state import TrialState
-from aiperf_orch.records.journal import AttemptEnd
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.util.units import format_duration, format_second
 
@@ -34,12 +33,13 @@ def estimated_seconds(
     if total is None or state.first_begin is None or state.opened is None or state.phase is not Phase.RUNNING:
         return None
     begin, trained = max(state.first_begin, state.opened.time), list(shares)
-    ended = [trial.end for trial in state.trials.values() if trial.end and _ended(trial) >= begin]
+    ended = [span_of(trial.end) for trial in state.trials.values() if trial.end and end_time(trial) >= begin]
+    ended += state.older.spans_since(begin)
     done, elapsed = sum(trained) + len(ended), (time - begin).total_seconds()
     if done < _LEAST_PROGRESS or elapsed <= 0:
         return None
     left = max(total - state.trials_ended - sum(trained), 0.0)
-    least_share = 0.0 if total > len(state.trials) else min(trained, default=1.0)
+    least_share = 0.0 if total > state.trials_known else min(trained, default=1.0)
     return max(left * elapsed / done, (1 - least_share) * _mean_duration(ended))
 
 
@@ -64,13 +64,7 @@ def progress_text(state: CampaignState, settings: SiteSettings, estimate: float 
     return ", ".join(filter(None, [trials, left]))
 
 
-def _mean_duration(ends: Sequence[AttemptEnd]) -> float:
-    """Mean seconds from the begin of the last attempt of these trials to their last epoch; 0 where none is known."""
-    spans = [(end.last_end - end.first_begin).total_seconds() for end in ends if end.last_end and end.first_begin]
-    return sum(spans) / len(spans) if spans else 0.0
-
-
-def _ended(trial: TrialState) -> datetime:
-    """When a trial that is over ended; where it completed no epoch, when its last attempt was submitted."""
-    last = trial.attempts[-1]
-    return (last.end.last_end if last.end else None) or last.submitted
+def _mean_duration(spans: Iterable[timedelta | None]) -> float:
+    """Mean of these spans in seconds, without those that are None; 0 where none is known."""
+    known = [span for span in spans if span is not None]
+    return (sum(known, timedelta()) / len(known)).total_seconds() if known else 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import textwrap
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from aiperf_orch.campaign.counted_epochs import counted_runs, trial_plan
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.events import best_epoch, count_epochs
 from aiperf_orch.campaign.lock import read_holder
+from aiperf_orch.campaign.saved_state import RECENT, read_short_state
 from aiperf_orch.campaign.snapshot import read_state
 from aiperf_orch.campaign.state import CampaignState, Phase
 from aiperf_orch.campaign.trial_state import AttemptState, TrialState
@@ -30,7 +31,6 @@ from aiperf_orch.util.text import visible
 from aiperf_orch.util.units import count, format_time, now
 
 _MAX_REASON: Final = 60  # characters in the table; CSV and JSON have all
-_MAX_ENDED: Final = 20  # ended trials in the table
 _MAX_CAMPAIGNS: Final = 20  # in the table
 _MAX_BEST: Final = 10  # trials in the table of the lowest errors
 _MAX_AT_WORK: Final = 40  # trials on agents in the table that run or wait for a slot
@@ -71,17 +71,14 @@ def show_status(campaign_dir: Path, form: str, *, best: bool = False) -> Command
     `best` only trials with an error, the lowest first; the table has the first 10.
     """
     directory = CampaignDirectory.open(campaign_dir)
-    state = read_state(directory)
+    state = read_short_state(directory) if form == "table" and not best else read_state(directory)
     placed = placement_of(directory) is not None
     queued, query_error = _query_queue(directory, _jobs(state, placed=placed))
     queried, queued = queued is not None, queued or {}
     workforce = WorkforceStatus.read(directory, state, queued) if placed else None
-    ended = [trial.trial for trial in state.trials.values() if trial.end]
-    omitted = set(ended[:-_MAX_ENDED]) if form == "table" and not best else set()
     rows = [
         _row(directory, state, trial, queued.get(trial.attempts[-1].name), queried=queried, workforce=workforce)
         for trial in state.trials.values()
-        if trial.trial not in omitted
     ]
     everything = rows
     if best:
@@ -107,14 +104,14 @@ def show_status(campaign_dir: Path, form: str, *, best: bool = False) -> Command
         "progress": _progress(directory, state, everything) or None,
         "best error": _best_error(heading["best_error"], heading["best_trial"]),
         **(workforce.heading() if workforce else {}),
-        "trials": _counts(state, omitted, rows),
+        "trials": _counts(state, rows),
         "failed": _failed(directory, state),
     }
     lines = {key: str(value) for key, value in shown.items() if value is not None}
     width = 1 + max(10, *map(len, lines))
     text = "".join(f"{key:<{width}}{visible(value)}\n" for key, value in lines.items())
-    if omitted:
-        text += f"{'':<{width}}the table has the latest {_MAX_ENDED} of the ended ones: --format csv has all\n"
+    if state.older:
+        text += f"{'':<{width}}the table has the latest {RECENT} of the ended ones: --format csv has all\n"
     tables = [workforce.tables() if workforce else "", _trials_table(rows)]
     return CommandOutput("\n".join([text, *filter(None, tables)]) if any(tables) else text + "no trials yet\n")
 
@@ -139,7 +136,7 @@ def _best_error(error: float | None, trial: int | None) -> str | None:
 
 def _failed(directory: CampaignDirectory, state: CampaignState) -> str | None:
     """Number of attempts that failed, with the command that shows them; None for none."""
-    attempts = sum(len(trial.attempts) for trial in state.trials.values())
+    attempts = sum(len(trial.attempts) for trial in state.trials.values()) + sum(state.older.attempts)
     command = command_line(["status", str(directory.path), "--failed"])
     return f"{state.failures:,} of {count(attempts, 'attempt')}: {command}" if state.failures else None
 
@@ -172,11 +169,11 @@ def _cells(row: Mapping[str, Any]) -> dict[str, Any]:
     return cells
 
 
-def _counts(state: CampaignState, omitted: Collection[int], rows: Iterable[Mapping[str, Any]]) -> str | None:
-    """Numbers of trials by state."""
-    ends = (state.trials[trial].end for trial in omitted)
-    counts = Counter([*(end.reason.value for end in ends if end), *(row["state"] for row in rows)])
-    return ", ".join(f"{number:,} {name}" for name, number in counts.most_common()) or None
+def _counts(state: CampaignState, rows: Iterable[Mapping[str, Any]]) -> str | None:
+    """Numbers of trials by state, the largest first."""
+    counts = Counter(row["state"] for row in rows) + Counter(state.older.reasons)
+    ordered = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+    return ", ".join(f"{number:,} {name}" for name, number in ordered) or None
 
 
 def _heading(directory: CampaignDirectory, state: CampaignState, rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.file_errors import translate_os_errors
 from aiperf_orch.campaign.layout import Layout
+from aiperf_orch.campaign.saved_state import read_short_state
 from aiperf_orch.campaign.snapshot import read_state
 from aiperf_orch.commands.attempt_facts import attempt_facts, failure_rows, find_trial, rerun_command
 from aiperf_orch.commands.command_output import CommandOutput
@@ -126,12 +127,12 @@ def _campaign_row(path: Path) -> dict[str, Any]:
     row["campaign"] = str(path)
     try:
         directory = CampaignDirectory.open(path)
-        state = read_state(directory)
+        state = read_short_state(directory)
     except AiperfError as error:
         return row | {"state": UNREADABLE, "why": str(error)}
     return row | {
         "state": state.phase.value,
-        "trials": len(state.trials),
+        "trials": state.trials_known,
         "failed": state.failures,
         "best_error": state.best_error,
         "began": format_time(state.first_begin) if state.first_begin else None,

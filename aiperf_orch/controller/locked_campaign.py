@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import time
+from contextlib import ExitStack, suppress
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import aiperf_orch
 from aiperf_orch.campaign.changed_settings import write_in_force
@@ -12,14 +13,17 @@ from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.journal import Journal
 from aiperf_orch.campaign.lock import Lock
 from aiperf_orch.campaign.plan_file import read_plan_of
+from aiperf_orch.campaign.saved_state import save_state
 from aiperf_orch.campaign.snapshot import CampaignSnapshot, check_complete
 from aiperf_orch.campaign.state import CampaignState, Phase
 from aiperf_orch.records.journal import JOURNAL_FORMAT, Created, Entry, Opened, Resumed
 from aiperf_orch.schedulers.script_rendering import scripts_sha256
 from aiperf_orch.search import SEARCH_VERSION
-from aiperf_orch.util.errors import LockedError
+from aiperf_orch.util.errors import AiperfError, LockedError
 
 AnyEntry = TypeVar("AnyEntry", bound=Entry)
+_SAVE_INTERVAL: Final = 60.0
+"""Seconds after which the state is saved again; of 40,000 trials that takes 0.1 s."""
 
 
 class HeldCampaign:
@@ -62,7 +66,9 @@ class HeldCampaign:
             self.state.apply_all(self._journal.entries[self._journal.number_known :])
             self._check()
             self.adopt_settings()
+            self._saved_at = time.monotonic()
             self._record_opened(resume=resume)
+            undo.callback(self._save_state)
             self._undo = undo.pop_all()
 
     @property
@@ -84,6 +90,8 @@ class HeldCampaign:
         """
         entry = self._journal.append(kind, **fields)
         self.state.apply(entry)
+        if time.monotonic() - self._saved_at >= _SAVE_INTERVAL:
+            self._save_state()
         return entry
 
     def adopt_settings(self) -> None:
@@ -93,8 +101,15 @@ class HeldCampaign:
         self.directory = replace(self.directory, settings=self.state.settings(self.directory.config.settings))
 
     def close(self) -> None:
-        """Close the journal and release the lock."""
+        """Save the state for `status`, close the journal and release the lock."""
         self._undo.close()
+
+    def _save_state(self) -> None:
+        """Save the state for `status`; where that fails, `status` takes longer."""
+        self._saved_at = time.monotonic()
+        with suppress(AiperfError):
+            self._lock.check_held()
+            save_state(self.directory.saved_state, self.state, self._journal.position)
 
     def _check(self) -> None:
         """Refuse changed settings, an incomplete journal, and local jobs that run on another host."""

@@ -1,10 +1,16 @@
 """Opening of a campaign by a controller: what is recorded, what is refused, and what is released after a refusal."""
 
+import errno
+import os
+
 import pytest
 
+from aiperf_orch.campaign import durable_files
 from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.campaign.saved_state import read_short_state
 from aiperf_orch.campaign.snapshot import read_snapshot
 from aiperf_orch.campaign.state import Phase
+from aiperf_orch.controller import locked_campaign
 from aiperf_orch.controller.locked_campaign import HeldCampaign
 from aiperf_orch.records.journal import Finished, Opened, Paused, Stopped
 from aiperf_orch.settings.loading import load_site
@@ -127,3 +133,31 @@ def test_the_state_of_a_snapshot_is_taken_over(campaign):
     held.close()
     assert held.state is snapshot.state
     assert sorted(held.state.trials) == [0, 1]
+
+
+def test_the_state_is_saved_at_the_end_and_every_minute(campaign, monkeypatch):
+    made = campaign()
+    held = HeldCampaign(made.directory, resume=True)
+    assert not made.directory.saved_state.exists()
+    monkeypatch.setattr(locked_campaign, "_SAVE_INTERVAL", 0.0)
+    held.append(Stopped)
+    assert made.directory.saved_state.exists()
+    made.directory.saved_state.unlink()
+    held.close()
+    assert made.directory.saved_state.exists()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EROFS])
+def test_a_state_that_cannot_be_saved_does_not_matter(campaign, monkeypatch, number):
+    made = campaign()
+    held = HeldCampaign(made.directory, resume=True)
+
+    def refuse(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(durable_files, "_write_temporary", refuse)
+    monkeypatch.setattr(locked_campaign, "_SAVE_INTERVAL", 0.0)
+    held.append(Stopped)
+    assert read_short_state(made.directory).phase is Phase.STOPPED
+    held.close()
+    assert not made.directory.saved_state.exists()
