@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+import io
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -32,6 +33,20 @@ def read_journal(path: Path) -> list[Entry]:
         TransientError: when it cannot be read for now.
     """
     return read_contents(path).entries
+
+
+def iterate_journal(path: Path) -> Iterator[Entry]:
+    """The journal's entries one after another, none of which is kept here; nothing where there is no journal.
+
+    Raises:
+        As `read_journal`, when the line is reached.
+    """
+    try:
+        data = _read_lines(path, 0)
+    except FileNotFoundError:
+        return
+    for entry, _ in _chained_entries(path, data, JournalContents().position, None):
+        yield entry
 
 
 @dataclass(frozen=True)
@@ -176,35 +191,70 @@ def _digest(line: bytes) -> str:
 
 def _read(path: Path, known: JournalContents) -> JournalContents:
     """Read on; adds to the list of entries that are known."""
-    data, size = read_whole_lines(path, known.size)
-    entries, before = known.entries, known.last
-    for seq, line in enumerate(data.split(b"\n")[:-1], start=known.skipped + len(entries)):
-        where = f"{path}:{seq + 1}"
+    data = _read_lines(path, known.size)
+    entries, last = known.entries, known.last
+    named = (_version_in(entry) for entry in reversed(entries))
+    writer = next(filter(None, named), None)
+    for entry, digest in _chained_entries(path, data, known.position, writer):
+        entries.append(entry)
+        last = digest
+    digest_of_all = known.digest.copy()
+    digest_of_all.update(data)
+    return JournalContents(entries, last, known.size + len(data), digest_of_all, known.skipped)
+
+
+def _read_lines(path: Path, offset: int) -> bytes:
+    """Complete lines from a byte offset on."""
+    return read_whole_lines(path, offset)[0]
+
+
+def _chained_entries(
+    path: Path, data: bytes, position: JournalPosition, writer: str | None
+) -> Iterator[tuple[Entry, str]]:
+    """Each entry of these lines, and the SHA-256 of its line.
+
+    Args:
+        path: The journal, for messages.
+        data: Lines of it.
+        position: The place where they begin.
+        writer: Version of aiperf-orch that wrote the lines before them; None where it is not known.
+
+    Raises:
+        As `read_journal`.
+    """
+    last = position.last
+    for seq, whole in enumerate(io.BytesIO(data), start=position.lines):
+        where, line = f"{path}:{seq + 1}", whole[:-1]
         try:
             entry = entry_adapter.validate_json(line, strict=True)
         except ValidationError as error:
-            raise _not_an_entry(where, line, entries, first_error(error)) from None
-        if entry.seq != seq or entry.prev != before:
+            raise _not_an_entry(where, line, first_error(error), writer, is_first=seq == 0) from None
+        if entry.seq != seq or entry.prev != last:
             raise RecordError(
                 f"{where}: seq {entry.seq} does not follow from the line before it: a line was changed, removed or "
                 "added manually; restore the journal from a copy (nothing was changed)"
             )
-        before = _digest(line)
-        entries.append(entry)
-    digest = known.digest.copy()
-    digest.update(data)
-    return JournalContents(entries, before, size, digest, known.skipped)
+        last, writer = _digest(line), _version_in(entry) or writer
+        yield entry, last
 
 
-def _not_an_entry(where: str, line: bytes, before: list[Entry], fault: str) -> RecordError:
+def _version_in(entry: Entry) -> str | None:
+    """Version of aiperf-orch of the controller that wrote an entry, where the entry names it."""
+    return entry.version if isinstance(entry, Created | Opened) else None
+
+
+def _not_an_entry(where: str, line: bytes, fault: str, writer: str | None, *, is_first: bool) -> RecordError:
     """The error for a line that could not be validated.
 
-    Its writer stands in the line itself or in the last one before it in which a controller names its version.
+    Args:
+        where: The journal and the number of the line.
+        line: The line.
+        fault: What is wrong with it.
+        writer: Version of aiperf-orch that wrote the lines before it; the line itself may name another one.
+        is_first: Whether it is the first line, which states the format.
     """
     stated = stated_in_line(line)
-    named = (entry.version for entry in reversed(before) if isinstance(entry, Created | Opened) and entry.version)
-    writer = stated.get("version") or next(named, None)
-    newer = explain_newer(JOURNAL, stated.get("format") if not before else None, writer, fault)
+    newer = explain_newer(JOURNAL, stated.get("format") if is_first else None, stated.get("version") or writer, fault)
     if newer:
         return NewerVersionError(f"{where}: {newer}")
     return RecordError(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from aiperf_orch.campaign.directory import CampaignDirectory
-from aiperf_orch.campaign.journal import JournalContents, read_contents, read_on
+from aiperf_orch.campaign.journal import JournalContents, iterate_journal, read_contents, read_on
 from aiperf_orch.campaign.state import CampaignState
 from aiperf_orch.util.errors import RecordError
 from aiperf_orch.util.progress import begin_part
@@ -21,8 +21,12 @@ class CampaignSnapshot:
 
 
 def read_state(directory: CampaignDirectory) -> CampaignState:
-    """The state of a campaign; `read_snapshot` lists the errors."""
-    return read_snapshot(directory).state
+    """The state of a campaign, in less memory than `read_snapshot`, which lists the errors."""
+    on_disk = directory.attempts_on_disk()  # before the journal, which then has what is submitted meanwhile
+    state = CampaignState.of(iterate_journal(directory.journal))
+    directory.check_unchanged(state.settings_sha256)
+    check_complete(directory, on_disk, state)
+    return state
 
 
 def read_further(directory: CampaignDirectory, snapshot: CampaignSnapshot) -> CampaignSnapshot:

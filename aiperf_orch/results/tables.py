@@ -5,7 +5,9 @@ Operations are written as exact decimal integers of any length. `results.columns
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final
 
 import pandas as pd
@@ -29,15 +31,15 @@ def write_tables(result: Result) -> None:
     """Write the CSV files into the campaign directory, replacing earlier ones."""
     directory = result.directory
     for path, rows, header in (
-        (directory.leaderboard, leaderboard_rows(result), LEADERBOARD_COLUMNS),
+        (directory.leaderboard, _leaderboard(result), LEADERBOARD_COLUMNS),
         (directory.result, [result_row(result)], RESULT_COLUMNS),
         (directory.series, series_rows(result), SERIES_COLUMNS),
         (directory.nodes, node_rows(result), NODES_COLUMNS),
     ):
-        frame = pd.DataFrame(rows, columns=list(header), dtype=object)
-        replace_file(path, frame.to_csv(index=False, lineterminator="\n").encode())
+        replace_file(path, _table(rows, header))
 
 
+_ROWS_AT_ONCE: Final = 2000  # all rows of many trials need more memory than their records
 RESULT_COLUMNS: Final = tuple(columns.RESULT)
 LEADERBOARD_COLUMNS: Final = tuple(columns.LEADERBOARD)
 SERIES_COLUMNS: Final = tuple(columns.SERIES)
@@ -76,12 +78,15 @@ def leaderboard_rows(result: Result, most: int | None = None) -> list[dict[str, 
         result: The result.
         most: Number of rows, at most; None for all.
     """
+    return list(_leaderboard(result, most))
+
+
+def _leaderboard(result: Result, most: int | None = None) -> Iterator[dict[str, Any]]:
+    """The rows one after another: all of them together need more memory than the records of many trials."""
     trials = [(records, best_epoch(records.epochs)) for records in result.collected.trials]
     trials.sort(key=lambda each: (each[1] is None, each[1].error if each[1] else 0.0, each[0].trial.trial))
-    rows = [_trial_row(records, best, result) for records, best in trials[:most]]
-    for rank, row in enumerate(rows, start=1):
-        row["rank"] = rank if row["error"] is not None else None
-    return rows
+    for rank, (records, best) in enumerate(trials[:most], start=1):
+        yield _trial_row(records, best, result) | {"rank": rank if best else None}
 
 
 def result_row(result: Result) -> dict[str, Any]:
@@ -229,6 +234,18 @@ def _kernel_size(proposal: ProposalRecord) -> int | None:
     if proposal.layers is None:
         return proposal.hyperparameters.kernel_size
     return proposal.used_kernel_size
+
+
+def _table(rows: Iterable[Mapping[str, Any]], header: Sequence[str]) -> bytes:
+    """A table as CSV; of a row the columns of the header, and nothing where a value is None or missing."""
+    text, remaining = io.StringIO(), iter(rows)
+    part = list(islice(remaining, _ROWS_AT_ONCE))
+    pd.DataFrame(part, columns=list(header), dtype=object).to_csv(text, index=False, lineterminator="\n")
+    while part := list(islice(remaining, _ROWS_AT_ONCE)):
+        frame = pd.DataFrame(part, columns=list(header), dtype=object)
+        frame.to_csv(text, index=False, header=False, lineterminator="\n")
+    return text.getvalue().encode()
+
 
 
 def _yes_no(value: bool) -> str:

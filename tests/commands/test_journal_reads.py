@@ -18,13 +18,13 @@ from aiperf_orch.committee.smtp import check_address
 def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Counts reads of journals by the name of their folder."""
     counter: Counter[str] = Counter()
-    read = journal._read
+    read = journal._read_lines
 
-    def counted(path: Path, known: Any) -> Any:
+    def counted(path: Path, offset: int) -> bytes:
         counter[path.parent.name] += 1
-        return read(path, known)
+        return read(path, offset)
 
-    monkeypatch.setattr(journal, "_read", counted)
+    monkeypatch.setattr(journal, "_read_lines", counted)
     return counter
 
 
