@@ -170,11 +170,15 @@ def score(campaign_dir: Path, form: str) -> None:
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="File to write; default: report.html of the campaign."
 )
-def report(campaign_dir: Path, output: Path | None) -> None:
+@click.option("--controller", type=int, hidden=True, help="Process that runs the campaign, and starts this command.")
+def report(campaign_dir: Path, output: Path | None, controller: int | None) -> None:
     """Write a campaign's report.html again."""
-    from aiperf_orch.commands.report import write_report_again
+    from aiperf_orch.commands.report import write_report_again, write_running_report
 
-    finish(write_report_again(campaign_dir, output))
+    if controller is None:
+        finish(write_report_again(campaign_dir, output))
+    else:
+        finish(write_running_report(campaign_dir, controller))
 
 
 @main.command("export-network")

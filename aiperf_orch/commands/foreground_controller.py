@@ -21,6 +21,7 @@ from aiperf_orch.campaign.snapshot import CampaignSnapshot
 from aiperf_orch.campaign.state import Phase
 from aiperf_orch.commands.commitment import announce_commitment
 from aiperf_orch.commands.live_view import Display, display
+from aiperf_orch.commands.running_report import RunningReport, report_command
 from aiperf_orch.commands.workforce_summary import held_resources
 from aiperf_orch.controller.controller import Controller
 from aiperf_orch.controller.loop import run as run_loop
@@ -126,12 +127,13 @@ class _ControllerThread:
             warn=self._view.warn,
             snapshot=self._snapshot,
         )
+        report = RunningReport(report_command(self._directory.path))
         try:
             announce_commitment(self._directory)
-            self._observe(controller)  # new begins and ends are counted from here
+            self._observe(controller, report)  # new begins and ends are counted from here
             phase = run_loop(
                 controller,
-                observe=lambda: self._observe(controller),
+                observe=lambda: self._observe(controller, report),
                 stop_wanted=self._signals.stop_requested,
                 leave_wanted=self._signals.leave_requested,
             )
@@ -139,10 +141,12 @@ class _ControllerThread:
                 phase, self._signals.stop_requested(), len(controller.state.live), controller.cancelled_count
             )
         finally:
+            report.close()
             controller.close()
 
-    def _observe(self, controller: Controller) -> None:
+    def _observe(self, controller: Controller, report: RunningReport) -> None:
         self._view.show(controller)
+        report.step()
         self.held = held_resources(controller.state, controller.settings)
 
 

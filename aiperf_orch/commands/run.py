@@ -107,10 +107,12 @@ def run_campaign(
         _log.info(
             "the controller runs in the background as process %d; its log is %s", process, directory.controller_log
         )
+        _announce_report(directory)
         _log.info("to see its state: %s\nto end it: %s", status, stop)
         _explain_agents(directory)
         return CommandOutput()
     _explain_agents(directory)
+    _announce_report(directory)
     outcome = run_controller(directory, take_over=take_over, snapshot=snapshot)
     return _finish(directory, outcome.phase, outcome)
 
@@ -153,6 +155,11 @@ def _plan_of(path: Path | None, settings: SiteSettings, directory: CampaignDirec
             f"--plan: {directory.path} was made without this plan: leave out --plan, or give another --campaign-dir"
         )
     return plan
+
+
+def _announce_report(directory: CampaignDirectory) -> None:
+    """Log where the report is, which a browser shows while the campaign runs."""
+    _log.info("its report, written again each minute: %s", directory.report)
 
 
 def _explain_agents(directory: CampaignDirectory) -> None:

@@ -6,11 +6,13 @@ import json
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 from aiperf_orch.campaign.counted_epochs import counted_runs, trial_plan
 from aiperf_orch.campaign.directory import CampaignDirectory
+from aiperf_orch.campaign.durable_files import file_exists
 from aiperf_orch.campaign.events import best_epoch, count_epochs
 from aiperf_orch.campaign.lock import read_holder
 from aiperf_orch.campaign.saved_state import RECENT, read_short_state
@@ -26,7 +28,7 @@ from aiperf_orch.commands.workforce_status import WorkforceStatus, placement_of
 from aiperf_orch.schedulers.base import JobState, JobStatus
 from aiperf_orch.schedulers.registry import make_scheduler
 from aiperf_orch.settings.schedulers import ClusterSettings
-from aiperf_orch.util.errors import SchedulerUnreachableError
+from aiperf_orch.util.errors import SchedulerUnreachableError, TransientError
 from aiperf_orch.util.text import visible
 from aiperf_orch.util.units import count, format_time, now
 
@@ -97,6 +99,7 @@ def show_status(campaign_dir: Path, form: str, *, best: bool = False) -> Command
         "state": ": ".join(filter(None, [heading["state"], heading["reason"]])),
         "simulated": "yes: no training takes place" if heading["simulated"] else None,
         "controller": heading["controller"],
+        "report": _report(directory),
         "drained": ", ".join(map(_drained, heading["drained"])) or None,
         "queue": heading.get("queue"),
         "began": heading["began"],
@@ -132,6 +135,13 @@ def _shares(state: CampaignState, rows: Iterable[Mapping[str, Any]]) -> Iterator
 
 def _best_error(error: float | None, trial: int | None) -> str | None:
     return None if error is None else f"{error:.2%}, trial {trial}"
+
+
+def _report(directory: CampaignDirectory) -> str | None:
+    """Path of the report; None while there is none."""
+    with suppress(TransientError):
+        return str(directory.report) if file_exists(directory.report) else None
+    return None
 
 
 def _failed(directory: CampaignDirectory, state: CampaignState) -> str | None:

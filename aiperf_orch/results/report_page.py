@@ -57,15 +57,17 @@ class Chart:
 _WIDE: Final = (9.4, 2.5)  # inches
 
 
-def report_page(data: Mapping[str, Any], draw: Callable[[Chart], Markup]) -> str:
+def report_page(data: Mapping[str, Any], draw: Callable[[Chart], Markup], refresh: int | None = None) -> str:
     """Render the report as HTML; the same data give the same text outside the charts.
 
     Args:
         data: of `report_data`.
         draw: draws a chart as an `svg` element.
+        refresh: seconds after which a browser reads the page of a running campaign again; None for a page that stays.
     """
     return render_page(
         REPORT_TEMPLATE,
+        refresh=refresh,
         **{
             key: value
             for key, value in data.items()
