@@ -4,7 +4,7 @@ The campaign is that of `benchmarks/controller.py` with 256 trials, repeated: ea
 of later trials, and its journal and events are written as a controller and trials write them. Commands with and without
 the snapshot alternate; each is a new process. Without: the snapshot is deleted before the command.
 
-    python benchmarks/reading.py [--trials 40000] [--runs 3] [--directory DIR]
+    python benchmarks/reading.py [--trials 40000] [--runs 3] [--directory DIR] [--other PYTHON]
 """
 
 from __future__ import annotations
@@ -14,6 +14,10 @@ import contextlib
 import hashlib
 import io
 import json
+import os
+import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from datetime import datetime, timedelta
@@ -21,6 +25,7 @@ from pathlib import Path
 
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.campaign.journal import rechained
+from aiperf_orch.campaign.saved_state import save_state
 from aiperf_orch.campaign.snapshot import read_snapshot
 from aiperf_orch.campaign.state import Phase
 from aiperf_orch.controller.controller import Controller
@@ -31,8 +36,9 @@ from controller import InProcessScheduler, settings
 BASE = 256
 MEASURE = (
     "import resource, subprocess, sys, time; start = time.perf_counter(); "
-    "subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL); "
-    "print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)"
+    "subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL); wall = time.perf_counter() - start; "
+    "used = resource.getrusage(resource.RUSAGE_CHILDREN); "
+    "print(wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)"
 )
 
 
@@ -119,19 +125,45 @@ def make(path: Path, trials: int) -> CampaignDirectory:
     return directory
 
 
+def measured(command: list[str]) -> tuple[float, float, float]:
+    """Wall seconds, CPU seconds and peak MiB of a process."""
+    done = subprocess.run([sys.executable, "-c", MEASURE, *command], check=True, capture_output=True, text=True)
+    wall, cpu, memory = map(float, done.stdout.split())
+    return wall, cpu, memory
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=40_000)
     parser.add_argument("--runs", type=int, default=3, help="number of measured runs of each command")
     parser.add_argument("--directory", type=Path, help="campaign directory, which is kept (default: a temporary one)")
+    parser.add_argument("--other", type=Path, help="interpreter with another version of aiperf-orch, to compare with")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         path = options.directory or Path(scratch) / "campaign"
         start = time.perf_counter()
         directory = CampaignDirectory.open(path) if CampaignDirectory.exists(path) else make(path, options.trials)
-        print(
-            f"campaign of {directory.journal.stat().st_size / 1e6:.0f} MB journal: {time.perf_counter() - start:.0f} s"
-        )
+        size = directory.journal.stat().st_size / 1e6
+        print(f"campaign with a journal of {size:.0f} MB, made or opened in {time.perf_counter() - start:.0f} s")
+        rows: dict[str, list[tuple[float, float, float]]] = {}
+        for _ in range(options.runs):
+            for name, interpreter, command, saved in (
+                ("status", sys.executable, "status", True),
+                ("status, no snapshot", sys.executable, "status", False),
+                ("score", sys.executable, "score", True),
+                *([("other: status", options.other, "status", True)] if options.other else []),
+                *([("other: score", options.other, "score", True)] if options.other else []),
+            ):
+                directory.saved_state.unlink(missing_ok=True)
+                if saved:
+                    snapshot = read_snapshot(directory)
+                    save_state(directory.saved_state, snapshot.state, snapshot.journal.position)
+                row = measured([str(interpreter), "-P", "-m", "aiperf_orch.cli", command, str(path)])
+                rows.setdefault(name, []).append(row)
+    print(f"{'command':<24}{'wall s':>9}{'CPU s':>9}{'MiB':>9}   medians; load {os.getloadavg()[0]:.1f}")
+    for name, taken in rows.items():
+        wall, cpu, memory = (statistics.median(column) for column in zip(*taken, strict=True))
+        print(f"{name:<24}{wall:>9.2f}{cpu:>9.2f}{memory:>9.0f}")
 
 
 if __name__ == "__main__":
