@@ -247,6 +247,5 @@ def _table(rows: Iterable[Mapping[str, Any]], header: Sequence[str]) -> bytes:
     return text.getvalue().encode()
 
 
-
 def _yes_no(value: bool) -> str:
     return "yes" if value else "no"
