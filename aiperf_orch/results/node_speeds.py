@@ -132,19 +132,27 @@ def relative_speeds(speeds: Sequence[TrialSpeed]) -> dict[str, list[float]]:
         by_workers[measured.workers].append(measured)
     found: defaultdict[str, list[float]] = defaultdict(list)
     for alike in by_workers.values():
-        trend, positions = _trend(alike), {id(each): position for position, each in enumerate(alike)}
-        by_batch: defaultdict[int, list[TrialSpeed]] = defaultdict(list)
-        for measured in alike:
-            by_batch[measured.batch].append(measured)
-        for group in by_batch.values():
-            for position, measured in enumerate(group):
-                is_enough = len(group) >= _ENOUGH
-                similar = _similar(group, position) if is_enough else _similar(alike, positions[id(measured)])
-                if len(similar) >= _FEWEST_COMPARED:
-                    relative = _level(measured, trend) - median(_level(each, trend) for each in similar)
-                    for node in measured.nodes:
-                        found[node].append(relative)
+        if len({measured.nodes for measured in alike}) > 1:
+            for measured, relative in _compared(alike):
+                for node in measured.nodes:
+                    found[node].append(relative)
     return dict(found)
+
+
+def _compared(alike: Sequence[TrialSpeed]) -> Iterator[tuple[TrialSpeed, float]]:
+    """Trials in the order of their operations, with the difference of their levels from those of similar trials."""
+    trend = _trend(alike)
+    levels = [math.log(each.speed) - trend * math.log(max(each.operations, 1)) for each in alike]
+    of_batch: defaultdict[int, list[int]] = defaultdict(list)
+    for place, measured in enumerate(alike):
+        of_batch[measured.batch].append(place)
+    everywhere = list(range(len(alike)))
+    for places in of_batch.values():
+        is_enough = len(places) >= _ENOUGH
+        for position, place in enumerate(places):
+            similar = _similar(alike, places if is_enough else everywhere, position if is_enough else place)
+            if len(similar) >= _FEWEST_COMPARED:
+                yield alike[place], levels[place] - median(levels[each] for each in similar)
 
 
 def _trend(speeds: Sequence[TrialSpeed]) -> float:
@@ -158,19 +166,18 @@ def _trend(speeds: Sequence[TrialSpeed]) -> float:
     return math.fsum((a - middle) * (b - height) for a, b in zip(across, up, strict=True)) / spread
 
 
-def _level(measured: TrialSpeed, trend: float) -> float:
-    """Logarithm of a trial's speed without the trend over the operations."""
-    return math.log(measured.speed) - trend * math.log(max(measured.operations, 1))
-
-
-def _similar(ordered: Sequence[TrialSpeed], position: int) -> list[TrialSpeed]:
-    """The trials on other nodes nearest to a position in the order of operations, from both sides in turn."""
-    own = set(ordered[position].nodes)
-    found: list[TrialSpeed] = []
-    most = min(max(len(ordered) // _SHARE, _FEWEST_COMPARED), _COMPARED)  # of few trials only the nearest are similar
-    for distance in range(1, min(len(ordered), _FARTHEST)):
-        nearest = (index for index in (position - distance, position + distance) if 0 <= index < len(ordered))
-        found.extend(ordered[index] for index in nearest if own.isdisjoint(ordered[index].nodes))
+def _similar(alike: Sequence[TrialSpeed], places: Sequence[int], position: int) -> list[int]:
+    """The places of the trials on other nodes that are nearest to a position in a list of places, from both sides."""
+    own = alike[places[position]].nodes
+    nodes, last = set(own), len(places)
+    most = min(max(last // _SHARE, _FEWEST_COMPARED), _COMPARED)  # of few trials only the nearest are similar
+    found: list[int] = []
+    for distance in range(1, min(last, _FARTHEST)):
+        for index in (position - distance, position + distance):
+            if 0 <= index < last:
+                others = alike[places[index]].nodes
+                if others != own and nodes.isdisjoint(others):
+                    found.append(places[index])
         if len(found) >= most:
             break
     return found[:most]
