@@ -21,6 +21,7 @@ from aiperf_orch.settings.schedulers import SlurmSettings
 from aiperf_orch.util.errors import SchedulerUnreachableError
 from aiperf_orch.util.job_files import SCRIPT
 from aiperf_orch.util.units import format_duration
+from aiperf_orch.util.whole_numbers import parse_whole_number
 
 
 def checks(settings: SlurmSettings, concurrency: int, duration: float, script: str) -> Iterator[Finding]:
@@ -145,15 +146,15 @@ def check_config(
     else:
         yield ok("accounting", "off: squeue and scontrol report how jobs ended, for MinJobAge")
     yield _check_min_job_age(settings, config, accounted=accounted)
-    jobs = config.get("MaxJobCount", "")
+    jobs = parse_whole_number(config.get("MaxJobCount", ""))
     wanted = concurrency + settings.lookahead
-    if jobs.isdigit() and int(jobs) < wanted:
+    if jobs is not None and jobs < wanted:
         yield warning(
             "limits",
             f"the cluster accepts {jobs} jobs in total, and {wanted} would be in the queue",
             f"set {words.count} below {jobs}",
         )
-    arrays = int(config["MaxArraySize"]) if config.get("MaxArraySize", "").isdigit() else 0
+    arrays = parse_whole_number(config.get("MaxArraySize", "")) or 0
     if arrays > 1:
         yield ok("arrays", f"up to {arrays:,} jobs are submitted by one command")
     else:

@@ -7,6 +7,7 @@ The plugin for PBS overrides the methods that submitit asks of every plugin; it 
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -24,6 +25,12 @@ PRIVATE_PARTS: Final[Mapping[str, str]] = {
     "submitit.slurm.slurm._parse_node_list": "called to expand Slurm's compressed lists of nodes",
 }
 """Reason for the use of each private part, by its full name."""
+_MOST_NODES: Final = 200_000
+"""Most names in a list; Slurm has at most 65,536 nodes, and elements of arrays are listed in the same way."""
+_LONGEST_NAME: Final = 255
+_LONGEST_NUMBER: Final = 20
+_BETWEEN_GROUPS: Final = re.compile(r",(?![^\[]*\])")
+_RANGES: Final = re.compile(r"\[([^\]]*)\]")
 
 
 class DelayedSlurmExecutor(submitit_slurm.SlurmExecutor):
@@ -49,8 +56,36 @@ class ScriptLocalExecutor(submitit_local.LocalExecutor):
 
 
 def parse_node_list(nodes: str) -> list[str]:
-    """Expand a compressed list of nodes, `n[1-3,07],m5`; returns an empty list for a malformed one."""
+    """Expand a compressed list of nodes, `n[1-3,07],m5`.
+
+    Returns an empty list for a malformed one, and for one of more nodes than a cluster can have.
+    """
     try:
-        return list(submitit_slurm._parse_node_list(nodes))
+        return list(submitit_slurm._parse_node_list(nodes)) if _is_possible(nodes) else []
     except submitit_slurm.SlurmParseException:
         return []
+
+
+def _is_possible(nodes: str) -> bool:
+    """Whether a list names at most `_MOST_NODES` nodes, with names that a host can have."""
+    total = 0
+    for group in _BETWEEN_GROUPS.split(nodes):
+        names, outside = 1, len(group)
+        for ranges in _RANGES.findall(group):
+            names *= sum(map(_size, ranges.split(",")))
+            outside -= len(ranges)
+        total += names
+        if total > _MOST_NODES or outside > _LONGEST_NAME:
+            return False
+    return True
+
+
+def _size(part: str) -> int:
+    """Number of names that `7` or `1-3` stands for; of a malformed range more than there can be."""
+    low, dash, high = part.partition("-")
+    if not dash:
+        return 1
+    try:
+        return max(int(high) - int(low) + 1, 0) if len(low) <= _LONGEST_NUMBER else _MOST_NODES + 1
+    except ValueError:
+        return _MOST_NODES + 1

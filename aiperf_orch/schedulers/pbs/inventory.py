@@ -14,6 +14,7 @@ from typing import Final
 from aiperf_orch.schedulers.pbs import qstat
 from aiperf_orch.settings.schedulers import PbsSettings
 from aiperf_orch.util.clock_time import parse_clock_time
+from aiperf_orch.util.whole_numbers import parse_whole_number
 
 _USABLE: Final = frozenset({"free", "busy", "job-busy", "job-exclusive", "job-sharing", "resv-exclusive", "sleep"})
 _KIBIBYTES: Final = {"b": 1 / 1024, "kb": 1, "mb": 1 << 10, "gb": 1 << 20, "tb": 1 << 30, "pb": 1 << 40}
@@ -278,4 +279,4 @@ def _serves(node: PbsNode, queue: QueueOrServer) -> bool:
 
 def _parse_count(text: str) -> int | None:
     """Parse a number of at most 18 digits; None if it is malformed."""
-    return int(text) if re.fullmatch(r"\d{1,18}", text.strip(), re.ASCII) else None
+    return parse_whole_number(text.strip())

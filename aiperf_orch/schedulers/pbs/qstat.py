@@ -11,6 +11,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from aiperf_orch.util.whole_numbers import parse_whole_number
+
 STATUS_UNKNOWN_JOB: Final = 153
 """Exit status of qstat for an id that the server does not know."""
 
@@ -114,11 +116,11 @@ class QstatJob:
     @property
     def elapsed(self) -> float | None:
         """Walltime used so far in seconds, as of the latest report of its node; None if there was none."""
-        parts = self.attributes.get("resources_used.walltime", "").split(":")
-        if len(parts) != 3 or not all(part.isdigit() for part in parts):
-            return None
-        hours, minutes, seconds = map(int, parts)
-        return float((hours * 60 + minutes) * 60 + seconds)
+        parts = map(parse_whole_number, self.attributes.get("resources_used.walltime", "").split(":"))
+        match list(parts):
+            case [int(hours), int(minutes), int(seconds)]:
+                return float((hours * 60 + minutes) * 60 + seconds)
+        return None
 
 
 def list_command() -> list[str]:
@@ -235,4 +237,4 @@ def submitit_id(job: str) -> str:
 
 def _parse_int(text: str | None) -> int | None:
     """Parse an integer of at most 9 digits; None if it is missing or malformed."""
-    return int(text) if text is not None and re.fullmatch(r"-?\d{1,9}", text.strip()) else None
+    return int(text) if text is not None and re.fullmatch(r"-?\d{1,9}", text.strip(), re.ASCII) else None

@@ -15,6 +15,7 @@ from enum import Enum
 from typing import Final
 
 from aiperf_orch.schedulers.slurm.squeue import parse_elapsed
+from aiperf_orch.util.whole_numbers import parse_whole_number
 
 
 class LimitKind(Enum):
@@ -204,6 +205,7 @@ def _short(name: str) -> str:
     return next((short for short, long in _LONG_NAMES.items() if long == name), name)
 
 
+_RESOURCE: Final = re.compile(r"([^=,]+)=(\d{1,18}(?:\.\d{1,18})?)([KMGTP]?)", re.ASCII)
 _SHOW: Final = ("sacctmgr", "--noheader", "--parsable2", "show")
 
 
@@ -222,11 +224,12 @@ def _limits(holder: str, columns: Sequence[str], texts: Sequence[str]) -> tuple[
 def _parse_limit(holder: str, column: str, text: str) -> Iterator[Limit]:
     kind, name = _KINDS[column], _LONG_NAMES.get(column, column)
     if "TRES" in column:
-        for resource, amount, unit in re.findall(r"([^=,]+)=(\d+(?:\.\d+)?)([KMGTP]?)", text):
+        for match in filter(None, map(_RESOURCE.match, text.split(","))):
+            resource, amount, unit = match.groups()
             yield Limit(holder, name, kind, float(amount) * (_MEBIBYTES[unit] if resource == "mem" else 1), resource)
     elif column.endswith("Wall"):
         seconds = parse_elapsed(text)
         if seconds is not None:
             yield Limit(holder, name, kind, seconds if kind is LimitKind.WALL else seconds / 60, "")
-    elif text.isdigit():
-        yield Limit(holder, name, kind, int(text))
+    elif (number := parse_whole_number(text)) is not None:
+        yield Limit(holder, name, kind, number)

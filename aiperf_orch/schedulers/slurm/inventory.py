@@ -13,6 +13,7 @@ from typing import Final
 from aiperf_orch.schedulers.slurm.accounting_limits import Account, Association, Qos
 from aiperf_orch.schedulers.slurm.squeue import on_cluster, parse_elapsed
 from aiperf_orch.settings.schedulers import SlurmSettings
+from aiperf_orch.util.whole_numbers import parse_whole_number
 
 _NODE_FORMAT: Final = "%R|%T|%D|%c|%m|%G|%f"
 _USABLE: Final = ("idle", "mixed", "allocated", "completing", "planned", "reserved", "powered_down", "powering_up")
@@ -114,9 +115,9 @@ def parse_partitions(output: str) -> Iterator[Partition]:
                 fields.get("Default") == "YES",
                 fields.get("State", ""),
                 parse_elapsed(fields.get("MaxTime", "")),
-                _number(fields.get("MaxNodes", "")),
+                parse_whole_number(fields.get("MaxNodes", "")),
                 fields.get("QoS", "N/A").replace("N/A", ""),
-                _number(fields.get("MinNodes", "")) or 1,
+                parse_whole_number(fields.get("MinNodes", "")) or 1,
             )
 
 
@@ -146,17 +147,17 @@ def parse_nodes(output: str) -> Iterator[NodeGroup]:
     """Parse sinfo's output; lines of another format are skipped."""
     for line in output.split("\n"):
         fields = [field.strip() for field in line.split("|", 6)]
-        if len(fields) != 7 or not fields[2].isdigit():
+        if len(fields) != 7 or (count := parse_whole_number(fields[2])) is None:
             continue
-        partition, state, count, cpus, memory, gres, features = fields
+        partition, state, _, cpus, memory, gres, features = fields
         names = () if features in ("", "(null)") else tuple(features.split(","))
         # sinfo prints `4+`, at least 4, for nodes that differ
         yield NodeGroup(
             partition,
             state,
-            int(count),
-            _number(cpus.rstrip("+")) or 0,
-            _number(memory.rstrip("+")) or 0,
+            count,
+            parse_whole_number(cpus.rstrip("+")) or 0,
+            parse_whole_number(memory.rstrip("+")) or 0,
             parse_gpus(gres),
             names,
         )
@@ -175,8 +176,9 @@ def parse_gpus(gres: str) -> dict[str, int]:
                     kind = ""
                 case [kind, count, *_]:
                     pass
-            if count.isdigit():
-                found[kind] = found.get(kind, 0) + int(count)
+            number = parse_whole_number(count)
+            if number is not None:
+                found[kind] = found.get(kind, 0) + number
     return found
 
 
@@ -252,7 +254,3 @@ def _mebibytes(settings: SlurmSettings) -> int:
     memory = settings.memory or "0"
     kibibytes = {"K": 1, "M": 1 << 10, "G": 1 << 20, "T": 1 << 30}
     return int(memory[:-1]) * kibibytes[memory[-1]] // 1024 if memory != "0" else 0
-
-
-def _number(text: str) -> int | None:
-    return int(text) if text.isdigit() else None

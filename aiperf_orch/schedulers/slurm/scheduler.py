@@ -33,6 +33,7 @@ from aiperf_orch.util.errors import (
     SubmitRefusedError,
     UsageError,
 )
+from aiperf_orch.util.whole_numbers import parse_whole_number
 
 if TYPE_CHECKING:
     from aiperf_orch.schedulers.slurm.executor import SlurmExecutor
@@ -96,8 +97,7 @@ class SlurmScheduler(Scheduler):
 
     def array_limit(self) -> int:
         """Return MaxArraySize; indices of elements are less than it."""
-        size = self._config.get("MaxArraySize", "")
-        return int(size) if size.isdigit() and int(size) > 1 else 1
+        return max(parse_whole_number(self._config.get("MaxArraySize", "")) or 0, 1)
 
     def release_resources(self, names: Collection[str]) -> None:
         """Do nothing: Slurm frees allocations itself."""

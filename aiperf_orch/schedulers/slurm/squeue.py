@@ -14,6 +14,7 @@ from aiperf_orch.records.base import EndReason
 from aiperf_orch.schedulers.base import AccountedJob, JobEnd, JobState, JobStatus
 from aiperf_orch.schedulers.slurm.pending_reasons import STUCK, describe_pending
 from aiperf_orch.util.clock_time import format_clock_time, parse_clock_time
+from aiperf_orch.util.whole_numbers import parse_whole_number
 
 PENDING: Final = frozenset(
     {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"}
@@ -313,9 +314,7 @@ def end_of(state: str, exit_code: str, nodes: str, steps: Sequence[tuple[str, st
 def _signal_of(exit_code: str) -> int:
     """Return the signal in `status:signal`, or in a shell's status 128 + signal; 0 without one."""
     status, _, signal = exit_code.partition(":")
-    if signal.isdecimal() and int(signal):
-        return int(signal)
-    return max(int(status) - 128, 0) if status.isdecimal() else 0
+    return parse_whole_number(signal) or max((parse_whole_number(status) or 0) - 128, 0)
 
 
 def expand_nodes(nodes: str) -> list[str]:

@@ -116,10 +116,13 @@ class Listing:
             header: dict[str, Any] = json.loads(head)
             listing = cls(zlib.decompress(body), header["classes"], header["counts"], header["key"])
             stated = header["format"], header["sha256"]
-        except (LookupError, TypeError, zlib.error) as error:
+            numbers = [len(listing.counts[split]) for split in SPLITS], sum(map(listing.images, SPLITS))
+        except (LookupError, TypeError, RecursionError, zlib.error) as error:
             raise ValueError(f"damaged: {error}") from error
         if stated != (_FORMAT, listing.digest):
             raise ValueError("of another format, or damaged")
+        if numbers != ([len(listing.classes)] * len(SPLITS), listing.text.count(b"\n")):
+            raise ValueError("damaged: its numbers of images are not those of its lines")
         return listing
 
     def write_index(self, index: Path) -> None:
