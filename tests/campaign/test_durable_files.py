@@ -253,3 +253,34 @@ def test_a_folder_is_synced_for_as_long_as_a_write_is_repeated(tmp_path: Path, m
     replace_file(tmp_path / "whole", b"whole", retry_for=safe_reading.LONG_RETRY_SECONDS)
     assert clock[0] >= 60
     assert (tmp_path / "whole").read_bytes() == b"whole"
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (errno.ENOSPC, "the disk is full: free some space"),  # also where all inodes are used up
+        (errno.EDQUOT, "the disk quota is used up: free some space"),
+        (errno.EROFS, "the file system is read-only"),
+    ],
+)
+@pytest.mark.parametrize("call", ["write", "fsync", "open"])
+def test_a_file_system_that_takes_nothing_more_is_explained_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int, message: str
+) -> None:
+    def fail(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    replace_file(tmp_path / "whole", b"before")
+    file = AppendFile(tmp_path / "lines", exclusive=True)
+    file.append("one\n")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, call, fail)
+        with pytest.raises(AiperfError, match=message):
+            replace_file(tmp_path / "whole", b"after")
+        if call != "open":  # the file of lines is open
+            with pytest.raises(AiperfError, match=message):
+                file.append("two\n")
+    file.append("three\n")
+    assert (tmp_path / "whole").read_bytes() == b"before"
+    assert (tmp_path / "lines").read_text() == "one\nthree\n"
+    assert _names(tmp_path) == ["lines", "whole"]

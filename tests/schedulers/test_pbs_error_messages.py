@@ -170,3 +170,8 @@ def test_a_message_of_each_rule_has_its_class(rule):
     if not rule.source.startswith("as Connection refused"):
         status = 99 if rule.status is None else rule.status
         assert classify(program, CommandResult(status, "", f"{program}: {message}")) is rule.error_class
+
+
+@pytest.mark.parametrize("message", ["qsub: Warteschlange unbekannt", "qsub: キューがありません"])
+def test_a_refusal_in_another_language_is_one_for_now(message):
+    assert classify("qsub", CommandResult(1, "", message)) is PbsErrorClass.TEMPORARY

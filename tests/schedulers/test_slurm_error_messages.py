@@ -177,3 +177,15 @@ def test_lines_by_which_sbatch_states_that_it_retries(line: str, retries: bool) 
 def test_any_text_has_a_class(text: str) -> None:
     assert isinstance(classify(text), ErrorClass)
     assert isinstance(is_retrying(text), bool)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "sbatch: Fehler: Ungültige Partition angegeben",
+        FAILED + "Connexion refusée",
+        "sbatch: エラー: 接続が時間切れになりました",
+    ],
+)
+def test_a_refusal_in_another_language_is_one_for_now(message: str) -> None:
+    assert classify(message) is ErrorClass.TEMPORARY
