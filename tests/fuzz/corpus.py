@@ -5,6 +5,7 @@ Answers of Slurm stand in `corpus/slurm`, those of PBS beside the tests of its p
 
 from __future__ import annotations
 
+import atexit
 import csv
 import io
 import json
@@ -207,10 +208,7 @@ def _folder() -> Path:
 
 @cache
 def scratch(name: str) -> Path:
-    """A folder in memory where there is one; it is removed with the process."""
-    import atexit
-
-    memory = Path("/dev/shm")
-    folder = Path(tempfile.mkdtemp(prefix=f"aiperf-fuzz-{name}-", dir=memory if memory.is_dir() else None))
+    """A temporary folder, which is removed with the process."""
+    folder = Path(tempfile.mkdtemp(prefix=f"aiperf-fuzz-{name}-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder

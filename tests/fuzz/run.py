@@ -7,6 +7,7 @@ docs/reliability.md is what it prints. An input that a reader should not have fa
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import subprocess
 import sys
@@ -51,7 +52,11 @@ def _run(name: str, options: argparse.Namespace) -> tuple[int, int, int]:
     """Fuzz one reader in a process; returns the number of inputs, that of covered edges, and 1 for a failure."""
     command = [sys.executable, __file__, "--one", name, "--found", options.found, "--seed", str(options.seed)]
     command += ["--runs-factor", str(options.runs_factor)]
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    memory = Path("/dev/shm")
+    # the fuzzer ends its process without any cleaning up
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+        environment = os.environ | {"TMPDIR": folder}
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, env=environment)
     counted = _COVERED.findall(done.stderr) or [("0", "0")]
     if done.returncode:
         print(f"{name}: failed\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}", file=sys.stderr, flush=True)
