@@ -10,7 +10,6 @@ import click
 from aiperf_orch.commands import options
 from aiperf_orch.commands.command_output import finish
 from aiperf_orch.commands.completed_words import campaign_directories, setting_names
-from aiperf_orch.settings.models import MAX_CONCURRENCY
 
 
 @click.command()
@@ -102,7 +101,7 @@ def check(
 @options.DURATION
 @click.option(
     "--concurrency",
-    type=click.IntRange(1, MAX_CONCURRENCY),
+    type=click.IntRange(1, 100_000),
     metavar="N",
     help="Trials at once; default: as many as the nodes hold.",
 )

@@ -10,8 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
-import pandas as pd
-
 from aiperf_orch.campaign.durable_files import replace_file
 from aiperf_orch.campaign.events import best_epoch
 from aiperf_orch.campaign.layout import MEMBERS
@@ -238,6 +236,8 @@ def _kernel_size(proposal: ProposalRecord) -> int | None:
 
 def _table(rows: Iterable[Mapping[str, Any]], header: Sequence[str]) -> bytes:
     """A table as CSV; of a row the columns of the header, and nothing where a value is None or missing."""
+    import pandas as pd  # only commands that write tables need it
+
     text, remaining = io.StringIO(), iter(rows)
     part = list(islice(remaining, _ROWS_AT_ONCE))
     pd.DataFrame(part, columns=list(header), dtype=object).to_csv(text, index=False, lineterminator="\n")

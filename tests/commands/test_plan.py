@@ -9,9 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
 
+from aiperf_orch import cli_planning
 from aiperf_orch.campaign.directory import CampaignDirectory
 from aiperf_orch.controller.locked_campaign import HeldCampaign
 from aiperf_orch.records.journal import SettingChange, SettingsChanged
@@ -19,6 +21,7 @@ from aiperf_orch.records.operations import OperationsPerImage
 from aiperf_orch.records.plan import Plan, Quantities, TimeShares
 from aiperf_orch.results.plan_quantities import PARTS, WRITTEN
 from aiperf_orch.settings.loading import load_site
+from aiperf_orch.settings.models import MAX_CONCURRENCY
 from campaign_builder import CampaignBuilder
 
 Aiperf = Callable[..., subprocess.CompletedProcess[str]]
@@ -293,3 +296,9 @@ def test_a_campaign_keeps_its_plan_and_its_package_compares(
     assert from_package.returncode == 0, from_package.stderr
     files = Plan.model_validate_json(from_package.stdout).quantities.files
     assert files.missing == "known from the directory of an earlier campaign"
+
+
+def test_as_many_trials_at_once_can_be_planned_as_run() -> None:
+    (option,) = (each for each in cli_planning.plan.params if each.name == "concurrency")
+    assert isinstance(option.type, click.IntRange)
+    assert option.type.max == MAX_CONCURRENCY

@@ -75,13 +75,14 @@ def test_a_message_comes_in_place_of_the_line(monkeypatch: pytest.MonkeyPatch) -
     logger = logging.getLogger("aiperf_orch")
     handler = logging.StreamHandler(stream)
     handler.setLevel(logging.INFO)
-    logger.addHandler(handler)
+    installed = logger.handlers[:]
+    logger.handlers[:] = [handler]
     try:
         with progress_line("package", silent=0.0):
             _wait_for(stream, "package: ")
             logger.warning("a message")
     finally:
-        logger.removeHandler(handler)
+        logger.handlers[:] = installed
     assert f"{CLEAR}a message\n" in stream.getvalue()
     assert handler.filters == []
 
