@@ -20,7 +20,14 @@ _log: Final = logging.getLogger(__name__)
 @click.option("--failed", is_flag=True, help="Show the attempts that failed.")
 @click.option("--best", is_flag=True, help="Show the trials with the lowest errors.")
 @click.option("--watch", is_flag=True, help="Show the live view until the campaign is over; Ctrl-C leaves.")
-@options.FORMAT
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "json", "openmetrics"]),
+    default="table",
+    show_default=True,
+    help="Format of the output; openmetrics is for monitoring.",
+)
 def status(campaign_dir: Path | None, trial: int | None, failed: bool, best: bool, watch: bool, form: str) -> None:
     """Show the state of a campaign and its trials.
 
@@ -32,9 +39,13 @@ def status(campaign_dir: Path | None, trial: int | None, failed: bool, best: boo
 
     if (trial is not None) + failed + best + watch > 1:
         raise UsageError("--trial, --failed, --best, --watch: give one of them")
+    if form == "openmetrics" and (trial is not None or failed or best or watch):
+        raise UsageError(
+            "--format openmetrics: has the campaign as a whole: leave out --trial, --failed, --best, --watch"
+        )
     if watch and form != "table":
         raise UsageError(f"--watch: shows no {form}: leave out --format")
-    if campaign_dir is None and trial is None and not (failed or best or watch):
+    if campaign_dir is None and trial is None and not (failed or best or watch) and form != "openmetrics":
         finish(show_campaigns(form))
         return
     shown = campaign_dir or campaigns()[0]
@@ -44,6 +55,10 @@ def status(campaign_dir: Path | None, trial: int | None, failed: bool, best: boo
         from aiperf_orch.commands.watch import watch_campaign
 
         finish(watch_campaign(shown))
+    elif form == "openmetrics":
+        from aiperf_orch.commands.metrics import show_metrics
+
+        finish(show_metrics(shown))
     elif trial is not None:
         finish(show_trial(shown, trial, form))
     elif failed:

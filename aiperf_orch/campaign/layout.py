@@ -65,6 +65,11 @@ class Layout:
         return self.path / "controller.log"
 
     @property
+    def metrics(self) -> Path:
+        """Metrics for a site's monitoring, in OpenMetrics, replaced each minute by the controller."""
+        return self.path / "metrics.prom"
+
+    @property
     def stop_request(self) -> Path:
         """A file that asks the controller to stop."""
         return self.path / "stop.request"

@@ -25,7 +25,7 @@ from aiperf_orch.campaign.state import CampaignState
 from aiperf_orch.campaign.trial_state import AttemptKey
 from aiperf_orch.util.errors import AiperfError, RecordError
 
-SAVED_FORMAT: Final = 1
+SAVED_FORMAT: Final = 2
 """Version of the file's format; raise it with every change of the state's fields."""
 
 RECENT: Final = 20

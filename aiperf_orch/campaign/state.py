@@ -68,6 +68,7 @@ class CampaignState:
         begins: Attempts that began, in the order of the journal; once for each run.
         ends: Ends of attempts, in the order of the journal.
         operations: Operations of the trials that are over.
+        epochs: Number of their epochs.
         last_end: End of the last counted epoch of the trials that are over.
         best_error: Best error of the trials that are over.
         best_trial: The first of the trials that have this error.
@@ -96,6 +97,7 @@ class CampaignState:
     begins: list[AttemptState] = field(default_factory=list)
     ends: list[AttemptEnd] = field(default_factory=list)
     operations: int = 0
+    epochs: int = 0
     last_end: datetime | None = None
     best_error: float | None = None
     best_trial: int | None = None
@@ -265,6 +267,7 @@ class CampaignState:
             return
         self.trials[end.trial].end = end
         self.operations += end.ops
+        self.epochs += end.epochs
         if end.last_end is not None and end.best_error is not None:
             self.last_end = max(self.last_end or end.last_end, end.last_end)
             if self.best_error is None or end.best_error < self.best_error:

@@ -25,7 +25,8 @@ class CommandOutput:
     Attributes:
         text: What goes to standard output; empty for a command that has printed its progress itself.
         exit_status: The exit status of the program.
-        form: `table`, `csv` or `json`. Control characters of a table are shown as codes; CSV and JSON stay unchanged.
+        form: `table`, `csv`, `json` or `openmetrics`. Control characters of a table are shown as codes; other forms
+            stay unchanged.
     """
 
     text: str = ""

@@ -82,8 +82,8 @@ def unwrapped(stream: TextIO) -> TextIO:
 
 
 def show(text: str, form: str = "table") -> None:
-    """Print the output of a command: `csv` and `json` unchanged, a table with invisible characters as codes."""
-    click.echo(text if form in ("csv", "json") else visible_lines(text), nl=False)
+    """Print the output of a command: a table with invisible characters as codes, other forms unchanged."""
+    click.echo(visible_lines(text) if form == "table" else text, nl=False)
 
 
 def _visible(stream: TextIO) -> TextIO:

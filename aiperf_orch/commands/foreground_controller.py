@@ -21,6 +21,7 @@ from aiperf_orch.campaign.snapshot import CampaignSnapshot
 from aiperf_orch.campaign.state import Phase
 from aiperf_orch.commands.commitment import announce_commitment
 from aiperf_orch.commands.live_view import Display, display
+from aiperf_orch.commands.metrics_file import MetricsFile
 from aiperf_orch.commands.running_report import RunningReport, report_command
 from aiperf_orch.commands.workforce_summary import held_resources
 from aiperf_orch.controller.controller import Controller
@@ -92,6 +93,7 @@ class _ControllerThread:
     ) -> None:
         self._directory, self._view, self._signals = directory, view, signals
         self._take_over, self._resume, self._snapshot = take_over, resume, snapshot
+        self._metrics = MetricsFile(view.warn)
         self._controller: Controller | None = None
         self.held = ""
         """Allocations and agents that the campaign held after the last step, in words."""
@@ -137,6 +139,7 @@ class _ControllerThread:
                 stop_wanted=self._signals.stop_requested,
                 leave_wanted=self._signals.leave_requested,
             )
+            self._metrics.write(controller)
             return Outcome(
                 phase, self._signals.stop_requested(), len(controller.state.live), controller.cancelled_count
             )
@@ -147,6 +150,7 @@ class _ControllerThread:
     def _observe(self, controller: Controller, report: RunningReport) -> None:
         self._view.show(controller)
         report.step()
+        self._metrics.update(controller)
         self.held = held_resources(controller.state, controller.settings)
 
 

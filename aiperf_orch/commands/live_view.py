@@ -247,18 +247,23 @@ def _most_common(notes: Counter[str]) -> list[tuple[str, int]]:
 
 
 def trial_counts(campaign: FollowedCampaign) -> str:
-    """`3 running, 2 waiting, 14 ended`: a trial waits from its submission or placement until it begins."""
+    """`3 running, 2 waiting, 14 ended`."""
+    counts = count_trials(campaign)
+    return ", ".join(f"{number} {name}" for name, number in counts.items() if number or name in ("running", "ended"))
+
+
+def count_trials(campaign: FollowedCampaign) -> dict[str, int]:
+    """State -> number of trials: a trial waits from its submission or placement until it begins."""
     state, live = campaign.state, campaign.live_attempts.values()
     begun = [each for each in live if each.begin is not None]
     halted = sum(bool(each.note) for each in begun)
-    counts = {
+    return {
         "running": len(begun) - halted,
         "halted": halted,
         "waiting": len(live) - len(begun),
         "to be retried": len(state.retries),
         "ended": state.trials_ended,
     }
-    return ", ".join(f"{number} {name}" for name, number in counts.items() if number or name in ("running", "ended"))
 
 
 def workforce_lines(campaign: FollowedCampaign) -> list[str]:

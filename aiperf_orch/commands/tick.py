@@ -14,6 +14,7 @@ from aiperf_orch.commands.commitment import announce_commitment
 from aiperf_orch.commands.foreground_controller import restrict_umask
 from aiperf_orch.commands.live_view import PlainLines, trial_counts, workforce_lines
 from aiperf_orch.commands.messages import timed_messages
+from aiperf_orch.commands.metrics_file import MetricsFile
 from aiperf_orch.commands.score import write_score
 from aiperf_orch.commands.workforce_summary import held_resources
 from aiperf_orch.controller.controller import Controller
@@ -46,6 +47,7 @@ def step_campaign(campaign_dir: Path, *, take_over: bool) -> CommandOutput:
             lines.show(controller)
             phase = controller.tick()
             lines.show(controller)
+            MetricsFile(lines.warn).write(controller)
         finally:
             controller.close()
     resume = "; `aiperf-orch run` resumes it" if phase is Phase.STOPPED else ""

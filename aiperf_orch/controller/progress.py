@@ -42,9 +42,19 @@ class FollowedCampaign(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Score so far, in operations per second, and the best error with its trial, None before any epoch ended."""
+    """What counts so far.
+
+    Attributes:
+        ops: Score so far, in operations per second.
+        operations: Operations of the epochs that count.
+        epochs: Number of these epochs.
+        best_error: Best error; None before any epoch ended.
+        best_trial: Its trial.
+    """
 
     ops: float
+    operations: int
+    epochs: int
     best_error: float | None
     best_trial: int | None
 
@@ -66,6 +76,7 @@ def progress_of(campaign: FollowedCampaign) -> Progress:
     due = [trial.attempts[-1].end for trial in state.retries.values()]
     waiting = [end for end in due if end is not None]
     operations = state.operations + sum(epoch.ops for _, epoch in running) + sum(end.ops for end in waiting)
+    epochs = state.epochs + len(running) + sum(end.epochs for end in waiting)
     last_ends = [state.last_end, *(epoch.end for _, epoch in running), *(end.last_end for end in waiting)]
     errors = [
         (state.best_error, state.best_trial),
@@ -75,4 +86,4 @@ def progress_of(campaign: FollowedCampaign) -> Progress:
     best = min(((error, trial) for error, trial in errors if error is not None), default=(None, None))
     last = max((end for end in last_ends if end is not None), default=None)
     measured = last - state.first_begin if last and state.first_begin else timedelta(0)
-    return Progress(score_arithmetic.score(operations, measured), *best)
+    return Progress(score_arithmetic.score(operations, measured), operations, epochs, *best)

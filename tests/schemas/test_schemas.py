@@ -39,7 +39,7 @@ FILES: dict[str, str | None] = {
     r"agents/(controller|[^/]+/heartbeat)": "heartbeat.json",
     r"\.plan\.json": "plan.json",
     r"(jobs|agents|weights)/.*|controller\.lock|data\.index|.*\.(csv|html|log|txt)|stop\.request": None,
-    r"journal\.snapshot": None,
+    r"journal\.snapshot|metrics\.prom": None,
 }
 
 
