@@ -19,7 +19,7 @@ from aiperf_orch.campaign.state import CampaignState, Phase
 from aiperf_orch.records.journal import JOURNAL_FORMAT, Created, Entry, Opened, Resumed
 from aiperf_orch.schedulers.script_rendering import scripts_sha256
 from aiperf_orch.search import SEARCH_VERSION
-from aiperf_orch.util.errors import AiperfError, LockedError
+from aiperf_orch.util.errors import LockedError
 
 AnyEntry = TypeVar("AnyEntry", bound=Entry)
 _SAVE_INTERVAL: Final = 60.0
@@ -107,7 +107,7 @@ class HeldCampaign:
     def _save_state(self) -> None:
         """Save the state for `status`; where that fails, `status` takes longer."""
         self._saved_at = time.monotonic()
-        with suppress(AiperfError):
+        with suppress(Exception):  # of any type: it never ends a campaign
             self._lock.check_held()
             save_state(self.directory.saved_state, self.state, self._journal.position)
 
