@@ -25,7 +25,7 @@ _COMMANDS = {
     "Set up a site": ["init", "explain", "check", "bench-node", "render", "plan", "completion"],
     "Run a campaign": ["run", "tick", "stop", "set", "drain", "agent", "trial"],
     "Watch a campaign": ["status", "log"],
-    "Results": ["score", "report", "package", "mail", "scaling", "compare", "export-network", "ops"],
+    "Results": ["score", "report", "meter", "package", "mail", "scaling", "compare", "export-network", "ops"],
     "Committee": ["verify", "evaluate", "rank"],
 }
 

@@ -128,6 +128,16 @@ class Layout:
         return self.path / "accounting.jsonl"
 
     @property
+    def meter_series(self) -> Path:
+        """Readings of an energy meter outside of the nodes, which `meter` has imported."""
+        return self.path / "meter.csv"
+
+    @property
+    def meter_facts(self) -> Path:
+        """What the site states of that meter, and the SHA-256 of its readings."""
+        return self.path / "meter.json"
+
+    @property
     def data_index(self) -> Path:
         """The listing of ImageNet, which the first trial makes."""
         return self.path / "data.index"

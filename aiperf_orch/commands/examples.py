@@ -37,6 +37,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     "drain": ("aiperf-orch drain campaigns/first n17 n18 --now", "aiperf-orch drain campaigns/first n17 --undo"),
     "score": ("aiperf-orch score campaigns/first --format json",),
     "report": ("aiperf-orch report campaigns/first --output first.html",),
+    "meter": ("aiperf-orch meter campaigns/first pdu.csv --source pdu --point upstream --accuracy 1% --sampling 1s",),
     "package": ("aiperf-orch package campaigns/first --output first.tar.gz --sign ~/.ssh/id_ed25519",),
     "mail": (
         "aiperf-orch mail campaigns/first --from me@site.example --to rank@committee.example --smtp mail.site.example",

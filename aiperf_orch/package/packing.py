@@ -39,6 +39,8 @@ from aiperf_orch.package.recorded_error import recorded_error
 from aiperf_orch.package.redaction import TEMPLATE_NOTE, Redactor, names_of, redact_journal, secrets_of
 from aiperf_orch.package.system_json import best_weights, system_description
 from aiperf_orch.records.journal import AttemptEnd, EventsFile
+from aiperf_orch.records.meter import MeterFacts
+from aiperf_orch.results.metered import read_meter
 from aiperf_orch.results.report import write_report
 from aiperf_orch.results.result import Result, result_of
 from aiperf_orch.results.rules import rules_of
@@ -181,6 +183,9 @@ def _stage(
         text = read_whole_lines(directory.accounting)[0].decode(errors="replace")
         lines = [redactor.accounting_line(line) for line in text.split("\n")[:-1]]
         layout.accounting.write_bytes("".join(f"{line}\n" for line in lines).encode())
+    meter = read_meter(directory)
+    if meter:
+        _stage_meter(meter[0], directory, layout, redactor, warn)
     if questionnaire:
         (folder / QUESTIONNAIRE).write_bytes(_redacted_answers(questionnaire, redactor, warn).to_yaml())
     state = snapshot.state if entries is None else CampaignState.of(entries)
@@ -221,6 +226,18 @@ def _redacted_answers(questionnaire: Questionnaire, redactor: Redactor, warn: Ca
                 f"or a name that has a pseudonym; it is packed as: {answer}"
             )
     return shown
+
+
+def _stage_meter(
+    facts: MeterFacts, directory: CampaignDirectory, layout: Layout, redactor: Redactor, warn: Callable[[str], None]
+) -> None:
+    """Write the readings of the meter, which have no names, and what the site states of it, redacted."""
+    instrument = redactor.text(facts.instrument)
+    if instrument != facts.instrument:
+        warn(f"meter: the instrument contains a private setting, a secret, or a name; it is packed as: {instrument}")
+    shown = facts.model_copy(update={"instrument": instrument})
+    layout.meter_series.write_bytes(read_file(directory.meter_series))
+    layout.meter_facts.write_bytes((shown.model_dump_json(indent=1) + "\n").encode())
 
 
 def _redacted_part(campaign: _RedactedCampaign, end: AttemptEnd, file: EventsFile) -> EventsFile:

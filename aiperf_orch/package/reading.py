@@ -61,6 +61,8 @@ _CONTENTS: Final = tuple(
         (r"questionnaire\.yaml", _MIB // 4),
         (r"journal\.jsonl", 256 * _MIB),
         (r"accounting\.jsonl", 128 * _MIB),
+        (r"meter\.csv", 64 * _MIB),
+        (r"meter\.json", _MIB // 4),
         (r"(leaderboard|nodes|result|series)\.csv", 64 * _MIB),
         (r"report\.html", 64 * _MIB),
         (r"trials/[0-9]{5,9}\.json", 4 * _MIB),

@@ -23,6 +23,7 @@ from aiperf_orch.package.check_ends import check_ends
 from aiperf_orch.package.check_events import check_events
 from aiperf_orch.package.check_formats import check_formats
 from aiperf_orch.package.check_journal import check_journal
+from aiperf_orch.package.check_meter import check_meter
 from aiperf_orch.package.check_placements import check_placements
 from aiperf_orch.package.check_questionnaire import check_questionnaire, questionnaire_score
 from aiperf_orch.package.check_report import check_report
@@ -161,6 +162,7 @@ def check_package(package: Package, faults: Faults) -> PackageIndex | None:
     check_placements(index)
     check_accounting(index)
     check_allocation_accounting(index)
+    check_meter(index)
     begin_part("checking tables and report")
     check_tables(index, manifest)
     check_report(index, manifest)

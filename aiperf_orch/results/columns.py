@@ -71,6 +71,15 @@ RESULT: Final[Mapping[str, str]] = {
     "settings_sha256": "SHA-256 of campaign.yaml as a package shows it",
     "settings_changes": "changes of settings, as `campaign.concurrency: 2 -> 4`; empty without any",
     "drained_nodes": "number of nodes that `drain` kept trials off at any time; empty without any",
+    "meter_joules": "energy of the nodes in `seconds` by a meter outside of them, in joules; where a part of the nodes "
+    "was measured, divided by `meter_share`; this and the next five columns are empty unless `meter` has imported "
+    "readings",
+    "meter_operations_per_joule": "`operations` / `meter_joules`",
+    "meter_source": "`pdu`, `bmc`, `slurm` or `facility`",
+    "meter_share": "share of the campaign's nodes that was measured, a fraction",
+    "meter_level": "quality level of the measurement, 1 to 3, by the power measurement methodology of the Energy "
+    "Efficient HPC Working Group, version 2.0; 0 where it reaches none",
+    "meter_missing": "what is missing to the next level; empty at level 3",
 }
 """One row: the result of the campaign."""
 

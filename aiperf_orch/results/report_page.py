@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from aiperf_orch.results.efficiency import Efficiency, format_efficiency
 from aiperf_orch.results.html import render_page
+from aiperf_orch.results.metered import Metered, format_metered
 from aiperf_orch.results.peak_share import format_peak_share
 from aiperf_orch.results.plan_quantities import WRITTEN
 from aiperf_orch.results.report_data import REPORT_TEMPLATE
@@ -117,7 +118,7 @@ def _plan(rows: Sequence[Mapping[str, Any]] | None) -> list[dict[str, str | None
 
 
 def _evenness(row: Mapping[str, Any]) -> list[str]:
-    """Stability and share of the peak as sentences, as far as they are known."""
+    """Stability, share of the peak and metered energy as sentences, as far as they are known."""
     sentences = []
     if row["stability_mean"] is not None:
         stability = format_stability(row["stability_mean"], row["stability_variation"])
@@ -125,6 +126,9 @@ def _evenness(row: Mapping[str, Any]) -> list[str]:
     if row["share_of_peak"] is not None:
         share = format_peak_share(row["share_of_peak"], row["tensor_utilisation"])
         sentences.append(f"{share}, in the time of all slots")
+    if row["meter_joules"] is not None:
+        known = {key: row[f"meter_{key}"] for key in ("joules", "operations_per_joule", "source", "share", "level")}
+        sentences.append(format_metered(Metered(**known, missing=())))
     return sentences
 
 

@@ -15,12 +15,14 @@ from aiperf_orch.network.graph import Shape
 from aiperf_orch.records.events import Epoch
 from aiperf_orch.results.collected_trials import Collected, collect
 from aiperf_orch.results.efficiency import Efficiency, efficiency_of
+from aiperf_orch.results.metered import Metered, metered_of
 from aiperf_orch.results.node_hours import NodeHours, node_hours_of
 from aiperf_orch.results.node_speeds import NodeSpeed, node_speeds
 from aiperf_orch.results.peak_share import PeakShare, peak_share_of
 from aiperf_orch.results.score import Score, score_of, series
 from aiperf_orch.results.stability import Stability, stability_of
 from aiperf_orch.results.time_under_way import seconds_under_way
+from aiperf_orch.util.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,14 @@ class Result:
     def peak_share(self) -> PeakShare | None:
         """Share of the accelerators' peak; None without an epoch or where the peak is not known."""
         return peak_share_of(self)
+
+    @cached_property
+    def meter(self) -> Metered | None:
+        """Energy by a meter outside of the nodes; None without readings, or where it does not follow from them."""
+        try:
+            return metered_of(self)
+        except UsageError:
+            return None
 
     def slot_seconds(self, seconds: float) -> float:
         """Time of all slots that the settings gave in this number of seconds from the first begin on."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 from aiperf_orch.results.efficiency import format_efficiency
+from aiperf_orch.results.metered import format_metered, metered_of
 from aiperf_orch.results.peak_share import format_peak_share
 from aiperf_orch.results.result import Result
 from aiperf_orch.results.rules import rules_of
 from aiperf_orch.results.score import Score
 from aiperf_orch.results.stability import format_stability
+from aiperf_orch.util.errors import UsageError
 from aiperf_orch.util.units import format_duration, format_ops
 
 _MOST_FAULTS: Final = 20
@@ -29,7 +31,7 @@ def summary_lines(result: Result) -> list[str]:
     ]
     if efficiency := format_efficiency(result.efficiency):
         lines.append(f"                 {efficiency}")
-    lines += [f"                 {part}" for part in (_stability(result), _peak_share(result)) if part]
+    lines += [f"                 {part}" for part in (_stability(result), _peak_share(result), _meter(result)) if part]
     rules = rules_of(result)
     missed = rules.misses(result)
     if missed:
@@ -46,6 +48,14 @@ def summary_lines(result: Result) -> list[str]:
 def _stability(result: Result) -> str | None:
     stability = result.stability
     return format_stability(stability.mean, stability.variation) if stability else None
+
+
+def _meter(result: Result) -> str | None:
+    try:
+        metered = metered_of(result)
+    except UsageError as error:
+        return f"no energy by a meter: {error}"
+    return format_metered(metered) if metered else None
 
 
 def _peak_share(result: Result) -> str | None:

@@ -48,14 +48,15 @@ _EFFICIENCY: Final = frozenset({"images_per_second", "data_wait"})
 _ENERGY: Final = frozenset({"data_sha256", "energy_joules", "energy_of", "operations_per_joule"})
 _SIZE: Final = frozenset({"layers", "parameters"})
 _STEADINESS: Final = frozenset({"stability_mean", "stability_variation", "share_of_peak", "tensor_utilisation"})
+_METER: Final = frozenset(column for column in columns.RESULT if column.startswith("meter_"))
 _CHANGES: Final = frozenset({"settings_changes", "drained_nodes"})
 LATER_COLUMNS: Final = {
     MEMBERS.result.name: (
         frozenset[str](),
-        _STEADINESS,
-        _STEADINESS | _CHANGES,
-        _STEADINESS | _CHANGES | _NODE_HOURS,
-        _STEADINESS | _CHANGES | _NODE_HOURS | _EFFICIENCY | _ENERGY,
+        _METER | _STEADINESS,
+        _METER | _STEADINESS | _CHANGES,
+        _METER | _STEADINESS | _CHANGES | _NODE_HOURS,
+        _METER | _STEADINESS | _CHANGES | _NODE_HOURS | _EFFICIENCY | _ENERGY,
     ),
     MEMBERS.leaderboard.name: (
         frozenset[str](),
@@ -92,7 +93,7 @@ def result_row(result: Result) -> dict[str, Any]:
     settings, score, versions = result.directory.settings, result.score, result.directory.config.versions
     efficiency, hours = result.efficiency, result.node_hours
     system = settings.system
-    stability, peak = result.stability, result.peak_share
+    stability, peak, meter = result.stability, result.peak_share, result.meter
     rules = rules_of(result)
     missed = rules.misses(result)
     trials = result.collected.trials
@@ -150,6 +151,12 @@ def result_row(result: Result) -> dict[str, Any]:
         "settings_sha256": result.directory.settings_sha256,
         "settings_changes": "; ".join(f"{row.key}: {row.before} -> {row.after}" for row in change_rows(result)) or None,
         "drained_nodes": drained_count(result),
+        "meter_joules": meter and meter.joules,
+        "meter_operations_per_joule": meter and meter.operations_per_joule,
+        "meter_source": meter and meter.source,
+        "meter_share": meter and meter.share,
+        "meter_level": meter and meter.level,
+        "meter_missing": meter and ("; ".join(meter.missing) or None),
     }
 
 

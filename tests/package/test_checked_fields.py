@@ -11,13 +11,14 @@ import pytest
 from pydantic import BaseModel
 
 import aiperf_orch.package
-from aiperf_orch.records import agents, base, events, journal, operations, probe, trial, workforce
+from aiperf_orch.records import agents, base, events, journal, meter, operations, probe, trial, workforce
 
 _READ = "read: a line that contradicts it is a fault when it is read"
 _PLACE = _READ  # of the file's name
 _CHAIN = "read: the chain of the journal"
 _FREE = "none: free text, shown and not computed with"
 _OWN = "none: only the node knows it"
+_SITE = "none: only the site knows it"
 
 CHECKED: dict[str, dict[str, str]] = {
     "Begin": {
@@ -124,6 +125,10 @@ CHECKED: dict[str, dict[str, str]] = {
     "Resumed": {"type": "journal.phase"},
     "Stopped": {"type": "journal.open"},
     "Finished": {"type": "journal.open", "reason": "campaign.finished", "by_deadline": "campaign.duration"},
+    "MeterFacts": {
+        "nodes": "meter.readings", "sha256": "meter.readings", "instrument": _FREE,
+        **dict.fromkeys(("source", "subsystems", "point", "accuracy", "sampling", "idle_watts"), _SITE),
+    },
     "TrialSpec": {
         "version": _READ, "campaign": "trial.recipe", "trial": "trial.recipe", "seed": "trial.recipe",
         "epochs": "trial.recipe", "patience": "trial.recipe", "data": "trial.recipe", "training": "trial.recipe",
@@ -145,7 +150,7 @@ _NOT_IN_PACKAGES = {agents: "files of agents stay at the site", probe: "the repo
 def _records() -> dict[str, Any]:
     """Every record of a package, by its name."""
     found: dict[str, Any] = {}
-    for module in (base, events, journal, operations, trial, workforce):
+    for module in (base, events, journal, meter, operations, trial, workforce):
         for name, value in vars(module).items():
             is_record = isinstance(value, type) and (issubclass(value, BaseModel) or dataclasses.is_dataclass(value))
             if is_record and value.__module__ == module.__name__ and name not in _BASES:

@@ -17,6 +17,7 @@ from aiperf_orch.package.manifest import Manifest
 from aiperf_orch.records.agents import Heartbeat, agent_line_adapter, order_adapter
 from aiperf_orch.records.events import event_adapter
 from aiperf_orch.records.journal import entry_adapter
+from aiperf_orch.records.meter import MeterFacts
 from aiperf_orch.records.plan import Plan
 from aiperf_orch.records.probe import NodeReport
 from aiperf_orch.records.trial import TrialSpec
@@ -37,6 +38,7 @@ def schemas() -> dict[str, JsonSchema]:
         "journal-line.json": _schema_of(entry_adapter, "A line of journal.jsonl"),
         "events-line.json": _schema_of(event_adapter, "A line of events/*.jsonl"),
         "accounting-line.json": _schema_of(AccountedTimes, "A line of accounting.jsonl"),
+        "meter.json": _schema_of(MeterFacts, "meter.json, what a site states of its energy meter"),
         "manifest.json": _schema_of(Manifest, "manifest.json of a package"),
         "system.json": _system(),
         "agent-line.json": _schema_of(agent_line_adapter, "A line of agents/*/agent.jsonl"),

@@ -18,6 +18,7 @@ from aiperf_orch.package.manifest import Manifest
 from aiperf_orch.records.agents import Heartbeat, agent_line_adapter, order_adapter
 from aiperf_orch.records.events import event_adapter
 from aiperf_orch.records.journal import entry_adapter
+from aiperf_orch.records.meter import MeterFacts
 from aiperf_orch.records.plan import Plan
 from aiperf_orch.records.probe import NodeReport
 from aiperf_orch.util.errors import AiperfError
@@ -31,6 +32,7 @@ READERS: dict[str, Callable[[Any], object]] = {
     "journal-line.json": lambda value: entry_adapter.validate_json(json.dumps(value), strict=True),
     "events-line.json": lambda value: event_adapter.validate_json(json.dumps(value), strict=True),
     "accounting-line.json": lambda value: AccountedTimes.model_validate_json(json.dumps(value), strict=True),
+    "meter.json": lambda value: MeterFacts.model_validate_json(json.dumps(value), strict=True),
     "manifest.json": lambda value: Manifest.model_validate(value, strict=True),
     "agent-line.json": lambda value: agent_line_adapter.validate_json(json.dumps(value), strict=True),
     "orders-line.json": lambda value: order_adapter.validate_json(json.dumps(value), strict=True),

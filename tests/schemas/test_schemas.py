@@ -32,6 +32,7 @@ FILES: dict[str, str | None] = {
     r"journal\.jsonl": "journal-line.json",
     r"events/.*\.jsonl": "events-line.json",
     r"accounting\.jsonl": "accounting-line.json",
+    r"meter\.json": "meter.json",
     r"manifest\.json": "manifest.json",
     r"system\.json": "system.json",
     r"agents/[^/]+/agent\.jsonl": "agent-line.json",
