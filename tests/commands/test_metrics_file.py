@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +16,7 @@ from aiperf_orch.commands import metrics_file
 from aiperf_orch.commands.metrics import metrics_text, show_metrics
 from aiperf_orch.commands.metrics_file import MetricsFile
 from aiperf_orch.commands.watch import WatchedCampaign
+from waiting import wait_for
 
 Build = Callable[..., Any]
 
@@ -72,3 +77,19 @@ def test_the_format_is_of_the_campaign_as_a_whole(made: Any, aiperf: Build) -> N
     refused = aiperf("status", made.path, "--format", "openmetrics", "--best")
     assert refused.returncode == 2
     assert "has the campaign as a whole" in refused.stderr
+
+
+@pytest.mark.local
+def test_a_controller_writes_the_metrics_while_it_runs(write_site: Build, tmp_path: Path) -> None:
+    site = write_site(training__trainer="simulated", campaign__duration="60s")
+    command = [sys.executable, "-m", "aiperf_orch.cli", "run", str(site), "--campaign-dir", str(tmp_path / "campaign")]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+        try:
+            path = tmp_path / "campaign" / "metrics.prom"
+            wait_for(path.exists, "the metrics are written")
+            assert 'phase="running"} 1' in path.read_text(encoding="utf-8")
+            assert running.poll() is None
+        finally:
+            running.send_signal(signal.SIGINT)
+            running.wait(60)
+    assert 'phase="stopped"} 1' in path.read_text(encoding="utf-8")
