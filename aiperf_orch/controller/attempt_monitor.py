@@ -56,6 +56,7 @@ class LiveAttempt:
         runs: Events of its runs so far.
         is_announced: Whether the scheduler announces its start and its end, so that its events are polled seldom.
         announced: When the scheduler last announced its start or its end; None before that.
+        is_running: Whether the queue last said that its job runs. Before that, its events are polled seldom.
         read_error: Why not all of its files could be read at the last poll. Until they can be, no end is concluded.
         reported_run: Number of the last run whose begin is in the journal; -1 for none.
         reported_faults: Number of faults of its events that were reported.
@@ -83,6 +84,7 @@ class LiveAttempt:
     runs: list[RunEvents] = field(default_factory=list)
     is_announced: bool = False
     announced: float | None = None
+    is_running: bool = False
     read_error: TransientError | None = None
     reported_run: int = -1
     reported_faults: int = 0
@@ -156,11 +158,16 @@ class LiveAttempt:
 
         Args:
             directory: The campaign.
-            pace: Seconds between two polls of an announced attempt, at least.
+            pace: Seconds between two polls, at least, of an attempt that is announced or waits in the queue.
         """
-        uncertain, pace = self.attempt.is_uncertain, pace if self.is_announced else 0.0
-        if monotonic() >= (min(self.next_poll, self._last_poll + pace) if uncertain else self.next_poll):
-            self._poll(directory, pace, later_runs=uncertain or self.may_run_again)
+        uncertain, soonest = self.attempt.is_uncertain, self._last_poll + (pace if self.is_announced else 0.0)
+        if monotonic() >= (min(self.next_poll, soonest) if uncertain else self.next_poll):
+            self._poll(directory, pace if self._is_paced else 0.0, later_runs=uncertain or self.may_run_again)
+
+    @property
+    def _is_paced(self) -> bool:
+        """Whether its events are polled seldom: the scheduler announces them, or nothing says that its job runs."""
+        return self.is_announced or not (self.runs or self.is_running)
 
     def _poll(self, directory: CampaignDirectory, pace: float, *, later_runs: bool) -> None:
         time, signs, begun = monotonic(), self._signs(), self._begun_runs
@@ -173,13 +180,13 @@ class LiveAttempt:
             self._count()
             if self._signs() > signs:
                 self.note = ""  # the job runs on: what the queue said of it is out of date
-        elif self.read_error is None and (self.runs or self.is_announced):
+        elif self.read_error is None and (self.runs or self._is_paced):
             self.next_poll = time + self._pause(time, pace)
 
     def _pause(self, time: float, pace: float) -> float:
         """Seconds until its events are worth the next poll."""
-        if not self.runs and self.announced is None:  # its start will be announced
-            return max(_LONGEST_PAUSE, pace)
+        if not self.runs and self.announced is None:  # its start will be announced, or the queue will list it
+            return max(_LONGEST_PAUSE, pace) if self.is_announced else pace
         return max(min(self._expected_silence(time), _LONGEST_PAUSE), pace if self.runs else 0.0)
 
     def _expected_silence(self, time: float) -> float:

@@ -106,7 +106,9 @@ def _classify_alive(
         if time - live.end.time >= timedelta(seconds=settings.stop_grace):
             triage.lost.append(live)
         return
-    live.last_sign = live.next_poll = clock
+    live.last_sign, live.is_running = clock, status.state is JobState.RUNNING
+    if live.is_running or live.runs:
+        live.next_poll = clock
     if not status.stuck:
         live.stuck_since = None
     elif live.stuck_since is None:

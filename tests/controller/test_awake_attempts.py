@@ -154,3 +154,25 @@ def test_without_announcements_each_attempt_is_read_within_half_a_minute(schedul
     for _ in range(31):
         step(attempts, scheduler, clock, 1)
     assert set(polls) == set(range(3000))
+
+
+def test_few_files_are_read_a_second_for_many_jobs_that_wait_and_those_that_run_at_each_step(scheduler, clock, polls):
+    attempts = announced(1000, clock)
+    for live in attempts.values():
+        live.is_announced = False
+    for _ in range(100):
+        step(attempts, scheduler, clock, 1)
+    assert 1000 + 70 * 50 <= len(polls) <= 1000 + 100 * 50
+    attempts[AttemptKey(7, 1)].is_running, attempts[AttemptKey(7, 1)].next_poll = True, clock.time
+    polls.clear()
+    for _ in range(10):
+        step(attempts, scheduler, clock, 1)
+    assert polls.count(7) == 10
+
+
+def test_one_job_that_waits_is_read_at_each_step(scheduler, clock, polls):
+    attempts = announced(1, clock)
+    attempts[AttemptKey(0, 1)].is_announced = False
+    for _ in range(10):
+        step(attempts, scheduler, clock, 1)
+    assert len(polls) == 10

@@ -130,6 +130,17 @@ def test_an_answer_that_it_is_alive_is_a_sign_of_life(clock):
     assert silent.last_sign == 0.0
 
 
+def test_a_job_that_waits_is_alive_but_its_events_are_not_due(clock):
+    live = attempt_of()
+    live.next_poll = clock.time + 90
+    triage(live, status=JobStatus(NAME, "7", JobState.PENDING))
+    assert (live.last_sign, live.next_poll, live.is_running) == (clock.time, clock.time + 90, False)
+    triage(live, status=RUNNING)
+    assert (live.next_poll, live.is_running) == (clock.time, True)
+    triage(live, status=JobStatus(NAME, "7", JobState.PENDING))
+    assert not live.is_running, "the job was requeued"
+
+
 def test_attempts_after_one_that_accounting_must_explain_are_classified(clock):
     absent, running = attempt_of(), attempt_of(trial=1, job=None)
     status = JobStatus(running.name, "8", JobState.RUNNING)
