@@ -14,6 +14,7 @@ from typing import TextIO, cast
 
 import click
 
+from aiperf_orch.commands.line_width import fit_to
 from aiperf_orch.util.text import visible_lines
 
 
@@ -63,13 +64,22 @@ class VisibleStream(io.TextIOBase):
         """Leave the wrapped stream open, which belongs to the caller."""
 
 
+class MessageStream(VisibleStream):
+    """Visible stream of messages, whose lines are no wider than the terminal."""
+
+    def write(self, text: str) -> int:
+        """Write a text; lines that are too wide are broken at spaces."""
+        super().write(fit_to(self.wrapped, text))
+        return len(text)
+
+
 @contextmanager
 def visible_streams() -> Iterator[None]:
     """Within the context standard error, and standard output on a terminal, show no control characters."""
     before = sys.stdout, sys.stderr
     if sys.stdout.isatty():
-        sys.stdout = _visible(sys.stdout)
-    sys.stderr = _visible(sys.stderr)
+        sys.stdout = cast(TextIO, VisibleStream(unwrapped(sys.stdout)))
+    sys.stderr = cast(TextIO, MessageStream(unwrapped(sys.stderr)))
     try:
         yield
     finally:
@@ -83,8 +93,4 @@ def unwrapped(stream: TextIO) -> TextIO:
 
 def show(text: str, form: str = "table") -> None:
     """Print the output of a command: a table with invisible characters as codes, other forms unchanged."""
-    click.echo(visible_lines(text) if form == "table" else text, nl=False)
-
-
-def _visible(stream: TextIO) -> TextIO:
-    return cast(TextIO, VisibleStream(unwrapped(stream)))
+    click.echo(fit_to(sys.stdout, visible_lines(text)) if form == "table" else text, nl=False)

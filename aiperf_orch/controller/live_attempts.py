@@ -12,7 +12,7 @@ from aiperf_orch.controller.attempt_monitor import LiveAttempt, Unsubmitted
 from aiperf_orch.schedulers.base import Scheduler, SubmitResult
 
 _POLLS_A_SECOND: Final = 50
-"""Number of events files that are read a second, at most, to follow attempts that are announced or wait in the queue."""
+"""Number of events files read a second, at most, to follow attempts that are announced or wait in the queue."""
 
 
 class LiveAttempts(MutableMapping[AttemptKey, LiveAttempt]):
