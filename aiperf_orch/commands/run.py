@@ -191,7 +191,7 @@ def _check_before_start(loaded: LoadedSettings, campaign_dir: Path | None) -> Ca
 def _finish(directory: CampaignDirectory, phase: Phase, outcome: Outcome | None = None) -> CommandOutput:
     """Score the campaign, print its state, and choose the exit status."""
     result = compute_result(directory)
-    print(summary(result), flush=True)  # first: a full disk must not keep the score from the user
+    show(f"{summary(result)}\n")  # first: a full disk must not keep the score from the user
     write_result_files(result)
     command = command_line(["run", "--campaign-dir", str(directory.path)])
     match phase:
