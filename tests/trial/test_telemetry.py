@@ -23,6 +23,7 @@ class Nvml:
 
     def __init__(self, *unsupported: str) -> None:
         self.unsupported = unsupported
+        self.reasons = 0x4
         self.millijoules = [5_000_000, 7_000_000]
 
     def __getattribute__(self, name: str) -> Any:
@@ -51,6 +52,12 @@ class Nvml:
 
     def nvmlDeviceGetUtilizationRates(self, handle: int) -> Any:
         return SimpleNamespace(gpu=97, memory=50)
+
+    def nvmlDeviceGetTemperature(self, handle: int, sensor: int) -> int:
+        return (61, 70)[handle]
+
+    def nvmlDeviceGetCurrentClocksEventReasons(self, handle: int) -> int:
+        return self.reasons
 
     def nvmlDeviceGetMemoryInfo(self, handle: int) -> Any:
         return SimpleNamespace(used=1 << 30, total=2 << 30)
@@ -96,7 +103,15 @@ def test_lines_have_values_of_processors_and_each_accelerator(tmp_path: Path, no
     assert 0 <= line["cpu"] <= 1
     assert line["memory_bytes"] > 1 << 20
     assert line["cpu_watts"] is None
-    assert line["accelerators"][1] == {"index": 1, "use": 0.97, "memory_bytes": 1 << 30, "watts": 350.5}
+    assert line["accelerators"][1] == {
+        "index": 1,
+        "use": 0.97,
+        "memory_bytes": 1 << 30,
+        "watts": 350.5,
+        "temperature_celsius": 70,
+        "throttled": False,
+    }
+    assert line["node_watts"] is None
     assert line["energy_joules"] > 0
 
 
