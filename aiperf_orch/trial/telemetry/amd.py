@@ -15,7 +15,7 @@ from typing import Any, Final
 from aiperf_orch.trial.telemetry.source import AcceleratorState, value_or_none
 
 _COMMAND: Final = (sys.executable, "-P", "-m", "aiperf_orch.trial.telemetry.amd_process")
-_TIMEOUT: Final = 5.0  # seconds for an answer; the first one includes the start of the library
+_TIMEOUT: Final = 10.0  # seconds for an answer; the first one includes the start of the library
 _STANDS_STILL: Final = 1.0  # seconds after which a counter whose time did not change is not updated
 
 

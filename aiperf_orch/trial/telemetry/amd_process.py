@@ -31,20 +31,20 @@ def main() -> None:
     amdsmi = importlib.import_module("amdsmi")
     amdsmi.amdsmi_init()
     handles = amdsmi.amdsmi_get_processor_handles()
-    questions: dict[str, Callable[[Any, Any], Any]] = {"watts": _watts, "joules": _energy, "states": _state}
+    questions: dict[str, Callable[[Any, Any], Any]] = {"watts": watts, "joules": energy, "states": state}
     for line in sys.stdin:
         answer = questions[line.strip()]
         answers.write(json.dumps([answer(amdsmi, handle) for handle in handles]) + "\n")
 
 
-def _watts(amdsmi: Any, handle: Any) -> float | None:
+def watts(amdsmi: Any, handle: Any) -> float | None:
     """Power of the socket: the current one (MI300 and later), or the average one (MI200 and earlier)."""
     info = value_or_none(lambda: amdsmi.amdsmi_get_power_info(handle)) or {}
     current, average = _number(info, "current_socket_power"), _number(info, "average_socket_power")
     return average if current is None else current
 
 
-def _energy(amdsmi: Any, handle: Any) -> tuple[float, float] | None:
+def energy(amdsmi: Any, handle: Any) -> tuple[float, float] | None:
     """Energy so far in J, and the time of the counter; `power` is the name of the counter before ROCm 6.4."""
     count = value_or_none(lambda: amdsmi.amdsmi_get_energy_count(handle)) or {}
     counter = _number(count, "energy_accumulator" if "energy_accumulator" in count else "power")
@@ -54,7 +54,8 @@ def _energy(amdsmi: Any, handle: Any) -> tuple[float, float] | None:
     return counter * resolution / 1e6, timestamp
 
 
-def _state(amdsmi: Any, handle: Any) -> dict[str, Any]:
+def state(amdsmi: Any, handle: Any) -> dict[str, Any]:
+    """Fields of `AcceleratorState`."""
     activity = value_or_none(lambda: amdsmi.amdsmi_get_gpu_activity(handle)) or {}
     memory = value_or_none(lambda: amdsmi.amdsmi_get_gpu_vram_usage(handle)) or {}
     temperature = value_or_none(

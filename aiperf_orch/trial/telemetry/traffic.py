@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from aiperf_orch.trial.telemetry.source import read_number, read_text
+from aiperf_orch.trial.telemetry.source import read_number, read_text, value_or_none
 
 _SECTOR: Final = 512  # bytes
 _IB_UNIT: Final = 4  # bytes
@@ -41,8 +41,9 @@ class Traffic:
 
     def line(self) -> dict[str, Any]:
         """Return bytes per second since the previous line; None where they are unknown."""
-        received, sent = self._network.since_last(_network(self._root))
-        read, written = self._disks.since_last(_disks(self._root))
+        present = time.monotonic()
+        received, sent = self._network.since_last(present, value_or_none(lambda: _network(self._root)) or {})
+        read, written = self._disks.since_last(present, value_or_none(lambda: _disks(self._root)) or {})
         return {"network_received": received, "network_sent": sent, "disk_read": read, "disk_written": written}
 
 
@@ -52,9 +53,8 @@ class _Rates:
     def __init__(self) -> None:
         self._last: tuple[float, _Counts] = (0.0, {})
 
-    def since_last(self, counts: _Counts) -> tuple[int | None, int | None]:
+    def since_last(self, present: float, counts: _Counts) -> tuple[int | None, int | None]:
         """Bytes per second; None if there is nothing to count, something came or went, or a counter went back."""
-        present = time.monotonic()
         (before, previous), self._last = self._last, (present, counts)
         if not counts or counts.keys() != previous.keys() or present <= before:
             return None, None
