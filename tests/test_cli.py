@@ -549,6 +549,7 @@ import aiperf_orch
 tasks = "__main__ bench_report count_opened_files probe".split()
 tasks += [f"runtime.{name}" for name in "attempt distributed_trainer follower interfaces rendezvous".split()]
 tasks += [f"runtime.{name}" for name in "simulated_trainer telemetry trainer worker_pool".split()]
+tasks += [f"telemetry.{name}" for name in "accelerators amd_process processors traffic".split()]
 names = {module.name for module in pkgutil.walk_packages(aiperf_orch.__path__, "aiperf_orch.")}
 lean = {f"aiperf_orch.trial.{name}" for name in tasks}
 assert lean <= names, names

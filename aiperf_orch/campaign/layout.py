@@ -220,8 +220,9 @@ class Layout:
     def telemetry(self, trial: int, attempt: int, node: str) -> Path:
         """Measurements of a node while an attempt ran on it.
 
-        A line every 5 s: use of its cores and memory; use, memory and power (W) of each accelerator; energy in joules;
-        null where not known. At most 12 h: 1.2 MB, and 0.6 MB for each accelerator.
+        A line every 5 s: use of its cores and memory; use, memory, power (W), temperature and slowdowns of each
+        accelerator; network, disks, power of the node; energy in joules; null where not known. At most 12 h: 2.4 MB,
+        and 1 MB for each accelerator.
         """
         return self.job_folder(trial, attempt) / f"telemetry-{node}.jsonl"
 

@@ -41,9 +41,9 @@ RESULT: Final[Mapping[str, str]] = {
     "data_wait": "share of the epochs' time in which steps waited for data, a fraction; this and the next three "
     "columns are empty unless every epoch that counts states it",
     "energy_joules": "energy of the nodes during the epochs that count, in joules",
-    "energy_of": "components that it covers: `accelerators` (counters of NVIDIA), `processors` (their packages, by "
-    "RAPL, where a trial has a node to itself; not known under `local`, where trials run side by side), or "
-    "`accelerators+processors`",
+    "energy_of": "components that it covers: `accelerators` (by their driver), `processors` (their packages, by RAPL, "
+    "or by the counters of Cray, where a trial has a node to itself; not known under `local`, where trials run side by "
+    "side), or `accelerators+processors`",
     "operations_per_joule": "`operations` / `energy_joules`",
     "stability_mean": "mean operations per second in 30 equal intervals of the second half of `seconds`; the "
     "operations of an epoch are spread evenly over its duration",

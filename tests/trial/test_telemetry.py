@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 import time
@@ -113,6 +114,22 @@ def test_lines_have_values_of_processors_and_each_accelerator(tmp_path: Path, no
     }
     assert line["node_watts"] is None
     assert line["energy_joules"] > 0
+
+
+def test_a_line_has_the_mean_of_all_measurements_of_power_since_the_previous_one(
+    tmp_path: Path, no_powercap: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aiperf_orch.trial.runtime.telemetry._SAMPLE_INTERVAL", 0.01)
+    path, nvml, milliwatts = tmp_path / "lines", Nvml(), itertools.count(100_000, 500)
+    monkeypatch.setattr(nvml, "nvmlDeviceGetPowerUsage", lambda handle: next(milliwatts), raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    with Telemetry(path, interval=0.5, nvml=nvml, powercap=no_powercap):
+        _wait_until(lambda: len(_lines(path)) > 1)
+    first, second = (line["accelerators"][0]["watts"] for line in _lines(path)[:2])
+    assert first == 100
+    # measurements are 100, 100.5, 101, ... W: the mean of the next n is 100.25 + n / 4
+    number = (second - 100.25) * 4
+    assert 3 <= number <= 51
 
 
 def test_the_energy_of_a_shared_node_is_unknown(tmp_path: Path, no_powercap: Path) -> None:

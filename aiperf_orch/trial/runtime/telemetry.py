@@ -34,7 +34,7 @@ from aiperf_orch.util.units import format_time, now
 
 _INTERVAL: Final = 5.0  # seconds between two lines
 _SAMPLE_INTERVAL: Final = 1.0  # seconds between two measurements of power
-_MAX_LINES: Final = 8640  # 12 hours: 2.2 MB, and 1.1 MB more for each accelerator
+_MAX_LINES: Final = 8640  # 12 hours: 2.4 MB, and 1 MB more for each accelerator
 _ANSWER_TIMEOUT: Final = 10.0  # seconds to wait for a driver's answer
 _ENERGY_PARTS: Final[dict[tuple[bool, bool], EnergyOf | None]] = {
     (False, False): None,
