@@ -88,6 +88,8 @@ def test_npu_smi(table: str, chips: list[Chip]) -> None:
         ({"current_socket_power": "N/A", "average_socket_power": 94}, 94),
         ({"current_socket_power": 717, "average_socket_power": "N/A"}, 717),
         ({"current_socket_power": "N/A", "average_socket_power": "N/A"}, None),
+        ({"current_socket_power": 0xFFFF, "average_socket_power": 94}, 94),
+        ({"current_socket_power": 0xFFFF, "average_socket_power": "N/A"}, None),
         ({}, None),
     ],
 )

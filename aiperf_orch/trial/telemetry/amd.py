@@ -10,12 +10,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from aiperf_orch.trial.telemetry.source import AcceleratorState, value_or_none
 
 _COMMAND: Final = (sys.executable, "-P", "-m", "aiperf_orch.trial.telemetry.amd_process")
 _TIMEOUT: Final = 10.0  # seconds for an answer; the first one includes the start of the library
+_END_TIMEOUT: Final = 1.0  # seconds for the end of the process
 _STANDS_STILL: Final = 1.0  # seconds after which a counter whose time did not change is not updated
 
 
@@ -150,9 +152,10 @@ class _Process:
         return answer if isinstance(answer, list) else None
 
     def close(self) -> None:
-        """End the process."""
+        """End the process; one that hangs in the driver ends when it can."""
         self._child.kill()
-        self._child.wait()
+        with suppress(subprocess.TimeoutExpired):
+            self._child.wait(_END_TIMEOUT)
         for stream in (self._child.stdin, self._child.stdout):
             if stream is not None:
                 stream.close()

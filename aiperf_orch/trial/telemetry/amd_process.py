@@ -19,6 +19,7 @@ from aiperf_orch.trial.telemetry.source import value_or_none
 from aiperf_orch.util.death_signal import die_with
 
 _MEBIBYTE: Final = 1 << 20
+_MOST_WATTS: Final = 10_000  # more is no measurement of an accelerator, but all bits set, where nothing is known
 _VIOLATIONS: Final = ("active_prochot_thrm", "active_socket_thrm", "active_vr_thrm", "active_hbm_thrm")
 """Too hot: processor, socket, voltage regulator, memory. Not `active_ppt_pwr`, the ordinary limit of power."""
 
@@ -41,7 +42,7 @@ def watts(amdsmi: Any, handle: Any) -> float | None:
     """Power of the socket: the current one (MI300 and later), or the average one (MI200 and earlier)."""
     info = value_or_none(lambda: amdsmi.amdsmi_get_power_info(handle)) or {}
     current, average = _number(info, "current_socket_power"), _number(info, "average_socket_power")
-    return average if current is None else current
+    return next((power for power in (current, average) if power is not None and power <= _MOST_WATTS), None)
 
 
 def energy(amdsmi: Any, handle: Any) -> tuple[float, float] | None:
@@ -65,7 +66,7 @@ def state(amdsmi: Any, handle: Any) -> dict[str, Any]:
     )
     use, used = _number(activity, "gfx_activity"), _number(memory, "vram_used")
     return {
-        "use": None if use is None else use / 100,
+        "use": use / 100 if use is not None and use <= 100 else None,
         "memory_bytes": None if used is None else int(used * _MEBIBYTE),
         "temperature_celsius": _number({"value": temperature}, "value"),
         "throttled": _throttled(value_or_none(lambda: amdsmi.amdsmi_get_violation_status(handle)) or {}),

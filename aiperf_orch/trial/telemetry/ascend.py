@@ -96,7 +96,11 @@ def ask_npu_smi() -> Sequence[Chip]:
 
 
 def read_table(text: str) -> list[Chip]:
-    """Chips of the table that `npu-smi info` prints; none where its titles are others."""
+    """Chips of the table that `npu-smi info` prints; none where its titles are others.
+
+    Raises:
+        ValueError: if the rows have another form.
+    """
     if not all(title in text for title in _TITLES):
         return []
     rows = [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in text.splitlines() if "|" in line]
@@ -107,7 +111,8 @@ def read_table(text: str) -> list[Chip]:
 def _chip(first: Sequence[str], second: Sequence[str]) -> Chip:
     card, chip = first[0].split(), second[0].split()
     watts, temperature = (_number(text) for text in first[2].split()[:2])
-    use = _number(second[2].split()[0])
+    use_text, *_ = second[2].split()
+    use = _number(use_text)
     memory = _PAIR.findall(second[2])  # of the memory, and of the fast one (HBM) where there is any
     state = AcceleratorState(
         use=None if use is None else use / 100,
