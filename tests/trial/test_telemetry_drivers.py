@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from aiperf_orch.trial.runtime.telemetry import Telemetry
@@ -47,11 +51,22 @@ def _amdsmi(tmp_path: Path, *extra: str) -> None:
     (tmp_path / "library" / "amdsmi.py").write_text("\n".join([_AMDSMI, *extra]), encoding="utf-8")
 
 
-def _last_line(path: Path) -> dict[str, Any]:
+def _wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 60
-    while not path.exists() or path.read_text(encoding="utf-8").count("\n") < 1:
-        assert time.monotonic() < deadline
+    while not condition():
+        assert time.monotonic() < deadline, "timed out"
         time.sleep(0.01)
+
+
+def _is_over(process: int) -> bool:
+    try:
+        return psutil.Process(process).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _last_line(path: Path) -> dict[str, Any]:
+    _wait_until(lambda: path.exists() and "\n" in path.read_text(encoding="utf-8"))
     line: dict[str, Any] = json.loads(path.read_text(encoding="utf-8").splitlines()[-1])
     return line
 
@@ -129,6 +144,25 @@ def test_the_process_with_the_library_of_amd_ends_with_the_telemetry(tmp_path: P
         os.kill(process, 0)
     with pytest.raises(ProcessLookupError):
         os.kill(process, 0)
+
+
+def test_the_process_with_the_library_of_amd_ends_with_a_task_that_is_killed(tmp_path: Path) -> None:
+    _amdsmi(
+        tmp_path,
+        f"open({str(tmp_path / 'id')!r}, 'w').write(str(os.getpid()) + chr(10))",
+        "def amdsmi_init(): time.sleep(3600)",
+    )
+    script = (
+        "import time; from aiperf_orch.trial.runtime.telemetry import Telemetry; "
+        "Telemetry(None, nvml=object()).start(); time.sleep(3600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script]) as task:
+        try:
+            _wait_until(lambda: (tmp_path / "id").exists() and "\n" in (tmp_path / "id").read_text())
+        finally:
+            task.kill()
+    process = int((tmp_path / "id").read_text())
+    _wait_until(lambda: _is_over(process))
 
 
 _TABLE = """
