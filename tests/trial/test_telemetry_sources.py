@@ -179,8 +179,8 @@ def pm_counters(tmp_path: Path) -> Path:
     for name, text in {
         "power": "349 W 1571230862955436 us",
         "cpu_energy": "27725 J 1571230862955436 us",
-        "freshness": "1",
-        "startup": "1571230000000000",
+        "freshness": "1 1571230862955436 us",
+        "startup": "1571230000000000 1571230862955436 us",
     }.items():
         (tmp_path / name).write_text(f"{text}\n")
     return tmp_path
@@ -209,7 +209,8 @@ def test_counters_of_cray_that_stand_still_or_started_anew_are_not_known(
     monkeypatch.setattr(cray, "_FRESH", 0.001)
     time.sleep(0.01)
     assert processors.joules() is None
-    (pm_counters / "freshness").write_text("2\n")
+    (pm_counters / "freshness").write_text("2 1571230863955436 us\n")
+    (pm_counters / "startup").write_text("1571230000000000 1571230863955436 us\n")
     monkeypatch.setattr(cray, "_FRESH", 60)
     assert processors.joules() == 100
     (pm_counters / "startup").write_text("1571239999999999\n")

@@ -52,12 +52,12 @@ class CrayProcessors:
         self._folder = folder
         self._fresh = _Freshness(folder)
         self._counter = EnergyCounter()
-        self._startup = read_text(folder / "startup")
+        self._startup = _first_word(folder / "startup")
         self.counted = _read(folder / "cpu_energy", "J") is not None
 
     def joules(self) -> float | None:
         """Measure the energy; None once the controller was restarted (`startup`), and where counters stand still."""
-        restarted = read_text(self._folder / "startup") != self._startup
+        restarted = _first_word(self._folder / "startup") != self._startup
         if restarted or not self._fresh.check():
             return None
         return self._counter.add(_read(self._folder / "cpu_energy", "J"))
@@ -71,10 +71,15 @@ class _Freshness:
         self._changed: tuple[str | None, float] = ("", 0.0)
 
     def check(self) -> bool:
-        present, text = time.monotonic(), read_text(self._path)
-        if text != self._changed[0]:
-            self._changed = (text, present)
-        return text is not None and present - self._changed[1] < _FRESH
+        present, count = time.monotonic(), _first_word(self._path)
+        if count != self._changed[0]:
+            self._changed = (count, present)
+        return count is not None and present - self._changed[1] < _FRESH
+
+
+def _first_word(path: Path) -> str | None:
+    """What a file says without the time of the measurement."""
+    return next(iter((read_text(path) or "").split()), None)
 
 
 def _read(path: Path, unit: str) -> float | None:
