@@ -1,7 +1,8 @@
 """AMD's accelerators by amdsmi, in a process of its own: a library that crashes or prints cannot harm the trial.
 
 Started by `amd` with the process id of its parent, with which it ends. Each line on standard input is a question
-(`watts`, `joules`, `states`), answered by one line of JSON: a list with a value for each device. Ends with its input.
+(`watts`, `joules`, `states`), answered by one line of JSON: a list with a value for each device. Ends with its input;
+signals of the batch system, which the thread that starts it blocks, do not end it.
 
 Fields and units: "AMD SMI Python API reference" in the documentation of ROCm/amdsmi.
 """
