@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from aiperf_orch.campaign.layout import MEMBERS
 from aiperf_orch.results.html import policy
 
 BLOCK: Final = '<script type="application/json" id="data">'
@@ -55,14 +56,19 @@ _DRAWN: Final[Mapping[str, str]] = {
     **dict.fromkeys(("x", "y", "width", "height"), _NUMBER),
     **dict.fromkeys(("fill-opacity", "opacity", "stroke-opacity", "stroke-width"), _NUMBER),
 }
+_LINKED: Final = "|".join(
+    re.escape(path.name) for path in (MEMBERS.leaderboard, MEMBERS.nodes, MEMBERS.result, MEMBERS.series)
+)
+"""Files beside the page to which it may link: these names alone, without scheme, folder, query or fragment."""
 _CLASS: Final[Mapping[str, str]] = {"class": _WORDS}
 _PLAIN: Final = """
-    b bdi body caption code dd div dl dt em figcaption figure footer h1 h2 h3 head header li main p small span strong
-    style table tbody td thead title tr ul
+    b bdi body caption code dd details div dl dt em figcaption figure footer h1 h2 h3 head header li main p
+    small span strong style summary table tbody td thead title tr ul
     """.split()  # noqa: SIM905
 _ATTRIBUTES: Final[Mapping[str, Mapping[str, str]]] = {
     **dict.fromkeys(_PLAIN, _CLASS),
     "html": {"lang": r"en"},
+    "a": {"href": _LINKED},
     "th": {**_CLASS, "scope": r"(col|row)"},
     "section": {**_CLASS, "aria-label": _TEXT},
     "meta": {"charset": "utf-8", "http-equiv": "Content-Security-Policy", "name": _WORDS, "content": _TEXT},

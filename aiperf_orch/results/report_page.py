@@ -72,7 +72,7 @@ def report_page(data: Mapping[str, Any], draw: Callable[[Chart], Markup], refres
         **{
             key: value
             for key, value in data.items()
-            if key not in ("result", "series", "activity", "trials", "plan", "searched")
+            if key not in ("result", "series", "activity", "trials", "plan", "searched", "settings")
         },
         row=data["result"],
         pictures=_score_charts(data, draw),
@@ -81,7 +81,8 @@ def report_page(data: Mapping[str, Any], draw: Callable[[Chart], Markup], refres
         cost=_cost(data["result"]),
         evenness=_evenness(data["result"]),
         plan=_plan(data["plan"]),
-        trials=[row | {"edits": Counter(row["edits"].split())} for row in data["trials"]],
+        **_leaderboard(data["trials"]),
+        settings=[_folded(section, keys) for section, keys in data["settings"]],
         block=_block(data),
         ops=format_ops,
         number=format_number,
@@ -95,6 +96,35 @@ def _block(data: Mapping[str, Any]) -> Markup:
     for letter in "<>&":
         text = text.replace(letter, f"\\u{ord(letter):04x}")
     return Markup(text)  # noqa: S704
+
+
+def _leaderboard(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Rows of the leaderboard, each column of numbers in one unit, and the unit of their operations per second."""
+    divisor, unit = ops_scale(max((row["ops"] or 0.0 for row in rows), default=0.0))
+    trials = [
+        {
+            **row,
+            "edits": Counter(row["edits"].split()),
+            "ops_text": _fixed(row["ops"] / divisor, 3) if row["ops"] else "–",  # noqa: RUF001
+            "images_text": _fixed(row["images_per_second"], 1),
+        }
+        for row in rows
+    ]
+    return {"trials": trials, "trials_unit": unit}
+
+
+def _folded(section: str, keys: Sequence[Sequence[Any]]) -> tuple[str, list[Sequence[Any]], list[Sequence[Any]]]:
+    """A section of the settings, its keys that are shown, and those without a value by default, which are folded."""
+    empty = [row for row in keys if row[1] in ("", "none") and not row[2]]
+    return section, [row for row in keys if row not in empty], empty
+
+
+def _fixed(value: float | None, decimals: int) -> str:
+    """A number with this many decimals; one that is positive and would be shown as 0 as less than the last of them."""
+    if value is None:
+        return "–"  # noqa: RUF001
+    least = 10.0**-decimals
+    return f"< {least:.{decimals}f}" if 0 < value < least / 2 else f"{value:,.{decimals}f}"
 
 
 def _plan(rows: Sequence[Mapping[str, Any]] | None) -> list[dict[str, str | None]] | None:

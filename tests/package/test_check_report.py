@@ -54,6 +54,34 @@ def test_many_tags_are_refused_at_once() -> None:
         read_page('<!DOCTYPE html>\n<html lang="en"><head></head><body>' + "<b></b>" * 1_000_000)
 
 
+_LINKS = [
+    'href="javascript:alert(1)"', 'href="//host/result.csv"', 'href="../result.csv"', 'href="./result.csv"',
+    'href="/result.csv"', 'href="data:text/html,x"', 'href="https://host/result.csv"', 'href="RESULT.CSV"',
+    'HREF="result.csv"', 'href="result.csv#x"', 'href="result.csv?x"', 'href="result&amp;.csv"',
+    'href="result&#46;csv"', 'href=" result.csv"', 'href="result.csv "', 'href="result.csv\n"', 'href="other.csv"',
+    'href=""', 'href="resultxcsv"', "href='result.csv'", "href=result.csv", 'href="result.csv" target="_blank"',
+    'href="result.csv" ping="https://host/"', 'href="result.csv" download="x"', 'href="result.csv" href="nodes.csv"',
+    'href="result.csv" onclick="x"',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("attributes", _LINKS)
+def test_a_link_to_anything_but_a_table_beside_the_page_is_refused(attributes: str, tampered: Any) -> None:
+    page = tampered.files["report.html"].decode()
+    read_page(page)
+    read_page(page.replace("<main>", '<main><a href="result.csv">x</a>', 1))
+    with pytest.raises(PageError):
+        read_page(page.replace("<main>", f"<main><a {attributes}>x</a>", 1))
+
+
+@pytest.mark.parametrize("tag", ['details open=""', 'details ontoggle="x"', 'summary id="x"'])
+def test_an_attribute_of_a_folded_part_is_refused(tag: str, tampered: Any) -> None:
+    page, name = tampered.files["report.html"].decode(), tag.partition(" ")[0]
+    read_page(page.replace("<main>", f"<main><{name}>x</{name}>", 1))
+    with pytest.raises(PageError):
+        read_page(page.replace("<main>", f"<main><{tag}>x</{name}>", 1))
+
+
 @pytest.mark.parametrize("versions", [["9"], "9", {"aiperf-orch": ["9"]}, None])
 def test_a_manifest_of_other_versions_is_found(versions: Any, tampered: Any, tmp_path: Path) -> None:
     tampered.manifest["versions"] = versions

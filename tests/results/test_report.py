@@ -144,6 +144,33 @@ def test_every_setting_is_listed(made: Any) -> None:
     assert "1234" not in text
 
 
+def test_settings_without_a_value_are_folded(made: Any) -> None:
+    folded = re.findall(r"<details>(.*?)</details>", _report(made), re.DOTALL)
+    assert folded
+    for part in folded:
+        keys, values = re.findall(r"<dt>", part), re.findall(r"<dd><bdi>(.*?)</bdi></dd>", part)
+        assert f"<summary>{len(keys)} without a value</summary>" in part
+        assert set(values) <= {"", "none"}
+    assert "<details open" not in _report(made)
+
+
+def test_columns_of_the_leaderboard_have_one_unit(campaign: Callable[..., Any]) -> None:
+    made = campaign()
+    made.trial(0, [(2, 0.5)])
+    made.trial(1, [(2000, 0.4)], at=1)
+    page = _report(made)
+    table = page.partition("<caption>Trials by lowest validation error</caption>")[2].partition("</table>")[0]
+    assert re.search(r'class="number">[A-Za-z-]*OPS</th>', table)
+    rows = [re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL) for row in table.split("<tr>")[2:]]
+    assert len(rows) == 2
+    assert all(re.fullmatch(r"(&lt; )?[0-9,]+\.[0-9]{3}", row[8]) for row in rows), rows
+
+
+def test_every_table_has_a_caption(made: Any) -> None:
+    page = _report(made)
+    assert len(re.findall(r"<table[^>]*>\n<caption>", page)) == page.count("<table") > 0
+
+
 def test_a_long_leaderboard_states_how_many_rows_it_omits(campaign: Callable[..., Any]) -> None:
     made = campaign()
     for trial in range(30):
@@ -229,19 +256,20 @@ def test_hostile_text_is_escaped(hostile: Any) -> None:
     page = _report(hostile)
     known = {
         "html", "head", "meta", "title", "style", "body", "p", "strong", "header", "h1", "h2", "h3", "bdi", "code",
-        "main", "section", "dl", "div", "dt", "dd", "small", "span", "ul", "li", "em", "figure", "figcaption", "b",
-        "caption", "svg", "g", "path", "text", "table", "thead", "tbody", "tr", "th", "td", "footer", "script",
+        "main", "section", "dl", "div", "dt", "dd", "small", "span", "ul", "li", "em", "figure", "figcaption",
+        "b", "caption", "details", "summary", "a", "svg", "g", "path", "text", "table", "thead", "tbody", "tr",
+        "th", "td", "footer", "script",
     }  # fmt: skip
     tags = _Text(page).tags
     assert {tag for tag, _ in tags} <= known
     assert [attributes for tag, attributes in tags if tag == "script"] == [{"type": "application/json", "id": "data"}]
     read_page(page)
     assert not [
-        name
-        for _, attributes in tags
-        for name in attributes
-        if name.startswith("on") or name in ("src", "href", "style")
+        name for _, attributes in tags for name in attributes if name.startswith("on") or name in ("src", "style")
     ]
+    links = {attributes["href"] for tag, attributes in tags if tag == "a"}
+    assert links == {"leaderboard.csv", "nodes.csv", "result.csv", "series.csv"}
+    assert all(tag == "a" for tag, attributes in tags if "href" in attributes)
     assert all(letter.isprintable() or letter == "\n" for letter in page)
     assert _HOSTILE.split()[0] in _text(page)
     assert "\\u202e" in page
@@ -254,7 +282,7 @@ def test_a_browser_opens_the_report_without_errors(chromium: Any, made: Any) -> 
     assert chromium.requests() == [page.as_uri()]
     assert chromium.evaluate("document.querySelectorAll('figure svg path').length") > 20
     width = "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
-    for size in (360, 1200):
+    for size in (360, 390, 1280):
         chromium.call("Emulation.setDeviceMetricsOverride", width=size, height=800, deviceScaleFactor=1, mobile=False)
         needed, there = chromium.evaluate(width)
         assert needed <= there, f"at {size} pixels it must be scrolled sideways"
