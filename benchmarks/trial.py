@@ -2,7 +2,9 @@
 
 The plain loop computes in fp32 as in PyTorch's tutorials: one process, no compilation, the default memory layout. It
 reads the trial's data set, so that only training differs, and never waits for a loss. Both also validate. On an
-accelerator a tuned loop (bf16, channels last, compiled, fused SGD) is measured as well, and the trial is compiled.
+accelerator a tuned loop (bf16, channels last, compiled, fused SGD) is measured as well, and the trial is compiled in
+each way of `trial.training.compilation`: fused kernels as in campaigns, CUDA graphs, max-autotune. Without one these
+rows are left out, and a line says so.
 
     python benchmarks/trial.py [--cores 1] [--rounds 5]                # digits, and ResNet-50 at 64 px
     python benchmarks/trial.py --case digits --compile                 # torch.compile, in the warm-up round
@@ -31,13 +33,14 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
+from aiperf_orch.campaign.measured_trial import measured_trial
 from aiperf_orch.network import seeds
 from aiperf_orch.network.graph import Graph
 from aiperf_orch.records.trial import TrialSpec
 from aiperf_orch.settings.models import DataSettings, TrainingSettings
 from aiperf_orch.trial.data.open_dataset import load_dataset
-from aiperf_orch.trial.node_measurement import specification
 from aiperf_orch.trial.runtime.process_group import ProcessGroup
+from aiperf_orch.trial.training.compilation import Compilation
 from aiperf_orch.trial.training.devices import device_name, select_device
 from aiperf_orch.trial.training.model import build
 from aiperf_orch.trial.training.sharding import training_batches, validation_batches
@@ -104,36 +107,50 @@ def plain_loop(spec: TrialSpec, device: torch.device, *, tuned: bool) -> Epoch:
     return epoch
 
 
+class Trial:
+    """A trial's trainer with its waits for data (shares of the epochs); `epoch` is the function that is compared."""
+
+    def __init__(self, trainer: TorchTrainer) -> None:
+        self.trainer, self.setup = trainer, trainer.prepare()
+        self.waits: list[float] = []
+
+    def epoch(self, number: int) -> int:
+        """Train and validate an epoch."""
+        result = self.trainer.run_epoch(number, lambda: None)
+        self.waits.append(result.data_wait or 0.0)
+        return result.train_images
+
+
 def compare(name: str, spec: TrialSpec, rounds: int) -> None:
     """Alternate between the loops, and print a line for each."""
     device = select_device(ProcessGroup())
-    trainer = TorchTrainer(spec, None, None)
-    equipment = trainer.prepare()
-    waits = []
-
-    def trial(number: int) -> int:
-        result = trainer.run_epoch(number, lambda: None)
-        waits.append(result.data_wait or 0.0)
-        return result.train_images
-
-    ways = {"plain loop, fp32": plain_loop(spec, device, tuned=False), "trial": trial}
+    compilations = list(Compilation) if device.type != "cpu" else [Compilation.FUSED]
+    trials = {
+        "trial" if how is Compilation.FUSED else f"trial, {how}": Trial(TorchTrainer(spec, None, None, None, how))
+        for how in compilations
+    }
+    equipment = trials["trial"].setup
+    ways: dict[str, Epoch] = {"plain loop, fp32": plain_loop(spec, device, tuned=False)}
+    ways |= {way: trial.epoch for way, trial in trials.items()}
     if device.type != "cpu":
         ways["plain loop, tuned"] = plain_loop(spec, device, tuned=True)
     taken: dict[str, list[tuple[float, ...]]] = {way: [] for way in ways}
     for number in range(rounds + 1):
         for way, epoch in ways.items():
             # the trial sets the precision of the process: the plain loop has PyTorch's defaults
-            torch.backends.cudnn.allow_tf32 = way != "trial" or equipment.precision == "tf32"
+            torch.backends.cudnn.allow_tf32 = way not in trials or equipment.precision == "tf32"
             before = [clock() for clock in CLOCKS]
             images = epoch(number + 1)
             seconds = [clock() - begun for clock, begun in zip(CLOCKS, before, strict=True)]
             if number:  # the first round warms up, and compiles
                 taken[way].append(tuple(images / each for each in seconds))
-    trainer.close()
+    for trial in trials.values():
+        trial.trainer.close()
+    wait = statistics.median(trials["trial"].waits)
     print(
         f"\n{name}: batch {equipment.batch}, {device_name(device)}, {torch.get_num_threads()} threads, {rounds} rounds"
     )
-    print(f"trial in {equipment.precision}, compiled: {equipment.compiled}, data-wait {statistics.median(waits):.1%}")
+    print(f"trial in {equipment.precision}, compiled: {equipment.compiled}, data-wait {wait:.1%}")
     print(f"{'':<24}{'images/s':>10}{'OPS':>12}{'ratio':>8}{'per CPU s':>11}")
     plain = taken["plain loop, fp32"]
     for way, rates in taken.items():
@@ -143,7 +160,10 @@ def compare(name: str, spec: TrialSpec, rounds: int) -> None:
         speed = statistics.median(rate[0] for rate in rates)
         per_cpu = f"{cpu:>11.2f}" if device.type == "cpu" else f"{'':>11}"
         print(f"{way:<24}{speed:>10.1f}{speed * spec.operations.train:>12.3g}{wall:>8.2f}{per_cpu}", flush=True)
-    if device.type != "cpu":
+    if device.type == "cpu":
+        left_out = ", ".join(how for how in Compilation if how not in compilations)
+        print(f"not measured, because there is no accelerator: the tuned plain loop; the trial with {left_out}")
+    else:
         peak = product_peak(device)
         speed = statistics.median(rate[0] for rate in taken["trial"])
         print(f"bf16 matrix products: {peak:.3g} OPS at most; the trial has {speed * spec.operations.train / peak:.1%}")
@@ -207,7 +227,7 @@ def main() -> None:
             data = DataSettings(name="imagenet", path=str(options.jpeg))
         on_accelerator = torch.accelerator.is_available()
         training = TrainingSettings(precision="auto", learning_rate=0.01, compile=options.compile or on_accelerator)
-        spec = specification(graph, data, training, batch=options.batch or batch, epochs=EPOCHS)
+        spec = measured_trial(graph, data, training, batch=options.batch or batch, epochs=EPOCHS)
         os.sched_setaffinity(0, sorted(all_cores)[: options.cores])
         compare(name, spec, options.rounds)
         os.sched_setaffinity(0, all_cores)

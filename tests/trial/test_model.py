@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -183,3 +184,22 @@ def test_bound_layers_train_like_modules_and_see_changes_in_place() -> None:
     states = (model.state_dict() for model in (called, bound))
     for (name, value), other in zip(next(states).items(), next(states).values(), strict=True):
         assert name.endswith("num_batches_tracked") or torch.equal(value, other), name
+
+
+@pytest.mark.parametrize("sides", [(1, 1), (4, 4), (3, 5), (7, 7)])
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_global_average_is_the_mean_and_its_gradient_is_channels_last(
+    sides: tuple[int, int], layout: torch.memory_format
+) -> None:
+    layers = [Layer(0, "input"), Layer(1, "global_avg_pool", (0,)), Layer(2, "dense", (1,), units=3)]
+    model = build(Graph((*sides, 3), layers), 0.0, _generator())
+    images = torch.randn(2, 3, *sides).contiguous(memory_format=layout).requires_grad_()
+    gradients: list[Tensor] = []
+    images.register_hook(gradients.append)
+    logits = model(images)
+    dense = model.get_parameter("2.weight"), model.get_parameter("2.bias")
+    torch.testing.assert_close(logits, nn.functional.linear(images.mean(dim=(2, 3)), *dense))
+    torch.autograd.backward(logits.sum())
+    (gradient,) = gradients
+    torch.testing.assert_close(gradient, (dense[0].sum(0) / math.prod(sides)).view(1, 3, 1, 1).expand_as(images))
+    assert gradient.is_contiguous(memory_format=torch.channels_last)

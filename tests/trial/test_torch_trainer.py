@@ -29,7 +29,7 @@ from aiperf_orch.trial.data.dataset import SKIPPED, Batch, Indices
 from aiperf_orch.trial.data.digits import digits
 from aiperf_orch.trial.data.in_memory import InMemory
 from aiperf_orch.trial.runtime.trainer import TrialFailedError
-from aiperf_orch.trial.training import learner, precision
+from aiperf_orch.trial.training import compilation, learner, precision
 from aiperf_orch.trial.training.model import Model
 from aiperf_orch.trial.training.precision import select_precision
 from aiperf_orch.trial.training.torch_trainer import TorchTrainer
@@ -150,7 +150,7 @@ def test_training_continues_if_compiling_fails(
         def fail(*_arguments: Any) -> Any:
             raise RuntimeError("no compiler\nat all")
 
-        return function if fails_at == "first step" and function is learner._small_function else fail
+        return function if fails_at == "first step" and function is compilation._small_function else fail
 
     monkeypatch.setattr(torch, "compile", compile_badly)
     trainer = TorchTrainer(_spec(compile=True), None, None)

@@ -6,7 +6,6 @@ in `torch_trainer`.
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Callable
 from typing import Any, Final
@@ -20,9 +19,10 @@ from aiperf_orch.network.graph import Shape
 from aiperf_orch.records.trial import TrainingRecord
 from aiperf_orch.trial.data.dataset import SKIPPED
 from aiperf_orch.trial.runtime.process_group import ProcessGroup
+from aiperf_orch.trial.training.compilation import Compilation, compile_function, warn_uncompiled
 from aiperf_orch.trial.training.model import Model
 from aiperf_orch.trial.training.precision import Precision
-from aiperf_orch.trial.training.torch_internals import scaler_numbers, set_scaler_numbers, sgd_step
+from aiperf_orch.trial.training.torch_internals import keep_addresses, scaler_numbers, set_scaler_numbers, sgd_step
 
 _OUT_OF_MEMORY_TEXTS: Final = (
     "not enough memory",
@@ -63,12 +63,12 @@ class Learner:
         self._compiled_loss: Callable[[Tensor, Tensor], Tensor] | None = None
         self._compiled_step_succeeded = False
 
-    def set_up_forward(self, *, compiled: bool) -> None:
+    def set_up_forward(self, compilation: Compilation | None) -> None:
         """Prepare the first training step; with several workers, gradients are averaged over them from now on.
 
         Args:
-            compiled: Whether to compute full batches with torch.compile. It compiles during the first step; if that
-                fails, a warning is printed and training continues without it.
+            compilation: How torch.compile compiles the computation of full batches, in the first step; None: not at
+                all. If that step fails, a warning is printed and training continues without it.
         """
         if self._group.size == 1:
             self._forward = self.model.bound()
@@ -81,11 +81,14 @@ class Learner:
                     broadcast_buffers=False,
                     init_sync=False,
                     gradient_as_bucket_view=True,
-                    static_graph=not compiled,  # not supported by torch.compile, which splits the graph at buckets
+                    static_graph=compilation
+                    is None,  # not supported by torch.compile, which splits the graph at buckets
                 )
-        if compiled:
+        if compilation is not None:
+            if compilation is Compilation.GRAPHS:
+                keep_addresses([*self._parameters, *self.model.buffers()])
             # validation is cheap, and the last step of an epoch has another size: compiling does not pay for these
-            self._compiled_loss = _compile(self._loss, self.device)
+            self._compiled_loss = compile_function(self._loss, self.device, compilation)
 
     def train(self, images: Tensor, labels: Tensor, *, step_images: int, full: bool, learning_rate: float) -> Tensor:
         """Take one step.
@@ -258,30 +261,3 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return any(text in str(error) for text in _OUT_OF_MEMORY_TEXTS)
-
-
-def can_compile(device: torch.device) -> bool:
-    """Return whether torch.compile works on this node, by compiling a small function; warn if it does not."""
-    try:
-        values = torch.ones(8, device=device, requires_grad=True)
-        torch.autograd.backward(_compile(_small_function, device)(values))
-    except Exception as error:  # missing or old compiler, unwritable cache: each raises another type
-        warn_uncompiled(error)
-        return False
-    return True
-
-
-def warn_uncompiled(error: Exception) -> None:
-    """Print a warning that training continues without torch.compile, with the reason."""
-    lines = str(error).strip().splitlines()
-    reason = f"{type(error).__name__}: {lines[0] if lines else ''}"
-    print(f"warning: torch.compile failed, training continues without it ({reason})", file=sys.stderr, flush=True)
-
-
-def _compile(function: Callable[..., Tensor], device: torch.device) -> Callable[..., Tensor]:
-    # on a CPU the wrapper that calls the kernels is C++ too: faster for small networks, see docs/research/training.md
-    return torch.compile(function, dynamic=False, options={"cpp_wrapper": device.type == "cpu"})
-
-
-def _small_function(values: Tensor) -> Tensor:
-    return (values.relu() * 2 + 1).sum()

@@ -170,8 +170,9 @@ def _concatenate(*maps: Tensor) -> Tensor:
 
 
 def _global_average(maps: Tensor) -> Tensor:
-    if maps.device.type == "cpu":  # the gradient of a mean is not channels last, which slows down preceding layers
-        return functional.avg_pool2d(maps, maps.shape[2:])
+    if maps.device.type == "cpu":
+        # the gradient of a mean over rows and columns is not channels last, which slows down preceding layers
+        return maps.permute(0, 2, 3, 1).flatten(1, 2).mean(1)[:, :, None, None]
     return maps.mean(dim=(2, 3), keepdim=True)
 
 

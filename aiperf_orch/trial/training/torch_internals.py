@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, cast
 
 import torch
@@ -32,6 +33,15 @@ def set_scaler_numbers(scaler: torch.amp.GradScaler, numbers: Tensor) -> None:
     """Set the state that `scaler_numbers` returns."""
     changed = {"scale": float(numbers[0]), _GROWTH_TRACKER: int(numbers[1])}
     scaler.load_state_dict(scaler.state_dict() | changed)
+
+
+def keep_addresses(tensors: Iterable[Tensor]) -> None:
+    """Declare that tensors stay where they are: CUDA graphs then use them in place instead of copying them each step.
+
+    They may be changed in place.
+    """
+    for tensor in tensors:
+        torch._dynamo.mark_static_address(tensor)
 
 
 def sgd_step(

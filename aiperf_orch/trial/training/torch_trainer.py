@@ -35,8 +35,9 @@ from aiperf_orch.trial.runtime.process_group import ProcessGroup
 from aiperf_orch.trial.runtime.trainer import PeerStoppedError, TrialFailedError
 from aiperf_orch.trial.training import checkpoint, sharding
 from aiperf_orch.trial.training.checkpoint import Progress
+from aiperf_orch.trial.training.compilation import Compilation, can_compile
 from aiperf_orch.trial.training.devices import device_name, select_device
-from aiperf_orch.trial.training.learner import Learner, can_compile, is_out_of_memory
+from aiperf_orch.trial.training.learner import Learner, is_out_of_memory
 from aiperf_orch.trial.training.model import Model, build
 from aiperf_orch.trial.training.parent_weights import load_inherited_state
 from aiperf_orch.trial.training.precision import Precision, select_precision
@@ -61,6 +62,7 @@ class TorchTrainer:
         parent_weights: Path | None,
         parent_network: Graph | None,
         group: ProcessGroup | None = None,
+        compilation: Compilation = Compilation.FUSED,
     ) -> None:
         """Store the arguments; nothing is loaded yet.
 
@@ -69,12 +71,14 @@ class TorchTrainer:
             parent_weights: Safetensors file of the trained parent; None to start with initial weights.
             parent_network: Network of the parent, to which the edits of the specification apply.
             group: The workers that train the trial together; None for one worker.
+            compilation: How to compile where the specification asks for it; trials use the default.
         """
         self._spec = spec
         self._network = Graph.from_json(spec.network)
         self._parent_weights = parent_weights
         self._parent_network = parent_network
         self._group = group or ProcessGroup()
+        self._compilation = compilation
         self._closing = ExitStack()
 
     def prepare(self) -> TrainingSetup:
@@ -114,8 +118,8 @@ class TorchTrainer:
         self._learner.broadcast_state()
         if group.size > 1:
             self._batch = min(self._gather(self._fitting_batch()))
-        compiled = training.compile and all(self._gather(can_compile(device)))
-        self._learner.set_up_forward(compiled=compiled)
+        compiled = training.compile and all(self._gather(can_compile(device, self._compilation)))
+        self._learner.set_up_forward(self._compilation if compiled else None)
         return TrainingSetup(
             batch=self._batch,
             device=device_name(device),
