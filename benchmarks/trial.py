@@ -146,11 +146,12 @@ def compare(name: str, spec: TrialSpec, rounds: int) -> None:
                 taken[way].append(tuple(images / each for each in seconds))
     for trial in trials.values():
         trial.trainer.close()
+    compiled = all(trial.setup.compiled for trial in trials.values())
     wait = statistics.median(trials["trial"].waits)
     print(
         f"\n{name}: batch {equipment.batch}, {device_name(device)}, {torch.get_num_threads()} threads, {rounds} rounds"
     )
-    print(f"trial in {equipment.precision}, compiled: {equipment.compiled}, data-wait {wait:.1%}")
+    print(f"trial in {equipment.precision}, compiled: {compiled}, data-wait {wait:.1%}")
     print(f"{'':<24}{'images/s':>10}{'OPS':>12}{'ratio':>8}{'per CPU s':>11}")
     plain = taken["plain loop, fp32"]
     for way, rates in taken.items():
