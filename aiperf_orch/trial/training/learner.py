@@ -81,8 +81,7 @@ class Learner:
                     broadcast_buffers=False,
                     init_sync=False,
                     gradient_as_bucket_view=True,
-                    static_graph=compilation
-                    is None,  # not supported by torch.compile, which splits the graph at buckets
+                    static_graph=compilation is None,  # torch.compile, which splits the graph at buckets, forbids it
                 )
         if compilation is not None:
             if compilation is Compilation.GRAPHS:
