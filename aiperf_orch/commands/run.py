@@ -18,6 +18,7 @@ from aiperf_orch.commands.command_output import CommandOutput, ExitStatus
 from aiperf_orch.commands.commitment import announce_commitment
 from aiperf_orch.commands.cost_estimate import confirm_cost
 from aiperf_orch.commands.detach import detach
+from aiperf_orch.commands.escaped_output import show
 from aiperf_orch.commands.foreground_controller import Outcome, restrict_umask, run_controller
 from aiperf_orch.commands.render import check_scripts
 from aiperf_orch.commands.score import summary, write_result_files
