@@ -22,11 +22,15 @@ class MatrixProduct(Record):
 
 
 class DataRate(Record):
-    """Images per second that the loaders of one worker deliver, without simultaneous training."""
+    """Images per second that the loaders of one worker deliver, without simultaneous training.
+
+    `decoder` is the library that decodes JPEGs; empty for a data set without JPEGs.
+    """
 
     name: str
     image_size: int
     images_per_second: float
+    decoder: str = ""
 
 
 class TrainingRate(Record):
@@ -81,6 +85,10 @@ def advice(bench: Bench) -> list[str]:
             "data loading limits the training: give a trial more cores and data.loaders, and stage the data on the "
             "node's own disk (data.stage)"
         )
+        if bench.data and bench.data.decoder == "Pillow":
+            found.append(
+                "JPEGs are decoded by Pillow: install simplejpeg on the nodes (the extra [images]), which is faster"
+            )
     training = bench.training
     if training is None:
         return found
@@ -105,9 +113,9 @@ def table(bench: Bench) -> str:
     lines += [f"matrix product   {each.precision}: {format_number(each.tflops)} TFLOPS" for each in bench.products]
     if bench.data:
         data = bench.data
-        lines.append(
-            f"data loading     {data.name} at {data.image_size} px: {format_number(data.images_per_second)} images/s"
-        )
+        decoder = f", decoded by {data.decoder}" if data.decoder else ""
+        rate = f"{format_number(data.images_per_second)} images/s"
+        lines.append(f"data loading     {data.name} at {data.image_size} px: {rate}{decoder}")
     if bench.training:
         training, own = bench.training, peak(bench, bench.training.precision)
         share = f", {training.ops / own:.0%} of the peak" if own else ""

@@ -29,6 +29,7 @@ from aiperf_orch.records.trial import DataRecord, TrialSpec
 from aiperf_orch.settings.models import SiteSettings, TrainingSettings
 from aiperf_orch.trial.bench_report import Bench, DataRate, MatrixProduct, TrainingRate
 from aiperf_orch.trial.data.dataset import Dataset
+from aiperf_orch.trial.data.jpeg import DECODER
 from aiperf_orch.trial.data.open_dataset import DATASETS
 from aiperf_orch.trial.runtime.process_group import ProcessGroup
 from aiperf_orch.trial.runtime.trainer import TrialFailedError
@@ -184,7 +185,8 @@ def _data_rate(settings: SiteSettings | None, device: torch.device, side: int, b
             data = DataRecord(name="imagenet", path=folder, image_size=side, classes=2)
         with closing(DATASETS[data.name](data, device, ProcessGroup())) as dataset:
             rate = _images_per_second(dataset, batch, seconds, device)
-            return DataRate(name=name, image_size=dataset.input_shape[0], images_per_second=rate)
+            decoder = DECODER if data.name == "imagenet" else ""
+            return DataRate(name=name, image_size=dataset.input_shape[0], images_per_second=rate, decoder=decoder)
 
 
 def _images_per_second(dataset: Dataset, batch: int, seconds: float, device: torch.device) -> float:

@@ -111,7 +111,9 @@ def test_a_measurement_that_takes_too_long_is_named_beside_the_others(tmp_path: 
     assert found["limit"] is None
 
 
-def _bench(images: float, ops: float = 20e12, precision: str = "bf16", side: int = 224) -> Bench:
+def _bench(
+    images: float, ops: float = 20e12, precision: str = "bf16", side: int = 224, decoder: str = "simplejpeg"
+) -> Bench:
     return Bench(
         host="n1",
         device="Big GPU",
@@ -119,7 +121,7 @@ def _bench(images: float, ops: float = 20e12, precision: str = "bf16", side: int
         cores=8,
         torch="2.0",
         products=[MatrixProduct(precision="fp32", tflops=10), MatrixProduct(precision="bf16", tflops=50)],
-        data=DataRate(name="imagenet", image_size=224, images_per_second=images),
+        data=DataRate(name="imagenet", image_size=224, images_per_second=images, decoder=decoder),
         training=TrainingRate(image_size=side, precision=precision, batch=128, images_per_second=1000, ops=ops),
     )
 
@@ -130,6 +132,8 @@ def _bench(images: float, ops: float = 20e12, precision: str = "bf16", side: int
         (_bench(5000), "training", []),
         (_bench(900), "data", ["data.loaders"]),
         (_bench(1050), "data", ["data.loaders"]),
+        (_bench(900, decoder="Pillow"), "data", ["data.loaders", "install simplejpeg"]),
+        (_bench(5000, decoder="Pillow"), "training", []),
         (_bench(5000, precision="fp32", ops=5e12), "training", ["bf16 is 5.0 times as fast"]),
         (_bench(5000, ops=5e12), "training", ["10% of the peak in bf16: try larger batches"]),
         (_bench(900, side=64), None, []),
@@ -146,7 +150,7 @@ def test_a_node_as_a_table() -> None:
         "n1: Big GPU, 8 cores, torch 2.0\n"
         "matrix product   fp32: 10 TFLOPS\n"
         "matrix product   bf16: 50 TFLOPS\n"
-        "data loading     imagenet at 224 px: 900 images/s\n"
+        "data loading     imagenet at 224 px: 900 images/s, decoded by simplejpeg\n"
         "training         ResNet-50 at 224 px, bf16, batch 128: 1,000 images/s, 20 Tera-OPS, 40% of the peak\n"
         "limit            data loading\n"
         "  -> data loading limits the training: give a trial more cores and data.loaders, and stage the data on the "

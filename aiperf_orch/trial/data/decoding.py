@@ -22,6 +22,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from aiperf_orch.trial.data import jpeg
 from aiperf_orch.trial.data.dataset import SKIPPED, Indices
 from aiperf_orch.trial.data.read_failures import is_node_failure
 from aiperf_orch.util.text import one_line
@@ -30,8 +31,6 @@ _SCALE: Final = (0.08, 1.0)  # area of a training crop relative to the image
 _RATIO: Final = (3 / 4, 4 / 3)  # aspect ratio (width / height) of a training crop
 _CROP_TRIALS: Final = 10
 _RESIZE_RATIO: Final = 256 / 224  # short side of a resized validation image relative to the side of its centre crop
-Box = tuple[float, float, float, float]
-"""Left, upper, right, lower, in pixels."""
 
 
 class DecodeRequest(NamedTuple):
@@ -130,16 +129,15 @@ def read_image(path: bytes, size: int, generator: np.random.Generator | None) ->
         Exception: Of any type, if the image cannot be read or decoded.
     """
     with open(path, "rb") as file:  # noqa: PTH123
-        data = io.BytesIO(file.read())
-    with Image.open(data) as image:
-        box = centre_crop(image.size, size) if generator is None else random_crop(image.size, generator)
-        if generator is not None and image.format == "JPEG":
-            box = _draft(image, box, size)
-        crop = image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR, box=box)
-        return np.asarray(crop)
+        data = file.read()
+    if generator is not None:
+        return jpeg.resized_crop(data, lambda shape: random_crop(shape, generator), size)
+    with Image.open(io.BytesIO(data)) as image:
+        box = centre_crop(image.size, size)
+        return np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR, box=box))
 
 
-def random_crop(shape: tuple[int, int], generator: np.random.Generator) -> Box:
+def random_crop(shape: tuple[int, int], generator: np.random.Generator) -> jpeg.Box:
     """Draw a training crop of an image of (width, height), as Szegedy et al. (2014)."""
     width, height = shape
     for _ in range(_CROP_TRIALS):
@@ -155,7 +153,7 @@ def random_crop(shape: tuple[int, int], generator: np.random.Generator) -> Box:
     return left, upper, left + across, upper + down
 
 
-def centre_crop(shape: tuple[int, int], size: int) -> Box:
+def centre_crop(shape: tuple[int, int], size: int) -> tuple[float, float, float, float]:
     """Box in an image of (width, height) that is the centre of side `size` after resizing its short side to 256/224."""
     width, height = shape
     short = round(size * _RESIZE_RATIO)
@@ -163,11 +161,3 @@ def centre_crop(shape: tuple[int, int], size: int) -> Box:
     left, upper = round((wide - size) / 2), round((high - size) / 2)
     across, down = width / wide, height / high
     return left * across, upper * down, (left + size) * across, (upper + size) * down
-
-
-def _draft(image: Image.Image, box: Box, size: int) -> Box:
-    """Let the JPEG decoder skip detail below the resized resolution; returns the box in the drafted image."""
-    (width, height), (left, upper, right, lower) = image.size, box
-    image.draft("RGB", (math.ceil(width * size / (right - left)), math.ceil(height * size / (lower - upper))))
-    across, down = image.size[0] / width, image.size[1] / height
-    return left * across, upper * down, min(right * across, image.size[0]), min(lower * down, image.size[1])

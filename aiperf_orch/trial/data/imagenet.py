@@ -19,6 +19,7 @@ from aiperf_orch.records.trial import DataRecord
 from aiperf_orch.trial.data import loader_processes, staging
 from aiperf_orch.trial.data.dataset import Batch, Indices
 from aiperf_orch.trial.data.decoding import DecodedImages, Decoder, DecodeRequest
+from aiperf_orch.trial.data.jpeg import DECODER
 from aiperf_orch.trial.data.listing import SPLITS, data_root
 from aiperf_orch.trial.data.loader_processes import PIECE, SHARED_MEMORY
 from aiperf_orch.trial.data.tree_validation import (
@@ -54,6 +55,8 @@ class ImageTree:
         self._listing, self._device, self._max_broken = listing, device, settings.max_broken
         self._labels = {split: listing.labels(split) for split in SPLITS}
         self._root = root
+        if group.is_rank_0:
+            print(f"JPEGs are decoded by {DECODER}", file=sys.stderr, flush=True)
         self._requests = _Requests()
         loaders = settings.loaders
         if loaders is None:
