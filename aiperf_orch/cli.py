@@ -4,7 +4,7 @@ Data goes to standard output, messages to standard error. Exit status: 0 done, 1
 3 scheduler not reachable, 4 not finished yet, 130 interrupted. Each command imports its own module, since some are
 costly to import. The commands of a committee stand in `cli_committee`, those before a campaign in `cli_planning`, those
 that show one in `cli_watch`, those that change one while it runs in `cli_live`, `bench-node` in `cli_node`,
-`meter` in `cli_meter`.
+`data` in `cli_data`, `meter` in `cli_meter`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import click
 
 import aiperf_orch
 from aiperf_orch import cli_committee, cli_live, cli_planning, cli_watch
+from aiperf_orch.cli_data import data
 from aiperf_orch.cli_meter import meter
 from aiperf_orch.cli_node import bench_node
 from aiperf_orch.commands import options
@@ -366,6 +367,7 @@ def trial(spec: Path, weights: Path | None, data: Path | None) -> None:
 
 
 main.add_command(bench_node)
+main.add_command(data)
 main.add_command(meter)
 
 

@@ -8,6 +8,9 @@ those of ImageNet. Each library decodes the same images to the same random crops
 - PyTurboJPEG, torchvision, nvImageCodec (which decodes the region of the crop only) and SPDL are measured where they
   are installed: PyTurboJPEG, torchvision, nvidia-nvimgcodec-cu12, spdl-io
 
+Then an epoch of training and validation reads a tree, and the same images packed: files that are opened, bytes that are
+read. Both include listing and first images; there are no loaders, so that one process reads everything.
+
     python benchmarks/loading.py [--rounds 9] [--images 24] [--processes 2]
 
 Times are of the processor, medians of the rounds; `x` is the median of the ratios to `Pillow alone` in the same round.
@@ -23,19 +26,27 @@ import io
 import os
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
+from aiperf_orch.records.trial import DataRecord
+from aiperf_orch.trial.count_opened_files import OpenedFiles
 from aiperf_orch.trial.data import jpeg
 from aiperf_orch.trial.data.decoding import random_crop
+from aiperf_orch.trial.data.imagenet import ImageTree
+from aiperf_orch.trial.data.packing import pack
+from aiperf_orch.trial.runtime.process_group import ProcessGroup
 
 SIDE = 224
+CPU = torch.device("cpu")
 SHAPES = ((500, 375), (1500, 1000))
 Decode = Callable[[bytes, jpeg.Box], object]
 
@@ -243,6 +254,47 @@ def compare_processes(samples: list[tuple[bytes, jpeg.Box]], workers: int, round
         pool.shutdown()
 
 
+def write_tree(root: Path, classes: int, images: int) -> None:
+    """A tree of `images` to train and a tenth of them to validate, in each class."""
+    photographs = [photograph(SHAPES[0], seed) for seed in range(8)]
+    for split, count in (("train", images), ("val", max(1, images // 10))):
+        for name in range(classes):
+            folder = root / split / f"class{name:03d}"
+            folder.mkdir(parents=True)
+            for number in range(count):
+                (folder / f"{number:04d}.JPEG").write_bytes(photographs[number % len(photographs)])
+
+
+def bytes_read() -> int:
+    """Bytes that this process has read by system calls."""
+    lines = Path("/proc/self/io").read_text(encoding="ascii").splitlines()
+    return int(next(line for line in lines if line.startswith("rchar")).split()[1])
+
+
+def compare_reading(classes: int, images: int) -> None:
+    """Files that an epoch of a trial opens and bytes that it reads, of a tree and of the same tree packed."""
+    opened = OpenedFiles()
+    with tempfile.TemporaryDirectory() as folder:
+        tree, packed = Path(folder) / "tree", Path(folder) / "packed"
+        write_tree(tree, classes, images)
+        pack(tree, packed, shard_bytes=16 << 20)
+        size = sum(file.stat().st_size for file in tree.rglob("*.JPEG"))
+        print(f"\none epoch of {classes * images:,} training images, tree of {size:,} bytes in {classes} classes")
+        print(f"{'data.path':<40}{'files opened':>14}{'bytes read':>16}{'seconds':>9}")
+        for name, path in (("tree", tree), ("packed", packed)):
+            begun, before, read = time.perf_counter(), opened.count, bytes_read()
+            data = DataRecord(name="imagenet", path=str(path), image_size=SIDE, classes=classes, loaders=0)
+            with (
+                contextlib.redirect_stderr(io.StringIO()),
+                contextlib.closing(ImageTree(data, CPU, ProcessGroup())) as dataset,
+            ):
+                for batch in dataset.training([np.random.default_rng(0).permutation(dataset.train_images)], 0):
+                    assert not batch.skipped
+                list(dataset.validation([np.arange(dataset.val_images)]))
+            seconds = time.perf_counter() - begun
+            print(f"{name:<40}{opened.count - before:>14,}{bytes_read() - read:>16,}{seconds:>9.2f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9)
@@ -257,6 +309,7 @@ def main() -> None:
         compare_decoders(shape, samples, options.rounds)
         if shape == SHAPES[0]:
             small = samples
+    compare_reading(classes=10, images=100)
     compare_processes(small, options.processes, max(3, options.rounds // 3))
     print(f"load {os.getloadavg()[0]:.1f}")
 

@@ -22,7 +22,7 @@ from aiperf_orch.records.journal import Finished
 Run = Callable[..., subprocess.CompletedProcess[str]]
 _FAILED, _WRONG_USE, _NOT_FINISHED = 1, 2, 4
 _COMMANDS = {
-    "Set up a site": ["init", "explain", "check", "bench-node", "render", "plan", "completion"],
+    "Set up a site": ["init", "explain", "check", "bench-node", "data", "render", "plan", "completion"],
     "Run a campaign": ["run", "tick", "stop", "set", "drain", "agent", "trial"],
     "Watch a campaign": ["status", "log"],
     "Results": ["score", "report", "meter", "package", "mail", "scaling", "compare", "export-network", "ops"],

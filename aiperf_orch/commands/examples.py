@@ -52,6 +52,10 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     "render": ("aiperf-orch render site.yaml",),
     "ops": ("aiperf-orch ops resnet50 --by-layer",),
     "trial": ("aiperf-orch trial campaigns/first/trials/00017.json",),
+    "data": (
+        "aiperf-orch data pack /shared/imagenet /shared/imagenet-packed",
+        "aiperf-orch data verify /shared/imagenet-packed --against /shared/imagenet",
+    ),
     "bench-node": (
         "aiperf-orch bench-node site.yaml --format json",
         "aiperf-orch bench-node site.yaml --tune --write",

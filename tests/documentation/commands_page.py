@@ -27,6 +27,7 @@ _GUIDES: Final[Mapping[str, str]] = {
     "[questionnaire](../guides/committee.md#questionnaire)",
     "explain": "[The site file](../guides/site-file.md)",
     "completion": "[Shell completion](../guides/running.md#shell-completion)",
+    "data": "[Pack it](../guides/data.md#pack-it)",
     "run": "[Run, stop and resume](../guides/running.md)",
     "tick": "[Run, stop and resume](../guides/running.md)",
     "status": "[Status](../guides/running.md#status)",
@@ -86,9 +87,19 @@ def _section(name: str, command: click.Command, parent: click.Context) -> list[s
         f"**{text.partition(':')[0]}**: {text.partition(':')[2].strip()}" if ":" in text else text for text in exits
     ]
     parts += [_options(own, context)] if own else []
+    if isinstance(command, click.Group):
+        for each in command.commands.values():
+            parts += _subcommand(name, each, context)
     parts += [f"For example:\n\n{block(*EXAMPLES[name])}"] if name in EXAMPLES else []
     parts += [f"Guide: {_GUIDES[name]}"] if name in _GUIDES else []
     return parts
+
+
+def _subcommand(group: str, command: click.Command, parent: click.Context) -> list[str]:
+    context = click.Context(command, info_name=command.name, parent=parent)
+    usage = " ".join(["aiperf-orch", group, str(command.name), *command.collect_usage_pieces(context)])
+    own = [option for option in command.params if isinstance(option, click.Option)]
+    return [block(usage), words(command.help or ""), *([_options(own, context)] if own else [])]
 
 
 def _options(options: list[click.Parameter] | list[click.Option], context: click.Context) -> str:

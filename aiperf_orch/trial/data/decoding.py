@@ -18,14 +18,14 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from aiperf_orch.trial.data import jpeg
 from aiperf_orch.trial.data.dataset import SKIPPED, Indices
-from aiperf_orch.trial.data.read_failures import is_node_failure
-from aiperf_orch.util.text import one_line
+from aiperf_orch.trial.data.image_files import ImageFiles, Place
+from aiperf_orch.trial.data.read_failures import describe, is_node_failure
 
 _SCALE: Final = (0.08, 1.0)  # area of a training crop relative to the image
 _RATIO: Final = (3 / 4, 4 / 3)  # aspect ratio (width / height) of a training crop
@@ -34,18 +34,20 @@ _RESIZE_RATIO: Final = 256 / 224  # short side of a resized validation image rel
 
 
 class DecodeRequest(NamedTuple):
-    """Images to decode: paths, labels and indices; `seed` is None for validation (no augmentation)."""
+    """Images to decode: paths in the tree, places, labels, indices; `seed` is None for validation (no augmentation)."""
 
     paths: list[bytes]
+    places: list[Place]
     labels: Indices
     indices: Indices
     seed: int | None
 
 
 class BrokenImage(NamedTuple):
-    """An image that could not be read: path, reason, and whether this node (not the image) is at fault."""
+    """An image that could not be read: path, place, reason, and whether this node (not the image) is at fault."""
 
     path: bytes
+    place: Place
     reason: str
     node_failed: bool
 
@@ -63,10 +65,10 @@ class DecodedImages(NamedTuple):
 
 
 class Decoder(Dataset[DecodedImages]):
-    """Decoder of requests: paths are relative to `root`, images are resized to a side of `size` pixels."""
+    """Decoder of requests: places are relative to `root`, images are resized to a side of `size` pixels."""
 
     def __init__(self, root: bytes, size: int) -> None:
-        self._root, self._size = root, size
+        self._files, self._size = ImageFiles(root), size
 
     def __getitem__(self, request: DecodeRequest) -> DecodedImages:
         """Decode the images of a request."""
@@ -78,26 +80,23 @@ class Decoder(Dataset[DecodedImages]):
         broken: list[BrokenImage] = []
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about unusual metadata
-            for position, (path, index) in enumerate(zip(request.paths, request.indices.tolist(), strict=True)):
+            for position, (place, index) in enumerate(zip(request.places, request.indices.tolist(), strict=True)):
                 generator = (
                     None if request.seed is None else np.random.Generator(np.random.PCG64((request.seed, index)))
                 )
                 try:
-                    pixels[position] = read_image(os.path.join(self._root, path), self._size, generator)  # noqa: PTH118
+                    pixels[position] = read_image(self._files, place, self._size, generator)
                 except Exception as error:  # decoders raise many types of exceptions for a broken image
                     labels[position] = SKIPPED
-                    broken.append(BrokenImage(path, describe(error), is_node_failure(error)))
+                    path = request.paths[position]
+                    broken.append(BrokenImage(path, place, describe(error), is_node_failure(error)))
                 if generator is not None:
                     mirrored[position] = bool(generator.random() < 0.5)
         return DecodedImages(images, mirrored, labels, broken)
 
-
-def describe(error: Exception) -> str:
-    """Describe an error in reading an image in one line, without the path of the image."""
-    text = "it is empty, or not an image" if isinstance(error, UnidentifiedImageError) else str(error)
-    if isinstance(error, OSError) and error.strerror:
-        text = error.strerror
-    return f"{type(error).__name__}: {one_line(text)}"
+    def close(self) -> None:
+        """Close the files that this process has open."""
+        self._files.close()
 
 
 def identity(decoded: Any) -> Any:
@@ -117,19 +116,19 @@ def _exit_after(parent: BaseProcess) -> None:
     os._exit(1)  # in a thread, `sys.exit` would end only the thread
 
 
-def read_image(path: bytes, size: int, generator: np.random.Generator | None) -> NDArray[np.uint8]:
+def read_image(files: ImageFiles, place: Place, size: int, generator: np.random.Generator | None) -> NDArray[np.uint8]:
     """Read an image as (size, size, 3).
 
     Args:
-        path: The file.
+        files: The files of the images.
+        place: The place of the image.
         size: The side in pixels.
         generator: Source of a random crop; None for the centre crop of the resized image.
 
     Raises:
         Exception: Of any type, if the image cannot be read or decoded.
     """
-    with open(path, "rb") as file:  # noqa: PTH123
-        data = file.read()
+    data = files.read(place)
     if generator is not None:
         return jpeg.resized_crop(data, lambda shape: random_crop(shape, generator), size)
     with Image.open(io.BytesIO(data)) as image:

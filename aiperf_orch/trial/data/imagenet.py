@@ -1,4 +1,4 @@
-"""Dataset of images in a tree of folders, such as ImageNet: decoded by loader processes, augmented on the device."""
+"""Dataset of images in a tree of folders, such as ImageNet, or packed: decoded by loaders, augmented on the device."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ from aiperf_orch.records.trial import DataRecord
 from aiperf_orch.trial.data import loader_processes, staging
 from aiperf_orch.trial.data.dataset import Batch, Indices
 from aiperf_orch.trial.data.decoding import DecodedImages, Decoder, DecodeRequest
+from aiperf_orch.trial.data.image_files import Place
 from aiperf_orch.trial.data.jpeg import DECODER
 from aiperf_orch.trial.data.listing import SPLITS, data_root
 from aiperf_orch.trial.data.loader_processes import PIECE, SHARED_MEMORY
+from aiperf_orch.trial.data.packed import is_packed, open_packed
 from aiperf_orch.trial.data.tree_validation import (
     broadcast_listing,
     broken_image_error,
@@ -36,7 +38,7 @@ _DEVIATION: Final = (0.229, 0.224, 0.225)
 
 
 class ImageTree:
-    """A `Dataset` of train/CLASS/IMAGE and val/CLASS/IMAGE."""
+    """A `Dataset` of train/CLASS/IMAGE and val/CLASS/IMAGE, in a tree or packed."""
 
     def __init__(self, settings: DataRecord, device: torch.device, group: ProcessGroup) -> None:
         """Read the listing, validate the first images, and start the loaders.
@@ -47,7 +49,10 @@ class ImageTree:
         root = data_root(settings)
         listing = broadcast_listing(lambda: validated_listing(root, settings), device, group)
         self._tree = root
-        if settings.stage:
+        self._packed = open_packed(root, listing) if is_packed(root) else None
+        if settings.stage and self._packed:
+            print("warning: packed data is not copied to the nodes: reading in place", file=sys.stderr, flush=True)
+        elif settings.stage:
             root = staging.stage_tree(root, listing, Path(settings.stage), settings.max_broken)
         self.input_shape, self.classes = settings.input_shape, len(listing.classes)
         self.train_images, self.val_images = listing.images("train"), listing.images("val")
@@ -62,8 +67,8 @@ class ImageTree:
         if loaders is None:
             loaders = max(1, len(os.sched_getaffinity(0)) // group.local_size)
         loaders = loader_processes.limit_by_shared_memory(loaders, settings.image_size, group)
-        decoder = Decoder(os.fsencode(root), settings.image_size)
-        self._loader = loader_processes.make_loader(decoder, self._requests, loaders, device)
+        self._decoder = Decoder(os.fsencode(root), settings.image_size)
+        self._loader = loader_processes.make_loader(self._decoder, self._requests, loaders, device)
         atexit.register(self.close)  # otherwise the interpreter would wait for the loaders at exit
         self._mean, self._scale = (
             torch.tensor(values, device=device).view(1, 3, 1, 1)
@@ -82,16 +87,19 @@ class ImageTree:
         """End the loaders; the dataset cannot be used afterwards."""
         atexit.unregister(self.close)
         loader_processes.shut_down(self._loader)
+        self._decoder.close()
 
     def _batches(self, split: str, batches: Sequence[Indices], seed: int | None) -> Iterator[Batch]:
         pieces = [np.array_split(indices, math.ceil(len(indices) / PIECE)) for indices in batches]
-        self._requests.next_pass = (
-            DecodeRequest(self._listing.paths(split, indices), self._labels[split][indices], indices, seed)
-            for indices in chain.from_iterable(pieces)
-        )
+        self._requests.next_pass = (self._request(split, indices, seed) for indices in chain.from_iterable(pieces))
         decoded = self._limit_broken(self._decoded(), 0 if seed is None else self._max_broken)
         batched = (list(islice(decoded, len(parts))) for parts in pieces)
         return self._copied_ahead(batched) if self._device.type == "cuda" else map(self._to_batch, batched)
+
+    def _request(self, split: str, indices: Indices, seed: int | None) -> DecodeRequest:
+        paths = self._listing.paths(split, indices)
+        places = self._packed.places(split, indices) if self._packed else [Place(path) for path in paths]
+        return DecodeRequest(paths, places, self._labels[split][indices], indices, seed)
 
     def _decoded(self) -> Iterator[DecodedImages]:
         """Results of the loaders for the requests."""
@@ -108,20 +116,20 @@ class ImageTree:
         """Yield pieces; raise TrialFailedError if more than `limit` of their images are broken."""
         skipped = 0
         for piece in pieces:
-            for path, reason, node_failed in piece.broken:
+            for path, place, reason, node_failed in piece.broken:
                 skipped += 1
                 if skipped > limit:
                     if self._root != self._tree:
-                        self._check_original(path, reason)
+                        self._check_original(path, place, reason)
                     exceeded = f": data.max_broken allows {limit} in an epoch, and this is one more" if limit else ""
                     raise broken_image_error(self._tree, path, f"{reason}{exceeded}", node_failed=node_failed)
                 print(f"skipped {os.fsdecode(path)}, which cannot be read: {reason}", file=sys.stderr, flush=True)
             yield piece
 
-    def _check_original(self, path: bytes, reason: str) -> None:
+    def _check_original(self, path: bytes, place: Place, reason: str) -> None:
         """Raise NODE_FAILURE if an image is broken in this node's copy, but not in the original tree."""
         try:
-            validate_image(self._tree, path, self.input_shape[0])
+            validate_image(self._tree, path, place, self.input_shape[0])
         except TrialFailedError:
             return
         message = f"{self._root / os.fsdecode(path)}: cannot be read ({reason}), but the original in {self._tree} can"

@@ -35,6 +35,7 @@ SPLITS: Final = ("train", "val")
 _THREADS: Final = 32  # a parallel file system answers many requests at once
 _IMAGES: Final = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 _FORMAT: Final = 1
+_MAX_TEXT: Final = 1 << 32  # bytes of a listing: some 80 million images
 _RANKED_SIDE: Final = 224  # pixels, side of the images of ImageNet-1k in a rankable result
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -114,7 +115,7 @@ class Listing:
         head, _, body = data.partition(b"\n")
         try:
             header: dict[str, Any] = json.loads(head)
-            listing = cls(zlib.decompress(body), header["classes"], header["counts"], header["key"])
+            listing = cls(_decompressed(body), header["classes"], header["counts"], header["key"])
             stated = header["format"], header["sha256"]
             numbers = [len(listing.counts[split]) for split in SPLITS], sum(map(listing.images, SPLITS))
         except (LookupError, TypeError, RecursionError, zlib.error) as error:
@@ -135,12 +136,20 @@ class Listing:
             )
 
 
-def list_tree(root: Path, outputs: int, index: Path | None = None) -> Listing:
+def _decompressed(body: bytes) -> bytes:
+    decompressor = zlib.decompressobj()
+    text = decompressor.decompress(body, _MAX_TEXT)
+    if not decompressor.eof:
+        raise ValueError(f"damaged, or of more than {_MAX_TEXT:,} bytes")
+    return text
+
+
+def list_tree(root: Path, outputs: int | None, index: Path | None = None) -> Listing:
     """List a tree, or read its listing from the index if no class folder has changed since.
 
     Args:
         root: The folder that contains train and val.
-        outputs: The number of classes of the network.
+        outputs: The number of classes of the network; None for any number.
         index: The index file; None for no index.
 
     Raises:
@@ -158,7 +167,7 @@ def list_tree(root: Path, outputs: int, index: Path | None = None) -> Listing:
     return replace(_list_classes(root, folders), key=key, is_new=True)
 
 
-def class_folders(root: Path, outputs: int) -> list[str]:
+def class_folders(root: Path, outputs: int | None) -> list[str]:
     """Return the sorted names of the class folders, which are the same in train and val.
 
     Raises:
@@ -183,7 +192,7 @@ def class_folders(root: Path, outputs: int) -> list[str]:
         name = min(set(train) ^ set(val))
         where, missing = ("train", "val") if name in train else ("val", "train")
         raise bad_data(f"{root}: the class folder {name!r} is in {where} but not in {missing}: add or remove it")
-    if len(train) != outputs:
+    if outputs is not None and len(train) != outputs:
         raise bad_data(
             f"{root}: has {len(train)} class folders, but the network has {outputs} outputs: start a new campaign "
             f"with data.classes: {len(train)}, or correct the tree"

@@ -9,6 +9,10 @@ from __future__ import annotations
 import errno
 from typing import Final
 
+from PIL import UnidentifiedImageError
+
+from aiperf_orch.util.text import one_line
+
 _DATA_ERRNOS: Final = (
     errno.ENOENT,
     errno.ENOTDIR,
@@ -33,3 +37,11 @@ ADVICE: Final = {
 def is_node_failure(error: BaseException) -> bool:
     """Return whether an error is a fault of this node or its file systems, independent of the content of a file."""
     return isinstance(error, OSError) and error.errno is not None and error.errno not in _DATA_ERRNOS
+
+
+def describe(error: Exception) -> str:
+    """Describe an error in reading an image in one line, without the path of the image."""
+    text = "it is empty, or not an image" if isinstance(error, UnidentifiedImageError) else str(error)
+    if isinstance(error, OSError) and error.strerror:
+        text = error.strerror
+    return f"{type(error).__name__}: {one_line(text)}"

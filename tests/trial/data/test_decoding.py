@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import UnidentifiedImageError
 
-from aiperf_orch.trial.data.decoding import centre_crop, describe, random_crop
+from aiperf_orch.trial.data.decoding import centre_crop, random_crop
+from aiperf_orch.trial.data.read_failures import describe
 
 
 def test_training_crops_have_the_specified_areas_and_ratios() -> None:
