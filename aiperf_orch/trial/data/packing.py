@@ -117,10 +117,11 @@ def pack(source: Path, target: Path, shard_bytes: int = SHARD_BYTES) -> list[Ima
         ends = _shard_ends(sizes, shard_bytes)
         _check_room(part, sum(sizes))
         records, broken, fatal = [], [], []
-        files = iter(tracked(list(listing.files()), "packing images"))
+        files = list(listing.files())
+        counted = tracked(files, "packing images")
         for number, (first, end) in enumerate(zip([0, *ends], ends, strict=False)):
-            chosen = list(islice(files, end - first))
-            record, faults = _packed_shard(source, part / shard_name(number), chosen)
+            chosen = files[first:end]
+            record, faults = _packed_shard(source, part / shard_name(number), chosen, counted)
             fatal += faults
             if record is not None:
                 records.append(record)
@@ -169,13 +170,20 @@ def _check_room(part: Path, needed: int) -> None:
         raise UsageError(f"{part}: {format_bytes(needed - written)} are needed, and {format_bytes(free)} are free")
 
 
-def _packed_shard(source: Path, path: Path, files: list[_File]) -> tuple[_ShardRecord | None, list[ImageFault]]:
-    """Pack a shard, unless it was packed before; returns its record, or the faults that prevent it."""
+def _packed_shard(
+    source: Path, path: Path, files: list[_File], counted: Iterator[_File]
+) -> tuple[_ShardRecord | None, list[ImageFault]]:
+    """Pack a shard, unless it was packed before; returns its record, or the faults that prevent it.
+
+    `counted` gives the same images, and counts those that are done.
+    """
     kept = path.with_name(path.name + _RECORD_SUFFIX)
     record = _kept_record(kept, path, files)
     if record is not None:
+        for _ in islice(counted, len(files)):
+            pass
         return record, []
-    record, faults = _write_shard(source, path, files)
+    record, faults = _write_shard(source, path, files, counted)
     if record is None:
         path.unlink()
     else:
@@ -198,13 +206,15 @@ def _digest_of_lines(files: list[_File]) -> str:
     return hashlib.sha256(b"".join(b"%s %d\n" % file for file in files)).hexdigest()
 
 
-def _write_shard(source: Path, path: Path, files: list[_File]) -> tuple[_ShardRecord | None, list[ImageFault]]:
+def _write_shard(
+    source: Path, path: Path, files: list[_File], counted: Iterator[_File]
+) -> tuple[_ShardRecord | None, list[ImageFault]]:
     digest, crcs = hashlib.sha256(), []
     broken: list[tuple[int, str]] = []
     faults: list[ImageFault] = []
     with path.open("wb") as shard:
-        for number, image in enumerate(_read_all(source, files)):
-            name = files[number][0]
+        images = zip(islice(counted, len(files)), _read_all(source, files), strict=True)
+        for number, ((name, _), image) in enumerate(images):
             if image.unreadable or (image.undecodable and not name.startswith(b"train/")):
                 faults.append(ImageFault(name, image.unreadable or image.undecodable))
             elif image.undecodable:

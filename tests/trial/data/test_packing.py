@@ -135,9 +135,9 @@ def test_packing_goes_on_where_it_was_killed(tree: Path, tmp_path: Path, monkeyp
     script = (
         "import os, sys; from pathlib import Path; from aiperf_orch.trial.data import packing\n"
         "write = packing._write_shard\n"
-        "def slow(source, path, files):\n"
+        "def slow(source, path, files, counted):\n"
         "    if path.name == 'shard-00003': path.write_bytes(b'half'); print('here', flush=True); sys.stdin.read()\n"
-        "    return write(source, path, files)\n"
+        "    return write(source, path, files, counted)\n"
         "packing._write_shard = slow\n"
         f"packing.pack(Path(sys.argv[1]), Path(sys.argv[2]), {SHARD})\n"
     )
@@ -151,9 +151,9 @@ def test_packing_goes_on_where_it_was_killed(tree: Path, tmp_path: Path, monkeyp
     assert not (tmp_path / "packed").exists()
     write, written = packing._write_shard, []
 
-    def count(source: Path, path: Path, files: Any) -> Any:
+    def count(source: Path, path: Path, *rest: Any) -> Any:
         written.append(path.name)
-        return write(source, path, files)
+        return write(source, path, *rest)
 
     monkeypatch.setattr(packing, "_write_shard", count)
     assert pack(tree, tmp_path / "packed", SHARD) == []
