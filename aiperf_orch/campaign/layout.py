@@ -142,6 +142,16 @@ class Layout:
         """The listing of ImageNet, which the first trial makes."""
         return self.path / "data.index"
 
+    @property
+    def read_slots_folder(self) -> Path:
+        """Folder of the nodes that copy packed data at present; it does not exist where none does."""
+        return self.path / "read-slots"
+
+    @staticmethod
+    def read_slot(folder: Path, slot: int, lease: int) -> Path:
+        """A lease of a slot for copying packed data; the one with the highest number counts."""
+        return folder / f"{slot:05d}.{lease}"
+
     @cached_property
     def specs_folder(self) -> Path:
         """Folder of all trial specifications."""

@@ -17,6 +17,7 @@ from aiperf_orch.campaign.file_errors import translate_os_errors
 from aiperf_orch.doctor.site_nodes import SiteNode, job_groups, scheduler_on
 from aiperf_orch.records.base import first_error
 from aiperf_orch.records.probe import ANSWER, DATA, GREETING, SEEN, SETTINGS, NodeCheck, node_check_name
+from aiperf_orch.records.trial import DataRecord
 from aiperf_orch.schedulers.base import JobRequest, JobState, JobStatus, Scheduler
 from aiperf_orch.settings.models import SiteSettings
 from aiperf_orch.settings.schedulers import ClusterSettings
@@ -228,7 +229,7 @@ def check_nodes(
         for each in (folder / "files", *(job.folder for job in jobs)):
             each.mkdir(mode=0o700)
     for name, content in (
-        (SETTINGS, settings.model_dump_json()), (DATA, settings.data.model_dump_json()), (GREETING, greeting)
+        (SETTINGS, settings.model_dump_json()), (DATA, DataRecord.model_validate(settings.data).model_dump_json()), (GREETING, greeting)
     ):  # fmt: skip
         replace_file(folder / "files" / name, content.encode())
     scheduler = scheduler_on(settings.scheduler, [node.name for node in nodes[:1]])  # for queries and cancellations

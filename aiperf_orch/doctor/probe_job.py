@@ -23,6 +23,7 @@ from pydantic import ValidationError
 from aiperf_orch.campaign.durable_files import replace_file
 from aiperf_orch.campaign.file_errors import translate_os_errors
 from aiperf_orch.records.probe import ANSWER, DATA, GREETING, SEEN, NodeReport, report_name
+from aiperf_orch.records.trial import DataRecord
 from aiperf_orch.schedulers.base import JobEnd, JobRequest, JobState, JobStatus, Scheduler
 from aiperf_orch.schedulers.missing_job_output import missing_output_reason
 from aiperf_orch.settings.models import SiteSettings
@@ -135,7 +136,7 @@ def run(
     with translate_os_errors(folder):
         request.folder.mkdir(mode=0o700)
         files.mkdir(mode=0o700)
-    replace_file(files / DATA, settings.data.model_dump_json().encode())
+    replace_file(files / DATA, DataRecord.model_validate(settings.data).model_dump_json().encode())
     replace_file(files / GREETING, greeting.encode())
     outcome = ProbeOutcome("", greeting, nodes)
     try:

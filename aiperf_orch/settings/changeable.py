@@ -25,6 +25,7 @@ CHANGEABLE: Final[dict[str, Effect]] = {
     "campaign.duration": Effect.CONTROLLER,
     "campaign.max_trials": Effect.CONTROLLER,
     "data.stage": Effect.STARTS,
+    "data.stage_readers": Effect.STARTS,
     "data.loaders": Effect.TRIALS,
     "scheduler.partition": Effect.JOBS,
     "scheduler.queue": Effect.JOBS,

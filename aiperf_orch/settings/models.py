@@ -142,6 +142,9 @@ class DataSettings(Section):
     stage: AbsolutePath | None = Field(
         None, description="folder on each node's own disk for a copy of the data", json_schema_extra=PRIVATE
     )
+    stage_readers: Advanced[Annotated[int, Field(ge=1, le=10_000)]] = Field(
+        16, description="maximum number of nodes that copy packed data to their own disks at the same time"
+    )
     max_broken: Advanced[Annotated[int, Field(ge=0)]] = Field(
         10, description="maximum number of unreadable training images of an epoch, over all workers, that are skipped"
     )

@@ -39,7 +39,7 @@ _ARGUMENTS: Final[Mapping[str, Any]] = {
     "name": "REQUEST",
 }
 """Trial, attempt, agent and so on of the files that the page shows."""
-_EXCEPT: Final = ("of_spec", "script_in")
+_EXCEPT: Final = ("of_spec", "script_in", "read_slot")
 
 
 def columns_page() -> str:

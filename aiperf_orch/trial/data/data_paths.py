@@ -12,11 +12,14 @@ from aiperf_orch.records.trial import DataRecord, TrialSpec
 class LocatedDataSettings(DataRecord):
     """Settings of a dataset with its paths: `index` is the file that keeps its listing.
 
-    `writes_index` says whether this trial may write that file.
+    `writes_index` says whether this trial may write that file. At most `stage_readers` nodes copy packed data at the
+    same time, by leases in the folder `read_slots`; None for no limit.
     """
 
     index: Path | None = None
     writes_index: bool = False
+    stage_readers: int = 1
+    read_slots: Path | None = None
 
 
 def with_data_paths(spec: TrialSpec, path: Path, *, manual: bool, data: Path | None = None) -> TrialSpec:
@@ -43,6 +46,8 @@ def with_data_paths(spec: TrialSpec, path: Path, *, manual: bool, data: Path | N
             "stage": settings.stage,
             "index": layout.data_index,
             "writes_index": not manual,
+            "stage_readers": settings.stage_readers,
+            "read_slots": None if manual else layout.read_slots_folder,
         }
     if data is not None:
         paths |= {"path": str(data.absolute()), "stage": None}

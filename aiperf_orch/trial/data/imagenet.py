@@ -24,6 +24,8 @@ from aiperf_orch.trial.data.jpeg import DECODER
 from aiperf_orch.trial.data.listing import SPLITS, data_root
 from aiperf_orch.trial.data.loader_processes import PIECE, SHARED_MEMORY
 from aiperf_orch.trial.data.packed import is_packed, open_packed
+from aiperf_orch.trial.data.read_slots import read_slots
+from aiperf_orch.trial.data.shard_staging import stage_shards
 from aiperf_orch.trial.data.tree_validation import (
     broadcast_listing,
     broken_image_error,
@@ -51,7 +53,7 @@ class ImageTree:
         self._tree = root
         self._packed = open_packed(root, listing) if is_packed(root) else None
         if settings.stage and self._packed:
-            print("warning: packed data is not copied to the nodes: reading in place", file=sys.stderr, flush=True)
+            root = stage_shards(self._packed, Path(settings.stage), read_slots(settings))
         elif settings.stage:
             root = staging.stage_tree(root, listing, Path(settings.stage), settings.max_broken)
         self.input_shape, self.classes = settings.input_shape, len(listing.classes)

@@ -9,6 +9,7 @@ import fcntl
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import chain, groupby
 from pathlib import Path
@@ -33,28 +34,43 @@ def stage_tree(root: Path, listing: Listing, stage: Path, max_broken: int = 0) -
     Returns:
         The root of the copy; `root`, after a warning, if it cannot be made.
     """
+    name = f"aiperf-data-{os.geteuid()}-{listing.digest[:16]}"
+    return make_once(root, stage / name, lambda copy: _complete_copy(root, listing, copy, max_broken))
+
+
+def make_once(root: Path, copy: Path, make: Callable[[Path], Path]) -> Path:
+    """Make a copy on the node while other processes of the node that want it wait.
+
+    Args:
+        root: What is copied.
+        copy: The copy.
+        make: Completes the copy if it is not complete; returns the root to read from.
+
+    Returns:
+        The root to read from: `root`, after a warning, if the copy cannot be made.
+    """
+    stage = copy.parent
     try:
         stage.mkdir(parents=True, exist_ok=True)
-        name = f"aiperf-data-{os.geteuid()}-{listing.digest[:16]}"
-        with (stage / f".{name}.lock").open("ab") as lock:
+        with (stage / f".{copy.name}.lock").open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            return _complete_copy(root, listing, stage / name, max_broken)
+            return make(copy)
     except OSError as error:
-        _warn(root, f"{os.fsdecode(error.filename or stage)}: {error.strerror or error}")
+        warn_in_place(root, f"{os.fsdecode(error.filename or stage)}: {error.strerror or error}")
         return root
 
 
 def _complete_copy(root: Path, listing: Listing, copy: Path, max_broken: int) -> Path:
     part = copy.with_name(f"{copy.name}.part")
     if copy.exists():
-        if _is_own(copy) and _is_complete(copy, listing):
+        if is_own(copy) and _is_complete(copy, listing):
             return copy
         shutil.rmtree(part, ignore_errors=True)
         copy.rename(part)  # files were deleted from it: the remaining ones are not copied again
     with suppress(FileExistsError):
         part.mkdir(mode=0o700)
-    if not _is_own(part):
-        _warn(root, f"{part}: belongs to another user, or others may write to it")
+    if not is_own(part):
+        warn_in_place(root, f"{part}: belongs to another user, or others may write to it")
         return root
     for split in SPLITS:
         for folder in listing.classes:
@@ -65,7 +81,7 @@ def _complete_copy(root: Path, listing: Listing, copy: Path, max_broken: int) ->
     count, needed = sum(map(len, missing)), sum(size + _FILE_OVERHEAD for files in missing for _, size in files)
     free = shutil.disk_usage(part).free
     if needed > free:
-        _warn(root, f"{part.parent}: {needed:,} bytes are needed, and {free:,} are free")
+        warn_in_place(root, f"{part.parent}: {needed:,} bytes are needed, and {free:,} are free")
         return root
     print(f"copying {count:,} images to {part.parent}, once for this node", file=sys.stderr, flush=True)
     try:
@@ -80,7 +96,7 @@ def _complete_copy(root: Path, listing: Listing, copy: Path, max_broken: int) ->
     return copy
 
 
-def _is_own(folder: Path) -> bool:
+def is_own(folder: Path) -> bool:
     """Whether no other user can have written to the folder."""
     status = folder.lstat()
     return status.st_uid == os.geteuid() and not status.st_mode & 0o022 and folder.is_dir()
@@ -122,5 +138,6 @@ def _copy(source: bytes, target: bytes, files: list[tuple[bytes, int]]) -> list[
     return unreadable
 
 
-def _warn(root: Path, reason: str) -> None:
+def warn_in_place(root: Path, reason: str) -> None:
+    """Say in the log of the trial that the data is not copied, and why."""
     print(f"warning: the data is not copied to this node ({reason}): reading from {root}", file=sys.stderr, flush=True)
