@@ -228,9 +228,8 @@ def check_nodes(
     with translate_os_errors(folder):
         for each in (folder / "files", *(job.folder for job in jobs)):
             each.mkdir(mode=0o700)
-    for name, content in (
-        (SETTINGS, settings.model_dump_json()), (DATA, DataRecord.model_validate(settings.data).model_dump_json()), (GREETING, greeting)
-    ):  # fmt: skip
+    data = DataRecord.model_validate(settings.data).model_dump_json()
+    for name, content in ((SETTINGS, settings.model_dump_json()), (DATA, data), (GREETING, greeting)):
         replace_file(folder / "files" / name, content.encode())
     scheduler = scheduler_on(settings.scheduler, [node.name for node in nodes[:1]])  # for queries and cancellations
     run = _Run(settings, folder, greeting, wait, log, jobs, scheduler, frozenset(jobs[0].hosts))

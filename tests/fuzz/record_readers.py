@@ -158,10 +158,11 @@ def _tree(data: bytes) -> object:
 
 def _image(path: Path) -> object:
     from aiperf_orch.trial.data.decoding import Decoder, DecodeRequest
+    from aiperf_orch.trial.data.image_files import Place
 
     decoder = Decoder(bytes(path.parent), 8)
-    indices = np.arange(1)
-    return [decoder[DecodeRequest([path.name.encode()], indices, indices, seed)] for seed in (None, 7)]
+    indices, name = np.arange(1), path.name.encode()
+    return [decoder[DecodeRequest([name], [Place(name)], indices, indices, seed)] for seed in (None, 7)]
 
 
 def _follow(adapter: Any) -> Callable[[Path], object]:

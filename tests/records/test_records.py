@@ -183,7 +183,7 @@ def test_a_specification_is_read_back_as_it_was_written() -> None:
 )
 def test_a_wire_model_writes_the_bytes_of_its_settings_section(model: type[Record], settings: Any) -> None:
     record = model.model_validate(settings)
-    assert record.to_line() == settings.model_dump_json()
+    assert record.to_line() == settings.model_dump_json(include=set(model.model_fields))
     assert model.model_validate_json(record.to_line()) == record
 
 

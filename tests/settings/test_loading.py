@@ -164,7 +164,7 @@ def test_a_leading_zero_does_not_mean_octal(load: Callable[..., LoadedSettings])
         (
             "data:\n  zzz: 3\n",
             "SITE:2: data.zzz: unknown key; known here: name, path, image_size, classes, stage; "
-            "in its part advanced: loaders, max_broken",
+            "in its part advanced: loaders, stage_readers, max_broken",
         ),
         (
             "campaign:\n  concurrency: two\n",
