@@ -58,6 +58,11 @@ class AttemptState:
         return self.job is None or self.missing_since is not None or self.cancelling is not None
 
     @property
+    def latest_job(self) -> str | None:
+        """The scheduler's id of the job of its latest run (on an agent, of the agent's job); None before it has one."""
+        return self.began.job if self.began else self.job
+
+    @property
     def leaves_drained_node(self) -> bool:
         """Whether it is cancelled because a node is drained: only then does the controller cancel for this reason."""
         return self.cancelling is EndReason.PREEMPTED

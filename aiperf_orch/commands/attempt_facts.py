@@ -72,7 +72,7 @@ def attempt_facts(directory: CampaignDirectory, trial: TrialState, attempt: Atte
     return {
         "attempt": attempt.attempt,
         "node": " ".join(hosts) or None,
-        "job": begin.job if begin else job_of(attempt),
+        "job": begin.job if begin else attempt.latest_job,
         "agent": agent,
         "submitted": format_time(attempt.submitted),
         "began": format_time(begin.time) if begin else None,
@@ -99,7 +99,7 @@ def failure_line(directory: CampaignDirectory, attempt: AttemptState) -> str:
     """
     hosts = attempt.end.hosts if attempt.end else []
     where = f" on {' '.join(hosts)}" if hosts else ""
-    job = f", job {job_of(attempt)}" if job_of(attempt) else ""
+    job = f", job {attempt.latest_job}" if attempt.latest_job else ""
     again = rerun_command(directory, attempt.trial)
     return f"trial {attempt.trial} failed{where}{job}: log {log_of(directory, attempt)}; run it again: {again}"
 
@@ -111,13 +111,8 @@ def _failure_row(directory: CampaignDirectory, attempt: AttemptState, end: Attem
         "reason": end.reason.value,
         "retried": not end.final,
         "node": " ".join(end.hosts) or None,
-        "job": job_of(attempt),
+        "job": attempt.latest_job,
         "log": str(log_of(directory, attempt)),
         "again": rerun_command(directory, attempt.trial),
         "why": end.message or None,
     }
-
-
-def job_of(attempt: AttemptState) -> str | None:
-    """The scheduler's id of an attempt's job; on an agent, of the agent's job."""
-    return attempt.began.job if attempt.began else attempt.job

@@ -17,7 +17,7 @@ from rich.text import Text
 from aiperf_orch.campaign.failure_policy import DELIBERATE, is_failure
 from aiperf_orch.campaign.state import CampaignState, Phase
 from aiperf_orch.campaign.trial_state import TrialState
-from aiperf_orch.commands.attempt_facts import failure_line, job_of
+from aiperf_orch.commands.attempt_facts import failure_line
 from aiperf_orch.commands.escaped_output import unwrapped, visible_streams
 from aiperf_orch.commands.live_layout import Outcome, Picture, RunningTrial, layout
 from aiperf_orch.commands.messages import messages_through, timed_messages
@@ -309,7 +309,7 @@ def _outcome_row(state: CampaignState, end: AttemptEnd) -> Outcome:
         _percent(end.best_error),
         end.epochs,
         _node(end.hosts),
-        visible(job_of(attempt) or ""),
+        visible(attempt.latest_job or ""),
         visible("; ".join(filter(None, [retried, end.message]))),
         style,
     )

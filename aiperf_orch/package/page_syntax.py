@@ -42,7 +42,7 @@ _PICTURE: Final = "picture"
 _WORDS: Final = r"[a-z-]+( [a-z-]+)*"
 _PAINT: Final = r"none|currentColor"
 _DRAWN: Final[Mapping[str, str]] = {
-    "class": r"(stroke|fill)-accent( (stroke|fill)-accent)*",
+    "class": r"names|(stroke|fill)-accent( (stroke|fill)-accent)*",
     "d": r"[MLHVCSQTAZmlhvcsqtaz0-9eE .,+-]*",
     "points": r"[0-9eE .,+-]*",
     "fill": _PAINT,

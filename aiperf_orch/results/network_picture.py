@@ -10,17 +10,17 @@ from markupsafe import Markup
 from aiperf_orch.results.pictures import group, number, path, picture, text
 
 _WIDTH: Final = 720.0
-_LEFT: Final = 34.0
+_LEFT: Final = 48.0
 _RIGHT: Final = 8.0
-_TOP: Final = 24.0
+_TOP: Final = 44.0
 _BARS: Final = 116.0
 """Height of the widest block."""
 _ARCS: Final = 64.0
 _WIDEST_STEP: Final = 76.0
 _NAMED_STEP: Final = 46.0
 """Distance of blocks from which on each one has its kind below it, a convolution its kernel."""
-_CHANNEL_ROOM: Final = 26.0
-_SIDE_ROOM: Final = 44.0
+_CHANNEL_ROOM: Final = 36.0  # for three digits in the size of a phone
+_SIDE_ROOM: Final = 72.0
 _FILLED: Final = frozenset({"conv", "dense"})
 _MERGES: Final = frozenset({"add", "concat"})
 _TALLER_NEAR: Final = 13.0
@@ -58,7 +58,8 @@ def network_picture(blocks: Blocks, label: str) -> Markup:
     ]
     if is_named:
         names = [_SHORT.get(block["kind"], block["name"].partition(",")[0].removeprefix("conv ")) for block in blocks]
-        parts += [text(x, base + 13, name, "middle") for x, name in zip(centres, names, strict=True)]
+        below = [text(x, base + 13, name, "middle") for x, name in zip(centres, names, strict=True)]
+        parts.append(group(below, class_="names"))
     return picture(_WIDTH, arcs_from + (_ARCS + 4 if skips else 2), label, parts)
 
 
@@ -78,9 +79,9 @@ def _sides(blocks: Blocks, step: float, base: float) -> Markup:
     for index, block in enumerate(blocks):
         x = _LEFT + step * index
         if block["side"] != last:
-            lines.append(path(f"M{number(x)} {number(_TOP - 20)}V{number(base)}"))
+            lines.append(path(f"M{number(x)} {number(_TOP - 40)}V{number(base)}"))
             if x >= free:
-                texts.append(text(x + 3, _TOP - 12, f"{block['side']}×{block['side']}"))  # noqa: RUF001
+                texts.append(text(x + 3, _TOP - 24, f"{block['side']}×{block['side']}"))  # noqa: RUF001
                 free = x + _SIDE_ROOM
         last = block["side"]
     dashed = group(lines, stroke="currentColor", stroke_opacity=0.4, stroke_width=0.7, stroke_dasharray="2 3")

@@ -141,6 +141,6 @@ def axes(x: Axis, y: Axis, x_label: str, x_format: Callable[[float], str], y_for
     ]
     rules.append(path(f"M{number(x.start)} {number(y.start)}H{number(x.end)}", stroke_opacity=0.4))
     texts = [text(x.start - 5, y.at(tick) + 3.5, y_format(tick), "end") for tick in y.ticks()]
-    texts += [text(x.at(tick), y.start + 14, x_format(tick), "middle") for tick in x.ticks()]
-    texts.append(text((x.start + x.end) / 2, y.start + 29, x_label, "middle"))
+    texts += [text(x.at(tick), y.start + 16, x_format(tick), "middle") for tick in x.ticks()]
+    texts.append(text((x.start + x.end) / 2, y.start + 34, x_label, "middle"))
     return group(rules, fill="none", stroke="currentColor", stroke_width=0.7) + Markup("").join(texts)

@@ -62,7 +62,7 @@ def draw_chart(chart: Chart) -> Markup:
         axes = figure.add_subplot()
         for curve in chart.curves:
             _draw(axes, curve)
-        axes.set_xlabel(chart.x_label)
+        axes.set_xlabel(chart.x_label, labelpad=7)
         axes.set_xlim(0, 1.02 * max(max(curve.x) for curve in chart.curves))
         axes.set_ylim(0, 1.08 * max(max(curve.y) for curve in chart.curves) or 1)
         if chart.y_format is not None:
@@ -105,7 +105,7 @@ def simplify_axes(axes: Axes, palette: Palette) -> None:
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_alpha(0.4)
-    axes.tick_params(length=0, pad=4)
+    axes.tick_params(length=0, pad=7)
     axes.grid(axis="y", color=palette.ink, alpha=0.13, linewidth=0.7)
     axes.set_axisbelow(True)
     if axes.get_yscale() == "linear":

@@ -27,10 +27,12 @@ from aiperf_orch.results.tables import leaderboard_rows, result_row
 from aiperf_orch.settings.base import ADVANCED, written_key
 from aiperf_orch.settings.comparison import flatten
 from aiperf_orch.settings.models import SiteSettings, private_keys
+from aiperf_orch.util import dataset_catalogue
 
 REPORT_TEMPLATE: Final = "report.html.j2"
 _MOST_TRIALS: Final = 25
 _MOST_FAILURES: Final = 25
+_MOST_HOSTS: Final = 3
 _MOST_NODES: Final = 25
 _MOST_FAULTS: Final = 10
 _MOST_CHARACTERS: Final = 200
@@ -153,6 +155,9 @@ def _failures(result: Result) -> dict[str, Any]:
                 "trial": end.trial,
                 "attempt": end.attempt,
                 "reason": end.reason.value,
+                "node": _some(end.hosts),
+                "job": result.state.trials[end.trial].attempts[end.attempt - 1].latest_job,
+                "log": str(result.directory.log(end.trial, end.attempt).relative_to(result.directory.path)),
                 "message": _public_line(end.message, result),
                 "then": "not retried" if end.final else "retried",
                 "epochs": end.epochs,
@@ -185,12 +190,18 @@ def _system(result: Result) -> list[tuple[str, Any]]:
 
 
 def _settings(settings: SiteSettings, salt: str) -> list[tuple[str, list[tuple[str, str, bool]]]]:
-    """Sections of the settings; for each key its name, its value, and whether the value is not the default."""
+    """Sections of the settings; for each key its name, its value, and whether the value is not the default.
+
+    Of `data` the keys that its data set follows, and others that were set.
+    """
     values, defaults = settings.model_dump(mode="json"), SiteSettings().model_dump(mode="json")
     sections = []
     for section, keys in values.items():
         for name in keys.keys() & {key for part, key in private_keys() if part == section}:
             keys[name] = redacted(keys[name], salt)
+        if section == "data":
+            used = dataset_catalogue.settings_used(settings.data.name)
+            keys = {name: value for name, value in keys.items() if name in used or value != defaults[section][name]}
         usual, model = flatten(defaults[section]), getattr(settings, section)
         rows = [
             (written_key(model, key), format_setting(value), value != usual.get(key))
@@ -204,6 +215,12 @@ def _public_line(text: str, result: Result) -> str:
     """A message as one line of bounded length, without the path of the campaign directory."""
     line = " ".join(text.replace(f"{result.directory.path}/", "").split())
     return line if len(line) <= _MOST_CHARACTERS else line[: _MOST_CHARACTERS - 1] + "…"
+
+
+def _some(hosts: list[str]) -> str:
+    """The first nodes of an attempt, and how many more there are."""
+    more = len(hosts) - _MOST_HOSTS
+    return " ".join(hosts[:_MOST_HOSTS]) + (f" and {more} more" if more > 0 else "")
 
 
 def _listed(values: set[str]) -> str:

@@ -9,10 +9,10 @@ from markupsafe import Markup
 
 from aiperf_orch.results.pictures import Axis, axes, dot, group, number, path, picture, text
 
-_LEFT: Final = 44.0
+_LEFT: Final = 66.0
 _WIDE: Final = (720.0, 270.0)
 _NARROW: Final = (360.0, 200.0)
-_BELOW: Final = 34.0
+_BELOW: Final = 40.0
 """Room for ticks and the name of the axis."""
 _LABEL_ROOM: Final = 24.0
 _SHORTEST: Final = 0.001
@@ -37,7 +37,7 @@ def family_tree(trials: Mapping[str, Sequence[Any]], line: Sequence[int], unit: 
     """
     (width, height), (name, length) = _WIDE, unit
     times = [seconds / length for seconds in trials["seconds"]]
-    x = Axis(0, max(1.03 * max(times), _SHORTEST), _LEFT, width - 12)
+    x = Axis(0, max(1.03 * max(times), _SHORTEST), _LEFT, width - 20)
     y = Axis.of(trials["error"], height - _BELOW, 12, is_log=True)
     at = {
         trial: (x.at(time), y.at(error))

@@ -29,6 +29,13 @@ def needs_path(name: str) -> bool:
     return name in ("cifar10", "imagenet")
 
 
+def settings_used(name: str) -> frozenset[str]:
+    """Names of the settings of `data` that the data set follows."""
+    sized = {"image_size", "classes"} if name in ("imagenet", "synthetic") else set()
+    read = {"loaders", "stage", "stage_readers", "max_broken"} if name == "imagenet" else set()
+    return frozenset({"name"} | sized | read | ({"path"} if needs_path(name) else set()))
+
+
 def class_count(name: str, classes: int) -> int:
     """Number of classes that a network for the data set distinguishes.
 
