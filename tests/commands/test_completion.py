@@ -179,7 +179,7 @@ def test_fish_completes(line: str, offered: list[str], aiperf: Any, tmp_path: Pa
         (("set", "here", "campaign.conc"), ["campaign.concurrency="]),
         (("set", "here", "campaign.seed"), []),
         (("set", "here", "campaign.concurrency", "=", ""), []),
-        (("set", "here", "campaign.concurrency", "=", "8", "data.st"), ["data.stage="]),
+        (("set", "here", "campaign.concurrency", "=", "8", "data.sta"), ["data.stage=", "data.stage_readers="]),
         (("explain", "campaign.dur"), ["campaign.duration"]),
         (("explain", "camp"), ["campaign", *(key for key in setting_keys() if key.startswith("campaign."))]),
         (("comp",), ["completion", "compare"]),
