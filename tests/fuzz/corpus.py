@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import atexit
 import csv
+import hashlib
 import io
 import json
 import shutil
 import tempfile
+import zlib
 from datetime import datetime, timezone
 from functools import cache
 from pathlib import Path
@@ -35,6 +37,7 @@ from aiperf_orch.records.probe import (
 )
 from aiperf_orch.records.requests import Answer, DrainRequest, SetRequest
 from aiperf_orch.trial.data.listing import Listing
+from aiperf_orch.trial.data.packed import PackedHeader, Shard
 from committee.result_rows import cells
 from package_fixtures import TRUE_SETTINGS, TamperedPackage, add_trials, build_true_campaign
 from placed_fixtures import HISTORY, add_history, build_placed_campaign
@@ -146,6 +149,17 @@ NODE_CHECK: Final = (
     .encode()
 )
 LISTING: Final = Listing(b"train/ant/0.JPEG 10\nval/ant/0.JPEG 12\n", ["ant"], {"train": [1], "val": [1]}).to_bytes()
+SHARDS: Final = (b"0123456789", b"0123456789ab")
+PACKED_CRCS: Final = b"".join(zlib.crc32(image).to_bytes(4, "little") for image in SHARDS)
+PACKED: Final = (
+    PackedHeader(
+        listing_sha256=Listing.from_bytes(LISTING).digest,
+        crc32_sha256=hashlib.sha256(PACKED_CRCS).hexdigest(),
+        shards=[Shard(images=1, bytes=len(image), sha256=hashlib.sha256(image).hexdigest()) for image in SHARDS],
+    )
+    .model_dump_json()
+    .encode()
+)
 COMMITMENTS: Final = f"# of 2026\n{'0' * 64}, A Site, Town , 2026-11-30\n{'1' * 64},x,2026-12-01\n".encode()
 WITHDRAWALS: Final = f"# of 2026\nabcde copied from another site\n{'0' * 64}, wrong machine\n".encode()
 WEBSITE: Final = b'{"format": 1, "version": "0.2.0", "lists": ["2026-11-30"]}\n'

@@ -42,7 +42,10 @@ from aiperf_orch.records.probe import NodeCheck, NodeReport
 from aiperf_orch.settings.changes import parse_changes
 from aiperf_orch.settings.loading import load_site
 from aiperf_orch.settings.models import SiteSettings
+from aiperf_orch.trial.data import packed
+from aiperf_orch.trial.data.image_files import ImageFiles, Place
 from aiperf_orch.trial.data.listing import Listing, list_tree
+from aiperf_orch.trial.data.packed_check import verify_packed
 from aiperf_orch.trial.runtime.trainer import TrialFailedError
 from aiperf_orch.util.errors import AiperfError
 from fuzz import corpus
@@ -158,11 +161,27 @@ def _tree(data: bytes) -> object:
 
 def _image(path: Path) -> object:
     from aiperf_orch.trial.data.decoding import Decoder, DecodeRequest
-    from aiperf_orch.trial.data.image_files import Place
 
     decoder = Decoder(bytes(path.parent), 8)
     indices, name = np.arange(1), path.name.encode()
     return [decoder[DecodeRequest([name], [Place(name)], indices, indices, seed)] for seed in (None, 7)]
+
+
+def _packed(data: bytes) -> object:
+    """A packed folder with this header: all images are read, and all is verified."""
+    root = corpus.scratch("packed")
+    (root / packed.HEADER).write_bytes(data)
+    (root / packed.LISTING).write_bytes(corpus.LISTING)
+    (root / packed.CRCS).write_bytes(corpus.PACKED_CRCS)
+    for number, content in enumerate(corpus.SHARDS):
+        (root / packed.shard_name(number)).write_bytes(content)
+    folder = packed.open_packed(root)
+    files = ImageFiles(bytes(root))
+    for split in ("train", "val"):
+        for place in folder.places(split, np.arange(folder.listing.images(split))):
+            files.read(place)
+    files.close()
+    return verify_packed(root)
 
 
 def _follow(adapter: Any) -> Callable[[Path], object]:
@@ -216,6 +235,7 @@ READERS: Final = (
     Reader("report of the probe job", _probe, lambda: (corpus.PROBE,), _REFUSED),
     Reader("report of a node", _node_check, lambda: (corpus.NODE_CHECK,), _REFUSED),
     Reader("listing of images", _listing, lambda: (corpus.LISTING,), (ValueError,)),
+    Reader("packed images", _packed, lambda: (corpus.PACKED,), (TrialFailedError,)),
     Reader(
         "tree of images",
         _tree,
