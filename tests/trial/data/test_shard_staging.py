@@ -93,36 +93,44 @@ def test_each_byte_is_read_once_a_node_and_never_by_more_nodes_than_slots(packed
 def test_copy_goes_on_after_a_kill_and_after_files_were_deleted(
     packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, disk = open_packed(packed), tmp_path / "disk"
-    copy = shard_staging._copy
-    copied: list[str] = []
+    folder, disk, slots = open_packed(packed), tmp_path / "disk", tmp_path / "slots"
     names = sorted(_shards(packed))
-
-    def failing(source: Path, target: Path, *rest: Any) -> None:
-        if len(copied) == 2:
-            target.with_name(f".{target.name}.part").write_bytes(b"half")
-            raise KeyboardInterrupt
-        copy(source, target, *rest)
-        copied.append(source.name)
-
-    monkeypatch.setattr(shard_staging, "_copy", failing)
-    with pytest.raises(KeyboardInterrupt):
-        stage_shards(folder, disk)
+    script = (
+        "import sys, time; from pathlib import Path\n"
+        "from aiperf_orch.trial.data import packed, read_slots, shard_staging\n"
+        "copy, (folder, disk, slots) = shard_staging._copy, map(Path, sys.argv[1:])\n"
+        "def slow(source, target, *rest):\n"
+        "    if source.name == 'shard-00002':\n"
+        "        target.with_name(f'.{target.name}.part').write_bytes(b'half')\n"
+        "        print('here', flush=True); time.sleep(60)\n"
+        "    copy(source, target, *rest)\n"
+        "shard_staging._copy = slow\n"
+        "shard_staging.stage_shards(packed.open_packed(folder), disk, read_slots.ReadSlots(slots, 1))\n"
+    )
+    command = [sys.executable, "-c", script, str(packed), str(disk), str(slots)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "here\n"
+        process.kill()
     assert [path.parent.suffix for path in disk.glob("*/shard-*")] == [".part"] * 2
+
+    copy, copied = shard_staging._copy, []
 
     def noted(source: Path, *rest: Any) -> None:
         copied.append(source.name)
         copy(source, *rest)
 
     monkeypatch.setattr(shard_staging, "_copy", noted)
-    root = stage_shards(folder, disk)
-    assert copied == names
+    root = stage_shards(folder, disk, ReadSlots(slots, 1, lease_seconds=0.5))  # the slot of the killed one, in time
+    assert copied == names[2:]
+    assert _shards(root) == _shards(packed)
+    assert not [*root.glob(".*")]
     (root / "shard-00003").unlink()
     assert stage_shards(folder, disk) == root
-    assert copied[len(names) :] == ["shard-00003"]
+    assert copied == [*names[2:], "shard-00003"]
     assert _shards(root) == _shards(packed)
     assert stage_shards(folder, disk) == root
-    assert len(copied) == len(names) + 1
+    assert len(copied) == len(names) - 1
 
 
 def test_damaged_shard_is_not_used(packed: Path, tmp_path: Path, opened: Callable[..., Dataset]) -> None:
