@@ -41,7 +41,7 @@ from aiperf_orch.trial.data.packed import (
 from aiperf_orch.trial.data.read_failures import describe
 from aiperf_orch.util.errors import AiperfError, UsageError
 from aiperf_orch.util.progress import begin_part, tracked
-from aiperf_orch.util.units import format_bytes
+from aiperf_orch.util.units import count, format_bytes
 
 SHARD_BYTES: Final = 1 << 30
 """Least size of a shard: the file systems of clusters read files of this size at full speed."""
@@ -63,7 +63,7 @@ class PackingFaultsError(AiperfError):
     """Images that prevent packing; `faults` has all of them."""
 
     def __init__(self, faults: list[ImageFault]) -> None:
-        super().__init__(f"{len(faults):,} images cannot be packed")
+        super().__init__(f"{count(len(faults), 'image')} cannot be packed")
         self.faults = faults
 
 

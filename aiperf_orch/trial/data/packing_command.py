@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
                 faults = pack(options.source.absolute(), target)
     except PackingFaultsError as error:
         _print_faults(error.faults)
-        _say(f"error: {len(error.faults):,} images cannot be packed: {_REPAIR}")
+        _say(f"error: {count(len(error.faults), 'image')} cannot be packed: {_REPAIR}")
         return error.exit_status
     except (AiperfError, TrialFailedError) as error:
         _say(f"error: {visible_lines(str(error))}")
@@ -69,7 +69,8 @@ def main(arguments: list[str] | None = None) -> int:
         return _print_report(report, options.against)
     _print_faults(faults)
     if faults:
-        _say(f"warning: {len(faults):,} training images cannot be decoded: they were packed, and trials skip them")
+        images = count(len(faults), "training image")
+        _say(f"warning: {images} cannot be decoded: packed as in the tree, and skipped by trials")
     print(_described(open_packed(target)), end="")
     return 0
 
@@ -86,7 +87,9 @@ def _print_report(report: PackedReport, source: Path | None) -> int:
         print(f"fault            {fault}")
     compared = "are those that were packed" if source is None else f"are those of {visible(str(source))}"
     print(
-        f"verified         no: {len(report.faults):,} faults" if report.faults else f"verified         all {compared}"
+        f"verified         no: {count(len(report.faults), 'fault')}"
+        if report.faults
+        else f"verified         all {compared}"
     )
     return 1 if report.faults else 0
 

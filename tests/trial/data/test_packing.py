@@ -90,7 +90,7 @@ def test_all_bad_images_are_named_with_what_to_do(
     assert main(["pack", str(tree), str(tmp_path / "packed")]) == 0
     output = capsys.readouterr()
     assert output.err.splitlines()[0].startswith("train/cat/5.JPEG: OSError: ")
-    assert "warning: 1 training images cannot be decoded" in output.err
+    assert "warning: 1 training image cannot be decoded" in output.err
     assert "17 to train, 6 to validate, 3 classes" in output.out
     assert list_tree(tree, 3).digest in output.out
     assert verify_packed(tmp_path / "packed", tree).faults == []
