@@ -33,6 +33,9 @@ from aiperf_orch.util.units import now
 _LONGEST_PAUSE: Final = 30.0
 """Seconds between two polls of an attempt, at most."""
 
+_SHORTEST_PACE: Final = 1.0
+"""Seconds between two polls of a job that waits; where fewer would do, each step polls it."""
+
 
 class Unsubmitted(Enum):
     """When an attempt is submitted whose job the scheduler certainly does not have."""
@@ -186,7 +189,9 @@ class LiveAttempt:
     def _pause(self, time: float, pace: float) -> float:
         """Seconds until its events are worth the next poll."""
         if not self.runs and self.announced is None:  # its start will be announced, or the queue will list it
-            return max(_LONGEST_PAUSE, pace) if self.is_announced else pace
+            if self.is_announced:
+                return max(_LONGEST_PAUSE, pace)
+            return pace if pace >= _SHORTEST_PACE else 0.0
         return max(min(self._expected_silence(time), _LONGEST_PAUSE), pace if self.runs else 0.0)
 
     def _expected_silence(self, time: float) -> float:

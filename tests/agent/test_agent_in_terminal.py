@@ -36,6 +36,7 @@ class _Terminal:
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
+            env=os.environ | {"COLUMNS": "1000"},  # the messages are not broken into lines
             start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # Ctrl-C signals the processes in its foreground
         )

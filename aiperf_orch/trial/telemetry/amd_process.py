@@ -28,7 +28,7 @@ _VIOLATIONS: Final = ("active_prochot_thrm", "active_socket_thrm", "active_vr_th
 def main() -> None:
     """Answer questions until the end of the input."""
     die_with(int(sys.argv[1]))
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    answers = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     os.dup2(2, 1)  # what the library prints is no answer
     amdsmi = importlib.import_module("amdsmi")
     amdsmi.amdsmi_init()
